@@ -1,0 +1,43 @@
+# `make test` is the whole check, in an environment of its own. Unless REQUIRE_INTEROP=1 is set, the live tests of a
+# server that is not installed are skipped by name.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# No part may run for ever. An interrupt, not a kill: the live tests then still take their servers down.
+BOUND := timeout --foreground --signal=INT --kill-after=30
+TRIAL := $(BIN)/python -m twisted.trial
+# All but the live tests: the test modules, and the packages of tests, each of which has an __init__.py.
+UNIT := $(wildcard tests/test_*.py) $(filter-out tests/live,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)))
+# Compares the stubs with wokkel itself, which imports only once our package has seen to it.
+STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
+
+.PHONY: test unit lint types run clean
+
+test: lint types
+	$(BOUND) 900 $(TRIAL) tests
+
+unit: .venv/made
+	$(BOUND) 300 $(TRIAL) $(UNIT)
+
+lint: .venv/made
+	$(BOUND) 120 $(BIN)/ruff check
+
+types: .venv/made
+	$(BOUND) 300 $(BIN)/mypy
+	$(BOUND) 300 $(BIN)/python -W ignore -c '$(STUBTEST)' --concise --ignore-missing-stub \
+		--mypy-config-file setup.cfg --allowlist stubs/allowlist.txt wokkel
+
+run: .venv/made
+	$(BIN)/twistd -n --pidfile= gateway
+
+# setuptools comes first, so that nothing is built with another one than the constraints name.
+.venv/made: setup.cfg pyproject.toml constraints.txt
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt pip setuptools
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp*
+	find . -name __pycache__ -prune -exec rm -rf {} + -o -name dropin.cache -exec rm -f {} +

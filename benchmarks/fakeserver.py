@@ -1,0 +1,255 @@
+"""A fake XMPP server for one component: all the users, and the implementing client, on one raw socket.
+
+It cuts stanzas with `bytes.split` and reads start tags with a regular expression, so that the component
+under test, not this, is what limits the rate. That is enough because `traffic` nests no iq and its
+addresses need no escaping. Payloads are compared as trees, once for each way of writing them.
+"""
+
+import re
+import select
+import socket
+import time
+from collections import Counter
+from xml.etree import ElementTree
+
+import traffic
+
+_IQ = re.compile(rb"<iq\s([^>]*)>")
+_PRESENCE = re.compile(rb"<presence\s([^>]*?)(?:/>|>.*?</presence>)", re.DOTALL)
+_ATTRIBUTE = re.compile(rb"""([\w:]+)=["']([^"']*)["']""")
+_CONDITION = re.compile(rb"<error\s[^>]*><([\w-]+)")
+_CHUNK = 1 << 18
+
+
+class Broken(Exception):
+    """The component was too late, closed the stream, or an exchange was lost or wrong."""
+
+
+class FakeServer:
+    """One listening port on the loopback, and the connection of the one component that comes.
+
+    @param receiveBuffer: bytes that the kernel may hold for us unread, or None for its own choice.
+    """
+
+    def __init__(self, receiveBuffer: int | None = None) -> None:
+        self._listener = socket.socket()
+        if receiveBuffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiveBuffer)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(1)
+        self.port = self._listener.getsockname()[1]
+        self._outbox = bytearray()
+        self.queued = 0
+        self.written = 0
+
+    def accept(self, seconds: float = 20.0) -> None:
+        """Wait for the component; take its stream header and handshake. The secret is not checked."""
+        self._listener.settimeout(seconds)
+        try:
+            self._socket, _ = self._listener.accept()
+        except TimeoutError:
+            raise Broken(f"no component connected within {seconds:.0f} s") from None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setblocking(False)
+        self._readUntil(b"<stream:stream", seconds)
+        self.send(traffic.STREAM_HEADER)
+        self._readUntil(b"</handshake>", seconds)
+        self.send(b"<handshake/>")
+
+    def _readUntil(self, mark: bytes, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        seen = b""
+        while mark not in seen:
+            if time.monotonic() > deadline:
+                raise Broken(f"no {mark.decode()} from the component, only {seen!r}")
+            seen += self.step(0.1)
+
+    def send(self, data: bytes) -> None:
+        """Queue `data`; L{step} writes it."""
+        self._outbox += data
+        self.queued += len(data)
+
+    def step(self, seconds: float, reading: bool = True) -> bytes:
+        """Wait up to `seconds` for the socket, write what it takes, and return what came (with `reading`)."""
+        try:
+            return self._step(seconds, reading)
+        except OSError as error:
+            raise Broken(f"the connection broke: {error}") from error
+
+    def _step(self, seconds: float, reading: bool) -> bytes:
+        readable, writable, _ = select.select(
+            [self._socket] if reading else [], [self._socket] if self._outbox else [], [], seconds
+        )
+        if writable:
+            with memoryview(self._outbox) as waiting:
+                sent = self._socket.send(waiting[:_CHUNK])
+            del self._outbox[:sent]
+            self.written += sent
+        if not readable:
+            return b""
+        data = self._socket.recv(_CHUNK)
+        if not data:
+            raise Broken("the component closed the stream")
+        return data
+
+    def close(self) -> None:
+        """Close the connection, if there is one, and the port."""
+        if hasattr(self, "_socket"):
+            self._socket.close()
+        self._listener.close()
+
+
+class Exchanges:
+    """The books: which exchanges are open, and whether each reply is the right one."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self._server = server
+        self._rest = b""
+        self._proven: set[tuple[int, bytes, bytes]] = set()
+        self.open: set[int] = set()
+        self.begun = 0
+        self.forwarded = 0
+        self.results = 0
+        self.errors: Counter[str] = Counter()  # by condition
+        self.announced = False
+
+    @property
+    def completed(self) -> int:
+        """How many exchanges have had their one reply, result or error."""
+        return self.results + self.errors.total()
+
+    def begin(self, count: int) -> None:
+        """Open `count` exchanges."""
+        for n in range(self.begun, self.begun + count):
+            self.open.add(n)
+            self._server.send(traffic.request(n))
+        self.begun += count
+
+    def pump(self, seconds: float) -> int:
+        """Read once: answer what was forwarded, check what came back. Returns how many exchanges ended."""
+        before = self.completed
+        self.take(self._server.step(seconds))
+        return self.completed - before
+
+    def take(self, data: bytes) -> None:
+        """Treat the bytes that the component sent.
+
+        @raise Broken: if a stanza is not what an exchange that is open allows.
+        """
+        *stanzas, rest = (self._rest + data).split(b"</iq>")
+        for stanza in stanzas:
+            try:
+                self._takeIq(self._takePresences(stanza))
+            except (LookupError, ValueError, ElementTree.ParseError) as error:
+                raise Broken(f"unreadable: {error!r} in {stanza!r}") from error
+        self._rest = self._takePresences(rest)
+
+    def _takePresences(self, data: bytes) -> bytes:
+        """Treat the presence stanzas that `data` begins with; returns what follows them."""
+        while presence := _PRESENCE.match(data):
+            attributes = dict(_ATTRIBUTE.findall(presence[1]))
+            if attributes.get(b"type") in (b"subscribe", b"probe"):
+                self._announce(attributes)
+            data = data[presence.end() :]
+        return data
+
+    def _takeIq(self, stanza: bytes) -> None:
+        """Treat one iq, which lacks its end tag."""
+        start = _IQ.match(stanza)
+        if start is None:
+            raise Broken(f"not an iq: {stanza!r}")
+        attributes = dict(_ATTRIBUTE.findall(start[1]))
+        n = traffic.number(attributes[b"id"])
+        payload = stanza[start.end() :]
+        if attributes[b"type"] != b"error":
+            self._comparePayload(n % 3, attributes[b"type"], payload)
+        if attributes[b"type"] in (b"get", b"set"):
+            self._answer(n, attributes)
+        else:
+            self._check(n, attributes, payload)
+
+    def _comparePayload(self, sort: int, kind: bytes, payload: bytes) -> None:
+        """A payload must be the tree that was sent. Bytes that passed once are not parsed again."""
+        if (sort, kind, payload) in self._proven:
+            return
+        asked, request, answer = traffic.PAYLOADS[sort]
+        sent = {asked: request, b"result": answer}[kind]
+        if _canonical(payload) != _canonical(sent):
+            raise Broken(f"a payload is not as it was sent: {payload!r}")
+        self._proven.add((sort, kind, payload))
+
+    def _answer(self, n: int, attributes: dict[bytes, bytes]) -> None:
+        """A request reached the implementing client: it answers, to the token that it came from."""
+        resource = attributes[b"to"]
+        if resource not in traffic.RESOURCES:
+            raise Broken(f"forwarded to {resource!r}")
+        self.forwarded += 1
+        self._server.send(traffic.answer(n, resource, attributes[b"from"]))
+
+    def _check(self, n: int, attributes: dict[bytes, bytes], payload: bytes) -> None:
+        """A reply reached a user: it must be the awaited one, from the address that was written to."""
+        if n not in self.open:
+            raise Broken(f"a second reply, or one never asked for: {attributes}")
+        if (attributes[b"to"], attributes[b"from"]) != traffic.ends(n):
+            raise Broken(f"a reply with wrong addresses: {attributes}")
+        self.open.remove(n)
+        if attributes[b"type"] == b"result":
+            self.results += 1
+        else:
+            condition = _CONDITION.search(payload)
+            self.errors[condition[1].decode() if condition else "no condition"] += 1
+
+    def _announce(self, attributes: dict[bytes, bytes]) -> None:
+        """The component wants to know the implementing client's resources: accept, and show them."""
+        watcher = attributes[b"from"]
+        if attributes[b"type"] == b"subscribe":
+            self._server.send(b"<presence type='subscribed' from='%b' to='%b'/>" % (traffic.TARGET, watcher))
+        for resource in traffic.RESOURCES:
+            self._server.send(b"<presence from='%b' to='%b'/>" % (resource, watcher))
+        self.announced = True
+
+    def replenish(self, count: int, seconds: float) -> int:
+        """Begin a new exchange for each that ends, until `count` have, or for `seconds`. Returns how many."""
+        total = 0
+        heard = time.monotonic()
+        deadline = heard + seconds
+        while total < count and (now := time.monotonic()) < deadline:
+            if completed := self.pump(1.0):
+                self.begin(completed)
+                total += completed
+                heard = now
+            elif now - heard > 10:
+                raise Broken(f"{len(self.open)} exchanges are open and none was completed for 10 s")
+        return total
+
+    def drain(self, seconds: float) -> None:
+        """Wait until no exchange is open; `seconds` of silence mean that those still open are lost."""
+        while self.open:
+            heard = time.monotonic()
+            while not self.pump(0.5):
+                if time.monotonic() - heard > seconds:
+                    raise Broken(f"{len(self.open)} exchanges lost, among them {sorted(self.open)[:3]}")
+
+    def expectSilence(self, seconds: float) -> None:
+        """Listen for `seconds` more: a second reply to anything would be noticed."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.pump(0.1)
+
+    def prove(self, seconds: float = 20.0) -> None:
+        """Wait until the component asks for its target's presence; then make one exchange of each sort.
+
+        @raise Broken: if that takes longer than `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.announced:
+            if time.monotonic() > deadline:
+                raise Broken("the component does not ask for the presence of its target")
+            self.pump(0.1)
+        self.begin(len(traffic.PAYLOADS) * len(traffic.ADDRESSES))
+        self.drain(seconds)
+
+
+def _canonical(payload: bytes) -> str:
+    wrapped = b"<iq xmlns='jabber:component:accept'>" + payload + b"</iq>"
+    return ElementTree.canonicalize(wrapped.decode(), rewrite_prefixes=True)

@@ -1,0 +1,25 @@
+"""
+Services for any XMPP server, as external components: one process, C{twistd -n gateway}.
+
+How a stanza goes::
+
+    bytes -> stream -> link -> handler -> core -> actions -> handler -> link -> bytes
+
+Where things are:
+
+    - C{ns}, C{errors}, C{jids}, C{interfaces}: the words that everything is said in.
+    - C{config}: the TOML file as values, with every error at once.
+    - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
+    - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
+    - C{monitor}: what an operator asks over HTTP.
+    - C{plugins}: where services are found; a stranger's as well as ours.
+    - C{service} composes all of it, C{tap} is the twistd command.
+
+A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),
+C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{plugin} (its table, how it is composed).
+"""
+
+from gateway import _compat
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "_compat"]

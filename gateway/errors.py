@@ -1,0 +1,90 @@
+"""
+What can go wrong in the gateway's own terms, and the one table of how each is said to the outside.
+
+A core names the error; a handler looks up how its protocol says it. The texts go to peers: they tell what
+happened and nothing about the inside.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+class GatewayError(Exception):
+    """Base of all domain errors."""
+
+
+class NoResource(GatewayError):
+    """The implementing account has no resource online that may be chosen."""
+
+
+class ResourceGone(GatewayError):
+    """The resource that had the request went offline before it answered."""
+
+
+class NoAnswer(GatewayError):
+    """The deadline passed without an answer."""
+
+
+class TooManyPending(GatewayError):
+    """The table of open exchanges is full."""
+
+
+class NotOffered(GatewayError):
+    """This kind of stanza is switched off for this service."""
+
+
+class NoSuchAddress(GatewayError):
+    """The address written to stands for nobody."""
+
+
+class AlreadyOpen(GatewayError):
+    """An exchange with this id and these two addresses is still open."""
+
+
+class Stopping(GatewayError):
+    """The gateway is shutting down."""
+
+
+class HandlerFailed(GatewayError):
+    """A handler raised: the gateway's own fault."""
+
+
+class Unhandled(GatewayError):
+    """No handler wanted the request."""
+
+
+class Unreadable(GatewayError):
+    """The stanza breaks a rule that every stanza keeps to."""
+
+
+@frozen
+class Answer:
+    """
+    How an error is said.
+
+    @ivar condition: the stanza error condition (RFC 6120 section 8.3.3).
+    @ivar kind: the stanza error's type.
+    @ivar status: the HTTP status.
+    @ivar text: a sentence for people; empty where the condition says it all.
+    """
+
+    condition: str
+    kind: str
+    status: int
+    text: str = ""
+
+
+ANSWERS: dict[type[GatewayError], Answer] = {
+    NoResource: Answer("service-unavailable", "cancel", 503, "No implementing client is online."),
+    ResourceGone: Answer("service-unavailable", "cancel", 503, "The implementing client went offline."),
+    NoAnswer: Answer("remote-server-timeout", "wait", 504, "No answer came in time."),
+    TooManyPending: Answer("resource-constraint", "wait", 503, "Too many requests are open; try again later."),
+    NotOffered: Answer("service-unavailable", "cancel", 403, "This service does not take such stanzas."),
+    NoSuchAddress: Answer("item-not-found", "cancel", 404, "Nobody is known by this address."),
+    AlreadyOpen: Answer("conflict", "cancel", 409, "A request with this id is still open."),
+    Stopping: Answer("service-unavailable", "cancel", 503, "The gateway is shutting down."),
+    HandlerFailed: Answer("internal-server-error", "cancel", 500),
+    Unhandled: Answer("service-unavailable", "cancel", 404),
+    Unreadable: Answer("bad-request", "modify", 400),
+}

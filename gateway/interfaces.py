@@ -1,0 +1,79 @@
+"""
+Ports between the parts, and what a plugin provides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.words.protocols.jabber.ijabber import IXMPPHandler
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.application.service import IService
+
+    from gateway.config import ComponentTable
+    from gateway.stream.stanzas import Stanza
+
+
+class IRawHandler(IXMPPHandler):
+    """
+    An XMPP handler that takes stanzas before a tree is built of them: the first of a link's two lanes.
+
+    What it takes it answers for: an iq request that it takes gets exactly one answer from it.
+    """
+
+    pending: int = Attribute("How many exchanges are open; a link that stops waits for them a while.")
+
+    def stanzaReceived(stanza: Stanza) -> bool:
+        """
+        Look at one stanza.
+
+        @return: whether it is taken; if not, the next handler sees it.
+        """
+
+    def tick(now: float) -> None:
+        """
+        The coarse clock: called about once a second, connected or not, to end what is overdue.
+
+        @param now: seconds on the link's clock.
+        """
+
+    def drain() -> None:
+        """The gateway is stopping: take no new work, but let open exchanges end."""
+
+
+class IComposition(Interface):
+    """What a plugin may use to compose its service."""
+
+    stateDir: str = Attribute("The folder for durable state; exists, readable by the gateway alone.")
+    reactor: Any = Attribute("Provides C{IReactorTime} and what endpoints need.")
+
+    def link(jid: str, table: ComponentTable) -> Any:
+        """
+        A new, unstarted L{gateway.stream.link.Link} for the component C{jid}.
+
+        It takes handlers by C{handler.setHandlerParent(link)} and is itself an C{IService}; the plugin's service
+        must hold it. /readyz counts it.
+        """
+
+
+class IServicePlugin(Interface):
+    """
+    A kind of service. Provide it, together with C{twisted.plugin.IPlugin}, by an object in a module of
+    C{gateway.plugins}, and C{[kind."component JID"]} starts it.
+    """
+
+    kind: str = Attribute("The first part of its table's name in the configuration, as C{proxy}.")
+    table: type[ComponentTable] = Attribute(
+        "A frozen attrs class, derived from L{gateway.config.ComponentTable}, with the keys of its table."
+    )
+
+    def makeService(jid: str, table: Any, composition: IComposition) -> IService:
+        """
+        Compose one service.
+
+        @param jid: the component's JID, normalised.
+        @param table: an instance of L{table}.
+        @raise gateway.config.ConfigError: when the table cannot work, for a reason that its types do not tell.
+        """

@@ -1,0 +1,65 @@
+"""
+Addresses as text: the parts of a JID (RFC 7622) and the escapes of its localpart (XEP-0106).
+
+The stream carries addresses that a server has already normalised, so they are taken apart as they stand; what
+comes from people goes through L{prepared} first.
+"""
+
+from __future__ import annotations
+
+import re
+
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+
+# XEP-0106 section 4.2; the backslash itself is escaped only where it would begin an escape.
+_ESCAPED = {
+    " ": "\\20",
+    '"': "\\22",
+    "&": "\\26",
+    "'": "\\27",
+    "/": "\\2f",
+    ":": "\\3a",
+    "<": "\\3c",
+    ">": "\\3e",
+    "@": "\\40",
+    "\\": "\\5c",
+}
+_CHARACTERS = {escape: character for character, escape in _ESCAPED.items()}
+_ESCAPE = re.compile(r"\\(?:20|22|26|27|2f|3a|3c|3e|40|5c)")
+_TO_ESCAPE = re.compile(r"""[ "&'/:<>@]|\\(?=20|22|26|27|2f|3a|3c|3e|40|5c)""")
+
+
+def split(jid: str) -> tuple[str, str, str]:
+    """
+    Localpart, domain and resource of a JID; empty where there is none (RFC 7622 section 3.1).
+    """
+    bare, _, resource = jid.partition("/")
+    local, at, domain = bare.partition("@")
+    return (local, domain, resource) if at else ("", bare, resource)
+
+
+def bare(jid: str) -> str:
+    """A JID without its resource."""
+    return jid.partition("/")[0]
+
+
+def prepared(jid: str) -> str:
+    """
+    A JID as a server would write it.
+
+    @raise ValueError: if it is none.
+    """
+    try:
+        return str(JID(jid).full())
+    except (InvalidFormat, UnicodeError) as error:
+        raise ValueError(f"{jid!r} is not a JID") from error
+
+
+def escapeLocal(text: str) -> str:
+    """Any text as a localpart (XEP-0106)."""
+    return _TO_ESCAPE.sub(lambda found: _ESCAPED[found.group()], text)
+
+
+def unescapeLocal(local: str) -> str:
+    """What L{escapeLocal} was given."""
+    return _ESCAPE.sub(lambda found: _CHARACTERS[found.group()], local)

@@ -1,0 +1,3 @@
+"""
+What an operator, and an operator's tools, ask the gateway over HTTP.
+"""

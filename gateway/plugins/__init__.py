@@ -1,0 +1,9 @@
+"""
+Where services are found: any module here, or in a C{gateway/plugins/} folder (without this file) anywhere on
+the Python path, may hold providers of L{gateway.interfaces.IServicePlugin}.
+"""
+
+from twisted.plugin import pluginPackagePaths
+
+__path__.extend(pluginPackagePaths(__name__))
+__all__: list[str] = []

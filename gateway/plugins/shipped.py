@@ -1,0 +1,7 @@
+"""
+The services that come with the gateway, found the same way as anybody's.
+"""
+
+from gateway.proxy.plugin import ProxyPlugin
+
+proxy = ProxyPlugin()

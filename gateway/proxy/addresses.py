@@ -1,0 +1,114 @@
+"""
+The translated address of a requester: readable, sealed, the same after a restart. Pure.
+
+A requester U who writes to the address A of the component C is, for the implementing client, C/TOKEN with
+TOKEN = SEAL/U. The seal is a truncated HMAC over C, U and A, so that only the gateway can make a token; where A
+is not simply C, A follows within the seal, so that a token alone tells where an answer goes and where it must
+come from. A resource may have 1023 bytes (RFC 7622 section 3.4): where that does not suffice, a handle that the
+gateway remembers stands in place of U and A.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from urllib.parse import quote, unquote
+
+# 120 bits; a multiple of three bytes, so that what follows starts on a whole character.
+_SEAL_BYTES = 15
+_SEAL_LENGTH = 20
+
+_MAX_RESOURCE = 1023
+
+# All of printable ASCII but "%", which starts an escape, and "~", which marks a handle. Other characters would
+# not survive a server's resourceprep: a mix of writing directions or a character newer than Unicode 3.2 is
+# refused, others are replaced.
+_KEPT = "!\"#$&'()*+,/:;<=>?@[\\]^`{|} "
+
+_HANDLE = "~"
+
+
+class BrokenSeal(Exception):
+    """The token was not made by this gateway, or not for this component."""
+
+
+class UnknownHandle(Exception):
+    """The token's handle is not, or no longer, remembered."""
+
+
+class Sealer:
+    """
+    Makes and opens the tokens of one component.
+
+    @ivar component: its JID.
+    """
+
+    def __init__(self, component: str, key: bytes, rememberedHandles: int = 1_000) -> None:
+        self.component = component
+        self._key = key
+        self._handles: dict[str, tuple[str, str]] = {}
+        self._rememberedHandles = rememberedHandles
+
+    def seal(self, requester: str, address: str) -> str:
+        """
+        The token of C{requester}, who wrote to C{address}.
+
+        @param requester: full JID.
+        @param address: the component's address, with any localpart and resource, exactly as written to.
+        """
+        mac = self._mac(requester, address)
+        written = "" if address == self.component else _encode(address.encode())
+        # quote() always keeps "~", so it is escaped by hand.
+        token = f"{_encode(mac)}{written}/{quote(requester, safe=_KEPT).replace(_HANDLE, '%7E')}"
+        if len(token) <= _MAX_RESOURCE:
+            return token
+        handle = _HANDLE + _encode(self._digest(b"handle", requester, address))
+        self._remember(handle, requester, address)
+        return f"{_encode(mac)}/{handle}"
+
+    def unseal(self, token: str) -> tuple[str, str]:
+        """
+        The requester of a token, and the address written to.
+
+        @raise BrokenSeal: if nothing about it can be believed.
+        @raise UnknownHandle: if it may be right but stands for a requester that is forgotten.
+        """
+        seal, slash, who = token.partition("/")
+        if not slash:
+            raise BrokenSeal
+        if who.startswith(_HANDLE):
+            if who not in self._handles:
+                raise UnknownHandle
+            requester, address = self._handles[who]
+        else:
+            requester = unquote(who, errors="replace")
+            address = _decode(seal[_SEAL_LENGTH:]) or self.component
+        # Of all spellings of a token only the one that was given out counts.
+        if not hmac.compare_digest(self.seal(requester, address).encode(), token.encode(errors="replace")):
+            raise BrokenSeal
+        return requester, address
+
+    def _remember(self, handle: str, requester: str, address: str) -> None:
+        self._handles.pop(handle, None)
+        self._handles[handle] = (requester, address)
+        if len(self._handles) > self._rememberedHandles:
+            del self._handles[next(iter(self._handles))]
+
+    def _mac(self, requester: str, address: str) -> bytes:
+        return self._digest(b"seal", requester, address)[:_SEAL_BYTES]
+
+    def _digest(self, purpose: bytes, requester: str, address: str) -> bytes:
+        # No part can hold a NUL: XML has none.
+        parts = (purpose, self.component.encode(), requester.encode(), address.encode())
+        return hmac.digest(self._key, b"\0".join(parts), "sha256")
+
+
+def _encode(data: bytes) -> str:
+    return urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _decode(text: str) -> str:
+    try:
+        return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError as error:
+        raise BrokenSeal from error

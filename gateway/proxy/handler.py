@@ -1,0 +1,195 @@
+"""
+The proxy on a link's raw lane: shows stanzas to the rules and carries out what they say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
+
+from gateway import jids
+from gateway.errors import Unreadable
+from gateway.interfaces import IRawHandler
+from gateway.proxy.core import Action, Fail, Refuse, Relay, Retry, Translator
+from gateway.proxy.stanzas import presence
+from gateway.stream.link import Link
+from gateway.stream.stanzas import Stanza, errorReply, errorStanza
+
+# Seconds before a revoked subscription is asked for again: at first, and at most.
+_FIRST_RESUBSCRIPTION = 1.0
+_LAST_RESUBSCRIPTION = 300.0
+
+# Between two lines about stanzas that were dropped.
+_REPORT_EVERY = 60.0
+
+
+@implementer(IRawHandler)
+class ProxyHandler(XMPPHandler):
+    """
+    Jabber Address Translation for one component.
+    """
+
+    _log = Logger()
+
+    def __init__(self, translator: Translator) -> None:
+        super().__init__()
+        self._translator = translator
+        self._component = translator.component
+        self._target = translator.target
+        self._link: Link
+        self._send: Callable[[bytes], object]
+        self._started = False
+        self._subscribeAt: float | None = None
+        self._patience = _FIRST_RESUBSCRIPTION
+        self._reported: Counter[str] = Counter()
+        self._reportAt = 0.0
+
+    @property
+    def pending(self) -> int:
+        return self._translator.pending
+
+    def drain(self) -> None:
+        self._translator.drain()
+
+    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
+        # A raw handler is of use on a link only.
+        assert isinstance(parent, Link)
+        self._link = parent
+        self._send = parent.sendRaw
+        super().setHandlerParent(parent)
+
+    def connectionInitialized(self) -> None:
+        if not self._started:
+            self._started = True
+            self._translator.started(self._link.now)
+        # Both are answered by the target's server alone where the subscription stands.
+        self._subscribe()
+        self._send(presence(self._component, self._target, "probe"))
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self._translator.forgetResources()
+        self._subscribeAt = None
+
+    def stanzaReceived(self, stanza: Stanza) -> bool:
+        sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
+        action: Action | None
+        if not sender or not recipient:
+            self._translator.dropped["a missing address"] += 1
+            return True
+        if stanza.name == "iq":
+            identifier = stanza.id
+            if not identifier:
+                # RFC 6120 section 8.2.3: an iq must have an id.
+                action = Refuse(Unreadable)
+            elif kind == "get" or kind == "set":
+                action = self._translator.request(stanza, sender, recipient, identifier, self._link.now)
+            elif kind == "result" or kind == "error":
+                action = self._translator.answer(sender, recipient, identifier, self._link.now)
+                if action is None:
+                    return False
+            else:
+                action = Refuse(Unreadable)
+        elif stanza.name == "message":
+            action = self._translator.message(sender, recipient, kind, self._link.now)
+        else:
+            self._presenceReceived(stanza, sender, recipient, kind)
+            return True
+        if isinstance(action, Relay):
+            self._send(stanza.readdressed(action.route))
+        elif isinstance(action, Refuse) and kind != "error" and kind != "result":
+            self._send(errorReply(stanza, action.error))
+        return True
+
+    def tick(self, now: float) -> None:
+        actions, rested = self._translator.expire(now)
+        self._perform(actions)
+        for resource in rested:
+            self._log.warn(
+                "{component}: {resource} let several requests in a row time out; others are asked instead for "
+                "a while.",
+                component=self._component,
+                resource=resource.jid,
+            )
+        if self._subscribeAt is not None and self._subscribeAt <= now:
+            self._subscribeAt = None
+            self._subscribe()
+        if self._reportAt <= now and self._translator.dropped != self._reported:
+            self._reportAt = now + _REPORT_EVERY
+            news = self._translator.dropped - self._reported
+            self._reported = Counter(self._translator.dropped)
+            self._log.warn(
+                "{component}: dropped stanzas: {reasons}.",
+                component=self._component,
+                reasons=", ".join(f"{count} for {reason}" for reason, count in news.most_common()),
+            )
+
+    def _perform(self, actions: list[Fail | Retry]) -> None:
+        for action in actions:
+            if isinstance(action, Retry):
+                self._send(action.stanza.readdressed(action.route))
+            else:
+                self._send(errorStanza("iq", action.route, action.id, action.error))
+
+    def _subscribe(self) -> None:
+        self._send(presence(self._component, self._target, "subscribe"))
+
+    def _presenceReceived(self, stanza: Stanza, sender: str, recipient: str, kind: str | None) -> None:
+        if recipient == self._component and jids.bare(sender) == self._target:
+            self._targetPresence(sender, kind)
+        elif kind is None or kind == "unavailable":
+            relays = self._translator.presence(sender, recipient)
+            if isinstance(relays, list):
+                for relay in relays:
+                    self._send(stanza.readdressed(relay.route))
+            elif kind is None:
+                self._send(errorReply(stanza, relays.error))
+        elif kind == "subscribe" or kind == "unsubscribe":
+            # Who can be reached here is the implementing client's affair, and it has no roster of requesters.
+            self._send(presence(jids.bare(recipient), jids.bare(sender), "unsubscribed"))
+
+    def _targetPresence(self, sender: str, kind: str | None) -> None:
+        """What the target account, or its server for it, tells the component (RFC 6121 sections 3 and 4)."""
+        if kind is None:
+            if self._translator.available(sender):
+                self._log.info("{component}: {resource} is online.", component=self._component, resource=sender)
+        elif kind == "unavailable":
+            self._perform(self._translator.unavailable(sender))
+            self._log.info("{component}: {resource} is offline.", component=self._component, resource=sender)
+        elif kind == "subscribed":
+            self._patience = _FIRST_RESUBSCRIPTION
+            self._subscribeAt = None
+        elif kind == "unsubscribed":
+            self._revoked()
+        elif kind == "subscribe":
+            self._send(presence(self._component, self._target, "subscribed"))
+            self._send(presence(self._component, self._target))
+        elif kind == "unsubscribe":
+            self._send(presence(self._component, self._target, "unsubscribed"))
+        elif kind == "probe":
+            self._send(presence(self._component, self._target))
+        elif kind == "error":
+            self._log.warn(
+                "{component}: presence of {target} cannot be had: its server answers with an error. Does the "
+                "account exist, and can its server be reached?",
+                component=self._component,
+                target=self._target,
+            )
+
+    def _revoked(self) -> None:
+        self._translator.forgetResources()
+        self._subscribeAt = self._link.now + self._patience
+        self._log.warn(
+            "{component}: {target} does not let the component see its presence, so no request can be handed on; "
+            "its client must accept the subscription. It is asked again in {patience:.0f} s.",
+            component=self._component,
+            target=self._target,
+            patience=self._patience,
+        )
+        self._patience = min(2 * self._patience, _LAST_RESUBSCRIPTION)

@@ -1,0 +1,167 @@
+"""
+The resources of the target account, and which of them gets a request. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+
+BALANCES = ("random", "round-robin", "least-pending", "sticky")
+
+# So many deadlines in a row may pass before a resource is rested, and it rests for so many seconds.
+_MISSES = 3
+_REST = 60.0
+
+# An account with more resources than this has some that get nothing.
+_MOST = 1_000
+
+
+class Resource:
+    """
+    One resource that is online.
+
+    @ivar jid: full JID.
+    @ivar open: how many exchanges it has.
+    @ivar misses: deadlines in a row that passed without its answer.
+    @ivar restsUntil: when it may be chosen again, in seconds.
+    """
+
+    __slots__ = ("jid", "open", "misses", "restsUntil")
+
+    def __init__(self, jid: str) -> None:
+        self.jid = jid
+        self.open = 0
+        self.misses = 0
+        self.restsUntil = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Resource {self.jid} open={self.open}>"
+
+
+class Pool:
+    """
+    The resources of one account that may be chosen.
+
+    @param target: the account's bare JID.
+    @param pattern: the glob that a resource's name must match.
+    @param balance: one of L{BALANCES}.
+    @param random: gives numbers from 0 up to but without 1.
+    """
+
+    def __init__(self, target: str, pattern: str, balance: str, random: Callable[[], float]) -> None:
+        self.target = target
+        self._pattern = pattern
+        self._resources: dict[str, Resource] = {}
+        self._fit: list[Resource] = []
+        self._resting: list[Resource] = []
+        self._turn = 0
+        self._random = random
+        self._choose = {
+            "random": self._chooseRandom,
+            "round-robin": self._chooseInTurn,
+            "least-pending": self._chooseLeastPending,
+            "sticky": self._chooseSticky,
+        }[balance]
+
+    def __len__(self) -> int:
+        return len(self._resources)
+
+    def __contains__(self, jid: str) -> bool:
+        return jid in self._resources
+
+    def available(self, jid: str) -> bool:
+        """
+        A resource is online.
+
+        @return: whether it is new.
+        """
+        name = jid.partition("/")[2]
+        if jid in self._resources or not name or not fnmatchcase(name, self._pattern):
+            return False
+        if len(self._resources) >= _MOST:
+            return False
+        resource = self._resources[jid] = Resource(jid)
+        self._fit.append(resource)
+        return True
+
+    def unavailable(self, jid: str) -> Resource | None:
+        """A resource is offline: what it was, if it was known."""
+        resource = self._resources.pop(jid, None)
+        if resource is not None:
+            (self._fit if resource in self._fit else self._resting).remove(resource)
+        return resource
+
+    def clear(self) -> None:
+        """Nothing is known any more of who is online."""
+        self._resources.clear()
+        self._fit.clear()
+        self._resting.clear()
+
+    def all(self) -> list[Resource]:
+        """Every resource that is online, rested ones too."""
+        return list(self._resources.values())
+
+    def choose(self, requester: str, now: float) -> Resource | None:
+        """
+        Who gets a request of C{requester}: one that is not resting, or if all are, the one that was silent
+        longest ago.
+        """
+        if self._resting:
+            self._wake(now)
+        if self._fit:
+            return self._fit[0] if len(self._fit) == 1 else self._choose(requester)
+        return self._resting[0] if self._resting else None
+
+    def missed(self, resource: Resource, now: float) -> bool:
+        """
+        A deadline passed without an answer from C{resource}.
+
+        @return: whether it is rested for that.
+        """
+        resource.misses += 1
+        if resource.misses < _MISSES or resource not in self._fit:
+            return False
+        resource.restsUntil = now + _REST
+        self._fit.remove(resource)
+        self._resting.append(resource)
+        return True
+
+    def answered(self, resource: Resource) -> None:
+        """An answer came, so the resource is well."""
+        resource.misses = 0
+        if resource.restsUntil and resource in self._resting:
+            self._resting.remove(resource)
+            self._fit.append(resource)
+        resource.restsUntil = 0.0
+
+    def _wake(self, now: float) -> None:
+        while self._resting and self._resting[0].restsUntil <= now:
+            resource = self._resting.pop(0)
+            # One more silence and it rests again.
+            resource.misses = _MISSES - 1
+            resource.restsUntil = 0.0
+            self._fit.append(resource)
+
+    def _chooseRandom(self, requester: str) -> Resource:
+        return self._fit[int(self._random() * len(self._fit))]
+
+    def _chooseInTurn(self, requester: str) -> Resource:
+        self._turn = turn = (self._turn + 1) % len(self._fit)
+        return self._fit[turn]
+
+    def _chooseLeastPending(self, requester: str) -> Resource:
+        return min(self._fit, key=_openExchanges)
+
+    def _chooseSticky(self, requester: str) -> Resource:
+        # Rendezvous hashing: when a resource comes or goes, no requester moves but those it takes or leaves.
+        return max(self._fit, key=lambda resource: _weight(requester, resource.jid))
+
+
+def _openExchanges(resource: Resource) -> int:
+    return resource.open
+
+
+def _weight(requester: str, jid: str) -> bytes:
+    return blake2b(f"{requester}\0{jid}".encode(), digest_size=8).digest()

@@ -1,0 +1,128 @@
+"""
+Composes everything that a configuration asks for under one MultiService.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.plugin import getPlugins
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from gateway import plugins
+from gateway.config import ComponentTable, Config, ConfigError, HttpTable, ServerTable
+from gateway.interfaces import IComposition, IServicePlugin
+from gateway.monitor.health import Health, Readiness
+from gateway.stream.core import Limits
+from gateway.stream.link import Link
+
+_log = Logger()
+
+
+def findPlugins() -> list[IServicePlugin]:
+    """Every kind of service there is, ours and others'."""
+    return list(getPlugins(IServicePlugin, plugins))
+
+
+def makeService(config: Config, reactor: Any) -> MultiService:
+    """
+    The whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
+
+    @raise ConfigError: when something that the file names cannot be used.
+    """
+    os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
+    gateway = MultiService()
+    composition = Composition(config, reactor)
+    for service in config.services:
+        try:
+            made = service.plugin.makeService(service.jid, service.table, composition)
+        except ConfigError as error:
+            raise ConfigError(
+                [f'{service.kind}."{service.jid}".{problem}' for problem in error.problems]
+            ) from error
+        made.setName(f"{service.kind}:{service.jid}")
+        made.setServiceParent(gateway)
+    root = Resource()
+    root.putChild(b"healthz", Health())
+    root.putChild(b"readyz", Readiness(composition.links))
+    http = HttpService(config.http, root, reactor)
+    http.setName("http")
+    http.setServiceParent(gateway)
+    return gateway
+
+
+@implementer(IComposition)
+class Composition:
+    """
+    What plugins compose with.
+
+    @ivar links: every link that was asked for.
+    """
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        self._server: ServerTable = config.server
+        self.stateDir = str(config.state_dir)
+        self.reactor = reactor
+        self.links: list[Link] = []
+
+    def link(self, jid: str, table: ComponentTable) -> Link:
+        endpoint = table.endpoint or self._server.endpoint
+        secret = table.secret or self._server.secret
+        # The configuration is refused when either is missing.
+        assert endpoint is not None and secret is not None
+        link = Link(
+            self.reactor,
+            clientFromString(self.reactor, endpoint),
+            jid,
+            secret,
+            Limits(stanzaSize=self._server.max_stanza_size),
+        )
+        self.links.append(link)
+        return link
+
+
+class HttpService(Service):
+    """
+    The HTTP server.
+
+    @param table: C{None} if the configuration does not speak of it: then the default is tried, and that its port
+        is taken, by another gateway perhaps, keeps nothing from running.
+    """
+
+    def __init__(self, table: HttpTable | None, root: Resource, reactor: Any) -> None:
+        self._required = table is not None
+        self._listen = (table or HttpTable()).listen
+        self._endpoint = serverFromString(reactor, self._listen)
+        self._site = Site(root, reactor=reactor)
+        self._site.noisy = False
+        self._port: IListeningPort | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        failures: list[Failure] = []
+        self._endpoint.listen(self._site).addCallbacks(self._listening, failures.append)
+        # Whether an address is free is known at once.
+        if failures:
+            self._cannotListen(failures[0])
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        return None if self._port is None else self._port.stopListening()
+
+    def _listening(self, port: IListeningPort) -> None:
+        self._port = port
+
+    def _cannotListen(self, failure: Failure) -> None:
+        message = f"http.listen: {self._listen} cannot be listened on: {failure.getErrorMessage()}"
+        if self._required:
+            raise SystemExit(message)
+        _log.warn("{message}. The gateway runs without HTTP.", message=message)

@@ -1,0 +1,341 @@
+"""
+Bytes of an XML stream to stanzas (RFC 6120 section 4): pure, no I/O.
+
+A L{Splitter} is fed what the transport read and answers with events. Expat checks every byte, at its own speed,
+for it calls nobody back from inside a stanza. What it has found well-formed, and free of the constructs that XMPP
+forbids, is then cut by looking for tags alone: no other C{<} is left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from xml.parsers import expat
+
+from attrs import field, frozen
+
+from gateway import ns
+from gateway.stream.stanzas import START_TAG, Context, Nonza, Stanza, escape
+
+# Between the parts of a name that expat has resolved: "namespace local".
+_SEPARATOR = " "
+
+# After this many bytes a parser is replaced: expat keeps every name it ever saw until it is freed, and names
+# come from strangers.
+_PARSER_LIFE = 4 * 1024 * 1024
+
+# In well-formed content: a tag, or a section in which "<" begins no tag; the last such may have no end yet.
+_TAG = re.compile(rb"""<!\[CDATA\[(?s:.*?\]\]>|.*)|<(?:[^'">]|'[^']*'|"[^"]*")*>""")
+_SLASH, _BANG = b"/!"
+
+# A start tag as servers write nearly all of them: known attributes, between single quotes, that stand for
+# themselves.
+_PLAIN = re.compile(
+    r"<(iq|message|presence)(?: (?:"
+    + "|".join(f"{name}='([^'&<>\\t\\n\\r]*)'" for name in ("from", "to", "id", "type", "xml:lang"))
+    + r"))*(/?)"
+)
+_TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
+
+
+@frozen
+class Limits:
+    """
+    What one stanza may cost.
+
+    @ivar stanzaSize: bytes from its first C{<} on.
+    @ivar depth: nested elements, the stanza's root being the first.
+    """
+
+    stanzaSize: int = 256 * 1024
+    depth: int = 64
+
+
+@frozen
+class StreamStarted:
+    """The peer's stream header: its unqualified attributes, and what its namespaces mean for the stanzas."""
+
+    attributes: dict[str, str]
+    context: Context
+
+
+@frozen
+class StreamEnded:
+    """The peer closed its stream in good order (RFC 6120 section 4.4)."""
+
+
+@frozen
+class StreamFailed(Exception):
+    """
+    The peer broke the rules; nothing after this can be read.
+
+    @ivar condition: the stream error to close with (RFC 6120 section 4.9.3).
+    @ivar text: what was wrong, for the log and for the peer.
+    """
+
+    condition: str
+    text: str = field(default="")
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.text}"
+
+
+Event = StreamStarted | Stanza | StreamEnded | StreamFailed
+
+
+class Splitter:
+    """
+    Cuts the bytes of one XML stream into events.
+
+    @ivar namespace: the content namespace that the stream must declare as its default.
+    """
+
+    def __init__(self, namespace: str, limits: Limits | None = None) -> None:
+        self.namespace = namespace
+        self._limits = limits or Limits()
+        self._kinds = {f"{namespace}{_SEPARATOR}{kind}": kind for kind in ("iq", "message", "presence")}
+        self._checker = Checker(namespace)
+        self._context: Context | None = None
+        # What is not complete yet: at least its first byte is unknown to be followed by the rest of an element.
+        self._rest: list[bytes] = []
+        self._restSize = 0
+        self._over = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """
+        Take the next bytes of the stream and return what they complete, in order.
+
+        Never raises for what the peer sent: a L{StreamFailed} is the last event, and nothing is read after it.
+        """
+        events: list[Event] = []
+        if self._over:
+            return events
+        failure = self._checker.check(data)
+        if self._rest:
+            self._rest.append(data)
+            self._restSize += len(data)
+            if failure is None and b">" not in data and self._restSize <= self._limits.stanzaSize:
+                # Nothing ends here, and many small pieces must not be joined over and over.
+                return events
+            data = b"".join(self._rest)
+        try:
+            self._keep(data[self._cut(data, len(data) - self._checker.ahead, events) :])
+        except StreamFailed as broken:
+            failure = broken
+        if failure is not None:
+            self._over = True
+            events.append(failure)
+        return events
+
+    def _keep(self, rest: bytes) -> None:
+        """Hold what is not complete; refuse it once it is too large."""
+        self._rest = [rest] if rest else []
+        self._restSize = len(rest)
+        if self._restSize > self._limits.stanzaSize:
+            raise self._tooLarge()
+        if self._context is not None and self._checker.parsed > _PARSER_LIFE + 2 * self._restSize:
+            self._checker = Checker(self.namespace)
+            self._checker.check(self._context.header)
+            self._checker.check(rest)
+
+    def _cut(self, data: bytes, checked: int, events: list[Event]) -> int:
+        """
+        Add what is complete in C{data} to C{events}.
+
+        @param checked: how much of C{data} expat has found well-formed.
+        @return: where the rest begins.
+        """
+        position = 0
+        if self._context is None:
+            # Nothing was cut yet, so C{data} is the stream from its first byte.
+            header = self._checker.header
+            tag = None if header is None else START_TAG.match(data, header.start, checked)
+            if header is None or tag is None:
+                return 0
+            self._context = Context.fromDeclarations(self._checker.declared)
+            events.append(StreamStarted(header.attributes, self._context))
+            position = tag.end()
+        context = self._context
+        find, match, largest = data.find, _PLAIN.fullmatch, self._limits.stanzaSize
+        while True:
+            start = find(b"<", position, checked)
+            if start < 0:
+                return checked
+            close = find(b">", start, checked)
+            if close < 0:
+                return start
+            if data[start + 1] == _SLASH:
+                events.append(StreamEnded())
+                self._over = True
+                return close + 1
+            plain = match(data[start:close].decode())
+            found = plain and self._cutPlain(plain.groups(), data, start, close, checked, context)
+            if not found:
+                found = self._cutAny(data, start, checked, context)
+                if not found:
+                    return start
+            stanza, position = found
+            if position - start > largest:
+                raise self._tooLarge()
+            events.append(stanza)
+
+    def _cutPlain(
+        self, tag: tuple[str, ...], data: bytes, start: int, close: int, checked: int, context: Context
+    ) -> tuple[Stanza, int] | None:
+        """
+        Cut a stanza with a plain start tag, if all of it is there and it is easy to see where it ends.
+
+        @param tag: the groups of L{_PLAIN}.
+        @param close: where the start tag ends.
+        @return: the stanza, and where what follows it begins.
+        """
+        name, sender, recipient, identifier, kind, language, slash = tag
+        if slash:
+            end = after = close + 1
+        else:
+            opening, ending = _TAGS[name]
+            end = data.find(ending, close, checked)
+            if end < 0 or data.find(opening, close, end) >= 0:
+                return None
+            # Shorter ones have no room for so much depth.
+            if end - close > 4 * self._limits.depth and data.count(b"<", close, end) > self._limits.depth:
+                return None
+            after = end + len(ending)
+        raw = data[start:end]
+        return Stanza(name, sender, recipient, identifier, kind, language, raw, context, True), after
+
+    def _cutAny(self, data: bytes, start: int, checked: int, context: Context) -> tuple[Stanza, int] | None:
+        """Cut any first-level element, if all of it is there: the same result."""
+        depth = 0
+        for found in _TAG.finditer(data, start, checked):
+            tag = found.group()
+            if tag[1] == _BANG:
+                continue
+            if tag[1] == _SLASH:
+                depth -= 1
+            else:
+                depth += 1
+                if depth > self._limits.depth:
+                    raise StreamFailed("policy-violation", f"elements are nested over {self._limits.depth} deep")
+                depth -= tag[-2] == _SLASH
+            if not depth:
+                end = found.start() if tag[1] == _SLASH else found.end()
+                return self._make(data[start:end], context), found.end()
+        return None
+
+    def _make(self, raw: bytes, context: Context) -> Stanza:
+        name, attributes = readTag(raw, context)
+        get = attributes.get
+        known = get("from"), get("to"), get("id"), get("type"), get(f"{ns.XML}{_SEPARATOR}lang")
+        if name in self._kinds:
+            return Stanza(self._kinds[name], *known, raw, context, False)
+        return Nonza(name, *known, raw, context, False)
+
+    def _tooLarge(self) -> StreamFailed:
+        return StreamFailed("policy-violation", f"a stanza is over {self._limits.stanzaSize} bytes")
+
+
+@frozen
+class Header:
+    """Where a stream's root begins, in bytes from the stream's first, and its attributes."""
+
+    start: int
+    attributes: dict[str, str]
+
+
+class Checker:
+    """
+    Expat as a judge of one stream.
+
+    @ivar parsed: how many bytes it was given.
+    @ivar header: set once the root has begun.
+    @ivar declared: the root's namespace declarations.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self.parsed = 0
+        self.header: Header | None = None
+        self.declared: dict[str | None, str] = {}
+        self._namespace = namespace
+        self._parser = parser = newParser()
+        parser.StartDoctypeDeclHandler = _restricted("a document type declaration")
+        parser.ProcessingInstructionHandler = _restricted("a processing instruction")
+        parser.CommentHandler = _restricted("a comment")
+        parser.StartNamespaceDeclHandler = self._declare
+        parser.StartElementHandler = self._rootStarted
+
+    @property
+    def ahead(self) -> int:
+        """How many of the last bytes are not judged: they are the beginning of something."""
+        return self.parsed - self._parser.CurrentByteIndex
+
+    def check(self, data: bytes) -> StreamFailed | None:
+        """Look at more of the stream: what is wrong with it."""
+        self.parsed += len(data)
+        try:
+            self._parser.Parse(data, False)
+        except StreamFailed as failure:
+            return failure
+        except expat.ExpatError as error:
+            text = f"{expat.errors.messages[error.code]} at line {error.lineno}, column {error.offset}"
+            return StreamFailed("restricted-xml" if error.code in _RESTRICTED else "not-well-formed", text)
+        return None
+
+    def _declare(self, prefix: str | None, uri: str | None) -> None:
+        self.declared[prefix] = uri or ""
+
+    def _rootStarted(self, name: str, attributes: dict[str, str]) -> None:
+        """Check the stream header (RFC 6120 section 4.8); from here on expat calls nobody."""
+        self._parser.StartElementHandler = self._parser.StartNamespaceDeclHandler = None
+        if name != f"{ns.STREAMS}{_SEPARATOR}stream":
+            raise StreamFailed("invalid-namespace", f"the stream's root is {name!r}")
+        if self.declared.get(None) != self._namespace:
+            found = self.declared.get(None)
+            raise StreamFailed("invalid-namespace", f"the stream is for {found!r}, not for {self._namespace!r}")
+        self.header = Header(self._parser.CurrentByteIndex, attributes)
+
+
+def newParser() -> expat.XMLParserType:
+    """Expat, with namespaces, for UTF-8 whatever an XML declaration says (RFC 6120 section 11.6)."""
+    parser = expat.ParserCreate("utf-8", _SEPARATOR)
+    if hasattr(parser, "SetReparseDeferralEnabled"):
+        # A finished stanza is wanted now, not when more bytes have come; the size limit bounds the work.
+        parser.SetReparseDeferralEnabled(False)
+    return parser
+
+
+def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
+    """The name and attributes, as expat resolves them, of a start tag that is known to be well-formed."""
+    tag = START_TAG.match(raw)
+    assert tag is not None
+    found: list[tuple[str, dict[str, str]]] = []
+    parser = newParser()
+    parser.Parse(context.header, False)
+    parser.StartElementHandler = lambda name, attributes: found.append((name, attributes))
+    parser.Parse(tag.group(), False)
+    return found[0]
+
+
+def _restricted(what: str) -> Callable[..., None]:
+    """RFC 6120 section 11.1: what a stream must not contain."""
+
+    def refuse(*details: Any) -> None:
+        raise StreamFailed("restricted-xml", f"{what} in the stream")
+
+    return refuse
+
+
+# Expat's words for entities other than the five that XML itself knows.
+_RESTRICTED = {
+    expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY],
+    expat.errors.codes[expat.errors.XML_ERROR_ENTITY_DECLARED_IN_PE],
+}
+
+
+def streamError(condition: str, text: str = "") -> bytes:
+    """A stream error with its closing tag, to be the last bytes of a stream (RFC 6120 section 4.9)."""
+    words = f"<text xmlns='{ns.STREAM_ERRORS}'>{escape(text)}</text>" if text else ""
+    return (
+        f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{words}</stream:error></stream:stream>"
+    ).encode()

@@ -1,0 +1,218 @@
+"""
+The second lane of a link: ordinary Wokkel handlers on an ordinary xmlstream.
+
+They need not know of the gateway. What they are held to is that each iq request gets exactly one answer: what
+nobody handles, what takes too long and what is answered twice is seen to here.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.ijabber import IXMPPHandler
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat, internJID
+from twisted.words.protocols.jabber.xmlstream import Authenticator, XmlStream
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.errors import GatewayError, HandlerFailed, NoAnswer, TooManyPending, Unhandled, Unreadable
+from gateway.interfaces import IRawHandler
+from gateway.stream.replies import Key, Replies
+from gateway.stream.requests import Requests, requestElement
+from gateway.stream.stanzas import Stanza, errorReply, errorStanza, route
+
+
+class Port(typing.Protocol):
+    """What the lane needs of its link."""
+
+    jid: str
+    now: float
+
+    def sendRaw(self, data: bytes) -> bool:
+        """Send serialised stanzas."""
+
+
+class HandlerStream(XmlStream):
+    """What a Wokkel handler knows as its C{xmlstream}: observers on top, the link below."""
+
+    def __init__(self, lane: ElementLane, jid: str, streamId: str) -> None:
+        super().__init__(Authenticator())
+        self._lane = lane
+        self.namespace = ns.COMPONENT_ACCEPT
+        self.version = (0, 0)
+        self.sid = streamId  # type: ignore[assignment]  # Twisted shows None as its type.
+        self.thisEntity: Any = JID(jid)
+        self.otherEntity: Any = self.thisEntity
+
+    def send(self, obj: Any) -> None:
+        self._lane.send(obj)
+
+
+class ElementLane:
+    """
+    Tells handlers when the stream comes and goes, shows elements to the ordinary ones, watches over answers.
+
+    @ivar replies: the incoming requests without an answer.
+    @ivar requests: the outgoing requests without an answer.
+    """
+
+    # Seconds for the answer to a request that does not name its own timeout.
+    requestTimeout = 30.0
+
+    _log = Logger()
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._handlers: list[IXMPPHandler] = []
+        self._ordinary = 0
+        self._xmlstream: HandlerStream | None = None
+        self.replies = Replies()
+        self.requests = Requests()
+
+    def __iter__(self) -> Iterator[IXMPPHandler]:
+        return iter(self._handlers)
+
+    def addHandler(self, handler: IXMPPHandler) -> None:
+        self._handlers.append(handler)
+        self._ordinary += not IRawHandler.providedBy(handler)
+        if self._xmlstream is not None:
+            handler.makeConnection(self._xmlstream)
+            handler.connectionInitialized()
+
+    def removeHandler(self, handler: IXMPPHandler) -> None:
+        self._handlers.remove(handler)
+        self._ordinary -= not IRawHandler.providedBy(handler)
+
+    def connected(self, streamId: str) -> None:
+        """The stream is up: every handler starts on a new xmlstream."""
+        self._xmlstream = HandlerStream(self, self._port.jid, streamId)
+        for handler in list(self._handlers):
+            self._guard(handler.makeConnection, self._xmlstream)
+        for handler in list(self._handlers):
+            self._guard(handler.connectionInitialized)
+
+    def disconnected(self, reason: Failure) -> None:
+        self._xmlstream = None
+        for handler in list(self._handlers):
+            self._guard(handler.connectionLost, reason)
+        self.requests.fail("remote-server-not-found")
+
+    def stanzaReceived(self, stanza: Stanza) -> None:
+        """Take a stanza that no raw handler took."""
+        kind = stanza.type
+        if stanza.name != "iq":
+            self._dispatch(stanza)
+        elif kind == "get" or kind == "set":
+            self._requestReceived(stanza)
+        elif kind != "result" and kind != "error":
+            self._refuse(stanza, Unreadable)
+        elif not self.requests.answered(stanza):
+            self._dispatch(stanza)
+
+    def tick(self, now: float) -> None:
+        """End what is overdue."""
+        self.requests.expire(now)
+        for requester, identifier, addressed in self.replies.expire(now):
+            self._log.warn(
+                "{jid}: no handler answered {requester}'s request {identifier!r} in time; it got an error.",
+                jid=self._port.jid,
+                requester=requester,
+                identifier=identifier,
+            )
+            self._port.sendRaw(errorStanza("iq", route(addressed, requester), identifier, NoAnswer))
+
+    def send(self, obj: Any) -> None:
+        """
+        Send what a handler gives: an element, or serialised text or bytes, which are sent as they are.
+
+        An iq answer goes out only if its request is open: the first answer wins.
+        """
+        if isinstance(obj, str):
+            obj = obj.encode()
+        if isinstance(obj, bytes):
+            self._port.sendRaw(obj)
+            return
+        assert isinstance(obj, domish.Element)
+        if not obj.getAttribute("from"):
+            obj["from"] = self._port.jid
+        if obj.name == "iq" and obj.getAttribute("type") in ("result", "error"):
+            key = self._key(obj.getAttribute("to", ""), obj.getAttribute("id", ""), obj["from"])
+            if key is None or not self.replies.closed(key):
+                self._log.warn(
+                    "{jid}: a handler's answer to {to} with id {id!r} answers no open request; it was not sent.",
+                    jid=self._port.jid,
+                    to=obj.getAttribute("to"),
+                    id=obj.getAttribute("id"),
+                )
+                return
+        self._port.sendRaw(_serialise(obj))
+
+    def request(self, request: Any) -> Deferred[domish.Element]:
+        """
+        Send a C{wokkel.generic.Request}, or an iq element, and wait for its answer.
+
+        @return: see L{Requests.add}.
+        """
+        element = requestElement(request)
+        timeout = getattr(request, "timeout", None) or self.requestTimeout
+        answer = self.requests.add(element.getAttribute("to", ""), element["id"], self._port.now + timeout)
+        if not answer.called:
+            self.send(element)
+        return answer
+
+    def _requestReceived(self, stanza: Stanza) -> None:
+        key = self._key(stanza.sender or "", stanza.id or "", stanza.recipient or self._port.jid)
+        if key is None or not stanza.id:
+            self._refuse(stanza, Unreadable)
+        elif not self._ordinary:
+            self._refuse(stanza, Unhandled)
+        elif not self.replies.opened(key, self._port.now):
+            self._refuse(stanza, TooManyPending)
+        else:
+            handled = self._dispatch(stanza)
+            if handled is not True and self.replies.isOpen(key):
+                self.replies.closed(key)
+                self._refuse(stanza, Unhandled if handled is False else HandlerFailed)
+
+    def _dispatch(self, stanza: Stanza) -> bool | None:
+        """Show a stanza to the handlers: whether one said that it handles it, or C{None} if that failed."""
+        if not self._ordinary or self._xmlstream is None:
+            return False
+        try:
+            element: Any = stanza.element
+            element.handled = False
+            self._xmlstream.dispatch(element)
+        except Exception:
+            self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self._port.jid, stanza=stanza)
+            return None
+        return bool(element.handled)
+
+    def _refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
+        if stanza.sender:
+            self._port.sendRaw(errorReply(stanza, error))
+
+    def _key(self, requester: str, identifier: str, addressed: str) -> Key | None:
+        """The same key for every spelling of the same addresses; C{None} if one is no JID."""
+        try:
+            return internJID(requester).full(), identifier, internJID(addressed).full()
+        except (InvalidFormat, UnicodeError):
+            return None
+
+    def _guard(self, call: typing.Callable[..., object], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except Exception:
+            self._log.failure("{jid}: a handler failed as the stream began or ended.", jid=self._port.jid)
+
+
+def _serialise(element: domish.Element) -> bytes:
+    """An element as it stands in a component stream."""
+    text: str = element.toXml(
+        prefixes={ns.STREAMS: "stream"}, defaultUri=ns.COMPONENT_ACCEPT, prefixesInScope=["stream"]
+    )
+    return text.encode()

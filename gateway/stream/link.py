@@ -1,0 +1,268 @@
+"""
+A component's connection to its server as a service: kept up for ever, two lanes of handlers, bounded queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from random import Random
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCollection
+from twisted.words.xish import domish
+from zope.interface import implementer
+
+from gateway.errors import HandlerFailed
+from gateway.interfaces import IRawHandler
+from gateway.stream.component import ComponentProtocol
+from gateway.stream.core import Limits
+from gateway.stream.lane import ElementLane
+from gateway.stream.outbox import Outbox
+from gateway.stream.stanzas import Stanza, errorReply
+
+# Seconds between two tries to connect: at first, and at most.
+_FIRST_DELAY = 0.5
+_LAST_DELAY = 30.0
+
+# What a server's refusal means to an operator.
+_MEANINGS = {
+    "not-authorized": "the server rejects the secret: compare it with the server's configuration",
+    "conflict": "the server has another connection for this component: is a second gateway running, or is the "
+    "name one of the server's own hosts?",
+    "host-unknown": "the server does not know this component: add it to the server's configuration",
+}
+
+
+@implementer(IXMPPHandlerCollection)
+class Link(Service):
+    """
+    One component's stream, whether it is up or down at the moment.
+
+    Handlers are added with their C{setHandlerParent}. Those that provide L{IRawHandler} see stanzas first and
+    without a tree; what they leave goes to the others.
+
+    @ivar jid: the component's JID.
+    @ivar ready: whether stanzas flow.
+    @ivar trouble: why not, in words for the operator.
+    @ivar now: seconds on the link's clock, as of the last chunk or tick.
+    """
+
+    # Seconds that a stop waits for open exchanges, and the time between two ticks.
+    drainFor = 5.0
+    tickEvery = 1.0
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        jid: str,
+        secret: str,
+        limits: Limits | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._random = random or Random()
+        self._limits = limits or Limits()
+        self._secret = secret
+        self.jid = jid
+        self.now = reactor.seconds()
+        self.ready = False
+        self.trouble = "not started"
+        self._protocol: ComponentProtocol | None = None
+        self._write: Callable[[bytes], None] | None = None
+        self._stopped: Deferred[None] | None = None
+        self._raw: list[IRawHandler] = []
+        self._lane = ElementLane(self)
+        self._outbox = Outbox()
+        self._dropped = 0
+        self._endpoint = endpoint
+        self._factory = Factory.forProtocol(self._makeProtocol)
+        self._factory.noisy = False
+        self._attempts = 0
+        self._trying: Deferred[Any] | None = None
+        self._retry: IDelayedCall | None = None
+        self._ticking = LoopingCall(self._tick)
+        self._ticking.clock = reactor
+
+    # As a service.
+
+    def startService(self) -> None:
+        super().startService()
+        self.trouble = "connecting"
+        self._ticking.start(self.tickEvery, now=False)
+        self._connect()
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        super().stopService()
+        for handler in self._raw:
+            handler.drain()
+        deadline = self._reactor.seconds() + self.drainFor
+        while self.ready and self.pending and self._reactor.seconds() < deadline:
+            yield deferLater(self._reactor, 0.05)
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._protocol is not None:
+            self._stopped = Deferred()
+            self._protocol.close()
+            yield self._stopped
+        elif self._trying is not None:
+            self._trying.cancel()
+        self.trouble = "stopped"
+        self._ticking.stop()
+
+    @property
+    def pending(self) -> int:
+        """How many exchanges are open."""
+        return len(self._lane.replies) + len(self._lane.requests) + sum(handler.pending for handler in self._raw)
+
+    # As the parent of handlers.
+
+    def __iter__(self) -> Iterator[IXMPPHandler]:
+        return iter(self._lane)
+
+    def addHandler(self, handler: IXMPPHandler) -> None:
+        if IRawHandler.providedBy(handler):
+            self._raw.append(handler)
+        self._lane.addHandler(handler)
+
+    def removeHandler(self, handler: IXMPPHandler) -> None:
+        if IRawHandler.providedBy(handler):
+            self._raw.remove(handler)
+        self._lane.removeHandler(handler)
+
+    def send(self, obj: Any) -> None:
+        """Send an element; one answer for each request, as L{ElementLane.send} has it."""
+        self._lane.send(obj)
+
+    def request(self, request: Any) -> Deferred[domish.Element]:
+        """Send an iq request and wait for its answer, as L{ElementLane.request} has it."""
+        return self._lane.request(request)
+
+    def sendRaw(self, data: bytes) -> bool:
+        """
+        Send serialised stanzas; while the link is down they wait, bounded in number, size and time.
+
+        @return: whether they were accepted.
+        """
+        if self._write is not None:
+            self._write(data)
+            return True
+        if self._outbox.put(data, self.now):
+            return True
+        if not self._dropped:
+            self._log.warn(
+                "{jid}: too much waits for the link to come back; what comes now is dropped.", jid=self.jid
+            )
+        self._dropped += 1
+        return False
+
+    # As the owner of a connection.
+
+    def chunkReceived(self) -> None:
+        self.now = self._reactor.seconds()
+
+    def stanzaReceived(self, stanza: Stanza) -> None:
+        for handler in self._raw:
+            try:
+                if handler.stanzaReceived(stanza):
+                    return
+            except Exception:
+                self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self.jid, stanza=stanza)
+                if stanza.name == "iq" and stanza.type in ("get", "set"):
+                    self.sendRaw(errorReply(stanza, HandlerFailed))
+                return
+        self._lane.stanzaReceived(stanza)
+
+    def streamLost(self, reason: Failure) -> None:
+        self._protocol = self._write = None
+        self.ready = False
+        self._lane.disconnected(reason)
+        if self._stopped is not None:
+            self._stopped.callback(None)
+        else:
+            self._tryAgain(reason)
+
+    # Connecting.
+
+    def _makeProtocol(self) -> ComponentProtocol:
+        self._protocol = ComponentProtocol(self, self.jid, self._secret, self._limits, self._reactor)
+        return self._protocol
+
+    def _connect(self) -> None:
+        self._retry = None
+        self._attempts += 1
+        trying: Deferred[Any] = self._endpoint.connect(self._factory)
+        trying.addCallback(_authenticated)
+        self._trying = trying
+        trying.addCallbacks(self._connected, self._failed)
+
+    def _connected(self, protocol: ComponentProtocol) -> None:
+        self._trying = None
+        self._attempts = 0
+        self.ready = True
+        self._write = protocol.write
+        self.trouble = ""
+        self._log.info("{jid}: connected.", jid=self.jid)
+        self._lane.connected(protocol.streamId)
+        late = self._outbox.expire(self._reactor.seconds())
+        self._reportDropped(late)
+        protocol.write(self._outbox.takeAll())
+
+    def _failed(self, reason: Failure) -> None:
+        self._trying = None
+        self._protocol = None
+        if self._stopped is not None:
+            self._stopped.callback(None)
+        elif self.running:
+            self._tryAgain(reason)
+
+    def _tryAgain(self, reason: Failure) -> None:
+        """Say why there is no stream, and when the next try is."""
+        condition = getattr(reason.value, "condition", "")
+        longest = min(_LAST_DELAY, _FIRST_DELAY * 2**self._attempts)
+        if condition in _MEANINGS:
+            longest = _LAST_DELAY
+        # Half of it is chance, so that many gateways do not come back to a server in step.
+        delay = longest * (0.5 + 0.5 * self._random.random())
+        self.trouble = _MEANINGS.get(condition) or reason.getErrorMessage().rstrip(".")
+        self._log.warn(
+            "{jid}: not connected: {trouble}. Next try in {delay:.1f} s.",
+            jid=self.jid,
+            trouble=self.trouble,
+            delay=delay,
+        )
+        self._retry = self._reactor.callLater(delay, self._connect)
+
+    def _tick(self) -> None:
+        self.now = now = self._reactor.seconds()
+        self._reportDropped(self._outbox.expire(now))
+        for handler in self._raw:
+            try:
+                handler.tick(now)
+            except Exception:
+                self._log.failure("{jid}: a handler failed at its tick.", jid=self.jid)
+        self._lane.tick(now)
+
+    def _reportDropped(self, late: int) -> None:
+        if late or (self._dropped and self.ready):
+            self._log.warn(
+                "{jid}: {late} stanzas waited too long for the link and were dropped, {full} found no room.",
+                jid=self.jid,
+                late=late,
+                full=self._dropped,
+            )
+            self._dropped = 0
+
+
+def _authenticated(protocol: ComponentProtocol) -> Deferred[ComponentProtocol]:
+    return protocol.authenticated

@@ -1,0 +1,54 @@
+"""
+What is sent while the link is down.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Outbox:
+    """
+    A bounded queue of serialised stanzas, each with a deadline; pure.
+
+    @ivar maxCount: how many may wait.
+    @ivar maxBytes: how many bytes may wait.
+    @ivar patience: seconds that each may wait.
+    """
+
+    def __init__(self, maxCount: int = 10_000, maxBytes: int = 8 * 1024 * 1024, patience: float = 30.0) -> None:
+        self.maxCount = maxCount
+        self.maxBytes = maxBytes
+        self.patience = patience
+        self._waiting: deque[tuple[float, bytes]] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, data: bytes, now: float) -> bool:
+        """
+        Add one stanza.
+
+        @return: whether there was room for it.
+        """
+        if len(self._waiting) >= self.maxCount or self._bytes + len(data) > self.maxBytes:
+            return False
+        self._waiting.append((now + self.patience, data))
+        self._bytes += len(data)
+        return True
+
+    def expire(self, now: float) -> int:
+        """Drop what has waited too long, and return how many that were."""
+        count = 0
+        while self._waiting and self._waiting[0][0] <= now:
+            self._bytes -= len(self._waiting.popleft()[1])
+            count += 1
+        return count
+
+    def takeAll(self) -> bytes:
+        """Everything that waits, in order; the queue is empty after."""
+        data = b"".join(stanza for _, stanza in self._waiting)
+        self._waiting.clear()
+        self._bytes = 0
+        return data

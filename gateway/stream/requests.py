@@ -1,0 +1,103 @@
+"""
+Outgoing iq requests: each is answered, or its deadline passes (RFC 6120 section 8.2.3).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
+from twisted.words.xish import domish
+
+from gateway.stream.stanzas import Stanza
+
+Key = tuple[str, str]
+
+
+@define(eq=False)
+class _Request:
+    deadline: float
+    answer: Deferred[domish.Element]
+
+
+class Requests:
+    """
+    The table of requests under way, matched by who must answer and the id; bounded.
+
+    @ivar bound: how many may be under way.
+    """
+
+    def __init__(self, bound: int = 1_000) -> None:
+        self.bound = bound
+        self._open: dict[Key, _Request] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, recipient: str, identifier: str, deadline: float) -> Deferred[domish.Element]:
+        """
+        Expect an answer.
+
+        @param recipient: who must answer, exactly as written to.
+        @param deadline: seconds on the clock that L{expire} is given.
+        @return: fires with the result's element; fails with a C{StanzaError}: the peer's own, or
+            C{remote-server-timeout}, or C{resource-constraint} at once when too many are under way.
+        """
+        key = (recipient, identifier)
+        answer: Deferred[domish.Element] = Deferred(lambda _: self._forget(key))
+        if len(self._open) >= self.bound or key in self._open:
+            answer.errback(StanzaError("resource-constraint"))
+        else:
+            self._open[key] = _Request(deadline, answer)
+        return answer
+
+    def answered(self, stanza: Stanza) -> bool:
+        """
+        Look at an iq of type result or error.
+
+        @return: whether it answers one of these requests, which then is done.
+        """
+        if not self._open:
+            return False
+        request = self._open.pop((stanza.sender or "", stanza.id or ""), None)
+        if request is None:
+            return False
+        if stanza.type == "error":
+            request.answer.errback(exceptionFromStanza(stanza.element))
+        else:
+            request.answer.callback(stanza.element)
+        return True
+
+    def expire(self, now: float) -> None:
+        """End the requests whose deadline has passed."""
+        overdue = [key for key, request in self._open.items() if request.deadline <= now]
+        self._fail(overdue, "remote-server-timeout")
+
+    def fail(self, condition: str) -> None:
+        """End all of them: the stream that would have brought the answers is gone."""
+        self._fail(list(self._open), condition)
+
+    def _forget(self, key: Key) -> None:
+        self._open.pop(key, None)
+
+    def _fail(self, keys: list[Key], condition: str) -> None:
+        for key in keys:
+            request = self._open.pop(key, None)
+            if request is not None:
+                request.answer.errback(StanzaError(condition))
+
+
+def requestElement(request: Any) -> domish.Element:
+    """
+    The element of a C{wokkel.generic.Request}, or the element itself; with an id in any case.
+
+    @raise ValueError: if it is no request.
+    """
+    element: domish.Element = request if isinstance(request, domish.Element) else request.toElement()
+    if element.name != "iq" or element.getAttribute("type") not in ("get", "set"):
+        raise ValueError("only an iq of type get or set is a request")
+    if not element.getAttribute("id"):
+        element.addUniqueId()
+    return element

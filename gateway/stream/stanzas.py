@@ -1,0 +1,216 @@
+"""
+Stanzas as bytes: read without a tree, readdressed without a copy of their meaning, answered.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import define, field, frozen
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.errors import ANSWERS, GatewayError
+
+# A whole start tag that expat has found well-formed: quoted values may hold ">".
+START_TAG = re.compile(rb"""<[^'">]*(?:'[^']*'[^'">]*|"[^"]*"[^'">]*)*>""")
+_NAME = re.compile(rb"<([^\s/>]+)")
+_SLASH = ord("/")
+_ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
+
+_ESCAPES = str.maketrans(
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "'": "&apos;",
+        '"': "&quot;",
+        "\t": "&#9;",
+        "\n": "&#10;",
+        "\r": "&#13;",
+    }
+)
+
+
+def escape(text: str) -> str:
+    """C{text} as it may stand in an attribute value or between tags."""
+    return text.translate(_ESCAPES)
+
+
+def route(sender: str, recipient: str) -> bytes:
+    """The two addresses of a stanza as they stand in its start tag; worth keeping where they recur."""
+    return f" from='{escape(sender)}' to='{escape(recipient)}'".encode()
+
+
+@frozen(eq=False)
+class Context:
+    """
+    What a stream's header declares, and so what the prefixes in its stanzas mean.
+
+    @ivar namespace: the content namespace.
+    @ivar prefixes: prefix to namespace, without the default one.
+    @ivar header: a stream start tag that declares the same.
+    @ivar uses: for each prefix, how its use begins, and its declaration.
+    """
+
+    namespace: str
+    prefixes: dict[str, str]
+    header: bytes
+    uses: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+
+    @classmethod
+    def fromDeclarations(cls, declared: dict[str | None, str]) -> Context:
+        namespace = declared.get(None, "")
+        prefixes = {prefix: uri for prefix, uri in declared.items() if prefix is not None}
+        uses = tuple(
+            (f"{prefix}:".encode(), f" xmlns:{prefix}='{escape(uri)}'".encode()) for prefix, uri in prefixes.items()
+        )
+        # The root is never in the default namespace: that is the content's.
+        root = next(prefix for prefix, uri in prefixes.items() if uri == ns.STREAMS)
+        header = f"<{root}:stream xmlns='{escape(namespace)}'".encode()
+        return cls(namespace, prefixes, header + b"".join(declaration for _, declaration in uses) + b">", uses)
+
+
+@define(eq=False, repr=False)
+class Stanza:
+    """
+    One stanza: a first-level element of a stream in its content namespace.
+
+    @ivar name: C{"iq"}, C{"message"} or C{"presence"}.
+    @ivar sender: the root's C{from}, unescaped, as the others; C{None} where there is none.
+    @ivar recipient: C{to}.
+    @ivar id: C{id}.
+    @ivar type: C{type}.
+    @ivar language: C{xml:lang}.
+    @ivar raw: its bytes up to but without the end tag.
+    @ivar plain: whether the start tag has these attributes only, between single quotes, and each stands there
+        for itself, so that the tag ends at the first C{>}.
+    """
+
+    name: str
+    sender: str | None
+    recipient: str | None
+    id: str | None
+    type: str | None
+    language: str | None
+    raw: bytes
+    context: Context
+    plain: bool
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.name} from={self.sender!r} to={self.recipient!r} type={self.type!r} id={self.id!r} "
+            f"{len(self.raw)} bytes>"
+        )
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes between the start tag and the end tag."""
+        return self.raw[self._startTag.end() :]
+
+    @property
+    def element(self) -> domish.Element:
+        """The stanza as a new tree, built by each look at it."""
+        raw = self.raw
+        if not self._isOnlyTag:
+            raw += b"</" + self._writtenName + b">"
+        return parse(self.context.header, raw)
+
+    def readdressed(self, addresses: bytes) -> bytes:
+        """
+        The stanza with other addresses: a new start tag, the payload byte for byte.
+
+        @param addresses: what L{route} gives.
+        """
+        raw = self.raw
+        end = raw.find(b">")
+        if not self.plain or raw[end - 1] == _SLASH:
+            return self._readdressedCarefully(addresses)
+        kept = f" id='{self.id}' type='{self.type}'"
+        if self.id is None or self.type is None or self.language is not None:
+            known = (("id", self.id), ("type", self.type), ("xml:lang", self.language))
+            kept = "".join(f" {name}='{value}'" for name, value in known if value is not None)
+        declarations = b""
+        for use, declaration in self.context.uses:
+            if use in raw:
+                declarations += declaration
+        tag = self.name.encode()
+        return b"<%b%b%b%b%b</%b>" % (tag, addresses, declarations, kept.encode(), raw[end:], tag)
+
+    def _readdressedCarefully(self, addresses: bytes) -> bytes:
+        """The same for any start tag: all but the two addresses is copied as it stands."""
+        kept = _ATTRIBUTE.findall(self._startTag.group())
+        own = {name for name, _ in kept}
+        declarations = [
+            declaration
+            for use, declaration in self.context.uses
+            if use in self.raw and b"xmlns:" + use[:-1] not in own
+        ]
+        rest = [b" %b=%b" % (name, value) for name, value in kept if name not in (b"to", b"from")]
+        name = self._writtenName
+        return b"".join((b"<", name, addresses, *declarations, *rest, b">", self.payload, b"</", name, b">"))
+
+    @property
+    def _startTag(self) -> re.Match[bytes]:
+        tag = START_TAG.match(self.raw)
+        assert tag is not None
+        return tag
+
+    @property
+    def _isOnlyTag(self) -> bool:
+        return self.raw.endswith(b"/>") and self._startTag.end() == len(self.raw)
+
+    @property
+    def _writtenName(self) -> bytes:
+        """The root's name with the prefix that it is written with."""
+        name = _NAME.match(self.raw)
+        assert name is not None
+        return name.group(1)
+
+
+@define(eq=False, repr=False)
+class Nonza(Stanza):
+    """
+    A first-level element that is no stanza (XEP-0360): a handshake, a stream error.
+
+    @ivar name: C{"namespace local"}.
+    """
+
+
+def parse(header: bytes, raw: bytes) -> domish.Element:
+    """The tree of one stanza, C{raw} being whole and C{header} the start tag of the stream it stands in."""
+    found: list[domish.Element] = []
+    stream = domish.elementStream()
+    stream.DocumentStartEvent = lambda root: None
+    stream.ElementEvent = found.append
+    stream.DocumentEndEvent = lambda: None
+    stream.parse(header)
+    stream.parse(raw)
+    [element] = found
+    return element
+
+
+def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:
+    """The error answer to C{stanza}, from exactly the address it was sent to (RFC 6120 section 8.3)."""
+    addresses = route(stanza.recipient or "", stanza.sender or "")
+    return errorStanza(stanza.name, addresses, stanza.id, error)
+
+
+def errorStanza(name: str, addresses: bytes, identifier: str | None, error: type[GatewayError]) -> bytes:
+    """
+    A stanza of type error.
+
+    @param name: the kind of stanza.
+    @param addresses: what L{route} gives.
+    """
+    answer = ANSWERS[error]
+    given = "" if identifier is None else f" id='{escape(identifier)}'"
+    text = f"<text xmlns='{ns.STANZA_ERRORS}'>{escape(answer.text)}</text>" if answer.text else ""
+    return b"".join(
+        (
+            f"<{name}".encode(),
+            addresses,
+            f"{given} type='error'><error type='{answer.kind}'>".encode(),
+            f"<{answer.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error></{name}>".encode(),
+        )
+    )

@@ -1,0 +1,1 @@
+Client proxy (Jabber Address Translation) for any XMPP server that speaks XEP-0114: a service that runs inside an ordinary client account is reached at a component's address, spread over the account's resources, with sealed and stable requester addresses, deadlines and fail-over.

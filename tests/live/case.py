@@ -1,0 +1,141 @@
+"""What the live tests share: a server, gateways and clients that end with the test, logs on failure."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from tests.live.clients import ECHO, Behaviour, Client, Implementation, echo, untilServed
+from tests.live.gateway import Gateway, Value
+from tests.live.servers import DOMAIN, Server
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase as _Mixin
+else:
+    _Mixin = object
+
+# Says for each write to a server that was killed that it was in vain.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+SECRET = "s3cret"
+PROXY = f"proxy.{DOMAIN}"
+PROXY_ALL = f"proxyall.{DOMAIN}"
+# The three forms of an address of the component.
+ADDRESSES = (PROXY, f"node@{PROXY}", f"{PROXY}/some res")
+PING = f"<ping xmlns='{ECHO}'/>"
+
+# Labels of 62 bytes: the longest domain that fits, with node and resource of 1,023 bytes, in a JID of 3,002.
+LONG_DOMAIN = ".".join(["x" * 62] * 15 + [DOMAIN])
+
+ACCOUNTS = ("alice", "bob", "carol", "mallory", "implementation")
+COMPONENTS = {PROXY: SECRET, PROXY_ALL: SECRET, LONG_DOMAIN: SECRET}
+
+# Exit codes: twistd ends in good order and then by the signal that it was sent.
+ENDED_WELL = (0, -signal.SIGTERM)
+
+AnyClient = TypeVar("AnyClient", bound=Client)
+Case = TypeVar("Case", bound="LiveTests")
+
+
+Scenario = Callable[[Case], Coroutine[Any, Any, None]]
+
+
+def scenario(seconds: float) -> Callable[[Scenario[Case]], Callable[[Case], None]]:
+    """Make a test of a coroutine function, with a deadline in seconds over all of it."""
+
+    def decorate(coroutineFunction: Scenario[Case]) -> Callable[[Case], None]:
+        @functools.wraps(coroutineFunction)
+        def test(self: Case) -> None:
+            self.play(coroutineFunction(self), seconds)
+
+        return test
+
+    return decorate
+
+
+def proxy(jid: str, **options: Value) -> dict[str, dict[str, Value]]:
+    """The table of one proxy, by its section's name; the target is the implementing account."""
+    return {f'proxy."{jid}"': {"target": f"implementation@{DOMAIN}", **options}}
+
+
+class LiveTests(_Mixin):
+    """
+    A mix-in for a SynchronousTestCase: a running server, and scenarios on it.
+
+    @cvar serverClass: which server.
+    """
+
+    serverClass: ClassVar[type[Server]]
+
+    def setUp(self) -> None:
+        self.server = self.serverClass.shared(ACCOUNTS, COMPONENTS)
+        self._gateways: list[Gateway] = []
+
+    def play(self, coroutine: Awaitable[None], seconds: float) -> None:
+        """Run a scenario; afterwards clients and gateways are gone, and a failure has shown the logs."""
+
+        async def whole() -> None:
+            async with AsyncExitStack() as self.stack:
+                await coroutine
+
+        try:
+            asyncio.run(asyncio.wait_for(whole(), seconds))
+        except BaseException as problem:
+            for program in (self.server, *self._gateways):
+                sys.stderr.write(f"{program.log()}\n")
+            if isinstance(problem, TimeoutError):
+                raise self.failureException(f"the scenario took more than {seconds:g} s") from problem
+            raise
+        finally:
+            for gateway in self._gateways:
+                gateway.stop()
+
+    def newGateway(self, tables: dict[str, dict[str, Value]], secret: str = SECRET) -> Gateway:
+        """A gateway with these tables, not started."""
+        directory = Path(tempfile.mkdtemp(prefix="gateway-", dir=self.server.directory))
+        gateway = Gateway(directory, self.server.componentPort, secret, DOMAIN, tables)
+        self._gateways.append(gateway)
+        return gateway
+
+    async def startGateway(self, tables: dict[str, dict[str, Value]]) -> Gateway:
+        """A gateway with these tables, its links up."""
+        gateway = self.newGateway(tables)
+        gateway.start()
+        await gateway.ready()
+        return gateway
+
+    async def login(self, client: AnyClient) -> AnyClient:
+        """Log a client in for as long as the scenario takes."""
+        await client.login()
+        self.stack.push_async_callback(client.close)
+        return client
+
+    async def implementing(self, *resources: str, behaviour: Behaviour = echo) -> list[Implementation]:
+        """Log in these resources of the implementing client."""
+        return [
+            await self.login(Implementation(self.server, "implementation", resource, behaviour))
+            for resource in resources
+        ]
+
+    async def user(self, name: str, resource: str = "home") -> Client:
+        """Log in one user."""
+        return await self.login(Client(self.server, name, resource))
+
+    async def served(self, user: Client, implementing: list[Implementation]) -> None:
+        """Ask until each of these resources has been asked once, then forget what they were asked."""
+
+        async def all_() -> None:
+            while not all(implementation.requests for implementation in implementing):
+                await untilServed(user, PROXY)
+
+        await asyncio.wait_for(all_(), 10)
+        for implementation in implementing:
+            implementation.requests.clear()

@@ -1,0 +1,94 @@
+"""The gateway as an operator runs it: `twistd -n gateway --config FILE`, in a directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.live.processes import Program, freePort, until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Value = str | int | bool | list[str]
+
+
+class Gateway(Program):
+    """
+    One gateway with its configuration file.
+
+    @ivar httpPort: the port of its HTTP listener.
+    """
+
+    name = "gateway"
+
+    def __init__(
+        self,
+        directory: Path,
+        componentPort: int,
+        secret: str,
+        domain: str,
+        tables: Mapping[str, Mapping[str, Value]],
+    ) -> None:
+        super().__init__(directory)
+        self.httpPort = freePort()
+        self.config = directory / "gateway.toml"
+        lines = [f"state_dir = {_toml(str(directory / 'state'))}"]
+        sections: dict[str, Mapping[str, Value]] = {
+            "server": {"endpoint": f"tcp:127.0.0.1:{componentPort}", "secret": secret, "domain": domain},
+            "http": {"listen": f"tcp:{self.httpPort}:interface=127.0.0.1"},
+            **tables,
+        }
+        for name, table in sections.items():
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def start(self) -> None:
+        """Start the process; L{ready} waits for it."""
+        twistd = Path(sys.executable).parent / "twistd"
+        argv = [sys.executable, str(twistd), "-n", "--pidfile=", "gateway", "--config", str(self.config)]
+        self._run(argv, {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
+
+    async def ready(self, seconds: float = 15) -> float:
+        """Wait until every configured link is up; the seconds that it took."""
+
+        async def up() -> bool:
+            assert self.running(), f"the gateway ended by itself\n{self.log()}"
+            return (await self.get("/readyz"))[0] == 200
+
+        return await until(up, seconds, "the gateway is ready")
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """GET a path of its HTTP listener: status and body; status 0 while nothing listens."""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.httpPort)
+        except OSError:
+            return 0, ""
+        try:
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            answer = (await asyncio.wait_for(reader.read(), 5)).decode()
+        except OSError:
+            return 0, ""
+        finally:
+            writer.close()
+        head, _, body = answer.partition("\r\n\r\n")
+        return int(head.split()[1]), body
+
+    def residentMiB(self) -> float:
+        """Its resident memory now, in MiB."""
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) / 1024
+
+
+def _toml(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)

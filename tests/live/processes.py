@@ -1,0 +1,129 @@
+"""Child processes of the live tests: private, logged to a file, and gone when the test process is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+# Linux ends the child when the thread that started it ends: also after a kill -9, when no atexit runs.
+_TIED = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+
+_children: set[subprocess.Popen[bytes]] = set()
+
+
+@atexit.register
+def _endAll() -> None:
+    for child in list(_children):
+        _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    _children.discard(child)
+
+
+def freePort() -> int:
+    """A TCP port of the loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float, what: str) -> float:
+    """
+    Wait until `condition` holds, asking every 50 ms.
+
+    @return: the seconds that it took.
+    @raise AssertionError: it did not hold within `seconds`; `what` says what was waited for.
+    """
+    started = time.monotonic()
+    while not await condition():
+        if time.monotonic() - started > seconds:
+            raise AssertionError(f"{what}: not within {seconds:g} s")
+        await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+async def holds(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """L{until} for a condition that is computed on the spot."""
+
+    async def computed() -> bool:
+        return condition()
+
+    return await until(computed, seconds, what)
+
+
+class Program:
+    """
+    One program in a directory of its own: started, killed and started again with the same ports and data.
+
+    `start` belongs in the main thread, with which the child ends. It does not wait: readiness is the
+    subclass's affair.
+    """
+
+    name: str
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.output = directory / f"{self.name}.out"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def _run(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        with self.output.open("ab") as output:
+            self._child = subprocess.Popen(
+                [*_TIED, *argv],
+                cwd=self.directory,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        _children.add(self._child)
+
+    @property
+    def child(self) -> subprocess.Popen[bytes]:
+        assert self._child is not None, f"{self.name} was never started"
+        return self._child
+
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._child is not None and self._child.poll() is None
+
+    def kill9(self) -> None:
+        """End it as a power cut would, and reap it."""
+        _end(self.child)
+
+    async def terminate(self, seconds: float = 10) -> int:
+        """Ask it to end with SIGTERM; its exit code. AssertionError when it does not end in time."""
+        self.child.terminate()
+        await holds(lambda: not self.running(), seconds, f"end of {self.name} after SIGTERM")
+        _children.discard(self.child)
+        return self.child.wait()
+
+    def stop(self) -> None:
+        """End it whatever its state."""
+        if self._child is not None:
+            _end(self._child)
+
+    def logFiles(self) -> list[Path]:
+        """Files with something to say about a failure, most telling last."""
+        return [self.output]
+
+    def log(self, lines: int = 60) -> str:
+        """The last lines of each log file."""
+        parts = []
+        for path in self.logFiles():
+            with contextlib.suppress(FileNotFoundError):
+                tail = path.read_text(errors="replace").splitlines()[-lines:]
+                parts.append("\n".join([f"--- {path.name}", *tail]))
+        return "\n".join(parts)

@@ -1,0 +1,227 @@
+"""Private XMPP servers on loopback ports: Prosody and ejabberd behind one small interface."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import glob
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+from twisted.trial.unittest import SkipTest
+
+from tests.live.processes import Program, freePort, until
+
+PASSWORD = "pencil"
+DOMAIN = "localhost"
+
+
+class Server(Program):
+    """
+    A private server: one domain, accounts with L{PASSWORD}, and XEP-0114 components on one port.
+
+    No TLS, no shapers, no rate limits. Ports and data stay the same from one start to the next.
+    """
+
+    program: ClassVar[str]
+    _shared: ClassVar[dict[type[Server], Server]] = {}
+
+    def __init__(self, directory: Path, accounts: Sequence[str], components: Mapping[str, str]) -> None:
+        super().__init__(directory)
+        self.accounts = accounts
+        self.components = components
+        self.clientPort = freePort()
+        self.componentPort = freePort()
+        self.configure()
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why this server cannot run here, or None."""
+        return None if shutil.which(cls.program) else f"{cls.name} is not installed"
+
+    @classmethod
+    def shared(cls, accounts: Sequence[str], components: Mapping[str, str]) -> Self:
+        """
+        The one running instance of this class in the test process, started at the first call.
+
+        @raise SkipTest: the program is missing; with REQUIRE_INTEROP=1 in the environment an AssertionError.
+        """
+        missing = cls.missing()
+        if missing:
+            if os.environ.get("REQUIRE_INTEROP") == "1":
+                raise AssertionError(missing)
+            raise SkipTest(missing)
+        server = Server._shared.get(cls)
+        if server is None:
+            directory = Path(tempfile.mkdtemp(prefix=f"{cls.name}-"))
+            server = Server._shared[cls] = cls(directory, accounts, components)
+            atexit.register(server.remove)
+        if not server.running():
+            server.start()
+            asyncio.run(server.ready())
+        assert isinstance(server, cls)
+        return server
+
+    def remove(self) -> None:
+        """Stop it and delete all that it has on disk."""
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def configure(self) -> None:
+        """Write the configuration; called once, with the ports chosen."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start the process; L{ready} waits for it."""
+        raise NotImplementedError
+
+    async def ready(self, seconds: float = 20) -> None:
+        """Wait until clients and components are answered."""
+
+        async def answers() -> bool:
+            assert self.running(), f"{self.name} ended by itself\n{self.log()}"
+            return all([await _answers(port) for port in (self.clientPort, self.componentPort)])
+
+        await until(answers, seconds, f"{self.name} is ready")
+
+
+class Prosody(Server):
+    """Prosody in the foreground."""
+
+    name = "prosody"
+    program = "prosody"
+
+    def configure(self) -> None:
+        accounts = self.directory / "data" / DOMAIN / "accounts"
+        accounts.mkdir(parents=True)
+        (self.directory / "certs").mkdir()
+        for account in self.accounts:
+            (accounts / f"{account}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}" }};\n')
+        lines = [
+            "run_as_root = true",
+            "daemonize = false",
+            f'pidfile = "{self.directory}/prosody.pid"',
+            f'data_path = "{self.directory}/data"',
+            f'log = {{ info = "{self.directory}/prosody.log" }}',
+            'modules_enabled = { "roster", "saslauth", "disco", "ping", "posix" }',
+            'modules_disabled = { "s2s", "offline" }',
+            'authentication = "internal_plain"',
+            "c2s_require_encryption = false",
+            "allow_unencrypted_plain_auth = true",
+            "c2s_stanza_size_limit = 1024 * 1024",
+            "component_stanza_size_limit = 1024 * 1024",
+            'c2s_interfaces = { "127.0.0.1" }',
+            f"c2s_ports = {{ {self.clientPort} }}",
+            'component_interfaces = { "127.0.0.1" }',
+            f"component_ports = {{ {self.componentPort} }}",
+            f'VirtualHost "{DOMAIN}"',
+        ]
+        for jid, secret in self.components.items():
+            lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
+        (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
+
+    def start(self) -> None:
+        self._run(["prosody", "--config", f"{self.directory}/prosody.cfg.lua", "-F"], {})
+
+    def logFiles(self) -> list[Path]:
+        return [self.output, self.directory / "prosody.log"]
+
+
+class Ejabberd(Server):
+    """ejabberd in an Erlang machine that takes part in no cluster, so it needs no epmd."""
+
+    name = "ejabberd"
+    program = "erl"
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return super().missing() or (None if _ejabberdLibraries() else f"{cls.name} is not installed")
+
+    def configure(self) -> None:
+        listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
+        config = {
+            "hosts": [DOMAIN],
+            "loglevel": "info",
+            "auth_method": "internal",
+            "s2s_access": "none",
+            "disable_sasl_mechanisms": ["digest-md5", "X-OAUTH2"],
+            "shaper_rules": {"max_user_sessions": 1000},
+            "listen": [
+                {**listener, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False},
+                {
+                    **listener,
+                    "port": self.componentPort,
+                    "module": "ejabberd_service",
+                    # Else a connection of one component becomes the route of all of them.
+                    "global_routes": False,
+                    "hosts": {jid: {"password": secret} for jid, secret in self.components.items()},
+                },
+            ],
+            "modules": {name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
+        }
+        # JSON is YAML.
+        (self.directory / "ejabberd.yml").write_text(json.dumps(config, indent=1))
+
+    @property
+    def _marker(self) -> Path:
+        return self.directory / "registered"
+
+    def start(self) -> None:
+        self._marker.unlink(missing_ok=True)
+        register = "".join(
+            f'ejabberd_auth:try_register(<<"{account}">>,<<"{DOMAIN}">>,<<"{PASSWORD}">>),'
+            for account in self.accounts
+        )
+        argv = ["erl", "+K", "true", "-noinput", "-mnesia", "dir", f'"{self.directory}/spool"']
+        argv += ["-ejabberd", "log_rotate_count", "0", "-s", "ejabberd"]
+        argv += ["-eval", f'{register} file:write_file("{self._marker}", "").']
+        self._run(
+            argv,
+            {
+                "ERL_LIBS": _ejabberdLibraries() or "",
+                "HOME": str(self.directory),
+                "EJABBERD_CONFIG_PATH": f"{self.directory}/ejabberd.yml",
+                "EJABBERD_LOG_PATH": f"{self.directory}/ejabberd.log",
+                "ERL_CRASH_DUMP_BYTES": "0",
+            },
+        )
+
+    async def ready(self, seconds: float = 30) -> None:
+        async def registered() -> bool:
+            assert self.running(), f"{self.name} ended by itself\n{self.log()}"
+            return self._marker.exists()
+
+        await until(registered, seconds, f"{self.name} has its accounts")
+        await super().ready(seconds)
+
+    def logFiles(self) -> list[Path]:
+        return [self.output, self.directory / "ejabberd.log"]
+
+
+def _ejabberdLibraries() -> str | None:
+    """The directory that holds ejabberd's own, where the Erlang machine shall look for it."""
+    found = sorted(glob.glob("/usr/lib/*/ejabberd-*/ebin"))
+    return str(Path(found[0]).parent.parent) if found else None
+
+
+async def _answers(port: int) -> bool:
+    """Whether something on this port answers a stream header."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        writer.write(
+            f"<stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' "
+            "xmlns:stream='http://etherx.jabber.org/streams'>".encode()
+        )
+        return bool(await asyncio.wait_for(reader.read(1), 2))
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        writer.close()

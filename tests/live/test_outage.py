@@ -1,0 +1,162 @@
+"""Links between the gateway and a real server that do not hold: refused, cut, not there yet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from xml.etree.ElementTree import Element
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import PING, PROXY, LiveTests, proxy, scenario
+from tests.live.clients import ECHO, Client, Implementation, echo, local, newId, untilServed
+from tests.live.processes import holds, until
+from tests.live.servers import Ejabberd, Prosody
+
+HOLD = f"<hold xmlns='{ECHO}'/>"
+
+# Seconds after which service must be there again, without help, from the server's own return.
+BACK_WITHIN = 35
+
+
+def unlessHeld(client: Implementation, request: Element) -> None:
+    """Never answer what is to be held, echo the rest."""
+    if local(request[0]) != "hold":
+        echo(client, request)
+
+
+class OutageTests(LiveTests):
+    """A mix-in: the scenarios, for one kind of server."""
+
+    @scenario(30)
+    async def test_wrongSecret(self) -> None:
+        """A wrong secret is said in plain words, and the process stays: alive, and not ready."""
+        gateway = self.newGateway(proxy(PROXY), secret="wrong")
+        gateway.start()
+        await holds(lambda: "secret" in gateway.log(), 10, "the log speaks of the secret")
+        self.assertNotIn("Traceback", gateway.log())
+        self.assertNotIn('"wrong"', gateway.log())
+        status, body = await gateway.get("/readyz")
+        self.assertEqual(status, 503)
+        self.assertIn(PROXY, body)
+        self.assertEqual((await gateway.get("/healthz"))[0], 200)
+        await asyncio.sleep(2)
+        self.assertTrue(gateway.running())
+
+    @scenario(70)
+    async def test_gatewayBeforeServer(self) -> None:
+        """A gateway that is started before its server lives, says that it is not ready, and serves later."""
+        self.server.kill9()
+        gateway = self.newGateway(proxy(PROXY))
+        gateway.start()
+
+        async def alive() -> bool:
+            return (await gateway.get("/healthz"))[0] == 200
+
+        await until(alive, 15, "the gateway is alive")
+        status, body = await gateway.get("/readyz")
+        self.assertEqual(status, 503)
+        self.assertIn(PROXY, body)
+        await asyncio.sleep(2)
+        self.server.start()
+        await self.server.ready()
+        await gateway.ready(BACK_WITHIN)
+        await self.login(Implementation(self.server, "implementation", "a"))
+        alice = await self.login(Client(self.server, "alice", "home"))
+        await untilServed(alice, PROXY)
+
+    @scenario(100)
+    async def test_serverKilledUnderLoad(self) -> None:
+        """
+        After a kill -9 of the server under load service is back without help. No exchange ends twice, and
+        each that was with the implementing client ends once: only what the server held is lost with it.
+        """
+        gateway = await self.startGateway(proxy(PROXY, timeout=15))
+        implementation = await self.login(Implementation(self.server, "implementation", "a", unlessHeld))
+        users = [await self.login(Client(self.server, name, "load")) for name in ("alice", "bob", "carol")]
+        await untilServed(users[0], PROXY)
+        held = {user: [user.sendIq(PROXY, HOLD) for _ in range(100)] for user in users}
+        await holds(lambda: len(self.held(implementation)) == 300, 5, "all that is held has come")
+
+        loading = True
+        asked: dict[Client, set[str]] = {user: set() for user in users}
+
+        async def load(user: Client) -> None:
+            while loading:
+                id_ = newId()
+                asked[user].add(id_)
+                with contextlib.suppress(AssertionError, ConnectionError):
+                    await user.request(PROXY, PING, id_=id_, seconds=2)
+
+        loads = [asyncio.create_task(load(user)) for user in users for _ in range(50)]
+        await asyncio.sleep(1.5)
+        self.assertTrue(min(len(user.iqs()) for user in users) > 100, "there is no load")
+        self.server.kill9()
+        await asyncio.sleep(0.5)
+        loading = False
+        await asyncio.gather(*loads)
+        self.server.start()
+        await self.server.ready()
+        back = asyncio.get_running_loop().time()
+        await asyncio.gather(*(client.loginAgain(10) for client in (implementation, *users)))
+        self.assertEqual(sum(len(user.iqs(*held[user])) for user in users), 0)
+
+        self.assertTrue(await gateway.ready(BACK_WITHIN) < BACK_WITHIN)
+        await untilServed(users[0], PROXY, BACK_WITHIN)
+        took = asyncio.get_running_loop().time() - back
+        self.assertTrue(took < BACK_WITHIN, f"service again after {took:.1f} s")
+
+        # What was handed to the implementing client and never answered ends when its time is over.
+        await holds(
+            lambda: all(len(user.iqs(*held[user])) >= 100 for user in users),
+            25,
+            "every held request has ended",
+        )
+        replies = await asyncio.gather(*(user.request(PROXY, PING) for user in users for _ in range(200)))
+        self.assertEqual({reply.get("type") for reply in replies}, {"result"})
+        await asyncio.sleep(1)
+        for user in users:
+            self.assertEqual(user.repeated(), {})
+            self.assertEqual({reply.get("type") for reply in user.iqs(*held[user])}, {"error"})
+            self.assertTrue(all(reply.get("from") == PROXY for reply in user.iqs()))
+        self.assertNotIn("Traceback", gateway.log(1000))
+
+    @scenario(60)
+    async def test_stanzaOverTheLimits(self) -> None:
+        """Whoever sends what is over the limits ends nobody's exchange, and service is there again."""
+        gateway = await self.startGateway(proxy(PROXY))
+        (implementation,) = await self.implementing("a", behaviour=unlessHeld)
+        alice, mallory = await self.user("alice"), await self.user("mallory")
+        await self.served(alice, [implementation])
+        bad = {
+            "deep": f"<x xmlns='{ECHO}'>" * 100 + "</x>" * 100,
+            "big": f"<x xmlns='{ECHO}'>{'y' * 300_000}</x>",
+        }
+        for name, inner in bad.items():
+            id_ = alice.sendIq(PROXY, HOLD)
+            request = await implementation.asked(id_)
+            mallory.sendIq(PROXY, inner)
+            await asyncio.sleep(1)
+            await gateway.ready(BACK_WITHIN)
+            await untilServed(alice, PROXY, BACK_WITHIN)
+            implementation.answer(request)
+            reply = await alice.expectId(id_, f"the answer after the {name} stanza")
+            self.assertEqual((reply.get("type"), reply.get("from")), ("result", PROXY))
+        self.assertEqual(alice.repeated(), {})
+        self.assertNotIn("Traceback", gateway.log(1000))
+
+    def held(self, implementation: Implementation) -> list[Element]:
+        """The requests that it was asked to hold."""
+        return [request for request in implementation.requests if local(request[0]) == "hold"]
+
+
+class ProsodyOutageTests(OutageTests, SynchronousTestCase):
+    """Outages of Prosody."""
+
+    serverClass = Prosody
+
+
+class EjabberdOutageTests(OutageTests, SynchronousTestCase):
+    """Outages of ejabberd."""
+
+    serverClass = Ejabberd

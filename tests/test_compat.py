@@ -1,0 +1,65 @@
+"""wokkel on a current Twisted, as `gateway._compat` has it. Imports happen once: each test has a Python."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class CompatTests(SynchronousTestCase):
+    """What an import of `gateway` does to wokkel, to warnings and to the rest of the process."""
+
+    def python(self, code: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run the code with `gateway` importable; fails unless it ends well within a minute."""
+        command = [sys.executable, *options, "-c", code]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def test_everyModuleImports(self) -> None:
+        """After `import gateway` each module of wokkel imports, even where every warning is an error."""
+        done = self.python(
+            "import gateway, importlib, pkgutil, wokkel\n"
+            "names = {module.name for module in pkgutil.iter_modules(wokkel.__path__)} - {'test'}\n"
+            "for name in names:\n"
+            "    importlib.import_module('wokkel.' + name)\n"
+            "print(*names)",
+            "-W",
+            "error",
+        )
+        self.assertLessEqual({"data_form", "disco", "muc", "ping", "pubsub"}, set(done.stdout.split()))
+
+    def test_warningsOfImportsOnly(self) -> None:
+        """Only what wokkel's own imports provoke is silent: its API, and our use of Twisted, warn as ever."""
+        done = self.python(
+            "import gateway\n"
+            "from twisted.words.protocols.jabber.jid import JID\n"
+            "from wokkel.xmppim import RosterItem\n"
+            "RosterItem(JID('alice@localhost')).jid\n"
+            "from twisted.python.compat import unicode\n",
+            "-W",
+            "always",
+        )
+        self.assertIn("RosterItem.jid was deprecated", done.stderr)
+        self.assertEqual(done.stderr.count("twisted.python.compat."), 1, done.stderr)
+        self.assertIn("twisted.python.compat.unicode was deprecated", done.stderr)
+
+    def test_twice(self) -> None:
+        """Doing it again changes nothing: neither the two names nor the number of warning filters."""
+        self.python(
+            "import gateway, importlib, warnings\n"
+            "from gateway import _compat\n"
+            "def state():\n"
+            "    from twisted.python import compat, constants\n"
+            "    return compat._PY3, constants, list(warnings.filters)\n"
+            "before = state()\n"
+            "importlib.reload(_compat)\n"
+            "assert state() == before, state()"
+        )
+
+    def test_noReactor(self) -> None:
+        """`import gateway` leaves the choice of the reactor to whoever runs it."""
+        self.python("import gateway, sys; assert 'twisted.internet.reactor' not in sys.modules")

@@ -1,0 +1,242 @@
+"""
+What is built, what is then installed, and whether that runs: away from the checkout, and with no network.
+
+The wheel is installed into a fresh environment. That sees the dependencies of the one which runs the tests,
+but not a gateway that may be installed there too.
+"""
+
+import configparser
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import threading
+import venv
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import Message
+from email.parser import HeaderParser
+from functools import cache
+from http.client import HTTPConnection
+from pathlib import Path
+from shutil import copytree, ignore_patterns, unpack_archive
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import gateway
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 30  # the deadline of each process
+TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+CONFIGURATION = """
+[server]
+endpoint = "tcp:127.0.0.1:1"
+secret = "s3cret"
+domain = "localhost"
+
+[http]
+listen = "tcp:0:interface=127.0.0.1"
+
+[proxy."proxy.localhost"]
+target = "implementation@localhost"
+"""
+
+
+@cache
+def tree() -> Path:
+    """What a fresh clone would have, so that nothing stale is built; made once, in trial's directory."""
+    made = ["__pycache__", ".*_cache", "dropin.cache"]
+    top = [".git", ".venv", ".hypothesis", "_trial_temp*", "build", "dist", "*.egg-info"]
+    run = ["gateway.toml", "state", "twistd.*"]
+
+    def ignored(directory: str, found: list[str]) -> set[str]:
+        patterns = [*made, *top, *run] if Path(directory) == ROOT else made
+        return ignore_patterns(*patterns)(directory, found)
+
+    base = Path(tempfile.mkdtemp(dir=".", prefix="packaging-")).absolute()
+    return copytree(ROOT, base / "tree", ignore=ignored)
+
+
+@cache
+def build(kind: str) -> Path:
+    """The "wheel" or the "sdist", built with the setuptools at hand."""
+    into = tree().parent / kind
+    into.mkdir(exist_ok=True)
+    source = copytree(tree(), into.with_suffix(".tree"), dirs_exist_ok=True)
+    code = f"import sys; from setuptools.build_meta import build_{kind} as build; build(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(into)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=SECONDS, check=False)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    (built,) = into.iterdir()
+    return built
+
+
+@cache
+def install() -> Path:
+    """A fresh environment with the wheel in it; returns its directory."""
+    environment = tree().parent / "environment"
+    venv.create(environment, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
+    unpack_archive(build("wheel"), packages, "zip")
+    # A directory named in a .pth file is not searched for .pth files: an editable install stays out of sight.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return environment
+
+
+def names(requirements: str) -> set[str]:
+    """The distributions that the lines ask for, spelled as package indexes compare them."""
+    found = re.findall(r"^[A-Za-z0-9][\w.-]*", requirements, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
+
+
+class DistributionTests(SynchronousTestCase):
+    """What is in the two distributions."""
+
+    def inWheel(self) -> tuple[set[str], Message]:
+        """The names of the wheel's files, and the headers of its METADATA."""
+        with zipfile.ZipFile(build("wheel")) as wheel:
+            files = {name for name in wheel.namelist() if not name.endswith("/")}
+            (metadata,) = (name for name in files if name.endswith(".dist-info/METADATA"))
+            return files, HeaderParser().parsestr(wheel.read(metadata).decode())
+
+    def test_sdist(self) -> None:
+        """The source distribution is the whole checkout, so that the tests run from it; but git's file."""
+        here = {str(path.relative_to(tree())) for path in tree().rglob("*") if path.is_file()}
+        with tarfile.open(build("sdist")) as archive:
+            packed = {name.partition("/")[2] for name in archive.getnames()}
+        self.assertEqual(here - packed, {".gitignore"})
+
+    def test_wheel(self) -> None:
+        """The wheel is all files of the package, one in Twisted's namespace, its records, and no more."""
+        package = {str(path.relative_to(tree())) for path in tree().glob("gateway/**/*") if path.is_file()}
+        self.assertLessEqual({"gateway/py.typed", "gateway/tap.py", "gateway/proxy/core.py"}, package)
+        files, _ = self.inWheel()
+        installed = {name for name in files if ".dist-info/" not in name}
+        self.assertEqual(installed, package | {"twisted/plugins/xmpp_gateway.py"})
+
+    def test_metadata(self) -> None:
+        """Name, licence, Python and dependencies are what was decided; the version is the package's own."""
+        files, metadata = self.inWheel()
+        self.assertEqual(metadata["Name"], "xmpp-gateway")
+        self.assertEqual(metadata["Version"], gateway.__version__)
+        self.assertEqual(metadata["License"], "MIT")
+        self.assertTrue(any(name.endswith("/LICENSE") for name in files))
+        self.assertEqual(metadata["Requires-Python"], ">=3.11")
+        always = (line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line)
+        wanted = {"attrs", "cattrs", "pyopenssl", "service-identity", "twisted", "wokkel"}
+        self.assertEqual(names("\n".join(always)), wanted)
+
+    def test_constraints(self) -> None:
+        """All that setup.cfg asks for, extras included, has one exact version in constraints.txt."""
+        setup = configparser.ConfigParser()
+        setup.read(ROOT / "setup.cfg")
+        asked = names(setup["options"]["install_requires"])
+        for extra in setup["options.extras_require"].values():
+            asked |= names(extra)
+        self.assertLessEqual({"wokkel", "slixmpp"}, asked)
+        constraints = (ROOT / "constraints.txt").read_text()
+        fixed = re.findall(r"^([\w.-]+)==[\w.]+$", constraints, re.MULTILINE)
+        self.assertLessEqual(asked, names("\n".join(fixed)))
+
+
+class InstalledTests(SynchronousTestCase):
+    """What an operator has after the installation: a verb of twistd, which runs from any directory."""
+
+    def setUp(self) -> None:
+        """A directory that has nothing but a configuration."""
+        self.python = install() / "bin" / "python"
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        (self.directory / "gateway.toml").write_text(CONFIGURATION)
+
+    def start(self, code: str, *arguments: str) -> "subprocess.Popen[str]":
+        """Start the environment's Python there."""
+        return subprocess.Popen(
+            [self.python, "-c", code, *arguments],
+            cwd=self.directory,
+            env={"PATH": os.defpath, "HOME": str(self.directory)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def output(self, code: str, *arguments: str) -> tuple[int, str]:
+        """Run to the end: the exit status and all that was printed."""
+        with self.start(code, *arguments) as process:
+            try:
+                printed, _ = process.communicate(timeout=SECONDS)
+            finally:
+                process.kill()
+        self.assertNotIn("Traceback", printed)
+        return process.returncode, printed
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[HTTPConnection]:
+        """C{twistd} for as long as the block lasts, and a connection to its HTTP server."""
+        said = []
+        with self.start(TWISTD, "--pidfile=", *arguments) as process:
+            deadline = threading.Timer(SECONDS, process.kill)
+            deadline.start()
+            try:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    said.append(line)
+                    if listening := re.search(r"Site starting on (\d+)", line):
+                        http = HTTPConnection("127.0.0.1", int(listening[1]), timeout=SECONDS)
+                        yield http
+                        http.close()
+                        process.terminate()
+            finally:
+                deadline.cancel()
+                process.kill()
+        log = "".join(said)
+        self.assertIn("Site starting on", log)
+        self.assertIn("Server Shut Down", log)
+        self.assertNotIn("Traceback", log)
+        # Having shut down, twistd ends by the signal that it was asked with.
+        self.assertEqual(process.returncode, -signal.SIGTERM, log)
+
+    def test_location(self) -> None:
+        """The tests of this class run what the wheel brought, not the checkout."""
+        status, printed = self.output("import gateway; print(gateway.__file__)")
+        self.assertEqual(status, 0, printed)
+        self.assertTrue(printed.startswith(str(install())), printed)
+
+    def test_verb(self) -> None:
+        """`twistd --help` lists the verb, both when the cache of plugins is made anew and from the cache."""
+        for stale in install().rglob("dropin.cache"):
+            stale.unlink()
+        for _ in range(2):
+            status, printed = self.output(TWISTD, "--help")
+            self.assertEqual(status, 0, printed)
+            self.assertRegex(printed, r"(?m)^    gateway  ")
+
+    def test_check(self) -> None:
+        """`twistd gateway --check` judges a file by its exit status, and names the key that is wrong."""
+        status, printed = self.output(TWISTD, "-n", "gateway", "--config", "gateway.toml", "--check")
+        self.assertEqual(status, 0, printed)
+        (self.directory / "bad.toml").write_text(CONFIGURATION.replace("target", "tarqet"))
+        status, printed = self.output(TWISTD, "-n", "gateway", "--config", "bad.toml", "--check")
+        self.assertEqual(status, 1, printed)
+        self.assertIn("tarqet", printed)
+
+    def test_run(self) -> None:
+        """`twistd -n gateway --config FILE` and `twistd -ny gateway.tac` run the same, and end well."""
+        verb = ["-n", "gateway", "--config", "gateway.toml"]
+        model = ["-ny", str(tree() / "gateway.tac")]
+        for arguments in (verb, model):
+            with self.running(*arguments) as http:
+                http.request("GET", "/healthz")
+                healthy = http.getresponse()
+                healthy.read()
+                self.assertEqual(healthy.status, 200)
+                http.request("GET", "/readyz")
+                ready = http.getresponse()
+                self.assertEqual(ready.status, 503)
+                self.assertIn("proxy.localhost", ready.read().decode())
