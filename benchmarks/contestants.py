@@ -43,11 +43,17 @@ def _gateway(directory: pathlib.Path, port: int, timeout: int) -> list[str]:
     return [str(twistd), "-n", "--pidfile=", "gateway", "--config", str(config)]
 
 
-def _script(name: str, port: int) -> list[str]:
-    return [sys.executable, str(_HERE / name), str(port), traffic.COMPONENT.decode(), traffic.TARGET.decode()]
+def _script(port: int, name: str, *how: str) -> list[str]:
+    names = traffic.COMPONENT.decode(), traffic.TARGET.decode()
+    return [sys.executable, str(_HERE / name), str(port), *names, *how]
 
 
-COMPONENTS = ("gateway", "wokkel", "slixmpp")
+_SCRIPTS = {
+    "wokkel": ("wokkel_relay.py",),
+    "wokkel-lean": ("wokkel_relay.py", "lean"),
+    "slixmpp": ("slixmpp_relay.py",),
+}
+COMPONENTS = ("gateway", *_SCRIPTS)
 
 
 class Contestant:
@@ -60,7 +66,7 @@ class Contestant:
     def __init__(self, name: str, port: int, timeout: int = 30) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="gateway-bench-")
         directory = pathlib.Path(self._directory.name)
-        command = _gateway(directory, port, timeout) if name == "gateway" else _script(f"{name}_relay.py", port)
+        command = _gateway(directory, port, timeout) if name == "gateway" else _script(port, *_SCRIPTS[name])
         self._log = directory / "log"
         paths = [str(_HERE.parent), os.environ.get("PYTHONPATH", "")]
         with self._log.open("wb") as log:

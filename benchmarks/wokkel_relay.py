@@ -1,6 +1,9 @@
-"""Address translation as a plain Wokkel component does it: domish elements in, `toXml` out.
+"""Address translation as a Wokkel component does it: domish elements in, `toXml` out.
 
-Usage: wokkel_relay.py PORT COMPONENT TARGET
+Usage: wokkel_relay.py PORT COMPONENT TARGET [lean]
+
+Plainly, that is with Wokkel's own stanza classes, which read addresses as JIDs. `lean` goes round them: it takes
+the attributes as the server wrote them.
 """
 
 import base64
@@ -13,12 +16,13 @@ from twisted.internet import reactor
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from wokkel.component import Component
+from wokkel.generic import Request, Stanza
 from wokkel.subprotocols import XMPPHandler
 
 TIMEOUT = 30.0
 
 
-class Relay(XMPPHandler):
+class LeanRelay(XMPPHandler):
     """Requests go to a resource of the target under a sealed address; its answers go back."""
 
     def __init__(self, component, target):
@@ -92,10 +96,48 @@ class Relay(XMPPHandler):
         return f"{self.component}/{seal}/{requester}"
 
 
-def main(port, component, target):
+class Relay(LeanRelay):
+    """The same with the values that Wokkel makes of stanzas."""
+
+    def onRequest(self, iq):
+        """A user asks."""
+        if iq.handled:
+            return
+        iq.handled = True
+        if not self.resources:
+            self.send(StanzaError("service-unavailable").toResponse(iq))
+            return
+        request = Request.fromElement(iq)
+        token = self.token(request.sender.full(), request.recipient.full())
+        resource = random.choice(self.resources)
+        key = token, request.stanzaID
+        deadline = reactor.callLater(TIMEOUT, self.onTimeout, key)
+        self.pending[key] = resource, request.sender.full(), request.recipient.full(), deadline
+        element = request.element
+        element["from"], element["to"] = token, resource
+        self.send(element)
+
+    def onReply(self, iq):
+        """The target answers."""
+        answer = Stanza.fromElement(iq)
+        key = answer.recipient.full(), answer.stanzaID
+        asked = self.pending.get(key)
+        if asked is None or asked[0] != answer.sender.full():
+            return
+        iq.handled = True
+        del self.pending[key]
+        _, requester, address, deadline = asked
+        deadline.cancel()
+        element = answer.element
+        element["from"], element["to"] = address, requester
+        self.send(element)
+
+
+def main(port, component, target, how="plain"):
     """Run until a signal comes."""
     service = Component("127.0.0.1", int(port), component, "secret")
-    Relay(component, target).setHandlerParent(service)
+    relay = LeanRelay if how == "lean" else Relay
+    relay(component, target).setHandlerParent(service)
     service.startService()
     reactor.run()
 

@@ -94,7 +94,6 @@ class ComponentProtocol(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
-        self.transport.registerProducer(self, True)
         self._deadline = self._clock.callLater(
             self.handshakeWithin,
             lambda: self.abort(Refused("connection-timeout", "the server did not answer the handshake in time")),
@@ -192,6 +191,8 @@ class ComponentProtocol(Protocol):
         elif event.name == _HANDSHAKE and not self.authenticated.called:
             self._open = True
             self._setDeadline(None)
+            # Not before: while TLS shakes hands it has a producer wait, and only reading brings it to an end.
+            self.transport.registerProducer(self, True)
             self.authenticated.callback(self)
 
 

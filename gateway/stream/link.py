@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterator
 from random import Random
 from typing import Any
 
+from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
@@ -21,7 +23,7 @@ from zope.interface import implementer
 
 from gateway.errors import HandlerFailed
 from gateway.interfaces import IRawHandler
-from gateway.stream.component import ComponentProtocol
+from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.lane import ElementLane
 from gateway.stream.outbox import Outbox
@@ -228,13 +230,13 @@ class Link(Service):
 
     def _tryAgain(self, reason: Failure) -> None:
         """Say why there is no stream, and when the next try is."""
-        condition = getattr(reason.value, "condition", "")
+        condition = reason.value.condition if isinstance(reason.value, Refused) else ""
         longest = min(_LAST_DELAY, _FIRST_DELAY * 2**self._attempts)
         if condition in _MEANINGS:
             longest = _LAST_DELAY
         # Half of it is chance, so that many gateways do not come back to a server in step.
         delay = longest * (0.5 + 0.5 * self._random.random())
-        self.trouble = _MEANINGS.get(condition) or reason.getErrorMessage().rstrip(".")
+        self.trouble = _MEANINGS.get(condition) or _explain(reason)
         self._log.warn(
             "{jid}: not connected: {trouble}. Next try in {delay:.1f} s.",
             jid=self.jid,
@@ -262,6 +264,15 @@ class Link(Service):
                 full=self._dropped,
             )
             self._dropped = 0
+
+
+def _explain(reason: Failure) -> str:
+    """Why there is no connection, in words for an operator."""
+    if reason.check(VerificationError):
+        return "the server's certificate is for another name than the endpoint's host"
+    if reason.check(TlsError):
+        return f"TLS failed, is the server's certificate one that this machine trusts? {reason.value!r}"
+    return reason.getErrorMessage().rstrip(".")
 
 
 def _authenticated(protocol: ComponentProtocol) -> Deferred[ComponentProtocol]:

@@ -124,10 +124,12 @@ class OutageTests(LiveTests):
     @scenario(60)
     async def test_stanzaOverTheLimits(self) -> None:
         """Whoever sends what is over the limits ends nobody's exchange, and service is there again."""
-        gateway = await self.startGateway(proxy(PROXY))
+        gateway = await self.startGateway(proxy(PROXY, timeout=6))
         (implementation,) = await self.implementing("a", behaviour=unlessHeld)
         alice, mallory = await self.user("alice"), await self.user("mallory")
         await self.served(alice, [implementation])
+        # For one timeout after a start a valid seal alone would be enough.
+        await asyncio.sleep(6.5)
         bad = {
             "deep": f"<x xmlns='{ECHO}'>" * 100 + "</x>" * 100,
             "big": f"<x xmlns='{ECHO}'>{'y' * 300_000}</x>",

@@ -1,0 +1,145 @@
+"""
+The endpoint strings an operator may write, on real loopback sockets: TCP, TLS with its certificate, UNIX.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.words.protocols.jabber.xmlstream import XmlStreamServerFactory
+from wokkel.component import ListenComponentAuthenticator
+
+from gateway.stream.link import Link
+
+COMPONENT = "proxy.example.com"
+SECRET = "secret"
+
+
+class ComponentAuthenticator(ListenComponentAuthenticator):
+    """Wokkel's own accepting side, that says nothing after the handshake."""
+
+
+def makeCertificate(folder: Path, name: str) -> Path:
+    """A self-signed certificate and its key for one host name, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{name}.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+class EndpointTests(TestCase):
+    """
+    A link over each kind of endpoint, to Wokkel's accepting side of XEP-0114.
+    """
+
+    timeout = 20
+
+    def setUp(self) -> None:
+        self.folder = Path(mkdtemp(dir=os.getcwd()))
+
+    @inlineCallbacks
+    def listen(self, description: str) -> Any:
+        """Serve components there until the test ends, and return the port."""
+        factory: Factory = XmlStreamServerFactory(lambda: ComponentAuthenticator(SECRET))
+        port: IListeningPort = yield serverFromString(reactor, description).listen(factory)
+        self.addCleanup(port.stopListening)
+        return port
+
+    def start(self, endpoint: str) -> Link:
+        """A started link."""
+        link = Link(reactor, clientFromString(reactor, endpoint), COMPONENT, SECRET)
+        link.startService()
+        self.addCleanup(link.stopService)
+        return link
+
+    @inlineCallbacks
+    def settled(self, link: Link) -> Any:
+        """Wait until the link is up, or knows why it is not."""
+        while not link.ready and link.trouble == "connecting":
+            yield deferLater(reactor, 0.01)
+
+    @inlineCallbacks
+    def test_tcp(self) -> Any:
+        """tcp: connects, and so does what any other address family needs of it."""
+        port = yield self.listen("tcp:0:interface=127.0.0.1")
+        link = self.start(f"tcp:127.0.0.1:{port.getHost().port}")
+        yield self.settled(link)
+        self.assertEqual((link.ready, link.trouble), (True, ""))
+
+    @inlineCallbacks
+    def test_unix(self) -> Any:
+        """unix: connects to a socket in the file system."""
+        path = os.path.relpath(self.folder / "s")
+        yield self.listen(f"unix:{path}")
+        link = self.start(f"unix:{path}")
+        yield self.settled(link)
+        self.assertEqual((link.ready, link.trouble), (True, ""))
+
+    @inlineCallbacks
+    def tls(self, name: str, trusted: bool = True) -> Any:
+        """A link by tls: to localhost, which shows a certificate for this name."""
+        certificate = makeCertificate(self.folder, name)
+        port = yield self.listen(f"ssl:0:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}")
+        roots = self.folder / "roots"
+        roots.mkdir()
+        if trusted:
+            (roots / "root.pem").write_bytes(certificate.read_bytes())
+        link = self.start(f"tls:localhost:{port.getHost().port}:trustRoots={roots}")
+        yield self.settled(link)
+        return link
+
+    @inlineCallbacks
+    def test_tls(self) -> Any:
+        """tls: connects where the certificate is trusted and for the host."""
+        link = yield self.tls("localhost")
+        self.assertEqual((link.ready, link.trouble), (True, ""))
+
+    @inlineCallbacks
+    def test_otherName(self) -> Any:
+        """A trusted certificate for another name is refused, in words about the certificate."""
+        link = yield self.tls("elsewhere.example")
+        self.assertFalse(link.ready)
+        self.assertIn("certificate", link.trouble)
+
+    @inlineCallbacks
+    def test_untrusted(self) -> Any:
+        """A certificate that nobody vouches for is refused, in words about the certificate."""
+        link = yield self.tls("localhost", trusted=False)
+        self.assertFalse(link.ready)
+        self.assertIn("certificate", link.trouble)
