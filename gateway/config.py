@@ -11,7 +11,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin
 
-from attrs import evolve, field, fields_dict, frozen
+from attrs import evolve, field, fields_dict, frozen, has
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError
 from twisted.internet.endpoints import clientFromString, serverFromString
 
@@ -154,7 +154,7 @@ def _describe(kind: Any) -> str:
         return f"a list, each item {_describe(get_args(kind)[0])}"
     if origin in (Union, UnionType):
         return " or ".join(_describe(each) for each in get_args(kind) if each is not NoneType)
-    return _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
+    return "a table" if has(kind) else _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
 
 
 class _Reader:
@@ -188,8 +188,9 @@ class _Reader:
             self._problem(key, "unknown", f"one of {', '.join(sorted(known))}")
         stateDir = self._structure("state_dir", document.get("state_dir", "state"), Filename)
         http = self._structure("http", document["http"], HttpTable) if "http" in document else None
-        server = self._structure("server", document.get("server", {}), ServerTable) or ServerTable()
-        server = self._withSecret("server", server)
+        server = self._structure("server", document.get("server", {}), ServerTable)
+        if server is not None:
+            server = self._withSecret("server", server)
         services = self._services(document, server)
         if http is not None:
             self._checkToken(http)
@@ -197,10 +198,10 @@ class _Reader:
             self._problems.append('no service is configured: there is no table such as [proxy."proxy.example.com"]')
         if self._problems:
             raise ConfigError(self._problems)
-        assert stateDir is not None
+        assert stateDir is not None and server is not None
         return Config(folder=self._folder, state_dir=Path(stateDir), server=server, http=http, services=services)
 
-    def _services(self, document: dict[str, Any], server: ServerTable) -> tuple[Service, ...]:
+    def _services(self, document: dict[str, Any], server: ServerTable | None) -> tuple[Service, ...]:
         services: dict[str, Service | None] = {}
         for kind, plugin in self._plugins.items():
             tables = document.get(kind, {})
@@ -221,7 +222,8 @@ class _Reader:
                 services[jid] = None
                 if table is not None:
                     table = self._withSecret(key, table)
-                    self._checkReachable(key, table, server)
+                    if server is not None:
+                        self._checkReachable(key, table, server)
                     services[jid] = Service(kind=kind, jid=jid, table=table, plugin=plugin)
         return tuple(service for service in services.values() if service is not None)
 
@@ -272,7 +274,8 @@ class _Reader:
     def _explain(self, key: str, value: Any, kind: Any, error: BaseException) -> None:
         """Turn what cattrs raises into problems, one for each leaf."""
         if not isinstance(error, ClassValidationError):
-            secret = key.endswith("secret")
+            # Also where somebody wrote it under [proxy], which makes it a service's name.
+            secret = key.rstrip('"').endswith("secret")
             self._problem(key, "something else (not shown)" if secret else _show(value), _describe(kind))
             return
         if not isinstance(value, dict):
@@ -354,8 +357,8 @@ def _isLocal(endpoint: str) -> bool:
     """Whether only this machine can reach what listens there."""
     if endpoint.startswith("unix:"):
         return True
-    interface = re.search(r"(?:^|:)interface=((?:\\.|[^:])*)", endpoint)
-    return interface is not None and _LOOPBACK.fullmatch(interface.group(1).replace("\\", "")) is not None
+    interfaces = re.findall(r"(?:^|:)interface=((?:\\.|[^:])*)", endpoint)
+    return bool(interfaces) and all(_LOOPBACK.fullmatch(each.replace("\\", "")) for each in interfaces)
 
 
 def _checkString(value: Any) -> str:

@@ -49,9 +49,13 @@ def prepared(jid: str) -> str:
 
     @raise ValueError: if it is none.
     """
+    # What separates parts must have parts to separate; Twisted passes over that.
+    if jid.startswith("@") or jid.find("/") == len(jid) - 1:
+        raise ValueError(f"{jid!r} is not a JID")
     try:
         return str(JID(jid).full())
-    except (InvalidFormat, UnicodeError) as error:
+    except (InvalidFormat, UnicodeError, IndexError) as error:
+        # The last is how it stumbles over a domain such as "a..b".
         raise ValueError(f"{jid!r} is not a JID") from error
 
 

@@ -16,7 +16,8 @@ from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
-from zope.interface import implementer
+from zope.interface import Invalid, implementer
+from zope.interface.verify import verifyObject
 
 from gateway import plugins
 from gateway.config import ComponentTable, Config, ConfigError, HttpTable, ServerTable
@@ -29,8 +30,20 @@ _log = Logger()
 
 
 def findPlugins() -> list[IServicePlugin]:
-    """Every kind of service there is, ours and others'."""
-    return list(getPlugins(IServicePlugin, plugins))
+    """Every kind of service there is, ours and others'; what is not as it should be is passed over, and said."""
+    found: dict[str, IServicePlugin] = {}
+    for plugin in getPlugins(IServicePlugin, plugins):
+        try:
+            verifyObject(IServicePlugin, plugin)
+        except Invalid as error:
+            _log.critical("A plugin cannot be used: {error}", error=error)
+            continue
+        # Ours come first.
+        if found.setdefault(plugin.kind, plugin) is not plugin:
+            _log.critical(
+                '{plugin!r} is not used: there is a plugin "{kind}" already.', plugin=plugin, kind=plugin.kind
+            )
+    return list(found.values())
 
 
 def makeService(config: Config, reactor: Any) -> MultiService:
@@ -39,18 +52,23 @@ def makeService(config: Config, reactor: Any) -> MultiService:
 
     @raise ConfigError: when something that the file names cannot be used.
     """
-    os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"state_dir: {config.state_dir} cannot be made: {error.strerror}"]) from error
     gateway = MultiService()
     composition = Composition(config, reactor)
+    problems: list[str] = []
     for service in config.services:
         try:
             made = service.plugin.makeService(service.jid, service.table, composition)
         except ConfigError as error:
-            raise ConfigError(
-                [f'{service.kind}."{service.jid}".{problem}' for problem in error.problems]
-            ) from error
-        made.setName(f"{service.kind}:{service.jid}")
-        made.setServiceParent(gateway)
+            problems += [f'{service.kind}."{service.jid}".{problem}' for problem in error.problems]
+        else:
+            made.setName(f"{service.kind}:{service.jid}")
+            made.setServiceParent(gateway)
+    if problems:
+        raise ConfigError(problems)
     root = Resource()
     root.putChild(b"healthz", Health())
     root.putChild(b"readyz", Readiness(composition.links))

@@ -28,16 +28,12 @@ class Watched(typing.Protocol):
 class Health(Resource):
     """C{/healthz}: always 200, as long as somebody is there to answer."""
 
-    isLeaf = True
-
     def render_GET(self, request: Request) -> bytes:
         return _text(request, 200, "ok\n")
 
 
 class Readiness(Resource):
     """C{/readyz}: 200 when every configured link is up, else 503 and a line for each that is not."""
-
-    isLeaf = True
 
     def __init__(self, links: Sequence[Watched]) -> None:
         super().__init__()

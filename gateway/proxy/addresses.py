@@ -56,15 +56,12 @@ class Sealer:
         @param requester: full JID.
         @param address: the component's address, with any localpart and resource, exactly as written to.
         """
-        mac = self._mac(requester, address)
-        written = "" if address == self.component else _encode(address.encode())
-        # quote() always keeps "~", so it is escaped by hand.
-        token = f"{_encode(mac)}{written}/{quote(requester, safe=_KEPT).replace(_HANDLE, '%7E')}"
+        token = self._spell(requester, address)
         if len(token) <= _MAX_RESOURCE:
             return token
         handle = _HANDLE + _encode(self._digest(b"handle", requester, address))
         self._remember(handle, requester, address)
-        return f"{_encode(mac)}/{handle}"
+        return f"{self._mac(requester, address)}/{handle}"
 
     def unseal(self, token: str) -> tuple[str, str]:
         """
@@ -74,19 +71,31 @@ class Sealer:
         @raise UnknownHandle: if it may be right but stands for a requester that is forgotten.
         """
         seal, slash, who = token.partition("/")
-        if not slash:
+        if not slash or len(token) > _MAX_RESOURCE:
             raise BrokenSeal
         if who.startswith(_HANDLE):
             if who not in self._handles:
                 raise UnknownHandle
             requester, address = self._handles[who]
+            self._remember(who, requester, address)
+            expected = f"{self._mac(requester, address)}/{who}"
         else:
             requester = unquote(who, errors="replace")
             address = _decode(seal[_SEAL_LENGTH:]) or self.component
-        # Of all spellings of a token only the one that was given out counts.
-        if not hmac.compare_digest(self.seal(requester, address).encode(), token.encode(errors="replace")):
+            try:
+                # Of all spellings of a token only the one that was given out counts.
+                expected = self._spell(requester, address)
+            except UnicodeError as error:
+                raise BrokenSeal from error
+        if not hmac.compare_digest(expected.encode(), token.encode(errors="replace")):
             raise BrokenSeal
         return requester, address
+
+    def _spell(self, requester: str, address: str) -> str:
+        """The token, however long."""
+        written = "" if address == self.component else _encode(address.encode())
+        # quote() always keeps "~", so it is escaped by hand.
+        return f"{self._mac(requester, address)}{written}/{quote(requester, safe=_KEPT).replace(_HANDLE, '%7E')}"
 
     def _remember(self, handle: str, requester: str, address: str) -> None:
         self._handles.pop(handle, None)
@@ -94,8 +103,8 @@ class Sealer:
         if len(self._handles) > self._rememberedHandles:
             del self._handles[next(iter(self._handles))]
 
-    def _mac(self, requester: str, address: str) -> bytes:
-        return self._digest(b"seal", requester, address)[:_SEAL_BYTES]
+    def _mac(self, requester: str, address: str) -> str:
+        return _encode(self._digest(b"seal", requester, address)[:_SEAL_BYTES])
 
     def _digest(self, purpose: bytes, requester: str, address: str) -> bytes:
         # No part can hold a NUL: XML has none.

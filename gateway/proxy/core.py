@@ -27,89 +27,17 @@ from gateway.errors import (
     Stopping,
     TooManyPending,
 )
+from gateway.proxy.actions import Action, Drop, Fail, Refuse, Relay, Retry
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
+from gateway.proxy.correspondents import Correspondent, Correspondents
 from gateway.proxy.pool import Pool, Resource
 from gateway.stream.stanzas import Stanza, route
 
-# Open exchanges at most, and bytes at most of requests that are kept for a second try.
+# Open exchanges at most, characters at most of an id (each open exchange holds its own), and bytes at most of
+# requests that are kept for a second try.
 _MOST_PENDING = 16_384
+_LONGEST_ID = 1_023
 _MOST_RETAINED = 8 * 1024 * 1024
-
-# Requesters whose tokens are at hand; the others' are made, or checked, again when needed.
-_MOST_CORRESPONDENTS = 4_096
-
-
-@frozen(eq=False)
-class Relay:
-    """Send the stanza on with these addresses (see L{route})."""
-
-    route: bytes
-
-
-@frozen
-class Refuse:
-    """Answer the stanza with an error."""
-
-    error: type[GatewayError]
-
-
-@frozen
-class Drop:
-    """Do nothing, for this reason."""
-
-    reason: str
-
-
-@frozen
-class Fail:
-    """
-    End an exchange with an error.
-
-    @ivar route: the addresses of the error.
-    @ivar id: the request's id.
-    """
-
-    route: bytes
-    id: str
-    error: type[GatewayError]
-
-
-@frozen
-class Retry:
-    """Send a kept request to another resource."""
-
-    stanza: Stanza
-    route: bytes
-
-
-Action = Relay | Refuse | Drop
-
-
-class Correspondent:
-    """
-    Somebody who wrote to the component, together with the address they wrote to.
-
-    @ivar alias: who they are for the implementing client, C/TOKEN.
-    @ivar back: leads from the address to the requester.
-    """
-
-    __slots__ = ("requester", "address", "alias", "back", "_there")
-
-    def __init__(self, requester: str, address: str, alias: str) -> None:
-        self.requester = requester
-        self.address = address
-        self.alias = alias
-        self.back = Relay(route(address, requester))
-        self._there: dict[str, Relay] = {}
-
-    def to(self, resource: str) -> Relay:
-        """What leads from the alias to a resource of the target."""
-        relay = self._there.get(resource)
-        if relay is None:
-            if len(self._there) >= 16:
-                self._there.clear()
-            relay = self._there[resource] = Relay(route(self.alias, resource))
-        return relay
 
 
 class _Exchange:
@@ -168,18 +96,16 @@ class Translator:
         self.component = sealer.component
         self.target = pool.target
         self.dropped: Counter[str] = Counter()
-        self._sealer = sealer
+        self._correspondents = Correspondents(sealer)
         self._pool = pool
         self._rules = rules
         self._relaysIq = "iq" in rules.forward
         self._targetPrefix = pool.target + "/"
-        self._aliasPrefix = sealer.component + "/"
+        self._aliasPrefix = self._correspondents.prefix
         self._exchanges: dict[tuple[str, str], _Exchange] = {}
         self._copies = 0
         self._outbound: dict[tuple[str, str, str], _Outbound] = {}
         self._retained = 0
-        self._byAddress: dict[tuple[str, str], Correspondent] = {}
-        self._byAlias: dict[str, Correspondent] = {}
         self._sealSufficesUntil = 0.0
         self._draining = False
 
@@ -198,9 +124,11 @@ class Translator:
             return Refuse(NotOffered)
         if self._draining:
             return Refuse(Stopping)
-        if self.pending >= _MOST_PENDING:
+        if self.pending >= _MOST_PENDING or len(identifier) > _LONGEST_ID:
             return Refuse(TooManyPending)
-        correspondent = self._byAddress.get((sender, recipient)) or self._meet(sender, recipient)
+        correspondent = self._correspondents.welcome(sender, recipient)
+        if correspondent is None:
+            return Refuse(NoSuchAddress)
         key = (correspondent.alias, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None:
@@ -212,7 +140,7 @@ class Translator:
         if resource is None:
             return Refuse(NoResource)
         kept = None
-        if stanza.type == "get" and self._retained < _MOST_RETAINED:
+        if stanza.type == "get" and self._retained < _MOST_RETAINED and not self._rules.shared:
             kept = stanza
             self._retained += len(stanza.raw)
         self._exchanges[key] = _Exchange(correspondent, resource, now + self._rules.timeout, kept)
@@ -248,7 +176,7 @@ class Translator:
         if exchange is not None:
             return self._drop("an answer from another resource")
         try:
-            correspondent = self._recall(recipient)
+            correspondent = self._correspondents.recall(recipient)
         except BrokenSeal:
             return self._drop("a broken seal")
         except UnknownHandle:
@@ -262,9 +190,9 @@ class Translator:
             return Refuse(NotOffered)
         if self._draining:
             return Refuse(Stopping)
-        if self.pending >= _MOST_PENDING:
+        if self.pending >= _MOST_PENDING or len(identifier) > _LONGEST_ID:
             return Refuse(TooManyPending)
-        correspondent = self._resolve(recipient)
+        correspondent = self._correspondents.resolve(recipient)
         if correspondent is None:
             return Refuse(NoSuchAddress)
         key = (correspondent.requester, correspondent.address, identifier)
@@ -283,13 +211,14 @@ class Translator:
         elif "message" not in self._rules.forward or kind == "groupchat":
             action = Refuse(NotOffered)
         else:
+            correspondent = self._correspondents.welcome(sender, recipient)
             resource = self._pool.choose(sender, now)
-            if resource is None:
+            if correspondent is None:
+                action = Refuse(NoSuchAddress)
+            elif resource is None:
                 action = Refuse(NoResource)
             else:
-                action = (self._byAddress.get((sender, recipient)) or self._meet(sender, recipient)).to(
-                    resource.jid
-                )
+                action = correspondent.to(resource.jid)
         # RFC 6120 section 8.3.1: an error is never answered with an error.
         if kind == "error" and isinstance(action, Refuse):
             return self._drop("an error message for nobody")
@@ -302,7 +231,9 @@ class Translator:
             return [action] if isinstance(action, Relay) else action
         if "presence" not in self._rules.forward:
             return Refuse(NotOffered)
-        correspondent = self._byAddress.get((sender, recipient)) or self._meet(sender, recipient)
+        correspondent = self._correspondents.welcome(sender, recipient)
+        if correspondent is None:
+            return Refuse(NoSuchAddress)
         return [correspondent.to(resource.jid) for resource in self._pool.all()]
 
     def _fromTarget(self, name: str, recipient: str) -> Relay | Refuse:
@@ -310,7 +241,7 @@ class Translator:
             return Refuse(NotOffered)
         if not recipient.startswith(self._aliasPrefix) and not self._rules.outbound:
             return Refuse(NotOffered)
-        correspondent = self._resolve(recipient)
+        correspondent = self._correspondents.resolve(recipient)
         return Refuse(NoSuchAddress) if correspondent is None else correspondent.back
 
     # The target's resources.
@@ -324,11 +255,10 @@ class Translator:
         A resource of the target is offline, so its exchanges end: a get is tried once more at another resource,
         the rest get an error now. Neither server tells the requester (server-side, the request was delivered).
         """
-        resource = self._pool.unavailable(jid)
-        if resource is None or not resource.open:
-            return []
+        self._pool.unavailable(jid)
         actions: list[Fail | Retry] = []
-        for key, exchange in [entry for entry in self._exchanges.items() if entry[1].resource is resource]:
+        # By name: exchanges outlive what was known of their resource before the connection was lost.
+        for key, exchange in [entry for entry in self._exchanges.items() if entry[1].resource.jid == jid]:
             actions += self._moveOrFail(key, exchange)
         return actions
 
@@ -364,7 +294,8 @@ class Translator:
         actions: list[Fail | Retry] = []
         rested = []
         for key, exchange in [entry for entry in self._exchanges.items() if entry[1].deadline <= now]:
-            if self._pool.missed(exchange.resource, now):
+            # When shared, another gateway may have got the answer.
+            if not self._rules.shared and self._pool.missed(exchange.resource, now):
                 rested.append(exchange.resource)
             actions += self._fail(key, exchange, NoAnswer)
         for outKey, outbound in [entry for entry in self._outbound.items() if entry[1].deadline <= now]:
@@ -396,40 +327,9 @@ class Translator:
             self._retained -= len(exchange.kept.raw)
             exchange.kept = None
 
-    def _meet(self, requester: str, address: str) -> Correspondent:
-        """The correspondent for a requester and the address written to."""
-        alias = self._aliasPrefix + self._sealer.seal(requester, address)
-        correspondent = Correspondent(requester, address, alias)
-        if len(self._byAddress) >= _MOST_CORRESPONDENTS:
-            self._byAddress.clear()
-            self._byAlias.clear()
-        self._byAddress[requester, address] = self._byAlias[alias] = correspondent
-        return correspondent
-
-    def _recall(self, alias: str) -> Correspondent:
-        """The correspondent whom an alias stands for."""
-        known = self._byAlias.get(alias)
-        return known or self._meet(*self._sealer.unseal(alias.removeprefix(self._aliasPrefix)))
-
     def _isAlias(self, recipient: str) -> bool:
         """Whether the implementing client writes to somebody behind the component, not to the component."""
         return recipient.startswith(self._aliasPrefix) or "\\40" in jids.split(recipient)[0]
-
-    def _resolve(self, recipient: str) -> Correspondent | None:
-        """Whom the implementing client means: a token's requester, or C{user\\40domain@C/resource} (XEP-0106)."""
-        if recipient.startswith(self._aliasPrefix):
-            try:
-                return self._recall(recipient)
-            except (BrokenSeal, UnknownHandle):
-                return None
-        local, _, resource = jids.split(recipient)
-        try:
-            user = jids.prepared(jids.unescapeLocal(local) + (f"/{resource}" if resource else ""))
-        except ValueError:
-            return None
-        if jids.split(user)[1] == self.component:
-            return None
-        return self._byAddress.get((user, self.component)) or self._meet(user, self.component)
 
     def _drop(self, reason: str) -> Drop:
         self.dropped[reason] += 1

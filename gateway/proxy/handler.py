@@ -16,7 +16,8 @@ from zope.interface import implementer
 from gateway import jids
 from gateway.errors import Unreadable
 from gateway.interfaces import IRawHandler
-from gateway.proxy.core import Action, Fail, Refuse, Relay, Retry, Translator
+from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
+from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorReply, errorStanza
@@ -87,6 +88,8 @@ class ProxyHandler(XMPPHandler):
             identifier = stanza.id
             if not identifier:
                 # RFC 6120 section 8.2.3: an iq must have an id.
+                if kind == "result" or kind == "error":
+                    self._translator.dropped["a missing id"] += 1
                 action = Refuse(Unreadable)
             elif kind == "get" or kind == "set":
                 action = self._translator.request(stanza, sender, recipient, identifier, self._link.now)

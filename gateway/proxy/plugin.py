@@ -15,6 +15,7 @@ from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from gateway import jids
 from gateway.config import BareJid, ComponentTable, ConfigError, Filename, Seconds
 from gateway.interfaces import IComposition, IServicePlugin
 from gateway.proxy.addresses import Sealer
@@ -48,6 +49,8 @@ class ProxyPlugin:
     table = ProxyTable
 
     def makeService(self, jid: str, table: ProxyTable, composition: IComposition) -> IService:
+        if jids.split(table.target)[1] == jid:
+            raise ConfigError([f'target: found "{table.target}", on the component itself; allowed: a real account'])
         keyFile = Path(table.key_file or os.path.join(composition.stateDir, f"{jid}.key"))
         rules = Rules(
             forward=frozenset(table.forward),

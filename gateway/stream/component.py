@@ -16,11 +16,20 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.stream.core import Event, Limits, Splitter, StreamEnded, StreamFailed, StreamStarted, streamError
+from gateway.stream.core import (
+    SEPARATOR,
+    Event,
+    Limits,
+    Splitter,
+    StreamEnded,
+    StreamFailed,
+    StreamStarted,
+    streamError,
+)
 from gateway.stream.stanzas import Stanza, escape
 
-_HANDSHAKE = f"{ns.COMPONENT_ACCEPT} handshake"
-_ERROR = f"{ns.STREAMS} error"
+_HANDSHAKE = f"{ns.COMPONENT_ACCEPT}{SEPARATOR}handshake"
+_ERROR = f"{ns.STREAMS}{SEPARATOR}error"
 
 
 @frozen
@@ -47,6 +56,9 @@ class Owner(typing.Protocol):
 
     def stanzaReceived(self, stanza: Stanza) -> None:
         """A stanza has come. Must not raise."""
+
+    def streamEnding(self) -> None:
+        """Nothing can be written any more. Comes once at most, and before L{streamLost} if at all."""
 
     def streamLost(self, reason: Failure) -> None:
         """A connection that was authenticated is no more."""
@@ -119,7 +131,9 @@ class ComponentProtocol(Protocol):
             self.write(b"".join(batch))
 
     def write(self, data: bytes) -> None:
-        """Send serialised stanzas, as soon as the server takes them."""
+        """Send serialised stanzas, as soon as the server takes them; nothing once the stream ends."""
+        if self._closing:
+            return
         if self._batch is not None:
             self._batch.append(data)
             return
@@ -134,19 +148,26 @@ class ComponentProtocol(Protocol):
         """End the stream in good order; what was written before still goes out."""
         if self._closing:
             return
-        self._closing = True
+        self._end()
         batch, self._batch = self._batch, None
-        self._open = False
         self.transport.write(b"".join(batch or []) + last)
-        # A paused producer would keep the transport from closing.
-        self.transport.unregisterProducer()
+        if self.authenticated.called:
+            # A paused producer would keep the transport from closing.
+            self.transport.unregisterProducer()
         self.transport.loseConnection()
         self._setDeadline(self._clock.callLater(self.closeWithin, self.transport.abortConnection))
 
     def abort(self, reason: Exception) -> None:
         """End the connection at once, C{reason} being why it was lost."""
         self._reason = self._reason or reason
+        if not self._closing:
+            self._end()
         self.transport.abortConnection()
+
+    def _end(self) -> None:
+        self._closing = True
+        self._open = False
+        self._owner.streamEnding()
 
     def pauseProducing(self) -> None:
         self.stalled = True
@@ -187,8 +208,8 @@ class ComponentProtocol(Protocol):
         elif isinstance(event, StreamEnded):
             self.close()
         elif event.name == _ERROR:
-            self._reason = _refusal(event.element)
-        elif event.name == _HANDSHAKE and not self.authenticated.called:
+            self._reason = _refusal(event)
+        elif event.name == _HANDSHAKE and not self.authenticated.called and not self._closing:
             self._open = True
             self._setDeadline(None)
             # Not before: while TLS shakes hands it has a producer wait, and only reading brings it to an end.
@@ -196,10 +217,14 @@ class ComponentProtocol(Protocol):
             self.authenticated.callback(self)
 
 
-def _refusal(error: domish.Element) -> Refused:
+def _refusal(error: Stanza) -> Refused:
     """What the server's stream error says."""
     condition, text = "undefined-condition", ""
-    for child in error.elements():
+    try:
+        children = list(error.element.elements())
+    except domish.ParserError:
+        children = []
+    for child in children:
         if child.uri == ns.STREAM_ERRORS:
             if child.name == "text":
                 text = str(child)

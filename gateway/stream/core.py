@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 from xml.parsers import expat
 
 from attrs import field, frozen
@@ -18,15 +18,17 @@ from attrs import field, frozen
 from gateway import ns
 from gateway.stream.stanzas import START_TAG, Context, Nonza, Stanza, escape
 
-# Between the parts of a name that expat has resolved: "namespace local".
-_SEPARATOR = " "
+# Between the parts of a name that expat has resolved: namespace, local name. No XML can hold this character;
+# expat refuses a namespace with one that XML could.
+SEPARATOR = "\x1f"
 
 # After this many bytes a parser is replaced: expat keeps every name it ever saw until it is freed, and names
 # come from strangers.
 _PARSER_LIFE = 4 * 1024 * 1024
 
-# In well-formed content: a tag, or a section in which "<" begins no tag; the last such may have no end yet.
-_TAG = re.compile(rb"""<!\[CDATA\[(?s:.*?\]\]>|.*)|<(?:[^'">]|'[^']*'|"[^"]*")*>""")
+# In well-formed content: a tag, or the beginning of a section in which "<" begins no tag.
+_TAG = re.compile(rb"<!\[CDATA\[|" + START_TAG.pattern)
+_SECTION, _SECTION_END = b"<![CDATA[", b"]]>"
 _SLASH, _BANG = b"/!"
 
 # A start tag as servers write nearly all of them: known attributes, between single quotes, that stand for
@@ -36,6 +38,7 @@ _PLAIN = re.compile(
     + "|".join(f"{name}='([^'&<>\\t\\n\\r]*)'" for name in ("from", "to", "id", "type", "xml:lang"))
     + r"))*(/?)"
 )
+_UNSEEN = (0, 0)
 _TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 
 
@@ -94,12 +97,14 @@ class Splitter:
     def __init__(self, namespace: str, limits: Limits | None = None) -> None:
         self.namespace = namespace
         self._limits = limits or Limits()
-        self._kinds = {f"{namespace}{_SEPARATOR}{kind}": kind for kind in ("iq", "message", "presence")}
+        self._kinds = {f"{namespace}{SEPARATOR}{kind}": kind for kind in ("iq", "message", "presence")}
         self._checker = Checker(namespace)
         self._context: Context | None = None
         # What is not complete yet: at least its first byte is unknown to be followed by the rest of an element.
         self._rest: list[bytes] = []
         self._restSize = 0
+        # How much of that L{_cutAny} has gone through, and how deep it was then.
+        self._seen = _UNSEEN
         self._over = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -119,8 +124,16 @@ class Splitter:
                 # Nothing ends here, and many small pieces must not be joined over and over.
                 return events
             data = b"".join(self._rest)
+        checked = len(data) - self._checker.ahead
+        if failure is not None and not _isText(data[checked : checked + 4]):
+            failure = StreamFailed("unsupported-encoding", f"not UTF-8, but {data[checked : checked + 4]!r}")
         try:
-            self._keep(data[self._cut(data, len(data) - self._checker.ahead, events) :])
+            rest = self._cut(data, checked, events)
+            if events and isinstance(events[-1], StreamEnded):
+                self._over = True
+                return events
+            # What follows a failure was never looked at.
+            self._keep(data[rest:] if failure is None else data[rest:checked])
         except StreamFailed as broken:
             failure = broken
         if failure is not None:
@@ -148,16 +161,12 @@ class Splitter:
         """
         position = 0
         if self._context is None:
-            # Nothing was cut yet, so C{data} is the stream from its first byte.
-            header = self._checker.header
-            tag = None if header is None else START_TAG.match(data, header.start, checked)
-            if header is None or tag is None:
-                return 0
-            self._context = Context.fromDeclarations(self._checker.declared)
-            events.append(StreamStarted(header.attributes, self._context))
-            position = tag.end()
+            position = self._begin(data, checked, events)
         context = self._context
+        if context is None:
+            return 0
         find, match, largest = data.find, _PLAIN.fullmatch, self._limits.stanzaSize
+        seen, self._seen = self._seen, _UNSEEN
         while True:
             start = find(b"<", position, checked)
             if start < 0:
@@ -167,18 +176,42 @@ class Splitter:
                 return start
             if data[start + 1] == _SLASH:
                 events.append(StreamEnded())
-                self._over = True
                 return close + 1
             plain = match(data[start:close].decode())
             found = plain and self._cutPlain(plain.groups(), data, start, close, checked, context)
             if not found:
-                found = self._cutAny(data, start, checked, context)
+                if data.startswith(_SECTION, start):
+                    # Text between stanzas means nothing.
+                    position = find(_SECTION_END, close - len(_SECTION_END) + 1, checked) + len(_SECTION_END)
+                    if position < len(_SECTION_END):
+                        return start
+                    continue
+                found = self._cutAny(data, start, checked, context, _UNSEEN if start else seen)
                 if not found:
                     return start
             stanza, position = found
             if position - start > largest:
                 raise self._tooLarge()
             events.append(stanza)
+
+    def _begin(self, data: bytes, checked: int, events: list[Event]) -> int:
+        """
+        Read the stream header, once all of it is there; C{data} is the stream from its first byte.
+
+        @return: where what follows it begins.
+        """
+        header = self._checker.header
+        if header is None:
+            return 0
+        if b"\0" in data[header.start : header.start + 2]:
+            # By its first bytes expat takes a stream for UTF-16, whatever it was told.
+            raise StreamFailed("unsupported-encoding", "not UTF-8, but UTF-16")
+        tag = START_TAG.match(data, header.start, checked)
+        if tag is None:
+            return 0
+        self._context = Context.fromDeclarations(self._checker.declared)
+        events.append(StreamStarted(header.attributes, self._context))
+        return tag.end()
 
     def _cutPlain(
         self, tag: tuple[str, ...], data: bytes, start: int, close: int, checked: int, context: Context
@@ -196,21 +229,34 @@ class Splitter:
         else:
             opening, ending = _TAGS[name]
             end = data.find(ending, close, checked)
-            if end < 0 or data.find(opening, close, end) >= 0:
+            if end < 0 or data.find(opening, close, end) >= 0 or data.find(b"<!", close, end) >= 0:
                 return None
             # Shorter ones have no room for so much depth.
-            if end - close > 4 * self._limits.depth and data.count(b"<", close, end) > self._limits.depth:
+            if end - close > 4 * self._limits.depth and data.count(b"<", close, end) >= self._limits.depth:
                 return None
             after = end + len(ending)
         raw = data[start:end]
         return Stanza(name, sender, recipient, identifier, kind, language, raw, context, True), after
 
-    def _cutAny(self, data: bytes, start: int, checked: int, context: Context) -> tuple[Stanza, int] | None:
-        """Cut any first-level element, if all of it is there: the same result."""
-        depth = 0
-        for found in _TAG.finditer(data, start, checked):
+    def _cutAny(
+        self, data: bytes, start: int, checked: int, context: Context, seen: tuple[int, int]
+    ) -> tuple[Stanza, int] | None:
+        """
+        Cut any first-level element, if all of it is there: the same result.
+
+        @param seen: how much of it was gone through before, in vain, and the depth there.
+        """
+        offset, depth = seen
+        position = start + offset
+        while found := _TAG.search(data, position, checked):
+            position = found.end()
             tag = found.group()
             if tag[1] == _BANG:
+                ending = data.find(_SECTION_END, position, checked)
+                if ending < 0:
+                    self._seen = found.start() - start, depth
+                    return None
+                position = ending
                 continue
             if tag[1] == _SLASH:
                 depth -= 1
@@ -220,14 +266,15 @@ class Splitter:
                     raise StreamFailed("policy-violation", f"elements are nested over {self._limits.depth} deep")
                 depth -= tag[-2] == _SLASH
             if not depth:
-                end = found.start() if tag[1] == _SLASH else found.end()
-                return self._make(data[start:end], context), found.end()
+                end = found.start() if tag[1] == _SLASH else position
+                return self._make(data[start:end], context), position
+        self._seen = checked - start, depth
         return None
 
     def _make(self, raw: bytes, context: Context) -> Stanza:
         name, attributes = readTag(raw, context)
         get = attributes.get
-        known = get("from"), get("to"), get("id"), get("type"), get(f"{ns.XML}{_SEPARATOR}lang")
+        known = get("from"), get("to"), get("id"), get("type"), get(f"{ns.XML}{SEPARATOR}lang")
         if name in self._kinds:
             return Stanza(self._kinds[name], *known, raw, context, False)
         return Nonza(name, *known, raw, context, False)
@@ -258,17 +305,21 @@ class Checker:
         self.header: Header | None = None
         self.declared: dict[str | None, str] = {}
         self._namespace = namespace
+        self._refusedAt: int | None = None
         self._parser = parser = newParser()
-        parser.StartDoctypeDeclHandler = _restricted("a document type declaration")
-        parser.ProcessingInstructionHandler = _restricted("a processing instruction")
-        parser.CommentHandler = _restricted("a comment")
+        parser.XmlDeclHandler = self._xmlDeclared
+        parser.StartDoctypeDeclHandler = self._restricted("a document type declaration")
+        parser.ProcessingInstructionHandler = self._restricted("a processing instruction")
+        parser.CommentHandler = self._restricted("a comment")
         parser.StartNamespaceDeclHandler = self._declare
         parser.StartElementHandler = self._rootStarted
 
     @property
     def ahead(self) -> int:
         """How many of the last bytes are not judged: they are the beginning of something."""
-        return self.parsed - self._parser.CurrentByteIndex
+        # Once a callback has raised, expat goes on through what it has all the same.
+        at = self._parser.CurrentByteIndex if self._refusedAt is None else self._refusedAt
+        return self.parsed - at
 
     def check(self, data: bytes) -> StreamFailed | None:
         """Look at more of the stream: what is wrong with it."""
@@ -282,23 +333,40 @@ class Checker:
             return StreamFailed("restricted-xml" if error.code in _RESTRICTED else "not-well-formed", text)
         return None
 
+    def _refuse(self, condition: str, text: str) -> NoReturn:
+        self._refusedAt = self._parser.CurrentByteIndex
+        raise StreamFailed(condition, text)
+
+    def _restricted(self, what: str) -> Callable[..., None]:
+        """RFC 6120 section 11.1: what a stream must not contain."""
+
+        def refuse(*details: Any) -> None:
+            self._refuse("restricted-xml", f"{what} in the stream")
+
+        return refuse
+
+    def _xmlDeclared(self, version: str, encoding: str | None, standalone: int) -> None:
+        """RFC 6120 section 11.6: a stream is UTF-8."""
+        if encoding is not None and encoding.lower() != "utf-8":
+            self._refuse("unsupported-encoding", f"the stream is declared to be {encoding}")
+
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self.declared[prefix] = uri or ""
 
     def _rootStarted(self, name: str, attributes: dict[str, str]) -> None:
         """Check the stream header (RFC 6120 section 4.8); from here on expat calls nobody."""
         self._parser.StartElementHandler = self._parser.StartNamespaceDeclHandler = None
-        if name != f"{ns.STREAMS}{_SEPARATOR}stream":
-            raise StreamFailed("invalid-namespace", f"the stream's root is {name!r}")
+        if name != f"{ns.STREAMS}{SEPARATOR}stream":
+            self._refuse("invalid-namespace", f"the stream's root is {name.replace(SEPARATOR, ' ')!r}")
         if self.declared.get(None) != self._namespace:
             found = self.declared.get(None)
-            raise StreamFailed("invalid-namespace", f"the stream is for {found!r}, not for {self._namespace!r}")
+            self._refuse("invalid-namespace", f"the stream is for {found!r}, not for {self._namespace!r}")
         self.header = Header(self._parser.CurrentByteIndex, attributes)
 
 
 def newParser() -> expat.XMLParserType:
     """Expat, with namespaces, for UTF-8 whatever an XML declaration says (RFC 6120 section 11.6)."""
-    parser = expat.ParserCreate("utf-8", _SEPARATOR)
+    parser = expat.ParserCreate("utf-8", SEPARATOR)
     if hasattr(parser, "SetReparseDeferralEnabled"):
         # A finished stanza is wanted now, not when more bytes have come; the size limit bounds the work.
         parser.SetReparseDeferralEnabled(False)
@@ -317,13 +385,13 @@ def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
     return found[0]
 
 
-def _restricted(what: str) -> Callable[..., None]:
-    """RFC 6120 section 11.1: what a stream must not contain."""
-
-    def refuse(*details: Any) -> None:
-        raise StreamFailed("restricted-xml", f"{what} in the stream")
-
-    return refuse
+def _isText(data: bytes) -> bool:
+    """Whether C{data} begins with a character in UTF-8, or is empty."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start > 0
+    return True
 
 
 # Expat's words for entities other than the five that XML itself knows.

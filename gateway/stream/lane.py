@@ -7,15 +7,17 @@ nobody handles, what takes too long and what is answered twice is seen to here.
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat, internJID
+from twisted.words.protocols.jabber.jid import JID
 from twisted.words.protocols.jabber.xmlstream import Authenticator, XmlStream
 from twisted.words.xish import domish
 
@@ -24,7 +26,10 @@ from gateway.errors import GatewayError, HandlerFailed, NoAnswer, TooManyPending
 from gateway.interfaces import IRawHandler
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, requestElement
-from gateway.stream.stanzas import Stanza, errorReply, errorStanza, route
+from gateway.stream.stanzas import Stanza, errorStanza, route
+
+# What no XML document may hold (XML 1.0 section 2.2).
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Port(typing.Protocol):
@@ -92,14 +97,14 @@ class ElementLane:
         """The stream is up: every handler starts on a new xmlstream."""
         self._xmlstream = HandlerStream(self, self._port.jid, streamId)
         for handler in list(self._handlers):
-            self._guard(handler.makeConnection, self._xmlstream)
+            self.guard(handler.makeConnection, self._xmlstream)
         for handler in list(self._handlers):
-            self._guard(handler.connectionInitialized)
+            self.guard(handler.connectionInitialized)
 
     def disconnected(self, reason: Failure) -> None:
         self._xmlstream = None
         for handler in list(self._handlers):
-            self._guard(handler.connectionLost, reason)
+            self.guard(handler.connectionLost, reason)
         self.requests.fail("remote-server-not-found")
 
     def stanzaReceived(self, stanza: Stanza) -> None:
@@ -110,7 +115,7 @@ class ElementLane:
         elif kind == "get" or kind == "set":
             self._requestReceived(stanza)
         elif kind != "result" and kind != "error":
-            self._refuse(stanza, Unreadable)
+            self.refuse(stanza, Unreadable)
         elif not self.requests.answered(stanza):
             self._dispatch(stanza)
 
@@ -131,6 +136,8 @@ class ElementLane:
         Send what a handler gives: an element, or serialised text or bytes, which are sent as they are.
 
         An iq answer goes out only if its request is open: the first answer wins.
+
+        @raise ValueError: if there is a character in it that XML cannot hold; it would cost the stream.
         """
         if isinstance(obj, str):
             obj = obj.encode()
@@ -140,6 +147,7 @@ class ElementLane:
         assert isinstance(obj, domish.Element)
         if not obj.getAttribute("from"):
             obj["from"] = self._port.jid
+        data = _serialise(obj)
         if obj.name == "iq" and obj.getAttribute("type") in ("result", "error"):
             key = self._key(obj.getAttribute("to", ""), obj.getAttribute("id", ""), obj["from"])
             if key is None or not self.replies.closed(key):
@@ -150,7 +158,7 @@ class ElementLane:
                     id=obj.getAttribute("id"),
                 )
                 return
-        self._port.sendRaw(_serialise(obj))
+        self._port.sendRaw(data)
 
     def request(self, request: Any) -> Deferred[domish.Element]:
         """
@@ -168,16 +176,16 @@ class ElementLane:
     def _requestReceived(self, stanza: Stanza) -> None:
         key = self._key(stanza.sender or "", stanza.id or "", stanza.recipient or self._port.jid)
         if key is None or not stanza.id:
-            self._refuse(stanza, Unreadable)
+            self.refuse(stanza, Unreadable)
         elif not self._ordinary:
-            self._refuse(stanza, Unhandled)
+            self.refuse(stanza, Unhandled)
         elif not self.replies.opened(key, self._port.now):
-            self._refuse(stanza, TooManyPending)
+            self.refuse(stanza, TooManyPending)
         else:
             handled = self._dispatch(stanza)
             if handled is not True and self.replies.isOpen(key):
                 self.replies.closed(key)
-                self._refuse(stanza, Unhandled if handled is False else HandlerFailed)
+                self.refuse(stanza, Unhandled if handled is False else HandlerFailed)
 
     def _dispatch(self, stanza: Stanza) -> bool | None:
         """Show a stanza to the handlers: whether one said that it handles it, or C{None} if that failed."""
@@ -192,22 +200,34 @@ class ElementLane:
             return None
         return bool(element.handled)
 
-    def _refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
+    def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
+        """Answer with an error, from the address that was written to, if there is somebody to answer."""
         if stanza.sender:
-            self._port.sendRaw(errorReply(stanza, error))
+            addresses = route(stanza.recipient or self._port.jid, stanza.sender)
+            self._port.sendRaw(errorStanza(stanza.name, addresses, stanza.id, error))
 
     def _key(self, requester: str, identifier: str, addressed: str) -> Key | None:
         """The same key for every spelling of the same addresses; C{None} if one is no JID."""
+        if not requester or not addressed:
+            return None
         try:
-            return internJID(requester).full(), identifier, internJID(addressed).full()
-        except (InvalidFormat, UnicodeError):
+            return _normal(requester), identifier, _normal(addressed)
+        except Exception:
+            # InvalidFormat as a rule, but there are strange names that Twisted's preparation trips over.
             return None
 
-    def _guard(self, call: typing.Callable[..., object], *arguments: object) -> None:
+    def guard(self, call: typing.Callable[..., object], *arguments: object) -> None:
+        """Call a handler, which may fail and then harms nobody else."""
         try:
             call(*arguments)
         except Exception:
-            self._log.failure("{jid}: a handler failed as the stream began or ended.", jid=self._port.jid)
+            self._log.failure("{jid}: {call} failed.", jid=self._port.jid, call=call)
+
+
+@lru_cache(maxsize=4096)
+def _normal(jid: str) -> str:
+    """A JID as servers write it; not by C{internJID}, which never forgets a stranger."""
+    return str(JID(jid).full())
 
 
 def _serialise(element: domish.Element) -> bytes:
@@ -215,4 +235,6 @@ def _serialise(element: domish.Element) -> bytes:
     text: str = element.toXml(
         prefixes={ns.STREAMS: "stream"}, defaultUri=ns.COMPONENT_ACCEPT, prefixesInScope=["stream"]
     )
+    if _FORBIDDEN.search(text):
+        raise ValueError(f"not XML: {_FORBIDDEN.findall(text)!r} in a stanza to {element.getAttribute('to')!r}")
     return text.encode()

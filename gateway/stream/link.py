@@ -11,7 +11,7 @@ from typing import Any
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
@@ -27,11 +27,13 @@ from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.lane import ElementLane
 from gateway.stream.outbox import Outbox
-from gateway.stream.stanzas import Stanza, errorReply
+from gateway.stream.stanzas import Stanza
 
 # Seconds between two tries to connect: at first, and at most.
 _FIRST_DELAY = 0.5
 _LAST_DELAY = 30.0
+# Doubled so often, the first has reached the last. There is no end to the tries, but there is one to floats.
+_DOUBLINGS = 6
 
 # What a server's refusal means to an operator.
 _MEANINGS = {
@@ -81,6 +83,7 @@ class Link(Service):
         self.trouble = "not started"
         self._protocol: ComponentProtocol | None = None
         self._write: Callable[[bytes], None] | None = None
+        self._stopping: Deferred[None] = succeed(None)
         self._stopped: Deferred[None] | None = None
         self._raw: list[IRawHandler] = []
         self._lane = ElementLane(self)
@@ -103,20 +106,27 @@ class Link(Service):
         self._ticking.start(self.tickEvery, now=False)
         self._connect()
 
+    def stopService(self) -> Deferred[None]:
+        if self.running:
+            super().stopService()
+            self._stopping = self._stop()
+        return self._stopping
+
     @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        super().stopService()
+    def _stop(self) -> Generator[Deferred[Any], Any, None]:
         for handler in self._raw:
-            handler.drain()
+            self._lane.guard(handler.drain)
         deadline = self._reactor.seconds() + self.drainFor
         while self.ready and self.pending and self._reactor.seconds() < deadline:
             yield deferLater(self._reactor, 0.05)
         if self._retry is not None:
             self._retry.cancel()
+            self._retry = None
         if self._protocol is not None:
             self._stopped = Deferred()
             self._protocol.close()
             yield self._stopped
+            self._stopped = None
         elif self._trying is not None:
             self._trying.cancel()
         self.trouble = "stopped"
@@ -181,9 +191,14 @@ class Link(Service):
             except Exception:
                 self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self.jid, stanza=stanza)
                 if stanza.name == "iq" and stanza.type in ("get", "set"):
-                    self.sendRaw(errorReply(stanza, HandlerFailed))
+                    self._lane.refuse(stanza, HandlerFailed)
                 return
         self._lane.stanzaReceived(stanza)
+
+    def streamEnding(self) -> None:
+        self._write = None
+        self.ready = False
+        self.trouble = "the stream is ending"
 
     def streamLost(self, reason: Failure) -> None:
         self._protocol = self._write = None
@@ -203,9 +218,9 @@ class Link(Service):
     def _connect(self) -> None:
         self._retry = None
         self._attempts += 1
-        trying: Deferred[Any] = self._endpoint.connect(self._factory)
-        trying.addCallback(_authenticated)
+        trying: Deferred[Any] = maybeDeferred(self._endpoint.connect, self._factory)
         self._trying = trying
+        trying.addCallback(_authenticated)
         trying.addCallbacks(self._connected, self._failed)
 
     def _connected(self, protocol: ComponentProtocol) -> None:
@@ -215,10 +230,10 @@ class Link(Service):
         self._write = protocol.write
         self.trouble = ""
         self._log.info("{jid}: connected.", jid=self.jid)
-        self._lane.connected(protocol.streamId)
-        late = self._outbox.expire(self._reactor.seconds())
-        self._reportDropped(late)
+        # What waits comes first: a handler that is told of the connection sends at once.
+        self._reportDropped(self._outbox.expire(self._reactor.seconds()))
         protocol.write(self._outbox.takeAll())
+        self._lane.connected(protocol.streamId)
 
     def _failed(self, reason: Failure) -> None:
         self._trying = None
@@ -231,7 +246,7 @@ class Link(Service):
     def _tryAgain(self, reason: Failure) -> None:
         """Say why there is no stream, and when the next try is."""
         condition = reason.value.condition if isinstance(reason.value, Refused) else ""
-        longest = min(_LAST_DELAY, _FIRST_DELAY * 2**self._attempts)
+        longest = min(_LAST_DELAY, _FIRST_DELAY * 2 ** min(self._attempts, _DOUBLINGS))
         if condition in _MEANINGS:
             longest = _LAST_DELAY
         # Half of it is chance, so that many gateways do not come back to a server in step.
@@ -249,10 +264,7 @@ class Link(Service):
         self.now = now = self._reactor.seconds()
         self._reportDropped(self._outbox.expire(now))
         for handler in self._raw:
-            try:
-                handler.tick(now)
-            except Exception:
-                self._log.failure("{jid}: a handler failed at its tick.", jid=self.jid)
+            self._lane.guard(handler.tick, now)
         self._lane.tick(now)
 
     def _reportDropped(self, late: int) -> None:

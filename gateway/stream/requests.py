@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
 from twisted.words.xish import domish
 
@@ -64,10 +65,14 @@ class Requests:
         request = self._open.pop((stanza.sender or "", stanza.id or ""), None)
         if request is None:
             return False
-        if stanza.type == "error":
-            request.answer.errback(exceptionFromStanza(stanza.element))
-        else:
-            request.answer.callback(stanza.element)
+        try:
+            element = stanza.element
+            outcome = exceptionFromStanza(element) if stanza.type == "error" else element
+        except Exception:
+            # Anybody may be asked, so anything may come: a tree or an error code that Twisted cannot read.
+            outcome = StanzaError("undefined-condition")
+        # Fires either way, with a failure if it is an exception.
+        request.answer.callback(Failure(outcome) if isinstance(outcome, Exception) else outcome)
         return True
 
     def expire(self, now: float) -> None:

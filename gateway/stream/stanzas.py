@@ -173,7 +173,7 @@ class Nonza(Stanza):
     """
     A first-level element that is no stanza (XEP-0360): a handshake, a stream error.
 
-    @ivar name: C{"namespace local"}.
+    @ivar name: namespace and local name, with L{gateway.stream.core.SEPARATOR} between them.
     """
 
 

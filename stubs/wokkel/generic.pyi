@@ -39,9 +39,7 @@ class VersionHandler(XMPPHandler):
     def getDiscoInfo(
         self, requestor: JID, target: JID, nodeIdentifier: str = ""
     ) -> Deferred[set[DiscoFeature]]: ...
-    def getDiscoItems(
-        self, requestor: JID, target: JID, nodeIdentifier: str = ""
-    ) -> Deferred[list[DiscoItem]]: ...
+    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> Deferred[list[DiscoItem]]: ...
 
 class XmlPipe:
     # Each has a send(Element) besides, set on the instance.

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import PING, PROXY, LiveTests, proxy, scenario
 from tests.live.clients import ECHO, Client, Implementation, echo, local, newId, untilServed
 from tests.live.processes import holds, until
-from tests.live.servers import Ejabberd, Prosody
+from tests.live.servers import DOMAIN, Ejabberd, Prosody
 
 HOLD = f"<hold xmlns='{ECHO}'/>"
 
@@ -42,6 +42,20 @@ class OutageTests(LiveTests):
         self.assertEqual((await gateway.get("/healthz"))[0], 200)
         await asyncio.sleep(2)
         self.assertTrue(gateway.running())
+
+    @scenario(30)
+    async def test_oneLinkOfTwo(self) -> None:
+        """A component that the server does not know is named as not ready, and keeps no other from serving."""
+        stranger = f"stranger.{DOMAIN}"
+        gateway = self.newGateway({**proxy(stranger), **proxy(PROXY)})
+        gateway.start()
+        await holds(lambda: f"{stranger}: not connected" in gateway.log(), 10, "the log names the stranger")
+        await self.implementing("a")
+        await untilServed(await self.user("alice"), PROXY)
+        status, body = await gateway.get("/readyz")
+        self.assertEqual(status, 503)
+        self.assertIn(stranger, body)
+        self.assertNotIn(PROXY, body)
 
     @scenario(70)
     async def test_gatewayBeforeServer(self) -> None:

@@ -48,13 +48,14 @@ class ProxyTests(LiveTests):
         Three users with three resources each and the same ids: each of 9,000 replies comes to the right
         resource, with the right id, from exactly the address written to, with the payload unharmed.
         """
-        await self.startGateway(proxy(PROXY))
+        gateway = await self.startGateway(proxy(PROXY))
         implementing = await self.implementing("a", "b", "c")
         scout = await self.user("mallory", "scout")
         await untilServed(scout, PROXY)
         users = [await self.user(name, resource) for name in ("alice", "bob", "carol") for resource in "xyz"]
         for implementation in implementing:
             implementation.requests.clear()
+        before = gateway.residentMiB()
         wrong: list[str] = []
 
         async def ask(user: Client, number: int) -> None:
@@ -78,6 +79,8 @@ class ProxyTests(LiveTests):
         for user in users:
             self.assertEqual(user.repeated(), {})
             self.assertEqual({reply.get("id") for reply in user.iqs()}, everyId)
+        grown = gateway.residentMiB() - before
+        self.assertTrue(grown < 16, f"the gateway has grown by {grown:.1f} MiB")
         shares = [len(implementation.requests) for implementation in implementing]
         self.assertEqual(sum(shares), 9000)
         self.assertTrue(min(shares) > 1000, f"unequal shares: {shares}")

@@ -1,0 +1,1 @@
+"""Jabber Address Translation: addresses, pool, rules, handler, table."""

@@ -1,0 +1,805 @@
+"""The rules of the translation, each beside the sentence of the design that it keeps."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html import unescape
+from itertools import cycle
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import errors
+from gateway.proxy.actions import Action, Drop, Fail, Refuse, Relay, Retry
+from gateway.proxy.addresses import Sealer
+from gateway.proxy.core import Rules, Translator
+from gateway.proxy.pool import Pool, Resource
+from tests.proxy.support import stanza
+
+C = "proxy.example.com"
+T = "implementation@example.com"
+U, V = "user@example.com/abc", "mallory@example.com/x"
+KEY = b"k" * 32
+TIMEOUT = 30.0
+# The bounds of the tables.
+MOST_PENDING, MOST_RETAINED, LONGEST_ID, MOST_RESOURCES = 16_384, 8 * 1024 * 1024, 1_023, 1_000
+
+
+def ends(route: bytes) -> tuple[str, str]:
+    """The two addresses of a route: from, to."""
+    found = re.fullmatch(r" from='([^']*)' to='([^']*)'", route.decode())
+    assert found, route
+    return unescape(found[1]), unescape(found[2])
+
+
+class TranslatorCase(SynchronousTestCase):
+    """A translator for C, T's resources a and b in turn, and no grace."""
+
+    def setUp(self) -> None:
+        self.make()
+
+    def make(self, resources: str = "ab", balance: str = "round-robin", **decisions: object) -> None:
+        self.pool = Pool(T, "*", balance, cycle([0.0, 0.5]).__next__)
+        self.translator = Translator(Sealer(C, KEY), self.pool, Rules(**decisions))  # type: ignore[arg-type]
+        for name in resources:
+            self.translator.available(f"{T}/{name}")
+
+    def ask(
+        self,
+        sender: str = U,
+        recipient: str = C,
+        identifier: str = "1",
+        kind: str = "get",
+        now: float = 0.0,
+        size: int = 1,
+    ) -> Action:
+        asked = stanza(f"<iq type='{kind}' id='x'><query xmlns='urn:example'>{'x' * size}</query></iq>")
+        return self.translator.request(asked, sender, recipient, identifier, now)
+
+    def forwarded(self, *arguments: str, **others: object) -> tuple[str, str]:
+        """The alias that a request gets, and the resource that it goes to."""
+        action = self.ask(*arguments, **others)  # type: ignore[arg-type]
+        assert isinstance(action, Relay), action
+        return ends(action.route)
+
+    def answer(self, alias: str, resource: str, identifier: str = "1", now: float = 1.0) -> Action | None:
+        return self.translator.answer(resource, alias, identifier, now)
+
+    def assertRelayed(self, action: Action | None, sender: str, recipient: str) -> None:
+        assert isinstance(action, Relay), action
+        self.assertEqual(ends(action.route), (sender, recipient))
+
+    def assertRefused(self, action: object, error: type[errors.GatewayError]) -> None:
+        self.assertEqual(action, Refuse(error))
+
+    def assertDropped(self, action: Action | None, reason: str) -> None:
+        """It was dropped for this reason, and nothing else ever was."""
+        self.assertEqual(action, Drop(reason))
+        self.assertEqual(self.translator.dropped, Counter({reason: 1}))
+
+    def assertFailed(
+        self, actions: list[Fail | Retry], *expected: tuple[str, str, str, type[errors.GatewayError]]
+    ) -> None:
+        """These errors, each as from, to, id and error, are what is to be said."""
+        found = [(*ends(action.route), action.id, action.error) for action in actions if isinstance(action, Fail)]
+        self.assertEqual(sorted(map(str, found)), sorted(map(str, expected)))
+        self.assertEqual(len(found), len(actions))
+
+    def assertBalanced(self) -> None:
+        """Nothing is owed, held or counted any more."""
+        self.assertEqual(self.translator.pending, 0)
+        self.assertEqual(self.translator._retained, 0)
+        self.assertEqual([resource.open for resource in self.pool.all() if resource.open], [])
+
+
+class ExchangeTests(TranslatorCase):
+    """Requests and their answers."""
+
+    def test_thereAndBack(self) -> None:
+        """
+        "A request U -> C becomes C/TOKEN -> T/resource; the reply comes back as C -> U."
+        """
+        alias, resource = self.forwarded()
+        self.assertTrue(alias.startswith(f"{C}/") and alias.endswith(f"/{U}"), alias)
+        self.assertIn(resource, self.pool)
+        self.assertRelayed(self.answer(alias, resource), C, U)
+        self.assertBalanced()
+
+    def test_exactAddress(self) -> None:
+        """ "... from exactly the address that U wrote to": host, node and resource forms."""
+        for address in (C, f"{C}/res", f"node@{C}", f"node@{C}/r/e@s", f"a'b&c@{C}/<\"é>", f"{C}/"):
+            alias, resource = self.forwarded(U, address)
+            self.assertRelayed(self.answer(alias, resource), address, U)
+        self.assertBalanced()
+
+    def test_once(self) -> None:
+        """A reply ends its exchange: a second one is dropped."""
+        alias, resource = self.forwarded()
+        self.answer(alias, resource)
+        self.assertDropped(self.answer(alias, resource), "no such request")
+
+    def test_wrongId(self) -> None:
+        """ "A reply is delivered only if it answers a pending request: same token, same id ..." """
+        alias, resource = self.forwarded()
+        self.assertDropped(self.answer(alias, resource, "2"), "no such request")
+        self.assertEqual(self.translator.pending, 1)
+
+    def test_wrongResource(self) -> None:
+        """ "... from the resource that was asked ..." and the right one can still answer."""
+        alias, resource = self.forwarded()
+        [other] = [each.jid for each in self.pool.all() if each.jid != resource]
+        self.assertDropped(self.answer(alias, other), "an answer from another resource")
+        self.assertRelayed(self.answer(alias, resource), C, U)
+
+    def test_stranger(self) -> None:
+        """Neither another user, nor the bare account, nor one whose name begins the same, can answer."""
+        for sender in (V, T, f"{T}x/a", T.upper() + "/a", C, U):
+            self.make()
+            alias, _ = self.forwarded()
+            self.assertDropped(self.answer(alias, sender), "an answer from a stranger")
+
+    def test_afterDeadline(self) -> None:
+        """ "... before the deadline." """
+        alias, resource = self.forwarded(now=0.0)
+        self.translator.expire(TIMEOUT)
+        self.assertDropped(self.answer(alias, resource, now=TIMEOUT), "no such request")
+
+    def test_brokenSeal(self) -> None:
+        """A token that was not given out reaches nobody, whether or not something is pending."""
+        alias, resource = self.forwarded()
+        forged = alias.replace(U, V)
+        self.assertDropped(self.answer(forged, resource), "a broken seal")
+
+    def test_otherAddressOfComponent(self) -> None:
+        """An answer to what is no token and no address that asked is dropped."""
+        self.assertDropped(self.answer(f"node@{C}", f"{T}/a"), "no such request")
+
+    def test_anotherComponent(self) -> None:
+        """
+        ejabberd gives every connection of a listener what is for any of its components: what is for another one
+        must not reach this one's implementing client. It keeps the case that the requester wrote.
+        """
+        self.make(forward=frozenset({"iq", "message", "presence"}))
+        for address in ("other.example.com", f"x@other.{C}", f"other.example.com/{C}", f"{C}@other.example.com"):
+            self.assertRefused(self.ask(U, address), errors.NoSuchAddress)
+            self.assertRefused(self.translator.message(U, address, "chat", 0.0), errors.NoSuchAddress)
+            self.assertRefused(self.translator.presence(U, address), errors.NoSuchAddress)
+        written = f"Node@{C.upper()}/R"
+        self.assertRelayed(self.answer(*self.forwarded(U, written)), written, U)
+
+    def test_notOurs(self) -> None:
+        """An answer to the component itself is another handler's business."""
+        self.assertIsNone(self.answer(C, f"{T}/a"))
+        self.assertIsNone(self.answer(C, V))
+        self.assertEqual(self.translator.dropped, Counter())
+
+    def test_anothersToken(self) -> None:
+        """The token of a user who has nothing pending under that id reaches nobody."""
+        theirs, resource = self.forwarded(V)
+        self.answer(theirs, resource)
+        alias, resource = self.forwarded(U)
+        self.assertDropped(self.answer(theirs, resource), "no such request")
+        self.assertRelayed(self.answer(alias, resource), C, U)
+
+    def test_longJid(self) -> None:
+        """A requester JID of 3,000 bytes works, also again and when its handle was forgotten meanwhile."""
+        requester = f"{'u' * 1000}@{'d' * 1000}/{'r' * 1000}"
+        for identifier in "12":
+            alias, resource = self.forwarded(requester, identifier=identifier)
+            self.assertLessEqual(len(alias.partition("/")[2]), 1023)
+            for number in range(1_001):
+                self.translator._correspondents.meet(f"{requester}{number}", C)
+            self.assertRelayed(self.answer(alias, resource, identifier), C, requester)
+        self.assertBalanced()
+
+
+class SameIdTests(TranslatorCase):
+    """The ids are the requesters' affair, and not unique."""
+
+    def test_twoUsers(self) -> None:
+        """Two users with one id: each gets their own answer."""
+        first, second = self.forwarded(U), self.forwarded(V)
+        self.assertRelayed(self.answer(*second), C, V)
+        self.assertRelayed(self.answer(*first), C, U)
+        self.assertBalanced()
+
+    def test_twoAddresses(self) -> None:
+        """One user, one id, two addresses: each answer comes from the right one."""
+        first, second = self.forwarded(U, C), self.forwarded(U, f"n@{C}")
+        self.assertRelayed(self.answer(*second), f"n@{C}", U)
+        self.assertRelayed(self.answer(*first), C, U)
+        self.assertBalanced()
+
+    def test_twice(self) -> None:
+        """The same id from the same user to the same address: one answer for each request, from one resource."""
+        sent = [self.forwarded() for _ in range(3)]
+        self.assertEqual(len(set(sent)), 1)
+        self.assertEqual(self.translator.pending, 3)
+        for _ in sent:
+            self.assertRelayed(self.answer(*sent[0]), C, U)
+        self.assertEqual(self.answer(*sent[0]), Drop("no such request"))
+        self.assertBalanced()
+
+    def test_twiceUnanswered(self) -> None:
+        """Each of them gets its own error at the deadline, and only those that are owed."""
+        sent = [self.forwarded() for _ in range(3)]
+        self.answer(*sent[0])
+        actions, _ = self.translator.expire(TIMEOUT)
+        self.assertFailed(actions, *[(C, U, "1", errors.NoAnswer)] * 2)
+        self.assertBalanced()
+
+    def test_twiceGone(self) -> None:
+        """Copies cannot be told apart at another resource, so all end when theirs goes."""
+        alias, resource = self.forwarded()
+        self.forwarded()
+        self.assertFailed(self.translator.unavailable(resource), *[(C, U, "1", errors.ResourceGone)] * 2)
+        self.assertEqual(self.answer(alias, resource), Drop("no such request"))
+        self.assertBalanced()
+
+
+class DeadlineTests(TranslatorCase):
+    """ "Nothing pending is forgotten." """
+
+    def test_deadline(self) -> None:
+        """ "A deadline answers remote-server-timeout", from the address written to, not sooner, and once."""
+        self.forwarded(U, f"n@{C}/r", now=5.0)
+        self.assertEqual(self.translator.expire(5.0 + TIMEOUT - 0.1), ([], []))
+        actions, _ = self.translator.expire(5.0 + TIMEOUT)
+        self.assertFailed(actions, (f"n@{C}/r", U, "1", errors.NoAnswer))
+        self.assertEqual(self.translator.expire(100.0), ([], []))
+        self.assertBalanced()
+
+    def test_goneSet(self) -> None:
+        """ "A resource that goes unavailable answers at once": a set is never sent twice."""
+        _, resource = self.forwarded(kind="set")
+        self.assertFailed(self.translator.unavailable(resource), (C, U, "1", errors.ResourceGone))
+        self.assertBalanced()
+
+    def test_goneGet(self) -> None:
+        """ "... or, for a get, tries one other resource", as the same stanza, whose answer then counts."""
+        alias, resource = self.forwarded()
+        [retry] = self.translator.unavailable(resource)
+        assert isinstance(retry, Retry)
+        self.assertEqual(retry.stanza.type, "get")
+        again, other = ends(retry.route)
+        self.assertEqual(again, alias)
+        self.assertIn(other, self.pool)
+        self.assertDropped(self.answer(alias, resource), "an answer from another resource")
+        self.assertRelayed(self.answer(alias, other), C, U)
+        self.assertBalanced()
+
+    def test_oneOther(self) -> None:
+        """ "... one other": when that goes too, the request fails."""
+        self.make("abc")
+        _, resource = self.forwarded()
+        [retry] = self.translator.unavailable(resource)
+        _, other = ends(retry.route)
+        self.assertFailed(self.translator.unavailable(other), (C, U, "1", errors.ResourceGone))
+        self.assertBalanced()
+
+    def test_noOther(self) -> None:
+        """A get with nobody else to ask fails at once."""
+        self.make("a")
+        _, resource = self.forwarded()
+        self.assertFailed(self.translator.unavailable(resource), (C, U, "1", errors.ResourceGone))
+        self.assertBalanced()
+
+    def test_retryKeepsDeadline(self) -> None:
+        """The second try has what is left of the first one's time."""
+        _, resource = self.forwarded(now=0.0)
+        self.translator.unavailable(resource)
+        self.assertFailed(self.translator.expire(TIMEOUT)[0], (C, U, "1", errors.NoAnswer))
+        self.assertBalanced()
+
+    def test_onlyItsOwn(self) -> None:
+        """What other resources have goes on."""
+        _, first = self.forwarded(identifier="1", kind="set")
+        alias, second = self.forwarded(identifier="2", kind="set")
+        self.assertNotEqual(first, second)
+        self.translator.unavailable(first)
+        self.assertRelayed(self.answer(alias, second, "2"), C, U)
+
+    def test_reconnected(self) -> None:
+        """An exchange outlives a lost connection: it may be answered after, or fail as its resource goes."""
+        sent = {identifier: self.forwarded(identifier=identifier, kind="set") for identifier in "12"}
+        self.translator.forgetResources()
+        self.assertRefused(self.ask(identifier="3"), errors.NoResource)
+        for _, resource in sent.values():
+            self.translator.available(resource)
+        alias, resource = sent["1"]
+        self.assertRelayed(self.answer(alias, resource), C, U)
+        self.assertFailed(self.translator.unavailable(sent["2"][1]), (C, U, "2", errors.ResourceGone))
+        self.assertBalanced()
+
+    def test_rested(self) -> None:
+        """ "A resource that let several deadlines pass is rested", and that is told once."""
+        self.make("a")
+        for identifier in "12345":
+            self.forwarded(identifier=identifier, now=0.0)
+        told = self.translator.expire(TIMEOUT)[1]
+        self.assertEqual([resource.jid for resource in told], [f"{T}/a"])
+        self.translator.available(f"{T}/b")
+        for identifier in "678":
+            self.assertEqual(self.forwarded(identifier=identifier, now=TIMEOUT)[1], f"{T}/b")
+
+    def test_notRested(self) -> None:
+        """Deadlines that pass between answers rest nobody."""
+        self.make("a")
+        for number in range(6):
+            now = number * TIMEOUT
+            self.forwarded(identifier="silent", now=now)
+            alias, resource = self.forwarded(identifier="answered", now=now)
+            self.assertEqual(self.translator.expire(now + TIMEOUT - 1)[1], [])
+            self.assertRelayed(self.answer(alias, resource, "answered", now + 1), C, U)
+            self.assertEqual(self.translator.expire(now + TIMEOUT)[1], [])
+
+
+class BoundTests(TranslatorCase):
+    """What strangers send does not grow."""
+
+    def test_noResource(self) -> None:
+        """ "No resource: service-unavailable." """
+        self.make("")
+        self.assertRefused(self.ask(), errors.NoResource)
+        self.assertBalanced()
+
+    def test_pending(self) -> None:
+        """ "The pending table is bounded (resource-constraint)", copies included, and has room again after."""
+        for number in range(MOST_PENDING - 1):
+            self.ask(identifier=str(number))
+        self.assertIsInstance(self.ask(identifier="0"), Relay)
+        self.assertRefused(self.ask(identifier="0"), errors.TooManyPending)
+        self.assertRefused(self.ask(identifier="more"), errors.TooManyPending)
+        actions, _ = self.translator.expire(TIMEOUT)
+        self.assertEqual(len(actions), MOST_PENDING)
+        self.assertIsInstance(self.ask(identifier="more", now=TIMEOUT), Relay)
+
+    def test_outboundPending(self) -> None:
+        """The bound holds for what the implementing client starts, too."""
+        self.make(outbound=True)
+        alias, resource = self.forwarded(identifier="first")
+        for number in range(MOST_PENDING - 1):
+            self.ask(identifier=str(number))
+        self.assertRefused(self.ask(resource, alias, "out"), errors.TooManyPending)
+
+    def test_longId(self) -> None:
+        """An id is held as long as its exchange: one of great length is refused, not held."""
+        self.assertIsInstance(self.ask(identifier="x" * LONGEST_ID), Relay)
+        self.assertRefused(self.ask(identifier="x" * (LONGEST_ID + 1)), errors.TooManyPending)
+        self.assertEqual(self.translator.pending, 1)
+
+    def test_retained(self) -> None:
+        """Requests are kept for a second try up to a number of bytes; those beyond work, but for that."""
+        size = 250 * 1024
+        for number in range(2 * MOST_RETAINED // size):
+            self.assertIsInstance(self.ask(identifier=str(number), size=size), Relay)
+        self.assertLessEqual(self.translator._retained, MOST_RETAINED + size + 1000)
+        self.assertGreaterEqual(self.translator._retained, MOST_RETAINED)
+        actions = self.translator.unavailable(f"{T}/a")
+        failed = sum(isinstance(action, Fail) for action in actions)
+        self.assertTrue(0 < failed < len(actions))
+        self.assertEqual(len(self.translator.expire(TIMEOUT)[0]) + failed, 2 * MOST_RETAINED // size)
+        self.assertBalanced()
+
+    def test_correspondents(self) -> None:
+        """However many write, and from however long addresses, only so many are remembered, and all are served."""
+        known = self.translator._correspondents
+        for number in range(5_000):
+            requester = f"u{number}@example.com/r"
+            self.assertRelayed(self.answer(*self.forwarded(requester)), C, requester)
+        self.assertLessEqual(len(known._byAddress), 4_096)
+        self.assertLessEqual(len(known._byAlias), 4_096)
+        before = len(known._byAddress)
+        self.forwarded(U, f"{C}/{'x' * 600}")
+        self.assertEqual(len(known._byAddress), before)
+
+    def test_routes(self) -> None:
+        """What leads from one correspondent to many resources is bounded, too."""
+        self.make("")
+        for number in range(100):
+            self.translator.available(f"{T}/{number}")
+        met = self.translator._correspondents.meet(U, C)
+        found = {ends(met.to(resource.jid).route)[1] for resource in self.pool.all()}
+        self.assertEqual(len(found), 100)
+        self.assertLessEqual(len(met._there), 16)
+
+
+class GraceTests(TranslatorCase):
+    """
+    "For one timeout after a start, or with shared = true, a valid seal is enough."
+    """
+
+    def setUp(self) -> None:
+        self.make()
+        # Another process, before this one, forwarded it.
+        self.alias, self.resource = self.forwarded()
+        self.make()
+
+    def test_afterStart(self) -> None:
+        """What an earlier process forwarded is delivered, until a timeout is over."""
+        self.translator.started(10.0)
+        self.assertRelayed(self.answer(self.alias, self.resource, now=10.0 + TIMEOUT - 0.1), C, U)
+        self.assertDropped(self.answer(self.alias, self.resource, now=10.0 + TIMEOUT), "no such request")
+
+    def test_shared(self) -> None:
+        """When several gateways serve one component, the answer may come to another than forwarded."""
+        self.make(shared=True)
+        self.assertRelayed(self.answer(self.alias, self.resource, now=1e6), C, U)
+
+    def test_stillChecked(self) -> None:
+        """The seal must be valid, and the sender the target's."""
+        for make in (lambda: self.translator.started(0.0), lambda: self.make(shared=True)):
+            make()
+            answers = {
+                "a broken seal": self.answer(self.alias + "x", self.resource),
+                "an answer from a stranger": self.answer(self.alias, V),
+                "a forgotten handle": self.answer(f"{C}/{'A' * 20}/~AAAA", self.resource),
+            }
+            for reason, action in answers.items():
+                self.assertEqual(action, Drop(reason))
+            self.assertEqual(self.translator.dropped, Counter(dict.fromkeys(answers, 1)))
+
+    def test_openExchange(self) -> None:
+        """For a request of its own the gateway knows who was asked, in its grace as ever."""
+        self.translator.started(0.0)
+        alias, resource = self.forwarded()
+        [other] = [each.jid for each in self.pool.all() if each.jid != resource]
+        self.assertDropped(self.answer(alias, other), "an answer from another resource")
+
+    def test_sharedSaysNothing(self) -> None:
+        """Another gateway may have delivered the answer: no error, no second try, nobody rested for it."""
+        self.make(shared=True)
+        for identifier in "12345678":
+            self.forwarded(identifier=identifier)
+        self.assertEqual(self.translator.expire(TIMEOUT), ([], []))
+        self.assertBalanced()
+        _, resource = self.forwarded(now=TIMEOUT)
+        self.assertEqual(self.translator.unavailable(resource), [])
+        self.assertBalanced()
+
+
+class DrainTests(TranslatorCase):
+    """The gateway is stopping."""
+
+    def test_drain(self) -> None:
+        """No new requests, either way; open exchanges end as ever."""
+        self.make(outbound=True)
+        alias, resource = self.forwarded()
+        self.translator.drain()
+        self.assertRefused(self.ask(identifier="2"), errors.Stopping)
+        self.assertRefused(self.ask(), errors.Stopping)
+        self.assertRefused(self.ask(resource, alias, "3"), errors.Stopping)
+        self.assertRelayed(self.answer(alias, resource), C, U)
+        self.assertBalanced()
+
+
+class OutboundTests(TranslatorCase):
+    """
+    "With outbound, the implementing client may write to a TOKEN it was given or to user\\40domain@C/resource."
+    """
+
+    def setUp(self) -> None:
+        self.make(outbound=True)
+        self.alias, self.resource = self.forwarded()
+        self.answer(self.alias, self.resource)
+
+    def test_token(self) -> None:
+        """A request to a TOKEN goes to its requester, and "the answer finds its way back"."""
+        self.assertRelayed(self.ask(self.resource, self.alias), C, U)
+        self.assertRelayed(self.translator.answer(U, C, "1", 1.0), self.alias, self.resource)
+        self.assertBalanced()
+
+    def test_tokenOfNode(self) -> None:
+        """... from the address that the requester had written to."""
+        alias, resource = self.forwarded(U, f"n@{C}")
+        self.answer(alias, resource)
+        self.assertRelayed(self.ask(resource, alias), f"n@{C}", U)
+        self.assertRelayed(self.translator.answer(U, f"n@{C}", "1", 1.0), alias, resource)
+
+    def test_escaped(self) -> None:
+        """XEP-0106: full and bare addresses, of users who never wrote."""
+        for written, meant in {
+            f"bob\\40example.org@{C}/phone": "bob@example.org/phone",
+            f"bob\\40example.org@{C}": "bob@example.org",
+            f"d\\5c27artagnan\\40example.org@{C}/a b": "d\\27artagnan@example.org/a b",
+            f"BOB\\40Example.ORG@{C}": "bob@example.org",
+        }.items():
+            with self.subTest(written):
+                self.make(outbound=True)
+                action = self.ask(self.resource, written)
+                assert isinstance(action, Relay), action
+                sender, recipient = ends(action.route)
+                self.assertEqual((sender, recipient), (C, meant))
+                self.assertRelayed(self.translator.answer(recipient, C, "1", 1.0), written, self.resource)
+
+    def test_nobody(self) -> None:
+        """Neither a forged token nor what is no JID is anybody."""
+        for recipient in (
+            self.alias.replace(U, V),
+            f"{C}/x",
+            f"\\40@{C}",
+            f"\\40example.org@{C}",
+            f"a\\40@{C}",
+            f"a\\40b..c@{C}",
+        ):
+            with self.subTest(recipient):
+                self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
+        self.assertBalanced()
+
+    def test_noLoops(self) -> None:
+        """Nobody is sent back to the component, under whatever spelling."""
+        for recipient in (f"x\\40{C}@{C}", f"x\\40{C.upper()}@{C}", f"a\\5c40example.com\\40{C}@{C}/r"):
+            with self.subTest(recipient):
+                self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
+
+    def test_onlyThePartner(self) -> None:
+        """Only who was asked, with the id and at the address of the request, can answer."""
+        self.ask(self.resource, self.alias, "7")
+        for sender, recipient, identifier in ((V, C, "7"), (U, C, "8"), (U, f"x@{C}", "7"), (U + "x", C, "7")):
+            self.assertNotIsInstance(self.translator.answer(sender, recipient, identifier, 1.0), Relay)
+        self.assertRelayed(self.translator.answer(U, C, "7", 1.0), self.alias, self.resource)
+
+    def test_once(self) -> None:
+        """A second answer is nobody's."""
+        self.ask(self.resource, self.alias)
+        self.translator.answer(U, C, "1", 1.0)
+        self.assertIsNone(self.translator.answer(U, C, "1", 1.0))
+
+    def test_deadline(self) -> None:
+        """The implementing client gets its error from the address it wrote to."""
+        self.ask(self.resource, self.alias, now=0.0)
+        self.assertFailed(self.translator.expire(TIMEOUT)[0], (self.alias, self.resource, "1", errors.NoAnswer))
+        self.assertBalanced()
+
+    def test_sameId(self) -> None:
+        """Two resources cannot ask the same person under the same id at once: the answers would be mixed up."""
+        self.assertIsInstance(self.ask(f"{T}/a", self.alias), Relay)
+        self.assertRefused(self.ask(f"{T}/b", self.alias), errors.AlreadyOpen)
+        self.translator.answer(U, C, "1", 1.0)
+        self.assertIsInstance(self.ask(f"{T}/b", self.alias), Relay)
+
+    def test_bothWays(self) -> None:
+        """One id both ways between the same two does no harm."""
+        alias, resource = self.forwarded(identifier="9")
+        self.assertRelayed(self.ask(resource, alias, "9"), C, U)
+        self.assertRelayed(self.translator.answer(U, C, "9", 1.0), alias, resource)
+        self.assertRelayed(self.answer(alias, resource, "9"), C, U)
+        self.assertBalanced()
+
+    def test_off(self) -> None:
+        """ "Off by default." """
+        self.make()
+        for recipient in (self.alias, f"bob\\40example.org@{C}"):
+            self.assertRefused(self.ask(self.resource, recipient), errors.NotOffered)
+        self.assertBalanced()
+
+    def test_othersCannot(self) -> None:
+        """Who is not the implementing client and writes to a token is a requester like any other."""
+        alias, _ = self.forwarded(V, self.alias)
+        self.assertTrue(alias.endswith(f"/{V}"), alias)
+        alias, _ = self.forwarded(V, f"bob\\40example.org@{C}")
+        self.assertTrue(alias.endswith(f"/{V}"), alias)
+
+    def test_asRequester(self) -> None:
+        """The implementing client may use its own service."""
+        alias, resource = self.forwarded(f"{T}/a")
+        self.assertRelayed(self.answer(alias, resource), C, f"{T}/a")
+
+
+class ForwardTests(TranslatorCase):
+    """ "Off by default: messages and presence both ways." """
+
+    def message(self, sender: str = U, recipient: str = C, kind: str | None = "chat") -> Action:
+        return self.translator.message(sender, recipient, kind, 0.0)
+
+    def test_messagesOff(self) -> None:
+        """Refused, either way; an error is never answered with one."""
+        alias, resource = self.forwarded()
+        self.assertRefused(self.message(), errors.NotOffered)
+        self.assertRefused(self.message(resource, alias), errors.NotOffered)
+        self.assertRefused(self.message(resource, f"bob\\40example.org@{C}"), errors.NotOffered)
+        self.assertDropped(self.message(kind="error"), "an error message for nobody")
+
+    def test_messages(self) -> None:
+        """There and back, errors too, but for a room's."""
+        self.make(forward=frozenset({"message"}))
+        action = self.message(U, f"n@{C}")
+        assert isinstance(action, Relay)
+        alias, resource = ends(action.route)
+        self.assertRelayed(self.message(resource, alias), f"n@{C}", U)
+        self.assertRelayed(self.message(resource, alias, "error"), f"n@{C}", U)
+        self.assertRefused(self.message(kind="groupchat"), errors.NotOffered)
+        self.assertRefused(self.message(resource, alias.replace(U, V)), errors.NoSuchAddress)
+        self.assertRefused(self.ask(), errors.NotOffered)
+
+    def test_messagesToNobody(self) -> None:
+        """Without a resource the sender is told."""
+        self.make("", forward=frozenset({"message"}))
+        self.assertRefused(self.message(), errors.NoResource)
+        self.assertDropped(self.message(kind="error"), "an error message for nobody")
+
+    def test_startedByTheClient(self) -> None:
+        """To an XEP-0106 address only with C{outbound}."""
+        self.make(forward=frozenset({"message"}))
+        self.assertRefused(self.message(f"{T}/a", f"bob\\40example.org@{C}"), errors.NotOffered)
+        self.make(forward=frozenset({"message"}), outbound=True)
+        self.assertRelayed(self.message(f"{T}/a", f"bob\\40example.org@{C}"), C, "bob@example.org")
+
+    def test_presenceOff(self) -> None:
+        """Refused, either way."""
+        alias, resource = self.forwarded()
+        self.assertRefused(self.translator.presence(U, C), errors.NotOffered)
+        self.assertRefused(self.translator.presence(resource, alias), errors.NotOffered)
+
+    def test_presence(self) -> None:
+        """A requester's goes to every resource, an implementing client's to whom it is addressed."""
+        self.make(forward=frozenset({"presence"}))
+        relays = self.translator.presence(U, C)
+        assert isinstance(relays, list)
+        found = [ends(relay.route) for relay in relays]
+        [alias] = {sender for sender, _ in found}
+        self.assertEqual({recipient for _, recipient in found}, {f"{T}/a", f"{T}/b"})
+        relays = self.translator.presence(f"{T}/b", alias)
+        assert isinstance(relays, list)
+        [relay] = relays
+        self.assertRelayed(relay, C, U)
+        self.assertRefused(self.translator.presence(f"{T}/b", f"{C}/x"), errors.NoSuchAddress)
+
+
+class Books(RuleBasedStateMachine):
+    """Anything in any order, against the simplest model: what is owed to whom."""
+
+    USERS = (U, V, f"{T}/a")
+    ADDRESSES = (C, f"n@{C}", f"{C}/r")
+    RESOURCES = tuple(f"{T}/{name}" for name in "abc")
+    IDS = ("1", "2")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = Pool(T, "*", "least-pending", lambda: 0.0)
+        self.translator = Translator(Sealer(C, KEY), self.pool, Rules(outbound=True))
+        self.now = 0.0
+        # Each as (who is owed, by which address, id).
+        self.owed: Counter[tuple[str, str, str]] = Counter()
+        # What resources were asked, each as (resource, alias, id), and partners, as (partner, address, id).
+        self.asked: list[tuple[str, str, str]] = []
+        self.askedOut: list[tuple[str, str, str]] = []
+        self.resources: dict[int, Resource] = {}
+        for jid in self.RESOURCES:
+            self.available(jid)
+
+    def paid(self, route: bytes, identifier: str) -> None:
+        sender, recipient = ends(route)
+        key = recipient, sender, identifier
+        assert self.owed[key] > 0, f"{key} is owed nothing"
+        self.owed[key] -= 1
+
+    def carryOut(self, actions: list[Fail | Retry]) -> None:
+        for action in actions:
+            if isinstance(action, Fail):
+                self.paid(action.route, action.id)
+            else:
+                alias, resource = ends(action.route)
+                assert resource in self.pool
+                identifier = action.stanza.id or ""
+                self.asked.append((resource, alias, identifier))
+
+    @rule(
+        user=st.sampled_from(USERS),
+        address=st.sampled_from(ADDRESSES),
+        identifier=st.sampled_from(IDS),
+        kind=st.sampled_from(["get", "set"]),
+    )
+    def request(self, user: str, address: str, identifier: str, kind: str) -> None:
+        asked = stanza(f"<iq type='{kind}' id='{identifier}'/>")
+        action = self.translator.request(asked, user, address, identifier, self.now)
+        # What T writes to C/r is for somebody behind the component, and there is no such token.
+        if user.startswith(T) and address == f"{C}/r":
+            assert action == Refuse(errors.NoSuchAddress)
+        elif not len(self.pool) and not isinstance(action, Relay):
+            assert action == Refuse(errors.NoResource)
+        else:
+            assert isinstance(action, Relay)
+            alias, resource = ends(action.route)
+            self.asked.append((resource, alias, identifier))
+            self.owed[user, address, identifier] += 1
+
+    @rule(which=st.integers(0, 100))
+    def answer(self, which: int) -> None:
+        if self.asked:
+            resource, alias, identifier = self.asked.pop(which % len(self.asked))
+            action = self.translator.answer(resource, alias, identifier, self.now)
+            if isinstance(action, Relay):
+                self.paid(action.route, identifier)
+
+    @rule(which=st.integers(0, 100), identifier=st.sampled_from(IDS), user=st.sampled_from((U, V)))
+    def requestOut(self, which: int, identifier: str, user: str) -> None:
+        resource = self.RESOURCES[which % 3]
+        alias = self.translator._correspondents.meet(user, C).alias
+        action = self.translator.request(
+            stanza(f"<iq type='get' id='{identifier}'/>"), resource, alias, identifier, self.now
+        )
+        if isinstance(action, Relay):
+            assert ends(action.route) == (C, user)
+            self.askedOut.append((user, C, identifier))
+            self.owed[resource, alias, identifier] += 1
+        else:
+            assert action == Refuse(errors.AlreadyOpen)
+
+    @rule(which=st.integers(0, 100))
+    def answerOut(self, which: int) -> None:
+        if self.askedOut:
+            user, address, identifier = self.askedOut.pop(which % len(self.askedOut))
+            action = self.translator.answer(user, address, identifier, self.now)
+            if isinstance(action, Relay):
+                self.paid(action.route, identifier)
+
+    @rule(
+        sender=st.sampled_from((*RESOURCES, U, V, T)),
+        user=st.sampled_from(USERS),
+        address=st.sampled_from(ADDRESSES),
+        identifier=st.sampled_from(("1", "3")),
+        spoil=st.booleans(),
+    )
+    def forge(self, sender: str, user: str, address: str, identifier: str, spoil: bool) -> None:
+        """An answer that may be right only where one is owed; under a broken seal never."""
+        alias = self.translator._correspondents.meet(user, address).alias + "x" * spoil
+        action = self.translator.answer(sender, alias, identifier, self.now)
+        if isinstance(action, Relay):
+            assert not spoil
+            self.paid(action.route, identifier)
+
+    @rule(jid=st.sampled_from(RESOURCES))
+    def available(self, jid: str) -> None:
+        self.translator.available(jid)
+        self.resources |= {id(resource): resource for resource in self.pool.all()}
+
+    @rule(jid=st.sampled_from(RESOURCES))
+    def unavailable(self, jid: str) -> None:
+        self.carryOut(self.translator.unavailable(jid))
+        assert not any(exchange.resource.jid == jid for exchange in self.translator._exchanges.values())
+
+    @rule(back=st.sets(st.sampled_from(RESOURCES)))
+    def reconnect(self, back: set[str]) -> None:
+        self.translator.forgetResources()
+        for jid in back:
+            self.available(jid)
+
+    @rule(seconds=st.sampled_from([0.5, 10.0, 31.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.carryOut(self.translator.expire(self.now)[0])
+
+    @invariant()
+    def balanced(self) -> None:
+        assert self.translator.pending == self.owed.total(), (self.translator.pending, self.owed)
+        exchanges = list(self.translator._exchanges.values())
+        for resource in self.resources.values():
+            assert resource.open == sum(exchange.resource is resource for exchange in exchanges)
+        assert self.translator._retained == sum(len(each.kept.raw) for each in exchanges if each.kept)
+
+    def teardown(self) -> None:
+        """By the end every request has had exactly one answer."""
+        self.wait(31.0)
+        assert self.owed.total() == 0, self.owed
+        assert self.translator.pending == self.translator._retained == self.translator._copies == 0
+        assert all(resource.open == 0 for resource in self.resources.values())
+
+
+class BooksTests(SynchronousTestCase):
+    """The books balance."""
+
+    def test_always(self) -> None:
+        """
+        "Nothing pending is forgotten": requests, answers, forgeries, resources and connections that come and go,
+        and time, in any order; each request gets exactly one answer, and nothing stays behind.
+        """
+        run_state_machine_as_test(
+            Books,
+            settings=settings(
+                max_examples=80, stateful_step_count=30, deadline=None, derandomize=True, database=None
+            ),
+        )

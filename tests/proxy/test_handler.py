@@ -1,0 +1,523 @@
+"""The proxy on a link, over a connection in memory; stanzas are compared as they stand on the wire."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from xml.sax.saxutils import quoteattr
+
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import TestCase
+
+from gateway import ns
+from gateway.errors import ANSWERS
+from gateway.proxy.addresses import Sealer
+from gateway.proxy.core import Rules, Translator
+from gateway.proxy.handler import ProxyHandler
+from gateway.proxy.pool import Pool
+from tests.proxy.support import MemoryServer, canonical
+
+C = "proxy.domain.example"
+T = "some-user@some-domain.example"
+U = "user@some-domain.example/abc"
+TIMEOUT = 30.0
+
+SUBSCRIBE = f"<presence from='{C}' to='{T}' type='subscribe'/>"
+PROBE = f"<presence from='{C}' to='{T}' type='probe'/>"
+
+
+def error(name: str, sender: str, recipient: str, said: str, identifier: str = "1") -> str:
+    """The error stanza that says this: a condition, perhaps a colon and a text."""
+    condition, _, words = said.partition(": ")
+    [kind] = {answer.kind for answer in ANSWERS.values() if (answer.condition, answer.text) == (condition, words)}
+    text = f"<text xmlns='{ns.STANZA_ERRORS}'>{words}</text>" if words else ""
+    given = f"id='{identifier}'" if identifier else ""
+    return (
+        f"<{name} from='{sender}' to='{recipient}' {given} type='error'><error type='{kind}'>"
+        f"<{condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error></{name}>"
+    )
+
+
+NOT_OFFERED = "service-unavailable: This service does not take such stanzas."
+NOBODY_ONLINE = "service-unavailable: No implementing client is online."
+WENT_OFFLINE = "service-unavailable: The implementing client went offline."
+TIMED_OUT = "remote-server-timeout: No answer came in time."
+STOPPING = "service-unavailable: The gateway is shutting down."
+
+
+class HandlerCase(TestCase):
+    """A proxy whose link is up, and whose target has the resource /a and no other."""
+
+    def setUp(self) -> None:
+        self.make()
+        self.server.start()
+        self.assertSent(SUBSCRIBE, PROBE)
+        self.server.send(f"<presence from='{T}/a' to='{C}'/>")
+        self.assertSent()
+
+    def make(self, **decisions: object) -> None:
+        pool = Pool(T, "*", "round-robin", lambda: 0.0)
+        self.sealer = Sealer(C, b"k" * 32)
+        self.translator = Translator(self.sealer, pool, Rules(**decisions))  # type: ignore[arg-type]
+        self.server = MemoryServer(C)
+        self.handler = ProxyHandler(self.translator)
+        self.handler.setHandlerParent(self.server.link)
+        self.addCleanup(self.server.stop)
+        self.logged: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def remake(self, **decisions: object) -> None:
+        """The same with these options."""
+        self.make(**decisions)
+        self.server.start()
+        self.server.send(f"<presence from='{T}/a' to='{C}'/>")
+        self.server.taken()
+
+    def observe(self, event: dict[str, object]) -> None:
+        if event.get("log_namespace", "").startswith("gateway.proxy"):  # type: ignore[attr-defined]
+            self.logged.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]
+
+    def assertSent(self, *expected: str) -> None:
+        """The gateway has sent exactly this since the last look."""
+        self.assertEqual(self.server.taken(), canonical("".join(expected)))
+
+    def alias(self, requester: str = U, address: str = C) -> str:
+        return f"{C}/{self.sealer.seal(requester, address)}"
+
+
+class SeedTests(HandlerCase):
+    """The example of the seed, stanza for stanza."""
+
+    def test_example(self) -> None:
+        """There with id and payload, back from the component, and nothing besides."""
+        payload = "<query xmlns='http://jabber.org/protocol/disco#info' node='é&lt;'/>"
+        self.server.send(f"<iq type='get' id='1234' to='{C}' from='{U}'>{payload}</iq>")
+        self.assertSent(f"<iq type='get' id='1234' to='{T}/a' from='{self.alias()}'>{payload}</iq>")
+        self.server.send(f"<iq type='result' id='1234' to='{self.alias()}' from='{T}/a'>{payload}</iq>")
+        self.assertSent(f"<iq type='result' id='1234' to='{U}' from='{C}'>{payload}</iq>")
+
+    def test_error(self) -> None:
+        """The implementing client's error comes back as the answer that it is."""
+        body = f"<error type='cancel'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.server.send(f"<iq type='set' id='1' to='n@{C}/r' from='{U}'><x xmlns='urn:x'/></iq>")
+        alias = self.alias(U, f"n@{C}/r")
+        self.assertSent(f"<iq type='set' id='1' to='{T}/a' from='{alias}'><x xmlns='urn:x'/></iq>")
+        self.server.send(f"<iq type='error' id='1' to='{alias}' from='{T}/a'>{body}</iq>")
+        self.assertSent(f"<iq type='error' id='1' to='{U}' from='n@{C}/r'>{body}</iq>")
+
+    def test_oddAddresses(self) -> None:
+        """Addresses with every character that XML must escape, and a tag written unlike any other."""
+        requester = "o&apos;b&amp;&lt;@d.example/&quot;r&gt; 1&#x1F44D;"
+        self.server.send(
+            f'<iq\n id = "&apos;1" to="{C}/&lt;" type="get"\tfrom="{requester}" ><x xmlns="urn:x"/></iq >'
+        )
+        [sent] = self.server.taken()
+        found = re.search(r' from="([^"]*)"', sent)
+        assert found
+        alias = quoteattr(unescape(found[1]))
+        self.assertEqual(unescape(found[1]), self.alias(unescape(requester), f"{C}/<"))
+        self.assertEqual(
+            [sent], canonical(f"<iq id='&apos;1' to='{T}/a' type='get' from={alias}><x xmlns='urn:x'/></iq>")
+        )
+        self.server.send(f"<iq type='result' id='&apos;1' from='{T}/a' to={alias}/>")
+        self.assertSent(f"<iq type='result' id='&apos;1' from='{C}/&lt;' to='{requester}'/>")
+
+    def test_language(self) -> None:
+        """What else the requester said in the root goes along."""
+        self.server.send(f"<iq xml:lang='de' type='get' id='1' to='{C}' from='{U}'><x xmlns='urn:x'/></iq>")
+        self.assertSent(
+            f"<iq xml:lang='de' type='get' id='1' to='{T}/a' from='{self.alias()}'><x xmlns='urn:x'/></iq>"
+        )
+
+
+class PresenceTests(HandlerCase):
+    """Resources are learnt from presence."""
+
+    def test_eachConnection(self) -> None:
+        """ "Subscribe if need be, probe at each connection": what was known before the loss is not believed."""
+        self.server.lose()
+        self.server.clock.advance(2.0)
+        self.assertEqual(self.server.connections, 2)
+        self.server.accept()
+        self.assertSent(SUBSCRIBE, PROBE)
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, NOBODY_ONLINE))
+        self.server.send(f"<presence from='{T}/a' to='{C}'/><iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent(f"<iq type='get' id='1' to='{T}/a' from='{self.alias()}'/>")
+
+    def test_graceOnlyAtFirst(self) -> None:
+        """That the connection comes back starts no second grace: this process knows what it forwarded."""
+        self.server.clock.advance(TIMEOUT)
+        self.server.lose()
+        self.server.clock.advance(2.0)
+        self.server.accept()
+        self.server.taken()
+        self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent()
+
+    def test_unavailable(self) -> None:
+        """A resource that went is asked no more, and what it had is answered now."""
+        self.server.send(f"<iq type='set' id='1' to='{C}' from='{U}'/>")
+        self.server.taken()
+        self.server.send(f"<presence from='{T}/a' to='{C}' type='unavailable'/>")
+        self.assertSent(error("iq", C, U, WENT_OFFLINE))
+        self.server.send(f"<iq type='get' id='2' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, NOBODY_ONLINE, "2"))
+
+    def test_retry(self) -> None:
+        """A get that it had is sent again as it was, to the other resource."""
+        body = "<x xmlns='urn:x'>é</x>"
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'>{body}</iq>")
+        self.server.taken()
+        self.server.send(f"<presence from='{T}/b' to='{C}'/><presence from='{T}/a' to='{C}' type='unavailable'/>")
+        self.assertSent(f"<iq type='get' id='1' to='{T}/b' from='{self.alias()}'>{body}</iq>")
+
+    def test_revoked(self) -> None:
+        """ "Resubscribe if it was revoked": with patience that doubles up to five minutes."""
+        waited = []
+        for _ in range(11):
+            self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+            self.assertSent()
+            seconds = 0
+            while not (sent := self.server.taken()):
+                self.server.clock.advance(1.0)
+                seconds += 1
+                self.assertLess(seconds, 400)
+            self.assertEqual(sent, canonical(SUBSCRIBE))
+            waited.append(seconds)
+        self.assertEqual(waited, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300])
+        self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.server.clock.advance(1.0)
+        self.assertSent(SUBSCRIBE)
+
+    def test_revokedAndUnknown(self) -> None:
+        """Without the subscription nobody is known to be online, and the operator is told."""
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, NOBODY_ONLINE))
+        self.assertIn("does not let the component see its presence", self.logged[-1])
+
+    def test_revokedWhileDown(self) -> None:
+        """A link that is down asks nothing; it does so at its next connection anyway."""
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.server.lose()
+        self.server.clock.advance(2.0)
+        self.server.accept()
+        self.assertSent(SUBSCRIBE, PROBE)
+        self.server.clock.advance(5.0)
+        self.assertSent()
+
+    def test_target(self) -> None:
+        """RFC 6121 section 3.1.3 and 4.3.2: what the target asks of the component is granted."""
+        self.server.send(f"<presence from='{T}' to='{C}' type='subscribe'/>")
+        self.assertSent(f"<presence from='{C}' to='{T}' type='subscribed'/>", f"<presence from='{C}' to='{T}'/>")
+        self.server.send(f"<presence from='{T}' to='{C}' type='probe'/>")
+        self.assertSent(f"<presence from='{C}' to='{T}'/>")
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribe'/>")
+        self.assertSent(f"<presence from='{C}' to='{T}' type='unsubscribed'/>")
+
+    def test_error(self) -> None:
+        """An account that does not exist is said in words, and the error is not answered."""
+        self.server.send(f"<presence from='{T}' to='{C}' type='error'/>")
+        self.assertSent()
+        self.assertIn("Does the account exist", self.logged[-1])
+
+    def test_strangers(self) -> None:
+        """Nobody else's presence adds, removes or answers anything."""
+        for kind in (None, "unavailable", "subscribed", "unsubscribed", "error", "probe", "nonsense", ""):
+            given = "" if kind is None else f" type='{kind}'"
+            self.server.send(f"<presence from='{U}' to='{C}'{given}/>")
+            self.server.send(f"<presence from='{T}x/a' to='{C}/x'{given}/>")
+        self.assertEqual(
+            self.server.taken(),
+            canonical(
+                error("presence", C, U, NOT_OFFERED, "") + error("presence", f"{C}/x", f"{T}x/a", NOT_OFFERED, "")
+            ),
+        )
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent(f"<iq type='get' id='1' to='{T}/a' from='{self.alias()}'/>")
+
+    def test_strangersSubscribe(self) -> None:
+        """Requesters' subscriptions are declined, between bare addresses (RFC 6121 section 3.1.3)."""
+        self.server.send(f"<presence from='{U}' to='n@{C}/r' type='subscribe'/>")
+        self.assertSent(f"<presence from='n@{C}' to='{U.partition('/')[0]}' type='unsubscribed'/>")
+
+    def test_forwarded(self) -> None:
+        """With its option, presence goes to every resource, and back to whom it is for."""
+        self.remake(forward=frozenset({"presence"}))
+        self.server.send(
+            f"<presence from='{T}/b' to='{C}'/><presence from='{U}' to='{C}'><show>away</show></presence>"
+        )
+        self.assertSent(
+            *[f"<presence from='{self.alias()}' to='{T}/{name}'><show>away</show></presence>" for name in "ab"]
+        )
+        self.server.send(f"<presence from='{T}/b' to='{self.alias()}' type='unavailable'/>")
+        self.assertSent(f"<presence from='{C}' to='{U}' type='unavailable'/>")
+
+
+class BadInputTests(HandlerCase):
+    """Bad input of each kind: the right error or silence; and the next exchange is as well as ever."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(self.checkNext)
+
+    def checkNext(self) -> None:
+        """After whatever came."""
+        self.server.send(f"<iq type='get' id='n' to='{C}' from='{U}'/>")
+        self.assertSent(f"<iq type='get' id='n' to='{T}/a' from='{self.alias()}'/>")
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_noAddress(self) -> None:
+        """Without one of its addresses a stanza can be neither forwarded nor answered."""
+        for name in ("iq", "message", "presence"):
+            self.server.send(f"<{name} type='get' id='1' to='{C}'/><{name} type='get' id='1' from='{U}'/>")
+            self.server.send(f"<{name} from='' to='{C}' id='1'/><{name}/>")
+        self.assertSent()
+        self.assertEqual(self.translator.dropped["a missing address"], 12)
+
+    def test_noId(self) -> None:
+        """RFC 6120 section 8.2.3: an iq must have an id; its error then has none either."""
+        self.server.send(f"<iq type='get' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, "bad-request", ""))
+        self.server.send(f"<iq type='set' id='' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, "bad-request", "").replace("<iq ", "<iq id='' "))
+
+    def test_answerWithoutId(self) -> None:
+        """An answer without an id is none: it is dropped and counted."""
+        for kind in ("result", "error"):
+            self.server.send(f"<iq type='{kind}' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent()
+        self.assertEqual(self.translator.dropped["a missing id"], 2)
+
+    def test_unknownType(self) -> None:
+        """RFC 6120 section 8.2.3: an iq has one of four types."""
+        for kind in ("type='gett'", "type=''", ""):
+            self.server.send(f"<iq {kind} id='1' to='{C}' from='{U}'/>")
+            self.assertSent(error("iq", C, U, "bad-request"))
+
+    def test_errorsAreNotAnswered(self) -> None:
+        """RFC 6120 section 8.3.1: no error is answered with an error, of whatever stanza, from whomever."""
+        self.translator.started(-TIMEOUT)
+        for sender in (U, f"{T}/a"):
+            for recipient in (C, f"{C}/x", f"n@{C}", self.alias()):
+                for name in ("iq", "message", "presence"):
+                    for identifier in ("", "id='1'"):
+                        self.server.send(f"<{name} type='error' {identifier} to='{recipient}' from='{sender}'/>")
+        self.assertSent()
+
+    def test_messages(self) -> None:
+        """Refused while they are not forwarded, a room's too."""
+        for kind in ("", "type='chat'", "type='groupchat'", "type='nonsense'"):
+            self.server.send(f"<message {kind} id='1' to='{C}' from='{U}'><body>x</body></message>")
+            self.assertSent(error("message", C, U, NOT_OFFERED))
+
+    def test_forged(self) -> None:
+        """Forged replies reach nobody, are not answered, and are counted by reason."""
+        self.translator.started(-TIMEOUT)
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><presence from='{T}/b' to='{C}'/>")
+        self.server.taken()
+        for sender, recipient, identifier in (
+            (f"{T}/a", self.alias(), "2"),
+            (f"{T}/b", self.alias(), "1"),
+            (f"{T}/a", self.alias() + "x", "1"),
+            (f"{T}/a", self.alias("victim@some-domain.example/x"), "1"),
+            (f"{T}/a", self.alias(U, f"{C}/x"), "1"),
+            ("mallory@some-domain.example/x", self.alias(), "1"),
+        ):
+            self.server.send(f"<iq type='result' id='{identifier}' to='{recipient}' from='{sender}'/>")
+        self.assertSent()
+        self.assertEqual(
+            dict(self.translator.dropped),
+            {
+                "no such request": 3,
+                "an answer from another resource": 1,
+                "a broken seal": 1,
+                "an answer from a stranger": 1,
+            },
+        )
+        self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
+        self.server.send(f"<presence from='{T}/b' to='{C}' type='unavailable'/>")
+
+    def test_clientUninvited(self) -> None:
+        """Without the option, what the implementing client starts is refused as by any service."""
+        self.server.send(f"<iq type='get' id='1' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(error("iq", self.alias(), f"{T}/a", NOT_OFFERED))
+        self.server.send(f"<message id='1' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(error("message", self.alias(), f"{T}/a", NOT_OFFERED))
+        self.server.send(f"<presence to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(error("presence", self.alias(), f"{T}/a", NOT_OFFERED, ""))
+
+
+class FailureTests(HandlerCase):
+    """A fault of our own harms one exchange."""
+
+    def test_request(self) -> None:
+        """Rules that raise cost their request an error without a word of why, and nobody else anything."""
+        right = self.translator.request
+
+        def raising(*arguments: object) -> None:
+            self.patch(self.translator, "request", right)
+            raise KeyError("a secret of ours")
+
+        self.patch(self.translator, "request", raising)
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><iq type='get' id='2' to='{C}' from='{U}'/>")
+        self.assertSent(
+            error("iq", C, U, "internal-server-error"),
+            f"<iq type='get' id='2' to='{T}/a' from='{self.alias()}'/>",
+        )
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_answer(self) -> None:
+        """The same for answers: that one ends at its deadline."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><iq type='get' id='2' to='{C}' from='{U}'/>")
+        self.server.taken()
+        right = self.translator.answer
+
+        def raising(*arguments: object) -> None:
+            self.patch(self.translator, "answer", right)
+            raise KeyError("a secret of ours")
+
+        self.patch(self.translator, "answer", raising)
+        for identifier in "12":
+            self.server.send(f"<iq type='result' id='{identifier}' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(f"<iq type='result' id='2' to='{U}' from='{C}'/>")
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.server.clock.advance(TIMEOUT)
+        self.assertSent(error("iq", C, U, TIMED_OUT))
+
+
+class TimeTests(HandlerCase):
+    """What the link's coarse clock brings about."""
+
+    def tick(self, seconds: int) -> None:
+        self.server.clock.pump([1.0] * seconds)
+
+    def test_deadline(self) -> None:
+        """ "A deadline answers remote-server-timeout", once."""
+        self.server.send(f"<iq type='get' id='1' to='n@{C}' from='{U}'/>")
+        self.server.taken()
+        self.tick(29)
+        self.assertSent()
+        self.tick(2)
+        self.assertSent(error("iq", f"n@{C}", U, TIMED_OUT))
+        self.tick(60)
+        self.assertSent()
+
+    def test_deadlineWhileDown(self) -> None:
+        """A request whose answer was lost with the connection is answered when it is back: once."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.tick(20)
+        self.server.lose()
+        self.tick(15)
+        self.server.accept()
+        expected = SUBSCRIBE + PROBE + error("iq", C, U, TIMED_OUT)
+        self.assertEqual(sorted(self.server.taken()), sorted(canonical(expected)))
+        self.tick(60)
+        self.assertSent()
+
+    def test_answeredAfterReconnection(self) -> None:
+        """An answer that was under way as the connection broke is delivered."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.server.lose()
+        self.tick(2)
+        self.server.accept()
+        self.server.taken()
+        self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
+
+    def test_rested(self) -> None:
+        """That a resource is rested is said."""
+        for identifier in "123":
+            self.server.send(f"<iq type='get' id='{identifier}' to='{C}' from='{U}'/>")
+        self.tick(31)
+        [line] = [line for line in self.logged if "time out" in line]
+        self.assertIn(f"{T}/a", line)
+
+    def test_report(self) -> None:
+        """What was dropped is said, by reason, once a minute at most, and not again."""
+        self.tick(61)
+        self.logged.clear()
+        forged = f"<iq type='result' id='1' to='{self.alias()}' from='{{}}'/>"
+        self.server.send(2 * forged.format(f"{T}/a") + forged.format(U))
+        self.tick(2)
+        [line] = self.logged
+        self.assertIn("2 for no such request, 1 for an answer from a stranger", line)
+        self.server.send(forged.format(U))
+        self.tick(50)
+        self.assertEqual(self.logged, [line])
+        self.tick(15)
+        self.assertIn("dropped stanzas: 1 for an answer from a stranger.", self.logged[1])
+        self.tick(200)
+        self.assertEqual(len(self.logged), 2)
+
+    def test_nothingOfContents(self) -> None:
+        """Logs carry no payloads, of whatever stanza."""
+        everything: list[object] = []
+        globalLogPublisher.addObserver(everything.append)
+        self.addCleanup(globalLogPublisher.removeObserver, everything.append)
+        for name in ("iq", "message", "presence"):
+            for kind in ("get", "result", "error", "chat"):
+                self.server.send(f"<{name} type='{kind}' id='1' to='{C}' from='{U}'><body>PRIVATE</body></{name}>")
+        self.tick(70)
+        self.assertNotIn("PRIVATE", repr(everything))
+
+
+class StopTests(HandlerCase):
+    """A shutdown lets open exchanges end."""
+
+    def test_drain(self) -> None:
+        """No new work is taken, the open answer still passes, and then the link closes."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.server.taken()
+        self.assertEqual(self.handler.pending, 1)
+        stopped = self.server.link.stopService()
+        self.server.send(f"<iq type='get' id='2' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, STOPPING, "2"))
+        self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
+        self.server.clock.advance(0.1)
+        self.server.lose()
+        self.successResultOf(stopped)
+
+
+class OutboundTests(HandlerCase):
+    """The implementing client starts."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.remake(outbound=True, forward=frozenset({"iq", "message"}))
+
+    def test_token(self) -> None:
+        """A request to a token, and its answer."""
+        self.server.send(f"<iq type='set' id='7' to='{self.alias()}' from='{T}/a'><x xmlns='urn:x'/></iq>")
+        self.assertSent(f"<iq type='set' id='7' to='{U}' from='{C}'><x xmlns='urn:x'/></iq>")
+        self.server.send(f"<iq type='result' id='7' to='{C}' from='{U}'/>")
+        self.assertSent(f"<iq type='result' id='7' to='{T}/a' from='{self.alias()}'/>")
+
+    def test_escaped(self) -> None:
+        """A request to an XEP-0106 address, and its answer, from exactly that address."""
+        written = f"bob\\40example.org@{C}/phone"
+        self.server.send(f"<iq type='get' id='7' to='{written}' from='{T}/a'/>")
+        self.assertSent(f"<iq type='get' id='7' to='bob@example.org/phone' from='{C}'/>")
+        self.server.send(f"<iq type='error' id='7' to='{C}' from='bob@example.org/phone'/>")
+        self.assertSent(f"<iq type='error' id='7' to='{T}/a' from='{written}'/>")
+
+    def test_silence(self) -> None:
+        """A partner who does not answer: the implementing client is told."""
+        self.server.send(f"<iq type='get' id='7' to='{self.alias()}' from='{T}/a'/>")
+        self.server.taken()
+        self.server.clock.advance(31.0)
+        self.assertSent(error("iq", self.alias(), f"{T}/a", TIMED_OUT, "7"))
+
+    def test_messages(self) -> None:
+        """Messages to a token, to an address, and to the service."""
+        self.server.send(f"<message id='1' to='{self.alias()}' from='{T}/a'><body>x</body></message>")
+        self.assertSent(f"<message id='1' to='{U}' from='{C}'><body>x</body></message>")
+        self.server.send(f"<message to='bob\\40example.org@{C}' from='{T}/a'/>")
+        self.assertSent(f"<message to='bob@example.org' from='{C}'/>")
+        self.server.send(f"<message to='{C}' from='{U}'><body>x</body></message>")
+        self.assertSent(f"<message to='{T}/a' from='{self.alias()}'><body>x</body></message>")

@@ -1,0 +1,144 @@
+"""The proxy's table made a service, and its key file."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.plugin import IPlugin
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from gateway.config import ComponentTable, ConfigError, Filename
+from gateway.interfaces import IServicePlugin
+from gateway.proxy.handler import ProxyHandler
+from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
+from gateway.stream.link import Link
+from tests.proxy.support import MemoryServer
+
+C, T = "proxy.example.com", "implementation@example.com"
+
+
+class FakeComposition:
+    """Gives links to servers in memory."""
+
+    def __init__(self, stateDir: str) -> None:
+        self.stateDir = stateDir
+        self.reactor = MemoryReactorClock()
+        self.asked: list[tuple[str, ComponentTable]] = []
+
+    def link(self, jid: str, table: ComponentTable) -> Link:
+        self.asked.append((jid, table))
+        return MemoryServer(jid).link
+
+
+class PluginCase(SynchronousTestCase):
+    """A state folder, and a composition."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.composition = FakeComposition(str(self.folder))
+
+    def compose(self, **keys: Any) -> Any:
+        self.table = ProxyTable(target=keys.pop("target", T), **keys)
+        return ProxyPlugin().makeService(C, self.table, self.composition)  # type: ignore[arg-type]
+
+
+class ProxyPluginTests(PluginCase):
+    """What is composed."""
+
+    def test_interfaces(self) -> None:
+        """It is a plugin as any stranger's would be."""
+        verifyObject(IServicePlugin, ProxyPlugin())
+        self.assertTrue(IPlugin.providedBy(ProxyPlugin()))
+        self.assertEqual(ProxyPlugin.kind, "proxy")
+
+    def test_service(self) -> None:
+        """The service is the link, with the one handler on it."""
+        link = self.compose()
+        self.assertEqual(self.composition.asked, [(C, self.table)])
+        [handler] = link
+        self.assertIsInstance(handler, ProxyHandler)
+
+    def test_decisions(self) -> None:
+        """What the table says is what the rules, and the pool, go by."""
+        [handler] = self.compose(
+            timeout=7.0,
+            outbound=True,
+            shared=True,
+            forward=frozenset({"message"}),
+            resources="x*",
+            balance="sticky",
+        )
+        translator = handler._translator
+        rules = translator._rules
+        self.assertEqual((rules.timeout, rules.outbound, rules.shared), (7.0, True, True))
+        self.assertEqual(rules.forward, {"message"})
+        self.assertEqual([translator.available(f"{T}/{name}") for name in "xy"], [True, False])
+        self.assertEqual(translator._pool._choose.__name__, "_chooseSticky")
+
+    def test_target(self) -> None:
+        """A target on the component itself would be asked by way of itself."""
+        error = self.assertRaises(ConfigError, self.compose, target=f"x@{C}")
+        self.assertEqual(len(error.problems), 1)  # type: ignore[attr-defined]
+        self.assertIn(f'target: found "x@{C}"', str(error))
+
+    def test_sameTokens(self) -> None:
+        """A token is the same before and after a restart, and not that of a gateway with another state."""
+        tokens = [
+            self.compose().__iter__().__next__()._translator._correspondents.meet("u@d/r", C).alias for _ in "12"
+        ]
+        self.assertEqual(tokens[0], tokens[1])
+        self.composition.stateDir = self.mktemp()
+        Path(self.composition.stateDir).mkdir()
+        [handler] = self.compose()
+        self.assertNotEqual(handler._translator._correspondents.meet("u@d/r", C).alias, tokens[0])
+
+    def test_keyFile(self) -> None:
+        """The key is where the table says, else under the state folder, by the component's name."""
+        self.compose()
+        elsewhere = self.folder / "elsewhere"
+        self.compose(key_file=Filename(str(elsewhere)))
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["elsewhere", f"{C}.key"])
+
+
+class KeyTests(PluginCase):
+    """The key file."""
+
+    def test_made(self) -> None:
+        """Made once, long enough, for its owner's eyes only, and kept from then on."""
+        path = self.folder / "key"
+        key = loadKey(path)
+        self.assertEqual(len(key), 32)
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+        written = path.read_bytes()
+        self.assertEqual(loadKey(path), key)
+        self.assertEqual(path.read_bytes(), written)
+        self.assertNotEqual(loadKey(self.folder / "other"), key)
+
+    def test_readOnly(self) -> None:
+        """One that others made, as for a shared component, is read, and left as it is."""
+        path = self.folder / "key"
+        path.write_text("00" * 32)
+        path.chmod(0o440)
+        self.assertEqual(loadKey(path), bytes(32))
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o440)
+
+    def test_broken(self) -> None:
+        """What is no key is said, and neither used, shown nor written over."""
+        for content in (b"", b"\n", b"hidden", b"ab", b"ab" * 31, b"ab" * 33, b"\xff\xfe", b"zz" * 32):
+            with self.subTest(content):
+                path = self.folder / "key"
+                path.write_bytes(content)
+                error = self.assertRaises(ConfigError, loadKey, path)
+                self.assertIn(f"key_file: {path} is not a seal key", str(error))
+                self.assertNotIn("hidden", str(error))
+                self.assertEqual(path.read_bytes(), content)
+
+    def test_unusable(self) -> None:
+        """Where none can be read or made, the reason is said."""
+        self.assertIn("No such file", str(self.assertRaises(ConfigError, loadKey, self.folder / "none" / "key")))
+        self.assertIn("directory", str(self.assertRaises(ConfigError, loadKey, self.folder)))

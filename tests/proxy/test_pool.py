@@ -1,0 +1,212 @@
+"""Which resource gets a request."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.proxy.pool import BALANCES, Pool, Resource
+
+TARGET = "implementation@example.com"
+# Deadlines in a row that let a resource be rested, seconds that it rests, and resources at most.
+MISSES, REST, MOST = 3, 60.0, 1_000
+
+
+def makePool(balance: str = "round-robin", names: str = "abc", pattern: str = "*") -> Pool:
+    """A pool with a resource for each letter."""
+    pool = Pool(TARGET, pattern, balance, Random(1).random)
+    for name in names:
+        pool.available(f"{TARGET}/{name}")
+    return pool
+
+
+class BalanceTests(SynchronousTestCase):
+    """Each balance, over three resources."""
+
+    def counts(self, pool: Pool, requests: int) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for number in range(requests):
+            found[self.chosen(pool, f"user{number}@example.com/r")] += 1
+        return found
+
+    def chosen(self, pool: Pool, requester: str = "user@example.com/r", now: float = 0.0) -> str:
+        resource = pool.choose(requester, now)
+        assert resource is not None
+        return resource.jid[-1]
+
+    def test_random(self) -> None:
+        """Random: about as many for each."""
+        found = self.counts(makePool("random"), 3_000)
+        self.assertEqual(set(found), set("abc"))
+        for count in found.values():
+            self.assertTrue(850 < count < 1_150, found)
+
+    def test_roundRobin(self) -> None:
+        """Round-robin: one after the other."""
+        self.assertEqual(self.counts(makePool("round-robin"), 300), Counter(a=100, b=100, c=100))
+
+    def test_leastPending(self) -> None:
+        """Least-pending: where the fewest exchanges are open."""
+        pool = makePool("least-pending")
+        a, b, c = pool.all()
+        a.open, b.open, c.open = 3, 1, 2
+        self.assertEqual(self.chosen(pool), "b")
+        b.open = 4
+        self.assertEqual(self.chosen(pool), "c")
+
+    def test_sticky(self) -> None:
+        """Sticky: the same requester has the same resource, and requesters spread."""
+        pool = makePool("sticky")
+        for number in range(20):
+            requester = f"user{number}@example.com/r"
+            self.assertEqual(len({self.chosen(pool, requester) for _ in range(5)}), 1)
+        for count in self.counts(pool, 3_000).values():
+            self.assertTrue(800 < count < 1_200)
+
+    def test_stickyStays(self) -> None:
+        """When a resource comes or goes, no requester moves but to it or from it."""
+        pool = makePool("sticky")
+        requesters = [f"user{number}@example.com/r" for number in range(200)]
+        before = {requester: self.chosen(pool, requester) for requester in requesters}
+        pool.available(f"{TARGET}/d")
+        with4 = {requester: self.chosen(pool, requester) for requester in requesters}
+        moved = {with4[requester] for requester in requesters if with4[requester] != before[requester]}
+        self.assertEqual(moved, {"d"})
+        pool.unavailable(f"{TARGET}/d")
+        self.assertEqual({requester: self.chosen(pool, requester) for requester in requesters}, before)
+        pool.unavailable(f"{TARGET}/a")
+        for requester in requesters:
+            if before[requester] != "a":
+                self.assertEqual(self.chosen(pool, requester), before[requester])
+
+    def test_everyBalanceFollows(self) -> None:
+        """With one resource all balances choose it; with none, nothing; and one that left never again."""
+        for balance in BALANCES:
+            pool = makePool(balance, "a")
+            self.assertEqual(self.chosen(pool), "a")
+            pool.available(f"{TARGET}/b")
+            pool.unavailable(f"{TARGET}/a")
+            self.assertEqual(self.counts(pool, 10), Counter(b=10))
+            pool.unavailable(f"{TARGET}/b")
+            self.assertIsNone(pool.choose("user@example.com/r", 0.0))
+            self.assertEqual(len(pool), 0)
+
+
+class MembersTests(SynchronousTestCase):
+    """Who is in the pool."""
+
+    def test_glob(self) -> None:
+        """Only resources that match the pattern are there to be chosen."""
+        pool = makePool(pattern="service-*", names="")
+        news = [pool.available(f"{TARGET}/{name}") for name in ("phone", "service-1", "Service-2", "service-1/x")]
+        self.assertEqual(news, [False, True, False, True])
+        self.assertIn(f"{TARGET}/service-1", pool)
+        self.assertNotIn(f"{TARGET}/phone", pool)
+
+    def test_known(self) -> None:
+        """A resource that shows itself again is no news, and the account without a resource is none."""
+        pool = makePool(names="a")
+        self.assertFalse(pool.available(f"{TARGET}/a"))
+        self.assertFalse(pool.available(TARGET))
+        self.assertFalse(pool.available(TARGET + "/"))
+        self.assertEqual(len(pool), 1)
+
+    def test_unknown(self) -> None:
+        """That a resource nobody knew is gone means nothing."""
+        pool = makePool(names="a")
+        self.assertIsNone(pool.unavailable(f"{TARGET}/b"))
+        self.assertEqual(len(pool), 1)
+
+    def test_bounded(self) -> None:
+        """An account with very many resources has some that get nothing, until others leave."""
+        pool = makePool(names="")
+        self.assertEqual(sum(pool.available(f"{TARGET}/{number}") for number in range(MOST + 5)), MOST)
+        self.assertFalse(pool.available(f"{TARGET}/{MOST}"))
+        pool.unavailable(f"{TARGET}/0")
+        self.assertTrue(pool.available(f"{TARGET}/{MOST}"))
+
+    def test_clear(self) -> None:
+        """After a lost connection nobody is known, rested or not."""
+        pool = makePool(names="ab")
+        for _ in range(MISSES):
+            pool.missed(pool.all()[0], 0.0)
+        pool.clear()
+        self.assertEqual(pool.all(), [])
+        self.assertIsNone(pool.choose("user@example.com/r", REST))
+
+
+class RestTests(SynchronousTestCase):
+    """A resource that let several deadlines pass is rested."""
+
+    def rest(self, pool: Pool, resource: Resource, now: float) -> list[bool]:
+        return [pool.missed(resource, now) for _ in range(MISSES)]
+
+    def chosen(self, pool: Pool, now: float) -> set[str]:
+        found = [pool.choose("user@example.com/r", now) for _ in range(10)]
+        return {resource.jid[-1] for resource in found if resource is not None}
+
+    def test_rests(self) -> None:
+        """After several misses in a row, and said once, it is chosen no more for a while, and then again."""
+        pool = makePool(names="ab")
+        a = pool.all()[0]
+        self.assertEqual(self.rest(pool, a, 10.0), [False] * (MISSES - 1) + [True])
+        self.assertFalse(pool.missed(a, 10.0))
+        self.assertEqual(self.chosen(pool, 10.0 + REST - 1), {"b"})
+        self.assertEqual(self.chosen(pool, 10.0 + REST), {"a", "b"})
+        self.assertEqual(len(pool), 2)
+
+    def test_inARow(self) -> None:
+        """An answer between makes the misses none."""
+        pool = makePool(names="ab")
+        a = pool.all()[0]
+        for _ in range(MISSES * 2):
+            self.assertFalse(pool.missed(a, 0.0))
+            pool.answered(a)
+        self.assertEqual(self.chosen(pool, 0.0), {"a", "b"})
+
+    def test_onceMore(self) -> None:
+        """One that has rested gets one chance: another miss and it rests again."""
+        pool = makePool(names="ab")
+        a = pool.all()[0]
+        self.rest(pool, a, 0.0)
+        self.chosen(pool, REST)
+        self.assertTrue(pool.missed(a, REST))
+        self.assertEqual(self.chosen(pool, REST), {"b"})
+
+    def test_answerEndsRest(self) -> None:
+        """An answer that comes after all shows that the resource is well."""
+        pool = makePool(names="ab")
+        a = pool.all()[0]
+        self.rest(pool, a, 0.0)
+        pool.answered(a)
+        self.assertEqual(self.chosen(pool, 1.0), {"a", "b"})
+        self.assertEqual(self.rest(pool, a, 2.0)[-1], True)
+
+    def test_allRest(self) -> None:
+        """When all rest, the one that was silent longest ago is tried rather than nobody."""
+        pool = makePool(names="ab")
+        a, b = pool.all()
+        self.rest(pool, b, 0.0)
+        self.rest(pool, a, 5.0)
+        self.assertEqual(self.chosen(pool, 10.0), {"b"})
+
+    def test_restedLeaves(self) -> None:
+        """A rested resource that goes offline is gone, and is fresh when it returns."""
+        pool = makePool(names="ab")
+        a = pool.all()[0]
+        self.rest(pool, a, 0.0)
+        self.assertIs(pool.unavailable(a.jid), a)
+        self.assertEqual(self.chosen(pool, 2 * REST), {"b"})
+        pool.available(a.jid)
+        self.assertEqual(self.chosen(pool, 1.0), {"a", "b"})
+
+    def test_gone(self) -> None:
+        """What is heard of a resource that is gone changes nothing."""
+        pool = makePool(names="ab")
+        a = pool.all()[0]
+        pool.unavailable(a.jid)
+        self.assertEqual(self.rest(pool, a, 0.0), [False] * MISSES)
+        pool.answered(a)
+        self.assertEqual(self.chosen(pool, 2 * REST), {"b"})

@@ -1,0 +1,569 @@
+"""
+The link: up for ever, through whatever servers, endpoints and handlers do; on a clock and in memory.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.test import iosim
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.protocols.jabber.error import StreamError
+from twisted.words.protocols.jabber.jid import internJID
+from twisted.words.protocols.jabber.xmlstream import STREAM_AUTHD_EVENT
+from twisted.words.xish import domish
+from twisted.words.xish.utility import EventDispatcher
+from wokkel.component import Router, XMPPComponentServerFactory
+from wokkel.ping import PingClientProtocol, PingHandler
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
+
+from gateway import ns
+from gateway.interfaces import IRawHandler
+from gateway.stream.core import Limits
+from gateway.stream.link import Link
+from gateway.stream.outbox import Outbox
+from gateway.stream.stanzas import Stanza
+from tests.stream.memory import HEADER, JID, SECRET, World
+from tests.stream.odd import BROKEN
+
+
+class Fault(Exception):
+    """What a handler of the tests raises."""
+
+
+@implementer(IRawHandler)
+class RawHandler(XMPPHandler):
+    """Takes what its C{takes} says, and remembers all."""
+
+    def __init__(self, takes: bool = True) -> None:
+        super().__init__()
+        self.takes = takes
+        self.faulty: set[str] = set()
+        self.pending = 0
+        self.seen: list[str | None] = []
+        self.ticks = 0
+        self.drained = 0
+
+    def _happens(self, what: str) -> None:
+        if what in self.faulty:
+            raise Fault(what)
+
+    def stanzaReceived(self, stanza: Stanza) -> bool:
+        self._happens("stanza")
+        self.seen.append(stanza.id)
+        return self.takes
+
+    def tick(self, now: float) -> None:
+        self._happens("tick")
+        self.ticks += 1
+
+    def drain(self) -> None:
+        self._happens("drain")
+        self.drained += 1
+
+
+def streamError(condition: str) -> bytes:
+    """A server's last words."""
+    return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>".encode()
+
+
+class ReconnectTests(SynchronousTestCase):
+    """Connecting, again and again."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.link = self.world.link
+        self.link.tickEvery = 3600.0
+
+    def gap(self) -> float:
+        """Seconds until the next try, which then is made."""
+        made = self.world.endpoint.attempts
+        [retry] = [call for call in self.world.clock.getDelayedCalls() if call.func == self.link._connect]
+        seconds = float(retry.getTime() - self.world.clock.seconds())
+        self.world.clock.advance(seconds)
+        self.assertEqual(self.world.endpoint.attempts, made + 1)
+        return seconds
+
+    def test_serverDownAtStart(self) -> None:
+        """A link may start before its server: it is not ready, says why, and is when the server comes."""
+        self.world.endpoint.mode = "refuse"
+        self.link.startService()
+        self.assertEqual(self.link.ready, False)
+        self.assertIn("refused", self.link.trouble)
+        self.gap()
+        self.world.endpoint.mode = "connect"
+        self.gap()
+        self.world.server.accept()
+        self.assertEqual((self.link.ready, self.link.trouble), (True, ""))
+
+    def test_backoff(self) -> None:
+        """The tries become rarer up to 30 s, with chance in each, and never end."""
+        for mode in ("refuse", "raise"):
+            self.setUp()
+            self.world.endpoint.mode = mode
+            self.link.startService()
+            gaps = [self.gap() for _ in range(2500)]
+            self.assertLess(gaps[0], 1.01)
+            self.assertLessEqual(max(gaps), 30.0)
+            self.assertGreaterEqual(min(gaps[10:]), 15.0)
+            self.assertGreater(len(set(gaps[10:])), 100)
+            self.world.endpoint.mode = "connect"
+            self.gap()
+            self.world.server.accept()
+            self.assertTrue(self.link.ready)
+
+    def test_jitterDiffers(self) -> None:
+        """Two gateways do not come back in step."""
+        gaps = set()
+        for seed in (1, 2):
+            self.setUp()
+            self.link._random = Random(seed)
+            self.world.endpoint.mode = "refuse"
+            self.link.startService()
+            gaps.add(self.gap())
+        self.assertEqual(len(gaps), 2)
+
+    def test_quickAfterLoss(self) -> None:
+        """A stream that was up is tried again within a second, however often that was necessary before."""
+        self.link.startService()
+        for _ in range(50):
+            self.world.server.accept()
+            self.assertTrue(self.link.ready)
+            self.world.server.lose(ConnectionLost())
+            self.assertFalse(self.link.ready)
+            self.assertLessEqual(self.gap(), 1.0)
+
+    def test_refusals(self) -> None:
+        """What an operator must mend is said in plain words, without the secret, and tried again slowly."""
+        for condition, words in (
+            ("not-authorized", "secret"),
+            ("conflict", "another connection"),
+            ("host-unknown", "does not know this component"),
+        ):
+            for accepted in (False, True):
+                self.setUp()
+                self.link.startService()
+                if accepted:
+                    self.world.server.accept()
+                self.world.server.say((b"" if accepted else HEADER) + streamError(condition))
+                self.world.clock.advance(0)
+                self.assertIn(words, self.link.trouble)
+                self.assertFalse(self.link.ready)
+                self.assertGreaterEqual(self.gap(), 15.0)
+
+    def test_lostBeforeAccepted(self) -> None:
+        """A connection that ends before the handshake, or never gets that far, is tried again."""
+        self.link.startService()
+        self.world.server.lose(ConnectionLost())
+        self.gap()
+        self.world.server.say(b"SSH-2.0-OpenSSH_9.2\r\n")
+        self.world.clock.advance(0)
+        self.assertIn("not-well-formed", self.link.trouble)
+        self.gap()
+        self.world.clock.advance(15)
+        self.world.clock.advance(0)
+        self.assertIn("in time", self.link.trouble)
+        self.gap()
+        self.world.server.accept()
+        self.assertTrue(self.link.ready)
+
+    def test_badInput(self) -> None:
+        """After each kind of bad input the link is up again, and says meanwhile what was wrong."""
+        world = World(Limits(stanzaSize=1000)).up()
+        for wrong, condition in [*BROKEN.values(), (b"<iq>" + b"x" * 1000, "policy-violation")]:
+            world.server.say(wrong)
+            self.assertFalse(world.link.ready)
+            self.assertIn(f"<{condition} ".encode(), world.server.value())
+            world.wait(0.1)
+            self.assertTrue(world.server.lost)
+            self.assertIn(condition, world.link.trouble)
+            world.wait(1.5)
+            world.server.accept()
+            self.assertTrue(world.link.ready)
+
+
+class OutputTests(SynchronousTestCase):
+    """What is sent when, and what becomes of it while the link is down."""
+
+    def test_waits(self) -> None:
+        """What is sent while the link is down goes out when it comes, in order, before what handlers send then."""
+        world = World()
+
+        class Greeter(XMPPHandler):
+            """Sends at once."""
+
+            def connectionInitialized(self) -> None:
+                self.send(domish.Element((None, "presence"), attribs={"to": "greeting"}))
+
+        Greeter().setHandlerParent(world.link)
+        for to in ("1", "2"):
+            self.assertTrue(world.link.sendRaw(f"<message to='{to}'/>".encode()))
+        world.link.startService()
+        world.link.sendRaw(b"<message to='3'/>")
+        self.assertEqual(world.server.heard(), [])
+        world.server.accept()
+        world.link.sendRaw(b"<message to='4'/>")
+        self.assertEqual([said[1]["to"] for said in world.server.heard()], ["1", "2", "3", "greeting", "4"])
+
+    def test_deadline(self) -> None:
+        """What waited too long is dropped, and only that."""
+        world = World()
+        world.endpoint.mode = "refuse"
+        world.link.startService()
+        world.link.sendRaw(b"<message to='1'/>")
+        world.wait(25)
+        world.link.sendRaw(b"<message to='2'/>")
+        world.endpoint.mode = "connect"
+        while not world.endpoint.transports:
+            world.wait(1)
+        world.server.accept()
+        self.assertGreater(world.clock.seconds(), 31)
+        self.assertEqual([said[1]["to"] for said in world.server.heard()], ["2"])
+
+    def test_bound(self) -> None:
+        """Past the bound what is sent is refused, once the link is up it is taken again."""
+        world = World()
+        world.link._outbox = Outbox(maxCount=2)
+        taken = [world.link.sendRaw(f"<message to='{to}'/>".encode()) for to in range(4)]
+        self.assertEqual(taken, [True, True, False, False])
+        world.up()
+        self.assertTrue(world.link.sendRaw(b"<message to='9'/>"))
+        self.assertEqual([said[1]["to"] for said in world.server.heard()], ["0", "1", "9"])
+
+    def test_whileEnding(self) -> None:
+        """What is sent when the stream has ended and the connection not yet, goes out on the next one."""
+        for last in (b"</stream:stream>", b"<!-- x -->", streamError("system-shutdown")):
+            world = World().up()
+            world.server.say(last)
+            self.assertTrue(world.link.sendRaw(b"<message to='1'/>"))
+            self.assertTrue(world.server.value().endswith(b"</stream:stream>"))
+            self.assertTrue(world.link.trouble)
+            world.wait(1.5)
+            world.server.accept()
+            self.assertEqual([said[1]["to"] for said in world.server.heard()], ["1"])
+
+
+class LanesTests(SynchronousTestCase):
+    """Who sees what, and what a handler that fails can do to others."""
+
+    def test_rawFirst(self) -> None:
+        """Raw handlers see stanzas in their order, each only what those before it left; then the ordinary ones."""
+        world = World().up()
+        first, second = RawHandler(takes=False), RawHandler(takes=True)
+        PingHandler().setHandlerParent(world.link)
+        first.setHandlerParent(world.link)
+        second.setHandlerParent(world.link)
+        ping = f"<iq from='a@b' to='{JID}' type='get' id='1'><ping xmlns='{ns.PING}'/></iq>".encode()
+        self.assertEqual(world.say(ping), [])
+        self.assertEqual((first.seen, second.seen), (["1"], ["1"]))
+        second.takes = False
+        self.assertEqual(world.say(ping)[0][1]["type"], "result")
+        first.takes = True
+        self.assertEqual(world.say(ping), [])
+        self.assertEqual(len(second.seen), 2)
+        first.disownHandlerParent(world.link)
+        world.say(ping)
+        self.assertEqual((len(first.seen), len(second.seen)), (3, 3))
+
+    def test_raisingRaw(self) -> None:
+        """A request at which a raw handler fails gets internal-server-error; all else nothing, and life goes on."""
+        world = World().up()
+        raw = RawHandler()
+        raw.setHandlerParent(world.link)
+        raw.faulty = {"stanza"}
+        said = world.say(
+            b"<iq from='a@b/c' to='n@gw.example.com/r' type='set' id='1'/><iq from='a@b' type='error' id='2'/>"
+            b"<iq from='a@b' type='result' id='3'/><message from='a@b'/><presence from='a@b'/>"
+            b"<iq type='get' id='4'/><iq type='get'/><iq from='a@b' type='get' id='5'/>"
+        )
+        self.assertEqual(len(self.flushLoggedErrors(Fault)), 8)
+        self.assertEqual(
+            [one[1] for one in said],
+            [
+                {"from": "n@gw.example.com/r", "to": "a@b/c", "id": "1", "type": "error"},
+                {"from": JID, "to": "a@b", "id": "5", "type": "error"},
+            ],
+        )
+        self.assertIn("internal-server-error", repr(said[0]))
+        raw.faulty = set()
+        world.say(b"<iq from='a@b' id='6'/>")
+        self.assertEqual((raw.seen, world.link.ready), (["6"], True))
+
+    def test_raisingTick(self) -> None:
+        """A handler that fails at its tick keeps neither the others' nor its own next one from coming."""
+        world = World().up()
+        first, second = RawHandler(), RawHandler()
+        first.setHandlerParent(world.link)
+        second.setHandlerParent(world.link)
+        first.faulty = {"tick"}
+        world.clock.pump([1.0] * 3)
+        self.assertEqual((first.ticks, second.ticks, len(self.flushLoggedErrors(Fault))), (0, 3, 3))
+        first.faulty = set()
+        world.clock.advance(1.0)
+        self.assertEqual((first.ticks, second.ticks), (1, 4))
+
+    def test_ticksWhileDown(self) -> None:
+        """The coarse clock goes on while there is no stream."""
+        world = World()
+        world.endpoint.mode = "refuse"
+        raw = RawHandler()
+        raw.setHandlerParent(world.link)
+        world.link.startService()
+        world.clock.pump([1.0] * 5)
+        self.assertEqual(raw.ticks, 5)
+
+
+class StopTests(SynchronousTestCase):
+    """However the link is when it is stopped: it ends, leaves no timer, and soon."""
+
+    def stopped(self, world: World, stopping: Deferred[Any]) -> None:
+        """It has stopped for good."""
+        self.successResultOf(stopping)
+        attempts = world.endpoint.attempts
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+        world.clock.advance(120)
+        self.assertEqual(world.endpoint.attempts, attempts)
+        self.assertEqual((world.link.ready, world.link.trouble), (False, "stopped"))
+
+    def test_connected(self) -> None:
+        """A stream that is up is closed in good order."""
+        world = World().up()
+        stopping = world.link.stopService()
+        self.assertTrue(world.server.value().endswith(b"</stream:stream>"))
+        self.assertNoResult(stopping)
+        world.clock.advance(0)
+        self.stopped(world, stopping)
+
+    def test_connecting(self) -> None:
+        """A try to connect is given up."""
+        world = World()
+        world.endpoint.mode = "hang"
+        world.link.startService()
+        self.stopped(world, world.link.stopService())
+        self.assertEqual(world.endpoint.cancelled, 1)
+
+    def test_handshaking(self) -> None:
+        """A connection that is not accepted yet is closed, also if the server accepts just then."""
+        for said in (b"", HEADER, HEADER + b"<handshake/>"):
+            world = World()
+            world.link.startService()
+            stopping = world.link.stopService()
+            world.server.say(said)
+            self.assertFalse(world.link.ready)
+            world.clock.advance(0)
+            self.stopped(world, stopping)
+
+    def test_waiting(self) -> None:
+        """Between two tries there is no next one."""
+        world = World()
+        world.endpoint.mode = "refuse"
+        world.link.startService()
+        self.stopped(world, world.link.stopService())
+
+    def test_twice(self) -> None:
+        """To stop twice, also while the first stop waits, is to stop once, and both are told."""
+        world = World().up()
+        raw = RawHandler()
+        raw.setHandlerParent(world.link)
+        raw.pending = 1
+        first = world.link.stopService()
+        second = world.link.stopService()
+        world.wait(6)
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.stopped(world, world.link.stopService())
+        self.assertEqual(raw.drained, 1)
+
+    def test_notStarted(self) -> None:
+        """To stop what was never started is nothing."""
+        self.successResultOf(World().link.stopService())
+
+    def test_pending(self) -> None:
+        """Open exchanges may end first, and are not waited for longer than necessary."""
+        world = World().up()
+        raw = RawHandler()
+        raw.setHandlerParent(world.link)
+        raw.pending = 1
+        stopping = world.link.stopService()
+        self.assertEqual(raw.drained, 1)
+        world.wait(2)
+        self.assertNoResult(stopping)
+        self.assertTrue(world.link.ready)
+        world.link.sendRaw(b"<message to='last'/>")
+        raw.pending = 0
+        world.wait(0.2)
+        self.assertEqual(world.server.heard()[-1][1]["to"], "last")
+        self.stopped(world, stopping)
+
+    def test_pendingForever(self) -> None:
+        """Five seconds are the limit."""
+        world = World().up()
+        raw = RawHandler()
+        raw.setHandlerParent(world.link)
+        raw.pending = 1
+        stopping = world.link.stopService()
+        world.wait(4.8)
+        self.assertNoResult(stopping)
+        world.wait(0.5)
+        self.stopped(world, stopping)
+
+    def test_lostWhileDraining(self) -> None:
+        """If the stream is lost meanwhile there is nothing left to wait for."""
+        world = World().up()
+        raw = RawHandler()
+        raw.setHandlerParent(world.link)
+        raw.pending = 1
+        stopping = world.link.stopService()
+        world.server.lose(ConnectionLost())
+        world.wait(0.2)
+        self.stopped(world, stopping)
+
+    def test_raisingDrain(self) -> None:
+        """A handler that fails as it is told of the end cannot keep the link from it."""
+        world = World().up()
+        raw = RawHandler()
+        raw.setHandlerParent(world.link)
+        raw.faulty = {"drain"}
+        stopping = world.link.stopService()
+        world.clock.advance(0)
+        self.stopped(world, stopping)
+        self.assertEqual(len(self.flushLoggedErrors(Fault)), 1)
+
+    def test_fromHandler(self) -> None:
+        """A handler may stop the link at a stanza."""
+        world = World().up()
+        stopping: list[Deferred[Any]] = []
+
+        class Stopper(RawHandler):
+            """Stops its link."""
+
+            def stanzaReceived(self, stanza: Stanza) -> bool:
+                world.link.sendRaw(b"<message to='last'/>")
+                stopping.append(world.link.stopService())
+                return super().stanzaReceived(stanza)
+
+        stopper = Stopper()
+        stopper.setHandlerParent(world.link)
+        world.server.say(b"<iq id='1'/><iq id='2'/>")
+        world.clock.advance(0)
+        self.stopped(world, stopping[0])
+        self.assertEqual((stopper.seen, world.server.heard()[0][1]["to"]), (["1"], "last"))
+
+    def test_again(self) -> None:
+        """A stopped link may be started again, and reconnects as before."""
+        world = World().up()
+        world.link.stopService()
+        world.clock.advance(0)
+        world.up()
+        world.server.lose(ConnectionLost())
+        world.wait(1.5)
+        world.server.accept()
+        self.assertTrue(world.link.ready)
+
+
+class Routed(EventDispatcher):
+    """Another domain behind the same server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Any] = []
+
+    def send(self, element: Any) -> None:
+        self.sent.append(element)
+
+
+@implementer(IStreamClientEndpoint)
+class PeerEndpoint:
+    """Connects to Wokkel's component server in memory."""
+
+    def __init__(self, secret: str) -> None:
+        self.router = Router()
+        self.factory = XMPPComponentServerFactory(self.router, secret)
+        self.factory.addBootstrap(STREAM_AUTHD_EVENT, self._accepted)
+        self.accepted: list[Any] = []
+        self.pumps: list[iosim.IOPump] = []
+
+    def _accepted(self, xmlstream: Any) -> None:
+        self.accepted.append(xmlstream)
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        client, server = factory.buildProtocol(None), self.factory.buildProtocol(None)
+        transports = iosim.FakeTransport(server, True), iosim.FakeTransport(client, False)
+        self.pumps.append(iosim.connect(server, transports[0], client, transports[1], greet=False))
+        return succeed(client)
+
+    def pump(self) -> None:
+        """Move bytes until there are none."""
+        self.pumps[-1].flush()
+
+
+class PeerTests(SynchronousTestCase):
+    """With a peer that we did not write: Wokkel's component server and router."""
+
+    def start(self, secret: str = SECRET) -> tuple[Link, PeerEndpoint, Clock]:
+        """A link, started, with all that was said read."""
+        clock, endpoint = Clock(), PeerEndpoint(SECRET)
+        link = Link(clock, endpoint, JID, secret, random=Random(1))
+        link.startService()
+        endpoint.pump()
+        return link, endpoint, clock
+
+    def test_exchange(self) -> None:
+        """Requests and answers pass both ways, and a stop ends the stream on both sides."""
+        link, endpoint, clock = self.start()
+        self.assertTrue(link.ready)
+        PingHandler().setHandlerParent(link)
+        asking = PingClientProtocol()
+        asking.setHandlerParent(link)
+        [xmlstream] = endpoint.accepted
+        heard = Routed()
+        endpoint.router.addRoute("b", heard)
+        xmlstream.send(f"<iq from='a@b/c' to='{JID}' type='get' id='1'><ping xmlns='{ns.PING}'/></iq>")
+        endpoint.pump()
+        self.assertEqual([(iq["to"], iq["id"], iq["type"]) for iq in heard.sent], [("a@b/c", "1", "result")])
+        asked = asking.ping(internJID("a@b/c"), internJID(JID))
+        endpoint.pump()
+        xmlstream.send(f"<iq from='a@b/c' to='{JID}' type='result' id='{heard.sent[-1]['id']}'/>")
+        endpoint.pump()
+        self.successResultOf(asked)
+        stopping = link.stopService()
+        endpoint.pump()
+        clock.advance(0.1)
+        endpoint.pump()
+        self.successResultOf(stopping)
+        self.assertEqual(list(endpoint.router.routes), ["b"])
+
+    def test_wrongSecret(self) -> None:
+        """A wrong secret is told as one, and does not appear in the words."""
+        link, endpoint, _ = self.start("mistyped")
+        self.assertEqual((link.ready, endpoint.accepted), (False, []))
+        self.assertIn("secret", link.trouble)
+        self.assertNotIn("mistyped", link.trouble)
+
+    def test_serverGone(self) -> None:
+        """When the server goes and comes back, the link is there again."""
+        link, endpoint, clock = self.start()
+        endpoint.accepted[0].transport.loseConnection()
+        endpoint.pump()
+        self.assertFalse(link.ready)
+        clock.advance(1.0)
+        endpoint.pump()
+        self.assertEqual((link.ready, len(endpoint.accepted)), (True, 2))
+
+    def test_lostReason(self) -> None:
+        """Handlers are told why the stream ended."""
+        link, endpoint, _ = self.start()
+        told: list[Failure] = []
+        handler = XMPPHandler()
+        self.patch(handler, "connectionLost", told.append)
+        handler.setHandlerParent(link)
+        endpoint.accepted[0].sendStreamError(StreamError("system-shutdown"))
+        endpoint.pump()
+        self.assertEqual([str(failure.value) for failure in told], ["system-shutdown"])

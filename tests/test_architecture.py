@@ -1,0 +1,150 @@
+"""The layers, read in the imports."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "gateway"
+FEATURES = {"proxy", "delegation", "privilege", "roster", "fmuc"}
+# The files of a feature that run things; every other is rules and values.
+OUTER = ("handler", "plugin")
+LAYERS = ("core", "stanzas", *OUTER)
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imports(tree: ast.AST, name: str) -> Iterator[str]:
+    """Every name that a module imports, in full, wherever in it; none are relative (a lint rule)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, name
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    """Whether a module, or a name in it, is the package or below."""
+    return name == package or name.startswith(package + ".")
+
+
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+IMPORTED = {name: set(imports(tree, name)) for name, tree in TREES.items()}
+
+
+class ArchitectureTests(SynchronousTestCase):
+    """What may know of what."""
+
+    def assertNoneImport(self, modules: Iterator[str] | list[str], *packages: str) -> None:
+        modules = list(modules)
+        self.assertTrue(modules, "there is nothing to look at")
+        found = [
+            f"{module} imports {name}"
+            for module in modules
+            for name in sorted(IMPORTED[module])
+            if any(within(name, package) for package in packages)
+        ]
+        self.assertEqual(found, [])
+
+    def test_read(self) -> None:
+        """The whole package is looked at."""
+        self.assertLessEqual(
+            {"gateway", "gateway.proxy.core", "gateway.stream.link", "gateway.tap", "gateway.plugins.shipped"},
+            set(MODULES),
+        )
+        self.assertIn("gateway.proxy.core.Translator", IMPORTED["gateway.proxy.handler"])
+
+    def test_layers(self) -> None:
+        """Same file name, same layer: core <- stanzas <- handler <- plugin, and each knows only those before it."""
+        for feature in FEATURES:
+            present = [name for name in LAYERS if f"gateway.{feature}.{name}" in MODULES]
+            for number, name in enumerate(present[:-1]):
+                later = [f"gateway.{feature}.{other}" for other in present[number + 1 :]]
+                self.assertNoneImport([f"gateway.{feature}.{name}"], *later)
+
+    def test_rules(self) -> None:
+        """Rules are pure: no handler, link, reactor, log, clock, file or socket."""
+        rules = [
+            name
+            for name in MODULES
+            if name.split(".")[1:2] and name.split(".")[1] in FEATURES and name.split(".")[-1] not in OUTER
+        ]
+        self.assertIn("gateway.proxy.core", rules)
+        self.assertNoneImport(
+            rules,
+            *(f"gateway.{feature}.{outer}" for feature in FEATURES for outer in OUTER),
+            *(f"gateway.stream.{name}" for name in ("link", "lane", "component")),
+            *("gateway.service", "gateway.tap", "gateway.config", "gateway.monitor", "gateway.plugins"),
+            *("twisted.internet", "twisted.logger", "twisted.python", "twisted.application", "wokkel"),
+            *("logging", "time", "datetime", "os", "socket", "pathlib", "random", "threading"),
+        )
+
+    def test_pureStream(self) -> None:
+        """Cutting bytes into stanzas, and the queues, need neither a reactor nor a clock."""
+        pure = [f"gateway.stream.{name}" for name in ("core", "stanzas", "outbox", "replies")]
+        self.assertNoneImport(pure, "twisted.internet", "twisted.logger", "wokkel", "time", "os", "random")
+
+    def test_features(self) -> None:
+        """Features never import each other."""
+        for feature in FEATURES:
+            own = [name for name in MODULES if within(name, f"gateway.{feature}")]
+            if own:
+                self.assertNoneImport(own, *(f"gateway.{other}" for other in FEATURES - {feature}))
+
+    def test_stream(self) -> None:
+        """The stream serves features and knows none, nor what composes it."""
+        stream = [name for name in MODULES if within(name, "gateway.stream")]
+        upper = ("config", "service", "tap", "monitor", "plugins", *FEATURES)
+        self.assertNoneImport(stream, *(f"gateway.{name}" for name in upper))
+
+    def test_composition(self) -> None:
+        """service.py alone knows the monitor, the plugins and, through these, every feature."""
+        others = [name for name in MODULES if name not in ("gateway.service", "gateway.tap")]
+        for package in ("gateway.monitor", "gateway.plugins", "gateway.service"):
+            self.assertNoneImport([name for name in others if not within(name, package)], package)
+        shared = [name for name in others if not any(within(name, f"gateway.{feature}") for feature in FEATURES)]
+        shared.remove("gateway.plugins.shipped")
+        self.assertNoneImport(shared, *(f"gateway.{feature}" for feature in FEATURES))
+        self.assertNoneImport(["gateway.service", "gateway.tap"], *(f"gateway.{feature}" for feature in FEATURES))
+
+    def test_reactor(self) -> None:
+        """Only tap.py touches the global reactor, and not before it is called."""
+        self.assertNoneImport(
+            [name for name in MODULES if name != "gateway.tap"],
+            "twisted.internet.reactor",
+            "twisted.internet.default",
+        )
+        top = ast.Module([node for node in TREES["gateway.tap"].body if isinstance(node, ast.ImportFrom)], [])
+        self.assertNotIn("twisted.internet.reactor", set(imports(top, "gateway.tap")))
+
+    def test_time(self) -> None:
+        """Nobody sleeps or looks at a clock but the one that was handed in."""
+        self.assertNoneImport([name for name in MODULES if name != "gateway.tap"], "time", "datetime", "threading")
+
+    def test_compat(self) -> None:
+        """What makes wokkel import is in one place."""
+        for name, path in MODULES.items():
+            if name != "gateway._compat":
+                self.assertNotIn("_PY3", path.read_text(), name)
+                self.assertNotIn("constantly", path.read_text(), name)
+        self.assertNoneImport(
+            [name for name in MODULES if name not in ("gateway", "gateway._compat")], "gateway._compat"
+        )
+
+    def test_docstrings(self) -> None:
+        """Every module that has anything in it says what it is for."""
+        for name, tree in TREES.items():
+            if tree.body:
+                self.assertTrue(ast.get_docstring(tree), name)
+
+    def test_size(self) -> None:
+        """No module grows past what can be read in one go."""
+        for name, path in MODULES.items():
+            self.assertLessEqual(len(path.read_text().splitlines()), 420, name)

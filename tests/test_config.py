@@ -1,0 +1,363 @@
+"""The configuration file: what is right becomes values, what is wrong is said, all at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from gateway.config import ComponentTable, Config, ConfigError, Seconds, load, readSecret
+from gateway.interfaces import IServicePlugin
+from gateway.proxy.plugin import ProxyPlugin, ProxyTable
+
+SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
+PROXY = '[proxy."proxy.example.com"]\ntarget = "implementation@example.com"\n'
+
+
+@frozen(kw_only=True)
+class EchoTable(ComponentTable):
+    """A stranger's keys."""
+
+    times: int = 1
+
+
+@implementer(IServicePlugin)
+class EchoPlugin:
+    """A stranger's service."""
+
+    kind = "echo"
+    table = EchoTable
+
+    def makeService(self, jid: str, table: Any, composition: Any) -> Any:
+        raise NotImplementedError
+
+
+class ConfigCase(SynchronousTestCase):
+    """A folder, and a file in it to be read."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def read(self, text: str) -> Config:
+        path = self.folder / "gateway.toml"
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        return load(path, [ProxyPlugin(), EchoPlugin()], MemoryReactorClock())
+
+    def problems(self, text: str) -> list[str]:
+        return self.assertRaises(ConfigError, self.read, text).problems  # type: ignore[attr-defined, no-any-return]
+
+    def file(self, name: str, content: str) -> Path:
+        path = self.folder / name
+        path.write_text(content)
+        return path
+
+
+class RightTests(ConfigCase):
+    """Files that are right."""
+
+    def test_defaults(self) -> None:
+        """The least file there can be, and what it leaves to us."""
+        config = self.read(SERVER + PROXY)
+        self.assertEqual(config.state_dir, self.folder / "state")
+        self.assertIsNone(config.http)
+        self.assertEqual(config.server.max_stanza_size, 256 * 1024)
+        [service] = config.services
+        self.assertEqual((service.kind, service.jid), ("proxy", "proxy.example.com"))
+        self.assertEqual(service.table, ProxyTable(target="implementation@example.com"))
+        self.assertIsInstance(service.plugin, ProxyPlugin)
+
+    def test_everything(self) -> None:
+        """Every key of the proxy and of the server."""
+        token = self.file("token", "t0ken\n")
+        config = self.read(
+            'state_dir = "/var/lib/x"\n'
+            '[server]\nendpoint = "tls:xmpp.example.com:5347"\nsecret = "a"\ndomain = "EXAMPLE.com"\n'
+            "max_stanza_size = 65536\n"
+            f'[http]\nlisten = "tcp:80:interface=192.0.2.1"\ntoken_file = "{token}"\n'
+            '[proxy."PROXY.example.com"]\ntarget = "Impl@Example.com"\nbalance = "sticky"\nresources = "x*"\n'
+            'forward = ["message", "presence"]\noutbound = true\ntimeout = 5\nkey_file = "keys/one"\n'
+            'shared = true\nendpoint = "unix:/run/xmpp"\nsecret = "b"\n'
+        )
+        self.assertEqual(config.state_dir, Path("/var/lib/x"))
+        self.assertEqual(config.server.domain, "example.com")
+        [service] = config.services
+        self.assertEqual(service.jid, "proxy.example.com")
+        self.assertEqual(
+            service.table,
+            ProxyTable(
+                target="impl@example.com",
+                balance="sticky",
+                resources="x*",
+                forward=frozenset({"message", "presence"}),
+                outbound=True,
+                timeout=Seconds(5.0),
+                key_file=str(self.folder / "keys/one"),
+                shared=True,
+                endpoint="unix:/run/xmpp",
+                secret="b",
+            ),
+        )
+
+    def test_relative(self) -> None:
+        """File names are meant from the folder of the file that has them, wherever the process runs."""
+        self.file("secret", "from a file\n")
+        here = os.getcwd()
+        self.addCleanup(os.chdir, here)
+        os.chdir("/")
+        config = self.read(
+            'state_dir = "s"\n' + SERVER.replace('secret = "s3cret"', 'secret_file = "secret"') + PROXY
+        )
+        self.assertEqual(config.state_dir, self.folder / "s")
+        self.assertEqual(config.server.secret, "from a file")
+
+    def test_own(self) -> None:
+        """A service with an endpoint and a secret of its own needs no [server]."""
+        config = self.read(PROXY + 'endpoint = "tcp:localhost:5347"\nsecret = "x"\n')
+        self.assertEqual(config.services[0].table.secret, "x")
+
+    def test_stranger(self) -> None:
+        """A stranger's table is read into the stranger's class, and any number of services is made."""
+        config = self.read(SERVER + PROXY + '[echo."e1.example.com"]\ntimes = 3\n[echo."e2.example.com"]\n')
+        self.assertEqual(
+            [(service.kind, service.jid) for service in config.services],
+            [("proxy", "proxy.example.com"), ("echo", "e1.example.com"), ("echo", "e2.example.com")],
+        )
+        self.assertEqual(config.services[1].table, EchoTable(times=3))
+
+    def test_noSecretInRepr(self) -> None:
+        """Whoever prints a configuration prints no secret."""
+        self.file("other", "hidden2")
+        config = self.read(SERVER.replace("s3cret", "hidden1") + PROXY + 'secret_file = "other"\n')
+        self.assertNotIn("hidden", repr(config))
+        self.assertEqual(config.services[0].table.secret, "hidden2")
+
+
+class WrongTests(ConfigCase):
+    """Files that are wrong: key, what was found, what is allowed."""
+
+    def assertSays(self, text: str, *parts: str) -> None:
+        """There is one problem, and it says this."""
+        [problem] = self.problems(text)
+        for part in parts:
+            self.assertIn(part, problem)
+
+    def test_table(self) -> None:
+        """One thing wrong, one line, with its key and with what would be right."""
+        whole = SERVER + PROXY
+        table: dict[str, tuple[str, ...]] = {
+            whole + 'target2 = "x"\n': ('proxy."proxy.example.com".target2: found unknown', "target, balance"),
+            whole.replace("@example.com", "@example.com/a"): (
+                '.target: found "implementation@example.com/a"',
+                "a JID",
+            ),
+            whole.replace("implementation@", ""): ('.target: found "example.com"', "without a resource"),
+            whole.replace("implementation@", "a b@"): ('.target: found "a b@example.com"', "without a resource"),
+            whole.replace("implementation@example", "implementation@.."): (".target: found",),
+            SERVER + '[proxy."proxy.example.com"]\n': (".target: found nothing", "a JID without a resource"),
+            whole + 'balance = "best"\n': ('.balance: found "best"', '"random", "round-robin"'),
+            whole + "balance = []\n": (".balance: found []", '"least-pending", "sticky"'),
+            whole + "resources = 3\n": (".resources: found 3", "a string"),
+            whole + 'forward = "iq"\n': ('.forward: found "iq"', 'a list, each item one of "iq"'),
+            whole + 'forward = ["iq", "pubsub"]\n': (".forward: found", "pubsub", 'one of "iq", "message"'),
+            whole + "forward = [[]]\n": (".forward: found [[]]",),
+            whole + 'outbound = "yes"\n': ('.outbound: found "yes"', "true or false"),
+            whole + "outbound = 1\n": (".outbound: found 1", "true or false"),
+            whole + "timeout = 0\n": (".timeout: found 0", "seconds over 0"),
+            whole + "timeout = -1.5\n": (".timeout: found -1.5",),
+            whole + "timeout = nan\n": (".timeout: found nan",),
+            whole + "timeout = inf\n": (".timeout: found inf",),
+            whole + "timeout = true\n": (".timeout: found true",),
+            whole + 'timeout = "30"\n': ('.timeout: found "30"',),
+            whole + 'key_file = ""\n': (".key_file: found", "the name of a file"),
+            whole + 'key_file = "a\\u0000b"\n': (".key_file: found", "the name of a file"),
+            whole + 'endpoint = "nonsense:x"\n': ('.endpoint: found "nonsense:x"', "tcp:127.0.0.1:5347"),
+            whole + 'endpoint = "tcp:host:port"\n': (".endpoint: found",),
+            whole + 'endpoint = "ssl:example.com:5347"\n': ('.endpoint: found "ssl:', "tls:example.com:5347"),
+            whole + 'secret = ""\n': (".secret: found an empty string",),
+            whole + "[http]\nport = 80\n": ("http.port: found unknown", "listen, token_file"),
+            whole + '[http]\nlisten = "tcp:x"\n': ("http.listen: found", "tcp:5290:interface=127.0.0.1"),
+            "http = 80\n" + whole: ("http: found 80", "a table"),
+            "state_dir = 3\n" + whole: ("state_dir: found 3", "the name of a file"),
+            "sever = 3\n" + whole: ("sever: found unknown", "echo, http, proxy, server, state_dir"),
+            "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
+            whole + "[echo]\nx = 3\n": ('echo."x": found 3', "a table"),
+            whole + '[echo."a@b.c"]\n': ('echo."a@b.c"', "a domain, in the table's name"),
+            whole + '[echo."b.c/d"]\n': ('echo."b.c/d"', "a domain"),
+            whole + '[echo.""]\n': ('echo.""', "a domain"),
+            whole + '[echo."b..c"]\n': ('echo."b..c"', "a domain"),
+            whole + '[echo."@b.c"]\n': ('echo."@b.c"', "a domain"),
+            whole.replace('"s3cret"\n', '"s3cret"\nmax_stanza_size = 10\n'): (
+                "server.max_stanza_size: found 10",
+                "1024",
+            ),
+            whole.replace('"s3cret"\n', '"s3cret"\ndomain = "a@b"\n'): ('server.domain: found "a@b"', "a domain"),
+            whole.replace("tcp:", "ssl:"): ('server.endpoint: found "ssl:', "tls:"),
+            "server = 3\n" + PROXY: ("server: found 3", "a table"),
+            SERVER: ("no service is configured",),
+            "": ("no service is configured",),
+        }
+        for text, parts in table.items():
+            with self.subTest(parts[0]):
+                self.assertSays(text, *parts)
+
+    def test_allAtOnce(self) -> None:
+        """Every error is said, not the first alone."""
+        problems = self.problems(
+            "colour = 1\n"
+            '[server]\nendpoint = "x"\nsecrt = "y"\n'
+            '[http]\nlisten = "tcp:1:interface=0.0.0.0"\n'
+            '[proxy."p.example.com"]\ntarget = 1\ntimeout = 0\nbalanse = "x"\n'
+            '[echo."e.example.com"]\ntimes = "x"\n'
+        )
+        keys = {problem.split(": ")[0] for problem in problems}
+        self.assertEqual(
+            keys,
+            {
+                "colour",
+                "server.endpoint",
+                "server.secrt",
+                "http.token_file",
+                'proxy."p.example.com".target',
+                'proxy."p.example.com".timeout',
+                'proxy."p.example.com".balanse',
+                'echo."e.example.com".times',
+            },
+        )
+        self.assertEqual(len(problems), len(keys))
+
+    def test_unreachable(self) -> None:
+        """A service needs an endpoint and a secret, from its own table or the common one."""
+        found = self.problems(PROXY)
+        self.assertEqual([problem.split(":")[0].rpartition(".")[2] for problem in found], ["endpoint", "secret"])
+        self.assertSays(PROXY + 'endpoint = "tcp:a:1"\n', "neither this nor server.secret")
+
+    def test_oneOnEach(self) -> None:
+        """Two services on one JID, also of different kinds and in another case."""
+        self.assertSays(SERVER + PROXY + '[echo."Proxy.EXAMPLE.com"]\n', "a second service on proxy.example.com")
+
+    def test_wrongAndTwice(self) -> None:
+        """That the first is wrong in itself hides nothing."""
+        wrong = PROXY.replace("implementation@example.com", "x")
+        self.assertEqual(len(self.problems(SERVER + wrong + '[echo."proxy.example.com"]\n')), 2)
+
+    def test_unreadable(self) -> None:
+        """No file, a folder, other bytes than text, no TOML: one line, no traceback."""
+        for path in (self.folder / "none", self.folder):
+            error = self.assertRaises(ConfigError, load, path, [], Clock())
+            self.assertIn("cannot be read", str(error))
+        self.assertSays("\udcff\udcfe", "is not TOML")
+        self.assertSays("[server\n", "is not TOML", "line 1")
+        self.assertSays('a = "x"\na = "y"\n', "is not TOML")
+
+
+class SecretTests(ConfigCase):
+    """Secrets, their files, and that they are never shown."""
+
+    def withSecret(self, lines: str) -> str:
+        return f'[server]\nendpoint = "tcp:127.0.0.1:5347"\n{lines}\n{PROXY}'
+
+    def test_file(self) -> None:
+        """The file's one line is the secret, without the white space around it."""
+        self.file("s", "  päss word \n\n")
+        self.assertEqual(self.read(self.withSecret('secret_file = "s"')).server.secret, "päss word")
+        self.assertEqual(readSecret(str(self.folder / "s")), "päss word")
+
+    def test_wrongFiles(self) -> None:
+        """Empty, of several lines, no text, missing, a folder: said under its key, never with its content."""
+        self.file("empty", "\n")
+        self.file("two", "hidden\nhidden\n")
+        (self.folder / "binary").write_bytes(b"\xff\xfehidden")
+        (self.folder / "folder").mkdir()
+        for name in ("empty", "two", "binary", "missing", "folder"):
+            with self.subTest(name):
+                [problem] = self.problems(self.withSecret(f'secret_file = "{name}"'))
+                self.assertTrue(problem.startswith(f"server.secret_file: found {self.folder / name}: "), problem)
+                self.assertNotIn("hidden", problem)
+
+    def test_unreadableFile(self) -> None:
+        """A file of somebody else's."""
+        self.file("s", "hidden").chmod(0)
+        if os.geteuid() == 0:
+            # Nothing is unreadable to root; the error is the same as for a folder.
+            (self.folder / "s").unlink()
+            (self.folder / "s").mkdir()
+        [problem] = self.problems(self.withSecret('secret_file = "s"'))
+        self.assertIn("a readable file that holds a secret", problem)
+
+    def test_both(self) -> None:
+        """One of the two."""
+        self.file("s", "hidden2")
+        [problem] = self.problems(self.withSecret('secret = "hidden"\nsecret_file = "s"'))
+        self.assertIn("one of secret and secret_file", problem)
+        self.assertNotIn("hidden", problem)
+
+    def test_neverShown(self) -> None:
+        """A secret in whatever wrong form or place is not printed."""
+        for text in (
+            self.withSecret('secret = ["hidden"]'),
+            self.withSecret('secret = {x = "hidden"}'),
+            self.withSecret('password = "hidden"'),
+            self.withSecret('secrets = "hidden"'),
+            self.withSecret('secret = "hidden') + "\n",
+            self.withSecret('secret = "hidden" "hidden"'),
+            self.withSecret('secret = "hidden"\nsecret = "hidden"'),
+            SERVER + PROXY + 'secret = ["hidden"]\n',
+            SERVER + '[proxy]\nsecret = "hidden"\n',
+            SERVER + PROXY + 'token = "hidden"\n',
+            'secret = "hidden"\n' + SERVER + PROXY,
+        ):
+            with self.subTest(text):
+                self.assertNotIn("hidden", "\n".join(self.problems(text)))
+
+
+class HttpTests(ConfigCase):
+    """Who may reach the HTTP server."""
+
+    def http(self, listen: str, more: str = "") -> str:
+        return f"{SERVER}{PROXY}[http]\nlisten = '{listen}'\n{more}"
+
+    def test_loopback(self) -> None:
+        """What only this machine reaches needs no token."""
+        for listen in (
+            "tcp:5290:interface=127.0.0.1",
+            "tcp:interface=127.3.2.1:port=0",
+            "tcp:5290:interface=localhost",
+            r"tcp6:5290:interface=\:\:1",
+            "unix:/run/gateway.http",
+        ):
+            with self.subTest(listen):
+                http = self.read(self.http(listen)).http
+                assert http is not None
+                self.assertEqual(http.listen, listen)
+
+    def test_others(self) -> None:
+        """What others reach does, whatever it looks like."""
+        for listen in (
+            "tcp:5290",
+            "tcp:5290:interface=0.0.0.0",
+            "tcp:5290:interface=127.0.0.1.example.com",
+            "tcp:5290:interface=1127.0.0.1",
+            "tcp:5290:interface=",
+            r"tcp6:5290:interface=\:\:",
+            "tcp:5290:backlog=127",
+            "tcp:5290:interface=127.0.0.1:interface=0.0.0.0",
+        ):
+            with self.subTest(listen):
+                [problem] = self.problems(self.http(listen))
+                self.assertTrue(problem.startswith("http.token_file: found nothing"), problem)
+
+    def test_token(self) -> None:
+        """With a token it may listen anywhere; the token's file must hold one."""
+        self.file("token", "t0ken")
+        self.file("empty", "")
+        self.read(self.http("tcp:5290", 'token_file = "token"\n'))
+        for name in ("empty", "missing"):
+            [problem] = self.problems(self.http("tcp:5290:interface=127.0.0.1", f'token_file = "{name}"\n'))
+            self.assertTrue(problem.startswith("http.token_file: found "), problem)

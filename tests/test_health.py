@@ -1,0 +1,109 @@
+"""/healthz and /readyz, over the whole HTTP stack, in memory."""
+
+from __future__ import annotations
+
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from gateway.monitor.health import Health, Readiness
+
+
+class FakeLink:
+    """A link's state as it is shown."""
+
+    def __init__(self, jid: str, trouble: str) -> None:
+        self.jid = jid
+        self.trouble = trouble
+
+    @property
+    def ready(self) -> bool:
+        return not self.trouble
+
+
+class HealthTests(SynchronousTestCase):
+    """What an operator's tools see."""
+
+    def setUp(self) -> None:
+        self.links = [FakeLink("a.example.com", ""), FakeLink("b.example.com", ""), FakeLink("c.example.com", "")]
+        root = Resource()
+        root.putChild(b"healthz", Health())
+        root.putChild(b"readyz", Readiness(self.links))
+        self.reactor = MemoryReactorClock()
+        self.site = Site(root, reactor=self.reactor)
+
+    def ask(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], str]:
+        """Status, header and body of the answer to one request."""
+        transport = StringTransport()
+        channel = self.site.buildProtocol(transport.getPeer())
+        channel.makeConnection(transport)
+        channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        self.assertTrue(transport.disconnecting)
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        status, *lines = head.split("\r\n")
+        header = dict(line.lower().split(": ", 1) for line in lines)
+        return int(status.split()[1]), header, body
+
+    def test_alive(self) -> None:
+        """Whoever can answer is alive, whatever the links do."""
+        self.links[0].trouble = "connecting"
+        status, header, body = self.ask("/healthz")
+        self.assertEqual((status, body), (200, "ok\n"))
+        self.assertEqual(header["content-type"], "text/plain; charset=utf-8")
+        self.assertEqual(header["cache-control"], "no-store")
+
+    def test_ready(self) -> None:
+        """200 when every link is up."""
+        self.assertEqual(self.ask("/readyz")[::2], (200, "ok\n"))
+
+    def test_noLinks(self) -> None:
+        """Nothing that should be up is down where there is nothing."""
+        self.links.clear()
+        self.assertEqual(self.ask("/readyz")[0], 200)
+
+    def test_notReady(self) -> None:
+        """503 names each that is not, and why; and it is over as soon as they are up."""
+        self.links[0].trouble = "the server rejects the secret"
+        self.links[2].trouble = "Verbindung abgelehnt: ä"
+        status, header, body = self.ask("/readyz")
+        self.assertEqual(status, 503)
+        self.assertEqual(
+            body, "a.example.com: the server rejects the secret\nc.example.com: Verbindung abgelehnt: ä\n"
+        )
+        self.assertEqual(header["cache-control"], "no-store")
+        self.assertEqual(int(header["content-length"]), len(body.encode()))
+        self.links[0].trouble = self.links[2].trouble = ""
+        self.assertEqual(self.ask("/readyz")[0], 200)
+
+    def test_head(self) -> None:
+        """HEAD has the status and the header alone."""
+        self.links[1].trouble = "connecting"
+        for path, expected in (("/healthz", 200), ("/readyz", 503)):
+            status, header, body = self.ask(path, "HEAD")
+            self.assertEqual((status, body), (expected, ""))
+            self.assertIn("content-type", header)
+
+    def test_otherMethods(self) -> None:
+        """Nothing can be changed here: 405, with what can be done; 501 for what twisted.web does not know."""
+        for path in ("/healthz", "/readyz"):
+            status, header, _ = self.ask(path, "POST")
+            self.assertEqual((status, set(header["allow"].split(", "))), (405, {"get", "head"}))
+            for method in ("PUT", "DELETE", "NONSENSE"):
+                self.assertEqual(self.ask(path, method)[0], 501)
+
+    def test_unknown(self) -> None:
+        """404 for everything else, and no traceback."""
+        for path in ("/", "/nothing", "/healthzz", "/../etc/passwd", "/%00", "/healthz%2f..", "//healthz"):
+            status, _, body = self.ask(path)
+            self.assertEqual(status, 404, path)
+            self.assertNotIn("Traceback", body)
+
+    def test_below(self) -> None:
+        """There is nothing below either."""
+        for path in ("/healthz/x", "/readyz/x"):
+            self.assertEqual(self.ask(path)[0], 404, path)
+
+    def test_query(self) -> None:
+        """A query changes nothing."""
+        self.assertEqual(self.ask("/healthz?x=1")[0], 200)

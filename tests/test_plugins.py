@@ -1,0 +1,154 @@
+"""Services of strangers: modules in a C{gateway/plugins/} folder of their own, somewhere on the Python path."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# An ordinary Wokkel handler; nothing of the gateway's is known but how to plug in.
+STRANGER = """
+from attrs import frozen
+from twisted.plugin import IPlugin
+from wokkel.generic import VersionHandler
+from zope.interface import implementer
+
+from gateway.config import ComponentTable
+from gateway.interfaces import IServicePlugin
+
+
+@frozen(kw_only=True)
+class VersionTable(ComponentTable):
+    software: str
+    release: str = "1"
+
+
+@implementer(IPlugin, IServicePlugin)
+class VersionPlugin:
+    kind = "version"
+    table = VersionTable
+
+    def makeService(self, jid, table, composition):
+        link = composition.link(jid, table)
+        VersionHandler(table.software, table.release).setHandlerParent(link)
+        return link
+
+
+version = VersionPlugin()
+"""
+
+FILE = """
+[server]
+endpoint = "tcp:127.0.0.1:9"
+secret = "hidden"
+[version."v.example.com"]
+software = "Strange"
+[proxy."proxy.example.com"]
+target = "implementation@example.com"
+"""
+
+# Composes the file's services, lets the stranger's connect in memory, and asks it for its version.
+RUN = """
+import json, sys
+from pathlib import Path
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from gateway import service
+from gateway.config import ConfigError, load
+
+reactor = MemoryReactorClock()
+try:
+    config = load(Path("gateway.toml"), service.findPlugins(), reactor)
+except ConfigError as error:
+    print(json.dumps({"problems": error.problems}))
+    sys.exit()
+gateway = service.makeService(config, reactor)
+link = gateway.getServiceNamed("version:v.example.com")
+link.startService()
+[client] = reactor.tcpClients
+transport = StringTransport()
+protocol = client[2].buildProtocol(None)
+protocol.makeConnection(transport)
+protocol.dataReceived(
+    b"<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' id='s'>"
+    b"<handshake/><iq type='get' id='1' from='u@d/r' to='v.example.com'><query xmlns='jabber:iq:version'/></iq>"
+)
+print(json.dumps({"names": [each.name for each in gateway], "sent": transport.value().decode()}))
+"""
+
+
+class StrangersTests(SynchronousTestCase):
+    """What becomes of a stranger's module."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.plugins = self.folder / "path" / "gateway" / "plugins"
+        self.plugins.mkdir(parents=True)
+        (self.plugins / "stranger.py").write_text(STRANGER)
+
+    def run_(self, text: str = FILE) -> tuple[dict[str, Any], str]:
+        """What the process found, and what it said on its standard error."""
+        (self.folder / "gateway.toml").write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-c", RUN],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(self.folder / "path")])},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout), done.stderr
+
+    def test_found(self) -> None:
+        """Found, read into its own table, composed, connected, and its ordinary handler answers."""
+        found, said = self.run_()
+        self.assertEqual(set(found["names"]), {"version:v.example.com", "proxy:proxy.example.com", "http"})
+        self.assertIn("<name>Strange</name><version>1</version>", found["sent"])
+        self.assertEqual(said, "")
+
+    def test_itsTable(self) -> None:
+        """Its keys are checked as ours are."""
+        found, _ = self.run_(FILE.replace("software", "sofware"))
+        self.assertEqual(
+            sorted(problem.partition(";")[0] for problem in found["problems"]),
+            [
+                'version."v.example.com".software: found nothing',
+                'version."v.example.com".sofware: found unknown',
+            ],
+        )
+
+    def test_broken(self) -> None:
+        """A module that does not import, or not as Python, takes nobody down, and is said."""
+        (self.plugins / "broken.py").write_text("import nothing_of_this_name\n")
+        (self.plugins / "worse.py").write_text("def (\n")
+        found, said = self.run_()
+        self.assertIn("version:v.example.com", found["names"])
+        self.assertIn("nothing_of_this_name", said)
+        self.assertIn("SyntaxError", said)
+
+    def test_incomplete(self) -> None:
+        """An object that says it is a plugin and is none is passed over, and said; so is a second of a kind."""
+        (self.plugins / "another.py").write_text(
+            STRANGER
+            + "class Another(VersionPlugin):\\n    kind = 'proxy'\\nanother = Another()\\n".replace("\\n", "\n")
+        )
+        (self.plugins / "hollow.py").write_text(
+            "from twisted.plugin import IPlugin\n"
+            "from zope.interface import implementer\n"
+            "from gateway.interfaces import IServicePlugin\n"
+            "@implementer(IPlugin, IServicePlugin)\n"
+            "class Hollow:\n    pass\n"
+            "hollow = Hollow()\n"
+        )
+        found, said = self.run_()
+        self.assertEqual(set(found["names"]), {"version:v.example.com", "proxy:proxy.example.com", "http"})
+        self.assertIn("Hollow", said)
+        self.assertIn("Another", said)

@@ -1,0 +1,224 @@
+"""How the gateway is composed, on a reactor in memory."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.application.service import MultiService, Service
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from gateway.config import BareJid, ComponentTable, Config, ConfigError, load
+from gateway.config import Service as ConfiguredService
+from gateway.interfaces import IComposition, IServicePlugin
+from gateway.proxy.plugin import ProxyPlugin
+from gateway.service import Composition, findPlugins, makeService
+from gateway.stream.link import Link
+
+FILE = """
+[server]
+endpoint = "tcp:xmpp.example.com:5347"
+secret = "s3cret"
+max_stanza_size = 70000
+[proxy."p1.example.com"]
+target = "implementation@example.com"
+[proxy."p2.example.com"]
+target = "implementation@example.com"
+endpoint = "unix:/run/own"
+secret = "its own"
+"""
+
+
+@implementer(IServicePlugin)
+class StrangePlugin:
+    """A stranger's, that composes what the test says."""
+
+    kind = "strange"
+    table = ComponentTable
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+
+    def makeService(self, jid: str, table: ComponentTable, composition: IComposition) -> Any:
+        if isinstance(self.made, Exception):
+            raise self.made
+        return self.made
+
+
+class CrowdedReactor(MemoryReactorClock):
+    """A reactor on a machine whose ports are all taken."""
+
+    def listenTCP(self, *arguments: Any, **others: Any) -> Any:
+        raise CannotListenError("127.0.0.1", 5290, OSError(98, "Address already in use"))
+
+
+class ServiceCase(SynchronousTestCase):
+    """A folder, a reactor, and a configuration to be changed."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.reactor = MemoryReactorClock()
+
+    def config(self, more: str = "") -> Config:
+        path = self.folder / "gateway.toml"
+        path.write_text(FILE + more)
+        return load(path, [ProxyPlugin()], self.reactor)
+
+    def strange(self, *made: Any) -> Config:
+        """A configuration whose services are these."""
+        config = self.config()
+        services = [
+            ConfiguredService(
+                kind="strange", jid=f"s{number}.example.com", table=ComponentTable(), plugin=StrangePlugin(each)
+            )
+            for number, each in enumerate(made)
+        ]
+        return evolve(config, services=tuple(services))
+
+    def start(self, gateway: MultiService) -> None:
+        gateway.startService()
+        self.addCleanup(gateway.stopService)
+
+
+class MakeServiceTests(ServiceCase):
+    """The composition."""
+
+    def test_names(self) -> None:
+        """Every part can be found by its name, under one service."""
+        gateway = makeService(self.config(), self.reactor)
+        self.assertEqual(
+            {service.name for service in gateway}, {"proxy:p1.example.com", "proxy:p2.example.com", "http"}
+        )
+        self.assertIsInstance(gateway.getServiceNamed("proxy:p1.example.com"), Link)
+
+    def test_notStarted(self) -> None:
+        """Nothing is connected or listened on before it is started."""
+        makeService(self.config(), self.reactor)
+        self.assertEqual(self.reactor.tcpClients + self.reactor.unixClients + self.reactor.tcpServers, [])
+
+    def test_started(self) -> None:
+        """Then each link goes to its own endpoint, and HTTP listens on loopback alone."""
+        self.start(makeService(self.config(), self.reactor))
+        [(host, port, *_)] = self.reactor.tcpClients
+        self.assertEqual((host, port), ("xmpp.example.com", 5347))
+        [(path, *_)] = self.reactor.unixClients
+        self.assertEqual(path, "/run/own")
+        [(port, _, _, interface)] = self.reactor.tcpServers
+        self.assertEqual((port, interface), (5290, "127.0.0.1"))
+
+    def test_http(self) -> None:
+        """The table says where, and both resources are there, /readyz counting every link."""
+        self.start(makeService(self.config('[http]\nlisten = "tcp:81:interface=127.0.0.2"\n'), self.reactor))
+        [(port, site, _, interface)] = self.reactor.tcpServers
+        self.assertEqual((port, interface), (81, "127.0.0.2"))
+        answers = {}
+        for path in ("/healthz", "/readyz"):
+            transport = StringTransport()
+            channel = site.buildProtocol(transport.getPeer())
+            channel.makeConnection(transport)
+            channel.dataReceived(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            answers[path] = transport.value()
+        self.assertIn(b" 200 ", answers["/healthz"])
+        self.assertIn(b" 503 ", answers["/readyz"])
+        self.assertIn(b"p1.example.com: connecting\np2.example.com: connecting\n", answers["/readyz"])
+
+    def test_stateFolder(self) -> None:
+        """Made for the gateway's eyes only, with the keys; a second start keeps both."""
+        config = self.config()
+        makeService(config, self.reactor)
+        self.assertEqual(stat.S_IMODE(config.state_dir.stat().st_mode), 0o700)
+        keys = {path.name: path.read_bytes() for path in config.state_dir.iterdir()}
+        self.assertEqual(set(keys), {"p1.example.com.key", "p2.example.com.key"})
+        makeService(self.config(), self.reactor)
+        self.assertEqual({path.name: path.read_bytes() for path in config.state_dir.iterdir()}, keys)
+
+    def test_stateFolderUnusable(self) -> None:
+        """Something else in its place, or above it, is a thing to put right, not a traceback."""
+        for name in ("gateway.toml", "gateway.toml/state"):
+            config = evolve(self.config(), state_dir=self.folder / name)
+            error = self.assertRaises(ConfigError, makeService, config, self.reactor)
+            self.assertIn(f"state_dir: {self.folder / name} cannot be made", str(error))
+
+    def test_everyProblem(self) -> None:
+        """What plugins find wrong is said of all of them, each under its own table."""
+        wrong = self.strange(ConfigError(["a: x", "b: y"]), Service(), ConfigError(["c: z"]))
+        error = self.assertRaises(ConfigError, makeService, wrong, self.reactor)
+        self.assertEqual(
+            error.problems,  # type: ignore[attr-defined]
+            [
+                'strange."s0.example.com".a: x',
+                'strange."s0.example.com".b: y',
+                'strange."s2.example.com".c: z',
+            ],
+        )
+
+    def test_brokenKey(self) -> None:
+        """A key file that is none keeps the gateway from starting: with another key all tokens would change."""
+        config = self.config()
+        config.state_dir.mkdir()
+        (config.state_dir / "p2.example.com.key").write_text("oops")
+        error = self.assertRaises(ConfigError, makeService, config, self.reactor)
+        [problem] = error.problems  # type: ignore[attr-defined]
+        self.assertTrue(problem.startswith('proxy."p2.example.com".key_file: '), problem)
+
+
+class HttpServiceTests(ServiceCase):
+    """A port that is taken."""
+
+    def test_default(self) -> None:
+        """The default, which nobody asked for, keeps nothing from running."""
+        gateway = makeService(self.strange(running := Service()), CrowdedReactor())
+        self.start(gateway)
+        self.assertTrue(running.running)
+
+    def test_configured(self) -> None:
+        """One that was asked for ends the process, with the reason."""
+        config = self.config('[http]\nlisten = "tcp:5290:interface=127.0.0.1"\n')
+        gateway = makeService(evolve(config, services=()), CrowdedReactor())
+        error = self.assertRaises(SystemExit, gateway.startService)
+        self.assertIn("http.listen: tcp:5290:interface=127.0.0.1 cannot be listened on", str(error))
+
+    def test_stop(self) -> None:
+        """Stopping closes the port, and is nothing where there is none."""
+        for reactor in (MemoryReactorClock(), CrowdedReactor()):
+            http = makeService(self.strange(Service()), reactor).getServiceNamed("http")
+            http.startService()
+            http.stopService()
+            self.assertFalse(http.running)
+
+
+class CompositionTests(ServiceCase):
+    """What a plugin is given."""
+
+    def test_interface(self) -> None:
+        """It provides what the port promises."""
+        composition = Composition(self.config(), self.reactor)
+        verifyObject(IComposition, composition)
+        self.assertEqual(composition.stateDir, str(self.folder / "state"))
+        self.assertIs(composition.reactor, self.reactor)
+
+    def test_link(self) -> None:
+        """A link has its table's secret, else the common one; the common limit; and is counted."""
+        config = self.config()
+        composition = Composition(config, self.reactor)
+        links = [composition.link(service.jid, service.table) for service in config.services]
+        self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
+        self.assertEqual({link._limits.stanzaSize for link in links}, {70000})
+        self.assertEqual(composition.links, links)
+
+
+class FindPluginsTests(SynchronousTestCase):
+    """What is found."""
+
+    def test_ours(self) -> None:
+        """The proxy is found as a stranger's service is, and is what its interface says."""
+        [found] = [plugin for plugin in findPlugins() if plugin.kind == "proxy"]
+        verifyObject(IServicePlugin, found)
+        self.assertEqual(found.table(target=BareJid("a@b")).target, "a@b")
