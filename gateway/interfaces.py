@@ -42,6 +42,9 @@ class IRawHandler(IXMPPHandler):
     def drain() -> None:
         """The gateway is stopping: take no new work, but let open exchanges end."""
 
+    def drained() -> None:
+        """The stop waits no longer; what is sent now still goes out."""
+
 
 class IComposition(Interface):
     """What a plugin may use to compose its service."""

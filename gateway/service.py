@@ -103,6 +103,8 @@ class Composition:
             jid,
             secret,
             Limits(stanzaSize=self._server.max_stanza_size),
+            # A component with an endpoint of its own is on another server, whose name is not known here.
+            domain=None if table.endpoint else self._server.domain,
         )
         self.links.append(link)
         return link

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
 FEATURES = {"proxy", "delegation", "privilege", "roster", "fmuc"}
 # The files of a feature that run things; every other is rules and values.
-OUTER = ("handler", "plugin")
+OUTER = ("store", "handler", "plugin")
 LAYERS = ("core", "stanzas", *OUTER)
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -34,10 +34,11 @@ from gateway.proxy.pool import Pool, Resource
 from gateway.stream.stanzas import Stanza, route
 
 # Open exchanges at most, characters at most of an id (each open exchange holds its own), and bytes at most of
-# requests that are kept for a second try.
+# requests that are kept for a second try. Ended exchanges at most that are remembered just after a start.
 _MOST_PENDING = 16_384
 _LONGEST_ID = 1_023
 _MOST_RETAINED = 8 * 1024 * 1024
+_MOST_ENDED = 65_536
 
 
 class _Exchange:
@@ -58,6 +59,22 @@ class _Exchange:
         self.deadline = deadline
         self.copies = 0
         self.kept = kept
+
+
+@frozen
+class OpenExchange:
+    """
+    An exchange as it outlives the process.
+
+    @ivar deadline: in seconds, on a clock that goes on.
+    """
+
+    requester: str
+    address: str
+    id: str
+    resource: str
+    deadline: float
+    copies: int
 
 
 @frozen
@@ -107,7 +124,14 @@ class Translator:
         self._outbound: dict[tuple[str, str, str], _Outbound] = {}
         self._retained = 0
         self._sealSufficesUntil = 0.0
+        # Hashes of the exchanges that have ended, as long as a seal suffices.
+        self._ended: set[int] | None = None
         self._draining = False
+
+    @property
+    def resources(self) -> Pool:
+        """The resources of the target that are known to be online."""
+        return self._pool
 
     @property
     def pending(self) -> int:
@@ -175,14 +199,22 @@ class Translator:
             return self._drop("an answer from a stranger")
         if exchange is not None:
             return self._drop("an answer from another resource")
+        return self._answerBySeal(recipient, key, now)
+
+    def _answerBySeal(self, recipient: str, key: tuple[str, str], now: float) -> Action:
+        """The target has answered what this process does not know of."""
         try:
             correspondent = self._correspondents.recall(recipient)
         except BrokenSeal:
             return self._drop("a broken seal")
         except UnknownHandle:
             return self._drop("a forgotten handle")
-        if now >= self._sealSufficesUntil and not self._rules.shared:
-            return self._drop("no such request")
+        if not self._rules.shared:
+            if now >= self._sealSufficesUntil or self._ended is None:
+                return self._drop("no such request")
+            if hash(key) in self._ended:
+                return self._drop("a second answer")
+            self._remember(key)
         return correspondent.back
 
     def _outboundRequest(self, sender: str, recipient: str, identifier: str, now: float) -> Action:
@@ -284,6 +316,42 @@ class Translator:
         The component is connected for the first time. Answers may come to what an earlier process forwarded.
         """
         self._sealSufficesUntil = now + self._rules.timeout
+        self._ended = set()
+
+    def openExchanges(self) -> list[OpenExchange]:
+        """What is open, for the process that comes after this one."""
+        return [
+            OpenExchange(
+                requester=exchange.correspondent.requester,
+                address=exchange.correspondent.address,
+                id=key[1],
+                resource=exchange.resource.jid,
+                deadline=exchange.deadline,
+                copies=exchange.copies,
+            )
+            for key, exchange in self._exchanges.items()
+        ]
+
+    def reopen(self, exchanges: list[OpenExchange], now: float) -> None:
+        """Take over what the process before this one left open."""
+        for each in exchanges:
+            correspondent = self._correspondents.meet(each.requester, each.address)
+            resource = Resource(each.resource)
+            resource.open = 1
+            deadline = min(each.deadline, now + self._rules.timeout)
+            exchange = _Exchange(correspondent, resource, deadline, None)
+            exchange.copies = each.copies
+            self._copies += each.copies
+            self._exchanges[correspondent.alias, each.id] = exchange
+
+    def abandon(self) -> list[Fail]:
+        """
+        Nobody waits any longer: end what the implementing client started. An answer to it could not be told from
+        a forgery by the process that comes after this one.
+        """
+        actions = [Fail(outbound.back.route, key[2], Stopping) for key, outbound in self._outbound.items()]
+        self._outbound.clear()
+        return actions
 
     def expire(self, now: float) -> tuple[list[Fail | Retry], list[Resource]]:
         """
@@ -291,6 +359,8 @@ class Translator:
 
         @return: what to tell the requesters, and which resources are rested from now on.
         """
+        if now >= self._sealSufficesUntil:
+            self._ended = None
         actions: list[Fail | Retry] = []
         rested = []
         for key, exchange in [entry for entry in self._exchanges.items() if entry[1].deadline <= now]:
@@ -320,6 +390,13 @@ class Translator:
     def _close(self, key: tuple[str, str], exchange: _Exchange) -> None:
         del self._exchanges[key]
         self._forget(exchange)
+        if self._ended is not None:
+            self._remember(key)
+
+    def _remember(self, key: tuple[str, str]) -> None:
+        """An exchange has ended, and the seal alone must not bring it a second answer."""
+        if self._ended is not None and len(self._ended) < _MOST_ENDED:
+            self._ended.add(hash(key))
 
     def _forget(self, exchange: _Exchange) -> None:
         exchange.resource.open -= 1

@@ -5,7 +5,7 @@ The proxy on a link's raw lane: shows stanzas to the rules and carries out what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,12 +19,16 @@ from gateway.interfaces import IRawHandler
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
+from gateway.proxy.store import ExchangeFile
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorReply, errorStanza
 
 # Seconds before a revoked subscription is asked for again: at first, and at most.
 _FIRST_RESUBSCRIPTION = 1.0
 _LAST_RESUBSCRIPTION = 300.0
+
+# Seconds at least before one that was never accepted is asked for again.
+_NEXT_SUBSCRIPTION = 30.0
 
 # Between two lines about stanzas that were dropped.
 _REPORT_EVERY = 60.0
@@ -38,9 +42,10 @@ class ProxyHandler(XMPPHandler):
 
     _log = Logger()
 
-    def __init__(self, translator: Translator) -> None:
+    def __init__(self, translator: Translator, file: ExchangeFile) -> None:
         super().__init__()
         self._translator = translator
+        self._file = file
         self._component = translator.component
         self._target = translator.target
         self._link: Link
@@ -48,6 +53,8 @@ class ProxyHandler(XMPPHandler):
         self._started = False
         self._subscribeAt: float | None = None
         self._patience = _FIRST_RESUBSCRIPTION
+        # Whether the target is known to let the component see its presence.
+        self._granted = False
         self._reported: Counter[str] = Counter()
         self._reportAt = 0.0
 
@@ -57,6 +64,10 @@ class ProxyHandler(XMPPHandler):
 
     def drain(self) -> None:
         self._translator.drain()
+
+    def drained(self) -> None:
+        self._perform(self._translator.abandon())
+        self._file.leave(self._translator.openExchanges())
 
     def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
         # A raw handler is of use on a link only.
@@ -68,6 +79,7 @@ class ProxyHandler(XMPPHandler):
     def connectionInitialized(self) -> None:
         if not self._started:
             self._started = True
+            self._translator.reopen(self._file.take(), self._link.now)
             self._translator.started(self._link.now)
         # Both are answered by the target's server alone where the subscription stands.
         self._subscribe()
@@ -133,7 +145,7 @@ class ProxyHandler(XMPPHandler):
                 reasons=", ".join(f"{count} for {reason}" for reason, count in news.most_common()),
             )
 
-    def _perform(self, actions: list[Fail | Retry]) -> None:
+    def _perform(self, actions: Sequence[Fail | Retry]) -> None:
         for action in actions:
             if isinstance(action, Retry):
                 self._send(action.stanza.readdressed(action.route))
@@ -160,12 +172,15 @@ class ProxyHandler(XMPPHandler):
     def _targetPresence(self, sender: str, kind: str | None) -> None:
         """What the target account, or its server for it, tells the component (RFC 6121 sections 3 and 4)."""
         if kind is None:
+            self._granted = True
             if self._translator.available(sender):
                 self._log.info("{component}: {resource} is online.", component=self._component, resource=sender)
         elif kind == "unavailable":
+            if sender in self._translator.resources:
+                self._log.info("{component}: {resource} is offline.", component=self._component, resource=sender)
             self._perform(self._translator.unavailable(sender))
-            self._log.info("{component}: {resource} is offline.", component=self._component, resource=sender)
         elif kind == "subscribed":
+            self._granted = True
             self._patience = _FIRST_RESUBSCRIPTION
             self._subscribeAt = None
         elif kind == "unsubscribed":
@@ -186,7 +201,11 @@ class ProxyHandler(XMPPHandler):
             )
 
     def _revoked(self) -> None:
+        """The subscription is denied, revoked, or not accepted yet: a server answers the probe so."""
         self._translator.forgetResources()
+        if not self._granted:
+            self._patience = max(self._patience, _NEXT_SUBSCRIPTION)
+        self._granted = False
         self._subscribeAt = self._link.now + self._patience
         self._log.warn(
             "{component}: {target} does not let the component see its presence, so no request can be handed on; "

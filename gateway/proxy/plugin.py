@@ -22,6 +22,7 @@ from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
+from gateway.proxy.store import ExchangeFile
 from gateway.stream.link import Link
 
 _KEY_BYTES = 32
@@ -60,8 +61,9 @@ class ProxyPlugin:
         )
         pool = Pool(table.target, table.resources, table.balance, random.random)
         translator = Translator(Sealer(jid, loadKey(keyFile)), pool, rules)
+        exchanges = ExchangeFile(Path(composition.stateDir, f"{jid}.exchanges"))
         link: Link = composition.link(jid, table)
-        ProxyHandler(translator).setHandlerParent(link)
+        ProxyHandler(translator, exchanges).setHandlerParent(link)
         return link
 
 

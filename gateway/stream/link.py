@@ -21,6 +21,7 @@ from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCol
 from twisted.words.xish import domish
 from zope.interface import implementer
 
+from gateway import ns
 from gateway.errors import HandlerFailed
 from gateway.interfaces import IRawHandler
 from gateway.stream.component import ComponentProtocol, Refused
@@ -37,7 +38,9 @@ _DOUBLINGS = 6
 
 # What a server's refusal means to an operator.
 _MEANINGS = {
-    "not-authorized": "the server rejects the secret: compare it with the server's configuration",
+    # ejabberd says so too to a component that it does not know.
+    "not-authorized": "the server rejects the secret, or does not know this component: compare both with the "
+    "server's configuration",
     "conflict": "the server has another connection for this component: is a second gateway running, or is the "
     "name one of the server's own hosts?",
     "host-unknown": "the server does not know this component: add it to the server's configuration",
@@ -56,11 +59,18 @@ class Link(Service):
     @ivar ready: whether stanzas flow.
     @ivar trouble: why not, in words for the operator.
     @ivar now: seconds on the link's clock, as of the last chunk or tick.
+    @ivar domain: the server's own host, which is pinged when nothing has come for long; C{None} for never.
     """
 
     # Seconds that a stop waits for open exchanges, and the time between two ticks.
     drainFor = 5.0
     tickEvery = 1.0
+
+    # Seconds without a byte until the server is pinged, and then until it counts as gone; seconds that it may go
+    # without reading.
+    pingAfter = 60.0
+    goneAfter = 90.0
+    stallFor = 300.0
 
     _log = Logger()
 
@@ -72,13 +82,16 @@ class Link(Service):
         secret: str,
         limits: Limits | None = None,
         random: Random | None = None,
+        domain: str | None = None,
     ) -> None:
         self._reactor = reactor
         self._random = random or Random()
         self._limits = limits or Limits()
         self._secret = secret
         self.jid = jid
-        self.now = reactor.seconds()
+        self.domain = domain
+        self.now = self._heardAt = self._tookAt = reactor.seconds()
+        self._pinged = False
         self.ready = False
         self.trouble = "not started"
         self._protocol: ComponentProtocol | None = None
@@ -119,6 +132,8 @@ class Link(Service):
         deadline = self._reactor.seconds() + self.drainFor
         while self.ready and self.pending and self._reactor.seconds() < deadline:
             yield deferLater(self._reactor, 0.05)
+        for handler in self._raw:
+            self._lane.guard(handler.drained)
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -181,7 +196,7 @@ class Link(Service):
     # As the owner of a connection.
 
     def chunkReceived(self) -> None:
-        self.now = self._reactor.seconds()
+        self.now = self._heardAt = self._reactor.seconds()
 
     def stanzaReceived(self, stanza: Stanza) -> None:
         for handler in self._raw:
@@ -227,6 +242,7 @@ class Link(Service):
         self._trying = None
         self._attempts = 0
         self.ready = True
+        self._heardAt = self._tookAt = self._reactor.seconds()
         self._write = protocol.write
         self.trouble = ""
         self._log.info("{jid}: connected.", jid=self.jid)
@@ -266,6 +282,29 @@ class Link(Service):
         for handler in self._raw:
             self._lane.guard(handler.tick, now)
         self._lane.tick(now)
+        if self.ready and self._protocol is not None:
+            self._watch(self._protocol, now)
+
+    def _watch(self, protocol: ComponentProtocol, now: float) -> None:
+        """Give up a connection that is up in name only."""
+        if protocol.stalled:
+            # Nothing is read meanwhile, so that nothing comes says nothing.
+            self._heardAt = now
+            if now - self._tookAt > self.stallFor:
+                protocol.abort(Refused("connection-timeout", "the server has stopped reading"))
+            return
+        self._tookAt = now
+        silence = now - self._heardAt
+        if silence < self.pingAfter or self.domain is None:
+            self._pinged = False
+        elif silence > self.goneAfter:
+            protocol.abort(Refused("connection-timeout", "the server has gone silent"))
+        elif not self._pinged:
+            self._pinged = True
+            ping = domish.Element((None, "iq"), attribs={"type": "get", "to": self.domain, "from": self.jid})
+            ping.addElement((ns.PING, "ping"))
+            # Any answer is a sign of life; silence is seen to above.
+            self._lane.request(ping).addBoth(lambda answer: None)
 
     def _reportDropped(self, late: int) -> None:
         if late or (self._dropped and self.ready):

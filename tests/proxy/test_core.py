@@ -424,6 +424,58 @@ class GraceTests(TranslatorCase):
         self.assertRelayed(self.answer(self.alias, self.resource, now=10.0 + TIMEOUT - 0.1), C, U)
         self.assertDropped(self.answer(self.alias, self.resource, now=10.0 + TIMEOUT), "no such request")
 
+    def test_once(self) -> None:
+        """After a start too, each request gets one answer: what was answered or failed is not answered again."""
+        self.translator.started(0.0)
+        self.assertRelayed(self.answer(self.alias, self.resource), C, U)
+        self.assertDropped(self.answer(self.alias, self.resource), "a second answer")
+        alias, resource = self.forwarded(identifier="2")
+        self.assertRelayed(self.answer(alias, resource, "2"), C, U)
+        self.assertEqual(self.answer(alias, resource, "2"), Drop("a second answer"))
+        alias, resource = self.forwarded(identifier="3", kind="set")
+        self.assertFailed(self.translator.unavailable(resource), (C, U, "3", errors.ResourceGone))
+        self.assertEqual(self.answer(alias, resource, "3"), Drop("a second answer"))
+
+    def test_reopened(self) -> None:
+        """
+        What was open when the process before this one stopped is open in this one: delivered only from the
+        resource that was asked, with its copies, and failed at its deadline.
+        """
+        alias, resource = self.forwarded(identifier="open")
+        self.forwarded(identifier="open")
+        self.forwarded(V, f"n@{C}/r", "late", now=5.0)
+        left = self.translator.openExchanges()
+        self.make()
+        self.translator.reopen(left, 10.0)
+        self.translator.started(10.0)
+        self.assertEqual(self.translator.pending, 3)
+        [other] = [each.jid for each in self.pool.all() if each.jid != resource]
+        self.assertDropped(self.answer(alias, other, "open"), "an answer from another resource")
+        self.assertRelayed(self.answer(alias, resource, "open"), C, U)
+        self.assertRelayed(self.answer(alias, resource, "open"), C, U)
+        self.assertEqual(self.answer(alias, resource, "open"), Drop("a second answer"))
+        actions, rested = self.translator.expire(5.0 + TIMEOUT)
+        self.assertFailed(actions, (f"n@{C}/r", V, "late", errors.NoAnswer))
+        self.assertEqual((rested, self.translator.pending), ([], 0))
+
+    def test_reopenedLate(self) -> None:
+        """A deadline that passed meanwhile has passed; a clock that ran ahead gives nobody more than a timeout."""
+        self.forwarded(identifier="old")
+        self.forwarded(identifier="ahead", now=1e6)
+        left = self.translator.openExchanges()
+        self.make()
+        self.translator.reopen(left, 100.0)
+        self.assertFailed(self.translator.expire(100.0)[0], (C, U, "old", errors.NoAnswer))
+        self.assertFailed(self.translator.expire(100.0 + TIMEOUT)[0], (C, U, "ahead", errors.NoAnswer))
+
+    def test_abandoned(self) -> None:
+        """At the end of a stop, what the implementing client started ends with an error."""
+        self.make(outbound=True)
+        action = self.translator.request(stanza("<iq type='get' id='x'/>"), f"{T}/a", self.alias, "7", 0.0)
+        self.assertRelayed(action, C, U)
+        self.assertFailed(self.translator.abandon(), (self.alias, f"{T}/a", "7", errors.Stopping))
+        self.assertEqual((self.translator.pending, self.translator.abandon()), (0, []))
+
     def test_shared(self) -> None:
         """When several gateways serve one component, the answer may come to another than forwarded."""
         self.make(shared=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from twisted.logger import globalLogPublisher
@@ -15,6 +16,7 @@ from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
+from gateway.proxy.store import ExchangeFile
 from tests.proxy.support import MemoryServer, canonical
 
 C = "proxy.domain.example"
@@ -60,7 +62,8 @@ class HandlerCase(TestCase):
         self.sealer = Sealer(C, b"k" * 32)
         self.translator = Translator(self.sealer, pool, Rules(**decisions))  # type: ignore[arg-type]
         self.server = MemoryServer(C)
-        self.handler = ProxyHandler(self.translator)
+        self.file = ExchangeFile(Path(self.mktemp()))
+        self.handler = ProxyHandler(self.translator, self.file)
         self.handler.setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)
         self.logged: list[str] = []
@@ -177,6 +180,7 @@ class PresenceTests(HandlerCase):
         """ "Resubscribe if it was revoked": with patience that doubles up to five minutes."""
         waited = []
         for _ in range(11):
+            self.server.send(f"<presence from='{T}/a' to='{C}'/>")
             self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
             self.assertSent()
             seconds = 0
@@ -191,6 +195,41 @@ class PresenceTests(HandlerCase):
         self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
         self.server.clock.advance(1.0)
         self.assertSent(SUBSCRIBE)
+
+    def test_notYetAccepted(self) -> None:
+        """Where the subscription never stood, the probe is answered so; the client is not pressed at once again."""
+        self.make()
+        self.server.start()
+        self.assertSent(SUBSCRIBE, PROBE)
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.server.send(f"<presence from='{T}' to='{C}' type='unavailable'/>")
+        self.server.clock.pump([1.0] * 28)
+        self.assertSent()
+        self.assertNotIn("offline", " ".join(self.logged))
+        self.server.clock.pump([1.0] * 3)
+        self.assertSent(SUBSCRIBE)
+        self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.server.clock.advance(1.0)
+        self.assertSent(SUBSCRIBE)
+
+    def test_openOverARestart(self) -> None:
+        """What is open at the end of a stop is answered, once, by the next process, to which the file is left."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><iq type='get' id='2' to='{C}' from='{U}'/>")
+        self.server.taken()
+        self.successResultOf(self.server.stop())
+        file = self.file
+        self.assertTrue(file.path.exists())
+        self.make()
+        self.handler._file = file
+        self.server.start()
+        self.server.taken()
+        self.assertFalse(file.path.exists())
+        answer = f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>"
+        self.server.send(answer + answer)
+        self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
+        self.server.clock.pump([1.0] * 31)
+        self.assertSent(error("iq", C, U, TIMED_OUT, "2"))
 
     def test_revokedAndUnknown(self) -> None:
         """Without the subscription nobody is known to be online, and the operator is told."""

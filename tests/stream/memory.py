@@ -166,10 +166,10 @@ class MemoryEndpoint:
 class World:
     """A link, its clock and its endpoint."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, domain: str | None = None) -> None:
         self.clock = Clock()
         self.endpoint = MemoryEndpoint(self.clock)
-        self.link = Link(self.clock, self.endpoint, JID, SECRET, limits, Random(1))
+        self.link = Link(self.clock, self.endpoint, JID, SECRET, limits, Random(1), domain)
 
     @property
     def server(self) -> MemoryTransport:

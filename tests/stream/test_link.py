@@ -49,7 +49,8 @@ class RawHandler(XMPPHandler):
         self.pending = 0
         self.seen: list[str | None] = []
         self.ticks = 0
-        self.drained = 0
+        self.drains = 0
+        self.ended = 0
 
     def _happens(self, what: str) -> None:
         if what in self.faulty:
@@ -66,7 +67,11 @@ class RawHandler(XMPPHandler):
 
     def drain(self) -> None:
         self._happens("drain")
-        self.drained += 1
+        self.drains += 1
+
+    def drained(self) -> None:
+        self._happens("drained")
+        self.ended += 1
 
 
 def streamError(condition: str) -> bytes:
@@ -250,6 +255,60 @@ class OutputTests(SynchronousTestCase):
             self.assertEqual([said[1]["to"] for said in world.server.heard()], ["1"])
 
 
+class WatchTests(SynchronousTestCase):
+    """A connection that is up in name only."""
+
+    def test_silence(self) -> None:
+        """A server that says nothing for a minute is pinged once; one that stays silent is given up."""
+        world = World(domain="example.com").up()
+        world.wait(58)
+        self.assertEqual(world.server.heard(), [])
+        world.wait(4)
+        [(name, attributes, [(ping, _, _)])] = world.server.heard()
+        self.assertEqual((name, ping), (f"{{{ns.COMPONENT_ACCEPT}}}iq", f"{{{ns.PING}}}ping"))
+        self.assertEqual((attributes["to"], attributes["from"], attributes["type"]), ("example.com", JID, "get"))
+        world.wait(27)
+        self.assertFalse(world.server.aborted)
+        first = world.server
+        world.wait(5)
+        self.assertTrue(first.aborted)
+        self.assertIn("silent", world.link.trouble)
+
+    def test_signsOfLife(self) -> None:
+        """Any byte will do, an error in answer to the ping or white space; each minute is a new one."""
+        world = World(domain="example.com").up()
+        for sign in (b" ", b"<iq type='error' from='example.com' to='gw.example.com' id='?'/>", b"\n"):
+            before = len(world.server.heard())
+            world.wait(62)
+            self.assertEqual(len(world.server.heard()), before + 1)
+            world.server.say(sign)
+            world.wait(35)
+            self.assertTrue(world.link.ready)
+            world.server.say(b" ")
+
+    def test_nobodyToPing(self) -> None:
+        """Where the server's name is not known, silence is no reason to go."""
+        world = World().up()
+        world.wait(300)
+        self.assertEqual((world.link.ready, world.server.heard()), (True, []))
+
+    def test_stall(self) -> None:
+        """A server may go without reading for some minutes, and not for ever; it is not called silent meanwhile."""
+        world = World(domain="example.com").up()
+        world.server.protocol.pauseProducing()
+        world.wait(290)
+        self.assertTrue(world.link.ready)
+        world.server.protocol.resumeProducing()
+        world.wait(20)
+        world.server.protocol.pauseProducing()
+        world.wait(298)
+        self.assertTrue(world.link.ready)
+        first = world.server
+        world.wait(6)
+        self.assertTrue(first.aborted)
+        self.assertIn("stopped reading", world.link.trouble)
+
+
 class LanesTests(SynchronousTestCase):
     """Who sees what, and what a handler that fails can do to others."""
 
@@ -379,7 +438,7 @@ class StopTests(SynchronousTestCase):
         self.successResultOf(first)
         self.successResultOf(second)
         self.stopped(world, world.link.stopService())
-        self.assertEqual(raw.drained, 1)
+        self.assertEqual((raw.drains, raw.ended), (1, 1))
 
     def test_notStarted(self) -> None:
         """To stop what was never started is nothing."""
@@ -392,7 +451,7 @@ class StopTests(SynchronousTestCase):
         raw.setHandlerParent(world.link)
         raw.pending = 1
         stopping = world.link.stopService()
-        self.assertEqual(raw.drained, 1)
+        self.assertEqual((raw.drains, raw.ended), (1, 0))
         world.wait(2)
         self.assertNoResult(stopping)
         self.assertTrue(world.link.ready)

@@ -1,0 +1,57 @@
+"""
+The exchanges that are open when the gateway stops, kept for its next start.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from attrs import asdict
+from cattrs import BaseValidationError, structure
+from twisted.logger import Logger
+
+from gateway.proxy.core import OpenExchange
+
+
+class ExchangeFile:
+    """
+    A file that one process leaves and the next one takes.
+
+    @ivar path: where it is.
+    """
+
+    _log = Logger()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def leave(self, exchanges: list[OpenExchange]) -> None:
+        """Write what is open; no file if nothing is."""
+        if not exchanges:
+            return
+        try:
+            self.path.write_text(json.dumps([asdict(exchange) for exchange in exchanges]), "utf-8")
+        except OSError as error:
+            self._log.error(
+                "{path} cannot be written ({reason}): {count} open requests may stay without an answer.",
+                path=self.path,
+                reason=error.strerror,
+                count=len(exchanges),
+            )
+
+    def take(self) -> list[OpenExchange]:
+        """Read what was left, once."""
+        try:
+            text = self.path.read_text("utf-8")
+            self.path.unlink()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeError) as error:
+            self._log.error("{path} cannot be read: {error}", path=self.path, error=error)
+            return []
+        try:
+            return structure(json.loads(text), list[OpenExchange])
+        except (ValueError, TypeError, BaseValidationError):
+            self._log.error("{path} did not hold open exchanges; they are lost.", path=self.path)
+            return []

@@ -1,0 +1,57 @@
+"""The file that one process leaves for the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.proxy.core import OpenExchange
+from gateway.proxy.store import ExchangeFile
+
+OPEN = [
+    OpenExchange("user@example.com/\u05d0 'x'", "n@proxy.example.com", "1", "t@example.com/a", 12.5, 0),
+    OpenExchange("user@example.com/b", "proxy.example.com", "2", "t@example.com/b", 13.0, 2),
+]
+
+
+class ExchangeFileTests(SynchronousTestCase):
+    """What is left is taken, once; what cannot be is said and harms nothing."""
+
+    def setUp(self) -> None:
+        self.file = ExchangeFile(Path(self.mktemp()))
+        self.said: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def observe(self, event: dict[str, object]) -> None:
+        if event.get("log_namespace") == "gateway.proxy.store.ExchangeFile":
+            self.said.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]
+
+    def test_leftAndTaken(self) -> None:
+        """The next process gets what this one left, and the one after it nothing."""
+        self.file.leave(OPEN)
+        self.assertEqual(self.file.take(), OPEN)
+        self.assertEqual(self.file.take(), [])
+        self.assertEqual(self.said, [])
+
+    def test_nothing(self) -> None:
+        """Where nothing is open there is no file."""
+        self.file.leave([])
+        self.assertFalse(self.file.path.exists())
+        self.assertEqual(self.file.take(), [])
+
+    def test_broken(self) -> None:
+        """A file that holds something else is said and gone: the gateway starts."""
+        for content in (b"", b"[", b"{}", b"[1]", b'[{"id": "1"}]', b"\xff", b'"x"'):
+            self.file.path.write_bytes(content)
+            self.said.clear()
+            self.assertEqual(self.file.take(), [], content)
+            self.assertEqual(len(self.said), content != b"{}", content)
+
+    def test_noFolder(self) -> None:
+        """Where nothing can be written, that is said: the stop goes on."""
+        file = ExchangeFile(Path(self.mktemp(), "x"))
+        file.leave(OPEN)
+        self.assertIn("cannot be written", self.said[0])
