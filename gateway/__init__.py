@@ -8,7 +8,8 @@ How a stanza goes::
 Where things are:
 
     - C{ns}, C{errors}, C{jids}, C{interfaces}: the words that everything is said in.
-    - C{config}: the TOML file as values, with every error at once.
+    - C{tables}: what a table of the configuration is declared with; C{config}: the TOML file as such tables, with
+      every error at once.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
     - C{monitor}: what an operator asks over HTTP.

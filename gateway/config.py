@@ -9,79 +9,31 @@ import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from attrs import evolve, field, fields_dict, frozen, has
+from attrs import evolve, fields_dict, frozen, has
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError
 from twisted.internet.endpoints import clientFromString, serverFromString
 
 from gateway import jids
 from gateway.interfaces import IServicePlugin
+from gateway.tables import (
+    BareJid,
+    Bytes,
+    ClientEndpoint,
+    ComponentTable,
+    ConfigError,
+    Domain,
+    Filename,
+    HttpTable,
+    Seconds,
+    ServerEndpoint,
+    ServerTable,
+)
 
 T = TypeVar("T")
 
-BareJid = NewType("BareJid", str)
-Seconds = NewType("Seconds", float)
-Bytes = NewType("Bytes", int)
-# Relative ones are meant from the folder of the configuration file.
-Filename = NewType("Filename", str)
-ClientEndpoint = NewType("ClientEndpoint", str)
-ServerEndpoint = NewType("ServerEndpoint", str)
-Domain = NewType("Domain", str)
-
 _LOOPBACK = re.compile(r"127(\.\d+){3}|localhost|::1|0:0:0:0:0:0:0:1")
-
-
-class ConfigError(Exception):
-    """
-    The configuration cannot be used.
-
-    @ivar problems: one line for each thing that is wrong.
-    """
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-@frozen(kw_only=True)
-class ComponentTable:
-    """
-    The keys that every service's table has: each may override what C{[server]} says.
-
-    @ivar secret: what the component shares with its server.
-    """
-
-    endpoint: ClientEndpoint | None = None
-    secret: str | None = field(default=None, repr=False)
-    secret_file: Filename | None = None
-
-
-@frozen(kw_only=True)
-class ServerTable(ComponentTable):
-    """
-    C{[server]}.
-
-    @ivar endpoint: a Twisted client endpoint string.
-    @ivar domain: the host whose components these are.
-    @ivar max_stanza_size: a stanza over it ends the stream.
-    """
-
-    domain: Domain | None = None
-    max_stanza_size: Bytes = Bytes(256 * 1024)
-
-
-@frozen(kw_only=True)
-class HttpTable:
-    """
-    C{[http]}.
-
-    @ivar listen: a Twisted server endpoint string.
-    @ivar token_file: holds what a caller must show.
-    """
-
-    listen: ServerEndpoint = ServerEndpoint("tcp:5290:interface=127.0.0.1")
-    token_file: Filename | None = None
 
 
 @frozen(kw_only=True)

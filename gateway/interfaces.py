@@ -12,8 +12,8 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
-    from gateway.config import ComponentTable
     from gateway.stream.stanzas import Stanza
+    from gateway.tables import ComponentTable
 
 
 class IRawHandler(IXMPPHandler):
@@ -69,7 +69,7 @@ class IServicePlugin(Interface):
 
     kind: str = Attribute("The first part of its table's name in the configuration, as C{proxy}.")
     table: type[ComponentTable] = Attribute(
-        "A frozen attrs class, derived from L{gateway.config.ComponentTable}, with the keys of its table."
+        "A frozen attrs class, derived from L{gateway.tables.ComponentTable}, with the keys of its table."
     )
 
     def makeService(jid: str, table: Any, composition: IComposition) -> IService:
@@ -78,5 +78,5 @@ class IServicePlugin(Interface):
 
         @param jid: the component's JID, normalised.
         @param table: an instance of L{table}.
-        @raise gateway.config.ConfigError: when the table cannot work, for a reason that its types do not tell.
+        @raise gateway.tables.ConfigError: when the table cannot work, for a reason that its types do not tell.
         """

@@ -20,11 +20,12 @@ from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
 from gateway import plugins
-from gateway.config import ComponentTable, Config, ConfigError, HttpTable, ServerTable
+from gateway.config import Config
 from gateway.interfaces import IComposition, IServicePlugin
 from gateway.monitor.health import Health, Readiness
 from gateway.stream.core import Limits
 from gateway.stream.link import Link
+from gateway.tables import ComponentTable, ConfigError, HttpTable, ServerTable
 
 _log = Logger()
 

@@ -14,7 +14,8 @@ from twisted.application.service import MultiService
 from twisted.python import usage
 
 from gateway import service
-from gateway.config import ConfigError, load
+from gateway.config import load
+from gateway.tables import ConfigError
 
 T = TypeVar("T")
 

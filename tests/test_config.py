@@ -12,9 +12,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from gateway.config import ComponentTable, Config, ConfigError, Seconds, load, readSecret
+from gateway.config import Config, load, readSecret
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
+from gateway.tables import ComponentTable, ConfigError, Seconds
 
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
 PROXY = '[proxy."proxy.example.com"]\ntarget = "implementation@example.com"\n'

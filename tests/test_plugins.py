@@ -20,7 +20,7 @@ from twisted.plugin import IPlugin
 from wokkel.generic import VersionHandler
 from zope.interface import implementer
 
-from gateway.config import ComponentTable
+from gateway.tables import ComponentTable
 from gateway.interfaces import IServicePlugin
 
 
@@ -60,7 +60,8 @@ import json, sys
 from pathlib import Path
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from gateway import service
-from gateway.config import ConfigError, load
+from gateway.config import load
+from gateway.tables import ConfigError
 
 reactor = MemoryReactorClock()
 try:

@@ -14,12 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gateway.config import BareJid, ComponentTable, Config, ConfigError, load
+from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
 from gateway.interfaces import IComposition, IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.service import Composition, findPlugins, makeService
 from gateway.stream.link import Link
+from gateway.tables import BareJid, ComponentTable, ConfigError
 
 FILE = """
 [server]

@@ -16,7 +16,6 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from gateway import jids
-from gateway.config import BareJid, ComponentTable, ConfigError, Filename, Seconds
 from gateway.interfaces import IComposition, IServicePlugin
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
@@ -24,8 +23,10 @@ from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
 from gateway.proxy.store import ExchangeFile
 from gateway.stream.link import Link
+from gateway.tables import BareJid, ComponentTable, ConfigError, Filename, Seconds
 
 _KEY_BYTES = 32
+_TIMEOUT = Seconds(30.0)
 
 
 @frozen(kw_only=True)
@@ -37,7 +38,7 @@ class ProxyTable(ComponentTable):
     resources: str = "*"
     forward: frozenset[Literal["iq", "message", "presence"]] = field(default=frozenset({"iq"}))
     outbound: bool = False
-    timeout: Seconds = Seconds(30.0)
+    timeout: Seconds = _TIMEOUT
     key_file: Filename | None = None
     shared: bool = False
 

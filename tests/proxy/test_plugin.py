@@ -11,11 +11,11 @@ from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from gateway.config import ComponentTable, ConfigError, Filename
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
 from gateway.stream.link import Link
+from gateway.tables import ComponentTable, ConfigError, Filename
 from tests.proxy.support import MemoryServer
 
 C, T = "proxy.example.com", "implementation@example.com"

@@ -1,0 +1,70 @@
+"""
+The words in which a table of the configuration is declared: a plugin derives its own from L{ComponentTable}.
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+
+from attrs import field, frozen
+
+BareJid = NewType("BareJid", str)
+Seconds = NewType("Seconds", float)
+Bytes = NewType("Bytes", int)
+# Relative ones are meant from the folder of the configuration file.
+Filename = NewType("Filename", str)
+ClientEndpoint = NewType("ClientEndpoint", str)
+ServerEndpoint = NewType("ServerEndpoint", str)
+Domain = NewType("Domain", str)
+
+
+class ConfigError(Exception):
+    """
+    The configuration cannot be used.
+
+    @ivar problems: one line for each thing that is wrong.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@frozen(kw_only=True)
+class ComponentTable:
+    """
+    The keys that every service's table has: each may override what C{[server]} says.
+
+    @ivar secret: what the component shares with its server.
+    """
+
+    endpoint: ClientEndpoint | None = None
+    secret: str | None = field(default=None, repr=False)
+    secret_file: Filename | None = None
+
+
+@frozen(kw_only=True)
+class ServerTable(ComponentTable):
+    """
+    C{[server]}.
+
+    @ivar endpoint: a Twisted client endpoint string.
+    @ivar domain: the host whose components these are.
+    @ivar max_stanza_size: a stanza over it ends the stream.
+    """
+
+    domain: Domain | None = None
+    max_stanza_size: Bytes = Bytes(256 * 1024)
+
+
+@frozen(kw_only=True)
+class HttpTable:
+    """
+    C{[http]}.
+
+    @ivar listen: a Twisted server endpoint string.
+    @ivar token_file: holds what a caller must show.
+    """
+
+    listen: ServerEndpoint = ServerEndpoint("tcp:5290:interface=127.0.0.1")
+    token_file: Filename | None = None
