@@ -23,12 +23,9 @@ from gateway.proxy.store import ExchangeFile
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorReply, errorStanza
 
-# Seconds before a revoked subscription is asked for again: at first, and at most.
+# Seconds before a subscription is asked for again: at first, and at most.
 _FIRST_RESUBSCRIPTION = 1.0
 _LAST_RESUBSCRIPTION = 300.0
-
-# Seconds at least before one that was never accepted is asked for again.
-_NEXT_SUBSCRIPTION = 30.0
 
 # Between two lines about stanzas that were dropped.
 _REPORT_EVERY = 60.0
@@ -53,8 +50,6 @@ class ProxyHandler(XMPPHandler):
         self._started = False
         self._subscribeAt: float | None = None
         self._patience = _FIRST_RESUBSCRIPTION
-        # Whether the target is known to let the component see its presence.
-        self._granted = False
         self._reported: Counter[str] = Counter()
         self._reportAt = 0.0
 
@@ -82,6 +77,7 @@ class ProxyHandler(XMPPHandler):
             self._translator.reopen(self._file.take(), self._link.now)
             self._translator.started(self._link.now)
         # Both are answered by the target's server alone where the subscription stands.
+        self._patience = _FIRST_RESUBSCRIPTION
         self._subscribe()
         self._send(presence(self._component, self._target, "probe"))
 
@@ -133,7 +129,6 @@ class ProxyHandler(XMPPHandler):
                 resource=resource.jid,
             )
         if self._subscribeAt is not None and self._subscribeAt <= now:
-            self._subscribeAt = None
             self._subscribe()
         if self._reportAt <= now and self._translator.dropped != self._reported:
             self._reportAt = now + _REPORT_EVERY
@@ -153,7 +148,13 @@ class ProxyHandler(XMPPHandler):
                 self._send(errorStanza("iq", action.route, action.id, action.error))
 
     def _subscribe(self) -> None:
+        """Ask for the target's presence, until it is seen: Prosody tells an account of it only if it is online."""
         self._send(presence(self._component, self._target, "subscribe"))
+        self._subscribeLater()
+
+    def _subscribeLater(self) -> None:
+        self._subscribeAt = self._link.now + self._patience
+        self._patience = min(2 * self._patience, _LAST_RESUBSCRIPTION)
 
     def _presenceReceived(self, stanza: Stanza, sender: str, recipient: str, kind: str | None) -> None:
         if recipient == self._component and jids.bare(sender) == self._target:
@@ -172,7 +173,7 @@ class ProxyHandler(XMPPHandler):
     def _targetPresence(self, sender: str, kind: str | None) -> None:
         """What the target account, or its server for it, tells the component (RFC 6121 sections 3 and 4)."""
         if kind is None:
-            self._granted = True
+            self._subscribeAt = None
             if self._translator.available(sender):
                 self._log.info("{component}: {resource} is online.", component=self._component, resource=sender)
         elif kind == "unavailable":
@@ -180,8 +181,6 @@ class ProxyHandler(XMPPHandler):
                 self._log.info("{component}: {resource} is offline.", component=self._component, resource=sender)
             self._perform(self._translator.unavailable(sender))
         elif kind == "subscribed":
-            self._granted = True
-            self._patience = _FIRST_RESUBSCRIPTION
             self._subscribeAt = None
         elif kind == "unsubscribed":
             self._revoked()
@@ -201,17 +200,14 @@ class ProxyHandler(XMPPHandler):
             )
 
     def _revoked(self) -> None:
-        """The subscription is denied, revoked, or not accepted yet: a server answers the probe so."""
+        """The subscription is denied or revoked, or was never accepted: a server may answer the probe so."""
         self._translator.forgetResources()
-        if not self._granted:
-            self._patience = max(self._patience, _NEXT_SUBSCRIPTION)
-        self._granted = False
-        self._subscribeAt = self._link.now + self._patience
+        if self._subscribeAt is None:
+            self._patience = _FIRST_RESUBSCRIPTION
+            self._subscribeLater()
         self._log.warn(
             "{component}: {target} does not let the component see its presence, so no request can be handed on; "
-            "its client must accept the subscription. It is asked again in {patience:.0f} s.",
+            "its client must accept the subscription, and is asked again and again.",
             component=self._component,
             target=self._target,
-            patience=self._patience,
         )
-        self._patience = min(2 * self._patience, _LAST_RESUBSCRIPTION)
