@@ -49,7 +49,8 @@ def _script(port: int, name: str, *how: str) -> list[str]:
 
 
 _SCRIPTS = {
-    "wokkel": ("wokkel_relay.py",),
+    "wokkel": ("wokkel_relay.py", "plain"),
+    "wokkel-interned": ("wokkel_relay.py", "interned"),
     "wokkel-lean": ("wokkel_relay.py", "lean"),
     "slixmpp": ("slixmpp_relay.py",),
 }

@@ -17,7 +17,13 @@ import traffic
 from fakeserver import Broken, Exchanges, FakeServer
 
 CONTESTANTS = (*contestants.COMPONENTS, "floor")
-RATIOS = (("wokkel", "gateway"), ("wokkel-lean", "gateway"), ("slixmpp", "gateway"), ("gateway", "floor"))
+RATIOS = (
+    ("wokkel", "gateway"),
+    ("wokkel-interned", "gateway"),
+    ("wokkel-lean", "gateway"),
+    ("slixmpp", "gateway"),
+    ("gateway", "floor"),
+)
 
 # cpu: us for one exchange; rate: exchanges/s; peak: MiB; exchanges: how many were counted
 Figures = dict[str, float]

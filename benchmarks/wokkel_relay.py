@@ -1,9 +1,9 @@
 """Address translation as a Wokkel component does it: domish elements in, `toXml` out.
 
-Usage: wokkel_relay.py PORT COMPONENT TARGET [lean]
+Usage: wokkel_relay.py PORT COMPONENT TARGET plain|interned|lean
 
-Plainly, that is with Wokkel's own stanza classes, which read addresses as JIDs. `lean` goes round them: it takes
-the attributes as the server wrote them.
+How addresses are read: each as a `JID`, as Twisted's and Wokkel's examples have it; by `internJID`, which remembers
+every one for ever; or not at all, but taken as the server wrote them.
 """
 
 import base64
@@ -14,20 +14,21 @@ import sys
 
 from twisted.internet import reactor
 from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.protocols.jabber.jid import JID, internJID
 from twisted.words.xish import domish
 from wokkel.component import Component
-from wokkel.generic import Request, Stanza
 from wokkel.subprotocols import XMPPHandler
 
 TIMEOUT = 30.0
 
 
-class LeanRelay(XMPPHandler):
+class Relay(XMPPHandler):
     """Requests go to a resource of the target under a sealed address; its answers go back."""
 
-    def __init__(self, component, target):
+    def __init__(self, component, target, read):
         super().__init__()
         self.component = component
+        self.read = read
         self.target = target
         self.key = os.urandom(32)
         self.resources = []
@@ -63,7 +64,7 @@ class LeanRelay(XMPPHandler):
         if not self.resources:
             self.send(StanzaError("service-unavailable").toResponse(iq))
             return
-        requester, address = iq["from"], iq["to"]
+        requester, address = self.read(iq["from"]), self.read(iq["to"])
         token = self.token(requester, address)
         resource = random.choice(self.resources)
         key = token, iq["id"]
@@ -73,9 +74,9 @@ class LeanRelay(XMPPHandler):
         self.send(iq)
 
     def onReply(self, iq):
-        key = iq["to"], iq["id"]
+        key = self.read(iq["to"]), iq["id"]
         asked = self.pending.get(key)
-        if asked is None or asked[0] != iq["from"]:
+        if asked is None or asked[0] != self.read(iq["from"]):
             return
         iq.handled = True
         del self.pending[key]
@@ -96,48 +97,17 @@ class LeanRelay(XMPPHandler):
         return f"{self.component}/{seal}/{requester}"
 
 
-class Relay(LeanRelay):
-    """The same with the values that Wokkel makes of stanzas."""
-
-    def onRequest(self, iq):
-        """A user asks."""
-        if iq.handled:
-            return
-        iq.handled = True
-        if not self.resources:
-            self.send(StanzaError("service-unavailable").toResponse(iq))
-            return
-        request = Request.fromElement(iq)
-        token = self.token(request.sender.full(), request.recipient.full())
-        resource = random.choice(self.resources)
-        key = token, request.stanzaID
-        deadline = reactor.callLater(TIMEOUT, self.onTimeout, key)
-        self.pending[key] = resource, request.sender.full(), request.recipient.full(), deadline
-        element = request.element
-        element["from"], element["to"] = token, resource
-        self.send(element)
-
-    def onReply(self, iq):
-        """The target answers."""
-        answer = Stanza.fromElement(iq)
-        key = answer.recipient.full(), answer.stanzaID
-        asked = self.pending.get(key)
-        if asked is None or asked[0] != answer.sender.full():
-            return
-        iq.handled = True
-        del self.pending[key]
-        _, requester, address, deadline = asked
-        deadline.cancel()
-        element = answer.element
-        element["from"], element["to"] = address, requester
-        self.send(element)
+READERS = {
+    "plain": lambda address: JID(address).full(),
+    "interned": lambda address: internJID(address).full(),
+    "lean": lambda address: address,
+}
 
 
-def main(port, component, target, how="plain"):
+def main(port, component, target, how):
     """Run until a signal comes."""
     service = Component("127.0.0.1", int(port), component, "secret")
-    relay = LeanRelay if how == "lean" else Relay
-    relay(component, target).setHandlerParent(service)
+    Relay(component, target, READERS[how]).setHandlerParent(service)
     service.startService()
     reactor.run()
 

@@ -148,7 +148,7 @@ class Translator:
             return Refuse(NotOffered)
         if self._draining:
             return Refuse(Stopping)
-        if self.pending >= _MOST_PENDING or len(identifier) > _LONGEST_ID:
+        if len(self._exchanges) + self._copies >= _MOST_PENDING or len(identifier) > _LONGEST_ID:
             return Refuse(TooManyPending)
         correspondent = self._correspondents.welcome(sender, recipient)
         if correspondent is None:

@@ -16,7 +16,7 @@ from xml.parsers import expat
 from attrs import field, frozen
 
 from gateway import ns
-from gateway.stream.stanzas import START_TAG, Context, Nonza, Stanza, escape
+from gateway.stream.stanzas import START_TAG, TAGS, Context, Nonza, Stanza, escape
 
 # Between the parts of a name that expat has resolved: namespace, local name. No XML can hold this character;
 # expat refuses a namespace with one that XML could.
@@ -39,7 +39,6 @@ _PLAIN = re.compile(
     + r"))*(/?)"
 )
 _UNSEEN = (0, 0)
-_TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 
 
 @frozen
@@ -165,8 +164,11 @@ class Splitter:
         context = self._context
         if context is None:
             return 0
-        find, match, largest = data.find, _PLAIN.fullmatch, self._limits.stanzaSize
+        find, match = data.find, _PLAIN.fullmatch
+        largest, deepest = self._limits.stanzaSize, self._limits.depth
         seen, self._seen = self._seen, _UNSEEN
+        # Where there are sections, "<" may begin no tag.
+        plainly = find(b"<!", position, checked) < 0
         while True:
             start = find(b"<", position, checked)
             if start < 0:
@@ -174,25 +176,32 @@ class Splitter:
             close = find(b">", start, checked)
             if close < 0:
                 return start
-            if data[start + 1] == _SLASH:
+            # Nearly all stanzas are plain, and this is where the gateway spends its time.
+            tag = match(data[start:close].decode()) if plainly else None
+            if tag is not None:
+                name, sender, recipient, identifier, kind, language, slash = tag.groups()
+                opening, ending = TAGS[name]
+                end = close + 1 if slash else find(ending, close, checked)
+                # Its end is easy to see if there is no other of its name in it; short ones have no room for depth.
+                if slash or (
+                    end >= 0
+                    and find(opening, close, end) < 0
+                    and (end - close <= 4 * deepest or data.count(b"<", close, end) < deepest)
+                ):
+                    position = end if slash else end + len(ending)
+                    if position - start > largest:
+                        raise self._tooLarge()
+                    raw = data[start:end]
+                    cut = 0 if slash else close - start
+                    events.append(Stanza(name, sender, recipient, identifier, kind, language, raw, context, cut))
+                    continue
+            elif data[start + 1] == _SLASH:
                 events.append(StreamEnded())
                 return close + 1
-            plain = match(data[start:close].decode())
-            found = plain and self._cutPlain(plain.groups(), data, start, close, checked, context)
-            if not found:
-                if data.startswith(_SECTION, start):
-                    # Text between stanzas means nothing.
-                    position = find(_SECTION_END, close - len(_SECTION_END) + 1, checked) + len(_SECTION_END)
-                    if position < len(_SECTION_END):
-                        return start
-                    continue
-                found = self._cutAny(data, start, checked, context, _UNSEEN if start else seen)
-                if not found:
-                    return start
-            stanza, position = found
-            if position - start > largest:
-                raise self._tooLarge()
-            events.append(stanza)
+            after = self._cutAny(data, start, checked, context, _UNSEEN if start else seen, events)
+            if after is None:
+                return start
+            position = after
 
     def _begin(self, data: bytes, checked: int, events: list[Event]) -> int:
         """
@@ -213,39 +222,25 @@ class Splitter:
         events.append(StreamStarted(header.attributes, self._context))
         return tag.end()
 
-    def _cutPlain(
-        self, tag: tuple[str, ...], data: bytes, start: int, close: int, checked: int, context: Context
-    ) -> tuple[Stanza, int] | None:
-        """
-        Cut a stanza with a plain start tag, if all of it is there and it is easy to see where it ends.
-
-        @param tag: the groups of L{_PLAIN}.
-        @param close: where the start tag ends.
-        @return: the stanza, and where what follows it begins.
-        """
-        name, sender, recipient, identifier, kind, language, slash = tag
-        if slash:
-            end = after = close + 1
-        else:
-            opening, ending = _TAGS[name]
-            end = data.find(ending, close, checked)
-            if end < 0 or data.find(opening, close, end) >= 0 or data.find(b"<!", close, end) >= 0:
-                return None
-            # Shorter ones have no room for so much depth.
-            if end - close > 4 * self._limits.depth and data.count(b"<", close, end) >= self._limits.depth:
-                return None
-            after = end + len(ending)
-        raw = data[start:end]
-        return Stanza(name, sender, recipient, identifier, kind, language, raw, context, True), after
-
     def _cutAny(
-        self, data: bytes, start: int, checked: int, context: Context, seen: tuple[int, int]
-    ) -> tuple[Stanza, int] | None:
+        self,
+        data: bytes,
+        start: int,
+        checked: int,
+        context: Context,
+        seen: tuple[int, int],
+        events: list[Event],
+    ) -> int | None:
         """
         Cut any first-level element, if all of it is there: the same result.
 
         @param seen: how much of it was gone through before, in vain, and the depth there.
+        @return: where what follows it begins; C{None} if it is not complete.
         """
+        if data.startswith(_SECTION, start):
+            # Text between stanzas means nothing.
+            ending = data.find(_SECTION_END, start, checked)
+            return None if ending < 0 else ending + len(_SECTION_END)
         offset, depth = seen
         position = start + offset
         while found := _TAG.search(data, position, checked):
@@ -267,7 +262,10 @@ class Splitter:
                 depth -= tag[-2] == _SLASH
             if not depth:
                 end = found.start() if tag[1] == _SLASH else position
-                return self._make(data[start:end], context), position
+                if position - start > self._limits.stanzaSize:
+                    raise self._tooLarge()
+                events.append(self._make(data[start:end], context))
+                return position
         self._seen = checked - start, depth
         return None
 
@@ -276,8 +274,8 @@ class Splitter:
         get = attributes.get
         known = get("from"), get("to"), get("id"), get("type"), get(f"{ns.XML}{SEPARATOR}lang")
         if name in self._kinds:
-            return Stanza(self._kinds[name], *known, raw, context, False)
-        return Nonza(name, *known, raw, context, False)
+            return Stanza(self._kinds[name], *known, raw, context, 0)
+        return Nonza(name, *known, raw, context, 0)
 
     def _tooLarge(self) -> StreamFailed:
         return StreamFailed("policy-violation", f"a stanza is over {self._limits.stanzaSize} bytes")

@@ -15,7 +15,8 @@ from gateway.errors import ANSWERS, GatewayError
 # A whole start tag that expat has found well-formed: quoted values may hold ">".
 START_TAG = re.compile(rb"""<[^'">]*(?:'[^']*'[^'">]*|"[^"]*"[^'">]*)*>""")
 _NAME = re.compile(rb"<([^\s/>]+)")
-_SLASH = ord("/")
+# How a stanza of each kind begins and ends where it is written without a prefix.
+TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 _ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
 
 _ESCAPES = str.maketrans(
@@ -83,8 +84,8 @@ class Stanza:
     @ivar type: C{type}.
     @ivar language: C{xml:lang}.
     @ivar raw: its bytes up to but without the end tag.
-    @ivar plain: whether the start tag has these attributes only, between single quotes, and each stands there
-        for itself, so that the tag ends at the first C{>}.
+    @ivar cut: where in C{raw} the start tag's C{>} is, if the tag is plain: there is content, and it has these
+        attributes only, between single quotes, where each stands for itself. Else 0.
     """
 
     name: str
@@ -95,7 +96,7 @@ class Stanza:
     language: str | None
     raw: bytes
     context: Context
-    plain: bool
+    cut: int
 
     def __repr__(self) -> str:
         return (
@@ -122,9 +123,8 @@ class Stanza:
 
         @param addresses: what L{route} gives.
         """
-        raw = self.raw
-        end = raw.find(b">")
-        if not self.plain or raw[end - 1] == _SLASH:
+        raw, cut = self.raw, self.cut
+        if not cut:
             return self._readdressedCarefully(addresses)
         kept = f" id='{self.id}' type='{self.type}'"
         if self.id is None or self.type is None or self.language is not None:
@@ -134,8 +134,8 @@ class Stanza:
         for use, declaration in self.context.uses:
             if use in raw:
                 declarations += declaration
-        tag = self.name.encode()
-        return b"<%b%b%b%b%b</%b>" % (tag, addresses, declarations, kept.encode(), raw[end:], tag)
+        opening, ending = TAGS[self.name]
+        return b"".join((opening, addresses, declarations, kept.encode(), raw[cut:], ending))
 
     def _readdressedCarefully(self, addresses: bytes) -> bytes:
         """The same for any start tag: all but the two addresses is copied as it stands."""

@@ -52,7 +52,7 @@ class ReaddressTests(SynchronousTestCase):
         """A plain stanza comes out as anybody would write it."""
         payload = b"<q  xmlns = \"urn:q\">\xe2\x82\xac&gt;<x a='>'/></q >"
         found = stanza(b"<iq to='c' xml:lang='en' type='get' id='1' from='a@b/c'>" + payload + b"</iq>")
-        self.assertTrue(found.plain)
+        self.assertTrue(found.cut)
         self.assertEqual(
             found.readdressed(route("c/x'y", "d@e")),
             b"<iq from='c/x&apos;y' to='d@e' id='1' type='get' xml:lang='en'>" + payload + b"</iq>",
