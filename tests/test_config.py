@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import fields_dict, frozen
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,8 +16,9 @@ from zope.interface import implementer
 from gateway.config import Config, load, readSecret
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
-from gateway.tables import ComponentTable, ConfigError, Seconds
+from gateway.tables import ComponentTable, ConfigError, HttpTable, Seconds
 
+ROOT = Path(__file__).resolve().parent.parent
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
 PROXY = '[proxy."proxy.example.com"]\ntarget = "implementation@example.com"\n'
 
@@ -62,6 +64,26 @@ class ConfigCase(SynchronousTestCase):
 
 class RightTests(ConfigCase):
     """Files that are right."""
+
+    def test_examples(self) -> None:
+        """
+        The README's file works, and the example file with every option switched on; it shows them all, with the
+        defaults that they have.
+        """
+        for name in ("component.secret", "http.token"):
+            self.file(name, "hidden\n")
+        [readme] = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        self.assertEqual(len(self.read(readme).services), 1)
+        example = (ROOT / "gateway.example.toml").read_text()
+        config = self.read(re.sub(r"(?m)^# (?=\w+ = )", "", example))
+        [service] = config.services
+        defaults = ProxyTable(target="implementation@example.com")
+        shown = re.findall(r"(?m)^(?:# )?(\w+) = ", example.partition("[proxy.")[2])
+        own = set(fields_dict(ProxyTable)) - set(fields_dict(ComponentTable))
+        self.assertEqual(set(shown), own)
+        for key in own - {"key_file"}:
+            self.assertEqual(getattr(service.table, key), getattr(defaults, key), key)
+        self.assertEqual(config.http, HttpTable(token_file=str(self.folder / "http.token")))
 
     def test_defaults(self) -> None:
         """The least file there can be, and what it leaves to us."""

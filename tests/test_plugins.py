@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,36 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# An ordinary Wokkel handler; nothing of the gateway's is known but how to plug in.
-STRANGER = """
-from attrs import frozen
-from twisted.plugin import IPlugin
-from wokkel.generic import VersionHandler
-from zope.interface import implementer
-
-from gateway.tables import ComponentTable
-from gateway.interfaces import IServicePlugin
-
-
-@frozen(kw_only=True)
-class VersionTable(ComponentTable):
-    software: str
-    release: str = "1"
-
-
-@implementer(IPlugin, IServicePlugin)
-class VersionPlugin:
-    kind = "version"
-    table = VersionTable
-
-    def makeService(self, jid, table, composition):
-        link = composition.link(jid, table)
-        VersionHandler(table.software, table.release).setHandlerParent(link)
-        return link
-
-
-version = VersionPlugin()
-"""
+# The example of the documentation, as it stands there: an ordinary Wokkel handler, and how to plug it in.
+[STRANGER] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
 
 FILE = """
 [server]
