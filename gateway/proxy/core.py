@@ -29,7 +29,8 @@ from gateway.errors import (
 )
 from gateway.proxy.actions import Action, Drop, Fail, Refuse, Relay, Retry
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
-from gateway.proxy.correspondents import Correspondent, Correspondents
+from gateway.proxy.correspondents import Correspondents
+from gateway.proxy.exchanges import Exchange, OpenExchange, Outbound
 from gateway.proxy.pool import Pool, Resource
 from gateway.stream.stanzas import Stanza, route
 
@@ -39,50 +40,6 @@ _MOST_PENDING = 16_384
 _LONGEST_ID = 1_023
 _MOST_RETAINED = 8 * 1024 * 1024
 _MOST_ENDED = 65_536
-
-
-class _Exchange:
-    """
-    A request that was handed to a resource.
-
-    @ivar copies: how many more were sent with the same id between the same addresses, each to be answered.
-    @ivar kept: the request, if it may be tried a second time.
-    """
-
-    __slots__ = ("correspondent", "resource", "deadline", "copies", "kept")
-
-    def __init__(
-        self, correspondent: Correspondent, resource: Resource, deadline: float, kept: Stanza | None
-    ) -> None:
-        self.correspondent = correspondent
-        self.resource = resource
-        self.deadline = deadline
-        self.copies = 0
-        self.kept = kept
-
-
-@frozen
-class OpenExchange:
-    """
-    An exchange as it outlives the process.
-
-    @ivar deadline: in seconds, on a clock that goes on.
-    """
-
-    requester: str
-    address: str
-    id: str
-    resource: str
-    deadline: float
-    copies: int
-
-
-@frozen
-class _Outbound:
-    """A request that the implementing client started."""
-
-    back: Relay
-    deadline: float
 
 
 @frozen(kw_only=True)
@@ -119,9 +76,9 @@ class Translator:
         self._relaysIq = "iq" in rules.forward
         self._targetPrefix = pool.target + "/"
         self._aliasPrefix = self._correspondents.prefix
-        self._exchanges: dict[tuple[str, str], _Exchange] = {}
+        self._exchanges: dict[tuple[str, str], Exchange] = {}
         self._copies = 0
-        self._outbound: dict[tuple[str, str, str], _Outbound] = {}
+        self._outbound: dict[tuple[str, str, str], Outbound] = {}
         self._retained = 0
         self._sealSufficesUntil = 0.0
         # Hashes of the exchanges that have ended, as long as a seal suffices.
@@ -167,7 +124,7 @@ class Translator:
         if stanza.type == "get" and self._retained < _MOST_RETAINED and not self._rules.shared:
             kept = stanza
             self._retained += len(stanza.raw)
-        self._exchanges[key] = _Exchange(correspondent, resource, now + self._rules.timeout, kept)
+        self._exchanges[key] = Exchange(correspondent, resource, now + self._rules.timeout, kept)
         resource.open += 1
         return correspondent.to(resource.jid)
 
@@ -231,7 +188,7 @@ class Translator:
         if key in self._outbound:
             return Refuse(AlreadyOpen)
         back = Relay(route(recipient, sender))
-        self._outbound[key] = _Outbound(back, now + self._rules.timeout)
+        self._outbound[key] = Outbound(back, now + self._rules.timeout)
         return correspondent.back
 
     # Messages and presence.
@@ -298,7 +255,7 @@ class Translator:
         """What was known of who is online is out of date; open exchanges may still be answered."""
         self._pool.clear()
 
-    def _moveOrFail(self, key: tuple[str, str], exchange: _Exchange) -> list[Fail | Retry]:
+    def _moveOrFail(self, key: tuple[str, str], exchange: Exchange) -> list[Fail | Retry]:
         kept = exchange.kept
         # The deadline stays, so a second try is worth its while or ends with it.
         other = self._pool.choose(exchange.correspondent.requester, 0.0) if kept and not exchange.copies else None
@@ -339,7 +296,7 @@ class Translator:
             resource = Resource(each.resource)
             resource.open = 1
             deadline = min(each.deadline, now + self._rules.timeout)
-            exchange = _Exchange(correspondent, resource, deadline, None)
+            exchange = Exchange(correspondent, resource, deadline, None)
             exchange.copies = each.copies
             self._copies += each.copies
             self._exchanges[correspondent.alias, each.id] = exchange
@@ -379,7 +336,7 @@ class Translator:
 
     # The books.
 
-    def _fail(self, key: tuple[str, str], exchange: _Exchange, error: type[GatewayError]) -> list[Fail | Retry]:
+    def _fail(self, key: tuple[str, str], exchange: Exchange, error: type[GatewayError]) -> list[Fail | Retry]:
         self._close(key, exchange)
         self._copies -= exchange.copies
         if self._rules.shared:
@@ -387,7 +344,7 @@ class Translator:
             return []
         return [Fail(exchange.correspondent.back.route, key[1], error)] * (1 + exchange.copies)
 
-    def _close(self, key: tuple[str, str], exchange: _Exchange) -> None:
+    def _close(self, key: tuple[str, str], exchange: Exchange) -> None:
         del self._exchanges[key]
         self._forget(exchange)
         if self._ended is not None:
@@ -398,7 +355,7 @@ class Translator:
         if self._ended is not None and len(self._ended) < _MOST_ENDED:
             self._ended.add(hash(key))
 
-    def _forget(self, exchange: _Exchange) -> None:
+    def _forget(self, exchange: Exchange) -> None:
         exchange.resource.open -= 1
         if exchange.kept is not None:
             self._retained -= len(exchange.kept.raw)

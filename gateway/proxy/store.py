@@ -11,7 +11,7 @@ from attrs import asdict
 from cattrs import BaseValidationError, structure
 from twisted.logger import Logger
 
-from gateway.proxy.core import OpenExchange
+from gateway.proxy.exchanges import OpenExchange
 
 
 class ExchangeFile:

@@ -16,16 +16,8 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.stream.core import (
-    SEPARATOR,
-    Event,
-    Limits,
-    Splitter,
-    StreamEnded,
-    StreamFailed,
-    StreamStarted,
-    streamError,
-)
+from gateway.stream.checker import SEPARATOR, StreamFailed
+from gateway.stream.core import Event, Limits, Splitter, StreamEnded, StreamStarted, streamError
 from gateway.stream.stanzas import Stanza, escape
 
 _HANDSHAKE = f"{ns.COMPONENT_ACCEPT}{SEPARATOR}handshake"

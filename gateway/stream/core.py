@@ -9,18 +9,12 @@ forbids, is then cut by looking for tags alone: no other C{<} is left.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, NoReturn
-from xml.parsers import expat
 
-from attrs import field, frozen
+from attrs import frozen
 
 from gateway import ns
+from gateway.stream.checker import SEPARATOR, Checker, StreamFailed, isText, readTag
 from gateway.stream.stanzas import START_TAG, TAGS, Context, Nonza, Stanza, escape
-
-# Between the parts of a name that expat has resolved: namespace, local name. No XML can hold this character;
-# expat refuses a namespace with one that XML could.
-SEPARATOR = "\x1f"
 
 # After this many bytes a parser is replaced: expat keeps every name it ever saw until it is freed, and names
 # come from strangers.
@@ -67,22 +61,6 @@ class StreamEnded:
     """The peer closed its stream in good order (RFC 6120 section 4.4)."""
 
 
-@frozen
-class StreamFailed(Exception):
-    """
-    The peer broke the rules; nothing after this can be read.
-
-    @ivar condition: the stream error to close with (RFC 6120 section 4.9.3).
-    @ivar text: what was wrong, for the log and for the peer.
-    """
-
-    condition: str
-    text: str = field(default="")
-
-    def __str__(self) -> str:
-        return f"{self.condition}: {self.text}"
-
-
 Event = StreamStarted | Stanza | StreamEnded | StreamFailed
 
 
@@ -124,7 +102,7 @@ class Splitter:
                 return events
             data = b"".join(self._rest)
         checked = len(data) - self._checker.ahead
-        if failure is not None and not _isText(data[checked : checked + 4]):
+        if failure is not None and not isText(data[checked : checked + 4]):
             failure = StreamFailed("unsupported-encoding", f"not UTF-8, but {data[checked : checked + 4]!r}")
         try:
             rest = self._cut(data, checked, events)
@@ -279,124 +257,6 @@ class Splitter:
 
     def _tooLarge(self) -> StreamFailed:
         return StreamFailed("policy-violation", f"a stanza is over {self._limits.stanzaSize} bytes")
-
-
-@frozen
-class Header:
-    """Where a stream's root begins, in bytes from the stream's first, and its attributes."""
-
-    start: int
-    attributes: dict[str, str]
-
-
-class Checker:
-    """
-    Expat as a judge of one stream.
-
-    @ivar parsed: how many bytes it was given.
-    @ivar header: set once the root has begun.
-    @ivar declared: the root's namespace declarations.
-    """
-
-    def __init__(self, namespace: str) -> None:
-        self.parsed = 0
-        self.header: Header | None = None
-        self.declared: dict[str | None, str] = {}
-        self._namespace = namespace
-        self._refusedAt: int | None = None
-        self._parser = parser = newParser()
-        parser.XmlDeclHandler = self._xmlDeclared
-        parser.StartDoctypeDeclHandler = self._restricted("a document type declaration")
-        parser.ProcessingInstructionHandler = self._restricted("a processing instruction")
-        parser.CommentHandler = self._restricted("a comment")
-        parser.StartNamespaceDeclHandler = self._declare
-        parser.StartElementHandler = self._rootStarted
-
-    @property
-    def ahead(self) -> int:
-        """How many of the last bytes are not judged: they are the beginning of something."""
-        # Once a callback has raised, expat goes on through what it has all the same.
-        at = self._parser.CurrentByteIndex if self._refusedAt is None else self._refusedAt
-        return self.parsed - at
-
-    def check(self, data: bytes) -> StreamFailed | None:
-        """Look at more of the stream: what is wrong with it."""
-        self.parsed += len(data)
-        try:
-            self._parser.Parse(data, False)
-        except StreamFailed as failure:
-            return failure
-        except expat.ExpatError as error:
-            text = f"{expat.errors.messages[error.code]} at line {error.lineno}, column {error.offset}"
-            return StreamFailed("restricted-xml" if error.code in _RESTRICTED else "not-well-formed", text)
-        return None
-
-    def _refuse(self, condition: str, text: str) -> NoReturn:
-        self._refusedAt = self._parser.CurrentByteIndex
-        raise StreamFailed(condition, text)
-
-    def _restricted(self, what: str) -> Callable[..., None]:
-        """RFC 6120 section 11.1: what a stream must not contain."""
-
-        def refuse(*details: Any) -> None:
-            self._refuse("restricted-xml", f"{what} in the stream")
-
-        return refuse
-
-    def _xmlDeclared(self, version: str, encoding: str | None, standalone: int) -> None:
-        """RFC 6120 section 11.6: a stream is UTF-8."""
-        if encoding is not None and encoding.lower() != "utf-8":
-            self._refuse("unsupported-encoding", f"the stream is declared to be {encoding}")
-
-    def _declare(self, prefix: str | None, uri: str | None) -> None:
-        self.declared[prefix] = uri or ""
-
-    def _rootStarted(self, name: str, attributes: dict[str, str]) -> None:
-        """Check the stream header (RFC 6120 section 4.8); from here on expat calls nobody."""
-        self._parser.StartElementHandler = self._parser.StartNamespaceDeclHandler = None
-        if name != f"{ns.STREAMS}{SEPARATOR}stream":
-            self._refuse("invalid-namespace", f"the stream's root is {name.replace(SEPARATOR, ' ')!r}")
-        if self.declared.get(None) != self._namespace:
-            found = self.declared.get(None)
-            self._refuse("invalid-namespace", f"the stream is for {found!r}, not for {self._namespace!r}")
-        self.header = Header(self._parser.CurrentByteIndex, attributes)
-
-
-def newParser() -> expat.XMLParserType:
-    """Expat, with namespaces, for UTF-8 whatever an XML declaration says (RFC 6120 section 11.6)."""
-    parser = expat.ParserCreate("utf-8", SEPARATOR)
-    if hasattr(parser, "SetReparseDeferralEnabled"):
-        # A finished stanza is wanted now, not when more bytes have come; the size limit bounds the work.
-        parser.SetReparseDeferralEnabled(False)
-    return parser
-
-
-def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
-    """The name and attributes, as expat resolves them, of a start tag that is known to be well-formed."""
-    tag = START_TAG.match(raw)
-    assert tag is not None
-    found: list[tuple[str, dict[str, str]]] = []
-    parser = newParser()
-    parser.Parse(context.header, False)
-    parser.StartElementHandler = lambda name, attributes: found.append((name, attributes))
-    parser.Parse(tag.group(), False)
-    return found[0]
-
-
-def _isText(data: bytes) -> bool:
-    """Whether C{data} begins with a character in UTF-8, or is empty."""
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return error.start > 0
-    return True
-
-
-# Expat's words for entities other than the five that XML itself knows.
-_RESTRICTED = {
-    expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY],
-    expat.errors.codes[expat.errors.XML_ERROR_ENTITY_DECLARED_IN_PE],
-}
 
 
 def streamError(condition: str, text: str = "") -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.proxy.core import OpenExchange
+from gateway.proxy.exchanges import OpenExchange
 from gateway.proxy.store import ExchangeFile
 
 OPEN = [

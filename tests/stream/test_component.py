@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
+from gateway.stream.checker import StreamFailed
 from gateway.stream.component import ComponentProtocol, Refused
-from gateway.stream.core import Limits, StreamFailed
+from gateway.stream.core import Limits
 from gateway.stream.stanzas import Stanza
 from tests.stream.memory import HEADER, JID, SECRET, MemoryTransport
 from tests.stream.odd import BROKEN

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.stream import core
-from gateway.stream.core import SEPARATOR, Event, Limits, Splitter, StreamEnded, StreamFailed, StreamStarted
+from gateway.stream.checker import SEPARATOR, StreamFailed
+from gateway.stream.core import Event, Limits, Splitter, StreamEnded, StreamStarted
 from gateway.stream.stanzas import Nonza, Stanza
 from tests.stream.memory import HEADER, children, domishTree, split, steady, tree
 from tests.stream.odd import BROKEN, streams
