@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
+from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface import Invalid, implementer
@@ -111,6 +112,15 @@ class Composition:
         return link
 
 
+class QuietSite(Site):
+    """Says nothing of each request: health is asked for every few seconds, and the log is for people."""
+
+    noisy = False
+
+    def log(self, request: Request) -> None:
+        """Not in the log."""
+
+
 class HttpService(Service):
     """
     The HTTP server.
@@ -123,8 +133,7 @@ class HttpService(Service):
         self._required = table is not None
         self._listen = (table or HttpTable()).listen
         self._endpoint = serverFromString(reactor, self._listen)
-        self._site = Site(root, reactor=reactor)
-        self._site.noisy = False
+        self._site = QuietSite(root, reactor=reactor)
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:

@@ -89,9 +89,12 @@ class ProxyHandler(XMPPHandler):
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
         action: Action | None
-        if not sender or not recipient:
+        if not sender:
             self._translator.dropped["a missing address"] += 1
             return True
+        if not recipient:
+            # For the component itself, then, which has nothing to say.
+            return False
         if stanza.name == "iq":
             identifier = stanza.id
             if not identifier:

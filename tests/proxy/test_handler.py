@@ -316,12 +316,19 @@ class BadInputTests(HandlerCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_noAddress(self) -> None:
-        """Without one of its addresses a stanza can be neither forwarded nor answered."""
+        """Without a sender a stanza can be neither forwarded nor answered."""
         for name in ("iq", "message", "presence"):
-            self.server.send(f"<{name} type='get' id='1' to='{C}'/><{name} type='get' id='1' from='{U}'/>")
+            self.server.send(f"<{name} type='get' id='1' to='{C}'/>")
             self.server.send(f"<{name} from='' to='{C}' id='1'/><{name}/>")
         self.assertSent()
-        self.assertEqual(self.translator.dropped["a missing address"], 12)
+        self.assertEqual(self.translator.dropped["a missing address"], 9)
+
+    def test_noRecipient(self) -> None:
+        """A request to nobody in particular is the component's own, which has no service: it is answered so."""
+        self.server.send(f"<iq type='get' id='1' from='{U}'/>")
+        self.assertSent(error("iq", C, U, "service-unavailable"))
+        self.server.send(f"<message from='{U}'/><presence from='{U}'/><iq type='result' id='1' from='{U}'/>")
+        self.assertSent()
 
     def test_noId(self) -> None:
         """RFC 6120 section 8.2.3: an iq must have an id; its error then has none either."""

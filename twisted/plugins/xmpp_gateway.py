@@ -5,6 +5,6 @@ from twisted.application.service import ServiceMaker
 xmppGateway = ServiceMaker(
     "XMPP gateway",
     "gateway.tap",
-    "An XMPP gateway: client proxy, delegation, rosters and mirrored rooms for any server.",
+    "Services for any XMPP server, as external components.",
     "gateway",
 )
