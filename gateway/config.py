@@ -8,28 +8,22 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
-from attrs import evolve, fields_dict, frozen, has
-from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError
-from twisted.internet.endpoints import clientFromString, serverFromString
+from attrs import evolve, fields_dict, frozen
+from cattrs import ClassValidationError, ForbiddenExtraKeysError
 
-from gateway import jids
-from gateway.interfaces import IServicePlugin
+from gateway.interfaces import IDemonstration, IServicePlugin
 from gateway.tables import (
-    BareJid,
-    Bytes,
     ClientEndpoint,
     ComponentTable,
     ConfigError,
-    Domain,
+    EmbeddedTable,
     Filename,
     HttpTable,
-    Seconds,
-    ServerEndpoint,
     ServerTable,
 )
+from gateway.values import checkDomain, describe, makeConverter
 
 T = TypeVar("T")
 
@@ -52,23 +46,28 @@ class Config:
     Everything that an operator may decide.
 
     @ivar folder: what relative file names are relative to.
+    @ivar server: C{None} where the gateway runs on the embedded host; then C{embedded} is not.
     @ivar http: C{None} where the file does not speak of it; the default then, if its port is free.
     """
 
     folder: Path
     state_dir: Path
-    server: ServerTable
+    server: ServerTable | None
+    embedded: EmbeddedTable | None
     http: HttpTable | None
     services: tuple[Service, ...]
 
 
-def load(path: Path, plugins: Iterable[IServicePlugin], reactor: Any) -> Config:
+def load(path: Path | None, plugins: Iterable[IServicePlugin], reactor: Any) -> Config:
     """
     Read a configuration file.
 
+    @param path: C{None} where there is none: the embedded default, in the working directory.
     @param reactor: only what endpoint strings are tried on; nothing is connected.
     @raise ConfigError: with all that is wrong.
     """
+    if path is None:
+        return _Reader(Path.cwd(), plugins, reactor).read({})
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -76,37 +75,6 @@ def load(path: Path, plugins: Iterable[IServicePlugin], reactor: Any) -> Config:
     except ValueError as error:
         raise ConfigError([f"{path} is not TOML: {error}"]) from error
     return _Reader(path.parent.absolute(), plugins, reactor).read(document)
-
-
-# How each kind of value is described to who wrote another.
-_DESCRIPTIONS: dict[Any, str] = {
-    str: "a string",
-    bool: "true or false",
-    BareJid: 'a JID without a resource, as "user@example.com"',
-    Domain: 'a domain, as "example.com"',
-    Seconds: "a number of seconds over 0",
-    Bytes: "a number of bytes, 1024 or more",
-    Filename: "the name of a file, as a string",
-    ClientEndpoint: 'a Twisted client endpoint, as "tcp:127.0.0.1:5347", "tls:example.com:5347" or "unix:/run/x"',
-    ServerEndpoint: 'a Twisted server endpoint, as "tcp:5290:interface=127.0.0.1" or "unix:/run/gateway.http"',
-}
-
-
-def _origin(kind: Any) -> Any:
-    """What a generic type is made of; the library's own type for this leaves out what we ask for."""
-    return get_origin(kind)
-
-
-def _describe(kind: Any) -> str:
-    """What a value of this type looks like."""
-    origin = _origin(kind)
-    if origin is Literal:
-        return "one of " + ", ".join(f'"{value}"' for value in get_args(kind))
-    if origin is frozenset:
-        return f"a list, each item {_describe(get_args(kind)[0])}"
-    if origin in (Union, UnionType):
-        return " or ".join(_describe(each) for each in get_args(kind) if each is not NoneType)
-    return "a table" if has(kind) else _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
 
 
 class _Reader:
@@ -117,43 +85,51 @@ class _Reader:
         self._plugins = {plugin.kind: plugin for plugin in plugins}
         self._reactor = reactor
         self._problems: list[str] = []
-        self._converter = Converter(forbid_extra_keys=True)
-        # A check gives what it made of the value, or raises ValueError.
-        for kind, check in {
-            str: _checkString,
-            bool: _checkBool,
-            BareJid: _checkBareJid,
-            Domain: _checkDomain,
-            Seconds: _checkSeconds,
-            Bytes: _checkBytes,
-            Filename: self._checkFilename,
-            ClientEndpoint: self._checkClientEndpoint,
-            ServerEndpoint: self._checkServerEndpoint,
-        }.items():
-            self._converter.register_structure_hook(kind, _hook(check))
-        self._converter.register_structure_hook_func(lambda kind: _origin(kind) is Literal, _checkLiteral)
-        self._converter.register_structure_hook_func(lambda kind: _origin(kind) is frozenset, self._checkSet)
+        self._converter = makeConverter(folder, reactor)
 
     def read(self, document: dict[str, Any]) -> Config:
-        known = {"state_dir", "server", "http", *self._plugins}
+        known = {"state_dir", "server", "embedded", "http", *self._plugins}
         for key in document.keys() - known:
             self._problem(key, "unknown", f"one of {', '.join(sorted(known))}")
         stateDir = self._structure("state_dir", document.get("state_dir", "state"), Filename)
         http = self._structure("http", document["http"], HttpTable) if "http" in document else None
-        server = self._structure("server", document.get("server", {}), ServerTable)
-        if server is not None:
-            server = self._withSecret("server", server)
-        services = self._services(document, server)
+        server, embedded = self._hosts(document)
+        if embedded is not None and not embedded.components and not self._plugins.keys() & document.keys():
+            document |= self._demonstration(embedded)
+        services = self._services(document, server, embedded)
         if http is not None:
             self._checkToken(http)
-        if not services and not self._problems:
+        if not services and not self._problems and embedded is None:
             self._problems.append('no service is configured: there is no table such as [proxy."proxy.example.com"]')
         if self._problems:
             raise ConfigError(self._problems)
-        assert stateDir is not None and server is not None
-        return Config(folder=self._folder, state_dir=Path(stateDir), server=server, http=http, services=services)
+        assert stateDir is not None
+        return Config(
+            folder=self._folder,
+            state_dir=Path(stateDir),
+            server=server,
+            embedded=embedded,
+            http=http,
+            services=services,
+        )
 
-    def _services(self, document: dict[str, Any], server: ServerTable | None) -> tuple[Service, ...]:
+    def _hosts(self, document: dict[str, Any]) -> tuple[ServerTable | None, EmbeddedTable | None]:
+        """What components connect to: a server, or else the embedded host."""
+        if "server" not in document:
+            return None, self._structure("embedded", document.get("embedded", {}), EmbeddedTable)
+        if "embedded" in document:
+            self._problem("embedded", "[server] beside it", "one of them: the embedded host is for trying out")
+        server = self._structure("server", document["server"], ServerTable)
+        return (None if server is None else self._withSecret("server", server)), None
+
+    def _demonstration(self, embedded: EmbeddedTable) -> dict[str, Any]:
+        """What is served where nothing is asked for, and there is no server to serve it on."""
+        demonstrated = [each for each in self._plugins.values() if IDemonstration.providedBy(each)]
+        return {each.kind: IDemonstration(each).demoTables(embedded.domain) for each in demonstrated}
+
+    def _services(
+        self, document: dict[str, Any], server: ServerTable | None, embedded: EmbeddedTable | None
+    ) -> tuple[Service, ...]:
         services: dict[str, Service | None] = {}
         for kind, plugin in self._plugins.items():
             tables = document.get(kind, {})
@@ -164,7 +140,7 @@ class _Reader:
                 key = f'{kind}."{name}"'
                 table = self._structure(key, content, plugin.table)
                 try:
-                    jid = _checkDomain(name)
+                    jid = checkDomain(name)
                 except ValueError:
                     self._problem(key, _show(name), "the component's JID, a domain, in the table's name")
                     continue
@@ -172,17 +148,21 @@ class _Reader:
                     self._problem(key, f"a second service on {jid}", "one service on each JID")
                     continue
                 services[jid] = None
+                if embedded is not None and jid == embedded.domain:
+                    self._problem(key, "the embedded host's own domain", "another name, as one below it")
                 if table is not None:
                     table = self._withSecret(key, table)
                     if server is not None:
                         self._checkReachable(key, table, server)
+                    elif embedded is not None and table.endpoint is not None and table.secret is None:
+                        self._problem(f"{key}.secret", "nothing", "the secret that goes with its own endpoint")
                     services[jid] = Service(kind=kind, jid=jid, table=table, plugin=plugin)
         return tuple(service for service in services.values() if service is not None)
 
     def _checkReachable(self, key: str, table: ComponentTable, server: ServerTable) -> None:
         """Every component needs a server and a secret, its own or the common ones."""
         if table.endpoint is None and server.endpoint is None:
-            self._problem(f"{key}.endpoint", "neither this nor server.endpoint", _describe(ClientEndpoint))
+            self._problem(f"{key}.endpoint", "neither this nor server.endpoint", describe(ClientEndpoint))
         if table.secret is None and server.secret is None:
             self._problem(
                 f"{key}.secret",
@@ -228,7 +208,7 @@ class _Reader:
         if not isinstance(error, ClassValidationError):
             # Also where somebody wrote it under [proxy], which makes it a service's name.
             secret = key.rstrip('"').endswith("secret")
-            self._problem(key, "something else (not shown)" if secret else _show(value), _describe(kind))
+            self._problem(key, "something else (not shown)" if secret else _show(value), describe(kind))
             return
         if not isinstance(value, dict):
             self._problem(key, _show(value), "a table")
@@ -239,7 +219,7 @@ class _Reader:
             field = fields[note.name]
             path = f"{key}.{note.name}"
             if isinstance(each, KeyError) and note.name not in value:
-                self._problem(path, "nothing", _describe(field.type))
+                self._problem(path, "nothing", describe(field.type))
             else:
                 self._explain(path, value.get(note.name), field.type, each)
         for each in others:
@@ -251,31 +231,6 @@ class _Reader:
 
     def _problem(self, key: str, found: str, allowed: str) -> None:
         self._problems.append(f"{key}: found {found}; allowed: {allowed}")
-
-    # Checks that need more than the value.
-
-    def _checkFilename(self, value: Any) -> str:
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError
-        return str(self._folder / value)
-
-    def _checkClientEndpoint(self, value: Any) -> str:
-        # ssl: would not check the certificate's name; tls: does.
-        if not isinstance(value, str) or value.startswith("ssl:"):
-            raise ValueError
-        clientFromString(self._reactor, value)
-        return value
-
-    def _checkServerEndpoint(self, value: Any) -> str:
-        if not isinstance(value, str):
-            raise ValueError
-        serverFromString(self._reactor, value)
-        return value
-
-    def _checkSet(self, value: Any, kind: Any) -> frozenset[Any]:
-        if not isinstance(value, list):
-            raise ValueError
-        return frozenset(self._converter.structure(item, get_args(kind)[0]) for item in value)
 
 
 def readSecret(path: str) -> str:
@@ -289,10 +244,6 @@ def readSecret(path: str) -> str:
     if not secret or "\n" in secret:
         raise ValueError("it does not hold exactly one line")
     return secret
-
-
-def _hook(check: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda value, kind: check(value)
 
 
 def _show(value: Any) -> str:
@@ -311,47 +262,3 @@ def _isLocal(endpoint: str) -> bool:
         return True
     interfaces = re.findall(r"(?:^|:)interface=((?:\\.|[^:])*)", endpoint)
     return bool(interfaces) and all(_LOOPBACK.fullmatch(each.replace("\\", "")) for each in interfaces)
-
-
-def _checkString(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError
-    return value
-
-
-def _checkBool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _checkSeconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise ValueError
-    return float(value)
-
-
-def _checkBytes(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1024:
-        raise ValueError
-    return value
-
-
-def _checkBareJid(value: Any) -> str:
-    jid = jids.prepared(_checkString(value))
-    if "/" in jid or not jids.split(jid)[0]:
-        raise ValueError
-    return jid
-
-
-def _checkDomain(value: Any) -> str:
-    domain = jids.prepared(_checkString(value))
-    if "/" in domain or "@" in domain:
-        raise ValueError
-    return domain
-
-
-def _checkLiteral(value: Any, kind: Any) -> Any:
-    if not isinstance(value, str) or value not in get_args(kind):
-        raise ValueError
-    return value

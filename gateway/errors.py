@@ -58,6 +58,34 @@ class Unreadable(GatewayError):
     """The stanza breaks a rule that every stanza keeps to."""
 
 
+class Malformed(GatewayError):
+    """The address written to is no JID."""
+
+
+class UnknownServer(GatewayError):
+    """The address written to is on a server that is out of reach."""
+
+
+class NotThere(GatewayError):
+    """Nobody is there to take it: no such account, or nothing of it online."""
+
+
+class Forbidden(GatewayError):
+    """The request is for what is not the requester's own."""
+
+
+class NotAllowed(GatewayError):
+    """What is asked for makes no sense for anybody."""
+
+
+class NotAcceptable(GatewayError):
+    """A value is one that is not taken."""
+
+
+class TooMuch(GatewayError):
+    """There is no room for more of it."""
+
+
 @frozen
 class Answer:
     """
@@ -87,4 +115,11 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     HandlerFailed: Answer("internal-server-error", "cancel", 500),
     Unhandled: Answer("service-unavailable", "cancel", 404),
     Unreadable: Answer("bad-request", "modify", 400),
+    Malformed: Answer("jid-malformed", "modify", 400, "The address is not a JID."),
+    UnknownServer: Answer("remote-server-not-found", "cancel", 502, "This host reaches no other server."),
+    NotThere: Answer("service-unavailable", "cancel", 404),
+    Forbidden: Answer("forbidden", "auth", 403),
+    NotAllowed: Answer("not-allowed", "cancel", 405),
+    NotAcceptable: Answer("not-acceptable", "modify", 406),
+    TooMuch: Answer("resource-constraint", "wait", 503, "There is no room for more of these."),
 }

@@ -4,6 +4,7 @@ Ports between the parts, and what a plugin provides.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler
@@ -11,6 +12,7 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
+    from twisted.words.xish import domish
 
     from gateway.stream.stanzas import Stanza
     from gateway.tables import ComponentTable
@@ -79,4 +81,49 @@ class IServicePlugin(Interface):
         @param jid: the component's JID, normalised.
         @param table: an instance of L{table}.
         @raise gateway.tables.ConfigError: when the table cannot work, for a reason that its types do not tell.
+        """
+
+
+class IDemonstration(Interface):
+    """
+    What a plugin may provide beside L{IServicePlugin} to be part of the embedded default, and of the tour.
+    """
+
+    def demoTables(domain: str) -> dict[str, dict[str, Any]]:
+        """
+        What is served where nothing is configured.
+
+        @param domain: the embedded host's.
+        @return: tables as in a configuration file, by component JID.
+        """
+
+    def tour(guide: IGuide, jid: str) -> Awaitable[None]:
+        """
+        Show one of its services, running on the embedded host, to somebody who does not know it.
+
+        @param jid: the service's JID.
+        @raise gateway.tour.Disappointed: from the guide, when something is not as it was said.
+        """
+
+
+class IGuide(Interface):
+    """Who leads the tour: an ordinary client of the embedded host, and a voice."""
+
+    jid: str = Attribute("The full JID that it is logged in as.")
+
+    def say(text: str) -> None:
+        """Tell what comes, or what it means; in one paragraph."""
+
+    def ask(recipient: str, payload: str, kind: str = "get") -> Awaitable[domish.Element]:
+        """
+        Send an iq request with this payload (XML), show both it and the answer.
+
+        @return: the answer, of type result or error.
+        """
+
+    def check(right: object, promise: str) -> None:
+        """
+        Say that something was as promised.
+
+        @raise gateway.tour.Disappointed: if not C{right}.
         """

@@ -6,7 +6,24 @@ Every namespace the gateway speaks, with the specification it comes from and the
 STREAMS = "http://etherx.jabber.org/streams"
 STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
 STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+CLIENT = "jabber:client"
 XML = "http://www.w3.org/XML/1998/namespace"
+
+# RFC 3921 section 3: session establishment, which RFC 6121 dropped and clients still ask for.
+SESSION = "urn:ietf:params:xml:ns:xmpp-session"
+
+# RFC 6121: rosters.
+ROSTER = "jabber:iq:roster"
+
+# XEP-0030 2.5: Service Discovery.
+DISCO_INFO = "http://jabber.org/protocol/disco#info"
+DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
+
+# XEP-0092 1.1: Software Version.
+VERSION = "jabber:iq:version"
 
 # XEP-0114 1.6: Jabber Component Protocol.
 COMPONENT_ACCEPT = "jabber:component:accept"

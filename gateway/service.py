@@ -5,15 +5,14 @@ Composes everything that a configuration asks for under one MultiService.
 from __future__ import annotations
 
 import os
-from typing import Any
+import secrets
+import sys
+from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.application.service import MultiService
+from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
-from twisted.python.failure import Failure
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -23,10 +22,14 @@ from zope.interface.verify import verifyObject
 from gateway import plugins
 from gateway.config import Config
 from gateway.interfaces import IComposition, IServicePlugin
+from gateway.listener import Listener
 from gateway.monitor.health import Health, Readiness
 from gateway.stream.core import Limits
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, ConfigError, HttpTable, ServerTable
+from gateway.tables import ComponentTable, ConfigError, HttpTable
+
+if TYPE_CHECKING:
+    from gateway.embedded.host import EmbeddedHost
 
 _log = Logger()
 
@@ -59,7 +62,10 @@ def makeService(config: Config, reactor: Any) -> MultiService:
     except OSError as error:
         raise ConfigError([f"state_dir: {config.state_dir} cannot be made: {error.strerror}"]) from error
     gateway = MultiService()
-    composition = Composition(config, reactor)
+    host = _embeddedHost(config, reactor)
+    if host is not None:
+        host.setServiceParent(gateway)
+    composition = Composition(config, host, reactor)
     problems: list[str] = []
     for service in config.services:
         try:
@@ -74,10 +80,24 @@ def makeService(config: Config, reactor: Any) -> MultiService:
     root = Resource()
     root.putChild(b"healthz", Health())
     root.putChild(b"readyz", Readiness(composition.links))
-    http = HttpService(config.http, root, reactor)
+    # One that the configuration does not speak of may find the default port taken, by another gateway perhaps.
+    listen = (config.http or HttpTable()).listen
+    http = Listener("http.listen", listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
     http.setName("http")
     http.setServiceParent(gateway)
     return gateway
+
+
+def _embeddedHost(config: Config, reactor: Any) -> EmbeddedHost | None:
+    if config.embedded is None:
+        return None
+    # Who has a server need not load it, nor what it alone needs.
+    from gateway.embedded.host import EmbeddedHost
+
+    services: dict[str, list[str]] = {}
+    for service in config.services:
+        services.setdefault(service.kind, []).append(service.jid)
+    return EmbeddedHost(config.embedded, services, config.state_dir, reactor, sys.stdout.write)
 
 
 @implementer(IComposition)
@@ -88,26 +108,33 @@ class Composition:
     @ivar links: every link that was asked for.
     """
 
-    def __init__(self, config: Config, reactor: Any) -> None:
-        self._server: ServerTable = config.server
+    def __init__(self, config: Config, host: EmbeddedHost | None, reactor: Any) -> None:
+        self._server = config.server
+        self._host = host
         self.stateDir = str(config.state_dir)
         self.reactor = reactor
         self.links: list[Link] = []
 
     def link(self, jid: str, table: ComponentTable) -> Link:
-        endpoint = table.endpoint or self._server.endpoint
-        secret = table.secret or self._server.secret
+        # A component with an endpoint of its own is on another server, whose name and limits are not known here.
+        limits = Limits()
+        domain: str | None = None
+        endpoint = None if table.endpoint is None else clientFromString(self.reactor, table.endpoint)
+        secret = table.secret
+        if self._server is not None:
+            limits = Limits(stanzaSize=self._server.max_stanza_size)
+            secret = secret or self._server.secret
+            if endpoint is None:
+                domain = self._server.domain
+                endpoint = clientFromString(self.reactor, self._server.endpoint)
+        elif endpoint is None:
+            assert self._host is not None
+            secret = secret or secrets.token_hex()
+            self._host.admit(jid, secret)
+            endpoint, domain = self._host.componentEndpoint, self._host.domain
         # The configuration is refused when either is missing.
         assert endpoint is not None and secret is not None
-        link = Link(
-            self.reactor,
-            clientFromString(self.reactor, endpoint),
-            jid,
-            secret,
-            Limits(stanzaSize=self._server.max_stanza_size),
-            # A component with an endpoint of its own is on another server, whose name is not known here.
-            domain=None if table.endpoint else self._server.domain,
-        )
+        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain)
         self.links.append(link)
         return link
 
@@ -119,40 +146,3 @@ class QuietSite(Site):
 
     def log(self, request: Request) -> None:
         """Not in the log."""
-
-
-class HttpService(Service):
-    """
-    The HTTP server.
-
-    @param table: C{None} if the configuration does not speak of it: then the default is tried, and that its port
-        is taken, by another gateway perhaps, keeps nothing from running.
-    """
-
-    def __init__(self, table: HttpTable | None, root: Resource, reactor: Any) -> None:
-        self._required = table is not None
-        self._listen = (table or HttpTable()).listen
-        self._endpoint = serverFromString(reactor, self._listen)
-        self._site = QuietSite(root, reactor=reactor)
-        self._port: IListeningPort | None = None
-
-    def startService(self) -> None:
-        super().startService()
-        failures: list[Failure] = []
-        self._endpoint.listen(self._site).addCallbacks(self._listening, failures.append)
-        # Whether an address is free is known at once.
-        if failures:
-            self._cannotListen(failures[0])
-
-    def stopService(self) -> Deferred[None] | None:
-        super().stopService()
-        return None if self._port is None else self._port.stopListening()
-
-    def _listening(self, port: IListeningPort) -> None:
-        self._port = port
-
-    def _cannotListen(self, failure: Failure) -> None:
-        message = f"http.listen: {self._listen} cannot be listened on: {failure.getErrorMessage()}"
-        if self._required:
-            raise SystemExit(message)
-        _log.warn("{message}. The gateway runs without HTTP.", message=message)

@@ -16,6 +16,10 @@ Filename = NewType("Filename", str)
 ClientEndpoint = NewType("ClientEndpoint", str)
 ServerEndpoint = NewType("ServerEndpoint", str)
 Domain = NewType("Domain", str)
+# A word that may stand before the "@" of an address, and the secret of each.
+Passwords = NewType("Passwords", dict[str, str])
+# A domain, and the secret of each.
+Secrets = NewType("Secrets", dict[str, str])
 
 
 class ConfigError(Exception):
@@ -55,6 +59,24 @@ class ServerTable(ComponentTable):
 
     domain: Domain | None = None
     max_stanza_size: Bytes = Bytes(256 * 1024)
+
+
+@frozen(kw_only=True)
+class EmbeddedTable:
+    """
+    C{[embedded]}: the host for trying out.
+
+    @ivar c2s: where clients connect: a Twisted server endpoint string.
+    @ivar component: where components connect.
+    @ivar accounts: passwords by user name; C{None} for three of them with passwords made up at the first start.
+    @ivar components: the secrets of components that are not the gateway's own, by domain.
+    """
+
+    domain: Domain = Domain("localhost")
+    c2s: ServerEndpoint = ServerEndpoint("tcp:5222:interface=127.0.0.1")
+    component: ServerEndpoint = ServerEndpoint("tcp:5347:interface=127.0.0.1")
+    accounts: Passwords | None = field(default=None, repr=False)
+    components: Secrets = field(factory=lambda: Secrets({}), repr=False)
 
 
 @frozen(kw_only=True)

@@ -20,6 +20,10 @@ from gateway.tables import ConfigError
 T = TypeVar("T")
 
 _DEFAULT = "gateway.toml"
+_CONFIG = (
+    f"The configuration. By default {_DEFAULT} in the working directory; if there is none, the gateway runs on an "
+    "embedded host, for trying it out."
+)
 
 
 class Options(usage.Options):
@@ -27,13 +31,14 @@ class Options(usage.Options):
 
     synopsis = "[--config FILE] [--check]"
     longdesc = "Services for any XMPP server, as external components."
-    optParameters = [["config", "c", None, f"The configuration; {_DEFAULT} in the working directory by default."]]
+    optParameters = [["config", "c", None, _CONFIG]]
     optFlags = [["check", None, "Only check the configuration: exit with 0 if it is right, with 1 if not."]]
 
     def postOptions(self) -> None:
         if self["check"]:
             _orQuit(self, lambda path, reactor: load(path, service.findPlugins(), reactor))
-            sys.stdout.write(f"{_path(self)}: the configuration is right.\n")
+            name = find(self["config"]) or "The embedded default"
+            sys.stdout.write(f"{name}: the configuration is right.\n")
             sys.exit(0)
 
 
@@ -50,21 +55,27 @@ def makeService(options: Options) -> MultiService:
     return gateway
 
 
-def _path(options: Options) -> Path:
-    return Path(options["config"] or _DEFAULT)
+def find(named: str | None) -> Path | None:
+    """
+    Which file the configuration is in.
+
+    @param named: what the command line says.
+    @return: C{None} for the embedded default.
+    """
+    path = Path(named or _DEFAULT)
+    return path if named or path.exists() else None
 
 
-def _orQuit(options: Options, make: Callable[[Path, object], T]) -> T:
+def _orQuit(options: Options, make: Callable[[Path | None, object], T]) -> T:
     # twistd chooses the reactor before it calls us, so it is imported no earlier.
     from twisted.internet import reactor
 
-    path = _path(options)
-    if not path.exists() and not options["config"]:
-        sys.exit(f"There is no {_DEFAULT} here; say where the configuration is with --config FILE.")
+    path = find(options["config"])
     try:
         return make(path, reactor)
     except ConfigError as error:
         lines = "".join(f"  {problem}\n" for problem in error.problems)
         count = len(error.problems)
-        sys.stderr.write(f"{path}: {count} thing{'s' if count > 1 else ''} to put right:\n{lines}")
+        name = path or "The embedded default"
+        sys.stderr.write(f"{name}: {count} thing{'s' if count > 1 else ''} to put right:\n{lines}")
         sys.exit(1)

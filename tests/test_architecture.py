@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
 FEATURES = {"proxy", "delegation", "privilege", "roster", "fmuc"}
+# What of them the embedded host may use, for it is the server's side of the same specifications.
+LENT = {f"gateway.{feature}.{layer}" for feature in ("delegation", "privilege") for layer in ("core", "stanzas")}
 # The files of a feature that run things; every other is rules and values.
 OUTER = ("store", "handler", "plugin")
 LAYERS = ("core", "stanzas", *OUTER)
@@ -33,6 +35,11 @@ def imports(tree: ast.AST, name: str) -> Iterator[str]:
 def within(name: str, package: str) -> bool:
     """Whether a module, or a name in it, is the package or below."""
     return name == package or name.startswith(package + ".")
+
+
+def _importedBy(node: ast.stmt, name: str) -> set[str]:
+    """What a statement at the top of a module imports whenever the module is loaded."""
+    return set(imports(node, name)) if isinstance(node, ast.Import | ast.ImportFrom) else set()
 
 
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
@@ -106,16 +113,38 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_composition(self) -> None:
         """service.py alone knows the monitor, the plugins and, through these, every feature."""
-        others = [name for name in MODULES if name not in ("gateway.service", "gateway.tap")]
+        others = [name for name in MODULES if name not in ("gateway.service", "gateway.tap", "gateway.tour")]
         for package in ("gateway.monitor", "gateway.plugins", "gateway.service"):
             self.assertNoneImport([name for name in others if not within(name, package)], package)
         shared = [name for name in others if not any(within(name, f"gateway.{feature}") for feature in FEATURES)]
         shared.remove("gateway.plugins.shipped")
         self.assertNoneImport(shared, *(f"gateway.{feature}" for feature in FEATURES))
-        self.assertNoneImport(["gateway.service", "gateway.tap"], *(f"gateway.{feature}" for feature in FEATURES))
+        above = ["gateway.service", "gateway.tap", "gateway.tour"]
+        self.assertNoneImport(above, *(f"gateway.{feature}" for feature in FEATURES))
+
+    def test_embedded(self) -> None:
+        """
+        The embedded host is a server: it knows no feature but what it lends from, nobody builds on it but what
+        composes it and the tour, and who has a server of their own does not load it.
+        """
+        embedded = [name for name in MODULES if within(name, "gateway.embedded")]
+        lent = {name for module in embedded for name in IMPORTED[module] for each in LENT if within(name, each)}
+        found = {
+            name
+            for module in embedded
+            for name in IMPORTED[module] - lent
+            if any(within(name, f"gateway.{other}") for other in (*FEATURES, "config", "service", "plugins"))
+        }
+        self.assertEqual(found, set())
+        others = [name for name in MODULES if name not in embedded]
+        self.assertNoneImport(
+            [name for name in others if name not in ("gateway.service", "gateway.tour")], "gateway.embedded"
+        )
+        top = {name for node in TREES["gateway.service"].body for name in _importedBy(node, "gateway.service")}
+        self.assertFalse([name for name in top if within(name, "gateway.embedded")])
 
     def test_reactor(self) -> None:
-        """Only tap.py touches the global reactor, and not before it is called."""
+        """Only tap.py touches the global reactor, and not before it is called; the tour is a program of its own."""
         self.assertNoneImport(
             [name for name in MODULES if name != "gateway.tap"],
             "twisted.internet.reactor",
@@ -126,7 +155,11 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_time(self) -> None:
         """Nobody sleeps or looks at a clock but the one that was handed in."""
-        self.assertNoneImport([name for name in MODULES if name != "gateway.tap"], "time", "datetime", "threading")
+        self.assertNoneImport([name for name in MODULES if name != "gateway.tap"], "time", "threading")
+        for name, tree in TREES.items():
+            # Dates may be computed with, as those of a certificate; today's is handed in.
+            asked = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            self.assertFalse({"now", "utcnow", "today"} & asked and "datetime" in str(IMPORTED[name]), name)
 
     def test_compat(self) -> None:
         """What makes wokkel import is in one place."""

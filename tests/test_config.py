@@ -128,6 +128,36 @@ class RightTests(ConfigCase):
             ),
         )
 
+    def test_embedded(self) -> None:
+        """
+        Without [server] there is the embedded host, with what its defaults are; and where nothing else is asked
+        for, what each plugin has to show.
+        """
+        for text, domain in (("", "localhost"), ('[embedded]\ndomain = "Other.test"\n', "other.test")):
+            config = self.read(text)
+            assert config.embedded is not None
+            self.assertEqual((config.server, config.embedded.domain), (None, domain))
+            self.assertEqual(config.embedded.c2s, "tcp:5222:interface=127.0.0.1")
+            self.assertEqual(config.embedded.component, "tcp:5347:interface=127.0.0.1")
+            self.assertEqual((config.embedded.accounts, config.embedded.components), (None, {}))
+            [shown] = config.services
+            self.assertEqual((shown.kind, shown.jid), ("proxy", f"proxy.{domain}"))
+            assert isinstance(shown.table, ProxyTable)
+            self.assertEqual(shown.table.target, f"implementation@{domain}")
+        config = self.read('[embedded.accounts]\nAlice = "pw"\n[echo."e.localhost"]\n')
+        assert config.embedded is not None
+        self.assertEqual(config.embedded.accounts, {"alice": "pw"})
+        self.assertEqual([service.jid for service in config.services], ["e.localhost"])
+        # A host for others' components alone.
+        config = self.read('[embedded.components]\n"c.test" = "s3cret"\n')
+        self.assertEqual(config.services, ())
+
+    def test_noFile(self) -> None:
+        """No file at all is the same as an empty one, in the working directory."""
+        config = load(None, [ProxyPlugin(), EchoPlugin()], MemoryReactorClock())
+        self.assertEqual([service.jid for service in config.services], ["proxy.localhost"])
+        self.assertEqual(config.state_dir, Path.cwd() / "state")
+
     def test_relative(self) -> None:
         """File names are meant from the folder of the file that has them, wherever the process runs."""
         self.file("secret", "from a file\n")
@@ -208,7 +238,7 @@ class WrongTests(ConfigCase):
             whole + '[http]\nlisten = "tcp:x"\n': ("http.listen: found", "tcp:5290:interface=127.0.0.1"),
             "http = 80\n" + whole: ("http: found 80", "a table"),
             "state_dir = 3\n" + whole: ("state_dir: found 3", "the name of a file"),
-            "sever = 3\n" + whole: ("sever: found unknown", "echo, http, proxy, server, state_dir"),
+            "sever = 3\n" + whole: ("sever: found unknown", "echo, embedded, http, proxy, server, state_dir"),
             "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
             whole + "[echo]\nx = 3\n": ('echo."x": found 3', "a table"),
             whole + '[echo."a@b.c"]\n': ('echo."a@b.c"', "a domain, in the table's name"),
@@ -257,9 +287,28 @@ class WrongTests(ConfigCase):
 
     def test_unreachable(self) -> None:
         """A service needs an endpoint and a secret, from its own table or the common one."""
-        found = self.problems(PROXY)
+        found = self.problems("[server]\n" + PROXY)
         self.assertEqual([problem.split(":")[0].rpartition(".")[2] for problem in found], ["endpoint", "secret"])
-        self.assertSays(PROXY + 'endpoint = "tcp:a:1"\n', "neither this nor server.secret")
+        self.assertSays("[server]\n" + PROXY + 'endpoint = "tcp:a:1"\n', "neither this nor server.secret")
+        self.assertSays(PROXY + 'endpoint = "tcp:a:1"\n', ".secret: found nothing", "its own endpoint")
+
+    def test_embedded(self) -> None:
+        """What is wrong with the embedded host's tables; no password is shown."""
+        table = {
+            SERVER + PROXY + "[embedded]\n": ("embedded: found [server] beside it",),
+            '[embedded]\ndomain = "a@b"\n': ('embedded.domain: found "a@b"', "a domain"),
+            '[embedded]\nc2s = "5222"\n': ('embedded.c2s: found "5222"', "tcp:5290:interface"),
+            "[embedded]\nport = 1\n": ("embedded.port: found unknown", "c2s, component, accounts, components"),
+            '[embedded.accounts]\n"a@b" = "hidden"\n': ("embedded.accounts: found a table", 'alice = "..."'),
+            '[embedded.accounts]\nalice = ""\n': ("embedded.accounts: found a table",),
+            '[embedded.accounts]\nalice = "hidden"\nAlice = "hidden"\n': ("embedded.accounts: found a table",),
+            "[embedded.accounts]\nalice = 1\n": ("embedded.accounts: found a table",),
+            '[embedded.components]\n"a@b" = "hidden"\n': ("embedded.components: found a table", "component JIDs"),
+            '[proxy.localhost]\ntarget = "a@localhost"\n': ("proxy.\"localhost\": found the embedded host's own",),
+        }
+        for text, parts in table.items():
+            self.assertSays(text, *parts)
+            self.assertNotIn("hidden", str(self.problems(text)))
 
     def test_oneOnEach(self) -> None:
         """Two services on one JID, also of different kinds and in another case."""

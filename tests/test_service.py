@@ -200,7 +200,7 @@ class CompositionTests(ServiceCase):
 
     def test_interface(self) -> None:
         """It provides what the port promises."""
-        composition = Composition(self.config(), self.reactor)
+        composition = Composition(self.config(), None, self.reactor)
         verifyObject(IComposition, composition)
         self.assertEqual(composition.stateDir, str(self.folder / "state"))
         self.assertIs(composition.reactor, self.reactor)
@@ -208,7 +208,7 @@ class CompositionTests(ServiceCase):
     def test_link(self) -> None:
         """A link has its table's secret, else the common one; the common limit; and is counted."""
         config = self.config()
-        composition = Composition(config, self.reactor)
+        composition = Composition(config, None, self.reactor)
         links = [composition.link(service.jid, service.table) for service in config.services]
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
         self.assertEqual({link._limits.stanzaSize for link in links}, {70000})

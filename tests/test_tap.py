@@ -73,12 +73,10 @@ class TapTests(SynchronousTestCase):
         self.assertNotIn("Traceback", done.stderr)
 
     def test_noFile(self) -> None:
-        """Nothing to read: where it was looked for, and what to do."""
+        """Without a file there is the embedded default; a file that is named must be there."""
         done = self.twistd("--check")
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(
-            "There is no gateway.toml here; say where the configuration is with --config FILE.", done.stderr
-        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout, "The embedded default: the configuration is right.\n")
         done = self.twistd("--config", "elsewhere.toml", "--check")
         self.assertEqual(done.returncode, 1)
         self.assertIn("elsewhere.toml cannot be read: No such file or directory", done.stderr)

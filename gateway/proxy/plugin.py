@@ -16,7 +16,8 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from gateway import jids
-from gateway.interfaces import IComposition, IServicePlugin
+from gateway.interfaces import IComposition, IDemonstration, IGuide, IServicePlugin
+from gateway.proxy import tour
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
@@ -43,7 +44,7 @@ class ProxyTable(ComponentTable):
     shared: bool = False
 
 
-@implementer(IPlugin, IServicePlugin)
+@implementer(IPlugin, IServicePlugin, IDemonstration)
 class ProxyPlugin:
     """Composes a client proxy."""
 
@@ -66,6 +67,12 @@ class ProxyPlugin:
         link: Link = composition.link(jid, table)
         ProxyHandler(translator, exchanges).setHandlerParent(link)
         return link
+
+    def demoTables(self, domain: str) -> dict[str, dict[str, str]]:
+        return {f"proxy.{domain}": {"target": f"implementation@{domain}"}}
+
+    async def tour(self, guide: IGuide, jid: str) -> None:
+        await tour.show(guide, jid)
 
 
 def loadKey(path: Path) -> bytes:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tests.live.clients import ECHO, Behaviour, Client, Implementation, echo, untilServed
-from tests.live.gateway import Gateway, Value
+from tests.live.gateway import Gateway
+from tests.live.processes import Value
 from tests.live.servers import DOMAIN, Server
 
 if TYPE_CHECKING:

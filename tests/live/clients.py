@@ -87,8 +87,10 @@ class Client:
             sasl_mech="PLAIN",
             plugin_config={"feature_mechanisms": {"unencrypted_plain": True}},
         )
-        stream.enable_direct_tls = stream.enable_starttls = False
-        stream.enable_plaintext = True
+        stream.enable_direct_tls = False
+        stream.ca_certs = self.server.certificate
+        stream.enable_starttls = stream.ca_certs is not None
+        stream.enable_plaintext = not stream.enable_starttls
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def onStart(_event: object) -> None:

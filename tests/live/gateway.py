@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.live.processes import Program, freePort, until
-
-ROOT = Path(__file__).resolve().parents[2]
-
-Value = str | int | bool | list[str]
+from tests.live.processes import TWISTD, Program, Value, freePort, toml, until
 
 
 class Gateway(Program):
@@ -35,21 +30,17 @@ class Gateway(Program):
         super().__init__(directory)
         self.httpPort = freePort()
         self.config = directory / "gateway.toml"
-        lines = [f"state_dir = {_toml(str(directory / 'state'))}"]
         sections: dict[str, Mapping[str, Value]] = {
             "server": {"endpoint": f"tcp:127.0.0.1:{componentPort}", "secret": secret, "domain": domain},
             "http": {"listen": f"tcp:{self.httpPort}:interface=127.0.0.1"},
             **tables,
         }
-        for name, table in sections.items():
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
-        self.config.write_text("\n".join(lines) + "\n")
+        self.config.write_text(toml({"state_dir": str(directory / "state")}, sections))
 
     def start(self) -> None:
         """Start the process; L{ready} waits for it."""
-        twistd = Path(sys.executable).parent / "twistd"
-        argv = [sys.executable, str(twistd), "-n", "--pidfile=", "gateway", "--config", str(self.config)]
-        self._run(argv, {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
+        argv, environment = TWISTD
+        self._run([*argv, "--config", str(self.config)], environment)
 
     async def ready(self, seconds: float = 15) -> float:
         """Wait until every configured link is up; the seconds that it took."""
@@ -82,13 +73,3 @@ class Gateway(Program):
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) / 1024
-
-
-def _toml(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return str(value)

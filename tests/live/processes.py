@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,33 @@ async def holds(condition: Callable[[], bool], seconds: float, what: str) -> flo
         return condition()
 
     return await until(computed, seconds, what)
+
+
+Value = str | int | bool | list[str]
+
+# The gateway as an operator starts it, and its environment; it reads the gateway.toml of its directory.
+TWISTD = (
+    [sys.executable, str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "gateway"],
+    {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONUNBUFFERED": "1"},
+)
+
+
+def toml(keys: Mapping[str, Value], tables: Mapping[str, Mapping[str, Value]]) -> str:
+    """A TOML document: keys, then tables."""
+    lines = [f"{_toml(key)} = {_toml(value)}" for key, value in keys.items()]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{_toml(key)} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
 
 
 class Program:

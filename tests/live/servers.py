@@ -8,6 +8,7 @@ import glob
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import ClassVar, Self
 
 from twisted.trial.unittest import SkipTest
 
-from tests.live.processes import Program, freePort, until
+from tests.live.processes import TWISTD, Program, freePort, toml, until
 
 PASSWORD = "pencil"
 DOMAIN = "localhost"
@@ -25,7 +26,7 @@ class Server(Program):
     """
     A private server: one domain, accounts with L{PASSWORD}, and XEP-0114 components on one port.
 
-    No TLS, no shapers, no rate limits. Ports and data stay the same from one start to the next.
+    No shapers, no rate limits. Ports and data stay the same from one start to the next.
     """
 
     program: ClassVar[str]
@@ -66,6 +67,11 @@ class Server(Program):
             asyncio.run(server.ready())
         assert isinstance(server, cls)
         return server
+
+    @property
+    def certificate(self) -> Path | None:
+        """What clients must trust, and use STARTTLS with; None for plain text."""
+        return None
 
     def remove(self) -> None:
         """Stop it and delete all that it has on disk."""
@@ -201,6 +207,34 @@ class Ejabberd(Server):
 
     def logFiles(self) -> list[Path]:
         return [self.output, self.directory / "ejabberd.log"]
+
+
+class Embedded(Server):
+    """The gateway's own host for trying out, in a process of its own."""
+
+    name = "embedded"
+    program = sys.executable
+
+    @property
+    def certificate(self) -> Path | None:
+        return self.directory / "state" / "embedded.pem"
+
+    def configure(self) -> None:
+        listening = "tcp:{}:interface=127.0.0.1"
+        tables = {
+            "embedded": {
+                "domain": DOMAIN,
+                "c2s": listening.format(self.clientPort),
+                "component": listening.format(self.componentPort),
+            },
+            "embedded.accounts": dict.fromkeys(self.accounts, PASSWORD),
+            "embedded.components": self.components,
+            "http": {"listen": listening.format(freePort())},
+        }
+        (self.directory / "gateway.toml").write_text(toml({"state_dir": "state"}, tables))
+
+    def start(self) -> None:
+        self._run(*TWISTD)
 
 
 def _ejabberdLibraries() -> str | None:

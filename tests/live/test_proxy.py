@@ -24,7 +24,7 @@ from tests.live.clients import (
     untilServed,
 )
 from tests.live.processes import holds
-from tests.live.servers import Ejabberd, Prosody
+from tests.live.servers import Ejabberd, Embedded, Prosody
 
 # Templates of payloads, with a place for what makes each one unique: what a careless relay would harm.
 PAYLOADS = (
@@ -260,3 +260,9 @@ class EjabberdProxyTests(ProxyTests, SynchronousTestCase):
     """The proxy on ejabberd."""
 
     serverClass = Ejabberd
+
+
+class EmbeddedProxyTests(ProxyTests, SynchronousTestCase):
+    """The proxy on the embedded host."""
+
+    serverClass = Embedded

@@ -20,7 +20,7 @@ from tests.live.clients import (
     stanza,
     untilServed,
 )
-from tests.live.servers import DOMAIN, Ejabberd, Prosody
+from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
 
 class ProxyOptionsTests(LiveTests):
@@ -202,3 +202,9 @@ class EjabberdProxyOptionsTests(ProxyOptionsTests, SynchronousTestCase):
     """The options on ejabberd."""
 
     serverClass = Ejabberd
+
+
+class EmbeddedProxyOptionsTests(ProxyOptionsTests, SynchronousTestCase):
+    """The options on the embedded host."""
+
+    serverClass = Embedded

@@ -13,7 +13,7 @@ from tests.live.case import ADDRESSES, ENDED_WELL, LONG_DOMAIN, PING, PROXY, Liv
 from tests.live.clients import Client, Implementation, echo, newId, silent, stanza, untilServed
 from tests.live.processes import holds
 from tests.live.rawcomponent import RawComponent
-from tests.live.servers import Ejabberd, Prosody
+from tests.live.servers import Ejabberd, Embedded, Prosody
 
 # A resource that a client may have on both servers, and that a careless token would spoil.
 RESOURCE = "é 漢/~%41 <&'\">"
@@ -192,3 +192,9 @@ class EjabberdProxyTokenTests(ProxyTokenTests, SynchronousTestCase):
     """Tokens on ejabberd."""
 
     serverClass = Ejabberd
+
+
+class EmbeddedProxyTokenTests(ProxyTokenTests, SynchronousTestCase):
+    """Tokens on the embedded host."""
+
+    serverClass = Embedded

@@ -1,0 +1,3 @@
+"""
+A small XMPP host for trying the gateway out: accounts, rosters, presence, components. Not for production.
+"""

@@ -1,0 +1,242 @@
+"""
+One client's connection: STARTTLS, SASL, resource binding, and then its stanzas (RFC 6120).
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64decode, b64encode
+from functools import lru_cache
+from typing import Any
+
+from twisted.cred.credentials import ICredentials
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from gateway import jids, ns
+from gateway.embedded import stanzas
+from gateway.embedded.accounts import IAccount, Passwords
+from gateway.embedded.core import Account, Peer, Session
+from gateway.embedded.handler import Services
+from gateway.embedded.peer import CLIENTS, STRANGERS, PeerConnection
+from gateway.embedded.roster import Item
+from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
+from gateway.errors import GatewayError, Malformed
+from gateway.stream.checker import SEPARATOR
+from gateway.stream.core import Limits, Splitter, StreamStarted
+from gateway.stream.stanzas import Stanza, errorStanza, escape
+
+# Wrong passwords that one connection may bring (RFC 6120 section 6.4.5).
+_MOST_FAILURES = 5
+
+_LONGEST_PART = 1_023
+
+
+class ClientConnection(PeerConnection):
+    """
+    A client on one transport.
+
+    @param tls: what C{startTLS} is given.
+    """
+
+    namespace = ns.CLIENT
+
+    def __init__(
+        self, services: Services, portal: Portal, passwords: Passwords, tls: object, clock: IReactorTime
+    ) -> None:
+        super().__init__(services.router.domain, clock)
+        self._services = services
+        self._portal = portal
+        self._passwords = passwords
+        self._tls = tls
+        self._secure = False
+        self._exchange: Exchange | None = None
+        self._failures = 0
+        self._account: Account | None = None
+        self._session: Session | None = None
+        self._pushes = 0
+
+    def _streamEvent(self, event: StreamStarted | Stanza) -> None:
+        if isinstance(event, StreamStarted):
+            self._headerReceived(event.attributes)
+            return
+        namespace, _, name = event.name.partition(SEPARATOR)
+        if (namespace, name) == (ns.TLS, "starttls") and not self._secure:
+            self._startTls()
+        elif namespace == ns.SASL and self._account is None:
+            self._saslReceived(event, name)
+        else:
+            self.refuse("unsupported-stanza-type")
+
+    def _headerReceived(self, attributes: dict[str, str]) -> None:
+        self._begin(self._domain, " version='1.0' xml:lang='en'")
+        if attributes.get("to", self._domain).lower() != self._domain:
+            self.refuse("host-unknown", f"this is {self._domain}")
+        elif not attributes.get("version", "").startswith("1."):
+            self.refuse("unsupported-version", "this is XMPP 1.0")
+        elif not self._secure:
+            self._offer(f"<starttls xmlns='{ns.TLS}'><required/></starttls>")
+        elif self._account is None:
+            offered = "".join(f"<mechanism>{mechanism}</mechanism>" for mechanism in MECHANISMS)
+            self._offer(f"<mechanisms xmlns='{ns.SASL}'>{offered}</mechanisms>")
+        else:
+            self._offer(f"<bind xmlns='{ns.BIND}'/><session xmlns='{ns.SESSION}'><optional/></session>")
+
+    def _offer(self, features: str) -> None:
+        self.write(f"<stream:features>{features}</stream:features>".encode())
+
+    def _restart(self, limits: Limits) -> None:
+        """A new stream on the same transport; nothing of the old one counts."""
+        self._splitter = Splitter(self.namespace, limits)
+        self._streamId = ""
+
+    def _startTls(self) -> None:
+        # What is written goes out before the handshake, so it must not wait for the end of the chunk.
+        batch, self._batch = self._batch or [], None
+        self.transport.write(b"".join(batch) + f"<proceed xmlns='{ns.TLS}'/>".encode())
+        self.transport.startTLS(self._tls)
+        self._secure = True
+        self._restart(STRANGERS)
+
+    # Who is it? RFC 6120 section 6.
+
+    def _saslReceived(self, nonza: Stanza, name: str) -> None:
+        try:
+            if not self._secure:
+                raise SaslFailed("encryption-required")
+            element = nonza.element
+            if name == "abort":
+                raise SaslFailed("aborted")
+            if name == "auth":
+                self._exchange = begin(element.getAttribute("mechanism", ""), self._domain, self._passwords.keys)
+                if not element.children:
+                    # The client wants to be asked first (RFC 6120 section 6.4.2).
+                    self._sasl("challenge", b"")
+                    return
+            elif name != "response" or self._exchange is None:
+                raise SaslFailed("malformed-request")
+            outcome = self._exchange.step(_decoded(str(element)))
+        except SaslFailed as failure:
+            self._saslFailed(failure.condition)
+            return
+        if isinstance(outcome, bytes):
+            self._sasl("challenge", outcome)
+        else:
+            self._logIn(self._exchange, outcome)
+
+    def _logIn(self, exchange: Exchange, credentials: ICredentials) -> None:
+        def accepted(avatar: tuple[object, Account, object]) -> None:
+            self._account = avatar[1]
+            self._exchange = None
+            self._sasl("success", exchange.last)
+            self._restart(CLIENTS)
+
+        def refused(reason: Failure) -> None:
+            if not reason.check(UnauthorizedLogin):
+                self._log.failure("A login failed.", failure=reason)
+            self._saslFailed("not-authorized" if reason.check(UnauthorizedLogin) else "temporary-auth-failure")
+
+        self._portal.login(credentials, None, IAccount).addCallbacks(accepted, refused)
+
+    def _saslFailed(self, condition: str) -> None:
+        self._exchange = None
+        self._failures += 1
+        self.write(f"<failure xmlns='{ns.SASL}'><{condition}/></failure>".encode())
+        if self._failures >= _MOST_FAILURES:
+            self.refuse("policy-violation", "too many attempts")
+
+    def _sasl(self, name: str, data: bytes) -> None:
+        self.write(f"<{name} xmlns='{ns.SASL}'>{b64encode(data).decode()}</{name}>".encode())
+
+    # Which resource is it? RFC 6120 section 7.
+
+    def _early(self, stanza: Stanza) -> None:
+        payload: Any = None
+        if self._account is not None and stanza.name == "iq" and stanza.type == "set":
+            payload = next(stanza.element.elements(ns.BIND, "bind"), None)
+        if payload is None or self._account is None:
+            self.refuse("not-authorized", "log in and bind a resource before anything else")
+            return
+        wanted = next((str(each) for each in payload.elements(ns.BIND, "resource")), "")
+        try:
+            self._bind(self._account, address(f"{self._account.jid}/{wanted or secrets.token_urlsafe(9)}"))
+        except GatewayError as error:
+            self.write(errorStanza("iq", b"", stanza.id, type(error)))
+            return
+        assert self._session is not None
+        bound = f"<bind xmlns='{ns.BIND}'><jid>{escape(self._session.jid)}</jid></bind>"
+        self.write(stanzas.iq(b"", stanza.id or "", "result", bound))
+
+    def _bind(self, account: Account, jid: str) -> None:
+        self._session, old = self._services.router.bind(account, jid, self)
+        if old is not None:
+            assert isinstance(old.peer, ClientConnection)
+            old.peer.refuse("conflict", "another client has logged in as this resource")
+        self._open(self._stanzaReceived)
+
+    # Its stanzas.
+
+    def _stanzaReceived(self, stanza: Stanza) -> None:
+        session = self._session
+        assert session is not None
+        sender = stanza.sender
+        if sender is not None and sender != session.jid and not _isOwn(sender, session):
+            # RFC 6120 section 8.1.2.1.
+            self.refuse("invalid-from")
+            return
+        recipient = stanza.recipient or ""
+        self._take(
+            stanza,
+            session.jid,
+            recipient or session.account.jid,
+            lambda: self._services.router.fromClient(session, stanza, recipient and address(recipient)),
+        )
+
+    def push(self, item: Item, removed: bool) -> None:
+        # From the account itself, which is what no address means (RFC 6121 section 2.1.6).
+        self._pushes += 1
+        self.write(stanzas.iq(b"", f"push{self._pushes}", "set", stanzas.rosterQuery([item], removed)))
+
+    def waitFor(self, peer: Peer) -> None:
+        if isinstance(peer, PeerConnection) and peer.stalled:
+            self._hold(peer)
+
+    def _ending(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            self._services.router.unbind(session)
+
+
+@lru_cache(maxsize=4096)
+def address(jid: str) -> str:
+    """
+    A JID as this host knows it.
+
+    @raise Malformed: if it is none (RFC 7622 section 3.1).
+    """
+    try:
+        found = jids.prepared(jid)
+    except ValueError as error:
+        raise Malformed from error
+    if any(len(part.encode()) > _LONGEST_PART for part in jids.split(found)):
+        raise Malformed
+    return found
+
+
+def _isOwn(sender: str, session: Session) -> bool:
+    try:
+        return address(sender) in (session.jid, session.account.jid)
+    except Malformed:
+        return False
+
+
+def _decoded(text: str) -> bytes:
+    """A SASL message (RFC 6120 section 6.4.2): "=" is an empty one."""
+    if text == "=":
+        return b""
+    try:
+        return b64decode(text, validate=True)
+    except ValueError as error:
+        raise SaslFailed("incorrect-encoding") from error

@@ -1,0 +1,85 @@
+"""
+One component's connection to the host: the accepting side of XEP-0114.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from twisted.internet.interfaces import IReactorTime
+
+from gateway import jids, ns
+from gateway.embedded.client import address
+from gateway.embedded.handler import Services
+from gateway.embedded.peer import COMPONENTS, PeerConnection
+from gateway.errors import Malformed
+from gateway.stream.component import HANDSHAKE, handshake
+from gateway.stream.core import Splitter, StreamStarted
+from gateway.stream.stanzas import Stanza
+
+
+class ComponentConnection(PeerConnection):
+    """
+    A component on one transport.
+
+    @param secrets: what each component must know, by its domain.
+    """
+
+    namespace = ns.COMPONENT_ACCEPT
+
+    def __init__(self, services: Services, secrets: Mapping[str, str], clock: IReactorTime) -> None:
+        super().__init__(services.router.domain, clock)
+        # There is no second header after which other limits could hold.
+        self._splitter = Splitter(self.namespace, COMPONENTS)
+        self._services = services
+        self._secrets = secrets
+        self._jid = ""
+        self._attached = False
+
+    def _streamEvent(self, event: StreamStarted | Stanza) -> None:
+        if isinstance(event, StreamStarted):
+            self._jid = event.attributes.get("to", "").lower()
+            self._begin(self._jid)
+            if self._jid not in self._secrets:
+                self.refuse("host-unknown", "there is no such component in the configuration")
+        elif event.name != HANDSHAKE or self._attached:
+            self.refuse("unsupported-stanza-type")
+        elif not hmac.compare_digest(_text(event), handshake(self._streamId, self._secrets[self._jid]).encode()):
+            self.refuse("not-authorized")
+        elif self._services.router.components.get(self._jid) is not None:
+            self.refuse("conflict", "this component is connected already")
+        else:
+            self._attached = True
+            self._services.router.components[self._jid] = self
+            self.write(b"<handshake/>")
+            self._open(self._stanzaReceived)
+
+    def _early(self, stanza: Stanza) -> None:
+        self.refuse("not-authorized", "a handshake comes first")
+
+    def _stanzaReceived(self, stanza: Stanza) -> None:
+        try:
+            sender = address(stanza.sender or self._jid)
+        except Malformed:
+            sender = ""
+        if jids.split(sender)[1] != self._jid:
+            self.refuse("invalid-from", f"this component is {self._jid}")
+            return
+        recipient = stanza.recipient or self._domain
+        router = self._services.router
+        self._take(
+            stanza,
+            stanza.sender or self._jid,
+            recipient,
+            lambda: router.fromComponent(self, stanza, sender, address(recipient)),
+        )
+
+    def _ending(self) -> None:
+        if self._attached:
+            self._attached = False
+            self._services.router.components[self._jid] = None
+
+
+def _text(handshaking: Stanza) -> bytes:
+    return str(handshaking.element).strip().encode()

@@ -1,0 +1,385 @@
+"""
+The rules of a small XMPP server: who gets a stanza (RFC 6120 section 10, RFC 6121 section 8), and what presence and
+subscriptions bring about (RFC 6121 sections 3 and 4). Pure but for the ports that it calls.
+
+All addresses are normalised; a stanza's own are not looked at.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+
+from gateway import jids
+from gateway.embedded.roster import Item, Roster
+from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
+from gateway.stream.stanzas import Stanza
+
+# Resources of an account at a time, and entities that a resource sent presence to beside its contacts.
+_MOST_RESOURCES = 64
+_MOST_DIRECTED = 1_000
+
+# Presence is kept as long as it holds.
+_LONGEST_PRESENCE = 16 * 1024
+
+_SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
+
+
+class Peer(typing.Protocol):
+    """A connected client or component: somebody to whom things can be sent."""
+
+    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        """Send a stanza on, with these addresses."""
+
+    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
+        """Answer an iq request that this peer sent, with these addresses; the payload is XML."""
+
+    def announce(self, sender: str, recipient: str, kind: str) -> None:
+        """Send presence of the host's own making, of this type."""
+
+    def push(self, item: Item, removed: bool) -> None:
+        """Tell a client of a changed roster item (RFC 6121 section 2.1.6)."""
+
+    def waitFor(self, peer: Peer) -> None:
+        """Something of this one's went to C{peer}, which may be a slow reader."""
+
+
+# Who asks, the request, their address, the address asked, the account if it is one's, whether they may know of it.
+Serve = typing.Callable[[Peer, Stanza, str, str, "Account | None", bool], None]
+
+
+class Session:
+    """
+    One resource of an account.
+
+    @ivar interested: whether it is told of changes to the roster.
+    @ivar presence: its last available presence; C{None} while it is not available.
+    @ivar directed: who else was sent presence.
+    """
+
+    def __init__(self, account: Account, jid: str, peer: Peer) -> None:
+        self.account = account
+        self.jid = jid
+        self.peer = peer
+        self.interested = False
+        self.presence: Stanza | None = None
+        self.priority = 0
+        self.directed: set[str] = set()
+
+
+class Account:
+    """
+    One account, online or not.
+
+    @ivar jid: bare JID.
+    @ivar sessions: its resources that are connected, by full JID.
+    """
+
+    def __init__(self, jid: str) -> None:
+        self.jid = jid
+        self.roster = Roster()
+        self.sessions: dict[str, Session] = {}
+
+    def available(self) -> list[tuple[Session, Stanza]]:
+        """The resources that are available, and their presence."""
+        return [(each, each.presence) for each in self.sessions.values() if each.presence is not None]
+
+
+class Router:
+    """
+    All accounts and components of one host.
+
+    @ivar domain: its name.
+    @ivar components: who is connected of those that may be, by domain.
+    @param serve: answers an iq request that is for the host, or that it answers for an account.
+    """
+
+    def __init__(self, domain: str, users: Iterable[str], serve: Serve) -> None:
+        self.domain = domain
+        self.accounts = {jid: Account(jid) for jid in (f"{user}@{domain}" for user in users)}
+        self.components: dict[str, Peer | None] = {}
+        self._serve = serve
+
+    # Who is there.
+
+    def bind(self, account: Account, jid: str, peer: Peer) -> tuple[Session, Session | None]:
+        """
+        A resource has logged in.
+
+        @return: its session, and the one that it takes the place of: the older one, which is gone as a rule without
+            having said so (RFC 6120 section 7.7.2.2).
+        @raise TooMuch: when the account has too many.
+        """
+        old = account.sessions.get(jid)
+        if old is None and len(account.sessions) >= _MOST_RESOURCES:
+            raise TooMuch
+        session = account.sessions[jid] = Session(account, jid, peer)
+        return session, old
+
+    def unbind(self, session: Session) -> None:
+        """A resource is gone, whether it said so or not (RFC 6121 section 4.5.2)."""
+        sessions = session.account.sessions
+        if sessions.get(session.jid) is session:
+            del sessions[session.jid]
+        self._unavailable(session, "unavailable")
+
+    # What they send.
+
+    def fromClient(self, session: Session, stanza: Stanza, recipient: str) -> None:
+        """
+        A client has sent a stanza.
+
+        @param recipient: empty where it names none.
+        @raise GatewayError: if it is to be answered with an error.
+        """
+        kind = stanza.type
+        if stanza.name != "presence":
+            self._pass(session.peer, stanza, session.jid, recipient or session.account.jid)
+        elif kind in _SUBSCRIPTIONS:
+            self._subscription(session, stanza, kind, jids.bare(recipient))
+        elif recipient:
+            self._directed(session, stanza, recipient)
+        elif kind is None and len(stanza.raw) <= _LONGEST_PRESENCE:
+            self._available(session, stanza)
+        elif kind == "unavailable":
+            self._unavailable(session, stanza)
+        else:
+            raise NotAcceptable
+
+    def fromComponent(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
+        """
+        A component has sent a stanza.
+
+        @raise GatewayError: if it is to be answered with an error.
+        """
+        if stanza.name == "presence":
+            self._presenceTo(peer, stanza, stanza.type, sender, recipient)
+        else:
+            self._pass(peer, stanza, sender, recipient)
+
+    # Messages and iqs.
+
+    def _pass(self, origin: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
+        local, domain, resource = jids.split(recipient)
+        account = self.accounts.get(f"{local}@{domain}") if local else None
+        session = account.sessions.get(recipient) if account is not None and resource else None
+        if domain != self.domain:
+            self._away(origin, stanza, sender, recipient, domain)
+        elif session is not None:
+            _hand(origin, session.peer, stanza, sender, recipient)
+        elif stanza.name == "message" and account is not None:
+            self._message(origin, stanza, sender, recipient, account)
+        elif stanza.name == "iq" and not resource and (account is not None or not local):
+            if stanza.type in ("get", "set"):
+                asking = jids.bare(sender)
+                known = account is None or asking == account.jid or account.roster.lets(asking)
+                self._serve(origin, stanza, sender, recipient, account, known)
+        else:
+            raise NotThere
+
+    def _message(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account) -> None:
+        """A message to an account, or to a resource that is not there (RFC 6121 sections 8.5.2.1.1, 8.5.3.2.1)."""
+        kind = stanza.type
+        if kind == "error" or (kind == "headline" and recipient != account.jid):
+            return
+        takers = [session for session, _ in account.available() if session.priority >= 0 and kind != "groupchat"]
+        for session in takers:
+            _hand(origin, session.peer, stanza, sender, recipient)
+        if not takers and kind != "headline":
+            # Nothing is kept for later.
+            raise NotThere
+
+    def _away(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, domain: str) -> None:
+        """For a component, then; there are no other servers."""
+        peer = self.components.get(domain)
+        if peer is None:
+            raise NotThere if domain in self.components else UnknownServer
+        _hand(origin, peer, stanza, sender, recipient)
+
+    # Presence that a client sends.
+
+    def _available(self, session: Session, stanza: Stanza) -> None:
+        """To all who may see it; the first time also the other way round (RFC 6121 sections 4.2 and 4.4)."""
+        account = session.account
+        initial = session.presence is None
+        session.presence = stanza
+        session.priority = _priority(stanza)
+        for contact in (*account.roster.audience(), account.jid):
+            self._show(stanza, session.jid, contact)
+        if not initial:
+            return
+        for other, presence in account.available():
+            if other is not session:
+                session.peer.forward(presence, other.jid, session.jid)
+        for contact in account.roster.watched():
+            self._probe(session, contact)
+        for stranger, request in account.roster.pending():
+            _present(session.peer, request, stranger, account.jid)
+
+    def _probe(self, session: Session, contact: str) -> None:
+        """Learn a contact's presence (RFC 6121 section 4.3)."""
+        domain = jids.split(contact)[1]
+        peer = self.components.get(domain)
+        if domain == self.domain:
+            self._probed(session.peer, session.jid, contact)
+        elif peer is not None:
+            peer.announce(session.account.jid, contact, "probe")
+
+    def _unavailable(self, session: Session, content: Stanza | str) -> None:
+        """To all who saw it available (RFC 6121 sections 4.5 and 4.6.3)."""
+        account = session.account
+        seen = session.directed
+        if session.presence is not None:
+            seen = seen | {*account.roster.audience(), account.jid}
+        session.presence, session.directed = None, set()
+        for contact in seen:
+            self._show(content, session.jid, contact)
+
+    def _directed(self, session: Session, stanza: Stanza, recipient: str) -> None:
+        """Presence to one (RFC 6121 section 4.6)."""
+        if stanza.type == "unavailable":
+            session.directed.discard(recipient)
+        elif stanza.type is None and not session.account.roster.lets(jids.bare(recipient)):
+            if len(session.directed) >= _MOST_DIRECTED:
+                raise TooMuch
+            session.directed.add(recipient)
+        self._presenceTo(session.peer, stanza, stanza.type, session.jid, recipient)
+
+    def _subscription(self, session: Session, stanza: Stanza, kind: str, contact: str) -> None:
+        """A client asks for, grants or ends a subscription (RFC 6121 section 3)."""
+        account = session.account
+        if not contact or contact == account.jid:
+            raise NotAllowed if contact else Unreadable
+        letBefore = account.roster.lets(contact)
+        change = account.roster.outbound(kind, contact)
+        if change.pushes:
+            self._push(account, account.roster.get(contact))
+        if change.passes:
+            self._presenceTo(session.peer, stanza, kind, account.jid, contact)
+            self._reveal(account, contact, letBefore)
+
+    # Presence on its way to somebody.
+
+    def _show(self, content: Stanza | str, sender: str, recipient: str) -> None:
+        """Presence of a resource, available or not, to whoever of the recipient is there; to nobody else."""
+        domain = jids.split(recipient)[1]
+        component = self.components.get(domain)
+        account = self.accounts.get(jids.bare(recipient))
+        if component is not None:
+            _present(component, content, sender, recipient)
+        elif account is not None:
+            # A bare JID is for each that is available; a full JID for just that one.
+            for session in list(account.sessions.values()):
+                if session.jid == recipient or (recipient == account.jid and session.presence is not None):
+                    _present(session.peer, content, sender, recipient)
+
+    def _presenceTo(self, origin: Peer, content: Stanza, kind: str | None, sender: str, recipient: str) -> None:
+        domain = jids.split(recipient)[1]
+        if domain != self.domain:
+            self._away(origin, content, sender, recipient, domain)
+        elif kind == "probe":
+            self._probed(origin, sender, recipient)
+        elif kind in _SUBSCRIPTIONS:
+            self._subscribed(origin, content, kind, jids.bare(sender), jids.bare(recipient))
+        else:
+            self._show(content, sender, recipient)
+
+    def _probed(self, origin: Peer, sender: str, recipient: str) -> None:
+        """Somebody asks for an account's presence (RFC 6121 section 4.3.2)."""
+        asking, own = jids.bare(sender), jids.bare(recipient)
+        account = self.accounts.get(own)
+        if account is None or not (account.roster.lets(asking) or asking == own):
+            if own != self.domain:
+                origin.announce(own, asking, "unsubscribed")
+            return
+        there = [(each, presence) for each, presence in account.available() if recipient in (each.jid, own)]
+        for session, presence in there:
+            origin.forward(presence, session.jid, sender)
+        if not there:
+            origin.announce(recipient, sender, "unavailable")
+
+    def _subscribed(
+        self, origin: Peer | None, content: Stanza | str, kind: str, sender: str, recipient: str
+    ) -> None:
+        """Somebody asks an account for a subscription, grants it one, or ends one (RFC 6121 section 3)."""
+        account = self.accounts.get(recipient)
+        letBefore = account is not None and account.roster.lets(sender)
+        if kind == "subscribe" and origin is not None and (account is None or letBefore):
+            if recipient != self.domain:
+                origin.announce(recipient, sender, "subscribed" if letBefore else "unsubscribed")
+        elif account is not None:
+            change = account.roster.inbound(kind, sender, content)
+            if change.passes:
+                self._show(content, sender, recipient)
+            if change.pushes:
+                self._push(account, account.roster.get(sender))
+            self._reveal(account, sender, letBefore)
+
+    def _reveal(self, account: Account, contact: str, letBefore: bool) -> None:
+        """The contact may, or may no longer, see the account: show it what is there, or that it is gone."""
+        lets = account.roster.lets(contact)
+        if lets != letBefore:
+            for session, presence in account.available():
+                self._show(presence if lets else "unavailable", session.jid, contact)
+
+    # The roster.
+
+    def setContact(self, account: Account, wanted: Item) -> None:
+        """
+        A client adds a contact, or changes its name and groups.
+
+        @raise NotAllowed: if it is the account itself.
+        @raise TooMuch: when there is no room for another.
+        """
+        if wanted.jid == account.jid:
+            raise NotAllowed
+        self._push(account, account.roster.set(wanted.jid, wanted.name, wanted.groups))
+
+    def removeContact(self, account: Account, jid: str) -> None:
+        """
+        A client removes a contact, and with it both subscriptions (RFC 6121 section 2.5).
+
+        @raise NoSuchAddress: if it is none.
+        """
+        item = account.roster.get(jid)
+        account.roster.remove(item)
+        self._push(account, item, True)
+        kinds = ["unsubscribe"] if item.to or item.ask else []
+        kinds += ["unsubscribed"] if item.from_ or item.pending is not None else []
+        domain = jids.split(jid)[1]
+        peer = self.components.get(domain)
+        for kind in kinds:
+            if domain == self.domain:
+                self._subscribed(None, kind, kind, account.jid, jid)
+            elif peer is not None:
+                peer.announce(account.jid, jid, kind)
+        self._reveal(account, jid, item.from_)
+
+    def _push(self, account: Account, item: Item, removed: bool = False) -> None:
+        for session in list(account.sessions.values()):
+            if session.interested:
+                session.peer.push(item, removed)
+
+
+def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
+    peer.forward(stanza, sender, recipient)
+    origin.waitFor(peer)
+
+
+def _present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:
+    """Send presence that somebody sent, or of a type only."""
+    if isinstance(content, str):
+        peer.announce(sender, recipient, content)
+    else:
+        peer.forward(content, sender, recipient)
+
+
+def _priority(presence: Stanza) -> int:
+    """RFC 6121 section 4.7.2.3; 0 where it names none that can be read."""
+    for child in presence.element.elements():
+        if child.name == "priority":
+            try:
+                return max(-128, min(127, int(str(child))))
+            except ValueError:
+                break
+    return 0

@@ -1,0 +1,162 @@
+"""
+The host as a service: two listeners on one set of rules, and the words in which it is announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, quoteStringArgument
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.ssl import PrivateCertificate
+from zope.interface import implementer
+
+from gateway.embedded.accounts import Passwords, makePortal
+from gateway.embedded.client import ClientConnection
+from gateway.embedded.component import ComponentConnection
+from gateway.embedded.handler import Services
+from gateway.embedded.implementation import implement
+from gateway.embedded.login import Client
+from gateway.embedded.peer import Doorway, PeerConnection
+from gateway.embedded.store import HostFolder, Whereabouts, makePassword
+from gateway.listener import Listener
+from gateway.tables import EmbeddedTable
+
+_EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
+
+_IMPLEMENTATION = "implementation"
+_DEFAULT_USERS = ("alice", "bob", _IMPLEMENTATION)
+
+
+class EmbeddedHost(MultiService):
+    """
+    The embedded host.
+
+    @ivar secrets: what each component must know, by its domain.
+    @ivar componentEndpoint: where the components of this process connect.
+    @param services: component JIDs by kind of service.
+    @param say: shows the operator a text with passwords in it, which is nothing for a log.
+    """
+
+    def __init__(
+        self,
+        table: EmbeddedTable,
+        services: dict[str, list[str]],
+        stateDir: Path,
+        reactor: Any,
+        say: Callable[[str], object],
+    ) -> None:
+        super().__init__()
+        self.setName("embedded")
+        self.domain = str(table.domain)
+        self.secrets = dict(table.components)
+        self._say = say
+        self._reactor = reactor
+        self._folder = HostFolder(stateDir)
+        self._madeUp = table.accounts is None
+        self.accounts = dict(self._defaultAccounts() if table.accounts is None else table.accounts)
+        self._services = services
+        now = datetime.fromtimestamp(reactor.seconds(), UTC)
+        self.certificate: PrivateCertificate = self._folder.loadCertificate(self.domain, now)
+        services_ = Services(self.domain, self.accounts)
+        self._router = services_.router
+        self._router.components.update(dict.fromkeys(self.secrets))
+        passwords = Passwords(self.accounts)
+        portal = makePortal(self._router, passwords)
+        tls = self.certificate.options()
+
+        def client() -> PeerConnection:
+            return ClientConnection(services_, portal, passwords, tls, reactor)
+
+        def component() -> PeerConnection:
+            return ComponentConnection(services_, self.secrets, reactor)
+
+        self._c2s = Listener("embedded.c2s", table.c2s, Doorway(client), reactor)
+        self._component = Listener("embedded.component", table.component, Doorway(component), reactor)
+        for listener in (self._c2s, self._component):
+            listener.setServiceParent(self)
+        self.componentEndpoint: IStreamClientEndpoint = _Inside(self._component, reactor)
+        if self._madeUp:
+            # Nobody else can be meant to log in with a password that was made up a moment ago.
+            self._implementingClient().service.setServiceParent(self)
+
+    def admit(self, jid: str, secret: str) -> None:
+        """Let a component connect."""
+        self.secrets[jid] = secret
+        self._router.components[jid] = None
+
+    def startService(self) -> None:
+        super().startService()
+        whereabouts = Whereabouts(self.domain, _reach(self._c2s.address), self.accounts, self._services)
+        self._folder.write(whereabouts)
+        self._say(self._announcement())
+
+    def _implementingClient(self) -> Client:
+        account = f"{_IMPLEMENTATION}@{self.domain}/built-in"
+        endpoint = _Inside(self._c2s, self._reactor)
+        client = Client(account, self.accounts[_IMPLEMENTATION], endpoint, self.certificate, self._reactor)
+        implement(client, self._router.components.__contains__)
+        return client
+
+    def _defaultAccounts(self) -> dict[str, str]:
+        before = self._folder.read()
+        known = before.accounts if before is not None and before.domain == self.domain else {}
+        return {user: known.get(user) or makePassword() for user in _DEFAULT_USERS}
+
+    def _announcement(self) -> str:
+        """What is served where, and what to try next."""
+        passwords = self.accounts if self._madeUp else {}
+        rows = [
+            ("domain", self.domain),
+            ("clients", f"{_show(self._c2s.address)}  STARTTLS, certificate {self._folder.certificate}"),
+            ("components", f"{_show(self._component.address)}  XEP-0114"),
+        ]
+        for user in self.accounts:
+            password = f"  password {passwords[user]}" if user in passwords else ""
+            rows.append(("account", f"{user}@{self.domain}{password}"))
+        rows += [(kind, jid) for kind, served in self._services.items() for jid in served]
+        lines = "".join(f"    {name:<12}{value}\n" for name, value in rows)
+        return (
+            "\nNo [server] is configured: the gateway runs on its embedded host. That is for trying it out, and\n"
+            "for tests; it keeps rosters in memory only, and is nothing to run in production.\n\n"
+            f"{lines}\n"
+            "Try next, in a second terminal and in this folder: python -m gateway.tour\n"
+            "Or log in with any XMPP client as one of the accounts, trusting the certificate.\n\n"
+        )
+
+
+@implementer(IStreamClientEndpoint)
+class _Inside:
+    """Leads to one of the host's own listeners, wherever that listens by now."""
+
+    def __init__(self, listener: Listener, reactor: Any) -> None:
+        self._listener = listener
+        self._reactor = reactor
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        endpoint = clientFromString(self._reactor, _reach(self._listener.address))
+        connecting: Deferred[Any] = endpoint.connect(protocolFactory)
+        return connecting
+
+
+def _reach(address: IAddress) -> str:
+    """A listening address as a client endpoint string."""
+    if isinstance(address, UNIXAddress):
+        return f"unix:path={quoteStringArgument(_show(address))}"
+    assert isinstance(address, IPv4Address | IPv6Address)
+    # What listens everywhere listens here.
+    host = {_EVERYWHERE: "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    return f"tcp:host={quoteStringArgument(host)}:port={address.port}"
+
+
+def _show(address: IAddress) -> str:
+    if isinstance(address, UNIXAddress):
+        return (address.name or b"").decode()
+    assert isinstance(address, IPv4Address | IPv6Address)
+    return f"{address.host}:{address.port}"

@@ -1,0 +1,65 @@
+"""
+The built-in implementing client: an ordinary client of the host, for the proxy to have somebody behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.words.protocols.jabber.jid import JID
+from twisted.words.xish import domish
+from wokkel.disco import DiscoFeature, DiscoHandler, DiscoIdentity
+from wokkel.generic import FallbackHandler, VersionHandler
+from wokkel.iwokkel import IDisco
+from wokkel.ping import PingHandler
+from wokkel.subprotocols import StreamManager, XMPPHandler
+from zope.interface import implementer
+
+from gateway import __version__, ns
+
+NAME = "xmpp-gateway implementing client"
+
+
+@implementer(IDisco)
+class Presence(XMPPHandler):
+    """
+    Comes online, and lets the components of this gateway see it.
+
+    @param mayWatch: says of a JID whether it is one of those.
+    """
+
+    def __init__(self, mayWatch: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._mayWatch = mayWatch
+
+    def connectionInitialized(self) -> None:
+        self.xmlstream.addObserver("/presence[@type='subscribe']", self._subscribed)
+        self.send(domish.Element((None, "presence")))
+
+    def _subscribed(self, request: domish.Element) -> None:
+        answer = domish.Element((None, "presence"))
+        answer["to"] = request.getAttribute("from", "")
+        answer["type"] = "subscribed" if self._mayWatch(answer["to"]) else "unsubscribed"
+        self.send(answer)
+
+    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> Deferred[list[Any]]:
+        mine = [DiscoIdentity("client", "bot", NAME), DiscoFeature(ns.DISCO_INFO)]
+        return succeed([] if nodeIdentifier else mine)
+
+    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> Deferred[list[Any]]:
+        return succeed([])
+
+
+def implement(client: StreamManager, mayWatch: Callable[[str], bool]) -> None:
+    """Make a client answer disco#info, ping and version, and all else with an error."""
+    handlers = (
+        Presence(mayWatch),
+        DiscoHandler(),
+        PingHandler(),
+        VersionHandler(NAME, __version__),
+        FallbackHandler(),
+    )
+    for handler in handlers:
+        handler.setHandlerParent(client)

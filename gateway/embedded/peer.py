@@ -1,0 +1,186 @@
+"""
+What both listeners' connections have in common: the receiving side of a stream, and how slow readers are treated.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gateway import ns
+from gateway.embedded import stanzas
+from gateway.embedded.core import Peer
+from gateway.embedded.roster import Item
+from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, Unreadable
+from gateway.stream.connection import Connection
+from gateway.stream.core import Limits, Splitter
+from gateway.stream.stanzas import Stanza, errorStanza, escape, route
+
+# Until somebody has said who they are, they have little to say.
+_IQ_TYPES = frozenset({"get", "set", "result", "error"})
+
+STRANGERS = Limits(stanzaSize=16 * 1024, depth=8)
+
+# Bytes of a stanza at most. What clients may send leaves room for another address; what components may, for the
+# growth of what was sent to them.
+LARGEST = Limits().stanzaSize
+CLIENTS = Limits(stanzaSize=LARGEST - 16 * 1024)
+COMPONENTS = Limits(stanzaSize=LARGEST + 64 * 1024)
+
+
+class PeerConnection(Connection):
+    """
+    A connection that somebody else opened.
+
+    @cvar namespace: the content namespace of its streams.
+    """
+
+    namespace: str
+
+    # Seconds to say who one is, and to take something of what waits.
+    admittedWithin = 30.0
+    stallFor = 60.0
+
+    _log = Logger()
+
+    def __init__(self, domain: str, clock: IReactorTime) -> None:
+        super().__init__(Splitter(self.namespace, STRANGERS), clock)
+        self._domain = domain
+        self._streamId = ""
+        self._holders = 0
+        self._held: set[PeerConnection] = set()
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._setDeadline(self._clock.callLater(self.admittedWithin, self.refuse, "connection-timeout"))
+
+    @property
+    def isStranger(self) -> bool:
+        """Whether it has yet to say who it is."""
+        return not (self._produces or self._closing)
+
+    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        """
+        Send a stanza with these addresses, in this stream's namespace.
+
+        @raise NotAcceptable: if that makes it too large: a component would end its stream for it, and with it what
+            all others have open there.
+        """
+        data = stanzas.readdressed(stanza, sender, recipient, self.namespace)
+        if len(data) > LARGEST:
+            raise NotAcceptable
+        self.write(data)
+
+    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
+        """Answer an iq request of this peer's."""
+        self.write(stanzas.iq(route(recipient, sender), stanza.id or "", "result", payload))
+
+    def announce(self, sender: str, recipient: str, kind: str) -> None:
+        """Send presence of the host's own making."""
+        self.write(stanzas.presence(sender, recipient, kind))
+
+    def push(self, item: Item, removed: bool) -> None:
+        """Tell of a changed roster item; there is nobody to tell but a client."""
+
+    def _take(self, stanza: Stanza, sender: str, recipient: str, route_: Callable[[], None]) -> None:
+        """
+        See to a stanza of this peer's: whatever comes of it, nobody else suffers.
+
+        @param route_: hands it on; may raise.
+        """
+        error: type[GatewayError]
+        try:
+            if stanza.name == "iq" and (not stanza.id or stanza.type not in _IQ_TYPES):
+                raise Unreadable
+            route_()
+            return
+        except GatewayError as raised:
+            error = type(raised)
+        except Exception:
+            self._log.failure("The embedded host failed at {stanza!r}.", stanza=stanza)
+            error = HandlerFailed
+        # RFC 6120 section 8.3.1: an error is never answered with an error.
+        if stanza.type not in ("error", "result"):
+            self.write(errorStanza(stanza.name, route(recipient, sender), stanza.id, error))
+
+    def refuse(self, condition: str, text: str = "") -> None:
+        """End the stream with an error (RFC 6120 section 4.9)."""
+        self._fail(condition, text)
+
+    def _begin(self, sender: str, version: str = "") -> None:
+        """Answer the peer's stream header with ours (RFC 6120 section 4.7)."""
+        self._streamId = secrets.token_urlsafe(12)
+        self.write(
+            f"<?xml version='1.0'?><stream:stream xmlns='{self.namespace}' xmlns:stream='{ns.STREAMS}' "
+            f"id='{self._streamId}' from='{escape(sender)}'{version}>".encode()
+        )
+
+    def _fail(self, condition: str, text: str) -> None:
+        # An error stands in a stream, however bad the peer's header was (RFC 6120 section 4.9.1.2).
+        if not self._streamId and not self._closing:
+            self._begin(self._domain)
+        super()._fail(condition, text)
+
+    # Slow readers. One that lets too much wait is not read from any more, nor are the clients that write to it;
+    # components are, because what they have to say is for many.
+
+    def waitFor(self, peer: Peer) -> None:
+        """Of no consequence for a component."""
+
+    def _hold(self, slow: PeerConnection) -> None:
+        """Read nothing until this other one has taken what waits for it."""
+        if slow is not self and self not in slow._held:
+            slow._held.add(self)
+            self._holders += 1
+            self.transport.pauseProducing()
+
+    def pauseProducing(self) -> None:
+        super().pauseProducing()
+        gone = ConnectionAbortedError("it has stopped reading")
+        self._setDeadline(self._clock.callLater(self.stallFor, self.abort, gone))
+
+    def resumeProducing(self) -> None:
+        self._setDeadline(None)
+        super().resumeProducing()
+        self._release()
+        if self._holders:
+            self.transport.pauseProducing()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._release()
+
+    def _release(self) -> None:
+        held, self._held = self._held, set()
+        for other in held:
+            other._holders -= 1
+            if not other._holders and other._reading and not other._closing:
+                other.transport.resumeProducing()
+
+
+class Doorway(Factory):
+    """
+    Makes connections, and bounds how many may stand there without a name: the one that came first has to go.
+
+    @param make: makes one.
+    """
+
+    noisy = False
+    mostStrangers = 100
+
+    def __init__(self, make: Callable[[], PeerConnection]) -> None:
+        self._make = make
+        self._strangers: list[PeerConnection] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> PeerConnection:
+        self._strangers = [each for each in self._strangers if each.isStranger]
+        if len(self._strangers) >= self.mostStrangers:
+            self._strangers.pop(0).refuse("resource-constraint", "too many wait to log in")
+        connection = self._make()
+        self._strangers.append(connection)
+        return connection

@@ -1,0 +1,125 @@
+"""
+How a client says who it is (RFC 6120 section 6): SASL PLAIN and SCRAM-SHA-256, to credentials for twisted.cred.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+
+from scramp import ScramException, ScramMechanism
+from twisted.cred.credentials import ICredentials, UsernamePassword
+from zope.interface import Attribute, implementer
+
+MECHANISM = ScramMechanism("SCRAM-SHA-256")
+MECHANISMS = (MECHANISM.name, "PLAIN")
+
+# Salt, stored key, server key and iteration count (RFC 5802 section 3).
+Keys = tuple[bytes, bytes, bytes, int]
+
+
+class SaslFailed(Exception):
+    """
+    The exchange is over.
+
+    @ivar condition: why (RFC 6120 section 6.5).
+    """
+
+    def __init__(self, condition: str) -> None:
+        super().__init__(condition)
+        self.condition = condition
+
+
+class IProof(ICredentials):
+    """Credentials that prove, in themselves, that the password is known."""
+
+    username: bytes = Attribute("Whose password it is.")
+
+    def verified() -> bool:
+        """Whether the proof is right."""
+
+
+class Exchange(typing.Protocol):
+    """One exchange of messages."""
+
+    def step(self, message: bytes) -> bytes | ICredentials:
+        """
+        Take the client's next message.
+
+        @return: the next challenge, or what to log in with.
+        @raise SaslFailed: if it cannot go on.
+        """
+
+    @property
+    def last(self) -> bytes:
+        """What goes with the success."""
+
+
+def begin(mechanism: str, domain: str, keys: Callable[[str], Keys]) -> Exchange:
+    """
+    Start an exchange.
+
+    @raise SaslFailed: if there is no such mechanism.
+    """
+    if mechanism == "PLAIN":
+        return Plain(domain)
+    if mechanism == MECHANISM.name:
+        return Scram(keys)
+    raise SaslFailed("invalid-mechanism")
+
+
+class Plain:
+    """RFC 4616."""
+
+    last = b""
+
+    def __init__(self, domain: str) -> None:
+        self._domain = domain
+
+    def step(self, message: bytes) -> ICredentials:
+        try:
+            acting, user, password = message.split(b"\0")
+            message.decode()
+        except ValueError as error:
+            raise SaslFailed("malformed-request") from error
+        if acting and acting != user + b"@" + self._domain.encode():
+            raise SaslFailed("invalid-authzid")
+        return UsernamePassword(user, password)
+
+
+@implementer(IProof)
+class Scram:
+    """RFC 5802 and RFC 7677: the exchange, and in its end the credentials."""
+
+    def __init__(self, keys: Callable[[str], Keys]) -> None:
+        self.username = b""
+        self._server = MECHANISM.make_server(lambda username: self._keysOf(username, keys))
+        self._final: str | None = None
+
+    def step(self, message: bytes) -> bytes | ICredentials:
+        try:
+            text = message.decode()
+            if self.username:
+                self._final = text
+                return typing.cast(ICredentials, self)
+            self._server.set_client_first(text)
+            first: str = self._server.get_server_first()
+        except (ScramException, ValueError) as error:
+            raise SaslFailed("malformed-request") from error
+        return first.encode()
+
+    def verified(self) -> bool:
+        try:
+            self._server.set_client_final(self._final)
+        except (ScramException, ValueError):
+            return False
+        return True
+
+    @property
+    def last(self) -> bytes:
+        final: str = self._server.get_server_final()
+        return final.encode()
+
+    def _keysOf(self, username: str, keys: Callable[[str], Keys]) -> Keys:
+        self.username = username.encode()
+        return keys(username)

@@ -1,0 +1,112 @@
+"""
+What the host keeps from one start to the next: the passwords it made up, its certificate, where it can be found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from attrs import asdict, frozen
+from cattrs import BaseValidationError, structure
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from twisted.internet.ssl import PrivateCertificate
+
+_LIFE = timedelta(days=3650)
+
+
+@frozen
+class Whereabouts:
+    """
+    What somebody must know to log in to a host that runs.
+
+    @ivar c2s: a Twisted client endpoint string.
+    @ivar accounts: passwords by user name.
+    @ivar services: component JIDs by kind of service.
+    """
+
+    domain: str
+    c2s: str
+    accounts: dict[str, str]
+    services: dict[str, list[str]]
+
+
+class HostFolder:
+    """
+    The host's files in C{state_dir}.
+
+    @ivar certificate: the file with its certificate and private key.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._whereabouts = folder / "embedded.json"
+        self.certificate = folder / "embedded.pem"
+
+    def read(self) -> Whereabouts | None:
+        """What was written last, if anything."""
+        try:
+            return structure(json.loads(self._whereabouts.read_text("utf-8")), Whereabouts)
+        except (FileNotFoundError, ValueError, BaseValidationError):
+            return None
+
+    def write(self, whereabouts: Whereabouts) -> None:
+        """Keep it, for the owner's eyes only."""
+        _writePrivate(self._whereabouts, json.dumps(asdict(whereabouts), indent=1) + "\n")
+
+    def loadCertificate(self, domain: str, now: datetime) -> PrivateCertificate:
+        """The certificate, made if there is none for this domain that holds yet."""
+        try:
+            pem = self.certificate.read_bytes()
+            found = x509.load_pem_x509_certificate(pem)
+            names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            if domain in names.get_values_for_type(x509.DNSName) and found.not_valid_after_utc > now:
+                return _load(pem)
+        except (FileNotFoundError, ValueError, x509.ExtensionNotFound):
+            pass
+        _writePrivate(self.certificate, _makeCertificate(domain, now))
+        return _load(self.certificate.read_bytes())
+
+
+def _load(pem: bytes) -> PrivateCertificate:
+    certificate: PrivateCertificate = PrivateCertificate.loadPEM(pem)
+    return certificate
+
+
+def makePassword() -> str:
+    """A random one that can be typed."""
+    return secrets.token_urlsafe(9)
+
+
+def _makeCertificate(domain: str, now: datetime) -> str:
+    """A self-signed certificate and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain[:64])])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + _LIFE)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return (certificate.public_bytes(Encoding.PEM) + secret).decode()
+
+
+def _writePrivate(path: Path, text: str) -> None:
+    """Replace a file, so that nobody ever sees half of it."""
+    new = path.with_name(path.name + ".new")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(new, path)

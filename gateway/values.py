@@ -1,0 +1,186 @@
+"""
+Each kind of value in the configuration: how it is read, and how it is described to who wrote something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from attrs import has
+from cattrs import Converter
+from twisted.internet.endpoints import clientFromString, serverFromString
+
+from gateway import jids
+from gateway.tables import (
+    BareJid,
+    Bytes,
+    ClientEndpoint,
+    Domain,
+    Filename,
+    Passwords,
+    Seconds,
+    Secrets,
+    ServerEndpoint,
+)
+
+# How each kind of value is described to who wrote another.
+_DESCRIPTIONS: dict[Any, str] = {
+    str: "a string",
+    bool: "true or false",
+    BareJid: 'a JID without a resource, as "user@example.com"',
+    Domain: 'a domain, as "example.com"',
+    Seconds: "a number of seconds over 0",
+    Bytes: "a number of bytes, 1024 or more",
+    Filename: "the name of a file, as a string",
+    Passwords: 'a table of user names with their passwords, as alice = "..."',
+    Secrets: 'a table of component JIDs with their secrets, as "component.example.com" = "..."',
+    ClientEndpoint: 'a Twisted client endpoint, as "tcp:127.0.0.1:5347", "tls:example.com:5347" or "unix:/run/x"',
+    ServerEndpoint: 'a Twisted server endpoint, as "tcp:5290:interface=127.0.0.1" or "unix:/run/gateway.http"',
+}
+
+
+def _origin(kind: Any) -> Any:
+    """What a generic type is made of; the library's own type for this leaves out what we ask for."""
+    return get_origin(kind)
+
+
+def describe(kind: Any) -> str:
+    """What a value of this type looks like."""
+    origin = _origin(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(f'"{value}"' for value in get_args(kind))
+    if origin is frozenset:
+        return f"a list, each item {describe(get_args(kind)[0])}"
+    if origin in (Union, UnionType):
+        return " or ".join(describe(each) for each in get_args(kind) if each is not NoneType)
+    return "a table" if has(kind) else _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
+
+
+def makeConverter(folder: Path, reactor: Any) -> Converter:
+    """
+    What turns values as TOML has them into the types that tables are declared with; it raises for what is no such
+    value.
+
+    @param folder: what relative file names are relative to.
+    @param reactor: only what endpoint strings are tried on.
+    """
+    converter = Converter(forbid_extra_keys=True)
+
+    def checkFilename(value: Any) -> str:
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError
+        return str(folder / value)
+
+    def checkClientEndpoint(value: Any) -> str:
+        # ssl: would not check the certificate's name; tls: does.
+        if not isinstance(value, str) or value.startswith("ssl:"):
+            raise ValueError
+        clientFromString(reactor, value)
+        return value
+
+    def checkServerEndpoint(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        serverFromString(reactor, value)
+        return value
+
+    def checkSet(value: Any, kind: Any) -> frozenset[Any]:
+        if not isinstance(value, list):
+            raise ValueError
+        return frozenset(converter.structure(item, get_args(kind)[0]) for item in value)
+
+    # A check gives what it made of the value, or raises ValueError.
+    for kind, check in {
+        str: _checkString,
+        bool: _checkBool,
+        BareJid: _checkBareJid,
+        Domain: checkDomain,
+        Seconds: _checkSeconds,
+        Bytes: _checkBytes,
+        Filename: checkFilename,
+        ClientEndpoint: checkClientEndpoint,
+        ServerEndpoint: checkServerEndpoint,
+        Passwords: _checkPasswords,
+        Secrets: _checkSecrets,
+    }.items():
+        converter.register_structure_hook(kind, _hook(check))
+    converter.register_structure_hook_func(lambda kind: _origin(kind) is Literal, _checkLiteral)
+    converter.register_structure_hook_func(lambda kind: _origin(kind) is frozenset, checkSet)
+    return converter
+
+
+def _hook(check: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda value, kind: check(value)
+
+
+def _checkString(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _checkBool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _checkSeconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise ValueError
+    return float(value)
+
+
+def _checkBytes(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1024:
+        raise ValueError
+    return value
+
+
+def _checkBareJid(value: Any) -> str:
+    jid = jids.prepared(_checkString(value))
+    if "/" in jid or not jids.split(jid)[0]:
+        raise ValueError
+    return jid
+
+
+def checkDomain(value: Any) -> str:
+    """A domain as a server would write it; C{ValueError} if it is none."""
+    domain = jids.prepared(_checkString(value))
+    if "/" in domain or "@" in domain:
+        raise ValueError
+    return domain
+
+
+def _checkPasswords(value: Any) -> dict[str, str]:
+    return _checkWords(value, _checkUser)
+
+
+def _checkSecrets(value: Any) -> dict[str, str]:
+    return _checkWords(value, checkDomain)
+
+
+def _checkUser(name: str) -> str:
+    local, *rest = jids.split(_checkBareJid(f"{name}@h"))
+    if rest != ["h", ""]:
+        raise ValueError
+    return local
+
+
+def _checkWords(value: Any, checkName: Callable[[str], str]) -> dict[str, str]:
+    """A table of names, each with a string that is not empty."""
+    if not isinstance(value, dict):
+        raise ValueError
+    words = {checkName(name): _checkString(word) for name, word in value.items()}
+    if len(words) != len(value) or "" in words.values():
+        raise ValueError
+    return words
+
+
+def _checkLiteral(value: Any, kind: Any) -> Any:
+    if not isinstance(value, str) or value not in get_args(kind):
+        raise ValueError
+    return value
