@@ -254,7 +254,6 @@ class WrongTests(ConfigCase):
             whole.replace("tcp:", "ssl:"): ('server.endpoint: found "ssl:', "tls:"),
             "server = 3\n" + PROXY: ("server: found 3", "a table"),
             SERVER: ("no service is configured",),
-            "": ("no service is configured",),
         }
         for text, parts in table.items():
             with self.subTest(parts[0]):
