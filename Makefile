@@ -1,17 +1,18 @@
-# `make test` is the whole check, in an environment of its own. Unless REQUIRE_INTEROP=1 is set, the live tests of a
-# server that is not installed are skipped by name.
+# `make run` shows what this is, `make test` is the whole check; in an environment of their own. Unless REQUIRE_INTEROP=1
+# is set, the live tests of a server that is not installed are skipped by name.
 
 PYTHON ?= python3
 BIN := .venv/bin
 # No part may run for ever. An interrupt, not a kill: the live tests then still take their servers down.
 BOUND := timeout --foreground --signal=INT --kill-after=30
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TRIAL := $(BIN)/python -m twisted.trial
 # All but the live tests: the test modules, and the packages of tests, each of which has an __init__.py.
 UNIT := $(wildcard tests/test_*.py) $(filter-out tests/live,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)))
 # Compares the stubs with wokkel itself, which imports only once our package has seen to it.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: test unit lint types run clean
+.PHONY: run tour test unit lint types clean
 
 test: lint types
 	$(BOUND) 900 $(TRIAL) tests
@@ -27,16 +28,27 @@ types: .venv/made
 	$(BOUND) 300 $(BIN)/python -W ignore -c '$(STUBTEST)' --concise --ignore-missing-stub \
 		--mypy-config-file setup.cfg --allowlist stubs/allowlist.txt wokkel
 
-run: .venv/made
-	$(BIN)/twistd -n --pidfile= gateway
+# On the embedded host, unless there is a gateway.toml here.
+run: .venv/ready
+	@$(BIN)/twistd -n --pidfile= gateway
+
+# In a second terminal.
+tour: .venv/ready
+	@$(BIN)/python -m gateway.tour
 
 # setuptools comes first, so that nothing is built with another one than the constraints name.
-.venv/made: setup.cfg pyproject.toml constraints.txt
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt pip setuptools
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
-	touch $@
+.venv/ready: setup.cfg pyproject.toml constraints.txt
+	@echo 'Making an environment in .venv; this is done once.'
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) pip setuptools
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+# What the tests need beside that.
+.venv/made: .venv/ready
+	@$(INSTALL) --no-build-isolation --editable '.[test]'
+	@touch $@
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .hypothesis _trial_temp*

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from gateway.config import Config, load, readSecret
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
-from gateway.tables import ComponentTable, ConfigError, HttpTable, Seconds
+from gateway.tables import ComponentTable, ConfigError, EmbeddedTable, HttpTable, Seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
@@ -84,6 +84,16 @@ class RightTests(ConfigCase):
         for key in own - {"key_file"}:
             self.assertEqual(getattr(service.table, key), getattr(defaults, key), key)
         self.assertEqual(config.http, HttpTable(token_file=str(self.folder / "http.token")))
+
+    def test_embeddedExamples(self) -> None:
+        """What docs/embedded.md shows: first the defaults, then what may follow."""
+        examples = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "embedded.md").read_text(), re.DOTALL)
+        self.assertEqual(len(examples), 2)
+        self.assertEqual(self.read(examples[0]).embedded, EmbeddedTable())
+        config = self.read("".join(examples))
+        assert config.embedded is not None and config.embedded.accounts is not None
+        self.assertEqual(list(config.embedded.accounts), ["alice", "implementation"])
+        self.assertEqual((list(config.embedded.components), config.services), (["echo.localhost"], ()))
 
     def test_defaults(self) -> None:
         """The least file there can be, and what it leaves to us."""

@@ -129,7 +129,9 @@ class DistributionTests(SynchronousTestCase):
         self.assertTrue(any(name.endswith("/LICENSE") for name in files))
         self.assertEqual(metadata["Requires-Python"], ">=3.11")
         always = (line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line)
-        wanted = {"attrs", "cattrs", "pyopenssl", "service-identity", "twisted", "wokkel"}
+        wanted = {
+            *{"attrs", "cattrs", "cryptography", "pyopenssl", "scramp", "service-identity", "twisted", "wokkel"}
+        }
         self.assertEqual(names("\n".join(always)), wanted)
 
     def test_constraints(self) -> None:
@@ -178,7 +180,7 @@ class InstalledTests(SynchronousTestCase):
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[HTTPConnection]:
-        """C{twistd} for as long as the block lasts, and a connection to its HTTP server."""
+        """C{twistd} for as long as the block lasts, and a connection to its HTTP server, which starts last."""
         said = []
         with self.start(TWISTD, "--pidfile=", *arguments) as process:
             deadline = threading.Timer(SECONDS, process.kill)
@@ -187,7 +189,7 @@ class InstalledTests(SynchronousTestCase):
                 assert process.stdout is not None
                 for line in process.stdout:
                     said.append(line)
-                    if listening := re.search(r"Site starting on (\d+)", line):
+                    if listening := re.search(r"http\.listen starting on (\d+)", line):
                         http = HTTPConnection("127.0.0.1", int(listening[1]), timeout=SECONDS)
                         yield http
                         http.close()
@@ -196,7 +198,7 @@ class InstalledTests(SynchronousTestCase):
                 deadline.cancel()
                 process.kill()
         log = "".join(said)
-        self.assertIn("Site starting on", log)
+        self.assertIn("http.listen starting on", log)
         self.assertIn("Server Shut Down", log)
         self.assertNotIn("Traceback", log)
         # Having shut down, twistd ends by the signal that it was asked with.
@@ -225,6 +227,24 @@ class InstalledTests(SynchronousTestCase):
         status, printed = self.output(TWISTD, "-n", "gateway", "--config", "bad.toml", "--check")
         self.assertEqual(status, 1, printed)
         self.assertIn("tarqet", printed)
+
+    def test_embedded(self) -> None:
+        """Without a server there is the embedded host, and the tour goes through what it serves, to its end."""
+        ports = dict.fromkeys(("c2s", "component"), "tcp:0:interface=127.0.0.1")
+        lines = [f'{key} = "{port}"' for key, port in ports.items()]
+        http = '[http]\nlisten = "tcp:0:interface=127.0.0.1"\n'
+        (self.directory / "gateway.toml").write_text("\n".join(["[embedded]", *lines, http]))
+        tour = "import runpy; runpy.run_module('gateway.tour', run_name='__main__')"
+        status, printed = self.output(tour)
+        self.assertEqual(status, 1, printed)
+        self.assertIn("start it first, with twistd -n gateway", printed)
+        with self.running("-n", "gateway"):
+            status, printed = self.output(tour)
+        self.assertEqual(status, 0, printed)
+        self.assertIn("proxy: proxy.localhost", printed)
+        status, printed = self.output(tour)
+        self.assertEqual(status, 1, printed)
+        self.assertIn("nobody listens", printed)
 
     def test_run(self) -> None:
         """`twistd -n gateway --config FILE` and `twistd -ny gateway.tac` run the same, and end well."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ from zope.interface.verify import verifyObject
 
 from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
+from gateway.embedded.host import EmbeddedHost
 from gateway.interfaces import IComposition, IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.service import Composition, findPlugins, makeService
 from gateway.stream.link import Link
-from gateway.tables import BareJid, ComponentTable, ConfigError
+from gateway.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
 
 FILE = """
 [server]
@@ -193,6 +196,52 @@ class HttpServiceTests(ServiceCase):
             http.startService()
             http.stopService()
             self.assertFalse(http.running)
+
+
+class EmbeddedTests(ServiceCase):
+    """The composition where there is no server."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shown = StringIO()
+        self.patch(sys, "stdout", self.shown)
+
+    def embedded(self) -> Config:
+        path = self.folder / "gateway.toml"
+        path.write_text('[embedded]\nc2s = "tcp:1:interface=127.0.0.1"\ncomponent = "tcp:2:interface=127.0.0.1"\n')
+        return load(path, [ProxyPlugin()], self.reactor)
+
+    def test_names(self) -> None:
+        """The host comes first, so that it is there when the links want it."""
+        gateway = makeService(self.embedded(), self.reactor)
+        self.assertEqual([service.name for service in gateway], ["embedded", "proxy:proxy.localhost", "http"])
+
+    def test_listens(self) -> None:
+        """It listens where the tables say, once started; what it serves is shown, and nowhere logged."""
+        gateway = makeService(self.embedded(), self.reactor)
+        self.assertEqual(self.reactor.tcpServers, [])
+        self.start(gateway)
+        self.assertEqual(
+            [(port, interface) for port, _, _, interface in self.reactor.tcpServers][:2],
+            [(1, "127.0.0.1"), (2, "127.0.0.1")],
+        )
+        shown = self.shown.getvalue()
+        self.assertIn("proxy       proxy.localhost", shown)
+        self.assertRegex(shown, "alice@localhost  password [^ ]{8,}\n")
+
+    def test_link(self) -> None:
+        """A link goes to the host with a secret that nobody needs to know, or to the endpoint of its own table."""
+        own = ComponentTable(endpoint=ClientEndpoint("tcp:example.com:3"), secret="its own")
+        config = self.embedded()
+        host = EmbeddedHost(EmbeddedTable(), {}, self.folder, self.reactor, self.shown.write)
+        composition = Composition(config, host, self.reactor)
+        here = composition.link("a.localhost", ComponentTable())
+        given = composition.link("b.localhost", ComponentTable(secret="given"))
+        there = composition.link("c.example.com", own)
+        self.assertEqual(host.secrets, {"a.localhost": here._secret, "b.localhost": "given"})
+        self.assertGreater(len(here._secret), 20)
+        self.assertEqual((here.domain, given.domain, there.domain), ("localhost", "localhost", None))
+        self.assertEqual(there._secret, "its own")
 
 
 class CompositionTests(ServiceCase):

@@ -4,6 +4,7 @@ The host as a service: two listeners on one set of rules, and the words in which
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,7 +127,7 @@ class EmbeddedHost(MultiService):
             "\nNo [server] is configured: the gateway runs on its embedded host. That is for trying it out, and\n"
             "for tests; it keeps rosters in memory only, and is nothing to run in production.\n\n"
             f"{lines}\n"
-            "Try next, in a second terminal and in this folder: python -m gateway.tour\n"
+            f"Try next, in a second terminal and in this folder: {sys.executable} -m gateway.tour\n"
             "Or log in with any XMPP client as one of the accounts, trusting the certificate.\n\n"
         )
 
