@@ -91,7 +91,7 @@ def elements(draw: st.DrawFn, prefixes: list[str], depth: int, name: str = "") -
         declarations.append(
             draw(st.sampled_from(["xmlns='urn:d'", 'xmlns="jabber:client"', "xmlns=''", "xmlns='a b'"]))
         )
-    own = [f"{prefix}:a" for prefix in {*prefixes} if prefix not in ("stream", "s")]
+    own = [f"{prefix}:a" for prefix in dict.fromkeys(prefixes) if prefix not in ("stream", "s")]
     written = draw(attributes([*_WELL_KNOWN, "a", "b", *own[:1]], declarations))
     prefix = "" if name else draw(st.sampled_from(["", "", *prefixes]))
     name = name or (f"{prefix}:" if prefix else "") + draw(_NAMES)

@@ -100,9 +100,7 @@ class ChunkTests(SynchronousTestCase):
         for event in split(data):
             if isinstance(event, Stanza) and event.cut:
                 start = len(event.name) + 1
-                other = event.raw[:start] + b" odd='1'" + event.raw[start:]
-                if not other.endswith(b"/>"):
-                    other += b"</" + event.name.encode() + b">"
+                other = event.raw[:start] + b" odd='1'" + event.raw[start:] + b"</" + event.name.encode() + b">"
                 [_, careful] = split(event.context.header + other)
                 assert isinstance(careful, Stanza)
                 self.assertEqual(careful.cut, 0)
