@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from attrs import evolve, fields_dict, frozen
 from cattrs import ClassValidationError, ForbiddenExtraKeysError
@@ -23,7 +23,7 @@ from gateway.tables import (
     HttpTable,
     ServerTable,
 )
-from gateway.values import checkDomain, describe, makeConverter
+from gateway.values import EntriesError, checkDomain, describe, makeConverter
 
 T = TypeVar("T")
 
@@ -205,6 +205,10 @@ class _Reader:
 
     def _explain(self, key: str, value: Any, kind: Any, error: BaseException) -> None:
         """Turn what cattrs raises into problems, one for each leaf."""
+        if isinstance(error, EntriesError):
+            for entry, each in error.errors.items():
+                self._explain(f'{key}."{entry}"', value[entry], get_args(kind)[1], each)
+            return
         if not isinstance(error, ClassValidationError):
             # Also where somebody wrote it under [proxy], which makes it a service's name.
             secret = key.rstrip('"').endswith("secret")

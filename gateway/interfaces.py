@@ -54,6 +54,9 @@ class IComposition(Interface):
     stateDir: str = Attribute("The folder for durable state; exists, readable by the gateway alone.")
     reactor: Any = Attribute("Provides C{IReactorTime} and what endpoints need.")
 
+    def delegationPlugins() -> dict[str, IDelegationPlugin]:
+        """Every handler for delegated namespaces that there is, by name."""
+
     def link(jid: str, table: ComponentTable) -> Any:
         """
         A new, unstarted L{gateway.stream.link.Link} for the component C{jid}.
@@ -126,4 +129,50 @@ class IGuide(Interface):
         Say that something was as promised.
 
         @raise gateway.tour.Disappointed: if not C{right}.
+        """
+
+
+class IDelegatedRequest(Interface):
+    """An iq request in a delegated namespace (XEP-0355), as it was sent to the server."""
+
+    requester: str = Attribute("Who sent it: a full JID as a rule.")
+    entity: str = Attribute("Whom it is for: the bare JID of a user of the server, or the server's own.")
+    type: str = Attribute('C{"get"} or C{"set"}.')
+    namespace: str = Attribute("Its payload's.")
+    payload: domish.Element = Attribute("The one element in it; a tree is built at the first look.")
+
+
+class IDelegatedNamespace(Interface):
+    """
+    Answers for namespaces that servers delegate.
+    """
+
+    namespaces: frozenset[str] = Attribute("Those that it can answer for.")
+    features: tuple[str, ...] = Attribute("What the server's own disco#info shows in place of its own features.")
+    identities: tuple[tuple[str, str, str], ...] = Attribute("The same: category, type and name of each.")
+    bareFeatures: tuple[str, ...] = Attribute("What the disco#info of its users' bare JIDs shows.")
+    bareIdentities: tuple[tuple[str, str, str], ...] = Attribute("The same.")
+
+    def answer(request: IDelegatedRequest) -> Any:
+        """
+        Answer one request.
+
+        @return: what to put into the result: an element, or C{None} for nothing; or an awaitable of it.
+        @raise twisted.words.protocols.jabber.error.StanzaError: what the requester is told. Anything else that is
+            raised is C{internal-server-error}; no answer within 25 seconds is C{remote-server-timeout}.
+        """
+
+
+class IDelegationPlugin(Interface):
+    """
+    A handler for delegated namespaces. Provide it, together with C{twisted.plugin.IPlugin}, by an object in a
+    module of C{gateway.plugins}, and C{{ handler = "name" }} uses it.
+    """
+
+    name: str = Attribute("What the configuration calls it.")
+
+    def makeHandler(jid: str, link: Any, composition: IComposition) -> IDelegatedNamespace:
+        """
+        @param jid: the managing entity's.
+        @param link: its L{gateway.stream.link.Link}.
         """

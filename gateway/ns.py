@@ -30,3 +30,16 @@ COMPONENT_ACCEPT = "jabber:component:accept"
 
 # XEP-0199 2.0.1: XMPP Ping.
 PING = "urn:xmpp:ping"
+
+# XEP-0049 1.2: Private XML Storage.
+PRIVATE = "jabber:iq:private"
+
+# XEP-0297 1.0: Stanza Forwarding.
+FORWARD = "urn:xmpp:forward:0"
+
+# XEP-0355 0.5 and, as ejabberd speaks it, 0.3: Namespace Delegation.
+DELEGATION_2 = "urn:xmpp:delegation:2"
+DELEGATION_1 = "urn:xmpp:delegation:1"
+
+# XEP-0004 2.13.1: Data Forms.
+DATA = "jabber:x:data"

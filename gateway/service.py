@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from gateway import plugins
 from gateway.config import Config
-from gateway.interfaces import IComposition, IServicePlugin
+from gateway.interfaces import IComposition, IDelegationPlugin, IServicePlugin
 from gateway.listener import Listener
 from gateway.monitor.health import Health, Readiness
 from gateway.stream.core import Limits
@@ -36,19 +36,27 @@ _log = Logger()
 
 def findPlugins() -> list[IServicePlugin]:
     """Every kind of service there is, ours and others'; what is not as it should be is passed over, and said."""
-    found: dict[str, IServicePlugin] = {}
-    for plugin in getPlugins(IServicePlugin, plugins):
+    return list(_findPlugins(IServicePlugin, "kind").values())
+
+
+def _findPlugins(interface: Any, name: str) -> dict[str, Any]:
+    """
+    Every plugin of one interface.
+
+    @param name: which attribute tells them apart.
+    """
+    found: dict[str, Any] = {}
+    for plugin in getPlugins(interface, plugins):
         try:
-            verifyObject(IServicePlugin, plugin)
+            verifyObject(interface, plugin)
         except Invalid as error:
             _log.critical("A plugin cannot be used: {error}", error=error)
             continue
         # Ours come first.
-        if found.setdefault(plugin.kind, plugin) is not plugin:
-            _log.critical(
-                '{plugin!r} is not used: there is a plugin "{kind}" already.', plugin=plugin, kind=plugin.kind
-            )
-    return list(found.values())
+        own = getattr(plugin, name)
+        if found.setdefault(own, plugin) is not plugin:
+            _log.critical('{plugin!r} is not used: there is a plugin "{name}" already.', plugin=plugin, name=own)
+    return found
 
 
 def makeService(config: Config, reactor: Any) -> MultiService:
@@ -114,6 +122,9 @@ class Composition:
         self.stateDir = str(config.state_dir)
         self.reactor = reactor
         self.links: list[Link] = []
+
+    def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
+        return _findPlugins(IDelegationPlugin, "name")
 
     def link(self, jid: str, table: ComponentTable) -> Link:
         # A component with an endpoint of its own is on another server, whose name and limits are not known here.

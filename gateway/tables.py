@@ -16,6 +16,8 @@ Filename = NewType("Filename", str)
 ClientEndpoint = NewType("ClientEndpoint", str)
 ServerEndpoint = NewType("ServerEndpoint", str)
 Domain = NewType("Domain", str)
+# One or several, of any kind.
+Jids = NewType("Jids", tuple[str, ...])
 # A word that may stand before the "@" of an address, and the secret of each.
 Passwords = NewType("Passwords", dict[str, str])
 # A domain, and the secret of each.
@@ -62,6 +64,19 @@ class ServerTable(ComponentTable):
 
 
 @frozen(kw_only=True)
+class DelegatedTable:
+    """
+    One namespace that the embedded host delegates.
+
+    @ivar jid: managing entities; the first that is there gets the requests.
+    @ivar filtering: only requests whose payload has all of these attributes are delegated.
+    """
+
+    jid: Jids
+    filtering: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
 class EmbeddedTable:
     """
     C{[embedded]}: the host for trying out.
@@ -70,6 +85,7 @@ class EmbeddedTable:
     @ivar component: where components connect.
     @ivar accounts: passwords by user name; C{None} for three of them with passwords made up at the first start.
     @ivar components: the secrets of components that are not the gateway's own, by domain.
+    @ivar delegations: what is delegated to whom, by namespace; C{None} for private storage to C{delegate}.
     """
 
     domain: Domain = Domain("localhost")
@@ -77,6 +93,7 @@ class EmbeddedTable:
     component: ServerEndpoint = ServerEndpoint("tcp:5347:interface=127.0.0.1")
     accounts: Passwords | None = field(default=None, repr=False)
     components: Secrets = field(factory=lambda: Secrets({}), repr=False)
+    delegations: dict[str, DelegatedTable] | None = None
 
 
 @frozen(kw_only=True)

@@ -5,6 +5,7 @@ Each kind of value in the configuration: how it is read, and how it is described
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -20,6 +21,7 @@ from gateway.tables import (
     ClientEndpoint,
     Domain,
     Filename,
+    Jids,
     Passwords,
     Seconds,
     Secrets,
@@ -32,6 +34,7 @@ _DESCRIPTIONS: dict[Any, str] = {
     bool: "true or false",
     BareJid: 'a JID without a resource, as "user@example.com"',
     Domain: 'a domain, as "example.com"',
+    Jids: 'a JID or a list of JIDs, as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
     Seconds: "a number of seconds over 0",
     Bytes: "a number of bytes, 1024 or more",
     Filename: "the name of a file, as a string",
@@ -40,6 +43,18 @@ _DESCRIPTIONS: dict[Any, str] = {
     ClientEndpoint: 'a Twisted client endpoint, as "tcp:127.0.0.1:5347", "tls:example.com:5347" or "unix:/run/x"',
     ServerEndpoint: 'a Twisted server endpoint, as "tcp:5290:interface=127.0.0.1" or "unix:/run/gateway.http"',
 }
+
+
+class EntriesError(Exception):
+    """
+    Entries of a table are not what they should be.
+
+    @ivar errors: what each raised, by its key.
+    """
+
+    def __init__(self, errors: dict[str, Exception]) -> None:
+        super().__init__(errors)
+        self.errors = errors
 
 
 def _origin(kind: Any) -> Any:
@@ -54,6 +69,8 @@ def describe(kind: Any) -> str:
         return "one of " + ", ".join(f'"{value}"' for value in get_args(kind))
     if origin is frozenset:
         return f"a list, each item {describe(get_args(kind)[0])}"
+    if origin is dict:
+        return f"a table, each entry {describe(get_args(kind)[1])}"
     if origin in (Union, UnionType):
         return " or ".join(describe(each) for each in get_args(kind) if each is not NoneType)
     return "a table" if has(kind) else _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
@@ -87,11 +104,6 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         serverFromString(reactor, value)
         return value
 
-    def checkSet(value: Any, kind: Any) -> frozenset[Any]:
-        if not isinstance(value, list):
-            raise ValueError
-        return frozenset(converter.structure(item, get_args(kind)[0]) for item in value)
-
     # A check gives what it made of the value, or raises ValueError.
     for kind, check in {
         str: _checkString,
@@ -103,13 +115,43 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         Filename: checkFilename,
         ClientEndpoint: checkClientEndpoint,
         ServerEndpoint: checkServerEndpoint,
+        Jids: _checkJids,
         Passwords: _checkPasswords,
         Secrets: _checkSecrets,
     }.items():
         converter.register_structure_hook(kind, _hook(check))
-    converter.register_structure_hook_func(lambda kind: _origin(kind) is Literal, _checkLiteral)
-    converter.register_structure_hook_func(lambda kind: _origin(kind) is frozenset, checkSet)
+    _addContainers(converter)
     return converter
+
+
+def _addContainers(converter: Converter) -> None:
+    """What is made of other values."""
+
+    def checkSet(value: Any, kind: Any) -> frozenset[Any]:
+        if not isinstance(value, list):
+            raise ValueError
+        return frozenset(converter.structure(item, get_args(kind)[0]) for item in value)
+
+    def checkEntries(value: Any, kind: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError
+        entries: dict[str, Any] = {}
+        errors: dict[str, Exception] = {}
+        for key, entry in value.items():
+            try:
+                entries[key] = converter.structure(entry, get_args(kind)[1])
+            except Exception as error:
+                errors[key] = error
+        if errors:
+            raise EntriesError(errors)
+        return entries
+
+    for origin, check in {Literal: _checkLiteral, frozenset: checkSet, dict: checkEntries}.items():
+        converter.register_structure_hook_func(partial(_isOf, origin), check)
+
+
+def _isOf(origin: Any, kind: Any) -> bool:
+    return _origin(kind) is origin
 
 
 def _hook(check: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -153,6 +195,13 @@ def checkDomain(value: Any) -> str:
     if "/" in domain or "@" in domain:
         raise ValueError
     return domain
+
+
+def _checkJids(value: Any) -> tuple[str, ...]:
+    found = tuple(jids.prepared(_checkString(each)) for each in (value if isinstance(value, list) else [value]))
+    if not found or len(set(found)) != len(found):
+        raise ValueError
+    return found
 
 
 def _checkPasswords(value: Any) -> dict[str, str]:

@@ -51,9 +51,9 @@ class ComponentConnection(PeerConnection):
             self.refuse("conflict", "this component is connected already")
         else:
             self._attached = True
-            self._services.router.components[self._jid] = self
             self.write(b"<handshake/>")
             self._open(self._stanzaReceived)
+            self._services.router.attach(self._jid, self)
 
     def _early(self, stanza: Stanza) -> None:
         self.refuse("not-authorized", "a handshake comes first")
@@ -78,7 +78,7 @@ class ComponentConnection(PeerConnection):
     def _ending(self) -> None:
         if self._attached:
             self._attached = False
-            self._services.router.components[self._jid] = None
+            self._services.router.attach(self._jid, None)
 
 
 def _text(handshaking: Stanza) -> bytes:

@@ -12,12 +12,24 @@ from collections.abc import Iterable
 
 from gateway import jids
 from gateway.embedded.roster import Item, Roster
-from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
+from gateway.errors import (
+    GatewayError,
+    NotAcceptable,
+    NotAllowed,
+    NotThere,
+    TooMuch,
+    UnknownServer,
+    Unreadable,
+)
+from gateway.stream.core import Limits
 from gateway.stream.stanzas import Stanza
 
 # Resources of an account at a time, and entities that a resource sent presence to beside its contacts.
 _MOST_RESOURCES = 64
 _MOST_DIRECTED = 1_000
+
+# Bytes of a stanza that anybody is sent.
+LARGEST = Limits().stanzaSize
 
 # Presence is kept as long as it holds.
 _LONGEST_PRESENCE = 16 * 1024
@@ -37,6 +49,12 @@ class Peer(typing.Protocol):
     def announce(self, sender: str, recipient: str, kind: str) -> None:
         """Send presence of the host's own making, of this type."""
 
+    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
+        """Answer a stanza that this peer sent, to C{recipient}, with an error."""
+
+    def write(self, data: bytes) -> None:
+        """Send serialised stanzas that mean the same in any stream."""
+
     def push(self, item: Item, removed: bool) -> None:
         """Tell a client of a changed roster item (RFC 6121 section 2.1.6)."""
 
@@ -44,8 +62,8 @@ class Peer(typing.Protocol):
         """Something of this one's went to C{peer}, which may be a slow reader."""
 
 
-# Who asks, the request, their address, the address asked, the account if it is one's, whether they may know of it.
-Serve = typing.Callable[[Peer, Stanza, str, str, "Account | None", bool], None]
+# Who sends an iq that is for the host or for an account, the stanza, its two addresses.
+Serve = typing.Callable[[Peer, Stanza, str, str], None]
 
 
 class Session:
@@ -91,7 +109,9 @@ class Router:
 
     @ivar domain: its name.
     @ivar components: who is connected of those that may be, by domain.
-    @param serve: answers an iq request that is for the host, or that it answers for an account.
+    @param serve: takes iqs that are for the host, or that it answers for an account.
+    @ivar componentChanged: is told the domain of a component that comes or goes.
+    @ivar sessionChanged: is told of a resource that becomes available or unavailable.
     """
 
     def __init__(self, domain: str, users: Iterable[str], serve: Serve) -> None:
@@ -99,6 +119,8 @@ class Router:
         self.accounts = {jid: Account(jid) for jid in (f"{user}@{domain}" for user in users)}
         self.components: dict[str, Peer | None] = {}
         self._serve = serve
+        self.componentChanged: typing.Callable[[str], None] = lambda domain: None
+        self.sessionChanged: typing.Callable[[Session], None] = lambda session: None
 
     # Who is there.
 
@@ -122,6 +144,16 @@ class Router:
         if sessions.get(session.jid) is session:
             del sessions[session.jid]
         self._unavailable(session, "unavailable")
+
+    def attach(self, domain: str, peer: Peer | None) -> None:
+        """A component has connected; or, with C{None}, is gone."""
+        self.components[domain] = peer
+        self.componentChanged(domain)
+
+    def mayKnow(self, asking: str, account: Account) -> bool:
+        """Whether somebody may learn that there is this account (RFC 6121 section 8.5.1)."""
+        asking = jids.bare(asking)
+        return asking == account.jid or account.roster.lets(asking)
 
     # What they send.
 
@@ -169,11 +201,8 @@ class Router:
             _hand(origin, session.peer, stanza, sender, recipient)
         elif stanza.name == "message" and account is not None:
             self._message(origin, stanza, sender, recipient, account)
-        elif stanza.name == "iq" and not resource and (account is not None or not local):
-            if stanza.type in ("get", "set"):
-                asking = jids.bare(sender)
-                known = account is None or asking == account.jid or account.roster.lets(asking)
-                self._serve(origin, stanza, sender, recipient, account, known)
+        elif stanza.name == "iq" and not resource:
+            self._serve(origin, stanza, sender, recipient)
         else:
             raise NotThere
 
@@ -215,6 +244,7 @@ class Router:
             self._probe(session, contact)
         for stranger, request in account.roster.pending():
             _present(session.peer, request, stranger, account.jid)
+        self.sessionChanged(session)
 
     def _probe(self, session: Session, contact: str) -> None:
         """Learn a contact's presence (RFC 6121 section 4.3)."""
@@ -229,11 +259,14 @@ class Router:
         """To all who saw it available (RFC 6121 sections 4.5 and 4.6.3)."""
         account = session.account
         seen = session.directed
-        if session.presence is not None:
+        wasAvailable = session.presence is not None
+        if wasAvailable:
             seen = seen | {*account.roster.audience(), account.jid}
         session.presence, session.directed = None, set()
         for contact in seen:
             self._show(content, session.jid, contact)
+        if wasAvailable:
+            self.sessionChanged(session)
 
     def _directed(self, session: Session, stanza: Stanza, recipient: str) -> None:
         """Presence to one (RFC 6121 section 4.6)."""

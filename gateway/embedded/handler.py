@@ -10,8 +10,11 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import __version__, ns
+from gateway.delegation.core import Delegation, Info
+from gateway.delegation.stanzas import writeInfo
 from gateway.embedded import stanzas
 from gateway.embedded.core import Account, Peer, Router
+from gateway.embedded.delegation import DelegatingServer
 from gateway.errors import Forbidden, NotThere, Unhandled, Unreadable
 from gateway.stream.stanzas import Stanza
 
@@ -37,8 +40,13 @@ class Request:
 class Services:
     """What the host answers."""
 
-    def __init__(self, domain: str, users: Iterable[str]) -> None:
+    def __init__(
+        self, domain: str, users: Iterable[str], delegations: Iterable[Delegation], seconds: Callable[[], float]
+    ) -> None:
         self.router = Router(domain, users, self._serve)
+        self.delegating = DelegatingServer(self.router, delegations, seconds)
+        self.router.componentChanged = self.delegating.componentChanged
+        self.router.sessionChanged = self.delegating.sessionChanged
         self._services: dict[tuple[str | None, str], Callable[[Request], str]] = {
             ("get", ns.DISCO_INFO): self._discoInfo,
             ("get", ns.DISCO_ITEMS): self._discoItems,
@@ -49,23 +57,33 @@ class Services:
             ("set", ns.SESSION): self._ping,
         }
 
-    def _serve(
-        self, peer: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None, known: bool
-    ) -> None:
+    def _serve(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
+        if stanza.type not in ("get", "set"):
+            self.delegating.answered(stanza, sender)
+            return
+        if self.delegating.delegate(peer, stanza, sender, recipient):
+            return
+        account = None
+        if recipient != self.router.domain:
+            account = self.router.accounts.get(recipient)
+            if account is None:
+                raise NotThere
         payloads = list(stanza.element.elements())
         if len(payloads) != 1:
             raise Unreadable
         service = self._services.get((stanza.type, payloads[0].uri))
         if service is None:
             raise Unhandled
-        answer = service(Request(sender, account, known, payloads[0]))
-        peer.answer(stanza, sender, recipient, answer)
+        known = account is None or self.router.mayKnow(sender, account)
+        peer.answer(stanza, sender, recipient, service(Request(sender, account, known, payloads[0])))
 
     def _discoInfo(self, request: Request) -> str:
         _checkNode(request)
         if request.account is None:
-            return stanzas.discoInfo("server", "im", "Embedded host", _HOST_FEATURES)
-        return stanzas.discoInfo("account", "registered", "", _ACCOUNT_FEATURES)
+            own = Info((("server", "im", "Embedded host"),), _HOST_FEATURES)
+        else:
+            own = Info((("account", "registered", ""),), _ACCOUNT_FEATURES)
+        return writeInfo(self.delegating.nest(own, request.account is not None))
 
     def _discoItems(self, request: Request) -> str:
         _checkNode(request)

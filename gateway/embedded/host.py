@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
@@ -18,6 +19,8 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory, IStreamClien
 from twisted.internet.ssl import PrivateCertificate
 from zope.interface import implementer
 
+from gateway import ns
+from gateway.delegation.core import Delegation
 from gateway.embedded.accounts import Passwords, makePortal
 from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection
@@ -27,7 +30,7 @@ from gateway.embedded.login import Client
 from gateway.embedded.peer import Doorway, PeerConnection
 from gateway.embedded.store import HostFolder, Whereabouts, makePassword
 from gateway.listener import Listener
-from gateway.tables import EmbeddedTable
+from gateway.tables import DelegatedTable, EmbeddedTable, Jids
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
 
@@ -65,7 +68,7 @@ class EmbeddedHost(MultiService):
         self._services = services
         now = datetime.fromtimestamp(reactor.seconds(), UTC)
         self.certificate: PrivateCertificate = self._folder.loadCertificate(self.domain, now)
-        services_ = Services(self.domain, self.accounts)
+        services_ = Services(self.domain, self.accounts, _delegations(table), reactor.seconds)
         self._router = services_.router
         self._router.components.update(dict.fromkeys(self.secrets))
         passwords = Passwords(self.accounts)
@@ -80,8 +83,10 @@ class EmbeddedHost(MultiService):
 
         self._c2s = Listener("embedded.c2s", table.c2s, Doorway(client), reactor)
         self._component = Listener("embedded.component", table.component, Doorway(component), reactor)
-        for listener in (self._c2s, self._component):
-            listener.setServiceParent(self)
+        tick = TimerService(1.0, services_.delegating.tick)
+        tick.clock = reactor
+        for service in (self._c2s, self._component, tick):
+            service.setServiceParent(self)
         self.componentEndpoint: IStreamClientEndpoint = _Inside(self._component, reactor)
         if self._madeUp:
             # Nobody else can be meant to log in with a password that was made up a moment ago.
@@ -130,6 +135,13 @@ class EmbeddedHost(MultiService):
             f"Try next, in a second terminal and in this folder: {sys.executable} -m gateway.tour\n"
             "Or log in with any XMPP client as one of the accounts, trusting the certificate.\n\n"
         )
+
+
+def _delegations(table: EmbeddedTable) -> list[Delegation]:
+    delegated = table.delegations
+    if delegated is None:
+        delegated = {ns.PRIVATE: DelegatedTable(jid=Jids((f"delegate.{table.domain}",)))}
+    return [Delegation(namespace, each.jid, each.filtering) for namespace, each in delegated.items()]
 
 
 @implementer(IStreamClientEndpoint)

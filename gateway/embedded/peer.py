@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from gateway import ns
 from gateway.embedded import stanzas
-from gateway.embedded.core import Peer
+from gateway.embedded.core import LARGEST, Peer
 from gateway.embedded.roster import Item
 from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, Unreadable
 from gateway.stream.connection import Connection
@@ -28,7 +28,6 @@ STRANGERS = Limits(stanzaSize=16 * 1024, depth=8)
 
 # Bytes of a stanza at most. What clients may send leaves room for another address; what components may, for the
 # growth of what was sent to them.
-LARGEST = Limits().stanzaSize
 CLIENTS = Limits(stanzaSize=LARGEST - 16 * 1024)
 COMPONENTS = Limits(stanzaSize=LARGEST + 64 * 1024)
 
@@ -104,7 +103,10 @@ class PeerConnection(Connection):
         except Exception:
             self._log.failure("The embedded host failed at {stanza!r}.", stanza=stanza)
             error = HandlerFailed
-        # RFC 6120 section 8.3.1: an error is never answered with an error.
+        self.refuseStanza(stanza, sender, recipient, error)
+
+    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
+        """Answer a stanza of this peer's with an error; not an error itself (RFC 6120 section 8.3.1)."""
         if stanza.type not in ("error", "result"):
             self.write(errorStanza(stanza.name, route(recipient, sender), stanza.id, error))
 

@@ -97,16 +97,6 @@ def readItem(query: domish.Element) -> tuple[Item, bool]:
     return Item(jid, name, groups), item.getAttribute("subscription") == "remove"
 
 
-def discoInfo(category: str, kind: str, name: str, features: Iterable[str]) -> str:
-    """XEP-0030 section 3: an identity and what it can do."""
-    shown = f" name='{escape(name)}'" if name else ""
-    return (
-        f"<query xmlns='{ns.DISCO_INFO}'><identity category='{category}' type='{kind}'{shown}/>"
-        + "".join(f"<feature var='{feature}'/>" for feature in features)
-        + "</query>"
-    )
-
-
 def discoItems(items: Iterable[str]) -> str:
     """XEP-0030 section 4."""
     shown = "".join(f"<item jid='{escape(item)}'/>" for item in items)

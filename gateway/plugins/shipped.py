@@ -2,6 +2,9 @@
 The services that come with the gateway, found the same way as anybody's.
 """
 
+from gateway.delegation.plugin import DelegationPlugin, PrivateStoragePlugin
 from gateway.proxy.plugin import ProxyPlugin
 
 proxy = ProxyPlugin()
+delegation = DelegationPlugin()
+privateStorage = PrivateStoragePlugin()

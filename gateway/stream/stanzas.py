@@ -203,14 +203,13 @@ def errorStanza(name: str, addresses: bytes, identifier: str | None, error: type
     @param name: the kind of stanza.
     @param addresses: what L{route} gives.
     """
-    answer = ANSWERS[error]
     given = "" if identifier is None else f" id='{escape(identifier)}'"
+    head = f"{given} type='error'>"
+    return b"".join((f"<{name}".encode(), addresses, head.encode(), errorElement(error), f"</{name}>".encode()))
+
+
+def errorElement(error: type[GatewayError]) -> bytes:
+    """How an error is said in a stanza (RFC 6120 section 8.3.2); in the namespace that is the default one there."""
+    answer = ANSWERS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{escape(answer.text)}</text>" if answer.text else ""
-    return b"".join(
-        (
-            f"<{name}".encode(),
-            addresses,
-            f"{given} type='error'><error type='{answer.kind}'>".encode(),
-            f"<{answer.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error></{name}>".encode(),
-        )
-    )
+    return (f"<error type='{answer.kind}'><{answer.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error>").encode()

@@ -1,0 +1,398 @@
+"""
+The rules of Namespace Delegation (XEP-0355), for both sides; pure.
+
+What both exchange: L{Request}, L{Reply}, L{Info}, L{Grant}. The delegating server, be it a real one or a managing
+entity that hands on: L{Delegation}, L{Delegator}. What the managing entity alone needs is in C{managing}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.words.xish import domish
+from zope.interface import implementer
+
+from gateway import jids, ns
+from gateway.errors import NotThere, TooManyPending
+from gateway.interfaces import IDelegatedRequest
+from gateway.stream.stanzas import parse
+
+VERSIONS = (ns.DELEGATION_2, ns.DELEGATION_1)
+
+# What stands for disco requests on bare JIDs that the server itself has no answer to (sections 7.2.4 and 7.2.5).
+REMAINING = {
+    ns.DISCO_INFO: tuple(f"{version}:bare:disco#info:*" for version in VERSIONS),
+    ns.DISCO_ITEMS: tuple(f"{version}:bare:disco#items:*" for version in VERSIONS),
+}
+
+# What an iq's content is read under.
+CLIENT_HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
+
+
+@implementer(IDelegatedRequest)
+@define(eq=False)
+class Request:
+    """
+    An iq request in a delegated namespace, as it was sent.
+
+    @ivar requester: who sent it: a full JID as a rule.
+    @ivar recipient: whom it names; C{None} for nobody.
+    @ivar id: its id, which is the requester's affair.
+    @ivar type: C{"get"} or C{"set"}.
+    @ivar namespace: its payload's.
+    @ivar attributes: its payload's, unescaped, those in no namespace.
+    @ivar xml: its payload, which means the same wherever the default namespace is C{jabber:client}.
+    """
+
+    requester: str
+    recipient: str | None
+    id: str
+    type: str
+    namespace: str
+    attributes: Mapping[str, str]
+    xml: bytes
+    _payload: domish.Element | None = field(default=None, init=False)
+
+    @property
+    def entity(self) -> str:
+        """Whom it is for: without an address it is for the requester's own account (RFC 6120 section 10.3.3)."""
+        return jids.bare(self.requester) if self.recipient is None else self.recipient
+
+    @property
+    def payload(self) -> domish.Element:
+        """Its payload as a tree, built at the first look."""
+        if self._payload is None:
+            self._payload = parse(CLIENT_HEADER, self.xml)
+        return self._payload
+
+
+@frozen(eq=False)
+class Reply:
+    """
+    The iq that answers a L{Request}.
+
+    @ivar type: C{"result"} or C{"error"}.
+    @ivar xml: what is in it, as L{Request.xml}.
+    """
+
+    sender: str | None
+    recipient: str | None
+    id: str | None
+    type: str | None
+    xml: bytes
+
+    def answers(self, request: Request) -> bool:
+        """
+        Section 4.3: "MUST insure that the 'to' and the 'from' attribute corresponds to respectively the 'from' and
+        the 'to' attributes of the initial stanza, MUST insure that the 'id' attribute of the decapsulated stanza is
+        the same as the initial 'id' attribute and that 'type' is "result"".
+
+        An error is as good: it is what servers pass on. Without C{from} the reply says nothing that could be wrong.
+        """
+        return (
+            self.id == request.id
+            and self.type in ("result", "error")
+            and _same(self.recipient, request.requester)
+            and (self.sender is None or _same(self.sender, request.entity))
+        )
+
+
+def _same(one: str | None, other: str) -> bool:
+    """Whether two addresses are the same, however they are spelled."""
+    if one == other:
+        return True
+    try:
+        return one is not None and jids.prepared(one) == jids.prepared(other)
+    except ValueError:
+        return False
+
+
+# Disco nesting, section 7.2.
+
+
+def nestingNode(version: str, namespace: str, bare: bool) -> str:
+    """The node whose disco#info is nested into the server's, or into that of its users' bare JIDs."""
+    return f"{version}{':bare:' if bare else '::'}{namespace}"
+
+
+def readNestingNode(node: str) -> tuple[str, bool] | None:
+    """
+    The namespace of such a node, and whether it is for bare JIDs; C{None} if it is another.
+    """
+    for version in VERSIONS:
+        for separator, bare in (("::", False), (":bare:", True)):
+            if node.startswith(version + separator):
+                return node[len(version + separator) :], bare
+    return None
+
+
+@frozen
+class Info:
+    """
+    What disco#info tells.
+
+    @ivar identities: category, type, name.
+    @ivar features: in order.
+    @ivar forms: extensions (XEP-0128), as XML.
+    """
+
+    identities: tuple[tuple[str, str, str], ...] = ()
+    features: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+
+    def __add__(self, other: Info) -> Info:
+        """Both, nothing twice."""
+        return Info(
+            tuple(dict.fromkeys(self.identities + other.identities)),
+            tuple(dict.fromkeys(self.features + other.features)),
+            tuple(dict.fromkeys(self.forms + other.forms)),
+        )
+
+
+@frozen
+class Grant:
+    """
+    One delegated namespace, as a server advertises it (section 4.2).
+
+    @ivar version: in which namespace it was advertised.
+    @ivar filtering: attributes that a payload must have to be delegated.
+    """
+
+    namespace: str
+    version: str
+    filtering: frozenset[str] = frozenset()
+
+
+# The delegating server.
+
+
+@frozen
+class Delegation:
+    """
+    What is delegated, and to whom (section 4.1).
+
+    @ivar entities: JIDs of managing entities; the first that can be reached gets the requests.
+    @ivar filtering: attributes that the payload must have.
+    """
+
+    namespace: str
+    entities: tuple[str, ...]
+    filtering: frozenset[str] = frozenset()
+
+    def covers(self, request: Request) -> bool:
+        """
+        Whether a request in this namespace is delegated.
+
+        Section 4.1: "attributes which must be present in the initial iq child element"; section 4.3.1: "If a stanza
+        is sent by the managing entity on a managed namespace, the server MUST NOT forward it."
+        """
+        return self.filtering <= request.attributes.keys() and jids.bare(request.requester) not in {
+            jids.bare(entity) for entity in self.entities
+        }
+
+
+def isNested(namespace: str) -> bool:
+    """Whether its managing entity has disco to nest: what stands for disco itself has none."""
+    return not any(namespace in names for names in REMAINING.values())
+
+
+def isDelegable(namespace: str) -> bool:
+    """Section 8, rule 5: the namespace of the XEP "MUST NOT be delegated"."""
+    return namespace not in VERSIONS
+
+
+@frozen
+class Handed:
+    """
+    Send a request on: to C{address}, wrapped, with this outer id.
+    """
+
+    address: str
+    id: str
+    request: Request
+
+
+@frozen
+class Settled:
+    """
+    A request that was handed on is over.
+
+    @ivar origin: what L{Delegator.forward} was given.
+    @ivar reply: a right one; or C{None}, which the requester is told as C{service-unavailable}.
+    """
+
+    origin: Any
+    request: Request
+    reply: Reply | None
+
+
+@frozen
+class _Pending:
+    """
+    @ivar left: who can be asked after this one.
+    @ivar deadline: for this one; C{until} is for all.
+    """
+
+    origin: Any
+    request: Request
+    entity: str
+    address: str
+    left: tuple[str, ...]
+    deadline: float
+    until: float
+
+
+class Delegator:
+    """
+    Hands requests on to managing entities, and checks what comes back.
+
+    @param makeId: makes ids that nobody can guess.
+    @param patience: seconds for an answer, all managing entities of a namespace together.
+    """
+
+    def __init__(
+        self,
+        delegations: Iterable[Delegation],
+        makeId: Callable[[], str],
+        bound: int = 10_000,
+        patience: float = 20.0,
+    ) -> None:
+        self._delegations = {each.namespace: each for each in delegations}
+        self._makeId = makeId
+        self._bound = bound
+        self._patience = patience
+        self._pending: dict[str, _Pending] = {}
+        self._addresses: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    @property
+    def delegations(self) -> list[Delegation]:
+        return list(self._delegations.values())
+
+    def delegatedTo(self, entity: str) -> list[Delegation]:
+        """What is delegated to this managing entity."""
+        return [each for each in self._delegations.values() if entity in each.entities]
+
+    # Who is there.
+
+    def arrived(self, entity: str, address: str) -> None:
+        """A managing entity can be reached, at this address."""
+        self._addresses[entity] = address
+
+    def left(self, entity: str, now: float) -> list[Handed | Settled]:
+        """It cannot any more; what was handed to it and is not answered goes to the next one."""
+        self._addresses.pop(entity, None)
+        open_ = [each for each, pending in self._pending.items() if pending.entity == entity]
+        return [self._again(each, now, self._isSafe(each)) for each in open_]
+
+    def address(self, entity: str) -> str | None:
+        """Where a managing entity can be reached, if it can."""
+        return self._addresses.get(entity)
+
+    def reached(self, delegation: Delegation) -> str | None:
+        """The managing entity that a delegation's requests go to now, if there is one."""
+        return next((each for each in delegation.entities if each in self._addresses), None)
+
+    # Requests.
+
+    def find(self, request: Request, managed: bool = True) -> Delegation | None:
+        """
+        What makes a request one that is to be delegated, if anything does.
+
+        @param managed: for disco requests on bare JIDs: whether the server itself has an answer for the node.
+        """
+        delegation = self._delegations.get(request.namespace)
+        if delegation is None and not managed:
+            names = REMAINING.get(request.namespace, ())
+            delegation = next((self._delegations[name] for name in names if name in self._delegations), None)
+        return delegation if delegation is not None and delegation.covers(request) else None
+
+    def forward(self, origin: Any, request: Request, delegation: Delegation, now: float) -> Handed:
+        """
+        Hand a request on.
+
+        @param origin: whatever the answer needs to find its way.
+        @raise NotThere: when there is nobody to hand it to (section 4.3, N.B. 1).
+        @raise TooManyPending: when too many are under way.
+        """
+        if len(self._pending) >= self._bound:
+            raise TooManyPending
+        handed = self._hand(origin, request, delegation.entities, now, now + self._patience)
+        if handed is None:
+            raise NotThere
+        return handed
+
+    def answered(self, sender: str, identifier: str, reply: Reply | None, now: float) -> Handed | Settled | None:
+        """
+        Somebody has answered an iq.
+
+        @param reply: C{None} if there is none in it, or not exactly one.
+        @return: C{None} if it answers nothing that is open.
+        """
+        pending = self._pending.get(identifier)
+        # An answer is the asked one's own or it is nothing: anybody else may only guess.
+        if pending is None or pending.address != sender:
+            return None
+        del self._pending[identifier]
+        if reply is not None and not reply.answers(pending.request):
+            reply = None
+        return Settled(pending.origin, pending.request, reply)
+
+    def refused(self, sender: str, identifier: str, isThere: bool, now: float) -> Handed | Settled | None:
+        """
+        Somebody has answered with an error (section 4.3, N.B. 2).
+
+        @param isThere: whether it can be its own; else it is a server's word that it is not there.
+        """
+        pending = self._pending.get(identifier)
+        if pending is None or pending.address != sender:
+            return None
+        if isThere:
+            del self._pending[identifier]
+            return Settled(pending.origin, pending.request, None)
+        return self._again(identifier, now)
+
+    def unsent(self, handed: Handed) -> Settled:
+        """It could not be sent."""
+        pending = self._pending.pop(handed.id)
+        return Settled(pending.origin, pending.request, None)
+
+    def expire(self, now: float) -> list[Handed | Settled]:
+        """End what is overdue; what was only asked for is asked of the next one."""
+        overdue = [each for each, pending in self._pending.items() if pending.deadline <= now]
+        return [self._again(each, now, self._isSafe(each)) for each in overdue]
+
+    def abandon(self) -> list[Settled]:
+        """End all of them."""
+        pending = list(self._pending.values())
+        self._pending.clear()
+        return [Settled(each.origin, each.request, None) for each in pending]
+
+    def _isSafe(self, identifier: str) -> bool:
+        """Whether a request that may have been seen may be made once more."""
+        return self._pending[identifier].request.type == "get"
+
+    def _again(self, identifier: str, now: float, mayRepeat: bool = True) -> Handed | Settled:
+        """Hand a request to the next managing entity, if that is harmless and there is one."""
+        pending = self._pending.pop(identifier)
+        handed = None
+        if mayRepeat and pending.until > now:
+            handed = self._hand(pending.origin, pending.request, pending.left, now, pending.until)
+        return handed or Settled(pending.origin, pending.request, None)
+
+    def _hand(
+        self, origin: Any, request: Request, entities: tuple[str, ...], now: float, until: float
+    ) -> Handed | None:
+        """Hand it to the first of them that is there; each that is gets its share of the time."""
+        there = tuple(each for each in entities if each in self._addresses)
+        if not there:
+            return None
+        entity, address = there[0], self._addresses[there[0]]
+        identifier = self._makeId()
+        deadline = now + (until - now) / len(there)
+        self._pending[identifier] = _Pending(origin, request, entity, address, there[1:], deadline, until)
+        return Handed(address, identifier, request)

@@ -1,0 +1,301 @@
+"""
+Handing requests on: the gateway as a delegating server, to managing entities anywhere (XEP-0355 section 4).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+
+from gateway import jids, ns
+from gateway.delegation import stanzas
+from gateway.delegation.core import Delegation, Delegator, Handed, Info, Reply, Request, Settled, nestingNode
+from gateway.errors import NotThere, Unreadable
+from gateway.stream.link import Link
+from gateway.stream.stanzas import Stanza, errorElement, route
+
+# Said by a server for somebody who is not there; a managing entity that refuses says something else.
+_NOT_THERE = frozenset(
+    {
+        "gone",
+        "recipient-unavailable",
+        "remote-server-not-found",
+        "remote-server-timeout",
+        "service-unavailable",
+    }
+)
+
+# Seconds until a managing entity that was not there is asked again: at first, and at most.
+_FIRST_RETRY = 2.0
+_LAST_RETRY = 60.0
+
+# How long somebody waits for what a managing entity has to tell.
+_INFO_PATIENCE = 5.0
+
+# Takes the inner iq's type and content.
+Settle = Callable[[str, bytes], object]
+
+
+@define(eq=False)
+class _Contact:
+    """
+    One managing entity.
+
+    @ivar address: where it is asked; a client's full JID is known by its presence only.
+    @ivar askAt: when it is asked next whether it is there; C{None} while that is known, or being asked.
+    @ivar asking: how many answers are awaited.
+    """
+
+    entity: str
+    address: str | None
+    askAt: float | None = None
+    patience: float = _FIRST_RETRY
+    asking: int = 0
+
+
+@frozen(eq=False)
+class _Wanted:
+    """Somebody wants to know what to nest."""
+
+    delegation: Delegation
+    node: str
+    since: float
+    told: Deferred[Info] = field(factory=Deferred)
+
+
+class Onward:
+    """
+    Hands requests on.
+
+    @param component: the JID that it does so as.
+    """
+
+    _log = Logger()
+
+    def __init__(self, component: str, delegations: Iterable[Delegation], link: Link) -> None:
+        self._component = component
+        self._link = link
+        self._delegator = Delegator(delegations, secrets.token_urlsafe)
+        entities = {entity for each in self._delegator.delegations for entity in each.entities}
+        self._contacts = {entity: _Contact(entity, None if _isBare(entity) else entity) for entity in entities}
+        self._infos: dict[tuple[str, str], Info] = {}
+        self._wanted: list[_Wanted] = []
+
+    def connected(self) -> None:
+        for contact in self._contacts.values():
+            contact.patience = _FIRST_RETRY
+            contact.askAt = self._link.now
+            if _isClient(contact.entity):
+                self._send(self._presence(contact, "subscribe"))
+                self._send(self._presence(contact, "probe"))
+        self.tick(self._link.now)
+
+    def disconnected(self) -> None:
+        for contact in self._contacts.values():
+            contact.askAt = None
+            self._lost(contact)
+
+    def tick(self, now: float) -> None:
+        for contact in self._contacts.values():
+            if contact.askAt is not None and contact.askAt <= now and contact.address is not None:
+                self._ask(contact, contact.address)
+        self._perform(self._delegator.expire(now))
+        self._inform(now)
+
+    def abandon(self) -> None:
+        self._perform(self._delegator.abandon())
+
+    # Requests and their answers.
+
+    def forward(self, settle: Settle, request: Request, delegation: Delegation) -> None:
+        """
+        Hand a request on.
+
+        @param settle: is called once, with how it is answered.
+        @raise GatewayError: if it cannot be.
+        """
+        self._perform([self._delegator.forward(settle, request, delegation, self._link.now)])
+
+    def answerReceived(self, stanza: Stanza) -> bool:
+        """Take an iq result or error; return whether it was for this."""
+        sender, identifier = stanza.sender or "", stanza.id or ""
+        now = self._link.now
+        if stanza.type == "error":
+            condition = _condition(stanza)
+            done = self._delegator.refused(sender, identifier, condition not in _NOT_THERE, now)
+            if done is not None and condition in _NOT_THERE:
+                self._missing(sender)
+        else:
+            reply: Reply | None
+            try:
+                reply = stanzas.readReply(stanzas.unwrap(stanza)) if stanzas.isWrapped(stanza) else None
+            except Unreadable:
+                reply = None
+            done = self._delegator.answered(sender, identifier, reply, now)
+            if isinstance(done, Settled) and done.reply is None:
+                self._log.warn(
+                    "{component}: {sender} answered a request in {namespace} with what is no answer to it; "
+                    "{requester} got an error.",
+                    component=self._component,
+                    sender=sender,
+                    namespace=done.request.namespace,
+                    requester=done.request.requester,
+                )
+        if done is None:
+            return False
+        self._perform([done])
+        return True
+
+    def _perform(self, actions: Iterable[Handed | Settled]) -> None:
+        for action in actions:
+            if isinstance(action, Handed):
+                version = ns.DELEGATION_2
+                self._send(stanzas.forwarded(version, self._component, action.address, action.id, action.request))
+            elif action.reply is None:
+                action.origin("error", errorElement(NotThere))
+            else:
+                action.origin(action.reply.type, action.reply.xml)
+
+    # Who is there. A component is asked for what it would have nested, until it answers; a client shows itself.
+
+    def presenceReceived(self, stanza: Stanza) -> bool:
+        """Take presence; return whether it was for this."""
+        sender = stanza.sender or ""
+        contact = self._contacts.get(sender) or self._contacts.get(jids.bare(sender))
+        if contact is None or not _isClient(contact.entity):
+            return False
+        if stanza.type is None and contact.address in (None, sender):
+            contact.address = sender
+            if self._delegator.address(contact.entity) is None:
+                self._ask(contact, sender)
+        elif stanza.type == "unavailable" and contact.address == sender:
+            self._lost(contact)
+        elif stanza.type == "subscribe":
+            self._send(self._presence(contact, "subscribed"))
+        return True
+
+    def _ask(self, contact: _Contact, address: str) -> None:
+        """Ask for what is to be nested (section 7.2): the answer also says that it is there."""
+        contact.askAt = None
+        for delegation in self._delegator.delegatedTo(contact.entity):
+            for bare in (False, True):
+                node = nestingNode(ns.DELEGATION_2, delegation.namespace, bare)
+                query = domish.Element(
+                    (None, "iq"), attribs={"type": "get", "to": address, "from": self._component}
+                )
+                query.addElement((ns.DISCO_INFO, "query"))["node"] = node
+                contact.asking += 1
+                answer = self._link.request(query)
+                answer.addCallbacks(
+                    self._told, self._untold, callbackArgs=(contact, address, node), errbackArgs=(contact, address)
+                )
+
+    def _told(self, result: domish.Element, contact: _Contact, address: str, node: str) -> None:
+        # An answer that cannot be read says that it is there, all the same.
+        with suppress(Unreadable):
+            self._infos[contact.entity, node] = stanzas.readInfo(result)
+        contact.asking -= 1
+        self._found(contact, address)
+        self._inform(self._link.now)
+
+    def _untold(self, failure: Any, contact: _Contact, address: str) -> None:
+        contact.asking -= 1
+        if failure.check(StanzaError) and failure.value.condition not in _NOT_THERE:
+            self._found(contact, address)
+        elif self._delegator.address(contact.entity) is None:
+            self._askLater(contact)
+        self._inform(self._link.now)
+
+    def _found(self, contact: _Contact, address: str) -> None:
+        contact.askAt = None
+        contact.patience = _FIRST_RETRY
+        if self._delegator.address(contact.entity) is None:
+            self._delegator.arrived(contact.entity, address)
+            delegated = self._delegator.delegatedTo(contact.entity)
+            self._log.info(
+                "{component}: {entity} is there; it gets {namespaces}.",
+                component=self._component,
+                entity=contact.entity,
+                namespaces=", ".join(each.namespace for each in delegated),
+            )
+            granted = [(each.namespace, each.filtering) for each in delegated]
+            identifier = secrets.token_urlsafe(6)
+            self._send(stanzas.advertisement(ns.DELEGATION_2, self._component, address, identifier, granted))
+
+    def _missing(self, address: str) -> None:
+        """A server says that somebody is not there."""
+        for contact in self._contacts.values():
+            if contact.address == address and self._delegator.address(contact.entity) is not None:
+                self._log.warn(
+                    "{component}: {entity} is not there any more.", component=self._component, entity=contact.entity
+                )
+                self._lost(contact)
+                self._askLater(contact)
+
+    def _lost(self, contact: _Contact) -> None:
+        if _isBare(contact.entity):
+            contact.address = None
+        self._perform(self._delegator.left(contact.entity, self._link.now))
+
+    def _askLater(self, contact: _Contact) -> None:
+        if contact.askAt is None:
+            contact.askAt = self._link.now + contact.patience
+            contact.patience = min(2 * contact.patience, _LAST_RETRY)
+
+    # What is nested.
+
+    def info(self, delegation: Delegation, bare: bool) -> Deferred[Info]:
+        """What a delegation's managing entity tells of itself; soon, if it is being asked just now."""
+        wanted = _Wanted(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, bare), self._link.now)
+        self._wanted.append(wanted)
+        told = wanted.told
+        self._inform(self._link.now)
+        return told
+
+    def _inform(self, now: float) -> None:
+        """Answer who wants to know, if there is an answer or hardly any hope of one."""
+        waiting, self._wanted = self._wanted, []
+        for wanted in waiting:
+            entities = wanted.delegation.entities
+            info = next(
+                (self._infos[each, wanted.node] for each in entities if (each, wanted.node) in self._infos), None
+            )
+            hope = any(self._contacts[each].asking for each in entities) and now - wanted.since < _INFO_PATIENCE
+            if info is None and hope:
+                self._wanted.append(wanted)
+            else:
+                wanted.told.callback(info or Info())
+
+    def _presence(self, contact: _Contact, kind: str) -> bytes:
+        addresses = route(self._component, jids.bare(contact.entity))
+        return b"<presence%b type='%b'/>" % (addresses, kind.encode())
+
+    def _send(self, data: bytes) -> None:
+        self._link.sendRaw(data)
+
+
+def _isClient(entity: str) -> bool:
+    return "@" in jids.bare(entity)
+
+
+def _isBare(entity: str) -> bool:
+    """Whether it is a client's bare JID: requests to that would be its server's to answer."""
+    return _isClient(entity) and "/" not in entity
+
+
+def _condition(stanza: Stanza) -> str:
+    """The condition of a stanza error; empty if it has none."""
+    for error in stanza.element.elements():
+        if error.name == "error":
+            for child in error.elements():
+                if child.uri == ns.STANZA_ERRORS and child.name != "text":
+                    return str(child.name)
+    return ""

@@ -1,0 +1,144 @@
+"""
+C{[delegation."component JID"]}: the table, and how the service is composed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+from twisted.application.service import IService
+from twisted.plugin import IPlugin
+from wokkel.disco import DiscoHandler
+from zope.interface import implementer
+
+from gateway import ns
+from gateway.delegation import tour
+from gateway.delegation.core import Delegation, isDelegable
+from gateway.delegation.handler import ManagingHandler, Route
+from gateway.delegation.onward import Onward
+from gateway.delegation.private import PrivateStorage
+from gateway.delegation.store import PrivateFile
+from gateway.interfaces import (
+    IComposition,
+    IDelegatedNamespace,
+    IDelegationPlugin,
+    IDemonstration,
+    IGuide,
+    IServicePlugin,
+)
+from gateway.stream.link import Link
+from gateway.tables import ComponentTable, ConfigError, Domain, Jids
+
+
+@frozen(kw_only=True)
+class NamespaceTable:
+    """
+    Who answers for a namespace.
+
+    @ivar handler: the name of a plugin.
+    @ivar jid: managing entities that requests are handed on to; the first that is there.
+    @ivar filtering: only requests whose payload has all of these attributes are handed on.
+    """
+
+    handler: str | None = None
+    jid: Jids | None = None
+    filtering: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
+class DelegationTable(ComponentTable):
+    """The keys of C{[delegation."component JID"]}; see docs/delegation.md."""
+
+    servers: frozenset[Domain]
+    namespaces: dict[str, NamespaceTable] = field(factory=dict)
+
+
+@implementer(IPlugin, IServicePlugin, IDemonstration)
+class DelegationPlugin:
+    """Composes a managing entity."""
+
+    kind = "delegation"
+    table = DelegationTable
+
+    def makeService(self, jid: str, table: DelegationTable, composition: IComposition) -> IService:
+        plugins = composition.delegationPlugins()
+        _check(jid, table, plugins)
+        link: Link = composition.link(jid, table)
+        made: dict[str, IDelegatedNamespace] = {}
+        for name in {each.handler for each in table.namespaces.values() if each.handler is not None}:
+            made[name] = plugins[name].makeHandler(jid, link, composition)
+        routes: dict[str, Route] = {}
+        problems = []
+        for namespace, each in table.namespaces.items():
+            handler = None if each.handler is None else made[each.handler]
+            if handler is not None and namespace not in handler.namespaces:
+                allowed = ", ".join(sorted(handler.namespaces))
+                problems.append(
+                    f'namespaces."{namespace}".handler: found {each.handler}, which answers for {allowed}'
+                )
+            delegation = None if each.jid is None else Delegation(namespace, each.jid, each.filtering)
+            routes[namespace] = Route(handler, delegation)
+        if problems:
+            raise ConfigError(problems)
+        onward = Onward(jid, [route.delegation for route in routes.values() if route.delegation is not None], link)
+        ManagingHandler(jid, table.servers, routes, onward).setHandlerParent(link)
+        DiscoHandler().setHandlerParent(link)
+        return link
+
+    def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
+        return {
+            f"delegate.{domain}": {"servers": [domain], "namespaces": {ns.PRIVATE: {"handler": "private-storage"}}}
+        }
+
+    async def tour(self, guide: IGuide, jid: str) -> None:
+        await tour.show(guide, jid)
+
+
+def _check(jid: str, table: DelegationTable, plugins: dict[str, IDelegationPlugin]) -> None:
+    """
+    @raise ConfigError: for what its types do not tell.
+    """
+    problems = []
+    if not table.servers:
+        problems.append(
+            "servers: found none; allowed: the domains of the servers that may delegate to this component"
+        )
+    if not table.namespaces:
+        problems.append(
+            'namespaces: found none; allowed: tables, as "jabber:iq:private" = { handler = "private-storage" }'
+        )
+    for namespace, each in table.namespaces.items():
+        key = f'namespaces."{namespace}"'
+        if not isDelegable(namespace):
+            problems.append(f"{key}: found what XEP-0355 itself is made of; allowed: any other namespace")
+        if each.handler is None and each.jid is None:
+            problems.append(f"{key}: found neither handler nor jid; allowed: one of them, or both with filtering")
+        if each.handler is not None and each.handler not in plugins:
+            allowed = ", ".join(sorted(plugins))
+            problems.append(f'{key}.handler: found "{each.handler}"; allowed: the name of a plugin: {allowed}')
+        if each.handler is not None and each.jid is not None and not each.filtering:
+            problems.append(
+                f"{key}.handler: found a jid beside it; allowed: both only with filtering, which parts them"
+            )
+        if each.filtering and each.jid is None:
+            problems.append(f"{key}.filtering: found no jid beside it; allowed: with jid only")
+        if jid in (each.jid or ()):
+            problems.append(f"{key}.jid: found the component itself; allowed: other managing entities")
+    if problems:
+        raise ConfigError(problems)
+
+
+@implementer(IPlugin, IDelegationPlugin)
+class PrivateStoragePlugin:
+    """Composes private storage."""
+
+    name = "private-storage"
+
+    def makeHandler(self, jid: str, link: Link, composition: IComposition) -> IDelegatedNamespace:
+        path = Path(composition.stateDir, f"{jid}.private")
+        try:
+            return PrivateStorage(PrivateFile(path, composition.reactor))
+        except OSError as error:
+            raise ConfigError([f"state_dir: {path} cannot be used: {error.strerror}"]) from error

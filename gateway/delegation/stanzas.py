@@ -1,0 +1,289 @@
+"""
+Delegation on the wire (XEP-0355): advertisements, forwarded requests, their answers, disco to nest.
+
+What servers write nearly always is read without a tree; anything else is read with one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from attrs import frozen
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request
+from gateway.errors import Unreadable
+from gateway.stream.stanzas import Stanza, escape, parse
+
+# How a wrapper is written by servers: nothing between the tags, no entity in a value, no prefix.
+_VALUE = rb"=(?:'[^'<&]*'|\"[^\"<&]*\")"
+_WRAPPER = re.compile(
+    rb"<delegation xmlns=(['\"])(urn:xmpp:delegation:[12])\1><forwarded xmlns=(['\"])urn:xmpp:forward:0\3>"
+    rb"<iq((?: [a-z:]+" + _VALUE + rb")*)(/?)>"
+)
+_INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
+_PAYLOAD = re.compile(rb"<([A-Za-z_][\w.-]*)((?: [A-Za-z_][\w.-]*" + _VALUE + rb")*)(/?)>")
+_ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
+
+
+@frozen(eq=False)
+class Inside:
+    """
+    The iq in a wrapper.
+
+    @ivar version: the wrapper's namespace.
+    @ivar attributes: the iq's.
+    @ivar xml: what is in it: it means the same wherever the default namespace is C{jabber:client}.
+    """
+
+    version: str
+    attributes: dict[str, str]
+    xml: bytes
+
+
+def isWrapped(stanza: Stanza) -> bool:
+    """Whether something about delegation may be in it; a quick look."""
+    return b"urn:xmpp:delegation:" in stanza.raw
+
+
+def unwrap(stanza: Stanza) -> Inside:
+    """
+    What is forwarded in an iq (section 4.3, XEP-0297): exactly one iq.
+
+    @raise Unreadable: if it is not so.
+    """
+    payload = stanza.payload
+    wrapper = _WRAPPER.match(payload)
+    if wrapper is not None and payload.endswith(_WRAPPER_END) and _isPlain(stanza, payload):
+        inside = payload[wrapper.end() : -len(_WRAPPER_END)]
+        if wrapper.group(5):
+            if not inside:
+                return Inside(wrapper.group(2).decode(), _attributes(wrapper.group(4)), b"")
+        elif inside.endswith(_INSIDE_END) and inside.count(b"<iq") == 0 and inside.count(_INSIDE_END) == 1:
+            xml = inside[: -len(_INSIDE_END)]
+            return Inside(wrapper.group(2).decode(), _attributes(wrapper.group(4)), xml)
+    return _unwrapTree(stanza.element)
+
+
+def _isPlain(stanza: Stanza, payload: bytes) -> bool:
+    """Whether its meaning hangs on nothing around it, and each "<" in it begins a tag."""
+    return b"<!" not in payload and not any(use in payload for use, _ in stanza.context.uses)
+
+
+def _attributes(written: bytes) -> dict[str, str]:
+    return {name.decode(): (one or other).decode() for name, one, other in _ATTRIBUTE.findall(written)}
+
+
+def _unwrapTree(element: domish.Element) -> Inside:
+    wrappers = [child for child in element.elements() if child.name == "delegation" and child.uri in VERSIONS]
+    forwarded = [child for each in wrappers for child in each.elements(ns.FORWARD, "forwarded")]
+    # The XEP's own examples leave out the iq's namespace here and there.
+    inside = [child for each in forwarded for child in each.elements() if child.name == "iq"]
+    if not len(wrappers) == len(forwarded) == len(inside) == 1 or inside[0].uri not in (ns.CLIENT, ns.FORWARD):
+        raise Unreadable
+    iq = inside[0]
+    attributes = {name: value for name, value in iq.attributes.items() if isinstance(name, str)}
+    attributes["xmlns"] = iq.uri
+    children = list(iq.elements())
+    for child in children:
+        if child.uri == ns.FORWARD:
+            # The accident of where the iq stands.
+            child.uri = child.defaultUri = ns.CLIENT
+    return Inside(wrappers[0].uri, attributes, b"".join(written(child) for child in children))
+
+
+def written(element: domish.Element) -> bytes:
+    """An element as it stands where the default namespace is C{jabber:client}."""
+    text: str = element.toXml(defaultUri=ns.CLIENT)
+    return text.encode()
+
+
+def readRequest(inside: Inside) -> Request:
+    """
+    The request in a wrapper.
+
+    @raise Unreadable: if it is none (RFC 6120 section 8.2.3).
+    """
+    get = inside.attributes.get
+    return _request(get("from"), get("to"), get("id"), get("type"), inside.xml)
+
+
+def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
+    """
+    An iq as the request that it is, with the addresses that the server knows it by.
+
+    @raise Unreadable: if it is none.
+    """
+    payload = stanza.payload
+    if not _isPlain(stanza, payload) or stanza.context.namespace != ns.CLIENT:
+        element = stanza.element
+        payload = b"".join(written(child) for child in element.elements())
+    return _request(sender, recipient, stanza.id, stanza.type, payload)
+
+
+def _request(
+    sender: str | None, recipient: str | None, identifier: str | None, kind: str | None, xml: bytes
+) -> Request:
+    if not sender or not identifier or kind not in ("get", "set"):
+        raise Unreadable
+    tag = _PAYLOAD.match(xml)
+    if tag is not None and _isOnly(tag, xml):
+        attributes = _attributes(tag.group(2))
+        namespace = attributes.pop("xmlns", ns.CLIENT)
+        return Request(sender, recipient, identifier, kind, namespace, attributes, xml)
+    children = list(parse(CLIENT_HEADER, b"<iq>" + xml + b"</iq>").elements())
+    if len(children) != 1:
+        raise Unreadable
+    [child] = children
+    attributes = {name: value for name, value in child.attributes.items() if isinstance(name, str)}
+    return Request(sender, recipient, identifier, kind, child.uri or "", attributes, written(child))
+
+
+def _isOnly(tag: re.Match[bytes], xml: bytes) -> bool:
+    """Whether there is nothing beside the element that C{tag} begins."""
+    if tag.group(3):
+        return tag.end() == len(xml)
+    name = tag.group(1)
+    ending = b"</" + name + b">"
+    content = xml[tag.end() : -len(ending)]
+    return xml.endswith(ending) and b"<" + name not in content and b"</" + name not in content
+
+
+def readReply(inside: Inside) -> Reply:
+    """
+    The answer in a wrapper.
+
+    @raise Unreadable: if it is not in the namespace that stanzas are in.
+    """
+    if inside.attributes.get("xmlns") != ns.CLIENT:
+        raise Unreadable
+    get = inside.attributes.get
+    return Reply(get("from"), get("to"), get("id"), get("type"), inside.xml)
+
+
+def forwarded(version: str, sender: str, recipient: str, identifier: str, request: Request) -> bytes:
+    """A request, wrapped for a managing entity (section 4.3)."""
+    to = "" if request.recipient is None else f" to='{escape(request.recipient)}'"
+    head = (
+        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='set'>"
+        f"<delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' "
+        f"from='{escape(request.requester)}'{to} id='{escape(request.id)}' type='{request.type}'>"
+    )
+    return b"".join((head.encode(), request.xml, b"</iq></forwarded></delegation></iq>"))
+
+
+def answered(
+    version: str, sender: str, recipient: str, identifier: str, request: Request, kind: str, xml: bytes
+) -> bytes:
+    """
+    The answer to a request, wrapped for the server, in the one form that all of them pass on: an error, too, is in
+    a result; there is no white space; the inner iq has its namespace and both addresses.
+
+    @param kind: the inner iq's type.
+    @param xml: what is in it, meant where the default namespace is C{jabber:client}.
+    """
+    head = (
+        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='result'>"
+        f"<delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' "
+        f"from='{escape(request.entity)}' to='{escape(request.requester)}' id='{escape(request.id)}' type='{kind}'"
+    )
+    inside = b">" + xml + b"</iq>" if xml else b"/>"
+    return b"".join((head.encode(), inside, b"</forwarded></delegation></iq>"))
+
+
+# Advertisements, section 4.2.
+
+
+def readAdvertisements(stanza: Stanza) -> list[tuple[str | None, list[Grant]]]:
+    """
+    What a server's message says is delegated: for each C{delegation} element whom it is for, C{None} being all of
+    the server's, and the grants. What cannot be read is passed over.
+    """
+    found = []
+    for child in stanza.element.elements():
+        if child.name == "delegation" and child.uri in VERSIONS:
+            # ejabberd says it once more for each type of iq.
+            grants = {
+                each["namespace"]: Grant(
+                    each["namespace"],
+                    child.uri,
+                    frozenset(
+                        name["name"] for name in each.elements(child.uri, "attribute") if name.getAttribute("name")
+                    ),
+                )
+                for each in child.elements(child.uri, "delegated")
+                if each.getAttribute("namespace")
+            }
+            found.append((child.getAttribute("to"), list(grants.values())))
+    return found
+
+
+def advertisement(
+    version: str,
+    sender: str,
+    recipient: str,
+    identifier: str,
+    granted: Iterable[tuple[str, Iterable[str]]],
+    user: str | None = None,
+) -> bytes:
+    """
+    Tell a managing entity what is delegated to it.
+
+    @param granted: namespaces, each with the attributes that it is filtered by.
+    @param user: whose it is; C{None} for all of the server's users.
+    """
+    to = "" if user is None else f" to='{escape(user)}'"
+    inside = "".join(
+        f"<delegated namespace='{escape(namespace)}'>"
+        + "".join(f"<attribute name='{escape(name)}'/>" for name in sorted(filtering))
+        + "</delegated>"
+        for namespace, filtering in granted
+    )
+    return (
+        f"<message from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}'>"
+        f"<delegation xmlns='{version}'{to}>{inside}</delegation></message>"
+    ).encode()
+
+
+# Disco, section 7.2.
+
+
+def infoQuery(sender: str, recipient: str, identifier: str, node: str) -> bytes:
+    """Ask for what is to be nested."""
+    return (
+        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='get'>"
+        f"<query xmlns='{ns.DISCO_INFO}' node='{escape(node)}'/></iq>"
+    ).encode()
+
+
+def readInfo(iq: domish.Element) -> Info:
+    """
+    What a disco#info result tells.
+
+    @raise Unreadable: if it is none.
+    """
+    for query in iq.elements(ns.DISCO_INFO, "query"):
+        get = domish.Element.getAttribute
+        return Info(
+            tuple(
+                (get(each, "category", ""), get(each, "type", ""), get(each, "name", ""))
+                for each in query.elements(ns.DISCO_INFO, "identity")
+            ),
+            tuple(get(each, "var", "") for each in query.elements(ns.DISCO_INFO, "feature")),
+            tuple(each.toXml(defaultUri=ns.DISCO_INFO) for each in query.elements(ns.DATA, "x")),
+        )
+    raise Unreadable
+
+
+def writeInfo(info: Info, node: str = "") -> str:
+    """The query element of a disco#info result; C{node} is echoed."""
+    echo = f" node='{escape(node)}'" if node else ""
+    identities = "".join(
+        f"<identity category='{escape(category)}' type='{escape(kind)}'"
+        + (f" name='{escape(name)}'/>" if name else "/>")
+        for category, kind, name in info.identities
+    )
+    features = "".join(f"<feature var='{escape(feature)}'/>" for feature in info.features)
+    return f"<query xmlns='{ns.DISCO_INFO}'{echo}>{identities}{features}{''.join(info.forms)}</query>"

@@ -1,0 +1,36 @@
+"""
+What the tour says and asks about a managing entity that the embedded host delegates private storage to.
+"""
+
+from __future__ import annotations
+
+from gateway import jids, ns
+from gateway.interfaces import IGuide
+
+_NOTE = "urn:example:tour"
+
+
+async def show(guide: IGuide, jid: str) -> None:
+    """Store and read private data, through the server."""
+    server = jids.split(guide.jid)[1]
+    own = jids.bare(guide.jid)
+    guide.say(
+        f"The server has delegated a namespace, {ns.PRIVATE}, to {jid}: what clients ask {server} in it is "
+        "answered outside of the server, and clients cannot tell. The server's disco#info shows it as its own."
+    )
+    answer = await guide.ask(server, f"<query xmlns='{ns.DISCO_INFO}'/>")
+    found = {feature.getAttribute("var") for query in answer.elements() for feature in query.elements()}
+    guide.check(ns.PRIVATE in found, f"{server} offers private storage")
+
+    guide.say("So you store a note, as with any server that can do it: in your own account.")
+    note = f"<note xmlns='{_NOTE}'>{own} was here</note>"
+    answer = await guide.ask(own, f"<query xmlns='{ns.PRIVATE}'>{note}</query>", "set")
+    guide.check(answer["type"] == "result", "it is stored")
+    guide.check(answer.getAttribute("from") in (None, own), f"the answer comes from the account, not from {jid}")
+    guide.say("And you read it. It is in a file under state_dir, and is there after a restart.")
+    answer = await guide.ask(own, f"<query xmlns='{ns.PRIVATE}'><note xmlns='{_NOTE}'/></query>")
+    guide.check(f"{own} was here" in answer.toXml(), "the note is what was stored")
+    guide.say("What is another's is not to be had; the error is the handler's, and the server hands it on.")
+    other = f"nobody@{server}"
+    answer = await guide.ask(other, f"<query xmlns='{ns.PRIVATE}'><note xmlns='{_NOTE}'/></query>")
+    guide.check(answer["type"] == "error", f"what belongs to {other} is refused")
