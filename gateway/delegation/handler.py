@@ -88,6 +88,7 @@ class ManagingHandler(XMPPHandler):
         self._onward = onward
         self._grants = Grants()
         self._open = OpenRequests()
+        self._awaited: dict[Open, Deferred[Any]] = {}
         self._draining = False
         self._complainAt: float | None = None
         self._link: Link
@@ -121,6 +122,7 @@ class ManagingHandler(XMPPHandler):
         self._onward.abandon()
         for opened in self._open.abandon():
             self._write(opened, "error", errorElement(Stopping))
+            self._giveUp(opened)
 
     def tick(self, now: float) -> None:
         self._onward.tick(now)
@@ -132,6 +134,7 @@ class ManagingHandler(XMPPHandler):
                 requester=opened.request.requester,
             )
             self._write(opened, "error", errorElement(NoAnswer))
+            self._giveUp(opened)
         if self._complainAt is not None and self._complainAt <= now:
             self._complainAt = None
             self._complain()
@@ -228,6 +231,8 @@ class ManagingHandler(XMPPHandler):
         else:
             handle: Callable[[IDelegatedRequest], Any] = route.handler.answer
             answer: Deferred[Any] = maybeDeferred(handle, request)
+            if not answer.called:
+                self._awaited[opened] = answer
             answer.addCallback(self._result, opened)
             answer.addErrback(self._failed, opened)
 
@@ -251,6 +256,9 @@ class ManagingHandler(XMPPHandler):
 
     def _failed(self, failure: Failure, opened: Open) -> None:
         error = failure.value
+        if not self._open.isOpen(opened):
+            # It was given up.
+            return
         if isinstance(error, StanzaError):
             self._settled(opened, "error", stanzas.written(error.getElement()))
         elif isinstance(error, GatewayError):
@@ -269,8 +277,15 @@ class ManagingHandler(XMPPHandler):
 
     def _settled(self, opened: Open, kind: str, xml: bytes) -> None:
         """The first answer is sent; what comes after it, or too late, is not."""
+        self._awaited.pop(opened, None)
         if self._open.closed(opened):
             self._write(opened, kind, xml)
+
+    def _giveUp(self, opened: Open) -> None:
+        """Nobody wants the answer any more."""
+        answer = self._awaited.pop(opened, None)
+        if answer is not None:
+            answer.cancel()
 
     def _write(self, opened: Open, kind: str, xml: bytes) -> None:
         self._send(

@@ -81,12 +81,14 @@ class OpenRequests:
         opened = self._open[key] = Open(version, server, identifier, request, now + self._patience)
         return opened
 
+    def isOpen(self, opened: Open) -> bool:
+        return self._open.get((opened.server, opened.id)) is opened
+
     def closed(self, opened: Open) -> bool:
         """Whether the answer that is there may be sent: it is the first, and in time."""
-        key = (opened.server, opened.id)
-        if self._open.get(key) is not opened:
+        if not self.isOpen(opened):
             return False
-        del self._open[key]
+        del self._open[opened.server, opened.id]
         return True
 
     def expire(self, now: float) -> list[Open]:

@@ -42,12 +42,19 @@ class Port(typing.Protocol):
         """Send serialised stanzas."""
 
 
+class Outlet(typing.Protocol):
+    """What takes what handlers send."""
+
+    def send(self, obj: Any) -> None:
+        """Send an element, or serialised text or bytes."""
+
+
 class HandlerStream(XmlStream):
     """What a Wokkel handler knows as its C{xmlstream}: observers on top, the link below."""
 
-    def __init__(self, lane: ElementLane, jid: str, streamId: str) -> None:
+    def __init__(self, outlet: Outlet, jid: str, streamId: str) -> None:
         super().__init__(Authenticator())
-        self._lane = lane
+        self._outlet = outlet
         self.namespace = ns.COMPONENT_ACCEPT
         self.version = (0, 0)
         self.sid = streamId  # type: ignore[assignment]  # Twisted shows None as its type.
@@ -55,7 +62,7 @@ class HandlerStream(XmlStream):
         self.otherEntity: Any = self.thisEntity
 
     def send(self, obj: Any) -> None:
-        self._lane.send(obj)
+        self._outlet.send(obj)
 
 
 class ElementLane:

@@ -1,0 +1,151 @@
+"""
+Ordinary Wokkel handlers on delegated namespaces: they see what was asked of the server as if it were asked of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
+from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCollection
+from twisted.words.protocols.jabber.jid import JID
+from twisted.words.xish import domish
+from wokkel.disco import DiscoFeature, DiscoIdentity
+from wokkel.iwokkel import IDisco
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
+
+from gateway import ns
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
+from gateway.stream.lane import HandlerStream
+from gateway.stream.link import Link
+
+Identity = tuple[str, str, str]
+
+
+@implementer(IDelegatedNamespace, IXMPPHandlerCollection)
+class Mount(XMPPHandler):
+    """
+    A handler for delegated namespaces that is made of Wokkel handlers, unchanged.
+
+    A request comes to them from its requester, to the entity that it was sent to; their answer goes back through
+    the server. What else they send goes out on the link. What those that provide C{IDisco} tell is nested.
+
+    @param namespaces: of the payloads that they answer.
+    @param bareIdentities: identities that bare JIDs get, as C{("pubsub", "pep", "")}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        link: Link,
+        namespaces: Iterable[str],
+        handlers: Iterable[IXMPPHandler],
+        bareIdentities: Iterable[Identity] = (),
+    ) -> None:
+        super().__init__()
+        self.namespaces = frozenset(namespaces)
+        self.identities: tuple[Identity, ...] = ()
+        self.features: tuple[str, ...] = ()
+        self.bareIdentities = tuple(bareIdentities)
+        self.bareFeatures: tuple[str, ...] = ()
+        self._link = link
+        self._handlers: list[IXMPPHandler] = []
+        self._inside: HandlerStream | None = None
+        self._open: dict[str, Deferred[domish.Element | None]] = {}
+        self._numbers = count(1)
+        for handler in handlers:
+            handler.setHandlerParent(self)
+        self.setHandlerParent(link)
+
+    def answer(self, request: IDelegatedRequest) -> Deferred[domish.Element | None]:
+        if self._inside is None:
+            raise StanzaError("service-unavailable")
+        # The requester's own id may be another's as well.
+        identifier = f"d{next(self._numbers)}"
+        addresses = {"from": request.requester, "to": request.entity}
+        iq: Any = domish.Element(
+            (ns.COMPONENT_ACCEPT, "iq"), attribs={**addresses, "id": identifier, "type": request.type}
+        )
+        iq.addChild(request.payload)
+        iq.handled = False
+        answer: Deferred[domish.Element | None] = Deferred(lambda _: self._forget(identifier))
+        self._open[identifier] = answer
+        self._inside.dispatch(iq)
+        if not iq.handled and self._open.pop(identifier, None) is not None:
+            raise StanzaError("service-unavailable")
+        return answer
+
+    def _forget(self, identifier: str) -> None:
+        self._open.pop(identifier, None)
+
+    # As the parent of the handlers.
+
+    def __iter__(self) -> Iterator[IXMPPHandler]:
+        return iter(self._handlers)
+
+    def addHandler(self, handler: IXMPPHandler) -> None:
+        self._handlers.append(handler)
+        if self._inside is not None:
+            handler.makeConnection(self._inside)
+            handler.connectionInitialized()
+
+    def removeHandler(self, handler: IXMPPHandler) -> None:
+        self._handlers.remove(handler)
+
+    def send(self, obj: Any) -> None:
+        """Take what a handler sends: an answer, or anything else."""
+        isAnswer = isinstance(obj, domish.Element) and obj.name == "iq"
+        if not isAnswer or obj.getAttribute("type") not in ("result", "error"):
+            self._link.send(obj)
+            return
+        answer = self._open.pop(obj.getAttribute("id", ""), None)
+        if answer is None:
+            self._log.warn("{to}: an answer to no open request was not sent.", to=obj.getAttribute("to"))
+        elif obj["type"] == "error":
+            answer.errback(exceptionFromStanza(obj))
+        else:
+            answer.callback(next(obj.elements(), None))
+
+    def request(self, request: Any) -> Deferred[domish.Element]:
+        return self._link.request(request)
+
+    # As a handler of the link.
+
+    def connectionInitialized(self) -> None:
+        self._inside = HandlerStream(self, self._link.jid, "")
+        for handler in list(self._handlers):
+            handler.makeConnection(self._inside)
+        for handler in list(self._handlers):
+            handler.connectionInitialized()
+        here = JID(self._link.jid)
+        for handler in self._handlers:
+            if IDisco.providedBy(handler):
+                told: Deferred[Any] = maybeDeferred(IDisco(handler).getDiscoInfo, here, here, "")
+                told.addCallbacks(self._told, self._untold)
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self._inside = None
+        for handler in list(self._handlers):
+            handler.connectionLost(reason)
+
+    def _told(self, info: Iterable[Any]) -> None:
+        info = list(info)
+        features = [str(each) for each in info if isinstance(each, DiscoFeature)]
+        identities = [
+            (each.category or "", each.type or "", each.name or "")
+            for each in info
+            if isinstance(each, DiscoIdentity)
+        ]
+        self.features = self.bareFeatures = tuple(dict.fromkeys([*self.features, *features]))
+        self.identities = tuple(dict.fromkeys([*self.identities, *identities]))
+
+    def _untold(self, reason: Failure) -> None:
+        self._log.failure("A handler does not tell what it can do.", failure=reason)
