@@ -43,3 +43,6 @@ DELEGATION_1 = "urn:xmpp:delegation:1"
 
 # XEP-0004 2.13.1: Data Forms.
 DATA = "jabber:x:data"
+
+# XEP-0050 1.3: Ad-Hoc Commands.
+COMMANDS = "http://jabber.org/protocol/commands"

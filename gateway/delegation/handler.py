@@ -24,6 +24,7 @@ from zope.interface import implementer
 from gateway import jids, ns
 from gateway.delegation import stanzas
 from gateway.delegation.advice import howToGrant
+from gateway.delegation.asking import Asking
 from gateway.delegation.core import (
     CLIENT_HEADER,
     REMAINING,
@@ -73,17 +74,26 @@ class ManagingHandler(XMPPHandler):
     A managing entity (XEP-0355).
 
     @param servers: domains of the servers that are heard.
+    @param domains: whose users are heard, by client mode.
     @param routes: who answers, by namespace.
     """
 
     _log = Logger()
 
     def __init__(
-        self, component: str, servers: frozenset[str], routes: Mapping[str, Route], onward: Onward
+        self,
+        component: str,
+        servers: frozenset[str],
+        routes: Mapping[str, Route],
+        onward: Onward,
+        asking: Asking,
+        domains: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         self._component = component
         self._servers = servers
+        self._heard = servers | domains
+        self._asking = asking
         self._routes = routes
         self._onward = onward
         self._grants = Grants()
@@ -145,21 +155,30 @@ class ManagingHandler(XMPPHandler):
         name, kind = stanza.name, stanza.type
         if name == "iq":
             if kind == "set":
-                if stanza.sender in self._servers and stanzas.isWrapped(stanza):
+                if stanza.sender in self._heard and stanzas.isWrapped(stanza):
                     self._forwardedReceived(stanza)
                     return True
                 return False
             return kind in ("result", "error") and self._onward.answerReceived(stanza)
         if name == "message":
-            if stanza.sender in self._servers and kind != "error" and stanzas.isWrapped(stanza):
+            if stanza.sender in self._heard and kind != "error" and stanzas.isWrapped(stanza):
                 self._advertised(stanza.sender or "", stanza)
                 return True
             return False
-        return self._onward.presenceReceived(stanza)
+        return self._onward.presenceReceived(stanza) or self._asking.presenceReceived(stanza)
 
     def _advertised(self, server: str, stanza: Stanza) -> None:
         for user, grants in stanzas.readAdvertisements(stanza):
-            if user is None:
+            if user is not None:
+                if jids.split(user)[1] == server:
+                    self._grants.userAdvertised(user, grants)
+                    self._log.info(
+                        "{component}: {user} delegates {namespaces}.",
+                        component=self._component,
+                        user=user,
+                        namespaces=", ".join(grant.namespace for grant in grants) or "nothing",
+                    )
+            elif server in self._servers:
                 for grant in self._grants.advertised(server, grants):
                     self._log.info(
                         "{component}: {server} delegates {namespace}{filtering} (as {version}).{unwanted}",
@@ -221,6 +240,10 @@ class ManagingHandler(XMPPHandler):
         if domain != opened.server or resource:
             # Only "to itself" or to "any bare jid that it manages" may be forwarded.
             raise Forbidden
+        if opened.server not in self._servers:
+            user = jids.bare(request.requester) if request.entity == domain else request.entity
+            if not self._grants.grantedBy(user, request.namespace):
+                raise Forbidden
         route = self._find(request)
         if route is None:
             raise Unhandled

@@ -11,33 +11,49 @@ from attrs import frozen
 from gateway.delegation.core import Grant, Request
 from gateway.errors import AlreadyOpen, TooManyPending
 
+# Users who have granted something by client mode.
+_MOST_USERS = 10_000
+
 
 class Grants:
     """
-    What each server has delegated.
-
-    A server may send its grants one by one, so they add up; they are gone with the connection.
+    What servers, and in client mode their users, have delegated. It is gone with the connection.
     """
 
     def __init__(self) -> None:
-        self._granted: dict[str, dict[str, Grant]] = {}
+        self._servers: dict[str, dict[str, Grant]] = {}
+        self._users: dict[str, dict[str, Grant]] = {}
 
     def advertised(self, server: str, grants: Iterable[Grant]) -> list[Grant]:
         """
-        A server has advertised these.
+        A server has advertised these for all of its users. It may send its grants one by one, so they add up.
 
         @return: those that are new, or changed.
         """
-        known = self._granted.setdefault(server, {})
+        known = self._servers.setdefault(server, {})
         news = [grant for grant in grants if known.get(grant.namespace) != grant]
         known.update((grant.namespace, grant) for grant in news)
         return news
 
+    def userAdvertised(self, user: str, grants: Iterable[Grant]) -> None:
+        """A server has advertised what one of its users grants (section 5.1): these, and nothing else any more."""
+        granted = {grant.namespace: grant for grant in grants}
+        if not granted:
+            self._users.pop(user, None)
+        elif user in self._users or len(self._users) < _MOST_USERS:
+            self._users[user] = granted
+
     def disconnected(self) -> None:
-        self._granted.clear()
+        self._servers.clear()
+        self._users.clear()
 
     def get(self, server: str, namespace: str) -> Grant | None:
-        return self._granted.get(server, {}).get(namespace)
+        """What a server grants for all of its users."""
+        return self._servers.get(server, {}).get(namespace)
+
+    def grantedBy(self, user: str, namespace: str) -> bool:
+        """Whether a user has granted this."""
+        return namespace in self._users.get(user, {})
 
 
 @frozen(eq=False)

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from gateway import ns
 from gateway.delegation import tour
+from gateway.delegation.asking import Asking
 from gateway.delegation.core import Delegation, isDelegable
 from gateway.delegation.handler import ManagingHandler, Route
 from gateway.delegation.onward import Onward
@@ -51,7 +52,8 @@ class NamespaceTable:
 class DelegationTable(ComponentTable):
     """The keys of C{[delegation."component JID"]}; see docs/delegation.md."""
 
-    servers: frozenset[Domain]
+    servers: frozenset[Domain] = frozenset()
+    users: frozenset[Domain] = frozenset()
     namespaces: dict[str, NamespaceTable] = field(factory=dict)
 
 
@@ -83,7 +85,8 @@ class DelegationPlugin:
         if problems:
             raise ConfigError(problems)
         onward = Onward(jid, [route.delegation for route in routes.values() if route.delegation is not None], link)
-        ManagingHandler(jid, table.servers, routes, onward).setHandlerParent(link)
+        asking = Asking(jid, table.users, routes, link)
+        ManagingHandler(jid, table.servers, routes, onward, asking, table.users).setHandlerParent(link)
         DiscoHandler().setHandlerParent(link)
         return link
 
@@ -101,7 +104,7 @@ def _check(jid: str, table: DelegationTable, plugins: dict[str, IDelegationPlugi
     @raise ConfigError: for what its types do not tell.
     """
     problems = []
-    if not table.servers:
+    if not table.servers | table.users:
         problems.append(
             "servers: found none; allowed: the domains of the servers that may delegate to this component"
         )

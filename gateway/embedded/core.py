@@ -11,16 +11,9 @@ import typing
 from collections.abc import Iterable
 
 from gateway import jids
+from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item, Roster
-from gateway.errors import (
-    GatewayError,
-    NotAcceptable,
-    NotAllowed,
-    NotThere,
-    TooMuch,
-    UnknownServer,
-    Unreadable,
-)
+from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
 from gateway.stream.core import Limits
 from gateway.stream.stanzas import Stanza
 
@@ -35,31 +28,6 @@ LARGEST = Limits().stanzaSize
 _LONGEST_PRESENCE = 16 * 1024
 
 _SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
-
-
-class Peer(typing.Protocol):
-    """A connected client or component: somebody to whom things can be sent."""
-
-    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        """Send a stanza on, with these addresses."""
-
-    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
-        """Answer an iq request that this peer sent, with these addresses; the payload is XML."""
-
-    def announce(self, sender: str, recipient: str, kind: str) -> None:
-        """Send presence of the host's own making, of this type."""
-
-    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
-        """Answer a stanza that this peer sent, to C{recipient}, with an error."""
-
-    def write(self, data: bytes) -> None:
-        """Send serialised stanzas that mean the same in any stream."""
-
-    def push(self, item: Item, removed: bool) -> None:
-        """Tell a client of a changed roster item (RFC 6121 section 2.1.6)."""
-
-    def waitFor(self, peer: Peer) -> None:
-        """Something of this one's went to C{peer}, which may be a slow reader."""
 
 
 # Who sends an iq that is for the host or for an account, the stanza, its two addresses.
@@ -111,7 +79,8 @@ class Router:
     @ivar components: who is connected of those that may be, by domain.
     @param serve: takes iqs that are for the host, or that it answers for an account.
     @ivar componentChanged: is told the domain of a component that comes or goes.
-    @ivar sessionChanged: is told of a resource that becomes available or unavailable.
+    @ivar sessionChanged: is told of a resource that becomes available or unavailable, or is gone.
+    @ivar messageReceived: takes messages for the host itself, with the address of who sent it; may raise.
     """
 
     def __init__(self, domain: str, users: Iterable[str], serve: Serve) -> None:
@@ -121,6 +90,7 @@ class Router:
         self._serve = serve
         self.componentChanged: typing.Callable[[str], None] = lambda domain: None
         self.sessionChanged: typing.Callable[[Session], None] = lambda session: None
+        self.messageReceived: typing.Callable[[Stanza, str], None] = _nobody
 
     # Who is there.
 
@@ -144,6 +114,7 @@ class Router:
         if sessions.get(session.jid) is session:
             del sessions[session.jid]
         self._unavailable(session, "unavailable")
+        self.sessionChanged(session)
 
     def attach(self, domain: str, peer: Peer | None) -> None:
         """A component has connected; or, with C{None}, is gone."""
@@ -203,6 +174,8 @@ class Router:
             self._message(origin, stanza, sender, recipient, account)
         elif stanza.name == "iq" and not resource:
             self._serve(origin, stanza, sender, recipient)
+        elif recipient == self.domain:
+            self.messageReceived(stanza, sender)
         else:
             raise NotThere
 
@@ -392,6 +365,10 @@ class Router:
         for session in list(account.sessions.values()):
             if session.interested:
                 session.peer.push(item, removed)
+
+
+def _nobody(stanza: Stanza, sender: str) -> None:
+    raise NotThere
 
 
 def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:

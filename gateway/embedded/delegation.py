@@ -22,10 +22,15 @@ from gateway.delegation.core import (
     isNested,
     nestingNode,
 )
-from gateway.embedded.core import LARGEST, Peer, Router, Session
+from gateway.embedded.consent import Consents
+from gateway.embedded.core import LARGEST, Router, Session
+from gateway.embedded.ports import Peer
 from gateway.errors import GatewayError, NotThere, Unreadable
 from gateway.stream.stanzas import Context, Stanza, escape
 from gateway.tables import ConfigError
+
+# Questions about what to nest that have no answer.
+_MOST_ASKED = 1_000
 
 # What a stanza of the host's own making stands in.
 _CONTEXT = Context.fromDeclarations({None: ns.CLIENT, "stream": ns.STREAMS})
@@ -56,9 +61,8 @@ class DelegatingServer:
         # Who was asked for which node, by the id of the question; and what they told.
         self._asked: dict[str, tuple[str, str]] = {}
         self._infos: dict[tuple[str, str], Info] = {}
-        entities = {entity for each in self._delegator.delegations for entity in each.entities}
-        self._components = {entity for entity in entities if "@" not in entity}
-        self._clients = entities - self._components
+        self.consents = Consents(router, self._consented, seconds)
+        self._entities = {entity for each in self._delegator.delegations for entity in each.entities}
         problems = [
             f'embedded.delegations."{each.namespace}": found what delegation itself is made of; allowed: any other'
             for each in self._delegator.delegations
@@ -71,16 +75,19 @@ class DelegatingServer:
 
     def componentChanged(self, domain: str) -> None:
         """A component has connected, or is gone."""
-        if domain in self._components:
-            if self._router.components.get(domain) is not None:
-                self._arrived(domain, domain)
-            else:
-                self._left(domain)
+        isThere = self._router.components.get(domain) is not None
+        for entity in self._entities | self.consents.entities():
+            if jids.split(entity)[1] == domain:
+                if isThere:
+                    self._arrived(entity, entity)
+                else:
+                    self._left(entity)
 
     def sessionChanged(self, session: Session) -> None:
-        """A resource has become available or unavailable."""
-        for entity in {session.jid, session.account.jid} & self._clients:
-            there = [each for each, _ in session.account.available() if entity in (each.jid, session.account.jid)]
+        """A resource has come or gone, or has become available or unavailable."""
+        account = session.account
+        for entity in {session.jid, account.jid} & (self._entities | self.consents.entities()):
+            there = [each for each, _ in account.available() if entity in (each.jid, account.jid)]
             best = max(there, key=lambda each: each.priority, default=None)
             known = self._delegator.address(entity)
             if known is not None and known not in (each.jid for each in there):
@@ -88,22 +95,44 @@ class DelegatingServer:
                 known = None
             if best is not None and known is None:
                 self._arrived(entity, best.jid)
+        self.consents.accountChanged(account)
 
     def _arrived(self, entity: str, address: str) -> None:
         """Advertise what it manages (section 4.2), and ask for what to nest (section 7.2)."""
         self._delegator.arrived(entity, address)
         delegated = self._delegator.delegatedTo(entity)
-        granted = [(each.namespace, each.filtering) for each in delegated]
+        if delegated:
+            self._advertise(address, delegated, None)
+            for each in delegated:
+                self._ask(entity, address, each.namespace, False)
+                self._ask(entity, address, each.namespace, True)
+        for user in self.consents.grantors(entity):
+            self._consented(user, entity)
+
+    def _consented(self, user: str, entity: str) -> None:
+        """What a user has granted a managing entity has changed (section 5.1; section 8, rule 3)."""
+        if self._peerAt(entity) is None:
+            # It has asked, and is gone in the meantime.
+            self._left(entity)
+            return
+        self._delegator.arrived(entity, entity)
+        granted = [each for each in self.consents.granted(user) if entity in each.entities]
+        self._advertise(entity, granted, user)
+        for each in granted:
+            self._ask(entity, entity, each.namespace, True)
+
+    def _advertise(self, address: str, delegations: list[Delegation], user: str | None) -> None:
+        granted = [(each.namespace, each.filtering) for each in delegations]
+        identifier = secrets.token_urlsafe(6)
         domain = self._router.domain
-        self._write(
-            address, stanzas.advertisement(ns.DELEGATION_2, domain, address, secrets.token_urlsafe(6), granted)
-        )
-        for each in delegated:
-            for bare in (False, True) if isNested(each.namespace) else ():
-                identifier = secrets.token_urlsafe()
-                node = nestingNode(ns.DELEGATION_2, each.namespace, bare)
-                self._asked[identifier] = entity, node
-                self._write(address, stanzas.infoQuery(domain, address, identifier, node))
+        self._write(address, stanzas.advertisement(ns.DELEGATION_2, domain, address, identifier, granted, user))
+
+    def _ask(self, entity: str, address: str, namespace: str, bare: bool) -> None:
+        if isNested(namespace) and len(self._asked) < _MOST_ASKED:
+            identifier = secrets.token_urlsafe()
+            node = nestingNode(ns.DELEGATION_2, namespace, bare)
+            self._asked[identifier] = entity, node
+            self._write(address, stanzas.infoQuery(self._router.domain, address, identifier, node))
 
     def _left(self, entity: str) -> None:
         self._asked = {key: asked for key, asked in self._asked.items() if asked[0] != entity}
@@ -118,12 +147,13 @@ class DelegatingServer:
 
         @raise GatewayError: if it is, and cannot be handed on.
         """
-        if not self._delegator.delegations:
+        if not self._delegator.delegations and not self.consents.entities():
             return False
         request = stanzas.requestOf(stanza, sender, None if stanza.recipient is None else recipient)
         # The host has no nodes of its own; it does have disco#info for an account.
         isOwn = request.namespace == ns.DISCO_INFO and not request.attributes.get("node")
         delegation = self._delegator.find(request, isOwn or recipient == self._router.domain)
+        delegation = delegation or self.consents.find(request, recipient)
         if delegation is None:
             return False
         origin = _Origin(peer, stanza, sender, recipient)
@@ -181,30 +211,32 @@ class DelegatingServer:
             origin.peer.refuseStanza(origin.stanza, origin.sender, origin.recipient, type(error))
 
     def _write(self, address: str, data: bytes) -> None:
-        account = self._router.accounts.get(jids.bare(address))
-        if account is None:
-            peer = self._router.components.get(address)
-        else:
-            session = account.sessions.get(address)
-            peer = None if session is None else session.peer
+        peer = self._peerAt(address)
         if peer is not None:
             peer.write(data)
 
+    def _peerAt(self, address: str) -> Peer | None:
+        account = self._router.accounts.get(jids.bare(address))
+        if account is None:
+            return self._router.components.get(jids.split(address)[1])
+        session = account.sessions.get(address)
+        return None if session is None else session.peer
+
     # What is nested.
 
-    def nest(self, own: Info, bare: bool) -> Info:
+    def nest(self, own: Info, user: str | None) -> Info:
         """
-        What the host shows of itself, or of an account: for a delegated namespace not its own features (section
-        7.2.1), but those of who manages it.
+        What the host shows of itself, or of a user: for a delegated namespace not its own features (section 7.2.1),
+        but those of who manages it.
         """
         delegations = self._delegator.delegations
-        if not delegations:
-            return own
+        if user is not None:
+            delegations += self.consents.granted(user)
         kept = tuple(each for each in own.features if not any(_isOf(each, one.namespace) for one in delegations))
-        info = Info(own.identities, kept if bare else (*kept, ns.DELEGATION_2), own.forms)
+        info = Info(own.identities, kept, own.forms)
         for delegation in delegations:
             entity = self._delegator.reached(delegation)
-            node = nestingNode(ns.DELEGATION_2, delegation.namespace, bare)
+            node = nestingNode(ns.DELEGATION_2, delegation.namespace, user is not None)
             if entity is not None:
                 info += self._infos.get((entity, node), Info())
         return info

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterable
 from attrs import frozen
 from twisted.words.xish import domish
 
-from gateway import __version__, ns
+from gateway import __version__, jids, ns
 from gateway.delegation.core import Delegation, Info
 from gateway.delegation.stanzas import writeInfo
 from gateway.embedded import stanzas
-from gateway.embedded.core import Account, Peer, Router
+from gateway.embedded.consent import CONFIGURE
+from gateway.embedded.core import Account, Router
 from gateway.embedded.delegation import DelegatingServer
+from gateway.embedded.ports import Peer
 from gateway.errors import Forbidden, NotThere, Unhandled, Unreadable
 from gateway.stream.stanzas import Stanza
 
-_HOST_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION)
+_HOST_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2)
+_CONFIGURE_NAME = "Delegations"
 _ACCOUNT_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING)
 
 
@@ -47,6 +50,7 @@ class Services:
         self.delegating = DelegatingServer(self.router, delegations, seconds)
         self.router.componentChanged = self.delegating.componentChanged
         self.router.sessionChanged = self.delegating.sessionChanged
+        self.router.messageReceived = self._messageReceived
         self._services: dict[tuple[str | None, str], Callable[[Request], str]] = {
             ("get", ns.DISCO_INFO): self._discoInfo,
             ("get", ns.DISCO_ITEMS): self._discoItems,
@@ -55,6 +59,8 @@ class Services:
             ("get", ns.ROSTER): self._rosterGet,
             ("set", ns.ROSTER): self._rosterSet,
             ("set", ns.SESSION): self._ping,
+            ("get", ns.DELEGATION_2): self._delegationAsked,
+            ("set", ns.COMMANDS): self._command,
         }
 
     def _serve(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
@@ -78,17 +84,40 @@ class Services:
         peer.answer(stanza, sender, recipient, service(Request(sender, account, known, payloads[0])))
 
     def _discoInfo(self, request: Request) -> str:
+        if request.account is None and request.payload.getAttribute("node") == CONFIGURE:
+            info = Info((("automation", "command-node", _CONFIGURE_NAME),), (ns.COMMANDS, ns.DATA))
+            return writeInfo(info, CONFIGURE)
         _checkNode(request)
         if request.account is None:
             own = Info((("server", "im", "Embedded host"),), _HOST_FEATURES)
-        else:
-            own = Info((("account", "registered", ""),), _ACCOUNT_FEATURES)
-        return writeInfo(self.delegating.nest(own, request.account is not None))
+            return writeInfo(self.delegating.nest(own, None))
+        own = Info((("account", "registered", ""),), _ACCOUNT_FEATURES)
+        return writeInfo(self.delegating.nest(own, request.account.jid))
 
     def _discoItems(self, request: Request) -> str:
+        domain = self.router.domain
+        if request.account is None and request.payload.getAttribute("node") == ns.COMMANDS:
+            return stanzas.discoItems([(domain, CONFIGURE, _CONFIGURE_NAME)], ns.COMMANDS)
         _checkNode(request)
-        there = [jid for jid, peer in self.router.components.items() if peer is not None]
+        there = [(jid, "", "") for jid, peer in self.router.components.items() if peer is not None]
         return stanzas.discoItems(there if request.account is None else ())
+
+    def _delegationAsked(self, request: Request) -> str:
+        if request.account is not None:
+            raise Unhandled
+        self.delegating.consents.requested(request.sender, request.payload)
+        return ""
+
+    def _command(self, request: Request) -> str:
+        if request.account is not None or request.payload.getAttribute("node") != CONFIGURE:
+            raise NotThere
+        user = jids.bare(request.sender)
+        if user not in self.router.accounts:
+            raise Forbidden
+        return self.delegating.consents.command(user, request.payload)
+
+    def _messageReceived(self, stanza: Stanza, sender: str) -> None:
+        self.delegating.consents.answered(jids.bare(sender), stanza.element)
 
     def _ping(self, request: Request) -> str:
         _checkNode(request)

@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 
 from gateway import ns
 from gateway.embedded import stanzas
-from gateway.embedded.core import LARGEST, Peer
+from gateway.embedded.core import LARGEST
+from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, Unreadable
 from gateway.stream.connection import Connection

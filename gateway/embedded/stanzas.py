@@ -97,10 +97,21 @@ def readItem(query: domish.Element) -> tuple[Item, bool]:
     return Item(jid, name, groups), item.getAttribute("subscription") == "remove"
 
 
-def discoItems(items: Iterable[str]) -> str:
-    """XEP-0030 section 4."""
-    shown = "".join(f"<item jid='{escape(item)}'/>" for item in items)
-    return f"<query xmlns='{ns.DISCO_ITEMS}'>{shown}</query>"
+def discoItems(items: Iterable[tuple[str, str, str]], node: str = "") -> str:
+    """
+    XEP-0030 section 4.
+
+    @param items: JID, node and name of each; the last two may be empty.
+    """
+
+    def attribute(name: str, value: str) -> str:
+        return f" {name}='{escape(value)}'" if value else ""
+
+    shown = "".join(
+        f"<item jid='{escape(jid)}'{attribute('node', itemNode)}{attribute('name', name)}/>"
+        for jid, itemNode, name in items
+    )
+    return f"<query xmlns='{ns.DISCO_ITEMS}'{attribute('node', node)}>{shown}</query>"
 
 
 def softwareVersion(name: str, version: str) -> str:

@@ -1,0 +1,76 @@
+"""
+Client mode, the managing entity's side (XEP-0355 section 5): users subscribe to the component, and are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+
+from gateway import jids, ns
+from gateway.stream.link import Link
+from gateway.stream.stanzas import Stanza, route
+
+
+class Asking:
+    """
+    Asks servers for what their users may grant.
+
+    @param component: the managing entity.
+    @param domains: whose users may have it manage something for them.
+    @param namespaces: what it asks for.
+    """
+
+    _log = Logger()
+
+    def __init__(self, component: str, domains: frozenset[str], namespaces: Iterable[str], link: Link) -> None:
+        self._component = component
+        self._domains = domains
+        self._namespaces = tuple(namespaces)
+        self._link = link
+
+    def presenceReceived(self, stanza: Stanza) -> bool:
+        """Take presence; return whether it was for this."""
+        user = jids.bare(stanza.sender or "")
+        if jids.split(user)[1] not in self._domains or jids.bare(stanza.recipient or "") != self._component:
+            return False
+        if stanza.type == "subscribe":
+            self._present(user, "subscribed")
+            self.ask(user)
+        elif stanza.type == "unsubscribe":
+            self._present(user, "unsubscribed")
+        return True
+
+    def ask(self, user: str) -> None:
+        """Ask a user's server to ask the user."""
+        server = jids.split(user)[1]
+        addresses = {"from": self._component, "to": server, "type": "get"}
+        request = domish.Element((None, "iq"), attribs=addresses)
+        query = request.addElement((ns.DELEGATION_2, "query"))
+        query["to"] = user
+        for namespace in self._namespaces:
+            query.addElement("delegate")["namespace"] = namespace
+        self._link.request(request).addCallbacks(
+            self._asked, self._refused, callbackArgs=(user,), errbackArgs=(user,)
+        )
+
+    def _asked(self, result: domish.Element, user: str) -> None:
+        self._log.info("{component}: {user} is being asked.", component=self._component, user=user)
+
+    def _refused(self, reason: Failure, user: str) -> None:
+        error = reason.value
+        assert isinstance(error, StanzaError)
+        self._log.warn(
+            "{component}: the server of {user} does not ask for a delegation: {condition}. Client mode is "
+            "XEP-0355 section 5, which few servers have.",
+            component=self._component,
+            user=user,
+            condition=error.condition,
+        )
+
+    def _present(self, user: str, kind: str) -> None:
+        self._link.sendRaw(b"<presence%b type='%b'/>" % (route(self._component, user), kind.encode()))

@@ -1,0 +1,242 @@
+"""
+Client mode of delegation (XEP-0355 section 5): what users let others manage for them, and how they are asked.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from attrs import frozen
+from twisted.words.xish import domish
+from wokkel.data_form import Error as FormError
+from wokkel.data_form import Field, Form
+
+from gateway import jids, ns
+from gateway.delegation.core import Delegation, Request, isDelegable
+from gateway.embedded.core import Account, Router
+from gateway.errors import Forbidden, NoSuchAddress, NotAcceptable, NotAllowed, NotThere, TooMuch, Unreadable
+from gateway.stream.stanzas import escape
+
+# Where a user sees and revokes what they have granted (section 6).
+CONFIGURE = f"{ns.DELEGATION_2}#configure"
+
+# What one user may grant; namespaces in one question; questions without an answer; seconds for one.
+_MOST_GRANTED = 100
+_MOST_NAMESPACES = 20
+_MOST_ASKED = 1_000
+_PATIENCE = 600.0
+
+_NO, _YES = "0", "1"
+_REVOKE = "revoke"
+
+
+@frozen(eq=False)
+class _Asked:
+    entity: str
+    user: str
+    namespaces: tuple[str, ...]
+    until: float
+
+
+class Consents:
+    """
+    What each user has granted. It ends when the user's last resource disconnects.
+
+    @param changed: is told the user and the managing entity for which grants have changed.
+    @param seconds: the clock.
+    """
+
+    def __init__(self, router: Router, changed: Callable[[str, str], object], seconds: Callable[[], float]) -> None:
+        self._router = router
+        self._changed = changed
+        self._seconds = seconds
+        # By user and namespace; and the questions, by challenge.
+        self._granted: dict[str, dict[str, Delegation]] = {}
+        self._asked: dict[str, _Asked] = {}
+
+    def granted(self, user: str) -> list[Delegation]:
+        return list(self._granted.get(user, {}).values())
+
+    def entities(self) -> set[str]:
+        """Every managing entity that a user has granted something."""
+        return {each.entities[0] for user in self._granted for each in self.granted(user)}
+
+    def grantors(self, entity: str) -> list[str]:
+        """The users who have granted it something."""
+        return [user for user in self._granted if any(entity in each.entities for each in self.granted(user))]
+
+    def find(self, request: Request, recipient: str) -> Delegation | None:
+        """
+        Section 5.2: requests of a managed entity to its server, and those of anybody to its bare JID.
+        """
+        isToServer = request.recipient is None or recipient == self._router.domain
+        user = jids.bare(request.requester) if isToServer else recipient
+        delegation = self._granted.get(user, {}).get(request.namespace)
+        return delegation if delegation is not None and delegation.covers(request) else None
+
+    # Asking.
+
+    def requested(self, entity: str, query: domish.Element) -> None:
+        """
+        A managing entity asks to manage namespaces of a user (section 5.1): ask the user, at every resource.
+
+        @raise Forbidden: if it asks for this XEP's own namespace (section 8, rule 5).
+        @raise NotThere: if the user is not there to be asked; also if there is no such user.
+        """
+        namespaces = tuple(
+            dict.fromkeys(
+                each.getAttribute("namespace", "") for each in query.elements(ns.DELEGATION_2, "delegate")
+            )
+        )
+        if not namespaces or "" in namespaces:
+            raise Unreadable
+        if not all(map(isDelegable, namespaces)):
+            raise Forbidden
+        if len(namespaces) > _MOST_NAMESPACES:
+            raise NotAcceptable
+        user = _bare(query.getAttribute("to", ""))
+        if user == jids.bare(entity):
+            raise NotAllowed
+        account = self._router.accounts.get(user)
+        there = [] if account is None else [each for each, _ in account.available() if each.priority >= 0]
+        if not there:
+            raise NotThere
+        now = self._seconds()
+        self._asked = {challenge: asked for challenge, asked in self._asked.items() if asked.until > now}
+        isBeingAsked = any((asked.entity, asked.user) == (entity, user) for asked in self._asked.values())
+        if isBeingAsked or len(self._asked) >= _MOST_ASKED:
+            raise TooMuch
+        challenge = secrets.token_urlsafe()
+        self._asked[challenge] = _Asked(entity, user, namespaces, now + _PATIENCE)
+        content = _question(entity, namespaces, challenge)
+        for session in there:
+            addresses = f"from='{self._router.domain}' to='{escape(session.jid)}' id='{secrets.token_urlsafe(6)}'"
+            session.peer.write(f"<message {addresses}>{content}</message>".encode())
+
+    def answered(self, user: str, message: domish.Element) -> None:
+        """
+        A user has sent the host a message: an answer, or nothing that it takes.
+
+        @raise NoSuchAddress: if this user was not asked so.
+        """
+        form = _submitted(message)
+        if form is None:
+            raise NoSuchAddress
+        challenge = str(form.get("challenge", ""))
+        asked = self._asked.get(challenge)
+        if asked is None or asked.user != user or asked.until <= self._seconds():
+            raise NoSuchAddress
+        del self._asked[challenge]
+        mine = self._granted.setdefault(user, {})
+        changed = []
+        for namespace in asked.namespaces:
+            if form.get(namespace) == _YES and (namespace in mine or len(mine) < _MOST_GRANTED):
+                old = mine.get(namespace)
+                mine[namespace] = Delegation(namespace, (asked.entity,))
+                changed += [asked.entity] if old is None else [*old.entities, asked.entity]
+        self._tell(user, changed)
+
+    def revoke(self, user: str, namespaces: list[str]) -> None:
+        """Nobody manages these for the user any more."""
+        mine = self._granted.get(user, {})
+        revoked = [mine.pop(namespace) for namespace in namespaces if namespace in mine]
+        self._tell(user, [entity for each in revoked for entity in each.entities])
+
+    def accountChanged(self, account: Account) -> None:
+        """A resource has come or gone."""
+        if not account.sessions:
+            self.revoke(account.jid, [each.namespace for each in self.granted(account.jid)])
+            self._asked = {key: asked for key, asked in self._asked.items() if asked.user != account.jid}
+
+    def _tell(self, user: str, entities: list[str]) -> None:
+        for entity in dict.fromkeys(entities):
+            self._changed(user, entity)
+        if not self._granted.get(user):
+            self._granted.pop(user, None)
+
+    # The ad-hoc command (section 6, XEP-0050): it needs no state, the form says it all.
+
+    def command(self, user: str, command: domish.Element) -> str:
+        """
+        One step of it.
+
+        @return: the answer's payload.
+        """
+        identifier = command.getAttribute("sessionid") or secrets.token_urlsafe(9)
+        action = command.getAttribute("action", "execute")
+        if action == "cancel":
+            return _commanded(identifier, "canceled", "")
+        if action not in ("execute", "complete", "next"):
+            raise Unreadable
+        form = _submitted(command)
+        if form is None:
+            granted = self.granted(user)
+            if not granted:
+                return _commanded(identifier, "completed", "<note type='info'>You have delegated nothing.</note>")
+            return _commanded(
+                identifier, "executing", "<actions execute='complete'><complete/></actions>" + _list(granted)
+            )
+        chosen = form.fields.get(_REVOKE)
+        self.revoke(user, [str(value) for value in (chosen.values if chosen is not None else [])])
+        left = ", ".join(each.namespace for each in self.granted(user)) or "nothing"
+        note = f"<note type='info'>Still delegated: {escape(left)}.</note>"
+        return _commanded(identifier, "completed", note)
+
+
+def _bare(jid: str) -> str:
+    try:
+        found = jids.prepared(jid)
+    except ValueError as error:
+        raise Unreadable from error
+    if "/" in found:
+        raise Unreadable
+    return found
+
+
+def _question(entity: str, namespaces: tuple[str, ...], challenge: str) -> str:
+    """What the user reads, and the form (section 5.1): the default is no."""
+    names = ", ".join(namespaces)
+    body = (
+        f"{entity} wants to manage what your server does for you in these namespaces: {names}. It would get all "
+        "that you and others ask there, and answer in your server's name. Allow it only if you trust it fully."
+    )
+    fields = [
+        Field("hidden", "challenge", challenge),
+        *(
+            Field("list-single", namespace, _NO, options={_NO: "No", _YES: "Yes"}, label=f"Manage {namespace}")
+            for namespace in namespaces
+        ),
+    ]
+    form = Form("form", "Delegation request", [f"Do you allow {entity} to manage this?"], ns.DELEGATION_2, fields)
+    return f"<body>{escape(body)}</body>{_written(form)}"
+
+
+def _list(granted: list[Delegation]) -> str:
+    options = {each.namespace: f"{each.namespace}, managed by {each.entities[0]}" for each in granted}
+    fields = [Field("list-multi", _REVOKE, options=options, label="Revoke")]
+    words = ["This is what others manage for you. Choose what they shall not manage any more."]
+    return _written(Form("form", "Delegations", words, ns.DELEGATION_2, fields))
+
+
+def _written(form: Form) -> str:
+    text: str = form.toElement().toXml()
+    return text
+
+
+def _submitted(element: domish.Element) -> Form | None:
+    """The submitted form in it, whatever FORM_TYPE says: the XEP's own example has an empty one."""
+    for child in element.elements(ns.DATA, "x"):
+        if child.getAttribute("type") == "submit":
+            try:
+                return Form.fromElement(child)
+            except (FormError, ValueError) as error:
+                raise Unreadable from error
+    return None
+
+
+def _commanded(identifier: str, status: str, content: str) -> str:
+    return (
+        f"<command xmlns='{ns.COMMANDS}' node='{CONFIGURE}' sessionid='{escape(identifier)}' status='{status}'>"
+        f"{content}</command>"
+    )
