@@ -313,7 +313,7 @@ class WrongTests(ConfigCase):
             '[embedded.accounts]\nalice = "hidden"\nAlice = "hidden"\n': ("embedded.accounts: found a table",),
             "[embedded.accounts]\nalice = 1\n": ("embedded.accounts: found a table",),
             '[embedded.components]\n"a@b" = "hidden"\n': ("embedded.components: found a table", "component JIDs"),
-            '[proxy.localhost]\ntarget = "a@localhost"\n': ("proxy.\"localhost\": found the embedded host's own",),
+            '[proxy.localhost]\ntarget = "a@localhost"\n': ('proxy."localhost": found the embedded host\'s own',),
         }
         for text, parts in table.items():
             self.assertSays(text, *parts)
