@@ -4,7 +4,7 @@ Ports between the parts, and what a plugin provides.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler
@@ -46,6 +46,13 @@ class IRawHandler(IXMPPHandler):
 
     def drained() -> None:
         """The stop waits no longer; what is sent now still goes out."""
+
+
+class IReporting(Interface):
+    """What a handler may provide to be heard on the status page."""
+
+    def report() -> Iterable[str]:
+        """What an operator should know now, in words; each in one or several lines."""
 
 
 class IComposition(Interface):

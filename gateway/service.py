@@ -20,10 +20,12 @@ from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
 from gateway import plugins
-from gateway.config import Config
+from gateway.config import Config, readSecret
 from gateway.interfaces import IComposition, IDelegationPlugin, IServicePlugin
 from gateway.listener import Listener
+from gateway.monitor.access import guarded
 from gateway.monitor.health import Health, Readiness
+from gateway.monitor.status import Status
 from gateway.stream.core import Limits
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, ConfigError, HttpTable
@@ -88,9 +90,11 @@ def makeService(config: Config, reactor: Any) -> MultiService:
     root = Resource()
     root.putChild(b"healthz", Health())
     root.putChild(b"readyz", Readiness(composition.links))
+    table = config.http or HttpTable()
+    token = None if table.token_file is None else readSecret(table.token_file)
+    root.putChild(b"status", guarded(Status(composition.links), token))
     # One that the configuration does not speak of may find the default port taken, by another gateway perhaps.
-    listen = (config.http or HttpTable()).listen
-    http = Listener("http.listen", listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
+    http = Listener("http.listen", table.listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
     http.setName("http")
     http.setServiceParent(gateway)
     return gateway

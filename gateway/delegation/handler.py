@@ -4,7 +4,7 @@ The managing entity on a link: takes what servers forward, finds who answers, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -47,7 +47,7 @@ from gateway.errors import (
     Unhandled,
     Unreadable,
 )
-from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler, IReporting
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorElement, errorReply, parse
 
@@ -68,7 +68,7 @@ class Route:
     delegation: Delegation | None
 
 
-@implementer(IRawHandler, IDisco)
+@implementer(IRawHandler, IDisco, IReporting)
 class ManagingHandler(XMPPHandler):
     """
     A managing entity (XEP-0355).
@@ -192,16 +192,28 @@ class ManagingHandler(XMPPHandler):
 
     def _complain(self) -> None:
         """Section 4.2 has not come true: say what the server's configuration lacks."""
+        for missed in self._missed():
+            self._log.warn("{component}: {missed}", component=self._component, missed=missed)
+
+    def _missed(self) -> Iterator[str]:
         for server in sorted(self._servers):
             missing = [namespace for namespace in self._routes if self._grants.get(server, namespace) is None]
             if missing:
-                self._log.warn(
-                    "{component}: {server} does not delegate {namespaces}, so nobody there is served. {advice}",
-                    component=self._component,
-                    server=server,
-                    namespaces=", ".join(missing),
-                    advice=howToGrant(self._component, server, missing),
+                yield (
+                    f"{server} does not delegate {', '.join(missing)}, so nobody there is served. "
+                    + howToGrant(self._component, server, missing)
                 )
+
+    def report(self) -> Iterator[str]:
+        for server in sorted(self._servers):
+            granted = [namespace for namespace in self._routes if self._grants.get(server, namespace) is not None]
+            if granted:
+                yield f"{server} delegates {', '.join(granted)}"
+        yield from self._onward.report()
+        yield f"open requests: {len(self._open)}"
+        # Until they have come they are not missed.
+        if self._complainAt is None:
+            yield from self._missed()
 
     def _forwardedReceived(self, stanza: Stanza) -> None:
         """Section 4.3: one forwarded request, and one answer."""
