@@ -15,6 +15,7 @@ from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
 from gateway import ns
+from gateway.delegation.asking import Asking
 from gateway.delegation.core import Delegation
 from gateway.delegation.handler import ManagingHandler, Route
 from gateway.delegation.onward import Onward
@@ -163,7 +164,8 @@ class Case(SynchronousTestCase):
         self.server = MemoryServer(component)
         delegations = [route.delegation for route in routes.values() if route.delegation is not None]
         self.onward = Onward(component, delegations, self.server.link)
-        self.handler = ManagingHandler(component, frozenset(servers), routes, self.onward)
+        asking = Asking(component, frozenset(), routes, self.server.link)
+        self.handler = ManagingHandler(component, frozenset(servers), routes, self.onward, asking)
         self.handler.setHandlerParent(self.server.link)
         DiscoHandler().setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)
