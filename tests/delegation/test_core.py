@@ -1,0 +1,583 @@
+"""The rules of the delegating server, each beside the sentence of XEP-0355 0.5 that it keeps."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.delegation.core import (
+    REMAINING,
+    VERSIONS,
+    Delegation,
+    Delegator,
+    Handed,
+    Info,
+    Reply,
+    Request,
+    Settled,
+    isDelegable,
+    isNested,
+    nestingNode,
+    readNestingNode,
+)
+from gateway.errors import NotThere, TooManyPending
+from tests.stream.memory import steady
+
+A, B, C = "a.capulet.lit", "b.capulet.lit", "c.capulet.lit"
+JULIET = "juliet@capulet.lit/balcony"
+NAMESPACE = "urn:xmpp:mam:2"
+
+
+def request(
+    kind: str = "get",
+    requester: str = JULIET,
+    recipient: str | None = None,
+    attributes: tuple[str, ...] = (),
+    namespace: str = NAMESPACE,
+) -> Request:
+    """A request for which nothing else matters."""
+    return Request(
+        requester,
+        recipient,
+        "1",
+        kind,
+        namespace,
+        dict.fromkeys(attributes, ""),
+        f"<query xmlns='{namespace}'/>".encode(),
+    )
+
+
+def reply(
+    sender: str | None = "juliet@capulet.lit",
+    recipient: str | None = JULIET,
+    identifier: str | None = "1",
+    kind: str | None = "result",
+) -> Reply:
+    """The answer to L{request}, as far as nothing else is said."""
+    return Reply(sender, recipient, identifier, kind, b"")
+
+
+class RequestTests(SynchronousTestCase):
+    """What a request is."""
+
+    def test_entity(self) -> None:
+        """Without C{to} it is for the requester's own account; with one it is for whom that names."""
+        self.assertEqual(request().entity, "juliet@capulet.lit")
+        self.assertEqual(request(recipient="romeo@capulet.lit").entity, "romeo@capulet.lit")
+        self.assertEqual(request(recipient="capulet.lit").entity, "capulet.lit")
+
+    def test_payload(self) -> None:
+        """The tree is that of the XML, and always the same one."""
+        asked = request()
+        self.assertEqual((asked.payload.uri, asked.payload.name), (NAMESPACE, "query"))
+        self.assertIs(asked.payload, asked.payload)
+
+
+class ReplyTests(SynchronousTestCase):
+    """
+    Section 4.3: "MUST insure that the 'to' and the 'from' attribute corresponds to respectively the 'from' and the
+    'to' attributes of the initial stanza, MUST insure that the 'id' attribute of the decapsulated stanza is the
+    same as the initial 'id' attribute and that 'type' is "result"".
+    """
+
+    def assertAnswers(self, right: bool, given: Reply, to: Request | None = None) -> None:
+        self.assertEqual(given.answers(to or request()), right)
+
+    def test_right(self) -> None:
+        """A result with everything right; also without C{from}, as in the XEP's examples."""
+        self.assertAnswers(True, reply())
+        self.assertAnswers(True, reply(sender=None))
+
+    def test_error(self) -> None:
+        """An error is as good as a result."""
+        self.assertAnswers(True, reply(kind="error"))
+
+    def test_type(self) -> None:
+        """Nothing else is."""
+        for kind in ("get", "set", "", None, "RESULT"):
+            self.assertAnswers(False, reply(kind=kind))
+
+    def test_id(self) -> None:
+        """Another id, or none."""
+        for identifier in ("2", "", None, "1 "):
+            self.assertAnswers(False, reply(identifier=identifier))
+
+    def test_to(self) -> None:
+        """Another recipient, the bare JID, or none."""
+        for recipient in ("romeo@capulet.lit/x", "juliet@capulet.lit", "juliet@capulet.lit/Balcony", "", None):
+            self.assertAnswers(False, reply(recipient=recipient))
+
+    def test_from(self) -> None:
+        """From anybody but whom the request was for."""
+        for sender in (A, "capulet.lit", "romeo@capulet.lit", JULIET, ""):
+            self.assertAnswers(False, reply(sender=sender))
+        toServer = request(recipient="capulet.lit")
+        self.assertAnswers(True, reply(sender="capulet.lit"), toServer)
+        self.assertAnswers(False, reply(), toServer)
+
+    def test_spelling(self) -> None:
+        """Another spelling of the same address is the same address; what is no address is another."""
+        self.assertAnswers(True, reply(sender="Juliet@CAPULET.lit", recipient="JULIET@Capulet.lit/balcony"))
+        self.assertAnswers(False, reply(sender="@", recipient=JULIET))
+        self.assertAnswers(False, reply(recipient="a@/"))
+
+
+class DelegationTests(SynchronousTestCase):
+    """What is delegated."""
+
+    def setUp(self) -> None:
+        self.delegator = Delegator([Delegation(NAMESPACE, (A, B), frozenset({"node", "queryid"}))], lambda: "x")
+
+    def test_filtering(self) -> None:
+        """Section 4.1: "attributes which must be present in the initial iq child element": each of them."""
+        for attributes, covered in (
+            ((), False),
+            (("node",), False),
+            (("queryid",), False),
+            (("node", "queryid"), True),
+            (("node", "queryid", "more"), True),
+            (("Node", "queryid"), False),
+        ):
+            with self.subTest(attributes):
+                self.assertEqual(self.delegator.find(request(attributes=attributes)) is not None, covered)
+
+    def test_namespace(self) -> None:
+        """Only in the delegated namespace."""
+        both = ("node", "queryid")
+        self.assertIsNone(self.delegator.find(request(attributes=both, namespace=NAMESPACE + "#x")))
+
+    def test_ownStanzas(self) -> None:
+        """
+        Section 4.3.1: "If a stanza is sent by the managing entity on a managed namespace, the server MUST NOT
+        forward it": whichever of them, and whatever resource it uses.
+        """
+        for sender in (A, B, f"{A}/x", f"{B}/y"):
+            self.assertIsNone(self.delegator.find(request(requester=sender, attributes=("node", "queryid"))))
+        for sender in (C, f"x@{A}", JULIET):
+            self.assertIsNotNone(self.delegator.find(request(requester=sender, attributes=("node", "queryid"))))
+
+    def test_delegable(self) -> None:
+        """Section 8, rule 5: the namespace of the XEP "MUST NOT be delegated"; what it names is another matter."""
+        self.assertEqual(VERSIONS, ("urn:xmpp:delegation:2", "urn:xmpp:delegation:1"))
+        for namespace in VERSIONS:
+            self.assertFalse(isDelegable(namespace))
+        for namespace in (NAMESPACE, "urn:xmpp:delegation:2:bare:disco#info:*", "urn:xmpp:delegation:20"):
+            self.assertTrue(isDelegable(namespace))
+
+    def test_remaining(self) -> None:
+        """
+        Section 7.2.4: "delegate information discovery requests made on bare jids for any discovery node which is
+        not already managed by the server"; 7.2.5, the same of items; each alone, and in either version.
+        """
+        for version in VERSIONS:
+            for disco, name in ((ns.DISCO_INFO, "info"), (ns.DISCO_ITEMS, "items")):
+                remaining = f"{version}:bare:disco#{name}:*"
+                self.assertFalse(isNested(remaining))
+                delegation = Delegation(remaining, (A,))
+                delegator = Delegator([delegation], lambda: "x")
+                self.assertIs(delegator.find(request(namespace=disco), managed=False), delegation)
+                self.assertIsNone(delegator.find(request(namespace=disco), managed=True))
+                self.assertIsNone(delegator.find(request(namespace=NAMESPACE), managed=False))
+                [other] = {ns.DISCO_INFO, ns.DISCO_ITEMS} - {disco}
+                self.assertIsNone(delegator.find(request(namespace=other), managed=False))
+                self.assertIsNone(delegator.find(request(namespace=disco, requester=A), managed=False))
+        self.assertEqual(set(REMAINING), {ns.DISCO_INFO, ns.DISCO_ITEMS})
+        self.assertTrue(isNested(NAMESPACE))
+
+    def test_whole(self) -> None:
+        """Disco itself may be delegated, and that goes before what remains."""
+        whole = Delegation(ns.DISCO_INFO, (B,))
+        delegator = Delegator([Delegation(REMAINING[ns.DISCO_INFO][0], (A,)), whole], lambda: "x")
+        for managed in (True, False):
+            self.assertIs(delegator.find(request(namespace=ns.DISCO_INFO), managed), whole)
+
+    def test_delegatedTo(self) -> None:
+        """What each managing entity is told of."""
+        one, two = Delegation("urn:1", (A, B)), Delegation("urn:2", (B,))
+        delegator = Delegator([one, two], lambda: "x")
+        self.assertEqual([delegator.delegatedTo(each) for each in (A, B, C)], [[one], [one, two], []])
+        self.assertEqual(delegator.delegations, [one, two])
+
+
+class NestingTests(SynchronousTestCase):
+    """
+    Section 7.2.1: the node is this XEP's namespace, "::" and the delegated namespace; section 7.2.2: "the separator
+    is ':bare:'".
+    """
+
+    def test_nodes(self) -> None:
+        """As written, and as read."""
+        node = "urn:xmpp:delegation:2::http://jabber.org/protocol/pubsub"
+        bare = "urn:xmpp:delegation:2:bare:http://jabber.org/protocol/pubsub"
+        self.assertEqual(nestingNode(ns.DELEGATION_2, "http://jabber.org/protocol/pubsub", False), node)
+        self.assertEqual(nestingNode(ns.DELEGATION_2, "http://jabber.org/protocol/pubsub", True), bare)
+        for version in VERSIONS:
+            for namespace in (NAMESPACE, "a::b:bare:c", REMAINING[ns.DISCO_INFO][0]):
+                for isBare in (False, True):
+                    written = nestingNode(version, namespace, isBare)
+                    self.assertEqual(readNestingNode(written), (namespace, isBare))
+
+    def test_others(self) -> None:
+        """Other nodes are none of them."""
+        for node in (
+            "",
+            NAMESPACE,
+            "urn:xmpp:delegation:2",
+            "urn:xmpp:delegation:2:x:y",
+            "urn:xmpp:delegation:3::x",
+        ):
+            self.assertIsNone(readNestingNode(node))
+
+    def test_info(self) -> None:
+        """What is nested is added, and nothing is there twice."""
+        one = Info((("a", "b", ""),), ("x", "y"), ("<x/>",))
+        two = Info((("a", "b", ""), ("a", "b", "name")), ("y", "z"), ("<x/>", "<y/>"))
+        self.assertEqual(one + two, Info((("a", "b", ""), ("a", "b", "name")), ("x", "y", "z"), ("<x/>", "<y/>")))
+        self.assertEqual(one + Info(), one)
+
+
+class DelegatorCase(SynchronousTestCase):
+    """Two managing entities for one namespace, both there."""
+
+    patience = 20.0
+
+    def setUp(self) -> None:
+        self.make(A, B)
+
+    def make(self, *entities: str, bound: int = 10) -> None:
+        ids = count(1)
+        self.delegation = Delegation(NAMESPACE, entities)
+        self.delegator = Delegator([self.delegation], lambda: f"id{next(ids)}", bound, self.patience)
+        for entity in entities:
+            self.delegator.arrived(entity, entity)
+
+    def forward(self, kind: str = "get", now: float = 0.0, origin: object = "origin") -> Handed:
+        return self.delegator.forward(origin, request(kind), self.delegation, now)
+
+    def assertSettled(self, action: object, right: bool = False) -> None:
+        assert isinstance(action, Settled), action
+        self.assertEqual((action.origin, action.reply is not None), ("origin", right))
+        self.assertEqual(len(self.delegator), 0)
+
+    def assertHanded(self, action: object, address: str) -> Handed:
+        assert isinstance(action, Handed), action
+        self.assertEqual(action.address, address)
+        self.assertEqual(len(self.delegator), 1)
+        return action
+
+
+class AnswerTests(DelegatorCase):
+    """What a managing entity answers."""
+
+    def test_right(self) -> None:
+        """ "If everything is alright, it can send the decapsulated stanza"; a second answer answers nothing."""
+        handed = self.forward()
+        self.assertEqual((handed.address, handed.request.id), (A, "1"))
+        given = reply()
+        settled = self.delegator.answered(A, handed.id, given, 1.0)
+        self.assertSettled(settled, right=True)
+        assert isinstance(settled, Settled)
+        self.assertIs(settled.reply, given)
+        self.assertIsNone(self.delegator.answered(A, handed.id, given, 1.0))
+
+    def test_bad(self) -> None:
+        """
+        "If the forwarded result from managing entity is bad (i.e. wrong 'to', 'from', 'id' or 'result' attributes),
+        the server MUST send an IQ error with condition service-unavailable": one answer is enough to be bad.
+        """
+        for bad in (
+            None,
+            reply(sender=A),
+            reply(recipient="romeo@capulet.lit/x"),
+            reply(identifier="2"),
+            reply(kind="set"),
+        ):
+            for kind in ("get", "set"):
+                handed = self.forward(kind)
+                self.assertSettled(self.delegator.answered(A, handed.id, bad, 1.0))
+                self.assertIsNone(self.delegator.answered(A, handed.id, reply(), 1.0))
+
+    def test_outerFrom(self) -> None:
+        """What comes from anybody else is no answer, and does no harm: the right one still counts."""
+        handed = self.forward()
+        for sender in (B, f"{A}/x", f"x@{A}", "capulet.lit", A.upper(), ""):
+            self.assertIsNone(self.delegator.answered(sender, handed.id, reply(), 1.0))
+            for isThere in (True, False):
+                self.assertIsNone(self.delegator.refused(sender, handed.id, isThere, 1.0))
+        self.assertSettled(self.delegator.answered(A, handed.id, reply(), 1.0), right=True)
+
+    def test_outerId(self) -> None:
+        """An id that nothing has."""
+        handed = self.forward()
+        for identifier in ("", "1", handed.id + "x", "id2"):
+            self.assertIsNone(self.delegator.answered(A, identifier, reply(), 1.0))
+            self.assertIsNone(self.delegator.refused(A, identifier, True, 1.0))
+        self.assertEqual(len(self.delegator), 1)
+
+    def test_refused(self) -> None:
+        """
+        N.B. 2: "if the managing entity return an IQ stanza of type "error", the server must return itself an IQ
+        stanza of type "error""; another managing entity is not asked for a second opinion.
+        """
+        for kind in ("get", "set"):
+            self.assertSettled(self.delegator.refused(A, self.forward(kind).id, True, 1.0))
+
+    def test_unsent(self) -> None:
+        """What could not be sent is over."""
+        self.assertSettled(self.delegator.unsent(self.forward()))
+
+    def test_abandon(self) -> None:
+        """All are over at once."""
+        for number in range(3):
+            self.forward(origin=number)
+        settled = self.delegator.abandon()
+        self.assertEqual([(each.origin, each.reply) for each in settled], [(0, None), (1, None), (2, None)])
+        self.assertEqual(self.delegator.abandon(), [])
+
+
+class FailOverTests(DelegatorCase):
+    """Several managing entities for one namespace: the first that is there, and who comes after it."""
+
+    def test_order(self) -> None:
+        """The first in the configuration's order that can be reached."""
+        self.assertEqual(self.delegator.reached(self.delegation), A)
+        self.delegator.left(A, 0.0)
+        self.assertEqual(self.delegator.reached(self.delegation), B)
+        self.assertHanded(self.forward(), B)
+        self.delegator.arrived(A, A)
+        self.assertEqual(self.delegator.reached(self.delegation), A)
+
+    def test_nobody(self) -> None:
+        """
+        N.B. 1: "If the server encounter a delegated namespace and the managing entity is not available, it MUST
+        return ... service-unavailable".
+        """
+        for entity in (A, B):
+            self.delegator.left(entity, 0.0)
+        self.assertIsNone(self.delegator.reached(self.delegation))
+        self.assertRaises(NotThere, self.forward)
+        self.assertEqual(len(self.delegator), 0)
+
+    def test_address(self) -> None:
+        """A managing entity is asked, and heard, where it is: a client is, at one of its resources."""
+        self.make("nurse@capulet.lit")
+        self.delegator.arrived("nurse@capulet.lit", "nurse@capulet.lit/chamber")
+        self.assertEqual(self.delegator.address("nurse@capulet.lit"), "nurse@capulet.lit/chamber")
+        handed = self.assertHanded(self.forward(), "nurse@capulet.lit/chamber")
+        self.assertIsNone(self.delegator.answered("nurse@capulet.lit", handed.id, reply(), 1.0))
+        self.assertSettled(
+            self.delegator.answered("nurse@capulet.lit/chamber", handed.id, reply(), 1.0), right=True
+        )
+
+    def test_gone(self) -> None:
+        """What one had that goes is asked of the next one, if it is a get; a set it may have carried out."""
+        handed = self.forward("get")
+        [action] = self.delegator.left(A, 1.0)
+        again = self.assertHanded(action, B)
+        self.assertNotEqual(again.id, handed.id)
+        self.assertIsNone(self.delegator.answered(A, handed.id, reply(), 1.0))
+        self.assertSettled(self.delegator.answered(B, again.id, reply(), 1.0), right=True)
+        self.delegator.arrived(A, A)
+        self.forward("set")
+        [action] = self.delegator.left(A, 1.0)
+        self.assertSettled(action)
+
+    def test_goneLast(self) -> None:
+        """Where nobody is left, it is over."""
+        self.delegator.left(B, 0.0)
+        self.forward("get")
+        [action] = self.delegator.left(A, 1.0)
+        self.assertSettled(action)
+        self.assertEqual(self.delegator.left(A, 1.0), [])
+
+    def test_otherGone(self) -> None:
+        """That somebody else goes is no matter."""
+        handed = self.forward()
+        self.assertEqual(self.delegator.left(B, 1.0), [])
+        self.assertSettled(self.delegator.answered(A, handed.id, reply(), 1.0), right=True)
+
+    def test_notThere(self) -> None:
+        """A server's word that it is not there says that nobody has seen it: a set, too, goes to the next one."""
+        for kind in ("get", "set"):
+            again = self.assertHanded(self.delegator.refused(A, self.forward(kind).id, False, 1.0), B)
+            self.assertSettled(self.delegator.refused(B, again.id, False, 1.0))
+
+    def test_silent(self) -> None:
+        """A silent one has its share of the time, then a get is asked of the next one, a set is over."""
+        handed = self.forward("get")
+        self.assertEqual(self.delegator.expire(9.9), [])
+        [action] = self.delegator.expire(10.0)
+        again = self.assertHanded(action, B)
+        # It comes too late, as right as it is.
+        self.assertIsNone(self.delegator.answered(A, handed.id, reply(), 11.0))
+        self.assertEqual(self.delegator.expire(19.9), [])
+        [action] = self.delegator.expire(20.0)
+        self.assertSettled(action)
+        self.assertIsNone(self.delegator.answered(B, again.id, reply(), 20.0))
+        self.forward("set", 100.0)
+        self.assertEqual(self.delegator.expire(109.9), [])
+        [action] = self.delegator.expire(110.0)
+        self.assertSettled(action)
+
+    def test_shares(self) -> None:
+        """All together have no more than there is; what one leaves of its share is the others'."""
+        self.make(A, B, C)
+        self.forward("get", 100.0)
+        [action] = self.delegator.left(A, 102.0)
+        self.assertHanded(action, B)
+        self.assertEqual(self.delegator.expire(110.9), [])
+        [action] = self.delegator.expire(111.0)
+        self.assertHanded(action, C)
+        self.assertEqual(self.delegator.expire(119.9), [])
+        [action] = self.delegator.expire(120.0)
+        self.assertSettled(action)
+
+    def test_noTimeLeft(self) -> None:
+        """A clock that jumps leaves no time for another try."""
+        self.forward("get")
+        [action] = self.delegator.expire(20.0)
+        self.assertSettled(action)
+
+    def test_alone(self) -> None:
+        """One that is alone has all of the time."""
+        self.make(A)
+        self.forward()
+        self.assertEqual(self.delegator.expire(19.9), [])
+        [action] = self.delegator.expire(20.0)
+        self.assertSettled(action)
+
+    def test_bound(self) -> None:
+        """There are so many at a time, and room again once one is settled."""
+        self.make(A, bound=2)
+        handed = [self.forward(), self.forward()]
+        self.assertRaises(TooManyPending, self.forward)
+        self.assertEqual(len(self.delegator), 2)
+        self.delegator.answered(A, handed[0].id, reply(), 1.0)
+        self.forward()
+        self.assertRaises(TooManyPending, self.forward)
+
+
+class DelegatorMachine(RuleBasedStateMachine):
+    """Anything may happen, in any order: each request is settled once, and none is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ids = count(1)
+        self.delegation = Delegation(NAMESPACE, (A, B, C))
+        self.delegator = Delegator([self.delegation], lambda: f"id{next(ids)}", bound=4)
+        self.now = 0.0
+        self.there: set[str] = set()
+        self.numbers = count(1)
+        # What is open: by origin, who has it under which id, and who had it before.
+        self.open: dict[int, Handed] = {}
+        self.seen: dict[int, list[str]] = {}
+        self.began: dict[int, float] = {}
+
+    def perform(self, action: Handed | Settled | None, mayRepeatSets: bool = False) -> None:
+        if isinstance(action, Settled):
+            assert action.origin in self.open, "settled twice"
+            assert action.request is self.open.pop(action.origin).request
+            if action.reply is not None:
+                assert action.reply.answers(action.request)
+        elif action is not None:
+            [origin] = [number for number, each in self.open.items() if each.request is action.request]
+            assert action.request.type == "get" or mayRepeatSets, "a set was made twice"
+            assert action.address not in self.seen[origin], "asked twice"
+            self.seen[origin].append(action.address)
+            self.open[origin] = action
+
+    @rule(entity=st.sampled_from((A, B, C)))
+    def arrive(self, entity: str) -> None:
+        self.there.add(entity)
+        self.delegator.arrived(entity, entity)
+
+    @rule(entity=st.sampled_from((A, B, C)))
+    def leave(self, entity: str) -> None:
+        self.there.discard(entity)
+        for action in self.delegator.left(entity, self.now):
+            self.perform(action)
+
+    @rule(kind=st.sampled_from(("get", "set")))
+    def forward(self, kind: str) -> None:
+        number = next(self.numbers)
+        asked = request(kind)
+        full = len(self.open) == 4
+        try:
+            handed = self.delegator.forward(number, asked, self.delegation, self.now)
+        except TooManyPending:
+            assert full
+        except NotThere:
+            assert not self.there
+        else:
+            assert not full and handed.request is asked
+            assert handed.address == min(self.there)
+            self.open[number], self.seen[number], self.began[number] = handed, [handed.address], self.now
+
+    @precondition(lambda self: self.open)
+    @rule(
+        data=st.data(),
+        sender=st.sampled_from((A, B, C, None)),
+        given=st.sampled_from((reply(), reply(kind="error"), reply(identifier="2"), reply(recipient=A), None)),
+    )
+    def answer(self, data: st.DataObject, sender: str | None, given: Reply | None) -> None:
+        handed = self.open[data.draw(st.sampled_from(sorted(self.open)))]
+        action = self.delegator.answered(sender or handed.address, handed.id, given, self.now)
+        if (sender or handed.address) == handed.address:
+            assert isinstance(action, Settled)
+            right = given is not None and given.answers(handed.request)
+            assert action.reply is (given if right else None)
+        else:
+            assert action is None
+        self.perform(action)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), isThere=st.booleans())
+    def refuse(self, data: st.DataObject, isThere: bool) -> None:
+        handed = self.open[data.draw(st.sampled_from(sorted(self.open)))]
+        action = self.delegator.refused(handed.address, handed.id, isThere, self.now)
+        assert action is not None and (isinstance(action, Settled) or not isThere)
+        self.perform(action, mayRepeatSets=True)
+
+    @rule(identifier=st.integers(0, 40), sender=st.sampled_from((A, B, C)))
+    def guess(self, identifier: int, sender: str) -> None:
+        isOpen = any((each.id, each.address) == (f"id{identifier}", sender) for each in self.open.values())
+        if not isOpen:
+            assert self.delegator.answered(sender, f"id{identifier}", reply(), self.now) is None
+
+    @rule(seconds=st.floats(0.1, 25.0))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for action in self.delegator.expire(self.now):
+            self.perform(action)
+        for number in self.open:
+            assert self.now < self.began[number] + 20.001, "overdue"
+
+    @rule()
+    def abandon(self) -> None:
+        for action in self.delegator.abandon():
+            self.perform(action)
+        assert not self.open
+
+    @invariant()
+    def counted(self) -> None:
+        assert len(self.delegator) == len(self.open)
+
+    def teardown(self) -> None:
+        # Shares of the time are rounded.
+        self.now += 20.001
+        for action in self.delegator.expire(self.now):
+            self.perform(action)
+        assert not self.open and len(self.delegator) == 0
+
+
+class MachineTests(SynchronousTestCase):
+    """All orders."""
+
+    def test_settledOnce(self) -> None:
+        """Each request that was handed on is settled exactly once, whatever happens; then nothing is pending."""
+        run_state_machine_as_test(DelegatorMachine, settings=settings(steady, stateful_step_count=30))

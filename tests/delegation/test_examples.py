@@ -1,0 +1,421 @@
+"""
+The numbered examples of XEP-0355 0.5 that concern either side in admin mode, sections 4 and 7; whole stanzas.
+
+Numbers are by order in the document. Misprints in it are put right here: "pubub", inner iqs without their
+namespace; the examples of section 4.3.1 name two components where one is meant. Where the XEP's answers leave
+C{from} out, the gateway says it: servers want it so. Ids of the server's own making differ.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gateway import ns
+from gateway.delegation.core import Delegation
+from tests.delegation.support import (
+    COMPONENT,
+    HOST,
+    JULIET,
+    PUBSUB,
+    Case,
+    End,
+    FakeNamespace,
+    Host,
+    element,
+    meaning,
+)
+
+BARE = "juliet@capulet.lit"
+MOOD = (
+    "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='http://jabber.org/protocol/mood'><item>"
+    "<mood xmlns='http://jabber.org/protocol/mood'><annoyed/><text>curse my nurse!</text></mood>"
+    "</item></publish></pubsub>"
+)
+EMPTY = "<pubsub xmlns='http://jabber.org/protocol/pubsub'/>"
+ROSTER = "<query xmlns='jabber:iq:roster'><item jid='romeo@montaigu.lit' name='My Romeo'></item></query>"
+MICROBLOG_INFO = "<query xmlns='http://jabber.org/protocol/disco#info' node='urn:xmpp:microblog:0'/>"
+MICROBLOG_FEATURES = """
+<query xmlns="http://jabber.org/protocol/disco#info" node="urn:xmpp:microblog:0">
+    <identity type="leaf" category="pubsub"/>
+    <x xmlns="jabber:x:data" type="result">
+        <field var="FORM_TYPE" type="hidden"><value>http://jabber.org/protocol/pubsub#meta-data</value></field>
+        <field var="pubsub#node_type" type="text-single"><value>leaf</value></field>
+        <field var="pubsub#persist_items" type="boolean"><value>true</value></field>
+        <field var="pubsub#max_items" type="text-single"><value>max</value></field>
+        <field var="pubsub#access_model" type="list-single"><value>whitelist</value></field>
+    </x>
+    <feature var="http://jabber.org/protocol/rsm"/>
+    <feature var="http://jabber.org/protocol/pubsub#rsm"/>
+    <feature var="urn:xmpp:order-by:1"/>
+</query>"""
+ITEMS = "<query xmlns='http://jabber.org/protocol/disco#items'/>"
+NODES = """
+<query xmlns="http://jabber.org/protocol/disco#items">
+    <item jid="juliet@capulet.int" node="http://jabber.org/protocol/mood"/>
+    <item jid="juliet@capulet.int" node="http://jabber.org/protocol/activity"/>
+    <item jid="juliet@capulet.int" node="urn:xmpp:microblog:0"/>
+</query>"""
+MICROBLOG_ITEMS = "<query xmlns='http://jabber.org/protocol/disco#items' node='urn:xmpp:microblog:0'/>"
+BLOG = """
+<query xmlns="http://jabber.org/protocol/disco#items" node="urn:xmpp:microblog:0">
+    <item name="o-romeo-romeo-wherefore-art-thou-romeo-G1aF" jid="juliet@capulet.lit"/>
+    <item name="thou-know-st-the-mask-of-night-is-on-my-face-2avF" jid="juliet@capulet.lit"/>
+    <item name="balcony-and-privacy-afFG" jid="juliet@capulet.lit"/>
+</query>"""
+FEATURES = tuple(PUBSUB + each for each in ("", "#publish", "#subscribe", "#publish-options"))
+BARE_FEATURES = tuple(
+    f"{PUBSUB}#{each}"
+    for each in (
+        "access-presence",
+        "auto-create",
+        "auto-subscribe",
+        "config-node",
+        "create-and-configure",
+        "create-nodes",
+        "filtered-notifications",
+        "persistent-items",
+        "publish",
+        "retrieve-items",
+        "subscribe",
+    )
+)
+REMAINING_INFO = "urn:xmpp:delegation:2:bare:disco#info:*"
+REMAINING_ITEMS = "urn:xmpp:delegation:2:bare:disco#items:*"
+
+
+def forwarded(identifier: str, inner: str) -> str:
+    """A request on its way to the managing entity."""
+    return (
+        f"<iq from='capulet.lit' to='pubsub.capulet.lit' id='{identifier}' type='set'>"
+        "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>"
+        f"{inner}</forwarded></delegation></iq>"
+    )
+
+
+def replied(identifier: str, inner: str) -> str:
+    """The managing entity's answer to it."""
+    return (
+        f"<iq from='pubsub.capulet.lit' to='capulet.lit' id='{identifier}' type='result'>"
+        "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>"
+        f"{inner}</forwarded></delegation></iq>"
+    )
+
+
+def features(*names: str) -> str:
+    """Features in disco#info."""
+    return "".join(f"<feature var='{name}'/>" for name in names)
+
+
+class ManagingTests(Case):
+    """What the managing entity, pubsub.capulet.lit, reads and writes."""
+
+    def manage(self, namespace: str, answer: Any) -> FakeNamespace:
+        return self.serve(lambda request: answer, namespaces=frozenset({namespace}))
+
+    def exchange(self, outer: str, inner: str, answered: str) -> None:
+        """A request comes, and just this answer goes."""
+        self.server.send(forwarded(outer, inner))
+        self.assertSent(replied(outer, answered))
+
+    def test_example1(self) -> None:
+        """Example 1, "server advertise delegated namespaces": read, with the filter."""
+        self.serve(lambda request: None, namespaces=frozenset({PUBSUB, "urn:xmpp:mam:2"}))
+        self.server.send("""
+            <message from='capulet.lit' to='pubsub.capulet.lit' id='12345'>
+                <delegation xmlns='urn:xmpp:delegation:2'>
+                    <delegated namespace='urn:xmpp:mam:2'>
+                        <attribute name='node' />
+                    </delegated>
+                    <delegated namespace='http://jabber.org/protocol/pubsub'/>
+                </delegation>
+            </message>""")
+        self.assertSent()
+        said = [line for line in self.logged if "delegates" in line]
+        self.assertEqual(len(said), 2)
+        self.assertIn(
+            "capulet.lit delegates urn:xmpp:mam:2, where there is node (as urn:xmpp:delegation:2)", said[0]
+        )
+        self.assertIn("capulet.lit delegates http://jabber.org/protocol/pubsub (as urn:xmpp:delegation:2)", said[1])
+
+    def test_examples3and4(self) -> None:
+        """
+        Example 3, "Server Delegates The Stanza To pubsub.capulet.lit", and 4, "pubsub.capulet.lit Replies To
+        Juliet".
+        """
+        namespace = self.manage(PUBSUB, element(EMPTY))
+        self.exchange(
+            "delegate1",
+            f"<iq from='{JULIET}' id='pep1' type='set' xmlns='jabber:client'>{MOOD}</iq>",
+            f"<iq from='{BARE}' to='{JULIET}' id='pep1' type='result' xmlns='jabber:client'>{EMPTY}</iq>",
+        )
+        [asked] = namespace.asked
+        self.assertEqual((asked.requester, asked.entity, asked.type), (JULIET, BARE, "set"))
+        self.assertEqual(meaning(asked.payload.toXml()), meaning(MOOD))
+
+    def test_examples7and8(self) -> None:
+        """Example 7, "server forwards stanza to managing entity", and 8, "filtering component accept Romeo"."""
+        namespace = self.manage("jabber:iq:roster", None)
+        self.exchange(
+            "delegate1",
+            f"<iq from='{JULIET}' id='roster1' type='set' xmlns='jabber:client'>{ROSTER}</iq>",
+            f"<iq from='{BARE}' to='{JULIET}' id='roster1' type='result' xmlns='jabber:client'/>",
+        )
+        self.assertEqual(meaning(namespace.asked[0].payload.toXml()), meaning(ROSTER))
+
+    def test_examples16and17(self) -> None:
+        """
+        Examples 16 and 17, "service discovery information request" and "response": an entity, too, "MUST report
+        that fact by including a service discovery feature".
+        """
+        self.manage(PUBSUB, None)
+        self.server.send(
+            f"<iq from='{HOST}' id='disco1' to='{COMPONENT}' type='get'><query xmlns='{ns.DISCO_INFO}'/></iq>"
+        )
+        [(_, attributes, [query])] = self.taken()
+        self.assertEqual(attributes, {"from": COMPONENT, "to": HOST, "id": "disco1", "type": "result"})
+        found = [each[1]["var"] for each in query[2] if each[0].endswith("}feature")]
+        self.assertIn("urn:xmpp:delegation:2", found)
+
+    def test_examples19and20(self) -> None:
+        """
+        Example 19, "capulet.lit requests disco infos for pubsub namespace to pubsub.capulet.lit", and 20,
+        "pubsub.capulet.lit returns features to nest".
+        """
+        self.serve(lambda request: None, features=FEATURES)
+        node = "urn:xmpp:delegation:2::http://jabber.org/protocol/pubsub"
+        self.server.send(
+            "<iq from='capulet.lit' id='disco2' to='pubsub.capulet.lit' type='get'>"
+            f"<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/></iq>"
+        )
+        self.assertSent(
+            "<iq from='pubsub.capulet.lit' id='disco2' to='capulet.lit' type='result'>"
+            f"<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'>{features(*FEATURES)}</query></iq>"
+        )
+
+    def test_examples23and24(self) -> None:
+        """Examples 23 and 24, the same for the bare JIDs of users."""
+        self.serve(lambda request: None, bareFeatures=BARE_FEATURES, bareIdentities=(("pubsub", "pep", ""),))
+        node = "urn:xmpp:delegation:2:bare:http://jabber.org/protocol/pubsub"
+        self.server.send(
+            "<iq from='capulet.lit' id='disco4' to='pubsub.capulet.lit' type='get'>"
+            f"<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/></iq>"
+        )
+        self.assertSent(
+            "<iq from='pubsub.capulet.lit' id='disco4' to='capulet.lit' type='result'>"
+            f"<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'>"
+            f"<identity category='pubsub' type='pep'/>{features(*BARE_FEATURES)}</query></iq>"
+        )
+
+    def remaining(self, namespace: str, outer: str, identifier: str, query: str, found: str) -> None:
+        self.manage(namespace, element(found))
+        self.exchange(
+            outer,
+            f"<iq xmlns='{ns.CLIENT}' from='{JULIET}' id='{identifier}' to='{BARE}' type='get'>{query}</iq>",
+            f"<iq xmlns='{ns.CLIENT}' from='{BARE}' to='{JULIET}' id='{identifier}' type='result'>{found}</iq>",
+        )
+
+    def test_examples27and28(self) -> None:
+        """
+        Example 27, "Server Delegates Disco Request to pubsub.capulet.lit", and 28, "pubsub.capulet.lit Replies With
+        its Disco Infos for this Node".
+        """
+        self.remaining(REMAINING_INFO, "delegate_disco_1", "disco1", MICROBLOG_INFO, MICROBLOG_FEATURES)
+
+    def test_examples31and32(self) -> None:
+        """
+        Example 31, "Server Delegates Disco Items Request to pubsub.capulet.lit", and 32, "pubsub.capulet.lit
+        Replies With its Disco Items for this JID".
+        """
+        self.remaining(REMAINING_ITEMS, "delegate_disco_items_1", "disco_items_1", ITEMS, NODES)
+
+    def test_examples35and36(self) -> None:
+        """
+        Example 35, "Server Delegates Disco Items Request to pubsub.capulet.lit", and 36, "pubsub.capulet.lit
+        Replies With its Disco Items for this Entity and Node".
+        """
+        self.remaining(REMAINING_ITEMS, "delegate_disco_2", "disco_items_2", MICROBLOG_ITEMS, BLOG)
+
+
+class DelegatingTests(Case):
+    """What the delegating server, capulet.lit, reads and writes: the embedded host."""
+
+    def delegate(self, *delegations: Delegation) -> list[Any]:
+        """Connect both, and return what the managing entity is told first."""
+        self.host = Host(delegations)
+        self.managing = self.host.component(COMPONENT)
+        told = self.managing.taken()
+        self.juliet = self.host.client(JULIET)
+        return told
+
+    def assertTaken(self, end: End, xml: str) -> None:
+        self.assertEqual(end.taken(), meaning(xml))
+
+    def outerId(self, delegate: str) -> str:
+        """What comes to the managing entity is this, but for the id; return that."""
+        [found] = self.managing.taken()
+        identifier = found[1]["id"]
+        self.assertGreaterEqual(len(identifier), 16)
+        self.assertEqual([found], meaning(re.sub(r"id='delegate\w*'", f"id='{identifier}'", delegate)))
+        return str(identifier)
+
+    def exchange(self, request: str, inner: str, answered: str, result: str) -> None:
+        """Juliet asks, the managing entity is asked and answers, Juliet is answered."""
+        self.juliet.say(request)
+        identifier = self.outerId(forwarded("delegate1", inner))
+        self.managing.say(replied(identifier, answered))
+        self.assertTaken(self.juliet, result)
+        self.assertEqual(self.managing.taken(), [])
+
+    def test_example1(self) -> None:
+        """Example 1, "server advertise delegated namespaces"."""
+        told = self.delegate(
+            Delegation("urn:xmpp:mam:2", (COMPONENT,), frozenset({"node"})), Delegation(PUBSUB, (COMPONENT,))
+        )
+        identifier = told[0][1]["id"]
+        self.assertEqual(
+            told[:1],
+            meaning(f"""
+                <message from='capulet.lit' to='pubsub.capulet.lit' id='{identifier}'>
+                    <delegation xmlns='urn:xmpp:delegation:2'>
+                        <delegated namespace='urn:xmpp:mam:2'>
+                            <attribute name='node' />
+                        </delegated>
+                        <delegated namespace='http://jabber.org/protocol/pubsub'/>
+                    </delegation>
+                </message>"""),
+        )
+
+    def test_examples2to5(self) -> None:
+        """
+        Example 2, "Juliet sends her mood to her server via PEP", 3, "Server Delegates The Stanza To
+        pubsub.capulet.lit", 4, "pubsub.capulet.lit Replies To Juliet", and 5, "capulet.lit Replies To Juliet".
+        """
+        self.delegate(Delegation(PUBSUB, (COMPONENT,)))
+        self.exchange(
+            f"<iq from='{JULIET}' id='pep1' type='set'>{MOOD}</iq>",
+            f"<iq from='{JULIET}' id='pep1' type='set' xmlns='jabber:client'>{MOOD}</iq>",
+            f"<iq to='{JULIET}' id='pep1' type='result' xmlns='jabber:client'>{EMPTY}</iq>",
+            f"<iq from='{BARE}' to='{JULIET}' id='pep1' type='result'>{EMPTY}</iq>",
+        )
+
+    def test_examples6to9(self) -> None:
+        """
+        Example 6, "Juliet adds Romeo to her roster", 7, "server forwards stanza to managing entity", 8, "filtering
+        component accept Romeo", and 9, "server decapsulate and send the result with the initial id"; her roster is
+        as it was.
+        """
+        self.delegate(Delegation("jabber:iq:roster", (COMPONENT,)))
+        self.exchange(
+            f"<iq from='{JULIET}' id='roster1' type='set'>{ROSTER}</iq>",
+            f"<iq from='{JULIET}' id='roster1' type='set' xmlns='jabber:client'>{ROSTER}</iq>",
+            f"<iq to='{JULIET}' id='roster1' type='result' xmlns='jabber:client' />",
+            f"<iq from='{BARE}' to='{JULIET}' id='roster1' type='result' />",
+        )
+        self.assertEqual(list(self.host.services.router.accounts[BARE].roster.listed()), [])
+
+    def test_examples10and11(self) -> None:
+        """
+        Example 10, "filter.capulet.lit uses privileged entity to add Romeo", and 11, "server accept new entity in
+        roster": "as the stanza is from the managing entity, the server manages it normally", and answers in
+        Juliet's name. Whether it accepts is an affair of XEP-0356.
+        """
+        self.delegate(Delegation("jabber:iq:roster", (COMPONENT,)))
+        self.managing.say(
+            f"<iq to='{BARE}' from='{COMPONENT}' id='roster2' type='set'><query xmlns='jabber:iq:roster'>"
+            "<item jid='romeo@montaigu.lit' name='My Romeo'><group>Rivals</group></item></query></iq>"
+        )
+        [(name, attributes, _)] = self.managing.taken()
+        self.assertEqual(name, "{jabber:client}iq")
+        self.assertIn(attributes.pop("type"), ("result", "error"))
+        self.assertEqual(attributes, {"from": BARE, "to": COMPONENT, "id": "roster2"})
+
+    def test_examples16and17(self) -> None:
+        """Examples 16 and 17, "service discovery information request" and "response"."""
+        self.delegate(Delegation(PUBSUB, (COMPONENT,)))
+        self.managing.say(
+            "<iq from='pubsub.capulet.lit' id='disco1' to='capulet.lit' type='get'>"
+            "<query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+        )
+        [(_, attributes, [query])] = self.managing.taken()
+        self.assertEqual(attributes, {"from": HOST, "to": COMPONENT, "id": "disco1", "type": "result"})
+        self.assertIn(
+            meaning(features("urn:xmpp:delegation:2").replace("/>", f" xmlns='{ns.DISCO_INFO}'/>"))[0], query[2]
+        )
+
+    def nested(self, bare: bool, answered: str) -> list[Any]:
+        """The managing entity is asked for what to nest, and answers; return what Juliet is shown then."""
+        told = self.delegate(Delegation(PUBSUB, (COMPONENT,)))
+        separator = ":bare:" if bare else "::"
+        node = f"urn:xmpp:delegation:2{separator}{PUBSUB}"
+        [query] = [each for each in told if each[0].endswith("}iq") and each[2][0][1]["node"] == node]
+        identifier = query[1]["id"]
+        content = f"<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'"
+        asked = f"<iq from='capulet.lit' id='{identifier}' to='pubsub.capulet.lit' type='get'>{content}/></iq>"
+        self.assertEqual([query], meaning(asked))
+        self.managing.say(
+            f"<iq from='pubsub.capulet.lit' id='{identifier}' to='capulet.lit' type='result'>"
+            f"{content}>{answered}</query></iq>"
+        )
+        whom = BARE if bare else HOST
+        self.juliet.say(
+            f"<iq from='{JULIET}' id='disco1' to='{whom}' type='get'>"
+            "<query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+        )
+        [(_, attributes, [(_, _, content_)])] = self.juliet.taken()
+        self.assertEqual(attributes, {"from": whom, "id": "disco1", "to": JULIET, "type": "result"})
+        return list(content_)
+
+    def test_examples18to21(self) -> None:
+        """
+        Example 18, "Juliet asks her server its available features", 19, "capulet.lit requests disco infos for
+        pubsub namespace to pubsub.capulet.lit", 20, "pubsub.capulet.lit returns features to nest", and 21,
+        "capulet.lit return disco info including features from pubsub.capulet.lit".
+        """
+        found = [each[1]["var"] for each in self.nested(False, features(*FEATURES)) if each[0].endswith("}feature")]
+        self.assertEqual(found[-5:], ["urn:xmpp:delegation:2", *FEATURES])
+
+    def test_examples22to25(self) -> None:
+        """
+        Example 22, "Juliet Asks Features for Her Own Bare JID", 23, 24 and 25, "capulet.lit returns disco info to
+        Juliet".
+        """
+        found = self.nested(True, "<identity category='pubsub' type='pep'/>" + features(*BARE_FEATURES))
+        identities = [each[1] for each in found if each[0].endswith("}identity")]
+        self.assertEqual(
+            identities, [{"category": "account", "type": "registered"}, {"category": "pubsub", "type": "pep"}]
+        )
+        shown = [each[1]["var"] for each in found if each[0].endswith("}feature")]
+        self.assertEqual(shown[-len(BARE_FEATURES) :], list(BARE_FEATURES))
+        self.assertNotIn("urn:xmpp:delegation:2", shown)
+
+    def remaining(self, namespace: str, identifier: str, query: str, found: str) -> None:
+        self.delegate(Delegation(namespace, (COMPONENT,)))
+        asked = f"from='{JULIET}' id='{identifier}' to='{BARE}' type='get'>{query}</iq>"
+        self.exchange(
+            f"<iq {asked}",
+            f"<iq xmlns='{ns.CLIENT}' {asked}",
+            f"<iq to='{JULIET}' id='{identifier}' type='result' xmlns='jabber:client'>{found}</iq>",
+            f"<iq from='{BARE}' to='{JULIET}' id='{identifier}' type='result'>{found}</iq>",
+        )
+
+    def test_examples26to29(self) -> None:
+        """
+        Example 26, "Juliet Asks Features for the Microblog Node 'urn:xmpp:microblog:0' for her Own Bare JID", 27,
+        28 and 29, "capulet.lit Sends the Disco Infos to Juliet".
+        """
+        self.remaining(REMAINING_INFO, "disco1", MICROBLOG_INFO, MICROBLOG_FEATURES)
+
+    def test_examples30to33(self) -> None:
+        """
+        Example 30, "Juliet Discover Items from her Own Bare JID", 31, 32 and 33, "capulet.lit Sends the Disco Items
+        to Juliet".
+        """
+        self.remaining(REMAINING_ITEMS, "disco_items_1", ITEMS, NODES)
+
+    def test_examples34to37(self) -> None:
+        """
+        Example 34, "Juliet Discovers Items for the Microblog Node 'urn:xmpp:microblog:0' on her Own Bare JID", 35,
+        36 and 37, "capulet.lit Sends the Disco Items to Juliet".
+        """
+        self.remaining(REMAINING_ITEMS, "disco_items_2", MICROBLOG_ITEMS, BLOG)

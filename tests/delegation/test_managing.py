@@ -1,0 +1,128 @@
+"""What a managing entity keeps: grants, and requests without an answer."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.delegation.core import Grant, Request
+from gateway.delegation.managing import Grants, Open, OpenRequests
+from gateway.errors import AlreadyOpen, TooManyPending
+
+HOST, OTHER = "capulet.lit", "montaigu.lit"
+JULIET = "juliet@capulet.lit"
+
+
+def grant(namespace: str, *filtering: str, version: str = ns.DELEGATION_2) -> Grant:
+    """A namespace and its filter."""
+    return Grant(namespace, version, frozenset(filtering))
+
+
+class GrantsTests(SynchronousTestCase):
+    """What is delegated by whom."""
+
+    def setUp(self) -> None:
+        self.grants = Grants()
+
+    def test_added(self) -> None:
+        """ejabberd sends its grants one by one, Prosody all at once: they add up."""
+        one, two, three = grant("urn:1"), grant("urn:2", "node"), grant("urn:3")
+        self.assertEqual(self.grants.advertised(HOST, [one]), [one])
+        self.assertEqual(self.grants.advertised(HOST, [two, three]), [two, three])
+        found = [self.grants.get(HOST, f"urn:{number}") for number in (1, 2, 3, 4)]
+        self.assertEqual(found, [one, two, three, None])
+
+    def test_twice(self) -> None:
+        """What is known is no news."""
+        self.grants.advertised(HOST, [grant("urn:1")])
+        self.assertEqual(self.grants.advertised(HOST, [grant("urn:1"), grant("urn:2")]), [grant("urn:2")])
+
+    def test_changed(self) -> None:
+        """Another filter, or another version, is; and holds from then on."""
+        self.grants.advertised(HOST, [grant("urn:1")])
+        for changed in (grant("urn:1", "node"), grant("urn:1", "node", version=ns.DELEGATION_1)):
+            self.assertEqual(self.grants.advertised(HOST, [changed]), [changed])
+            self.assertEqual(self.grants.get(HOST, "urn:1"), changed)
+
+    def test_servers(self) -> None:
+        """What one server grants says nothing of another."""
+        self.grants.advertised(HOST, [grant("urn:1")])
+        self.assertIsNone(self.grants.get(OTHER, "urn:1"))
+        self.assertEqual(self.grants.advertised(OTHER, [grant("urn:1")]), [grant("urn:1")])
+
+    def test_disconnected(self) -> None:
+        """They are gone with the connection; the same again is news."""
+        self.grants.advertised(HOST, [grant("urn:1")])
+        self.grants.userAdvertised(JULIET, [grant("urn:2")])
+        self.grants.disconnected()
+        self.assertIsNone(self.grants.get(HOST, "urn:1"))
+        self.assertFalse(self.grants.grantedBy(JULIET, "urn:2"))
+        self.assertEqual(self.grants.advertised(HOST, [grant("urn:1")]), [grant("urn:1")])
+
+    def test_users(self) -> None:
+        """What a user grants is for that user, replaces what was, and may be nothing."""
+        self.grants.userAdvertised(JULIET, [grant("urn:1"), grant("urn:2")])
+        self.grants.userAdvertised(JULIET, [grant("urn:2"), grant("urn:3")])
+        granted = [self.grants.grantedBy(JULIET, f"urn:{number}") for number in (1, 2, 3)]
+        self.assertEqual(granted, [False, True, True])
+        self.assertFalse(self.grants.grantedBy("romeo@capulet.lit", "urn:2"))
+        self.assertIsNone(self.grants.get(HOST, "urn:2"))
+        self.grants.userAdvertised(JULIET, [])
+        self.assertFalse(self.grants.grantedBy(JULIET, "urn:2"))
+
+
+class OpenRequestsTests(SynchronousTestCase):
+    """Each request that was forwarded is closed once."""
+
+    def setUp(self) -> None:
+        self.open = OpenRequests(bound=3, patience=25.0)
+        self.request = Request(f"{JULIET}/balcony", None, "1", "get", "urn:1", {}, b"<x xmlns='urn:1'/>")
+
+    def opened(self, identifier: str, server: str = HOST, now: float = 0.0) -> Open:
+        return self.open.opened(ns.DELEGATION_2, server, identifier, self.request, now)
+
+    def test_once(self) -> None:
+        """The first answer may be sent, and no other."""
+        opened = self.opened("a")
+        self.assertTrue(self.open.isOpen(opened))
+        self.assertTrue(self.open.closed(opened))
+        self.assertFalse(self.open.isOpen(opened))
+        self.assertFalse(self.open.closed(opened))
+        self.assertEqual(len(self.open), 0)
+
+    def test_twice(self) -> None:
+        """The same id from the same server is refused while it is open; another server's is another."""
+        opened = self.opened("a")
+        self.assertRaises(AlreadyOpen, self.opened, "a")
+        self.opened("a", OTHER)
+        self.assertTrue(self.open.closed(opened))
+        again = self.opened("a")
+        # What answers the old one does not answer the new one.
+        self.assertFalse(self.open.closed(opened))
+        self.assertTrue(self.open.closed(again))
+
+    def test_bound(self) -> None:
+        """So many, and no more; nothing that is open suffers."""
+        opened = [self.opened(each) for each in "abc"]
+        self.assertRaises(TooManyPending, self.opened, "d")
+        self.assertEqual(len(self.open), 3)
+        self.assertTrue(all(self.open.closed(each) for each in opened))
+        self.opened("d")
+
+    def test_expire(self) -> None:
+        """Who is overdue is closed, in order; not before, and not who came later."""
+        first, second = self.opened("a"), self.opened("b", now=1.0)
+        closed = self.opened("c")
+        self.open.closed(closed)
+        self.assertEqual(self.open.expire(24.9), [])
+        self.assertEqual(self.open.expire(25.0), [first])
+        self.assertFalse(self.open.closed(first))
+        self.assertEqual(self.open.expire(26.0), [second])
+        self.assertEqual((self.open.expire(99.0), len(self.open)), ([], 0))
+
+    def test_abandon(self) -> None:
+        """All of them, and then none."""
+        opened = [self.opened(each) for each in "ab"]
+        self.assertEqual(self.open.abandon(), opened)
+        self.assertEqual((self.open.abandon(), len(self.open)), ([], 0))
+        self.assertFalse(self.open.closed(opened[0]))
