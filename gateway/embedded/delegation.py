@@ -27,6 +27,9 @@ from gateway.errors import GatewayError, NotThere, Unreadable
 from gateway.stream.stanzas import Context, Stanza, escape
 from gateway.tables import ConfigError
 
+# Seconds for an answer: more than a managing entity gives its handlers, so that its own word for it is heard.
+_PATIENCE = 30.0
+
 # What a stanza of the host's own making stands in.
 _CONTEXT = Context.fromDeclarations({None: ns.CLIENT, "stream": ns.STREAMS})
 
@@ -52,7 +55,7 @@ class DelegatingServer:
     def __init__(self, router: Router, delegations: Iterable[Delegation], seconds: Callable[[], float]) -> None:
         self._router = router
         self._seconds = seconds
-        self._delegator = Delegator(delegations, secrets.token_urlsafe)
+        self._delegator = Delegator(delegations, secrets.token_urlsafe, patience=_PATIENCE)
         # Who was asked for which node, by the id of the question; and what they told.
         self._asked: dict[str, tuple[str, str]] = {}
         self._infos: dict[tuple[str, str], Info] = {}
