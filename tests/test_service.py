@@ -260,7 +260,7 @@ class CompositionTests(ServiceCase):
         composition = Composition(config, None, self.reactor)
         links = [composition.link(service.jid, service.table) for service in config.services]
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
-        self.assertEqual({link._limits.stanzaSize for link in links}, {70000})
+        self.assertEqual({link.limits.stanzaSize for link in links}, {70000})
         self.assertEqual(composition.links, links)
 
 

@@ -269,6 +269,7 @@ class ManagingHandler(XMPPHandler):
             if not answer.called:
                 self._awaited[opened] = answer
             answer.addCallback(self._result, opened)
+            answer.addErrback(self._refused, opened)
             answer.addErrback(self._failed, opened)
 
     def _find(self, request: Request) -> Route | None:
@@ -284,19 +285,22 @@ class ManagingHandler(XMPPHandler):
         if result is None:
             xml = b""
         elif isinstance(result, domish.Element):
-            xml = stanzas.written(result)
+            xml = stanzas.writtenSafely(result)
         else:
             raise TypeError(f"an answer is an element or None, not {type(result).__name__}")
         self._settled(opened, "result", xml)
+
+    def _refused(self, failure: Failure, opened: Open) -> None:
+        failure.trap(StanzaError)
+        error: Any = failure.value
+        self._settled(opened, "error", stanzas.writtenSafely(error.getElement()))
 
     def _failed(self, failure: Failure, opened: Open) -> None:
         error = failure.value
         if not self._open.isOpen(opened):
             # It was given up.
             return
-        if isinstance(error, StanzaError):
-            self._settled(opened, "error", stanzas.written(error.getElement()))
-        elif isinstance(error, GatewayError):
+        if isinstance(error, GatewayError):
             self._fail(opened, type(error))
         else:
             self._log.failure(
@@ -323,9 +327,19 @@ class ManagingHandler(XMPPHandler):
             answer.cancel()
 
     def _write(self, opened: Open, kind: str, xml: bytes) -> None:
-        self._send(
-            stanzas.answered(opened.version, self._component, opened.server, opened.id, opened.request, kind, xml)
-        )
+        addresses = opened.version, self._component, opened.server, opened.id, opened.request
+        answer = stanzas.answered(*addresses, kind, xml)
+        # The server takes no larger ones than it gives, as the configuration has it: it would end the stream.
+        if len(answer) > self._link.limits.stanzaSize:
+            self._log.warn(
+                "{component}: the answer for {namespace} has {size} bytes; {requester} got an error.",
+                component=self._component,
+                namespace=opened.request.namespace,
+                size=len(answer),
+                requester=opened.request.requester,
+            )
+            answer = stanzas.answered(*addresses, "error", errorElement(HandlerFailed))
+        self._send(answer)
 
     # Disco, section 7: L{wokkel.disco.DiscoHandler} asks.
 

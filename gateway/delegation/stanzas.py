@@ -15,6 +15,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request
 from gateway.errors import Unreadable
+from gateway.stream.checker import Checker
 from gateway.stream.stanzas import Stanza, escape, parse
 
 # How a wrapper is written by servers: nothing between the tags, no entity in a value, no prefix.
@@ -98,6 +99,19 @@ def written(element: domish.Element) -> bytes:
     """An element as it stands where the default namespace is C{jabber:client}."""
     text: str = element.toXml(defaultUri=ns.CLIENT)
     return text.encode()
+
+
+def writtenSafely(element: domish.Element) -> bytes:
+    """
+    The same for an element that was made here, of whatever: characters that no XML can hold would cost the stream.
+
+    @raise ValueError: if it is no XML, or none that a stream may hold.
+    """
+    xml = written(element)
+    failure = Checker(ns.CLIENT).check(b"".join((CLIENT_HEADER, xml, b"</stream:stream>")))
+    if failure is not None:
+        raise ValueError(str(failure))
+    return xml
 
 
 def readRequest(inside: Inside) -> Request:

@@ -56,6 +56,7 @@ class Link(Service):
     without a tree; what they leave goes to the others.
 
     @ivar jid: the component's JID.
+    @ivar limits: what a stanza may cost, either way.
     @ivar ready: whether stanzas flow.
     @ivar trouble: why not, in words for the operator.
     @ivar now: seconds on the link's clock, as of the last chunk or tick.
@@ -86,7 +87,7 @@ class Link(Service):
     ) -> None:
         self._reactor = reactor
         self._random = random or Random()
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._secret = secret
         self.jid = jid
         self.domain = domain
@@ -227,7 +228,7 @@ class Link(Service):
     # Connecting.
 
     def _makeProtocol(self) -> ComponentProtocol:
-        self._protocol = ComponentProtocol(self, self.jid, self._secret, self._limits, self._reactor)
+        self._protocol = ComponentProtocol(self, self.jid, self._secret, self.limits, self._reactor)
         return self._protocol
 
     def _connect(self) -> None:

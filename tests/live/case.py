@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tests.live.clients import ECHO, Behaviour, Client, Implementation, echo, untilServed
+from tests.live.delegations import DELEGATIONS, MANAGING_ENTITIES
 from tests.live.gateway import Gateway
 from tests.live.processes import Value
 from tests.live.servers import DOMAIN, Server
@@ -37,7 +38,7 @@ PING = f"<ping xmlns='{ECHO}'/>"
 LONG_DOMAIN = ".".join(["x" * 62] * 15 + [DOMAIN])
 
 ACCOUNTS = ("alice", "bob", "carol", "mallory", "implementation")
-COMPONENTS = {PROXY: SECRET, PROXY_ALL: SECRET, LONG_DOMAIN: SECRET}
+COMPONENTS = dict.fromkeys((PROXY, PROXY_ALL, LONG_DOMAIN, *MANAGING_ENTITIES), SECRET)
 
 # Exit codes: twistd ends in good order and then by the signal that it was sent.
 ENDED_WELL = (0, -signal.SIGTERM)
@@ -77,7 +78,7 @@ class LiveTests(_Mixin):
     serverClass: ClassVar[type[Server]]
 
     def setUp(self) -> None:
-        self.server = self.serverClass.shared(ACCOUNTS, COMPONENTS)
+        self.server = self.serverClass.shared(ACCOUNTS, COMPONENTS, DELEGATIONS)
         self._gateways: list[Gateway] = []
 
     def play(self, coroutine: Awaitable[None], seconds: float) -> None:

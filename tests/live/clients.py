@@ -146,14 +146,14 @@ class Client:
             raise ConnectionError(f"{self.jid}: not connected")
         self._stream.send_raw(xml)
 
-    def sendIq(self, to: str, inner: str, type_: str = "get", id_: str | None = None) -> str:
+    def sendIq(self, to: str | None, inner: str, type_: str = "get", id_: str | None = None) -> str:
         """Send an iq request; its id."""
         id_ = id_ or newId()
         self.send(stanza("iq", inner, type=type_, id=id_, to=to))
         return id_
 
     async def request(
-        self, to: str, inner: str, type_: str = "get", id_: str | None = None, seconds: float = 10
+        self, to: str | None, inner: str, type_: str = "get", id_: str | None = None, seconds: float = 10
     ) -> Element:
         """Send an iq request and return the first reply with its id, whoever it comes from."""
         id_ = id_ or newId()

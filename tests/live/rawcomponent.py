@@ -24,11 +24,11 @@ class RawComponent:
         self.jid = jid
         self.received: list[Element] = []
         self._arrived = asyncio.Event()
-        self._parser = XMLPullParser(("start", "end"))
-        self._depth = 0
 
     async def connect(self, seconds: float = 5) -> Self:
-        """Open the stream and authenticate; AssertionError when the server refuses."""
+        """Open the stream, once more perhaps, and authenticate; AssertionError when the server refuses."""
+        self._parser = XMLPullParser(("start", "end"))
+        self._depth = 0
         async with asyncio.timeout(seconds):
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.server.componentPort)
             self.send(
@@ -59,9 +59,12 @@ class RawComponent:
                 await self._arrived.wait()
 
     async def close(self) -> None:
-        """Cut the connection."""
+        """Cut the connection, if there is one."""
         self._task.cancel()
         self._writer.close()
+
+    def onStanza(self, element: Element) -> None:
+        """For subclasses: a stanza has arrived."""
 
     async def _event(self, wanted: str) -> Element:
         """The next opened element of the root, or the next complete stanza."""
@@ -79,5 +82,7 @@ class RawComponent:
     async def _readOn(self) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
-                self.received.append(await self._event("end"))
+                element = await self._event("end")
+                self.received.append(element)
                 self._arrived.set()
+                self.onStanza(element)

@@ -16,15 +16,19 @@ from typing import ClassVar, Self
 
 from twisted.trial.unittest import SkipTest
 
-from tests.live.processes import TWISTD, Program, freePort, toml, until
+from tests.live.processes import TWISTD, Program, Value, freePort, toml, until
 
 PASSWORD = "pencil"
 DOMAIN = "localhost"
 
+# What a server delegates, by namespace: jid, the managing entity, and maybe filtering, a list of attributes.
+Delegations = Mapping[str, Mapping[str, Value]]
+
 
 class Server(Program):
     """
-    A private server: one domain, accounts with L{PASSWORD}, and XEP-0114 components on one port.
+    A private server: one domain, accounts with L{PASSWORD}, XEP-0114 components on one port, and what it delegates
+    to them.
 
     No shapers, no rate limits. Ports and data stay the same from one start to the next.
     """
@@ -32,10 +36,17 @@ class Server(Program):
     program: ClassVar[str]
     _shared: ClassVar[dict[type[Server], Server]] = {}
 
-    def __init__(self, directory: Path, accounts: Sequence[str], components: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        accounts: Sequence[str],
+        components: Mapping[str, str],
+        delegations: Delegations,
+    ) -> None:
         super().__init__(directory)
         self.accounts = accounts
         self.components = components
+        self.delegations = delegations
         self.clientPort = freePort()
         self.componentPort = freePort()
         self.configure()
@@ -46,7 +57,7 @@ class Server(Program):
         return None if shutil.which(cls.program) else f"{cls.name} is not installed"
 
     @classmethod
-    def shared(cls, accounts: Sequence[str], components: Mapping[str, str]) -> Self:
+    def shared(cls, accounts: Sequence[str], components: Mapping[str, str], delegations: Delegations) -> Self:
         """
         The one running instance of this class in the test process, started at the first call.
 
@@ -60,7 +71,7 @@ class Server(Program):
         server = Server._shared.get(cls)
         if server is None:
             directory = Path(tempfile.mkdtemp(prefix=f"{cls.name}-"))
-            server = Server._shared[cls] = cls(directory, accounts, components)
+            server = Server._shared[cls] = cls(directory, accounts, components, delegations)
             atexit.register(server.remove)
         if not server.running():
             server.start()
@@ -126,9 +137,19 @@ class Prosody(Server):
             'component_interfaces = { "127.0.0.1" }',
             f"component_ports = {{ {self.componentPort} }}",
             f'VirtualHost "{DOMAIN}"',
+            '  modules_enabled = { "delegation" }',
+            "  delegations = {",
         ]
+        for namespace, delegated in self.delegations.items():
+            entries = "; ".join(f"{key} = {_lua(value)}" for key, value in delegated.items())
+            lines.append(f'    ["{namespace}"] = {{ {entries} }};')
+        lines.append("  }")
+        managing = [delegated["jid"] for delegated in self.delegations.values()]
         for jid, secret in self.components.items():
             lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
+            if jid in managing:
+                # Else it is authenticated and never told what it manages.
+                lines.append('  modules_enabled = { "delegation" }')
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
@@ -149,6 +170,7 @@ class Ejabberd(Server):
         return super().missing() or (None if _ejabberdLibraries() else f"{cls.name} is not installed")
 
     def configure(self) -> None:
+        managing = {delegated["jid"] for delegated in self.delegations.values()}
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
         config = {
             "hosts": [DOMAIN],
@@ -168,7 +190,18 @@ class Ejabberd(Server):
                     "hosts": {jid: {"password": secret} for jid, secret in self.components.items()},
                 },
             ],
-            "modules": {name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
+            "acl": {str(jid): {"server": jid} for jid in managing},
+            "access_rules": {str(jid): {"allow": jid} for jid in managing},
+            "modules": {
+                **{name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
+                "mod_delegation": {
+                    "namespaces": {
+                        # It knows of filtering, and does not do it.
+                        namespace: {"access": delegated["jid"]}
+                        for namespace, delegated in self.delegations.items()
+                    }
+                },
+            },
         }
         # JSON is YAML.
         (self.directory / "ejabberd.yml").write_text(json.dumps(config, indent=1))
@@ -229,12 +262,18 @@ class Embedded(Server):
             },
             "embedded.accounts": dict.fromkeys(self.accounts, PASSWORD),
             "embedded.components": self.components,
+            **{f'embedded.delegations."{key}"': delegated for key, delegated in self.delegations.items()},
             "http": {"listen": listening.format(freePort())},
         }
         (self.directory / "gateway.toml").write_text(toml({"state_dir": "state"}, tables))
 
     def start(self) -> None:
         self._run(*TWISTD)
+
+
+def _lua(value: Value) -> str:
+    """A string or a list of strings as Lua has it."""
+    return f"{{ {', '.join(map(_lua, value))} }}" if isinstance(value, list) else f'"{value}"'
 
 
 def _ejabberdLibraries() -> str | None:
