@@ -30,3 +30,10 @@ COMPONENT_ACCEPT = "jabber:component:accept"
 
 # XEP-0199 2.0.1: XMPP Ping.
 PING = "urn:xmpp:ping"
+
+# XEP-0297 1.0: Stanza Forwarding.
+FORWARD = "urn:xmpp:forward:0"
+
+# XEP-0356 0.4.1: Privileged Entity; and its version 0.3, which knows no iq.
+PRIVILEGE = "urn:xmpp:privilege:2"
+PRIVILEGE_1 = "urn:xmpp:privilege:1"
