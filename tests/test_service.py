@@ -264,16 +264,6 @@ class CompositionTests(ServiceCase):
         self.assertEqual({link._limits.stanzaSize for link in links}, {70000})
         self.assertEqual(composition.links, links)
 
-
-class FindPluginsTests(SynchronousTestCase):
-    """What is found."""
-
-    def test_ours(self) -> None:
-        """The proxy is found as a stranger's service is, and is what its interface says."""
-        [found] = [plugin for plugin in findPlugins() if plugin.kind == "proxy"]
-        verifyObject(IServicePlugin, found)
-        self.assertEqual(found.table(target=BareJid("a@b")).target, "a@b")
-
     def test_privileges(self) -> None:
         """Privileges are those of the link's component, from the servers that are named and no others."""
         config = self.config()
@@ -284,3 +274,13 @@ class FindPluginsTests(SynchronousTestCase):
         self.assertIn(privileges, list(link))
         self.assertEqual(privileges.permissions("example.com").version, "")
         self.assertRaises(NotGranted, privileges.permissions, "example.net")
+
+
+class FindPluginsTests(SynchronousTestCase):
+    """What is found."""
+
+    def test_ours(self) -> None:
+        """The proxy is found as a stranger's service is, and is what its interface says."""
+        [found] = [plugin for plugin in findPlugins() if plugin.kind == "proxy"]
+        verifyObject(IServicePlugin, found)
+        self.assertEqual(found.table(target=BareJid("a@b")).target, "a@b")
