@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
@@ -26,6 +27,7 @@ from gateway.listener import Listener
 from gateway.monitor.access import guarded
 from gateway.monitor.health import Health, Readiness
 from gateway.monitor.status import Status
+from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.core import Limits
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, ConfigError, HttpTable
@@ -152,6 +154,11 @@ class Composition:
         link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain)
         self.links.append(link)
         return link
+
+    def privileges(self, link: Link, servers: Iterable[str]) -> PrivilegeHandler:
+        handler = PrivilegeHandler(servers)
+        handler.setHandlerParent(link)
+        return handler
 
 
 class QuietSite(Site):

@@ -19,7 +19,8 @@ from zope.interface.verify import verifyObject
 from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
 from gateway.embedded.host import EmbeddedHost
-from gateway.interfaces import IComposition, IServicePlugin
+from gateway.errors import NotGranted
+from gateway.interfaces import IComposition, IPrivileges, IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.service import Composition, findPlugins, makeService
 from gateway.stream.link import Link
@@ -262,6 +263,17 @@ class CompositionTests(ServiceCase):
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
         self.assertEqual({link.limits.stanzaSize for link in links}, {70000})
         self.assertEqual(composition.links, links)
+
+    def test_privileges(self) -> None:
+        """Privileges are those of the link's component, from the servers that are named and no others."""
+        config = self.config()
+        composition = Composition(config, None, self.reactor)
+        link = composition.link("p.example.com", config.services[0].table)
+        privileges = composition.privileges(link, ["example.com"])
+        self.assertTrue(verifyObject(IPrivileges, privileges))
+        self.assertIn(privileges, list(link))
+        self.assertEqual(privileges.permissions("example.com").version, "")
+        self.assertRaises(NotGranted, privileges.permissions, "example.net")
 
 
 class FindPluginsTests(SynchronousTestCase):
