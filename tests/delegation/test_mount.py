@@ -15,6 +15,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from gateway import ns
 from gateway.delegation.mount import Mount
+from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.stanzas import parse
 from tests.stream.memory import HEADER, World, domishTree
 
@@ -146,6 +147,25 @@ class MountTests(SynchronousTestCase):
         late.send(message)
         [heard] = self.world.server.heard()
         self.assertEqual(heard[1], {"from": self.world.link.jid, "to": JULIET})
+
+    def test_privileged(self) -> None:
+        """A message in a user's name goes out by privilege, once it is granted; else it is not sent."""
+        late = Late()
+        self.mount(late)
+        privileges = PrivilegeHandler(["example.com"])
+        privileges.setHandlerParent(self.world.link)
+        message = domish.Element(
+            (None, "message"), attribs={"from": "juliet@example.com", "to": "romeo@example.net"}
+        )
+        late.send(message)
+        self.assertEqual(self.world.server.heard(), [])
+        self.world.server.say(
+            f"<message from='example.com' to='{self.world.link.jid}'><privilege xmlns='{ns.PRIVILEGE}'>"
+            "<perm access='message' type='outgoing'/></privilege></message>".encode()
+        )
+        late.send(message)
+        [heard] = self.world.server.heard()
+        self.assertEqual((heard[1]["to"], heard[2][0][0]), ("example.com", f"{{{ns.PRIVILEGE}}}privilege"))
 
     def test_disco(self) -> None:
         """What its handlers tell is what the server nests."""
