@@ -13,6 +13,7 @@ from tests.live.servers import Server
 DELEGATION = "urn:xmpp:delegation:2"
 FORWARD = "urn:xmpp:forward:0"
 CLIENT = "jabber:client"
+HANDLED = "urn:xmpp:test:handled"
 
 
 class Delegated:
@@ -63,7 +64,7 @@ Behaviour = Callable[["ManagingEntity", Delegated], None]
 
 def handle(entity: ManagingEntity, delegated: Delegated) -> None:
     """Answer with who did."""
-    entity.send(delegated.reply(delegated.answer(f"<handled xmlns='urn:xmpp:test:handled' by='{entity.jid}'/>")))
+    entity.send(delegated.reply(delegated.answer(f"<handled xmlns='{HANDLED}' by='{entity.jid}'/>")))
 
 
 def ignore(entity: ManagingEntity, delegated: Delegated) -> None:

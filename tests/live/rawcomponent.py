@@ -59,7 +59,10 @@ class RawComponent:
                 await self._arrived.wait()
 
     async def close(self) -> None:
-        """Cut the connection, if there is one."""
+        """End the connection without a word; the server has noticed by the return."""
+        if not self._writer.is_closing():
+            self._writer.write_eof()
+            await asyncio.wait([self._task], timeout=5)
         self._task.cancel()
         self._writer.close()
 

@@ -34,6 +34,8 @@ class Server(Program):
     """
 
     program: ClassVar[str]
+    # Whether it nests the disco of a managing entity at its first connection only, and then drops that of others.
+    nestsOnce: ClassVar[bool] = False
     _shared: ClassVar[dict[type[Server], Server]] = {}
 
     def __init__(
@@ -112,6 +114,7 @@ class Prosody(Server):
 
     name = "prosody"
     program = "prosody"
+    nestsOnce = True
 
     def configure(self) -> None:
         accounts = self.directory / "data" / DOMAIN / "accounts"

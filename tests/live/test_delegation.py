@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live import handlers
 from tests.live.case import SECRET, LiveTests, scenario
 from tests.live.clients import Client, condition, local
-from tests.live.delegations import DISCO_INFO, ODD, ODD_GATEWAY, PRIVATE, STORAGE_GATEWAY, UNGRANTED, tables
+from tests.live.delegations import ODD, ODD_GATEWAY, PRIVATE, STORAGE_GATEWAY, UNGRANTED, tables
 from tests.live.forwarder import Forwarder
 from tests.live.gateway import Gateway
 from tests.live.processes import holds
@@ -79,20 +77,12 @@ class DelegationTests(LiveTests):
                     return reply
                 await asyncio.sleep(0.05)
 
-    async def startOddities(self) -> Gateway:
-        """The gateway with handlers that do what they should not, its links up."""
-        gateway = self.newGateway(ODDITIES)
-        assert handlers.__file__ is not None
-        gateway.plug(Path(handlers.__file__))
-        gateway.start()
-        await gateway.ready()
-        return gateway
-
     # Private data.
 
     @scenario(30)
     async def test_privateData(self) -> None:
         """Two users have private data, each only their own; a gateway that is killed loses nothing of it."""
+        await self.willNest()
         gateway = await self.startGateway(STORAGE)
         alice, bob = await self.user("alice"), await self.user("bob")
         await self.granted(alice, WANTED)
@@ -111,8 +101,7 @@ class DelegationTests(LiveTests):
         self.assertEqual(noted(await self.granted(alice, WANTED)), "the last")
         self.assertEqual(noted(await self.granted(bob, WANTED)), f"of {bob.bare}")
         await self._refusals(alice, bob)
-        disco = await alice.request(DOMAIN, f"<query xmlns='{DISCO_INFO}'/>")
-        self.assertIn(PRIVATE, [each.get("var") for each in disco.iter(f"{{{DISCO_INFO}}}feature")])
+        self.assertIn(PRIVATE, await self.nested(alice, DOMAIN))
 
     async def _refusals(self, alice: Client, bob: Client) -> None:
         """The storage's own errors, from the address that was asked."""
@@ -140,7 +129,7 @@ class DelegationTests(LiveTests):
         A handler that never answers gives the client an error when its time is up. Until then: other handlers'
         faults, users with the same ids, and a link that is cut over and over have their own answers.
         """
-        gateway = await self.startOddities()
+        gateway = await self.startOddGateway(ODDITIES)
         alice = await self.user("alice")
         await self.granted(alice, f"<element xmlns='{ODD}'/>")
         loop = asyncio.get_running_loop()
