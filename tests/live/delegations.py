@@ -17,6 +17,8 @@ ODD = "urn:xmpp:test:odd"
 # Handed on where there is a node; else BESIDE has a handler, and ALONE has nobody.
 BESIDE = "urn:xmpp:test:beside"
 ALONE = "urn:xmpp:test:alone"
+# Answered by the handler that the documentation shows.
+GREETING = "urn:example:greeting"
 # Configured in the gateway, granted by nobody.
 UNGRANTED = "urn:xmpp:test:ungranted"
 
@@ -44,6 +46,7 @@ DELEGATIONS: Delegations = {
     **EXAMPLE,
     PRIVATE: {"jid": STORAGE_GATEWAY},
     ODD: {"jid": ODD_GATEWAY},
+    GREETING: {"jid": ODD_GATEWAY},
     BESIDE: {"jid": CHAIN_GATEWAY},
     ALONE: {"jid": CHAIN_GATEWAY},
 }
