@@ -160,7 +160,10 @@ class ConsentTests(SynchronousTestCase):
         return self.entity.take()
 
     def test_asks(self) -> None:
-        """Section 5.1: the user is asked by a form with a challenge, the namespaces as fields, and 0 as default."""
+        """
+        Section 5.1, examples 12 and 13: the user is asked by a form with a challenge, with the namespaces as
+        fields, and 0 as default.
+        """
         self.assertEqual([each[1]["type"] for each in self.ask(PUBSUB)], ["result"])
         [asked] = self.juliet.take()
         self.assertEqual((asked[1]["from"], asked[1]["to"]), (HOST, f"{JULIET}/balcony"))
@@ -171,7 +174,10 @@ class ConsentTests(SynchronousTestCase):
         self.assertTrue(len(fields["challenge"][0]) > 20)
 
     def test_grants(self) -> None:
-        """Section 5.1: what is allowed is advertised with the user's bare JID, and asked for what to nest."""
+        """
+        Section 5.1, examples 14 and 15: what is allowed is advertised with the user's bare JID; and what to nest is
+        asked for.
+        """
         self.ask(PUBSUB, "urn:other")
         self.answer(self.challenge(), **{PUBSUB: "1", "urn:other": "0"})
         message, query = self.entity.take()
