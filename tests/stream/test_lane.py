@@ -360,6 +360,13 @@ class SendTests(LaneCase):
         self.link.send(b"<message to='b'/>")
         self.assertEqual([said[1]["to"] for said in self.world.server.heard()], ["\u20ac", "b"])
 
+    def test_requestNotXml(self) -> None:
+        """Nor can it be asked: nothing is sent, and no answer is waited for."""
+        wrong = Request(JID("a@b"), stanzaType="get").toElement()
+        wrong.addElement("x", content="\x01")
+        self.assertRaises(ValueError, self.link.request, wrong)
+        self.assertEqual((self.world.server.heard(), self.link.pending), ([], 0))
+
     def test_requestTimeout(self) -> None:
         """A Wokkel request keeps its own timeout, another gets the lane's."""
         short, usual = Request(JID("a@b"), stanzaType="get"), Request(JID("a@b"), stanzaType="get")
