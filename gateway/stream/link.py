@@ -66,10 +66,10 @@ class Link(Service):
     drainFor = 5.0
     tickEvery = 1.0
 
-    # Seconds without a byte until the server is pinged, and then until it counts as gone; seconds that it may go
-    # without reading.
+    # Seconds without a byte until the server is pinged, and from the ping until it counts as gone; seconds that
+    # it may go without reading.
     pingAfter = 60.0
-    goneAfter = 90.0
+    goneAfter = 30.0
     stallFor = 300.0
 
     _log = Logger()
@@ -91,7 +91,7 @@ class Link(Service):
         self.jid = jid
         self.domain = domain
         self.now = self._heardAt = self._tookAt = reactor.seconds()
-        self._pinged = False
+        self._pingedAt: float | None = None
         self.ready = False
         self.trouble = "not started"
         self._protocol: ComponentProtocol | None = None
@@ -243,6 +243,7 @@ class Link(Service):
         self._attempts = 0
         self.ready = True
         self._heardAt = self._tookAt = self._reactor.seconds()
+        self._pingedAt = None
         self._write = protocol.write
         self.trouble = ""
         self._log.info("{jid}: connected.", jid=self.jid)
@@ -294,13 +295,14 @@ class Link(Service):
                 protocol.abort(Refused("connection-timeout", "the server has stopped reading"))
             return
         self._tookAt = now
-        silence = now - self._heardAt
-        if silence < self.pingAfter or self.domain is None:
-            self._pinged = False
-        elif silence > self.goneAfter:
-            protocol.abort(Refused("connection-timeout", "the server has gone silent"))
-        elif not self._pinged:
-            self._pinged = True
+        if now - self._heardAt < self.pingAfter or self.domain is None:
+            self._pingedAt = None
+        elif self._pingedAt is not None:
+            # Counted from the ping: on a machine that slept, nobody could say anything.
+            if now - self._pingedAt > self.goneAfter:
+                protocol.abort(Refused("connection-timeout", "the server has gone silent"))
+        else:
+            self._pingedAt = now
             ping = domish.Element((None, "iq"), attribs={"type": "get", "to": self.domain, "from": self.jid})
             ping.addElement((ns.PING, "ping"))
             # Any answer is a sign of life; silence is seen to above.

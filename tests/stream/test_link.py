@@ -274,6 +274,23 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(first.aborted)
         self.assertIn("silent", world.link.trouble)
 
+    def test_sleep(self) -> None:
+        """After a sleep of the machine the server is asked first, and has half a minute for its answer."""
+        world = World(domain="example.com").up()
+        for answers in (True, False):
+            heard = len(world.server.heard())
+            world.clock.advance(7200)
+            self.assertEqual(len(world.server.heard()), heard + 1)
+            world.wait(29)
+            self.assertFalse(world.server.aborted)
+            if answers:
+                world.server.say(b" ")
+                world.wait(29)
+                self.assertTrue(world.link.ready)
+        first = world.server
+        world.wait(3)
+        self.assertTrue(first.aborted)
+
     def test_signsOfLife(self) -> None:
         """Any byte will do, an error in answer to the ping or white space; each minute is a new one."""
         world = World(domain="example.com").up()
