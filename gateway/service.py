@@ -134,7 +134,8 @@ class Composition:
             endpoint, domain = self._host.componentEndpoint, self._host.domain
         # The configuration is refused when either is missing.
         assert endpoint is not None and secret is not None
-        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain)
+        where = table.endpoint or (self._server and self._server.endpoint) or "the embedded host"
+        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain, where=where)
         self.links.append(link)
         return link
 
