@@ -292,7 +292,9 @@ class Translator:
     def reopen(self, exchanges: list[OpenExchange], now: float) -> None:
         """Take over what the process before this one left open."""
         for each in exchanges:
-            correspondent = self._correspondents.meet(each.requester, each.address)
+            correspondent = self._correspondents.welcome(each.requester, each.address)
+            if correspondent is None:
+                continue
             resource = Resource(each.resource)
             resource.open = 1
             deadline = min(each.deadline, now + self._rules.timeout)

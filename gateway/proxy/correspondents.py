@@ -100,7 +100,9 @@ class Correspondents:
                 return self.recall(recipient)
             except (BrokenSeal, UnknownHandle):
                 return None
-        local, _, resource = jids.split(recipient)
+        local, domain, resource = jids.split(recipient)
+        if domain.lower() != self._sealer.component:
+            return None
         try:
             user = jids.prepared(jids.unescapeLocal(local) + (f"/{resource}" if resource else ""))
         except ValueError:

@@ -7,6 +7,7 @@ from collections import Counter
 from html import unescape
 from itertools import cycle
 
+from attrs import evolve
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -468,6 +469,14 @@ class GraceTests(TranslatorCase):
         self.assertFailed(self.translator.expire(100.0)[0], (C, U, "old", errors.NoAnswer))
         self.assertFailed(self.translator.expire(100.0 + TIMEOUT)[0], (C, U, "ahead", errors.NoAnswer))
 
+    def test_reopenedElsewhere(self) -> None:
+        """What is said to have been written to another component is not taken over."""
+        self.forwarded()
+        [left] = self.translator.openExchanges()
+        self.make()
+        self.translator.reopen([evolve(left, address="other.example.com")], 0.0)
+        self.assertEqual(self.translator.pending, 0)
+
     def test_abandoned(self) -> None:
         """At the end of a stop, what the implementing client started ends with an error."""
         self.make(outbound=True)
@@ -580,6 +589,16 @@ class OutboundTests(TranslatorCase):
             with self.subTest(recipient):
                 self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
         self.assertBalanced()
+
+    def test_anotherComponent(self) -> None:
+        """
+        What the implementing client writes to another component, which a server may show to this one too, is not
+        sent in this one's name.
+        """
+        for recipient in ("bob\\40example.org@other.example.com", f"bob\\40example.org@other.{C}/r"):
+            self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
+        self.assertBalanced()
+        self.assertIsInstance(self.ask(self.resource, f"bob\\40example.org@{C.upper()}"), Relay)
 
     def test_noLoops(self) -> None:
         """Nobody is sent back to the component, under whatever spelling."""
