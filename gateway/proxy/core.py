@@ -125,7 +125,7 @@ class Translator:
             kept = stanza
             self._retained += len(stanza.raw)
         self._exchanges[key] = Exchange(correspondent, resource, now + self._rules.timeout, kept)
-        resource.open += 1
+        resource.open[key] = None
         return correspondent.to(resource.jid)
 
     def answer(self, sender: str, recipient: str, identifier: str, now: float) -> Action | None:
@@ -244,11 +244,10 @@ class Translator:
         A resource of the target is offline, so its exchanges end: a get is tried once more at another resource,
         the rest get an error now. Neither server tells the requester (server-side, the request was delivered).
         """
-        self._pool.unavailable(jid)
+        resource = self._pool.unavailable(jid)
         actions: list[Fail | Retry] = []
-        # By name: exchanges outlive what was known of their resource before the connection was lost.
-        for key, exchange in [entry for entry in self._exchanges.items() if entry[1].resource.jid == jid]:
-            actions += self._moveOrFail(key, exchange)
+        for key in [] if resource is None else list(resource.open):
+            actions += self._moveOrFail(key, self._exchanges[key])
         return actions
 
     def forgetResources(self) -> None:
@@ -261,9 +260,9 @@ class Translator:
         other = self._pool.choose(exchange.correspondent.requester, 0.0) if kept and not exchange.copies else None
         if kept is None or other is None:
             return self._fail(key, exchange, ResourceGone)
-        self._forget(exchange)
+        self._forget(key, exchange)
         exchange.resource = other
-        other.open += 1
+        other.open[key] = None
         return [Retry(kept, exchange.correspondent.to(other.jid).route)]
 
     # Time.
@@ -295,13 +294,14 @@ class Translator:
             correspondent = self._correspondents.welcome(each.requester, each.address)
             if correspondent is None:
                 continue
-            resource = Resource(each.resource)
-            resource.open = 1
+            resource = self._pool.former(each.resource)
             deadline = min(each.deadline, now + self._rules.timeout)
             exchange = Exchange(correspondent, resource, deadline, None)
             exchange.copies = each.copies
             self._copies += each.copies
-            self._exchanges[correspondent.alias, each.id] = exchange
+            key = (correspondent.alias, each.id)
+            self._exchanges[key] = exchange
+            resource.open[key] = None
 
     def abandon(self) -> list[Fail]:
         """
@@ -348,7 +348,7 @@ class Translator:
 
     def _close(self, key: tuple[str, str], exchange: Exchange) -> None:
         del self._exchanges[key]
-        self._forget(exchange)
+        self._forget(key, exchange)
         if self._ended is not None:
             self._remember(key)
 
@@ -357,8 +357,8 @@ class Translator:
         if self._ended is not None and len(self._ended) < _MOST_ENDED:
             self._ended.add(hash(key))
 
-    def _forget(self, exchange: Exchange) -> None:
-        exchange.resource.open -= 1
+    def _forget(self, key: tuple[str, str], exchange: Exchange) -> None:
+        del exchange.resource.open[key]
         if exchange.kept is not None:
             self._retained -= len(exchange.kept.raw)
             exchange.kept = None

@@ -315,6 +315,34 @@ class DeadlineTests(TranslatorCase):
         self.assertFailed(self.translator.unavailable(sent["2"][1]), (C, U, "2", errors.ResourceGone))
         self.assertBalanced()
 
+    def test_reconnectedAgain(self) -> None:
+        """... over several losses, whether or not the resource was seen between them; then all is forgotten."""
+        self.make("a")
+        self.forwarded(identifier="1", kind="set")
+        self.translator.forgetResources()
+        self.translator.available(f"{T}/a")
+        self.forwarded(identifier="2", kind="set")
+        self.translator.forgetResources()
+        self.translator.forgetResources()
+        self.assertFailed(
+            self.translator.unavailable(f"{T}/a"),
+            (C, U, "1", errors.ResourceGone),
+            (C, U, "2", errors.ResourceGone),
+        )
+        self.assertEqual(self.translator.unavailable(f"{T}/a"), [])
+        self.translator.forgetResources()
+        self.assertEqual(self.pool._former, {})
+        self.assertBalanced()
+
+    def test_goneReopened(self) -> None:
+        """A resource of which only the process before this one knew can go as well."""
+        _, resource = self.forwarded()
+        left = self.translator.openExchanges()
+        self.make("")
+        self.translator.reopen(left, 0.0)
+        self.assertFailed(self.translator.unavailable(resource), (C, U, "1", errors.ResourceGone))
+        self.assertBalanced()
+
     def test_rested(self) -> None:
         """ "A resource that let several deadlines pass is rested", and that is told once."""
         self.make("a")
@@ -849,7 +877,7 @@ class Books(RuleBasedStateMachine):
         assert self.translator.pending == self.owed.total(), (self.translator.pending, self.owed)
         exchanges = list(self.translator._exchanges.values())
         for resource in self.resources.values():
-            assert resource.open == sum(exchange.resource is resource for exchange in exchanges)
+            assert len(resource.open) == sum(exchange.resource is resource for exchange in exchanges)
         assert self.translator._retained == sum(len(each.kept.raw) for each in exchanges if each.kept)
 
     def teardown(self) -> None:
@@ -857,7 +885,7 @@ class Books(RuleBasedStateMachine):
         self.wait(31.0)
         assert self.owed.total() == 0, self.owed
         assert self.translator.pending == self.translator._retained == self.translator._copies == 0
-        assert all(resource.open == 0 for resource in self.resources.values())
+        assert not any(resource.open for resource in self.resources.values())
 
 
 class BooksTests(SynchronousTestCase):

@@ -51,9 +51,9 @@ class BalanceTests(SynchronousTestCase):
         """Least-pending: where the fewest exchanges are open."""
         pool = makePool("least-pending")
         a, b, c = pool.all()
-        a.open, b.open, c.open = 3, 1, 2
+        a.open, b.open, c.open = (dict.fromkeys(("x", str(n)) for n in range(m)) for m in (3, 1, 2))
         self.assertEqual(self.chosen(pool), "b")
-        b.open = 4
+        b.open = {**a.open, ("x", "more"): None}
         self.assertEqual(self.chosen(pool), "c")
 
     def test_sticky(self) -> None:
