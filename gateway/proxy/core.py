@@ -113,9 +113,11 @@ class Translator:
         key = (correspondent.alias, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None:
-            # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one.
-            exchange.copies += 1
+            # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one, and
+            # nothing tells which request a second try would be for.
+            exchange.repeat(now + self._rules.timeout)
             self._copies += 1
+            self._release(exchange)
             return correspondent.to(exchange.resource.jid)
         resource = self._pool.choose(sender, now)
         if resource is None:
@@ -139,8 +141,7 @@ class Translator:
         key = (recipient, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None and exchange.resource.jid == sender:
-            if exchange.copies:
-                exchange.copies -= 1
+            if exchange.endOldest():
                 self._copies -= 1
             else:
                 self._close(key, exchange)
@@ -257,7 +258,7 @@ class Translator:
     def _moveOrFail(self, key: tuple[str, str], exchange: Exchange) -> list[Fail | Retry]:
         kept = exchange.kept
         # The deadline stays, so a second try is worth its while or ends with it.
-        other = self._pool.choose(exchange.correspondent.requester, 0.0) if kept and not exchange.copies else None
+        other = self._pool.choose(exchange.correspondent.requester, 0.0) if kept else None
         if kept is None or other is None:
             return self._fail(key, exchange, ResourceGone)
         self._forget(key, exchange)
@@ -283,7 +284,7 @@ class Translator:
                 id=key[1],
                 resource=exchange.resource.jid,
                 deadline=exchange.deadline,
-                copies=exchange.copies,
+                copies=tuple(exchange.copies or ()),
             )
             for key, exchange in self._exchanges.items()
         ]
@@ -295,10 +296,11 @@ class Translator:
             if correspondent is None:
                 continue
             resource = self._pool.former(each.resource)
-            deadline = min(each.deadline, now + self._rules.timeout)
-            exchange = Exchange(correspondent, resource, deadline, None)
-            exchange.copies = each.copies
-            self._copies += each.copies
+            latest = now + self._rules.timeout
+            exchange = Exchange(correspondent, resource, min(each.deadline, latest), None)
+            for deadline in each.copies:
+                exchange.repeat(min(deadline, latest))
+            self._copies += len(each.copies)
             key = (correspondent.alias, each.id)
             self._exchanges[key] = exchange
             resource.open[key] = None
@@ -326,7 +328,11 @@ class Translator:
             # When shared, another gateway may have got the answer.
             if not self._rules.shared and self._pool.missed(exchange.resource, now):
                 rested.append(exchange.resource)
-            actions += self._fail(key, exchange, NoAnswer)
+            while exchange.deadline <= now and exchange.endOldest():
+                self._copies -= 1
+                actions.append(Fail(exchange.correspondent.back.route, key[1], NoAnswer))
+            if exchange.deadline <= now:
+                actions += self._fail(key, exchange, NoAnswer)
         for outKey, outbound in [entry for entry in self._outbound.items() if entry[1].deadline <= now]:
             del self._outbound[outKey]
             actions.append(Fail(outbound.back.route, outKey[2], NoAnswer))
@@ -340,11 +346,12 @@ class Translator:
 
     def _fail(self, key: tuple[str, str], exchange: Exchange, error: type[GatewayError]) -> list[Fail | Retry]:
         self._close(key, exchange)
-        self._copies -= exchange.copies
+        owed = 1 + len(exchange.copies or ())
+        self._copies -= owed - 1
         if self._rules.shared:
             # Another gateway may have delivered the answer, which it got in our place.
             return []
-        return [Fail(exchange.correspondent.back.route, key[1], error)] * (1 + exchange.copies)
+        return [Fail(exchange.correspondent.back.route, key[1], error)] * owed
 
     def _close(self, key: tuple[str, str], exchange: Exchange) -> None:
         del self._exchanges[key]
@@ -359,6 +366,10 @@ class Translator:
 
     def _forget(self, key: tuple[str, str], exchange: Exchange) -> None:
         del exchange.resource.open[key]
+        self._release(exchange)
+
+    def _release(self, exchange: Exchange) -> None:
+        """It is not tried a second time."""
         if exchange.kept is not None:
             self._retained -= len(exchange.kept.raw)
             exchange.kept = None

@@ -232,6 +232,29 @@ class SameIdTests(TranslatorCase):
         self.assertFailed(actions, *[(C, U, "1", errors.NoAnswer)] * 2)
         self.assertBalanced()
 
+    def test_twiceDeadlines(self) -> None:
+        """Each has a deadline of its own, whether the one before it was answered or was not."""
+        for answered in (False, True):
+            self.make()
+            sent = [self.forwarded(now=now) for now in (0.0, 10.0, 20.0)]
+            if answered:
+                self.answer(*sent[0])
+            first = [] if answered else [(C, U, "1", errors.NoAnswer)]
+            self.assertFailed(self.translator.expire(TIMEOUT)[0], *first)
+            self.assertEqual(self.translator.pending, 2)
+            self.assertFailed(self.translator.expire(TIMEOUT + 10.0)[0], (C, U, "1", errors.NoAnswer))
+            self.assertRelayed(self.answer(*sent[2], now=TIMEOUT + 19.0), C, U)
+            self.assertEqual(self.answer(*sent[2], now=TIMEOUT + 19.0), Drop("no such request"))
+            self.assertEqual(self.translator.expire(TIMEOUT + 20.0), ([], []))
+            self.assertBalanced()
+
+    def test_twiceOtherContent(self) -> None:
+        """The second may ask for something else: what it then waits for is not asked of another in its name."""
+        sent = [self.forwarded() for _ in "12"]
+        self.answer(*sent[0])
+        self.assertFailed(self.translator.unavailable(sent[0][1]), (C, U, "1", errors.ResourceGone))
+        self.assertBalanced()
+
     def test_twiceGone(self) -> None:
         """Copies cannot be told apart at another resource, so all end when theirs goes."""
         alias, resource = self.forwarded()
@@ -490,12 +513,15 @@ class GraceTests(TranslatorCase):
     def test_reopenedLate(self) -> None:
         """A deadline that passed meanwhile has passed; a clock that ran ahead gives nobody more than a timeout."""
         self.forwarded(identifier="old")
+        self.forwarded(identifier="old", now=90.0)
         self.forwarded(identifier="ahead", now=1e6)
+        self.forwarded(identifier="ahead", now=2e6)
         left = self.translator.openExchanges()
         self.make()
         self.translator.reopen(left, 100.0)
         self.assertFailed(self.translator.expire(100.0)[0], (C, U, "old", errors.NoAnswer))
-        self.assertFailed(self.translator.expire(100.0 + TIMEOUT)[0], (C, U, "ahead", errors.NoAnswer))
+        self.assertFailed(self.translator.expire(90.0 + TIMEOUT)[0], (C, U, "old", errors.NoAnswer))
+        self.assertFailed(self.translator.expire(100.0 + TIMEOUT)[0], *[(C, U, "ahead", errors.NoAnswer)] * 2)
 
     def test_reopenedElsewhere(self) -> None:
         """What is said to have been written to another component is not taken over."""

@@ -11,8 +11,8 @@ from gateway.proxy.exchanges import OpenExchange
 from gateway.proxy.store import ExchangeFile
 
 OPEN = [
-    OpenExchange("user@example.com/\u05d0 'x'", "n@proxy.example.com", "1", "t@example.com/a", 12.5, 0),
-    OpenExchange("user@example.com/b", "proxy.example.com", "2", "t@example.com/b", 13.0, 2),
+    OpenExchange("user@example.com/\u05d0 'x'", "n@proxy.example.com", "1", "t@example.com/a", 12.5, ()),
+    OpenExchange("user@example.com/b", "proxy.example.com", "2", "t@example.com/b", 13.0, (13.5, 14.0)),
 ]
 
 
