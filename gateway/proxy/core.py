@@ -50,7 +50,8 @@ class Rules:
     @ivar forward: the kinds of stanza that are forwarded.
     @ivar outbound: whether the implementing client may start exchanges.
     @ivar timeout: seconds for an answer.
-    @ivar shared: whether other gateways serve the same component.
+    @ivar shared: whether other gateways serve the same component. Not together with C{outbound}, nor with a
+        balance that counts open exchanges: none is kept.
     """
 
     forward: frozenset[str] = frozenset({"iq"})
@@ -122,13 +123,17 @@ class Translator:
         resource = self._pool.choose(sender, now)
         if resource is None:
             return Refuse(NoResource)
+        there = correspondent.to(resource.jid)
+        if self._rules.shared:
+            # The answer may come to another gateway, so nothing would tell when this one has ended.
+            return there
         kept = None
-        if stanza.type == "get" and self._retained < _MOST_RETAINED and not self._rules.shared:
+        if stanza.type == "get" and self._retained < _MOST_RETAINED:
             kept = stanza
             self._retained += len(stanza.raw)
         self._exchanges[key] = Exchange(correspondent, resource, now + self._rules.timeout, kept)
         resource.open[key] = None
-        return correspondent.to(resource.jid)
+        return there
 
     def answer(self, sender: str, recipient: str, identifier: str, now: float) -> Action | None:
         """
@@ -325,8 +330,7 @@ class Translator:
         actions: list[Fail | Retry] = []
         rested = []
         for key, exchange in [entry for entry in self._exchanges.items() if entry[1].deadline <= now]:
-            # When shared, another gateway may have got the answer.
-            if not self._rules.shared and self._pool.missed(exchange.resource, now):
+            if self._pool.missed(exchange.resource, now):
                 rested.append(exchange.resource)
             while exchange.deadline <= now and exchange.endOldest():
                 self._copies -= 1
@@ -348,9 +352,6 @@ class Translator:
         self._close(key, exchange)
         owed = 1 + len(exchange.copies or ())
         self._copies -= owed - 1
-        if self._rules.shared:
-            # Another gateway may have delivered the answer, which it got in our place.
-            return []
         return [Fail(exchange.correspondent.back.route, key[1], error)] * owed
 
     def _close(self, key: tuple[str, str], exchange: Exchange) -> None:

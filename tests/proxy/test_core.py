@@ -565,10 +565,12 @@ class GraceTests(TranslatorCase):
         self.assertDropped(self.answer(alias, other), "an answer from another resource")
 
     def test_sharedSaysNothing(self) -> None:
-        """Another gateway may have delivered the answer: no error, no second try, nobody rested for it."""
+        """Another gateway may have delivered the answer: no error, no second try, nobody rested, nothing kept."""
         self.make(shared=True)
         for identifier in "12345678":
             self.forwarded(identifier=identifier)
+        self.assertBalanced()
+        self.assertEqual(self.translator.openExchanges(), [])
         self.assertEqual(self.translator.expire(TIMEOUT), ([], []))
         self.assertBalanced()
         _, resource = self.forwarded(now=TIMEOUT)
