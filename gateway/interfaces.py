@@ -22,7 +22,8 @@ class IRawHandler(IXMPPHandler):
     """
     An XMPP handler that takes stanzas before a tree is built of them: the first of a link's two lanes.
 
-    What it takes it answers for: an iq request that it takes gets exactly one answer from it.
+    What it takes it answers for: an iq request that it takes gets exactly one answer from it. A request at which
+    it raises is answered by the link, so nothing of it may be left open.
     """
 
     pending: int = Attribute("How many exchanges are open; a link that stops waits for them a while.")

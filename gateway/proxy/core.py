@@ -197,6 +197,22 @@ class Translator:
         self._outbound[key] = Outbound(back, now + self._rules.timeout)
         return correspondent.back
 
+    def withdraw(self, sender: str, recipient: str, identifier: str) -> None:
+        """A request that was just taken could not be handed on; who found out answers it."""
+        if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
+            asked = self._correspondents.resolve(recipient)
+            if asked is not None:
+                self._outbound.pop((asked.requester, asked.address, identifier), None)
+            return
+        correspondent = self._correspondents.welcome(sender, recipient)
+        key = ("" if correspondent is None else correspondent.alias, identifier)
+        exchange = self._exchanges.get(key)
+        if exchange is not None and exchange.copies:
+            exchange.copies.pop()
+            self._copies -= 1
+        elif exchange is not None:
+            self._close(key, exchange)
+
     # Messages and presence.
 
     def message(self, sender: str, recipient: str, kind: str | None, now: float) -> Action:

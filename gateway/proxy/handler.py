@@ -14,7 +14,7 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import jids
-from gateway.errors import Unreadable
+from gateway.errors import HandlerFailed, Unreadable
 from gateway.interfaces import IRawHandler
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
@@ -89,12 +89,8 @@ class ProxyHandler(XMPPHandler):
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
         action: Action | None
-        if not sender:
-            self._translator.dropped["a missing address"] += 1
-            return True
-        if not recipient:
-            # For the component itself, then, which has nothing to say.
-            return False
+        if not sender or not recipient:
+            return self._unaddressed(sender)
         if stanza.name == "iq":
             identifier = stanza.id
             if not identifier:
@@ -116,10 +112,31 @@ class ProxyHandler(XMPPHandler):
             self._presenceReceived(stanza, sender, recipient, kind)
             return True
         if isinstance(action, Relay):
-            self._send(stanza.readdressed(action.route))
+            try:
+                self._send(stanza.readdressed(action.route))
+            except Exception:
+                # The link logs it, and answers a request.
+                self._lost(stanza, action)
+                raise
         elif isinstance(action, Refuse) and kind != "error" and kind != "result":
             self._send(errorReply(stanza, action.error))
         return True
+
+    def _unaddressed(self, sender: str | None) -> bool:
+        """Without a recipient a stanza is for the component itself, which has nothing to say."""
+        if not sender:
+            self._translator.dropped["a missing address"] += 1
+        return not sender
+
+    def _lost(self, stanza: Stanza, relay: Relay) -> None:
+        """A stanza could not be handed on, by a fault of ours: still a request gets one answer."""
+        identifier = stanza.id or ""
+        if stanza.name != "iq":
+            return
+        if stanza.type == "get" or stanza.type == "set":
+            self._translator.withdraw(stanza.sender or "", stanza.recipient or "", identifier)
+        else:
+            self._send(errorStanza("iq", relay.route, identifier, HandlerFailed))
 
     def tick(self, now: float) -> None:
         actions, rested = self._translator.expire(now)

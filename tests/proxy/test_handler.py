@@ -441,6 +441,61 @@ class FailureTests(HandlerCase):
         self.server.clock.advance(TIMEOUT)
         self.assertSent(error("iq", C, U, TIMED_OUT))
 
+    def failing(self) -> None:
+        """The next stanza cannot be sent on."""
+        right = self.handler._send
+
+        def raising(data: bytes) -> None:
+            self.patch(self.handler, "_send", right)
+            raise OSError("a secret of ours")
+
+        self.patch(self.handler, "_send", raising)
+
+    def test_handingOn(self) -> None:
+        """A request that was taken, and then could not be sent on, has its one answer; it is not open."""
+        self.failing()
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, "internal-server-error"))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.handler.pending, 0)
+        self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
+        self.server.clock.advance(TIMEOUT + 1)
+        self.assertSent()
+
+    def test_handingOnCopy(self) -> None:
+        """... nor does it take away the answer to one that has its id."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.server.taken()
+        self.failing()
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, "internal-server-error"))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.handler.pending, 1)
+        answer = f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>"
+        self.server.send(answer + answer)
+        self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
+
+    def test_handingOut(self) -> None:
+        """The same for what the implementing client starts."""
+        self.remake(outbound=True)
+        self.failing()
+        self.server.send(f"<iq type='get' id='7' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(error("iq", self.alias(), f"{T}/a", "internal-server-error", "7"))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.handler.pending, 0)
+
+    def test_handingBack(self) -> None:
+        """An answer that could not be sent on is an error to the requester, and still the only answer."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.server.taken()
+        self.failing()
+        answer = f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>"
+        self.server.send(answer)
+        self.assertSent(error("iq", C, U, "internal-server-error"))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.server.send(answer)
+        self.assertSent()
+
 
 class TimeTests(HandlerCase):
     """What the link's coarse clock brings about."""
