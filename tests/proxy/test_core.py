@@ -458,6 +458,16 @@ class BoundTests(TranslatorCase):
         self.assertEqual(len(found), 100)
         self.assertLessEqual(len(met._there), 16)
 
+    def test_routesBytes(self) -> None:
+        """... in bytes as well: long addresses take no more room than short ones, and lead as far."""
+        for resource in (*(f"{T}/{'r' * 900}{number}" for number in range(16)), f"{T}/{'&' * 1000}", f"{T}/a"):
+            met = self.translator._correspondents.meet(U, C)
+            self.assertEqual(ends(met.to(resource).route), (met.alias, resource))
+            kept = sum(len(relay.route) for relay in met._there.values())
+            self.assertEqual(kept, met._bytes)
+            self.assertLessEqual(kept, 2_048)
+        self.assertIs(met.to(f"{T}/a"), met.to(f"{T}/a"))
+
 
 class GraceTests(TranslatorCase):
     """
