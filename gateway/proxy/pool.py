@@ -117,14 +117,14 @@ class Pool:
 
     def choose(self, requester: str, now: float) -> Resource | None:
         """
-        Who gets a request of C{requester}: one that is not resting, or if all are, the one that was silent
-        longest ago.
+        Who gets a request of C{requester}: one that is not resting, or if all are, any: nobody is better then.
         """
         if self._resting:
             self._wake(now)
-        if self._fit:
-            return self._fit[0] if len(self._fit) == 1 else self._choose(requester)
-        return self._resting[0] if self._resting else None
+        able = self._fit or self._resting
+        if len(able) > 1:
+            return self._choose(requester, able)
+        return able[0] if able else None
 
     def missed(self, resource: Resource, now: float) -> bool:
         """
@@ -156,19 +156,19 @@ class Pool:
             resource.restsUntil = 0.0
             self._fit.append(resource)
 
-    def _chooseRandom(self, requester: str) -> Resource:
-        return self._fit[int(self._random() * len(self._fit))]
+    def _chooseRandom(self, requester: str, able: list[Resource]) -> Resource:
+        return able[int(self._random() * len(able))]
 
-    def _chooseInTurn(self, requester: str) -> Resource:
-        self._turn = turn = (self._turn + 1) % len(self._fit)
-        return self._fit[turn]
+    def _chooseInTurn(self, requester: str, able: list[Resource]) -> Resource:
+        self._turn = turn = (self._turn + 1) % len(able)
+        return able[turn]
 
-    def _chooseLeastPending(self, requester: str) -> Resource:
-        return min(self._fit, key=_openExchanges)
+    def _chooseLeastPending(self, requester: str, able: list[Resource]) -> Resource:
+        return min(able, key=_openExchanges)
 
-    def _chooseSticky(self, requester: str) -> Resource:
+    def _chooseSticky(self, requester: str, able: list[Resource]) -> Resource:
         # Rendezvous hashing: when a resource comes or goes, no requester moves but those it takes or leaves.
-        return max(self._fit, key=lambda resource: _weight(requester, resource.jid))
+        return max(able, key=lambda resource: _weight(requester, resource.jid))
 
 
 def _openExchanges(resource: Resource) -> int:
