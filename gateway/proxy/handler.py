@@ -76,6 +76,7 @@ class ProxyHandler(XMPPHandler):
             self._started = True
             self._translator.reopen(self._file.take(), self._link.now)
             self._translator.started(self._link.now)
+        self._expire(self._link.now)
         # Both are answered by the target's server alone where the subscription stands.
         self._patience = _FIRST_RESUBSCRIPTION
         self._subscribe()
@@ -139,15 +140,10 @@ class ProxyHandler(XMPPHandler):
             self._send(errorStanza("iq", relay.route, identifier, HandlerFailed))
 
     def tick(self, now: float) -> None:
-        actions, rested = self._translator.expire(now)
-        self._perform(actions)
-        for resource in rested:
-            self._log.warn(
-                "{component}: {resource} let several requests in a row time out; others are asked instead for "
-                "a while.",
-                component=self._component,
-                resource=resource.jid,
-            )
+        # While the link is down nobody can be told, and what waits for the link is not kept for ever; so what ends
+        # meanwhile ends when it is back.
+        if self._link.ready:
+            self._expire(now)
         if self._subscribeAt is not None and self._subscribeAt <= now:
             self._subscribe()
         if self._reportAt <= now and self._translator.dropped != self._reported:
@@ -158,6 +154,17 @@ class ProxyHandler(XMPPHandler):
                 "{component}: dropped stanzas: {reasons}.",
                 component=self._component,
                 reasons=", ".join(f"{count} for {reason}" for reason, count in news.most_common()),
+            )
+
+    def _expire(self, now: float) -> None:
+        actions, rested = self._translator.expire(now)
+        self._perform(actions)
+        for resource in rested:
+            self._log.warn(
+                "{component}: {resource} let several requests in a row time out; others are asked instead for "
+                "a while.",
+                component=self._component,
+                resource=resource.jid,
             )
 
     def _perform(self, actions: Sequence[Fail | Retry]) -> None:

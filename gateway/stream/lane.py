@@ -120,8 +120,10 @@ class ElementLane:
             self._dispatch(stanza)
 
     def tick(self, now: float) -> None:
-        """End what is overdue."""
+        """End what is overdue; an incoming request only while its answer can be sent, be that later."""
         self.requests.expire(now)
+        if self._xmlstream is None:
+            return
         for requester, identifier, addressed in self.replies.expire(now):
             self._log.warn(
                 "{jid}: no handler answered {requester}'s request {identifier!r} in time; it got an error.",

@@ -7,6 +7,8 @@ from html import unescape
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from twisted.internet.defer import fail
+from twisted.internet.error import ConnectError
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
@@ -525,6 +527,27 @@ class TimeTests(HandlerCase):
         self.assertEqual(sorted(self.server.taken()), sorted(canonical(expected)))
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
         self.tick(60)
+        self.assertSent()
+
+    def test_deadlineInALongOutage(self) -> None:
+        """... however long it was away, and however many requests were open."""
+        many = 12_000
+        self.server.send("".join(f"<iq type='get' id='{n}' to='{C}' from='{U}'/>" for n in range(many)))
+        connect = self.server.connect
+        self.server.connect = lambda factory: fail(ConnectError())  # type: ignore[method-assign]  # unreachable
+        self.server.lose()
+        self.tick(200)
+        self.assertEqual(self.handler.pending, many)
+        self.server.connect = connect  # type: ignore[method-assign]  # as it was
+        while self.server.connections < 2:
+            self.tick(1)
+        self.server.accept()
+        sent = self.server.taken()
+        self.assertEqual(sent[:1] + sent[-1:], canonical(error("iq", C, U, TIMED_OUT, "0") + PROBE))
+        self.assertEqual(len(sent), many + 2)
+        self.assertEqual(len(set(sent)), many + 2)
+        self.assertEqual(self.handler.pending, 0)
+        self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
         self.assertSent()
 
     def test_answeredAfterReconnection(self) -> None:
