@@ -26,6 +26,8 @@ from gateway.stream.stanzas import Stanza, errorReply, errorStanza
 # Seconds before a subscription is asked for again: at first, and at most.
 _FIRST_RESUBSCRIPTION = 1.0
 _LAST_RESUBSCRIPTION = 300.0
+# With this patience, some seconds and three questions after the first moment, it is no accident any more.
+_WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 
 # Between two lines about stanzas that were dropped.
 _REPORT_EVERY = 60.0
@@ -50,6 +52,7 @@ class ProxyHandler(XMPPHandler):
         self._started = False
         self._subscribeAt: float | None = None
         self._patience = _FIRST_RESUBSCRIPTION
+        self._warned = False
         self._reported: Counter[str] = Counter()
         self._reportAt = 0.0
 
@@ -176,6 +179,14 @@ class ProxyHandler(XMPPHandler):
 
     def _subscribe(self) -> None:
         """Ask for the target's presence, until it is seen: Prosody tells an account of it only if it is online."""
+        if self._patience >= _WORTH_A_WARNING and not self._warned:
+            self._warned = True
+            self._log.warn(
+                "{component}: {target} does not let the component see its presence, so no request can be handed "
+                "on; its client must accept the subscription, and is asked again and again.",
+                component=self._component,
+                target=self._target,
+            )
         self._send(presence(self._component, self._target, "subscribe"))
         self._subscribeLater()
 
@@ -201,6 +212,7 @@ class ProxyHandler(XMPPHandler):
         """What the target account, or its server for it, tells the component (RFC 6121 sections 3 and 4)."""
         if kind is None:
             self._subscribeAt = None
+            self._warned = False
             if self._translator.available(sender):
                 self._log.info("{component}: {resource} is online.", component=self._component, resource=sender)
         elif kind == "unavailable":
@@ -232,9 +244,3 @@ class ProxyHandler(XMPPHandler):
         if self._subscribeAt is None:
             self._patience = _FIRST_RESUBSCRIPTION
             self._subscribeLater()
-        self._log.warn(
-            "{component}: {target} does not let the component see its presence, so no request can be handed on; "
-            "its client must accept the subscription, and is asked again and again.",
-            component=self._component,
-            target=self._target,
-        )

@@ -239,11 +239,48 @@ class PresenceTests(HandlerCase):
         self.assertSent(error("iq", C, U, TIMED_OUT, "2"))
 
     def test_revokedAndUnknown(self) -> None:
-        """Without the subscription nobody is known to be online, and the operator is told."""
+        """Without the subscription nobody is known to be online; the operator is told, if it stays so."""
         self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertSent(error("iq", C, U, NOBODY_ONLINE))
-        self.assertIn("does not let the component see its presence", self.logged[-1])
+        self.assertEqual(self.warnings(6), 0)
+        self.assertEqual(self.warnings(2), 1)
+
+    def warnings(self, seconds: int) -> int:
+        """How often the operator is told, in as many seconds, that the presence is not to be seen."""
+        self.logged.clear()
+        self.server.clock.pump([1.0] * seconds)
+        return sum("does not let the component see its presence" in line for line in self.logged)
+
+    def test_warnedOnce(self) -> None:
+        """
+        At the start the account may come a moment later, and a server may say meanwhile that there is no
+        subscription: the operator is told after the third question, once, and again only if it was seen between.
+        """
+        self.make()
+        self.server.start()
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.assertEqual(self.warnings(6), 0)
+        self.assertEqual(self.warnings(2), 1)
+        self.assertEqual(self.warnings(1000), 0)
+        self.server.lose()
+        self.server.clock.advance(31.0)
+        self.server.accept()
+        self.assertEqual(self.warnings(100), 0)
+        self.server.send(f"<presence from='{T}/a' to='{C}'/>")
+        self.assertEqual(self.warnings(100), 0)
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.assertEqual(self.warnings(100), 1)
+
+    def test_seenInTime(self) -> None:
+        """An account that shows itself, or accepts, a few seconds after the start is no reason for a word."""
+        for said in (f"<presence from='{T}/a' to='{C}'/>", f"<presence from='{T}' to='{C}' type='subscribed'/>"):
+            self.make()
+            self.server.start()
+            self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+            self.server.clock.pump([1.0] * 5)
+            self.server.send(said)
+            self.assertEqual(self.warnings(100), 0)
 
     def test_revokedWhileDown(self) -> None:
         """A link that is down asks nothing; it does so at its next connection anyway."""
