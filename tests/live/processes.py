@@ -145,8 +145,15 @@ class Program:
 
     def residentMiB(self) -> float:
         """Its resident memory now, in MiB."""
+        return self._memory("VmRSS")
+
+    def peakMiB(self) -> float:
+        """The most resident memory that it ever had, in MiB."""
+        return self._memory("VmHWM")
+
+    def _memory(self, key: str) -> float:
         status = Path(f"/proc/{self.child.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        found = re.search(rf"{key}:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) / 1024
 

@@ -50,7 +50,7 @@ class RawStream:
 
     async def header(self, to: str, more: str = "") -> Element:
         """Begin a stream, perhaps with more attributes; the header that comes back."""
-        self._parser = XMLPullParser(("start", "end"))
+        self._parser: XMLPullParser = XMLPullParser(("start", "end"))
         self._depth = 0
         self.send(f"<stream:stream to='{to}' xmlns='{self.namespace}' xmlns:stream='{ns.STREAMS}'{more}>")
         return await self._event("start")
