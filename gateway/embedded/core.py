@@ -40,8 +40,8 @@ class Peer(typing.Protocol):
     def push(self, item: Item, removed: bool) -> None:
         """Tell a client of a changed roster item (RFC 6121 section 2.1.6)."""
 
-    def waitFor(self, peer: Peer) -> None:
-        """Something of this one's went to C{peer}, which may be a slow reader."""
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        """This stanza of its own went to C{peer}, which may be a slow reader."""
 
 
 # Who asks, the request, their address, the address asked, the account if it is one's, whether they may know of it.
@@ -363,7 +363,7 @@ class Router:
 
 def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
     peer.forward(stanza, sender, recipient)
-    origin.waitFor(peer)
+    origin.waitFor(peer, stanza)
 
 
 def _present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:

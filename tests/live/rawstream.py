@@ -69,13 +69,15 @@ class RawStream:
             return await self._event("end")
 
     async def ended(self, seconds: float = 5) -> str:
-        """Wait until the server has closed the stream: for which condition, if it said one."""
+        """Wait until the server has closed the connection: for which condition, if it said one."""
         found = "without a word"
         try:
             while True:
                 element = await self.next(seconds)
                 if element.tag == f"{{{ns.STREAMS}}}error":
                     found = next(local(each) for each in element if each.tag.startswith(_CONDITIONS))
+        except TimeoutError:
+            raise AssertionError(f"not closed within {seconds:g} s, but: {found}") from None
         except OSError:
             return found
 

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from tests.live.case import PING, PROXY, PROXY_ALL, LiveTests, scenario
-from tests.live.clients import Client, condition, local, newId, stanza, untilServed
+from tests.live.clients import ECHO, Client, condition, local, newId, stanza, untilServed
 from tests.live.processes import TWISTD, holds
 from tests.live.rawcomponent import RawComponent
 from tests.live.rawstream import RawClient, RawStream
@@ -384,3 +384,18 @@ class HostileTests(LiveTests, SynchronousTestCase):
             self.assertTrue(flooding.count * 100_000 > 16 * MIB, f"{flooding.count} messages of 100 kB")
             self.assertTrue(await pong(component))
             self.assertEqual(await slow.ended(), "without a word")
+
+    @scenario(40)
+    async def test_asksAndDoesNotRead(self) -> None:
+        """Who asks and does not take the answers holds back nobody: whoever answers is there for others too."""
+        async with self.friends(mostMiB=24) as friends:
+            asking = await self.raw().login("mallory", "m", kernelBytes=65536)
+            payload = f"<q xmlns='{ECHO}'>{'x' * 50_000}</q>"
+            asking.send(stanza("iq", payload, type="get", id="q", to=f"implementation@{DOMAIN}/a") * 400)
+            await asyncio.sleep(PATIENCE / 3)
+            rounds = friends.rounds
+            await asyncio.sleep(PATIENCE / 6)
+            self.assertTrue(friends.rounds > rounds + 5, str(friends))
+            files = friends.filesNow()
+            await holds(lambda: friends.filesNow() < files, PATIENCE + 3, "it is given up")
+            self.assertEqual(await asking.ended(), "without a word")
