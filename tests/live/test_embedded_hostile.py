@@ -99,14 +99,16 @@ class Friends:
 
 class Flood:
     """
-    Messages of 100 kB to one who may not want them, as fast as the host takes them.
+    Stanzas of 100 kB to one who may not want them, as fast as the host takes them.
 
     @ivar count: how many have gone out.
     """
 
-    def __init__(self, stream: RawStream, to: str) -> None:
+    def __init__(self, stream: RawStream, to: str, name: str = "message", **attributes: str) -> None:
         self._stream = stream
         self._to = to
+        self._name = name
+        self._attributes = attributes
         self.count = 0
         self.task = asyncio.create_task(self._write())
 
@@ -119,7 +121,7 @@ class Flood:
     async def _write(self) -> None:
         inner = f"<body>{'x' * 100_000}</body>"
         while True:
-            self._stream.send(stanza("message", inner, to=self._to, id=str(self.count)))
+            self._stream.send(stanza(self._name, inner, to=self._to, id=str(self.count), **self._attributes))
             await self._stream.flush()
             self.count += 1
 
@@ -369,6 +371,18 @@ class HostileTests(LiveTests, SynchronousTestCase):
             self.assertEqual(await flooding.refused(PATIENCE + 6), "service-unavailable")
             self.assertTrue(await pong(flooder))
             self.assertEqual(await slow.ended(), "without a word")
+
+    @scenario(20)
+    async def test_otherFloods(self) -> None:
+        """Presence holds back its sender as messages do, and so do answers to what nobody has asked."""
+        async with self.friends(mostMiB=8):
+            slow = await self.raw().login("carol", "slow", kernelBytes=65536)
+            for name, attributes in (("presence", {}), ("iq", {"type": "result"})):
+                flooder = await self.raw().login("mallory", name, kernelBytes=65536)
+                flooding = Flood(flooder, slow.jid, name, **attributes)
+                self.stack.callback(flooding.task.cancel)
+                await asyncio.sleep(PATIENCE / 6)
+                self.assertTrue(1 < flooding.count < 80, f"{flooding.count} of {name} have gone out")
 
     @scenario(40)
     async def test_slowReaderOfComponent(self) -> None:
