@@ -40,8 +40,8 @@ class Peer(typing.Protocol):
     def push(self, item: Item, removed: bool) -> None:
         """Tell a client of a changed roster item (RFC 6121 section 2.1.6)."""
 
-    def waitFor(self, peer: Peer) -> None:
-        """Something of this one's went to C{peer}, which may be a slow reader."""
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        """This stanza of its own went to C{peer}, which may be a slow reader."""
 
 
 # Who asks, the request, their address, the address asked, the account if it is one's, whether they may know of it.
@@ -260,8 +260,12 @@ class Router:
 
     # Presence on its way to somebody.
 
-    def _show(self, content: Stanza | str, sender: str, recipient: str) -> None:
-        """Presence of a resource, available or not, to whoever of the recipient is there; to nobody else."""
+    def _show(self, content: Stanza | str, sender: str, recipient: str, origin: Peer | None = None) -> None:
+        """
+        Presence of a resource, available or not, to whoever of the recipient is there; to nobody else.
+
+        @param origin: who sends it to this recipient alone, and may have to wait for it.
+        """
         domain = jids.split(recipient)[1]
         component = self.components.get(domain)
         account = self.accounts.get(jids.bare(recipient))
@@ -272,6 +276,8 @@ class Router:
             for session in list(account.sessions.values()):
                 if session.jid == recipient or (recipient == account.jid and session.presence is not None):
                     _present(session.peer, content, sender, recipient)
+                    if origin is not None and isinstance(content, Stanza):
+                        origin.waitFor(session.peer, content)
 
     def _presenceTo(self, origin: Peer, content: Stanza, kind: str | None, sender: str, recipient: str) -> None:
         domain = jids.split(recipient)[1]
@@ -282,7 +288,7 @@ class Router:
         elif kind in _SUBSCRIPTIONS:
             self._subscribed(origin, content, kind, jids.bare(sender), jids.bare(recipient))
         else:
-            self._show(content, sender, recipient)
+            self._show(content, sender, recipient, origin)
 
     def _probed(self, origin: Peer, sender: str, recipient: str) -> None:
         """Somebody asks for an account's presence (RFC 6121 section 4.3.2)."""
@@ -310,7 +316,7 @@ class Router:
         elif account is not None:
             change = account.roster.inbound(kind, sender, content)
             if change.passes:
-                self._show(content, sender, recipient)
+                self._show(content, sender, recipient, origin)
             if change.pushes:
                 self._push(account, account.roster.get(sender))
             self._reveal(account, sender, letBefore)
@@ -363,7 +369,7 @@ class Router:
 
 def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
     peer.forward(stanza, sender, recipient)
-    origin.waitFor(peer)
+    origin.waitFor(peer, stanza)
 
 
 def _present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:
