@@ -182,7 +182,9 @@ class Router:
         kind = stanza.type
         if kind == "error" or (kind == "headline" and recipient != account.jid):
             return
-        takers = [session for session, _ in account.available() if session.priority >= 0 and kind != "groupchat"]
+        # What is no chat was meant for just that resource.
+        meant = kind == "chat" or (recipient == account.jid and kind != "groupchat")
+        takers = [session for session, _ in account.available() if meant and session.priority >= 0]
         for session in takers:
             _hand(origin, session.peer, stanza, sender, recipient)
         if not takers and kind != "headline":
