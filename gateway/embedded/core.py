@@ -239,9 +239,10 @@ class Router:
 
     def _directed(self, session: Session, stanza: Stanza, recipient: str) -> None:
         """Presence to one (RFC 6121 section 4.6)."""
+        account = session.account
         if stanza.type == "unavailable":
             session.directed.discard(recipient)
-        elif stanza.type is None and not session.account.roster.lets(jids.bare(recipient)):
+        elif stanza.type is None and (session.presence is None or not account.roster.lets(jids.bare(recipient))):
             if len(session.directed) >= _MOST_DIRECTED:
                 raise TooMuch
             session.directed.add(recipient)
