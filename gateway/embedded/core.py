@@ -307,9 +307,8 @@ class Router:
         """Somebody asks an account for a subscription, grants it one, or ends one (RFC 6121 section 3)."""
         account = self.accounts.get(recipient)
         letBefore = account is not None and account.roster.lets(sender)
-        if kind == "subscribe" and origin is not None and (account is None or letBefore):
-            if recipient != self.domain:
-                origin.announce(recipient, sender, "subscribed" if letBefore else "unsubscribed")
+        if kind == "subscribe" and origin is not None and letBefore:
+            origin.announce(recipient, sender, "subscribed")
         elif account is not None:
             change = account.roster.inbound(kind, sender, content)
             if change.passes:
