@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
 from gateway import ns
@@ -21,6 +22,7 @@ from gateway.embedded.core import Account, Router, Session
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import PeerConnection
 from gateway.embedded.roster import Item
+from gateway.errors import GatewayError
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza
 from tests.stream.memory import MemoryTransport
@@ -147,6 +149,31 @@ class Rules:
     def grant(self, own: str, contact: str) -> None:
         """Let a contact see an account."""
         self.account(own).roster.set(contact, "", ()).from_ = True
+
+
+class CoreCase(SynchronousTestCase):
+    """A router, and alice, who sends."""
+
+    def setUp(self) -> None:
+        self.rules = Rules()
+        self.router = self.rules.router
+        self.alice, self.atAlice = self.rules.online("alice@h/a")
+
+    def send(self, xml: str, to: str, sender: Session | None = None) -> type[GatewayError] | None:
+        """A client sends; the error that it gets for it."""
+        try:
+            self.router.fromClient(sender or self.alice, stanza(xml), to)
+        except GatewayError as error:
+            return type(error)
+        return None
+
+    def fromComponent(self, xml: str, to: str, sender: str = "c.h") -> type[GatewayError] | None:
+        """The component sends."""
+        try:
+            self.router.fromComponent(self.rules.component, stanza(xml), sender, to)
+        except GatewayError as error:
+            return type(error)
+        return None
 
 
 class Wire(MemoryTransport):
