@@ -182,7 +182,9 @@ class Router:
         kind = stanza.type
         if kind == "error" or (kind == "headline" and recipient != account.jid):
             return
-        takers = [session for session, _ in account.available() if session.priority >= 0 and kind != "groupchat"]
+        # What is no chat was meant for just that resource.
+        meant = kind == "chat" or (recipient == account.jid and kind != "groupchat")
+        takers = [session for session, _ in account.available() if meant and session.priority >= 0]
         for session in takers:
             _hand(origin, session.peer, stanza, sender, recipient)
         if not takers and kind != "headline":
@@ -237,9 +239,10 @@ class Router:
 
     def _directed(self, session: Session, stanza: Stanza, recipient: str) -> None:
         """Presence to one (RFC 6121 section 4.6)."""
+        account = session.account
         if stanza.type == "unavailable":
             session.directed.discard(recipient)
-        elif stanza.type is None and not session.account.roster.lets(jids.bare(recipient)):
+        elif stanza.type is None and (session.presence is None or not account.roster.lets(jids.bare(recipient))):
             if len(session.directed) >= _MOST_DIRECTED:
                 raise TooMuch
             session.directed.add(recipient)
@@ -310,9 +313,8 @@ class Router:
         """Somebody asks an account for a subscription, grants it one, or ends one (RFC 6121 section 3)."""
         account = self.accounts.get(recipient)
         letBefore = account is not None and account.roster.lets(sender)
-        if kind == "subscribe" and origin is not None and (account is None or letBefore):
-            if recipient != self.domain:
-                origin.announce(recipient, sender, "subscribed" if letBefore else "unsubscribed")
+        if kind == "subscribe" and origin is not None and letBefore:
+            origin.announce(recipient, sender, "subscribed")
         elif account is not None:
             change = account.roster.inbound(kind, sender, content)
             if change.passes:
