@@ -100,7 +100,7 @@ class Recorder:
         state = "remove" if removed else item.subscription + (" ask" if item.ask else "")
         self.got.append(f"push {item.jid} {state}")
 
-    def waitFor(self, peer: object) -> None:
+    def waitFor(self, peer: object, stanza: Stanza) -> None:
         self.waited.append(peer)
 
     def taken(self) -> list[str]:
