@@ -21,7 +21,6 @@ from gateway.embedded.accounts import IAccount, Passwords
 from gateway.embedded.core import Account, Session
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import CLIENTS, STRANGERS, PeerConnection
-from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
 from gateway.errors import GatewayError, Malformed
@@ -199,10 +198,6 @@ class ClientConnection(PeerConnection):
         # From the account itself, which is what no address means (RFC 6121 section 2.1.6).
         self._pushes += 1
         self.write(stanzas.iq(b"", f"push{self._pushes}", "set", stanzas.rosterQuery([item], removed)))
-
-    def waitFor(self, peer: Peer) -> None:
-        if isinstance(peer, PeerConnection) and peer.stalled:
-            self._hold(peer)
 
     def _ending(self) -> None:
         session, self._session = self._session, None

@@ -75,6 +75,9 @@ class ComponentConnection(PeerConnection):
             lambda: router.fromComponent(self, stanza, sender, address(recipient)),
         )
 
+    def _hold(self, slow: PeerConnection) -> None:
+        """What it has to say is for many."""
+
     def _ending(self) -> None:
         if self._attached:
             self._attached = False

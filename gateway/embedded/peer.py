@@ -53,6 +53,8 @@ class PeerConnection(Connection):
         self._domain = domain
         self._streamId = ""
         self._holders = 0
+        # Requests of its own that others have yet to answer.
+        self._asked = 0
         self._held: set[PeerConnection] = set()
 
     def connectionMade(self) -> None:
@@ -130,10 +132,19 @@ class PeerConnection(Connection):
         super()._fail(condition, text)
 
     # Slow readers. One that lets too much wait is not read from any more, nor are the clients that write to it;
-    # components are, because what they have to say is for many.
+    # components are, because what they have to say is for many. So is whoever was asked and answers: else one who
+    # asks and does not read could silence everybody.
 
-    def waitFor(self, peer: Peer) -> None:
-        """Of no consequence for a component."""
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        if not isinstance(peer, PeerConnection):
+            return
+        if stanza.name == "iq" and stanza.type in ("get", "set"):
+            self._asked += 1
+        elif stanza.name == "iq" and peer._asked:
+            peer._asked -= 1
+            return
+        if peer.stalled:
+            self._hold(peer)
 
     def _hold(self, slow: PeerConnection) -> None:
         """Read nothing until this other one has taken what waits for it."""
