@@ -118,10 +118,8 @@ class Rules:
         self.component = Recorder()
         self.router.components = {"c.h": self.component, "off.h": None}
 
-    def _serve(
-        self, peer: Any, stanza: Stanza, sender: str, recipient: str, account: Account | None, known: bool
-    ) -> None:
-        self.served.append(f"{sender} > {recipient}{'' if known else ' unknown'}")
+    def _serve(self, peer: Any, stanza: Stanza, sender: str, recipient: str) -> None:
+        self.served.append(f"{stanza.type} {sender} > {recipient}")
 
     def bind(self, jid: str, interested: bool = True) -> tuple[Session, Recorder]:
         """Log a resource in."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.delegation.core import Delegation
 from gateway.embedded.consent import CONFIGURE
-from gateway.embedded.core import Session
+from gateway.embedded.core import LARGEST, Session
 from gateway.embedded.handler import Services
 from gateway.embedded.roster import Item
 from gateway.embedded.stanzas import readdressed
@@ -41,7 +41,7 @@ class FakePeer:
         self.got += [tree(child) for child in root]
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        self.write(readdressed(stanza, sender, recipient, ns.CLIENT))
+        self.write(readdressed(stanza, sender, recipient, ns.CLIENT, LARGEST))
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         self.write(f"<iq id='{stanza.id}' type='result' from='{recipient}' to='{sender}'>{payload}</iq>".encode())
@@ -55,7 +55,7 @@ class FakePeer:
     def push(self, item: Item, removed: bool) -> None:
         """Nor is the roster."""
 
-    def waitFor(self, peer: object) -> None:
+    def waitFor(self, peer: object, stanza: Stanza) -> None:
         """Nobody is slow."""
 
     def take(self) -> list[Tree]:
