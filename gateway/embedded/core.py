@@ -10,6 +10,8 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterable
 
+from twisted.words.xish import domish
+
 from gateway import jids
 from gateway.embedded.roster import Item, Roster
 from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
@@ -384,10 +386,10 @@ def _present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> 
 
 def _priority(presence: Stanza) -> int:
     """RFC 6121 section 4.7.2.3; 0 where it names none that can be read."""
-    for child in presence.element.elements():
-        if child.name == "priority":
-            try:
+    try:
+        for child in presence.element.elements():
+            if child.name == "priority":
                 return max(-128, min(127, int(str(child))))
-            except ValueError:
-                break
+    except (ValueError, domish.ParserError):
+        pass
     return 0

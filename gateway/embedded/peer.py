@@ -16,7 +16,7 @@ from gateway import ns
 from gateway.embedded import stanzas
 from gateway.embedded.core import Peer
 from gateway.embedded.roster import Item
-from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, Unreadable
+from gateway.errors import GatewayError, HandlerFailed, Unreadable
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Stanza, errorStanza, escape, route
@@ -73,10 +73,7 @@ class PeerConnection(Connection):
         @raise NotAcceptable: if that makes it too large: a component would end its stream for it, and with it what
             all others have open there.
         """
-        data = stanzas.readdressed(stanza, sender, recipient, self.namespace)
-        if len(data) > LARGEST:
-            raise NotAcceptable
-        self.write(data)
+        self.write(stanzas.readdressed(stanza, sender, recipient, self.namespace, LARGEST))
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         """Answer an iq request of this peer's."""

@@ -100,6 +100,11 @@ class PresenceTests(CoreCase):
         for xml in (f"<presence>{'x' * 17_000}</presence>", "<presence type='probe'/>", "<presence type='error'/>"):
             self.assertIs(self.send(xml, ""), NotAcceptable)
 
+    def test_strange(self) -> None:
+        """Presence with a namespace that no tree can be made of is shown like any other."""
+        self.assertIsNone(self.send("<presence><x xmlns='a b'/></presence>", ""))
+        self.assertEqual(self.atAlice.taken(), ["presence available alice@h/a > alice@h"])
+
     def test_probe(self) -> None:
         """A client's own probe is answered like any other."""
         self.rules.grant("bob@h", "alice@h")
