@@ -152,8 +152,13 @@ def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
 
 @st.composite
 def wrappers(draw: st.DrawFn, sender: str = HOST) -> str:
-    """A wrapper in any spelling; now and then something is missing, doubled, foreign or elsewhere."""
+    """
+    A wrapper in any spelling; now and then something is missing, doubled, foreign or elsewhere, or else all but
+    the payload is as servers write it.
+    """
     scope = ["h", "stream"]
+    if draw(st.booleans()):
+        return wrapper(request(draw(elements(scope, 2)), draw(st.sampled_from(["get", "set"]))), server=sender)
 
     def around(name: str, namespace: str, names: list[str], *own: str) -> tuple[str, str]:
         """An element's tags, in a namespace by default, by a prefix, or just where it stands."""
