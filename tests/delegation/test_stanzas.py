@@ -151,14 +151,16 @@ def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def wrappers(draw: st.DrawFn, sender: str = HOST) -> str:
+def wrappers(draw: st.DrawFn, prefixes: tuple[str, ...] = ("h", "stream")) -> str:
     """
     A wrapper in any spelling; now and then something is missing, doubled, foreign or elsewhere, or else all but
     the payload is as servers write it.
+
+    @param prefixes: those that the stream's header declares.
     """
-    scope = ["h", "stream"]
+    scope = list(prefixes)
     if draw(st.booleans()):
-        return wrapper(request(draw(elements(scope, 2)), draw(st.sampled_from(["get", "set"]))), server=sender)
+        return wrapper(request(draw(elements(scope, 2)), draw(st.sampled_from(["get", "set"]))))
 
     def around(name: str, namespace: str, names: list[str], *own: str) -> tuple[str, str]:
         """An element's tags, in a namespace by default, by a prefix, or just where it stands."""
@@ -175,7 +177,7 @@ def wrappers(draw: st.DrawFn, sender: str = HOST) -> str:
 
     space = mostly("", "", "\n ", "x")
     tags = [
-        around("iq", "", ["xml:lang"], f"from='{sender}'", f"to='{COMPONENT}'", "id='d1'", "type='set'"),
+        around("iq", "", ["xml:lang"], f"from='{HOST}'", f"to='{COMPONENT}'", "id='d1'", "type='set'"),
         around("delegation", draw(mostly(ns.DELEGATION_2, ns.DELEGATION_1, "urn:xmpp:delegation:3")), ["a"]),
         around("forwarded", draw(mostly(ns.FORWARD, "", "urn:x")), ["a"]),
         around(
