@@ -388,11 +388,8 @@ class ConnectionTests(Case):
         self.server.lose()
         waiting.callback(None)
         self.server.clock.advance(2.0)
-        # It is the first thing on the new connection.
-        sent: list[bytes] = []
-        self.patch(self.server._transport, "write", sent.append)
         self.server.accept()
-        self.assertIn(b"id='d1' type='result'", b"".join(sent))
+        self.assertSent(answer(reply()))
         self.assertEqual(self.handler.pending, 0)
 
     def test_missing(self) -> None:

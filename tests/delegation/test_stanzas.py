@@ -214,7 +214,7 @@ SAME = {
 class SpellingTests(SynchronousTestCase):
     """Any spelling of the same is the same."""
 
-    @settings(steady, max_examples=400)
+    @settings(steady, max_examples=250)
     @given(wrappers())
     def test_any(self, raw: str) -> None:
         """What is read is what another parser finds, and nothing where that finds nothing."""
