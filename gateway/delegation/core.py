@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import jids, ns
-from gateway.errors import NotThere, TooManyPending
+from gateway.errors import NotThere, TooManyPending, Unreadable
 from gateway.interfaces import IDelegatedRequest
 from gateway.stream.stanzas import parse
 
@@ -29,6 +29,18 @@ REMAINING = {
 
 # What an iq's content is read under.
 CLIENT_HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
+
+
+def parsed(xml: bytes) -> domish.Element:
+    """
+    An element as a tree, meant where the default namespace is C{jabber:client}.
+
+    @raise Unreadable: if Twisted builds none: it knows no namespace with a space in it, for one.
+    """
+    try:
+        return parse(CLIENT_HEADER, xml)
+    except domish.ParserError as error:
+        raise Unreadable from error
 
 
 @implementer(IDelegatedRequest)
@@ -62,9 +74,9 @@ class Request:
 
     @property
     def payload(self) -> domish.Element:
-        """Its payload as a tree, built at the first look."""
+        """Its payload as a tree, built at the first look; as L{parsed} has it."""
         if self._payload is None:
-            self._payload = parse(CLIENT_HEADER, self.xml)
+            self._payload = parsed(self.xml)
         return self._payload
 
 

@@ -4,7 +4,8 @@ The managing entity on a link: takes what servers forward, finds who answers, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -26,12 +27,12 @@ from gateway.delegation import stanzas
 from gateway.delegation.advice import howToGrant
 from gateway.delegation.asking import Asking
 from gateway.delegation.core import (
-    CLIENT_HEADER,
     REMAINING,
     VERSIONS,
     Delegation,
     Info,
     Request,
+    parsed,
     readNestingNode,
 )
 from gateway.delegation.managing import Grants, Open, OpenRequests
@@ -49,7 +50,7 @@ from gateway.errors import (
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler, IReporting
 from gateway.stream.link import Link
-from gateway.stream.stanzas import Stanza, errorElement, errorReply, parse
+from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
 
 # Seconds after which a grant that has not come is missed.
 _GRANT_PATIENCE = 10.0
@@ -231,7 +232,8 @@ class ManagingHandler(XMPPHandler):
                 stanza=stanza,
             )
             # There is nobody known to tell but the server.
-            self._send(errorReply(stanza, Unreadable))
+            addresses = route(stanza.recipient or self._component, server)
+            self._send(errorStanza("iq", addresses, identifier, Unreadable))
             return
         now = self._link.now
         try:
@@ -256,15 +258,15 @@ class ManagingHandler(XMPPHandler):
             user = jids.bare(request.requester) if request.entity == domain else request.entity
             if not self._grants.grantedBy(user, request.namespace):
                 raise Forbidden
-        route = self._find(request)
-        if route is None:
+        found = self._find(request)
+        if found is None:
             raise Unhandled
-        if route.delegation is not None and route.delegation.covers(request):
-            self._onward.forward(lambda kind, xml: self._settled(opened, kind, xml), request, route.delegation)
-        elif route.handler is None:
+        if found.delegation is not None and found.delegation.covers(request):
+            self._onward.forward(lambda kind, xml: self._settled(opened, kind, xml), request, found.delegation)
+        elif found.handler is None:
             raise Unhandled
         else:
-            handle: Callable[[IDelegatedRequest], Any] = route.handler.answer
+            handle: Callable[[IDelegatedRequest], Any] = found.handler.answer
             answer: Deferred[Any] = maybeDeferred(handle, request)
             if not answer.called:
                 self._awaited[opened] = answer
@@ -379,5 +381,16 @@ def _discoItems(info: Info, namespace: str, bare: bool) -> list[Any]:
     return [
         *(DiscoIdentity(*identity) for identity in info.identities),
         *(DiscoFeature(feature) for feature in features),
-        *(Form.fromElement(parse(CLIENT_HEADER, form.encode())) for form in info.forms),
+        *_forms(info.forms),
     ]
+
+
+def _forms(written: Iterable[str]) -> list[Form]:
+    """Those that Wokkel can write again; another would cost the whole answer, and with it the delegation."""
+    found = []
+    for xml in written:
+        with suppress(Exception):
+            form = Form.fromElement(parsed(xml.encode()))
+            form.toElement()
+            found.append(form)
+    return found

@@ -298,8 +298,12 @@ def _isBare(entity: str) -> bool:
 
 
 def _condition(stanza: Stanza) -> str:
-    """The condition of a stanza error; empty if it has none."""
-    for error in stanza.element.elements():
+    """The condition of a stanza error; empty if it has none that can be read."""
+    try:
+        element = stanzas.treeOf(stanza)
+    except Unreadable:
+        return ""
+    for error in element.elements():
         if error.name == "error":
             for child in error.elements():
                 if child.uri == ns.STANZA_ERRORS and child.name != "text":

@@ -13,16 +13,16 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request
+from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request, parsed
 from gateway.errors import Unreadable
 from gateway.stream.checker import Checker
-from gateway.stream.stanzas import Stanza, escape, parse
+from gateway.stream.stanzas import Stanza, escape
 
-# How a wrapper is written by servers: nothing between the tags, no entity in a value, no prefix.
-_VALUE = rb"=(?:'[^'<&]*'|\"[^\"<&]*\")"
+# How a wrapper is written by servers: nothing between the tags, no entity or line break in a value, no prefix.
+_VALUE = rb"=(?:'[^'<&\t\r\n]*'|\"[^\"<&\t\r\n]*\")"
 _WRAPPER = re.compile(
     rb"<delegation xmlns=(['\"])(urn:xmpp:delegation:[12])\1><forwarded xmlns=(['\"])urn:xmpp:forward:0\3>"
-    rb"<iq((?: [a-z:]+" + _VALUE + rb")*)(/?)>"
+    rb"<iq((?: (?:from|to|id|type|xmlns|xml:lang)" + _VALUE + rb")*)(/?)>"
 )
 _INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
 _PAYLOAD = re.compile(rb"<([A-Za-z_][\w.-]*)((?: [A-Za-z_][\w.-]*" + _VALUE + rb")*)(/?)>")
@@ -58,19 +58,36 @@ def unwrap(stanza: Stanza) -> Inside:
     payload = stanza.payload
     wrapper = _WRAPPER.match(payload)
     if wrapper is not None and payload.endswith(_WRAPPER_END) and _isPlain(stanza, payload):
+        attributes = _attributes(wrapper.group(4))
         inside = payload[wrapper.end() : -len(_WRAPPER_END)]
         if wrapper.group(5):
-            if not inside:
-                return Inside(wrapper.group(2).decode(), _attributes(wrapper.group(4)), b"")
-        elif inside.endswith(_INSIDE_END) and inside.count(b"<iq") == 0 and inside.count(_INSIDE_END) == 1:
-            xml = inside[: -len(_INSIDE_END)]
-            return Inside(wrapper.group(2).decode(), _attributes(wrapper.group(4)), xml)
-    return _unwrapTree(stanza.element)
+            isAlone = not inside
+        else:
+            isAlone = inside.endswith(_INSIDE_END) and b"<iq" not in inside and inside.count(_INSIDE_END) == 1
+            inside = inside[: -len(_INSIDE_END)]
+        if isAlone and attributes.get("xmlns") == ns.CLIENT:
+            return Inside(wrapper.group(2).decode(), attributes, inside)
+    return _unwrapTree(treeOf(stanza))
+
+
+def treeOf(stanza: Stanza) -> domish.Element:
+    """
+    A stanza as a tree.
+
+    @raise Unreadable: if Twisted builds none; see L{parsed}.
+    """
+    try:
+        return stanza.element
+    except domish.ParserError as error:
+        raise Unreadable from error
 
 
 def _isPlain(stanza: Stanza, payload: bytes) -> bool:
     """Whether its meaning hangs on nothing around it, and each "<" in it begins a tag."""
-    return b"<!" not in payload and not any(use in payload for use, _ in stanza.context.uses)
+    if b"<!" in payload or any(use in payload for use, _ in stanza.context.uses):
+        return False
+    # A plain start tag declares nothing.
+    return bool(stanza.cut) or b"xmlns" not in stanza.raw[: len(stanza.raw) - len(payload)]
 
 
 def _attributes(written: bytes) -> dict[str, str]:
@@ -87,12 +104,16 @@ def _unwrapTree(element: domish.Element) -> Inside:
     iq = inside[0]
     attributes = {name: value for name, value in iq.attributes.items() if isinstance(name, str)}
     attributes["xmlns"] = iq.uri
-    children = list(iq.elements())
-    for child in children:
-        if child.uri == ns.FORWARD:
-            # The accident of where the iq stands.
-            child.uri = child.defaultUri = ns.CLIENT
-    return Inside(wrappers[0].uri, attributes, b"".join(written(child) for child in children))
+    _move(iq, ns.FORWARD)
+    return Inside(wrappers[0].uri, attributes, b"".join(written(child) for child in iq.elements()))
+
+
+def _move(element: domish.Element, old: str) -> None:
+    """What is in a namespace by the accident of where it stands is in C{jabber:client}."""
+    if element.uri == old:
+        element.uri = element.defaultUri = ns.CLIENT
+        for child in element.elements():
+            _move(child, old)
 
 
 def written(element: domish.Element) -> bytes:
@@ -132,7 +153,7 @@ def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
     """
     payload = stanza.payload
     if not _isPlain(stanza, payload) or stanza.context.namespace != ns.CLIENT:
-        element = stanza.element
+        element = treeOf(stanza)
         payload = b"".join(written(child) for child in element.elements())
     return _request(sender, recipient, stanza.id, stanza.type, payload)
 
@@ -147,7 +168,7 @@ def _request(
         attributes = _attributes(tag.group(2))
         namespace = attributes.pop("xmlns", ns.CLIENT)
         return Request(sender, recipient, identifier, kind, namespace, attributes, xml)
-    children = list(parse(CLIENT_HEADER, b"<iq>" + xml + b"</iq>").elements())
+    children = list(parsed(b"<iq>" + xml + b"</iq>").elements())
     if len(children) != 1:
         raise Unreadable
     [child] = children
@@ -215,8 +236,12 @@ def readAdvertisements(stanza: Stanza) -> list[tuple[str | None, list[Grant]]]:
     What a server's message says is delegated: for each C{delegation} element whom it is for, C{None} being all of
     the server's, and the grants. What cannot be read is passed over.
     """
-    found = []
-    for child in stanza.element.elements():
+    found: list[tuple[str | None, list[Grant]]] = []
+    try:
+        element = treeOf(stanza)
+    except Unreadable:
+        return found
+    for child in element.elements():
         if child.name == "delegation" and child.uri in VERSIONS:
             # ejabberd says it once more for each type of iq.
             grants = {

@@ -242,7 +242,7 @@ class DelegatingServer:
         del self._asked[identifier]
         if stanza.type == "result":
             with suppress(Unreadable):
-                self._infos[entity, node] = stanzas.readInfo(stanza.element)
+                self._infos[entity, node] = stanzas.readInfo(stanzas.treeOf(stanza))
 
 
 def _isOf(feature: str, namespace: str) -> bool:

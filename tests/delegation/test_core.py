@@ -25,7 +25,7 @@ from gateway.delegation.core import (
     nestingNode,
     readNestingNode,
 )
-from gateway.errors import NotThere, TooManyPending
+from gateway.errors import NotThere, TooManyPending, Unreadable
 from tests.stream.memory import steady
 
 A, B, C = "a.capulet.lit", "b.capulet.lit", "c.capulet.lit"
@@ -76,6 +76,11 @@ class RequestTests(SynchronousTestCase):
         asked = request()
         self.assertEqual((asked.payload.uri, asked.payload.name), (NAMESPACE, "query"))
         self.assertIs(asked.payload, asked.payload)
+
+    def test_untreed(self) -> None:
+        """What Twisted builds no tree of is the requester's affair, and no failure of ours."""
+        asked = Request(JULIET, None, "1", "get", NAMESPACE, {}, b"<query xmlns='urn:q'><x xmlns='a b'/></query>")
+        self.assertRaises(Unreadable, lambda: asked.payload)
 
 
 class ReplyTests(SynchronousTestCase):

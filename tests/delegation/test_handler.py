@@ -1,0 +1,586 @@
+"""The managing entity on a link: whatever comes, and whatever its handlers do, each request gets one answer."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from typing import Any
+
+from hypothesis import given
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+from zope.interface.verify import verifyObject
+
+from gateway import ns
+from gateway.delegation.advice import howToGrant
+from gateway.delegation.core import Delegation, Info
+from gateway.delegation.handler import Route
+from gateway.errors import (
+    AlreadyOpen,
+    Forbidden,
+    HandlerFailed,
+    NoAnswer,
+    NotThere,
+    Stopping,
+    TooManyPending,
+    TooMuch,
+    Unhandled,
+    Unreadable,
+)
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler
+from tests.delegation.support import (
+    COMPONENT,
+    GRANT_PATIENCE,
+    HOST,
+    JULIET,
+    PATIENCE,
+    PUBSUB,
+    Case,
+    FakeNamespace,
+    answer,
+    element,
+    errorXml,
+    reply,
+    request,
+    wrapper,
+)
+from tests.delegation.test_stanzas import wrappers
+from tests.stream.memory import steady
+
+PAYLOAD = f"<pubsub xmlns='{PUBSUB}'/>"
+ASKED = wrapper(request(PAYLOAD))
+
+
+def refused(error: type[Any], **more: Any) -> str:
+    """The answer that says this."""
+    return answer(reply(errorXml(error), "error", **more))
+
+
+def _given(waiting: Deferred[Any], request: IDelegatedRequest) -> Deferred[Any]:
+    return waiting
+
+
+class InterfaceTests(Case):
+    """What it is."""
+
+    def test_interfaces(self) -> None:
+        """A raw handler; and what it serves, and asks with, is as the interfaces have it."""
+        fake = self.serve(lambda request: None)
+        verifyObject(IRawHandler, self.handler)
+        verifyObject(IDelegatedNamespace, fake)
+        self.server.send(ASKED)
+        verifyObject(IDelegatedRequest, fake.asked[0])
+
+
+class HeardTests(Case):
+    """Who is heard, and in which words."""
+
+    def test_onlyServers(self) -> None:
+        """Only servers that the configuration names: all others are refused, and asked nothing."""
+        fake = self.serve(lambda request: None)
+        for server in ("montaigu.lit", "mallory@capulet.lit/x", "capulet.lit/x", "x.capulet.lit"):
+            self.server.send(wrapper(request(PAYLOAD), server=server))
+            [(name, attributes, _)] = self.taken()
+            self.assertEqual((name, attributes["to"], attributes["type"]), ("{jabber:client}iq", server, "error"))
+        self.assertEqual((fake.asked, self.handler.pending), ([], 0))
+
+    def test_advertisementsToo(self) -> None:
+        """What anybody else advertises is nothing."""
+        self.serve(lambda request: None)
+        for server in ("montaigu.lit", "mallory@capulet.lit/x"):
+            self.server.send(self.advertised(server))
+        self.server.send(self.advertised(HOST).replace("<message", "<message type='error'"))
+        self.assertEqual([line for line in self.logged if "delegates" in line], [])
+        self.server.send(self.advertised(HOST))
+        self.assertEqual(len([line for line in self.logged if "delegates" in line]), 1)
+
+    def advertised(self, server: str) -> str:
+        return (
+            f"<message from='{server}' to='{COMPONENT}'><delegation xmlns='{ns.DELEGATION_2}'>"
+            f"<delegated namespace='{PUBSUB}'/></delegation></message>"
+        )
+
+    def test_versions(self) -> None:
+        """Each version is answered in itself."""
+        self.serve(lambda request: None)
+        for version in (ns.DELEGATION_1, ns.DELEGATION_2):
+            self.server.send(wrapper(request(PAYLOAD), version=version))
+            self.assertSent(answer(reply(), version=version))
+
+    def test_servers(self) -> None:
+        """Several servers, each for its own users."""
+        fake = FakeNamespace(lambda request: None)
+        self.make({PUBSUB: Route(fake, None)}, (HOST, "montaigu.lit"))
+        romeo = "romeo@montaigu.lit/x"
+        self.server.send(ASKED + wrapper(request(PAYLOAD, requester=romeo), server="montaigu.lit"))
+        self.assertSent(answer(reply()), answer(reply(to=romeo, sender="romeo@montaigu.lit"), to="montaigu.lit"))
+        self.server.send(wrapper(request(PAYLOAD, to="romeo@montaigu.lit")))
+        self.assertSent(refused(Forbidden, sender="romeo@montaigu.lit"))
+        self.assertEqual(len(fake.asked), 2)
+
+    def test_whom(self) -> None:
+        """
+        Section 4.3: a request is "either directed to" the server, "or directed to any bare jid (and only bare jid)
+        that it manages"; anybody may ask.
+        """
+        fake = self.serve(lambda request: None)
+        for to in (HOST, "romeo@capulet.lit"):
+            self.server.send(wrapper(request(PAYLOAD, to=to, requester="romeo@montaigu.lit/x")))
+            self.assertSent(answer(reply(to="romeo@montaigu.lit/x", sender=to)))
+        self.assertEqual([each.entity for each in fake.asked], [HOST, "romeo@capulet.lit"])
+        for to in ("romeo@capulet.lit/x", "romeo@x.capulet.lit", "montaigu.lit", "capulet.lit/x", COMPONENT):
+            self.server.send(wrapper(request(PAYLOAD, to=to)))
+            self.assertSent(refused(Forbidden, sender=to))
+        self.assertEqual(len(fake.asked), 2)
+
+    def test_unknown(self) -> None:
+        """A namespace that nobody has."""
+        self.serve(lambda request: None)
+        self.server.send(wrapper(request("<x xmlns='urn:x'/>")))
+        self.assertSent(refused(Unhandled))
+
+    def test_unreadable(self) -> None:
+        """What is no request at all is told to the server: nobody else is known."""
+        self.serve(lambda request: None)
+        for inner in ("", request(""), request(PAYLOAD) * 2, request(PAYLOAD, "result")):
+            self.server.send(wrapper(inner))
+            self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(Unreadable)}</iq>")
+            self.assertIn("forwarded what cannot be read", self.logged[-1])
+
+    def test_noRecipient(self) -> None:
+        """One that does not even say to whom it is forwarded."""
+        self.serve(lambda request: None)
+        self.server.send(wrapper("").replace(f" to='{COMPONENT}'", ""))
+        self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(Unreadable)}</iq>")
+
+
+class AnswerTests(Case):
+    """Whatever a handler does, there is exactly one answer."""
+
+    def asked(self, respond: Any, *expected: str) -> None:
+        fake = self.serve(respond)
+        self.server.send(ASKED)
+        self.assertSent(*expected)
+        self.assertEqual((len(fake.asked), self.handler.pending), (1, 0))
+
+    def test_element(self) -> None:
+        """An element is the result; in the form that all servers take."""
+        self.asked(
+            lambda request: element("<x xmlns='urn:x' a='&lt;'>é</x>"),
+            answer(reply("<x xmlns='urn:x' a='&lt;'>é</x>")),
+        )
+
+    def test_none(self) -> None:
+        """Nothing is an empty result."""
+        self.asked(lambda request: None, answer(reply()))
+
+    def test_stanzaError(self) -> None:
+        """A stanza error is what the requester gets, inside of a result, which all servers pass on."""
+        wanted = (
+            f"<error type='cancel' code='404'><item-not-found xmlns='{ns.STANZA_ERRORS}'/>"
+            f"<text xmlns='{ns.STANZA_ERRORS}'>no &lt;such&gt;</text></error>"
+        )
+
+        def respond(request: IDelegatedRequest) -> Any:
+            raise StanzaError("item-not-found", text="no <such>")
+
+        self.asked(respond, answer(reply(wanted, "error")))
+        self.asked(
+            lambda request: fail(StanzaError("item-not-found", text="no <such>")), answer(reply(wanted, "error"))
+        )
+
+    def test_gatewayError(self) -> None:
+        """A domain error is said as the table has it."""
+
+        def respond(request: IDelegatedRequest) -> Any:
+            raise TooMuch
+
+        self.asked(respond, refused(TooMuch))
+
+    def test_raises(self) -> None:
+        """Anything else is our failure: the log has it, the requester has nothing of it."""
+
+        def respond(request: IDelegatedRequest) -> Any:
+            raise ZeroDivisionError("hidden")
+
+        self.asked(respond, refused(HandlerFailed))
+        self.asked(lambda request: fail(ZeroDivisionError("hidden")), refused(HandlerFailed))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_nonsense(self) -> None:
+        """What is no answer."""
+        for nonsense in (1, "<x/>", b"<x/>", [], object(), domish.Element):
+            self.asked(lambda request, nonsense=nonsense: nonsense, refused(HandlerFailed))
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 6)
+
+    def test_noXml(self) -> None:
+        """What XML cannot hold would cost the stream, and everybody's requests with it."""
+        for text in ("\x00", "\ud800"):
+            bad = element("<x xmlns='urn:x'/>")
+            bad.addContent(text)
+            self.asked(lambda request, bad=bad: bad, refused(HandlerFailed))
+            self.asked(lambda request, text=text: fail(StanzaError("conflict", text=text)), refused(HandlerFailed))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 4)
+
+    def test_awaitables(self) -> None:
+        """Deferreds and coroutines."""
+
+        async def respond(request: IDelegatedRequest) -> Any:
+            return element(PAYLOAD)
+
+        async def refuse(request: IDelegatedRequest) -> Any:
+            raise Forbidden
+
+        self.asked(lambda request: succeed(element(PAYLOAD)), answer(reply(PAYLOAD)))
+        self.asked(respond, answer(reply(PAYLOAD)))
+        self.asked(refuse, refused(Forbidden))
+
+    def test_later(self) -> None:
+        """One that takes its time, but less than there is."""
+        waiting: Deferred[Any] = Deferred()
+        self.serve(lambda request: waiting)
+        self.server.send(ASKED)
+        self.server.clock.pump([1.0] * int(PATIENCE - 1))
+        self.assertSent()
+        self.assertEqual(self.handler.pending, 1)
+        waiting.callback(None)
+        self.assertSent(answer(reply()))
+        self.assertEqual(self.handler.pending, 0)
+
+    def test_never(self) -> None:
+        """
+        Silence is ended before any server would end it; an answer that comes after all, and a failure too, is not
+        sent.
+        """
+        for late in (None, ZeroDivisionError(), StanzaError("conflict")):
+            # One that cannot be told that it is too late.
+            waiting: Deferred[Any] = Deferred(lambda _: None)
+            self.serve(partial(_given, waiting))
+            self.server.send(ASKED)
+            self.server.clock.pump([1.0] * int(PATIENCE - 1))
+            self.assertSent()
+            self.server.clock.pump([1.0] * 2)
+            self.assertSent(refused(NoAnswer))
+            self.assertEqual(self.handler.pending, 0)
+            self.assertIn(f"{PUBSUB} was not answered in time; {JULIET} got an error", self.logged[-1])
+            if not waiting.called:
+                waiting.callback(late)
+            self.assertSent()
+        self.assertQuiet()
+
+    def test_cancelled(self) -> None:
+        """A handler is told when nobody waits for it any more."""
+        told: list[Any] = []
+        self.serve(lambda request: Deferred(told.append))
+        self.server.send(ASKED)
+        self.server.clock.pump([1.0] * int(PATIENCE + 1))
+        self.assertSent(refused(NoAnswer))
+        self.assertEqual(len(told), 1)
+        self.assertQuiet()
+
+    def test_payload(self) -> None:
+        """A request whose payload Twisted builds no tree of is the requester's mistake."""
+        self.serve(lambda request: request.payload)
+        self.server.send(wrapper(request(f"<pubsub xmlns='{PUBSUB}'><x xmlns='a b'/></pubsub>")))
+        self.assertSent(refused(Unreadable))
+        self.assertQuiet()
+
+
+class ManyTests(Case):
+    """Many at once."""
+
+    def test_sameInnerId(self) -> None:
+        """Two users with the same id at the same time: each gets its own."""
+        waiting: list[Deferred[Any]] = []
+
+        def respond(request: IDelegatedRequest) -> Any:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.serve(respond)
+        romeo = "romeo@capulet.lit/x"
+        self.server.send(ASKED + wrapper(request(PAYLOAD, requester=romeo), "d2"))
+        waiting[1].callback(element("<two xmlns='urn:x'/>"))
+        self.assertSent(answer(reply("<two xmlns='urn:x'/>", to=romeo, sender="romeo@capulet.lit"), "d2"))
+        waiting[0].callback(element("<one xmlns='urn:x'/>"))
+        self.assertSent(answer(reply("<one xmlns='urn:x'/>")))
+
+    def test_sameOuterId(self) -> None:
+        """A server that uses an id twice: the second is refused, the first answered, and then the id is free."""
+        waiting: list[Deferred[Any]] = []
+
+        def respond(request: IDelegatedRequest) -> Any:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        fake = self.serve(respond)
+        self.server.send(ASKED)
+        self.server.send(wrapper(request(PAYLOAD, identifier="2")))
+        self.assertSent(refused(AlreadyOpen, identifier="2"))
+        self.assertEqual(len(fake.asked), 1)
+        waiting[0].callback(None)
+        self.assertSent(answer(reply()))
+        self.server.send(ASKED)
+        waiting[1].callback(None)
+        self.assertSent(answer(reply()))
+
+    def test_bound(self) -> None:
+        """There are so many at a time; each of them is answered."""
+        self.serve(lambda request: Deferred())
+        self.handler._open._bound = 3
+        for number in range(3):
+            self.server.send(wrapper(request(PAYLOAD), f"d{number}"))
+        self.assertSent()
+        self.server.send(wrapper(request(PAYLOAD), "d3"))
+        self.assertSent(answer(reply(errorXml(TooManyPending), "error"), "d3"))
+        self.server.clock.pump([1.0] * int(PATIENCE + 1))
+        self.assertSent(*(answer(reply(errorXml(NoAnswer), "error"), f"d{number}") for number in range(3)))
+        self.server.send(wrapper(request(PAYLOAD), "d4"))
+        self.assertEqual((self.taken(), self.handler.pending), ([], 1))
+
+
+class StopTests(Case):
+    """The gateway stops."""
+
+    def test_drain(self) -> None:
+        """What is open may end; what comes is refused; what has not ended is told in the end."""
+        waiting = [Deferred[Any](), Deferred[Any]()]
+        self.serve(lambda request: waiting[int(request.type == "set")])
+        self.server.send(ASKED + wrapper(request(PAYLOAD, "set"), "d2"))
+        self.server.link.stopService()
+        self.server.send(wrapper(request(PAYLOAD), "d3"))
+        self.assertSent(answer(reply(errorXml(Stopping), "error"), "d3"))
+        waiting[0].callback(None)
+        self.assertSent(answer(reply()))
+        self.assertEqual(self.handler.pending, 1)
+        self.server.clock.pump([0.1] * 60)
+        self.assertSent(answer(reply(errorXml(Stopping), "error"), "d2"))
+        self.assertEqual(self.handler.pending, 0)
+        self.assertQuiet()
+
+
+class ConnectionTests(Case):
+    """The link goes, and comes back."""
+
+    def again(self) -> None:
+        self.server.lose()
+        self.server.clock.advance(2.0)
+        self.server.accept()
+
+    def advertise(self, *namespaces: str) -> None:
+        granted = "".join(f"<delegated namespace='{each}'/>" for each in namespaces)
+        self.server.send(
+            f"<message from='{HOST}' to='{COMPONENT}'><delegation xmlns='{ns.DELEGATION_2}'>{granted}"
+            "</delegation></message>"
+        )
+
+    def warned(self) -> list[str]:
+        found = [line for line in self.logged if "does not delegate" in line]
+        self.logged.clear()
+        return found
+
+    def test_answers(self) -> None:
+        """An answer that is ready while there is no link goes out once there is one."""
+        waiting: Deferred[Any] = Deferred()
+        self.serve(lambda request: waiting)
+        self.server.send(ASKED)
+        self.server.lose()
+        waiting.callback(None)
+        self.server.clock.advance(2.0)
+        self.server.accept()
+        self.assertSent(answer(reply()))
+        self.assertEqual(self.handler.pending, 0)
+
+    def test_missing(self) -> None:
+        """
+        What is configured and not granted is said, once on each connection, with the lines that Prosody and
+        ejabberd lack.
+        """
+        self.serve(lambda request: None)
+        self.server.clock.pump([1.0] * int(GRANT_PATIENCE - 1))
+        self.assertEqual(self.warned(), [])
+        self.server.clock.pump([1.0] * 2)
+        [said] = self.warned()
+        self.assertIn(f"{COMPONENT}: {HOST} does not delegate {PUBSUB}", said)
+        for line in (f'["{PUBSUB}"] = {{ jid = "{COMPONENT}" }};', f'"{PUBSUB}": {{access: pubsub}}'):
+            self.assertIn(line, said)
+        self.server.clock.pump([1.0] * 60)
+        self.assertEqual(self.warned(), [])
+        self.again()
+        self.server.clock.pump([1.0] * 60)
+        self.assertEqual(len(self.warned()), 1)
+
+    def test_granted(self) -> None:
+        """What is granted is not missed; after a new connection it is, until it is granted again."""
+        self.serve(lambda request: None, namespaces=frozenset({PUBSUB, "urn:2"}))
+        self.advertise(PUBSUB)
+        self.server.clock.pump([1.0] * 11)
+        [said] = self.warned()
+        self.assertIn("does not delegate urn:2, so", said)
+        self.again()
+        self.advertise("urn:2")
+        self.advertise(PUBSUB)
+        self.server.clock.pump([1.0] * 11)
+        self.assertEqual(self.warned(), [])
+        self.again()
+        self.server.clock.pump([1.0] * 11)
+        [said] = self.warned()
+        self.assertIn(PUBSUB, said)
+        self.assertIn("urn:2", said)
+
+    def test_lostBefore(self) -> None:
+        """A connection that is lost before then says nothing of the server's configuration."""
+        self.serve(lambda request: None)
+        self.server.lose()
+        self.server.clock.advance(2.0)
+        self.server.clock.pump([1.0] * 20)
+        self.assertEqual(self.warned(), [])
+
+    def test_unwanted(self) -> None:
+        """What is granted and has nobody is said too."""
+        self.serve(lambda request: None)
+        self.advertise("urn:x", PUBSUB)
+        one, two = [line for line in self.logged if "delegates" in line]
+        self.assertIn("The configuration has nobody for it", one)
+        self.assertNotIn("nobody", two)
+
+    def test_advice(self) -> None:
+        """All that either server's configuration needs."""
+        said = howToGrant("gw.capulet.lit", "capulet.lit", ["urn:1", "urn:2"])
+        for line in (
+            'VirtualHost "capulet.lit"',
+            'Component "gw.capulet.lit"',
+            'modules_enabled = { "delegation" }',
+            '["urn:1"] = { jid = "gw.capulet.lit" };',
+            '["urn:2"] = { jid = "gw.capulet.lit" };',
+            "acl: {gw: {server: gw.capulet.lit}}",
+            "access_rules: {gw: {allow: gw}}",
+            '"urn:1": {access: gw}',
+            '"urn:2": {access: gw}',
+        ):
+            self.assertIn(line, said)
+        self.assertEqual(said.count("modules_enabled"), 2)
+
+
+class DiscoTests(Case):
+    """Section 7: what servers ask before they delegate anything."""
+
+    def info(self, node: str, expected: str, kind: str = "result") -> None:
+        written = f" node='{node}'" if node else ""
+        query = f"<query xmlns='{ns.DISCO_INFO}'{written}"
+        self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' id='i' type='get'>{query}/></iq>")
+        content = f"{query}>{expected}</query>" if kind == "result" else expected
+        self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='i' type='{kind}'>{content}</iq>")
+
+    def test_nodes(self) -> None:
+        """Both nodes, in both versions; the node is echoed, without which Prosody takes no answer."""
+        self.serve(
+            lambda request: None,
+            features=("urn:f",),
+            identities=(("a", "b", "c"),),
+            bareFeatures=("urn:bare",),
+            bareIdentities=(("d", "e", ""),),
+        )
+        for version in (ns.DELEGATION_1, ns.DELEGATION_2):
+            self.info(f"{version}::{PUBSUB}", "<identity category='a' type='b' name='c'/><feature var='urn:f'/>")
+            self.info(f"{version}:bare:{PUBSUB}", "<identity category='d' type='e'/><feature var='urn:bare'/>")
+
+    def test_something(self) -> None:
+        """Who has nothing to nest says something all the same: ejabberd delegates after a result, and no sooner."""
+        self.serve(lambda request: None)
+        for version in (ns.DELEGATION_1, ns.DELEGATION_2):
+            self.info(f"{version}::{PUBSUB}", f"<feature var='{PUBSUB}'/>")
+            self.info(f"{version}:bare:{PUBSUB}", f"<feature var='{ns.DISCO_INFO}'/>")
+
+    def test_unknown(self) -> None:
+        """Any other node."""
+        self.serve(lambda request: None)
+        missing = f"<error type='cancel' code='404'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+        for node in ("x", f"{ns.DELEGATION_2}::urn:x", f"urn:xmpp:delegation:3::{PUBSUB}", ns.DELEGATION_2):
+            self.info(node, f"<query xmlns='{ns.DISCO_INFO}' node='{node}'/>{missing}", "error")
+
+    def test_own(self) -> None:
+        """The component's own features."""
+        self.serve(lambda request: None)
+        self.info(
+            "",
+            "<identity category='component' type='generic' name='Namespace delegation'/>"
+            f"<feature var='{ns.DISCO_INFO}'/><feature var='{ns.DELEGATION_2}'/><feature var='{ns.DELEGATION_1}'/>",
+        )
+
+    def test_forms(self) -> None:
+        """What a managing entity further on has to nest is merged; forms that Wokkel cannot write are left out."""
+        delegation = Delegation(PUBSUB, ("x.capulet.lit",), frozenset({"node"}))
+        form = "<x xmlns='jabber:x:data' type='result'><field var='a'><value>1</value></field></x>"
+        odd = "<x xmlns='jabber:x:data' type='result'><field><value>1</value></field></x>"
+        self.make({PUBSUB: Route(FakeNamespace(lambda request: None, features=("urn:f",)), delegation)})
+        info = Info((), ("urn:f", "urn:g"), (odd, form))
+        self.patch(self.onward, "info", lambda delegation, bare: succeed(info))
+        self.taken()
+        self.info(f"{ns.DELEGATION_2}::{PUBSUB}", f"<feature var='urn:f'/><feature var='urn:g'/>{form}")
+
+
+class RouteTests(Case):
+    """Who answers, where there is a choice."""
+
+    def test_filtering(self) -> None:
+        """With all attributes a request is handed on; without one the handler here answers."""
+        fake = FakeNamespace(lambda request: None)
+        delegation = Delegation(PUBSUB, ("x.capulet.lit",), frozenset({"node", "b"}))
+        self.make({PUBSUB: Route(fake, delegation)})
+        self.taken()
+        self.server.send(wrapper(request(f"<pubsub xmlns='{PUBSUB}' node='1'/>")))
+        self.assertSent(answer(reply()))
+        self.server.send(wrapper(request(f"<pubsub xmlns='{PUBSUB}' b='' node='1'/>")))
+        # Nobody is there to take it.
+        self.assertSent(refused(NotThere))
+        self.assertEqual(len(fake.asked), 1)
+
+    def test_notCovered(self) -> None:
+        """Where nobody here answers for the rest, nobody does."""
+        self.hand(Delegation(PUBSUB, ("x.capulet.lit",), frozenset({"node"})))
+        self.taken()
+        self.server.send(ASKED)
+        self.assertSent(refused(Unhandled))
+
+    def test_remaining(self) -> None:
+        """Disco requests on bare JIDs go to whom the special namespace names, unless disco itself has somebody."""
+        fake = FakeNamespace(lambda request: None)
+        self.make({f"{ns.DELEGATION_1}:bare:disco#info:*": Route(fake, None)})
+        for name, error in ((ns.DISCO_INFO, None), (ns.DISCO_ITEMS, Unhandled)):
+            self.server.send(wrapper(request(f"<query xmlns='{name}'/>")))
+            self.assertSent(answer(reply()) if error is None else refused(error))
+
+
+class AnyTests(Case):
+    """Anything in a wrapper."""
+
+    def test_any(self) -> None:
+        """Any wrapper gets exactly one answer, of the server's own id, and nothing has failed."""
+        numbers = count(1)
+        self.serve(lambda request: request.payload)
+        namespaces = FakeNamespace(lambda request: request.payload)
+        every = {
+            name: Route(namespaces, None) for name in (PUBSUB, "urn:d", "jabber:client", "", "urn:h", "urn:p:0")
+        }
+        self.make(every)
+
+        @steady
+        @given(wrappers(prefixes=("stream",)))
+        def check(raw: str) -> None:
+            identifier = f"n{next(numbers)}"
+            self.server.send(raw.replace("'d1'", f"'{identifier}'"))
+            sent = self.taken()
+            self.assertEqual(len(sent), 1, raw)
+            [(name, attributes, _)] = sent
+            self.assertEqual(
+                (name, attributes.get("to"), attributes.get("id")), ("{jabber:client}iq", HOST, identifier)
+            )
+            self.assertIn(attributes["type"], ("result", "error"))
+            self.assertEqual(self.handler.pending, 0)
+
+        check()
+        self.assertTrue(namespaces.asked)
+        self.assertTrue(self.server.link.ready)
+        self.assertQuiet()
