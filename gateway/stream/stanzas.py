@@ -107,7 +107,7 @@ class Stanza:
     @property
     def payload(self) -> bytes:
         """The bytes between the start tag and the end tag."""
-        return self.raw[self._startTag.end() :]
+        return self.raw[self.cut + 1 if self.cut else self._startTag.end() :]
 
     @property
     def element(self) -> domish.Element:
