@@ -229,12 +229,23 @@ class ManagingHandler(XMPPHandler):
         elif route.handler is None:
             raise Unhandled
         else:
-            handle: Callable[[IDelegatedRequest], Any] = route.handler.answer
-            answer: Deferred[Any] = maybeDeferred(handle, request)
-            if not answer.called:
-                self._awaited[opened] = answer
-            answer.addCallback(self._result, opened)
-            answer.addErrback(self._failed, opened)
+            self._ask(route.handler, opened)
+
+    def _ask(self, handler: IDelegatedNamespace, opened: Open) -> None:
+        handle: Callable[[IDelegatedRequest], Any] = handler.answer
+        try:
+            result = handle(opened.request)
+            if result is None or isinstance(result, domish.Element):
+                self._result(result, opened)
+                return
+        except Exception:
+            self._failed(Failure(), opened)
+            return
+        answer: Deferred[Any] = maybeDeferred(lambda: result)
+        if not answer.called:
+            self._awaited[opened] = answer
+        answer.addCallback(self._result, opened)
+        answer.addErrback(self._failed, opened)
 
     def _find(self, request: Request) -> Route | None:
         route = self._routes.get(request.namespace)
