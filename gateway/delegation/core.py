@@ -17,7 +17,7 @@ from zope.interface import implementer
 from gateway import jids, ns
 from gateway.errors import NotThere, TooManyPending
 from gateway.interfaces import IDelegatedRequest
-from gateway.stream.stanzas import parse
+from gateway.stream.stanzas import UnreadElement
 
 VERSIONS = (ns.DELEGATION_2, ns.DELEGATION_1)
 
@@ -64,7 +64,7 @@ class Request:
     def payload(self) -> domish.Element:
         """Its payload as a tree, built at the first look."""
         if self._payload is None:
-            self._payload = parse(CLIENT_HEADER, self.xml)
+            self._payload = UnreadElement(CLIENT_HEADER, self.xml)
         return self._payload
 
 

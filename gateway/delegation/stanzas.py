@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request
 from gateway.errors import Unreadable
-from gateway.stream.stanzas import Stanza, escape, parse
+from gateway.stream.stanzas import Stanza, UnreadElement, escape, parse
 
 # How a wrapper is written by servers: nothing between the tags, no entity in a value, no prefix.
 _VALUE = rb"=(?:'[^'<&]*'|\"[^\"<&]*\")"
@@ -96,6 +96,8 @@ def _unwrapTree(element: domish.Element) -> Inside:
 
 def written(element: domish.Element) -> bytes:
     """An element as it stands where the default namespace is C{jabber:client}."""
+    if isinstance(element, UnreadElement) and element.header is CLIENT_HEADER:
+        return element.raw
     text: str = element.toXml(defaultUri=ns.CLIENT)
     return text.encode()
 

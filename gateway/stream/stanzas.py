@@ -5,6 +5,7 @@ Stanzas as bytes: read without a tree, readdressed without a copy of their meani
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from attrs import define, field, frozen
 from twisted.words.xish import domish
@@ -190,6 +191,42 @@ def parse(header: bytes, raw: bytes) -> domish.Element:
     stream.parse(raw)
     [element] = found
     return element
+
+
+class UnreadElement(domish.Element):
+    """
+    The tree of one element, built at the first look at it: only then is it there, and an ordinary element.
+
+    While it is one of these nobody has read or changed it.
+
+    @ivar header: as L{parse} has it.
+    @ivar raw: its bytes.
+    """
+
+    header: bytes
+    raw: bytes
+
+    def __init__(self, header: bytes, raw: bytes) -> None:
+        self.__dict__.update(header=header, raw=raw)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # The interpreter asks, for a copy or an interface: such are the class's to have.
+            raise AttributeError(name)
+        self._read()
+        return getattr(self, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self._read()
+        setattr(self, name, value)
+
+    def _read(self) -> None:
+        tree = parse(self.header, self.raw)
+        self.__dict__.clear()
+        self.__dict__.update(tree.__dict__)
+        object.__setattr__(self, "__class__", domish.Element)
+        for child in self.elements():
+            child.parent = self
 
 
 def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:
