@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 from gateway import ns
 from gateway.embedded import stanzas
 from gateway.embedded.accounts import IAccount, Passwords
-from gateway.embedded.core import Account, Peer, Session
+from gateway.embedded.core import Account, Session
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import CLIENTS, STRANGERS, PeerConnection
+from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
 from gateway.embedded.stanzas import address

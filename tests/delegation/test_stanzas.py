@@ -406,10 +406,10 @@ class WrittenTests(SynchronousTestCase):
         for text in ("\x00", "\x0b", "\ufffe", "\ud800"):
             one = element("<x xmlns='urn:x'/>")
             one.addContent(text)
-            self.assertRaises(ValueError, stanzas.written, one)
+            self.assertRaises(ValueError, stanzas.writtenSafely, one)
             two = element("<x xmlns='urn:x'/>")
             two["a"] = text
-            self.assertRaises(ValueError, stanzas.written, two)
+            self.assertRaises(ValueError, stanzas.writtenSafely, two)
 
     @settings(steady)
     @given(contents(["h"], 2))

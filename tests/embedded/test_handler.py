@@ -62,7 +62,8 @@ class HostTests(HandlerCase):
         identity, *features = answer[0]
         self.assertEqual((identity.get("category"), identity.get("type")), ("server", "im"))
         self.assertEqual(
-            {each.get("var") for each in features}, {ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION}
+            {each.get("var") for each in features},
+            {ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2},
         )
 
     def test_discoItems(self) -> None:
