@@ -275,7 +275,8 @@ class ManagingHandler(XMPPHandler):
             if result is None or isinstance(result, domish.Element):
                 self._result(result, opened)
                 return
-        except Exception:
+        except BaseException:
+            # SystemExit, too: a handler does not end the process.
             self._raised(Failure(), opened)
             return
         answer: Deferred[Any] = maybeDeferred(lambda: result)
