@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ class Gateway(Program):
     One gateway with its configuration file.
 
     @ivar httpPort: the port of its HTTP listener.
+    @ivar prelude: Python to run first in its process: for deadlines that are too long for a test.
     """
 
     name = "gateway"
@@ -30,6 +32,7 @@ class Gateway(Program):
     ) -> None:
         super().__init__(directory)
         self.httpPort = freePort()
+        self.prelude = ""
         self.config = directory / "gateway.toml"
         self._path = directory / "path"
         sections: dict[str, Mapping[str, Value]] = {
@@ -48,6 +51,9 @@ class Gateway(Program):
     def start(self) -> None:
         """Start the process; L{ready} waits for it."""
         argv, environment = TWISTD
+        if self.prelude:
+            run = f"{self.prelude}; from twisted.scripts.twistd import run; run()"
+            argv = [sys.executable, "-c", run, *argv[2:]]
         path = os.pathsep.join([environment["PYTHONPATH"], str(self._path)])
         self._run([*argv, "--config", str(self.config)], environment | {"PYTHONPATH": path})
 
