@@ -4,7 +4,7 @@ The words in which a table of the configuration is declared: a plugin derives it
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Literal, NewType
 
 from attrs import field, frozen
 
@@ -62,6 +62,22 @@ class ServerTable(ComponentTable):
 
 
 @frozen(kw_only=True)
+class PrivilegesTable:
+    """
+    C{[embedded.privileges]}: what the host grants one component (XEP-0356).
+
+    @ivar push: whether it is told of changes to rosters; C{None} for the default: if it may read them.
+    @ivar iq: by the namespace of what is asked.
+    """
+
+    roster: Literal["none", "get", "set", "both"] = "none"
+    push: bool | None = None
+    message: Literal["none", "outgoing"] = "none"
+    presence: Literal["none", "managed_entity", "roster"] = "none"
+    iq: dict[str, Literal["none", "get", "set", "both"]] = field(factory=dict)
+
+
+@frozen(kw_only=True)
 class EmbeddedTable:
     """
     C{[embedded]}: the host for trying out.
@@ -70,6 +86,7 @@ class EmbeddedTable:
     @ivar component: where components connect.
     @ivar accounts: passwords by user name; C{None} for three of them with passwords made up at the first start.
     @ivar components: the secrets of components that are not the gateway's own, by domain.
+    @ivar privileges: what is granted, by the component's domain.
     """
 
     domain: Domain = Domain("localhost")
@@ -77,6 +94,7 @@ class EmbeddedTable:
     component: ServerEndpoint = ServerEndpoint("tcp:5347:interface=127.0.0.1")
     accounts: Passwords | None = field(default=None, repr=False)
     components: Secrets = field(factory=lambda: Secrets({}), repr=False)
+    privileges: dict[Domain, PrivilegesTable] = field(factory=dict)
 
 
 @frozen(kw_only=True)

@@ -56,7 +56,9 @@ def describe(kind: Any) -> str:
         return f"a list, each item {describe(get_args(kind)[0])}"
     if origin in (Union, UnionType):
         return " or ".join(describe(each) for each in get_args(kind) if each is not NoneType)
-    return "a table" if has(kind) else _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
+    if has(kind) or origin is dict:
+        return "a table"
+    return _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
 
 
 def makeConverter(folder: Path, reactor: Any) -> Converter:

@@ -118,6 +118,8 @@ class ArchitectureTests(SynchronousTestCase):
             self.assertNoneImport([name for name in others if not within(name, package)], package)
         shared = [name for name in others if not any(within(name, f"gateway.{feature}") for feature in FEATURES)]
         shared.remove("gateway.plugins.shipped")
+        # What the embedded host may lend is looked at below.
+        shared = [name for name in shared if not within(name, "gateway.embedded")]
         self.assertNoneImport(shared, *(f"gateway.{feature}" for feature in FEATURES))
         # What a server grants is what several features work with, so it is composed for them.
         ported = {"gateway.privilege.handler.PrivilegeHandler"} & IMPORTED["gateway.service"]

@@ -54,6 +54,7 @@ class ComponentConnection(PeerConnection):
             self._services.router.components[self._jid] = self
             self.write(b"<handshake/>")
             self._open(self._stanzaReceived)
+            self._services.router.extensions.connected(self._jid)
 
     def _early(self, stanza: Stanza) -> None:
         self.refuse("not-authorized", "a handshake comes first")
@@ -79,6 +80,7 @@ class ComponentConnection(PeerConnection):
         if self._attached:
             self._attached = False
             self._services.router.components[self._jid] = None
+            self._services.router.extensions.disconnected(self._jid)
 
 
 def _text(handshaking: Stanza) -> bytes:

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterable
 
 from gateway import jids
+from gateway.embedded.extension import Extensions
 from gateway.embedded.roster import Item, Roster
 from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
 from gateway.stream.stanzas import Stanza
@@ -42,6 +43,9 @@ class Peer(typing.Protocol):
 
     def waitFor(self, peer: Peer) -> None:
         """Something of this one's went to C{peer}, which may be a slow reader."""
+
+    def write(self, data: bytes) -> None:
+        """Send serialised stanzas."""
 
 
 # Who asks, the request, their address, the address asked, the account if it is one's, whether they may know of it.
@@ -91,6 +95,7 @@ class Router:
 
     @ivar domain: its name.
     @ivar components: who is connected of those that may be, by domain.
+    @ivar extensions: who is told of what happens, and takes what is theirs.
     @param serve: answers an iq request that is for the host, or that it answers for an account.
     """
 
@@ -98,6 +103,7 @@ class Router:
         self.domain = domain
         self.accounts = {jid: Account(jid) for jid in (f"{user}@{domain}" for user in users)}
         self.components: dict[str, Peer | None] = {}
+        self.extensions = Extensions()
         self._serve = serve
 
     # Who is there.
@@ -152,6 +158,8 @@ class Router:
 
         @raise GatewayError: if it is to be answered with an error.
         """
+        if self.extensions.received(peer, stanza, sender, recipient):
+            return
         if stanza.name == "presence":
             self._presenceTo(peer, stanza, stanza.type, sender, recipient)
         else:
@@ -174,6 +182,8 @@ class Router:
                 asking = jids.bare(sender)
                 known = account is None or asking == account.jid or account.roster.lets(asking)
                 self._serve(origin, stanza, sender, recipient, account, known)
+            else:
+                self.extensions.answered(stanza, sender, recipient)
         else:
             raise NotThere
 
@@ -208,13 +218,14 @@ class Router:
             self._show(stanza, session.jid, contact)
         if not initial:
             return
+        self.extensions.appeared(session.jid, stanza)
         for other, presence in account.available():
             if other is not session:
                 session.peer.forward(presence, other.jid, session.jid)
         for contact in account.roster.watched():
             self._probe(session, contact)
         for stranger, request in account.roster.pending():
-            _present(session.peer, request, stranger, account.jid)
+            present(session.peer, request, stranger, account.jid)
 
     def _probe(self, session: Session, contact: str) -> None:
         """Learn a contact's presence (RFC 6121 section 4.3)."""
@@ -231,6 +242,7 @@ class Router:
         seen = session.directed
         if session.presence is not None:
             seen = seen | {*account.roster.audience(), account.jid}
+            self.extensions.vanished(session.jid, content)
         session.presence, session.directed = None, set()
         for contact in seen:
             self._show(content, session.jid, contact)
@@ -253,10 +265,10 @@ class Router:
         letBefore = account.roster.lets(contact)
         change = account.roster.outbound(kind, contact)
         if change.pushes:
-            self._push(account, account.roster.get(contact))
+            self.push(account, account.roster.get(contact))
         if change.passes:
             self._presenceTo(session.peer, stanza, kind, account.jid, contact)
-            self._reveal(account, contact, letBefore)
+            self.reveal(account, contact, letBefore)
 
     # Presence on its way to somebody.
 
@@ -266,12 +278,12 @@ class Router:
         component = self.components.get(domain)
         account = self.accounts.get(jids.bare(recipient))
         if component is not None:
-            _present(component, content, sender, recipient)
+            present(component, content, sender, recipient)
         elif account is not None:
             # A bare JID is for each that is available; a full JID for just that one.
             for session in list(account.sessions.values()):
                 if session.jid == recipient or (recipient == account.jid and session.presence is not None):
-                    _present(session.peer, content, sender, recipient)
+                    present(session.peer, content, sender, recipient)
 
     def _presenceTo(self, origin: Peer, content: Stanza, kind: str | None, sender: str, recipient: str) -> None:
         domain = jids.split(recipient)[1]
@@ -312,10 +324,10 @@ class Router:
             if change.passes:
                 self._show(content, sender, recipient)
             if change.pushes:
-                self._push(account, account.roster.get(sender))
-            self._reveal(account, sender, letBefore)
+                self.push(account, account.roster.get(sender))
+            self.reveal(account, sender, letBefore)
 
-    def _reveal(self, account: Account, contact: str, letBefore: bool) -> None:
+    def reveal(self, account: Account, contact: str, letBefore: bool) -> None:
         """The contact may, or may no longer, see the account: show it what is there, or that it is gone."""
         lets = account.roster.lets(contact)
         if lets != letBefore:
@@ -333,7 +345,7 @@ class Router:
         """
         if wanted.jid == account.jid:
             raise NotAllowed
-        self._push(account, account.roster.set(wanted.jid, wanted.name, wanted.groups))
+        self.push(account, account.roster.set(wanted.jid, wanted.name, wanted.groups))
 
     def removeContact(self, account: Account, jid: str) -> None:
         """
@@ -343,7 +355,7 @@ class Router:
         """
         item = account.roster.get(jid)
         account.roster.remove(item)
-        self._push(account, item, True)
+        self.push(account, item, True)
         kinds = ["unsubscribe"] if item.to or item.ask else []
         kinds += ["unsubscribed"] if item.from_ or item.pending is not None else []
         domain = jids.split(jid)[1]
@@ -353,12 +365,13 @@ class Router:
                 self._subscribed(None, kind, kind, account.jid, jid)
             elif peer is not None:
                 peer.announce(account.jid, jid, kind)
-        self._reveal(account, jid, item.from_)
+        self.reveal(account, jid, item.from_)
 
-    def _push(self, account: Account, item: Item, removed: bool = False) -> None:
+    def push(self, account: Account, item: Item, removed: bool = False) -> None:
         for session in list(account.sessions.values()):
             if session.interested:
                 session.peer.push(item, removed)
+        self.extensions.changed(account, item, removed)
 
 
 def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
@@ -366,7 +379,7 @@ def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str)
     origin.waitFor(peer)
 
 
-def _present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:
+def present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:
     """Send presence that somebody sent, or of a type only."""
     if isinstance(content, str):
         peer.announce(sender, recipient, content)

@@ -90,7 +90,7 @@ class PrivilegeHandler(XMPPHandler):
         return True
 
     def _refused(self, server: str, element: domish.Element) -> bool:
-        """A message comes back from the server, perhaps one of L{sendAs}."""
+        """An error comes back from the server, perhaps for a message of L{sendAs}."""
         if not stanzas.isWrapped(element):
             return False
         self._log.warn(
