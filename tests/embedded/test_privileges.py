@@ -652,6 +652,16 @@ class IqTests(PrivilegesCase):
         self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'/>")
         self.assertSent(self.privileged)
 
+    def test_again(self) -> None:
+        """The deadline of a request that is answered is none for a later one of the same kind."""
+        for _ in range(2):
+            self.privileged.send(xep.EXAMPLE_9)
+            self.clock.advance(20)
+            self.assertSent(self.privileged)
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'/>")
+            answer = inner(f"id='sub_1' from='{ROMEO}' to='{JULIET}'/>")
+            self.assertSent(self.privileged, self.answer(answer))
+
     def test_bounded(self) -> None:
         """A thousand at a time; they go with the connection, and nothing is left to be called later."""
         before = len(self.clock.getDelayedCalls())
