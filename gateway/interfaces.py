@@ -4,7 +4,7 @@ Ports between the parts, and what a plugin provides.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -24,7 +24,8 @@ class IRawHandler(IXMPPHandler):
     """
     An XMPP handler that takes stanzas before a tree is built of them: the first of a link's two lanes.
 
-    What it takes it answers for: an iq request that it takes gets exactly one answer from it.
+    What it takes it answers for: an iq request that it takes gets exactly one answer from it. A request at which
+    it raises is answered by the link, so nothing of it may be left open.
     """
 
     pending: int = Attribute("How many exchanges are open; a link that stops waits for them a while.")
@@ -92,6 +93,22 @@ class IServicePlugin(Interface):
         @param jid: the component's JID, normalised.
         @param table: an instance of L{table}.
         @raise gateway.tables.ConfigError: when the table cannot work, for a reason that its types do not tell.
+        """
+
+
+class IChecked(Interface):
+    """
+    What a plugin may provide beside L{IServicePlugin} to find, before anything is made, what keeps a service from
+    working and its table's types do not tell; C{--check} and the start both ask.
+    """
+
+    def check(jid: str, table: Any, stateDir: str, components: Collection[str]) -> list[str]:
+        """
+        Look, and make nothing.
+
+        @param stateDir: as L{IComposition.stateDir}, but it may not exist yet.
+        @param components: the JIDs of all components of the configuration, this one too.
+        @return: one line for each problem, which begins with the key in question.
         """
 
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
@@ -22,7 +23,7 @@ from zope.interface.verify import verifyObject
 
 from gateway import plugins
 from gateway.config import Config
-from gateway.interfaces import IComposition, IServicePlugin
+from gateway.interfaces import IChecked, IComposition, IServicePlugin
 from gateway.listener import Listener
 from gateway.monitor.health import Health, Readiness
 from gateway.privilege.handler import PrivilegeHandler
@@ -53,12 +54,43 @@ def findPlugins() -> list[IServicePlugin]:
     return list(found.values())
 
 
+def check(config: Config) -> None:
+    """
+    Look for what is wrong beyond the file itself, and make nothing.
+
+    @raise ConfigError: with all that was found.
+    """
+    problems = _stateProblems(config.state_dir)
+    components = {service.jid for service in config.services}
+    if config.embedded is not None:
+        components |= config.embedded.components.keys()
+    for service in config.services:
+        if IChecked.providedBy(service.plugin):
+            found = IChecked(service.plugin).check(service.jid, service.table, str(config.state_dir), components)
+            problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _stateProblems(folder: Path) -> list[str]:
+    """Why the folder cannot be used, or made and then used."""
+    there = folder
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        return [f"state_dir: {folder} cannot be made: {there} is not a folder"]
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [f"state_dir: {folder} cannot be used: {there} cannot be written to"]
+    return []
+
+
 def makeService(config: Config, reactor: Any) -> MultiService:
     """
     The whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
 
     @raise ConfigError: when something that the file names cannot be used.
     """
+    check(config)
     try:
         os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
     except OSError as error:
@@ -136,7 +168,8 @@ class Composition:
             endpoint, domain = self._host.componentEndpoint, self._host.domain
         # The configuration is refused when either is missing.
         assert endpoint is not None and secret is not None
-        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain)
+        where = table.endpoint or (self._server and self._server.endpoint) or "the embedded host"
+        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain, where=where)
         self.links.append(link)
         return link
 

@@ -44,8 +44,9 @@ class Passwords:
         """What SCRAM proves the password of this user with; keys that nobody has where there is no such user."""
         username = prepared(username)
         if username not in self._passwords:
-            key = hmac.digest(self._disguise, username.encode(), "sha256")
-            return key[:16], key, key, 4096
+            # As long as a real one.
+            salt = hmac.digest(self._disguise, username.encode(), "sha256")
+            return salt, self._disguise, self._disguise, 4096
         if username not in self._keys:
             self._keys[username] = MECHANISM.make_auth_info(self._passwords[username])
         return self._keys[username]

@@ -52,7 +52,7 @@ class Services:
     def _serve(
         self, peer: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None, known: bool
     ) -> None:
-        payloads = list(stanza.element.elements())
+        payloads = list(stanzas.tree(stanza).elements())
         if len(payloads) != 1:
             raise Unreadable
         service = self._services.get((stanza.type, payloads[0].uri))

@@ -13,10 +13,11 @@ from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.embedded import stanzas
-from gateway.embedded.client import address
 from gateway.embedded.core import Account, Peer, Router, present
 from gateway.embedded.extension import Extension
+from gateway.embedded.peer import LARGEST
 from gateway.embedded.roster import Item
+from gateway.embedded.stanzas import address, tree, written
 from gateway.errors import (
     AlreadyOpen,
     GatewayError,
@@ -94,7 +95,7 @@ class Privileges(Extension):
         if permissions is None or peer is None:
             return
         entity = self._entities[component] = _Entity(component, peer, permissions)
-        peer.write(_serialised(wire.advertisement(permissions, component), ns.COMPONENT_ACCEPT))
+        peer.write(written(wire.advertisement(permissions, component), ns.COMPONENT_ACCEPT, LARGEST))
         # > if a privileged entity is connected after first presence stanzas have been received, the server MUST
         # > send it all the presence stanzas with no 'type' attribute it would have had  (section 8)
         for account in self._router.accounts.values():
@@ -132,7 +133,7 @@ class Privileges(Extension):
 
     def _roster(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, permissions: Permissions) -> bool:
         """Section 4.3."""
-        payloads = list(stanza.element.elements())
+        payloads = list(tree(stanza).elements())
         if [each.uri for each in payloads] != [ns.ROSTER]:
             return False
         kind = stanza.type or ""
@@ -177,7 +178,7 @@ class Privileges(Extension):
 
     def _message(self, peer: Peer, stanza: Stanza, permissions: Permissions) -> bool:
         """Section 5."""
-        outer = stanza.element
+        outer = tree(stanza)
         if not wire.isPrivileged(outer):
             return False
         inner = wire.moved(wire.unwrapMessage(outer))
@@ -189,7 +190,7 @@ class Privileges(Extension):
         if sender != self._router.domain:
             self._managed(sender)
         recipient = address(inner.getAttribute("to", ""))
-        content = _cut(ns.CLIENT, _serialised(inner, ns.CLIENT))
+        content = _cut(ns.CLIENT, written(inner, ns.CLIENT, LARGEST))
         # An error would go to the account, or to the host, and neither takes any.
         with suppress(GatewayError):
             self._router.fromComponent(peer, content, sender, recipient)
@@ -197,14 +198,14 @@ class Privileges(Extension):
 
     def _iq(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, permissions: Permissions) -> bool:
         """Section 6.3."""
-        outer = stanza.element
+        outer = tree(stanza)
         if not wire.isPrivileged(outer):
             return False
         request = wire.unwrapIq(outer)
         permissions.checkIq(wire.describeIq(recipient, stanza.type or "", request))
         self._managed(recipient)
         asked = address(request.getAttribute("to") or recipient)
-        content = _cut(ns.CLIENT, _serialised(request, ns.CLIENT))
+        content = _cut(ns.CLIENT, written(request, ns.CLIENT, LARGEST))
         key = asked, recipient, request["id"]
         if key in self._open:
             raise AlreadyOpen
@@ -229,9 +230,13 @@ class Privileges(Extension):
     def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
         key = sender, recipient, stanza.id or ""
         if key in self._open:
-            element = stanza.element
-            element["from"], element["to"] = sender, recipient
-            self._answer(key, element)
+            try:
+                element = tree(stanza)
+            except Unreadable:
+                self._fail(key, NotAcceptable)
+            else:
+                element["from"], element["to"] = sender, recipient
+                self._answer(key, element)
 
     def _fail(self, key: Key, error: type[GatewayError]) -> None:
         asked, user, identifier = key
@@ -248,9 +253,10 @@ class Privileges(Extension):
         if proxy.deadline.active():
             proxy.deadline.cancel()
         addresses = route(proxy.user, proxy.entity)
-        payload = wire.wrapAnswer(ns.PRIVILEGE, wire.moved(answer)).toXml()
-        data = stanzas.iq(addresses, proxy.id, "result", payload)
+        payload = wire.wrapAnswer(ns.PRIVILEGE, wire.moved(answer))
         try:
+            content = written(payload, ns.COMPONENT_ACCEPT, LARGEST)
+            data = stanzas.iq(addresses, proxy.id, "result", content.decode())
             # It has grown, and a component would end its stream for what is too large or too deep.
             _cut(ns.COMPONENT_ACCEPT, data)
         except NotAcceptable:
@@ -328,8 +334,8 @@ class _Proxy:
         answer = stanzas.iq(route(recipient, sender), stanza.id or "", "result", payload)
         self._answer(self._key, parse(_HEADER, answer))
 
-    def waitFor(self, peer: Peer) -> None:
-        self.peer.waitFor(peer)
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        self.peer.waitFor(peer, stanza)
 
     # Nothing else is said to who asks something.
 
@@ -344,12 +350,6 @@ class _Proxy:
 
     def write(self, data: bytes) -> None:
         """Never called."""
-
-
-def _serialised(element: domish.Element, namespace: str) -> bytes:
-    """An element as it stands in a stream with this content namespace."""
-    text: str = element.toXml(prefixes={ns.STREAMS: "stream"}, defaultUri=namespace, prefixesInScope=["stream"])
-    return text.encode()
 
 
 def _cut(namespace: str, data: bytes) -> Stanza:

@@ -23,6 +23,7 @@ from gateway.embedded import stanzas
 from gateway.embedded.component import ComponentConnection
 from gateway.embedded.core import Peer
 from gateway.embedded.handler import Services
+from gateway.embedded.peer import LARGEST
 from gateway.embedded.privileges import Privileges, grants
 from gateway.embedded.roster import Item
 from gateway.errors import NotGranted
@@ -81,7 +82,7 @@ class MemoryClient:
         return canonical(data.decode(), ns.CLIENT)
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        self.data += stanzas.readdressed(stanza, sender, recipient, ns.CLIENT)
+        self.data += stanzas.readdressed(stanza, sender, recipient, ns.CLIENT, LARGEST)
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         self.data += f"<iq type='result' id='{stanza.id}' from='{recipient}' to='{sender}'>{payload}</iq>".encode()
@@ -92,7 +93,7 @@ class MemoryClient:
     def push(self, item: Item, removed: bool) -> None:
         self.data += stanzas.iq(b"", "push", "set", stanzas.rosterQuery([item], removed))
 
-    def waitFor(self, peer: Peer) -> None:
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
         """Nobody is slow."""
 
     def write(self, data: bytes) -> None:
@@ -480,6 +481,18 @@ class MessageTests(PrivilegesCase):
             entity.send(wrapped(content))
             self.assertSent(entity, self.error("message", SERVER, said, "modify"))
 
+    def test_hostile(self) -> None:
+        """Whatever names a message has, they are nothing but names."""
+        entity = self.entity()
+        nurse = self.client(f"{NURSE}/b")
+        entity.taken()
+        start = f"<message xmlns='jabber:client' from='{JULIET}' to='{NURSE}'>"
+        message = f"""{start}<x xmlns="urn:'/>&lt;injected/>&lt;x"/><p:x xmlns:p="a'b" p:y="'"/></message>"""
+        entity.send(wrapped(message))
+        self.assertSent(nurse, message)
+        entity.send(wrapped(f"{start}<x xmlns='a b'/></message>"))
+        self.assertSent(entity, self.error("message", SERVER, "bad-request", "modify"))
+
     def test_undeliverable(self) -> None:
         """Who cannot be reached is no affair of the entity's: the error would be the sender's."""
         entity = self.entity()
@@ -651,6 +664,28 @@ class IqTests(PrivilegesCase):
         self.assertSent(self.privileged, self.failure("remote-server-timeout", "wait", ROMEO, words))
         self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'/>")
         self.assertSent(self.privileged)
+
+    def test_hostile(self) -> None:
+        """Whatever names an answer has, they are nothing but names; what swells by them is refused."""
+        request = xep.EXAMPLE_9
+        for content in (
+            """<x xmlns="urn:'/>&lt;injected/>&lt;x"/>""",
+            """<p:x xmlns:p="a'b&lt;" p:y="1" xml:lang='e"n'><p:z/>&lt;z/&gt;'</p:x>""",
+            "<x xmlns=''><y xmlns='urn:y' z='&#10;'/></x>",
+        ):
+            self.privileged.send(request)
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{content}</iq>")
+            answer = inner(f"id='sub_1' from='{ROMEO}' to='{JULIET}'>{content}</iq>")
+            self.assertSent(self.privileged, self.answer(answer))
+        long = "x" * 10_000
+        swelling = f"<p:x xmlns:p='{long}'>" + f"<y xmlns='{ns.CLIENT}'><p:y/></y>" * 100 + "</p:x>"
+        for content, refused in (
+            (swelling, self.error("iq", JULIET, "not-acceptable", "modify", "priv_iq_1")),
+            ("<x xmlns='a b'/>", self.failure("not-acceptable", "modify", ROMEO)),
+        ):
+            self.privileged.send(request)
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{content}</iq>")
+            self.assertSent(self.privileged, refused)
 
     def test_again(self) -> None:
         """The deadline of a request that is answered is none for a later one of the same kind."""

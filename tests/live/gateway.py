@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,10 +65,3 @@ class Gateway(Program):
             writer.close()
         head, _, body = answer.partition("\r\n\r\n")
         return int(head.split()[1]), body
-
-    def residentMiB(self) -> float:
-        """Its resident memory now, in MiB."""
-        status = Path(f"/proc/{self.child.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) / 1024

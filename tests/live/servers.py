@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import glob
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -14,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
-from twisted.trial.unittest import SkipTest
-
-from tests.live.processes import TWISTD, Program, freePort, toml, until
+from tests.live.processes import TWISTD, Program, Value, freePort, need, toml, until
 
 PASSWORD = "pencil"
 DOMAIN = "localhost"
@@ -50,13 +47,9 @@ class Server(Program):
         """
         The one running instance of this class in the test process, started at the first call.
 
-        @raise SkipTest: the program is missing; with REQUIRE_INTEROP=1 in the environment an AssertionError.
+        @raise SkipTest: the program is missing, and that may be.
         """
-        missing = cls.missing()
-        if missing:
-            if os.environ.get("REQUIRE_INTEROP") == "1":
-                raise AssertionError(missing)
-            raise SkipTest(missing)
+        need(cls.missing())
         server = Server._shared.get(cls)
         if server is None:
             directory = Path(tempfile.mkdtemp(prefix=f"{cls.name}-"))
@@ -72,6 +65,10 @@ class Server(Program):
     def certificate(self) -> Path | None:
         """What clients must trust, and use STARTTLS with; None for plain text."""
         return None
+
+    def password(self, user: str) -> str:
+        """What this user logs in with."""
+        return PASSWORD
 
     def remove(self) -> None:
         """Stop it and delete all that it has on disk."""
@@ -220,21 +217,52 @@ class Embedded(Server):
         return self.directory / "state" / "embedded.pem"
 
     def configure(self) -> None:
-        listening = "tcp:{}:interface=127.0.0.1"
-        tables = {
-            "embedded": {
-                "domain": DOMAIN,
-                "c2s": listening.format(self.clientPort),
-                "component": listening.format(self.componentPort),
-            },
+        self.config = self.directory / "gateway.toml"
+        self.config.write_text(toml({"state_dir": "state"}, self.tables()))
+
+    def tables(self) -> dict[str, Mapping[str, Value]]:
+        """The configuration but for its keys on top."""
+        return {
+            "embedded": {"c2s": listening(self.clientPort), "component": listening(self.componentPort)},
             "embedded.accounts": dict.fromkeys(self.accounts, PASSWORD),
             "embedded.components": self.components,
-            "http": {"listen": listening.format(freePort())},
+            "http": {"listen": listening(freePort())},
         }
-        (self.directory / "gateway.toml").write_text(toml({"state_dir": "state"}, tables))
 
     def start(self) -> None:
         self._run(*TWISTD)
+
+
+class EmbeddedDefault(Embedded):
+    """The embedded default on other ports: three accounts with passwords of its own making, one of each service."""
+
+    name = "default"
+
+    def tables(self) -> dict[str, Mapping[str, Value]]:
+        tables = super().tables()
+        return {name: tables[name] for name in ("embedded", "http")}
+
+    def password(self, user: str) -> str:
+        found: str = json.loads((self.directory / "state" / "embedded.json").read_text())["accounts"][user]
+        return found
+
+
+class EmbeddedProxy(Embedded):
+    """The embedded host with a proxy of the gateway's own, and accounts of the operator's: no built-in client."""
+
+    name = "embedded-proxy"
+
+    def tables(self) -> dict[str, Mapping[str, Value]]:
+        served = f"proxy.{DOMAIN}"
+        tables = super().tables()
+        others = {jid: secret for jid, secret in self.components.items() if jid != served}
+        target = {"target": f"implementation@{DOMAIN}"}
+        return {**tables, "embedded.components": others, f'proxy."{served}"': target}
+
+
+def listening(port: int) -> str:
+    """A server endpoint string for a port of the loopback."""
+    return f"tcp:{port}:interface=127.0.0.1"
 
 
 def _ejabberdLibraries() -> str | None:
