@@ -40,8 +40,9 @@ from gateway.tables import Domain, PrivilegesTable
 _PATIENCE = 25.0
 _MOST_OPEN = 1_000
 
-# Contacts on components whose presence is known.
-_MOST_CONTACTS = 10_000
+# Resources of contacts on components whose presence is known and shown, and the bytes of each.
+_MOST_CONTACTS = 2_000
+_LONGEST_PRESENCE = 16 * 1024
 
 _HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
 
@@ -295,9 +296,14 @@ class Privileges(Extension):
             return
         if stanza.type is not None:
             self._contacts.pop(sender, None)
-        elif sender in self._contacts or len(self._contacts) < _MOST_CONTACTS:
+        elif len(stanza.raw) > _LONGEST_PRESENCE or self._isFull(sender):
+            return
+        else:
             self._contacts[sender] = stanza
         self._show(self._entities.values(), stanza, sender, stanza.type, False)
+
+    def _isFull(self, contact: str) -> bool:
+        return len(self._contacts) >= _MOST_CONTACTS and contact not in self._contacts
 
     def _show(
         self, entities: Iterable[_Entity], content: Stanza | str, sender: str, kind: str | None, managed: bool

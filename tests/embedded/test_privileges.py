@@ -782,6 +782,21 @@ class PresenceTests(PrivilegesCase):
         entity = MemoryComponent(self.services, ENTITY, self.clock)
         self.assertEqual(len(entity.taken()), 1)
 
+    def test_contactsBounded(self) -> None:
+        """So many contacts on components are shown and remembered, and none whose presence is long."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.subscribe(JULIET, ROMEO)
+        long = f"<status>{'x' * 20_000}</status>"
+        montaigu.send(f"<presence from='{ROMEO}/long' to='{JULIET}'>{long}</presence>")
+        self.assertSent(entity)
+        for number in range(2_001):
+            montaigu.send(f"<presence from='{ROMEO}/{number}' to='{JULIET}'/>")
+        self.assertEqual(len(entity.taken()), 2_000)
+        montaigu.send(f"<presence from='{ROMEO}/0' to='{JULIET}' type='unavailable'/>")
+        montaigu.send(f"<presence from='{ROMEO}/again' to='{JULIET}'/>")
+        self.assertEqual(len(entity.taken()), 2)
+
     def test_notGranted(self) -> None:
         """No contacts for "managed_entity"; nobody for "none", nor for "roster" without rosters."""
         for table, expected in (

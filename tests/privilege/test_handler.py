@@ -597,7 +597,16 @@ names = st.sampled_from(
     ["privilege", "perm", "namespace", "forwarded", "iq", "message", "query", "item", "error", "privileged_iq"]
 )
 spaces = st.sampled_from(
-    [PRIVILEGE, "urn:xmpp:privilege:1", "urn:xmpp:forward:0", "jabber:iq:roster", "jabber:client", "", "urn:x"]
+    [
+        PRIVILEGE,
+        "urn:xmpp:privilege:1",
+        "urn:xmpp:forward:0",
+        "jabber:iq:roster",
+        "jabber:client",
+        "",
+        "urn:x",
+        "a b",
+    ]
 )
 values = st.sampled_from([*"rx", "roster", "iq", "both", "true", "result", "error", "get", "1", "a@b", "@", JULIET])
 attributes = st.dictionaries(
