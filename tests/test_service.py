@@ -11,8 +11,10 @@ from typing import Any
 
 from attrs import evolve
 from twisted.application.service import MultiService, Service
+from twisted.internet import error
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -127,6 +129,18 @@ class MakeServiceTests(ServiceCase):
         self.assertEqual(path, "/run/own")
         [(port, _, _, interface)] = self.reactor.tcpServers
         self.assertEqual((port, interface), (5290, "127.0.0.1"))
+
+    def test_refused(self) -> None:
+        """Where one listens in vain is said as the operator wrote it, in whichever table."""
+        gateway = makeService(self.config(), self.reactor)
+        self.start(gateway)
+        for name, client, where in (
+            ("p1", self.reactor.tcpClients[0][2], "tcp:xmpp.example.com:5347"),
+            ("p2", self.reactor.unixClients[0][1], "unix:/run/own"),
+        ):
+            client.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
+            link: Any = gateway.getServiceNamed(f"proxy:{name}.example.com")
+            self.assertIn(f"nothing listens at {where}: ", link.trouble)
 
     def test_http(self) -> None:
         """The table says where, and both resources are there, /readyz counting every link."""

@@ -75,6 +75,7 @@ class Translator:
         self._pool = pool
         self._rules = rules
         self._relaysIq = "iq" in rules.forward
+        self._shared = rules.shared
         self._targetPrefix = pool.target + "/"
         self._aliasPrefix = self._correspondents.prefix
         self._exchanges: dict[tuple[str, str], Exchange] = {}
@@ -114,17 +115,15 @@ class Translator:
         key = (correspondent.alias, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None:
-            # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one, and
-            # nothing tells which request a second try would be for.
+            # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one.
             exchange.repeat(now + self._rules.timeout)
             self._copies += 1
-            self._release(exchange)
             return correspondent.to(exchange.resource.jid)
         resource = self._pool.choose(sender, now)
         if resource is None:
             return Refuse(NoResource)
         there = correspondent.to(resource.jid)
-        if self._rules.shared:
+        if self._shared:
             # The answer may come to another gateway, so nothing would tell when this one has ended.
             return there
         kept = None
@@ -145,13 +144,14 @@ class Translator:
         """
         key = (recipient, identifier)
         exchange = self._exchanges.get(key)
-        if exchange is not None and exchange.resource.jid == sender:
-            if exchange.endOldest():
+        if exchange is not None and (resource := exchange.resource).jid == sender:
+            if exchange.copies:
+                exchange.endOldest()
                 self._copies -= 1
             else:
                 self._close(key, exchange)
-            if exchange.resource.misses:
-                self._pool.answered(exchange.resource)
+            if resource.misses:
+                self._pool.answered(resource)
             return exchange.correspondent.back
         outbound = self._outbound.pop((sender, recipient, identifier), None)
         if outbound is not None:
@@ -172,7 +172,7 @@ class Translator:
             return self._drop("a broken seal")
         except UnknownHandle:
             return self._drop("a forgotten handle")
-        if not self._rules.shared:
+        if not self._shared:
             if now >= self._sealSufficesUntil or self._ended is None:
                 return self._drop("no such request")
             if hash(key) in self._ended:
@@ -277,7 +277,8 @@ class Translator:
         self._pool.clear()
 
     def _moveOrFail(self, key: tuple[str, str], exchange: Exchange) -> list[Fail | Retry]:
-        kept = exchange.kept
+        # Of several with one id, nothing tells which is still open, and so what a second try would ask.
+        kept = exchange.kept if exchange.copies is None else None
         # The deadline stays, so a second try is worth its while or ends with it.
         other = self._pool.choose(exchange.correspondent.requester, 0.0) if kept else None
         if kept is None or other is None:
@@ -383,10 +384,6 @@ class Translator:
 
     def _forget(self, key: tuple[str, str], exchange: Exchange) -> None:
         del exchange.resource.open[key]
-        self._release(exchange)
-
-    def _release(self, exchange: Exchange) -> None:
-        """It is not tried a second time."""
         if exchange.kept is not None:
             self._retained -= len(exchange.kept.raw)
             exchange.kept = None

@@ -20,7 +20,7 @@ class Exchange:
 
     @ivar deadline: the oldest request's.
     @ivar copies: the deadlines of those that were sent after it with the same id between the same addresses, each
-        to be answered; C{None} is as good as none.
+        to be answered; C{None} if there never was one.
     @ivar kept: the request, if it may be tried a second time.
     """
 

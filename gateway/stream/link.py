@@ -97,8 +97,9 @@ class Link(Service):
         self._secret = secret
         self.jid = jid
         self.domain = domain
-        self.now = self._upAt = self._heardAt = self._tookAt = reactor.seconds()
+        self.now = self._upAt = self._heardAt = reactor.seconds()
         self._pingedAt: float | None = None
+        self._stalledAt: float | None = None
         self.ready = False
         self.trouble = "not started"
         self._protocol: ComponentProtocol | None = None
@@ -252,8 +253,8 @@ class Link(Service):
     def _connected(self, protocol: ComponentProtocol) -> None:
         self._trying = None
         self.ready = True
-        self._upAt = self._heardAt = self._tookAt = self._reactor.seconds()
-        self._pingedAt = None
+        self._upAt = self._heardAt = self._reactor.seconds()
+        self._pingedAt = self._stalledAt = None
         self._write = protocol.write
         self.trouble = ""
         self._log.info("{jid}: connected.", jid=self.jid)
@@ -301,10 +302,12 @@ class Link(Service):
         if protocol.stalled:
             # Nothing is read meanwhile, so that nothing comes says nothing.
             self._heardAt = now
-            if now - self._tookAt > self.stallFor:
+            if self._stalledAt is None:
+                self._stalledAt = now
+            elif now - self._stalledAt > self.stallFor:
                 protocol.abort(Refused("connection-timeout", "the server has stopped reading"))
             return
-        self._tookAt = now
+        self._stalledAt = None
         if now - self._heardAt < self.pingAfter or self.domain is None:
             self._pingedAt = None
         elif self._pingedAt is not None:

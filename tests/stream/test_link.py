@@ -327,6 +327,17 @@ class WatchTests(SynchronousTestCase):
         world.wait(3)
         self.assertTrue(first.aborted)
 
+    def test_sleepWhileWriting(self) -> None:
+        """A server that had something left to read when the machine fell asleep has its minutes to read it."""
+        world = World(domain="example.com").up()
+        world.server.protocol.pauseProducing()
+        world.clock.advance(7200)
+        world.wait(298)
+        self.assertFalse(world.server.aborted)
+        first = world.server
+        world.wait(6)
+        self.assertTrue(first.aborted)
+
     def test_signsOfLife(self) -> None:
         """Any byte will do, an error in answer to the ping or white space; each minute is a new one."""
         world = World(domain="example.com").up()
