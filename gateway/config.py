@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from attrs import evolve, fields_dict, frozen
-from cattrs import ClassValidationError, ForbiddenExtraKeysError
+from cattrs import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from gateway.interfaces import IDemonstration, IServicePlugin
 from gateway.tables import (
@@ -24,7 +24,7 @@ from gateway.tables import (
     HttpTable,
     ServerTable,
 )
-from gateway.values import EntriesError, checkDomain, describe, makeConverter
+from gateway.values import checkDomain, describe, makeConverter
 
 T = TypeVar("T")
 
@@ -98,6 +98,8 @@ class _Reader:
         if embedded is not None and not embedded.components and not self._plugins.keys() & document.keys():
             document |= self._demonstration(embedded)
         services = self._services(document, server, embedded)
+        if embedded is not None:
+            self._checkPrivileges(embedded, services, document.get("embedded", {}).get("privileges", {}))
         if http is not None:
             self._checkToken(http)
         if not services and not self._problems and embedded is None:
@@ -160,6 +162,21 @@ class _Reader:
                     services[jid] = Service(kind=kind, jid=jid, table=table, plugin=plugin)
         return tuple(service for service in services.values() if service is not None)
 
+    def _checkPrivileges(
+        self, embedded: EmbeddedTable, services: tuple[Service, ...], written: dict[str, Any]
+    ) -> None:
+        """XEP-0356 section 7.4; and nobody but a component is granted anything, each once."""
+        if len(written) != len(embedded.privileges):
+            self._problem("embedded.privileges", "a component twice, in different spellings", "it once")
+        components = {*embedded.components, *(service.jid for service in services)}
+        for entity, table in embedded.privileges.items():
+            key = f'embedded.privileges."{entity}"'
+            if table.presence == "roster" and table.roster not in ("get", "both"):
+                found = f'"roster" beside roster = "{table.roster}"'
+                self._problem(f"{key}.presence", found, 'it with roster = "get" or "both"')
+            if entity not in components and not self._problems:
+                self._problem(key, "no such component", "a service's, or one of [embedded.components]")
+
     def _checkReachable(self, key: str, table: ComponentTable, server: ServerTable) -> None:
         """Every component needs a server and a secret, its own or the common ones."""
         if table.endpoint is None and server.endpoint is None:
@@ -208,13 +225,14 @@ class _Reader:
         """Turn what cattrs raises into problems, one for each leaf."""
         if get_origin(kind) in (Union, UnionType):
             [kind] = [each for each in get_args(kind) if each is not NoneType]
-        if isinstance(error, EntriesError):
-            keyKind, entryKind = get_args(kind)
-            for entry, each in error.errors.items():
-                if entry in error.keys:
-                    self._problem(key, f'"{entry}"', describe(keyKind))
+        if isinstance(error, IterableValidationError):
+            name, content = get_args(kind)
+            for each, about in error.group_exceptions()[0]:
+                path = f'{key}."{about.index}"'
+                if about.type is content:
+                    self._explain(path, value[about.index], content, each)
                 else:
-                    self._explain(f'{key}."{entry}"', value[entry], entryKind, each)
+                    self._problem(path, _show(about.index), describe(name))
             return
         if not isinstance(error, ClassValidationError):
             # Also where somebody wrote it under [proxy], which makes it a service's name.

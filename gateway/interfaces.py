@@ -247,6 +247,8 @@ class IPrivileges(Interface):
         """
         What a server grants at the moment: a L{gateway.privilege.core.Permissions}, a frozen value; with an empty
         C{version} while the server has advertised nothing.
+
+        @raise gateway.errors.NotGranted: if it is none of those that are listened to.
         """
 
     def getRoster(user: str) -> Deferred[list[RosterItem]]:
@@ -283,7 +285,7 @@ class IPrivileges(Interface):
     def watchPresence(observer: Callable[[Stanza], object]) -> None:
         """
         Hear of the presence that is granted: of each resource that becomes available (no type) or C{unavailable}.
-        After each connection all who are available are told of anew.
+        Where the server does its part, all who are available are told of anew after each connection.
         """
 
     def watchRosters(observer: Callable[[str, list[RosterItem]], object]) -> None:

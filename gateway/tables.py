@@ -4,7 +4,7 @@ The words in which a table of the configuration is declared: a plugin derives it
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Literal, NewType
 
 from attrs import field, frozen
 
@@ -79,6 +79,22 @@ class DelegatedTable:
 
 
 @frozen(kw_only=True)
+class PrivilegesTable:
+    """
+    C{[embedded.privileges]}: what the host grants one component (XEP-0356).
+
+    @ivar push: whether it is told of changes to rosters; C{None} for the default: if it may read them.
+    @ivar iq: by the namespace of what is asked.
+    """
+
+    roster: Literal["none", "get", "set", "both"] = "none"
+    push: bool | None = None
+    message: Literal["none", "outgoing"] = "none"
+    presence: Literal["none", "managed_entity", "roster"] = "none"
+    iq: dict[str, Literal["none", "get", "set", "both"]] = field(factory=dict)
+
+
+@frozen(kw_only=True)
 class EmbeddedTable:
     """
     C{[embedded]}: the host for trying out.
@@ -88,6 +104,7 @@ class EmbeddedTable:
     @ivar accounts: passwords by user name; C{None} for three of them with passwords made up at the first start.
     @ivar components: the secrets of components that are not the gateway's own, by domain.
     @ivar delegations: what is delegated to whom, by namespace; C{None} for private storage to C{delegate}.
+    @ivar privileges: what is granted, by the component's domain.
     """
 
     domain: Domain = Domain("localhost")
@@ -96,6 +113,7 @@ class EmbeddedTable:
     accounts: Passwords | None = field(default=None, repr=False)
     components: Secrets = field(factory=lambda: Secrets({}), repr=False)
     delegations: dict[Namespace, DelegatedTable] | None = None
+    privileges: dict[Domain, PrivilegesTable] = field(factory=dict)
 
 
 @frozen(kw_only=True)

@@ -47,20 +47,6 @@ _DESCRIPTIONS: dict[Any, str] = {
 }
 
 
-class EntriesError(Exception):
-    """
-    Entries of a table are not what they should be.
-
-    @ivar errors: what each raised, by its key.
-    @ivar keys: those of them whose keys are not.
-    """
-
-    def __init__(self, errors: dict[str, Exception], keys: set[str]) -> None:
-        super().__init__(errors)
-        self.errors = errors
-        self.keys = keys
-
-
 def _origin(kind: Any) -> Any:
     """What a generic type is made of; the library's own type for this leaves out what we ask for."""
     return get_origin(kind)
@@ -77,7 +63,9 @@ def describe(kind: Any) -> str:
         return f"a table, each entry {describe(get_args(kind)[1])}"
     if origin in (Union, UnionType):
         return " or ".join(describe(each) for each in get_args(kind) if each is not NoneType)
-    return "a table" if has(kind) else _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
+    if has(kind) or origin is dict:
+        return "a table"
+    return _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
 
 
 def makeConverter(folder: Path, reactor: Any) -> Converter:
@@ -137,29 +125,7 @@ def _addContainers(converter: Converter) -> None:
             raise ValueError
         return frozenset(converter.structure(item, get_args(kind)[0]) for item in value)
 
-    def checkEntries(value: Any, kind: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise ValueError
-        entries: dict[str, Any] = {}
-        errors: dict[str, Exception] = {}
-        keys: set[str] = set()
-        keyKind, entryKind = get_args(kind)
-        for key, entry in value.items():
-            try:
-                converter.structure(key, keyKind)
-            except ValueError as error:
-                keys.add(key)
-                errors[key] = error
-                continue
-            try:
-                entries[key] = converter.structure(entry, entryKind)
-            except Exception as error:
-                errors[key] = error
-        if errors:
-            raise EntriesError(errors, keys)
-        return entries
-
-    for origin, check in {Literal: _checkLiteral, frozenset: checkSet, dict: checkEntries}.items():
+    for origin, check in {Literal: _checkLiteral, frozenset: checkSet}.items():
         converter.register_structure_hook_func(partial(_isOf, origin), check)
 
 

@@ -17,11 +17,16 @@ from gateway.config import Config, load, readSecret
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
-from gateway.tables import ComponentTable, ConfigError, EmbeddedTable, HttpTable, Seconds
+from gateway.tables import ComponentTable, ConfigError, EmbeddedTable, HttpTable, PrivilegesTable, Seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
 PROXY = '[proxy."proxy.example.com"]\ntarget = "implementation@example.com"\n'
+
+
+def gateway(lines: str) -> str:
+    """A component of the embedded host's with these privileges."""
+    return f"[embedded.components]\n'gw.localhost' = 'x'\n[embedded.privileges.'gw.localhost']\n{lines}\n"
 
 
 @frozen(kw_only=True)
@@ -96,6 +101,25 @@ class RightTests(ConfigCase):
         assert config.embedded is not None and config.embedded.accounts is not None
         self.assertEqual(list(config.embedded.accounts), ["alice", "implementation"])
         self.assertEqual((list(config.embedded.components), config.services), (["echo.localhost"], ()))
+
+    def test_privileges(self) -> None:
+        """What docs/privilege.md shows of the embedded host, which is in the form that Prosody has it."""
+        [example] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "privilege.md").read_text(), re.DOTALL)
+        embedded = self.read(example).embedded
+        assert embedded is not None
+        expected = PrivilegesTable(
+            roster="both", message="outgoing", presence="roster", iq={"urn:xmpp:test:1": "both"}
+        )
+        self.assertEqual(embedded.privileges, {"gw.localhost": expected})
+        for text, push in (("push = false", False), ("push = true", True), ("", None)):
+            embedded = self.read(gateway(text)).embedded
+            assert embedded is not None
+            self.assertEqual(embedded.privileges, {"gw.localhost": PrivilegesTable(push=push)})
+        # A service is a component too.
+        own = "[embedded.privileges]\n'Proxy.example.com' = { roster = 'get' }\n"
+        embedded = self.read(PROXY + own).embedded
+        assert embedded is not None
+        self.assertEqual(list(embedded.privileges), ["proxy.example.com"])
 
     def test_defaults(self) -> None:
         """The least file there can be, and what it leaves to us."""
@@ -321,6 +345,27 @@ class WrongTests(ConfigCase):
         for text, parts in table.items():
             self.assertSays(text, *parts)
             self.assertNotIn("hidden", str(self.problems(text)))
+
+    def test_privileges(self) -> None:
+        """What is wrong with privileges, by its key; and that they are for components, each once."""
+        table = {
+            "privileges = 3\n": (".privileges: found 3", "a table"),
+            "[embedded.privileges]\n'gw.localhost' = 3\n": ('.privileges."gw.localhost": found 3', "a table"),
+            "[embedded.privileges]\n'a@b' = {}\n": ('.privileges."a@b": found "a@b"', "a domain"),
+            gateway('roster = "all"'): ('."gw.localhost".roster: found "all"', '"none", "get", "set", "both"'),
+            gateway('message = "both"'): ('.message: found "both"', '"outgoing"'),
+            gateway('presence = "all"'): ('.presence: found "all"', '"managed_entity"'),
+            gateway('push = "no"'): ('.push: found "no"', "true or false"),
+            gateway("rooster = 1"): ('."gw.localhost".rooster: found unknown', "roster, push, message"),
+            gateway("iq = []"): ('."gw.localhost".iq: found []', "a table"),
+            gateway('iq = { "urn:1" = "all" }'): ('."gw.localhost".iq."urn:1": found "all"', '"both"'),
+            gateway('presence = "roster"'): ('.presence: found "roster" beside roster = "none"', '"get" or "both"'),
+            gateway('presence = "roster"\nroster = "set"'): ('beside roster = "set"',),
+            "[embedded.privileges]\n'other.localhost' = {}\n": ("no such component", "[embedded.components]"),
+            gateway("") + "[embedded.privileges.'GW.localhost']\n": ("a component twice",),
+        }
+        for text, parts in table.items():
+            self.assertSays(("" if text.startswith("[") else "[embedded]\n") + text, *parts)
 
     def test_oneOnEach(self) -> None:
         """Two services on one JID, also of different kinds and in another case."""

@@ -86,7 +86,7 @@ class Onward:
         self._component = component
         self._link = link
         self._delegator = Delegator(delegations, secrets.token_urlsafe)
-        entities = {entity for each in self._delegator.delegations for entity in each.entities}
+        entities = [entity for each in self._delegator.delegations for entity in each.entities]
         self._contacts = {entity: _Contact(entity, None if _isBare(entity) else entity) for entity in entities}
         self._infos: dict[tuple[str, str], Info] = {}
         self._wanted: list[_Wanted] = []

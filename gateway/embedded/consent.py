@@ -114,15 +114,16 @@ class Consents:
             addresses = f"from='{self._router.domain}' to='{escape(session.jid)}' id='{secrets.token_urlsafe(6)}'"
             session.peer.write(f"<message {addresses}>{content}</message>".encode())
 
-    def answered(self, user: str, message: domish.Element) -> None:
+    def answered(self, user: str, message: domish.Element) -> bool:
         """
-        A user has sent the host a message: an answer, or nothing that it takes.
+        A user has sent the host a message.
 
+        @return: whether there is an answer in it.
         @raise NoSuchAddress: if this user was not asked so.
         """
         form = _submitted(message)
         if form is None:
-            raise NoSuchAddress
+            return False
         challenge = str(form.get("challenge", ""))
         asked = self._asked.get(challenge)
         if asked is None or asked.user != user or asked.until <= self._seconds():
@@ -136,6 +137,7 @@ class Consents:
                 mine[namespace] = Delegation(namespace, (asked.entity,))
                 changed += [asked.entity] if old is None else [*old.entities, asked.entity]
         self._tell(user, changed)
+        return True
 
     def revoke(self, user: str, namespaces: list[str]) -> None:
         """Nobody manages these for the user any more."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from twisted.words.xish import domish
 
 from gateway import jids
+from gateway.embedded.extension import Extensions
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item, Roster
 from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
@@ -32,8 +33,8 @@ _LONGEST_PRESENCE = 16 * 1024
 _SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 
 
-# Who sends an iq that is for the host or for an account, the stanza, its two addresses.
-Serve = typing.Callable[[Peer, Stanza, str, str], None]
+# Who asks, the request, their address, the address asked, the account if it is one's, whether they may know of it.
+Serve = typing.Callable[[Peer, Stanza, str, str, "Account | None", bool], None]
 
 
 class Session:
@@ -79,20 +80,16 @@ class Router:
 
     @ivar domain: its name.
     @ivar components: who is connected of those that may be, by domain.
-    @param serve: takes iqs that are for the host, or that it answers for an account.
-    @ivar componentChanged: is told the domain of a component that comes or goes.
-    @ivar sessionChanged: is told of a resource that becomes available or unavailable, or is gone.
-    @ivar messageReceived: takes messages for the host itself, with the address of who sent it; may raise.
+    @ivar extensions: who else is told of what happens, and takes what is theirs.
+    @param serve: answers an iq request that is for the host, or that it answers for an account.
     """
 
     def __init__(self, domain: str, users: Iterable[str], serve: Serve) -> None:
         self.domain = domain
         self.accounts = {jid: Account(jid) for jid in (f"{user}@{domain}" for user in users)}
         self.components: dict[str, Peer | None] = {}
+        self.extensions = Extensions()
         self._serve = serve
-        self.componentChanged: typing.Callable[[str], None] = lambda domain: None
-        self.sessionChanged: typing.Callable[[Session], None] = lambda session: None
-        self.messageReceived: typing.Callable[[Stanza, str], None] = _nobody
 
     # Who is there.
 
@@ -116,12 +113,15 @@ class Router:
         if sessions.get(session.jid) is session:
             del sessions[session.jid]
         self._unavailable(session, "unavailable")
-        self.sessionChanged(session)
+        self.extensions.sessionChanged(session)
 
     def attach(self, domain: str, peer: Peer | None) -> None:
         """A component has connected; or, with C{None}, is gone."""
         self.components[domain] = peer
-        self.componentChanged(domain)
+        if peer is None:
+            self.extensions.disconnected(domain)
+        else:
+            self.extensions.connected(domain)
 
     def mayKnow(self, asking: str, account: Account) -> bool:
         """Whether somebody may learn that there is this account (RFC 6121 section 8.5.1)."""
@@ -157,6 +157,8 @@ class Router:
 
         @raise GatewayError: if it is to be answered with an error.
         """
+        if self.extensions.received(peer, stanza, sender, recipient):
+            return
         if stanza.name == "presence":
             self._presenceTo(peer, stanza, stanza.type, sender, recipient)
         else:
@@ -175,11 +177,21 @@ class Router:
         elif stanza.name == "message" and account is not None:
             self._message(origin, stanza, sender, recipient, account)
         elif stanza.name == "iq" and not resource:
-            self._serve(origin, stanza, sender, recipient)
-        elif recipient == self.domain:
-            self.messageReceived(stanza, sender)
+            self._iq(origin, stanza, sender, recipient, account)
+        elif recipient == self.domain and self.extensions.messageReceived(stanza, sender):
+            pass
         else:
             raise NotThere
+
+    def _iq(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
+        """An iq to the host or to an account, which the host answers for it (RFC 6121 section 8.5.2.1.3)."""
+        if stanza.type not in ("get", "set"):
+            self.extensions.answered(stanza, sender, recipient)
+        elif not self.extensions.requested(origin, stanza, sender, recipient):
+            if account is None and recipient != self.domain:
+                raise NotThere
+            known = account is None or self.mayKnow(sender, account)
+            self._serve(origin, stanza, sender, recipient, account, known)
 
     def _message(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account) -> None:
         """A message to an account, or to a resource that is not there (RFC 6121 sections 8.5.2.1.1, 8.5.3.2.1)."""
@@ -214,14 +226,15 @@ class Router:
             self._show(stanza, session.jid, contact)
         if not initial:
             return
+        self.extensions.appeared(session.jid, stanza)
         for other, presence in account.available():
             if other is not session:
                 session.peer.forward(presence, other.jid, session.jid)
         for contact in account.roster.watched():
             self._probe(session, contact)
         for stranger, request in account.roster.pending():
-            _present(session.peer, request, stranger, account.jid)
-        self.sessionChanged(session)
+            present(session.peer, request, stranger, account.jid)
+        self.extensions.sessionChanged(session)
 
     def _probe(self, session: Session, contact: str) -> None:
         """Learn a contact's presence (RFC 6121 section 4.3)."""
@@ -239,11 +252,12 @@ class Router:
         wasAvailable = session.presence is not None
         if wasAvailable:
             seen = seen | {*account.roster.audience(), account.jid}
+            self.extensions.vanished(session.jid, content)
         session.presence, session.directed = None, set()
         for contact in seen:
             self._show(content, session.jid, contact)
         if wasAvailable:
-            self.sessionChanged(session)
+            self.extensions.sessionChanged(session)
 
     def _directed(self, session: Session, stanza: Stanza, recipient: str) -> None:
         """Presence to one (RFC 6121 section 4.6)."""
@@ -264,10 +278,10 @@ class Router:
         letBefore = account.roster.lets(contact)
         change = account.roster.outbound(kind, contact)
         if change.pushes:
-            self._push(account, account.roster.get(contact))
+            self.push(account, account.roster.get(contact))
         if change.passes:
             self._presenceTo(session.peer, stanza, kind, account.jid, contact)
-            self._reveal(account, contact, letBefore)
+            self.reveal(account, contact, letBefore)
 
     # Presence on its way to somebody.
 
@@ -281,12 +295,12 @@ class Router:
         component = self.components.get(domain)
         account = self.accounts.get(jids.bare(recipient))
         if component is not None:
-            _present(component, content, sender, recipient)
+            present(component, content, sender, recipient)
         elif account is not None:
             # A bare JID is for each that is available; a full JID for just that one.
             for session in list(account.sessions.values()):
                 if session.jid == recipient or (recipient == account.jid and session.presence is not None):
-                    _present(session.peer, content, sender, recipient)
+                    present(session.peer, content, sender, recipient)
                     if origin is not None and isinstance(content, Stanza):
                         origin.waitFor(session.peer, content)
 
@@ -328,10 +342,10 @@ class Router:
             if change.passes:
                 self._show(content, sender, recipient, origin)
             if change.pushes:
-                self._push(account, account.roster.get(sender))
-            self._reveal(account, sender, letBefore)
+                self.push(account, account.roster.get(sender))
+            self.reveal(account, sender, letBefore)
 
-    def _reveal(self, account: Account, contact: str, letBefore: bool) -> None:
+    def reveal(self, account: Account, contact: str, letBefore: bool) -> None:
         """The contact may, or may no longer, see the account: show it what is there, or that it is gone."""
         lets = account.roster.lets(contact)
         if lets != letBefore:
@@ -349,7 +363,7 @@ class Router:
         """
         if wanted.jid == account.jid:
             raise NotAllowed
-        self._push(account, account.roster.set(wanted.jid, wanted.name, wanted.groups))
+        self.push(account, account.roster.set(wanted.jid, wanted.name, wanted.groups))
 
     def removeContact(self, account: Account, jid: str) -> None:
         """
@@ -359,7 +373,7 @@ class Router:
         """
         item = account.roster.get(jid)
         account.roster.remove(item)
-        self._push(account, item, True)
+        self.push(account, item, True)
         kinds = ["unsubscribe"] if item.to or item.ask else []
         kinds += ["unsubscribed"] if item.from_ or item.pending is not None else []
         domain = jids.split(jid)[1]
@@ -369,16 +383,13 @@ class Router:
                 self._subscribed(None, kind, kind, account.jid, jid)
             elif peer is not None:
                 peer.announce(account.jid, jid, kind)
-        self._reveal(account, jid, item.from_)
+        self.reveal(account, jid, item.from_)
 
-    def _push(self, account: Account, item: Item, removed: bool = False) -> None:
+    def push(self, account: Account, item: Item, removed: bool = False) -> None:
         for session in list(account.sessions.values()):
             if session.interested:
                 session.peer.push(item, removed)
-
-
-def _nobody(stanza: Stanza, sender: str) -> None:
-    raise NotThere
+        self.extensions.changed(account, item, removed)
 
 
 def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
@@ -386,7 +397,7 @@ def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str)
     origin.waitFor(peer, stanza)
 
 
-def _present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:
+def present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:
     """Send presence that somebody sent, or of a type only."""
     if isinstance(content, str):
         peer.announce(sender, recipient, content)

@@ -23,7 +23,9 @@ from gateway.delegation.core import (
 )
 from gateway.embedded.consent import Consents
 from gateway.embedded.core import LARGEST, Router, Session
+from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
+from gateway.embedded.stanzas import tree
 from gateway.errors import GatewayError, NotThere, Unreadable
 from gateway.stream.stanzas import Context, Stanza, escape
 
@@ -47,7 +49,7 @@ class _Origin:
     recipient: str
 
 
-class DelegatingServer:
+class DelegatingServer(Extension):
     """
     Hands requests in delegated namespaces on.
 
@@ -67,18 +69,19 @@ class DelegatingServer:
 
     # Who is there.
 
-    def componentChanged(self, domain: str) -> None:
-        """A component has connected, or is gone."""
-        isThere = self._router.components.get(domain) is not None
-        for entity in self._entities | self.consents.entities():
-            if jids.split(entity)[1] == domain:
-                if isThere:
-                    self._arrived(entity, entity)
-                else:
-                    self._left(entity)
+    def connected(self, component: str) -> None:
+        for entity in self._of(component):
+            self._arrived(entity, entity)
+
+    def disconnected(self, component: str) -> None:
+        for entity in self._of(component):
+            self._left(entity)
+
+    def _of(self, domain: str) -> list[str]:
+        """The managing entities at this component."""
+        return [each for each in self._entities | self.consents.entities() if jids.split(each)[1] == domain]
 
     def sessionChanged(self, session: Session) -> None:
-        """A resource has come or gone, or has become available or unavailable."""
         account = session.account
         for entity in {session.jid, account.jid} & (self._entities | self.consents.entities()):
             there = [each for each, _ in account.available() if entity in (each.jid, account.jid)]
@@ -135,12 +138,7 @@ class DelegatingServer:
 
     # Requests and their answers.
 
-    def delegate(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
-        """
-        Hand a request for the host, or for a bare JID of its own, on if it is delegated; return whether it is.
-
-        @raise GatewayError: if it is, and cannot be handed on.
-        """
+    def requested(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         if not self._delegator.delegations and not self.consents.entities():
             return False
         request = stanzas.requestOf(stanza, sender, None if stanza.recipient is None else recipient)
@@ -148,14 +146,19 @@ class DelegatingServer:
         isOwn = request.namespace == ns.DISCO_INFO and not request.attributes.get("node")
         delegation = self._delegator.find(request, isOwn or recipient == self._router.domain)
         delegation = delegation or self.consents.find(request, recipient)
-        if delegation is None:
+        # Section 4.3.1: nor is what a managing entity sends in a user's name delegated back to it.
+        if delegation is None or peer.agent in delegation.entities:
             return False
         origin = _Origin(peer, stanza, sender, recipient)
         self._perform([self._delegator.forward(origin, request, delegation, self._seconds())])
         return True
 
-    def answered(self, stanza: Stanza, sender: str) -> None:
-        """An iq result or error for the host."""
+    def messageReceived(self, stanza: Stanza, sender: str) -> bool:
+        return ns.DATA.encode() in stanza.raw and self.consents.answered(jids.bare(sender), tree(stanza))
+
+    def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        if recipient != self._router.domain:
+            return
         identifier = stanza.id or ""
         if identifier in self._asked:
             self._nested(stanza, sender, identifier)

@@ -48,9 +48,7 @@ class Services:
     ) -> None:
         self.router = Router(domain, users, self._serve)
         self.delegating = DelegatingServer(self.router, delegations, seconds)
-        self.router.componentChanged = self.delegating.componentChanged
-        self.router.sessionChanged = self.delegating.sessionChanged
-        self.router.messageReceived = self._messageReceived
+        self.router.extensions.add(self.delegating)
         self._services: dict[tuple[str | None, str], Callable[[Request], str]] = {
             ("get", ns.DISCO_INFO): self._discoInfo,
             ("get", ns.DISCO_ITEMS): self._discoItems,
@@ -63,24 +61,15 @@ class Services:
             ("set", ns.COMMANDS): self._command,
         }
 
-    def _serve(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
-        if stanza.type not in ("get", "set"):
-            self.delegating.answered(stanza, sender)
-            return
-        if self.delegating.delegate(peer, stanza, sender, recipient):
-            return
-        account = None
-        if recipient != self.router.domain:
-            account = self.router.accounts.get(recipient)
-            if account is None:
-                raise NotThere
+    def _serve(
+        self, peer: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None, known: bool
+    ) -> None:
         payloads = list(stanzas.tree(stanza).elements())
         if len(payloads) != 1:
             raise Unreadable
         service = self._services.get((stanza.type, payloads[0].uri))
         if service is None:
             raise Unhandled
-        known = account is None or self.router.mayKnow(sender, account)
         peer.answer(stanza, sender, recipient, service(Request(sender, account, known, payloads[0])))
 
     def _discoInfo(self, request: Request) -> str:
@@ -115,9 +104,6 @@ class Services:
         if user not in self.router.accounts:
             raise Forbidden
         return self.delegating.consents.command(user, request.payload)
-
-    def _messageReceived(self, stanza: Stanza, sender: str) -> None:
-        self.delegating.consents.answered(jids.bare(sender), stanzas.tree(stanza))
 
     def _ping(self, request: Request) -> str:
         _checkNode(request)

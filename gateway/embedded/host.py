@@ -28,6 +28,7 @@ from gateway.embedded.handler import Services
 from gateway.embedded.implementation import implement
 from gateway.embedded.login import Client
 from gateway.embedded.peer import Doorway, PeerConnection
+from gateway.embedded.privileges import Privileges, grants
 from gateway.embedded.store import HostFolder, Whereabouts, makePassword
 from gateway.listener import Listener
 from gateway.tables import DelegatedTable, EmbeddedTable, Jids, Namespace
@@ -71,6 +72,7 @@ class EmbeddedHost(MultiService):
         services_ = Services(self.domain, self.accounts, _delegations(table), reactor.seconds)
         self._router = services_.router
         self._router.components.update(dict.fromkeys(self.secrets))
+        self._router.extensions.add(Privileges(self._router, grants(self.domain, table.privileges), reactor))
         passwords = Passwords(self.accounts)
         portal = makePortal(self._router, passwords)
         tls = self.certificate.options()

@@ -41,6 +41,7 @@ class PeerConnection(Connection):
     """
 
     namespace: str
+    agent: str | None = None
 
     # Seconds to say who one is, and to take something of what waits.
     admittedWithin = 30.0

@@ -12,7 +12,13 @@ from gateway.stream.stanzas import Stanza
 
 
 class Peer(typing.Protocol):
-    """A connected client or component: somebody to whom things can be sent."""
+    """
+    A connected client or component: somebody to whom things can be sent.
+
+    @ivar agent: the component that sends in an account's name, if one does.
+    """
+
+    agent: str | None
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
         """Send a stanza on, with these addresses."""

@@ -5,7 +5,7 @@ What the host reads from stanzas and what it writes itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from twisted.words.xish import domish
@@ -109,6 +109,43 @@ class _Move:
         if self._size > self._largest:
             raise NotAcceptable
         self._written.append(text)
+
+
+def written(element: domish.Element, namespace: str, largest: int) -> bytes:
+    """
+    A tree as it stands in a stream with this content namespace; written by us for the same reason.
+
+    @raise NotAcceptable: if that takes more bytes than C{largest}.
+    """
+    parts: list[bytes] = []
+    for part in _written(element, namespace):
+        parts.append(part.encode())
+        largest -= len(parts[-1])
+        # A name is written as often as it is used: it may be long.
+        if largest < 0:
+            raise NotAcceptable
+    return b"".join(parts)
+
+
+def _written(element: domish.Element, around: str) -> Iterator[str]:
+    # What is made here has no namespace but that around it.
+    uri = around if element.uri is None else element.uri
+    yield f"<{element.name}" + ("" if uri == around else f" xmlns='{escape(uri)}'")
+    for number, (key, value) in enumerate(element.attributes.items()):
+        space, name = key if isinstance(key, tuple) else ("", key)
+        if space == ns.XML:
+            name = f"xml:{name}"
+        elif space:
+            yield f" xmlns:a{number}='{escape(space)}'"
+            name = f"a{number}:{name}"
+        yield f" {name}='{escape(value)}'"
+    yield ">"
+    for child in element.children:
+        if isinstance(child, domish.Element):
+            yield from _written(child, uri)
+        else:
+            yield escape(str(child))
+    yield f"</{element.name}>"
 
 
 def tree(stanza: Stanza) -> domish.Element:

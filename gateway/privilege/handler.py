@@ -62,11 +62,11 @@ class PrivilegeHandler(XMPPHandler):
         sender, recipient = stanza.sender or "", stanza.recipient or self._link.jid
         if recipient != self._link.jid:
             return False
-        if stanza.name == "message":
-            return sender in self._servers and b"privilege" in stanza.raw and self._messageReceived(sender, stanza)
-        if stanza.name == "presence":
-            return self._presenceReceived(sender, stanza)
-        return stanza.type == "set" and self._pushReceived(sender, recipient, stanza)
+        try:
+            return self._received(stanza, sender, recipient)
+        except domish.ParserError:
+            # A namespace with a space in it, which Twisted's parser cannot take; nobody can mean it for us.
+            return False
 
     def tick(self, now: float) -> None:
         """The link sees to deadlines."""
@@ -76,6 +76,13 @@ class PrivilegeHandler(XMPPHandler):
 
     def drained(self) -> None:
         """Nothing is left to do."""
+
+    def _received(self, stanza: Stanza, sender: str, recipient: str) -> bool:
+        if stanza.name == "message":
+            return sender in self._servers and b"privilege" in stanza.raw and self._messageReceived(sender, stanza)
+        if stanza.name == "presence":
+            return self._presenceReceived(sender, stanza)
+        return stanza.type == "set" and self._pushReceived(sender, recipient, stanza)
 
     def _messageReceived(self, server: str, stanza: Stanza) -> bool:
         element = stanza.element
@@ -90,7 +97,7 @@ class PrivilegeHandler(XMPPHandler):
         return True
 
     def _refused(self, server: str, element: domish.Element) -> bool:
-        """A message comes back from the server, perhaps one of L{sendAs}."""
+        """An error comes back from the server, perhaps for a message of L{sendAs}."""
         if not stanzas.isWrapped(element):
             return False
         self._log.warn(

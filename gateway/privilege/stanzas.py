@@ -16,6 +16,8 @@ from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, Privi
 from gateway.stream.stanzas import escape
 
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
+# How the ids of messages that bring another begin.
+_WRAPPED = "privileged-"
 _PUSH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -154,13 +156,14 @@ def wrapMessage(version: str, server: str, message: domish.Element) -> domish.El
     """What brings a message to the server that shall send it on."""
     outer = domish.Element((None, "message"), attribs={"to": server})
     outer.addUniqueId()
+    outer["id"] = _WRAPPED + outer["id"]
     _forward(outer.addElement((version, "privilege")), message)
     return outer
 
 
 def isWrapped(outer: domish.Element) -> bool:
-    """Whether it is, or brings back, a message that was to be sent on."""
-    return any(True for privilege in _privileges(outer) for _ in _forwarded(privilege, "message"))
+    """Whether it is a message that brings another, or answers such a one; it may leave out what it answers."""
+    return str(outer.getAttribute("id", "")).startswith(_WRAPPED)
 
 
 def readError(message: domish.Element) -> str:
@@ -257,6 +260,11 @@ def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> d
     if kind != "result" or not right:
         raise StanzaError("undefined-condition", text="The answer cannot be read.")
     return answer
+
+
+def isPrivileged(stanza: domish.Element) -> bool:
+    """Whether it is about privileges at all."""
+    return any(child.uri in VERSIONS for child in stanza.elements())
 
 
 # What several of them are made of. What is put into another stanza must be L{moved} before.

@@ -83,6 +83,8 @@ class Recorder:
     @ivar waited: whom it was said to wait for.
     """
 
+    agent = None
+
     def __init__(self) -> None:
         self.got: list[str] = []
         self.waited: list[object] = []
@@ -118,8 +120,10 @@ class Rules:
         self.component = Recorder()
         self.router.components = {"c.h": self.component, "off.h": None}
 
-    def _serve(self, peer: Any, stanza: Stanza, sender: str, recipient: str) -> None:
-        self.served.append(f"{stanza.type} {sender} > {recipient}")
+    def _serve(
+        self, peer: Any, stanza: Stanza, sender: str, recipient: str, account: Account | None, known: bool
+    ) -> None:
+        self.served.append(f"{sender} > {recipient}{'' if known else ' unknown'}")
 
     def bind(self, jid: str, interested: bool = True) -> tuple[Session, Recorder]:
         """Log a resource in."""

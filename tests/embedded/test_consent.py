@@ -33,6 +33,8 @@ class FakePeer:
     @ivar got: what was sent, as trees.
     """
 
+    agent = None
+
     def __init__(self) -> None:
         self.got: list[Tree] = []
 

@@ -447,11 +447,14 @@ class MessageTests(HandlerCase):
 
     def test_comesBack(self) -> None:
         """The server's refusal of a message is said in the log, and is no advertisement."""
-        inner = xep.EXAMPLE_6.partition(">")[2].removesuffix("</message>")
         error = "<error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
         for content, condition in ((error, "forbidden"), ("<error code='x'/>", "undefined-condition")):
+            self.handler.sendAs(stanza(xep.EXAMPLE_7).element)
+            identifier = self.assertSentAs(xep.EXAMPLE_6, "notif1")
             self.logged.clear()
-            self.server.send(f"<message from='{SERVER}' to='{ENTITY}' type='error'>{inner}{content}</message>")
+            self.server.send(
+                f"<message from='{SERVER}' to='{ENTITY}' id='{identifier}' type='error'>{content}</message>"
+            )
             self.assertEqual(
                 self.logged, [f"pubsub.capulet.lit: capulet.lit has not sent a message on: {condition}."]
             )
@@ -594,7 +597,16 @@ names = st.sampled_from(
     ["privilege", "perm", "namespace", "forwarded", "iq", "message", "query", "item", "error", "privileged_iq"]
 )
 spaces = st.sampled_from(
-    [PRIVILEGE, "urn:xmpp:privilege:1", "urn:xmpp:forward:0", "jabber:iq:roster", "jabber:client", "", "urn:x"]
+    [
+        PRIVILEGE,
+        "urn:xmpp:privilege:1",
+        "urn:xmpp:forward:0",
+        "jabber:iq:roster",
+        "jabber:client",
+        "",
+        "urn:x",
+        "a b",
+    ]
 )
 values = st.sampled_from([*"rx", "roster", "iq", "both", "true", "result", "error", "get", "1", "a@b", "@", JULIET])
 attributes = st.dictionaries(

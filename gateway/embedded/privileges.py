@@ -1,0 +1,377 @@
+"""
+The server's side of XEP-0356 (0.4.1): what components that are trusted so far may do for accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.words.xish import domish
+
+from gateway import jids, ns
+from gateway.embedded import stanzas
+from gateway.embedded.core import LARGEST, Account, Router, present
+from gateway.embedded.extension import Extension
+from gateway.embedded.ports import Peer
+from gateway.embedded.roster import Item
+from gateway.embedded.stanzas import address, tree, written
+from gateway.errors import (
+    AlreadyOpen,
+    GatewayError,
+    Malformed,
+    NoAnswer,
+    NotAcceptable,
+    NotAllowed,
+    NotGranted,
+    NotThere,
+    TooManyPending,
+    Unreadable,
+)
+from gateway.privilege import stanzas as wire
+from gateway.privilege.core import Permissions
+from gateway.stream.core import Splitter
+from gateway.stream.stanzas import Stanza, errorStanza, parse, route
+from gateway.tables import Domain, PrivilegesTable
+
+# Seconds for an answer to what was asked on behalf of an account; less than a link gives its own requests.
+_PATIENCE = 25.0
+_MOST_OPEN = 1_000
+
+# Resources of contacts on components whose presence is known and shown, and the bytes of each.
+_MOST_CONTACTS = 2_000
+_LONGEST_PRESENCE = 16 * 1024
+
+_HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
+
+# Who was asked, on behalf of whom, with which id.
+Key = tuple[str, str, str]
+
+
+def grants(domain: str, tables: Mapping[Domain, PrivilegesTable]) -> dict[str, Permissions]:
+    """What the configuration grants, by component."""
+    return {
+        entity: Permissions(domain, ns.PRIVILEGE, each.roster, each.push, each.message, each.presence, each.iq)
+        for entity, each in tables.items()
+    }
+
+
+@define(eq=False)
+class _Entity:
+    """
+    A privileged entity that is connected.
+
+    @ivar shown: the resources that it was shown as available.
+    """
+
+    jid: str
+    peer: Peer
+    permissions: Permissions
+    shown: set[str] = field(factory=set)
+
+
+class Privileges(Extension):
+    """
+    The privileges of one host's components.
+
+    @param granted: by component.
+    """
+
+    def __init__(self, router: Router, granted: Mapping[str, Permissions], clock: IReactorTime) -> None:
+        self._router = router
+        self._granted = granted
+        self._clock = clock
+        self._entities: dict[str, _Entity] = {}
+        self._open: dict[Key, _Proxy] = {}
+        self._contacts: dict[str, Stanza] = {}
+        self._pushes = 0
+
+    # An entity comes and goes.
+
+    def connected(self, component: str) -> None:
+        peer = self._router.components[component]
+        permissions = self._granted.get(component)
+        if permissions is None or peer is None:
+            return
+        entity = self._entities[component] = _Entity(component, peer, permissions)
+        peer.write(written(wire.advertisement(permissions, component), ns.COMPONENT_ACCEPT, LARGEST))
+        # > if a privileged entity is connected after first presence stanzas have been received, the server MUST
+        # > send it all the presence stanzas with no 'type' attribute it would have had  (section 8)
+        for account in self._router.accounts.values():
+            for session, presence in account.available():
+                self._show([entity], presence, session.jid, None, True)
+        for jid, presence in self._contacts.items():
+            self._show([entity], presence, jid, None, False)
+
+    def disconnected(self, component: str) -> None:
+        if self._entities.pop(component, None) is not None:
+            for key, proxy in list(self._open.items()):
+                if jids.split(proxy.agent or "")[1] == component:
+                    self._open.pop(key).deadline.cancel()
+
+    # What it wants.
+
+    def received(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
+        if stanza.name == "presence":
+            self._contactPresence(stanza, sender, recipient)
+            return False
+        entity = jids.split(sender)[1]
+        local, domain, resource = jids.split(recipient)
+        if entity == self._router.domain or domain != self._router.domain:
+            return False
+        permissions = self._granted.get(entity) or Permissions(domain)
+        if stanza.name == "message":
+            if not local and stanza.type != "error" and b"urn:xmpp:privilege:" in stanza.raw:
+                return self._message(peer, stanza, permissions)
+        elif stanza.type in ("get", "set"):
+            if b"privileged_iq" in stanza.raw:
+                return self._iq(peer, stanza, sender, recipient, permissions)
+            if local and not resource and ns.ROSTER.encode() in stanza.raw:
+                return self._roster(peer, stanza, sender, recipient, permissions)
+        return False
+
+    def _roster(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, permissions: Permissions) -> bool:
+        """Section 4.3."""
+        payloads = list(tree(stanza).elements())
+        if [each.uri for each in payloads] != [ns.ROSTER]:
+            return False
+        kind = stanza.type or ""
+        permissions.checkRoster(recipient, kind)
+        account = self._router.accounts.get(recipient)
+        if account is None:
+            raise NotThere
+        answer = ""
+        if kind == "get":
+            answer = stanzas.rosterQuery(account.roster.listed())
+        else:
+            wanted, removed = stanzas.readItem(payloads[0])
+            subscription = next(payloads[0].elements(ns.ROSTER, "item")).getAttribute("subscription")
+            if removed:
+                self._router.removeContact(account, wanted.jid)
+            elif subscription is None:
+                self._router.setContact(account, wanted)
+            else:
+                self._setSubscription(account, wanted, subscription)
+        peer.answer(stanza, sender, recipient, answer)
+        return True
+
+    def _setSubscription(self, account: Account, wanted: Item, subscription: str) -> None:
+        """Add or change a contact with the subscription as given: nobody is asked, and presence flows at once."""
+        if subscription not in ("none", "to", "from", "both"):
+            raise Unreadable
+        roster, jid = account.roster, wanted.jid
+        if jid == account.jid:
+            raise NotAllowed
+        letBefore, sawBefore = roster.lets(jid), jid in roster.watched()
+        item = roster.set(jid, wanted.name, wanted.groups)
+        item.to, item.from_ = subscription in ("to", "both"), subscription in ("from", "both")
+        item.ask = item.ask and not item.to
+        if item.from_:
+            item.pending = None
+        self._router.push(account, item)
+        self._router.reveal(account, jid, letBefore)
+        # A contact on this host is revealed by its own roster; one on a component is asked.
+        contact = self._router.components.get(jids.split(jid)[1])
+        if item.to and not sawBefore and contact is not None and account.available():
+            contact.announce(account.jid, jid, "probe")
+
+    def _message(self, peer: Peer, stanza: Stanza, permissions: Permissions) -> bool:
+        """Section 5."""
+        outer = tree(stanza)
+        if not wire.isPrivileged(outer):
+            return False
+        inner = wire.moved(wire.unwrapMessage(outer))
+        try:
+            sender = address(inner.getAttribute("from", ""))
+        except Malformed:
+            sender = ""
+        permissions.checkMessage(sender)
+        if sender != self._router.domain:
+            self._managed(sender)
+        recipient = address(inner.getAttribute("to", ""))
+        content = _cut(ns.CLIENT, written(inner, ns.CLIENT, LARGEST))
+        # An error would go to the account, or to the host, and neither takes any.
+        with suppress(GatewayError):
+            self._router.fromComponent(peer, content, sender, recipient)
+        return True
+
+    def _iq(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, permissions: Permissions) -> bool:
+        """Section 6.3."""
+        outer = tree(stanza)
+        if not wire.isPrivileged(outer):
+            return False
+        request = wire.unwrapIq(outer)
+        permissions.checkIq(wire.describeIq(recipient, stanza.type or "", request))
+        self._managed(recipient)
+        asked = address(request.getAttribute("to") or recipient)
+        content = _cut(ns.CLIENT, written(request, ns.CLIENT, LARGEST))
+        key = asked, recipient, request["id"]
+        if key in self._open:
+            raise AlreadyOpen
+        if len(self._open) >= _MOST_OPEN:
+            raise TooManyPending
+        deadline = self._clock.callLater(_PATIENCE, self._fail, key, NoAnswer)
+        proxy = self._open[key] = _Proxy(peer, stanza.id or "", recipient, sender, deadline, self._answer, key)
+        try:
+            # > It sets the 'from' attribute of the encapsulated <iq/> stanza
+            # > it can then send the encapsulated <iq/> as if it were sent by Juliet herself
+            self._router.fromComponent(proxy, content, recipient, asked)
+        except GatewayError as error:
+            self._fail(key, type(error))
+        return True
+
+    def _managed(self, user: str) -> None:
+        if user not in self._router.accounts:
+            raise NotGranted(f"{user} is no account")
+
+    # Answers to what was asked on behalf of an account.
+
+    def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        key = sender, recipient, stanza.id or ""
+        if key in self._open:
+            try:
+                element = tree(stanza)
+            except Unreadable:
+                self._fail(key, NotAcceptable)
+            else:
+                element["from"], element["to"] = sender, recipient
+                self._answer(key, element)
+
+    def _fail(self, key: Key, error: type[GatewayError]) -> None:
+        asked, user, identifier = key
+        self._answer(key, parse(_HEADER, errorStanza("iq", route(asked, user), identifier, error)))
+
+    def _answer(self, key: Key, answer: domish.Element) -> None:
+        """
+        > it sends it back to privileged entity using a <forward/> element encapsulated in a <privilege/> element
+        > (section 6.3)
+        """
+        proxy = self._open.pop(key, None)
+        if proxy is None:
+            return
+        if proxy.deadline.active():
+            proxy.deadline.cancel()
+        addresses = route(proxy.user, proxy.agent or "")
+        payload = wire.wrapAnswer(ns.PRIVILEGE, wire.moved(answer))
+        try:
+            content = written(payload, ns.COMPONENT_ACCEPT, LARGEST)
+            data = stanzas.iq(addresses, proxy.id, "result", content.decode())
+            # It has grown, and a component would end its stream for what is too large or too deep.
+            _cut(ns.COMPONENT_ACCEPT, data)
+        except NotAcceptable:
+            data = errorStanza("iq", addresses, proxy.id, NotAcceptable)
+        proxy.peer.write(data)
+
+    # What it is told.
+
+    def changed(self, account: Account, item: Item, removed: bool) -> None:
+        """Section 4.4."""
+        for entity in self._entities.values():
+            if entity.permissions.pushes:
+                self._pushes += 1
+                addresses = route(account.jid, entity.jid)
+                query = stanzas.rosterQuery([item], removed)
+                entity.peer.write(stanzas.iq(addresses, f"roster-push-{self._pushes}", "set", query))
+
+    def appeared(self, jid: str, content: Stanza) -> None:
+        self._show(self._entities.values(), content, jid, None, True)
+
+    def vanished(self, jid: str, content: Stanza | str) -> None:
+        self._show(self._entities.values(), content, jid, "unavailable", True)
+
+    def _contactPresence(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        """
+        Presence for an account from somebody on a component.
+
+        > every presence information with no 'type' attribute or with a 'type' with a value of 'unavailable' that
+        > the privileged entity is receiving or would receive if it were available  (section 7.4; the managed entity
+        > is meant, as the example and what follows say)
+        """
+        account = self._router.accounts.get(jids.bare(recipient))
+        if stanza.type not in (None, "unavailable") or account is None:
+            return
+        if jids.bare(sender) not in account.roster.watched():
+            return
+        if stanza.type is not None:
+            self._contacts.pop(sender, None)
+        elif len(stanza.raw) > _LONGEST_PRESENCE or self._isFull(sender):
+            return
+        else:
+            self._contacts[sender] = stanza
+        self._show(self._entities.values(), stanza, sender, stanza.type, False)
+
+    def _isFull(self, contact: str) -> bool:
+        return len(self._contacts) >= _MOST_CONTACTS and contact not in self._contacts
+
+    def _show(
+        self, entities: Iterable[_Entity], content: Stanza | str, sender: str, kind: str | None, managed: bool
+    ) -> None:
+        """Sections 7.1 and 7.4."""
+        for entity in entities:
+            if not entity.permissions.showsPresence(kind, managed, sender in entity.shown):
+                continue
+            (entity.shown.discard if kind else entity.shown.add)(sender)
+            # One that is too large here still goes to those whom it is for.
+            with suppress(NotAcceptable):
+                present(entity.peer, content, sender, entity.jid)
+
+
+@define(eq=False)
+class _Proxy:
+    """
+    A request on behalf of an account, as whoever sends it is known to the rules: its answers go to the entity.
+
+    @ivar id: the top-level iq's.
+    @ivar user: the account, its bare JID.
+    @ivar agent: who has sent the top-level iq.
+    """
+
+    peer: Peer
+    id: str
+    user: str
+    agent: str | None
+    deadline: IDelayedCall
+    _answer: Callable[[Key, domish.Element], object]
+    _key: Key
+
+    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
+        answer = stanzas.iq(route(recipient, sender), stanza.id or "", "result", payload)
+        self._answer(self._key, parse(_HEADER, answer))
+
+    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        """Somebody else has answered for the host: who manages the namespace."""
+        element = tree(stanza)
+        element["from"], element["to"] = sender, recipient
+        self._answer(self._key, element)
+
+    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
+        self._answer(self._key, parse(_HEADER, errorStanza("iq", route(recipient, sender), stanza.id, error)))
+
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        self.peer.waitFor(peer, stanza)
+
+    # Nothing else is said to who asks something.
+
+    def announce(self, sender: str, recipient: str, kind: str) -> None:
+        """Never called."""
+
+    def push(self, item: Item, removed: bool) -> None:
+        """Never called."""
+
+    def write(self, data: bytes) -> None:
+        """Never called."""
+
+
+def _cut(namespace: str, data: bytes) -> Stanza:
+    """
+    A stanza as if it had come on a stream of its own.
+
+    @raise NotAcceptable: if that stream would end for it.
+    """
+    header = f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}'>".encode()
+    _, stanza = Splitter(namespace).feed(header + data)
+    if not isinstance(stanza, Stanza):
+        raise NotAcceptable
+    return stanza

@@ -1,0 +1,942 @@
+"""The embedded host's side of XEP-0356, in memory; stanzas are compared as they stand on the wire."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.test.iosim import FakeTransport, connect
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+from zope.interface import implementer
+
+from gateway import ns
+from gateway.embedded import stanzas
+from gateway.embedded.component import ComponentConnection
+from gateway.embedded.core import Peer
+from gateway.embedded.handler import Services
+from gateway.embedded.peer import LARGEST
+from gateway.embedded.privileges import Privileges, grants
+from gateway.embedded.roster import Item
+from gateway.errors import NotGranted
+from gateway.interfaces import RosterItem
+from gateway.privilege.core import Permissions
+from gateway.privilege.handler import PrivilegeHandler
+from gateway.stream.component import handshake
+from gateway.stream.core import Splitter
+from gateway.stream.link import Link
+from gateway.stream.stanzas import Stanza
+from gateway.tables import Domain, PrivilegesTable
+from tests.privilege import support as xep
+from tests.privilege.support import ENTITY, JULIET, SERVER, SUBSCRIBE, SUBSCRIBED
+from tests.stream.memory import steady
+
+NURSE = "nurse@capulet.lit"
+# Here Romeo's server is a component.
+ROMEO = "romeo@montaigu.lit"
+ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+PUBSUB = "http://jabber.org/protocol/pubsub"
+EVERYTHING = PrivilegesTable(roster="both", message="outgoing", presence="roster", iq={PUBSUB: "set"})
+
+
+def header(namespace: str) -> str:
+    """A stream's start tag."""
+    return f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}'>"
+
+
+def canonical(xml: str, namespace: str) -> list[str]:
+    """Each of these stanzas in the one way to write what it means."""
+    found = []
+    for child in ElementTree.fromstring(f"{header(namespace)}{xml}</stream:stream>"):
+        child.tail = None
+        text = ElementTree.tostring(child, encoding="unicode")
+        found.append(ElementTree.canonicalize(text, rewrite_prefixes=True))
+    return found
+
+
+class MemoryClient:
+    """One resource of an account: a peer whose bytes are kept."""
+
+    def __init__(self, services: Services, jid: str) -> None:
+        self.router = services.router
+        self.data = b""
+        self.session, _ = self.router.bind(self.router.accounts[jid.partition("/")[0]], jid, self)
+
+    def send(self, xml: str) -> None:
+        """The client sends a stanza; an error is raised."""
+        [_, stanza] = Splitter(ns.CLIENT).feed((header(ns.CLIENT) + xml).encode())
+        assert isinstance(stanza, Stanza), stanza
+        self.router.fromClient(self.session, stanza, stanza.recipient or "")
+
+    def taken(self) -> list[str]:
+        """What it has been sent since the last look."""
+        data, self.data = self.data, b""
+        return canonical(data.decode(), ns.CLIENT)
+
+    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        self.data += stanzas.readdressed(stanza, sender, recipient, ns.CLIENT, LARGEST)
+
+    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
+        self.data += f"<iq type='result' id='{stanza.id}' from='{recipient}' to='{sender}'>{payload}</iq>".encode()
+
+    def announce(self, sender: str, recipient: str, kind: str) -> None:
+        self.data += stanzas.presence(sender, recipient, kind)
+
+    def push(self, item: Item, removed: bool) -> None:
+        self.data += stanzas.iq(b"", "push", "set", stanzas.rosterQuery([item], removed))
+
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        """Nobody is slow."""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+
+class MemoryComponent:
+    """A component that is connected."""
+
+    def __init__(self, services: Services, jid: str, clock: Clock) -> None:
+        self.jid = jid
+        self.transport = StringTransport()
+        self.connection = ComponentConnection(services, {jid: "secret"}, clock)
+        self.connection.makeConnection(self.transport)
+        self.connection.dataReceived(header(ns.COMPONENT_ACCEPT).replace(">", f" to='{jid}'>").encode())
+        found = re.search(rb" id='([^']+)'", self.transport.value())
+        assert found is not None
+        self.transport.clear()
+        self.connection.dataReceived(f"<handshake>{handshake(found[1].decode(), 'secret')}</handshake>".encode())
+
+    def send(self, xml: str) -> None:
+        self.connection.dataReceived(xml.encode())
+
+    def taken(self) -> list[str]:
+        """What it has been sent since the last look; the handshake is none of it."""
+        data = self.transport.value().decode().removeprefix("<handshake/>")
+        self.transport.clear()
+        return canonical(data, ns.COMPONENT_ACCEPT)
+
+    def leave(self) -> None:
+        self.send("</stream:stream>")
+
+
+class PrivilegesCase(SynchronousTestCase):
+    """A host with two accounts, a privileged component and another one."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.services = Services(SERVER, ["juliet", "nurse"], [], self.clock.seconds)
+        self.router = self.services.router
+        self.router.components.update({ENTITY: None, "montaigu.lit": None})
+
+    def grant(self, table: PrivilegesTable = EVERYTHING) -> None:
+        granted = grants(SERVER, {Domain(ENTITY): table})
+        self.privileges = Privileges(self.router, granted, self.clock)  # type: ignore[arg-type]  # it calls later
+        self.router.extensions.add(self.privileges)
+
+    def entity(self, table: PrivilegesTable = EVERYTHING) -> MemoryComponent:
+        """The privileged component, connected and told so."""
+        self.grant(table)
+        entity = MemoryComponent(self.services, ENTITY, self.clock)
+        entity.taken()
+        return entity
+
+    def client(self, jid: str, presence: str = "<presence/>") -> MemoryClient:
+        client = MemoryClient(self.services, jid)
+        client.send(f"<iq type='get' id='1'><query xmlns='{ns.ROSTER}'/></iq>")
+        if presence:
+            client.send(presence)
+        client.taken()
+        return client
+
+    def subscribe(self, user: str, contact: str, to: bool = True, from_: bool = True) -> None:
+        item = self.router.accounts[user].roster.set(contact, "", ())
+        item.to, item.from_ = to, from_
+
+    def assertSent(self, whom: MemoryComponent | MemoryClient, *expected: str) -> None:
+        """This was sent since the last look, nothing else; C{"?"} stands for any id."""
+        namespace = ns.COMPONENT_ACCEPT if isinstance(whom, MemoryComponent) else ns.CLIENT
+        taken = whom.taken()
+        known = canonical("".join(expected), namespace)
+        for number, each in enumerate(known[: len(taken)]):
+            if 'id="?"' in each:
+                taken[number] = re.sub(r'(<\S+ [^>]*?\bid)="[^"]+"', r'\1="?"', taken[number], count=1)
+        self.assertEqual(taken, known)
+
+    def error(self, name: str, sender: str, said: str, kind: str = "auth", identifier: str = "1") -> str:
+        condition, _, words = said.partition(": ")
+        text = f"<text xmlns='{ERRORS}'>{words}</text>" if words else ""
+        return (
+            f"<{name} from='{sender}' to='{ENTITY}' id='{identifier}' type='error'><error type='{kind}'>"
+            f"<{condition} xmlns='{ERRORS}'/>{text}</error></{name}>"
+        )
+
+
+FORBIDDEN = "forbidden: The privilege for this is not granted."
+
+
+class ExampleTests(PrivilegesCase):
+    """The server's side of each numbered example of XEP-0356."""
+
+    def assertAdvertised(self, expected: str, table: PrivilegesTable) -> None:
+        self.grant(table)
+        entity = MemoryComponent(self.services, ENTITY, self.clock)
+        self.assertSent(entity, expected.replace("12345", "?"))
+
+    def test_example1(self) -> None:
+        """Section 4.2: the roster permission is advertised."""
+        self.assertAdvertised(xep.EXAMPLE_1, PrivilegesTable(roster="both"))
+
+    def test_examples2and3(self) -> None:
+        """Section 4.3: a roster is asked for and sent; the host has no versions of it."""
+        entity = self.entity()
+        for contact in ("nurse@example.com", "romeo@example.net"):
+            self.subscribe(JULIET, contact, False, False)
+        entity.send(xep.EXAMPLE_2)
+        expected = xep.EXAMPLE_3.replace(" ver='ver7'", "").replace("'/>", "' subscription='none'/>")
+        self.assertSent(entity, expected)
+
+    def test_example4(self) -> None:
+        """Section 4.4: a change of a client's is pushed."""
+        entity = self.entity()
+        juliet = self.client(f"{JULIET}/balcony", "")
+        juliet.send(
+            f"<iq type='set' id='1'><query xmlns='{ns.ROSTER}'><item jid='nurse@example.com'/></query></iq>"
+        )
+        expected = xep.EXAMPLE_4.replace("roster_push_1", "?").replace(
+            "'/></query>", "' subscription='none'/></query>"
+        )
+        self.assertSent(entity, expected)
+        entity.send(f"<iq type='result' id='1' from='{ENTITY}' to='{JULIET}'/>")
+        self.assertSent(entity)
+
+    def test_example5(self) -> None:
+        """Section 5.2: roster and message."""
+        self.assertAdvertised(xep.EXAMPLE_5, PrivilegesTable(roster="both", message="outgoing"))
+
+    def test_examples6and7(self) -> None:
+        """Section 5.3: a message on behalf of a user goes out as the user's."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        montaigu.taken()
+        entity.send(xep.EXAMPLE_6.replace("montague.lit", "montaigu.lit"))
+        self.assertSent(montaigu, xep.EXAMPLE_7.replace("montague.lit", "montaigu.lit"))
+        self.assertSent(entity)
+
+    def test_example8(self) -> None:
+        """Section 6.2: the iq permission."""
+        self.assertAdvertised(xep.EXAMPLE_8, PrivilegesTable(iq={PUBSUB: "set"}))
+
+    def test_examples9to11(self) -> None:
+        """Section 6.3: a request on behalf of a user goes out as the user's, and the answer comes back wrapped."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        montaigu.taken()
+        entity.send(xep.EXAMPLE_9)
+        self.assertSent(montaigu, xep.EXAMPLE_10)
+        self.assertSent(entity)
+        montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{SUBSCRIBED}</iq>")
+        # In the namespace that it must have on the way there, where the example leaves it out.
+        self.assertSent(entity, xep.EXAMPLE_11.replace("<iq type='result' from='romeo", inner("from='romeo")))
+
+    def test_examples12and13(self) -> None:
+        """Section 7.3: a user's first presence is shown."""
+        entity = self.entity(PrivilegesTable(presence="managed_entity"))
+        self.client(f"{JULIET}/balcony", xep.EXAMPLE_13.replace(f" from='{JULIET}/balcony' to='{ENTITY}'", ""))
+        self.assertSent(entity, xep.EXAMPLE_13)
+
+    def test_example14(self) -> None:
+        """Section 7.5: all of them; what is not granted need not be said."""
+        expected = xep.EXAMPLE_14.replace("<perm access='message' type='none'/>", "")
+        self.assertAdvertised(
+            expected, PrivilegesTable(roster="both", push=True, iq={PUBSUB: "set"}, presence="roster")
+        )
+
+    def test_examples15and16(self) -> None:
+        """Section 7.6: presence of a contact is shown to the user and to the entity."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.subscribe(JULIET, ROMEO)
+        juliet = self.client(f"{JULIET}/balcony")
+        entity.taken()
+        montaigu.send(f"<presence from='{ROMEO}/orchard' to='{JULIET}'/>")
+        self.assertSent(juliet, f"<presence from='{ROMEO}/orchard' to='{JULIET}'/>")
+        self.assertSent(entity, xep.EXAMPLE_16)
+
+
+def inner(start: str, kind: str = "result") -> str:
+    """How an encapsulated answer begins."""
+    return f"<iq xmlns='jabber:client' type='{kind}' {start}"
+
+
+class RosterTests(PrivilegesCase):
+    """Rosters, beyond the examples."""
+
+    def set(self, entity: MemoryComponent, item: str, user: str = JULIET) -> None:
+        query = f"<query xmlns='{ns.ROSTER}'>{item}</query>"
+        entity.send(f"<iq type='set' id='1' from='{ENTITY}' to='{user}'>{query}</iq>")
+
+    def push(self, user: str, item: str) -> str:
+        query = f"<query xmlns='{ns.ROSTER}'>{item}</query>"
+        return f"<iq type='set' id='?' from='{user}' to='{ENTITY}'>{query}</iq>"
+
+    def done(self, user: str = JULIET) -> str:
+        return f"<iq type='result' id='1' from='{user}' to='{ENTITY}'/>"
+
+    def test_subscriptions(self) -> None:
+        """Each subscription is applied as it is given; clients and the entity get the push, name and groups too."""
+        entity = self.entity()
+        juliet = self.client(f"{JULIET}/balcony", "")
+        for subscription in ("both", "to", "from", "none"):
+            item = f"<item jid='x@example.com' name='X' subscription='{subscription}'><group>g</group></item>"
+            self.set(entity, item)
+            self.assertSent(entity, self.push(JULIET, item), self.done())
+            pushed = f"<iq type='set' id='push'><query xmlns='{ns.ROSTER}'>{item}</query></iq>"
+            self.assertSent(juliet, pushed)
+        self.set(entity, "<item jid='x@example.com' subscription='to'/>")
+        self.set(entity, "<item jid='x@example.com' name='Y'/>")
+        [found] = self.router.accounts[JULIET].roster.listed()
+        self.assertEqual((found.name, found.groups, found.subscription), ("Y", (), "to"))
+
+    def test_remove(self) -> None:
+        """A contact is removed."""
+        entity = self.entity()
+        self.subscribe(JULIET, "x@example.com")
+        self.set(entity, "<item jid='x@example.com' subscription='remove'/>")
+        removed = self.push(JULIET, "<item jid='x@example.com' subscription='remove'/>")
+        self.assertSent(entity, removed, self.done())
+        self.set(entity, "<item jid='x@example.com' subscription='remove'/>")
+        self.assertSent(
+            entity, self.error("iq", JULIET, "item-not-found: Nobody is known by this address.", "cancel")
+        )
+
+    def test_presenceFlows(self) -> None:
+        """Two who become each other's contacts see each other at once, and no more when they are not."""
+        entity = self.entity(PrivilegesTable(roster="set"))
+        juliet, nurse = self.client(f"{JULIET}/a"), self.client(f"{NURSE}/b")
+        query = "<query xmlns='jabber:iq:roster'><item jid='{}' subscription='{}'/></query>"
+        item = f"<iq type='set' id='push'>{query}</iq>"
+        self.set(entity, f"<item jid='{NURSE}' subscription='both'/>", JULIET)
+        self.assertSent(juliet, item.format(NURSE, "both"))
+        self.assertSent(nurse, f"<presence from='{JULIET}/a' to='{NURSE}'/>")
+        self.set(entity, f"<item jid='{JULIET}' subscription='both'/>", NURSE)
+        self.assertSent(nurse, item.format(JULIET, "both"))
+        self.assertSent(juliet, f"<presence from='{NURSE}/b' to='{JULIET}'/>")
+        self.set(entity, f"<item jid='{NURSE}' subscription='to'/>", JULIET)
+        self.assertSent(juliet, item.format(NURSE, "to"))
+        self.assertSent(nurse, f"<presence from='{JULIET}/a' to='{NURSE}' type='unavailable'/>")
+
+    def test_probe(self) -> None:
+        """A contact on a component is asked for presence, once the user is to see it, and online."""
+        entity = self.entity(PrivilegesTable(roster="set"))
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        montaigu.taken()
+        self.set(entity, f"<item jid='{ROMEO}' subscription='to'/>", NURSE)
+        self.assertSent(montaigu)
+        self.client(f"{JULIET}/a")
+        self.set(entity, f"<item jid='{ROMEO}' subscription='to'/>")
+        self.assertSent(montaigu, f"<presence type='probe' from='{JULIET}' to='{ROMEO}'/>")
+        self.set(entity, f"<item jid='{ROMEO}' subscription='both'/>")
+        self.assertSent(montaigu, f"<presence from='{JULIET}/a' to='{ROMEO}'/>")
+
+    def test_pendingAndAsked(self) -> None:
+        """What waits for somebody's leave waits no longer."""
+        entity = self.entity(PrivilegesTable(roster="set"))
+        item = self.router.accounts[JULIET].roster.set(NURSE, "", ())
+        item.pending, item.ask = "subscribe", True
+        self.set(entity, f"<item jid='{NURSE}' subscription='none'/>")
+        self.assertEqual((item.pending, item.ask), ("subscribe", True))
+        self.set(entity, f"<item jid='{NURSE}' subscription='both'/>")
+        self.assertEqual((item.pending, item.ask), (None, False))
+
+    def test_wrong(self) -> None:
+        """What cannot be applied is refused as it is to a client, and changes nothing."""
+        entity = self.entity()
+        table = {
+            "": "bad-request",
+            "<item/>": "bad-request",
+            "<item jid='a@b'/><item jid='c@d'/>": "bad-request",
+            "<item jid='a@b' subscription='often'/>": "bad-request",
+            f"<item jid='{JULIET}' subscription='both'/>": "not-allowed",
+            f"<item jid='{JULIET}'/>": "not-allowed",
+        }
+        for item, condition in table.items():
+            self.set(entity, item)
+            kind = "modify" if condition == "bad-request" else "cancel"
+            self.assertSent(entity, self.error("iq", JULIET, condition, kind))
+        self.assertEqual(len(self.router.accounts[JULIET].roster), 0)
+
+    def test_forbidden(self) -> None:
+        """Each type allows what it says; where nothing is granted, nothing."""
+        for kind, allowed in {"none": "", "get": "get", "set": "set"}.items():
+            self.router.extensions._all.clear()
+            entity = self.entity(PrivilegesTable(roster=kind))  # type: ignore[arg-type]  # each of its values
+            for wanted in ("get", "set"):
+                item = "" if wanted == "get" else "<item jid='a@b'/>"
+                query = f"<query xmlns='{ns.ROSTER}'>{item}</query>"
+                entity.send(f"<iq type='{wanted}' id='1' from='{ENTITY}' to='{JULIET}'>{query}</iq>")
+                if wanted != allowed:
+                    self.assertSent(entity, self.error("iq", JULIET, FORBIDDEN))
+                else:
+                    self.assertIn('type="result"', entity.taken()[-1])
+            entity.leave()
+
+    def test_strangers(self) -> None:
+        """A component to which nothing is granted may do nothing, and is told of nothing."""
+        self.grant()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.client(f"{JULIET}/a")
+        self.assertSent(montaigu)
+        for xml, name, sender, identifier in (
+            (xep.EXAMPLE_2, "iq", JULIET, "roster1"),
+            (xep.EXAMPLE_6, "message", SERVER, "notif1"),
+            (xep.EXAMPLE_9, "iq", JULIET, "priv_iq_1"),
+        ):
+            montaigu.send(xml.replace(f"'{ENTITY}'", "'montaigu.lit'"))
+            refused = self.error(name, sender, FORBIDDEN, "auth", identifier)
+            self.assertSent(montaigu, refused.replace(ENTITY, "montaigu.lit"))
+
+    def test_nobody(self) -> None:
+        """A user that there is not."""
+        entity = self.entity()
+        for kind in ("get", "set"):
+            query = f"<query xmlns='{ns.ROSTER}'/>"
+            entity.send(f"<iq type='{kind}' id='1' from='{ENTITY}' to='nobody@{SERVER}'>{query}</iq>")
+            self.assertSent(entity, self.error("iq", f"nobody@{SERVER}", "service-unavailable", "cancel"))
+
+    def test_noPushes(self) -> None:
+        """No pushes to who may not read, nor to who wants none."""
+        for number, table in enumerate((PrivilegesTable(roster="set"), PrivilegesTable(roster="both", push=False))):
+            self.router.extensions._all.clear()
+            entity = self.entity(table)
+            self.set(entity, f"<item jid='x{number}@y'/>")
+            self.assertSent(entity, self.done())
+            entity.leave()
+
+    def test_others(self) -> None:
+        """What only looks like it goes its usual way: to a client, to another component."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        juliet = self.client(f"{JULIET}/balcony")
+        entity.taken()
+        montaigu.taken()
+        for recipient, whom in ((f"{JULIET}/balcony", juliet), ("montaigu.lit", montaigu)):
+            xml = xep.EXAMPLE_2.replace(f"'{JULIET}'", f"'{recipient}'")
+            entity.send(xml)
+            self.assertSent(whom, xml)
+        entity.send(
+            f"<iq type='get' id='1' from='{ENTITY}' to='{JULIET}'><ping xmlns='urn:jabber:iq:roster'/></iq>"
+        )
+        self.assertSent(entity, self.error("iq", JULIET, "service-unavailable", "cancel"))
+
+
+class MessageTests(PrivilegesCase):
+    """Messages on behalf of the server's users, beyond the example."""
+
+    def test_toClient(self) -> None:
+        """To a client of the host's own, in the namespace of clients; from the host itself too."""
+        entity = self.entity()
+        nurse = self.client(f"{NURSE}/b")
+        for sender in (JULIET, SERVER):
+            message = (
+                f"<message xmlns='jabber:client' from='{sender}' to='{NURSE}/b' id='1'><body>x</body></message>"
+            )
+            entity.send(wrapped(message))
+            self.assertSent(nurse, message)
+
+    def test_forbidden(self) -> None:
+        """A resource, another server, nobody's account, no sender: a forbidden message error."""
+        entity = self.entity()
+        nurse = self.client(f"{NURSE}/b")
+        entity.taken()
+        for sender in (f"{JULIET}/a", "x@example.com", f"nobody@{SERVER}", ENTITY, "@", ""):
+            entity.send(wrapped(f"<message xmlns='jabber:client' from='{sender}' to='{NURSE}'/>"))
+            self.assertSent(entity, self.error("message", SERVER, FORBIDDEN))
+        self.router.extensions._all.clear()
+        entity.leave()
+        entity = self.entity(PrivilegesTable(roster="both"))
+        entity.taken()
+        entity.send(wrapped(f"<message xmlns='jabber:client' from='{JULIET}' to='{NURSE}'/>"))
+        self.assertSent(entity, self.error("message", SERVER, FORBIDDEN))
+        self.assertSent(nurse)
+
+    def test_wrong(self) -> None:
+        """No message, or two, or one for nobody that there can be."""
+        entity = self.entity()
+        message = f"<message xmlns='jabber:client' from='{JULIET}' to='{NURSE}'/>"
+        for content, said in {
+            "": "bad-request",
+            message * 2: "bad-request",
+            message.replace("message", "iq"): "bad-request",
+            message.replace(NURSE, "@"): "jid-malformed: The address is not a JID.",
+            message.replace(f" to='{NURSE}'", ""): "jid-malformed: The address is not a JID.",
+        }.items():
+            entity.send(wrapped(content))
+            self.assertSent(entity, self.error("message", SERVER, said, "modify"))
+
+    def test_hostile(self) -> None:
+        """Whatever names a message has, they are nothing but names."""
+        entity = self.entity()
+        nurse = self.client(f"{NURSE}/b")
+        entity.taken()
+        start = f"<message xmlns='jabber:client' from='{JULIET}' to='{NURSE}'>"
+        message = f"""{start}<x xmlns="urn:'/>&lt;injected/>&lt;x"/><p:x xmlns:p="a'b" p:y="'"/></message>"""
+        entity.send(wrapped(message))
+        self.assertSent(nurse, message)
+        entity.send(wrapped(f"{start}<x xmlns='a b'/></message>"))
+        self.assertSent(entity, self.error("message", SERVER, "bad-request", "modify"))
+
+    def test_undeliverable(self) -> None:
+        """Who cannot be reached is no affair of the entity's: the error would be the sender's."""
+        entity = self.entity()
+        for recipient in (NURSE, "x@example.com", f"nobody@{SERVER}", "x@montaigu.lit"):
+            entity.send(wrapped(f"<message xmlns='jabber:client' from='{JULIET}' to='{recipient}'/>"))
+            self.assertSent(entity)
+
+    def test_other(self) -> None:
+        """A message that only speaks of it goes where any other goes."""
+        entity = self.entity()
+        entity.send(f"<message id='1' from='{ENTITY}' to='{SERVER}'><body>urn:xmpp:privilege:2</body></message>")
+        self.assertSent(entity, self.error("message", SERVER, "service-unavailable", "cancel"))
+        privilege = "<privilege xmlns='urn:xmpp:privilege:2'/>"
+        entity.send(f"<message type='error' from='{ENTITY}' to='{SERVER}'>{privilege}</message>")
+        self.assertSent(entity)
+
+
+def wrapped(content: str) -> str:
+    """A message that a privileged entity wants to be sent."""
+    return (
+        f"<message from='{ENTITY}' to='{SERVER}' id='1'><privilege xmlns='urn:xmpp:privilege:2'>"
+        f"<forwarded xmlns='{ns.FORWARD}'>{content}</forwarded></privilege></message>"
+    )
+
+
+class IqTests(PrivilegesCase):
+    """Requests on behalf of users, beyond the example."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.privileged = self.entity()
+        self.montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.montaigu.taken()
+
+    def answer(self, content: str, identifier: str = "priv_iq_1") -> str:
+        """What the entity gets, with this answer in it."""
+        return (
+            f"<iq type='result' from='{JULIET}' to='{ENTITY}' id='{identifier}'>"
+            f"<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='{ns.FORWARD}'>{content}</forwarded>"
+            "</privilege></iq>"
+        )
+
+    def failure(self, condition: str, kind: str, asked: str, words: str = "") -> str:
+        text = f"<text xmlns='{ERRORS}'>{words}</text>" if words else ""
+        error = f"<error type='{kind}'><{condition} xmlns='{ERRORS}'/>{text}</error>"
+        return self.answer(inner(f"id='sub_1' from='{asked}' to='{JULIET}'>{error}</iq>", "error"))
+
+    def assertRefused(self, xml: str, said: str = FORBIDDEN, kind: str = "auth", sender: str = JULIET) -> None:
+        self.assertNotEqual(xml, xep.EXAMPLE_9)
+        self.privileged.send(xml)
+        self.assertSent(self.privileged, self.error("iq", sender, said, kind, "priv_iq_1"))
+        self.assertSent(self.montaigu)
+
+    def test_recipient(self) -> None:
+        """Forbidden: the top-level iq is not for the bare JID of a managed entity."""
+        for other in (f"{JULIET}/balcony", f"nobody@{SERVER}", SERVER):
+            self.assertRefused(xep.EXAMPLE_9.replace(f"to='{JULIET}'", f"to='{other}'"), sender=other)
+
+    def test_namespace(self) -> None:
+        """Forbidden: the payload's namespace is not granted."""
+        self.assertRefused(xep.EXAMPLE_9.replace("protocol/pubsub", "protocol/other"))
+
+    def test_type(self) -> None:
+        """Forbidden: this type is not granted for the namespace."""
+        self.assertRefused(xep.EXAMPLE_9.replace("type='set'", "type='get'"))
+
+    def test_innerNamespace(self) -> None:
+        """Forbidden: the encapsulated iq is not in the namespace of clients."""
+        self.assertRefused(xep.EXAMPLE_9.replace(" xmlns='jabber:client'", ""))
+
+    def test_sender(self) -> None:
+        """Forbidden: the encapsulated iq is from somebody else."""
+        for sender in (NURSE, f"{JULIET}/balcony", ENTITY):
+            self.assertRefused(xep.EXAMPLE_9.replace("<iq xmlns", f"<iq from='{sender}' xmlns"))
+        self.privileged.send(xep.EXAMPLE_9.replace("<iq xmlns", f"<iq from='{JULIET}' xmlns"))
+        self.assertSent(self.montaigu, xep.EXAMPLE_10)
+
+    def test_types(self) -> None:
+        """Forbidden: the types of both are not the same."""
+        self.assertRefused(xep.EXAMPLE_9.replace("type='set'", "type='get'", 1))
+
+    def test_noRequest(self) -> None:
+        """No iq in it, or two, or no payload, or no id; or for nobody that there can be."""
+        found = re.search("<iq xmlns.*?</iq>", xep.EXAMPLE_9)
+        assert found is not None
+        for wrong in ("", found[0] * 2, found[0].replace(SUBSCRIBE, ""), found[0].replace(" id='sub_1'", "")):
+            self.assertRefused(xep.EXAMPLE_9.replace(found[0], wrong), "bad-request", "modify")
+        said = "jid-malformed: The address is not a JID."
+        self.assertRefused(xep.EXAMPLE_9.replace(f"to='{ROMEO}'", "to='@'"), said, "modify")
+
+    def test_error(self) -> None:
+        """An error of who is asked comes back inside a result, as it is."""
+        self.privileged.send(xep.EXAMPLE_9)
+        error = f"<error type='cancel' by='x'><conflict xmlns='{ERRORS}'/><own xmlns='urn:x'/></error>"
+        self.montaigu.send(f"<iq type='error' from='{ROMEO}' to='{JULIET}' id='sub_1'>{error}</iq>")
+        answer = inner(f"from='{ROMEO}' to='{JULIET}' id='sub_1'>{error}</iq>", "error")
+        self.assertSent(self.privileged, self.answer(answer))
+
+    def test_unreachable(self) -> None:
+        """Where nobody is, the host's error is the answer."""
+        for other, condition, words in (
+            ("x@example.com", "remote-server-not-found", "This host reaches no other server."),
+            (f"nobody@{SERVER}", "service-unavailable", ""),
+        ):
+            self.privileged.send(xep.EXAMPLE_9.replace(ROMEO, other))
+            self.assertSent(self.privileged, self.failure(condition, "cancel", other, words))
+
+    def test_host(self) -> None:
+        """What the host itself is asked, or answers for the user's account, where there is no other recipient."""
+        self.router.extensions._all.clear()
+        self.privileged.leave()
+        entity = self.entity(PrivilegesTable(iq={ns.PING: "get"}))
+        ping = xep.EXAMPLE_9.replace("'set'", "'get'").replace(SUBSCRIBE, f"<ping xmlns='{ns.PING}'/>")
+        for recipient, asked in ((f"to='{SERVER}'", SERVER), ("", JULIET)):
+            entity.send(ping.replace(f"to='{ROMEO}'", recipient))
+            self.assertSent(entity, self.answer(inner(f"id='sub_1' from='{asked}' to='{JULIET}'/>")))
+
+    def test_client(self) -> None:
+        """A client is asked, and answers."""
+        nurse = self.client(f"{NURSE}/b")
+        self.privileged.taken()
+        self.privileged.send(xep.EXAMPLE_9.replace(ROMEO, f"{NURSE}/b"))
+        self.assertSent(nurse, xep.EXAMPLE_10.replace(ROMEO, f"{NURSE}/b"))
+        nurse.send(f"<iq type='result' id='sub_1' to='{JULIET}'/>")
+        answer = inner(f"id='sub_1' from='{NURSE}/b' to='{JULIET}'/>")
+        self.assertSent(self.privileged, self.answer(answer))
+
+    def test_forged(self) -> None:
+        """Only who was asked answers, with the right id, on behalf of whom it was asked; and once."""
+        self.privileged.send(xep.EXAMPLE_9)
+        self.montaigu.taken()
+        nurse = self.client(f"{NURSE}/b")
+        self.privileged.taken()
+        nurse.send(f"<iq type='result' id='sub_1' to='{JULIET}'/>")
+        for sender, recipient, identifier in (
+            (f"{ROMEO}/x", JULIET, "sub_1"),
+            (ROMEO, NURSE, "sub_1"),
+            (ROMEO, JULIET, "sub_2"),
+        ):
+            self.montaigu.send(f"<iq type='result' from='{sender}' to='{recipient}' id='{identifier}'/>")
+        self.assertSent(self.privileged)
+        for _ in range(2):
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'/>")
+        self.assertEqual(len(self.privileged.taken()), 1)
+
+    def test_sameId(self) -> None:
+        """Two users with the same id get their own answers; the same user's second one is refused."""
+        other = xep.EXAMPLE_9.replace(JULIET, NURSE).replace("priv_iq_1", "priv_iq_2")
+        self.privileged.send(xep.EXAMPLE_9 + other + xep.EXAMPLE_9)
+        refused = self.error("iq", JULIET, "conflict: A request with this id is still open.", "cancel", "priv_iq_1")
+        self.assertSent(self.privileged, refused)
+        for user in (NURSE, JULIET):
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{user}' id='sub_1'/>")
+        self.assertSent(
+            self.privileged,
+            self.answer(inner(f"id='sub_1' from='{ROMEO}' to='{NURSE}'/>"), "priv_iq_2").replace(
+                f"from='{JULIET}'", f"from='{NURSE}'"
+            ),
+            self.answer(inner(f"id='sub_1' from='{ROMEO}' to='{JULIET}'/>")),
+        )
+
+    def test_deadline(self) -> None:
+        """Nobody waits for ever, and a late answer reaches nobody."""
+        self.privileged.send(xep.EXAMPLE_9)
+        self.clock.advance(24)
+        self.assertSent(self.privileged)
+        self.clock.advance(2)
+        words = "No answer came in time."
+        self.assertSent(self.privileged, self.failure("remote-server-timeout", "wait", ROMEO, words))
+        self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'/>")
+        self.assertSent(self.privileged)
+
+    def test_hostile(self) -> None:
+        """Whatever names an answer has, they are nothing but names; what swells by them is refused."""
+        request = xep.EXAMPLE_9
+        for content in (
+            """<x xmlns="urn:'/>&lt;injected/>&lt;x"/>""",
+            """<p:x xmlns:p="a'b&lt;" p:y="1" xml:lang='e"n'><p:z/>&lt;z/&gt;'</p:x>""",
+            "<x xmlns=''><y xmlns='urn:y' z='&#10;'/></x>",
+        ):
+            self.privileged.send(request)
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{content}</iq>")
+            answer = inner(f"id='sub_1' from='{ROMEO}' to='{JULIET}'>{content}</iq>")
+            self.assertSent(self.privileged, self.answer(answer))
+        long = "x" * 10_000
+        swelling = f"<p:x xmlns:p='{long}'>" + f"<y xmlns='{ns.CLIENT}'><p:y/></y>" * 100 + "</p:x>"
+        for content, refused in (
+            (swelling, self.error("iq", JULIET, "not-acceptable", "modify", "priv_iq_1")),
+            ("<x xmlns='a b'/>", self.failure("not-acceptable", "modify", ROMEO)),
+        ):
+            self.privileged.send(request)
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{content}</iq>")
+            self.assertSent(self.privileged, refused)
+
+    def test_again(self) -> None:
+        """The deadline of a request that is answered is none for a later one of the same kind."""
+        for _ in range(2):
+            self.privileged.send(xep.EXAMPLE_9)
+            self.clock.advance(20)
+            self.assertSent(self.privileged)
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'/>")
+            answer = inner(f"id='sub_1' from='{ROMEO}' to='{JULIET}'/>")
+            self.assertSent(self.privileged, self.answer(answer))
+
+    def test_bounded(self) -> None:
+        """A thousand at a time; they go with the connection, and nothing is left to be called later."""
+        before = len(self.clock.getDelayedCalls())
+        for number in range(1000):
+            self.privileged.send(xep.EXAMPLE_9.replace("sub_1", f"sub_{number}"))
+        self.montaigu.taken()
+        said = "resource-constraint: Too many requests are open; try again later."
+        self.assertRefused(xep.EXAMPLE_9.replace("sub_1", "one more"), said, "wait")
+        self.privileged.leave()
+        self.assertLessEqual(len(self.clock.getDelayedCalls()), before + 1)
+        again = MemoryComponent(self.services, ENTITY, self.clock)
+        again.taken()
+        self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'/>")
+        self.assertSent(again)
+
+    def test_tooDeep(self) -> None:
+        """An answer that cannot be wrapped without ending the entity's stream is refused."""
+        for depth, fits in ((60, True), (61, False)):
+            deep = "<x xmlns='urn:x'>" * depth + "</x>" * depth
+            self.privileged.send(xep.EXAMPLE_9)
+            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{deep}</iq>")
+            expected = self.answer(inner(f"id='sub_1' from='{ROMEO}' to='{JULIET}'>{deep}</iq>"))
+            refused = self.error("iq", JULIET, "not-acceptable", "modify", "priv_iq_1")
+            self.assertSent(self.privileged, expected if fits else refused)
+
+
+class PresenceTests(PrivilegesCase):
+    """The feed, beyond the examples."""
+
+    def test_onlyTheFirst(self) -> None:
+        """Of a resource that is shown: nothing until it is gone, however it goes; then from the start."""
+        entity = self.entity(PrivilegesTable(presence="managed_entity"))
+        juliet = self.client(f"{JULIET}/a")
+        shown = f"<presence from='{JULIET}/a' to='{ENTITY}'/>"
+        self.assertSent(entity, shown)
+        juliet.send("<presence><show>away</show></presence>")
+        self.assertSent(entity)
+        juliet.send("<presence type='unavailable'><status>bye</status></presence>")
+        gone = f"<presence from='{JULIET}/a' to='{ENTITY}' type='unavailable'/>"
+        self.assertSent(entity, gone.replace("/>", "><status>bye</status></presence>"))
+        juliet.send("<presence/>")
+        self.assertSent(entity, shown)
+        self.router.unbind(juliet.session)
+        self.assertSent(entity, gone)
+
+    def test_atConnect(self) -> None:
+        """Who is online is shown to an entity that comes later, each once; and again when it comes again."""
+        self.grant()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        for user in (JULIET, NURSE):
+            self.subscribe(user, ROMEO)
+            montaigu.send(f"<presence from='{ROMEO}/orchard' to='{user}'/>")
+        self.subscribe(JULIET, NURSE)
+        self.subscribe(NURSE, JULIET)
+        self.client(f"{JULIET}/a")
+        self.client(f"{JULIET}/b", "")
+        self.client(f"{NURSE}/c")
+        for _ in range(2):
+            entity = MemoryComponent(self.services, ENTITY, self.clock)
+            _, *presence = entity.taken()
+            expected = [f"<presence from='{jid}' to='{ENTITY}'/>" for jid in (f"{JULIET}/a", f"{NURSE}/c")]
+            expected.append(f"<presence from='{ROMEO}/orchard' to='{ENTITY}'/>")
+            self.assertEqual(presence, canonical("".join(expected), ns.COMPONENT_ACCEPT))
+            entity.leave()
+
+    def test_contacts(self) -> None:
+        """Contacts: once for all who have them, also while no user is online; no strangers."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        for user in (JULIET, NURSE):
+            self.subscribe(user, ROMEO)
+        for user in (JULIET, NURSE):
+            montaigu.send(f"<presence from='{ROMEO}/a' to='{user}'/>")
+        self.assertSent(entity, f"<presence from='{ROMEO}/a' to='{ENTITY}'/>")
+        for user in (JULIET, NURSE):
+            montaigu.send(f"<presence from='{ROMEO}/a' to='{user}' type='unavailable'/>")
+        self.assertSent(entity, f"<presence from='{ROMEO}/a' to='{ENTITY}' type='unavailable'/>")
+        montaigu.send(f"<presence from='tybalt@montaigu.lit/a' to='{JULIET}'/>")
+        montaigu.send(f"<presence from='{ROMEO}/a' to='nobody@{SERVER}'/>")
+        montaigu.send(f"<presence from='{ROMEO}/a' to='{JULIET}' type='probe'/>")
+        self.assertSent(entity)
+        entity.leave()
+        entity = MemoryComponent(self.services, ENTITY, self.clock)
+        self.assertEqual(len(entity.taken()), 1)
+
+    def test_contactsBounded(self) -> None:
+        """So many contacts on components are shown and remembered, and none whose presence is long."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.subscribe(JULIET, ROMEO)
+        long = f"<status>{'x' * 20_000}</status>"
+        montaigu.send(f"<presence from='{ROMEO}/long' to='{JULIET}'>{long}</presence>")
+        self.assertSent(entity)
+        for number in range(2_001):
+            montaigu.send(f"<presence from='{ROMEO}/{number}' to='{JULIET}'/>")
+        self.assertEqual(len(entity.taken()), 2_000)
+        montaigu.send(f"<presence from='{ROMEO}/0' to='{JULIET}' type='unavailable'/>")
+        montaigu.send(f"<presence from='{ROMEO}/again' to='{JULIET}'/>")
+        self.assertEqual(len(entity.taken()), 2)
+
+    def test_notGranted(self) -> None:
+        """No contacts for "managed_entity"; nobody for "none", nor for "roster" without rosters."""
+        for table, expected in (
+            (PrivilegesTable(presence="managed_entity"), 1),
+            (PrivilegesTable(roster="get"), 0),
+            (PrivilegesTable(roster="set", presence="roster"), 0),
+        ):
+            self.setUp()
+            entity = self.entity(table)
+            montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+            self.subscribe(JULIET, ROMEO)
+            montaigu.send(f"<presence from='{ROMEO}/a' to='{JULIET}'/>")
+            self.client(f"{JULIET}/a")
+            self.assertEqual(len(entity.taken()), expected)
+
+    def test_transparent(self) -> None:
+        """Nobody's roster knows of it."""
+        self.entity()
+        self.client(f"{JULIET}/a")
+        self.assertEqual(len(self.router.accounts[JULIET].roster), 0)
+
+
+@implementer(IStreamClientEndpoint)
+class IntoHost:
+    """Connects a link to a host, through transports in memory."""
+
+    def __init__(self, services: Services, clock: Clock) -> None:
+        self.services = services
+        self.clock = clock
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        server = ComponentConnection(self.services, {ENTITY: "secret"}, self.clock)
+        client = factory.buildProtocol(None)
+        self.pump = connect(server, FakeTransport(server, True), client, FakeTransport(client, False))
+        return succeed(client)
+
+
+class BothSidesTests(PrivilegesCase):
+    """The gateway's side against the host's."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.grant(PrivilegesTable(roster="both", message="outgoing", presence="roster", iq={ns.PING: "get"}))
+        self.endpoint = IntoHost(self.services, self.clock)
+        link = Link(self.clock, self.endpoint, ENTITY, "secret")  # type: ignore[arg-type]  # Clock has what it needs
+        self.handler = PrivilegeHandler([SERVER])
+        self.handler.setHandlerParent(link)
+        self.heard: list[object] = []
+        self.handler.watchRosters(lambda user, items: self.heard.append((user, items)))
+        self.handler.watchPresence(lambda presence: self.heard.append((presence.sender, presence.type)))
+        link.startService()
+        self.endpoint.pump.flush()
+
+    def test_rosters(self) -> None:
+        """What is set is there, and pushed."""
+        item = RosterItem(jid="x@example.com", name="X & Y", groups=frozenset(["b", "a"]), subscription="both")
+        done = self.handler.setRoster(JULIET, [item])
+        self.endpoint.pump.flush()
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(self.heard, [(JULIET, [item])])
+        roster = self.handler.getRoster(JULIET)
+        self.endpoint.pump.flush()
+        self.assertEqual(self.successResultOf(roster), [item])
+
+    def test_message(self) -> None:
+        """A message arrives."""
+        nurse = self.client(f"{NURSE}/b")
+        message = domish.Element((None, "message"), attribs={"from": JULIET, "to": NURSE, "id": "1"})
+        message.addElement("body", content="hi")
+        self.handler.sendAs(message)
+        self.endpoint.pump.flush()
+        self.assertSent(nurse, f"<message from='{JULIET}' to='{NURSE}' id='1'><body>hi</body></message>")
+
+    def test_iq(self) -> None:
+        """A request is answered, with a result or an error."""
+        iq = domish.Element((None, "iq"), attribs={"type": "get", "to": SERVER})
+        iq.addElement((ns.PING, "ping"))
+        answer = self.handler.requestAs(JULIET, iq)
+        self.endpoint.pump.flush()
+        self.assertEqual(self.successResultOf(answer)["from"], SERVER)
+        iq["to"] = "nobody@example.com"
+        failing = self.handler.requestAs(JULIET, iq)
+        self.endpoint.pump.flush()
+        self.assertEqual(self.failureResultOf(failing, StanzaError).value.condition, "remote-server-not-found")
+
+    def test_presence(self) -> None:
+        """Presence comes."""
+        juliet = self.client(f"{JULIET}/a")
+        self.router.unbind(juliet.session)
+        self.endpoint.pump.flush()
+        self.assertEqual(self.heard, [(f"{JULIET}/a", None), (f"{JULIET}/a", "unavailable")])
+
+    def test_permissions(self) -> None:
+        """What is advertised is what is granted."""
+        expected = Permissions(SERVER, ns.PRIVILEGE, "both", True, "outgoing", "roster", {ns.PING: "get"})
+        self.assertEqual(self.handler.permissions(SERVER), expected)
+        other = domish.Element((None, "iq"), attribs={"type": "set"})
+        other.addElement((ns.PING, "ping"))
+        self.failureResultOf(self.handler.requestAs(JULIET, other), NotGranted)
+
+
+names = st.sampled_from(["privilege", "forwarded", "iq", "message", "query", "item", "error", "privileged_iq"])
+spaces = st.sampled_from([ns.PRIVILEGE, ns.PRIVILEGE_1, ns.FORWARD, ns.ROSTER, ns.CLIENT, "", PUBSUB])
+attributes = st.dictionaries(
+    st.sampled_from(["type", "id", "to", "from", "jid", "subscription"]),
+    st.sampled_from(["get", "set", "result", "both", "1", "@", JULIET, NURSE, SERVER, ENTITY]),
+)
+
+
+def element(children: list[str], name: str, space: str, given_: dict[str, str]) -> str:
+    """One element of anything."""
+    told = "".join(f" {key}='{value}'" for key, value in given_.items())
+    return f"<{name} xmlns='{space}'{told}>{''.join(children)}</{name}>"
+
+
+anything = st.recursive(
+    st.builds(element, st.just([]), names, spaces, attributes),
+    lambda parts: st.builds(element, st.lists(parts, max_size=2), names, spaces, attributes),
+    max_leaves=8,
+)
+
+
+class AnythingTests(SynchronousTestCase):
+    """Whatever a component sends, the host does not fail, and each iq request gets one answer."""
+
+    @steady
+    @given(st.lists(anything, max_size=2), st.sampled_from(["get", "set"]), st.sampled_from([JULIET, SERVER]))
+    def test_anything(self, contents: list[str], kind: str, recipient: str) -> None:
+        """Requests and messages of any shape; a failure of the host's own would be an internal-server-error."""
+        case = PrivilegesCase()
+        case.setUp()
+        entity = case.entity()
+        content = "".join(contents)
+        wrapped_ = f"<privileged_iq xmlns='{ns.PRIVILEGE}'>{content}</privileged_iq>"
+        for payload in (content, wrapped_):
+            entity.send(f"<iq type='{kind}' id='outer' from='{ENTITY}' to='{recipient}'>{payload}</iq>")
+            case.clock.advance(30)
+            answers = [each for each in entity.taken() if 'id="outer"' in each and 'type="set"' not in each]
+            self.assertEqual(len(answers), 1, payload)
+            self.assertNotIn("internal-server-error", answers[0])
+        entity.send(wrapped(content))
+        self.assertNotIn("internal-server-error", "".join(entity.taken()))
+        self.assertFalse(entity.transport.disconnecting)

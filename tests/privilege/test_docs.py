@@ -1,0 +1,58 @@
+"""The service that docs/privilege.md shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from gateway.interfaces import IServicePlugin
+from gateway.privilege.handler import PrivilegeHandler
+from gateway.stream.link import Link
+from tests.privilege import support as xep
+from tests.privilege.support import ENTITY, JULIET, SERVER, privilege
+from tests.proxy.support import MemoryServer
+
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "privilege.md"
+
+
+class MemoryComposition:
+    """Composes on a connection in memory."""
+
+    def __init__(self) -> None:
+        self.server = MemoryServer(ENTITY)
+
+    def link(self, jid: str, table: object) -> Link:
+        return self.server.link
+
+    def privileges(self, link: Link, servers: list[str]) -> PrivilegeHandler:
+        handler = PrivilegeHandler(servers)
+        handler.setHandlerParent(link)
+        return handler
+
+
+class GreeterTests(TestCase):
+    """It can be run as it stands."""
+
+    def test_greets(self) -> None:
+        """A user who comes online is greeted by the server, and gets a contact; a contact of theirs does not."""
+        [code] = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+        names: dict[str, Any] = {}
+        exec(compile(code, str(DOCS), "exec"), names)  # noqa: S102  # it is ours
+        plugin = names["greeter"]
+        self.assertTrue(verifyObject(IServicePlugin, plugin))
+        composition = MemoryComposition()
+        server = composition.server
+        plugin.makeService(ENTITY, plugin.table(server=SERVER), composition)
+        self.addCleanup(server.stop)
+        server.start()
+        server.send(privilege(xep.ROSTER + xep.MESSAGE + xep.PRESENCE) + xep.EXAMPLE_16)
+        self.assertEqual(server.taken(), [])
+        server.send(xep.EXAMPLE_13)
+        greeting, contact = server.taken()
+        self.assertIn("Welcome back.", greeting)
+        self.assertIn(f'jid="{ENTITY}" name="Greeter" subscription="both"', contact)
+        self.assertIn(f'to="{JULIET}"', contact)
