@@ -8,22 +8,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 
+import forwards
 import traffic
 
 _HERE = pathlib.Path(__file__).resolve().parent
 
-_CONFIG = """\
+_SERVER = """\
 state_dir = "state"
 
 [server]
 endpoint = "tcp:127.0.0.1:{port}"
 secret = "secret"
-domain = "example.com"
+domain = "{domain}"
 
 [http]
 listen = "tcp:{http}:interface=127.0.0.1"
 
+"""
+
+# Everything of the proxy switched on.
+_PROXY = """\
 [proxy."{component}"]
 target = "{target}"
 forward = ["iq", "message", "presence"]
@@ -31,45 +37,88 @@ outbound = true
 timeout = {timeout}
 """
 
+_DELEGATION = """\
+[delegation."{component}"]
+servers = ["{server}"]
 
-def _gateway(directory: pathlib.Path, port: int, timeout: int) -> list[str]:
-    """The gateway as an operator runs it, with everything of the proxy switched on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        http = free.getsockname()[1]
-    names = {"component": traffic.COMPONENT.decode(), "target": traffic.TARGET.decode()}
-    config = directory / "gateway.toml"
-    config.write_text(_CONFIG.format(port=port, http=http, timeout=timeout, **names))
-    twistd = pathlib.Path(sys.executable).parent / "twistd"
-    return [str(twistd), "-n", "--pidfile=", "gateway", "--config", str(config)]
+[delegation."{component}".namespaces]
+"""
 
-
-def _script(port: int, name: str, *how: str) -> list[str]:
-    names = traffic.COMPONENT.decode(), traffic.TARGET.decode()
-    return [sys.executable, str(_HERE / name), str(port), *names, *how]
-
-
-_SCRIPTS = {
+_RELAYS = {
     "wokkel": ("wokkel_relay.py", "plain"),
     "wokkel-interned": ("wokkel_relay.py", "interned"),
     "wokkel-lean": ("wokkel_relay.py", "lean"),
     "slixmpp": ("slixmpp_relay.py",),
 }
-COMPONENTS = ("gateway", *_SCRIPTS)
+RELAYS = ("gateway", *_RELAYS)
+_ENTITIES = {
+    "wokkel": ("wokkel_delegation.py", "plain"),
+    "wokkel-interned": ("wokkel_delegation.py", "interned"),
+    "wokkel-lean": ("wokkel_delegation.py", "lean"),
+    "slixmpp": ("slixmpp_delegation.py",),
+}
+# The name of a plugin in `echo.py`.
+_HANDLERS = {"gateway": "echo", "gateway-tree": "tree"}
+ENTITIES = (*_HANDLERS, *_ENTITIES)
+
+
+def relay(name: str, port: int, timeout: int = 30) -> "Contestant":
+    """One of L{RELAYS}, started.
+
+    @param port: where the fake server listens, on the loopback.
+    @param timeout: seconds after which the gateway gives an exchange up (the others always take 30).
+    """
+    component, target = traffic.COMPONENT.decode(), traffic.TARGET.decode()
+    if name == "gateway":
+        return _gateway(port, _PROXY.format(component=component, target=target, timeout=timeout))
+    script, *how = _RELAYS[name]
+    return _script(name, script, str(port), component, target, *how)
+
+
+def managingEntity(name: str, port: int) -> "Contestant":
+    """One of L{ENTITIES}, started: it echoes what is delegated to it.
+
+    @param port: where the fake server listens, on the loopback.
+    """
+    component, server = forwards.COMPONENT.decode(), forwards.SERVER.decode()
+    namespaces = [each.decode() for each in forwards.NAMESPACES]
+    if handler := _HANDLERS.get(name):
+        served = "".join(f'"{each}" = {{ handler = "{handler}" }}\n' for each in namespaces)
+        return _gateway(port, _DELEGATION.format(component=component, server=server) + served, _HERE / "echo.py")
+    script, *how = _ENTITIES[name]
+    return _script(name, script, str(port), component, server, *how, *namespaces)
+
+
+def _gateway(port: int, table: str, plugin: pathlib.Path | None = None) -> "Contestant":
+    """The gateway as an operator runs it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        http = free.getsockname()[1]
+    config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode()) + table
+    files = {"gateway.toml": config}
+    if plugin is not None:
+        files[f"gateway/plugins/{plugin.name}"] = plugin.read_text()
+    twistd = pathlib.Path(sys.executable).parent / "twistd"
+    return Contestant("gateway", [str(twistd), "-n", "--pidfile=", "gateway", "--config", "gateway.toml"], files)
+
+
+def _script(name: str, script: str, *arguments: str) -> "Contestant":
+    return Contestant(name, [sys.executable, str(_HERE / script), *arguments])
 
 
 class Contestant:
     """A running component; a context manager that ends the process and shows its log if something failed.
 
-    @param port: where the fake server listens, on the loopback.
-    @param timeout: seconds after which the gateway gives an exchange up (the others always take 30).
+    @param files: what it finds in its working directory, where modules are looked for too.
     """
 
-    def __init__(self, name: str, port: int, timeout: int = 30) -> None:
+    def __init__(self, name: str, command: list[str], files: Mapping[str, str] | None = None) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="gateway-bench-")
         directory = pathlib.Path(self._directory.name)
-        command = _gateway(directory, port, timeout) if name == "gateway" else _script(port, *_SCRIPTS[name])
+        for path, text in (files or {}).items():
+            directory.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
+            directory.joinpath(path).write_text(text)
         self._log = directory / "log"
-        paths = [str(_HERE.parent), os.environ.get("PYTHONPATH", "")]
+        paths = [str(_HERE.parent), str(directory), os.environ.get("PYTHONPATH", "")]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,

@@ -42,7 +42,7 @@ class FakeServer:
         self.queued = 0
         self.written = 0
 
-    def accept(self, seconds: float = 20.0) -> None:
+    def accept(self, component: bytes = traffic.COMPONENT, seconds: float = 20.0) -> None:
         """Wait for the component; take its stream header and handshake. The secret is not checked."""
         self._listener.settimeout(seconds)
         try:
@@ -52,7 +52,7 @@ class FakeServer:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
         self._readUntil(b"<stream:stream", seconds)
-        self.send(traffic.STREAM_HEADER)
+        self.send(traffic.streamHeader(component))
         self._readUntil(b"</handshake>", seconds)
         self.send(b"<handshake/>")
 
@@ -99,43 +99,88 @@ class FakeServer:
         self._listener.close()
 
 
-class Exchanges:
-    """The books: which exchanges are open, and whether each reply is the right one."""
+class Books:
+    """Which exchanges are open; what derives from this knows how they begin, and which reply is right."""
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
-        self._rest = b""
-        self._proven: set[tuple[int, bytes, bytes]] = set()
         self.open: set[int] = set()
         self.begun = 0
-        self.forwarded = 0
-        self.results = 0
-        self.errors: Counter[str] = Counter()  # by condition
-        self.announced = False
 
     @property
     def completed(self) -> int:
-        """How many exchanges have had their one reply, result or error."""
-        return self.results + self.errors.total()
+        """How many exchanges have had their one reply."""
+        return self.begun - len(self.open)
 
     def begin(self, count: int) -> None:
         """Open `count` exchanges."""
         for n in range(self.begun, self.begun + count):
             self.open.add(n)
-            self._server.send(traffic.request(n))
+            self._server.send(self.request(n))
         self.begun += count
 
-    def pump(self, seconds: float) -> int:
-        """Read once: answer what was forwarded, check what came back. Returns how many exchanges ended."""
-        before = self.completed
-        self.take(self._server.step(seconds))
-        return self.completed - before
+    def request(self, n: int) -> bytes:
+        """What exchange `n` begins with."""
+        raise NotImplementedError
 
     def take(self, data: bytes) -> None:
         """Treat the bytes that the component sent.
 
         @raise Broken: if a stanza is not what an exchange that is open allows.
         """
+        raise NotImplementedError
+
+    def pump(self, seconds: float) -> int:
+        """Read once: check what came back, answer where that is asked for. Returns how many exchanges ended."""
+        before = self.completed
+        self.take(self._server.step(seconds))
+        return self.completed - before
+
+    def replenish(self, count: int, seconds: float) -> int:
+        """Begin a new exchange for each that ends, until `count` have, or for `seconds`. Returns how many."""
+        total = 0
+        heard = time.monotonic()
+        deadline = heard + seconds
+        while total < count and (now := time.monotonic()) < deadline:
+            if completed := self.pump(1.0):
+                self.begin(completed)
+                total += completed
+                heard = now
+            elif now - heard > 10:
+                raise Broken(f"{len(self.open)} exchanges are open and none was completed for 10 s")
+        return total
+
+    def drain(self, seconds: float) -> None:
+        """Wait until no exchange is open; `seconds` of silence mean that those still open are lost."""
+        while self.open:
+            heard = time.monotonic()
+            while not self.pump(0.5):
+                if time.monotonic() - heard > seconds:
+                    raise Broken(f"{len(self.open)} exchanges lost, among them {sorted(self.open)[:3]}")
+
+    def expectSilence(self, seconds: float) -> None:
+        """Listen for `seconds` more: a second reply to anything would be noticed."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.pump(0.1)
+
+
+class Exchanges(Books):
+    """Exchanges that go through a relay to the implementing client and back."""
+
+    def __init__(self, server: FakeServer) -> None:
+        super().__init__(server)
+        self._rest = b""
+        self._proven: set[tuple[int, bytes, bytes]] = set()
+        self.forwarded = 0
+        self.results = 0
+        self.errors: Counter[str] = Counter()  # by condition
+        self.announced = False
+
+    def request(self, n: int) -> bytes:
+        return traffic.request(n)
+
+    def take(self, data: bytes) -> None:
         *stanzas, rest = (self._rest + data).split(b"</iq>")
         for stanza in stanzas:
             try:
@@ -174,7 +219,7 @@ class Exchanges:
             return
         asked, request, answer = traffic.PAYLOADS[sort]
         sent = {asked: request, b"result": answer}[kind]
-        if _canonical(payload) != _canonical(sent):
+        if canonical(payload) != canonical(sent):
             raise Broken(f"a payload is not as it was sent: {payload!r}")
         self._proven.add((sort, kind, payload))
 
@@ -208,34 +253,6 @@ class Exchanges:
             self._server.send(b"<presence from='%b' to='%b'/>" % (resource, watcher))
         self.announced = True
 
-    def replenish(self, count: int, seconds: float) -> int:
-        """Begin a new exchange for each that ends, until `count` have, or for `seconds`. Returns how many."""
-        total = 0
-        heard = time.monotonic()
-        deadline = heard + seconds
-        while total < count and (now := time.monotonic()) < deadline:
-            if completed := self.pump(1.0):
-                self.begin(completed)
-                total += completed
-                heard = now
-            elif now - heard > 10:
-                raise Broken(f"{len(self.open)} exchanges are open and none was completed for 10 s")
-        return total
-
-    def drain(self, seconds: float) -> None:
-        """Wait until no exchange is open; `seconds` of silence mean that those still open are lost."""
-        while self.open:
-            heard = time.monotonic()
-            while not self.pump(0.5):
-                if time.monotonic() - heard > seconds:
-                    raise Broken(f"{len(self.open)} exchanges lost, among them {sorted(self.open)[:3]}")
-
-    def expectSilence(self, seconds: float) -> None:
-        """Listen for `seconds` more: a second reply to anything would be noticed."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.pump(0.1)
-
     def prove(self, seconds: float = 20.0) -> None:
         """Wait until the component asks for its target's presence; then make one exchange of each sort.
 
@@ -250,6 +267,10 @@ class Exchanges:
         self.drain(seconds)
 
 
-def _canonical(payload: bytes) -> str:
-    wrapped = b"<iq xmlns='jabber:component:accept'>" + payload + b"</iq>"
+def canonical(payload: bytes, namespace: bytes = b"jabber:component:accept") -> str:
+    """The tree that a payload is, as text: the same for each way of writing it.
+
+    @param namespace: the default one where it stands.
+    """
+    wrapped = b"<iq xmlns='%b'>%b</iq>" % (namespace, payload)
     return ElementTree.canonicalize(wrapped.decode(), rewrite_prefixes=True)

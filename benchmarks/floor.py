@@ -24,7 +24,7 @@ def main(exchanges: int) -> None:
     parser = expat.ParserCreate("utf-8", " ")
     parser.StartElementHandler = lambda name, attributes: None
     parser.EndElementHandler = lambda name: None
-    parser.Parse(traffic.STREAM_HEADER)
+    parser.Parse(traffic.streamHeader(traffic.COMPONENT))
     rounds = max(1, round(exchanges / _BODY))
     started, cpu = time.perf_counter(), time.process_time()
     for _ in range(rounds):

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from contestants import COMPONENTS, Contestant
+from contestants import RELAYS, Contestant, relay
 from fakeserver import Broken, Exchanges, FakeServer
 
 _QUEUE = 1 << 16  # bytes of requests kept ready for the socket
@@ -43,7 +43,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """
     server = FakeServer(_RECEIVE_BUFFER)
     try:
-        with Contestant(name, server.port, options.timeout) as contestant:
+        with relay(name, server.port, options.timeout) as contestant:
             server.accept()
             exchanges = Exchanges(server)
             exchanges.prove()
@@ -83,7 +83,7 @@ def parseArguments() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=20_000, help="exchanges before the stall (%(default)s)")
     parser.add_argument("--open", type=int, default=1_000, help="exchanges open before it (%(default)s)")
     parser.add_argument("--timeout", type=int, default=30, help="the gateway's, in seconds (%(default)s)")
-    parser.add_argument("--only", choices=COMPONENTS, default="gateway", help="%(default)s")
+    parser.add_argument("--only", choices=RELAYS, default="gateway", help="%(default)s")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="the figures")
     return parser.parse_args()
 

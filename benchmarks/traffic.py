@@ -10,11 +10,6 @@ RESOURCES = [TARGET + b"/" + resource for resource in (b"a", b"b", b"c")]
 REQUESTERS = [b"user%d@example.com/desk.%d" % (n // 3, n % 3) for n in range(181)]
 ADDRESSES = [COMPONENT, b"node@" + COMPONENT, COMPONENT + b"/some/resource"]
 
-STREAM_HEADER = (
-    b"<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept'"
-    b" xmlns:stream='http://etherx.jabber.org/streams' from='%b' id='3BF96D32'>" % COMPONENT
-)
-
 _FEATURES = (
     b"http://jabber.org/protocol/disco#info",
     b"http://jabber.org/protocol/disco#items",
@@ -76,6 +71,14 @@ PAYLOADS = (
 
 _REQUESTS = [b"<iq type='%b' id='%%b' from='%%b' to='%%b'>%b</iq>" % (kind, ask) for kind, ask, _ in PAYLOADS]
 _ANSWERS = [b"<iq type='result' id='%%b' from='%%b' to='%%b'>%b</iq>" % answer for _, _, answer in PAYLOADS]
+
+
+def streamHeader(component: bytes) -> bytes:
+    """What the server begins its stream with."""
+    return (
+        b"<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept'"
+        b" xmlns:stream='http://etherx.jabber.org/streams' from='%b' id='3BF96D32'>" % component
+    )
 
 
 def identifier(n: int) -> bytes:

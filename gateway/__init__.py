@@ -12,6 +12,8 @@ Where things are:
       C{config}: the TOML file as such tables, with every error at once.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
+    - C{delegation}: Namespace Delegation, both sides.
+    - C{privilege}: what a server lets a component do for its users (XEP-0356).
     - C{embedded}: the host for trying all of it out; C{tour}: a client that shows it.
     - C{listener}: a port of ours that others connect to.
     - C{monitor}: what an operator asks over HTTP.

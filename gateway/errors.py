@@ -74,6 +74,10 @@ class Forbidden(GatewayError):
     """The request is for what is not the requester's own."""
 
 
+class NotGranted(GatewayError):
+    """A server has not granted the privilege that this takes; the exception's text says which."""
+
+
 class NotAllowed(GatewayError):
     """What is asked for makes no sense for anybody."""
 
@@ -119,6 +123,7 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     UnknownServer: Answer("remote-server-not-found", "cancel", 502, "This host reaches no other server."),
     NotThere: Answer("service-unavailable", "cancel", 404),
     Forbidden: Answer("forbidden", "auth", 403),
+    NotGranted: Answer("forbidden", "auth", 403, "The privilege for this is not granted."),
     NotAllowed: Answer("not-allowed", "cancel", 405),
     NotAcceptable: Answer("not-acceptable", "modify", 406),
     TooMuch: Answer("resource-constraint", "wait", 503, "There is no room for more of these."),

@@ -4,14 +4,16 @@ Ports between the parts, and what a plugin provides.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
+    from twisted.internet.defer import Deferred
     from twisted.words.xish import domish
 
     from gateway.stream.stanzas import Stanza
@@ -22,7 +24,8 @@ class IRawHandler(IXMPPHandler):
     """
     An XMPP handler that takes stanzas before a tree is built of them: the first of a link's two lanes.
 
-    What it takes it answers for: an iq request that it takes gets exactly one answer from it.
+    What it takes it answers for: an iq request that it takes gets exactly one answer from it. A request at which
+    it raises is answered by the link, so nothing of it may be left open.
     """
 
     pending: int = Attribute("How many exchanges are open; a link that stops waits for them a while.")
@@ -48,6 +51,13 @@ class IRawHandler(IXMPPHandler):
         """The stop waits no longer; what is sent now still goes out."""
 
 
+class IReporting(Interface):
+    """What a handler may provide to be heard on the status page."""
+
+    def report() -> Iterable[str]:
+        """What an operator should know now, in words; each in one or several lines."""
+
+
 class IComposition(Interface):
     """What a plugin may use to compose its service."""
 
@@ -63,6 +73,15 @@ class IComposition(Interface):
 
         It takes handlers by C{handler.setHandlerParent(link)} and is itself an C{IService}; the plugin's service
         must hold it. /readyz counts it.
+        """
+
+    def privileges(link: Any, servers: Iterable[str]) -> Any:
+        """
+        What servers let the link's component do for their users (XEP-0356).
+
+        @param link: what L{link} gave.
+        @param servers: the domains that are listened to.
+        @return: provides L{IPrivileges}.
         """
 
 
@@ -84,6 +103,22 @@ class IServicePlugin(Interface):
         @param jid: the component's JID, normalised.
         @param table: an instance of L{table}.
         @raise gateway.tables.ConfigError: when the table cannot work, for a reason that its types do not tell.
+        """
+
+
+class IChecked(Interface):
+    """
+    What a plugin may provide beside L{IServicePlugin} to find, before anything is made, what keeps a service from
+    working and its table's types do not tell; C{--check} and the start both ask.
+    """
+
+    def check(jid: str, table: Any, stateDir: str, components: Collection[str]) -> list[str]:
+        """
+        Look, and make nothing.
+
+        @param stateDir: as L{IComposition.stateDir}, but it may not exist yet.
+        @param components: the JIDs of all components of the configuration, this one too.
+        @return: one line for each problem, which begins with the key in question.
         """
 
 
@@ -176,3 +211,76 @@ class IDelegationPlugin(Interface):
         @param jid: the managing entity's.
         @param link: its L{gateway.stream.link.Link}.
         """
+
+
+@frozen(kw_only=True)
+class RosterItem:
+    """
+    A contact in somebody's roster (RFC 6121 section 2.1.2).
+
+    @ivar jid: its JID, a bare one as a rule.
+    @ivar subscription: C{none}, C{to}, C{from} or C{both}; C{remove} for one that is, or shall be, no more.
+    @ivar ask: whether the owner waits for the contact's leave; nothing that can be set.
+    """
+
+    jid: str
+    name: str = ""
+    groups: frozenset[str] = frozenset()
+    subscription: str = "none"
+    ask: bool = False
+
+
+class IPrivileges(Interface):
+    """
+    What a component may do for the users of a server (XEP-0356), as far as the server grants it.
+
+    What is not granted is refused at once, with the reason in the text of L{gateway.errors.NotGranted}, and
+    nothing is sent. Deferreds fail with a C{StanzaError} too: what the server says, or C{remote-server-timeout}, or
+    C{remote-server-not-found} when the connection goes.
+    """
+
+    def permissions(server: str) -> Any:
+        """
+        What a server grants at the moment: a L{gateway.privilege.core.Permissions}, a frozen value; with an empty
+        C{version} while the server has advertised nothing.
+        """
+
+    def getRoster(user: str) -> Deferred[list[RosterItem]]:
+        """
+        Ask for a user's roster.
+
+        @param user: bare JID.
+        """
+
+    def setRoster(user: str, items: Iterable[RosterItem]) -> Deferred[None]:
+        """
+        Set these items, one after the other, and none of the others; the first failure ends it.
+
+        @param user: bare JID.
+        """
+
+    def sendAs(message: domish.Element) -> None:
+        """
+        Let the server send a message.
+
+        @param message: from the bare JID of a user, or from the server; is not changed.
+        @raise gateway.errors.NotGranted: if it may not be sent.
+        """
+
+    def requestAs(user: str, iq: domish.Element) -> Deferred[domish.Element]:
+        """
+        Let the server send an iq request on behalf of a user.
+
+        @param user: bare JID.
+        @param iq: of type get or set, to anybody; is not changed.
+        @return: fires with the result; an error is a C{StanzaError}.
+        """
+
+    def watchPresence(observer: Callable[[Stanza], object]) -> None:
+        """
+        Hear of the presence that is granted: of each resource that becomes available (no type) or C{unavailable}.
+        After each connection all who are available are told of anew.
+        """
+
+    def watchRosters(observer: Callable[[str, list[RosterItem]], object]) -> None:
+        """Hear of changes, if the server pushes them: the user's bare JID, and the item."""

@@ -46,3 +46,7 @@ DATA = "jabber:x:data"
 
 # XEP-0050 1.3: Ad-Hoc Commands.
 COMMANDS = "http://jabber.org/protocol/commands"
+
+# XEP-0356 0.4.1: Privileged Entity; and its version 0.3, which knows no iq.
+PRIVILEGE = "urn:xmpp:privilege:2"
+PRIVILEGE_1 = "urn:xmpp:privilege:1"

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
@@ -20,10 +22,13 @@ from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
 from gateway import plugins
-from gateway.config import Config
-from gateway.interfaces import IComposition, IDelegationPlugin, IServicePlugin
+from gateway.config import Config, readSecret
+from gateway.interfaces import IChecked, IComposition, IDelegationPlugin, IServicePlugin
 from gateway.listener import Listener
+from gateway.monitor.access import guarded
 from gateway.monitor.health import Health, Readiness
+from gateway.monitor.status import Status
+from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.core import Limits
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, ConfigError, HttpTable
@@ -59,12 +64,43 @@ def _findPlugins(interface: Any, name: str) -> dict[str, Any]:
     return found
 
 
+def check(config: Config) -> None:
+    """
+    Look for what is wrong beyond the file itself, and make nothing.
+
+    @raise ConfigError: with all that was found.
+    """
+    problems = _stateProblems(config.state_dir)
+    components = {service.jid for service in config.services}
+    if config.embedded is not None:
+        components |= config.embedded.components.keys()
+    for service in config.services:
+        if IChecked.providedBy(service.plugin):
+            found = IChecked(service.plugin).check(service.jid, service.table, str(config.state_dir), components)
+            problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _stateProblems(folder: Path) -> list[str]:
+    """Why the folder cannot be used, or made and then used."""
+    there = folder
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        return [f"state_dir: {folder} cannot be made: {there} is not a folder"]
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [f"state_dir: {folder} cannot be used: {there} cannot be written to"]
+    return []
+
+
 def makeService(config: Config, reactor: Any) -> MultiService:
     """
     The whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
 
     @raise ConfigError: when something that the file names cannot be used.
     """
+    check(config)
     try:
         os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
     except OSError as error:
@@ -88,9 +124,11 @@ def makeService(config: Config, reactor: Any) -> MultiService:
     root = Resource()
     root.putChild(b"healthz", Health())
     root.putChild(b"readyz", Readiness(composition.links))
+    table = config.http or HttpTable()
+    token = None if table.token_file is None else readSecret(table.token_file)
+    root.putChild(b"status", guarded(Status(composition.links), token))
     # One that the configuration does not speak of may find the default port taken, by another gateway perhaps.
-    listen = (config.http or HttpTable()).listen
-    http = Listener("http.listen", listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
+    http = Listener("http.listen", table.listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
     http.setName("http")
     http.setServiceParent(gateway)
     return gateway
@@ -145,9 +183,15 @@ class Composition:
             endpoint, domain = self._host.componentEndpoint, self._host.domain
         # The configuration is refused when either is missing.
         assert endpoint is not None and secret is not None
-        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain)
+        where = table.endpoint or (self._server and self._server.endpoint) or "the embedded host"
+        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain, where=where)
         self.links.append(link)
         return link
+
+    def privileges(self, link: Link, servers: Iterable[str]) -> PrivilegeHandler:
+        handler = PrivilegeHandler(servers)
+        handler.setHandlerParent(link)
+        return handler
 
 
 class QuietSite(Site):

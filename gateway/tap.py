@@ -36,7 +36,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         if self["check"]:
-            _orQuit(self, lambda path, reactor: load(path, service.findPlugins(), reactor))
+            _orQuit(self, lambda path, reactor: service.check(load(path, service.findPlugins(), reactor)))
             name = find(self["config"]) or "The embedded default"
             sys.stdout.write(f"{name}: the configuration is right.\n")
             sys.exit(0)

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from gateway.config import Config, load, readSecret
+from gateway.delegation.plugin import DelegationPlugin, DelegationTable
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
 from gateway.tables import ComponentTable, ConfigError, EmbeddedTable, HttpTable, Seconds
@@ -51,7 +52,7 @@ class ConfigCase(SynchronousTestCase):
     def read(self, text: str) -> Config:
         path = self.folder / "gateway.toml"
         path.write_bytes(text.encode(errors="surrogateescape"))
-        return load(path, [ProxyPlugin(), EchoPlugin()], MemoryReactorClock())
+        return load(path, [ProxyPlugin(), DelegationPlugin(), EchoPlugin()], MemoryReactorClock())
 
     def problems(self, text: str) -> list[str]:
         return self.assertRaises(ConfigError, self.read, text).problems  # type: ignore[attr-defined, no-any-return]
@@ -76,13 +77,14 @@ class RightTests(ConfigCase):
         self.assertEqual(len(self.read(readme).services), 1)
         example = (ROOT / "gateway.example.toml").read_text()
         config = self.read(re.sub(r"(?m)^# (?=\w+ = )", "", example))
-        [service] = config.services
+        proxy, delegation = config.services
         defaults = ProxyTable(target="implementation@example.com")
-        shown = re.findall(r"(?m)^(?:# )?(\w+) = ", example.partition("[proxy.")[2])
-        own = set(fields_dict(ProxyTable)) - set(fields_dict(ComponentTable))
-        self.assertEqual(set(shown), own)
-        for key in own - {"key_file"}:
-            self.assertEqual(getattr(service.table, key), getattr(defaults, key), key)
+        for service, kind in ((proxy, ProxyTable), (delegation, DelegationTable)):
+            [section] = re.findall(rf'(?ms)^\[{service.kind}\."[^"]*"\]\n(.*?)(?:^\[|\Z)', example)
+            own = set(fields_dict(kind)) - set(fields_dict(ComponentTable)) - {"namespaces"}
+            self.assertEqual(set(re.findall(r"(?m)^(?:# )?(\w+) = ", section)), own)
+        for key in set(fields_dict(ProxyTable)) - {"key_file"}:
+            self.assertEqual(getattr(proxy.table, key), getattr(defaults, key), key)
         self.assertEqual(config.http, HttpTable(token_file=str(self.folder / "http.token")))
 
     def test_embeddedExamples(self) -> None:
@@ -150,10 +152,11 @@ class RightTests(ConfigCase):
             self.assertEqual(config.embedded.c2s, "tcp:5222:interface=127.0.0.1")
             self.assertEqual(config.embedded.component, "tcp:5347:interface=127.0.0.1")
             self.assertEqual((config.embedded.accounts, config.embedded.components), (None, {}))
-            [shown] = config.services
-            self.assertEqual((shown.kind, shown.jid), ("proxy", f"proxy.{domain}"))
-            assert isinstance(shown.table, ProxyTable)
-            self.assertEqual(shown.table.target, f"implementation@{domain}")
+            proxy, delegation = config.services
+            self.assertEqual((proxy.kind, proxy.jid), ("proxy", f"proxy.{domain}"))
+            assert isinstance(proxy.table, ProxyTable) and isinstance(delegation.table, DelegationTable)
+            self.assertEqual(proxy.table.target, f"implementation@{domain}")
+            self.assertEqual((delegation.jid, delegation.table.servers), (f"delegate.{domain}", {domain}))
         config = self.read('[embedded.accounts]\nAlice = "pw"\n[echo."e.localhost"]\n')
         assert config.embedded is not None
         self.assertEqual(config.embedded.accounts, {"alice": "pw"})
@@ -164,8 +167,8 @@ class RightTests(ConfigCase):
 
     def test_noFile(self) -> None:
         """No file at all is the same as an empty one, in the working directory."""
-        config = load(None, [ProxyPlugin(), EchoPlugin()], MemoryReactorClock())
-        self.assertEqual([service.jid for service in config.services], ["proxy.localhost"])
+        config = load(None, [ProxyPlugin(), DelegationPlugin(), EchoPlugin()], MemoryReactorClock())
+        self.assertEqual([service.jid for service in config.services], ["proxy.localhost", "delegate.localhost"])
         self.assertEqual(config.state_dir, Path.cwd() / "state")
 
     def test_relative(self) -> None:
@@ -313,7 +316,7 @@ class WrongTests(ConfigCase):
             '[embedded.accounts]\nalice = "hidden"\nAlice = "hidden"\n': ("embedded.accounts: found a table",),
             "[embedded.accounts]\nalice = 1\n": ("embedded.accounts: found a table",),
             '[embedded.components]\n"a@b" = "hidden"\n': ("embedded.components: found a table", "component JIDs"),
-            '[proxy.localhost]\ntarget = "a@localhost"\n': ("proxy.\"localhost\": found the embedded host's own",),
+            '[proxy.localhost]\ntarget = "a@localhost"\n': ('proxy."localhost": found the embedded host\'s own',),
         }
         for text, parts in table.items():
             self.assertSays(text, *parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from io import StringIO
@@ -19,9 +20,10 @@ from zope.interface.verify import verifyObject
 from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
 from gateway.embedded.host import EmbeddedHost
-from gateway.interfaces import IComposition, IServicePlugin
+from gateway.errors import NotGranted
+from gateway.interfaces import IChecked, IComposition, IPrivileges, IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin
-from gateway.service import Composition, findPlugins, makeService
+from gateway.service import Composition, check, findPlugins, makeService
 from gateway.stream.link import Link
 from gateway.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
 
@@ -53,6 +55,15 @@ class StrangePlugin:
         if isinstance(self.made, Exception):
             raise self.made
         return self.made
+
+
+@implementer(IServicePlugin, IChecked)
+class CheckedPlugin(StrangePlugin):
+    """One that finds something wrong, and remembers what it was asked."""
+
+    def check(self, *asked: Any) -> list[str]:
+        self.made.append(asked)
+        return ["key: wrong"]
 
 
 class CrowdedReactor(MemoryReactorClock):
@@ -149,6 +160,51 @@ class MakeServiceTests(ServiceCase):
             config = evolve(self.config(), state_dir=self.folder / name)
             error = self.assertRaises(ConfigError, makeService, config, self.reactor)
             self.assertIn(f"state_dir: {self.folder / name} cannot be made", str(error))
+
+    def test_checked(self) -> None:
+        """A check finds what would keep it from starting, each under its own table, and makes nothing."""
+        config = self.config()
+        check(config)
+        garbage = self.folder / "state"
+        garbage.write_text("")
+        error = self.assertRaises(ConfigError, check, config)
+        self.assertIn(f"state_dir: {garbage} cannot be made: {garbage} is not a folder", error.problems)  # type: ignore[attr-defined]
+        garbage.unlink()
+        asked: list[Any] = []
+        plugin = CheckedPlugin(asked)
+        service = ConfiguredService(kind="strange", jid="s.example.com", table=ComponentTable(), plugin=plugin)
+        config = evolve(config, services=(*config.services, service))
+        for make in (check, lambda config: makeService(config, self.reactor)):
+            error = self.assertRaises(ConfigError, make, config)
+            self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]
+            self.assertEqual(
+                asked.pop(),
+                (
+                    "s.example.com",
+                    ComponentTable(),
+                    str(self.folder / "state"),
+                    {"p1.example.com", "p2.example.com", "s.example.com"},
+                ),
+            )
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["gateway.toml"])
+
+    def test_checkedEmbedded(self) -> None:
+        """A target on a component of the embedded host's is one on a component, too."""
+        path = self.folder / "gateway.toml"
+        path.write_text(
+            '[embedded.components]\n"echo.localhost" = "x"\n[proxy."p.localhost"]\ntarget = "a@echo.localhost"\n'
+        )
+        error = self.assertRaises(ConfigError, check, load(path, [ProxyPlugin()], self.reactor))
+        self.assertIn('proxy."p.localhost".target: found "a@echo.localhost"', str(error))
+
+    def test_stateFolderReadOnly(self) -> None:
+        """A folder in which nothing can be written is said, whether it is there or is to be made."""
+        config = self.config()
+        self.patch(os, "access", lambda path, mode: False)
+        for make in (lambda: None, config.state_dir.mkdir):
+            make()
+            error = self.assertRaises(ConfigError, check, config)
+            self.assertIn(f"state_dir: {config.state_dir} cannot be used: ", str(error))
 
     def test_everyProblem(self) -> None:
         """What plugins find wrong is said of all of them, each under its own table."""
@@ -260,8 +316,19 @@ class CompositionTests(ServiceCase):
         composition = Composition(config, None, self.reactor)
         links = [composition.link(service.jid, service.table) for service in config.services]
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
-        self.assertEqual({link._limits.stanzaSize for link in links}, {70000})
+        self.assertEqual({link.limits.stanzaSize for link in links}, {70000})
         self.assertEqual(composition.links, links)
+
+    def test_privileges(self) -> None:
+        """Privileges are those of the link's component, from the servers that are named and no others."""
+        config = self.config()
+        composition = Composition(config, None, self.reactor)
+        link = composition.link("p.example.com", config.services[0].table)
+        privileges = composition.privileges(link, ["example.com"])
+        self.assertTrue(verifyObject(IPrivileges, privileges))
+        self.assertIn(privileges, list(link))
+        self.assertEqual(privileges.permissions("example.com").version, "")
+        self.assertRaises(NotGranted, privileges.permissions, "example.net")
 
 
 class FindPluginsTests(SynchronousTestCase):

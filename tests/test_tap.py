@@ -63,6 +63,18 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(len(done.stderr.splitlines()), 3)
         self.assertNotIn("hidden", done.stdout + done.stderr)
 
+    def test_beyondTheFile(self) -> None:
+        """... those too that only a look at the machine tells, each by its key; nothing is made."""
+        self.write(RIGHT + 'key_file = "key"\n')
+        (self.folder / "key").write_text("hidden")
+        (self.folder / "state").write_text("")
+        done = self.twistd("--check")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("2 things to put right:\n  state_dir: ", done.stderr)
+        self.assertIn('  proxy."proxy.example.com".key_file: ', done.stderr)
+        self.assertNotIn("hidden", done.stdout + done.stderr)
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["gateway.toml", "key", "state"])
+
     def test_start(self) -> None:
         """Without C{--check} the same reasons keep it from starting; those of a plugin too."""
         self.write(RIGHT + 'key_file = "gateway.toml"\n')

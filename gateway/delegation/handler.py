@@ -4,7 +4,7 @@ The managing entity on a link: takes what servers forward, finds who answers, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -48,7 +48,7 @@ from gateway.errors import (
     Unhandled,
     Unreadable,
 )
-from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler, IReporting
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
 
@@ -69,7 +69,7 @@ class Route:
     delegation: Delegation | None
 
 
-@implementer(IRawHandler, IDisco)
+@implementer(IRawHandler, IDisco, IReporting)
 class ManagingHandler(XMPPHandler):
     """
     A managing entity (XEP-0355).
@@ -193,16 +193,28 @@ class ManagingHandler(XMPPHandler):
 
     def _complain(self) -> None:
         """Section 4.2 has not come true: say what the server's configuration lacks."""
+        for missed in self._missed():
+            self._log.warn("{component}: {missed}", component=self._component, missed=missed)
+
+    def _missed(self) -> Iterator[str]:
         for server in sorted(self._servers):
             missing = [namespace for namespace in self._routes if self._grants.get(server, namespace) is None]
             if missing:
-                self._log.warn(
-                    "{component}: {server} does not delegate {namespaces}, so nobody there is served. {advice}",
-                    component=self._component,
-                    server=server,
-                    namespaces=", ".join(missing),
-                    advice=howToGrant(self._component, server, missing),
+                yield (
+                    f"{server} does not delegate {', '.join(missing)}, so nobody there is served. "
+                    + howToGrant(self._component, server, missing)
                 )
+
+    def report(self) -> Iterator[str]:
+        for server in sorted(self._servers):
+            granted = [namespace for namespace in self._routes if self._grants.get(server, namespace) is not None]
+            if granted:
+                yield f"{server} delegates {', '.join(granted)}"
+        yield from self._onward.report()
+        yield f"open requests: {len(self._open)}"
+        # Until they have come they are not missed.
+        if self._complainAt is None:
+            yield from self._missed()
 
     def _forwardedReceived(self, stanza: Stanza) -> None:
         """Section 4.3: one forwarded request, and one answer."""
@@ -275,7 +287,7 @@ class ManagingHandler(XMPPHandler):
         if result is None:
             xml = b""
         elif isinstance(result, domish.Element):
-            xml = stanzas.written(result)
+            xml = stanzas.writtenSafely(result)
         else:
             raise TypeError(f"an answer is an element or None, not {type(result).__name__}")
         self._settled(opened, "result", xml)
@@ -283,7 +295,7 @@ class ManagingHandler(XMPPHandler):
     def _refused(self, failure: Failure, opened: Open) -> None:
         failure.trap(StanzaError)
         error: Any = failure.value
-        self._settled(opened, "error", stanzas.written(error.getElement()))
+        self._settled(opened, "error", stanzas.writtenSafely(error.getElement()))
 
     def _failed(self, failure: Failure, opened: Open) -> None:
         error = failure.value
@@ -317,9 +329,19 @@ class ManagingHandler(XMPPHandler):
             answer.cancel()
 
     def _write(self, opened: Open, kind: str, xml: bytes) -> None:
-        self._send(
-            stanzas.answered(opened.version, self._component, opened.server, opened.id, opened.request, kind, xml)
-        )
+        addresses = opened.version, self._component, opened.server, opened.id, opened.request
+        answer = stanzas.answered(*addresses, kind, xml)
+        # The server takes no larger ones than it gives, as the configuration has it: it would end the stream.
+        if len(answer) > self._link.limits.stanzaSize:
+            self._log.warn(
+                "{component}: the answer for {namespace} has {size} bytes; {requester} got an error.",
+                component=self._component,
+                namespace=opened.request.namespace,
+                size=len(answer),
+                requester=opened.request.requester,
+            )
+            answer = stanzas.answered(*addresses, "error", errorElement(HandlerFailed))
+        self._send(answer)
 
     # Disco, section 7: L{wokkel.disco.DiscoHandler} asks.
 

@@ -20,8 +20,9 @@ from wokkel.iwokkel import IDisco
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway import ns
-from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
+from gateway import jids, ns
+from gateway.errors import NotGranted
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IPrivileges
 from gateway.stream.lane import HandlerStream
 from gateway.stream.link import Link
 
@@ -100,18 +101,42 @@ class Mount(XMPPHandler):
         self._handlers.remove(handler)
 
     def send(self, obj: Any) -> None:
-        """Take what a handler sends: an answer, or anything else."""
-        isAnswer = isinstance(obj, domish.Element) and obj.name == "iq"
-        if not isAnswer or obj.getAttribute("type") not in ("result", "error"):
-            self._link.send(obj)
-            return
-        answer = self._open.pop(obj.getAttribute("id", ""), None)
-        if answer is None:
-            self._log.warn("{to}: an answer to no open request was not sent.", to=obj.getAttribute("to"))
-        elif obj["type"] == "error":
-            answer.errback(exceptionFromStanza(obj))
+        """Take what a handler sends: an answer, a message in somebody's name, or anything else."""
+        isElement = isinstance(obj, domish.Element)
+        if isElement and obj.name == "iq" and obj.getAttribute("type") in ("result", "error"):
+            self._answered(obj)
+        elif isElement and obj.name == "message" and self._isForeign(obj.getAttribute("from")):
+            self._sendAs(obj)
         else:
-            answer.callback(next(obj.elements(), None))
+            self._link.send(obj)
+
+    def _answered(self, iq: Any) -> None:
+        answer = self._open.pop(iq.getAttribute("id", ""), None)
+        if answer is None:
+            self._log.warn("{to}: an answer to no open request was not sent.", to=iq.getAttribute("to"))
+        elif iq["type"] == "error":
+            answer.errback(exceptionFromStanza(iq))
+        else:
+            answer.callback(next(iq.elements(), None))
+
+    def _isForeign(self, sender: str | None) -> bool:
+        return bool(sender) and jids.split(sender or "")[1] != self._link.jid
+
+    def _sendAs(self, message: domish.Element) -> None:
+        """A notification in a user's name, say: the server sends it, if it grants that (XEP-0356 section 5)."""
+        privileges = [IPrivileges(handler) for handler in self._link if IPrivileges.providedBy(handler)]
+        try:
+            if not privileges:
+                raise NotGranted("this component asks for no privileges")
+            privileges[0].sendAs(message)
+        except NotGranted as error:
+            self._log.warn(
+                "{jid}: a message from {sender} to {to} was not sent: {error}",
+                jid=self._link.jid,
+                sender=message.getAttribute("from"),
+                to=message.getAttribute("to"),
+                error=error,
+            )
 
     def request(self, request: Any) -> Deferred[domish.Element]:
         return self._link.request(request)

@@ -5,7 +5,7 @@ Handing requests on: the gateway as a delegating server, to managing entities an
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -112,6 +112,12 @@ class Onward:
 
     def abandon(self) -> None:
         self._perform(self._delegator.abandon())
+
+    def report(self) -> Iterator[str]:
+        """For the status page."""
+        for entity in sorted(self._contacts):
+            state = "is not there" if self._delegator.address(entity) is None else "is there"
+            yield f"managing entity {entity} {state}"
 
     # Requests and their answers.
 

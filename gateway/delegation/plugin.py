@@ -68,6 +68,8 @@ class DelegationPlugin:
         plugins = composition.delegationPlugins()
         _check(jid, table, plugins)
         link: Link = composition.link(jid, table)
+        # For handlers that act in users' names: they find it on the link.
+        composition.privileges(link, table.servers)
         made: dict[str, IDelegatedNamespace] = {}
         for name in {each.handler for each in table.namespaces.values() if each.handler is not None}:
             made[name] = plugins[name].makeHandler(jid, link, composition)

@@ -13,9 +13,10 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.delegation.core import VERSIONS, Grant, Info, Reply, Request, parsed
+from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request, parsed
 from gateway.errors import Unreadable
-from gateway.stream.stanzas import FORBIDDEN, Stanza, escape
+from gateway.stream.checker import Checker
+from gateway.stream.stanzas import Stanza, escape
 
 # How a wrapper is written by servers: nothing between the tags, no entity or line break in a value, no prefix.
 _VALUE = rb"=(?:'[^'<&\t\r\n]*'|\"[^\"<&\t\r\n]*\")"
@@ -116,15 +117,22 @@ def _move(element: domish.Element, old: str) -> None:
 
 
 def written(element: domish.Element) -> bytes:
-    """
-    An element as it stands where the default namespace is C{jabber:client}.
-
-    @raise ValueError: if there is a character in it that XML cannot hold; it would cost the stream.
-    """
+    """An element as it stands where the default namespace is C{jabber:client}."""
     text: str = element.toXml(defaultUri=ns.CLIENT)
-    if FORBIDDEN.search(text):
-        raise ValueError(f"not XML: {FORBIDDEN.findall(text)!r}")
     return text.encode()
+
+
+def writtenSafely(element: domish.Element) -> bytes:
+    """
+    The same for an element that was made here, of whatever: characters that no XML can hold would cost the stream.
+
+    @raise ValueError: if it is no XML, or none that a stream may hold.
+    """
+    xml = written(element)
+    failure = Checker(ns.CLIENT).check(b"".join((CLIENT_HEADER, xml, b"</stream:stream>")))
+    if failure is not None:
+        raise ValueError(str(failure))
+    return xml
 
 
 def readRequest(inside: Inside) -> Request:

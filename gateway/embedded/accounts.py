@@ -17,7 +17,7 @@ from zope.interface import Interface, implementer
 
 from gateway import jids
 from gateway.embedded.core import Router
-from gateway.embedded.sasl import MECHANISM, IProof, Keys
+from gateway.embedded.sasl import ITERATIONS, MECHANISM, IProof, Keys
 
 
 class IAccount(Interface):
@@ -44,10 +44,11 @@ class Passwords:
         """What SCRAM proves the password of this user with; keys that nobody has where there is no such user."""
         username = prepared(username)
         if username not in self._passwords:
-            key = hmac.digest(self._disguise, username.encode(), "sha256")
-            return key[:16], key, key, 4096
+            # As long as a real one.
+            salt = hmac.digest(self._disguise, username.encode(), "sha256")
+            return salt, self._disguise, self._disguise, ITERATIONS
         if username not in self._keys:
-            self._keys[username] = MECHANISM.make_auth_info(self._passwords[username])
+            self._keys[username] = MECHANISM.make_auth_info(self._passwords[username], iteration_count=ITERATIONS)
         return self._keys[username]
 
     def requestAvatarId(self, credentials: Any) -> Any:

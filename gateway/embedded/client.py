@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64decode, b64encode
-from functools import lru_cache
+from contextlib import suppress
 from typing import Any
 
 from twisted.cred.credentials import ICredentials
@@ -15,24 +15,22 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from gateway import jids, ns
+from gateway import ns
 from gateway.embedded import stanzas
 from gateway.embedded.accounts import IAccount, Passwords
 from gateway.embedded.core import Account, Session
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import CLIENTS, STRANGERS, PeerConnection
-from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
-from gateway.errors import GatewayError, Malformed
+from gateway.embedded.stanzas import address
+from gateway.errors import GatewayError, Malformed, Unreadable
 from gateway.stream.checker import SEPARATOR
 from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.stanzas import Stanza, errorStanza, escape
 
 # Wrong passwords that one connection may bring (RFC 6120 section 6.4.5).
 _MOST_FAILURES = 5
-
-_LONGEST_PART = 1_023
 
 
 class ClientConnection(PeerConnection):
@@ -107,7 +105,7 @@ class ClientConnection(PeerConnection):
         try:
             if not self._secure:
                 raise SaslFailed("encryption-required")
-            element = nonza.element
+            element = stanzas.tree(nonza)
             if name == "abort":
                 raise SaslFailed("aborted")
             if name == "auth":
@@ -121,6 +119,9 @@ class ClientConnection(PeerConnection):
             outcome = self._exchange.step(_decoded(str(element)))
         except SaslFailed as failure:
             self._saslFailed(failure.condition)
+            return
+        except Unreadable:
+            self._saslFailed("malformed-request")
             return
         if isinstance(outcome, bytes):
             self._sasl("challenge", outcome)
@@ -156,7 +157,8 @@ class ClientConnection(PeerConnection):
     def _early(self, stanza: Stanza) -> None:
         payload: Any = None
         if self._account is not None and stanza.name == "iq" and stanza.type == "set":
-            payload = next(stanza.element.elements(ns.BIND, "bind"), None)
+            with suppress(Unreadable):
+                payload = next(stanzas.tree(stanza).elements(ns.BIND, "bind"), None)
         if payload is None or self._account is None:
             self.refuse("not-authorized", "log in and bind a resource before anything else")
             return
@@ -200,30 +202,10 @@ class ClientConnection(PeerConnection):
         self._pushes += 1
         self.write(stanzas.iq(b"", f"push{self._pushes}", "set", stanzas.rosterQuery([item], removed)))
 
-    def waitFor(self, peer: Peer) -> None:
-        if isinstance(peer, PeerConnection) and peer.stalled:
-            self._hold(peer)
-
     def _ending(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             self._services.router.unbind(session)
-
-
-@lru_cache(maxsize=4096)
-def address(jid: str) -> str:
-    """
-    A JID as this host knows it.
-
-    @raise Malformed: if it is none (RFC 7622 section 3.1).
-    """
-    try:
-        found = jids.prepared(jid)
-    except ValueError as error:
-        raise Malformed from error
-    if any(len(part.encode()) > _LONGEST_PART for part in jids.split(found)):
-        raise Malformed
-    return found
 
 
 def _isOwn(sender: str, session: Session) -> bool:

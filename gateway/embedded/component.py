@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from twisted.internet.interfaces import IReactorTime
 
 from gateway import jids, ns
-from gateway.embedded.client import address
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import COMPONENTS, PeerConnection
-from gateway.errors import Malformed
+from gateway.embedded.stanzas import address, tree
+from gateway.errors import Malformed, Unreadable
 from gateway.stream.component import HANDSHAKE, handshake
 from gateway.stream.core import Splitter, StreamStarted
 from gateway.stream.stanzas import Stanza
@@ -75,6 +75,9 @@ class ComponentConnection(PeerConnection):
             lambda: router.fromComponent(self, stanza, sender, address(recipient)),
         )
 
+    def _hold(self, slow: PeerConnection) -> None:
+        """What it has to say is for many."""
+
     def _ending(self) -> None:
         if self._attached:
             self._attached = False
@@ -82,4 +85,7 @@ class ComponentConnection(PeerConnection):
 
 
 def _text(handshaking: Stanza) -> bytes:
-    return str(handshaking.element).strip().encode()
+    try:
+        return str(tree(handshaking)).strip().encode()
+    except Unreadable:
+        return b""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterable
 
+from twisted.words.xish import domish
+
 from gateway import jids
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item, Roster
@@ -184,7 +186,9 @@ class Router:
         kind = stanza.type
         if kind == "error" or (kind == "headline" and recipient != account.jid):
             return
-        takers = [session for session, _ in account.available() if session.priority >= 0 and kind != "groupchat"]
+        # What is no chat was meant for just that resource.
+        meant = kind == "chat" or (recipient == account.jid and kind != "groupchat")
+        takers = [session for session, _ in account.available() if meant and session.priority >= 0]
         for session in takers:
             _hand(origin, session.peer, stanza, sender, recipient)
         if not takers and kind != "headline":
@@ -243,9 +247,10 @@ class Router:
 
     def _directed(self, session: Session, stanza: Stanza, recipient: str) -> None:
         """Presence to one (RFC 6121 section 4.6)."""
+        account = session.account
         if stanza.type == "unavailable":
             session.directed.discard(recipient)
-        elif stanza.type is None and not session.account.roster.lets(jids.bare(recipient)):
+        elif stanza.type is None and (session.presence is None or not account.roster.lets(jids.bare(recipient))):
             if len(session.directed) >= _MOST_DIRECTED:
                 raise TooMuch
             session.directed.add(recipient)
@@ -266,8 +271,12 @@ class Router:
 
     # Presence on its way to somebody.
 
-    def _show(self, content: Stanza | str, sender: str, recipient: str) -> None:
-        """Presence of a resource, available or not, to whoever of the recipient is there; to nobody else."""
+    def _show(self, content: Stanza | str, sender: str, recipient: str, origin: Peer | None = None) -> None:
+        """
+        Presence of a resource, available or not, to whoever of the recipient is there; to nobody else.
+
+        @param origin: who sends it to this recipient alone, and may have to wait for it.
+        """
         domain = jids.split(recipient)[1]
         component = self.components.get(domain)
         account = self.accounts.get(jids.bare(recipient))
@@ -278,6 +287,8 @@ class Router:
             for session in list(account.sessions.values()):
                 if session.jid == recipient or (recipient == account.jid and session.presence is not None):
                     _present(session.peer, content, sender, recipient)
+                    if origin is not None and isinstance(content, Stanza):
+                        origin.waitFor(session.peer, content)
 
     def _presenceTo(self, origin: Peer, content: Stanza, kind: str | None, sender: str, recipient: str) -> None:
         domain = jids.split(recipient)[1]
@@ -288,7 +299,7 @@ class Router:
         elif kind in _SUBSCRIPTIONS:
             self._subscribed(origin, content, kind, jids.bare(sender), jids.bare(recipient))
         else:
-            self._show(content, sender, recipient)
+            self._show(content, sender, recipient, origin)
 
     def _probed(self, origin: Peer, sender: str, recipient: str) -> None:
         """Somebody asks for an account's presence (RFC 6121 section 4.3.2)."""
@@ -310,13 +321,12 @@ class Router:
         """Somebody asks an account for a subscription, grants it one, or ends one (RFC 6121 section 3)."""
         account = self.accounts.get(recipient)
         letBefore = account is not None and account.roster.lets(sender)
-        if kind == "subscribe" and origin is not None and (account is None or letBefore):
-            if recipient != self.domain:
-                origin.announce(recipient, sender, "subscribed" if letBefore else "unsubscribed")
+        if kind == "subscribe" and origin is not None and letBefore:
+            origin.announce(recipient, sender, "subscribed")
         elif account is not None:
             change = account.roster.inbound(kind, sender, content)
             if change.passes:
-                self._show(content, sender, recipient)
+                self._show(content, sender, recipient, origin)
             if change.pushes:
                 self._push(account, account.roster.get(sender))
             self._reveal(account, sender, letBefore)
@@ -373,7 +383,7 @@ def _nobody(stanza: Stanza, sender: str) -> None:
 
 def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
     peer.forward(stanza, sender, recipient)
-    origin.waitFor(peer)
+    origin.waitFor(peer, stanza)
 
 
 def _present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:
@@ -386,10 +396,10 @@ def _present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> 
 
 def _priority(presence: Stanza) -> int:
     """RFC 6121 section 4.7.2.3; 0 where it names none that can be read."""
-    for child in presence.element.elements():
-        if child.name == "priority":
-            try:
+    try:
+        for child in presence.element.elements():
+            if child.name == "priority":
                 return max(-128, min(127, int(str(child))))
-            except ValueError:
-                break
+    except (ValueError, domish.ParserError):
+        pass
     return 0

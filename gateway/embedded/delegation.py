@@ -29,6 +29,9 @@ from gateway.errors import GatewayError, NotThere, Unreadable
 from gateway.stream.stanzas import Context, Stanza, escape
 from gateway.tables import ConfigError
 
+# Seconds for an answer: more than a managing entity gives its handlers, so that its own word for it is heard.
+_PATIENCE = 30.0
+
 # Questions about what to nest that have no answer.
 _MOST_ASKED = 1_000
 
@@ -57,7 +60,7 @@ class DelegatingServer:
     def __init__(self, router: Router, delegations: Iterable[Delegation], seconds: Callable[[], float]) -> None:
         self._router = router
         self._seconds = seconds
-        self._delegator = Delegator(delegations, secrets.token_urlsafe)
+        self._delegator = Delegator(delegations, secrets.token_urlsafe, patience=_PATIENCE)
         # Who was asked for which node, by the id of the question; and what they told.
         self._asked: dict[str, tuple[str, str]] = {}
         self._infos: dict[tuple[str, str], Info] = {}

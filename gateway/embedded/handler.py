@@ -74,7 +74,7 @@ class Services:
             account = self.router.accounts.get(recipient)
             if account is None:
                 raise NotThere
-        payloads = list(stanza.element.elements())
+        payloads = list(stanzas.tree(stanza).elements())
         if len(payloads) != 1:
             raise Unreadable
         service = self._services.get((stanza.type, payloads[0].uri))
@@ -117,7 +117,7 @@ class Services:
         return self.delegating.consents.command(user, request.payload)
 
     def _messageReceived(self, stanza: Stanza, sender: str) -> None:
-        self.delegating.consents.answered(jids.bare(sender), stanza.element)
+        self.delegating.consents.answered(jids.bare(sender), stanzas.tree(stanza))
 
     def _ping(self, request: Request) -> str:
         _checkNode(request)

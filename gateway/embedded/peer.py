@@ -17,7 +17,7 @@ from gateway.embedded import stanzas
 from gateway.embedded.core import LARGEST
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
-from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, Unreadable
+from gateway.errors import GatewayError, HandlerFailed, Unreadable
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Stanza, errorStanza, escape, route
@@ -53,6 +53,8 @@ class PeerConnection(Connection):
         self._domain = domain
         self._streamId = ""
         self._holders = 0
+        # Requests of its own that others have yet to answer.
+        self._asked = 0
         self._held: set[PeerConnection] = set()
 
     def connectionMade(self) -> None:
@@ -71,10 +73,7 @@ class PeerConnection(Connection):
         @raise NotAcceptable: if that makes it too large: a component would end its stream for it, and with it what
             all others have open there.
         """
-        data = stanzas.readdressed(stanza, sender, recipient, self.namespace)
-        if len(data) > LARGEST:
-            raise NotAcceptable
-        self.write(data)
+        self.write(stanzas.readdressed(stanza, sender, recipient, self.namespace, LARGEST))
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         """Answer an iq request of this peer's."""
@@ -130,10 +129,19 @@ class PeerConnection(Connection):
         super()._fail(condition, text)
 
     # Slow readers. One that lets too much wait is not read from any more, nor are the clients that write to it;
-    # components are, because what they have to say is for many.
+    # components are, because what they have to say is for many. So is whoever was asked and answers: else one who
+    # asks and does not read could silence everybody.
 
-    def waitFor(self, peer: Peer) -> None:
-        """Of no consequence for a component."""
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        if not isinstance(peer, PeerConnection):
+            return
+        if stanza.name == "iq" and stanza.type in ("get", "set"):
+            self._asked += 1
+        elif stanza.name == "iq" and peer._asked:
+            peer._asked -= 1
+            return
+        if peer.stalled:
+            self._hold(peer)
 
     def _hold(self, slow: PeerConnection) -> None:
         """Read nothing until this other one has taken what waits for it."""

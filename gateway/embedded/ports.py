@@ -32,5 +32,5 @@ class Peer(typing.Protocol):
     def push(self, item: Item, removed: bool) -> None:
         """Tell a client of a changed roster item (RFC 6121 section 2.1.6)."""
 
-    def waitFor(self, peer: Peer) -> None:
-        """Something of this one's went to C{peer}, which may be a slow reader."""
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        """This stanza of its own went to C{peer}, which may be a slow reader."""

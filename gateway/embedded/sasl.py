@@ -12,6 +12,8 @@ from twisted.cred.credentials import ICredentials, UsernamePassword
 from zope.interface import Attribute, implementer
 
 MECHANISM = ScramMechanism("SCRAM-SHA-256")
+# RFC 7677 section 4.
+ITERATIONS = 4096
 MECHANISMS = (MECHANISM.name, "PLAIN")
 
 # Salt, stored key, server key and iteration count (RFC 5802 section 3).

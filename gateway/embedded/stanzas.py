@@ -4,41 +4,140 @@ What the host reads from stanzas and what it writes itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.embedded.roster import Item
-from gateway.errors import NotAcceptable, Unreadable
-from gateway.stream.stanzas import Stanza, escape, route
+from gateway.errors import Malformed, NotAcceptable, Unreadable
+from gateway.stream.checker import SEPARATOR, newParser
+from gateway.stream.stanzas import Context, Stanza, escape, route
 
 # Characters of a contact's name and of each group's, and how many groups.
 _LONGEST_NAME = 1_023
 _MOST_GROUPS = 100
 
+# Bytes of each part of a JID (RFC 7622 section 3.1), and characters of what it is made from.
+_LONGEST_PART = 1_023
+_LONGEST_JID = 3 * _LONGEST_PART + 2
 
-def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str) -> bytes:
+# The declaration of a namespace that does not stand for itself.
+_SPELLED = re.compile(rb"""xmlns[^\s=]*\s*=\s*(?:'[^'&]*&|"[^"&]*&)""")
+
+
+def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str, largest: int) -> bytes:
     """
     A stanza as it stands in a stream of another content namespace: whatever of it is in the old one moves along.
+
+    @raise NotAcceptable: if that takes more bytes than C{largest}.
     """
     old = stanza.context.namespace
-    if old == namespace or old.encode() not in stanza.raw:
-        return stanza.readdressed(route(sender, recipient))
-    # It is written out somewhere in it, on the root or in what is forwarded, say: only a tree tells.
-    element = stanza.element
-    element["from"], element["to"] = sender, recipient
-    _move(element, old, namespace)
-    text: str = element.toXml(prefixes={ns.STREAMS: "stream"}, defaultUri=namespace, prefixesInScope=["stream"])
-    return text.encode()
+    if old == namespace or not _mayHold(stanza, old):
+        data = stanza.readdressed(route(sender, recipient))
+    else:
+        data = _Move(stanza.context, old, namespace, largest).moved(stanza.raw, sender, recipient)
+    if len(data) > largest:
+        raise NotAcceptable
+    return data
 
 
-def _move(element: domish.Element, old: str, new: str) -> None:
-    """Move an element and those below it that are in the same namespace; not what stands in another one."""
-    element.uri = element.defaultUri = new
-    for child in element.elements():
-        if child.uri == old:
-            _move(child, old, new)
+def _mayHold(stanza: Stanza, namespace: str) -> bool:
+    """Whether a namespace is written out somewhere in a stanza: on the root, or in what is forwarded, say."""
+    raw, context = stanza.raw, stanza.context
+    return namespace.encode() in raw or namespace in context.prefixes.values() or bool(_SPELLED.search(raw))
+
+
+class _Move:
+    """
+    Writes a stanza anew, as it is parsed: no names of its own end up as anything but names.
+
+    Prefixes that stand in values only are not kept.
+    """
+
+    def __init__(self, context: Context, old: str, new: str, largest: int) -> None:
+        self._old, self._new, self._largest = old, new, largest
+        self._parser = newParser()
+        self._parser.Parse(context.header, False)
+        self._written: list[str] = []
+        self._size = 0
+        # Of each element that is open: its name, the namespace it is now in, and whether it has moved.
+        self._open: list[tuple[str, str, bool]] = []
+        self._root: dict[str, str] = {}
+
+    def moved(self, raw: bytes, sender: str, recipient: str) -> bytes:
+        self._root = {"from": sender, "to": recipient}
+        self._parser.StartElementHandler = self._started
+        self._parser.EndElementHandler = self._ended
+        self._parser.CharacterDataHandler = self._text
+        self._parser.Parse(raw, False)
+        if self._open:
+            # Stanzas are kept without their end tag.
+            self._ended("")
+        return "".join(self._written).encode()
+
+    def _started(self, name: str, attributes: dict[str, str]) -> None:
+        uri, _, local = name.rpartition(SEPARATOR)
+        _, around, moves = self._open[-1] if self._open else ("", self._new, True)
+        # What stands in another namespace keeps what is inside of it.
+        moves = moves and uri == self._old
+        uri = self._new if moves else uri
+        declared = "" if uri == around else f" xmlns='{escape(uri)}'"
+        if not self._open:
+            attributes = {**attributes, **self._root}
+        self._write(f"<{local}{declared}")
+        for number, (key, value) in enumerate(attributes.items()):
+            space, _, plain = key.rpartition(SEPARATOR)
+            prefix = "" if not space else "xml:" if space == ns.XML else f"a{number}:"
+            if prefix not in ("", "xml:"):
+                self._write(f" xmlns:a{number}='{escape(space)}'")
+            self._write(f" {prefix}{plain}='{escape(value)}'")
+        self._write(">")
+        self._open.append((local, uri, moves))
+
+    def _ended(self, name: str) -> None:
+        self._write(f"</{self._open.pop()[0]}>")
+
+    def _text(self, text: str) -> None:
+        self._write(escape(text))
+
+    def _write(self, text: str) -> None:
+        # A name is written as often as it is used: it may be long.
+        self._size += len(text)
+        if self._size > self._largest:
+            raise NotAcceptable
+        self._written.append(text)
+
+
+def tree(stanza: Stanza) -> domish.Element:
+    """
+    A stanza as a tree.
+
+    @raise Unreadable: if it has a namespace that Twisted's parser does not take, one with a space.
+    """
+    try:
+        return stanza.element
+    except domish.ParserError as error:
+        raise Unreadable from error
+
+
+@lru_cache(maxsize=4096)
+def address(jid: str) -> str:
+    """
+    A JID as this host knows it.
+
+    @raise Malformed: if it is none (RFC 7622 section 3.1).
+    """
+    try:
+        found = jids.prepared(jid)
+    except ValueError as error:
+        raise Malformed from error
+    # What it is made from is kept with it.
+    if len(jid) > _LONGEST_JID or any(len(part.encode()) > _LONGEST_PART for part in jids.split(found)):
+        raise Malformed
+    return found
 
 
 def iq(addresses: bytes, identifier: str, kind: str, payload: str = "") -> bytes:
@@ -85,8 +184,8 @@ def readItem(query: domish.Element) -> tuple[Item, bool]:
         raise Unreadable
     [item] = items
     try:
-        jid = jids.bare(jids.prepared(item.getAttribute("jid", "")))
-    except ValueError as error:
+        jid = jids.bare(address(item.getAttribute("jid", "")))
+    except Malformed as error:
         raise Unreadable from error
     name = item.getAttribute("name", "")
     groups = tuple(str(child) for child in item.elements() if child.name == "group")

@@ -29,7 +29,7 @@ class Health(Resource):
     """C{/healthz}: always 200, as long as somebody is there to answer."""
 
     def render_GET(self, request: Request) -> bytes:
-        return _text(request, 200, "ok\n")
+        return text(request, 200, "ok\n")
 
 
 class Readiness(Resource):
@@ -41,11 +41,12 @@ class Readiness(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         down = [f"{link.jid}: {link.trouble}\n" for link in self._links if not link.ready]
-        return _text(request, 503, "".join(down)) if down else _text(request, 200, "ok\n")
+        return text(request, 503, "".join(down)) if down else text(request, 200, "ok\n")
 
 
-def _text(request: Request, code: int, text: str) -> bytes:
+def text(request: Request, code: int, body: str) -> bytes:
+    """Answer with plain text that is true only now."""
     request.setResponseCode(code)
     request.setHeader(b"content-type", b"text/plain; charset=utf-8")
     request.setHeader(b"cache-control", b"no-store")
-    return text.encode()
+    return body.encode()

@@ -77,7 +77,6 @@ class Sealer:
             if who not in self._handles:
                 raise UnknownHandle
             requester, address = self._handles[who]
-            self._remember(who, requester, address)
             expected = f"{self._mac(requester, address)}/{who}"
         else:
             requester = unquote(who, errors="replace")
@@ -89,6 +88,8 @@ class Sealer:
                 raise BrokenSeal from error
         if not hmac.compare_digest(expected.encode(), token.encode(errors="replace")):
             raise BrokenSeal
+        if who.startswith(_HANDLE):
+            self._remember(who, requester, address)
         return requester, address
 
     def _spell(self, requester: str, address: str) -> str:

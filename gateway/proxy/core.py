@@ -50,7 +50,8 @@ class Rules:
     @ivar forward: the kinds of stanza that are forwarded.
     @ivar outbound: whether the implementing client may start exchanges.
     @ivar timeout: seconds for an answer.
-    @ivar shared: whether other gateways serve the same component.
+    @ivar shared: whether other gateways serve the same component. Not together with C{outbound}, nor with a
+        balance that counts open exchanges: none is kept.
     """
 
     forward: frozenset[str] = frozenset({"iq"})
@@ -113,20 +114,26 @@ class Translator:
         key = (correspondent.alias, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None:
-            # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one.
-            exchange.copies += 1
+            # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one, and
+            # nothing tells which request a second try would be for.
+            exchange.repeat(now + self._rules.timeout)
             self._copies += 1
+            self._release(exchange)
             return correspondent.to(exchange.resource.jid)
         resource = self._pool.choose(sender, now)
         if resource is None:
             return Refuse(NoResource)
+        there = correspondent.to(resource.jid)
+        if self._rules.shared:
+            # The answer may come to another gateway, so nothing would tell when this one has ended.
+            return there
         kept = None
-        if stanza.type == "get" and self._retained < _MOST_RETAINED and not self._rules.shared:
+        if stanza.type == "get" and self._retained < _MOST_RETAINED:
             kept = stanza
             self._retained += len(stanza.raw)
         self._exchanges[key] = Exchange(correspondent, resource, now + self._rules.timeout, kept)
-        resource.open += 1
-        return correspondent.to(resource.jid)
+        resource.open[key] = None
+        return there
 
     def answer(self, sender: str, recipient: str, identifier: str, now: float) -> Action | None:
         """
@@ -139,8 +146,7 @@ class Translator:
         key = (recipient, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None and exchange.resource.jid == sender:
-            if exchange.copies:
-                exchange.copies -= 1
+            if exchange.endOldest():
                 self._copies -= 1
             else:
                 self._close(key, exchange)
@@ -190,6 +196,22 @@ class Translator:
         back = Relay(route(recipient, sender))
         self._outbound[key] = Outbound(back, now + self._rules.timeout)
         return correspondent.back
+
+    def withdraw(self, sender: str, recipient: str, identifier: str) -> None:
+        """A request that was just taken could not be handed on; who found out answers it."""
+        if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
+            asked = self._correspondents.resolve(recipient)
+            if asked is not None:
+                self._outbound.pop((asked.requester, asked.address, identifier), None)
+            return
+        correspondent = self._correspondents.welcome(sender, recipient)
+        key = ("" if correspondent is None else correspondent.alias, identifier)
+        exchange = self._exchanges.get(key)
+        if exchange is not None and exchange.copies:
+            exchange.copies.pop()
+            self._copies -= 1
+        elif exchange is not None:
+            self._close(key, exchange)
 
     # Messages and presence.
 
@@ -244,11 +266,10 @@ class Translator:
         A resource of the target is offline, so its exchanges end: a get is tried once more at another resource,
         the rest get an error now. Neither server tells the requester (server-side, the request was delivered).
         """
-        self._pool.unavailable(jid)
+        resource = self._pool.unavailable(jid)
         actions: list[Fail | Retry] = []
-        # By name: exchanges outlive what was known of their resource before the connection was lost.
-        for key, exchange in [entry for entry in self._exchanges.items() if entry[1].resource.jid == jid]:
-            actions += self._moveOrFail(key, exchange)
+        for key in [] if resource is None else list(resource.open):
+            actions += self._moveOrFail(key, self._exchanges[key])
         return actions
 
     def forgetResources(self) -> None:
@@ -258,12 +279,12 @@ class Translator:
     def _moveOrFail(self, key: tuple[str, str], exchange: Exchange) -> list[Fail | Retry]:
         kept = exchange.kept
         # The deadline stays, so a second try is worth its while or ends with it.
-        other = self._pool.choose(exchange.correspondent.requester, 0.0) if kept and not exchange.copies else None
+        other = self._pool.choose(exchange.correspondent.requester, 0.0) if kept else None
         if kept is None or other is None:
             return self._fail(key, exchange, ResourceGone)
-        self._forget(exchange)
+        self._forget(key, exchange)
         exchange.resource = other
-        other.open += 1
+        other.open[key] = None
         return [Retry(kept, exchange.correspondent.to(other.jid).route)]
 
     # Time.
@@ -284,7 +305,7 @@ class Translator:
                 id=key[1],
                 resource=exchange.resource.jid,
                 deadline=exchange.deadline,
-                copies=exchange.copies,
+                copies=tuple(exchange.copies or ()),
             )
             for key, exchange in self._exchanges.items()
         ]
@@ -292,14 +313,18 @@ class Translator:
     def reopen(self, exchanges: list[OpenExchange], now: float) -> None:
         """Take over what the process before this one left open."""
         for each in exchanges:
-            correspondent = self._correspondents.meet(each.requester, each.address)
-            resource = Resource(each.resource)
-            resource.open = 1
-            deadline = min(each.deadline, now + self._rules.timeout)
-            exchange = Exchange(correspondent, resource, deadline, None)
-            exchange.copies = each.copies
-            self._copies += each.copies
-            self._exchanges[correspondent.alias, each.id] = exchange
+            correspondent = self._correspondents.welcome(each.requester, each.address)
+            if correspondent is None:
+                continue
+            resource = self._pool.former(each.resource)
+            latest = now + self._rules.timeout
+            exchange = Exchange(correspondent, resource, min(each.deadline, latest), None)
+            for deadline in each.copies:
+                exchange.repeat(min(deadline, latest))
+            self._copies += len(each.copies)
+            key = (correspondent.alias, each.id)
+            self._exchanges[key] = exchange
+            resource.open[key] = None
 
     def abandon(self) -> list[Fail]:
         """
@@ -321,10 +346,13 @@ class Translator:
         actions: list[Fail | Retry] = []
         rested = []
         for key, exchange in [entry for entry in self._exchanges.items() if entry[1].deadline <= now]:
-            # When shared, another gateway may have got the answer.
-            if not self._rules.shared and self._pool.missed(exchange.resource, now):
+            if self._pool.missed(exchange.resource, now):
                 rested.append(exchange.resource)
-            actions += self._fail(key, exchange, NoAnswer)
+            while exchange.deadline <= now and exchange.endOldest():
+                self._copies -= 1
+                actions.append(Fail(exchange.correspondent.back.route, key[1], NoAnswer))
+            if exchange.deadline <= now:
+                actions += self._fail(key, exchange, NoAnswer)
         for outKey, outbound in [entry for entry in self._outbound.items() if entry[1].deadline <= now]:
             del self._outbound[outKey]
             actions.append(Fail(outbound.back.route, outKey[2], NoAnswer))
@@ -338,15 +366,13 @@ class Translator:
 
     def _fail(self, key: tuple[str, str], exchange: Exchange, error: type[GatewayError]) -> list[Fail | Retry]:
         self._close(key, exchange)
-        self._copies -= exchange.copies
-        if self._rules.shared:
-            # Another gateway may have delivered the answer, which it got in our place.
-            return []
-        return [Fail(exchange.correspondent.back.route, key[1], error)] * (1 + exchange.copies)
+        owed = 1 + len(exchange.copies or ())
+        self._copies -= owed - 1
+        return [Fail(exchange.correspondent.back.route, key[1], error)] * owed
 
     def _close(self, key: tuple[str, str], exchange: Exchange) -> None:
         del self._exchanges[key]
-        self._forget(exchange)
+        self._forget(key, exchange)
         if self._ended is not None:
             self._remember(key)
 
@@ -355,8 +381,12 @@ class Translator:
         if self._ended is not None and len(self._ended) < _MOST_ENDED:
             self._ended.add(hash(key))
 
-    def _forget(self, exchange: Exchange) -> None:
-        exchange.resource.open -= 1
+    def _forget(self, key: tuple[str, str], exchange: Exchange) -> None:
+        del exchange.resource.open[key]
+        self._release(exchange)
+
+    def _release(self, exchange: Exchange) -> None:
+        """It is not tried a second time."""
         if exchange.kept is not None:
             self._retained -= len(exchange.kept.raw)
             exchange.kept = None

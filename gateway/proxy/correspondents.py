@@ -14,6 +14,10 @@ from gateway.stream.stanzas import route
 _MOST = 4_096
 _LONGEST = 512
 
+# Ways to resources that each of them keeps, and bytes of these.
+_MOST_WAYS = 16
+_MOST_BYTES = 2_048
+
 
 class Correspondent:
     """
@@ -23,7 +27,7 @@ class Correspondent:
     @ivar back: leads from the address to the requester.
     """
 
-    __slots__ = ("requester", "address", "alias", "back", "_there")
+    __slots__ = ("requester", "address", "alias", "back", "_there", "_bytes")
 
     def __init__(self, requester: str, address: str, alias: str) -> None:
         self.requester = requester
@@ -31,14 +35,20 @@ class Correspondent:
         self.alias = alias
         self.back = Relay(route(address, requester))
         self._there: dict[str, Relay] = {}
+        self._bytes = 0
 
     def to(self, resource: str) -> Relay:
         """What leads from the alias to a resource of the target."""
         relay = self._there.get(resource)
         if relay is None:
-            if len(self._there) >= 16:
+            relay = Relay(route(self.alias, resource))
+            size = len(relay.route)
+            if len(self._there) >= _MOST_WAYS or self._bytes + size > _MOST_BYTES:
                 self._there.clear()
-            relay = self._there[resource] = Relay(route(self.alias, resource))
+                self._bytes = 0
+            if size <= _MOST_BYTES:
+                self._there[resource] = relay
+                self._bytes += size
         return relay
 
 
@@ -100,7 +110,9 @@ class Correspondents:
                 return self.recall(recipient)
             except (BrokenSeal, UnknownHandle):
                 return None
-        local, _, resource = jids.split(recipient)
+        local, domain, resource = jids.split(recipient)
+        if domain.lower() != self._sealer.component:
+            return None
         try:
             user = jids.prepared(jids.unescapeLocal(local) + (f"/{resource}" if resource else ""))
         except ValueError:

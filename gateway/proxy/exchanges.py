@@ -4,6 +4,8 @@ What is open: requests that were handed on and have no answer yet.
 
 from __future__ import annotations
 
+from collections import deque
+
 from attrs import frozen
 
 from gateway.proxy.actions import Relay
@@ -16,7 +18,9 @@ class Exchange:
     """
     A request that was handed to a resource.
 
-    @ivar copies: how many more were sent with the same id between the same addresses, each to be answered.
+    @ivar deadline: the oldest request's.
+    @ivar copies: the deadlines of those that were sent after it with the same id between the same addresses, each
+        to be answered; C{None} is as good as none.
     @ivar kept: the request, if it may be tried a second time.
     """
 
@@ -28,8 +32,25 @@ class Exchange:
         self.correspondent = correspondent
         self.resource = resource
         self.deadline = deadline
-        self.copies = 0
+        self.copies: deque[float] | None = None
         self.kept = kept
+
+    def repeat(self, deadline: float) -> None:
+        """Expect one more answer."""
+        if self.copies is None:
+            self.copies = deque()
+        self.copies.append(deadline)
+
+    def endOldest(self) -> bool:
+        """
+        An answer has come, or a deadline is past.
+
+        @return: whether there is another request that waits.
+        """
+        if not self.copies:
+            return False
+        self.deadline = self.copies.popleft()
+        return True
 
 
 @frozen
@@ -38,6 +59,7 @@ class OpenExchange:
     An exchange as it outlives the process.
 
     @ivar deadline: in seconds, on a clock that goes on.
+    @ivar copies: the same of those with the same id.
     """
 
     requester: str
@@ -45,7 +67,7 @@ class OpenExchange:
     id: str
     resource: str
     deadline: float
-    copies: int
+    copies: tuple[float, ...]
 
 
 @frozen

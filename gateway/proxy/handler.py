@@ -14,7 +14,7 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import jids
-from gateway.errors import Unreadable
+from gateway.errors import HandlerFailed, Unreadable
 from gateway.interfaces import IRawHandler
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
@@ -26,6 +26,8 @@ from gateway.stream.stanzas import Stanza, errorReply, errorStanza
 # Seconds before a subscription is asked for again: at first, and at most.
 _FIRST_RESUBSCRIPTION = 1.0
 _LAST_RESUBSCRIPTION = 300.0
+# With this patience, some seconds and three questions after the first moment, it is no accident any more.
+_WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 
 # Between two lines about stanzas that were dropped.
 _REPORT_EVERY = 60.0
@@ -50,6 +52,7 @@ class ProxyHandler(XMPPHandler):
         self._started = False
         self._subscribeAt: float | None = None
         self._patience = _FIRST_RESUBSCRIPTION
+        self._warned = False
         self._reported: Counter[str] = Counter()
         self._reportAt = 0.0
 
@@ -76,6 +79,7 @@ class ProxyHandler(XMPPHandler):
             self._started = True
             self._translator.reopen(self._file.take(), self._link.now)
             self._translator.started(self._link.now)
+        self._expire(self._link.now)
         # Both are answered by the target's server alone where the subscription stands.
         self._patience = _FIRST_RESUBSCRIPTION
         self._subscribe()
@@ -89,12 +93,8 @@ class ProxyHandler(XMPPHandler):
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
         action: Action | None
-        if not sender:
-            self._translator.dropped["a missing address"] += 1
-            return True
-        if not recipient:
-            # For the component itself, then, which has nothing to say.
-            return False
+        if not sender or not recipient:
+            return self._unaddressed(sender)
         if stanza.name == "iq":
             identifier = stanza.id
             if not identifier:
@@ -116,21 +116,37 @@ class ProxyHandler(XMPPHandler):
             self._presenceReceived(stanza, sender, recipient, kind)
             return True
         if isinstance(action, Relay):
-            self._send(stanza.readdressed(action.route))
+            try:
+                self._send(stanza.readdressed(action.route))
+            except Exception:
+                # The link logs it, and answers a request.
+                self._lost(stanza, action)
+                raise
         elif isinstance(action, Refuse) and kind != "error" and kind != "result":
             self._send(errorReply(stanza, action.error))
         return True
 
+    def _unaddressed(self, sender: str | None) -> bool:
+        """Without a recipient a stanza is for the component itself, which has nothing to say."""
+        if not sender:
+            self._translator.dropped["a missing address"] += 1
+        return not sender
+
+    def _lost(self, stanza: Stanza, relay: Relay) -> None:
+        """A stanza could not be handed on, by a fault of ours: still a request gets one answer."""
+        identifier = stanza.id or ""
+        if stanza.name != "iq":
+            return
+        if stanza.type == "get" or stanza.type == "set":
+            self._translator.withdraw(stanza.sender or "", stanza.recipient or "", identifier)
+        else:
+            self._send(errorStanza("iq", relay.route, identifier, HandlerFailed))
+
     def tick(self, now: float) -> None:
-        actions, rested = self._translator.expire(now)
-        self._perform(actions)
-        for resource in rested:
-            self._log.warn(
-                "{component}: {resource} let several requests in a row time out; others are asked instead for "
-                "a while.",
-                component=self._component,
-                resource=resource.jid,
-            )
+        # While the link is down nobody can be told, and what waits for the link is not kept for ever; so what ends
+        # meanwhile ends when it is back.
+        if self._link.ready:
+            self._expire(now)
         if self._subscribeAt is not None and self._subscribeAt <= now:
             self._subscribe()
         if self._reportAt <= now and self._translator.dropped != self._reported:
@@ -143,6 +159,17 @@ class ProxyHandler(XMPPHandler):
                 reasons=", ".join(f"{count} for {reason}" for reason, count in news.most_common()),
             )
 
+    def _expire(self, now: float) -> None:
+        actions, rested = self._translator.expire(now)
+        self._perform(actions)
+        for resource in rested:
+            self._log.warn(
+                "{component}: {resource} let several requests in a row time out; others are asked instead for "
+                "a while.",
+                component=self._component,
+                resource=resource.jid,
+            )
+
     def _perform(self, actions: Sequence[Fail | Retry]) -> None:
         for action in actions:
             if isinstance(action, Retry):
@@ -152,6 +179,14 @@ class ProxyHandler(XMPPHandler):
 
     def _subscribe(self) -> None:
         """Ask for the target's presence, until it is seen: Prosody tells an account of it only if it is online."""
+        if self._patience >= _WORTH_A_WARNING and not self._warned:
+            self._warned = True
+            self._log.warn(
+                "{component}: {target} does not let the component see its presence, so no request can be handed "
+                "on; its client must accept the subscription, and is asked again and again.",
+                component=self._component,
+                target=self._target,
+            )
         self._send(presence(self._component, self._target, "subscribe"))
         self._subscribeLater()
 
@@ -177,6 +212,7 @@ class ProxyHandler(XMPPHandler):
         """What the target account, or its server for it, tells the component (RFC 6121 sections 3 and 4)."""
         if kind is None:
             self._subscribeAt = None
+            self._warned = False
             if self._translator.available(sender):
                 self._log.info("{component}: {resource} is online.", component=self._component, resource=sender)
         elif kind == "unavailable":
@@ -208,9 +244,3 @@ class ProxyHandler(XMPPHandler):
         if self._subscribeAt is None:
             self._patience = _FIRST_RESUBSCRIPTION
             self._subscribeLater()
-        self._log.warn(
-            "{component}: {target} does not let the component see its presence, so no request can be handed on; "
-            "its client must accept the subscription, and is asked again and again.",
-            component=self._component,
-            target=self._target,
-        )

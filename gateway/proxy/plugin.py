@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from gateway import jids
-from gateway.interfaces import IComposition, IDemonstration, IGuide, IServicePlugin
+from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin
 from gateway.proxy import tour
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
@@ -44,17 +45,33 @@ class ProxyTable(ComponentTable):
     shared: bool = False
 
 
-@implementer(IPlugin, IServicePlugin, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
 class ProxyPlugin:
     """Composes a client proxy."""
 
     kind = "proxy"
     table = ProxyTable
 
+    def check(self, jid: str, table: ProxyTable, stateDir: str, components: Collection[str]) -> list[str]:
+        problems = []
+        if jids.split(table.target)[1] in components:
+            problems.append(f'target: found "{table.target}", on a component of this file; allowed: a real account')
+        # Another gateway may get the answer, so this one keeps no exchange, and cannot tell what is open.
+        if table.shared and table.outbound:
+            problems.append("outbound: found true beside shared = true; allowed: one of them")
+        if table.shared and table.balance == "least-pending":
+            problems.append('balance: found "least-pending" beside shared = true; allowed: one of the others')
+        keyFile = _keyFile(jid, table, stateDir)
+        try:
+            readKey(keyFile)
+        except ConfigError as error:
+            problems += error.problems
+        except FileNotFoundError:
+            if str(keyFile.parent) != stateDir and not os.access(keyFile.parent, os.W_OK | os.X_OK):
+                problems.append(f"key_file: {keyFile} is not there, and cannot be made in its folder")
+        return problems
+
     def makeService(self, jid: str, table: ProxyTable, composition: IComposition) -> IService:
-        if jids.split(table.target)[1] == jid:
-            raise ConfigError([f'target: found "{table.target}", on the component itself; allowed: a real account'])
-        keyFile = Path(table.key_file or os.path.join(composition.stateDir, f"{jid}.key"))
         rules = Rules(
             forward=frozenset(table.forward),
             outbound=table.outbound,
@@ -62,7 +79,7 @@ class ProxyPlugin:
             shared=table.shared,
         )
         pool = Pool(table.target, table.resources, table.balance, random.random)
-        translator = Translator(Sealer(jid, loadKey(keyFile)), pool, rules)
+        translator = Translator(Sealer(jid, loadKey(_keyFile(jid, table, composition.stateDir))), pool, rules)
         exchanges = ExchangeFile(Path(composition.stateDir, f"{jid}.exchanges"))
         link: Link = composition.link(jid, table)
         ProxyHandler(translator, exchanges).setHandlerParent(link)
@@ -75,6 +92,10 @@ class ProxyPlugin:
         await tour.show(guide, jid)
 
 
+def _keyFile(jid: str, table: ProxyTable, stateDir: str) -> Path:
+    return Path(table.key_file or os.path.join(stateDir, f"{jid}.key"))
+
+
 def loadKey(path: Path) -> bytes:
     """
     The seal key in C{path}, which is made, for its owner's eyes only, if it is not there.
@@ -82,14 +103,30 @@ def loadKey(path: Path) -> bytes:
     @raise ConfigError: if that is not possible, or what is there is no key.
     """
     try:
-        try:
-            key = bytes.fromhex(path.read_text("ascii"))
-        except FileNotFoundError:
-            key = secrets.token_bytes(_KEY_BYTES)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(key.hex() + "\n")
+        return readKey(path)
+    except FileNotFoundError:
+        key = secrets.token_bytes(_KEY_BYTES)
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(key.hex() + "\n")
     except OSError as error:
-        raise ConfigError([f"key_file: {path} cannot be used: {error.strerror}"]) from error
+        raise ConfigError([f"key_file: {path} cannot be made: {error.strerror}"]) from error
+    return key
+
+
+def readKey(path: Path) -> bytes:
+    """
+    The seal key in C{path}.
+
+    @raise FileNotFoundError: if there is none.
+    @raise ConfigError: if it cannot be read, or what is there is no key.
+    """
+    try:
+        key = bytes.fromhex(path.read_text("ascii"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError([f"key_file: {path} cannot be read: {error.strerror}"]) from error
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:

@@ -23,7 +23,7 @@ class Resource:
     One resource that is online.
 
     @ivar jid: full JID.
-    @ivar open: how many exchanges it has.
+    @ivar open: the keys of its exchanges, in their order; the values mean nothing.
     @ivar misses: deadlines in a row that passed without its answer.
     @ivar restsUntil: when it may be chosen again, in seconds.
     """
@@ -32,12 +32,12 @@ class Resource:
 
     def __init__(self, jid: str) -> None:
         self.jid = jid
-        self.open = 0
+        self.open: dict[tuple[str, str], None] = {}
         self.misses = 0
         self.restsUntil = 0.0
 
     def __repr__(self) -> str:
-        return f"<Resource {self.jid} open={self.open}>"
+        return f"<Resource {self.jid} open={len(self.open)}>"
 
 
 class Pool:
@@ -54,6 +54,8 @@ class Pool:
         self.target = target
         self._pattern = pattern
         self._resources: dict[str, Resource] = {}
+        # Those that were online before the connection was lost, as long as they may have open exchanges.
+        self._former: dict[str, Resource] = {}
         self._fit: list[Resource] = []
         self._resting: list[Resource] = []
         self._turn = 0
@@ -82,22 +84,32 @@ class Pool:
             return False
         if len(self._resources) >= _MOST:
             return False
-        resource = self._resources[jid] = Resource(jid)
+        resource = self._resources[jid] = self._former.pop(jid) if jid in self._former else Resource(jid)
+        resource.misses = 0
+        resource.restsUntil = 0.0
         self._fit.append(resource)
         return True
 
     def unavailable(self, jid: str) -> Resource | None:
-        """A resource is offline: what it was, if it was known."""
+        """A resource is offline: what it was, if it was known, be it from before the connection was lost."""
         resource = self._resources.pop(jid, None)
-        if resource is not None:
+        if resource is None:
+            resource = self._former.pop(jid, None)
+        else:
             (self._fit if resource in self._fit else self._resting).remove(resource)
         return resource
 
     def clear(self) -> None:
         """Nothing is known any more of who is online."""
+        known = [*self._former.values(), *self._resources.values()]
+        self._former = {resource.jid: resource for resource in known if resource.open}
         self._resources.clear()
         self._fit.clear()
         self._resting.clear()
+
+    def former(self, jid: str) -> Resource:
+        """A resource that has exchanges from before the connection was there."""
+        return self._former.setdefault(jid, Resource(jid))
 
     def all(self) -> list[Resource]:
         """Every resource that is online, rested ones too."""
@@ -105,14 +117,14 @@ class Pool:
 
     def choose(self, requester: str, now: float) -> Resource | None:
         """
-        Who gets a request of C{requester}: one that is not resting, or if all are, the one that was silent
-        longest ago.
+        Who gets a request of C{requester}: one that is not resting, or if all are, any: nobody is better then.
         """
         if self._resting:
             self._wake(now)
-        if self._fit:
-            return self._fit[0] if len(self._fit) == 1 else self._choose(requester)
-        return self._resting[0] if self._resting else None
+        able = self._fit or self._resting
+        if len(able) > 1:
+            return self._choose(requester, able)
+        return able[0] if able else None
 
     def missed(self, resource: Resource, now: float) -> bool:
         """
@@ -144,23 +156,23 @@ class Pool:
             resource.restsUntil = 0.0
             self._fit.append(resource)
 
-    def _chooseRandom(self, requester: str) -> Resource:
-        return self._fit[int(self._random() * len(self._fit))]
+    def _chooseRandom(self, requester: str, able: list[Resource]) -> Resource:
+        return able[int(self._random() * len(able))]
 
-    def _chooseInTurn(self, requester: str) -> Resource:
-        self._turn = turn = (self._turn + 1) % len(self._fit)
-        return self._fit[turn]
+    def _chooseInTurn(self, requester: str, able: list[Resource]) -> Resource:
+        self._turn = turn = (self._turn + 1) % len(able)
+        return able[turn]
 
-    def _chooseLeastPending(self, requester: str) -> Resource:
-        return min(self._fit, key=_openExchanges)
+    def _chooseLeastPending(self, requester: str, able: list[Resource]) -> Resource:
+        return min(able, key=_openExchanges)
 
-    def _chooseSticky(self, requester: str) -> Resource:
+    def _chooseSticky(self, requester: str, able: list[Resource]) -> Resource:
         # Rendezvous hashing: when a resource comes or goes, no requester moves but those it takes or leaves.
-        return max(self._fit, key=lambda resource: _weight(requester, resource.jid))
+        return max(able, key=lambda resource: _weight(requester, resource.jid))
 
 
 def _openExchanges(resource: Resource) -> int:
-    return resource.open
+    return len(resource.open)
 
 
 def _weight(requester: str, jid: str) -> bytes:

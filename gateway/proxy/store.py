@@ -27,11 +27,13 @@ class ExchangeFile:
         self.path = path
 
     def leave(self, exchanges: list[OpenExchange]) -> None:
-        """Write what is open; no file if nothing is."""
+        """Write what is open, all of it or nothing; no file if nothing is."""
         if not exchanges:
             return
+        new = self.path.with_name(f"{self.path.name}.new")
         try:
-            self.path.write_text(json.dumps([asdict(exchange) for exchange in exchanges]), "utf-8")
+            new.write_text(json.dumps([asdict(exchange) for exchange in exchanges]), "utf-8")
+            new.replace(self.path)
         except OSError as error:
             self._log.error(
                 "{path} cannot be written ({reason}): {count} open requests may stay without an answer.",

@@ -7,6 +7,7 @@ nobody handles, what takes too long and what is answered twice is seen to here.
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator
 from functools import lru_cache
@@ -25,7 +26,10 @@ from gateway.errors import GatewayError, HandlerFailed, NoAnswer, TooManyPending
 from gateway.interfaces import IRawHandler
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, requestElement
-from gateway.stream.stanzas import FORBIDDEN, Stanza, errorStanza, route
+from gateway.stream.stanzas import Stanza, errorStanza, route
+
+# What no XML document may hold (XML 1.0 section 2.2).
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Port(typing.Protocol):
@@ -123,8 +127,10 @@ class ElementLane:
             self._dispatch(stanza)
 
     def tick(self, now: float) -> None:
-        """End what is overdue."""
+        """End what is overdue; an incoming request only while its answer can be sent, be that later."""
         self.requests.expire(now)
+        if self._xmlstream is None:
+            return
         for requester, identifier, addressed in self.replies.expire(now):
             self._log.warn(
                 "{jid}: no handler answered {requester}'s request {identifier!r} in time; it got an error.",
@@ -148,9 +154,7 @@ class ElementLane:
             self._port.sendRaw(obj)
             return
         assert isinstance(obj, domish.Element)
-        if not obj.getAttribute("from"):
-            obj["from"] = self._port.jid
-        data = _serialise(obj)
+        data = self._serialised(obj)
         if obj.name == "iq" and obj.getAttribute("type") in ("result", "error"):
             key = self._key(obj.getAttribute("to", ""), obj.getAttribute("id", ""), obj["from"])
             if key is None or not self.replies.closed(key):
@@ -168,13 +172,21 @@ class ElementLane:
         Send a C{wokkel.generic.Request}, or an iq element, and wait for its answer.
 
         @return: see L{Requests.add}.
+        @raise ValueError: if it is no request, or as in L{send}.
         """
         element = requestElement(request)
+        data = self._serialised(element)
         timeout = getattr(request, "timeout", None) or self.requestTimeout
         answer = self.requests.add(element.getAttribute("to", ""), element["id"], self._port.now + timeout)
         if not answer.called:
-            self.send(element)
+            self._port.sendRaw(data)
         return answer
+
+    def _serialised(self, element: domish.Element) -> bytes:
+        """An element as it is sent, from the component where it does not say from whom."""
+        if not element.getAttribute("from"):
+            element["from"] = self._port.jid
+        return _serialise(element)
 
     def _requestReceived(self, stanza: Stanza) -> None:
         key = self._key(stanza.sender or "", stanza.id or "", stanza.recipient or self._port.jid)
@@ -238,6 +250,6 @@ def _serialise(element: domish.Element) -> bytes:
     text: str = element.toXml(
         prefixes={ns.STREAMS: "stream"}, defaultUri=ns.COMPONENT_ACCEPT, prefixesInScope=["stream"]
     )
-    if FORBIDDEN.search(text):
-        raise ValueError(f"not XML: {FORBIDDEN.findall(text)!r} in a stanza to {element.getAttribute('to')!r}")
+    if _FORBIDDEN.search(text):
+        raise ValueError(f"not XML: {_FORBIDDEN.findall(text)!r} in a stanza to {element.getAttribute('to')!r}")
     return text.encode()

@@ -5,12 +5,14 @@ A component's connection to its server as a service: kept up for ever, two lanes
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from errno import ENOENT
 from random import Random
 from typing import Any
 
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from twisted.application.service import Service
+from twisted.internet import error
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -56,21 +58,26 @@ class Link(Service):
     without a tree; what they leave goes to the others.
 
     @ivar jid: the component's JID.
+    @ivar limits: what a stanza may cost, either way.
     @ivar ready: whether stanzas flow.
     @ivar trouble: why not, in words for the operator.
     @ivar now: seconds on the link's clock, as of the last chunk or tick.
     @ivar domain: the server's own host, which is pinged when nothing has come for long; C{None} for never.
+    @param where: the endpoint in the operator's words.
     """
 
     # Seconds that a stop waits for open exchanges, and the time between two ticks.
     drainFor = 5.0
     tickEvery = 1.0
 
-    # Seconds without a byte until the server is pinged, and then until it counts as gone; seconds that it may go
-    # without reading.
+    # Seconds without a byte until the server is pinged, and from the ping until it counts as gone; seconds that
+    # it may go without reading.
     pingAfter = 60.0
-    goneAfter = 90.0
+    goneAfter = 30.0
     stallFor = 300.0
+
+    # Seconds that a stream must have been up for the next try to be as quick as the first.
+    steadyAfter = 10.0
 
     _log = Logger()
 
@@ -83,15 +90,16 @@ class Link(Service):
         limits: Limits | None = None,
         random: Random | None = None,
         domain: str | None = None,
+        where: str = "the server's endpoint",
     ) -> None:
         self._reactor = reactor
         self._random = random or Random()
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._secret = secret
         self.jid = jid
         self.domain = domain
-        self.now = self._heardAt = self._tookAt = reactor.seconds()
-        self._pinged = False
+        self.now = self._upAt = self._heardAt = self._tookAt = reactor.seconds()
+        self._pingedAt: float | None = None
         self.ready = False
         self.trouble = "not started"
         self._protocol: ComponentProtocol | None = None
@@ -103,6 +111,7 @@ class Link(Service):
         self._outbox = Outbox()
         self._dropped = 0
         self._endpoint = endpoint
+        self._where = where
         self._factory = Factory.forProtocol(self._makeProtocol)
         self._factory.noisy = False
         self._attempts = 0
@@ -218,6 +227,9 @@ class Link(Service):
     def streamLost(self, reason: Failure) -> None:
         self._protocol = self._write = None
         self.ready = False
+        # A server that accepts and cuts at once is one that refuses.
+        if self._reactor.seconds() - self._upAt >= self.steadyAfter:
+            self._attempts = 0
         self._lane.disconnected(reason)
         if self._stopped is not None:
             self._stopped.callback(None)
@@ -227,7 +239,7 @@ class Link(Service):
     # Connecting.
 
     def _makeProtocol(self) -> ComponentProtocol:
-        self._protocol = ComponentProtocol(self, self.jid, self._secret, self._limits, self._reactor)
+        self._protocol = ComponentProtocol(self, self.jid, self._secret, self.limits, self._reactor)
         return self._protocol
 
     def _connect(self) -> None:
@@ -240,9 +252,9 @@ class Link(Service):
 
     def _connected(self, protocol: ComponentProtocol) -> None:
         self._trying = None
-        self._attempts = 0
         self.ready = True
-        self._heardAt = self._tookAt = self._reactor.seconds()
+        self._upAt = self._heardAt = self._tookAt = self._reactor.seconds()
+        self._pingedAt = None
         self._write = protocol.write
         self.trouble = ""
         self._log.info("{jid}: connected.", jid=self.jid)
@@ -267,7 +279,7 @@ class Link(Service):
             longest = _LAST_DELAY
         # Half of it is chance, so that many gateways do not come back to a server in step.
         delay = longest * (0.5 + 0.5 * self._random.random())
-        self.trouble = _MEANINGS.get(condition) or _explain(reason)
+        self.trouble = _MEANINGS.get(condition) or _explain(reason, self._where)
         self._log.warn(
             "{jid}: not connected: {trouble}. Next try in {delay:.1f} s.",
             jid=self.jid,
@@ -294,13 +306,14 @@ class Link(Service):
                 protocol.abort(Refused("connection-timeout", "the server has stopped reading"))
             return
         self._tookAt = now
-        silence = now - self._heardAt
-        if silence < self.pingAfter or self.domain is None:
-            self._pinged = False
-        elif silence > self.goneAfter:
-            protocol.abort(Refused("connection-timeout", "the server has gone silent"))
-        elif not self._pinged:
-            self._pinged = True
+        if now - self._heardAt < self.pingAfter or self.domain is None:
+            self._pingedAt = None
+        elif self._pingedAt is not None:
+            # Counted from the ping: on a machine that slept, nobody could say anything.
+            if now - self._pingedAt > self.goneAfter:
+                protocol.abort(Refused("connection-timeout", "the server has gone silent"))
+        else:
+            self._pingedAt = now
             ping = domish.Element((None, "iq"), attribs={"type": "get", "to": self.domain, "from": self.jid})
             ping.addElement((ns.PING, "ping"))
             # Any answer is a sign of life; silence is seen to above.
@@ -317,8 +330,14 @@ class Link(Service):
             self._dropped = 0
 
 
-def _explain(reason: Failure) -> str:
+def _explain(reason: Failure, where: str) -> str:
     """Why there is no connection, in words for an operator."""
+    if reason.check(error.ConnectionRefusedError) or getattr(reason.value, "osError", None) == ENOENT:
+        return f"nothing listens at {where}: is the server running, and does it listen for components there?"
+    if reason.check(error.DNSLookupError):
+        return f"there is no such host as in {where}: is its name written right?"
+    if reason.check(error.TimeoutError, error.NoRouteError):
+        return f"nothing answers at {where}: is the address right, and does every firewall let the gateway through?"
     if reason.check(VerificationError):
         return "the server's certificate is for another name than the endpoint's host"
     if reason.check(TlsError):

@@ -19,9 +19,6 @@ _NAME = re.compile(rb"<([^\s/>]+)")
 TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 _ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
 
-# What no XML document may hold (XML 1.0 section 2.2).
-FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
 _ESCAPES = str.maketrans(
     {
         "&": "&amp;",

@@ -160,12 +160,14 @@ class Case(SynchronousTestCase):
         routes: dict[str, Route],
         servers: Iterable[str] = (HOST,),
         component: str = COMPONENT,
+        users: Iterable[str] = (),
     ) -> None:
         self.server = MemoryServer(component)
         delegations = [route.delegation for route in routes.values() if route.delegation is not None]
         self.onward = Onward(component, delegations, self.server.link)
-        asking = Asking(component, frozenset(), routes, self.server.link)
-        self.handler = ManagingHandler(component, frozenset(servers), routes, self.onward, asking)
+        domains = frozenset(users)
+        asking = Asking(component, domains, routes, self.server.link)
+        self.handler = ManagingHandler(component, frozenset(servers), routes, self.onward, asking, domains)
         self.handler.setHandlerParent(self.server.link)
         DiscoHandler().setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)

@@ -400,16 +400,17 @@ class WrittenTests(SynchronousTestCase):
         ):
             with self.subTest(xml):
                 self.assertEqual(trees(stanzas.written(element(xml))), trees(xml))
+                self.assertEqual(stanzas.writtenSafely(element(xml)), stanzas.written(element(xml)))
 
     def test_noXml(self) -> None:
         """What XML cannot hold is refused: it would cost the stream."""
         for text in ("\x00", "\x0b", "\ufffe", "\ud800"):
             one = element("<x xmlns='urn:x'/>")
             one.addContent(text)
-            self.assertRaises(ValueError, stanzas.written, one)
+            self.assertRaises(ValueError, stanzas.writtenSafely, one)
             two = element("<x xmlns='urn:x'/>")
             two["a"] = text
-            self.assertRaises(ValueError, stanzas.written, two)
+            self.assertRaises(ValueError, stanzas.writtenSafely, two)
 
     @settings(steady)
     @given(contents(["h"], 2))

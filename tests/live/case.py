@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tests.live.clients import ECHO, Behaviour, Client, Implementation, echo, untilServed
+from tests.live.delegations import DELEGATIONS, DISCO_INFO, MANAGING_ENTITIES
 from tests.live.gateway import Gateway
 from tests.live.processes import Value
 from tests.live.servers import DOMAIN, Server
@@ -37,7 +38,7 @@ PING = f"<ping xmlns='{ECHO}'/>"
 LONG_DOMAIN = ".".join(["x" * 62] * 15 + [DOMAIN])
 
 ACCOUNTS = ("alice", "bob", "carol", "mallory", "implementation")
-COMPONENTS = {PROXY: SECRET, PROXY_ALL: SECRET, LONG_DOMAIN: SECRET}
+COMPONENTS = dict.fromkeys((PROXY, PROXY_ALL, LONG_DOMAIN, *MANAGING_ENTITIES), SECRET)
 
 # Exit codes: twistd ends in good order and then by the signal that it was sent.
 ENDED_WELL = (0, -signal.SIGTERM)
@@ -77,7 +78,7 @@ class LiveTests(_Mixin):
     serverClass: ClassVar[type[Server]]
 
     def setUp(self) -> None:
-        self.server = self.serverClass.shared(ACCOUNTS, COMPONENTS)
+        self.server = self.serverClass.shared(ACCOUNTS, COMPONENTS, DELEGATIONS)
         self._gateways: list[Gateway] = []
 
     def play(self, coroutine: Awaitable[None], seconds: float) -> None:
@@ -113,11 +114,31 @@ class LiveTests(_Mixin):
         await gateway.ready()
         return gateway
 
+    async def startOddGateway(self, tables: dict[str, dict[str, Value]]) -> Gateway:
+        """The same with handlers for delegated namespaces that do what they should not."""
+        gateway = self.newGateway(tables)
+        gateway.plug(Path(__file__).with_name("handlers.py"))
+        gateway.start()
+        await gateway.ready()
+        return gateway
+
     async def login(self, client: AnyClient) -> AnyClient:
         """Log a client in for as long as the scenario takes."""
         await client.login()
         self.stack.push_async_callback(client.close)
         return client
+
+    async def willNest(self) -> None:
+        """Have a server that nests the disco of the next managing entity; before anybody is logged in."""
+        if self.server.nestsOnce:
+            self.server.kill9()
+            self.server.start()
+            await self.server.ready()
+
+    async def nested(self, user: Client, to: str) -> set[str]:
+        """The features in this entity's disco#info."""
+        reply = await user.request(to, f"<query xmlns='{DISCO_INFO}'/>")
+        return {each.get("var", "") for each in reply.iter(f"{{{DISCO_INFO}}}feature")}
 
     async def implementing(self, *resources: str, behaviour: Behaviour = echo) -> list[Implementation]:
         """Log in these resources of the implementing client."""

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 from slixmpp import ClientXMPP
 from slixmpp.xmlstream.stanzabase import StanzaBase
 
-from tests.live.servers import DOMAIN, PASSWORD, Server
+from tests.live.servers import DOMAIN, Server
 
 ECHO = "urn:xmpp:test:echo"
 
@@ -68,10 +68,15 @@ class Client:
 
     @ivar jid: its full JID.
     @ivar received: each stanza that came after the login, in order; kept over reconnections.
+    @ivar trusted: the certificate that the server must show; None for plain text.
+    @param mechanism: of SASL.
     """
 
-    def __init__(self, server: Server, user: str, resource: str) -> None:
+    def __init__(self, server: Server, user: str, resource: str, mechanism: str = "PLAIN") -> None:
         self.server = server
+        self.trusted = server.certificate
+        self._mechanism = mechanism
+        self._password = server.password(user)
         self.bare = f"{user}@{DOMAIN}"
         self.jid = f"{self.bare}/{resource}"
         self.received: list[Element] = []
@@ -83,12 +88,12 @@ class Client:
         """Connect, log in and send initial presence; ConnectionError when the server does not have it."""
         stream = ClientXMPP(
             self.jid,
-            PASSWORD,
-            sasl_mech="PLAIN",
+            self._password,
+            sasl_mech=self._mechanism,
             plugin_config={"feature_mechanisms": {"unencrypted_plain": True}},
         )
         stream.enable_direct_tls = False
-        stream.ca_certs = self.server.certificate
+        stream.ca_certs = self.trusted
         stream.enable_starttls = stream.ca_certs is not None
         stream.enable_plaintext = not stream.enable_starttls
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -146,14 +151,14 @@ class Client:
             raise ConnectionError(f"{self.jid}: not connected")
         self._stream.send_raw(xml)
 
-    def sendIq(self, to: str, inner: str, type_: str = "get", id_: str | None = None) -> str:
+    def sendIq(self, to: str | None, inner: str, type_: str = "get", id_: str | None = None) -> str:
         """Send an iq request; its id."""
         id_ = id_ or newId()
         self.send(stanza("iq", inner, type=type_, id=id_, to=to))
         return id_
 
     async def request(
-        self, to: str, inner: str, type_: str = "get", id_: str | None = None, seconds: float = 10
+        self, to: str | None, inner: str, type_: str = "get", id_: str | None = None, seconds: float = 10
     ) -> Element:
         """Send an iq request and return the first reply with its id, whoever it comes from."""
         id_ = id_ or newId()

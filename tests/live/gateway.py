@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Gateway(Program):
         super().__init__(directory)
         self.httpPort = freePort()
         self.config = directory / "gateway.toml"
+        self._path = directory / "path"
         sections: dict[str, Mapping[str, Value]] = {
             "server": {"endpoint": f"tcp:127.0.0.1:{componentPort}", "secret": secret, "domain": domain},
             "http": {"listen": f"tcp:{self.httpPort}:interface=127.0.0.1"},
@@ -37,10 +39,17 @@ class Gateway(Program):
         }
         self.config.write_text(toml({"state_dir": str(directory / "state")}, sections))
 
+    def plug(self, module: Path) -> None:
+        """Have it find the plugins of this module, as those of a stranger: in a folder of their own."""
+        folder = self._path / "gateway" / "plugins"
+        folder.mkdir(parents=True)
+        shutil.copy(module, folder)
+
     def start(self) -> None:
         """Start the process; L{ready} waits for it."""
         argv, environment = TWISTD
-        self._run([*argv, "--config", str(self.config)], environment)
+        path = os.pathsep.join([environment["PYTHONPATH"], str(self._path)])
+        self._run([*argv, "--config", str(self.config)], environment | {"PYTHONPATH": path})
 
     async def ready(self, seconds: float = 15) -> float:
         """Wait until every configured link is up; the seconds that it took."""
@@ -66,10 +75,3 @@ class Gateway(Program):
             writer.close()
         head, _, body = answer.partition("\r\n\r\n")
         return int(head.split()[1]), body
-
-    def residentMiB(self) -> float:
-        """Its resident memory now, in MiB."""
-        status = Path(f"/proc/{self.child.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) / 1024

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
 
 # Linux ends the child when the thread that started it ends: also after a kill -9, when no atexit runs.
 _TIED = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
@@ -38,6 +41,19 @@ def freePort() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def need(missing: str | None) -> None:
+    """
+    Go on only if nothing is missing on this machine.
+
+    @param missing: what is, in words.
+    @raise SkipTest: something is; with REQUIRE_INTEROP=1 in the environment an AssertionError.
+    """
+    if missing:
+        if os.environ.get("REQUIRE_INTEROP") == "1":
+            raise AssertionError(missing)
+        raise SkipTest(missing)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float, what: str) -> float:
@@ -127,6 +143,20 @@ class Program:
         """Whether the process is alive."""
         return self._child is not None and self._child.poll() is None
 
+    def residentMiB(self) -> float:
+        """Its resident memory now, in MiB."""
+        return self._memory("VmRSS")
+
+    def peakMiB(self) -> float:
+        """The most resident memory that it ever had, in MiB."""
+        return self._memory("VmHWM")
+
+    def _memory(self, key: str) -> float:
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
+        found = re.search(rf"{key}:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) / 1024
+
     def kill9(self) -> None:
         """End it as a power cut would, and reap it."""
         _end(self.child)
@@ -155,3 +185,30 @@ class Program:
                 tail = path.read_text(errors="replace").splitlines()[-lines:]
                 parts.append("\n".join([f"--- {path.name}", *tail]))
         return "\n".join(parts)
+
+
+async def outcome(argv: Sequence[str], directory: Path, seconds: float) -> tuple[int, str]:
+    """
+    Run a program of ours to its end.
+
+    @return: its exit code, and all that it wrote.
+    @raise TimeoutError: it took longer; it is ended.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *_TIED,
+        *argv,
+        cwd=directory,
+        env={**os.environ, **TWISTD[1]},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            output, _ = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    assert child.returncode is not None
+    return child.returncode, output.decode()

@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import glob
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -14,28 +13,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
-from twisted.trial.unittest import SkipTest
-
-from tests.live.processes import TWISTD, Program, freePort, toml, until
+from tests.live.processes import TWISTD, Program, Value, freePort, need, toml, until
 
 PASSWORD = "pencil"
 DOMAIN = "localhost"
 
+# What a server delegates, by namespace: jid, the managing entity, and maybe filtering, a list of attributes.
+Delegations = Mapping[str, Mapping[str, Value]]
+
 
 class Server(Program):
     """
-    A private server: one domain, accounts with L{PASSWORD}, and XEP-0114 components on one port.
+    A private server: one domain, accounts with L{PASSWORD}, XEP-0114 components on one port, and what it delegates
+    to them.
 
     No shapers, no rate limits. Ports and data stay the same from one start to the next.
     """
 
     program: ClassVar[str]
+    # Whether it nests the disco of a managing entity at its first connection only, and then drops that of others.
+    nestsOnce: ClassVar[bool] = False
     _shared: ClassVar[dict[type[Server], Server]] = {}
 
-    def __init__(self, directory: Path, accounts: Sequence[str], components: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        accounts: Sequence[str],
+        components: Mapping[str, str],
+        delegations: Delegations,
+    ) -> None:
         super().__init__(directory)
         self.accounts = accounts
         self.components = components
+        self.delegations = delegations
         self.clientPort = freePort()
         self.componentPort = freePort()
         self.configure()
@@ -46,21 +56,17 @@ class Server(Program):
         return None if shutil.which(cls.program) else f"{cls.name} is not installed"
 
     @classmethod
-    def shared(cls, accounts: Sequence[str], components: Mapping[str, str]) -> Self:
+    def shared(cls, accounts: Sequence[str], components: Mapping[str, str], delegations: Delegations) -> Self:
         """
         The one running instance of this class in the test process, started at the first call.
 
-        @raise SkipTest: the program is missing; with REQUIRE_INTEROP=1 in the environment an AssertionError.
+        @raise SkipTest: the program is missing, and that may be.
         """
-        missing = cls.missing()
-        if missing:
-            if os.environ.get("REQUIRE_INTEROP") == "1":
-                raise AssertionError(missing)
-            raise SkipTest(missing)
+        need(cls.missing())
         server = Server._shared.get(cls)
         if server is None:
             directory = Path(tempfile.mkdtemp(prefix=f"{cls.name}-"))
-            server = Server._shared[cls] = cls(directory, accounts, components)
+            server = Server._shared[cls] = cls(directory, accounts, components, delegations)
             atexit.register(server.remove)
         if not server.running():
             server.start()
@@ -72,6 +78,10 @@ class Server(Program):
     def certificate(self) -> Path | None:
         """What clients must trust, and use STARTTLS with; None for plain text."""
         return None
+
+    def password(self, user: str) -> str:
+        """What this user logs in with."""
+        return PASSWORD
 
     def remove(self) -> None:
         """Stop it and delete all that it has on disk."""
@@ -101,6 +111,7 @@ class Prosody(Server):
 
     name = "prosody"
     program = "prosody"
+    nestsOnce = True
 
     def configure(self) -> None:
         accounts = self.directory / "data" / DOMAIN / "accounts"
@@ -126,9 +137,19 @@ class Prosody(Server):
             'component_interfaces = { "127.0.0.1" }',
             f"component_ports = {{ {self.componentPort} }}",
             f'VirtualHost "{DOMAIN}"',
+            '  modules_enabled = { "delegation" }',
+            "  delegations = {",
         ]
+        for namespace, delegated in self.delegations.items():
+            entries = "; ".join(f"{key} = {_lua(value)}" for key, value in delegated.items())
+            lines.append(f'    ["{namespace}"] = {{ {entries} }};')
+        lines.append("  }")
+        managing = [delegated["jid"] for delegated in self.delegations.values()]
         for jid, secret in self.components.items():
             lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
+            if jid in managing:
+                # Else it is authenticated and never told what it manages.
+                lines.append('  modules_enabled = { "delegation" }')
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
@@ -149,6 +170,7 @@ class Ejabberd(Server):
         return super().missing() or (None if _ejabberdLibraries() else f"{cls.name} is not installed")
 
     def configure(self) -> None:
+        managing = {delegated["jid"] for delegated in self.delegations.values()}
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
         config = {
             "hosts": [DOMAIN],
@@ -168,7 +190,18 @@ class Ejabberd(Server):
                     "hosts": {jid: {"password": secret} for jid, secret in self.components.items()},
                 },
             ],
-            "modules": {name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
+            "acl": {str(jid): {"server": jid} for jid in managing},
+            "access_rules": {str(jid): {"allow": jid} for jid in managing},
+            "modules": {
+                **{name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
+                "mod_delegation": {
+                    "namespaces": {
+                        # It knows of filtering, and does not do it.
+                        namespace: {"access": delegated["jid"]}
+                        for namespace, delegated in self.delegations.items()
+                    }
+                },
+            },
         }
         # JSON is YAML.
         (self.directory / "ejabberd.yml").write_text(json.dumps(config, indent=1))
@@ -220,21 +253,58 @@ class Embedded(Server):
         return self.directory / "state" / "embedded.pem"
 
     def configure(self) -> None:
-        listening = "tcp:{}:interface=127.0.0.1"
-        tables = {
-            "embedded": {
-                "domain": DOMAIN,
-                "c2s": listening.format(self.clientPort),
-                "component": listening.format(self.componentPort),
-            },
+        self.config = self.directory / "gateway.toml"
+        self.config.write_text(toml({"state_dir": "state"}, self.tables()))
+
+    def tables(self) -> dict[str, Mapping[str, Value]]:
+        """The configuration but for its keys on top."""
+        return {
+            "embedded": {"c2s": listening(self.clientPort), "component": listening(self.componentPort)},
             "embedded.accounts": dict.fromkeys(self.accounts, PASSWORD),
             "embedded.components": self.components,
-            "http": {"listen": listening.format(freePort())},
+            **{f'embedded.delegations."{key}"': delegated for key, delegated in self.delegations.items()},
+            "http": {"listen": listening(freePort())},
         }
-        (self.directory / "gateway.toml").write_text(toml({"state_dir": "state"}, tables))
 
     def start(self) -> None:
         self._run(*TWISTD)
+
+
+def _lua(value: Value) -> str:
+    """A string or a list of strings as Lua has it."""
+    return f"{{ {', '.join(map(_lua, value))} }}" if isinstance(value, list) else f'"{value}"'
+
+
+class EmbeddedDefault(Embedded):
+    """The embedded default on other ports: three accounts with passwords of its own making, one of each service."""
+
+    name = "default"
+
+    def tables(self) -> dict[str, Mapping[str, Value]]:
+        tables = super().tables()
+        return {name: tables[name] for name in ("embedded", "http")}
+
+    def password(self, user: str) -> str:
+        found: str = json.loads((self.directory / "state" / "embedded.json").read_text())["accounts"][user]
+        return found
+
+
+class EmbeddedProxy(Embedded):
+    """The embedded host with a proxy of the gateway's own, and accounts of the operator's: no built-in client."""
+
+    name = "embedded-proxy"
+
+    def tables(self) -> dict[str, Mapping[str, Value]]:
+        served = f"proxy.{DOMAIN}"
+        tables = super().tables()
+        others = {jid: secret for jid, secret in self.components.items() if jid != served}
+        target = {"target": f"implementation@{DOMAIN}"}
+        return {**tables, "embedded.components": others, f'proxy."{served}"': target}
+
+
+def listening(port: int) -> str:
+    """A server endpoint string for a port of the loopback."""
+    return f"tcp:{port}:interface=127.0.0.1"
 
 
 def _ejabberdLibraries() -> str | None:

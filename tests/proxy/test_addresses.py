@@ -136,6 +136,16 @@ class HandleTests(SynchronousTestCase):
             self.assertRaises(BrokenSeal, sealer.unseal, f"{'A' * 20}/{number}{'%ff' * 300}")
         self.assertEqual(sealer.unseal(token), (LONG, COMPONENT))
 
+    def test_forgeriesKeepNothing(self) -> None:
+        """A handle that is known is sealed too: a forged seal before it opens nothing, nor keeps it longer."""
+        sealer = makeSealer(remembered=2)
+        first, second = (sealer.seal(f"{LONG}{number}", COMPONENT) for number in "12")
+        self.assertRaises(BrokenSeal, sealer.unseal, second[:20] + first[20:])
+        self.assertRaises(BrokenSeal, sealer.unseal, "A" * 20 + first[20:])
+        sealer.seal(f"{LONG}3", COMPONENT)
+        self.assertRaises(UnknownHandle, sealer.unseal, first)
+        self.assertEqual(sealer.unseal(second), (f"{LONG}2", COMPONENT))
+
 
 class ForgeryTests(SynchronousTestCase):
     """No other token is ever accepted, and none raises anything else."""

@@ -7,6 +7,7 @@ from collections import Counter
 from html import unescape
 from itertools import cycle
 
+from attrs import evolve
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -231,6 +232,29 @@ class SameIdTests(TranslatorCase):
         self.assertFailed(actions, *[(C, U, "1", errors.NoAnswer)] * 2)
         self.assertBalanced()
 
+    def test_twiceDeadlines(self) -> None:
+        """Each has a deadline of its own, whether the one before it was answered or was not."""
+        for answered in (False, True):
+            self.make()
+            sent = [self.forwarded(now=now) for now in (0.0, 10.0, 20.0)]
+            if answered:
+                self.answer(*sent[0])
+            first = [] if answered else [(C, U, "1", errors.NoAnswer)]
+            self.assertFailed(self.translator.expire(TIMEOUT)[0], *first)
+            self.assertEqual(self.translator.pending, 2)
+            self.assertFailed(self.translator.expire(TIMEOUT + 10.0)[0], (C, U, "1", errors.NoAnswer))
+            self.assertRelayed(self.answer(*sent[2], now=TIMEOUT + 19.0), C, U)
+            self.assertEqual(self.answer(*sent[2], now=TIMEOUT + 19.0), Drop("no such request"))
+            self.assertEqual(self.translator.expire(TIMEOUT + 20.0), ([], []))
+            self.assertBalanced()
+
+    def test_twiceOtherContent(self) -> None:
+        """The second may ask for something else: what it then waits for is not asked of another in its name."""
+        sent = [self.forwarded() for _ in "12"]
+        self.answer(*sent[0])
+        self.assertFailed(self.translator.unavailable(sent[0][1]), (C, U, "1", errors.ResourceGone))
+        self.assertBalanced()
+
     def test_twiceGone(self) -> None:
         """Copies cannot be told apart at another resource, so all end when theirs goes."""
         alias, resource = self.forwarded()
@@ -312,6 +336,34 @@ class DeadlineTests(TranslatorCase):
         alias, resource = sent["1"]
         self.assertRelayed(self.answer(alias, resource), C, U)
         self.assertFailed(self.translator.unavailable(sent["2"][1]), (C, U, "2", errors.ResourceGone))
+        self.assertBalanced()
+
+    def test_reconnectedAgain(self) -> None:
+        """... over several losses, whether or not the resource was seen between them; then all is forgotten."""
+        self.make("a")
+        self.forwarded(identifier="1", kind="set")
+        self.translator.forgetResources()
+        self.translator.available(f"{T}/a")
+        self.forwarded(identifier="2", kind="set")
+        self.translator.forgetResources()
+        self.translator.forgetResources()
+        self.assertFailed(
+            self.translator.unavailable(f"{T}/a"),
+            (C, U, "1", errors.ResourceGone),
+            (C, U, "2", errors.ResourceGone),
+        )
+        self.assertEqual(self.translator.unavailable(f"{T}/a"), [])
+        self.translator.forgetResources()
+        self.assertEqual(self.pool._former, {})
+        self.assertBalanced()
+
+    def test_goneReopened(self) -> None:
+        """A resource of which only the process before this one knew can go as well."""
+        _, resource = self.forwarded()
+        left = self.translator.openExchanges()
+        self.make("")
+        self.translator.reopen(left, 0.0)
+        self.assertFailed(self.translator.unavailable(resource), (C, U, "1", errors.ResourceGone))
         self.assertBalanced()
 
     def test_rested(self) -> None:
@@ -406,6 +458,16 @@ class BoundTests(TranslatorCase):
         self.assertEqual(len(found), 100)
         self.assertLessEqual(len(met._there), 16)
 
+    def test_routesBytes(self) -> None:
+        """... in bytes as well: long addresses take no more room than short ones, and lead as far."""
+        for resource in (*(f"{T}/{'r' * 900}{number}" for number in range(16)), f"{T}/{'&' * 1000}", f"{T}/a"):
+            met = self.translator._correspondents.meet(U, C)
+            self.assertEqual(ends(met.to(resource).route), (met.alias, resource))
+            kept = sum(len(relay.route) for relay in met._there.values())
+            self.assertEqual(kept, met._bytes)
+            self.assertLessEqual(kept, 2_048)
+        self.assertIs(met.to(f"{T}/a"), met.to(f"{T}/a"))
+
 
 class GraceTests(TranslatorCase):
     """
@@ -461,12 +523,23 @@ class GraceTests(TranslatorCase):
     def test_reopenedLate(self) -> None:
         """A deadline that passed meanwhile has passed; a clock that ran ahead gives nobody more than a timeout."""
         self.forwarded(identifier="old")
+        self.forwarded(identifier="old", now=90.0)
         self.forwarded(identifier="ahead", now=1e6)
+        self.forwarded(identifier="ahead", now=2e6)
         left = self.translator.openExchanges()
         self.make()
         self.translator.reopen(left, 100.0)
         self.assertFailed(self.translator.expire(100.0)[0], (C, U, "old", errors.NoAnswer))
-        self.assertFailed(self.translator.expire(100.0 + TIMEOUT)[0], (C, U, "ahead", errors.NoAnswer))
+        self.assertFailed(self.translator.expire(90.0 + TIMEOUT)[0], (C, U, "old", errors.NoAnswer))
+        self.assertFailed(self.translator.expire(100.0 + TIMEOUT)[0], *[(C, U, "ahead", errors.NoAnswer)] * 2)
+
+    def test_reopenedElsewhere(self) -> None:
+        """What is said to have been written to another component is not taken over."""
+        self.forwarded()
+        [left] = self.translator.openExchanges()
+        self.make()
+        self.translator.reopen([evolve(left, address="other.example.com")], 0.0)
+        self.assertEqual(self.translator.pending, 0)
 
     def test_abandoned(self) -> None:
         """At the end of a stop, what the implementing client started ends with an error."""
@@ -502,10 +575,12 @@ class GraceTests(TranslatorCase):
         self.assertDropped(self.answer(alias, other), "an answer from another resource")
 
     def test_sharedSaysNothing(self) -> None:
-        """Another gateway may have delivered the answer: no error, no second try, nobody rested for it."""
+        """Another gateway may have delivered the answer: no error, no second try, nobody rested, nothing kept."""
         self.make(shared=True)
         for identifier in "12345678":
             self.forwarded(identifier=identifier)
+        self.assertBalanced()
+        self.assertEqual(self.translator.openExchanges(), [])
         self.assertEqual(self.translator.expire(TIMEOUT), ([], []))
         self.assertBalanced()
         _, resource = self.forwarded(now=TIMEOUT)
@@ -580,6 +655,16 @@ class OutboundTests(TranslatorCase):
             with self.subTest(recipient):
                 self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
         self.assertBalanced()
+
+    def test_anotherComponent(self) -> None:
+        """
+        What the implementing client writes to another component, which a server may show to this one too, is not
+        sent in this one's name.
+        """
+        for recipient in ("bob\\40example.org@other.example.com", f"bob\\40example.org@other.{C}/r"):
+            self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
+        self.assertBalanced()
+        self.assertIsInstance(self.ask(self.resource, f"bob\\40example.org@{C.upper()}"), Relay)
 
     def test_noLoops(self) -> None:
         """Nobody is sent back to the component, under whatever spelling."""
@@ -830,7 +915,7 @@ class Books(RuleBasedStateMachine):
         assert self.translator.pending == self.owed.total(), (self.translator.pending, self.owed)
         exchanges = list(self.translator._exchanges.values())
         for resource in self.resources.values():
-            assert resource.open == sum(exchange.resource is resource for exchange in exchanges)
+            assert len(resource.open) == sum(exchange.resource is resource for exchange in exchanges)
         assert self.translator._retained == sum(len(each.kept.raw) for each in exchanges if each.kept)
 
     def teardown(self) -> None:
@@ -838,7 +923,7 @@ class Books(RuleBasedStateMachine):
         self.wait(31.0)
         assert self.owed.total() == 0, self.owed
         assert self.translator.pending == self.translator._retained == self.translator._copies == 0
-        assert all(resource.open == 0 for resource in self.resources.values())
+        assert not any(resource.open for resource in self.resources.values())
 
 
 class BooksTests(SynchronousTestCase):

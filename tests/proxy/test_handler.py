@@ -7,6 +7,8 @@ from html import unescape
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from twisted.internet.defer import fail
+from twisted.internet.error import ConnectError
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
@@ -237,11 +239,48 @@ class PresenceTests(HandlerCase):
         self.assertSent(error("iq", C, U, TIMED_OUT, "2"))
 
     def test_revokedAndUnknown(self) -> None:
-        """Without the subscription nobody is known to be online, and the operator is told."""
+        """Without the subscription nobody is known to be online; the operator is told, if it stays so."""
         self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertSent(error("iq", C, U, NOBODY_ONLINE))
-        self.assertIn("does not let the component see its presence", self.logged[-1])
+        self.assertEqual(self.warnings(6), 0)
+        self.assertEqual(self.warnings(2), 1)
+
+    def warnings(self, seconds: int) -> int:
+        """How often the operator is told, in as many seconds, that the presence is not to be seen."""
+        self.logged.clear()
+        self.server.clock.pump([1.0] * seconds)
+        return sum("does not let the component see its presence" in line for line in self.logged)
+
+    def test_warnedOnce(self) -> None:
+        """
+        At the start the account may come a moment later, and a server may say meanwhile that there is no
+        subscription: the operator is told after the third question, once, and again only if it was seen between.
+        """
+        self.make()
+        self.server.start()
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.assertEqual(self.warnings(6), 0)
+        self.assertEqual(self.warnings(2), 1)
+        self.assertEqual(self.warnings(1000), 0)
+        self.server.lose()
+        self.server.clock.advance(31.0)
+        self.server.accept()
+        self.assertEqual(self.warnings(100), 0)
+        self.server.send(f"<presence from='{T}/a' to='{C}'/>")
+        self.assertEqual(self.warnings(100), 0)
+        self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+        self.assertEqual(self.warnings(100), 1)
+
+    def test_seenInTime(self) -> None:
+        """An account that shows itself, or accepts, a few seconds after the start is no reason for a word."""
+        for said in (f"<presence from='{T}/a' to='{C}'/>", f"<presence from='{T}' to='{C}' type='subscribed'/>"):
+            self.make()
+            self.server.start()
+            self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
+            self.server.clock.pump([1.0] * 5)
+            self.server.send(said)
+            self.assertEqual(self.warnings(100), 0)
 
     def test_revokedWhileDown(self) -> None:
         """A link that is down asks nothing; it does so at its next connection anyway."""
@@ -441,6 +480,61 @@ class FailureTests(HandlerCase):
         self.server.clock.advance(TIMEOUT)
         self.assertSent(error("iq", C, U, TIMED_OUT))
 
+    def failing(self) -> None:
+        """The next stanza cannot be sent on."""
+        right = self.handler._send
+
+        def raising(data: bytes) -> None:
+            self.patch(self.handler, "_send", right)
+            raise OSError("a secret of ours")
+
+        self.patch(self.handler, "_send", raising)
+
+    def test_handingOn(self) -> None:
+        """A request that was taken, and then could not be sent on, has its one answer; it is not open."""
+        self.failing()
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, "internal-server-error"))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.handler.pending, 0)
+        self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
+        self.server.clock.advance(TIMEOUT + 1)
+        self.assertSent()
+
+    def test_handingOnCopy(self) -> None:
+        """... nor does it take away the answer to one that has its id."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.server.taken()
+        self.failing()
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent(error("iq", C, U, "internal-server-error"))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.handler.pending, 1)
+        answer = f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>"
+        self.server.send(answer + answer)
+        self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
+
+    def test_handingOut(self) -> None:
+        """The same for what the implementing client starts."""
+        self.remake(outbound=True)
+        self.failing()
+        self.server.send(f"<iq type='get' id='7' to='{self.alias()}' from='{T}/a'/>")
+        self.assertSent(error("iq", self.alias(), f"{T}/a", "internal-server-error", "7"))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.handler.pending, 0)
+
+    def test_handingBack(self) -> None:
+        """An answer that could not be sent on is an error to the requester, and still the only answer."""
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.server.taken()
+        self.failing()
+        answer = f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>"
+        self.server.send(answer)
+        self.assertSent(error("iq", C, U, "internal-server-error"))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.server.send(answer)
+        self.assertSent()
+
 
 class TimeTests(HandlerCase):
     """What the link's coarse clock brings about."""
@@ -470,6 +564,27 @@ class TimeTests(HandlerCase):
         self.assertEqual(sorted(self.server.taken()), sorted(canonical(expected)))
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
         self.tick(60)
+        self.assertSent()
+
+    def test_deadlineInALongOutage(self) -> None:
+        """... however long it was away, and however many requests were open."""
+        many = 12_000
+        self.server.send("".join(f"<iq type='get' id='{n}' to='{C}' from='{U}'/>" for n in range(many)))
+        connect = self.server.connect
+        self.server.connect = lambda factory: fail(ConnectError())  # type: ignore[method-assign]  # unreachable
+        self.server.lose()
+        self.tick(200)
+        self.assertEqual(self.handler.pending, many)
+        self.server.connect = connect  # type: ignore[method-assign]  # as it was
+        while self.server.connections < 2:
+            self.tick(1)
+        self.server.accept()
+        sent = self.server.taken()
+        self.assertEqual(sent[:1] + sent[-1:], canonical(error("iq", C, U, TIMED_OUT, "0") + PROBE))
+        self.assertEqual(len(sent), many + 2)
+        self.assertEqual(len(set(sent)), many + 2)
+        self.assertEqual(self.handler.pending, 0)
+        self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
         self.assertSent()
 
     def test_answeredAfterReconnection(self) -> None:

@@ -11,7 +11,7 @@ from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from gateway.interfaces import IServicePlugin
+from gateway.interfaces import IChecked, IServicePlugin
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
 from gateway.stream.link import Link
@@ -65,26 +65,22 @@ class ProxyPluginTests(PluginCase):
 
     def test_decisions(self) -> None:
         """What the table says is what the rules, and the pool, go by."""
-        [handler] = self.compose(
+        [handler] = link = self.compose(
             timeout=7.0,
             outbound=True,
-            shared=True,
             forward=frozenset({"message"}),
             resources="x*",
             balance="sticky",
         )
         translator = handler._translator
         rules = translator._rules
-        self.assertEqual((rules.timeout, rules.outbound, rules.shared), (7.0, True, True))
+        self.assertEqual((rules.timeout, rules.outbound, rules.shared), (7.0, True, False))
+        [handler] = self.compose(shared=True)
+        self.assertTrue(handler._translator._rules.shared)
+        [handler] = link
         self.assertEqual(rules.forward, {"message"})
         self.assertEqual([translator.available(f"{T}/{name}") for name in "xy"], [True, False])
         self.assertEqual(translator._pool._choose.__name__, "_chooseSticky")
-
-    def test_target(self) -> None:
-        """A target on the component itself would be asked by way of itself."""
-        error = self.assertRaises(ConfigError, self.compose, target=f"x@{C}")
-        self.assertEqual(len(error.problems), 1)  # type: ignore[attr-defined]
-        self.assertIn(f'target: found "x@{C}"', str(error))
 
     def test_sameTokens(self) -> None:
         """A token is the same before and after a restart, and not that of a gateway with another state."""
@@ -103,6 +99,56 @@ class ProxyPluginTests(PluginCase):
         elsewhere = self.folder / "elsewhere"
         self.compose(key_file=Filename(str(elsewhere)))
         self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["elsewhere", f"{C}.key"])
+
+
+class CheckTests(PluginCase):
+    """What is found before anything is made."""
+
+    def check(self, stateDir: str = "", **keys: Any) -> list[str]:
+        before = sorted(self.folder.iterdir())
+        table = ProxyTable(target=keys.pop("target", T), **keys)
+        found = ProxyPlugin().check(C, table, stateDir or str(self.folder), {C, "other.example.com"})
+        self.assertEqual(sorted(self.folder.iterdir()), before)
+        return found
+
+    def test_interface(self) -> None:
+        """It says that it checks."""
+        verifyObject(IChecked, ProxyPlugin())
+
+    def test_right(self) -> None:
+        """Nothing is wrong where the key is not made yet, nor the folder that it will be in; nor once it is."""
+        self.assertEqual(self.check(), [])
+        self.assertEqual(self.check(str(self.folder / "later")), [])
+        self.compose()
+        self.assertEqual(self.check(), [])
+        self.assertEqual(self.check(key_file=Filename(str(self.folder / "other"))), [])
+
+    def test_target(self) -> None:
+        """A target on a component has no resources; one on this component would be asked by way of itself."""
+        for domain in (C, "other.example.com"):
+            [problem] = self.check(target=f"x@{domain}")
+            self.assertTrue(problem.startswith(f'target: found "x@{domain}"'), problem)
+
+    def test_shared(self) -> None:
+        """What needs to know of open exchanges does not go together with what keeps none."""
+        self.assertEqual(self.check(shared=True, balance="sticky"), [])
+        outbound, balance = self.check(shared=True, balance="least-pending", outbound=True)
+        self.assertTrue(outbound.startswith("outbound: found true beside shared = true"), outbound)
+        self.assertTrue(balance.startswith('balance: found "least-pending" beside shared = true'), balance)
+
+    def test_key(self) -> None:
+        """A key file that holds something else, cannot be read, or cannot be made, is said by its key."""
+        garbage = self.folder / "garbage"
+        garbage.write_text("oops")
+        for path, words in (
+            (garbage, "is not a seal key"),
+            (self.folder, "cannot be read"),
+            (garbage / "key", "cannot be read"),
+            (self.folder / "none" / "key", "cannot be made"),
+        ):
+            [problem] = self.check(key_file=Filename(str(path)))
+            self.assertTrue(problem.startswith(f"key_file: {path} "), problem)
+            self.assertIn(words, problem)
 
 
 class KeyTests(PluginCase):

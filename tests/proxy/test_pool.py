@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -51,9 +52,9 @@ class BalanceTests(SynchronousTestCase):
         """Least-pending: where the fewest exchanges are open."""
         pool = makePool("least-pending")
         a, b, c = pool.all()
-        a.open, b.open, c.open = 3, 1, 2
+        a.open, b.open, c.open = (dict.fromkeys(("x", str(n)) for n in range(m)) for m in (3, 1, 2))
         self.assertEqual(self.chosen(pool), "b")
-        b.open = 4
+        b.open = {**a.open, ("x", "more"): None}
         self.assertEqual(self.chosen(pool), "c")
 
     def test_sticky(self) -> None:
@@ -137,6 +138,16 @@ class MembersTests(SynchronousTestCase):
         self.assertIsNone(pool.choose("user@example.com/r", REST))
 
 
+class WatchedList(list[Resource]):
+    """Counts what is taken out of it."""
+
+    moves = 0
+
+    def pop(self, *arguments: Any) -> Resource:
+        self.moves += 1
+        return super().pop(*arguments)
+
+
 class RestTests(SynchronousTestCase):
     """A resource that let several deadlines pass is rested."""
 
@@ -185,12 +196,34 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(self.rest(pool, a, 2.0)[-1], True)
 
     def test_allRest(self) -> None:
-        """When all rest, the one that was silent longest ago is tried rather than nobody."""
-        pool = makePool(names="ab")
-        a, b = pool.all()
+        """When all rest, all are tried as if none did, so that one that is well again is found."""
+        for balance in BALANCES:
+            pool = makePool(balance, "ab")
+            a, b = pool.all()
+            self.rest(pool, b, 0.0)
+            self.rest(pool, a, 5.0)
+            found = Counter[str]()
+            for number in range(400):
+                resource = pool.choose(f"user{number}@example.com/r", 10.0)
+                assert resource is not None
+                resource.open["x", str(number)] = None
+                found[resource.jid[-1]] += 1
+            self.assertEqual(found.total(), 400)
+            self.assertTrue(150 < found["a"] < 250, found)
+            pool.answered(a)
+            self.assertEqual(self.chosen(pool, 10.0), {"a"})
+
+    def test_restIsCheap(self) -> None:
+        """That some rest is looked at only when the first of them may wake; they wake in the order they went."""
+        pool = makePool(names="abc")
+        a, b, _ = pool.all()
         self.rest(pool, b, 0.0)
         self.rest(pool, a, 5.0)
-        self.assertEqual(self.chosen(pool, 10.0), {"b"})
+        resting = pool._resting = WatchedList(pool._resting)
+        self.assertEqual(self.chosen(pool, REST - 1), {"c"})
+        self.assertEqual((resting, resting.moves), ([b, a], 0))
+        self.assertEqual(self.chosen(pool, REST), {"b", "c"})
+        self.assertEqual((resting, resting.moves), ([a], 1))
 
     def test_restedLeaves(self) -> None:
         """A rested resource that goes offline is gone, and is fresh when it returns."""

@@ -11,8 +11,8 @@ from gateway.proxy.exchanges import OpenExchange
 from gateway.proxy.store import ExchangeFile
 
 OPEN = [
-    OpenExchange("user@example.com/\u05d0 'x'", "n@proxy.example.com", "1", "t@example.com/a", 12.5, 0),
-    OpenExchange("user@example.com/b", "proxy.example.com", "2", "t@example.com/b", 13.0, 2),
+    OpenExchange("user@example.com/\u05d0 'x'", "n@proxy.example.com", "1", "t@example.com/a", 12.5, ()),
+    OpenExchange("user@example.com/b", "proxy.example.com", "2", "t@example.com/b", 13.0, (13.5, 14.0)),
 ]
 
 
@@ -49,6 +49,28 @@ class ExchangeFileTests(SynchronousTestCase):
             self.said.clear()
             self.assertEqual(self.file.take(), [], content)
             self.assertEqual(len(self.said), content != b"{}", content)
+
+    def test_halfWritten(self) -> None:
+        """A disk that is full leaves what was there before, and nothing half."""
+        self.file.leave(OPEN[:1])
+        whole = Path.write_text
+
+        def half(path: Path, text: str, *arguments: str) -> int:
+            whole(path, text[: len(text) // 2])
+            raise OSError(28, "No space left on device")
+
+        self.patch(Path, "write_text", half)
+        self.file.leave(OPEN)
+        self.assertIn("No space left", self.said[0])
+        self.assertEqual(self.file.take(), OPEN[:1])
+
+    def test_replaced(self) -> None:
+        """What is left takes the place of what nobody took, and of what was left half; there is one file."""
+        self.file.leave(OPEN[:1])
+        self.file.path.with_name(f"{self.file.path.name}.new").write_text("[")
+        self.file.leave(OPEN)
+        self.assertEqual(list(self.file.path.parent.glob(f"{self.file.path.name}*")), [self.file.path])
+        self.assertEqual(self.file.take(), OPEN)
 
     def test_noFolder(self) -> None:
         """Where nothing can be written, that is said: the stop goes on."""

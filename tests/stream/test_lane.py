@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID
@@ -199,6 +200,24 @@ class OneAnswerTests(LaneCase):
         self.link.send(toResponse(self.kept, "result"))
         self.assertEqual((len(self.world.server.heard()), self.link.pending), (1, 0))
 
+    def test_silentWhileDown(self) -> None:
+        """... however long the stream is away meanwhile: the error comes when it is back, once."""
+        self.does(self.take)
+        self.world.say(iq())
+        self.world.endpoint.mode = "refuse"
+        self.world.server.lose(ConnectionLost())
+        self.world.wait(120)
+        self.world.endpoint.mode = "connect"
+        while len(self.world.endpoint.transports) < 2:
+            self.world.wait(1)
+        self.world.server.accept()
+        self.world.wait(1.5)
+        [said] = self.world.server.heard()
+        self.assertEqual(condition(said), "remote-server-timeout")
+        self.link.send(toResponse(self.kept, "result"))
+        self.world.wait(1.5)
+        self.assertEqual((len(self.world.server.heard()), self.link.pending), (1, 0))
+
     def test_double(self) -> None:
         """The first of two answers is sent."""
 
@@ -359,6 +378,13 @@ class SendTests(LaneCase):
         self.link.send("<message to='\u20ac'/>")
         self.link.send(b"<message to='b'/>")
         self.assertEqual([said[1]["to"] for said in self.world.server.heard()], ["\u20ac", "b"])
+
+    def test_requestNotXml(self) -> None:
+        """Nor can it be asked: nothing is sent, and no answer is waited for."""
+        wrong = Request(JID("a@b"), stanzaType="get").toElement()
+        wrong.addElement("x", content="\x01")
+        self.assertRaises(ValueError, self.link.request, wrong)
+        self.assertEqual((self.world.server.heard(), self.link.pending), ([], 0))
 
     def test_requestTimeout(self) -> None:
         """A Wokkel request keeps its own timeout, another gets the lane's."""

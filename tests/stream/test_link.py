@@ -7,8 +7,9 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionLost
+from twisted.internet import error
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -141,9 +142,43 @@ class ReconnectTests(SynchronousTestCase):
         for _ in range(50):
             self.world.server.accept()
             self.assertTrue(self.link.ready)
+            self.world.clock.advance(10)
             self.world.server.lose(ConnectionLost())
             self.assertFalse(self.link.ready)
             self.assertLessEqual(self.gap(), 1.0)
+
+    def test_cutAtOnce(self) -> None:
+        """A server that accepts and cuts soon after is tried ever more rarely, until a stream holds."""
+        self.link.startService()
+        gaps = []
+        for _ in range(20):
+            self.world.server.accept()
+            self.world.clock.advance(9)
+            self.world.server.lose(ConnectionLost())
+            gaps.append(self.gap())
+        self.assertLessEqual(gaps[0], 1.0)
+        self.assertGreaterEqual(min(gaps[10:]), 15.0)
+        self.world.server.accept()
+        self.world.clock.advance(10)
+        self.world.server.lose(ConnectionLost())
+        self.assertLessEqual(self.gap(), 1.0)
+
+    def test_unreachable(self) -> None:
+        """That nothing is where the server should be is said in words that tell where, and what to look at."""
+        for reason, words in (
+            (error.ConnectionRefusedError("111"), ("nothing listens at tcp:example.com:5347", "server running")),
+            (ConnectError(2, "No such file"), ("nothing listens at tcp:example.com:5347", "for components")),
+            (ConnectError(13, "Permission denied"), ("Permission denied",)),
+            (DNSLookupError("no"), ("no such host as in tcp:example.com:5347", "name")),
+            (error.TimeoutError(), ("nothing answers at tcp:example.com:5347", "firewall")),
+        ):
+            self.setUp()
+            self.link._where = "tcp:example.com:5347"
+            self.patch(self.world.endpoint, "connect", lambda factory, reason=reason: fail(reason))
+            self.link.startService()
+            for word in words:
+                self.assertIn(word, self.link.trouble)
+            self.assertNotIn("other side", self.link.trouble)
 
     def test_refusals(self) -> None:
         """What an operator must mend is said in plain words, without the secret, and tried again slowly."""
@@ -192,6 +227,7 @@ class ReconnectTests(SynchronousTestCase):
             world.wait(1.5)
             world.server.accept()
             self.assertTrue(world.link.ready)
+            world.wait(10)
 
 
 class OutputTests(SynchronousTestCase):
@@ -273,6 +309,23 @@ class WatchTests(SynchronousTestCase):
         world.wait(5)
         self.assertTrue(first.aborted)
         self.assertIn("silent", world.link.trouble)
+
+    def test_sleep(self) -> None:
+        """After a sleep of the machine the server is asked first, and has half a minute for its answer."""
+        world = World(domain="example.com").up()
+        for answers in (True, False):
+            heard = len(world.server.heard())
+            world.clock.advance(7200)
+            self.assertEqual(len(world.server.heard()), heard + 1)
+            world.wait(29)
+            self.assertFalse(world.server.aborted)
+            if answers:
+                world.server.say(b" ")
+                world.wait(29)
+                self.assertTrue(world.link.ready)
+        first = world.server
+        world.wait(3)
+        self.assertTrue(first.aborted)
 
     def test_signsOfLife(self) -> None:
         """Any byte will do, an error in answer to the ping or white space; each minute is a new one."""

@@ -1,0 +1,59 @@
+"""Handlers for delegated namespaces that answer each request with its own payload.
+
+The gateway's part in `delegation.py`, which puts it into a `gateway/plugins/` folder on the Python path.
+"""
+
+from typing import Any
+
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IDelegationPlugin
+
+
+@implementer(IDelegatedNamespace)
+class Echo:
+    """Answers for whatever the benchmark delegates."""
+
+    namespaces = frozenset(
+        (
+            "jabber:iq:version",
+            "http://jabber.org/protocol/disco#info",
+            "http://jabber.org/protocol/commands",
+            "http://jabber.org/protocol/pubsub",
+        )
+    )
+    features = ("urn:example:echo",)
+    identities = ()
+    bareFeatures = features
+    bareIdentities = ()
+
+    def answer(self, request: IDelegatedRequest) -> Any:
+        """What was sent."""
+        return request.payload
+
+
+class TreeEcho(Echo):
+    """The same with a look into the payload, as all have it that answer by what it says."""
+
+    def answer(self, request: IDelegatedRequest) -> Any:
+        """What was sent, if it is one of those that are sent."""
+        payload = request.payload
+        return payload if payload.name in ("query", "command", "pubsub") else None
+
+
+@implementer(IPlugin, IDelegationPlugin)
+class EchoPlugin:
+    """Makes one of them."""
+
+    def __init__(self, name: str, handler: IDelegatedNamespace) -> None:
+        self.name = name
+        self._handler = handler
+
+    def makeHandler(self, jid: str, link: Any, composition: Any) -> IDelegatedNamespace:
+        """It needs nothing."""
+        return self._handler
+
+
+echo = EchoPlugin("echo", Echo())
+tree = EchoPlugin("tree", TreeEcho())

@@ -1,0 +1,136 @@
+"""Contestants in turns, round by round: what is counted in a round, and the tables of all of them.
+
+Each contestant is a process of its own; the process that measures is its server.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from contestants import Contestant
+from fakeserver import Books, Broken
+
+# cpu: us for one exchange; rate: exchanges/s; peak: MiB; exchanges: how many were counted
+Figures = dict[str, float]
+Rounds = dict[str, list[Figures]]
+Pairs = tuple[tuple[str, str], ...]
+
+
+def count(contestant: Contestant, books: Books, options: argparse.Namespace) -> Figures:
+    """The round of a contestant that has proved itself: warm up, count, drain.
+
+    @raise Broken: if an exchange was lost or wrong.
+    """
+    books.begin(options.open)
+    books.replenish(options.warmup, options.seconds)
+    cpu, started = contestant.cpu(), time.perf_counter()
+    exchanges = books.replenish(options.exchanges, options.seconds)
+    cpu, elapsed = contestant.cpu() - cpu, time.perf_counter() - started
+    books.drain(10.0)
+    return {
+        "cpu": cpu / exchanges * 1e6,
+        "rate": exchanges / elapsed,
+        "peak": contestant.memory("VmHWM"),
+        "exchanges": exchanges,
+    }
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Median and extremes."""
+    middle, low, high = statistics.median(values), min(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
+
+
+def ratios(rounds: Rounds, pairs: Pairs) -> dict[str, list[float]]:
+    """CPU of one contestant over another's, round by round: neighbours in time share the machine's mood."""
+    return {
+        f"{one}/{other}": [a["cpu"] / b["cpu"] for a, b in zip(rounds[one], rounds[other], strict=True)]
+        for one, other in pairs
+        if one in rounds and other in rounds
+    }
+
+
+def table(rows: list[tuple[str, ...]], markdown: bool) -> str:
+    """Aligned columns; with `markdown`, as a Markdown table. The first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    if not markdown:
+        return "\n".join("  ".join(row).rstrip() for row in padded)
+    rule = ["-" * width for width in widths]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (padded[0], rule, *padded[1:]))
+
+
+def report(rounds: Rounds, pairs: Pairs, unit: str, markdown: bool) -> str:
+    """The figures and the ratios, for people."""
+    heading = ("contestant", f"CPU us/{unit}", f"{unit}s/s", "peak MiB", f"{unit}s/round")
+    rows = [
+        (
+            name,
+            spread([f["cpu"] for f in figures], 1),
+            spread([f["rate"] for f in figures], 0),
+            spread([f["peak"] for f in figures], 1),
+            f"{statistics.median(f['exchanges'] for f in figures):.0f}",
+        )
+        for name, figures in rounds.items()
+    ]
+    parts = [table([heading, *rows], markdown)]
+    if compared := ratios(rounds, pairs):
+        lines = [(name, spread(values, 2)) for name, values in compared.items()]
+        parts.append(table([("CPU ratio", "median (min..max)"), *lines], markdown))
+    return "\n\n".join(parts)
+
+
+def parseArguments(description: str, names: list[str], exchanges: int, open_: int) -> argparse.Namespace:
+    """The command line.
+
+    @param exchanges: how many are counted, unless it says otherwise; C{open_}: how many are open at a time.
+    """
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--exchanges", type=int, default=exchanges, help="counted in a round (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="a round counts no longer (%(default)s)")
+    parser.add_argument("--warmup", type=int, default=3_000, help="exchanges before the count (%(default)s)")
+    parser.add_argument("--open", type=int, default=open_, help="exchanges open at a time (%(default)s)")
+    parser.add_argument("--only", action="append", choices=names, help="may be repeated")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="every round's figures")
+    return parser.parse_args()
+
+
+def run(
+    measures: Mapping[str, Callable[[], Figures]],
+    pairs: Pairs,
+    unit: str,
+    sizes: Mapping[str, float],
+    options: argparse.Namespace,
+) -> int:
+    """Run the rounds, print the tables. Returns the exit status.
+
+    @param measures: for each contestant what makes one round of it.
+    @param pairs: whose CPU is set against whose.
+    @param unit: what an exchange is called.
+    @param sizes: mean bytes of what an exchange is made of, for the figures in JSON.
+    """
+    rounds: Rounds = {name: [] for name in measures if not options.only or name in options.only}
+    failed = False
+    for turn in range(1, options.rounds + 1):
+        for name, figures in rounds.items():
+            try:
+                figures.append(measures[name]())
+            except Broken as reason:
+                print(f"round {turn}, {name}: {reason}", file=sys.stderr)
+                failed = True
+                continue
+            print(f"round {turn}, {name}: {figures[-1]['cpu']:.1f} us", file=sys.stderr)
+    if failed:
+        return 1
+    print(report(rounds, pairs, unit, options.markdown))
+    if options.json:
+        compared = ratios(rounds, pairs)
+        result = {"bytes": dict(sizes), "open": options.open, "rounds": rounds, "ratios": compared}
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0

@@ -1,0 +1,41 @@
+"""
+C{/status}: the state of each link, and what its handlers have to report; for an operator to read.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Sequence
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from gateway.interfaces import IReporting
+from gateway.monitor.health import Watched, text
+
+
+class Reported(Watched, typing.Protocol):
+    """A link: its handlers are what it iterates over."""
+
+    def __iter__(self) -> Iterator[object]:
+        """Its handlers."""
+
+
+class Status(Resource):
+    """A line for each link, and below it what its handlers report."""
+
+    def __init__(self, links: Sequence[Reported]) -> None:
+        super().__init__()
+        self._links = links
+
+    def render_GET(self, request: Request) -> bytes:
+        return text(request, 200, "\n".join(map(_described, self._links)) or "There are no links.\n")
+
+
+def _described(link: Reported) -> str:
+    state = "connected" if link.ready else f"not connected: {link.trouble}"
+    reports = [
+        report for handler in link if IReporting.providedBy(handler) for report in IReporting(handler).report()
+    ]
+    lines = [line for report in reports for line in report.splitlines()]
+    return "".join([f"{link.jid}: {state}\n", *(f"  {line}\n" for line in lines)])

@@ -1,0 +1,3 @@
+"""
+Privileged entities (XEP-0356): what a server lets a component do for its users.
+"""

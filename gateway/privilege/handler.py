@@ -1,0 +1,198 @@
+"""
+The privileged entity on a link's raw lane: learns what servers grant, and does what others ask for within that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
+from twisted.words.xish import domish
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
+
+from gateway import jids, ns
+from gateway.errors import Malformed, NotGranted
+from gateway.interfaces import IPrivileges, IRawHandler, RosterItem
+from gateway.privilege import stanzas
+from gateway.privilege.core import Permissions
+from gateway.stream.link import Link
+from gateway.stream.stanzas import Stanza, route
+
+
+@implementer(IRawHandler, IPrivileges)
+class PrivilegeHandler(XMPPHandler):
+    """
+    What a component may do for the users of these servers.
+
+    @param servers: their domains; no other is believed.
+    """
+
+    # The link's own table counts the requests.
+    pending = 0
+
+    _log = Logger()
+
+    def __init__(self, servers: Iterable[str]) -> None:
+        super().__init__()
+        self._servers = frozenset(servers)
+        self._granted: dict[str, Permissions] = {}
+        self._presenceObservers: list[Callable[[Stanza], object]] = []
+        self._rosterObservers: list[Callable[[str, list[RosterItem]], object]] = []
+        self._link: Link
+
+    # As a handler.
+
+    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
+        # A raw handler is of use on a link only.
+        assert isinstance(parent, Link)
+        self._link = parent
+        super().setHandlerParent(parent)
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self._granted.clear()
+
+    def stanzaReceived(self, stanza: Stanza) -> bool:
+        sender, recipient = stanza.sender or "", stanza.recipient or self._link.jid
+        if recipient != self._link.jid:
+            return False
+        if stanza.name == "message":
+            return sender in self._servers and b"privilege" in stanza.raw and self._messageReceived(sender, stanza)
+        if stanza.name == "presence":
+            return self._presenceReceived(sender, stanza)
+        return stanza.type == "set" and self._pushReceived(sender, recipient, stanza)
+
+    def tick(self, now: float) -> None:
+        """The link sees to deadlines."""
+
+    def drain(self) -> None:
+        """The link waits for what is open."""
+
+    def drained(self) -> None:
+        """Nothing is left to do."""
+
+    def _messageReceived(self, server: str, stanza: Stanza) -> bool:
+        element = stanza.element
+        if stanza.type == "error":
+            return self._refused(server, element)
+        permissions = stanzas.readAdvertisement(server, element)
+        if permissions is None:
+            return False
+        if permissions != self._granted.get(server):
+            self._log.info("{jid}: {grants}.", jid=self._link.jid, grants=permissions.inWords())
+        self._granted[server] = permissions
+        return True
+
+    def _refused(self, server: str, element: domish.Element) -> bool:
+        """A message comes back from the server, perhaps one of L{sendAs}."""
+        if not stanzas.isWrapped(element):
+            return False
+        self._log.warn(
+            "{jid}: {server} has not sent a message on: {error}.",
+            jid=self._link.jid,
+            server=server,
+            error=stanzas.readError(element),
+        )
+        return True
+
+    def _presenceReceived(self, sender: str, stanza: Stanza) -> bool:
+        if not self._presenceObservers or stanza.type not in (None, "unavailable"):
+            return False
+        own = self._granted.get(jids.split(sender)[1])
+        # A contact may be anybody, so where contacts are shown at all their server says nothing.
+        if (own is None or own.feed == "none") and all(each.feed != "roster" for each in self._granted.values()):
+            return False
+        for observer in self._presenceObservers:
+            self._tell(observer, stanza)
+        return True
+
+    def _pushReceived(self, user: str, recipient: str, stanza: Stanza) -> bool:
+        """
+        > the server MUST send roster pushes when there is a newly created, updated or deleted roster item for
+        > roster of any managed entity  (section 4.4)
+        """
+        local, server, resource = jids.split(user)
+        permissions = self._granted.get(server)
+        if permissions is None or not (permissions.pushes and local) or resource:
+            return False
+        items = stanzas.readRoster(stanza.element) if ns.ROSTER.encode() in stanza.raw else None
+        if items is None or not stanza.id:
+            return False
+        self._link.sendRaw(stanzas.acknowledgement(route(recipient, user), stanza.id))
+        for observer in self._rosterObservers:
+            self._tell(observer, user, items)
+        return True
+
+    def _tell(self, observer: Callable[..., object], *news: object) -> None:
+        try:
+            observer(*news)
+        except Exception:
+            self._log.failure("{jid}: {observer} failed.", jid=self._link.jid, observer=observer)
+
+    # As a port.
+
+    def permissions(self, server: str) -> Permissions:
+        if server not in self._servers:
+            raise NotGranted(f"{server} is none of the servers that are listened to")
+        return self._granted.get(server) or Permissions(server)
+
+    @inlineCallbacks
+    def getRoster(self, user: str) -> Generator[Deferred[Any], Any, list[RosterItem]]:
+        user, permissions = self._managed(user)
+        permissions.checkRoster(user, "get")
+        answer = yield self._link.request(stanzas.rosterRequest(user))
+        items = stanzas.readRoster(answer)
+        if items is None:
+            # To take it for an empty one would have somebody's contacts removed, or all of them added again.
+            raise StanzaError("undefined-condition", text="The answer holds no roster.")
+        return items
+
+    @inlineCallbacks
+    def setRoster(self, user: str, items: Iterable[RosterItem]) -> Generator[Deferred[Any], Any, None]:
+        user, permissions = self._managed(user)
+        permissions.checkRoster(user, "set")
+        for item in items:
+            # One at a time (RFC 6121 section 2.1.5): Prosody takes several, and answers each with the same id.
+            yield self._link.request(stanzas.rosterRequest(user, item))
+
+    def sendAs(self, message: domish.Element) -> None:
+        sender, permissions = self._managed(message.getAttribute("from", ""))
+        permissions.checkMessage(sender)
+        inner = stanzas.moved(message)
+        inner["from"] = sender
+        self._link.send(stanzas.wrapMessage(permissions.version, permissions.server, inner))
+
+    @inlineCallbacks
+    def requestAs(self, user: str, iq: domish.Element) -> Generator[Deferred[Any], Any, domish.Element]:
+        user, permissions = self._managed(user)
+        inner = stanzas.moved(iq)
+        if not inner.getAttribute("id"):
+            inner.addUniqueId()
+        permissions.checkIq(stanzas.describeIq(user, inner.getAttribute("type", ""), inner))
+        answer = yield self._link.request(stanzas.wrapIq(permissions.version, user, inner))
+        return stanzas.unwrapAnswer(answer, user, inner)
+
+    def watchPresence(self, observer: Callable[[Stanza], object]) -> None:
+        self._presenceObservers.append(observer)
+
+    def watchRosters(self, observer: Callable[[str, list[RosterItem]], object]) -> None:
+        self._rosterObservers.append(observer)
+
+    def _managed(self, user: str) -> tuple[str, Permissions]:
+        """
+        A user's JID as servers write it, and what their server grants.
+
+        @raise Malformed: if it is no JID.
+        @raise NotGranted: if it is of no server that is listened to.
+        """
+        try:
+            user = jids.prepared(user)
+        except ValueError as error:
+            raise Malformed(str(error)) from error
+        return user, self.permissions(jids.split(user)[1])

@@ -1,0 +1,299 @@
+"""
+Privileges on the wire, in the form that every known server reads; whatever comes is read as far as it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
+from twisted.words.xish import domish
+
+from gateway import jids, ns
+from gateway.errors import Unreadable
+from gateway.interfaces import RosterItem
+from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
+from gateway.stream.stanzas import escape
+
+_SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
+_PUSH = {"true": True, "1": True, "false": False, "0": False}
+
+
+# What is granted: sections 4.2, 5.2, 6.2, 7.2 and 7.5.
+
+
+def advertisement(permissions: Permissions, entity: str) -> domish.Element:
+    """The message that tells an entity what it may do."""
+    message = domish.Element((None, "message"), attribs={"from": permissions.server, "to": entity})
+    message.addUniqueId()
+    privilege = message.addElement((permissions.version, "privilege"))
+    if permissions.roster != "none":
+        _addPerm(privilege, "roster", permissions.roster)["push"] = "true" if permissions.pushes else "false"
+    if permissions.message != "none":
+        _addPerm(privilege, "message", permissions.message)
+    if permissions.iq:
+        perm = _addPerm(privilege, "iq")
+        for namespace, kind in permissions.iq.items():
+            granted = perm.addElement("namespace")
+            granted["ns"], granted["type"] = namespace, kind
+    if permissions.feed != "none":
+        _addPerm(privilege, "presence", permissions.feed)
+    return message
+
+
+def _addPerm(privilege: domish.Element, access: str, kind: str = "") -> domish.Element:
+    perm: domish.Element = privilege.addElement("perm")
+    perm["access"] = access
+    if kind:
+        perm["type"] = kind
+    return perm
+
+
+def readAdvertisement(server: str, message: domish.Element) -> Permissions | None:
+    """
+    What a server's message grants; C{None} if that is not what it is about. An access or type that nobody knows
+    grants nothing.
+    """
+    for version in VERSIONS:
+        told = [
+            each
+            for each in message.elements(version, "privilege")
+            if not any(each.elements(ns.FORWARD, "forwarded"))
+        ]
+        if told:
+            return _readPerms(server, version, [perm for each in told for perm in each.elements(version, "perm")])
+    return None
+
+
+def _readPerms(server: str, version: str, perms: list[domish.Element]) -> Permissions:
+    types = dict.fromkeys(TYPES, "none")
+    push: bool | None = None
+    iq: dict[str, str] = {}
+    for perm in perms:
+        access, kind = perm.getAttribute("access", ""), perm.getAttribute("type", "")
+        if kind in TYPES.get(access, ()):
+            types[access] = kind
+        if access == "roster":
+            push = _PUSH.get(perm.getAttribute("push", ""))
+        elif access == "iq":
+            iq |= dict(_readNamespaces(perm))
+    return Permissions(server, version, types["roster"], push, types["message"], types["presence"], iq)
+
+
+def _readNamespaces(perm: domish.Element) -> Iterator[tuple[str, str]]:
+    """However deep they are: Prosody 0.12 puts the second into the first."""
+    for child in perm.elements():
+        namespace, kind = child.getAttribute("ns", ""), child.getAttribute("type", "")
+        if child.name == "namespace" and namespace and kind in IQ_TYPES:
+            yield namespace, kind
+        yield from _readNamespaces(child)
+
+
+# Rosters: section 4.3.
+
+
+def rosterRequest(user: str, item: RosterItem | None = None) -> domish.Element:
+    """The iq that asks for a user's roster, or that sets one item of it (RFC 6121 section 2.1.5)."""
+    iq = domish.Element((None, "iq"), attribs={"type": "get" if item is None else "set", "to": user})
+    query = iq.addElement((ns.ROSTER, "query"))
+    if item is not None:
+        _addItem(query, item)
+    return iq
+
+
+def _addItem(query: domish.Element, item: RosterItem) -> None:
+    element = query.addElement("item")
+    element["jid"], element["subscription"] = item.jid, item.subscription
+    if item.subscription == "remove":
+        return
+    if item.name:
+        element["name"] = item.name
+    for group in sorted(item.groups):
+        element.addElement("group", content=group)
+
+
+def readRoster(iq: domish.Element) -> list[RosterItem] | None:
+    """
+    The items of a roster's answer, or of a push; C{None} if it holds no roster. One without a JID is passed over.
+    """
+    query = next(iq.elements(ns.ROSTER, "query"), None)
+    if query is None:
+        return None
+    found = [_readItem(child) for child in query.elements(ns.ROSTER, "item")]
+    return [item for item in found if item is not None]
+
+
+def _readItem(element: domish.Element) -> RosterItem | None:
+    try:
+        jid = jids.prepared(element.getAttribute("jid", ""))
+    except ValueError:
+        return None
+    subscription = element.getAttribute("subscription", "none")
+    return RosterItem(
+        jid=jid,
+        name=element.getAttribute("name", ""),
+        groups=frozenset(filter(None, (str(group) for group in element.elements(ns.ROSTER, "group")))),
+        subscription=subscription if subscription in _SUBSCRIPTIONS else "none",
+        ask=element.getAttribute("ask") == "subscribe",
+    )
+
+
+def acknowledgement(addresses: bytes, identifier: str) -> bytes:
+    """
+    The answer to a push.
+
+    @param addresses: what L{gateway.stream.stanzas.route} gives.
+    """
+    return b"<iq%b id='%b' type='result'/>" % (addresses, escape(identifier).encode())
+
+
+# Messages: section 5.3.
+
+
+def wrapMessage(version: str, server: str, message: domish.Element) -> domish.Element:
+    """What brings a message to the server that shall send it on."""
+    outer = domish.Element((None, "message"), attribs={"to": server})
+    outer.addUniqueId()
+    _forward(outer.addElement((version, "privilege")), message)
+    return outer
+
+
+def isWrapped(outer: domish.Element) -> bool:
+    """Whether it is, or brings back, a message that was to be sent on."""
+    return any(True for privilege in _privileges(outer) for _ in _forwarded(privilege, "message"))
+
+
+def readError(message: domish.Element) -> str:
+    """What a message of type error complains of, in the words of the specification."""
+    try:
+        return exceptionFromStanza(message).condition or "undefined-condition"
+    except Exception:
+        # There are error codes that Twisted cannot read.
+        return "undefined-condition"
+
+
+def unwrapMessage(outer: domish.Element) -> domish.Element:
+    """
+    The message that a privileged entity wants to be sent.
+
+    @raise Unreadable: if there is not exactly one in it.
+    """
+    return _only(inner for privilege in _privileges(outer) for inner in _forwarded(privilege, "message"))
+
+
+# Iqs: section 6.3.
+
+
+def wrapIq(version: str, user: str, iq: domish.Element) -> domish.Element:
+    """What brings an iq request to the server that shall send it on for a user; of the same type."""
+    outer = domish.Element((None, "iq"), attribs={"type": iq["type"], "to": user})
+    outer.addElement((version, "privileged_iq")).addChild(iq)
+    return outer
+
+
+def unwrapIq(outer: domish.Element) -> domish.Element:
+    """
+    The iq request that a privileged entity wants to be sent, whatever namespace it is in.
+
+    @raise Unreadable: if there is not exactly one.
+    """
+    return _only(
+        inner
+        for version in VERSIONS
+        for privileged in outer.elements(version, "privileged_iq")
+        for inner in privileged.elements()
+        if inner.name == "iq"
+    )
+
+
+def describeIq(user: str, kind: str, iq: domish.Element) -> PrivilegedIq:
+    """
+    What of a request decides about it.
+
+    @param user: whom the top-level iq is addressed to.
+    @param kind: the top-level iq's type.
+    @raise Unreadable: if it has no id, or not exactly one payload: it is no request (RFC 6120 section 8.2.3).
+    """
+    payload = _only(iq.elements())
+    if not iq.getAttribute("id"):
+        raise Unreadable
+    return PrivilegedIq(
+        user=user,
+        kind=kind,
+        namespace=iq.uri or "",
+        sender=iq.getAttribute("from", ""),
+        innerKind=iq.getAttribute("type", ""),
+        payload=payload.uri or "",
+    )
+
+
+def wrapAnswer(version: str, answer: domish.Element) -> domish.Element:
+    """The payload of the result that brings an iq answer back."""
+    privilege = domish.Element((version, "privilege"))
+    _forward(privilege, answer)
+    return privilege
+
+
+def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> domish.Element:
+    """
+    The answer to a request that a server has sent on for a user.
+
+    @param outer: the server's result.
+    @return: the answer, of type result, in the namespace of clients.
+    @raise StanzaError: what the answer is, or C{undefined-condition} if it is none to this request.
+    """
+    try:
+        inner = _only(each for privilege in _privileges(outer) for each in _forwarded(privilege, "iq"))
+        answer = moved(inner)
+        kind = answer.getAttribute("type")
+        # The server has matched it already; what says otherwise is not to be trusted in anything.
+        right = answer.getAttribute("id") == request["id"] and answer.getAttribute("to", user) == user
+        error = exceptionFromStanza(answer) if kind == "error" and right else None
+    except Exception as raised:
+        # There are error codes that Twisted cannot read.
+        raise StanzaError("undefined-condition", text="The answer cannot be read.") from raised
+    if error is not None and error.condition:
+        raise error
+    if kind != "result" or not right:
+        raise StanzaError("undefined-condition", text="The answer cannot be read.")
+    return answer
+
+
+# What several of them are made of. What is put into another stanza must be L{moved} before.
+
+
+def moved(stanza: domish.Element) -> domish.Element:
+    """A copy of a stanza in the namespace of clients, with all of it that was in the stanza's own."""
+    return _copied(stanza, stanza.uri, ns.CLIENT)
+
+
+def _copied(element: domish.Element, old: str | None, new: str | None) -> domish.Element:
+    """A copy with what is in the old namespace in the new one; but not what stands in a third."""
+    moves = element.uri == old
+    uri = new if moves else element.uri
+    copy = domish.Element((uri, element.name), uri, dict(element.attributes), dict(element.localPrefixes))
+    for child in element.children:
+        copy.addChild(_copied(child, old, new if moves else old) if isinstance(child, domish.Element) else child)
+    return copy
+
+
+def _forward(parent: domish.Element, stanza: domish.Element) -> None:
+    """XEP-0297."""
+    parent.addElement((ns.FORWARD, "forwarded")).addChild(stanza)
+
+
+def _privileges(stanza: domish.Element) -> Iterator[domish.Element]:
+    return (privilege for version in VERSIONS for privilege in stanza.elements(version, "privilege"))
+
+
+def _forwarded(privilege: domish.Element, name: str) -> Iterator[domish.Element]:
+    """Whatever their namespace: Prosody leaves it out, and so do the examples."""
+    for forwarded in privilege.elements(ns.FORWARD, "forwarded"):
+        yield from (child for child in forwarded.elements() if child.name == name)
+
+
+def _only(elements: Iterator[domish.Element]) -> domish.Element:
+    found = list(elements)
+    if len(found) != 1:
+        raise Unreadable
+    return found[0]

@@ -1,0 +1,1 @@
+Namespace delegation (XEP-0355) on both sides: the gateway as managing entity for Prosody and ejabberd, with handlers that are plugins (private storage comes with it, any Wokkel handler can be mounted), handing on with filtering and fail-over, and client mode; the embedded host delegates, too. ``/status`` shows what each server has granted.

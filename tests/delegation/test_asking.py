@@ -1,0 +1,119 @@
+"""Client mode (XEP-0355 section 5), the managing entity's side."""
+
+from __future__ import annotations
+
+from gateway import ns
+from gateway.delegation.handler import Route
+from gateway.errors import Forbidden
+from tests.delegation.support import (
+    COMPONENT,
+    HOST,
+    PUBSUB,
+    Case,
+    FakeNamespace,
+    answer,
+    errorXml,
+    meaning,
+    reply,
+    request,
+    wrapper,
+)
+
+USER = f"juliet@{HOST}"
+OTHER = f"romeo@{HOST}"
+ASKED = f"<query xmlns='{ns.DELEGATION_2}' to='{USER}'><delegate namespace='{PUBSUB}'/></query>"
+
+
+def granted(user: str, *namespaces: str) -> str:
+    """Section 5.1, example 15: what a server advertises of one user."""
+    inside = "".join(f"<delegated namespace='{each}'/>" for each in namespaces)
+    return (
+        f"<message from='{HOST}' to='{COMPONENT}' id='6789'><delegation xmlns='{ns.DELEGATION_2}' to='{user}'>"
+        f"{inside}</delegation></message>"
+    )
+
+
+class AskingTests(Case):
+    """A managing entity that no administrator has delegated anything to."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.namespace = FakeNamespace(lambda request: None)
+        self.make({PUBSUB: Route(self.namespace, None)}, servers=(), users=(HOST,))
+        self.taken()
+
+    def forward(self, requester: str, to: str | None = None, identifier: str = "d1") -> None:
+        inner = request(f"<pubsub xmlns='{PUBSUB}'/>", requester=requester, to=to)
+        self.server.send(wrapper(inner, identifier))
+
+    def subscribe(self, user: str = USER, kind: str = "subscribe") -> None:
+        self.server.send(f"<presence from='{user}' to='{COMPONENT}' type='{kind}'/>")
+
+    def test_asks(self) -> None:
+        """Section 5.1, example 12: the user's server is asked, for the user, once the user has subscribed."""
+        self.subscribe()
+        subscribed, asked = self.taken()
+        self.assertEqual([subscribed], meaning(f"<presence from='{COMPONENT}' to='{USER}' type='subscribed'/>"))
+        identifier = asked[1].pop("id")
+        [wanted] = meaning(f"<iq from='{COMPONENT}' to='{HOST}' type='get' id='x'>{ASKED}</iq>")
+        wanted[1].pop("id")
+        self.assertEqual(asked, wanted)
+        self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' type='result' id='{identifier}'/>")
+        self.assertIn(f"{COMPONENT}: {USER} is being asked.", self.logged)
+
+    def test_refused(self) -> None:
+        """A server that cannot do it says so, and the operator is told."""
+        self.subscribe()
+        identifier = self.taken()[1][1]["id"]
+        self.server.send(
+            f"<iq from='{HOST}' to='{COMPONENT}' type='error' id='{identifier}'>"
+            f"<error type='cancel'><service-unavailable xmlns='{ns.STANZA_ERRORS}'/></error></iq>"
+        )
+        self.assertTrue(any("service-unavailable" in line and USER in line for line in self.logged))
+
+    def test_strangers(self) -> None:
+        """Only users of the configured domains are asked, and only by the component itself."""
+        self.subscribe("juliet@montaigu.lit")
+        self.server.send(f"<presence from='{USER}' to='node@{COMPONENT}' type='subscribe'/>")
+        self.assertSent()
+
+    def test_unsubscribes(self) -> None:
+        """Who leaves is let go, and nothing is asked."""
+        self.subscribe(kind="unsubscribe")
+        self.assertSent(f"<presence from='{COMPONENT}' to='{USER}' type='unsubscribed'/>")
+
+    def test_granted(self) -> None:
+        """Section 5.2: what a user has granted is answered: to the server from them, to them from anybody."""
+        self.server.send(granted(USER, PUBSUB))
+        mine = f"{USER}/balcony"
+        for requester, to in ((mine, None), (mine, HOST), ("nurse@other.lit/x", USER)):
+            self.forward(requester, to)
+            sender = to or USER
+            self.assertSent(answer(reply(to=requester, sender=sender)))
+
+    def test_notGranted(self) -> None:
+        """What a user has not granted, or not any more, is refused; and all of it after a reconnection."""
+        refusal = answer(reply(errorXml(Forbidden), "error", f"{OTHER}/x", sender=OTHER))
+        self.server.send(granted(USER, PUBSUB))
+        self.forward(f"{OTHER}/x")
+        self.assertSent(refusal)
+        self.server.send(granted(OTHER, PUBSUB))
+        self.forward(f"{OTHER}/x")
+        self.assertSent(answer(reply(to=f"{OTHER}/x", sender=OTHER)))
+        self.server.send(granted(OTHER))
+        self.forward(f"{OTHER}/x")
+        self.assertSent(refusal)
+        self.server.send(granted(OTHER, PUBSUB))
+        self.server.lose()
+        self.server.clock.pump([0.5] * 10)
+        self.server.accept()
+        self.taken()
+        self.forward(f"{OTHER}/x")
+        self.assertSent(refusal)
+
+    def test_forged(self) -> None:
+        """A server speaks for its own users only, and not for all of them at once."""
+        self.server.send(granted("juliet@montaigu.lit", PUBSUB))
+        self.server.send(granted(USER, PUBSUB).replace(f" to='{USER}'", ""))
+        self.forward(f"{USER}/balcony")
+        self.assertSent(answer(reply(errorXml(Forbidden), "error", f"{USER}/balcony", sender=USER)))

@@ -1,0 +1,358 @@
+"""The embedded host in memory: on a clock, its clients and components driven by hand."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+from functools import lru_cache
+from hashlib import pbkdf2_hmac, sha1, sha256
+from typing import Any
+from xml.etree import ElementTree
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
+
+from gateway import ns
+from gateway.embedded.accounts import Passwords, makePortal
+from gateway.embedded.client import ClientConnection
+from gateway.embedded.component import ComponentConnection
+from gateway.embedded.core import Account, Router, Session
+from gateway.embedded.handler import Services
+from gateway.embedded.peer import PeerConnection
+from gateway.embedded.roster import Item
+from gateway.errors import GatewayError
+from gateway.stream.core import Splitter
+from gateway.stream.stanzas import Stanza
+from tests.stream.memory import MemoryTransport
+
+DOMAIN = "h.example"
+COMPONENT = "c.h.example"
+SECRET = "s3cret"
+PASSWORDS = {"alice": "wonder land", "bob": "pässword", "carol": "c", "dave": "d"}
+
+_OPENING = re.compile(rb"<\?xml[^>]*\?>|<stream:stream [^>]*>|</stream:stream>")
+
+
+def stanza(xml: str, namespace: str = ns.CLIENT, declared: str = "") -> Stanza:
+    """The one stanza that these characters are."""
+    splitter = Splitter(namespace)
+    splitter.feed(f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}' {declared}>".encode())
+    [event] = splitter.feed(xml.encode())
+    assert isinstance(event, Stanza), event
+    return event
+
+
+def elements(data: bytes, namespace: str = ns.CLIENT) -> list[ElementTree.Element]:
+    """What stands in a stream, whose headers and end are left out."""
+    content = _OPENING.sub(b"", data)
+    root = f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}'>".encode()
+    return list(ElementTree.fromstring(root + content + b"</stream:stream>"))
+
+
+def local(element: ElementTree.Element) -> str:
+    """An element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def said(element: ElementTree.Element) -> str:
+    """
+    A first-level element in words: name, type, id, C{from > to}, and the condition if it is an error.
+
+    What is not there is left out.
+    """
+    words = [local(element)]
+    words += [element.attrib[name] for name in ("type", "id") if name in element.attrib]
+    if {"from", "to"} & element.attrib.keys():
+        words.append(f"{element.get('from', '')} > {element.get('to', '')}")
+    conditions = (ns.STREAM_ERRORS, ns.STANZA_ERRORS, ns.SASL)
+    words += [
+        local(each)
+        for each in element.iter()
+        if each.tag[1:].partition("}")[0] in conditions and each is not element
+    ]
+    return " ".join(word for word in words if word != "text")
+
+
+class Recorder:
+    """
+    A peer that remembers what it was told.
+
+    @ivar got: a line for each, C{name type from > to}; an announcement looks like what was sent on.
+    @ivar waited: whom it was said to wait for.
+    """
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.waited: list[object] = []
+
+    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        self.got.append(f"{stanza.name} {stanza.type or 'available'} {sender} > {recipient}")
+
+    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
+        self.got.append(f"answer {stanza.id} {recipient} > {sender} {payload}".rstrip())
+
+    def announce(self, sender: str, recipient: str, kind: str) -> None:
+        self.got.append(f"presence {kind} {sender} > {recipient}")
+
+    def push(self, item: Item, removed: bool) -> None:
+        state = "remove" if removed else item.subscription + (" ask" if item.ask else "")
+        self.got.append(f"push {item.jid} {state}")
+
+    def waitFor(self, peer: object, stanza: Stanza) -> None:
+        self.waited.append(peer)
+
+    def taken(self) -> list[str]:
+        """What it was told since."""
+        got, self.got = self.got, []
+        return got
+
+
+class Rules:
+    """A router of C{h} with three accounts and a component, and L{Recorder}s as its peers."""
+
+    def __init__(self) -> None:
+        self.served: list[str] = []
+        self.router = Router("h", ["alice", "bob", "carol"], self._serve)
+        self.component = Recorder()
+        self.router.components = {"c.h": self.component, "off.h": None}
+
+    def _serve(self, peer: Any, stanza: Stanza, sender: str, recipient: str) -> None:
+        self.served.append(f"{stanza.type} {sender} > {recipient}")
+
+    def bind(self, jid: str, interested: bool = True) -> tuple[Session, Recorder]:
+        """Log a resource in."""
+        peer = Recorder()
+        session, _ = self.router.bind(self.account(jid), jid, peer)
+        session.interested = interested
+        return session, peer
+
+    def online(self, jid: str, presence: str = "<presence/>") -> tuple[Session, Recorder]:
+        """Log a resource in that is available."""
+        session, peer = self.bind(jid)
+        self.router.fromClient(session, stanza(presence), "")
+        peer.taken()
+        return session, peer
+
+    def account(self, jid: str) -> Account:
+        return self.router.accounts[jid.partition("/")[0]]
+
+    def befriend(self, one: str, other: str) -> None:
+        """Let both of two accounts see each other."""
+        for own, contact in ((one, other), (other, one)):
+            item = self.account(own).roster.set(contact, "", ())
+            item.to = item.from_ = True
+
+    def grant(self, own: str, contact: str) -> None:
+        """Let a contact see an account."""
+        self.account(own).roster.set(contact, "", ()).from_ = True
+
+
+class CoreCase(SynchronousTestCase):
+    """A router, and alice, who sends."""
+
+    def setUp(self) -> None:
+        self.rules = Rules()
+        self.router = self.rules.router
+        self.alice, self.atAlice = self.rules.online("alice@h/a")
+
+    def send(self, xml: str, to: str, sender: Session | None = None) -> type[GatewayError] | None:
+        """A client sends; the error that it gets for it."""
+        try:
+            self.router.fromClient(sender or self.alice, stanza(xml), to)
+        except GatewayError as error:
+            return type(error)
+        return None
+
+    def fromComponent(self, xml: str, to: str, sender: str = "c.h") -> type[GatewayError] | None:
+        """The component sends."""
+        try:
+            self.router.fromComponent(self.rules.component, stanza(xml), sender, to)
+        except GatewayError as error:
+            return type(error)
+        return None
+
+
+class Wire(MemoryTransport):
+    """
+    One connection to the host.
+
+    @ivar secured: what TLS was started with.
+    @ivar before: what was written before that.
+    """
+
+    def __init__(self, clock: Clock, protocol: PeerConnection) -> None:
+        super().__init__(clock)
+        # None of what a socket has.
+        directlyProvides(self)
+        self.protocol = protocol
+        self.secured: list[object] = []
+        self.before = b""
+        self._read = 0
+        protocol.makeConnection(self)
+
+    def startTLS(self, options: object) -> None:
+        self.secured.append(options)
+        self.before = self.value()
+
+    def send(self, xml: str | bytes) -> list[str]:
+        """Say something to the host; what it says since the last time."""
+        if not self.lost:
+            self.protocol.dataReceived(xml.encode() if isinstance(xml, str) else xml)
+        return self.taken()
+
+    def raw(self) -> bytes:
+        """The bytes that have come since."""
+        data = self.value()[self._read :]
+        self._read += len(data)
+        return data
+
+    def heard(self) -> list[ElementTree.Element]:
+        """What has come since."""
+        return elements(self.raw(), self.protocol.namespace)
+
+    def taken(self) -> list[str]:
+        """The same in words."""
+        return [said(element) for element in self.heard()]
+
+
+@lru_cache
+def keys() -> Passwords:
+    """Made once: a key takes its time."""
+    return Passwords(PASSWORDS)
+
+
+class Host:
+    """The host without its ports."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.services = Services(DOMAIN, PASSWORDS)
+        self.router = self.services.router
+        self.secrets = {COMPONENT: SECRET}
+        self.router.components[COMPONENT] = None
+        self.portal = makePortal(self.router, keys())
+        self.tls = object()
+
+    def client(self) -> ClientConnection:
+        return ClientConnection(self.services, self.portal, keys(), self.tls, self.clock)
+
+    def componentConnection(self) -> ComponentConnection:
+        return ComponentConnection(self.services, self.secrets, self.clock)
+
+    def stranger(self) -> Client:
+        """Somebody who has connected as a client."""
+        return Client(self.clock, self.client())
+
+    def online(self, jid: str) -> Client:
+        """Somebody who has logged in; with presence if there is a resource."""
+        client = self.stranger()
+        user, _, resource = jid.partition("/")
+        client.logIn(user, PASSWORDS[user], resource or "r")
+        return client
+
+    def component(self, jid: str = COMPONENT) -> Component:
+        """A component that is connected."""
+        component = Component(self.clock, self.componentConnection())
+        component.logIn(jid, self.secrets[jid])
+        return component
+
+
+class Client(Wire):
+    """The client's end."""
+
+    def header(self, domain: str = DOMAIN, more: str = "version='1.0'", declared: str = "") -> list[str]:
+        """Open a stream."""
+        return self.send(
+            f"<?xml version='1.0'?><stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' {declared} "
+            f"to='{domain}' {more}>"
+        )
+
+    def secure(self) -> Client:
+        """Open a stream over TLS."""
+        self.header()
+        self.send(f"<starttls xmlns='{ns.TLS}'/>")
+        self.header()
+        return self
+
+    def auth(self, mechanism: str, message: bytes | None) -> list[str]:
+        """Begin to log in."""
+        data = "" if message is None else base64.b64encode(message).decode() or "="
+        return self.send(f"<auth xmlns='{ns.SASL}' mechanism='{mechanism}'>{data}</auth>")
+
+    def respond(self, message: bytes) -> list[str]:
+        """Go on with it."""
+        return self.send(f"<response xmlns='{ns.SASL}'>{base64.b64encode(message).decode() or '='}</response>")
+
+    def plain(self, user: str, password: str) -> list[str]:
+        """Log in."""
+        return self.auth("PLAIN", f"\0{user}\0{password}".encode())
+
+    def logIn(self, user: str, password: str, resource: str = "r", declared: str = "") -> None:
+        """All that comes before the first stanza."""
+        self.secure()
+        assert self.plain(user, password) == ["success"]
+        self.header(declared=declared)
+        assert self.bind(resource) == ["iq result bind"]
+
+    def bind(self, resource: str) -> list[str]:
+        """Bind a resource."""
+        wanted = f"<resource>{resource}</resource>" if resource else ""
+        return self.send(f"<iq type='set' id='bind'><bind xmlns='{ns.BIND}'>{wanted}</bind></iq>")
+
+
+class Component(Wire):
+    """The component's end."""
+
+    def header(self, jid: str = COMPONENT) -> str:
+        """
+        Open a stream.
+
+        @return: its id.
+        """
+        self.protocol.dataReceived(
+            f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}' to='{jid}'>".encode()
+        )
+        found = re.search(rb" id='([^']*)'", self.value())
+        return found.group(1).decode() if found else ""
+
+    def logIn(self, jid: str, secret: str, more: str = "") -> list[str]:
+        """Prove the secret, and say more in the same breath."""
+        proof = sha1((self.header(jid) + secret).encode()).hexdigest()  # noqa: S324  # XEP-0114 has it so
+        return self.send(f"<handshake>{proof}</handshake>{more}")
+
+
+class ScramClient:
+    """
+    RFC 5802 from the client's side, by the letter and without the library that the host has.
+
+    @ivar rightly: whether the server has proved that it knows the keys.
+    """
+
+    def __init__(
+        self, user: str, password: str, header: str = "n,,", nonce: str = "fyko+d2lbbFgONRv9qkxdawL"
+    ) -> None:
+        self._password = password
+        self._header = header
+        self._bare = f"n={user.replace('=', '=3D').replace(',', '=2C')},r={nonce}"
+        self._expected = b""
+
+    def first(self) -> bytes:
+        return (self._header + self._bare).encode()
+
+    def final(self, challenge: bytes) -> bytes:
+        fields = dict(part.split("=", 1) for part in challenge.decode().split(","))
+        salted = pbkdf2_hmac("sha256", self._password.encode(), base64.b64decode(fields["s"]), int(fields["i"]))
+        binding = base64.b64encode(self._header.encode()).decode()
+        without = f"c={binding},r={fields['r']}"
+        message = f"{self._bare},{challenge.decode()},{without}".encode()
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        signature = hmac.digest(sha256(key).digest(), message, "sha256")
+        self._expected = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
+        proof = bytes(one ^ other for one, other in zip(key, signature, strict=True))
+        return f"{without},p={base64.b64encode(proof).decode()}".encode()
+
+    def trusts(self, final: bytes) -> bool:
+        """Whether the server has proved that it knows the keys."""
+        return final == b"v=" + base64.b64encode(self._expected)

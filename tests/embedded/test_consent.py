@@ -1,0 +1,308 @@
+"""Client mode of delegation (XEP-0355 section 5): the host's side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.delegation.core import Delegation
+from gateway.embedded.consent import CONFIGURE
+from gateway.embedded.core import LARGEST, Session
+from gateway.embedded.handler import Services
+from gateway.embedded.roster import Item
+from gateway.embedded.stanzas import readdressed
+from gateway.errors import GatewayError
+from gateway.stream.core import Splitter
+from gateway.stream.stanzas import Stanza, errorStanza, route
+from tests.stream.memory import Tree, tree
+
+HOST = "capulet.lit"
+JULIET = f"juliet@{HOST}"
+PUBSUB = "http://jabber.org/protocol/pubsub"
+ENTITY = "pubsub.montaigu.lit"
+HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>"
+
+
+class FakePeer:
+    """
+    Somebody connected.
+
+    @ivar got: what was sent, as trees.
+    """
+
+    def __init__(self) -> None:
+        self.got: list[Tree] = []
+
+    def write(self, data: bytes) -> None:
+        root = ElementTree.fromstring(f"{HEADER}{data.decode()}</stream:stream>")
+        self.got += [tree(child) for child in root]
+
+    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        self.write(readdressed(stanza, sender, recipient, ns.CLIENT, LARGEST))
+
+    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
+        self.write(f"<iq id='{stanza.id}' type='result' from='{recipient}' to='{sender}'>{payload}</iq>".encode())
+
+    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
+        self.write(errorStanza(stanza.name, route(recipient, sender), stanza.id, error))
+
+    def announce(self, sender: str, recipient: str, kind: str) -> None:
+        """Presence is of no interest here."""
+
+    def push(self, item: Item, removed: bool) -> None:
+        """Nor is the roster."""
+
+    def waitFor(self, peer: object, stanza: Stanza) -> None:
+        """Nobody is slow."""
+
+    def take(self) -> list[Tree]:
+        got, self.got = self.got, []
+        return got
+
+
+def stanza(xml: str) -> Stanza:
+    """A stanza as it comes."""
+    [_, found] = Splitter(ns.CLIENT).feed(f"{HEADER}{xml}".encode())
+    assert isinstance(found, Stanza)
+    return found
+
+
+def values(form: Tree) -> dict[str, list[str]]:
+    """The fields of a form, with their values."""
+    return {
+        field[1]["var"]: [child[2][0] for child in field[2] if child[0].endswith("}value")]
+        for field in form[2]
+        if field[0].endswith("}field")
+    }
+
+
+def find(element: Tree, name: str) -> Tree:
+    """The one element of this name, anywhere in it."""
+    [found] = [each for each in _all(element) if each[0].rpartition("}")[2] == name]
+    return found
+
+
+def _all(element: Tree) -> Iterable[Tree]:
+    yield element
+    for child in element[2]:
+        if not isinstance(child, str):
+            yield from _all(child)
+
+
+class ConsentTests(SynchronousTestCase):
+    """A user, a managing entity, and what passes between them."""
+
+    def setUp(self) -> None:
+        self.now = 0.0
+        self.services = Services(HOST, ["juliet", "nurse"], self.delegations(), lambda: self.now)
+        self.router = self.services.router
+        self.entity = FakePeer()
+        self.router.attach(ENTITY, self.entity)
+        self.session, self.juliet = self.logIn("balcony")
+
+    def delegations(self) -> list[Delegation]:
+        return []
+
+    def logIn(self, resource: str, presence: str = "<presence/>") -> tuple[Session, FakePeer]:
+        account = self.router.accounts[JULIET]
+        peer = FakePeer()
+        session, _ = self.router.bind(account, f"{JULIET}/{resource}", peer)
+        if presence:
+            self.router.fromClient(session, stanza(presence), "")
+            peer.take()
+        return session, peer
+
+    def ask(self, *namespaces: str, user: str = JULIET) -> list[Tree]:
+        """The managing entity asks; what it gets at once."""
+        inside = "".join(f"<delegate namespace='{each}'/>" for each in namespaces)
+        query = (
+            f"<iq type='get' id='delegation1'><query xmlns='{ns.DELEGATION_2}' to='{user}'>{inside}</query></iq>"
+        )
+        self.router.fromComponent(self.entity, stanza(query), ENTITY, HOST)
+        return self.entity.take()
+
+    def answer(self, challenge: str, session: Session | None = None, **answers: str) -> None:
+        """Juliet submits a form."""
+        fields = "".join(
+            f"<field var='{name}'><value>{value}</value></field>"
+            for name, value in {"FORM_TYPE": "", "challenge": challenge, **answers}.items()
+        )
+        message = f"<message to='{HOST}'><x xmlns='{ns.DATA}' type='submit'>{fields}</x></message>"
+        self.router.fromClient(session or self.session, stanza(message), HOST)
+
+    def challenge(self) -> str:
+        [asked] = self.juliet.take()
+        [challenge] = values(find(asked, "x"))["challenge"]
+        return challenge
+
+    def grant(self, *namespaces: str) -> None:
+        """Juliet is asked for these, and allows them."""
+        self.ask(*namespaces)
+        self.answer(self.challenge(), **dict.fromkeys(namespaces, "1"))
+
+    def command(self, inside: str = "", action: str = "execute") -> Tree:
+        xml = (
+            f"<iq type='set' id='c' to='{HOST}'><command xmlns='{ns.COMMANDS}' node='{CONFIGURE}' "
+            f"action='{action}'>{inside}</command></iq>"
+        )
+        self.router.fromClient(self.session, stanza(xml), HOST)
+        [answer] = self.juliet.take()
+        return find(answer, "command")
+
+    def request(self, to: str | None = None, peer: FakePeer | None = None) -> list[Tree]:
+        """Juliet asks in the namespace; what the managing entity gets."""
+        written = "" if to is None else f" to='{to}'"
+        xml = f"<iq type='get' id='1'{written}><pubsub xmlns='{PUBSUB}'/></iq>"
+        self.router.fromClient(self.session, stanza(xml), to or "")
+        return self.entity.take()
+
+    def test_asks(self) -> None:
+        """
+        Section 5.1, examples 12 and 13: the user is asked by a form with a challenge, with the namespaces as
+        fields, and 0 as default.
+        """
+        self.assertEqual([each[1]["type"] for each in self.ask(PUBSUB)], ["result"])
+        [asked] = self.juliet.take()
+        self.assertEqual((asked[1]["from"], asked[1]["to"]), (HOST, f"{JULIET}/balcony"))
+        self.assertIn(ENTITY, find(asked, "body")[2][0])
+        fields = values(find(asked, "x"))
+        self.assertEqual(fields["FORM_TYPE"], [ns.DELEGATION_2])
+        self.assertEqual(fields[PUBSUB], ["0"])
+        self.assertTrue(len(fields["challenge"][0]) > 20)
+
+    def test_grants(self) -> None:
+        """
+        Section 5.1, examples 14 and 15: what is allowed is advertised with the user's bare JID; and what to nest is
+        asked for.
+        """
+        self.ask(PUBSUB, "urn:other")
+        self.answer(self.challenge(), **{PUBSUB: "1", "urn:other": "0"})
+        message, query = self.entity.take()
+        delegation = find(message, "delegation")
+        self.assertEqual((message[1]["from"], message[1]["to"], delegation[1]), (HOST, ENTITY, {"to": JULIET}))
+        self.assertEqual([each[1] for each in delegation[2]], [{"namespace": PUBSUB}])
+        self.assertEqual(find(query, "query")[1]["node"], f"{ns.DELEGATION_2}:bare:{PUBSUB}")
+
+    def test_refuses(self) -> None:
+        """A user who says no, or nothing, has granted nothing."""
+        self.ask(PUBSUB)
+        self.answer(self.challenge())
+        self.assertEqual(self.entity.take(), [])
+        self.assertRaises(GatewayError, self.request)
+
+    def test_challenge(self) -> None:
+        """A challenge is good for its user, once, for ten minutes; anything else is refused."""
+        self.ask(PUBSUB)
+        challenge = self.challenge()
+        nurse = FakePeer()
+        other, _ = self.router.bind(self.router.accounts[f"nurse@{HOST}"], f"nurse@{HOST}/x", nurse)
+        for wrong, session in (("x", None), (challenge, other)):
+            error = self.assertRaises(GatewayError, self.answer, wrong, session, **{PUBSUB: "1"})
+            self.assertEqual(type(error).__name__, "NoSuchAddress")
+        self.answer(challenge, **{PUBSUB: "1"})
+        self.assertRaises(GatewayError, self.answer, challenge, **{PUBSUB: "1"})
+        self.ask("urn:late")
+        late = self.challenge()
+        self.now = 601
+        self.assertRaises(GatewayError, self.answer, late, **{"urn:late": "1"})
+
+    def test_mayNot(self) -> None:
+        """Section 8, rule 5, and what makes no sense; who is not there cannot be told from who does not exist."""
+        for namespaces, user, wanted in (
+            ([ns.DELEGATION_2], JULIET, "Forbidden"),
+            ([ns.DELEGATION_1], JULIET, "Forbidden"),
+            ([], JULIET, "Unreadable"),
+            ([f"urn:{number}" for number in range(21)], JULIET, "NotAcceptable"),
+            ([PUBSUB], f"nurse@{HOST}", "NotThere"),
+            ([PUBSUB], f"nobody@{HOST}", "NotThere"),
+            ([PUBSUB], f"{JULIET}/balcony", "Unreadable"),
+            ([PUBSUB], "@", "Unreadable"),
+        ):
+            error = self.assertRaises(GatewayError, self.ask, *namespaces, user=user)
+            self.assertEqual(type(error).__name__, wanted, (namespaces, user))
+        self.ask(PUBSUB)
+        error = self.assertRaises(GatewayError, self.ask, PUBSUB)
+        self.assertEqual(type(error).__name__, "TooMuch")
+
+    def test_forwards(self) -> None:
+        """Section 5.2, rules 1 and 2: her requests to her server and anybody's to her bare JID are forwarded."""
+        self.grant(PUBSUB)
+        self.entity.take()
+        for to in (None, HOST, JULIET):
+            [wrapped] = self.request(to)
+            self.assertEqual(find(wrapped, "forwarded")[2][0][1].get("from"), f"{JULIET}/balcony")
+        nurse = FakePeer()
+        session, _ = self.router.bind(self.router.accounts[f"nurse@{HOST}"], f"nurse@{HOST}/x", nurse)
+        xml = f"<iq type='get' id='1' to='{JULIET}'><pubsub xmlns='{PUBSUB}'/></iq>"
+        self.router.fromClient(session, stanza(xml), JULIET)
+        self.assertEqual(len(self.entity.take()), 1)
+
+    def test_forwardsNoOther(self) -> None:
+        """Section 5.2, rule 3: another's requests to the server are not forwarded, nor the entity's own."""
+        self.grant(PUBSUB)
+        self.entity.take()
+        nurse = FakePeer()
+        session, _ = self.router.bind(self.router.accounts[f"nurse@{HOST}"], f"nurse@{HOST}/x", nurse)
+        xml = f"<iq type='get' id='1' to='{HOST}'><pubsub xmlns='{PUBSUB}'/></iq>"
+        self.assertRaises(GatewayError, self.router.fromClient, session, stanza(xml), HOST)
+        own = stanza(f"<iq type='get' id='1'><pubsub xmlns='{PUBSUB}'/></iq>")
+        self.assertRaises(GatewayError, self.router.fromComponent, self.entity, own, ENTITY, JULIET)
+        self.assertEqual(self.entity.take(), [])
+
+    def test_notThere(self) -> None:
+        """Section 8, rule 4: while the entity is away its namespaces are unavailable; then it is told anew."""
+        self.grant(PUBSUB)
+        self.router.attach(ENTITY, None)
+        self.assertRaises(GatewayError, self.request)
+        back = FakePeer()
+        self.router.attach(ENTITY, back)
+        self.assertEqual(find(back.take()[0], "delegation")[1], {"to": JULIET})
+
+    def test_lists(self) -> None:
+        """Section 6: the command shows what is granted, and revokes what is chosen; the entity hears of it."""
+        self.grant(PUBSUB)
+        self.grant("urn:other")
+        self.entity.take()
+        shown = self.command()
+        self.assertEqual(shown[1]["status"], "executing")
+        options = [each for each in _all(shown) if each[0].endswith("}option")]
+        self.assertEqual({find(each, "value")[2][0] for each in options}, {PUBSUB, "urn:other"})
+        self.assertIn(ENTITY, options[0][1]["label"])
+        form = f"<x xmlns='{ns.DATA}' type='submit'><field var='revoke'><value>{PUBSUB}</value></field></x>"
+        self.assertEqual(self.command(form, "complete")[1]["status"], "completed")
+        [message, *_] = self.entity.take()
+        self.assertEqual([each[1] for each in find(message, "delegation")[2]], [{"namespace": "urn:other"}])
+        self.assertRaises(GatewayError, self.request)
+
+    def test_nothingToList(self) -> None:
+        """Who has granted nothing is told so; who cancels changes nothing."""
+        self.assertEqual(self.command()[1]["status"], "completed")
+        self.assertEqual(self.command(action="cancel")[1]["status"], "canceled")
+
+    def test_commandIsFound(self) -> None:
+        """The command is where XEP-0050 says that commands are found."""
+        xml = f"<iq type='get' id='d' to='{HOST}'><query xmlns='{ns.DISCO_ITEMS}' node='{ns.COMMANDS}'/></iq>"
+        self.router.fromClient(self.session, stanza(xml), HOST)
+        [found] = self.juliet.take()
+        self.assertEqual(find(found, "item")[1]["node"], CONFIGURE)
+        xml = f"<iq type='get' id='d' to='{HOST}'><query xmlns='{ns.DISCO_INFO}' node='{CONFIGURE}'/></iq>"
+        self.router.fromClient(self.session, stanza(xml), HOST)
+        [found] = self.juliet.take()
+        self.assertEqual(find(found, "identity")[1]["type"], "command-node")
+
+    def test_ends(self) -> None:
+        """Grants end when the user's last resource is gone, and the managing entity hears of it."""
+        self.grant(PUBSUB)
+        other, peer = self.logIn("garden", "")
+        self.entity.take()
+        self.router.unbind(self.session)
+        self.assertEqual(self.entity.take(), [])
+        self.router.unbind(other)
+        [message] = self.entity.take()
+        self.assertEqual(find(message, "delegation")[2], [])
+        self.session, self.juliet = self.logIn("balcony")
+        self.assertRaises(GatewayError, self.request)
+        self.assertEqual(peer.got, [])

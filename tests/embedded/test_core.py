@@ -1,0 +1,271 @@
+"""Who gets a stanza (RFC 6121 section 8)."""
+
+from __future__ import annotations
+
+from gateway.errors import NotThere, TooMuch, UnknownServer
+from tests.embedded.support import CoreCase, Recorder
+
+NEVER = "<message type='error'/>"
+
+
+class MessageTests(CoreCase):
+    """Messages: the table of RFC 6121 section 8.5.4."""
+
+    TYPES = (None, "normal", "chat", "groupchat", "headline", "error")
+
+    def outcomes(self, to: str, *peers: Recorder) -> dict[str | None, str]:
+        """By type: C{E} for an error, else the numbers of the peers that got it, C{-} if it was none."""
+        found = {}
+        for kind in self.TYPES:
+            given = "" if kind is None else f" type='{kind}'"
+            error = self.send(f"<message{given}/>", to)
+            got = "".join(str(number) for number, peer in enumerate(peers) if peer.taken())
+            self.assertIn(error, (None, NotThere))
+            self.assertFalse(error and got, f"{kind}: both delivered and refused")
+            # What is refused is of a type that must not be answered: the connection sees to that.
+            found[kind] = ("E" if error else got or "-") if kind != "error" else got or "-"
+        return found
+
+    def test_nobody(self) -> None:
+        """To no account: an error, whatever the resource."""
+        for to in ("nobody@h", "nobody@h/r"):
+            self.assertEqual(
+                self.outcomes(to),
+                {None: "E", "normal": "E", "chat": "E", "groupchat": "E", "headline": "E", "error": "-"},
+            )
+
+    def test_offline(self) -> None:
+        """To an account with nothing online: an error, but silence for a headline to it as a whole."""
+        expected = {None: "E", "normal": "E", "chat": "E", "groupchat": "E", "headline": "-", "error": "-"}
+        self.assertEqual(self.outcomes("bob@h"), expected)
+        self.assertEqual(self.outcomes("bob@h/r"), expected)
+
+    def test_negative(self) -> None:
+        """Whose priority is negative gets only what is for exactly that resource."""
+        _, bob = self.rules.online("bob@h/r", "<presence><priority>-1</priority></presence>")
+        expected = {None: "E", "normal": "E", "chat": "E", "groupchat": "E", "headline": "-", "error": "-"}
+        self.assertEqual(self.outcomes("bob@h", bob), expected)
+        self.assertEqual(self.outcomes("bob@h/other", bob), expected)
+        self.assertEqual(self.outcomes("bob@h/r", bob), dict.fromkeys(self.TYPES, "0"))
+
+    def test_unavailable(self) -> None:
+        """A resource without presence gets nothing but what is for exactly it."""
+        _, bob = self.rules.bind("bob@h/r")
+        expected = {None: "E", "normal": "E", "chat": "E", "groupchat": "E", "headline": "-", "error": "-"}
+        self.assertEqual(self.outcomes("bob@h", bob), expected)
+        self.assertEqual(self.outcomes("bob@h/r", bob), dict.fromkeys(self.TYPES, "0"))
+
+    def test_several(self) -> None:
+        """To the account: to all that are not negative; a room's message and an error to none."""
+        peers = [
+            self.rules.online(f"bob@h/{number}", f"<presence><priority>{priority}</priority></presence>")[1]
+            for number, priority in enumerate((0, 5, -5))
+        ]
+        for peer in peers:
+            peer.taken()
+        self.assertEqual(
+            self.outcomes("bob@h", *peers),
+            {None: "01", "normal": "01", "chat": "01", "groupchat": "E", "headline": "01", "error": "-"},
+        )
+
+    def test_resourceGone(self) -> None:
+        """Of what was for a resource that is gone, a chat goes to the others; nothing else does."""
+        _, bob = self.rules.online("bob@h/r")
+        self.assertEqual(
+            self.outcomes("bob@h/gone", bob),
+            {None: "E", "normal": "E", "chat": "0", "groupchat": "E", "headline": "-", "error": "-"},
+        )
+
+    def test_addresses(self) -> None:
+        """What is delivered names who sent it, and the address that it was sent to."""
+        _, bob = self.rules.online("bob@h/r")
+        self.send("<message type='chat'/>", "bob@h")
+        self.send("<message type='chat'/>", "bob@h/r")
+        self.assertEqual(bob.taken(), ["message chat alice@h/a > bob@h", "message chat alice@h/a > bob@h/r"])
+        self.assertEqual(self.atAlice.waited, [bob, bob])
+
+    def test_toNobody(self) -> None:
+        """Without an address it is for the sender's own account (RFC 6120 section 10.3.1)."""
+        _, other = self.rules.online("alice@h/b")
+        self.atAlice.taken()
+        self.send("<message/>", "")
+        self.assertEqual(self.atAlice.taken() + other.taken(), ["message available alice@h/a > alice@h"] * 2)
+
+    def test_host(self) -> None:
+        """The host itself reads no messages."""
+        for to in ("h", "h/resource"):
+            self.assertIs(self.send("<message/>", to), NotThere)
+
+    def test_priorities(self) -> None:
+        """A priority is between -128 and 127; what cannot be read is 0."""
+        for given, expected in (("5", 5), ("-300", -128), ("300", 127), ("x", 0), ("", 0), (" 3 ", 3)):
+            self.send(f"<presence><status/><priority>{given}</priority></presence>", "")
+            self.assertEqual(self.alice.priority, expected, given)
+
+
+class IqTests(CoreCase):
+    """Requests and answers (RFC 6121 sections 8.5.2.1.3 and 8.5.3)."""
+
+    TYPES = ("get", "set", "result", "error")
+
+    def test_resource(self) -> None:
+        """Whatever is for a resource that is there goes to it; for one that is not there, it is refused."""
+        _, bob = self.rules.bind("bob@h/r")
+        for kind in self.TYPES:
+            self.assertIsNone(self.send(f"<iq type='{kind}' id='1'/>", "bob@h/r"))
+            self.assertEqual(bob.taken(), [f"iq {kind} alice@h/a > bob@h/r"])
+            self.assertIs(self.send(f"<iq type='{kind}' id='1'/>", "bob@h/gone"), NotThere)
+        self.assertEqual(bob.taken() + self.rules.served, [])
+
+    def test_account(self) -> None:
+        """An iq to an account, or to one that is not there, is the host's affair, never handed to a resource."""
+        _, bob = self.rules.online("bob@h/r")
+        self.rules.grant("bob@h", "alice@h")
+        for to in ("bob@h", "nobody@h"):
+            for kind in self.TYPES:
+                self.assertIsNone(self.send(f"<iq type='{kind}' id='1'/>", to))
+            self.assertEqual(self.rules.served, [f"{kind} alice@h/a > {to}" for kind in self.TYPES])
+            self.rules.served.clear()
+        self.assertEqual(bob.taken(), [])
+
+    def test_own(self) -> None:
+        """Without an address it is for the sender's own account."""
+        self.send("<iq type='get' id='1'/>", "")
+        self.assertEqual(self.rules.served, ["get alice@h/a > alice@h"])
+
+    def test_known(self) -> None:
+        """Who may know of an account: itself, and whom it lets see it."""
+        alice, bob = self.rules.account("alice@h"), self.rules.account("bob@h")
+        self.assertTrue(self.router.mayKnow("alice@h/a", alice))
+        self.assertFalse(self.router.mayKnow("alice@h/a", bob))
+        self.rules.grant("bob@h", "alice@h")
+        self.assertTrue(self.router.mayKnow("alice@h/a", bob))
+
+    def test_host(self) -> None:
+        """An iq to the host is its own affair; it has no resources."""
+        self.assertIsNone(self.send("<iq type='set' id='1'/>", "h"))
+        self.assertEqual(self.rules.served, ["set alice@h/a > h"])
+        self.assertIs(self.send("<iq type='get' id='1'/>", "h/r"), NotThere)
+
+    def test_nobody(self) -> None:
+        """There is nobody to answer for a resource that is not there."""
+        for kind in self.TYPES:
+            self.assertIs(self.send(f"<iq type='{kind}' id='1'/>", "nobody@h/r"), NotThere)
+
+
+class ElsewhereTests(CoreCase):
+    """Components, and what is none."""
+
+    def test_toComponent(self) -> None:
+        """Everything for a component's domain goes to it: any node, any resource, any kind, as it was addressed."""
+        for to in ("c.h", "node@c.h", "c.h/r", "node@c.h/r"):
+            for xml in ("<iq type='get' id='1'/>", "<message/>", "<presence/>", NEVER):
+                self.assertIsNone(self.send(xml, to))
+            heard = self.rules.component.taken()
+            self.assertEqual([line.split(" ", 2)[2] for line in heard], [f"alice@h/a > {to}"] * 4)
+
+    def test_notConnected(self) -> None:
+        """A component that is not connected, and a domain that is none: two errors."""
+        for xml in ("<iq type='get' id='1'/>", "<message/>", "<presence/>"):
+            self.assertIs(self.send(xml, "x@off.h"), NotThere)
+            self.assertIs(self.send(xml, "x@elsewhere"), UnknownServer)
+            self.assertIs(self.send(xml, "sub.c.h"), UnknownServer)
+
+    def test_fromComponent(self) -> None:
+        """A component writes to accounts, resources, the host and other components, from any of its addresses."""
+        _, bob = self.rules.online("bob@h/r")
+        for to in ("bob@h", "bob@h/r"):
+            self.assertIsNone(self.fromComponent("<message type='chat'/>", to, "n@c.h/r"))
+            self.assertEqual(bob.taken(), [f"message chat n@c.h/r > {to}"])
+        self.assertIsNone(self.fromComponent("<iq type='get' id='1'/>", "h"))
+        self.assertEqual(self.rules.served, ["get c.h > h"])
+        other = self.router.components["other.h"] = Recorder()
+        self.assertIsNone(self.fromComponent("<message/>", "other.h"))
+        self.assertEqual(other.taken(), ["message available c.h > other.h"])
+        self.assertIs(self.fromComponent("<message/>", "elsewhere"), UnknownServer)
+        self.assertIs(self.fromComponent("<iq type='get' id='1'/>", "bob@h/gone"), NotThere)
+
+    def test_presence(self) -> None:
+        """Presence of a component goes to all of an account, or to one resource of it."""
+        _, bob = self.rules.online("bob@h/r")
+        _, silent = self.rules.bind("bob@h/silent")
+        self.fromComponent("<presence/>", "bob@h")
+        self.fromComponent("<presence type='unavailable'/>", "bob@h/silent")
+        self.fromComponent("<presence/>", "nobody@h")
+        self.assertEqual(bob.taken(), ["presence available c.h > bob@h"])
+        self.assertEqual(silent.taken(), ["presence unavailable c.h > bob@h/silent"])
+
+    def test_subscription(self) -> None:
+        """A component asks, is let, sees the account; it asks again and hears it at once; then is refused."""
+        self.fromComponent("<presence type='subscribe'/>", "alice@h")
+        self.assertEqual(self.atAlice.taken(), ["presence subscribe c.h > alice@h"])
+        self.send("<presence type='subscribed'/>", "c.h")
+        self.assertEqual(self.atAlice.taken(), ["push c.h from"])
+        self.assertEqual(
+            self.rules.component.taken(),
+            ["presence subscribed alice@h > c.h", "presence available alice@h/a > c.h"],
+        )
+        self.fromComponent("<presence type='subscribe'/>", "alice@h")
+        self.assertEqual(self.rules.component.taken(), ["presence subscribed alice@h > c.h"])
+        self.send("<presence type='unsubscribed'/>", "c.h")
+        self.assertEqual(
+            self.rules.component.taken(),
+            ["presence unsubscribed alice@h > c.h", "presence unavailable alice@h/a > c.h"],
+        )
+
+    def test_probes(self) -> None:
+        """A component that may gets presence by probing; one that may not is told so; nobody's is the same."""
+        self.fromComponent("<presence type='probe'/>", "alice@h")
+        self.fromComponent("<presence type='probe'/>", "nobody@h")
+        self.assertEqual(
+            self.rules.component.taken(),
+            ["presence unsubscribed alice@h > c.h", "presence unsubscribed nobody@h > c.h"],
+        )
+        self.rules.grant("alice@h", "c.h")
+        self.rules.grant("bob@h", "c.h")
+        self.rules.online("alice@h/b")
+        self.rules.component.taken()
+        for to in ("alice@h", "alice@h/b", "alice@h/gone", "bob@h", "h"):
+            self.fromComponent("<presence type='probe'/>", to)
+        self.assertEqual(
+            self.rules.component.taken(),
+            [
+                "presence available alice@h/a > c.h",
+                "presence available alice@h/b > c.h",
+                "presence available alice@h/b > c.h",
+                "presence unavailable alice@h/gone > c.h",
+                "presence unavailable bob@h > c.h",
+            ],
+        )
+
+    def test_absent(self) -> None:
+        """A contact's component that is not connected costs nobody anything."""
+        item = self.rules.account("bob@h").roster.set("off.h", "", ())
+        item.to = item.from_ = True
+        session, bob = self.rules.online("bob@h/r")
+        self.router.unbind(session)
+        self.router.removeContact(session.account, "off.h")
+        self.assertEqual(bob.taken(), [])
+
+
+class BindTests(CoreCase):
+    """Resources that come and go."""
+
+    def test_bound(self) -> None:
+        """Sixty-four for an account; one that takes another's place needs no room."""
+        account = self.alice.account
+        for number in range(63):
+            self.router.bind(account, f"alice@h/{number}", Recorder())
+        self.assertRaises(TooMuch, self.router.bind, account, "alice@h/more", Recorder())
+        session, old = self.router.bind(account, "alice@h/a", Recorder())
+        self.assertIs(old, self.alice)
+        self.assertIs(account.sessions["alice@h/a"], session)
+
+    def test_conflict(self) -> None:
+        """The one whose place was taken takes nothing of the newer one's with it."""
+        self.rules.befriend("alice@h", "bob@h")
+        _, bob = self.rules.online("bob@h/r")
+        session, _ = self.router.bind(self.alice.account, "alice@h/a", Recorder())
+        self.router.unbind(self.alice)
+        self.assertEqual(bob.taken(), ["presence unavailable alice@h/a > bob@h"])
+        self.assertIs(self.alice.account.sessions["alice@h/a"], session)

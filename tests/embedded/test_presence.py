@@ -1,0 +1,339 @@
+"""Presence, subscriptions and the rosters that they change (RFC 6121 sections 2.5, 3 and 4)."""
+
+from __future__ import annotations
+
+from gateway.embedded.roster import Item
+from gateway.errors import NoSuchAddress, NotAcceptable, NotAllowed, NotThere, TooMuch, Unreadable
+from tests.embedded.support import CoreCase
+
+
+class PresenceTests(CoreCase):
+    """Available and not (RFC 6121 section 4)."""
+
+    def test_initial(self) -> None:
+        """The first presence goes to who may see it and to one's own; theirs comes back."""
+        self.rules.befriend("alice@h", "bob@h")
+        _, bob = self.rules.online("bob@h/r")
+        _, other = self.rules.online("alice@h/b")
+        _, silent = self.rules.bind("alice@h/silent")
+        self.atAlice.taken(), bob.taken()
+        session, peer = self.rules.bind("alice@h/new")
+        self.send("<presence/>", "", session)
+        self.assertEqual(bob.taken(), ["presence available alice@h/new > bob@h"])
+        self.assertEqual(other.taken(), ["presence available alice@h/new > alice@h"])
+        self.assertEqual(silent.taken(), [])
+        self.assertEqual(
+            peer.taken(),
+            [
+                "presence available alice@h/new > alice@h",
+                "presence available alice@h/a > alice@h/new",
+                "presence available alice@h/b > alice@h/new",
+                "presence available bob@h/r > alice@h/new",
+            ],
+        )
+
+    def test_later(self) -> None:
+        """What changes it goes the same way, and asks nobody for theirs."""
+        self.rules.befriend("alice@h", "bob@h")
+        _, bob = self.rules.online("bob@h/r")
+        self.atAlice.taken()
+        self.send("<presence><show>away</show></presence>", "")
+        self.assertEqual(bob.taken(), ["presence available alice@h/a > bob@h"])
+        self.assertEqual(self.atAlice.taken(), ["presence available alice@h/a > alice@h"])
+
+    def test_oneWay(self) -> None:
+        """Who may see is not seen: each direction is for itself."""
+        self.rules.account("alice@h").roster.set("bob@h", "", ()).from_ = True
+        self.rules.account("bob@h").roster.set("alice@h", "", ()).to = True
+        _, bob = self.rules.bind("bob@h/r")
+        session = self.rules.account("bob@h").sessions["bob@h/r"]
+        self.send("<presence/>", "", session)
+        self.assertEqual(
+            bob.taken(), ["presence available bob@h/r > bob@h", "presence available alice@h/a > bob@h/r"]
+        )
+        self.assertEqual(self.atAlice.taken(), [])
+
+    def test_component(self) -> None:
+        """A component that an account sees is probed in the account's name; one that sees it is shown it."""
+        item = self.rules.account("bob@h").roster.set("n@c.h", "", ())
+        item.to = item.from_ = True
+        session, _ = self.rules.online("bob@h/r")
+        self.assertEqual(
+            self.rules.component.taken(), ["presence available bob@h/r > n@c.h", "presence probe bob@h > n@c.h"]
+        )
+        self.router.unbind(session)
+        self.assertEqual(self.rules.component.taken(), ["presence unavailable bob@h/r > n@c.h"])
+
+    def test_unavailable(self) -> None:
+        """Who says goodbye is gone for all who saw it, in its own words, once."""
+        self.rules.befriend("alice@h", "bob@h")
+        _, bob = self.rules.online("bob@h/r")
+        _, other = self.rules.online("alice@h/b")
+        bob.taken(), self.atAlice.taken()
+        for _ in range(2):
+            self.send("<presence type='unavailable'><status>bye</status></presence>", "")
+        self.router.unbind(self.alice)
+        self.assertEqual(bob.taken(), ["presence unavailable alice@h/a > bob@h"])
+        self.assertEqual(other.taken(), ["presence unavailable alice@h/a > alice@h"])
+        self.assertEqual(self.atAlice.taken(), [])
+
+    def test_lost(self) -> None:
+        """A connection that is lost says it for them."""
+        self.rules.befriend("alice@h", "bob@h")
+        _, bob = self.rules.online("bob@h/r")
+        bob.taken()
+        self.router.unbind(self.alice)
+        self.assertEqual(bob.taken(), ["presence unavailable alice@h/a > bob@h"])
+        self.assertIs(self.send("<iq type='get' id='1'/>", "alice@h/a", self.rules.bind("bob@h/x")[0]), NotThere)
+
+    def test_back(self) -> None:
+        """Presence after an unavailable one is a first one again."""
+        self.rules.befriend("alice@h", "bob@h")
+        self.rules.online("bob@h/r")
+        self.send("<presence type='unavailable'/>", "")
+        self.atAlice.taken()
+        self.send("<presence/>", "")
+        self.assertIn("presence available bob@h/r > alice@h/a", self.atAlice.taken())
+
+    def test_refused(self) -> None:
+        """Presence that is too large, or for nobody and of a type that needs somebody, is not taken."""
+        for xml in (f"<presence>{'x' * 17_000}</presence>", "<presence type='probe'/>", "<presence type='error'/>"):
+            self.assertIs(self.send(xml, ""), NotAcceptable)
+
+    def test_strange(self) -> None:
+        """Presence with a namespace that no tree can be made of is shown like any other."""
+        self.assertIsNone(self.send("<presence><x xmlns='a b'/></presence>", ""))
+        self.assertEqual(self.atAlice.taken(), ["presence available alice@h/a > alice@h"])
+
+    def test_probe(self) -> None:
+        """A client's own probe is answered like any other."""
+        self.rules.grant("bob@h", "alice@h")
+        self.rules.online("bob@h/r")
+        self.atAlice.taken()
+        self.send("<presence type='probe'/>", "bob@h")
+        self.assertEqual(self.atAlice.taken(), ["presence available bob@h/r > alice@h/a"])
+        self.send("<presence type='probe'/>", "alice@h/a")
+        self.assertEqual(self.atAlice.taken(), ["presence available alice@h/a > alice@h/a"])
+
+
+class DirectedTests(CoreCase):
+    """Presence to one (RFC 6121 section 4.6)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        _, self.bob = self.rules.online("bob@h/r")
+
+    def test_lost(self) -> None:
+        """Who was sent presence is told when its sender is gone; once, and only that one."""
+        _, other = self.rules.online("bob@h/other")
+        self.bob.taken()
+        for _ in range(2):
+            self.send("<presence/>", "bob@h/r")
+        self.send("<presence/>", "n@c.h")
+        self.bob.taken(), self.rules.component.taken()
+        self.router.unbind(self.alice)
+        self.assertEqual(self.bob.taken(), ["presence unavailable alice@h/a > bob@h/r"])
+        self.assertEqual(self.rules.component.taken(), ["presence unavailable alice@h/a > n@c.h"])
+        self.assertEqual(other.taken(), [])
+
+    def test_tookLeave(self) -> None:
+        """Not who was told already."""
+        self.send("<presence/>", "bob@h/r")
+        self.send("<presence type='unavailable'/>", "bob@h/r")
+        self.bob.taken()
+        self.router.unbind(self.alice)
+        self.assertEqual(self.bob.taken(), [])
+
+    def test_goodbye(self) -> None:
+        """Unavailable presence for all is for them too, also of who was never available."""
+        session, _ = self.rules.bind("carol@h/c")
+        self.send("<presence/>", "bob@h/r", session)
+        self.send("<presence type='unavailable'/>", "", session)
+        self.router.unbind(session)
+        self.assertEqual(
+            self.bob.taken(),
+            ["presence available carol@h/c > bob@h/r", "presence unavailable carol@h/c > bob@h/r"],
+        )
+
+    def test_early(self) -> None:
+        """A contact that was sent presence by who is not available is told the end of it, like a stranger."""
+        self.rules.befriend("bob@h", "carol@h")
+        session, _ = self.rules.bind("carol@h/c")
+        self.send("<presence/>", "bob@h", session)
+        self.router.unbind(session)
+        self.assertEqual(
+            self.bob.taken(), ["presence available carol@h/c > bob@h", "presence unavailable carol@h/c > bob@h"]
+        )
+
+    def test_notKept(self) -> None:
+        """It is no presence for all: probes find nothing of it."""
+        session, _ = self.rules.bind("carol@h/c")
+        self.rules.grant("carol@h", "bob@h")
+        self.send("<presence/>", "bob@h/r", session)
+        self.bob.taken()
+        self.send("<presence type='probe'/>", "carol@h", self.rules.account("bob@h").sessions["bob@h/r"])
+        self.assertEqual(self.bob.taken(), ["presence unavailable carol@h > bob@h/r"])
+
+    def test_bound(self) -> None:
+        """A thousand; who is over that is refused, and those before are still told the end."""
+        for number in range(1_000):
+            self.assertIsNone(self.send("<presence/>", f"n{number}@c.h"))
+        self.assertIs(self.send("<presence/>", "more@c.h"), TooMuch)
+        self.assertIsNone(self.send("<presence type='unavailable'/>", "n0@c.h"))
+        self.assertIsNone(self.send("<presence/>", "more@c.h"))
+        self.rules.component.taken()
+        self.router.unbind(self.alice)
+        self.assertEqual(len(self.rules.component.taken()), 1_000)
+
+    def test_error(self) -> None:
+        """Presence of type error goes to the resource that it is for."""
+        self.send("<presence type='error'/>", "bob@h/r")
+        self.assertEqual(self.bob.taken(), ["presence error alice@h/a > bob@h/r"])
+
+
+class SubscriptionTests(CoreCase):
+    """Who may see whom, from request to removal (RFC 6121 sections 2.5 and 3)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bobs, self.bob = self.rules.online("bob@h/r")
+
+    def test_whole(self) -> None:
+        """A request, its grant, the presence that comes of it, and the end by who asked."""
+        self.send("<presence type='subscribe'/>", "bob@h/any")
+        self.assertEqual(self.atAlice.taken(), ["push bob@h none ask"])
+        self.assertEqual(self.bob.taken(), ["presence subscribe alice@h > bob@h"])
+        self.send("<presence type='subscribed'/>", "alice@h", self.bobs)
+        self.assertEqual(self.bob.taken(), ["push alice@h from"])
+        self.assertEqual(
+            self.atAlice.taken(),
+            [
+                "presence subscribed bob@h > alice@h",
+                "push bob@h to",
+                "presence available bob@h/r > alice@h",
+            ],
+        )
+        self.send("<presence type='unsubscribe'/>", "bob@h")
+        self.assertEqual(self.bob.taken(), ["presence unsubscribe alice@h > bob@h", "push alice@h none"])
+        self.assertEqual(self.atAlice.taken(), ["push bob@h none", "presence unavailable bob@h/r > alice@h"])
+
+    def test_refused(self) -> None:
+        """A request that is refused leaves no trace with who refused it."""
+        self.send("<presence type='subscribe'/>", "bob@h")
+        self.send("<presence type='unsubscribed'/>", "alice@h", self.bobs)
+        self.assertEqual(len(self.bobs.account.roster), 0)
+        self.assertEqual(
+            self.atAlice.taken(),
+            ["push bob@h none ask", "presence unsubscribed bob@h > alice@h", "push bob@h none"],
+        )
+        self.assertEqual(self.bob.taken(), ["presence subscribe alice@h > bob@h"])
+
+    def test_revoked(self) -> None:
+        """Who is let see no longer sees the account go."""
+        self.rules.befriend("alice@h", "bob@h")
+        self.send("<presence type='unsubscribed'/>", "alice@h", self.bobs)
+        self.assertEqual(self.bob.taken(), ["push alice@h to"])
+        self.assertEqual(
+            self.atAlice.taken(),
+            ["presence unsubscribed bob@h > alice@h", "push bob@h from", "presence unavailable bob@h/r > alice@h"],
+        )
+
+    def test_offline(self) -> None:
+        """A request waits for its account, is shown at each first presence until it is decided on, never twice."""
+        self.send("<presence type='subscribe'/>", "carol@h")
+        self.send("<presence type='subscribe'/>", "carol@h")
+        session, carol = self.rules.bind("carol@h/c")
+        self.assertEqual(carol.taken(), [])
+        request, own = "presence subscribe alice@h > carol@h", "presence available carol@h/c > carol@h"
+        self.send("<presence/>", "", session)
+        self.send("<presence/>", "", session)
+        self.assertEqual(carol.taken(), [own, request, own])
+        self.router.unbind(session)
+        session, carol = self.rules.bind("carol@h/c")
+        self.send("<presence/>", "", session)
+        self.assertEqual(carol.taken(), [own, request])
+        self.send("<presence type='subscribed'/>", "alice@h", session)
+        self.router.unbind(session)
+        session, carol = self.rules.bind("carol@h/c")
+        self.send("<presence/>", "", session)
+        self.assertEqual(carol.taken(), [own])
+
+    def test_interested(self) -> None:
+        """Every resource that has asked for the roster is told of changes, no other; available or not."""
+        _, second = self.rules.bind("alice@h/b")
+        _, deaf = self.rules.bind("alice@h/deaf", interested=False)
+        self.router.setContact(self.alice.account, Item("bob@h", "Bob"))
+        self.assertEqual(self.atAlice.taken() + second.taken(), ["push bob@h none"] * 2)
+        self.assertEqual(deaf.taken(), [])
+
+    def test_nobody(self) -> None:
+        """A request to no account is in one's own roster, and that is all: nothing tells who has an account."""
+        self.assertIsNone(self.send("<presence type='subscribe'/>", "nobody@h"))
+        self.assertIsNone(self.send("<presence type='subscribe'/>", "carol@h"))
+        self.assertEqual(self.atAlice.taken(), ["push nobody@h none ask", "push carol@h none ask"])
+        for kind in ("subscribed", "unsubscribe", "unsubscribed"):
+            self.assertIsNone(self.send(f"<presence type='{kind}'/>", "mallory@h"))
+        self.assertEqual(self.atAlice.taken(), [])
+
+    def test_senseless(self) -> None:
+        """Nobody subscribes to oneself, or to nobody."""
+        self.assertIs(self.send("<presence type='subscribe'/>", "alice@h/other"), NotAllowed)
+        self.assertIs(self.send("<presence type='subscribe'/>", ""), Unreadable)
+        self.assertEqual(len(self.alice.account.roster), 0)
+
+    def test_removal(self) -> None:
+        """To remove a contact ends both directions, in both rosters, and each is gone for the other."""
+        self.rules.befriend("alice@h", "bob@h")
+        self.router.removeContact(self.alice.account, "bob@h")
+        self.assertEqual(self.atAlice.taken(), ["push bob@h remove", "presence unavailable bob@h/r > alice@h"])
+        self.assertEqual(
+            self.bob.taken(),
+            [
+                "presence unsubscribe alice@h > bob@h",
+                "push alice@h to",
+                "presence unsubscribed alice@h > bob@h",
+                "push alice@h none",
+                "presence unavailable alice@h/a > bob@h",
+            ],
+        )
+        self.assertEqual(len(self.alice.account.roster), 0)
+        self.assertRaises(NoSuchAddress, self.router.removeContact, self.alice.account, "bob@h")
+
+    def test_removalOfOneWho(self) -> None:
+        """Whose request is open is refused by it; whom one has asked is told that one no longer does."""
+        for pending, kinds in ((True, ["unsubscribed"]), (False, ["unsubscribe"])):
+            item = self.alice.account.roster.set("n@c.h", "", ())
+            item.pending, item.ask = "subscribe" if pending else None, not pending
+            self.router.removeContact(self.alice.account, "n@c.h")
+            self.assertEqual(self.rules.component.taken(), [f"presence {kind} alice@h > n@c.h" for kind in kinds])
+
+    def test_removalAtComponent(self) -> None:
+        """A component hears of it too, and sees all resources go."""
+        item = self.alice.account.roster.set("c.h", "", ())
+        item.to = item.from_ = True
+        self.router.removeContact(self.alice.account, "c.h")
+        self.assertEqual(
+            self.rules.component.taken(),
+            [
+                "presence unsubscribe alice@h > c.h",
+                "presence unsubscribed alice@h > c.h",
+                "presence unavailable alice@h/a > c.h",
+            ],
+        )
+
+    def test_setContact(self) -> None:
+        """Not oneself, and no more than there is room for."""
+        self.assertRaises(NotAllowed, self.router.setContact, self.alice.account, Item("alice@h"))
+        for number in range(1_000):
+            self.router.setContact(self.alice.account, Item(f"n{number}@c.h"))
+        self.assertRaises(TooMuch, self.router.setContact, self.alice.account, Item("more@c.h"))
+        self.assertIs(self.send("<presence type='subscribe'/>", "more@c.h"), TooMuch)
+        self.assertEqual(self.rules.component.taken(), [])
+
+    def test_full(self) -> None:
+        """To an account whose roster is full a request is as if it were not decided on."""
+        for number in range(1_000):
+            self.rules.account("bob@h").roster.set(f"n{number}@c.h", "", ())
+        self.assertIsNone(self.send("<presence type='subscribe'/>", "bob@h"))
+        self.assertEqual(self.bob.taken(), [])
+        self.assertEqual(self.atAlice.taken(), ["push bob@h none ask"])

@@ -1,0 +1,242 @@
+"""What the host reads and writes: stanzas that move between namespaces, roster items, answers."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.embedded import stanzas
+from gateway.embedded.peer import LARGEST
+from gateway.embedded.roster import Item
+from gateway.errors import GatewayError, Malformed, NotAcceptable, Unreadable
+from gateway.stream.stanzas import parse
+from tests.embedded.support import elements, stanza
+
+FROM, TO = "a@h/r", "c.h"
+
+
+def moved(
+    xml: str, old: str = ns.CLIENT, new: str = ns.COMPONENT_ACCEPT, declared: str = ""
+) -> list[ElementTree.Element]:
+    """What stands in a stream of the new namespace after a stanza was sent on there."""
+    return elements(stanzas.readdressed(stanza(xml, old, declared), FROM, TO, new, LARGEST), new)
+
+
+def expected(xml: str) -> ElementTree.Element:
+    """What should stand there: what is in the old namespace has moved, but not what stands in a third one."""
+
+    def move(element: ElementTree.Element) -> None:
+        space, brace, name = element.tag.rpartition("}")
+        if space == f"{{{ns.CLIENT}":
+            element.tag = f"{{{ns.COMPONENT_ACCEPT}{brace}{name}"
+            for child in element:
+                move(child)
+
+    [element] = elements(xml.encode())
+    move(element)
+    element.attrib.update({"from": FROM, "to": TO})
+    return element
+
+
+def shape(element: ElementTree.Element) -> str:
+    """An element in the one way to write it."""
+    return ElementTree.canonicalize(ElementTree.tostring(element, encoding="unicode"), rewrite_prefixes=True)
+
+
+def query(xml: str) -> domish.Element:
+    """The payload of a roster set."""
+    return parse(b"<s xmlns='jabber:client'>", f"<query xmlns='{ns.ROSTER}'>{xml}</query>".encode())
+
+
+class ReaddressedTests(SynchronousTestCase):
+    """A stanza with other addresses, and in another namespace."""
+
+    def test_same(self) -> None:
+        """Whatever is in it, what arrives is what was sent, but for the addresses and the content namespace."""
+        for content in (
+            "",
+            "text",
+            "<body>a &amp; b &lt;c&gt; \"d\" 'e'</body>",
+            "<x xmlns='urn:x'><y a='1'/>tail</x>",
+            "<x xmlns='urn:x' xmlns:p='urn:p' p:a='1'><p:y><z xmlns=''/></p:y></x>",
+            "<f xmlns='urn:f'><message xmlns='jabber:client' from='q@h'><body>b</body></message></f>",
+            "<body xmlns='jabber:client' xml:lang='de'>b</body>",
+            "<c:body xmlns:c='jabber:client'>b<c:i c:a='2'/></c:body>",
+            "<x xmlns='urn:x'>jabber:client<y b='jabber:client'/></x>",
+            "<body xmlns='jabber&#58;client'>b</body>",
+            "<x xmlns='jabber:client'/><y xmlns='urn:y' z='&apos;&lt;&amp;&#10;&quot;'>&#13;</y>",
+        ):
+            for attributes in ("", " id='1' type='chat' xml:lang='en'", " xmlns='jabber:client' id='&#39;&amp;'"):
+                xml = f"<message{attributes}>{content}</message>"
+                [arrived] = moved(xml)
+                self.assertEqual(shape(arrived), shape(expected(xml)), xml)
+
+    def test_back(self) -> None:
+        """The other way too; what is forwarded in another namespace stays as it is."""
+        xml = (
+            "<iq type='result' id='1'><y xmlns='jabber:component:accept'/>"
+            "<x xmlns='urn:x'><message xmlns='jabber:component:accept'/></x></iq>"
+        )
+        [arrived] = moved(xml, ns.COMPONENT_ACCEPT, ns.CLIENT)
+        self.assertEqual(
+            [each.tag for each in arrived.iter()],
+            [f"{{{ns.CLIENT}}}iq", f"{{{ns.CLIENT}}}y", "{urn:x}x", f"{{{ns.COMPONENT_ACCEPT}}}message"],
+        )
+
+    def test_prefixes(self) -> None:
+        """A prefix that the sender's stream declares means the same where the stanza arrives."""
+        declared = f"xmlns:c='{ns.CLIENT}' xmlns:p='urn:p'"
+        for xml in (
+            "<c:message><c:body/></c:message>",
+            "<message><c:body/><p:x/></message>",
+            "<c:message/>",
+            "<message><x xmlns='jabber:client'/><p:x p:a='1'/></message>",
+        ):
+            [arrived] = moved(xml, declared=declared)
+            self.assertEqual(shape(arrived), shape(expected(xml.replace("message", f"message {declared}", 1))), xml)
+
+    def test_hiddenNamespace(self) -> None:
+        """However the root writes the old namespace, it arrives in the new one: else it would end that stream."""
+        for xml in (
+            "<c:message xmlns:c='jabber&#58;client'/>",
+            "<message xmlns='jabber&#x3a;client'><body/></message>",
+            '<c:message xmlns:c = "jabber&#58;client"><c:body/></c:message>',
+        ):
+            [arrived] = moved(xml)
+            self.assertEqual(arrived.tag, f"{{{ns.COMPONENT_ACCEPT}}}message", xml)
+
+    def test_noInjection(self) -> None:
+        """No name of a namespace can write anything of its own into somebody else's stream."""
+        evil = "u&apos;/>&lt;/message>&lt;iq from=&apos;admin@h&apos;/>&lt;message x=&apos;"
+        for xml in (
+            f"<message><x xmlns='jabber:client'/><p:y xmlns:p='{evil}'/></message>",
+            f"<message><x xmlns='jabber:client'/><y xmlns='{evil}'/></message>",
+            f"<message><x xmlns='jabber:client'/><y xmlns:p='{evil}' p:a='1'/></message>",
+        ):
+            found = moved(xml)
+            self.assertEqual([each.tag for each in found], [f"{{{ns.COMPONENT_ACCEPT}}}message"], xml)
+            self.assertEqual(shape(found[0]), shape(expected(xml)))
+
+    def test_growth(self) -> None:
+        """A long name that the sender's stream has a prefix for does not make a stanza many times as large."""
+        declared = f"xmlns:p='urn:{'p' * 100_000}'"
+        xml = f"<message><x xmlns='jabber:client'/>{'<p:y/>' * 1_000}</message>"
+        try:
+            size = len(stanzas.readdressed(stanza(xml, declared=declared), FROM, TO, ns.COMPONENT_ACCEPT, LARGEST))
+        except NotAcceptable:
+            size = 0
+        self.assertLess(size, LARGEST)
+
+
+class WrittenTests(SynchronousTestCase):
+    """What the host says itself."""
+
+    def test_iq(self) -> None:
+        """Ids are whatever the requester chose."""
+        [found] = elements(stanzas.iq(b"", "<'&\n", "result", "<x xmlns='urn:x'/>"))
+        self.assertEqual(found.attrib, {"id": "<'&\n", "type": "result"})
+        self.assertEqual(found[0].tag, "{urn:x}x")
+
+    def test_presence(self) -> None:
+        """Presence of the host's own making."""
+        [found] = elements(stanzas.presence("a'@h", "b@h/&", "probe"))
+        self.assertEqual(found.attrib, {"from": "a'@h", "to": "b@h/&", "type": "probe"})
+
+    def test_roster(self) -> None:
+        """Items with all that they have; one that is removed with its address only."""
+        items = [Item("a@h", "A & 'B'", ("<g>", "h"), to=True, ask=False), Item("b@h", ask=True)]
+        found = ElementTree.fromstring(stanzas.rosterQuery(items))
+        one, other = found
+        self.assertEqual(one.attrib, {"jid": "a@h", "name": "A & 'B'", "subscription": "to"})
+        self.assertEqual([group.text for group in one], ["<g>", "h"])
+        self.assertEqual(other.attrib, {"jid": "b@h", "subscription": "none", "ask": "subscribe"})
+        [gone] = ElementTree.fromstring(stanzas.rosterQuery(items[:1], removed=True))
+        self.assertEqual((gone.attrib, len(gone)), ({"jid": "a@h", "subscription": "remove"}, 0))
+
+    def test_disco(self) -> None:
+        """Items and version."""
+        items = ElementTree.fromstring(stanzas.discoItems([("a.h", "", ""), ("b.h", "n", "N'")], "of"))
+        self.assertEqual(items.attrib, {"node": "of"})
+        self.assertEqual(
+            [each.attrib for each in items], [{"jid": "a.h"}, {"jid": "b.h", "node": "n", "name": "N'"}]
+        )
+        version = ElementTree.fromstring(stanzas.softwareVersion("n&", "1"))
+        self.assertEqual([each.text for each in version], ["n&", "1"])
+
+
+class ReadItemTests(SynchronousTestCase):
+    """A client's roster set."""
+
+    def test_read(self) -> None:
+        """Its address as this host knows it, without a resource; its name and groups; what is to be done."""
+        item, removed = stanzas.readItem(
+            query(
+                "<item jid='Bob@H/r' name='Bob' subscription='both' ask='subscribe'>"
+                "<group>g</group><group>k</group></item>"
+            )
+        )
+        self.assertEqual((item.jid, item.name, item.groups, removed), ("bob@h", "Bob", ("g", "k"), False))
+        self.assertEqual((item.subscription, item.ask), ("none", False))
+        item, removed = stanzas.readItem(query("<item jid='bob@h' subscription='remove'/>"))
+        self.assertEqual((item.jid, item.name, item.groups, removed), ("bob@h", "", (), True))
+
+    def test_refused(self) -> None:
+        """RFC 6121 section 2.3.3: what is wrong with an item, and the error for it."""
+        long = "x" * 1_024
+        expected: dict[str, type[GatewayError]] = {
+            "": Unreadable,
+            "<item jid='a@h'/><item jid='b@h'/>": Unreadable,
+            "<item/>": Unreadable,
+            "<item jid=''/>": Unreadable,
+            "<item jid='@h'/>": Unreadable,
+            "<item jid='a b@h'/>": Unreadable,
+            f"<item jid='{long}@h'/>": Unreadable,
+            f"<item jid='a@{long}'/>": Unreadable,
+            "<item jid='a@h'><group>g</group><group>g</group></item>": Unreadable,
+            "<item jid='a@h'><group/></item>": NotAcceptable,
+            f"<item jid='a@h'><group>{long}</group></item>": NotAcceptable,
+            f"<item jid='a@h' name='{long}'/>": NotAcceptable,
+            "<item jid='a@h'>" + "".join(f"<group>{n}</group>" for n in range(101)) + "</item>": NotAcceptable,
+        }
+        for xml, error in expected.items():
+            self.assertRaises(error, stanzas.readItem, query(xml))
+
+    def test_longest(self) -> None:
+        """A thousand and twenty-three characters are not too many."""
+        long = "x" * 1_023
+        item, _ = stanzas.readItem(query(f"<item jid='{long}@h' name='{long}'><group>{long}</group></item>"))
+        self.assertEqual((item.jid, item.name, item.groups), (f"{long}@h", long, (long,)))
+
+
+class AddressTests(SynchronousTestCase):
+    """JIDs as clients write them."""
+
+    def test_prepared(self) -> None:
+        """They are normalised."""
+        self.assertEqual(stanzas.address("Alice@H.Example/Ä r"), "alice@h.example/Ä r")
+
+    def test_refused(self) -> None:
+        """What is none, or has a part that is too long, in itself or as it was written."""
+        for jid in (
+            "",
+            "@h",
+            "h/",
+            "a@/r",
+            "a b@h",
+            f"{'x' * 1_024}@h",
+            f"a@h/{'ä' * 512}",
+            f"a@h/{chr(0xAD) * 9_999}r",
+        ):
+            self.assertRaises(Malformed, stanzas.address, jid)
+
+
+class TreeTests(SynchronousTestCase):
+    """Stanzas as trees."""
+
+    def test_space(self) -> None:
+        """A namespace with a space in it, which XML allows, is an error of the sender's."""
+        self.assertEqual(stanzas.tree(stanza("<message id='1'/>"))["id"], "1")
+        self.assertRaises(Unreadable, stanzas.tree, stanza("<message><x xmlns='a b'/></message>"))

@@ -1,0 +1,59 @@
+"""What the private servers delegate, and to whom: for all live tests the same."""
+
+from __future__ import annotations
+
+from tests.live.processes import Value
+from tests.live.servers import DOMAIN, Delegations
+
+PRIVATE = "jabber:iq:private"
+DISCO_INFO = "http://jabber.org/protocol/disco#info"
+DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
+PUBSUB = "http://jabber.org/protocol/pubsub"
+PUBSUB_OWNER = f"{PUBSUB}#owner"
+MAM = "urn:xmpp:mam:2"
+
+# Answered by the handlers of C{tests.live.handlers}.
+ODD = "urn:xmpp:test:odd"
+# Handed on where there is a node; else BESIDE has a handler, and ALONE has nobody.
+BESIDE = "urn:xmpp:test:beside"
+ALONE = "urn:xmpp:test:alone"
+# Answered by the handler that the documentation shows.
+GREETING = "urn:example:greeting"
+# Configured in the gateway, granted by nobody.
+UNGRANTED = "urn:xmpp:test:ungranted"
+
+# The gateway's own.
+STORAGE_GATEWAY = f"storage.{DOMAIN}"
+ODD_GATEWAY = f"odd.{DOMAIN}"
+CHAIN_GATEWAY = f"chain.{DOMAIN}"
+# By hand: what the chain leads to, one that has no part in it, and one that the server itself delegates to.
+MANAGING = f"managing.{DOMAIN}"
+SPARE = f"spare.{DOMAIN}"
+OUTSIDER = f"outsider.{DOMAIN}"
+SERVICE = f"pubsub.{DOMAIN}"
+MANAGING_ENTITIES = (STORAGE_GATEWAY, ODD_GATEWAY, CHAIN_GATEWAY, MANAGING, SPARE, OUTSIDER, SERVICE)
+
+# The example in the documentation of Prosody's mod_delegation.
+EXAMPLE: Delegations = {
+    MAM: {"jid": SERVICE, "filtering": ["node"]},
+    PUBSUB: {"jid": SERVICE},
+    PUBSUB_OWNER: {"jid": SERVICE},
+    "urn:xmpp:delegation:2:bare:disco#info:*": {"jid": SERVICE},
+    "urn:xmpp:delegation:2:bare:disco#items:*": {"jid": SERVICE},
+}
+
+DELEGATIONS: Delegations = {
+    **EXAMPLE,
+    PRIVATE: {"jid": STORAGE_GATEWAY},
+    ODD: {"jid": ODD_GATEWAY},
+    GREETING: {"jid": ODD_GATEWAY},
+    BESIDE: {"jid": CHAIN_GATEWAY},
+    ALONE: {"jid": CHAIN_GATEWAY},
+}
+
+
+def tables(jid: str, namespaces: Delegations) -> dict[str, dict[str, Value]]:
+    """The gateway's tables for one managing entity, by their sections' names."""
+    section = f'delegation."{jid}"'
+    found: dict[str, dict[str, Value]] = {section: {"servers": [DOMAIN]}}
+    return found | {f'{section}.namespaces."{key}"': dict(table) for key, table in namespaces.items()}

@@ -1,0 +1,121 @@
+"""A managing entity by hand: a component that answers what is delegated to it, rightly or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from xml.etree.ElementTree import Element
+
+from tests.live.clients import stanza
+from tests.live.delegations import DISCO_INFO
+from tests.live.rawcomponent import RawComponent
+from tests.live.servers import Server
+
+DELEGATION = "urn:xmpp:delegation:2"
+FORWARD = "urn:xmpp:forward:0"
+CLIENT = "jabber:client"
+HANDLED = "urn:xmpp:test:handled"
+
+
+class Delegated:
+    """
+    One request that was delegated.
+
+    @ivar outer: the iq that it came in.
+    @ivar inner: the iq as its requester sent it.
+    """
+
+    def __init__(self, outer: Element) -> None:
+        self.outer = outer
+        inner = outer.find(f"{{{DELEGATION}}}delegation/{{{FORWARD}}}forwarded/{{{CLIENT}}}iq")
+        assert inner is not None, "nothing is forwarded"
+        self.inner = inner
+
+    @property
+    def payload(self) -> Element:
+        return self.inner[0]
+
+    def answer(self, inside: str = "", type_: str = "result", **changed: str | None) -> str:
+        """The iq that answers it; keywords change its attributes, as a forger does; to None leaves one out."""
+        requester = self.inner.get("from", "")
+        attributes: dict[str, str | None] = {
+            "type": type_,
+            "id": self.inner.get("id"),
+            "to": requester,
+            "from": self.inner.get("to") or requester.partition("/")[0],
+        }
+        return stanza("iq", inside, **{"xmlns": CLIENT, **attributes, **changed})
+
+    def reply(self, *answers: str, id_: str | None = None) -> str:
+        """The iq that carries these answers back, each in a wrapper of its own."""
+        wrapped = "".join(
+            f"<delegation xmlns='{DELEGATION}'><forwarded xmlns='{FORWARD}'>{answer}</forwarded></delegation>"
+            for answer in answers
+        )
+        return self.bareReply(wrapped, id_)
+
+    def bareReply(self, inside: str, id_: str | None = None) -> str:
+        """The iq that goes back, with this in it."""
+        attributes = {"from": self.outer.get("to"), "to": self.outer.get("from")}
+        return stanza("iq", inside, type="result", id=id_ or self.outer.get("id"), **attributes)
+
+
+Behaviour = Callable[["ManagingEntity", Delegated], None]
+
+
+def handle(entity: ManagingEntity, delegated: Delegated) -> None:
+    """Answer with who did."""
+    entity.send(delegated.reply(delegated.answer(f"<handled xmlns='{HANDLED}' by='{entity.jid}'/>")))
+
+
+def ignore(entity: ManagingEntity, delegated: Delegated) -> None:
+    """Never answer."""
+
+
+class ManagingEntity(RawComponent):
+    """
+    A component that says in disco what is to be nested, and treats what is delegated to it as C{behaviour} says.
+
+    What is nested for a namespace is the feature C{managed:NAMESPACE}, C{managed-bare:NAMESPACE} for accounts.
+
+    @ivar delegated: what was delegated to it, in order.
+    @ivar nodes: for which nodes its disco#info was asked.
+    """
+
+    def __init__(self, server: Server, jid: str, behaviour: Behaviour = handle) -> None:
+        super().__init__(server, jid)
+        self.behaviour = behaviour
+        self.delegated: list[Delegated] = []
+        self.nodes: list[str] = []
+
+    def onStanza(self, element: Element) -> None:
+        if element.tag.endswith("}iq") and element.get("type") == "set" and _isDelegated(element):
+            self.delegated.append(Delegated(element))
+            self.behaviour(self, self.delegated[-1])
+        query = element.find(f"{{{DISCO_INFO}}}query")
+        if query is not None and element.get("type") == "get":
+            self._tell(element, query.get("node", ""))
+
+    def advertised(self) -> list[dict[str, list[str]]]:
+        """What it was told that it manages: for each time the attributes by which each namespace is filtered."""
+        return [
+            {
+                each.get("namespace", ""): [attribute.get("name", "") for attribute in each]
+                for each in element.iter(f"{{{DELEGATION}}}delegated")
+            }
+            for element in self.received
+            if element.tag.endswith("}message")
+        ]
+
+    def _tell(self, question: Element, node: str) -> None:
+        self.nodes.append(node)
+        # A namespace's own node is urn:xmpp:delegation:2::NS or urn:xmpp:delegation:2:bare:NS.
+        kind, _, namespace = node.removeprefix(f"{DELEGATION}:").partition(":")
+        feature = f"managed{'-' if kind else ''}{kind}:{namespace}"
+        inside = f"<identity category='pubsub' type='pep'/><feature var='{feature}'/>"
+        query = stanza("query", inside, xmlns=DISCO_INFO, node=node)
+        attributes = {"from": self.jid, "to": question.get("from")}
+        self.send(stanza("iq", query, type="result", id=question.get("id"), **attributes))
+
+
+def _isDelegated(element: Element) -> bool:
+    return element.find(f"{{{DELEGATION}}}delegation") is not None

@@ -1,0 +1,61 @@
+"""A program for people, on a screen of its own: it is typed at, and what it shows is read."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.live.processes import Program, holds
+
+
+class Terminal(Program):
+    """A tmux server with nothing of its user's, and one screen."""
+
+    name = "tmux"
+
+    @classmethod
+    def missing(cls, program: str) -> str | None:
+        """Why the program cannot run here on a screen, or None."""
+        gone = [each for each in (program, "tmux") if not shutil.which(each)]
+        return f"{gone[0]} is not installed" if gone else None
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._socket = directory / "tmux"
+
+    async def start(self, program: str, seconds: float = 5) -> None:
+        """Run a program whose home is the directory."""
+        home = {f"XDG_{kind}_HOME": str(self.directory / kind.lower()) for kind in ("CONFIG", "DATA", "CACHE")}
+        environment = {"HOME": str(self.directory), "LC_ALL": "C.UTF-8", "TERM": "xterm", "TMUX": "", **home}
+        # In the foreground, so it is a child of ours and ends as every other; and all on its screen with it.
+        self._run(["tmux", "-D", "-S", str(self._socket), "-f", "/dev/null"], environment)
+        await holds(self._socket.exists, seconds, "tmux has its socket")
+        self._tmux("new-session", "-d", "-x", "160", "-y", "60", program)
+
+    def screen(self) -> str:
+        """What can be seen now."""
+        return self._tmux("capture-pane", "-p").rstrip()
+
+    async def type(self, line: str) -> None:
+        """Type one line, as a person would: the program has to show it before it is entered."""
+        self._tmux("send-keys", "-l", "--", line)
+        await self.shows(line)
+        self._tmux("send-keys", "Enter")
+
+    def typeHidden(self, line: str) -> None:
+        """Type a line that is not shown."""
+        self._tmux("send-keys", "-l", "--", line)
+        self._tmux("send-keys", "Enter")
+
+    async def shows(self, *texts: str, seconds: float = 5) -> None:
+        """Wait until all these can be seen at a time; AssertionError, with the screen, if not."""
+        try:
+            await holds(lambda: all(text in self.screen() for text in texts), seconds, f"the screen shows {texts}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.screen()}") from None
+
+    def _tmux(self, *command: str) -> str:
+        return subprocess.run(
+            ["tmux", "-S", str(self._socket), *command], check=True, capture_output=True, text=True, timeout=5
+        ).stdout

@@ -1,0 +1,221 @@
+"""What a real server delegates to the gateway, as clients and operators see it."""
+
+from __future__ import annotations
+
+import asyncio
+from xml.etree.ElementTree import Element
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import SECRET, LiveTests, scenario
+from tests.live.clients import Client, condition, local
+from tests.live.delegations import ODD, ODD_GATEWAY, PRIVATE, STORAGE_GATEWAY, UNGRANTED, tables
+from tests.live.forwarder import Forwarder
+from tests.live.gateway import Gateway
+from tests.live.processes import holds
+from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
+
+NOTE = "urn:xmpp:test:note"
+WANTED = f"<query xmlns='{PRIVATE}'><note xmlns='{NOTE}'/></query>"
+
+STORAGE = tables(STORAGE_GATEWAY, {PRIVATE: {"handler": "private-storage"}})
+ODDITIES = tables(ODD_GATEWAY, {ODD: {"handler": "odd"}, UNGRANTED: {"handler": "odd"}})
+
+# What becomes of a request, by the handler's doing: the inner content of a result, or an error.
+RESULTS = {"element": "", "nothing": None, "deferred": "now", "awaited": "later"}
+FAULTS = (
+    "raised",
+    "raised-later",
+    "exit",
+    "text",
+    "number",
+    "unwritable",
+    "control",
+    "surrogate",
+    "much",
+    "strange-error",
+    "no-such-behaviour",
+)
+
+# Seconds: the deadline of a handler, and when a client must have its answer at the latest.
+PATIENCE = 25
+ANSWERED_WITHIN = 28
+
+CUTS = 20
+ROUNDS = 50
+
+
+def note(text: str) -> str:
+    """Private data with this text."""
+    return f"<query xmlns='{PRIVATE}'><note xmlns='{NOTE}'>{text}</note></query>"
+
+
+def noted(reply: Element) -> str | None:
+    """The text of the private data in a result; None in anything else."""
+    found = reply.find(f"{{{PRIVATE}}}query/{{{NOTE}}}note")
+    return None if found is None or reply.get("type") != "result" else found.text or ""
+
+
+def error(reply: Element) -> tuple[str | None, str | None, str | None]:
+    """Type, condition and text of the error in a reply, None for what there is not."""
+    for each in reply:
+        if local(each) == "error":
+            texts = [child.text for child in each if local(child) == "text"]
+            return each.get("type"), condition(reply), texts[0] if texts else None
+    return None, None, None
+
+
+class DelegationTests(LiveTests):
+    """A mix-in: the scenarios, for one kind of server."""
+
+    async def granted(self, user: Client, inner: str, seconds: float = 10) -> Element:
+        """Ask until the server delegates; the first result."""
+        async with asyncio.timeout(seconds):
+            while True:
+                reply = await user.request(user.bare, inner)
+                if reply.get("type") == "result":
+                    return reply
+                await asyncio.sleep(0.05)
+
+    # Private data.
+
+    @scenario(30)
+    async def test_privateData(self) -> None:
+        """Two users have private data, each only their own; a gateway that is killed loses nothing of it."""
+        await self.willNest()
+        gateway = await self.startGateway(STORAGE)
+        alice, bob = await self.user("alice"), await self.user("bob")
+        await self.granted(alice, WANTED)
+        for user in (alice, bob):
+            stored = await user.request(user.bare, note(f"of {user.bare}"), "set")
+            self.assertEqual((stored.get("type"), len(stored)), ("result", 0))
+            # A client whose request names nobody means its account.
+            read = await user.request(None, WANTED)
+            self.assertEqual((noted(read), read.get("to")), (f"of {user.bare}", user.jid))
+            self.assertIn(read.get("from"), (None, user.bare))
+        last = await alice.request(alice.bare, note("the last"), "set")
+        gateway.kill9()
+        self.assertEqual(last.get("type"), "result")
+        gateway.start()
+        await gateway.ready()
+        self.assertEqual(noted(await self.granted(alice, WANTED)), "the last")
+        self.assertEqual(noted(await self.granted(bob, WANTED)), f"of {bob.bare}")
+        await self._refusals(alice, bob)
+        self.assertIn(PRIVATE, await self.nested(alice, DOMAIN))
+
+    async def _refusals(self, alice: Client, bob: Client) -> None:
+        """The storage's own errors, from the address that was asked."""
+        for to, inner, kind, wanted in (
+            (alice.bare, WANTED, "get", ("auth", "forbidden", None)),
+            (alice.bare, note("intruded"), "set", ("auth", "forbidden", None)),
+            (DOMAIN, WANTED, "get", ("auth", "forbidden", None)),
+            (bob.bare, f"<query xmlns='{PRIVATE}'/>", "get", ("modify", "bad-request", None)),
+            (
+                bob.bare,
+                f"<query xmlns='{PRIVATE}'><x xmlns=''/></query>",
+                "set",
+                ("modify", "not-acceptable", None),
+            ),
+        ):
+            reply = await bob.request(to, inner, kind)
+            self.assertEqual((error(reply), reply.get("from")), (wanted, to), inner)
+        self.assertEqual(noted(await alice.request(alice.bare, WANTED)), "the last")
+
+    # Deadlines.
+
+    @scenario(50)
+    async def test_withinTheDeadline(self) -> None:
+        """
+        A handler that never answers gives the client an error when its time is up. Until then: other handlers'
+        faults, users with the same ids, and a link that is cut over and over have their own answers.
+        """
+        gateway = await self.startOddGateway(ODDITIES)
+        alice = await self.user("alice")
+        await self.granted(alice, f"<element xmlns='{ODD}'/>")
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        silent = asyncio.create_task(alice.request(alice.bare, f"<silent xmlns='{ODD}'/>", seconds=ANSWERED_WITHIN))
+        await self._odd(alice, gateway)
+        await self._storage(await self.user("bob"), await self.user("carol"))
+        await self._missingGrants(gateway)
+        self.assertFalse(silent.done(), "what is never answered was answered")
+        reply = await silent
+        self.assertEqual(error(reply)[:2], ("wait", "remote-server-timeout"))
+        self.assertTrue(loop.time() - asked >= PATIENCE - 1, f"after {loop.time() - asked:.1f} s already")
+        await self.granted(alice, f"<element xmlns='{ODD}'/>")
+        self.assertEqual(alice.repeated(), {})
+
+    async def _odd(self, user: Client, gateway: Gateway) -> None:
+        """What handlers do, and what the client gets."""
+        for name, text in RESULTS.items():
+            reply = await user.request(user.bare, f"<{name} xmlns='{ODD}'/>", "set")
+            self.assertEqual(reply.get("type"), "result", name)
+            self.assertEqual([each.text or "" for each in reply], [] if text is None else [text], name)
+        for name in ("refused", "refused-later"):
+            reply = await user.request(user.bare, f"<{name} xmlns='{ODD}'/>")
+            self.assertEqual(error(reply), ("modify", "not-acceptable", "not on <Sundays>"))
+            self.assertIsNotNone(reply.find(f".//{{{ODD}}}sunday"))
+        for name in FAULTS:
+            reply = await user.request(user.bare, f"<{name} xmlns='{ODD}'/>")
+            self.assertEqual(reply.get("type"), "error", name)
+            self.assertNotIn("the handler's own affair", "".join(reply.itertext()), name)
+        self.assertIn("the handler's own affair", gateway.log(1000))
+        self.assertEqual(gateway.log(10_000).count(f"{ODD_GATEWAY}: connected."), 1)
+
+    async def _storage(self, bob: Client, carol: Client) -> None:
+        """Same ids, and a connection that is cut twenty times."""
+        forwarder = await Forwarder(self.server.componentPort).start()
+        self.stack.push_async_callback(forwarder.close)
+        server = {"endpoint": f"tcp:127.0.0.1:{forwarder.port}", "secret": SECRET, "domain": DOMAIN}
+        gateway = await self.startGateway({**STORAGE, "server": server})
+        await self.granted(bob, WANTED)
+        for user in (bob, carol):
+            await user.request(user.bare, note(user.jid), "set")
+        for number in range(ROUNDS):
+            replies = await asyncio.gather(
+                *(user.request(user.bare, WANTED, id_=f"same{number}") for user in (bob, carol))
+            )
+            self.assertEqual([noted(reply) for reply in replies], [bob.jid, carol.jid])
+        grant = f"{STORAGE_GATEWAY}: {DOMAIN} delegates {PRIVATE}"
+        for number in range(1, CUTS + 1):
+            forwarder.cut()
+            await holds(
+                lambda number=number: gateway.log(10_000).count(grant) > number, 10, f"grant after cut {number}"
+            )
+            self.assertEqual(noted(await self.granted(bob, WANTED)), bob.jid)
+        self.assertEqual(forwarder.accepted, 1 + CUTS)
+        for user in (bob, carol):
+            self.assertEqual(noted(await user.request(user.bare, WANTED)), user.jid)
+            self.assertEqual(set(user.repeated()), set())
+
+    async def _missingGrants(self, gateway: Gateway) -> None:
+        """What is configured and not granted is in the log, with what to write where."""
+        complaint = f"{ODD_GATEWAY}: {DOMAIN} does not delegate {UNGRANTED}"
+        await holds(lambda: complaint in gateway.log(10_000), 12, "the log speaks of the missing grant")
+        log = gateway.log(10_000)
+        for line in (
+            f'VirtualHost "{DOMAIN}"',
+            f'["{UNGRANTED}"] = {{ jid = "{ODD_GATEWAY}" }};',
+            f'Component "{ODD_GATEWAY}"',
+            f'"{UNGRANTED}": {{access: odd}}',
+        ):
+            self.assertIn(line, log)
+        self.assertNotIn(f'["{ODD}"]', log)
+
+
+class EmbeddedDelegationTests(DelegationTests, SynchronousTestCase):
+    """On the embedded host."""
+
+    serverClass = Embedded
+
+
+class ProsodyDelegationTests(DelegationTests, SynchronousTestCase):
+    """On Prosody."""
+
+    serverClass = Prosody
+
+
+class EjabberdDelegationTests(DelegationTests, SynchronousTestCase):
+    """On ejabberd."""
+
+    serverClass = Ejabberd

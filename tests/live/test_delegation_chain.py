@@ -1,0 +1,284 @@
+"""What a server delegates to the gateway, and the gateway hands on to other components, rightly or forged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import LiveTests, scenario
+from tests.live.clients import Client, canonical, condition, newId, payload, stanza
+from tests.live.delegations import (
+    ALONE,
+    BESIDE,
+    CHAIN_GATEWAY,
+    DISCO_INFO,
+    MANAGING,
+    ODD,
+    OUTSIDER,
+    SPARE,
+    tables,
+)
+from tests.live.gateway import Gateway
+from tests.live.managing import (
+    CLIENT,
+    DELEGATION,
+    FORWARD,
+    HANDLED,
+    Behaviour,
+    Delegated,
+    ManagingEntity,
+    handle,
+    ignore,
+)
+from tests.live.processes import holds
+from tests.live.rawcomponent import RawComponent
+from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
+
+CHAIN = tables(
+    CHAIN_GATEWAY,
+    {
+        BESIDE: {"handler": "odd", "jid": [MANAGING, SPARE], "filtering": ["node"]},
+        ALONE: {"jid": [MANAGING, SPARE], "filtering": ["node"]},
+    },
+)
+
+# The answer of the handler.
+DONE = f"{{{ODD}}}done"
+
+FORGED = f"<handled xmlns='{HANDLED}' by='forger'/>"
+
+# Each makes of a request what its managing entity must not answer.
+FORGERIES: dict[str, Callable[[Delegated], str]] = {
+    "another id": lambda asked: asked.reply(asked.answer(FORGED, id="another")),
+    "no id": lambda asked: asked.reply(asked.answer(FORGED, id=None)),
+    "to another user": lambda asked: asked.reply(asked.answer(FORGED, to=f"bob@{DOMAIN}/home")),
+    "to another resource": lambda asked: asked.reply(asked.answer(FORGED, to=f"alice@{DOMAIN}/work")),
+    "to nobody": lambda asked: asked.reply(asked.answer(FORGED, to=None)),
+    "from another user": lambda asked: asked.reply(asked.answer(FORGED, **{"from": f"bob@{DOMAIN}"})),
+    "from the entity": lambda asked: asked.reply(asked.answer(FORGED, **{"from": MANAGING})),
+    "a request": lambda asked: asked.reply(asked.answer(FORGED, "set")),
+    "no type": lambda asked: asked.reply(asked.answer(FORGED, type=None)),
+    "another namespace": lambda asked: asked.reply(asked.answer(FORGED, xmlns="jabber:server")),
+    "a message": lambda asked: asked.reply(stanza("message", FORGED, xmlns=CLIENT, to=f"bob@{DOMAIN}/home")),
+    "unwrapped": lambda asked: asked.bareReply(asked.answer(FORGED)),
+    "only the payload": lambda asked: asked.bareReply(FORGED),
+    "nothing": lambda asked: asked.bareReply(""),
+    "an empty wrapper": lambda asked: asked.reply(""),
+    "another wrapper": lambda asked: asked.reply(asked.answer(FORGED)).replace(DELEGATION, f"{DELEGATION}2"),
+    "not forwarded": lambda asked: asked.reply(asked.answer(FORGED)).replace(FORWARD, f"{FORWARD}0"),
+    "doubled": lambda asked: asked.reply(asked.answer(FORGED), asked.answer(FORGED)),
+    "doubled inside": lambda asked: asked.reply(
+        asked.answer(FORGED) + asked.answer(FORGED, to=f"bob@{DOMAIN}/home")
+    ),
+}
+
+
+def ask(namespace: str, attributes: str = "") -> str:
+    """A request that the handler beside it can answer."""
+    return f"<element xmlns='{namespace}' {attributes}/>"
+
+
+def handledBy(reply: Element) -> str | None:
+    """Which managing entity has answered."""
+    return None if len(reply) != 1 or reply.get("type") != "result" else reply[0].get("by")
+
+
+def unwrapped(entity: ManagingEntity, asked: Delegated) -> None:
+    """Answer without a wrapper."""
+    entity.send(asked.bareReply(asked.answer(FORGED)))
+
+
+class ChainTests(LiveTests):
+    """A mix-in: the scenarios, for one kind of server."""
+
+    async def entity(self, jid: str, behaviour: Behaviour = handle) -> ManagingEntity:
+        """A managing entity that is connected as long as the scenario takes."""
+        entity = await ManagingEntity(self.server, jid, behaviour).connect()
+        self.stack.push_async_callback(entity.close)
+        return entity
+
+    async def startChain(self) -> tuple[ManagingEntity, Client, Gateway]:
+        """A managing entity, somebody who is served by it, the gateway between them."""
+        managing = await self.entity(MANAGING)
+        gateway = await self.startOddGateway(CHAIN)
+        alice = await self.user("alice")
+        for namespace in (BESIDE, ALONE):
+            await self.untilHandled(alice, MANAGING, namespace)
+        managing.delegated.clear()
+        return managing, alice, gateway
+
+    async def untilHandled(self, user: Client, by: str, namespace: str = BESIDE, seconds: float = 10) -> None:
+        """Ask until this managing entity answers."""
+        await self.untilAnswered(user, namespace, lambda reply: handledBy(reply) == by, seconds)
+
+    async def untilAnswered(
+        self, user: Client, namespace: str, matches: Callable[[Element], bool], seconds: float = 10
+    ) -> None:
+        """Ask until there is such an answer; what is sent while somebody dies may be lost."""
+        async with asyncio.timeout(seconds):
+            while True:
+                with contextlib.suppress(AssertionError):
+                    if matches(await user.request(user.bare, ask(namespace, "node='n'"), seconds=1)):
+                        return
+                await asyncio.sleep(0.05)
+
+    @scenario(30)
+    async def test_filtering(self) -> None:
+        """What has the attribute goes to the managing entity as it was sent; what has not is answered here."""
+        managing, alice, _ = await self.startChain()
+        for namespace in (BESIDE, ALONE):
+            for to in (alice.bare, DOMAIN):
+                for kind in ("get", "set"):
+                    request = (
+                        f"<element xmlns='{namespace}' node='' a='&lt;&apos;'>x &amp; y<z xmlns=''/></element>"
+                    )
+                    reply = await alice.request(to, request, kind)
+                    self.assertEqual((handledBy(reply), reply.get("from")), (MANAGING, to))
+                    inner = managing.delegated[-1].inner
+                    attributes = [inner.get(name) for name in ("from", "id", "type")]
+                    self.assertEqual(attributes, [alice.jid, reply.get("id"), kind])
+                    # Some servers leave out what is meant anyway.
+                    self.assertIn(inner.get("to"), (to, None) if to == alice.bare else (to,))
+                    self.assertEqual(payload(inner), [canonical(ElementTree.fromstring(request))])
+        self.assertEqual(len(managing.delegated), 8)
+        for attributes in ("", "Node='n'", "xmlns:n='urn:n' n:node='n'"):
+            reply = await alice.request(alice.bare, ask(BESIDE, attributes))
+            self.assertEqual((reply.get("type"), [each.tag for each in reply]), ("result", [DONE]))
+            reply = await alice.request(alice.bare, ask(ALONE, attributes))
+            self.assertEqual(condition(reply), "service-unavailable")
+        self.assertEqual(len(managing.delegated), 8)
+
+    @scenario(30)
+    async def test_disco(self) -> None:
+        """The managing entity is advertised to, asked for what is to be nested, and the server nests it."""
+        await self.willNest()
+        managing, alice, _ = await self.startChain()
+        self.assertEqual(managing.advertised(), [{BESIDE: ["node"], ALONE: ["node"]}])
+        self.assertEqual(
+            sorted(managing.nodes),
+            sorted(f"{DELEGATION}{sep}{each}" for sep in ("::", ":bare:") for each in (BESIDE, ALONE)),
+        )
+        self.assertTrue({f"managed:{BESIDE}", f"managed:{ALONE}"} <= await self.nested(alice, DOMAIN))
+        self.assertTrue({f"managed-bare:{BESIDE}", f"managed-bare:{ALONE}"} <= await self.nested(alice, alice.bare))
+
+    @scenario(40)
+    async def test_forgeries(self) -> None:
+        """A reply that is not quite the answer gives the requester an error, once, and reaches nobody else."""
+        managing, alice, gateway = await self.startChain()
+        others = [await self.user("bob"), await self.user("alice", "work")]
+        outsider = await RawComponent(self.server, OUTSIDER).connect()
+        self.stack.push_async_callback(outsider.close)
+        for name, forge in FORGERIES.items():
+
+            def forging(
+                entity: ManagingEntity, asked: Delegated, forge: Callable[[Delegated], str] = forge
+            ) -> None:
+                entity.send(forge(asked))
+                # What comes after it is not heard any more.
+                handle(entity, asked)
+
+            managing.behaviour = forging
+            reply = await alice.request(alice.bare, ask(BESIDE, "node='n'"), "set")
+            self.assertEqual(condition(reply), "service-unavailable", name)
+        for rightly in (True, False):
+            await self._outsiders(managing, alice, outsider, rightly)
+        self.assertIn("answered a request in", gateway.log(1000))
+        for other in others:
+            # Nothing but presence, which is their own affair, came in all that time.
+            await other.request(other.bare, ask(BESIDE), id_="last")
+            self.assertEqual(
+                [each.get("id") for each in other.received if not each.tag.endswith("}presence")], ["last"]
+            )
+        self.assertEqual(alice.repeated(), {})
+        self.assertEqual([each.get("type") for each in outsider.received], ["result"] * 2)
+
+    async def _outsiders(
+        self, managing: ManagingEntity, alice: Client, outsider: RawComponent, rightly: bool
+    ) -> None:
+        """Another component answers with the right ids before the managing entity does."""
+        managing.behaviour = ignore
+        asked = len(managing.delegated)
+        id_ = alice.sendIq(alice.bare, ask(BESIDE, "node='n'"))
+        await holds(lambda: len(managing.delegated) > asked, 5, "the request is handed on")
+        delegated = managing.delegated[-1]
+        forged = delegated.reply(delegated.answer(FORGED)).replace(f"from='{MANAGING}'", f"from='{OUTSIDER}'", 1)
+        outsider.send(forged.replace(f'from="{MANAGING}"', f'from="{OUTSIDER}"', 1))
+        question = newId()
+        query = f"<query xmlns='{DISCO_INFO}'/>"
+        outsider.send(stanza("iq", query, type="get", id=question, to=CHAIN_GATEWAY, **{"from": OUTSIDER}))
+        # What was sent before it has arrived, then.
+        await outsider.reply(question)
+        self.assertEqual(alice.iqs(id_), [])
+        (handle if rightly else unwrapped)(managing, delegated)
+        reply = await alice.expectId(id_, "the answer")
+        self.assertEqual(
+            (handledBy(reply), condition(reply)), (MANAGING, None) if rightly else (None, "service-unavailable")
+        )
+
+    @scenario(30)
+    async def test_takenForServer(self) -> None:
+        """A managing entity is no server: what it forwards to the gateway, or advertises, is for nobody."""
+        managing, alice, gateway = await self.startChain()
+        inner = stanza("iq", ask(BESIDE), xmlns=CLIENT, type="get", id="i", to=alice.bare, **{"from": alice.jid})
+        wrapped = f"<delegation xmlns='{DELEGATION}'><forwarded xmlns='{FORWARD}'>{inner}</forwarded></delegation>"
+        addresses = {"to": CHAIN_GATEWAY, "from": MANAGING}
+        advertised = (
+            f"<delegation xmlns='{DELEGATION}'><delegated namespace='urn:xmpp:test:imagined'/></delegation>"
+        )
+        managing.send(stanza("message", advertised, **addresses))
+        managing.send(stanza("iq", wrapped, type="set", id="o", **addresses))
+        reply = await managing.reply("o")
+        self.assertEqual(condition(reply), "service-unavailable")
+        self.assertNotIn("imagined", gateway.log(1000))
+        self.assertEqual(alice.iqs("i"), [])
+
+    @scenario(30)
+    async def test_spare(self) -> None:
+        """When the managing entity dies its spare takes over, and gives way when it is back."""
+        spare = await self.entity(SPARE)
+        managing, alice, _ = await self.startChain()
+        await holds(lambda: len(spare.advertised()) == 1, 5, "the spare is advertised to")
+        self.assertEqual(spare.advertised(), [{BESIDE: ["node"], ALONE: ["node"]}])
+        self.assertEqual(spare.delegated, [])
+        managing.behaviour = ignore
+        get = asyncio.create_task(alice.request(alice.bare, ask(BESIDE, "node='n'")))
+        set_ = asyncio.create_task(alice.request(alice.bare, ask(BESIDE, "node='n'"), "set"))
+        await holds(lambda: len(managing.delegated) == 2, 5, "both requests are handed on")
+        await managing.close()
+        await self.untilHandled(alice, SPARE, ALONE)
+        # What was only asked for is asked of the spare; what may have been done is not done twice.
+        self.assertEqual(handledBy(await get), SPARE)
+        self.assertEqual(condition(await set_), "service-unavailable")
+        self.assertEqual([each.inner.get("type") for each in spare.delegated].count("set"), 0)
+        back = await self.entity(MANAGING)
+        await self.untilHandled(alice, MANAGING)
+        self.assertEqual(back.advertised(), [{BESIDE: ["node"], ALONE: ["node"]}])
+        await back.close()
+        await spare.close()
+        for namespace in (BESIDE, ALONE):
+            await self.untilAnswered(alice, namespace, lambda reply: condition(reply) == "service-unavailable")
+        reply = await alice.request(alice.bare, ask(BESIDE))
+        self.assertEqual([each.tag for each in reply], [DONE])
+
+
+class EmbeddedChainTests(ChainTests, SynchronousTestCase):
+    """On the embedded host."""
+
+    serverClass = Embedded
+
+
+class ProsodyChainTests(ChainTests, SynchronousTestCase):
+    """On Prosody."""
+
+    serverClass = Prosody
+
+
+class EjabberdChainTests(ChainTests, SynchronousTestCase):
+    """On ejabberd."""
+
+    serverClass = Ejabberd

@@ -1,0 +1,261 @@
+"""The embedded default as a newcomer meets it: with ordinary clients, the tour, and what can be in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import stat
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.embedded.store import HostFolder
+from tests.live.case import ENDED_WELL, PROXY, LiveTests, scenario
+from tests.live.clients import Client, local, stanza
+from tests.live.processes import TWISTD, Value, freePort, need, outcome, toml
+from tests.live.servers import DOMAIN, EmbeddedDefault, EmbeddedProxy, listening
+from tests.live.terminal import Terminal
+
+BUILT_IN = "xmpp-gateway implementing client"
+
+
+class QuietDefault(EmbeddedDefault):
+    """The default, with nothing said of http."""
+
+    def tables(self) -> dict[str, Mapping[str, Value]]:
+        return {"embedded": super().tables()["embedded"]}
+
+
+class EmbeddedTests(LiveTests, SynchronousTestCase):
+    """The embedded default, on other ports than its own."""
+
+    serverClass = EmbeddedDefault
+
+    @property
+    def config(self) -> Path:
+        """What the server runs with."""
+        return self.server.directory / "gateway.toml"
+
+    async def user(self, name: str, resource: str = "home", mechanism: str = "PLAIN") -> Client:
+        """Log in one user, who has no contacts."""
+        user = await self.login(Client(self.server, name, resource, mechanism))
+        roster = await user.request(user.bare, f"<query xmlns='{ns.ROSTER}'/>")
+        for item in roster.iter(f"{{{ns.ROSTER}}}item"):
+            gone = stanza("item", jid=item.get("jid"), subscription="remove")
+            await user.request(user.bare, f"<query xmlns='{ns.ROSTER}'>{gone}</query>", "set")
+        return user
+
+    async def presence(self, client: Client, sender: str, kind: str | None = None) -> Element:
+        """Presence of this kind from somebody, as soon as the client has it."""
+        return await client.expect(
+            lambda each: local(each) == "presence" and (each.get("from"), each.get("type")) == (sender, kind),
+            f"presence from {sender}: {kind or 'available'}",
+        )
+
+    async def message(self, client: Client, sender: str, body: str) -> None:
+        """Wait for a message."""
+        await client.expect(
+            lambda each: (
+                local(each) == "message"
+                and each.get("from") == sender
+                and any(local(child) == "body" and child.text == body for child in each)
+            ),
+            f'"{body}" from {sender}',
+        )
+
+    async def accept(self, client: Client, contact: str) -> None:
+        """Grant the subscription that a contact asks for."""
+        await self.presence(client, contact, "subscribe")
+        client.send(stanza("presence", to=contact, type="subscribed"))
+
+    @scenario(20)
+    async def test_friends(self) -> None:
+        """
+        Two clients log in over TLS, one with each mechanism, become friends, see each other come and go, chat, and
+        are answered by the built-in client behind the proxy.
+        """
+        alice = await self.user("alice", mechanism="SCRAM-SHA-256")
+        bob = await self.user("bob", mechanism="PLAIN")
+        for asking, asked in ((alice, bob), (bob, alice)):
+            asking.send(stanza("presence", to=asked.bare, type="subscribe"))
+            await self.accept(asked, asking.bare)
+            await self.presence(asking, asked.bare, "subscribed")
+            await self.presence(asking, asked.jid)
+
+        for talking, listener, to in ((alice, bob, bob.bare), (bob, alice, alice.jid)):
+            talking.send(stanza("message", "<body>Grüße &amp; 漢</body>", to=to, type="chat"))
+            await self.message(listener, talking.jid, "Grüße & 漢")
+
+        for user in (alice, bob):
+            info = await user.request(PROXY, f"<query xmlns='{ns.DISCO_INFO}'/>")
+            self.assertEqual((info.get("type"), info.get("from")), ("result", PROXY))
+            features = {each.get("var") for each in info.iter(f"{{{ns.DISCO_INFO}}}feature")}
+            self.assertEqual(features, {ns.DISCO_INFO, ns.PING, ns.VERSION})
+            version = await user.request(PROXY, f"<query xmlns='{ns.VERSION}'/>")
+            self.assertEqual(version.findtext(f".//{{{ns.VERSION}}}name"), BUILT_IN)
+            pong = await user.request(f"node@{PROXY}/res", f"<ping xmlns='{ns.PING}'/>")
+            self.assertEqual((pong.get("type"), pong.get("from"), len(pong)), ("result", f"node@{PROXY}/res", 0))
+
+        # One leaves in good manners, the other is cut off.
+        await bob.close()
+        await self.presence(alice, bob.jid, "unavailable")
+        bob.received.clear()
+        await self.login(bob)
+        await self.presence(bob, alice.jid)
+        alice.drop()
+        await self.presence(bob, alice.jid, "unavailable")
+
+    @scenario(20)
+    async def test_certificate(self) -> None:
+        """Its certificate is one of its own: who trusts another's is not logged in, who trusts it is."""
+        folder = HostFolder(Path(tempfile.mkdtemp(dir=self.server.directory)))
+        folder.loadCertificate(DOMAIN, datetime.now(UTC))
+        alice = Client(self.server, "alice", "wary")
+        alice.trusted = folder.certificate
+        with self.assertRaises(ConnectionError):
+            await alice.login(2)
+        alice.trusted = self.server.certificate
+        await self.login(alice)
+
+    @scenario(40)
+    async def test_profanity(self) -> None:
+        """A person with profanity logs in over STARTTLS, sees a friend come and go, chats, asks the proxy."""
+        need(Terminal.missing("profanity"))
+        bob = await self.user("bob")
+        # A path to a socket may have 107 bytes.
+        directory = Path(tempfile.mkdtemp(prefix="p-", dir=self.server.directory))
+        terminal = Terminal(directory)
+        self.stack.callback(terminal.stop)
+        await terminal.start("profanity")
+        await terminal.shows("Type '/help' to show complete help.")
+        port = self.server.clientPort
+        await terminal.type(f"/connect alice@{DOMAIN}/desk server 127.0.0.1 port {port} tls trust")
+        await terminal.shows("Enter password:")
+        terminal.typeHidden(self.server.password("alice"))
+        await terminal.shows(f"alice@{DOMAIN}/desk logged in successfully", "[TLS]")
+
+        await terminal.type(f"/disco info {PROXY}")
+        await terminal.shows(f"Service discovery info for {PROXY}", f"{BUILT_IN} bot client", ns.PING, ns.VERSION)
+
+        await terminal.type(f"/sub request {bob.bare}")
+        await self.accept(bob, f"alice@{DOMAIN}")
+        await terminal.shows(f"{bob.bare} (home) is online")
+        bob.send(stanza("presence", to=f"alice@{DOMAIN}", type="subscribe"))
+        await terminal.shows(f"Received authorization request from {bob.bare}")
+        await terminal.type(f"/sub allow {bob.bare}")
+        await self.presence(bob, f"alice@{DOMAIN}/desk")
+
+        await terminal.type(f"/msg {bob.bare} Hello Bob")
+        await self.message(bob, f"alice@{DOMAIN}/desk", "Hello Bob")
+        bob.send(stanza("message", "<body>Good day, Alice</body>", to=f"alice@{DOMAIN}/desk", type="chat"))
+        await terminal.shows(f"{bob.bare} [online]", "me: Hello Bob", "Good day, Alice")
+        await bob.close()
+        await terminal.shows(f"{bob.bare} [offline]")
+
+    @scenario(40)
+    async def test_tour(self) -> None:
+        """The tour shows in words and XML what the proxy does, from any folder, and ends well."""
+        code, output = await self.tour(self.config)
+        self.assertEqual(code, 0, output)
+        self.assertIn(f"=== proxy: {PROXY} ===", output)
+        self.assertIn(f"{PROXY} is a component.", output)
+        self.assertEqual((output.count("  -> <iq "), output.count("  <- <iq ")), (4, 4), output)
+        self.assertIn(BUILT_IN, output)
+        self.assertIn("That was all there is.", output)
+        self.assertNotIn(self.server.password("alice"), output)
+
+    @scenario(40)
+    async def test_tourOfNothing(self) -> None:
+        """Without a gateway, or without the one behind the proxy, the tour ends with 1 and says what is missing."""
+        empty = Path(tempfile.mkdtemp(dir=self.server.directory)) / "gateway.toml"
+        empty.write_text("")
+        forsaken = EmbeddedProxy(Path(tempfile.mkdtemp(dir=self.server.directory)), ("alice", "implementation"), {})
+        self.stack.callback(forsaken.stop)
+        forsaken.start()
+        await forsaken.ready()
+        self.assertIn(await self.server.terminate(), ENDED_WELL)
+        tours = (self.tour(empty), self.tour(self.config), self.tour(forsaken.config))
+        (none, before), (gone, after), (alone, unanswered) = await asyncio.gather(*tours)
+        self.assertEqual((none, gone, alone), (1, 1, 1))
+        self.assertIn("The tour ends here: no embedded host has run here yet", before)
+        self.assertIn(
+            f"The tour ends here: nobody listens at tcp:host=127.0.0.1:port={self.server.clientPort}", after
+        )
+        self.assertIn("<- <iq ", unanswered)
+        self.assertIn("The tour ends here: this should hold, and does not: the request was answered", unanswered)
+        for output in (before, after, unanswered):
+            self.assertNotIn("Traceback", output)
+
+    @scenario(20)
+    async def test_takenPorts(self) -> None:
+        """A port that is taken is said with the key that changes it; only the default of http is no condition."""
+        keys = ("embedded.c2s", "embedded.component", "http.listen")
+        with contextlib.closing(socket.socket()) as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            outcomes = await asyncio.gather(*(self.refused(key, port) for key in keys))
+        for key, (code, output) in zip(keys, outcomes, strict=True):
+            self.assertEqual(code, 1, output)
+            self.assertIn(f"{key}: {listening(port)} cannot be listened on: Address already in use", output)
+            self.assertNotIn("Traceback", output)
+
+    async def refused(self, key: str, port: int) -> tuple[int, str]:
+        """What comes of a gateway one of whose ports is this one."""
+        directory = Path(tempfile.mkdtemp(dir=self.server.directory))
+        tables: dict[str, dict[str, Value]] = {
+            "embedded": {"c2s": listening(freePort()), "component": listening(freePort())},
+            "http": {"listen": listening(freePort())},
+        }
+        table, _, name = key.partition(".")
+        tables[table][name] = listening(port)
+        (directory / "gateway.toml").write_text(toml({"state_dir": "state"}, tables))
+        return await outcome(TWISTD[0], directory, 10)
+
+    @scenario(20)
+    async def test_takenDefault(self) -> None:
+        """Where the configuration does not speak of http, and its port is taken, the gateway says so and runs."""
+        host = QuietDefault(Path(tempfile.mkdtemp(dir=self.server.directory)), (), {})
+        with contextlib.closing(socket.socket()) as taken:
+            # If it is taken already, so much the better.
+            with contextlib.suppress(OSError):
+                taken.bind(("127.0.0.1", 5290))
+                taken.listen()
+            self.stack.callback(host.stop)
+            host.start()
+            await host.ready()
+            self.assertIn(
+                f"http.listen: {listening(5290)} cannot be listened on: Address already in use", host.log()
+            )
+            await (await Client(host, "alice", "home").login()).close()
+
+    @scenario(20)
+    async def test_restart(self) -> None:
+        """A restart changes neither passwords nor certificate; what holds secrets is its owner's alone to read."""
+        state = self.server.directory / "state"
+        names = ("embedded.json", "embedded.pem")
+        before = [(state / name).read_bytes() for name in names]
+        alice = Client(self.server, "alice", "home")
+        await (await alice.login()).close()
+        self.assertIn(await self.server.terminate(), ENDED_WELL)
+        self.server.output.unlink()
+        self.server.start()
+        await self.server.ready()
+        self.assertEqual([(state / name).read_bytes() for name in names], before)
+        self.assertIn(f"alice@{DOMAIN}  password {self.server.password('alice')}", self.server.log())
+        await self.login(alice)
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in state.iterdir()}
+        self.assertEqual(modes, dict.fromkeys(modes, 0o600))
+        self.assertTrue({*names, f"{PROXY}.key"} <= modes.keys(), modes)
+        self.assertEqual(stat.S_IMODE(state.stat().st_mode), 0o700)
+
+    async def tour(self, config: Path) -> tuple[int, str]:
+        """Take the tour of a gateway with this configuration."""
+        return await outcome([sys.executable, "-m", "gateway.tour", "--config", str(config)], Path("/"), 30)

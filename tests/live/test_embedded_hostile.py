@@ -1,0 +1,415 @@
+"""The embedded host among hostile clients: right errors, bounded memory, and friends who go on chatting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from xml.etree.ElementTree import Element
+
+from scramp.core import ScramClient
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from tests.live.case import PING, PROXY, PROXY_ALL, LiveTests, scenario
+from tests.live.clients import ECHO, Client, condition, local, newId, stanza, untilServed
+from tests.live.processes import TWISTD, holds
+from tests.live.rawcomponent import RawComponent
+from tests.live.rawstream import RawClient, RawStream
+from tests.live.servers import DOMAIN, PASSWORD, EmbeddedProxy
+
+# Seconds that the host gives a stranger to log in, and a slow reader to take something. Its own are 30 and 60.
+PATIENCE = 6.0
+HASTY = (
+    "from gateway.embedded.peer import PeerConnection as each; "
+    f"each.admittedWithin = each.stallFor = {PATIENCE}; "
+    "from twisted.scripts.twistd import run; run()"
+)
+
+# Connections that may stand without a name.
+STRANGERS = 100
+
+# The first bytes of a TLS handshake, which is to be longer.
+HALF_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+
+MIB = 1024 * 1024
+
+
+class Hasty(EmbeddedProxy):
+    """The embedded host, losing its patience sooner."""
+
+    name = "hasty"
+
+    def start(self) -> None:
+        argv, environment = TWISTD
+        self._run([sys.executable, "-c", HASTY, *argv[2:]], environment)
+
+
+class Friends:
+    """
+    Two who chat, and one of whom asks the proxy.
+
+    @ivar rounds: a message in each direction, and an answer of the proxy's.
+    @ivar slowest: seconds of the round that took longest.
+    @ivar files: open files of the host's at most.
+    """
+
+    def __init__(self, alice: Client, bob: Client) -> None:
+        self._alice = alice
+        self._bob = bob
+        self._before = alice.server.residentMiB()
+        self.rounds = 0
+        self.slowest = 0.0
+        self.files = 0
+
+    @property
+    def grown(self) -> float:
+        """MiB that the host has grown by at its largest."""
+        return self._alice.server.peakMiB() - self._before
+
+    async def round(self) -> None:
+        """Go once through all that friends do."""
+        started = time.monotonic()
+        for talking, listener in ((self._alice, self._bob), (self._bob, self._alice)):
+            id_ = newId()
+            talking.send(stanza("message", f"<body>{id_}</body>", to=listener.jid, id=id_))
+            assert (await listener.expectId(id_, "a friend's message")).get("from") == talking.jid
+            listener.received.clear()
+        reply = await self._alice.request(PROXY, PING, seconds=5)
+        assert (reply.get("type"), reply.get("from")) == ("result", PROXY), condition(reply)
+        self._alice.received.clear()
+        self.rounds += 1
+        self.slowest = max(self.slowest, time.monotonic() - started)
+        self.files = max(self.files, self.filesNow())
+
+    def filesNow(self) -> int:
+        """How many files the host has open."""
+        return len(os.listdir(f"/proc/{self._alice.server.child.pid}/fd"))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rounds} rounds, the slowest {self.slowest:.2f} s, "
+            f"the host grown by {self.grown:.1f} MiB at most, with {self.files} files open at most"
+        )
+
+
+class Flood:
+    """
+    Stanzas of 100 kB to one who may not want them, as fast as the host takes them.
+
+    @ivar count: how many have gone out.
+    """
+
+    def __init__(self, stream: RawStream, to: str, name: str = "message", **attributes: str) -> None:
+        self._stream = stream
+        self._to = to
+        self._name = name
+        self._attributes = attributes
+        self.count = 0
+        self.task = asyncio.create_task(self._write())
+
+    async def refused(self, seconds: float) -> str | None:
+        """Go on until one is answered: with which error."""
+        answer = await self._stream.next(seconds)
+        self.task.cancel()
+        return condition(answer)
+
+    async def _write(self) -> None:
+        inner = f"<body>{'x' * 100_000}</body>"
+        while True:
+            self._stream.send(stanza(self._name, inner, to=self._to, id=str(self.count), **self._attributes))
+            await self._stream.flush()
+            self.count += 1
+
+
+def bodies(client: Client) -> list[str | None]:
+    """What has been said to a client."""
+    return [child.text for each in client.received for child in each if local(child) == "body"]
+
+
+async def pong(stream: RawStream) -> bool:
+    """Whether the host answers, whatever else it has to say."""
+    stream.send(stanza("iq", f"<ping xmlns='{ns.PING}'/>", type="get", id="pong", to=DOMAIN))
+    while (answer := await stream.next()).get("id") != "pong":
+        pass
+    return answer.get("type") == "result"
+
+
+class HostileTests(LiveTests, SynchronousTestCase):
+    """What single peers do to the embedded host while others use it."""
+
+    serverClass = Hasty
+
+    def tearDown(self) -> None:
+        # What one test has made it take from the system would be there for the next to use.
+        self.server.stop()
+
+    @contextlib.asynccontextmanager
+    async def friends(self, mostMiB: float) -> AsyncIterator[Friends]:
+        """Friends, who must not notice anything; the host may grow by so many MiB while they are there."""
+        await self.implementing("a")
+        alice, bob = await self.user("alice"), await self.user("bob")
+        await untilServed(alice, PROXY)
+        friends = Friends(alice, bob)
+        over = asyncio.Event()
+
+        async def chat() -> None:
+            while not over.is_set():
+                await friends.round()
+                await asyncio.sleep(0.02)
+
+        chatting = asyncio.create_task(chat())
+        try:
+            yield friends
+            # Also of what comes of it later.
+            await holds(lambda: friends.rounds >= 20 or chatting.done(), 10, "friends chat on")
+            over.set()
+            await chatting
+        finally:
+            chatting.cancel()
+        await friends.round()
+        self.assertTrue(friends.slowest < 2, str(friends))
+        self.assertTrue(friends.grown < mostMiB, str(friends))
+
+    def raw(self) -> RawClient:
+        """A client of the worse kind."""
+        client = RawClient(self.server)
+        self.stack.push_async_callback(client.close)
+        return client
+
+    def component(self) -> RawComponent:
+        """A component of the worse kind."""
+        component = RawComponent(self.server, PROXY_ALL)
+        self.stack.push_async_callback(component.close)
+        return component
+
+    def assertFailure(self, answer: Element, as_: str) -> None:
+        """SASL has failed, for this reason."""
+        self.assertEqual((answer.tag, [local(each) for each in answer]), (f"{{{ns.SASL}}}failure", [as_]))
+
+    @scenario(20)
+    async def test_withoutTls(self) -> None:
+        """Before TLS nothing is taken but the wish for it: no stanza, and no password, though it be right."""
+        async with self.friends(mostMiB=4):
+            early = {
+                stanza("message", "<body>hi</body>", to=f"alice@{DOMAIN}"): "not-authorized",
+                stanza("iq", f"<bind xmlns='{ns.BIND}'/>", type="set", id="b"): "not-authorized",
+                stanza("presence"): "not-authorized",
+                "<handshake/>": "unsupported-stanza-type",
+            }
+            for sent, expected in early.items():
+                client = await self.raw().greet()
+                client.send(sent)
+                self.assertEqual(await client.ended(), expected, sent)
+                # The same with TLS, but without a login.
+                client = await self.raw().secure()
+                client.send(sent)
+                self.assertEqual(await client.ended(), expected, sent)
+
+            client = await self.raw().greet()
+            self.assertFailure(await client.plain("carol", PASSWORD), "encryption-required")
+            client.sasl("auth", "n,,n=carol,r=nonce", mechanism="SCRAM-SHA-256")
+            self.assertFailure(await client.next(), "encryption-required")
+            client.send(stanza("message", "<body>hi</body>", to=f"alice@{DOMAIN}"))
+            self.assertEqual(await client.ended(), "not-authorized")
+
+    @scenario(30)
+    async def test_wrongPasswords(self) -> None:
+        """A hundred wrong passwords: each is refused, five at most on one connection, and the right one holds."""
+        refusals = 0
+
+        async def guess(number: int) -> None:
+            nonlocal refusals
+            client = await self.raw().secure()
+            for attempt in range(5):
+                user = ("carol", "nobody")[attempt % 2]
+                wrong = f"wrong{number}.{attempt}"
+                answer = await (self.scram(client, user, wrong) if number % 2 else client.plain(user, wrong))
+                self.assertFailure(answer, "not-authorized")
+                refusals += 1
+            self.assertEqual(await client.ended(), "policy-violation")
+
+        async with self.friends(mostMiB=8):
+            for first in range(0, 20, 5):
+                await asyncio.gather(*(guess(number) for number in range(first, first + 5)))
+            self.assertEqual(refusals, 100)
+            client = await self.raw().secure()
+            self.assertFailure(await self.scram(client, "carol", "wrong"), "not-authorized")
+            self.assertEqual(local(await self.scram(client, "carol", PASSWORD)), "success")
+
+    async def scram(self, client: RawClient, user: str, password: str) -> Element:
+        """Try a password with SCRAM: success or failure."""
+        exchange = ScramClient(["SCRAM-SHA-256"], user, password)
+        client.sasl("auth", exchange.get_client_first(), mechanism="SCRAM-SHA-256")
+        challenge = await client.next()
+        exchange.set_server_first(b64decode(challenge.text or "").decode())
+        client.sasl("response", exchange.get_client_final())
+        return await client.next()
+
+    @scenario(50)
+    async def test_heldOpen(self) -> None:
+        """
+        Of a thousand connections that never log in a hundred stand at a time, and those not for long; whoever
+        means it gets in.
+        """
+        standing: set[asyncio.Task[bytes]] = set()
+        told: list[bytes] = []
+
+        async def hold(number: int) -> None:
+            client = self.raw()
+            try:
+                await client.dial(self.server.clientPort)
+                if number % 4 == 1:
+                    client.send("<?xml version='1.0'?><stream:stream to='local")
+                elif number % 4 == 2:
+                    await client.features()
+                    await client.proceed()
+                    client.send(HALF_HELLO)
+                elif number % 4 == 3:
+                    await client.features()
+                    await client.proceed()
+                    await client.startTls()
+                    client.send("<stream:stream to='local")
+            except OSError:
+                # Turned away on its way already.
+                return
+            rest = asyncio.create_task(client.rest())
+            standing.add(rest)
+            rest.add_done_callback(standing.discard)
+            rest.add_done_callback(lambda done: told.append(done.result()))
+
+        async with self.friends(mostMiB=40) as friends:
+            before = friends.filesNow()
+            for first in range(0, 1000, 50):
+                await asyncio.gather(*(hold(number) for number in range(first, first + 50)))
+            await holds(lambda: len(standing) <= STRANGERS, 3, "the others are turned away")
+            await holds(lambda: friends.filesNow() < before + STRANGERS + 10, 3, "the host has forgotten them")
+            self.assertTrue(len(standing) > STRANGERS // 2, f"{len(standing)} stand")
+            self.assertTrue(any(b"<resource-constraint " in each for each in told))
+            carol = Client(self.server, "carol", "home")
+            await carol.loginAgain(5)
+            await carol.close()
+            await holds(lambda: not standing, PATIENCE + 3, "none is left")
+            self.assertTrue(any(b"<connection-timeout " in each for each in told))
+            # Whoever has TLS is given time to hear that it is over.
+            self.assertTrue(friends.files < 500, str(friends))
+
+    @scenario(20)
+    async def test_conflict(self) -> None:
+        """Of two with one resource the older one has to go; the newer one is served."""
+        async with self.friends(mostMiB=4):
+            older = await self.raw().login("carol", "same")
+            newer = await self.raw().login("carol", "same")
+            self.assertEqual(await older.ended(), "conflict")
+            self.assertTrue(await pong(newer))
+
+            component = await self.component().admitted()
+            with self.assertRaises(AssertionError):
+                await self.component().admitted()
+            self.assertTrue(await pong(component))
+
+    @scenario(20)
+    async def test_spoofed(self) -> None:
+        """Who writes in another's name loses the connection, and nobody hears of it."""
+        victim = await self.user("carol")
+        async with self.friends(mostMiB=4):
+            for sender in (f"alice@{DOMAIN}/home", f"mallory@{DOMAIN}/other", DOMAIN, PROXY, "<"):
+                client = await self.raw().login("mallory", "m")
+                client.send(stanza("message", "<body>spoofed</body>", to=victim.jid, from_=sender))
+                self.assertEqual(await client.ended(), "invalid-from", sender)
+            for sender in (f"x@{PROXY}", DOMAIN, victim.jid, f"a@sub.{PROXY_ALL}", "@"):
+                component = await self.component().admitted()
+                component.send(stanza("message", "<body>spoofed</body>", to=victim.jid, from_=sender))
+                self.assertEqual(await component.ended(), "invalid-from", sender)
+            honest = await self.raw().login("mallory", "m")
+            for own in (honest.jid, f"mallory@{DOMAIN}", None):
+                honest.send(stanza("message", "<body>honest</body>", to=victim.jid, from_=own))
+            await victim.expect(lambda _: len(bodies(victim)) == 3, "three honest messages")
+            self.assertEqual(bodies(victim), ["honest"] * 3)
+
+    @scenario(20)
+    async def test_oneMebibyte(self) -> None:
+        """A stanza of 1 MiB ends its stream; who has not logged in may not say a tenth of that."""
+        victim = await self.user("carol")
+        async with self.friends(mostMiB=8):
+            large = stanza("message", f"<body>{'x' * MIB}</body>", to=victim.jid)
+            client = await self.raw().login("mallory", "m")
+            client.send(large)
+            self.assertEqual(await client.ended(), "policy-violation")
+            component = await self.component().admitted()
+            component.send(large)
+            self.assertEqual(await component.ended(), "policy-violation")
+            for stranger in (await self.raw().greet(), await self.raw().secure()):
+                stranger.send(f"<auth xmlns='{ns.SASL}' mechanism='PLAIN'>{'x' * 20_000}</auth>")
+                self.assertEqual(await stranger.ended(), "policy-violation")
+            self.assertEqual(bodies(victim), [])
+
+    @scenario(40)
+    async def test_slowReader(self) -> None:
+        """
+        Who is written to and does not read holds back the one who writes, and nobody else; it loses nothing if it
+        reads in time, and the connection if it does not.
+        """
+        async with self.friends(mostMiB=8):
+            slow = await self.raw().login("carol", "slow", kernelBytes=65536)
+            flooder = await self.raw().login("mallory", "flood", kernelBytes=65536)
+            flooding = Flood(flooder, slow.jid)
+            self.stack.callback(flooding.task.cancel)
+            await asyncio.sleep(PATIENCE / 3)
+            written = flooding.count
+            await asyncio.sleep(PATIENCE / 6)
+            self.assertEqual(flooding.count, written)
+            self.assertTrue(1 < written < 80, f"{written} messages of 100 kB have gone out")
+            # In time: all comes, in order, and the flood goes on.
+            for number in range(written + 20):
+                self.assertEqual((await slow.next()).get("id"), str(number))
+            # Not in time.
+            self.assertEqual(await flooding.refused(PATIENCE + 6), "service-unavailable")
+            self.assertTrue(await pong(flooder))
+            self.assertEqual(await slow.ended(), "without a word")
+
+    @scenario(20)
+    async def test_otherFloods(self) -> None:
+        """Presence holds back its sender as messages do, and so do answers to what nobody has asked."""
+        async with self.friends(mostMiB=8):
+            slow = await self.raw().login("carol", "slow", kernelBytes=65536)
+            for name, attributes in (("presence", {}), ("iq", {"type": "result"})):
+                flooder = await self.raw().login("mallory", name, kernelBytes=65536)
+                flooding = Flood(flooder, slow.jid, name, **attributes)
+                self.stack.callback(flooding.task.cancel)
+                await asyncio.sleep(PATIENCE / 6)
+                self.assertTrue(1 < flooding.count < 80, f"{flooding.count} of {name} have gone out")
+
+    @scenario(40)
+    async def test_slowReaderOfComponent(self) -> None:
+        """A component is not held back for one slow reader: that one is cut off when too much waits for it."""
+        async with self.friends(mostMiB=40):
+            slow = await self.raw().login("carol", "slow", kernelBytes=65536)
+            component = await self.component().admitted()
+            started = time.monotonic()
+            flooding = Flood(component, slow.jid)
+            self.stack.callback(flooding.task.cancel)
+            self.assertEqual(await flooding.refused(PATIENCE), "service-unavailable")
+            self.assertTrue(time.monotonic() - started < PATIENCE, "it was cut off for its slowness only")
+            self.assertTrue(flooding.count * 100_000 > 16 * MIB, f"{flooding.count} messages of 100 kB")
+            self.assertTrue(await pong(component))
+            self.assertEqual(await slow.ended(), "without a word")
+
+    @scenario(40)
+    async def test_asksAndDoesNotRead(self) -> None:
+        """Who asks and does not take the answers holds back nobody: whoever answers is there for others too."""
+        async with self.friends(mostMiB=24) as friends:
+            asking = await self.raw().login("mallory", "m", kernelBytes=65536)
+            payload = f"<q xmlns='{ECHO}'>{'x' * 50_000}</q>"
+            asking.send(stanza("iq", payload, type="get", id="q", to=f"implementation@{DOMAIN}/a") * 400)
+            await asyncio.sleep(PATIENCE / 3)
+            rounds = friends.rounds
+            await asyncio.sleep(PATIENCE / 6)
+            self.assertTrue(friends.rounds > rounds + 5, str(friends))
+            files = friends.filesNow()
+            await holds(lambda: friends.filesNow() < files, PATIENCE + 3, "it is given up")
+            self.assertEqual(await asking.ended(), "without a word")

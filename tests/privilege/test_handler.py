@@ -1,0 +1,666 @@
+"""The privileged entity on a link, over a connection in memory; stanzas are compared as they stand on the wire."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+from zope.interface.verify import verifyObject
+
+from gateway.errors import Malformed, NotGranted, Unreadable
+from gateway.interfaces import IPrivileges, IRawHandler, RosterItem
+from gateway.privilege.core import Permissions
+from gateway.privilege.handler import PrivilegeHandler
+from gateway.stream.stanzas import Stanza
+from tests.privilege import support as xep
+from tests.privilege.support import ENTITY, JULIET, PRIVILEGE, SERVER, privilege
+from tests.proxy.support import MemoryServer, canonical, stanza
+from tests.stream.memory import steady
+
+ROMEO = "romeo@montaigu.lit"
+
+
+class HandlerCase(TestCase):
+    """A privileged entity whose link is up; its server has advertised nothing."""
+
+    def setUp(self) -> None:
+        self.server = MemoryServer(ENTITY)
+        self.handler = PrivilegeHandler([SERVER, "second.lit"])
+        self.handler.setHandlerParent(self.server.link)
+        self.addCleanup(self.server.stop)
+        self.server.start()
+        self.logged: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def observe(self, event: dict[str, Any]) -> None:
+        if event.get("log_namespace", "").startswith("gateway.privilege"):
+            self.logged.append(event["log_format"].format(**event))
+
+    def sent(self) -> str:
+        """The one stanza that was sent since the last look."""
+        [found] = self.server.taken()
+        return found
+
+    def assertSent(self, *expected: str) -> None:
+        self.assertEqual(self.server.taken(), canonical("".join(expected)))
+
+    def assertSentAs(self, expected: str, given: str) -> str:
+        """
+        One stanza was sent, like this but for its id.
+
+        @param given: what C{expected} has for an id.
+        @return: its id.
+        """
+        found = self.sent()
+        identifier = re.search(r'<\S+ [^>]*\bid="([^"]+)"', found)
+        assert identifier is not None
+        self.assertEqual([found], canonical(expected.replace(f"'{given}'", f"'{identifier.group(1)}'")))
+        return identifier.group(1)
+
+    def assertNotGranted(self, words: str, outcome: Deferred[Any]) -> None:
+        """It was refused at once, and nothing was sent."""
+        self.assertIn(words, self.failureResultOf(outcome, NotGranted).getErrorMessage())
+        self.assertSent()
+
+    def assertFailed(self, condition: str, outcome: Deferred[Any]) -> None:
+        self.assertEqual(self.failureResultOf(outcome, StanzaError).value.condition, condition)
+
+
+class ExampleTests(HandlerCase):
+    """The entity's side of each numbered example of XEP-0356."""
+
+    def test_example1(self) -> None:
+        """Section 4.2: the roster permission."""
+        self.server.send(xep.EXAMPLE_1)
+        self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER, PRIVILEGE, roster="both", push=True))
+        self.assertSent()
+
+    def test_examples2and3(self) -> None:
+        """Section 4.3: a roster is asked for, and comes."""
+        self.server.send(xep.EXAMPLE_1)
+        roster = self.handler.getRoster(JULIET)
+        identifier = self.assertSentAs(xep.EXAMPLE_2, "roster1")
+        self.server.send(xep.EXAMPLE_3.replace("roster1", identifier))
+        self.assertEqual(
+            self.successResultOf(roster), [RosterItem(jid="nurse@example.com"), RosterItem(jid="romeo@example.net")]
+        )
+
+    def test_example4(self) -> None:
+        """Section 4.4: a push is told to who listens, and acknowledged."""
+        heard: list[object] = []
+        self.handler.watchRosters(lambda user, items: heard.append((user, items)))
+        self.server.send(xep.EXAMPLE_1 + xep.EXAMPLE_4)
+        self.assertEqual(heard, [(JULIET, [RosterItem(jid="nurse@example.com")])])
+        self.assertSent(f"<iq id='roster_push_1' from='{ENTITY}' to='{JULIET}' type='result'/>")
+
+    def test_example5(self) -> None:
+        """Section 5.2: roster and message."""
+        self.server.send(xep.EXAMPLE_5)
+        expected = Permissions(SERVER, PRIVILEGE, roster="both", push=True, message="outgoing")
+        self.assertEqual(self.handler.permissions(SERVER), expected)
+
+    def test_example6(self) -> None:
+        """Section 5.3: a message on behalf of a user."""
+        self.server.send(xep.EXAMPLE_5)
+        message = stanza(xep.EXAMPLE_7).element
+        before = message.toXml()
+        self.handler.sendAs(message)
+        self.assertSentAs(xep.EXAMPLE_6, "notif1")
+        self.assertEqual(message.toXml(), before)
+
+    def test_example8(self) -> None:
+        """Section 6.2: the iq permission."""
+        self.server.send(xep.EXAMPLE_8)
+        expected = Permissions(SERVER, PRIVILEGE, iq={"http://jabber.org/protocol/pubsub": "set"})
+        self.assertEqual(self.handler.permissions(SERVER), expected)
+
+    def test_examples9and11(self) -> None:
+        """Section 6.3: a request on behalf of a user, and its answer."""
+        self.server.send(xep.EXAMPLE_8)
+        request = stanza(xep.EXAMPLE_10).element
+        del request["from"]
+        before = request.toXml()
+        answer = self.handler.requestAs(JULIET, request)
+        identifier = self.assertSentAs(xep.EXAMPLE_9, "priv_iq_1")
+        self.assertEqual(request.toXml(), before)
+        self.server.send(xep.EXAMPLE_11.replace("priv_iq_1", identifier))
+        expected = (
+            f"<iq xmlns='jabber:client' type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{xep.SUBSCRIBED}</iq>"
+        )
+        self.assertEqual(canonical(self.successResultOf(answer).toXml()), canonical(expected))
+
+    def test_example13(self) -> None:
+        """Section 7.3: a managed entity's presence."""
+        heard: list[Stanza] = []
+        self.handler.watchPresence(heard.append)
+        self.server.send(privilege("<perm access='presence' type='managed_entity'/>") + xep.EXAMPLE_13)
+        self.assertEqual([(each.sender, each.type) for each in heard], [(f"{JULIET}/balcony", None)])
+        self.assertEqual(canonical(heard[0].element.toXml()), canonical(xep.EXAMPLE_13))
+
+    def test_example14(self) -> None:
+        """Section 7.5: all the permissions at once."""
+        self.server.send(xep.EXAMPLE_14)
+        permissions = self.handler.permissions(SERVER)
+        expected = Permissions(
+            SERVER, PRIVILEGE, "both", True, "none", "roster", {"http://jabber.org/protocol/pubsub": "set"}
+        )
+        self.assertEqual(permissions, expected)
+        self.assertEqual(permissions.feed, "roster")
+
+    def test_example16(self) -> None:
+        """Section 7.6: presence of a contact on another server."""
+        heard: list[str | None] = []
+        self.handler.watchPresence(lambda presence: heard.append(presence.sender))
+        self.server.send(xep.EXAMPLE_14 + xep.EXAMPLE_16)
+        self.assertEqual(heard, [f"{ROMEO}/orchard"])
+
+
+class AdvertisementTests(HandlerCase):
+    """What is granted, by whom, and for how long."""
+
+    def test_interfaces(self) -> None:
+        """It is what the link and the features take it for."""
+        self.assertTrue(verifyObject(IPrivileges, self.handler))
+        self.assertTrue(verifyObject(IRawHandler, self.handler))
+
+    def test_strangers(self) -> None:
+        """Nobody but the configured servers grants anything, not their users either."""
+        for other in ("montague.lit", JULIET, f"{SERVER}/x", "x.capulet.lit", ""):
+            self.server.send(privilege(xep.ROSTER, server=other))
+        self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER))
+        self.assertNotGranted("none of the servers", self.handler.getRoster("juliet@montague.lit"))
+
+    def test_replaced(self) -> None:
+        """What a server says counts until it says something else; each server for itself."""
+        self.server.send(xep.EXAMPLE_5 + privilege(xep.IQ, server="second.lit"))
+        self.server.send(privilege("<perm access='roster' type='get'/>"))
+        self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER, PRIVILEGE, roster="get"))
+        self.assertEqual(len(self.handler.permissions("second.lit").iq), 1)
+        self.server.send(privilege(""))
+        self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER, PRIVILEGE))
+
+    def test_forgotten(self) -> None:
+        """What was granted goes with the connection, and nothing is sent before it is granted anew."""
+        self.server.send(xep.EVERYTHING)
+        self.server.lose()
+        words = "capulet.lit has advertised no privileges"
+        self.assertNotGranted(words, self.handler.getRoster(JULIET))
+        self.server.clock.advance(1)
+        self.server.accept()
+        self.assertNotGranted(words, self.handler.getRoster(JULIET))
+        self.server.send(xep.EVERYTHING)
+        self.assertNoResult(self.handler.getRoster(JULIET).addErrback(lambda _: None))
+
+    def test_prosodyNesting(self) -> None:
+        """Prosody 0.12 puts the second namespace into the first."""
+        self.server.send(
+            privilege(
+                "<perm access='iq'><namespace ns='urn:1' type='both'><namespace ns='urn:2' type='get'>"
+                "<namespace ns='urn:3' type='none'/></namespace></namespace></perm>"
+            )
+        )
+        expected = {"urn:1": "both", "urn:2": "get", "urn:3": "none"}
+        self.assertEqual(self.handler.permissions(SERVER).iq, expected)
+
+    def test_older(self) -> None:
+        """ejabberd grants in the older version, and is written to in it."""
+        self.server.send(privilege(xep.ROSTER + xep.MESSAGE, "urn:xmpp:privilege:1"))
+        self.assertEqual(self.handler.permissions(SERVER).version, "urn:xmpp:privilege:1")
+        self.handler.sendAs(stanza(xep.EXAMPLE_7).element)
+        self.assertSentAs(xep.EXAMPLE_6.replace("privilege:2", "privilege:1"), "notif1")
+
+    def test_bothVersions(self) -> None:
+        """Of a server that grants in both, the newer counts."""
+        older = f"<privilege xmlns='urn:xmpp:privilege:1'>{xep.MESSAGE}</privilege>"
+        self.server.send(privilege(xep.ROSTER).replace("<privilege", older + "<privilege"))
+        expected = Permissions(SERVER, PRIVILEGE, roster="both", push=True)
+        self.assertEqual(self.handler.permissions(SERVER), expected)
+
+    def test_unknown(self) -> None:
+        """An access, a type or an attribute that nobody knows changes nothing about the others."""
+        self.server.send(
+            privilege(
+                "<perm/><perm access='roster'/><perm access='vcard' type='both'/>"
+                "<perm access='message' type='all'/>"
+                "<perm access='iq' type='both'><namespace ns='urn:1'/><namespace type='get'/>"
+                "<namespace ns='urn:2' type='all'/><x/></perm><other/>text"
+                "<perm access='roster' type='get' push='perhaps'/>"
+                "<perm xmlns='urn:x' access='message' type='outgoing'/>"
+            )
+        )
+        self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER, PRIVILEGE, roster="get"))
+
+    def test_otherMessages(self) -> None:
+        """What is no advertisement is for the other handlers; one that is for another address too."""
+        wrapped = xep.EXAMPLE_6.replace(f"'{ENTITY}'", f"'{SERVER}'", 1).replace(
+            f"to='{SERVER}'", f"to='{ENTITY}'", 1
+        )
+        for xml in (
+            f"<message from='{SERVER}' to='{ENTITY}'><body>privilege</body></message>",
+            f"<message from='{SERVER}' to='{ENTITY}' type='error'><body>privilege</body></message>",
+            f"<message from='{SERVER}' to='{ENTITY}'><privilege xmlns='urn:xmpp:privilege:9'/></message>",
+            privilege(xep.ROSTER).replace(f"to='{ENTITY}'", f"to='x@{ENTITY}'"),
+            wrapped,
+        ):
+            self.assertFalse(self.handler.stanzaReceived(stanza(xml)), xml)
+        self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER))
+
+    def test_said(self) -> None:
+        """What is granted is in the log when it changes."""
+        self.server.send(xep.EVERYTHING + xep.EVERYTHING)
+        [line] = self.logged
+        self.assertEqual(
+            line,
+            "pubsub.capulet.lit: capulet.lit grants roster both with pushes, message outgoing, "
+            "presence roster, set for http://jabber.org/protocol/pubsub.",
+        )
+
+
+class RosterTests(HandlerCase):
+    """Rosters, beyond the examples."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server.send(xep.EXAMPLE_1)
+
+    def answer(self, identifier: str, content: str = "", kind: str = "result") -> None:
+        self.server.send(f"<iq type='{kind}' from='{JULIET}' to='{ENTITY}' id='{identifier}'>{content}</iq>")
+
+    def ask(self) -> tuple[Deferred[list[RosterItem]], str]:
+        roster = self.handler.getRoster(JULIET)
+        return roster, self.assertSentAs(xep.EXAMPLE_2, "roster1")
+
+    def test_items(self) -> None:
+        """All that an item tells; one without a JID is passed over, and strange values are as if not there."""
+        roster, identifier = self.ask()
+        self.answer(
+            identifier,
+            "<query xmlns='jabber:iq:roster'>"
+            "<item jid='Romeo@montague.lit' name='R &amp; J' subscription='both'><group>a</group><group>b</group>"
+            "<group/></item><item jid='x@y' subscription='often' ask='subscribe'/><item/><item jid='@'/><other/>"
+            "</query>",
+        )
+        self.assertEqual(
+            self.successResultOf(roster),
+            [
+                RosterItem(
+                    jid="romeo@montague.lit", name="R & J", groups=frozenset("ab"), subscription="both", ask=False
+                ),
+                RosterItem(jid="x@y", ask=True),
+            ],
+        )
+
+    def test_noRoster(self) -> None:
+        """An answer without a roster is not an empty one."""
+        for content in ("", "<query xmlns='urn:x'/>"):
+            roster, identifier = self.ask()
+            self.answer(identifier, content)
+            self.assertFailed("undefined-condition", roster)
+        roster, identifier = self.ask()
+        self.answer(identifier, "<query xmlns='jabber:iq:roster'/>")
+        self.assertEqual(self.successResultOf(roster), [])
+
+    def test_set(self) -> None:
+        """One item after the other, each in a request of its own."""
+        items = [
+            RosterItem(jid="r@m", name="R", groups=frozenset(["b", "a"]), subscription="both", ask=True),
+            RosterItem(jid="x@m", name="ignored", subscription="remove"),
+        ]
+        done = self.handler.setRoster(JULIET, items)
+        for content in (
+            "<item jid='r@m' name='R' subscription='both'><group>a</group><group>b</group></item>",
+            "<item jid='x@m' subscription='remove'/>",
+        ):
+            self.assertNoResult(done)
+            expected = xep.EXAMPLE_2.replace("'get'", "'set'").replace("/></iq>", f">{content}</query></iq>")
+            self.answer(self.assertSentAs(expected, "roster1"))
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_setFails(self) -> None:
+        """The server's error is the outcome, and the rest is not sent."""
+        done = self.handler.setRoster(JULIET, [RosterItem(jid="a@m"), RosterItem(jid="b@m")])
+        found = re.search('id="([^"]+)"', self.sent())
+        assert found is not None
+        error = "<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        self.answer(found.group(1), error, "error")
+        self.assertFailed("item-not-found", done)
+        self.assertSent()
+
+    def test_setNothing(self) -> None:
+        """Nothing to set is done at once."""
+        self.assertIsNone(self.successResultOf(self.handler.setRoster(JULIET, [])))
+        self.assertSent()
+
+    def test_refused(self) -> None:
+        """What is not granted is refused with its reason, and nothing is sent."""
+        self.server.send(privilege("<perm access='roster' type='get'/>"))
+        self.assertNotGranted('to set rosters (roster is "get")', self.handler.setRoster(JULIET, []))
+        self.server.send(privilege("<perm access='roster' type='set'/>"))
+        self.assertNotGranted('to get rosters (roster is "set")', self.handler.getRoster(JULIET))
+        self.assertNotGranted("is not the bare JID", self.handler.getRoster(f"{JULIET}/balcony"))
+        self.failureResultOf(self.handler.getRoster("@"), Malformed)
+        self.assertSent()
+
+    def test_deadline(self) -> None:
+        """A server that says nothing is not waited for beyond the link's deadline."""
+        roster, _ = self.ask()
+        self.server.clock.pump([1.0] * 29)
+        self.assertNoResult(roster)
+        self.server.clock.pump([1.0] * 2)
+        self.assertFailed("remote-server-timeout", roster)
+
+    def test_lost(self) -> None:
+        """Nor beyond the connection's end."""
+        roster, _ = self.ask()
+        self.server.lose()
+        self.assertFailed("remote-server-not-found", roster)
+
+    def test_bounded(self) -> None:
+        """A thousand requests at a time; one more is refused."""
+        for _ in range(1000):
+            self.handler.getRoster(JULIET).addErrback(lambda _: None)
+        self.assertFailed("resource-constraint", self.handler.getRoster(JULIET))
+
+    def test_forgedAnswer(self) -> None:
+        """Only the account answers, with the right id."""
+        roster, identifier = self.ask()
+        for sender in (SERVER, f"{JULIET}/balcony", "romeo@capulet.lit"):
+            self.server.send(xep.EXAMPLE_3.replace("roster1", identifier).replace(JULIET, sender))
+        self.server.send(xep.EXAMPLE_3)
+        self.assertNoResult(roster)
+        self.server.send(xep.EXAMPLE_3.replace("roster1", identifier))
+        self.assertEqual(len(self.successResultOf(roster)), 2)
+
+    def test_falsePushes(self) -> None:
+        """From a stranger, a resource, a server that does not push, or about something else: no push."""
+        heard: list[str] = []
+        self.handler.watchRosters(lambda user, items: heard.append(user))
+        for xml in (
+            xep.EXAMPLE_4.replace(JULIET, "juliet@montague.lit"),
+            xep.EXAMPLE_4.replace(JULIET, "juliet@second.lit"),
+            xep.EXAMPLE_4.replace(JULIET, f"{JULIET}/balcony"),
+            xep.EXAMPLE_4.replace(JULIET, SERVER),
+            xep.EXAMPLE_4.replace("jabber:iq:roster", "urn:x"),
+            xep.EXAMPLE_4.replace("'set'", "'get'"),
+            xep.EXAMPLE_4.replace(" id='roster_push_1'", ""),
+            xep.EXAMPLE_4.replace(f"to='{ENTITY}'", f"to='x@{ENTITY}'"),
+        ):
+            self.assertNotEqual(xml, xep.EXAMPLE_4)
+            self.assertFalse(self.handler.stanzaReceived(stanza(xml)), xml)
+        self.server.send(privilege("<perm access='roster' type='both' push='false'/>"))
+        self.assertFalse(self.handler.stanzaReceived(stanza(xep.EXAMPLE_4)))
+        self.assertEqual(heard, [])
+
+
+class MessageTests(HandlerCase):
+    """Messages, beyond the example."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server.send(xep.EXAMPLE_5)
+
+    def test_server(self) -> None:
+        """The server itself may be the sender; what is in another namespace stays there."""
+        message = domish.Element((None, "message"), attribs={"from": SERVER, "to": "r@m"})
+        message.addElement("body", content="hi")
+        message.addElement(("urn:x", "x")).addElement((None, "y"))
+        self.handler.sendAs(message)
+        self.assertSentAs(
+            f"<message from='{ENTITY}' to='{SERVER}' id='?'><privilege xmlns='urn:xmpp:privilege:2'>"
+            "<forwarded xmlns='urn:xmpp:forward:0'>"
+            f"<message xmlns='jabber:client' from='{SERVER}' to='r@m'><body>hi</body><x xmlns='urn:x'><y/></x>"
+            "</message></forwarded></privilege></message>",
+            "?",
+        )
+
+    def test_normalised(self) -> None:
+        """The sender is written as servers write it: Prosody compares to the letter."""
+        message = stanza(xep.EXAMPLE_7).element
+        message["from"] = "Juliet@CAPULET.lit"
+        self.handler.sendAs(message)
+        self.assertSentAs(xep.EXAMPLE_6, "notif1")
+
+    def test_refused(self) -> None:
+        """Somebody else's address, a resource, none, or no permission: refused with the reason, nothing sent."""
+        message = stanza(xep.EXAMPLE_7).element
+        for sender, error in {
+            f"{JULIET}/balcony": NotGranted,
+            "r@montague.lit": NotGranted,
+            "": Malformed,
+            "@": Malformed,
+        }.items():
+            message["from"] = sender
+            self.assertRaises(error, self.handler.sendAs, message)
+        message["from"] = JULIET
+        self.server.send(xep.EXAMPLE_1)
+        refusal = self.assertRaises(NotGranted, self.handler.sendAs, message)
+        self.assertIn('message is "none"', str(refusal))
+        self.assertSent()
+
+    def test_comesBack(self) -> None:
+        """The server's refusal of a message is said in the log, and is no advertisement."""
+        inner = xep.EXAMPLE_6.partition(">")[2].removesuffix("</message>")
+        error = "<error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        for content, condition in ((error, "forbidden"), ("<error code='x'/>", "undefined-condition")):
+            self.logged.clear()
+            self.server.send(f"<message from='{SERVER}' to='{ENTITY}' type='error'>{inner}{content}</message>")
+            self.assertEqual(
+                self.logged, [f"pubsub.capulet.lit: capulet.lit has not sent a message on: {condition}."]
+            )
+        self.assertEqual(self.handler.permissions(SERVER).message, "outgoing")
+        self.assertSent()
+
+
+class IqTests(HandlerCase):
+    """Requests on behalf of users, beyond the example."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server.send(privilege(xep.IQ.replace("'set'", "'both'")))
+        self.request = stanza(xep.EXAMPLE_10).element
+
+    def ask(self) -> tuple[Deferred[domish.Element], str]:
+        answer = self.handler.requestAs(JULIET, self.request)
+        found = re.search('id="([^"]+)"', self.sent())
+        assert found is not None
+        return answer, found.group(1)
+
+    def test_sender(self) -> None:
+        """A sender in the request must be the user."""
+        self.assertNoResult(self.ask()[0].addErrback(lambda _: None))
+        self.request["from"] = f"{JULIET}/balcony"
+        self.assertNotGranted("the encapsulated iq is from", self.handler.requestAs(JULIET, self.request))
+
+    def test_refused(self) -> None:
+        """Another namespace, type, user: refused with the reason, and nothing is sent."""
+        for user in (SERVER, f"{JULIET}/balcony"):
+            self.assertNotGranted("is not the bare JID of a user", self.handler.requestAs(user, self.request))
+        self.request["type"] = "result"
+        self.assertNotGranted("to result", self.handler.requestAs(JULIET, self.request))
+        other = stanza("<iq type='get' id='1'><x xmlns='urn:x'/></iq>").element
+        self.assertNotGranted("requests of 'urn:x'", self.handler.requestAs(JULIET, other))
+        self.server.send(xep.EXAMPLE_8)
+        self.request["type"] = "get"
+        self.assertNotGranted('granted as "set"', self.handler.requestAs(JULIET, self.request))
+
+    def test_noRequest(self) -> None:
+        """What holds no payload, or two, is no request."""
+        for payload in ("", "<a xmlns='urn:x'/><b xmlns='urn:x'/>"):
+            iq = stanza(f"<iq type='get' id='1'>{payload}</iq>").element
+            self.failureResultOf(self.handler.requestAs(JULIET, iq), Unreadable)
+        self.assertSent()
+
+    def test_withoutId(self) -> None:
+        """A request without an id gets one."""
+        del self.request["id"]
+        answer, identifier = self.ask()
+        self.server.send(xep.EXAMPLE_11.replace("priv_iq_1", identifier))
+        self.assertFailed("undefined-condition", answer)
+        self.assertFalse(self.request.hasAttribute("id"))
+
+    def test_error(self) -> None:
+        """An error comes inside a result, in any namespace, with condition, type and text."""
+        error = (
+            "<error type='modify'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
+            "<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>No.</text></error>"
+        )
+        failing = xep.EXAMPLE_11.replace("<iq type='result' from='romeo", "<iq type='error' from='romeo")
+        for inner in ("<iq type='error'", "<iq xmlns='jabber:client' type='error'"):
+            answer, identifier = self.ask()
+            xml = failing.replace(xep.SUBSCRIBED, error).replace("<iq type='error'", inner)
+            self.server.send(xml.replace("priv_iq_1", identifier))
+            value = self.failureResultOf(answer, StanzaError).value
+            self.assertEqual((value.condition, value.type, value.text), ("not-acceptable", "modify", "No."))
+
+    def test_outerError(self) -> None:
+        """The server's own refusal is an error too."""
+        answer, identifier = self.ask()
+        self.server.send(
+            f"<iq type='error' from='{JULIET}' to='{ENTITY}' id='{identifier}'><error type='auth'>"
+            "<forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+        )
+        self.assertFailed("forbidden", answer)
+
+    def test_nonsense(self) -> None:
+        """An answer to something else, or none at all, is an error, never a result."""
+        right = xep.EXAMPLE_11
+        inner = right[right.index("<iq type='result' from='romeo") : right.index("</forwarded>")]
+        for wrong in (
+            right.replace("sub_1", "sub_2"),
+            right.replace("<iq type='result' from='romeo", "<iq type='set' from='romeo"),
+            right.replace("<iq type='result' from='romeo", "<iq type='error' from='romeo"),
+            right.replace("<iq type='result' from='romeo", "<iq from='romeo"),
+            right.replace(f"to='{JULIET}' id='sub_1'", "to='nurse@capulet.lit' id='sub_1'"),
+            right.replace(inner, ""),
+            right.replace(inner, inner + inner),
+            right.replace(inner, "<message/>"),
+            right.replace("urn:xmpp:forward:0", "urn:x"),
+            right.replace("urn:xmpp:privilege:2", "urn:x"),
+        ):
+            self.assertNotEqual(wrong, right)
+            answer, identifier = self.ask()
+            self.server.send(wrong.replace("priv_iq_1", identifier))
+            self.assertFailed("undefined-condition", answer)
+
+
+class PresenceTests(HandlerCase):
+    """The feed, beyond the examples."""
+
+    def test_nobodyListens(self) -> None:
+        """Presence is left to the other handlers where nobody listens, and where none is granted."""
+        self.server.send(xep.EVERYTHING)
+        self.assertFalse(self.handler.stanzaReceived(stanza(xep.EXAMPLE_13)))
+        self.handler.watchPresence(lambda presence: self.fail("not granted"))
+        self.server.send(xep.EXAMPLE_5)
+        for xml in (xep.EXAMPLE_13, xep.EXAMPLE_16):
+            self.assertFalse(self.handler.stanzaReceived(stanza(xml)))
+
+    def test_types(self) -> None:
+        """Available and unavailable; subscriptions and the like are none of it, nor what is for another address."""
+        heard: list[str | None] = []
+        self.handler.watchPresence(lambda presence: heard.append(presence.type))
+        self.server.send(xep.EVERYTHING + xep.EXAMPLE_13.replace("<presence", "<presence type='unavailable'"))
+        self.assertEqual(heard, ["unavailable"])
+        for kind in ("subscribe", "probe", "error"):
+            xml = xep.EXAMPLE_13.replace("<presence", f"<presence type='{kind}'")
+            self.assertFalse(self.handler.stanzaReceived(stanza(xml)))
+        self.assertFalse(self.handler.stanzaReceived(stanza(xep.EXAMPLE_13.replace(ENTITY, f"x@{ENTITY}"))))
+
+    def test_managedOnly(self) -> None:
+        """Where contacts are not shown, presence of others is something else."""
+        self.handler.watchPresence(lambda presence: self.fail("not granted"))
+        self.server.send(privilege("<perm access='presence' type='managed_entity'/>"))
+        self.assertFalse(self.handler.stanzaReceived(stanza(xep.EXAMPLE_16)))
+
+    def test_observerFails(self) -> None:
+        """An observer that fails harms nobody else."""
+        heard: list[str | None] = []
+        self.handler.watchPresence(lambda presence: 1 / 0)
+        self.handler.watchPresence(lambda presence: heard.append(presence.sender))
+        self.server.send(xep.EVERYTHING + xep.EXAMPLE_13)
+        self.assertEqual(heard, [f"{JULIET}/balcony"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+names = st.sampled_from(
+    ["privilege", "perm", "namespace", "forwarded", "iq", "message", "query", "item", "error", "privileged_iq"]
+)
+spaces = st.sampled_from(
+    [PRIVILEGE, "urn:xmpp:privilege:1", "urn:xmpp:forward:0", "jabber:iq:roster", "jabber:client", "", "urn:x"]
+)
+values = st.sampled_from([*"rx", "roster", "iq", "both", "true", "result", "error", "get", "1", "a@b", "@", JULIET])
+attributes = st.dictionaries(
+    st.sampled_from(["access", "type", "push", "ns", "id", "to", "from", "jid", "code"]), values
+)
+
+
+def element(children: list[str], name: str, space: str, given: dict[str, str]) -> str:
+    """One element of anything."""
+    told = "".join(f" {key}='{value}'" for key, value in given.items())
+    return f"<{name} xmlns='{space}'{told}>{''.join(children)}</{name}>"
+
+
+anything = st.recursive(
+    st.builds(element, st.just([]), names, spaces, attributes),
+    lambda inner: st.builds(element, st.lists(inner, max_size=3), names, spaces, attributes),
+    max_leaves=12,
+)
+
+
+class AnythingTests(SynchronousTestCase):
+    """Whatever comes, the handler does not raise, and each request has one outcome."""
+
+    @steady
+    @given(st.lists(anything, max_size=3), st.sampled_from(["", " type='error'", " type='set'"]))
+    def test_messages(self, contents: list[str], kind: str) -> None:
+        """Advertisements, presence and pushes of any shape."""
+        handler = PrivilegeHandler([SERVER])
+        server = MemoryServer(ENTITY)
+        handler.setHandlerParent(server.link)
+        handler.watchPresence(lambda presence: None)
+        server.start()
+        server.send(xep.EVERYTHING)
+        for name in ("message", "presence", "iq"):
+            xml = f"<{name} from='{SERVER}' to='{ENTITY}' id='1'{kind}>{''.join(contents)}</{name}>"
+            taken = handler.stanzaReceived(
+                stanza(xml.replace(f"'{SERVER}'", f"'{JULIET}'") if name == "iq" else xml)
+            )
+            self.assertIsInstance(taken, bool)
+        self.assertIsInstance(handler.permissions(SERVER), Permissions)
+        server.stop()
+
+    @steady
+    @given(st.lists(anything, max_size=2), st.sampled_from(["result", "error"]), st.booleans())
+    def test_answers(self, contents: list[str], kind: str, wrapped: bool) -> None:
+        """Answers of any shape."""
+        handler = PrivilegeHandler([SERVER])
+        server = MemoryServer(ENTITY)
+        handler.setHandlerParent(server.link)
+        server.start()
+        server.send(xep.EVERYTHING)
+        outcomes: list[object] = []
+        handler.getRoster(JULIET).addBoth(outcomes.append)
+        handler.requestAs(JULIET, stanza(xep.EXAMPLE_10).element).addBoth(outcomes.append)
+        content = "".join(contents)
+        if wrapped:
+            forwarded = f"<forwarded xmlns='urn:xmpp:forward:0'>{content}</forwarded>"
+            content = f"<privilege xmlns='{PRIVILEGE}'>{forwarded}</privilege>"
+        for request in server.taken():
+            identifier = re.search('id="([^"]+)"', request)
+            assert identifier is not None
+            server.send(
+                f"<iq type='{kind}' from='{JULIET}' to='{ENTITY}' id='{identifier.group(1)}'>{content}</iq>"
+            )
+        self.assertEqual(len(outcomes), 2)
+        for outcome in outcomes:
+            if not isinstance(outcome, list | domish.Element):
+                self.assertIsInstance(outcome.value, StanzaError)  # type: ignore[attr-defined]  # a Failure
+        server.stop()

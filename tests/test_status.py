@@ -1,0 +1,82 @@
+"""/status, and who may see it, over the whole HTTP stack in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from gateway.interfaces import IReporting
+from gateway.monitor.access import guarded
+from gateway.monitor.status import Status
+
+
+@implementer(IReporting)
+class FakeHandler:
+    """Has something to say."""
+
+    def report(self) -> list[str]:
+        return ["all is well", "but\nnot for long"]
+
+
+class FakeLink:
+    """A link with handlers, of which one reports."""
+
+    def __init__(self, jid: str, trouble: str = "") -> None:
+        self.jid = jid
+        self.trouble = trouble
+        self.ready = not trouble
+
+    def __iter__(self) -> Iterator[object]:
+        return iter([object(), FakeHandler()])
+
+
+class StatusTests(SynchronousTestCase):
+    """What an operator reads."""
+
+    def ask(self, links: list[FakeLink], token: str | None = None, *headers: str) -> tuple[int, str, str]:
+        """Status line's code, header and body of the answer to GET /status."""
+        root = Resource()
+        root.putChild(b"status", guarded(Status(links), token))
+        transport = StringTransport()
+        channel = Site(root, reactor=MemoryReactorClock()).buildProtocol(transport.getPeer())
+        channel.makeConnection(transport)
+        lines = ["GET /status HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
+        channel.dataReceived("\r\n".join(lines).encode())
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        return int(head.split()[1]), head.lower(), body
+
+    def test_links(self) -> None:
+        """Each link with its state, and what its handlers report below it."""
+        status, _, body = self.ask([FakeLink("a.example.com"), FakeLink("b.example.com", "the server is away")])
+        reports = "  all is well\n  but\n  not for long\n"
+        self.assertEqual(status, 200)
+        self.assertEqual(
+            body,
+            f"a.example.com: connected\n{reports}\nb.example.com: not connected: the server is away\n{reports}",
+        )
+
+    def test_none(self) -> None:
+        """Nothing is said as well."""
+        self.assertEqual(self.ask([])[2], "There are no links.\n")
+
+    def test_token(self) -> None:
+        """With a token only who shows it sees anything; how to show it is said."""
+        links = [FakeLink("a.example.com")]
+        for headers in (
+            (),
+            ("Authorization: Bearer wrong",),
+            ("Authorization: Basic s3cret",),
+            ("Authorization: s3cret",),
+            ("Authorization: Bearer",),
+            ("Authorization: Bearer \u00e4",),
+        ):
+            status, head, body = self.ask(links, "s3cret", *headers)
+            self.assertEqual(status, 401, headers)
+            self.assertIn("www-authenticate: bearer", head)
+            self.assertNotIn("a.example.com", body)
+        self.assertEqual(self.ask(links, "s3cret", "Authorization: bearer s3cret")[0], 200)
