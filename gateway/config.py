@@ -8,7 +8,8 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from attrs import evolve, fields_dict, frozen
 from cattrs import ClassValidationError, ForbiddenExtraKeysError
@@ -205,9 +206,15 @@ class _Reader:
 
     def _explain(self, key: str, value: Any, kind: Any, error: BaseException) -> None:
         """Turn what cattrs raises into problems, one for each leaf."""
+        if get_origin(kind) in (Union, UnionType):
+            [kind] = [each for each in get_args(kind) if each is not NoneType]
         if isinstance(error, EntriesError):
+            keyKind, entryKind = get_args(kind)
             for entry, each in error.errors.items():
-                self._explain(f'{key}."{entry}"', value[entry], get_args(kind)[1], each)
+                if entry in error.keys:
+                    self._problem(key, f'"{entry}"', describe(keyKind))
+                else:
+                    self._explain(f'{key}."{entry}"', value[entry], entryKind, each)
             return
         if not isinstance(error, ClassValidationError):
             # Also where somebody wrote it under [proxy], which makes it a service's name.

@@ -58,14 +58,20 @@ class IReporting(Interface):
         """What an operator should know now, in words; each in one or several lines."""
 
 
-class IComposition(Interface):
-    """What a plugin may use to compose its service."""
+class ISurroundings(Interface):
+    """What a service will find around it."""
 
-    stateDir: str = Attribute("The folder for durable state; exists, readable by the gateway alone.")
-    reactor: Any = Attribute("Provides C{IReactorTime} and what endpoints need.")
+    stateDir: str = Attribute("The folder for durable state; it may not exist yet.")
+    components: Collection[str] = Attribute("The JIDs of all components of the configuration, this one too.")
 
     def delegationPlugins() -> dict[str, IDelegationPlugin]:
         """Every handler for delegated namespaces that there is, by name."""
+
+
+class IComposition(ISurroundings):
+    """What a plugin may use to compose its service; the folder for durable state exists now."""
+
+    reactor: Any = Attribute("Provides C{IReactorTime} and what endpoints need.")
 
     def link(jid: str, table: ComponentTable) -> Any:
         """
@@ -112,12 +118,10 @@ class IChecked(Interface):
     working and its table's types do not tell; C{--check} and the start both ask.
     """
 
-    def check(jid: str, table: Any, stateDir: str, components: Collection[str]) -> list[str]:
+    def check(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
         """
         Look, and make nothing.
 
-        @param stateDir: as L{IComposition.stateDir}, but it may not exist yet.
-        @param components: the JIDs of all components of the configuration, this one too.
         @return: one line for each problem, which begins with the key in question.
         """
 

@@ -23,7 +23,7 @@ from zope.interface.verify import verifyObject
 
 from gateway import plugins
 from gateway.config import Config, readSecret
-from gateway.interfaces import IChecked, IComposition, IDelegationPlugin, IServicePlugin
+from gateway.interfaces import IChecked, IComposition, IDelegationPlugin, IServicePlugin, ISurroundings
 from gateway.listener import Listener
 from gateway.monitor.access import guarded
 from gateway.monitor.health import Health, Readiness
@@ -71,12 +71,10 @@ def check(config: Config) -> None:
     @raise ConfigError: with all that was found.
     """
     problems = _stateProblems(config.state_dir)
-    components = {service.jid for service in config.services}
-    if config.embedded is not None:
-        components |= config.embedded.components.keys()
+    surroundings = Surroundings(config)
     for service in config.services:
         if IChecked.providedBy(service.plugin):
-            found = IChecked(service.plugin).check(service.jid, service.table, str(config.state_dir), components)
+            found = IChecked(service.plugin).check(service.jid, service.table, surroundings)
             problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
     if problems:
         raise ConfigError(problems)
@@ -146,8 +144,22 @@ def _embeddedHost(config: Config, reactor: Any) -> EmbeddedHost | None:
     return EmbeddedHost(config.embedded, services, config.state_dir, reactor, sys.stdout.write)
 
 
+@implementer(ISurroundings)
+class Surroundings:
+    """What plugins look at before they compose."""
+
+    def __init__(self, config: Config) -> None:
+        self.stateDir = str(config.state_dir)
+        self.components = {service.jid for service in config.services}
+        if config.embedded is not None:
+            self.components |= config.embedded.components.keys()
+
+    def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
+        return _findPlugins(IDelegationPlugin, "name")
+
+
 @implementer(IComposition)
-class Composition:
+class Composition(Surroundings):
     """
     What plugins compose with.
 
@@ -155,14 +167,11 @@ class Composition:
     """
 
     def __init__(self, config: Config, host: EmbeddedHost | None, reactor: Any) -> None:
+        super().__init__(config)
         self._server = config.server
         self._host = host
-        self.stateDir = str(config.state_dir)
         self.reactor = reactor
         self.links: list[Link] = []
-
-    def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
-        return _findPlugins(IDelegationPlugin, "name")
 
     def link(self, jid: str, table: ComponentTable) -> Link:
         # A component with an endpoint of its own is on another server, whose name and limits are not known here.

@@ -16,6 +16,8 @@ Filename = NewType("Filename", str)
 ClientEndpoint = NewType("ClientEndpoint", str)
 ServerEndpoint = NewType("ServerEndpoint", str)
 Domain = NewType("Domain", str)
+# One that can be delegated (XEP-0355 section 8, rule 5).
+Namespace = NewType("Namespace", str)
 # One or several, of any kind.
 Jids = NewType("Jids", tuple[str, ...])
 # A word that may stand before the "@" of an address, and the secret of each.
@@ -93,7 +95,7 @@ class EmbeddedTable:
     component: ServerEndpoint = ServerEndpoint("tcp:5347:interface=127.0.0.1")
     accounts: Passwords | None = field(default=None, repr=False)
     components: Secrets = field(factory=lambda: Secrets({}), repr=False)
-    delegations: dict[str, DelegatedTable] | None = None
+    delegations: dict[Namespace, DelegatedTable] | None = None
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,7 @@ from attrs import has
 from cattrs import Converter
 from twisted.internet.endpoints import clientFromString, serverFromString
 
-from gateway import jids
+from gateway import jids, ns
 from gateway.tables import (
     BareJid,
     Bytes,
@@ -22,6 +22,7 @@ from gateway.tables import (
     Domain,
     Filename,
     Jids,
+    Namespace,
     Passwords,
     Seconds,
     Secrets,
@@ -34,6 +35,7 @@ _DESCRIPTIONS: dict[Any, str] = {
     bool: "true or false",
     BareJid: 'a JID without a resource, as "user@example.com"',
     Domain: 'a domain, as "example.com"',
+    Namespace: "a namespace, and not one of delegation itself",
     Jids: 'a JID or a list of JIDs, as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
     Seconds: "a number of seconds over 0",
     Bytes: "a number of bytes, 1024 or more",
@@ -50,11 +52,13 @@ class EntriesError(Exception):
     Entries of a table are not what they should be.
 
     @ivar errors: what each raised, by its key.
+    @ivar keys: those of them whose keys are not.
     """
 
-    def __init__(self, errors: dict[str, Exception]) -> None:
+    def __init__(self, errors: dict[str, Exception], keys: set[str]) -> None:
         super().__init__(errors)
         self.errors = errors
+        self.keys = keys
 
 
 def _origin(kind: Any) -> Any:
@@ -116,6 +120,7 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         ClientEndpoint: checkClientEndpoint,
         ServerEndpoint: checkServerEndpoint,
         Jids: _checkJids,
+        Namespace: _checkNamespace,
         Passwords: _checkPasswords,
         Secrets: _checkSecrets,
     }.items():
@@ -137,13 +142,21 @@ def _addContainers(converter: Converter) -> None:
             raise ValueError
         entries: dict[str, Any] = {}
         errors: dict[str, Exception] = {}
+        keys: set[str] = set()
+        keyKind, entryKind = get_args(kind)
         for key, entry in value.items():
             try:
-                entries[key] = converter.structure(entry, get_args(kind)[1])
+                converter.structure(key, keyKind)
+            except ValueError as error:
+                keys.add(key)
+                errors[key] = error
+                continue
+            try:
+                entries[key] = converter.structure(entry, entryKind)
             except Exception as error:
                 errors[key] = error
         if errors:
-            raise EntriesError(errors)
+            raise EntriesError(errors, keys)
         return entries
 
     for origin, check in {Literal: _checkLiteral, frozenset: checkSet, dict: checkEntries}.items():
@@ -195,6 +208,13 @@ def checkDomain(value: Any) -> str:
     if "/" in domain or "@" in domain:
         raise ValueError
     return domain
+
+
+def _checkNamespace(value: Any) -> str:
+    namespace = _checkString(value)
+    if namespace in (ns.DELEGATION_2, ns.DELEGATION_1):
+        raise ValueError
+    return namespace
 
 
 def _checkJids(value: Any) -> tuple[str, ...]:

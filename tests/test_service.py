@@ -21,7 +21,7 @@ from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
 from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
-from gateway.interfaces import IChecked, IComposition, IPrivileges, IServicePlugin
+from gateway.interfaces import IChecked, IComposition, IPrivileges, IServicePlugin, ISurroundings
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.service import Composition, check, findPlugins, makeService
 from gateway.stream.link import Link
@@ -61,8 +61,8 @@ class StrangePlugin:
 class CheckedPlugin(StrangePlugin):
     """One that finds something wrong, and remembers what it was asked."""
 
-    def check(self, *asked: Any) -> list[str]:
-        self.made.append(asked)
+    def check(self, jid: str, table: ComponentTable, surroundings: ISurroundings) -> list[str]:
+        self.made.append((jid, table, surroundings.stateDir, surroundings.components))
         return ["key: wrong"]
 
 

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from gateway import jids, ns
 from gateway.errors import NotThere, TooManyPending, Unreadable
 from gateway.interfaces import IDelegatedRequest
-from gateway.stream.stanzas import parse
+from gateway.stream.stanzas import UnreadElement, parse
 
 VERSIONS = (ns.DELEGATION_2, ns.DELEGATION_1)
 
@@ -74,9 +74,9 @@ class Request:
 
     @property
     def payload(self) -> domish.Element:
-        """Its payload as a tree, built at the first look; as L{parsed} has it."""
+        """Its payload as a tree, built at the first look."""
         if self._payload is None:
-            self._payload = parsed(self.xml)
+            self._payload = UnreadElement(CLIENT_HEADER, self.xml)
         return self._payload
 
 

@@ -266,13 +266,24 @@ class ManagingHandler(XMPPHandler):
         elif found.handler is None:
             raise Unhandled
         else:
-            handle: Callable[[IDelegatedRequest], Any] = found.handler.answer
-            answer: Deferred[Any] = maybeDeferred(handle, request)
-            if not answer.called:
-                self._awaited[opened] = answer
-            answer.addCallback(self._result, opened)
-            answer.addErrback(self._refused, opened)
-            answer.addErrback(self._failed, opened)
+            self._ask(found.handler, opened)
+
+    def _ask(self, handler: IDelegatedNamespace, opened: Open) -> None:
+        handle: Callable[[IDelegatedRequest], Any] = handler.answer
+        try:
+            result = handle(opened.request)
+            if result is None or isinstance(result, domish.Element):
+                self._result(result, opened)
+                return
+        except BaseException:
+            # SystemExit, too: a handler does not end the process.
+            self._raised(Failure(), opened)
+            return
+        answer: Deferred[Any] = maybeDeferred(lambda: result)
+        if not answer.called:
+            self._awaited[opened] = answer
+        answer.addCallback(self._result, opened)
+        answer.addErrback(self._raised, opened)
 
     def _find(self, request: Request) -> Route | None:
         route = self._routes.get(request.namespace)
@@ -292,26 +303,27 @@ class ManagingHandler(XMPPHandler):
             raise TypeError(f"an answer is an element or None, not {type(result).__name__}")
         self._settled(opened, "result", xml)
 
-    def _refused(self, failure: Failure, opened: Open) -> None:
-        failure.trap(StanzaError)
-        error: Any = failure.value
-        self._settled(opened, "error", stanzas.writtenSafely(error.getElement()))
-
-    def _failed(self, failure: Failure, opened: Open) -> None:
-        error = failure.value
+    def _raised(self, failure: Failure, opened: Open) -> None:
+        """The handler has refused a request, or has failed; or nobody waits for it any more."""
         if not self._open.isOpen(opened):
-            # It was given up.
             return
+        error: Any = failure.value
+        if isinstance(error, StanzaError):
+            try:
+                self._settled(opened, "error", stanzas.writtenSafely(error.getElement()))
+                return
+            except Exception:
+                failure = Failure()
         if isinstance(error, GatewayError):
             self._fail(opened, type(error))
-        else:
-            self._log.failure(
-                "{component}: the handler for {namespace} failed.",
-                failure=failure,
-                component=self._component,
-                namespace=opened.request.namespace,
-            )
-            self._fail(opened, HandlerFailed)
+            return
+        self._log.failure(
+            "{component}: the handler for {namespace} failed.",
+            failure=failure,
+            component=self._component,
+            namespace=opened.request.namespace,
+        )
+        self._fail(opened, HandlerFailed)
 
     def _fail(self, opened: Open, error: type[GatewayError]) -> None:
         self._settled(opened, "error", errorElement(error))

@@ -22,9 +22,11 @@ from gateway.errors import NotThere, Unreadable
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorElement, route
 
-# Said by a server for somebody who is not there; a managing entity that refuses says something else.
+# Said by a server for somebody who is not there; a managing entity that refuses says something else. ejabberd
+# without s2s forbids what is for a component that is away.
 _NOT_THERE = frozenset(
     {
+        "forbidden",
         "gone",
         "recipient-unavailable",
         "remote-server-not-found",

@@ -16,21 +16,23 @@ from zope.interface import implementer
 from gateway import ns
 from gateway.delegation import tour
 from gateway.delegation.asking import Asking
-from gateway.delegation.core import Delegation, isDelegable
+from gateway.delegation.core import Delegation
 from gateway.delegation.handler import ManagingHandler, Route
 from gateway.delegation.onward import Onward
 from gateway.delegation.private import PrivateStorage
 from gateway.delegation.store import PrivateFile
 from gateway.interfaces import (
+    IChecked,
     IComposition,
     IDelegatedNamespace,
     IDelegationPlugin,
     IDemonstration,
     IGuide,
     IServicePlugin,
+    ISurroundings,
 )
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, ConfigError, Domain, Jids
+from gateway.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
 
 
 @frozen(kw_only=True)
@@ -54,19 +56,48 @@ class DelegationTable(ComponentTable):
 
     servers: frozenset[Domain] = frozenset()
     users: frozenset[Domain] = frozenset()
-    namespaces: dict[str, NamespaceTable] = field(factory=dict)
+    namespaces: dict[Namespace, NamespaceTable] = field(factory=dict)
 
 
-@implementer(IPlugin, IServicePlugin, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
 class DelegationPlugin:
     """Composes a managing entity."""
 
     kind = "delegation"
     table = DelegationTable
 
+    def check(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
+        plugins = surroundings.delegationPlugins()
+        problems = []
+        if not table.servers | table.users:
+            problems.append(
+                "servers: found none; allowed: the domains of the servers that may delegate to this component"
+            )
+        if not table.namespaces:
+            problems.append(
+                'namespaces: found none; allowed: tables, as "jabber:iq:private" = { handler = "private-storage" }'
+            )
+        for namespace, each in table.namespaces.items():
+            key = f'namespaces."{namespace}"'
+            if each.handler is None and each.jid is None:
+                problems.append(
+                    f"{key}: found neither handler nor jid; allowed: one of them, or both with filtering"
+                )
+            if each.handler is not None and each.handler not in plugins:
+                allowed = ", ".join(sorted(plugins))
+                problems.append(f'{key}.handler: found "{each.handler}"; allowed: the name of a plugin: {allowed}')
+            if each.handler is not None and each.jid is not None and not each.filtering:
+                problems.append(
+                    f"{key}.handler: found a jid beside it; allowed: both only with filtering, which parts them"
+                )
+            if each.filtering and each.jid is None:
+                problems.append(f"{key}.filtering: found no jid beside it; allowed: with jid only")
+            if jid in (each.jid or ()):
+                problems.append(f"{key}.jid: found the component itself; allowed: other managing entities")
+        return problems
+
     def makeService(self, jid: str, table: DelegationTable, composition: IComposition) -> IService:
         plugins = composition.delegationPlugins()
-        _check(jid, table, plugins)
         link: Link = composition.link(jid, table)
         # For handlers that act in users' names: they find it on the link.
         composition.privileges(link, table.servers)
@@ -99,40 +130,6 @@ class DelegationPlugin:
 
     async def tour(self, guide: IGuide, jid: str) -> None:
         await tour.show(guide, jid)
-
-
-def _check(jid: str, table: DelegationTable, plugins: dict[str, IDelegationPlugin]) -> None:
-    """
-    @raise ConfigError: for what its types do not tell.
-    """
-    problems = []
-    if not table.servers | table.users:
-        problems.append(
-            "servers: found none; allowed: the domains of the servers that may delegate to this component"
-        )
-    if not table.namespaces:
-        problems.append(
-            'namespaces: found none; allowed: tables, as "jabber:iq:private" = { handler = "private-storage" }'
-        )
-    for namespace, each in table.namespaces.items():
-        key = f'namespaces."{namespace}"'
-        if not isDelegable(namespace):
-            problems.append(f"{key}: found what XEP-0355 itself is made of; allowed: any other namespace")
-        if each.handler is None and each.jid is None:
-            problems.append(f"{key}: found neither handler nor jid; allowed: one of them, or both with filtering")
-        if each.handler is not None and each.handler not in plugins:
-            allowed = ", ".join(sorted(plugins))
-            problems.append(f'{key}.handler: found "{each.handler}"; allowed: the name of a plugin: {allowed}')
-        if each.handler is not None and each.jid is not None and not each.filtering:
-            problems.append(
-                f"{key}.handler: found a jid beside it; allowed: both only with filtering, which parts them"
-            )
-        if each.filtering and each.jid is None:
-            problems.append(f"{key}.filtering: found no jid beside it; allowed: with jid only")
-        if jid in (each.jid or ()):
-            problems.append(f"{key}.jid: found the component itself; allowed: other managing entities")
-    if problems:
-        raise ConfigError(problems)
 
 
 @implementer(IPlugin, IDelegationPlugin)

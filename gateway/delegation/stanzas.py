@@ -16,7 +16,7 @@ from gateway import ns
 from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request, parsed
 from gateway.errors import Unreadable
 from gateway.stream.checker import Checker
-from gateway.stream.stanzas import Stanza, escape
+from gateway.stream.stanzas import Stanza, UnreadElement, escape
 
 # How a wrapper is written by servers: nothing between the tags, no entity or line break in a value, no prefix.
 _VALUE = rb"=(?:'[^'<&\t\r\n]*'|\"[^\"<&\t\r\n]*\")"
@@ -118,6 +118,8 @@ def _move(element: domish.Element, old: str) -> None:
 
 def written(element: domish.Element) -> bytes:
     """An element as it stands where the default namespace is C{jabber:client}."""
+    if isinstance(element, UnreadElement) and element.header is CLIENT_HEADER:
+        return element.raw
     text: str = element.toXml(defaultUri=ns.CLIENT)
     return text.encode()
 

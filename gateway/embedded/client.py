@@ -21,6 +21,7 @@ from gateway.embedded.accounts import IAccount, Passwords
 from gateway.embedded.core import Account, Session
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import CLIENTS, STRANGERS, PeerConnection
+from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
 from gateway.embedded.stanzas import address
@@ -201,6 +202,11 @@ class ClientConnection(PeerConnection):
         # From the account itself, which is what no address means (RFC 6121 section 2.1.6).
         self._pushes += 1
         self.write(stanzas.iq(b"", f"push{self._pushes}", "set", stanzas.rosterQuery([item], removed)))
+
+    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
+        if stanza.name == "iq" and stanza.type in ("get", "set"):
+            self._asked += 1
+        super().waitFor(peer, stanza)
 
     def _ending(self) -> None:
         session, self._session = self._session, None

@@ -18,7 +18,6 @@ from gateway.delegation.core import (
     Handed,
     Info,
     Settled,
-    isDelegable,
     isNested,
     nestingNode,
 )
@@ -27,7 +26,6 @@ from gateway.embedded.core import LARGEST, Router, Session
 from gateway.embedded.ports import Peer
 from gateway.errors import GatewayError, NotThere, Unreadable
 from gateway.stream.stanzas import Context, Stanza, escape
-from gateway.tables import ConfigError
 
 # Seconds for an answer: more than a managing entity gives its handlers, so that its own word for it is heard.
 _PATIENCE = 30.0
@@ -66,13 +64,6 @@ class DelegatingServer:
         self._infos: dict[tuple[str, str], Info] = {}
         self.consents = Consents(router, self._consented, seconds)
         self._entities = {entity for each in self._delegator.delegations for entity in each.entities}
-        problems = [
-            f'embedded.delegations."{each.namespace}": found what delegation itself is made of; allowed: any other'
-            for each in self._delegator.delegations
-            if not isDelegable(each.namespace)
-        ]
-        if problems:
-            raise ConfigError(problems)
 
     # Who is there.
 

@@ -30,7 +30,7 @@ from gateway.embedded.login import Client
 from gateway.embedded.peer import Doorway, PeerConnection
 from gateway.embedded.store import HostFolder, Whereabouts, makePassword
 from gateway.listener import Listener
-from gateway.tables import DelegatedTable, EmbeddedTable, Jids
+from gateway.tables import DelegatedTable, EmbeddedTable, Jids, Namespace
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
 
@@ -140,7 +140,7 @@ class EmbeddedHost(MultiService):
 def _delegations(table: EmbeddedTable) -> list[Delegation]:
     delegated = table.delegations
     if delegated is None:
-        delegated = {ns.PRIVATE: DelegatedTable(jid=Jids((f"delegate.{table.domain}",)))}
+        delegated = {Namespace(ns.PRIVATE): DelegatedTable(jid=Jids((f"delegate.{table.domain}",)))}
     return [Delegation(namespace, each.jid, each.filtering) for namespace, each in delegated.items()]
 
 

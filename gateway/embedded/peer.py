@@ -53,7 +53,7 @@ class PeerConnection(Connection):
         self._domain = domain
         self._streamId = ""
         self._holders = 0
-        # Requests of its own that others have yet to answer.
+        # Requests of a client's that others have yet to answer.
         self._asked = 0
         self._held: set[PeerConnection] = set()
 
@@ -135,12 +135,9 @@ class PeerConnection(Connection):
     def waitFor(self, peer: Peer, stanza: Stanza) -> None:
         if not isinstance(peer, PeerConnection):
             return
-        if stanza.name == "iq" and stanza.type in ("get", "set"):
-            self._asked += 1
-        elif stanza.name == "iq" and peer._asked:
+        if peer._asked and stanza.name == "iq" and stanza.type in ("result", "error"):
             peer._asked -= 1
-            return
-        if peer.stalled:
+        elif peer.stalled:
             self._hold(peer)
 
     def _hold(self, slow: PeerConnection) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +16,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from gateway import jids
-from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin
+from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
 from gateway.proxy import tour
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
@@ -52,9 +51,10 @@ class ProxyPlugin:
     kind = "proxy"
     table = ProxyTable
 
-    def check(self, jid: str, table: ProxyTable, stateDir: str, components: Collection[str]) -> list[str]:
+    def check(self, jid: str, table: ProxyTable, surroundings: ISurroundings) -> list[str]:
         problems = []
-        if jids.split(table.target)[1] in components:
+        stateDir = surroundings.stateDir
+        if jids.split(table.target)[1] in surroundings.components:
             problems.append(f'target: found "{table.target}", on a component of this file; allowed: a real account')
         # Another gateway may get the answer, so this one keeps no exchange, and cannot tell what is open.
         if table.shared and table.outbound:

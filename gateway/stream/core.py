@@ -159,13 +159,9 @@ class Splitter:
             if tag is not None:
                 name, sender, recipient, identifier, kind, language, slash = tag.groups()
                 opening, ending = TAGS[name]
-                end = close + 1 if slash else find(ending, close, checked)
-                # Its end is easy to see if there is no other of its name in it; short ones have no room for depth.
-                if slash or (
-                    end >= 0
-                    and find(opening, close, end) < 0
-                    and (end - close <= 4 * deepest or data.count(b"<", close, end) < deepest)
-                ):
+                end = close + 1 if slash else _end(data, close, checked, opening, ending)
+                # Short ones have no room for depth.
+                if slash or (end >= 0 and (end - close <= 4 * deepest or data.count(b"<", close, end) < deepest)):
                     position = end if slash else end + len(ending)
                     if position - start > largest:
                         raise self._tooLarge()
@@ -257,6 +253,24 @@ class Splitter:
 
     def _tooLarge(self) -> StreamFailed:
         return StreamFailed("policy-violation", f"a stanza is over {self._limits.stanzaSize} bytes")
+
+
+def _end(data: bytes, close: int, checked: int, opening: bytes, ending: bytes) -> int:
+    """
+    Where the end tag of a stanza is.
+
+    At the first of its name up to which as many end as begin: were one of those that begin another, or an only tag,
+    or did one end in an odd spelling, there would be fewer ends.
+
+    @param close: where its start tag ends.
+    @return: -1 if there is none, or one that is not so easy to see.
+    """
+    end = data.find(ending, close, checked)
+    inner = data.find(opening, close, end)
+    while end >= 0 and inner >= 0:
+        end = data.find(ending, end + 1, checked)
+        inner = data.find(opening, inner + 1, end)
+    return end
 
 
 def streamError(condition: str, text: str = "") -> bytes:

@@ -7,7 +7,6 @@ nobody handles, what takes too long and what is answered twice is seen to here.
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Iterator
 from functools import lru_cache
@@ -26,10 +25,7 @@ from gateway.errors import GatewayError, HandlerFailed, NoAnswer, TooManyPending
 from gateway.interfaces import IRawHandler
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, requestElement
-from gateway.stream.stanzas import Stanza, errorStanza, route
-
-# What no XML document may hold (XML 1.0 section 2.2).
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from gateway.stream.stanzas import FORBIDDEN, Stanza, errorStanza, route
 
 
 class Port(typing.Protocol):
@@ -250,6 +246,6 @@ def _serialise(element: domish.Element) -> bytes:
     text: str = element.toXml(
         prefixes={ns.STREAMS: "stream"}, defaultUri=ns.COMPONENT_ACCEPT, prefixesInScope=["stream"]
     )
-    if _FORBIDDEN.search(text):
-        raise ValueError(f"not XML: {_FORBIDDEN.findall(text)!r} in a stanza to {element.getAttribute('to')!r}")
+    if FORBIDDEN.search(text):
+        raise ValueError(f"not XML: {FORBIDDEN.findall(text)!r} in a stanza to {element.getAttribute('to')!r}")
     return text.encode()

@@ -5,12 +5,13 @@ Stanzas as bytes: read without a tree, readdressed without a copy of their meani
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from attrs import define, field, frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import ANSWERS, GatewayError
+from gateway.errors import ANSWERS, GatewayError, Unreadable
 
 # A whole start tag that expat has found well-formed: quoted values may hold ">".
 START_TAG = re.compile(rb"""<[^'">]*(?:'[^']*'[^'">]*|"[^"]*"[^'">]*)*>""")
@@ -18,6 +19,9 @@ _NAME = re.compile(rb"<([^\s/>]+)")
 # How a stanza of each kind begins and ends where it is written without a prefix.
 TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 _ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
+
+# What no XML document may hold (XML 1.0 section 2.2).
+FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _ESCAPES = str.maketrans(
     {
@@ -31,11 +35,13 @@ _ESCAPES = str.maketrans(
         "\r": "&#13;",
     }
 )
+_TO_ESCAPE = re.compile("[&<>'\"\t\n\r]")
 
 
 def escape(text: str) -> str:
     """C{text} as it may stand in an attribute value or between tags."""
-    return text.translate(_ESCAPES)
+    # Nearly all addresses and ids stand for themselves, and to look is much cheaper than to translate.
+    return text.translate(_ESCAPES) if _TO_ESCAPE.search(text) else text
 
 
 def route(sender: str, recipient: str) -> bytes:
@@ -107,7 +113,7 @@ class Stanza:
     @property
     def payload(self) -> bytes:
         """The bytes between the start tag and the end tag."""
-        return self.raw[self._startTag.end() :]
+        return self.raw[self.cut + 1 if self.cut else self._startTag.end() :]
 
     @property
     def element(self) -> domish.Element:
@@ -188,6 +194,46 @@ def parse(header: bytes, raw: bytes) -> domish.Element:
     stream.parse(raw)
     [element] = found
     return element
+
+
+class UnreadElement(domish.Element):
+    """
+    The tree of one element, built at the first look at it: only then is it there, and an ordinary element.
+
+    While it is one of these nobody has read or changed it.
+
+    @ivar header: as L{parse} has it.
+    @ivar raw: its bytes.
+    @raise Unreadable: by that look, if Twisted builds no tree: it knows no namespace with a space in it, for one.
+    """
+
+    header: bytes
+    raw: bytes
+
+    def __init__(self, header: bytes, raw: bytes) -> None:
+        self.__dict__.update(header=header, raw=raw)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # The interpreter asks, for a copy or an interface: such are the class's to have.
+            raise AttributeError(name)
+        self._read()
+        return getattr(self, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self._read()
+        setattr(self, name, value)
+
+    def _read(self) -> None:
+        try:
+            tree = parse(self.header, self.raw)
+        except domish.ParserError as error:
+            raise Unreadable from error
+        self.__dict__.clear()
+        self.__dict__.update(tree.__dict__)
+        object.__setattr__(self, "__class__", domish.Element)
+        for child in self.elements():
+            child.parent = self
 
 
 def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:

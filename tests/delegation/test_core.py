@@ -80,7 +80,7 @@ class RequestTests(SynchronousTestCase):
     def test_untreed(self) -> None:
         """What Twisted builds no tree of is the requester's affair, and no failure of ours."""
         asked = Request(JULIET, None, "1", "get", NAMESPACE, {}, b"<query xmlns='urn:q'><x xmlns='a b'/></query>")
-        self.assertRaises(Unreadable, lambda: asked.payload)
+        self.assertRaises(Unreadable, lambda: asked.payload.name)
 
 
 class ReplyTests(SynchronousTestCase):

@@ -228,7 +228,7 @@ class Host:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.services = Services(DOMAIN, PASSWORDS)
+        self.services = Services(DOMAIN, PASSWORDS, [], self.clock.seconds)
         self.router = self.services.router
         self.secrets = {COMPONENT: SECRET}
         self.router.components[COMPONENT] = None

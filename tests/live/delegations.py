@@ -11,6 +11,8 @@ DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 PUBSUB_OWNER = f"{PUBSUB}#owner"
 MAM = "urn:xmpp:mam:2"
+# Filtered by two attributes.
+TWICE = "urn:xmpp:test:twice"
 
 # Answered by the handlers of C{tests.live.handlers}.
 ODD = "urn:xmpp:test:odd"
@@ -44,6 +46,7 @@ EXAMPLE: Delegations = {
 
 DELEGATIONS: Delegations = {
     **EXAMPLE,
+    TWICE: {"jid": SERVICE, "filtering": ["node", "kind"]},
     PRIVATE: {"jid": STORAGE_GATEWAY},
     ODD: {"jid": ODD_GATEWAY},
     GREETING: {"jid": ODD_GATEWAY},

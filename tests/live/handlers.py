@@ -37,7 +37,7 @@ def _refusal() -> StanzaError:
     return StanzaError("not-acceptable", "modify", "not on <Sundays>", appCondition=condition)
 
 
-def _raise(error: Exception) -> Any:
+def _raise(error: BaseException) -> Any:
     raise error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,7 @@ from tests.live.clients import Client, condition, local
 from tests.live.delegations import ODD, ODD_GATEWAY, PRIVATE, STORAGE_GATEWAY, UNGRANTED, tables
 from tests.live.forwarder import Forwarder
 from tests.live.gateway import Gateway
-from tests.live.processes import holds
+from tests.live.processes import Value, holds
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
 NOTE = "urn:xmpp:test:note"
@@ -166,7 +167,11 @@ class DelegationTests(LiveTests):
         """Same ids, and a connection that is cut twenty times."""
         forwarder = await Forwarder(self.server.componentPort).start()
         self.stack.push_async_callback(forwarder.close)
-        server = {"endpoint": f"tcp:127.0.0.1:{forwarder.port}", "secret": SECRET, "domain": DOMAIN}
+        server: dict[str, Value] = {
+            "endpoint": f"tcp:127.0.0.1:{forwarder.port}",
+            "secret": SECRET,
+            "domain": DOMAIN,
+        }
         gateway = await self.startGateway({**STORAGE, "server": server})
         await self.granted(bob, WANTED)
         for user in (bob, carol):
@@ -176,12 +181,13 @@ class DelegationTests(LiveTests):
                 *(user.request(user.bare, WANTED, id_=f"same{number}") for user in (bob, carol))
             )
             self.assertEqual([noted(reply) for reply in replies], [bob.jid, carol.jid])
-        grant = f"{STORAGE_GATEWAY}: {DOMAIN} delegates {PRIVATE}"
+
+        def grantedMore(times: int) -> bool:
+            return gateway.log(10_000).count(f"{STORAGE_GATEWAY}: {DOMAIN} delegates {PRIVATE}") > times
+
         for number in range(1, CUTS + 1):
             forwarder.cut()
-            await holds(
-                lambda number=number: gateway.log(10_000).count(grant) > number, 10, f"grant after cut {number}"
-            )
+            await holds(functools.partial(grantedMore, number), 10, f"grant after cut {number}")
             self.assertEqual(noted(await self.granted(bob, WANTED)), bob.jid)
         self.assertEqual(forwarder.accepted, 1 + CUTS)
         for user in (bob, carol):

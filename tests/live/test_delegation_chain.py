@@ -140,17 +140,17 @@ class ChainTests(LiveTests):
                     reply = await alice.request(to, request, kind)
                     self.assertEqual((handledBy(reply), reply.get("from")), (MANAGING, to))
                     inner = managing.delegated[-1].inner
-                    attributes = [inner.get(name) for name in ("from", "id", "type")]
-                    self.assertEqual(attributes, [alice.jid, reply.get("id"), kind])
+                    said = [inner.get(name) for name in ("from", "id", "type")]
+                    self.assertEqual(said, [alice.jid, reply.get("id"), kind])
                     # Some servers leave out what is meant anyway.
                     self.assertIn(inner.get("to"), (to, None) if to == alice.bare else (to,))
                     self.assertEqual(payload(inner), [canonical(ElementTree.fromstring(request))])
         self.assertEqual(len(managing.delegated), 8)
         for attributes in ("", "Node='n'", "xmlns:n='urn:n' n:node='n'"):
-            reply = await alice.request(alice.bare, ask(BESIDE, attributes))
-            self.assertEqual((reply.get("type"), [each.tag for each in reply]), ("result", [DONE]))
-            reply = await alice.request(alice.bare, ask(ALONE, attributes))
-            self.assertEqual(condition(reply), "service-unavailable")
+            beside = await alice.request(alice.bare, ask(BESIDE, attributes))
+            self.assertEqual((beside.get("type"), [each.tag for each in beside]), ("result", [DONE]))
+            alone = await alice.request(alice.bare, ask(ALONE, attributes))
+            self.assertEqual(condition(alone), "service-unavailable")
         self.assertEqual(len(managing.delegated), 8)
 
     @scenario(30)

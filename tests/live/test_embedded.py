@@ -120,7 +120,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         alice = Client(self.server, "alice", "wary")
         alice.trusted = folder.certificate
         with self.assertRaises(ConnectionError):
-            await alice.login(2)
+            await alice.login(1)
         alice.trusted = self.server.certificate
         await self.login(alice)
 

@@ -23,7 +23,7 @@ from tests.live.rawstream import RawClient, RawStream
 from tests.live.servers import DOMAIN, PASSWORD, EmbeddedProxy
 
 # Seconds that the host gives a stranger to log in, and a slow reader to take something. Its own are 30 and 60.
-PATIENCE = 6.0
+PATIENCE = 4.0
 HASTY = (
     "from gateway.embedded.peer import PeerConnection as each; "
     f"each.admittedWithin = each.stallFor = {PATIENCE}; "

@@ -9,9 +9,10 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gateway.interfaces import IChecked, IServicePlugin
+from gateway.interfaces import IChecked, IDelegationPlugin, IServicePlugin, ISurroundings
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
 from gateway.stream.link import Link
@@ -101,13 +102,26 @@ class ProxyPluginTests(PluginCase):
         self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["elsewhere", f"{C}.key"])
 
 
+@implementer(ISurroundings)
+class FakeSurroundings:
+    """A configuration with another component in it."""
+
+    components = frozenset({C, "other.example.com"})
+
+    def __init__(self, stateDir: str) -> None:
+        self.stateDir = stateDir
+
+    def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
+        return {}
+
+
 class CheckTests(PluginCase):
     """What is found before anything is made."""
 
     def check(self, stateDir: str = "", **keys: Any) -> list[str]:
         before = sorted(self.folder.iterdir())
         table = ProxyTable(target=keys.pop("target", T), **keys)
-        found = ProxyPlugin().check(C, table, stateDir or str(self.folder), {C, "other.example.com"})
+        found = ProxyPlugin().check(C, table, FakeSurroundings(stateDir or str(self.folder)))
         self.assertEqual(sorted(self.folder.iterdir()), before)
         return found
 

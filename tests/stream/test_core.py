@@ -156,6 +156,33 @@ class SpellingTests(SynchronousTestCase):
             data = f"<iq id='1'><q xmlns='{uri}'/></iq><iq id='2'><x:q xmlns:x='{uri}'/></iq>".encode()
             self.assertEqual([found[3] for found in end(data)], ["1", "2"], uri)
 
+    def test_stanzaInStanza(self) -> None:
+        """A stanza ends with its own end tag, whatever of its own kind is in it, and however that is written."""
+        for inside in (
+            b"<f><iq id='x'><q/></iq></f>",
+            b"<f><iq id='x'/></f>",
+            b"<iq/>",
+            b"<iq></iq>",
+            b"<iq></iq >",
+            b"<iq a='/>'></iq>",
+            b'<iq a="\'/>"/>',
+            b"<iq\n/>",
+            b"<iqx></iqx>",
+            b"<iqx/>",
+            b"<iq><iq/></iq>",
+            b"<iq/><iq></iq>",
+            b"<iq></iq><iq></iq>",
+            b"<iqx/><iq></iq>",
+            b"<iq></iq><iqx></iqx>",
+        ):
+            whole = b"<iq id='1'>" + inside
+            for after in (b"<iq id='2'></iq>", b"<iq id='2'/>", b"<message id='2'><iq></iq></message>"):
+                for ending in (b"</iq>", b"</iq >"):
+                    for size in (0, 1):
+                        found = [(each[3], each[6]) for each in end(whole + ending + after, size)]
+                        self.assertEqual(found[0], ("1", whole))
+                        self.assertEqual([each[0] for each in found], ["1", "2"])
+
     def test_stanzaOfOtherNamespace(self) -> None:
         """Only what is in the content namespace is a stanza, whatever its name."""
         for data in (

@@ -1,0 +1,183 @@
+"""Components at the host: the accepting side of XEP-0114."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.embedded.peer import LARGEST
+from tests.embedded.support import COMPONENT, DOMAIN, SECRET, Component, Host
+
+MESSAGE = f"<message from='{COMPONENT}' to='alice@{DOMAIN}/r' id='m'/>"
+
+
+class ComponentCase(SynchronousTestCase):
+    """A host, and a component that has connected."""
+
+    def setUp(self) -> None:
+        self.host = Host()
+        self.component = self.stranger()
+
+    def stranger(self) -> Component:
+        return Component(self.host.clock, self.host.componentConnection())
+
+    def assertEnded(self, component: Component, heard: list[str], condition: str) -> None:
+        """The stream was ended with this error, and the connection is over."""
+        self.assertEqual(heard, [f"error {condition}"])
+        self.assertTrue(component.value().endswith(b"</stream:stream>"))
+        self.host.clock.advance(0)
+        self.assertTrue(component.lost)
+
+
+class HandshakeTests(ComponentCase):
+    """How a component gets in."""
+
+    def test_right(self) -> None:
+        """A header that names it and has an id, then the handshake, then its stanzas come and go."""
+        self.assertEqual(self.component.logIn(COMPONENT, SECRET), ["handshake"])
+        self.assertIn(f"from='{COMPONENT}'".encode(), self.component.value())
+        self.assertIs(self.host.router.components[COMPONENT], self.component.protocol)
+        alice = self.host.online("alice/r")
+        self.component.send(MESSAGE)
+        self.assertEqual(alice.taken(), [f"message m {COMPONENT} > alice@{DOMAIN}/r"])
+        alice.send(f"<message to='n@{COMPONENT}/r' id='b'/>")
+        self.assertEqual(self.component.taken(), [f"message b alice@{DOMAIN}/r > n@{COMPONENT}/r"])
+
+    def test_name(self) -> None:
+        """Domains are the same however they are written."""
+        self.assertEqual(self.component.logIn(COMPONENT.upper(), SECRET), ["handshake"])
+        self.assertIsNotNone(self.host.router.components[COMPONENT])
+
+    def test_wrong(self) -> None:
+        """A wrong secret, and what is no digest at all."""
+        self.assertEnded(self.component, self.component.logIn(COMPONENT, "wrong"), "not-authorized")
+        for text in ("", "x" * 40, "ä", "<x/>", "<x xmlns='a b'/>"):
+            component = self.stranger()
+            component.header()
+            self.assertEnded(component, component.send(f"<handshake>{text}</handshake>"), "not-authorized")
+        self.assertIsNone(self.host.router.components[COMPONENT])
+
+    def test_unknown(self) -> None:
+        """Only the configuration's components are let in; the host itself is none."""
+        for jid in ("other.h.example", DOMAIN, "", "<&amp;"):
+            component = self.stranger()
+            component.header(jid.replace("<", "&lt;"))
+            self.assertEnded(component, component.taken(), "host-unknown")
+
+    def test_namespace(self) -> None:
+        """A client has come to the wrong port."""
+        heard = self.component.send(
+            f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' to='{DOMAIN}'>"
+        )
+        self.assertEnded(self.component, heard, "invalid-namespace")
+
+    def test_conflict(self) -> None:
+        """A component is connected once; the one that is stays, and its place is free when it is gone."""
+        self.component.logIn(COMPONENT, SECRET)
+        late = self.stranger()
+        self.assertEnded(late, late.logIn(COMPONENT, SECRET), "conflict")
+        self.assertIs(self.host.router.components[COMPONENT], self.component.protocol)
+        self.component.lose(ConnectionError())
+        self.assertIsNone(self.host.router.components[COMPONENT])
+        self.assertEqual(self.stranger().logIn(COMPONENT, SECRET), ["handshake"])
+
+    def test_early(self) -> None:
+        """A stanza before the handshake ends the stream, and goes nowhere."""
+        alice = self.host.online("alice/r")
+        self.component.header()
+        self.assertEnded(self.component, self.component.send(MESSAGE), "not-authorized")
+        self.assertEqual(alice.taken(), [])
+
+    def test_sameSegment(self) -> None:
+        """Stanzas that come with the handshake are stanzas if it is right, and nothing if it is wrong."""
+        alice = self.host.online("alice/r")
+        self.component.logIn(COMPONENT, "wrong", MESSAGE)
+        self.assertEqual(alice.taken(), [])
+        self.assertEqual(self.stranger().logIn(COMPONENT, SECRET, MESSAGE * 2), ["handshake"])
+        self.assertEqual(alice.taken(), [f"message m {COMPONENT} > alice@{DOMAIN}/r"] * 2)
+
+    def test_twice(self) -> None:
+        """A second handshake is nothing that is known; nor is anything else that is no stanza."""
+        for xml in ("<handshake/>", "<x xmlns='urn:x'/>"):
+            component = self.stranger()
+            component.logIn(COMPONENT, SECRET)
+            self.assertEnded(component, component.send(xml), "unsupported-stanza-type")
+            self.assertIsNone(self.host.router.components[COMPONENT])
+
+
+class StanzaTests(ComponentCase):
+    """What it sends."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.component.logIn(COMPONENT, SECRET)
+
+    def test_from(self) -> None:
+        """From any address of its own; from nobody else's, or the stream ends."""
+        alice = self.host.online("alice/r")
+        for sender in (COMPONENT, f"n@{COMPONENT}", f"n@{COMPONENT}/r", f"{COMPONENT}/r"):
+            self.component.send(f"<message from='{sender}' to='alice@{DOMAIN}/r'/>")
+            self.assertEqual(alice.taken(), [f"message {sender} > alice@{DOMAIN}/r"])
+        for sender in (
+            DOMAIN,
+            f"alice@{DOMAIN}/r",
+            f"sub.{COMPONENT}",
+            f"{COMPONENT}@{DOMAIN}",
+            f"x/{COMPONENT}",
+            "@",
+        ):
+            component = self.component
+            heard = component.send(f"<message from='{sender}' to='alice@{DOMAIN}/r'/>{MESSAGE}")
+            self.assertEnded(component, heard, "invalid-from")
+            self.assertEqual(alice.taken(), [])
+            self.component = self.stranger()
+            self.component.logIn(COMPONENT, SECRET)
+
+    def test_errors(self) -> None:
+        """Errors come from the address that was written to, to the one that wrote, each as it was written."""
+        for to, condition in (
+            (f"nobody@{DOMAIN}", "service-unavailable"),
+            (f"alice@{DOMAIN}/gone", "service-unavailable"),
+            ("a@elsewhere.example", "remote-server-not-found"),
+            ("a b@x", "jid-malformed"),
+        ):
+            heard = self.component.send(f"<iq from='N@{COMPONENT}/R' to='{to}' id='1' type='get'><x/></iq>")
+            self.assertEqual(heard, [f"iq error 1 {to} > N@{COMPONENT}/R {condition}"])
+
+    def test_noAnswers(self) -> None:
+        """Errors and results are never answered; nor is anything that has no answer."""
+        for xml in (
+            "<iq type='error' id='1'",
+            "<iq type='result' id='1'",
+            "<message type='error'",
+            "<presence type='error'",
+        ):
+            self.assertEqual(self.component.send(f"{xml} from='{COMPONENT}' to='nobody@{DOMAIN}'/>"), [])
+
+    def test_badIq(self) -> None:
+        """An iq without an id, or of no known type, is a bad request."""
+        for xml in ("<iq type='get'><x/></iq>", "<iq id='1'><x/></iq>", "<iq id='1' type='x'><x/></iq>"):
+            [heard] = self.component.send(xml)
+            self.assertTrue(heard.endswith(f"{DOMAIN} > {COMPONENT} bad-request"), heard)
+
+    def test_size(self) -> None:
+        """What a client gets at most it takes, and sends; more ends its stream."""
+        alice = self.host.online("alice/r")
+        opening = f"<message from='{COMPONENT}' to='alice@{DOMAIN}/r'>"
+        fill = "x" * (LARGEST - 100)
+        self.component.send(f"{opening}{fill}</message>")
+        self.assertEqual(len(alice.taken()), 1)
+        fill += "x" * 10_000
+        self.assertEqual(
+            self.component.send(f"{opening}{fill}</message>"),
+            [f"message error alice@{DOMAIN}/r > {COMPONENT} not-acceptable"],
+        )
+        self.assertEqual(alice.taken(), [])
+        fill *= 2
+        self.assertEnded(self.component, self.component.send(f"{opening}{fill}</message>"), "policy-violation")
+
+    def test_end(self) -> None:
+        """A stream that the component ends is ended by the host too."""
+        self.assertEqual(self.component.send("</stream:stream>"), [])
+        self.assertTrue(self.component.value().endswith(b"</stream:stream>"))
+        self.assertIsNone(self.host.router.components[COMPONENT])

@@ -1,0 +1,199 @@
+"""What the host answers itself: disco, ping, version, rosters."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import __version__, ns
+from tests.embedded.support import COMPONENT, DOMAIN, Client, Host, local
+
+ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
+INFO = f"<query xmlns='{ns.DISCO_INFO}'/>"
+ITEMS = f"<query xmlns='{ns.DISCO_ITEMS}'/>"
+PING = f"<ping xmlns='{ns.PING}'/>"
+VERSION = f"<query xmlns='{ns.VERSION}'/>"
+ROSTER = f"<query xmlns='{ns.ROSTER}'/>"
+
+
+def item(attributes: str, content: str = "") -> str:
+    """A roster set's payload."""
+    return f"<query xmlns='{ns.ROSTER}'><item {attributes}>{content}</item></query>"
+
+
+def change(attributes: str, content: str = "") -> str:
+    """A roster set."""
+    return f"<iq type='set' id='s'>{item(attributes, content)}</iq>"
+
+
+class HandlerCase(SynchronousTestCase):
+    """A host, and alice, who asks."""
+
+    def setUp(self) -> None:
+        self.host = Host()
+        self.alice = self.host.online("alice/r")
+
+    def ask(self, payload: str, to: str = "", kind: str = "get", who: Client | None = None) -> ElementTree.Element:
+        """The answer to a request; it is the first thing that comes."""
+        client = who or self.alice
+        client.taken()
+        addressed = f" to='{to}'" if to else ""
+        client.protocol.dataReceived(f"<iq type='{kind}' id='q'{addressed}>{payload}</iq>".encode())
+        answer, *_ = [each for each in client.heard() if each.get("id") == "q"]
+        return answer
+
+    def refusal(self, payload: str, to: str = "", kind: str = "get", who: Client | None = None) -> str:
+        """The condition of the error that comes."""
+        answer = self.ask(payload, to, kind, who)
+        self.assertEqual(answer.get("type"), "error")
+        return local(answer[0][0])
+
+
+class HostTests(HandlerCase):
+    """The host's own."""
+
+    def test_discoInfo(self) -> None:
+        """It is a server, and names what it does."""
+        answer = self.ask(INFO, DOMAIN)
+        self.assertEqual(
+            (answer.get("type"), answer.get("from"), answer.get("to")), ("result", DOMAIN, f"{ALICE}/r")
+        )
+        identity, *features = answer[0]
+        self.assertEqual((identity.get("category"), identity.get("type")), ("server", "im"))
+        self.assertEqual(
+            {each.get("var") for each in features},
+            {ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2},
+        )
+
+    def test_discoItems(self) -> None:
+        """Its items are the components that are there."""
+        self.assertEqual(len(self.ask(ITEMS, DOMAIN)[0]), 0)
+        component = self.host.component()
+        self.assertEqual([each.get("jid") for each in self.ask(ITEMS, DOMAIN)[0]], [COMPONENT])
+        component.loseConnection()
+        self.host.clock.advance(0)
+        self.assertEqual(len(self.ask(ITEMS, DOMAIN)[0]), 0)
+
+    def test_features(self) -> None:
+        """It does what it names."""
+        self.assertEqual(self.ask(PING, DOMAIN).get("type"), "result")
+        self.assertEqual([each.text for each in self.ask(VERSION, DOMAIN)[0]][1], __version__)
+
+    def test_component(self) -> None:
+        """A component is answered as a client is."""
+        component = self.host.component()
+        anItem = item("jid='a@b'")
+        self.assertEqual(
+            component.send(f"<iq from='n@{COMPONENT}/r' to='{DOMAIN}' id='1' type='get'>{PING}</iq>"),
+            [f"iq result 1 {DOMAIN} > n@{COMPONENT}/r"],
+        )
+        self.assertEqual(
+            component.send(f"<iq from='{COMPONENT}' to='{ALICE}' id='2' type='set'>{anItem}</iq>"),
+            [f"iq error 2 {ALICE} > {COMPONENT} forbidden"],
+        )
+
+    def test_refused(self) -> None:
+        """What it does not know, what is none or two, and a node."""
+        self.assertEqual(self.refusal("<x xmlns='urn:x'/>", DOMAIN), "service-unavailable")
+        self.assertEqual(self.refusal(PING, DOMAIN, "set"), "service-unavailable")
+        self.assertEqual(self.refusal("", DOMAIN), "bad-request")
+        self.assertEqual(self.refusal(PING + PING, DOMAIN), "bad-request")
+        self.assertEqual(self.refusal("<x xmlns='a b'/>", DOMAIN), "bad-request")
+        for namespace in (ns.DISCO_INFO, ns.DISCO_ITEMS):
+            self.assertEqual(self.refusal(f"<query xmlns='{namespace}' node='n'/>", DOMAIN), "service-unavailable")
+        self.assertEqual(self.refusal(ROSTER, DOMAIN), "forbidden")
+
+    def test_session(self) -> None:
+        """What older clients ask for after they have bound a resource."""
+        self.assertEqual(self.ask(f"<session xmlns='{ns.SESSION}'/>", kind="set").get("type"), "result")
+
+
+class AccountTests(HandlerCase):
+    """What the host answers for an account."""
+
+    def test_own(self) -> None:
+        """One's own account: what it is, without naming it and with."""
+        for to in ("", ALICE):
+            answer = self.ask(INFO, to)
+            identity, *features = answer[0]
+            self.assertEqual((identity.get("category"), identity.get("type")), ("account", "registered"))
+            self.assertEqual({each.get("var") for each in features}, {ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING})
+            self.assertEqual(answer.get("from"), ALICE)
+            self.assertEqual(self.ask(PING, to).get("type"), "result")
+            self.assertEqual(len(self.ask(ITEMS, to)[0]), 0)
+
+    def test_strangers(self) -> None:
+        """Who may not see an account learns not even that there is one; who may does."""
+        for payload in (INFO, ITEMS, PING, VERSION, "<x xmlns='urn:x'/>"):
+            answers = []
+            for name in ("bob", "nobody"):
+                error = ElementTree.tostring(self.ask(payload, f"{name}@{DOMAIN}")).decode()
+                answers.append(error.replace(name, "who"))
+            self.assertIn("service-unavailable", answers[0])
+            self.assertEqual(answers[0], answers[1], payload)
+        self.host.router.accounts[BOB].roster.set(ALICE, "", ()).from_ = True
+        for payload in (INFO, ITEMS, PING):
+            self.assertEqual(self.ask(payload, BOB).get("type"), "result")
+
+    def test_version(self) -> None:
+        """An account runs no software."""
+        self.assertEqual(self.refusal(VERSION, ALICE), "service-unavailable")
+
+
+class RosterTests(HandlerCase):
+    """RFC 6121 section 2."""
+
+    def test_set(self) -> None:
+        """A contact is added, changed and removed; it is in the roster, and each change is pushed."""
+        self.assertEqual(len(self.ask(ROSTER)[0]), 0)
+        second = self.host.online("alice/second")
+        self.ask(ROSTER, who=second)
+        self.alice.taken()
+        answer = self.alice.send(change(f"jid='{BOB}' name='Bob'", "<group>g</group>"))
+        self.assertEqual(answer, ["iq set push1", f"iq result s {ALICE} > {ALICE}/r"])
+        [push] = second.heard()
+        [pushed] = push[0]
+        self.assertEqual(pushed.attrib, {"jid": BOB, "name": "Bob", "subscription": "none"})
+        [known] = self.ask(ROSTER)[0]
+        self.assertEqual((known.attrib, known[0].text), (pushed.attrib, "g"))
+        self.ask(item(f"jid='{BOB}'"), kind="set")
+        self.assertEqual(self.ask(ROSTER)[0][0].attrib, {"jid": BOB, "subscription": "none"})
+        second.taken()
+        self.ask(item(f"jid='{BOB}' subscription='remove'"), kind="set")
+        [push] = second.heard()
+        self.assertEqual(push[0][0].attrib, {"jid": BOB, "subscription": "remove"})
+        self.assertEqual(len(self.ask(ROSTER)[0]), 0)
+
+    def test_pushes(self) -> None:
+        """Pushes have ids of their own, and their answers are of no consequence."""
+        self.ask(ROSTER)
+        ids = []
+        for name in "abc":
+            self.alice.taken()
+            self.alice.protocol.dataReceived(change(f"jid='{name}@x'").encode())
+            ids += [each.get("id", "") for each in self.alice.heard() if each.get("type") == "set"]
+        self.assertEqual(len(set(ids)), 3)
+        self.assertEqual(self.alice.send(f"<iq type='result' id='{ids[0]}'/>"), [])
+
+    def test_notInterested(self) -> None:
+        """A resource that has not asked for the roster is told nothing of it."""
+        self.host.online("alice/second").send(change("jid='a@x'"))
+        self.assertEqual(self.alice.taken(), [])
+
+    def test_refused(self) -> None:
+        """Oneself, nobody, what is not there, another's."""
+        self.assertEqual(self.refusal(item(f"jid='{ALICE}'"), kind="set"), "not-allowed")
+        self.assertEqual(self.refusal(item(""), kind="set"), "bad-request")
+        self.assertEqual(self.refusal(item("jid='x@y' subscription='remove'"), kind="set"), "item-not-found")
+        self.assertEqual(self.refusal(item("jid='x@y'", "<group/>"), kind="set"), "not-acceptable")
+        for kind in ("get", "set"):
+            self.assertIn(self.refusal(item("jid='x@y'"), BOB, kind), ("forbidden", "service-unavailable"))
+        self.assertEqual(len(self.host.router.accounts[BOB].roster), 0)
+
+    def test_full(self) -> None:
+        """A roster that is full says so."""
+        roster = self.host.router.accounts[ALICE].roster
+        for number in range(1_000):
+            roster.set(f"n{number}@x", "", ())
+        self.assertEqual(self.refusal(item("jid='more@x'"), kind="set"), "resource-constraint")
