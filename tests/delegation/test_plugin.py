@@ -18,8 +18,8 @@ from gateway.delegation.core import Delegation
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable, NamespaceTable, PrivateStoragePlugin
 from gateway.delegation.private import PrivateStorage
-from gateway.interfaces import IDelegatedNamespace, IDelegationPlugin, IDemonstration, IServicePlugin
-from gateway.tables import ConfigError, Domain, Jids
+from gateway.interfaces import IChecked, IDelegatedNamespace, IDelegationPlugin, IDemonstration, IServicePlugin
+from gateway.tables import ConfigError, Domain, Jids, Namespace
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace
 from tests.proxy.test_plugin import FakeComposition
 
@@ -64,18 +64,24 @@ class ComposeCase(SynchronousTestCase):
         self.folder.mkdir()
         self.composition: Any = Composition(str(self.folder))
 
-    def compose(self, servers: tuple[str, ...] = (HOST,), **namespaces: NamespaceTable) -> Any:
-        """A service for these namespaces, C{a} to C{z} standing for C{urn:a} and so on."""
-        spelled = {"pubsub": PUBSUB, "private": ns.PRIVATE, "own": ns.DELEGATION_2, "old": ns.DELEGATION_1}
-        table = DelegationTable(
+    def table(self, servers: tuple[str, ...] = (HOST,), **namespaces: NamespaceTable) -> DelegationTable:
+        """A table with these namespaces, C{a} to C{z} standing for C{urn:a} and so on."""
+        spelled = {"pubsub": PUBSUB, "private": ns.PRIVATE}
+        return DelegationTable(
             servers=frozenset(map(Domain, servers)),
-            namespaces={spelled.get(name, f"urn:{name}"): each for name, each in namespaces.items()},
+            namespaces={Namespace(spelled.get(name, f"urn:{name}")): each for name, each in namespaces.items()},
         )
-        return DelegationPlugin().makeService(COMPONENT, table, self.composition)
+
+    def compose(self, **given: Any) -> Any:
+        return DelegationPlugin().makeService(COMPONENT, self.table(**given), self.composition)
 
     def problems(self, **given: Any) -> list[str]:
-        error: Any = self.assertRaises(ConfigError, self.compose, **given)
-        return list(error.problems)
+        """What is said before anything is made; else what is said by then."""
+        found = DelegationPlugin().check(COMPONENT, self.table(**given), self.composition)
+        if not found:
+            error: Any = self.assertRaises(ConfigError, self.compose, **given)
+            found = error.problems
+        return list(found)
 
 
 def handled(name: str) -> NamespaceTable:
@@ -90,6 +96,7 @@ class ComposedTests(ComposeCase):
         """Plugins as any stranger's would be."""
         verifyObject(IServicePlugin, DelegationPlugin())
         verifyObject(IDemonstration, DelegationPlugin())
+        verifyObject(IChecked, DelegationPlugin())
         verifyObject(IDelegationPlugin, PrivateStoragePlugin())
         for plugin in (DelegationPlugin(), PrivateStoragePlugin()):
             self.assertTrue(IPlugin.providedBy(plugin))
@@ -153,8 +160,6 @@ class ProblemTests(ComposeCase):
         jid = Jids(("a.x",))
         filtering = frozenset({"node"})
         for given, said in (
-            ({"own": handled("fake")}, f'namespaces."{ns.DELEGATION_2}": found what XEP-0355 itself is made of'),
-            ({"old": NamespaceTable(jid=jid)}, f'namespaces."{ns.DELEGATION_1}": found what XEP-0355 itself'),
             ({"x": NamespaceTable()}, 'namespaces."urn:x": found neither handler nor jid'),
             (
                 {"x": handled("nobody")},
@@ -180,8 +185,8 @@ class ProblemTests(ComposeCase):
 
     def test_all(self) -> None:
         """All of them at once."""
-        found = self.problems(x=NamespaceTable(), own=handled("nobody"), y=NamespaceTable(jid=Jids((COMPONENT,))))
-        self.assertEqual(len(found), 4)
+        found = self.problems(x=NamespaceTable(), z=handled("nobody"), y=NamespaceTable(jid=Jids((COMPONENT,))))
+        self.assertEqual(len(found), 3)
 
     def test_noFolder(self) -> None:
         """A state folder that takes no file."""
@@ -224,9 +229,9 @@ class ConfigTests(SynchronousTestCase):
                 servers=frozenset({Domain(HOST), Domain("montaigu.lit")}),
                 users=frozenset({Domain("x.lit")}),
                 namespaces={
-                    ns.PRIVATE: NamespaceTable(handler="private-storage"),
-                    "urn:1": NamespaceTable(jid=Jids(("a.x",)), filtering=frozenset({"node", "b"})),
-                    "urn:2": NamespaceTable(jid=Jids(("b@y/z", "a.x"))),
+                    Namespace(ns.PRIVATE): NamespaceTable(handler="private-storage"),
+                    Namespace("urn:1"): NamespaceTable(jid=Jids(("a.x",)), filtering=frozenset({"node", "b"})),
+                    Namespace("urn:2"): NamespaceTable(jid=Jids(("b@y/z", "a.x"))),
                 },
             ),
         )
@@ -254,6 +259,19 @@ class ConfigTests(SynchronousTestCase):
                 problems = self.problems(text)
                 self.assertEqual(len(problems), 1, problems)
                 self.assertIn(said, problems[0])
+
+    def test_ownNamespace(self) -> None:
+        """Section 8, rule 5: the XEP's own namespace "MUST NOT be delegated", on either side."""
+        for version in (ns.DELEGATION_1, ns.DELEGATION_2):
+            [problem] = self.problems(TABLE + NAMESPACES + f'"{version}" = {{ jid = "a.x" }}\n')
+            self.assertIn(version, problem)
+            self.assertIn("a namespace, and not one of delegation itself", problem)
+            error: Any = self.assertRaises(
+                ConfigError, self.read, f'[embedded.delegations]\n"{version}" = {{ jid = "a.x" }}\n'
+            )
+            [problem] = error.problems
+            self.assertIn("embedded.delegations", problem)
+            self.assertIn(version, problem)
 
     def test_documented(self) -> None:
         """docs/delegation.md: its first table works, its options are all there are, its embedded table too."""

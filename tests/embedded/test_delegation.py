@@ -9,7 +9,6 @@ from gateway.delegation.core import Delegation
 from gateway.embedded import delegation
 from gateway.embedded.core import LARGEST
 from gateway.errors import NotAcceptable, NotThere, Unreadable
-from gateway.tables import ConfigError
 from tests.delegation.support import (
     COMPONENT,
     HOST,
@@ -337,12 +336,6 @@ class AvailabilityTests(DelegatingCase):
                 self.handed(end=other, address=f"{NURSE}/garden")
             else:
                 self.assertRefused()
-
-    def test_refused(self) -> None:
-        """Section 8, rule 5: the XEP's own namespace "MUST NOT be delegated"."""
-        for version in (ns.DELEGATION_1, ns.DELEGATION_2):
-            error = self.assertRaises(ConfigError, Host, [Delegation(version, (COMPONENT,))])
-            self.assertIn(f'embedded.delegations."{version}"', str(error))
 
 
 class DiscoTests(DelegatingCase):
