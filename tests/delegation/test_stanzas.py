@@ -33,6 +33,8 @@ HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAM
 IN_CLIENT = f"<s:s xmlns='{ns.CLIENT}' xmlns:s='{ns.STREAMS}'>"
 FORWARD = f"{{{ns.FORWARD}}}"
 CLIENT = f"{{{ns.CLIENT}}}"
+# Ends an attribute, and then everything around it; Twisted's trees have no space in a namespace, but a tab.
+EVIL = "urn:&apos;/&gt;&lt;/iq&gt;&lt;/forwarded&gt;&lt;/delegation&gt;&lt;/iq&gt;&lt;message&#9;to=&apos;x"
 UNTREED = "xmlns='a b'"
 
 
@@ -267,16 +269,13 @@ class SpellingTests(SynchronousTestCase):
 class InjectionTests(SynchronousTestCase):
     """Who asks chooses names; they stay names."""
 
-    # Ends an attribute, and then everything around it; Twisted's trees have no space in a namespace, but a tab.
-    EVIL = "urn:&apos;/&gt;&lt;/iq&gt;&lt;/forwarded&gt;&lt;/delegation&gt;&lt;/iq&gt;&lt;message&#9;to=&apos;x"
-
     def test_names(self) -> None:
         """A namespace with a quote, a tag and a whole stanza in it, of an element and of an attribute."""
         for payload in (
-            f'<x xmlns="{self.EVIL}"/>',
-            f'<x xmlns="urn:x"><y xmlns="{self.EVIL}">&amp;</y></x>',
-            f'<x xmlns="urn:x" xmlns:e="{self.EVIL}" e:a="{self.EVIL}">&#13;</x>',
-            f'<e:x xmlns:e="{self.EVIL}"/>',
+            f'<x xmlns="{EVIL}"/>',
+            f'<x xmlns="urn:x"><y xmlns="{EVIL}">&amp;</y></x>',
+            f'<x xmlns="urn:x" xmlns:e="{EVIL}" e:a="{EVIL}">&#13;</x>',
+            f'<e:x xmlns:e="{EVIL}"/>',
         ):
             with self.subTest(payload):
                 raw = wrapper(request(payload))
@@ -290,7 +289,7 @@ class InjectionTests(SynchronousTestCase):
 
     def test_forms(self) -> None:
         """In a form that is to be nested."""
-        form = f'<x xmlns="jabber:x:data"><y xmlns="{self.EVIL}"/></x>'
+        form = f'<x xmlns="jabber:x:data"><y xmlns="{EVIL}"/></x>'
         iq = stanza(f"<iq type='result'><query xmlns='{ns.DISCO_INFO}'>{form}</query></iq>").element
         [found] = stanzas.readInfo(iq).forms
         self.assertEqual(trees(found), trees(form))
