@@ -15,7 +15,7 @@ from gateway import jids, ns
 from gateway.delegation.core import CLIENT_HEADER
 from gateway.errors import Forbidden, NotAcceptable, TooMuch, Unreadable
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
-from gateway.stream.stanzas import parse
+from gateway.stream.stanzas import parse, serialised
 
 # Bytes and elements that one user may store.
 MOST_BYTES = 1024 * 1024
@@ -72,7 +72,7 @@ class PrivateStorage:
         return await self._get(user, elements[0])
 
     async def _set(self, user: str, elements: list[domish.Element]) -> None:
-        written = {(element.uri, element.name): element.toXml() for element in elements}
+        written = {(element.uri, element.name): serialised(element, ns.CLIENT) for element in elements}
         if not await self._store.put(user, written, MOST_BYTES, MOST_ELEMENTS):
             raise TooMuch
 

@@ -16,7 +16,7 @@ from gateway import ns
 from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request, parsed
 from gateway.errors import Unreadable
 from gateway.stream.checker import Checker
-from gateway.stream.stanzas import Stanza, UnreadElement, escape
+from gateway.stream.stanzas import Stanza, UnreadElement, escape, serialised
 
 # How a wrapper is written by servers: nothing between the tags, no entity or line break in a value, no prefix.
 _VALUE = rb"=(?:'[^'<&\t\r\n]*'|\"[^\"<&\t\r\n]*\")"
@@ -120,8 +120,7 @@ def written(element: domish.Element) -> bytes:
     """An element as it stands where the default namespace is C{jabber:client}."""
     if isinstance(element, UnreadElement) and element.header is CLIENT_HEADER:
         return element.raw
-    text: str = element.toXml(defaultUri=ns.CLIENT)
-    return text.encode()
+    return serialised(element, ns.CLIENT).encode()
 
 
 def writtenSafely(element: domish.Element) -> bytes:
@@ -313,7 +312,7 @@ def readInfo(iq: domish.Element) -> Info:
                 for each in query.elements(ns.DISCO_INFO, "identity")
             ),
             tuple(get(each, "var", "") for each in query.elements(ns.DISCO_INFO, "feature")),
-            tuple(each.toXml(defaultUri=ns.DISCO_INFO) for each in query.elements(ns.DATA, "x")),
+            tuple(serialised(each, ns.DISCO_INFO) for each in query.elements(ns.DATA, "x")),
         )
     raise Unreadable
 

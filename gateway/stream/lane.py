@@ -25,7 +25,7 @@ from gateway.errors import GatewayError, HandlerFailed, NoAnswer, TooManyPending
 from gateway.interfaces import IRawHandler
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, requestElement
-from gateway.stream.stanzas import FORBIDDEN, Stanza, errorStanza, route
+from gateway.stream.stanzas import FORBIDDEN, Stanza, errorStanza, route, serialised
 
 
 class Port(typing.Protocol):
@@ -243,9 +243,7 @@ def _normal(jid: str) -> str:
 
 def _serialise(element: domish.Element) -> bytes:
     """An element as it stands in a component stream."""
-    text: str = element.toXml(
-        prefixes={ns.STREAMS: "stream"}, defaultUri=ns.COMPONENT_ACCEPT, prefixesInScope=["stream"]
-    )
+    text = serialised(element, ns.COMPONENT_ACCEPT)
     if FORBIDDEN.search(text):
         raise ValueError(f"not XML: {FORBIDDEN.findall(text)!r} in a stanza to {element.getAttribute('to')!r}")
     return text.encode()

@@ -236,6 +236,43 @@ class UnreadElement(domish.Element):
             child.parent = self
 
 
+def serialised(element: domish.Element, namespace: str) -> str:
+    """
+    An element as it stands where C{namespace} is the default one.
+
+    Twisted's own C{toXml} writes a namespace as it is, and whoever has chosen it may have put a quote into it, and
+    whole stanzas after that; nor does it keep line breaks in attributes. Here no name ends up as anything but a
+    name. Prefixes that stand in values only are not kept.
+    """
+    written: list[str] = []
+    _serialise(element, namespace, written)
+    return "".join(written)
+
+
+def _serialise(element: domish.Element, around: str, written: list[str]) -> None:
+    uri = around if element.uri is None else element.uri
+    written.append(f"<{element.name}" if uri == around else f"<{element.name} xmlns='{escape(uri)}'")
+    for number, (name, value) in enumerate(element.attributes.items()):
+        space, local = name if isinstance(name, tuple) else (None, name)
+        if space == ns.XML:
+            local = f"xml:{local}"
+        elif space:
+            written.append(f" xmlns:a{number}='{escape(space)}'")
+            local = f"a{number}:{local}"
+        written.append(f" {local}='{escape(value)}'")
+    if not element.children:
+        written.append("/>")
+        return
+    written.append(">")
+    for child in element.children:
+        if isinstance(child, domish.Element):
+            _serialise(child, uri, written)
+        else:
+            # What is XML already was put there by a handler, which has asked for it.
+            written.append(child if isinstance(child, domish.SerializedXML) else escape(child))
+    written.append(f"</{element.name}>")
+
+
 def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:
     """The error answer to C{stanza}, from exactly the address it was sent to (RFC 6120 section 8.3)."""
     addresses = route(stanza.recipient or "", stanza.sender or "")

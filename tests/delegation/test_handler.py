@@ -45,7 +45,7 @@ from tests.delegation.support import (
     request,
     wrapper,
 )
-from tests.delegation.test_stanzas import wrappers
+from tests.delegation.test_stanzas import EVIL, wrappers
 from tests.stream.memory import steady
 
 PAYLOAD = f"<pubsub xmlns='{PUBSUB}'/>"
@@ -499,6 +499,14 @@ class DiscoTests(Case):
         missing = f"<error type='cancel' code='404'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
         for node in ("x", f"{ns.DELEGATION_2}::urn:x", f"urn:xmpp:delegation:3::{PUBSUB}", ns.DELEGATION_2):
             self.info(node, f"<query xmlns='{ns.DISCO_INFO}' node='{node}'/>{missing}", "error")
+
+    def test_injection(self) -> None:
+        """Wokkel's errors give back what was asked: a namespace with a quote in it is a namespace there, too."""
+        self.serve(lambda request: None)
+        query = f'<query xmlns="{ns.DISCO_INFO}" node="x"><e xmlns="{EVIL}"/></query>'
+        self.server.send(f"<iq from='{JULIET}' to='{COMPONENT}' id='i' type='get'>{query}</iq>")
+        missing = f"<error type='cancel' code='404'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.assertSent(f"<iq from='{COMPONENT}' to='{JULIET}' id='i' type='error'>{query}{missing}</iq>")
 
     def test_own(self) -> None:
         """The component's own features."""

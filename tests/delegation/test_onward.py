@@ -86,10 +86,11 @@ class OnwardCase(Case):
 
     def assertAdvertised(self, *addresses: str, filtering: str = "") -> None:
         """Each of these is told what is delegated to it, and nobody anything else."""
-        found = self.taken()
+        # In whichever order they have been asked.
+        found = sorted(self.taken(), key=lambda each: str(each[1].get("to")))
         for _, attributes, _ in found:
             self.assertTrue(attributes.pop("id"))
-        self.assertEqual(found, [each for address in addresses for each in advertised(address, filtering)])
+        self.assertEqual(found, [each for address in sorted(addresses) for each in advertised(address, filtering)])
 
     def arrive(self, *entities: str) -> None:
         """These are there, and have been told."""

@@ -33,6 +33,8 @@ HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAM
 IN_CLIENT = f"<s:s xmlns='{ns.CLIENT}' xmlns:s='{ns.STREAMS}'>"
 FORWARD = f"{{{ns.FORWARD}}}"
 CLIENT = f"{{{ns.CLIENT}}}"
+# Ends an attribute, and then everything around it; Twisted's trees have no space in a namespace, but a tab.
+EVIL = "urn:&apos;/&gt;&lt;/iq&gt;&lt;/forwarded&gt;&lt;/delegation&gt;&lt;/iq&gt;&lt;message&#9;to=&apos;x"
 UNTREED = "xmlns='a b'"
 
 
@@ -49,27 +51,9 @@ def parsed(xml: str | bytes, header: str = IN_CLIENT, end: str = "</s:s>") -> li
     return list(ElementTree.fromstring(header + written + end))
 
 
-def read(xml: Any) -> Tree:
-    """
-    An element, to compare. Line breaks and tabs that are written as references are spaces after a tree of
-    Twisted's, which does not write them so.
-    """
-    return _spaced(tree(xml))
-
-
-def _spaced(one: Tree) -> Tree:
-    spaces = str.maketrans("\t\r\n", "   ")
-    name, given, parts = one
-    return (
-        name,
-        {key: value.translate(spaces) for key, value in given.items()},
-        [each.translate(spaces) if isinstance(each, str) else _spaced(each) for each in parts],
-    )
-
-
 def trees(xml: str | bytes) -> list[Tree]:
     """The same, to compare."""
-    return [read(each) for each in parsed(xml)]
+    return [tree(each) for each in parsed(xml)]
 
 
 def moved(found: Tree) -> Tree:
@@ -103,7 +87,7 @@ def expected(raw: str) -> Read | None:
     if not sender or not identifier or kind not in ("get", "set"):
         return None
     iq[0].tail = None
-    payload = read(iq[0])
+    payload = tree(iq[0])
     if iq.tag == f"{FORWARD}iq":
         payload = moved(payload)
     own = {name: value for name, value in payload[1].items() if not name.startswith("{")}
@@ -114,9 +98,7 @@ def expected(raw: str) -> Read | None:
 def found(one: Request) -> Read:
     """The same of what was read."""
     [payload] = trees(one.xml)
-    spaces = str.maketrans("\t\r\n", "   ")
-    given = {name: value.translate(spaces) for name, value in one.attributes.items()}
-    return one.requester, one.recipient, one.id, one.type, one.namespace, given, payload
+    return one.requester, one.recipient, one.id, one.type, one.namespace, dict(one.attributes), payload
 
 
 def readWrapper(raw: str) -> Read | None:
@@ -284,6 +266,35 @@ class SpellingTests(SynchronousTestCase):
                 self.assertEqual(readWrapper(raw), usual)
 
 
+class InjectionTests(SynchronousTestCase):
+    """Who asks chooses names; they stay names."""
+
+    def test_names(self) -> None:
+        """A namespace with a quote, a tag and a whole stanza in it, of an element and of an attribute."""
+        for payload in (
+            f'<x xmlns="{EVIL}"/>',
+            f'<x xmlns="urn:x"><y xmlns="{EVIL}">&amp;</y></x>',
+            f'<x xmlns="urn:x" xmlns:e="{EVIL}" e:a="{EVIL}">&#13;</x>',
+            f'<e:x xmlns:e="{EVIL}"/>',
+        ):
+            with self.subTest(payload):
+                raw = wrapper(request(payload))
+                self.assertIsNotNone(expected(raw))
+                self.assertEqual(readWrapper(raw), expected(raw))
+                one = stanzas.readRequest(stanzas.unwrap(stanza(raw)))
+                on = stanzas.forwarded(ns.DELEGATION_2, HOST, COMPONENT, "d1", one).decode()
+                self.assertEqual(len(parsed(on, HEADER, "</stream:stream>")), 1)
+                back = stanzas.written(one.payload) + stanzas.written(element(payload))
+                self.assertEqual(trees(back), trees(payload) * 2)
+
+    def test_forms(self) -> None:
+        """In a form that is to be nested."""
+        form = f'<x xmlns="jabber:x:data"><y xmlns="{EVIL}"/></x>'
+        iq = stanza(f"<iq type='result'><query xmlns='{ns.DISCO_INFO}'>{form}</query></iq>").element
+        [found] = stanzas.readInfo(iq).forms
+        self.assertEqual(trees(found), trees(form))
+
+
 class UnreadableTests(SynchronousTestCase):
     """Section 4.3, XEP-0297: exactly one iq, which is a request."""
 
@@ -400,6 +411,7 @@ class WrittenTests(SynchronousTestCase):
         ):
             with self.subTest(xml):
                 self.assertEqual(trees(stanzas.written(element(xml))), trees(xml))
+                self.assertEqual(stanzas.writtenSafely(element(xml)), stanzas.written(element(xml)))
 
     def test_noXml(self) -> None:
         """What XML cannot hold is refused: it would cost the stream."""
@@ -424,7 +436,7 @@ class WrittenTests(SynchronousTestCase):
             return
         [child] = children
         child.tail = None
-        payload = read(child)
+        payload = tree(child)
         # The stream's own namespace is a client's, as far as it is not said to be another.
         self.assertEqual(_inClient(trees(one.xml)[0]), _inClient(payload))
 

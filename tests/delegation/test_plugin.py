@@ -1,0 +1,292 @@
+"""The table of a managing entity: what it composes, and what is said of one that cannot work."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.plugin import IPlugin
+from twisted.trial.unittest import SynchronousTestCase
+from wokkel.disco import DiscoHandler
+from zope.interface.verify import verifyObject
+
+from gateway import ns
+from gateway.config import Config, load
+from gateway.delegation.core import Delegation
+from gateway.delegation.handler import ManagingHandler
+from gateway.delegation.plugin import DelegationPlugin, DelegationTable, NamespaceTable, PrivateStoragePlugin
+from gateway.delegation.private import PrivateStorage
+from gateway.interfaces import IChecked, IDelegatedNamespace, IDelegationPlugin, IDemonstration, IServicePlugin
+from gateway.tables import ConfigError, Domain, Jids, Namespace
+from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace
+from tests.proxy.test_plugin import FakeComposition
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
+TABLE = f'[delegation."{COMPONENT}"]\nservers = ["{HOST}"]\n'
+NAMESPACES = f'[delegation."{COMPONENT}".namespaces]\n'
+
+
+class FakePlugin:
+    """Makes handlers, and keeps what for."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, Any]] = []
+
+    def makeHandler(self, jid: str, link: Any, composition: Any) -> FakeNamespace:
+        self.made.append((jid, link))
+        return FakeNamespace(lambda request: None, frozenset({PUBSUB, "urn:2"}))
+
+
+class Composition(FakeComposition):
+    """Knows two plugins."""
+
+    def __init__(self, stateDir: str) -> None:
+        super().__init__(stateDir)
+        self.fake = FakePlugin()
+
+    def delegationPlugins(self) -> dict[str, Any]:
+        return {"fake": self.fake, "private-storage": PrivateStoragePlugin()}
+
+    def privileges(self, link: Any, servers: Any) -> None:
+        self.privileged = link, servers
+
+
+class ComposeCase(SynchronousTestCase):
+    """A state folder, and a composition."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.composition: Any = Composition(str(self.folder))
+
+    def table(self, servers: tuple[str, ...] = (HOST,), **namespaces: NamespaceTable) -> DelegationTable:
+        """A table with these namespaces, C{a} to C{z} standing for C{urn:a} and so on."""
+        spelled = {"pubsub": PUBSUB, "private": ns.PRIVATE}
+        return DelegationTable(
+            servers=frozenset(map(Domain, servers)),
+            namespaces={Namespace(spelled.get(name, f"urn:{name}")): each for name, each in namespaces.items()},
+        )
+
+    def compose(self, **given: Any) -> Any:
+        return DelegationPlugin().makeService(COMPONENT, self.table(**given), self.composition)
+
+    def problems(self, **given: Any) -> list[str]:
+        """What is said before anything is made; else what is said by then."""
+        found = DelegationPlugin().check(COMPONENT, self.table(**given), self.composition)
+        if not found:
+            error: Any = self.assertRaises(ConfigError, self.compose, **given)
+            found = error.problems
+        return list(found)
+
+
+def handled(name: str) -> NamespaceTable:
+    """A namespace with a handler."""
+    return NamespaceTable(handler=name)
+
+
+class ComposedTests(ComposeCase):
+    """What is composed."""
+
+    def test_interfaces(self) -> None:
+        """Plugins as any stranger's would be."""
+        verifyObject(IServicePlugin, DelegationPlugin())
+        verifyObject(IDemonstration, DelegationPlugin())
+        verifyObject(IChecked, DelegationPlugin())
+        verifyObject(IDelegationPlugin, PrivateStoragePlugin())
+        for plugin in (DelegationPlugin(), PrivateStoragePlugin()):
+            self.assertTrue(IPlugin.providedBy(plugin))
+        self.assertEqual((DelegationPlugin.kind, PrivateStoragePlugin.name), ("delegation", "private-storage"))
+
+    def managing(self, link: Any) -> Any:
+        [found] = [each for each in link if isinstance(each, ManagingHandler)]
+        self.assertEqual(len([each for each in link if isinstance(each, DiscoHandler)]), 1)
+        return found
+
+    def test_handlers(self) -> None:
+        """One handler for all of its namespaces, made with the link; each namespace leads to its own."""
+        more: Any = {"2": handled("fake")}
+        link = self.compose(pubsub=handled("fake"), private=handled("private-storage"), **more)
+        routes = self.managing(link)._routes
+        self.assertEqual(set(routes), {PUBSUB, "urn:2", ns.PRIVATE})
+        self.assertIs(routes[PUBSUB].handler, routes["urn:2"].handler)
+        self.assertIsInstance(routes[ns.PRIVATE].handler, PrivateStorage)
+        self.assertEqual(self.composition.fake.made, [(COMPONENT, link)])
+        self.assertEqual(self.composition.privileged, (link, {HOST}))
+        self.assertEqual([each.delegation for each in routes.values()], [None] * 3)
+
+    def test_onward(self) -> None:
+        """What is handed on, to whom, and what is not."""
+        link = self.compose(
+            pubsub=NamespaceTable(handler="fake", jid=Jids(("a.x", "b@y")), filtering=frozenset({"node"})),
+            z=NamespaceTable(jid=Jids(("a.x",))),
+        )
+        routes = self.managing(link)._routes
+        self.assertEqual(routes[PUBSUB].delegation, Delegation(PUBSUB, ("a.x", "b@y"), frozenset({"node"})))
+        self.assertIsNotNone(routes[PUBSUB].handler)
+        self.assertEqual(routes["urn:z"].delegation, Delegation("urn:z", ("a.x",)))
+        self.assertIsNone(routes["urn:z"].handler)
+
+    def test_privateFile(self) -> None:
+        """Under the state folder, by the component's name, for its owner alone."""
+        self.compose(private=handled("private-storage"))
+        [path] = self.folder.iterdir()
+        self.assertEqual((path.name, path.stat().st_mode & 0o777), (f"{COMPONENT}.private", 0o600))
+        made = PrivateStoragePlugin().makeHandler(COMPONENT, None, self.composition)  # type: ignore[arg-type]  # unused
+        verifyObject(IDelegatedNamespace, made)
+
+    def test_demonstration(self) -> None:
+        """What the embedded default shows can be composed."""
+        [(jid, table)] = DelegationPlugin().demoTables("localhost").items()
+        self.assertEqual((jid, table["servers"]), ("delegate.localhost", ["localhost"]))
+        self.assertEqual(table["namespaces"], {ns.PRIVATE: {"handler": "private-storage"}})
+
+
+class ProblemTests(ComposeCase):
+    """What a table cannot mean."""
+
+    def test_nothing(self) -> None:
+        """No server, no namespace: both are said."""
+        one, two = self.problems(servers=())
+        self.assertIn("servers: found none", one)
+        self.assertIn("namespaces: found none", two)
+
+    def test_each(self) -> None:
+        """Each mistake, by its key, with what is allowed."""
+        jid = Jids(("a.x",))
+        filtering = frozenset({"node"})
+        for given, said in (
+            ({"x": NamespaceTable()}, 'namespaces."urn:x": found neither handler nor jid'),
+            (
+                {"x": handled("nobody")},
+                'namespaces."urn:x".handler: found "nobody"; allowed: the name of a plugin: fake, private-storage',
+            ),
+            (
+                {"pubsub": NamespaceTable(handler="fake", jid=jid)},
+                f'namespaces."{PUBSUB}".handler: found a jid beside it; allowed: both only with filtering',
+            ),
+            (
+                {"pubsub": NamespaceTable(handler="fake", filtering=filtering)},
+                f'namespaces."{PUBSUB}".filtering: found no jid beside it',
+            ),
+            (
+                {"x": NamespaceTable(jid=Jids(("a.x", COMPONENT)))},
+                'namespaces."urn:x".jid: found the component itself; allowed: other managing entities',
+            ),
+            ({"x": handled("fake")}, 'namespaces."urn:x".handler: found fake, which answers for '),
+        ):
+            with self.subTest(said):
+                [problem] = self.problems(**given)
+                self.assertIn(said, problem)
+
+    def test_all(self) -> None:
+        """All of them at once."""
+        found = self.problems(x=NamespaceTable(), z=handled("nobody"), y=NamespaceTable(jid=Jids((COMPONENT,))))
+        self.assertEqual(len(found), 3)
+
+    def test_noFolder(self) -> None:
+        """A state folder that takes no file."""
+        self.composition.stateDir = str(self.folder / "none")
+        [problem] = self.problems(private=handled("private-storage"))
+        self.assertIn("state_dir: ", problem)
+        self.assertIn("No such file", problem)
+
+
+class ConfigTests(SynchronousTestCase):
+    """The table in a file."""
+
+    def read(self, text: str) -> Config:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        path = folder / "gateway.toml"
+        path.write_text(text)
+        return load(path, [DelegationPlugin()], MemoryReactorClock())
+
+    def problems(self, text: str) -> list[str]:
+        error: Any = self.assertRaises(ConfigError, self.read, SERVER + text)
+        return list(error.problems)
+
+    def table(self, text: str) -> Any:
+        [service] = self.read(SERVER + text).services
+        self.assertEqual((service.kind, service.jid), ("delegation", COMPONENT))
+        return service.table
+
+    def test_everything(self) -> None:
+        """Every key; one JID or several; names as servers write them."""
+        table = self.table(
+            f'[delegation."{COMPONENT.upper()}"]\nservers = ["Capulet.lit", "montaigu.lit"]\nusers = ["x.lit"]\n'
+            f'[delegation."{COMPONENT.upper()}".namespaces]\n"{ns.PRIVATE}" = {{ handler = "private-storage" }}\n'
+            '"urn:1" = { jid = "A.x", filtering = ["node", "b"] }\n'
+            '"urn:2" = { jid = ["b@Y/z", "a.x"] }\n'
+        )
+        self.assertEqual(
+            table,
+            DelegationTable(
+                servers=frozenset({Domain(HOST), Domain("montaigu.lit")}),
+                users=frozenset({Domain("x.lit")}),
+                namespaces={
+                    Namespace(ns.PRIVATE): NamespaceTable(handler="private-storage"),
+                    Namespace("urn:1"): NamespaceTable(jid=Jids(("a.x",)), filtering=frozenset({"node", "b"})),
+                    Namespace("urn:2"): NamespaceTable(jid=Jids(("b@y/z", "a.x"))),
+                },
+            ),
+        )
+
+    def test_problems(self) -> None:
+        """What is no such value, by its key."""
+        key = f'delegation."{COMPONENT}"'
+        entry = f'{key}.namespaces."urn:x"'
+        for text, said in (
+            (TABLE.replace(f'["{HOST}"]', "1"), f"{key}.servers: found 1; allowed: a list, each item a domain"),
+            (TABLE.replace(f'["{HOST}"]', '["a@b"]'), f"{key}.servers: found "),
+            (TABLE + "server = 'x'\n", f"{key}.server: found unknown; allowed: one of "),
+            (TABLE + "namespaces = 1\n", f"{key}.namespaces: found 1; allowed: a table"),
+            (TABLE + NAMESPACES + '"urn:x" = 1\n', f"{entry}: found 1; allowed: a table"),
+            (TABLE + NAMESPACES + '"urn:x" = { handler = 1 }\n', f"{entry}.handler: found 1; allowed: a string"),
+            (
+                TABLE + NAMESPACES + '"urn:x" = { jid = "a@" }\n',
+                f'{entry}.jid: found "a@"; allowed: a JID or a list',
+            ),
+            (TABLE + NAMESPACES + '"urn:x" = { jid = [] }\n', f"{entry}.jid: found []; allowed: a JID or a list"),
+            (TABLE + NAMESPACES + '"urn:x" = { jids = "a" }\n', f"{entry}.jids: found unknown; allowed: one of "),
+            (TABLE + NAMESPACES + '"urn:x" = { filtering = "a" }\n', f"{entry}.filtering: found "),
+        ):
+            with self.subTest(text):
+                problems = self.problems(text)
+                self.assertEqual(len(problems), 1, problems)
+                self.assertIn(said, problems[0])
+
+    def test_ownNamespace(self) -> None:
+        """Section 8, rule 5: the XEP's own namespace "MUST NOT be delegated", on either side."""
+        for version in (ns.DELEGATION_1, ns.DELEGATION_2):
+            [problem] = self.problems(TABLE + NAMESPACES + f'"{version}" = {{ jid = "a.x" }}\n')
+            self.assertIn(version, problem)
+            self.assertIn("a namespace, and not one of delegation itself", problem)
+            error: Any = self.assertRaises(
+                ConfigError, self.read, f'[embedded.delegations]\n"{version}" = {{ jid = "a.x" }}\n'
+            )
+            [problem] = error.problems
+            self.assertIn("embedded.delegations", problem)
+            self.assertIn(version, problem)
+
+    def test_documented(self) -> None:
+        """docs/delegation.md: its first table works, its options are all there are, its embedded table too."""
+        said = (ROOT / "docs" / "delegation.md").read_text()
+        first, embedded, *_ = re.findall(r"```toml\n(.*?)```", said, re.DOTALL)
+        [service] = self.read(SERVER + first).services
+        self.assertEqual(service.jid, "delegate.example.com")
+        namespaces: Any = service.table
+        self.assertEqual(set(namespaces.namespaces), {ns.PRIVATE, "urn:xmpp:mam:2"})
+        host = self.read("[embedded]\n" + embedded).embedded
+        assert host is not None and host.delegations is not None
+        self.assertEqual(len(host.delegations), 3)
+        rows = re.findall(r"(?m)^\| (`[^|]*`) \|", said)
+        listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+        self.assertLessEqual(
+            {"servers", "users", "namespaces", "handler", "jid", "filtering", "endpoint", "secret", "secret_file"},
+            listed,
+        )

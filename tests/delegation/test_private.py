@@ -1,0 +1,206 @@
+"""
+Private XML Storage (XEP-0049 1.2): its examples, what is another's, and how much there may be; on a store in memory
+and on the one in a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from gateway import ns
+from gateway.delegation import private
+from gateway.delegation.core import Request
+from gateway.delegation.private import Key, PrivateStorage
+from gateway.delegation.stanzas import written
+from gateway.delegation.store import PrivateFile
+from gateway.errors import ANSWERS, Forbidden, GatewayError, NotAcceptable, TooMuch, Unreadable
+from gateway.interfaces import IDelegatedNamespace
+from tests.delegation.support import meaning
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HAMLET, MACBETH = "hamlet@shakespeare.lit", "macbeth@shakespeare.lit"
+EXODUS = "<exodus xmlns='exodus:prefs'><defaultnick>Hamlet</defaultnick></exodus>"
+
+
+@define
+class MemoryStore:
+    """The port's twin in memory."""
+
+    users: dict[str, dict[Key, str]] = field(factory=dict)
+
+    def get(self, user: str, key: Key) -> Deferred[str | None]:
+        return succeed(self.users.get(user, {}).get(key))
+
+    def put(self, user: str, elements: dict[Key, str], mostBytes: int, mostElements: int) -> Deferred[bool]:
+        kept = {**self.users.get(user, {}), **elements}
+        fits = len(kept) <= mostElements and sum(len(xml.encode()) for xml in kept.values()) <= mostBytes
+        if fits:
+            self.users[user] = kept
+        return succeed(fits)
+
+
+class PrivateMixin:
+    """What holds on any store."""
+
+    storage: PrivateStorage
+
+    def ask(self: Any, content: str, kind: str = "get", user: str = HAMLET, to: str | None = None) -> Deferred[Any]:
+        xml = f"<query xmlns='{ns.PRIVATE}'>{content}</query>".encode()
+        request = Request(f"{user}/denmark", to, "1001", kind, ns.PRIVATE, {}, xml)
+        return Deferred.fromCoroutine(self.storage.answer(request))
+
+    def set(self: Any, content: str, user: str = HAMLET) -> Deferred[Any]:
+        return self.ask(content, "set", user)  # type: ignore[no-any-return]
+
+    @inlineCallbacks
+    def assertStored(self: Any, wanted: str, expected: str, user: str = HAMLET) -> Any:
+        """This is what the user gets."""
+        got = yield self.ask(wanted, user=user)
+        self.assertEqual(meaning(written(got).decode()), meaning(f"<query xmlns='{ns.PRIVATE}'>{expected}</query>"))
+
+    def test_interface(self: Any) -> None:
+        """It is a handler as any."""
+        verifyObject(IDelegatedNamespace, self.storage)
+        self.assertEqual((self.storage.namespaces, self.storage.features), ({ns.PRIVATE}, (ns.PRIVATE,)))
+
+    @inlineCallbacks
+    def test_examples1to4(self: Any) -> Any:
+        """Examples 1 to 4: a client stores private data, and gets it."""
+        self.assertIsNone((yield self.set(EXODUS)))
+        yield self.assertStored("<exodus xmlns='exodus:prefs'/>", EXODUS)
+
+    @inlineCallbacks
+    def test_examples5and6(self: Any) -> Any:
+        """
+        Examples 5 and 6: "If a user attempts to get or set ... data that belongs to another user, the server MUST
+        return a "Forbidden" or "Service Unavailable" error"; nor is it the server's.
+        """
+        yield self.set(EXODUS)
+        for to in (HAMLET, "shakespeare.lit"):
+            yield self.assertFailure(self.ask(EXODUS, "set", MACBETH, to), Forbidden)
+            yield self.assertFailure(self.ask("<exodus xmlns='exodus:prefs'/>", "get", MACBETH, to), Forbidden)
+        yield self.assertStored("<exodus xmlns='exodus:prefs'/>", EXODUS)
+        yield self.assertStored("<exodus xmlns='exodus:prefs'/>", "<exodus xmlns='exodus:prefs'/>", MACBETH)
+        self.assertIsNone((yield self.ask(EXODUS, "set", MACBETH, MACBETH)))
+
+    @inlineCallbacks
+    def test_examples7and8(self: Any) -> Any:
+        """
+        Examples 7 and 8: "If a user attempts to perform an IQ get without providing a child element, the server
+        SHOULD return a "Bad Format" error"; nor is there one answer to two questions.
+        """
+        yield self.assertFailure(self.ask(""), Unreadable)
+        yield self.assertFailure(self.ask("text"), Unreadable)
+        yield self.assertFailure(self.ask("", "set"), Unreadable)
+        yield self.assertFailure(self.ask("<a xmlns='urn:a'/><b xmlns='urn:b'/>"), Unreadable)
+
+    @inlineCallbacks
+    def test_namespaces(self: Any) -> Any:
+        """Section 2: each element "scoped by its own namespace": not by none, nor by the ones around it."""
+        for element in ("<x xmlns=''/>", "<x/>", f"<x xmlns='{ns.CLIENT}'/>"):
+            for kind in ("get", "set"):
+                yield self.assertFailure(self.ask(element, kind), NotAcceptable)
+            # Not even half of it is stored.
+            yield self.assertFailure(self.set(EXODUS + element), NotAcceptable)
+        yield self.assertStored("<exodus xmlns='exodus:prefs'/>", "<exodus xmlns='exodus:prefs'/>")
+
+    @inlineCallbacks
+    def test_nothing(self: Any) -> Any:
+        """What was never stored comes as it was asked for, without content."""
+        yield self.assertStored("<exodus xmlns='exodus:prefs' a='1'>x</exodus>", "<exodus xmlns='exodus:prefs'/>")
+
+    @inlineCallbacks
+    def test_several(self: Any) -> Any:
+        """Several at once; each by its namespace and name; a new one replaces the old one of that name alone."""
+        yield self.set("<a xmlns='urn:1'>1</a><b xmlns='urn:1'>2</b><a xmlns='urn:2'>3</a>")
+        yield self.set("<a xmlns='urn:1'>new</a>")
+        for name, namespace, content in (("a", "urn:1", "new"), ("b", "urn:1", "2"), ("a", "urn:2", "3")):
+            start = f"<{name} xmlns='{namespace}'"
+            yield self.assertStored(f"{start}/>", f"{start}>{content}</{name}>")
+
+    @inlineCallbacks
+    def test_meaning(self: Any) -> Any:
+        """It comes back as what it was."""
+        for content in (
+            "<p:x xmlns:p='urn:x' p:a='&lt;'><p:y/>&amp;\u20ac</p:x>",
+            "<x xmlns='urn:x'><message xmlns='jabber:client'/><query xmlns='jabber:iq:private'/></x>",
+            "<x xmlns='urn:x' xml:lang='de'/>",
+        ):
+            yield self.set(content)
+            yield self.assertStored("<x xmlns='urn:x'/>", content)
+
+    @inlineCallbacks
+    def test_bounds(self: Any) -> Any:
+        """There is so much room for each, in bytes and in elements; what does not fit changes nothing."""
+        self.patch(private, "MOST_BYTES", 100)
+        self.patch(private, "MOST_ELEMENTS", 3)
+        fits = f"<x xmlns='urn:x'>{'a' * (100 - len('<x xmlns=_urn:x_></x>'))}</x>"
+        yield self.set(fits)
+        yield self.assertFailure(self.set(fits.replace("a</x>", "\u00e9</x>")), TooMuch)
+        yield self.assertFailure(self.set("<y xmlns='urn:y'/>"), TooMuch)
+        yield self.assertStored("<x xmlns='urn:x'/>", fits)
+        yield self.assertStored("<y xmlns='urn:y'/>", "<y xmlns='urn:y'/>")
+        yield self.set("<y xmlns='urn:y'/>", MACBETH)
+        yield self.set("<x xmlns='urn:x'/><y xmlns='urn:y'/><z xmlns='urn:z'/>")
+        yield self.assertFailure(self.set("<x xmlns='urn:x'>new</x><w xmlns='urn:w'/>"), TooMuch)
+        yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'/>")
+        yield self.set("<x xmlns='urn:x'>new</x>")
+        yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'>new</x>")
+
+    @inlineCallbacks
+    def test_order(self: Any) -> Any:
+        """A user's requests keep their order, however fast they come."""
+        yield gatherResults([self.set(f"<x xmlns='urn:x'>{number}</x>") for number in range(20)])
+        yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'>19</x>")
+
+    @inlineCallbacks
+    def test_injection(self: Any) -> Any:
+        """Names are names, for the database and in what comes back."""
+        odd = '<x xmlns="urn:\');DROP/**/TABLE/**/private;--"/>'
+        yield self.set(odd)
+        yield self.set(EXODUS)
+        yield self.assertStored(odd, odd)
+        yield self.assertStored("<exodus xmlns='exodus:prefs'/>", EXODUS)
+
+
+class MemoryTests(PrivateMixin, TestCase):
+    """In memory."""
+
+    def setUp(self) -> None:
+        self.storage = PrivateStorage(MemoryStore())
+
+
+class FileTests(PrivateMixin, TestCase):
+    """In a file."""
+
+    def setUp(self) -> None:
+        store = PrivateFile(Path(self.mktemp()), reactor)
+        self.addCleanup(store._pool.close)
+        self.storage = PrivateStorage(store)
+
+
+class ErrorTests(TestCase):
+    """What is said."""
+
+    def test_conditions(self) -> None:
+        """Each of its errors has a condition that a client knows."""
+        expected: dict[type[GatewayError], str] = {
+            Forbidden: "forbidden",
+            Unreadable: "bad-request",
+            NotAcceptable: "not-acceptable",
+            TooMuch: "resource-constraint",
+        }
+        self.assertEqual({error: ANSWERS[error].condition for error in expected}, expected)
+
+    def test_documented(self) -> None:
+        """There is as much room as docs/delegation.md says."""
+        said = (ROOT / "docs" / "delegation.md").read_text()
+        self.assertIn("keep 1,000 elements and 1 MiB", " ".join(said.split()))
+        self.assertEqual((private.MOST_BYTES, private.MOST_ELEMENTS), (1024 * 1024, 1000))

@@ -1,0 +1,115 @@
+"""Private data on the disk: nobody else's eyes, and there after whatever end of the process."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import inlineCallbacks
+from twisted.trial.unittest import TestCase
+
+from gateway.delegation.store import PrivateFile
+
+USER, KEY = "juliet@capulet.lit", ("urn:x", "x")
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# Stores, is told that it is stored, and is killed.
+KILLED = """
+import os, sys
+from pathlib import Path
+from twisted.internet import reactor
+from gateway.delegation.store import PrivateFile
+store = PrivateFile(Path(sys.argv[1]), reactor)
+def stored(kept):
+    os.kill(os.getpid(), 9 if kept else 15)
+store.put(sys.argv[2], {("urn:x", "x"): "<x xmlns='urn:x'>\\u20ac</x>"}, 100, 1).addCallback(stored)
+reactor.callLater(20, reactor.stop)
+reactor.run()
+"""
+
+
+class PrivateFileTests(TestCase):
+    """One file."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def open(self) -> PrivateFile:
+        store = PrivateFile(self.path, reactor)
+        self.addCleanup(store._pool.close)
+        return store
+
+    @inlineCallbacks
+    def test_mode(self) -> Any:
+        """For its owner alone, with its journal; whatever the umask."""
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        store = self.open()
+        yield store.put(USER, {KEY: "<x/>"}, 100, 1)
+        found = {
+            path.name: stat.S_IMODE(path.stat().st_mode) for path in self.path.parent.glob("*") if path.is_file()
+        }
+        mine = {name: mode for name, mode in found.items() if name.startswith(self.path.name)}
+        self.assertIn(self.path.name, mine)
+        self.assertGreaterEqual(len(mine), 2)
+        self.assertEqual(set(mine.values()), {0o600})
+
+    @inlineCallbacks
+    def test_killed(self) -> Any:
+        """What a process was told is stored is there after it was killed, for the next process."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ended = subprocess.run(
+            [sys.executable, "-c", KILLED, str(self.path), USER],
+            env=environment,
+            timeout=30,
+            capture_output=True,
+            check=False,
+        )
+        self.assertEqual(ended.returncode, -9, ended.stderr)
+        store = self.open()
+        self.assertEqual((yield store.get(USER, KEY)), "<x xmlns='urn:x'>\u20ac</x>")
+        self.assertIsNone((yield store.get("romeo@capulet.lit", KEY)))
+        self.assertIsNone((yield store.get(USER, ("urn:x", "y"))))
+
+    @inlineCallbacks
+    def test_durable(self) -> Any:
+        """It is on the disk before it is said to be: the journal is, at every commit."""
+        store = self.open()
+        modes = yield store._pool.runInteraction(
+            lambda transaction: [
+                transaction.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+            ]
+        )
+        self.assertEqual(modes, ["wal", 2])
+
+    @inlineCallbacks
+    def test_room(self) -> Any:
+        """All of it, or nothing: bytes are counted, not characters; what is replaced counts no more."""
+        store = self.open()
+        self.assertTrue((yield store.put(USER, {KEY: "x" * 10}, 10, 1)))
+        self.assertFalse((yield store.put(USER, {KEY: "\u20ac" * 4}, 10, 1)))
+        self.assertFalse((yield store.put(USER, {KEY: "y", ("urn:y", "y"): "z"}, 10, 1)))
+        self.assertEqual((yield store.get(USER, KEY)), "x" * 10)
+        self.assertIsNone((yield store.get(USER, ("urn:y", "y"))))
+        self.assertTrue((yield store.put(USER, {KEY: "y" * 10}, 10, 1)))
+        self.assertTrue((yield store.put("romeo@capulet.lit", {KEY: "z" * 10}, 10, 1)))
+        self.assertEqual((yield store.get(USER, KEY)), "y" * 10)
+
+    def test_unusable(self) -> None:
+        """Where there can be no file, that is said at once."""
+        self.assertRaises(OSError, PrivateFile, self.path / "none" / "x", reactor)
+
+    @inlineCallbacks
+    def test_broken(self) -> Any:
+        """A file that is something else is an error at the first use, and stays what it is."""
+        self.path.write_bytes(b"something else, and long enough to be seen" * 100)
+        store = self.open()
+        yield self.assertFailure(store.get(USER, KEY), sqlite3.DatabaseError)
+        self.assertTrue(self.path.read_bytes().startswith(b"something else"))
+        self.flushLoggedErrors()

@@ -1,0 +1,435 @@
+"""The embedded host as a delegating server (XEP-0355 0.5), as its clients and its managing entities see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway import ns
+from gateway.delegation.core import Delegation
+from gateway.embedded import delegation
+from gateway.embedded.core import LARGEST
+from gateway.errors import NotAcceptable, NotThere, Unreadable
+from tests.delegation.support import (
+    COMPONENT,
+    HOST,
+    JULIET,
+    PUBSUB,
+    Case,
+    End,
+    Host,
+    answer,
+    errorXml,
+    meaning,
+    reply,
+    request,
+    wrapper,
+)
+
+BARE = "juliet@capulet.lit"
+SPARE = "spare.capulet.lit"
+ROMEO = "romeo@capulet.lit/orchard"
+NURSE = "nurse@capulet.lit"
+PAYLOAD = f"<pubsub xmlns='{PUBSUB}'/>"
+
+
+class DelegatingCase(Case):
+    """A host, a managing entity, and Juliet."""
+
+    def make_(self, *delegations: Delegation) -> list[Any]:
+        """Everybody is there; what the managing entity was told first."""
+        self.host = Host(delegations, "juliet", "romeo", "nurse")
+        self.managing = self.host.component(COMPONENT)
+        self.juliet = self.host.client(JULIET)
+        return self.managing.taken()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.make_(Delegation(PUBSUB, (COMPONENT,)))
+
+    def ask(self, payload: str = PAYLOAD, kind: str = "get", to: str | None = None, end: End | None = None) -> None:
+        """Juliet asks; or another."""
+        written = "" if to is None else f" to='{to}'"
+        (end or self.juliet).say(f"<iq{written} id='1' type='{kind}'>{payload}</iq>")
+
+    def handed(self, inner: str | None = None, end: End | None = None, address: str = COMPONENT) -> str:
+        """The managing entity has got just this; return the outer id."""
+        [found] = (end or self.managing).taken()
+        identifier = str(found[1]["id"])
+        self.assertEqual([found], meaning(wrapper(inner or request(PAYLOAD), identifier, to=address)))
+        return identifier
+
+    def answers(self, identifier: str, inner: str, end: End | None = None, address: str = COMPONENT) -> None:
+        (end or self.managing).say(answer(inner, identifier, sender=address))
+
+    def assertAnswered(self, content: str = "", kind: str = "result", sender: str = BARE) -> None:
+        """Juliet has got exactly this."""
+        expected = f"<iq from='{sender}' to='{JULIET}' id='1' type='{kind}'>{content}</iq>"
+        self.assertEqual(self.juliet.taken(), meaning(expected))
+
+    def assertRefused(self, error: type[Any] = NotThere, sender: str = BARE) -> None:
+        self.assertAnswered(errorXml(error), "error", sender)
+
+
+class RequestTests(DelegatingCase):
+    """Which requests are handed on, and as what."""
+
+    def test_whom(self) -> None:
+        """
+        Section 4.3: "either directed to him (no 'to' attribute, or 'to' attribute with its own JID), or directed to
+        any bare jid (and only bare jid) that it manages"; also of somebody who has no account.
+        """
+        for to in (None, HOST, BARE, "romeo@capulet.lit", "nobody@capulet.lit"):
+            self.ask(to=to)
+            identifier = self.handed(request(PAYLOAD, to=to))
+            self.answers(identifier, reply(sender=to or BARE))
+            self.assertAnswered(sender=to or BARE)
+
+    def test_others(self) -> None:
+        """Not to a resource, and not in another namespace."""
+        for to in (JULIET, ROMEO, f"{HOST}/x", COMPONENT):
+            self.ask(to=to)
+            self.assertEqual([each for each in self.managing.taken() if each[1]["type"] == "set"], [])
+        self.juliet.taken()
+        self.ask(f"<ping xmlns='{ns.PING}'/>", to=HOST)
+        self.assertAnswered(sender=HOST)
+        self.assertEqual(self.managing.taken(), [])
+
+    def test_spelling(self) -> None:
+        """However it is written: prefixes from the stanza's own tag, a client that repeats its namespace."""
+        for written in (
+            f"<iq xmlns:p='{PUBSUB}' id='1' type='get'><p:pubsub/></iq>",
+            f"<c:iq xmlns:c='{ns.CLIENT}' xmlns='{PUBSUB}' id='1' type='get'><pubsub/></c:iq>",
+            f"<iq xmlns='{ns.CLIENT}' id='1' type='get'>{PAYLOAD}</iq>",
+            f"<iq id='1' type='get'>\n  {PAYLOAD}\n</iq>",
+        ):
+            with self.subTest(written):
+                self.juliet.say(written)
+                self.answers(self.handed(), reply())
+                self.assertAnswered()
+
+    def test_noRequest(self) -> None:
+        """Without a payload, with two, or with what Twisted builds no tree of: the requester's mistake."""
+        for payload in ("", PAYLOAD * 2, f"<p:x xmlns:p='{PUBSUB}'><x xmlns='a b'/></p:x>"):
+            self.ask(payload)
+            self.assertRefused(Unreadable)
+        self.assertEqual(self.managing.taken(), [])
+        self.assertQuiet()
+
+    def test_filtering(self) -> None:
+        """
+        N.B. 3: "If the server encounter a delegated namespace but the filtering attribute does not match, it MUST
+        follow its normal behaviour".
+        """
+        self.make_(Delegation(ns.VERSION, (COMPONENT,), frozenset({"a", "b"})))
+        for written in ("", " a='1'", " b='1'"):
+            self.ask(f"<query xmlns='{ns.VERSION}'{written}/>", to=HOST)
+            [(_, attributes, _)] = self.juliet.taken()
+            self.assertEqual(attributes["type"], "result")
+        self.assertEqual(self.managing.taken(), [])
+        payload = f"<query xmlns='{ns.VERSION}' a='' b='1'/>"
+        self.ask(payload, to=HOST)
+        self.handed(request(payload, to=HOST))
+
+    def test_own(self) -> None:
+        """Section 4.3.1: what the managing entity itself asks the server answers itself."""
+        self.make_(Delegation(ns.PING, (COMPONENT,)))
+        for sender in (COMPONENT, f"{COMPONENT}/x"):
+            self.managing.say(f"<iq from='{sender}' to='{HOST}' id='1' type='get'><ping xmlns='{ns.PING}'/></iq>")
+            expected = f"<iq from='{HOST}' to='{sender}' id='1' type='result'/>"
+            self.assertEqual(self.managing.taken(), meaning(expected))
+
+    def test_components(self) -> None:
+        """Another component may ask as well; its answer is in its own stream's namespace."""
+        other = self.host.component(SPARE)
+        other.say(f"<iq from='x@{SPARE}' to='{BARE}' id='1' type='get'>{PAYLOAD}</iq>")
+        inner = request(PAYLOAD, requester=f"x@{SPARE}", to=BARE)
+        self.answers(self.handed(inner), reply(f"{PAYLOAD}<x xmlns='{ns.CLIENT}'/>", to=f"x@{SPARE}"))
+        [(name, attributes, children)] = other.taken()
+        self.assertEqual((name, attributes["to"], attributes["from"]), ("{jabber:client}iq", f"x@{SPARE}", BARE))
+        self.assertEqual([each[0] for each in children], [f"{{{PUBSUB}}}pubsub", "{jabber:client}x"])
+
+    def test_sameId(self) -> None:
+        """Two users with one id at once: each gets its own."""
+        romeo = self.host.client(ROMEO)
+        self.ask()
+        first = self.handed()
+        self.ask(end=romeo)
+        second = self.handed(request(PAYLOAD, requester=ROMEO))
+        self.answers(second, reply("<two xmlns='urn:x'/>", to=ROMEO, sender="romeo@capulet.lit"))
+        self.answers(first, reply("<one xmlns='urn:x'/>"))
+        self.assertAnswered("<one xmlns='urn:x'/>")
+        [found] = romeo.taken()
+        self.assertEqual(found[2], meaning("<two xmlns='urn:x'/>"))
+
+    def test_large(self) -> None:
+        """What the wrapper makes too large would cost the managing entity its stream."""
+        self.ask(f"<pubsub xmlns='{PUBSUB}'>{'x' * (LARGEST - 16 * 1024 - 200)}</pubsub>")
+        [found] = self.managing.taken()
+        self.assertEqual(found[1]["type"], "set")
+        self.make_(Delegation(PUBSUB, (COMPONENT,)))
+        self.patch(delegation, "LARGEST", 200)
+        self.ask()
+        self.assertRefused()
+        self.assertEqual(self.managing.taken(), [])
+        self.assertEqual(len(self.host.services.delegating._delegator), 0)
+
+
+class AnswerTests(DelegatingCase):
+    """What comes back."""
+
+    def test_error(self) -> None:
+        """An error inside is the requester's."""
+        error = f"<error type='cancel'><conflict xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.ask(kind="set")
+        self.answers(self.handed(request(PAYLOAD, "set")), reply(error, "error"))
+        self.assertAnswered(error, "error")
+
+    def test_bad(self) -> None:
+        """
+        "If the forwarded result from managing entity is bad (i.e. wrong 'to', 'from', 'id' or 'result' attributes),
+        the server MUST send an IQ error with condition service-unavailable": each in its own way, and what is not
+        wrapped as it should be.
+        """
+        for bad in (
+            reply(to=ROMEO),
+            reply(to=BARE),
+            reply(sender="romeo@capulet.lit"),
+            reply(sender=COMPONENT),
+            reply(identifier="2"),
+            reply(kind="set"),
+            reply().replace(ns.CLIENT, "urn:x"),
+            reply().replace(f" xmlns='{ns.CLIENT}'", ""),
+            reply() * 2,
+            "",
+            "text",
+        ):
+            with self.subTest(bad):
+                self.ask()
+                identifier = self.handed()
+                self.answers(identifier, bad)
+                self.assertRefused()
+                self.answers(identifier, reply())
+                self.assertEqual(self.juliet.taken(), [])
+        for content in ("", PAYLOAD, reply(), f"<delegation xmlns='{ns.DELEGATION_2}'>{reply()}</delegation>"):
+            with self.subTest(content):
+                self.ask()
+                self.managing.say(
+                    f"<iq from='{COMPONENT}' to='{HOST}' id='{self.handed()}' type='result'>{content}</iq>"
+                )
+                self.assertRefused()
+        self.assertQuiet()
+
+    def test_outerError(self) -> None:
+        """N.B. 2: its own error is C{service-unavailable} for the requester."""
+        self.ask()
+        self.managing.say(
+            f"<iq from='{COMPONENT}' to='{HOST}' id='{self.handed()}' type='error'>"
+            f"<error type='cancel'><conflict xmlns='{ns.STANZA_ERRORS}'/></error></iq>"
+        )
+        self.assertRefused()
+
+    def test_stranger(self) -> None:
+        """Nobody else can answer, whatever they know."""
+        romeo = self.host.client(ROMEO)
+        other = self.host.component(SPARE)
+        self.ask()
+        identifier = self.handed()
+        for end, address in ((romeo, ROMEO), (other, SPARE), (self.managing, f"{COMPONENT}/x")):
+            self.answers(identifier, reply(), end, address)
+        self.assertEqual(self.juliet.taken(), [])
+        self.answers(identifier, reply())
+        self.assertAnswered()
+
+    def test_requesterGone(self) -> None:
+        """An answer for somebody who has left is nobody's."""
+        self.ask()
+        identifier = self.handed()
+        self.juliet.gone()
+        self.answers(identifier, reply())
+        self.assertEqual(self.managing.taken(), [])
+        self.assertEqual(len(self.host.services.delegating._delegator), 0)
+        self.assertQuiet()
+
+    def test_largeAnswer(self) -> None:
+        """One that nobody could be sent."""
+        self.ask()
+        self.answers(self.handed(), reply(f"<x xmlns='urn:x'>{'x' * (LARGEST - 100)}</x>"))
+        self.assertRefused(NotAcceptable)
+
+
+class AvailabilityTests(DelegatingCase):
+    """Who is there."""
+
+    def test_gone(self) -> None:
+        """
+        N.B. 1: "If the server encounter a delegated namespace and the managing entity is not available, it MUST
+        return ... service-unavailable"; also what it has not answered yet. It may come back.
+        """
+        for kind in ("get", "set"):
+            self.ask(kind=kind)
+            self.handed(request(PAYLOAD, kind))
+            self.managing.gone()
+            self.assertRefused()
+            self.ask(kind=kind)
+            self.assertRefused()
+            self.managing = self.host.component(COMPONENT)
+            told = self.managing.taken()
+            self.assertEqual([each[0] for each in told[:1]], ["{jabber:client}message"])
+            self.assertEqual(len(told), 3)
+
+    def test_silent(self) -> None:
+        """Silence ends in C{service-unavailable}, at the latest in half a minute; and not before 25 seconds."""
+        self.ask()
+        identifier = self.handed()
+        self.host.wait(25)
+        self.assertEqual(self.juliet.taken(), [])
+        self.host.wait(6)
+        self.assertRefused()
+        self.answers(identifier, reply())
+        self.assertEqual(self.juliet.taken(), [])
+
+    def test_failOver(self) -> None:
+        """The first that is there has it; one that goes leaves gets to the next, and sets to nobody."""
+        self.make_(Delegation(PUBSUB, (COMPONENT, SPARE)))
+        spare = self.host.component(SPARE)
+        spare.taken()
+        self.ask()
+        self.handed()
+        self.managing.gone()
+        self.answers(self.handed(end=spare, address=SPARE), reply(), spare, SPARE)
+        self.assertAnswered()
+        self.managing = self.host.component(COMPONENT)
+        self.managing.taken()
+        self.ask(kind="set")
+        self.handed(request(PAYLOAD, "set"))
+        self.managing.gone()
+        self.assertRefused()
+        self.assertEqual(spare.taken(), [])
+
+    def test_client(self) -> None:
+        """A client manages while it is available; it is asked at its full JID."""
+        self.make_(Delegation(PUBSUB, (NURSE,)))
+        nurse = self.host.client(f"{NURSE}/chamber")
+        self.ask()
+        self.assertRefused()
+        nurse.say("<presence/>")
+        told = [each for each in nurse.taken() if not each[0].endswith("presence")]
+        self.assertEqual([each[1]["to"] for each in told], [f"{NURSE}/chamber"] * 3)
+        self.ask()
+        self.answers(self.handed(end=nurse, address=f"{NURSE}/chamber"), reply(), nurse, f"{NURSE}/chamber")
+        self.assertAnswered()
+        self.ask()
+        self.handed(end=nurse, address=f"{NURSE}/chamber")
+        nurse.say("<presence type='unavailable'/>")
+        self.assertRefused()
+
+    def test_otherResource(self) -> None:
+        """Another resource takes over, where the bare JID is meant; none does, where one resource is."""
+        for entity, takes in ((NURSE, True), (f"{NURSE}/chamber", False)):
+            self.make_(Delegation(PUBSUB, (entity,)))
+            nurse = self.host.client(f"{NURSE}/chamber", presence=True)
+            other = self.host.client(f"{NURSE}/garden", presence=True)
+            nurse.gone()
+            other.taken()
+            self.ask()
+            if takes:
+                self.handed(end=other, address=f"{NURSE}/garden")
+            else:
+                self.assertRefused()
+
+
+class DiscoTests(DelegatingCase):
+    """Section 7."""
+
+    def info(self, to: str, node: str = "") -> tuple[list[dict[str, str]], list[str], list[Any]]:
+        """The identities, features and forms that Juliet is shown."""
+        written = f" node='{node}'" if node else ""
+        self.ask(f"<query xmlns='{ns.DISCO_INFO}'{written}/>", to=to)
+        [(_, attributes, [(_, _, shown)])] = self.juliet.taken()
+        self.assertEqual((attributes["type"], attributes["from"]), ("result", to))
+        found: dict[str, list[Any]] = {"identity": [], "feature": [], "x": []}
+        for each in shown:
+            found[each[0].rpartition("}")[2]].append(each)
+        return (
+            [each[1] for each in found["identity"]],
+            [each[1]["var"] for each in found["feature"]],
+            found["x"],
+        )
+
+    def asked(self, told: list[Any]) -> dict[str, str]:
+        """The ids of the host's questions, by node."""
+        return {each[2][0][1]["node"]: each[1]["id"] for each in told if each[0].endswith("}iq")}
+
+    def tell(self, identifier: str, content: str, kind: str = "result") -> None:
+        self.managing.say(f"<iq from='{COMPONENT}' to='{HOST}' id='{identifier}' type='{kind}'>{content}</iq>")
+
+    def test_removed(self) -> None:
+        """
+        Section 7.2.1: not the server's own features in the namespace are shown but the managing entity's, "for the
+        whole delegated namespace" even where a filter lets some through; gone with the managing entity.
+        """
+        told = self.make_(Delegation(ns.VERSION, (COMPONENT,), frozenset({"node"})))
+        self.assertNotIn(ns.VERSION, self.info(HOST)[1])
+        node = f"{ns.DELEGATION_2}::{ns.VERSION}"
+        query = f"<query xmlns='{ns.DISCO_INFO}' node='{node}'>"
+        self.tell(self.asked(told)[node], f"{query}<feature var='{ns.VERSION}'/><feature var='urn:x'/></query>")
+        features = self.info(HOST)[1]
+        self.assertEqual(features[-2:], [ns.VERSION, "urn:x"])
+        self.assertIn(ns.PING, features)
+        self.assertNotIn("urn:x", self.info(BARE)[1])
+        self.managing.gone()
+        self.assertNotIn("urn:x", self.info(HOST)[1])
+
+    def test_forms(self) -> None:
+        """Section 7.2.3: "extensions of managing entity MUST be included"."""
+        node = f"{ns.DELEGATION_2}:bare:{PUBSUB}"
+        told = self.make_(Delegation(PUBSUB, (COMPONENT,)))
+        form = "<x xmlns='jabber:x:data' type='result'><field var='a'><value>1</value></field></x>"
+        self.tell(self.asked(told)[node], f"<query xmlns='{ns.DISCO_INFO}' node='{node}'>{form}</query>")
+        self.assertEqual(self.info(BARE)[2], meaning(form))
+        self.assertEqual(self.info(HOST)[2], [])
+
+    def test_badInfo(self) -> None:
+        """An error, another's word, or what cannot be read, adds nothing and harms nothing."""
+        node = f"{ns.DELEGATION_2}::{PUBSUB}"
+        for content, kind in (
+            ("", "result"),
+            (f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>", "error"),
+            ("<x xmlns='a b'/>", "result"),
+        ):
+            identifier = self.asked(self.make_(Delegation(PUBSUB, (COMPONENT,))))[node]
+            other = self.host.component(SPARE)
+            other.say(
+                f"<iq from='{SPARE}' to='{HOST}' id='{identifier}' type='result'>"
+                f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query></iq>"
+            )
+            self.tell(identifier, content, kind)
+            self.assertNotIn("urn:x", self.info(HOST)[1])
+            self.ask()
+            self.handed()
+        self.assertQuiet()
+
+    def test_remaining(self) -> None:
+        """
+        Sections 7.2.4 and 7.2.5: only what is for bare JIDs and the server has no answer to; the special namespaces
+        have nothing to nest.
+        """
+        info, items = (f"{ns.DELEGATION_2}:bare:disco#{name}:*" for name in ("info", "items"))
+        told = self.make_(Delegation(info, (COMPONENT,)), Delegation(items, (COMPONENT,)))
+        self.assertEqual(self.asked(told), {})
+        self.assertEqual(len(told), 1)
+        self.assertEqual(self.info(BARE)[0], [{"category": "account", "type": "registered"}])
+        self.assertEqual(self.managing.taken(), [])
+        for payload, to, isHanded in (
+            (f"<query xmlns='{ns.DISCO_INFO}' node='n'/>", BARE, True),
+            (f"<query xmlns='{ns.DISCO_INFO}' node='n'/>", HOST, False),
+            (f"<query xmlns='{ns.DISCO_ITEMS}'/>", BARE, True),
+            (f"<query xmlns='{ns.DISCO_ITEMS}' node='n'/>", BARE, True),
+            (f"<query xmlns='{ns.DISCO_ITEMS}'/>", HOST, False),
+        ):
+            with self.subTest(payload, to=to):
+                self.ask(payload, to=to)
+                if isHanded:
+                    self.answers(self.handed(request(payload, to=to)), reply(sender=to))
+                self.assertEqual(len(self.juliet.taken()), 1)
+                self.assertEqual(self.managing.taken(), [])
