@@ -16,6 +16,7 @@ from gateway import ns
 from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request
 from gateway.errors import Unreadable
 from gateway.stream.stanzas import Stanza, UnreadElement, escape, parse
+from gateway.stream.trees import write
 
 # How a wrapper is written by servers: nothing between the tags, no entity in a value, no prefix.
 _VALUE = rb"=(?:'[^'<&]*'|\"[^\"<&]*\")"
@@ -98,8 +99,7 @@ def written(element: domish.Element) -> bytes:
     """An element as it stands where the default namespace is C{jabber:client}."""
     if isinstance(element, UnreadElement) and element.header is CLIENT_HEADER:
         return element.raw
-    text: str = element.toXml(defaultUri=ns.CLIENT)
-    return text.encode()
+    return write(element, ns.CLIENT).encode()
 
 
 def readRequest(inside: Inside) -> Request:

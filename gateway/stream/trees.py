@@ -4,13 +4,18 @@ Bytes to domish's trees and back: what domish itself does, in less than half the
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 from xml.parsers import expat
 
 from twisted.words.xish import domish
 
+from gateway import ns
+
 # Between the parts of a name that expat has resolved. As with domish, a namespace with a space in it is refused.
 _SEPARATOR = " "
+_SPECIAL = re.compile("[&<>'\"]")
 
 
 class Builder:
@@ -100,3 +105,47 @@ class Builder:
 def _qualified(key: str) -> str | tuple[str, str]:
     uri, separator, name = key.rpartition(_SEPARATOR)
     return (uri, name) if separator else name
+
+
+def write(element: domish.Element, default: str) -> str:
+    """
+    An element as it stands where the default namespace is C{default}.
+    """
+    parts: list[str] = []
+    if _write(element, default, parts.append):
+        return "".join(parts)
+    text: str = element.toXml(defaultUri=default)
+    return text
+
+
+def _write(element: domish.Element, outer: str, put: Callable[[str], object]) -> bool:
+    """
+    Write an element that needs no prefix, nor anything in it.
+
+    @param outer: the default namespace around it.
+    @return: whether that is so.
+    """
+    default = outer if element.defaultUri is None else element.defaultUri
+    if element.localPrefixes or element.uri not in (default, None) or default == ns.XML:
+        return False
+    put(f"<{element.name}" if default == outer else f"<{element.name} xmlns='{_escaped(default, True)}'")
+    for name, value in element.attributes.items():
+        if name.__class__ is not str:
+            return False
+        put(f" {name}='{_escaped(value, True)}'")
+    if not element.children:
+        put("/>")
+        return True
+    put(">")
+    for child in element.children:
+        if child.__class__ is str:
+            put(_escaped(child, False))
+        elif child.__class__ is not domish.Element or not _write(child, default, put):
+            return False
+    put(f"</{element.name}>")
+    return True
+
+
+def _escaped(text: str, isValue: bool) -> str:
+    # Most text stands for itself.
+    return domish.escapeToXml(text, isValue) if _SPECIAL.search(text) else text

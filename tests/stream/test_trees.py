@@ -10,8 +10,9 @@ from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish import domish
 
+from gateway import ns
 from gateway.stream.stanzas import Stanza
-from gateway.stream.trees import Builder
+from gateway.stream.trees import Builder, write
 from tests.stream.memory import HEADER, split, steady
 from tests.stream.odd import streams
 
@@ -54,6 +55,8 @@ class BuilderTests(SynchronousTestCase):
                 self.assertIsNone(element.parent)
                 for child in element.elements():
                     self.assertIs(child.parent, element)
+                for default in ("", ns.CLIENT, ns.COMPONENT_ACCEPT):
+                    self.assertEqual(write(element, default), element.toXml(defaultUri=default))
 
     def test_longText(self) -> None:
         """Text is one piece, however long."""
@@ -65,3 +68,35 @@ class BuilderTests(SynchronousTestCase):
         """What is not one whole element is an error."""
         for raw in (b"", b"text", b"<iq>", b"<iq><q></iq>", b"<iq/><iq/>", b"</stream:stream>", b"<iq", b"<a:iq/>"):
             self.assertRaises(domish.ParserError, Builder(HEADER).build, raw)
+
+
+class WriteTests(SynchronousTestCase):
+    """Elements that are made, not read: as domish writes them."""
+
+    def test_asDomish(self) -> None:
+        """Whatever an element is made of: inherited, other and no namespaces, prefixes, raw XML, any text."""
+        element = domish.Element((None, "iq"), attribs={"a": "1 < '2' & \"3\"", (ns.XML, "lang"): "en"})
+        quiet = domish.Element((None, "iq"), attribs={"a": "1 < '2' & \"3\""})
+        for made in (element, quiet):
+            made.addElement("inherited").addContent("1 < '2' & \"3\"")
+            made.addElement((ns.DATA, "x")).addElement("y")
+            made.addElement(("", "none")).addElement((ns.CLIENT, "message"))
+            self.assertWritten(made)
+        prefixed = domish.Element(("urn:p", "p"), localPrefixes={"p": "urn:p"})
+        raw = domish.Element((ns.DATA, "x"))
+        raw.addRawXml("<raw/>")
+        for child in (prefixed, raw, domish.Element((ns.XML, "odd")), domish.Element(("urn:a", "b"), "urn:c")):
+            outer = domish.Element((ns.DATA, "x"))
+            outer.addContent("before")
+            outer.addChild(child)
+            self.assertWritten(outer)
+            self.assertWritten(child)
+
+    def assertWritten(self, element: domish.Element) -> None:
+        """It is written as domish does."""
+        for default in ("", ns.CLIENT, ns.DATA):
+            self.assertEqual(write(element, default), element.toXml(defaultUri=default))
+
+    def test_namespace(self) -> None:
+        """A namespace, too, may hold what is escaped; domish would write what is no XML."""
+        self.assertEqual(write(domish.Element(("urn:a&'b'", "x")), ""), "<x xmlns='urn:a&amp;&apos;b&apos;'/>")
