@@ -16,7 +16,7 @@ from gateway import jids, ns
 from gateway.delegation.core import Delegation, Request, isDelegable
 from gateway.embedded.core import Account, Router
 from gateway.errors import Forbidden, NoSuchAddress, NotAcceptable, NotAllowed, NotThere, TooMuch, Unreadable
-from gateway.stream.stanzas import escape
+from gateway.stream.stanzas import escape, serialised
 
 # Where a user sees and revokes what they have granted (section 6).
 CONFIGURE = f"{ns.DELEGATION_2}#configure"
@@ -222,8 +222,7 @@ def _list(granted: list[Delegation]) -> str:
 
 
 def _written(form: Form) -> str:
-    text: str = form.toElement().toXml()
-    return text
+    return serialised(form.toElement(), ns.CLIENT)
 
 
 def _submitted(element: domish.Element) -> Form | None:

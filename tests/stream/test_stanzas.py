@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import ANSWERS, Unreadable
-from gateway.stream.stanzas import Nonza, Stanza, UnreadElement, errorReply, escape, parse, route
+from gateway.stream.stanzas import Nonza, Stanza, UnreadElement, errorReply, escape, parse, route, serialised
 from tests.stream.memory import HEADER, children, domishTree, split, stanza, steady, tree
 from tests.stream.odd import streams
 
@@ -191,3 +191,33 @@ class UnreadElementTests(SynchronousTestCase):
         iq.addChild(element)
         self.assertIs(element.parent, iq)
         self.assertEqual(iq.toXml(), "<iq>" + parse(HEADER, self.RAW).toXml() + "</iq>")
+
+
+class SerialisedTests(SynchronousTestCase):
+    """Elements as they go out."""
+
+    @steady
+    # ElementTree cannot read a namespace with "}".
+    @given(TEXTS.filter(lambda text: text and "}" not in text), TEXTS, TEXTS)
+    def test_anyText(self, uri: str, value: str, text: str) -> None:
+        """Whatever stands in a namespace, an attribute or a text, it is that and nothing else."""
+        element = domish.Element((uri, "x"), attribs={"a": value, (uri, "b"): value, (ns.XML, "lang"): "en"})
+        element.addElement("inner").addContent(text)
+        element.addElement((ns.COMPONENT_ACCEPT, "body"))
+        [found] = children(HEADER + serialised(element, ns.COMPONENT_ACCEPT).encode())
+        inner = (f"{{{uri}}}inner", {}, [text] if text else [])
+        body = (f"{{{ns.COMPONENT_ACCEPT}}}body", {}, [])
+        attributes = {"a": value, f"{{{uri}}}b": value, f"{{{ns.XML}}}lang": "en"}
+        self.assertEqual(tree(found), (f"{{{uri}}}x", attributes, [inner, body]))
+
+    def test_injection(self) -> None:
+        """A namespace cannot end its own tag: with domish's own writer it can."""
+        element = domish.Element(("urn:'/><iq type='set'/><x xmlns='", "x"))
+        self.assertEqual(len(list(children(HEADER + element.toXml().encode()))), 3)
+        self.assertEqual(len(list(children(HEADER + serialised(element, "").encode()))), 1)
+
+    def test_xml(self) -> None:
+        """What a handler has put in as XML is XML."""
+        element = domish.Element((None, "message"))
+        element.addRawXml("<body>&amp;</body>")
+        self.assertEqual(serialised(element, ns.CLIENT), "<message><body>&amp;</body></message>")
