@@ -96,8 +96,9 @@ class Onward:
             contact.patience = _FIRST_RETRY
             contact.askAt = self._link.now
             if _isClient(contact.entity):
-                self._send(self._presence(contact, "subscribe"))
+                # In this order: at a probe that it may not answer Prosody drops the subscription that waits.
                 self._send(self._presence(contact, "probe"))
+                self._send(self._presence(contact, "subscribe"))
         self.tick(self._link.now)
 
     def disconnected(self) -> None:

@@ -37,7 +37,7 @@ PING = f"<ping xmlns='{ECHO}'/>"
 # Labels of 62 bytes: the longest domain that fits, with node and resource of 1,023 bytes, in a JID of 3,002.
 LONG_DOMAIN = ".".join(["x" * 62] * 15 + [DOMAIN])
 
-ACCOUNTS = ("alice", "bob", "carol", "mallory", "implementation")
+ACCOUNTS = ("alice", "bob", "carol", "mallory", "implementation", "manager")
 COMPONENTS = dict.fromkeys((PROXY, PROXY_ALL, LONG_DOMAIN, *MANAGING_ENTITIES), SECRET)
 
 # Exit codes: twistd ends in good order and then by the signal that it was sent.

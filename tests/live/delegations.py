@@ -35,6 +35,10 @@ OUTSIDER = f"outsider.{DOMAIN}"
 SERVICE = f"pubsub.{DOMAIN}"
 MANAGING_ENTITIES = (STORAGE_GATEWAY, ODD_GATEWAY, CHAIN_GATEWAY, MANAGING, SPARE, OUTSIDER, SERVICE)
 
+# A client that a server delegates to, and what.
+MANAGER = f"manager@{DOMAIN}"
+CLIENTS = "urn:xmpp:test:clients"
+
 # The example in the documentation of Prosody's mod_delegation.
 EXAMPLE: Delegations = {
     MAM: {"jid": SERVICE, "filtering": ["node"]},
@@ -47,6 +51,7 @@ EXAMPLE: Delegations = {
 DELEGATIONS: Delegations = {
     **EXAMPLE,
     TWICE: {"jid": SERVICE, "filtering": ["node", "kind"]},
+    CLIENTS: {"jid": MANAGER},
     PRIVATE: {"jid": STORAGE_GATEWAY},
     ODD: {"jid": ODD_GATEWAY},
     GREETING: {"jid": ODD_GATEWAY},

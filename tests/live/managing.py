@@ -1,14 +1,14 @@
-"""A managing entity by hand: a component that answers what is delegated to it, rightly or not."""
+"""A managing entity by hand: a component, or a client, that answers what is delegated to it, rightly or not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from xml.etree.ElementTree import Element
 
-from tests.live.clients import stanza
+from tests.live.clients import Client, local, stanza
 from tests.live.delegations import DISCO_INFO
 from tests.live.rawcomponent import RawComponent
-from tests.live.servers import Server
 
 DELEGATION = "urn:xmpp:delegation:2"
 FORWARD = "urn:xmpp:forward:0"
@@ -59,21 +59,10 @@ class Delegated:
         return stanza("iq", inside, type="result", id=id_ or self.outer.get("id"), **attributes)
 
 
-Behaviour = Callable[["ManagingEntity", Delegated], None]
-
-
-def handle(entity: ManagingEntity, delegated: Delegated) -> None:
-    """Answer with who did."""
-    entity.send(delegated.reply(delegated.answer(f"<handled xmlns='{HANDLED}' by='{entity.jid}'/>")))
-
-
-def ignore(entity: ManagingEntity, delegated: Delegated) -> None:
-    """Never answer."""
-
-
-class ManagingEntity(RawComponent):
+class Managing:
     """
-    A component that says in disco what is to be nested, and treats what is delegated to it as C{behaviour} says.
+    A mix-in for who is connected somehow: says in disco what is to be nested, and treats what is delegated to it as
+    C{behaviour} says.
 
     What is nested for a namespace is the feature C{managed:NAMESPACE}, C{managed-bare:NAMESPACE} for accounts.
 
@@ -81,9 +70,13 @@ class ManagingEntity(RawComponent):
     @ivar nodes: for which nodes its disco#info was asked.
     """
 
-    def __init__(self, server: Server, jid: str, behaviour: Behaviour = handle) -> None:
-        super().__init__(server, jid)
-        self.behaviour = behaviour
+    jid: str
+    received: list[Element]
+    send: Callable[[str], None]
+
+    def __init__(self, *connection: Any, behaviour: Behaviour | None = None) -> None:
+        super().__init__(*connection)
+        self.behaviour = behaviour or handle
         self.delegated: list[Delegated] = []
         self.nodes: list[str] = []
 
@@ -115,6 +108,31 @@ class ManagingEntity(RawComponent):
         query = stanza("query", inside, xmlns=DISCO_INFO, node=node)
         attributes = {"from": self.jid, "to": question.get("from")}
         self.send(stanza("iq", query, type="result", id=question.get("id"), **attributes))
+
+
+class ManagingEntity(Managing, RawComponent):
+    """A component."""
+
+
+class ManagingClient(Managing, Client):
+    """A client, which lets itself be seen by whoever asks."""
+
+    def onStanza(self, element: Element) -> None:
+        super().onStanza(element)
+        if local(element) == "presence" and element.get("type") == "subscribe":
+            self.send(stanza("presence", to=element.get("from"), type="subscribed"))
+
+
+Behaviour = Callable[[Managing, Delegated], None]
+
+
+def handle(entity: Managing, delegated: Delegated) -> None:
+    """Answer with who did."""
+    entity.send(delegated.reply(delegated.answer(f"<handled xmlns='{HANDLED}' by='{entity.jid}'/>")))
+
+
+def ignore(entity: Managing, delegated: Delegated) -> None:
+    """Never answer."""
 
 
 def _isDelegated(element: Element) -> bool:

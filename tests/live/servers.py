@@ -170,7 +170,10 @@ class Ejabberd(Server):
         return super().missing() or (None if _ejabberdLibraries() else f"{cls.name} is not installed")
 
     def configure(self) -> None:
-        managing = {delegated["jid"] for delegated in self.delegations.values()}
+        # To components only.
+        delegations = {
+            key: str(each["jid"]) for key, each in self.delegations.items() if each["jid"] in self.components
+        }
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
         config = {
             "hosts": [DOMAIN],
@@ -190,16 +193,13 @@ class Ejabberd(Server):
                     "hosts": {jid: {"password": secret} for jid, secret in self.components.items()},
                 },
             ],
-            "acl": {str(jid): {"server": jid} for jid in managing},
-            "access_rules": {str(jid): {"allow": jid} for jid in managing},
+            "acl": {jid: {"server": jid} for jid in delegations.values()},
+            "access_rules": {jid: {"allow": jid} for jid in delegations.values()},
             "modules": {
                 **{name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
                 "mod_delegation": {
-                    "namespaces": {
-                        # It knows of filtering, and does not do it.
-                        namespace: {"access": delegated["jid"]}
-                        for namespace, delegated in self.delegations.items()
-                    }
+                    # It knows of filtering, and does not do it.
+                    "namespaces": {namespace: {"access": jid} for namespace, jid in delegations.items()}
                 },
             },
         }

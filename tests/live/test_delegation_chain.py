@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -29,23 +30,23 @@ from tests.live.managing import (
     DELEGATION,
     FORWARD,
     HANDLED,
-    Behaviour,
     Delegated,
+    Managing,
+    ManagingClient,
     ManagingEntity,
     handle,
     ignore,
 )
-from tests.live.processes import holds
+from tests.live.processes import Value, holds
 from tests.live.rawcomponent import RawComponent
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
-CHAIN = tables(
-    CHAIN_GATEWAY,
-    {
-        BESIDE: {"handler": "odd", "jid": [MANAGING, SPARE], "filtering": ["node"]},
-        ALONE: {"jid": [MANAGING, SPARE], "filtering": ["node"]},
-    },
-)
+
+def chain(*entities: str) -> dict[str, dict[str, Value]]:
+    """The gateway's tables: what is handed on to the first of these that is there."""
+    handedOn: dict[str, Value] = {"jid": list(entities), "filtering": ["node"]}
+    return tables(CHAIN_GATEWAY, {BESIDE: {"handler": "odd", **handedOn}, ALONE: handedOn})
+
 
 # The answer of the handler.
 DONE = f"{{{ODD}}}done"
@@ -88,7 +89,7 @@ def handledBy(reply: Element) -> str | None:
     return None if len(reply) != 1 or reply.get("type") != "result" else reply[0].get("by")
 
 
-def unwrapped(entity: ManagingEntity, asked: Delegated) -> None:
+def unwrapped(entity: Managing, asked: Delegated) -> None:
     """Answer without a wrapper."""
     entity.send(asked.bareReply(asked.answer(FORGED)))
 
@@ -96,16 +97,16 @@ def unwrapped(entity: ManagingEntity, asked: Delegated) -> None:
 class ChainTests(LiveTests):
     """A mix-in: the scenarios, for one kind of server."""
 
-    async def entity(self, jid: str, behaviour: Behaviour = handle) -> ManagingEntity:
+    async def entity(self, jid: str) -> ManagingEntity:
         """A managing entity that is connected as long as the scenario takes."""
-        entity = await ManagingEntity(self.server, jid, behaviour).connect()
+        entity = await ManagingEntity(self.server, jid).connect()
         self.stack.push_async_callback(entity.close)
         return entity
 
     async def startChain(self) -> tuple[ManagingEntity, Client, Gateway]:
         """A managing entity, somebody who is served by it, the gateway between them."""
         managing = await self.entity(MANAGING)
-        gateway = await self.startOddGateway(CHAIN)
+        gateway = await self.startOddGateway(chain(MANAGING, SPARE))
         alice = await self.user("alice")
         for namespace in (BESIDE, ALONE):
             await self.untilHandled(alice, MANAGING, namespace)
@@ -175,9 +176,7 @@ class ChainTests(LiveTests):
         self.stack.push_async_callback(outsider.close)
         for name, forge in FORGERIES.items():
 
-            def forging(
-                entity: ManagingEntity, asked: Delegated, forge: Callable[[Delegated], str] = forge
-            ) -> None:
+            def forging(entity: Managing, asked: Delegated, forge: Callable[[Delegated], str] = forge) -> None:
                 entity.send(forge(asked))
                 # What comes after it is not heard any more.
                 handle(entity, asked)
@@ -264,6 +263,28 @@ class ChainTests(LiveTests):
             await self.untilAnswered(alice, namespace, lambda reply: condition(reply) == "service-unavailable")
         reply = await alice.request(alice.bare, ask(BESIDE))
         self.assertEqual([each.tag for each in reply], [DONE])
+
+    @scenario(30)
+    async def test_client(self) -> None:
+        """A client manages as a component does, by whichever resource is there; a component is its spare."""
+        spare = await self.entity(SPARE)
+        account = f"carol@{DOMAIN}"
+        await self.startOddGateway(chain(account, SPARE))
+        alice = await self.user("alice")
+        await self.untilHandled(alice, SPARE)
+        for resource in ("desk", "field"):
+            carol = await self.login(ManagingClient(self.server, "carol", resource))
+            await self.untilHandled(alice, carol.jid)
+            self.assertEqual(carol.advertised(), [{BESIDE: ["node"], ALONE: ["node"]}])
+            self.assertEqual({each.outer.get("from") for each in carol.delegated}, {CHAIN_GATEWAY})
+            carol.behaviour = ignore
+            carol.delegated.clear()
+            spare.delegated.clear()
+            get = asyncio.create_task(alice.request(alice.bare, ask(BESIDE, "node='n'")))
+            await holds(functools.partial(bool, carol.delegated), 5, "the request is handed on")
+            self.assertEqual(spare.delegated, [])
+            carol.drop()
+            self.assertEqual(handledBy(await get), SPARE)
 
 
 class EmbeddedChainTests(ChainTests, SynchronousTestCase):

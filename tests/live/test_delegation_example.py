@@ -14,17 +14,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import LiveTests, scenario
 from tests.live.clients import Client, canonical, condition, newId, payload, stanza
 from tests.live.delegations import (
+    CLIENTS,
     DISCO_INFO,
     DISCO_ITEMS,
     EXAMPLE,
     MAM,
+    MANAGER,
     OUTSIDER,
     PUBSUB,
     PUBSUB_OWNER,
     SERVICE,
     TWICE,
 )
-from tests.live.managing import DELEGATION, HANDLED, Delegated, ManagingEntity
+from tests.live.managing import DELEGATION, HANDLED, Delegated, Managing, ManagingClient, ManagingEntity
 from tests.live.processes import holds
 from tests.live.rawcomponent import RawComponent
 from tests.live.servers import DOMAIN, Embedded, Prosody
@@ -49,7 +51,7 @@ class ExampleTests(LiveTests):
         self.stack.push_async_callback(service.close)
         return service
 
-    async def delegated(self, service: ManagingEntity, user: Client, to: str, inner: str, kind: str) -> bool:
+    async def delegated(self, service: Managing, user: Client, to: str, inner: str, kind: str) -> bool:
         """Whether a request reaches the managing entity; if so, as it was sent, and the answer comes back."""
         before = len(service.delegated)
         reply = await user.request(to, inner, kind)
@@ -202,6 +204,27 @@ class EmbeddedExampleTests(ExampleTests, SynchronousTestCase):
         """It says in disco#info that it delegates (section 7.1)."""
         alice = await self.user("alice")
         self.assertIn(DELEGATION, await self.nested(alice, DOMAIN))
+
+    @scenario(20)
+    async def test_client(self) -> None:
+        """
+        A client can be a managing entity, too (on Prosody it fails); its own stanzas are not delegated back to it.
+        """
+        manager = await self.login(ManagingClient(self.server, MANAGER.partition("@")[0], "desk"))
+        alice = await self.user("alice")
+        await holds(lambda: manager.advertised() == [{CLIENTS: []}], 5, "the client is advertised to")
+        nodes = {f"{DELEGATION}{between}{CLIENTS}" for between in ("::", ":bare:")}
+        await holds(lambda: set(manager.nodes) == nodes, 5, "the client is asked for what is to be nested")
+        for to in (DOMAIN, alice.bare, MANAGER):
+            self.assertTrue(await self.delegated(manager, alice, to, query(CLIENTS), "set"), to)
+        before = len(manager.delegated)
+        for to in (DOMAIN, alice.bare, MANAGER):
+            reply = await manager.request(to, query(CLIENTS))
+            self.assertEqual(condition(reply), "service-unavailable", to)
+        self.assertEqual(len(manager.delegated), before)
+        await manager.close()
+        reply = await alice.request(DOMAIN, query(CLIENTS))
+        self.assertEqual(condition(reply), "service-unavailable")
 
 
 class ProsodyExampleTests(ExampleTests, SynchronousTestCase):
