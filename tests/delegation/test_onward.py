@@ -399,7 +399,7 @@ class ClientTests(OnwardCase):
 
     def there(self) -> None:
         self.hands(NURSE)
-        self.assertSent(presence("subscribe"), presence("probe"))
+        self.assertSent(presence("probe"), presence("subscribe"))
         self.come()
         self.tell(self.asks(f"{NURSE}/chamber"))
         self.assertAdvertised(f"{NURSE}/chamber")
