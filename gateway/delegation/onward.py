@@ -217,7 +217,9 @@ class Onward:
 
     def _untold(self, failure: Any, contact: _Contact, address: str) -> None:
         contact.asking -= 1
-        if failure.check(StanzaError) and failure.value.condition not in _NOT_THERE:
+        # One that came in no stanza is the link's own: too many requests, or its deadline.
+        isAnswer = failure.check(StanzaError) and getattr(failure.value, "stanza", None) is not None
+        if isAnswer and failure.value.condition not in _NOT_THERE:
             self._found(contact, address)
         elif self._delegator.address(contact.entity) is None:
             self._askLater(contact)

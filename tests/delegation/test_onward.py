@@ -462,7 +462,7 @@ class ClientTests(OnwardCase):
         self.server.accept()
         self.assertEqual(self.handler.pending, 0)
         self.server.send(ASKED)
-        self.assertSent(presence("subscribe"), presence("probe"), REFUSED)
+        self.assertSent(presence("probe"), presence("subscribe"), REFUSED)
         self.come()
         self.tell(self.asks(f"{NURSE}/chamber"))
         self.assertAdvertised(f"{NURSE}/chamber")
@@ -471,7 +471,7 @@ class ClientTests(OnwardCase):
         """One resource alone may be meant."""
         self.hands(f"{NURSE}/chamber")
         found = self.taken()
-        self.assertEqual(found[:2], meaning(presence("subscribe") + presence("probe")))
+        self.assertEqual(found[:2], meaning(presence("probe") + presence("subscribe")))
         self.assertEqual([each[1]["to"] for each in found[2:]], [f"{NURSE}/chamber"] * 2)
         self.come("garden")
         self.assertSent()
