@@ -160,6 +160,19 @@ class SlowReaderTests(PeerCase):
         self.flow(self.bob)
         self.assertEqual(self.alice.producerState, "producing")
 
+    def test_heldAndFull(self) -> None:
+        """So is one that was read from no more because too much waited for it."""
+        component = self.host.component()
+        self.stall(self.bob)
+        self.write(self.alice, f"{BOB}/r")
+        self.stall(self.alice)
+        for _ in range(20):
+            self.write(component, f"{ALICE}/r", 240 * KILOBYTE, COMPONENT)
+        self.flow(self.alice)
+        self.assertEqual(self.alice.producerState, "paused")
+        self.flow(self.bob)
+        self.assertEqual(self.alice.producerState, "producing")
+
     def test_oneself(self) -> None:
         """Who writes to oneself, slowly, does not wait for ever."""
         self.stall(self.alice)
