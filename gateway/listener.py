@@ -68,4 +68,5 @@ class Listener(Service):
         )
         if self._required:
             raise SystemExit(message)
-        self._log.warn("{message}. The gateway runs without it.", message=message)
+        # Not as "message": observers of Twisted's older kind take that word away from those after them.
+        self._log.warn("{problem}. The gateway runs without it.", problem=message)

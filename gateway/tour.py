@@ -15,7 +15,7 @@ from xml.dom import minidom
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.ssl import Certificate
 from twisted.internet.task import deferLater, react
 from twisted.python.failure import Failure
@@ -95,6 +95,8 @@ class Guide:
             answer = error.stanza  # type: ignore[attr-defined]  # set wherever it comes from a stanza
         except xmlstream.TimeoutError as error:
             raise Disappointed(f"{recipient} did not answer within {_PATIENCE:g} s") from error
+        except ConnectionLost as error:
+            raise Disappointed(f"the connection was lost before {recipient} answered") from error
         return answer
 
 
@@ -134,6 +136,16 @@ async def tour(place: Whereabouts, certificate: Certificate, write: Callable[[st
     )
     client.service.startService()
     try:
+        await _logIn(client, arrival, place, reactor)
+        await _showAll(guide, place, write)
+    finally:
+        # Not while the service is telling us that it could not connect: it cannot be stopped from inside of that.
+        await deferLater(reactor, 0)
+        await client.service.stopService()
+
+
+async def _logIn(client: Client, arrival: _Arrival, place: Whereabouts, reactor: Any) -> None:
+    try:
         await client.service.whenConnected(failAfterFailures=1)
         await arrival.arrived.addTimeout(_PATIENCE, reactor)
     except ConnectError as error:
@@ -142,10 +154,6 @@ async def tour(place: Whereabouts, certificate: Certificate, write: Callable[[st
     except Exception as error:
         reason = error if client.failed is None else client.failed.value
         raise Disappointed(f"the login failed: {reason!r}") from error
-    try:
-        await _showAll(guide, place, write)
-    finally:
-        await client.service.stopService()
 
 
 async def _showAll(guide: Guide, place: Whereabouts, write: Callable[[str], object]) -> None:

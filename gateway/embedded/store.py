@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from OpenSSL.crypto import Error as OpenSSLError
 from twisted.internet.ssl import PrivateCertificate
 
 _LIFE = timedelta(days=3650)
@@ -66,9 +67,9 @@ class HostFolder:
             pem = self.certificate.read_bytes()
             found = x509.load_pem_x509_certificate(pem)
             names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            if domain in names.get_values_for_type(x509.DNSName) and found.not_valid_after_utc > now:
+            if _ascii(domain) in names.get_values_for_type(x509.DNSName) and found.not_valid_after_utc > now:
                 return _load(pem)
-        except (FileNotFoundError, ValueError, x509.ExtensionNotFound):
+        except (FileNotFoundError, ValueError, x509.ExtensionNotFound, OpenSSLError):
             pass
         _writePrivate(self.certificate, _makeCertificate(domain, now))
         return _load(self.certificate.read_bytes())
@@ -87,7 +88,8 @@ def makePassword() -> str:
 def _makeCertificate(domain: str, now: datetime) -> str:
     """A self-signed certificate and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain[:64])])
+    host = _ascii(domain)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -96,7 +98,7 @@ def _makeCertificate(domain: str, now: datetime) -> str:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + _LIFE)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -104,9 +106,16 @@ def _makeCertificate(domain: str, now: datetime) -> str:
     return (certificate.public_bytes(Encoding.PEM) + secret).decode()
 
 
+def _ascii(domain: str) -> str:
+    """A domain as certificates have it."""
+    return domain.encode("idna").decode()
+
+
 def _writePrivate(path: Path, text: str) -> None:
     """Replace a file, so that nobody ever sees half of it."""
     new = path.with_name(path.name + ".new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    # One that lies there from another time may be open to all.
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(new, path)

@@ -62,6 +62,8 @@ def said(element: ElementTree.Element) -> str:
 
     What is not there is left out.
     """
+    if local(element) == "features":
+        return "features"
     words = [local(element)]
     words += [element.attrib[name] for name in ("type", "id") if name in element.attrib]
     if {"from", "to"} & element.attrib.keys():
@@ -304,6 +306,21 @@ class Client(Wire):
         """Bind a resource."""
         wanted = f"<resource>{resource}</resource>" if resource else ""
         return self.send(f"<iq type='set' id='bind'><bind xmlns='{ns.BIND}'>{wanted}</bind></iq>")
+
+
+class ClientCase(SynchronousTestCase):
+    """A host, and somebody who has connected."""
+
+    def setUp(self) -> None:
+        self.host = Host()
+        self.client = self.host.stranger()
+
+    def assertEnded(self, client: Client, heard: list[str], condition: str) -> None:
+        """The stream was ended with this error, the last that was said, and the connection is over."""
+        self.assertEqual(heard[-1:], [f"error {condition}"])
+        self.assertTrue(client.value().endswith(b"</stream:stream>"))
+        self.host.clock.advance(0)
+        self.assertTrue(client.lost)
 
 
 class Component(Wire):

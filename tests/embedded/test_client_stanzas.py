@@ -1,0 +1,196 @@
+"""What clients send once they are in, and how much of it is taken (RFC 6120 sections 8 and 10)."""
+
+from __future__ import annotations
+
+from gateway import ns
+from gateway.embedded.peer import CLIENTS, LARGEST, STRANGERS
+from tests.embedded.support import COMPONENT, DOMAIN, PASSWORDS, ClientCase
+
+ALICE = f"alice@{DOMAIN}"
+
+
+class StanzaTests(ClientCase):
+    """What a client sends."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = self.alice = self.host.online("alice/r")
+        self.bob = self.host.online("bob/r")
+
+    def test_from(self) -> None:
+        """Whatever it says of who it is, as long as it is true, its full address is what arrives."""
+        for given_ in ("", f" from='{ALICE}'", f" from='{ALICE}/r'", f" from='{ALICE.upper()}'"):
+            self.alice.send(f"<message{given_} to='bob@{DOMAIN}/r' type='chat' id='1'><body>b</body></message>")
+            [message] = self.bob.heard()
+            self.assertEqual((message.get("from"), message[0].text), (f"{ALICE}/r", "b"))
+
+    def test_spoofed(self) -> None:
+        """Who says it is somebody else is heard no more."""
+        for sender in (f"bob@{DOMAIN}", f"{ALICE}/other", DOMAIN, "@", f"x{ALICE}", ""):
+            alice = self.host.online("alice/x")
+            heard = alice.send(f"<message from='{sender}' to='bob@{DOMAIN}/r'/><message to='bob@{DOMAIN}/r'/>")
+            self.assertEnded(alice, heard, "invalid-from")
+        self.assertEqual(self.bob.taken(), [])
+
+    def test_errors(self) -> None:
+        """Errors come from the address that was written to."""
+        for to, condition in (
+            (f"nobody@{DOMAIN}", "service-unavailable"),
+            (f"Bob@{DOMAIN}/gone", "service-unavailable"),
+            (COMPONENT, "service-unavailable"),
+            ("else.example", "remote-server-not-found"),
+            ("a b@x", "jid-malformed"),
+            (f"a@{'x' * 1_024}", "jid-malformed"),
+        ):
+            for xml, name in (("<iq type='get' id='1'", "iq"), ("<message id='1'", "message")):
+                self.assertEqual(
+                    self.alice.send(f"{xml} to='{to}'><x/></{name}>"),
+                    [f"{name} error 1 {to} > {ALICE}/r {condition}"],
+                )
+
+    def test_presenceErrors(self) -> None:
+        """Presence for somewhere that is not there is answered too."""
+        self.assertEqual(
+            self.alice.send("<presence to='else.example' id='1'/>"),
+            [f"presence error 1 else.example > {ALICE}/r remote-server-not-found"],
+        )
+
+    def test_noAnswers(self) -> None:
+        """An error or a result is never answered, wherever it was to go, nor however bad it is."""
+        for start in (
+            "<iq type='error' id='1'",
+            "<iq type='result' id='1'",
+            "<message type='error'",
+            "<presence type='error'",
+        ):
+            for to in (f"nobody@{DOMAIN}", "else.example", "a b@x", f"bob@{DOMAIN}/gone", DOMAIN):
+                self.assertEqual(self.alice.send(f"{start} to='{to}'/>"), [])
+        self.assertEqual(self.alice.send("<iq type='result'/>"), [])
+
+    def test_badIq(self) -> None:
+        """An iq without an id, or of no known type, is a bad request."""
+        for xml in (
+            "<iq type='get'/>",
+            "<iq id='1'/>",
+            "<iq id='1' type='x'/>",
+            f"<iq to='bob@{DOMAIN}/r' type='set'/>",
+        ):
+            [heard] = self.alice.send(xml)
+            self.assertTrue(heard.endswith(" bad-request"), heard)
+        self.assertEqual(self.bob.taken(), [])
+
+    def test_iq(self) -> None:
+        """A request to another's resource, and its answer."""
+        self.alice.send(f"<iq to='bob@{DOMAIN}/r' type='get' id='q'><x xmlns='urn:x'/></iq>")
+        self.assertEqual(self.bob.taken(), [f"iq get q {ALICE}/r > bob@{DOMAIN}/r"])
+        self.bob.send(f"<iq to='{ALICE}/r' type='result' id='q'/>")
+        self.assertEqual(self.alice.taken(), [f"iq result q bob@{DOMAIN}/r > {ALICE}/r"])
+
+    def test_unknown(self) -> None:
+        """What is no stanza ends the stream (RFC 6120 section 4.9.3.24)."""
+        for xml in ("<x xmlns='urn:x'/>", "<stanza/>", f"<starttls xmlns='{ns.TLS}'/>"):
+            client = self.host.online("carol/r")
+            self.assertEnded(client, client.send(xml), "unsupported-stanza-type")
+
+    def test_keepalive(self) -> None:
+        """White space between stanzas is nothing."""
+        for space in (" ", "\n", " \r\n\t" * 1_000):
+            self.assertEqual(self.alice.send(space), [])
+        self.assertEqual(self.alice.send(f" <message to='{ALICE}/r'/> "), [f"message {ALICE}/r > {ALICE}/r"])
+
+    def test_broken(self) -> None:
+        """XML that is broken, or that XMPP forbids, ends the stream."""
+        for xml, condition in (
+            ("<message></iq>", "not-well-formed"),
+            ("<!-- x -->", "restricted-xml"),
+            ("<message>&x;</message>", "restricted-xml"),
+            ("<a>" * 65, "policy-violation"),
+        ):
+            client = self.host.online("carol/r")
+            self.assertEnded(client, client.send(xml), condition)
+
+    def test_fault(self) -> None:
+        """A fault of the host's is an error for who asked, a line in the log, and nothing else."""
+        self.patch(self.host.router, "_serve", lambda *request: {}["x"])
+        self.assertEqual(
+            self.alice.send("<iq type='get' id='1'/>"), [f"iq error 1 {ALICE} > {ALICE}/r internal-server-error"]
+        )
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertEqual(self.alice.send(f"<message to='{ALICE}/r'/>"), [f"message {ALICE}/r > {ALICE}/r"])
+
+    def test_lost(self) -> None:
+        """A connection that is lost, and a stream that is ended, are gone at once."""
+        roster = self.host.router.accounts[ALICE].roster
+        roster.set(f"bob@{DOMAIN}", "", ()).from_ = True
+        self.bob.send("<presence/>")
+        other = self.host.online("alice/other")
+        for client, end in ((self.alice, None), (other, "</stream:stream>")):
+            client.send("<presence/>")
+            self.bob.taken()
+            client.lose(ConnectionError()) if end is None else client.send(end)
+            [gone] = self.bob.taken()
+            self.assertTrue(gone.startswith(f"presence unavailable {ALICE}/"), gone)
+        self.assertTrue(other.value().endswith(b"</stream:stream>"))
+        self.assertEqual(self.host.router.accounts[ALICE].sessions, {})
+
+    def test_header(self) -> None:
+        """A prefix that a client's header declares means the same to another, and to a component."""
+        component = self.host.component()
+        carol = self.host.stranger()
+        carol.logIn("carol", PASSWORDS["carol"], declared=f"xmlns:p='urn:p' xmlns:c='{ns.CLIENT}'")
+        for target, wire, namespace in (
+            (f"bob@{DOMAIN}/r", self.bob, ns.CLIENT),
+            (COMPONENT, component, ns.COMPONENT_ACCEPT),
+        ):
+            carol.send(f"<c:message to='{target}'><p:x/><c:body/></c:message>")
+            [message] = wire.heard()
+            self.assertEqual(
+                [each.tag for each in message.iter()],
+                [f"{{{namespace}}}message", "{urn:p}x", f"{{{namespace}}}body"],
+            )
+
+
+class SizeTests(ClientCase):
+    """How much is taken."""
+
+    def test_strangers(self) -> None:
+        """Before they are logged in, clients say little: more ends the stream, in one element or none."""
+        for secure in (False, True):
+            for xml in (f"<x>{'y' * STRANGERS.stanzaSize}</x>", "<x" + " " * STRANGERS.stanzaSize, "<a>" * 9):
+                client = self.host.stranger()
+                client.secure() if secure else client.header()
+                self.assertEnded(client, client.send(xml), "policy-violation")
+        huge = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' a='{'x' * STRANGERS.stanzaSize}"
+        self.assertEnded(self.client, self.client.send(huge), "policy-violation")
+
+    def test_clients(self) -> None:
+        """A stanza of theirs may be large, and arrives; one that is larger ends the stream, nobody else's."""
+        alice, bob = self.host.online("alice/r"), self.host.online("bob/r")
+        opening = f"<message to='bob@{DOMAIN}/r'>"
+        fill = "x" * (CLIENTS.stanzaSize - len(opening) - len("</message>"))
+        alice.send(f"{opening}{fill}</message>")
+        self.assertEqual(len(bob.taken()), 1)
+        self.assertEnded(alice, alice.send(f"{opening}{fill}x</message>"), "policy-violation")
+        self.assertEqual(bob.taken(), [])
+        alice = self.host.online("alice/r")
+        alice.send(opening)
+        for _ in range(CLIENTS.stanzaSize // 16_384):
+            self.assertFalse(alice.disconnecting)
+            alice.send("x" * 16_384)
+        self.assertTrue(alice.disconnecting)
+        self.assertLessEqual(
+            bob.send(f"<message to='bob@{DOMAIN}/r'/>"), [f"message bob@{DOMAIN}/r > bob@{DOMAIN}/r"]
+        )
+
+    def test_growth(self) -> None:
+        """What becomes too large on its way is refused, not sent: a component would end its stream for it."""
+        component = self.host.component()
+        alice = self.host.stranger()
+        alice.logIn("alice", PASSWORDS["alice"], declared=f"xmlns:p='urn:{'p' * 100_000}'")
+        body = f"<x xmlns='jabber:client'/>{'<p:y/>' * 100}"
+        self.assertEqual(
+            alice.send(f"<message to='{COMPONENT}' id='1'>{body}</message>"),
+            [f"message error 1 {COMPONENT} > {ALICE}/r not-acceptable"],
+        )
+        self.assertEqual(component.taken(), [])
+        self.assertLess(len(alice.value()) + len(component.value()), LARGEST)

@@ -1,0 +1,147 @@
+"""The host's files: passwords and whereabouts, and its certificate."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from twisted.internet.ssl import Certificate, PrivateCertificate
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.embedded import store
+from gateway.embedded.store import HostFolder, Whereabouts, makePassword
+
+NOW = datetime(2025, 1, 1, tzinfo=UTC)
+HERE = Whereabouts("h.example", "tcp:127.0.0.1:1", {"alice": "ä"}, {"proxy": ["p.h.example"]})
+
+
+class StoreCase(SynchronousTestCase):
+    """A folder."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.host = HostFolder(self.folder)
+
+    def assertPrivate(self, path: Path) -> None:
+        """Nobody but its owner may read it."""
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+
+
+class WhereaboutsTests(StoreCase):
+    """embedded.json."""
+
+    def test_kept(self) -> None:
+        """What was written is read, by another too; it is for the owner alone, whatever the process's mask is."""
+        self.assertIsNone(self.host.read())
+        self.addCleanup(os.umask, os.umask(0))
+        self.host.write(HERE)
+        self.assertEqual(HostFolder(self.folder).read(), HERE)
+        self.assertPrivate(self.folder / "embedded.json")
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.json"])
+
+    def test_private(self) -> None:
+        """Nor does a file that lay there open stay open, half made or whole."""
+        for name in ("embedded.json", "embedded.json.new"):
+            (self.folder / name).write_text("{}")
+            (self.folder / name).chmod(0o644)
+        self.host.write(HERE)
+        self.assertPrivate(self.folder / "embedded.json")
+
+    def test_whole(self) -> None:
+        """Where it cannot be written, what was there stays."""
+        self.host.write(HERE)
+
+        def fails(*paths: object) -> None:
+            raise OSError("full")
+
+        self.patch(store.os, "replace", fails)
+        self.assertRaises(OSError, self.host.write, Whereabouts("else", "tcp:127.0.0.1:2", {}, {}))
+        self.assertEqual(self.host.read(), HERE)
+
+    def test_garbage(self) -> None:
+        """What cannot be read is as good as nothing, and is written over."""
+        for garbage in (
+            b"",
+            b"{",
+            b"\xff",
+            b"[]",
+            b"null",
+            b"7",
+            b"{}",
+            b'{"domain": "h", "c2s": "x", "accounts": 1}',
+        ):
+            (self.folder / "embedded.json").write_bytes(garbage)
+            self.assertIsNone(self.host.read(), garbage)
+        self.host.write(HERE)
+        self.assertEqual(self.host.read(), HERE)
+
+    def test_passwords(self) -> None:
+        """Each password is another, long enough, and can be typed."""
+        made = {makePassword() for _ in range(100)}
+        self.assertEqual(len(made), 100)
+        self.assertTrue(all(len(each) >= 12 and each.isascii() and each.isprintable() for each in made))
+
+
+class CertificateTests(StoreCase):
+    """embedded.pem."""
+
+    def load(self, domain: str = "h.example", now: datetime = NOW) -> x509.Certificate:
+        """The certificate, as it comes to be used."""
+        loaded = self.host.loadCertificate(domain, now)
+        self.assertIsInstance(loaded, PrivateCertificate)
+        self.assertIsNotNone(loaded.options().getContext())
+        return x509.load_pem_x509_certificate(loaded.dumpPEM())
+
+    def test_made(self) -> None:
+        """It is for the domain, of today, signed by itself, and lies with its key in a file that is its owner's."""
+        made = self.load()
+        names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        self.assertEqual(names.get_values_for_type(x509.DNSName), ["h.example"])
+        self.assertTrue(made.not_valid_before_utc < NOW < made.not_valid_after_utc - timedelta(days=3_000))
+        made.verify_directly_issued_by(made)
+        pem = self.host.certificate.read_bytes()
+        self.assertEqual(load_pem_private_key(pem, None).public_key(), made.public_key())
+        self.assertEqual(Certificate.loadPEM(pem).getSubject().commonName, b"h.example")
+        self.assertPrivate(self.host.certificate)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.pem"])
+
+    def test_once(self) -> None:
+        """It is made once, as long as it holds."""
+        made = self.load()
+        self.assertEqual(self.load(), made)
+        self.assertEqual(self.load(now=NOW + timedelta(days=3_649)), made)
+
+    def test_expired(self) -> None:
+        """One that holds no longer is made anew."""
+        made = self.load()
+        later = NOW + timedelta(days=3_651)
+        again = self.load(now=later)
+        self.assertNotEqual(again, made)
+        self.assertGreater(again.not_valid_after_utc, later)
+        self.assertEqual(self.load(now=later), again)
+
+    def test_domain(self) -> None:
+        """So is one for another domain."""
+        made = self.load()
+        self.assertNotEqual(self.load("else.example"), made)
+
+    def test_domains(self) -> None:
+        """Any domain that may be configured can have one: long, in any script."""
+        for domain in ("localhost", "bücher.example", f"{'x' * 63}.{'y' * 63}.example"):
+            made = self.load(domain)
+            self.assertEqual(self.load(domain), made)
+
+    def test_garbage(self) -> None:
+        """What is no certificate, or has no key, is written over."""
+        self.load()
+        whole = self.host.certificate.read_bytes()
+        key = whole.index(b"-----BEGIN PRIVATE")
+        for garbage in (b"", b"x", whole[:key], whole[key:], whole[: key + 60], whole[:200]):
+            self.host.certificate.write_bytes(garbage)
+            made = self.load()
+            self.assertEqual(self.load(), made, garbage)

@@ -1,0 +1,259 @@
+"""The tour: what it shows, and how it ends when something is not as it should be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.protocols.jabber.xmlstream import STREAM_END_EVENT, Authenticator, XmlStream
+from twisted.words.xish import domish
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from gateway import ns, tour
+from gateway.embedded.login import Client
+from gateway.embedded.store import HostFolder
+from gateway.interfaces import IDemonstration, IGuide
+from gateway.tour import Disappointed, Guide
+from tests.embedded.loopback import IMPLEMENTATION, LoopbackCase
+
+
+class LoggedIn:
+    """A client that is, on a stream in memory."""
+
+    jid = "alice@h/tour"
+
+    def __init__(self, clock: Clock) -> None:
+        self.xmlstream = XmlStream(Authenticator())
+        self.xmlstream.transport = StringTransport()
+        self.xmlstream._callLater = clock.callLater
+        self.sent: list[domish.Element] = []
+        self.xmlstream.send = self.sent.append
+
+    def answer(self, kind: str = "result", payload: str = "") -> None:
+        """Answer the newest request."""
+        request = self.sent[-1]
+        answer = domish.Element((None, "iq"))
+        answer["type"], answer["id"], answer["from"] = kind, request["id"], request["to"]
+        answer.addRawXml(payload)
+        text = f"<s xmlns='{ns.CLIENT}'>{answer.toXml()}</s>"
+        stream = domish.elementStream()
+        found: list[domish.Element] = []
+        stream.DocumentStartEvent, stream.DocumentEndEvent = (lambda root: None), (lambda: None)
+        stream.ElementEvent = found.append
+        stream.parse(text.encode())
+        self.xmlstream.dispatch(found[0])
+
+
+@implementer(IDemonstration)
+class Plugin:
+    """Shows what the test says."""
+
+    kind = "shown"
+
+    def __init__(self, show: Any) -> None:
+        self._show = show
+
+    def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
+        return {}
+
+    def tour(self, guide: Guide, jid: str) -> Any:
+        return self._show(guide, jid)
+
+
+class Silent:
+    """A plugin that has nothing to show."""
+
+    kind = "shown"
+
+
+class GuideTests(SynchronousTestCase):
+    """Who leads it."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.client = LoggedIn(self.clock)
+        self.written: list[str] = []
+        self.guide = Guide(cast(Client, self.client), self.written.append, self.clock)
+
+    def ask(self) -> Deferred[domish.Element]:
+        return ensureDeferred(self.guide.ask("c.h", "<ping xmlns='urn:xmpp:ping'/>"))
+
+    def test_interface(self) -> None:
+        """It is what plugins are given, and has the address that it is logged in as."""
+        verifyObject(IGuide, self.guide)
+        self.assertEqual(self.guide.jid, "alice@h/tour")
+
+    def test_say(self) -> None:
+        """What it says fits on a terminal."""
+        self.guide.say("word " * 100)
+        self.assertLessEqual(max(map(len, "".join(self.written).splitlines())), 100)
+        self.assertEqual("".join(self.written).split(), ["word"] * 100)
+
+    def test_ask(self) -> None:
+        """Question and answer are shown as the XML that goes and comes."""
+        asked = self.ask()
+        [request] = self.client.sent
+        self.assertEqual((request["type"], request["to"]), ("get", "c.h"))
+        self.client.answer(payload="<x xmlns='urn:x'>&lt;</x>")
+        self.assertEqual(self.successResultOf(asked)["type"], "result")
+        sent, came = self.written
+        self.assertRegex(sent, "^  -> <iq ")
+        self.assertIn("<ping xmlns='urn:xmpp:ping'/>", sent.replace('"', "'"))
+        self.assertRegex(came, "^  <- <iq ")
+        self.assertIn("&lt;", came)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_error(self) -> None:
+        """An error is an answer too."""
+        asked = self.ask()
+        self.client.answer("error", f"<error type='cancel'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>")
+        self.assertEqual(self.successResultOf(asked)["type"], "error")
+        self.assertIn("item-not-found", self.written[1])
+
+    def test_noAnswer(self) -> None:
+        """Who does not answer in time ends the tour, and is named."""
+        asked = self.ask()
+        self.clock.advance(14.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.2)
+        self.assertIn("c.h did not answer", str(self.failureResultOf(asked, Disappointed).value))
+
+    def test_lost(self) -> None:
+        """A connection that is lost ends it too, in words."""
+        asked = self.ask()
+        self.client.xmlstream.dispatch(None, STREAM_END_EVENT)
+        self.assertIn("lost", str(self.failureResultOf(asked, Disappointed).value))
+
+    def test_check(self) -> None:
+        """What was promised and holds is said; what does not ends the tour."""
+        self.guide.check(True, "water is wet")
+        self.assertEqual(self.written, ["  ok: water is wet\n"])
+        raised = self.assertRaises(Disappointed, self.guide.check, False, "fire is cold")
+        self.assertIn("fire is cold", str(raised))
+
+    def test_served(self) -> None:
+        """A service that has only just started is waited for, a while."""
+        served = ensureDeferred(self.guide.served("c.h"))
+        error = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.client.answer("error", error)
+        self.assertNoResult(served)
+        self.clock.advance(0.5)
+        self.client.answer()
+        self.successResultOf(served)
+        self.assertEqual((len(self.client.sent), self.written), (2, []))
+
+    def test_neverServed(self) -> None:
+        """What it is asked then shows the error."""
+        served = ensureDeferred(self.guide.served("c.h"))
+        for _ in range(40):
+            if not served.called:
+                self.client.answer("error", f"<error type='wait'><conflict xmlns='{ns.STANZA_ERRORS}'/></error>")
+                self.clock.advance(0.5)
+        self.successResultOf(served)
+        self.assertGreaterEqual(self.clock.seconds(), 15)
+
+
+class MainTests(SynchronousTestCase):
+    """The command."""
+
+    def setUp(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder)
+
+    def ended(self, *arguments: str) -> str:
+        """Why it ended."""
+        run = tour.main(list(arguments), lambda text: None)
+        failure = self.failureResultOf(ensureDeferred(run(MemoryReactorClock())), SystemExit)
+        self.assertIsInstance(failure.value.code, str)
+        return str(failure.value)
+
+    def test_notRun(self) -> None:
+        """Where no gateway has run it says how to start one."""
+        self.assertRegex(self.ended(), "no embedded host has run here.*twistd -n gateway")
+
+    def test_realServer(self) -> None:
+        """A configuration with a server has no embedded host."""
+        Path("gateway.toml").write_text(
+            "[server]\nendpoint = 'tcp:h:1'\nsecret = 's'\n[proxy.'p.h']\ntarget = 'a@h'\n"
+        )
+        self.assertIn("for a real server", self.ended())
+        self.assertIn("for a real server", self.ended("--config", "gateway.toml"))
+
+    def test_badConfiguration(self) -> None:
+        """What is wrong with a configuration is said."""
+        Path("other.toml").write_text("[embedded]\nnonsense = 1\n")
+        self.assertIn("nonsense", self.ended("--config", "other.toml"))
+        self.assertIn("gone.toml", self.ended("--config", "gone.toml"))
+
+    def test_noCertificate(self) -> None:
+        """Without the host's certificate nobody is trusted, and no password sent."""
+        os.mkdir("state")
+        (Path("state") / "embedded.json").write_text('{"domain":"h","c2s":"tcp:h:1","accounts":{},"services":{}}')
+        self.assertIn("embedded.pem", self.ended())
+
+
+class TourTests(LoopbackCase):
+    """All of it, on a host that runs."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.written: list[str] = []
+        self.certificate = self.host.certificate
+        self.running = evolve(self.place, services={"shown": [IMPLEMENTATION], "other": ["other.localhost"]})
+
+    async def ended(self, plugins: list[object], **changes: Any) -> str:
+        """Go on the tour; the reason for which it ended, if it was not the end of it."""
+        self.patch(tour, "findPlugins", lambda: plugins)
+        try:
+            place = evolve(self.running, **changes)
+            await tour.tour(place, self.certificate, self.written.append, reactor)
+        except Disappointed as error:
+            return str(error)
+        return ""
+
+    async def test_shows(self) -> None:
+        """Each service that runs, and has something to show, is named and shown, by an ordinary client."""
+
+        async def show(guide: Guide, jid: str) -> None:
+            answer = await guide.ask(jid, f"<ping xmlns='{ns.PING}'/>")
+            guide.check(answer["type"] == "result", f"{guide.jid} was answered")
+
+        self.assertEqual(await self.ended([Plugin(show), Silent()]), "")
+        text = "".join(self.written)
+        self.assertIn(f"=== shown: {IMPLEMENTATION} ===", text)
+        self.assertIn("ok: alice@localhost/tour was answered", text)
+        self.assertNotIn("other.localhost", text)
+        self.assertIn("That was all", text)
+        self.assertNotIn(self.place.accounts["alice"], text)
+
+    async def test_nothing(self) -> None:
+        """Where nothing has anything to show, that is said."""
+        self.assertEqual(await self.ended([Silent()]), "")
+        self.assertIn("No service runs", self.written[-1])
+
+    async def test_disappointed(self) -> None:
+        """What is not as it was said ends it, and the client is gone."""
+
+        async def show(guide: Guide, jid: str) -> None:
+            guide.check(False, "fire is cold")
+
+        self.assertIn("fire is cold", await self.ended([Plugin(show)]))
+        await self.until(lambda: not self.host._router.accounts["alice@localhost"].sessions)
+
+    async def test_cannotLogIn(self) -> None:
+        """A password that does not hold any more, nobody there, no account: each in words."""
+        self.assertIn("the login failed", await self.ended([], accounts={"alice": "wrong"}))
+        self.assertIn("no account", await self.ended([], accounts={"implementation": "x"}))
+        gone = HostFolder(Path(self.mktemp()))
+        self.assertIsNone(gone.read())
+        self.assertIn("twistd -n gateway", await self.ended([], c2s="tcp:127.0.0.1:1"))
