@@ -18,12 +18,12 @@ from twisted.python.failure import Failure
 from gateway import ns
 from gateway.embedded import stanzas
 from gateway.embedded.accounts import IAccount, Passwords
-from gateway.embedded.core import Account, Session
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import CLIENTS, STRANGERS, PeerConnection
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
+from gateway.embedded.sessions import Account, Session
 from gateway.embedded.stanzas import address
 from gateway.errors import GatewayError, Malformed, Unreadable
 from gateway.stream.checker import SEPARATOR
@@ -163,6 +163,9 @@ class ClientConnection(PeerConnection):
         if payload is None or self._account is None:
             self.refuse("not-authorized", "log in and bind a resource before anything else")
             return
+        if not stanza.id:
+            self.write(errorStanza("iq", b"", None, Unreadable))
+            return
         wanted = next((str(each) for each in payload.elements(ns.BIND, "resource")), "")
         try:
             self._bind(self._account, address(f"{self._account.jid}/{wanted or secrets.token_urlsafe(9)}"))
@@ -171,7 +174,7 @@ class ClientConnection(PeerConnection):
             return
         assert self._session is not None
         bound = f"<bind xmlns='{ns.BIND}'><jid>{escape(self._session.jid)}</jid></bind>"
-        self.write(stanzas.iq(b"", stanza.id or "", "result", bound))
+        self.write(stanzas.iq(b"", stanza.id, "result", bound))
 
     def _bind(self, account: Account, jid: str) -> None:
         self._session, old = self._services.router.bind(account, jid, self)

@@ -14,7 +14,8 @@ from wokkel.data_form import Field, Form
 
 from gateway import jids, ns
 from gateway.delegation.core import Delegation, Request, isDelegable
-from gateway.embedded.core import Account, Router
+from gateway.embedded.core import Router
+from gateway.embedded.sessions import Account
 from gateway.errors import Forbidden, NoSuchAddress, NotAcceptable, NotAllowed, NotThere, TooMuch, Unreadable
 from gateway.stream.stanzas import escape, serialised
 

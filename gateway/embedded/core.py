@@ -15,7 +15,8 @@ from twisted.words.xish import domish
 from gateway import jids
 from gateway.embedded.extension import Extensions
 from gateway.embedded.ports import Peer
-from gateway.embedded.roster import Item, Roster
+from gateway.embedded.roster import Item
+from gateway.embedded.sessions import Account, Session
 from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
 from gateway.stream.core import Limits
 from gateway.stream.stanzas import Stanza
@@ -33,45 +34,8 @@ _LONGEST_PRESENCE = 16 * 1024
 _SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 
 
-# Who asks, the request, their address, the address asked, the account if it is one's, whether they may know of it.
-Serve = typing.Callable[[Peer, Stanza, str, str, "Account | None", bool], None]
-
-
-class Session:
-    """
-    One resource of an account.
-
-    @ivar interested: whether it is told of changes to the roster.
-    @ivar presence: its last available presence; C{None} while it is not available.
-    @ivar directed: who else was sent presence.
-    """
-
-    def __init__(self, account: Account, jid: str, peer: Peer) -> None:
-        self.account = account
-        self.jid = jid
-        self.peer = peer
-        self.interested = False
-        self.presence: Stanza | None = None
-        self.priority = 0
-        self.directed: set[str] = set()
-
-
-class Account:
-    """
-    One account, online or not.
-
-    @ivar jid: bare JID.
-    @ivar sessions: its resources that are connected, by full JID.
-    """
-
-    def __init__(self, jid: str) -> None:
-        self.jid = jid
-        self.roster = Roster()
-        self.sessions: dict[str, Session] = {}
-
-    def available(self) -> list[tuple[Session, Stanza]]:
-        """The resources that are available, and their presence."""
-        return [(each, each.presence) for each in self.sessions.values() if each.presence is not None]
+# Who asks, the request, their address, the address asked, the account if it is one's.
+Serve = typing.Callable[[Peer, Stanza, str, str, "Account | None"], None]
 
 
 class Router:
@@ -124,9 +88,14 @@ class Router:
             self.extensions.connected(domain)
 
     def mayKnow(self, asking: str, account: Account) -> bool:
-        """Whether somebody may learn that there is this account (RFC 6121 section 8.5.1)."""
+        """Whether somebody may learn that there is this account: itself, and whom it lets see it."""
         asking = jids.bare(asking)
         return asking == account.jid or account.roster.lets(asking)
+
+    def peers(self) -> list[Peer]:
+        """Everybody who is connected."""
+        sessions = [each.peer for account in self.accounts.values() for each in account.sessions.values()]
+        return sessions + [each for each in self.components.values() if each is not None]
 
     # What they send.
 
@@ -188,10 +157,10 @@ class Router:
         if stanza.type not in ("get", "set"):
             self.extensions.answered(stanza, sender, recipient)
         elif not self.extensions.requested(origin, stanza, sender, recipient):
-            if account is None and recipient != self.domain:
+            # Who may not know of an account learns nothing of it (RFC 6121 section 8.5.1).
+            if recipient != self.domain and (account is None or not self.mayKnow(sender, account)):
                 raise NotThere
-            known = account is None or self.mayKnow(sender, account)
-            self._serve(origin, stanza, sender, recipient, account, known)
+            self._serve(origin, stanza, sender, recipient, account)
 
     def _message(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account) -> None:
         """A message to an account, or to a resource that is not there (RFC 6121 sections 8.5.2.1.1, 8.5.3.2.1)."""

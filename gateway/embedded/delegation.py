@@ -22,9 +22,10 @@ from gateway.delegation.core import (
     nestingNode,
 )
 from gateway.embedded.consent import Consents
-from gateway.embedded.core import LARGEST, Router, Session
+from gateway.embedded.core import LARGEST, Router
 from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
+from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import tree
 from gateway.errors import GatewayError, NotThere, Unreadable
 from gateway.stream.stanzas import Context, Stanza, escape

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from gateway.stream.stanzas import Stanza
 
 if TYPE_CHECKING:
-    from gateway.embedded.core import Account, Session
     from gateway.embedded.ports import Peer
     from gateway.embedded.roster import Item
+    from gateway.embedded.sessions import Account, Session
 
 
 class Extension:

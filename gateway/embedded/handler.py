@@ -14,9 +14,10 @@ from gateway.delegation.core import Delegation, Info
 from gateway.delegation.stanzas import writeInfo
 from gateway.embedded import stanzas
 from gateway.embedded.consent import CONFIGURE
-from gateway.embedded.core import Account, Router
+from gateway.embedded.core import Router
 from gateway.embedded.delegation import DelegatingServer
 from gateway.embedded.ports import Peer
+from gateway.embedded.sessions import Account
 from gateway.errors import Forbidden, NotThere, Unhandled, Unreadable
 from gateway.stream.stanzas import Stanza
 
@@ -31,12 +32,10 @@ class Request:
     One request.
 
     @ivar account: whom it is for; C{None} for the host.
-    @ivar known: whether who asks may know of the account.
     """
 
     sender: str
     account: Account | None
-    known: bool
     payload: domish.Element
 
 
@@ -61,16 +60,14 @@ class Services:
             ("set", ns.COMMANDS): self._command,
         }
 
-    def _serve(
-        self, peer: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None, known: bool
-    ) -> None:
+    def _serve(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
         payloads = list(stanzas.tree(stanza).elements())
         if len(payloads) != 1:
             raise Unreadable
         service = self._services.get((stanza.type, payloads[0].uri))
         if service is None:
             raise Unhandled
-        peer.answer(stanza, sender, recipient, service(Request(sender, account, known, payloads[0])))
+        peer.answer(stanza, sender, recipient, service(Request(sender, account, payloads[0])))
 
     def _discoInfo(self, request: Request) -> str:
         if request.account is None and request.payload.getAttribute("node") == CONFIGURE:
@@ -130,8 +127,8 @@ class Services:
 
 
 def _checkNode(request: Request) -> None:
-    """Who may not know of an account learns nothing of it; and there are no nodes."""
-    if not request.known or request.payload.getAttribute("node"):
+    """There are no nodes but those that were seen to."""
+    if request.payload.getAttribute("node"):
         raise NotThere
 
 

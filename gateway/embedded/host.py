@@ -5,7 +5,7 @@ The host as a service: two listeners on one set of rules, and the words in which
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import clientFromString, quoteStringArgument
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from gateway import ns
@@ -36,6 +37,9 @@ from gateway.tables import DelegatedTable, EmbeddedTable, Jids, Namespace
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
 
 _IMPLEMENTATION = "implementation"
+# Seconds that a stop waits for the gateway's own components: a link needs up to five.
+_FAREWELL = 6.0
+
 _DEFAULT_USERS = ("alice", "bob", _IMPLEMENTATION)
 
 
@@ -61,6 +65,7 @@ class EmbeddedHost(MultiService):
         self.setName("embedded")
         self.domain = str(table.domain)
         self.secrets = dict(table.components)
+        self._own: set[str] = set()
         self._say = say
         self._reactor = reactor
         self._folder = HostFolder(stateDir)
@@ -98,12 +103,28 @@ class EmbeddedHost(MultiService):
         """Let a component connect."""
         self.secrets[jid] = secret
         self._router.components[jid] = None
+        self._own.add(jid)
 
     def startService(self) -> None:
         super().startService()
         whereabouts = Whereabouts(self.domain, _reach(self._c2s.address), self.accounts, self._services)
         self._folder.write(whereabouts)
         self._say(self._announcement())
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        closed = super().stopService()
+        # The gateway's own components may still have something to tell clients, and leave by themselves.
+        deadline = self._reactor.seconds() + _FAREWELL
+        while self._ownAreThere() and self._reactor.seconds() < deadline:
+            yield deferLater(self._reactor, 0.05)
+        for peer in self._router.peers():
+            assert isinstance(peer, PeerConnection)
+            peer.refuse("system-shutdown")
+        yield closed
+
+    def _ownAreThere(self) -> bool:
+        return any(self._router.components.get(jid) is not None for jid in self._own)
 
     def _implementingClient(self) -> Client:
         account = f"{_IMPLEMENTATION}@{self.domain}/built-in"

@@ -13,10 +13,11 @@ from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.embedded import stanzas
-from gateway.embedded.core import LARGEST, Account, Router, present
+from gateway.embedded.core import LARGEST, Router, present
 from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
+from gateway.embedded.sessions import Account
 from gateway.embedded.stanzas import address, tree, written
 from gateway.errors import (
     AlreadyOpen,

@@ -18,10 +18,11 @@ from gateway import ns
 from gateway.embedded.accounts import Passwords, makePortal
 from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection
-from gateway.embedded.core import Account, Router, Session
+from gateway.embedded.core import Router
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import PeerConnection
 from gateway.embedded.roster import Item
+from gateway.embedded.sessions import Account, Session
 from gateway.errors import GatewayError
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza
@@ -122,10 +123,8 @@ class Rules:
         self.component = Recorder()
         self.router.components = {"c.h": self.component, "off.h": None}
 
-    def _serve(
-        self, peer: Any, stanza: Stanza, sender: str, recipient: str, account: Account | None, known: bool
-    ) -> None:
-        self.served.append(f"{sender} > {recipient}{'' if known else ' unknown'}")
+    def _serve(self, peer: Any, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
+        self.served.append(f"{sender} > {recipient}")
 
     def bind(self, jid: str, interested: bool = True) -> tuple[Session, Recorder]:
         """Log a resource in."""

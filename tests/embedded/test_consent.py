@@ -10,9 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.delegation.core import Delegation
 from gateway.embedded.consent import CONFIGURE
-from gateway.embedded.core import LARGEST, Session
+from gateway.embedded.core import LARGEST
 from gateway.embedded.handler import Services
 from gateway.embedded.roster import Item
+from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import readdressed
 from gateway.errors import GatewayError
 from gateway.stream.core import Splitter

@@ -81,7 +81,7 @@ class HostTests(HandlerCase):
         self.assertEqual([each.text for each in self.ask(VERSION, DOMAIN)[0]][1], __version__)
 
     def test_component(self) -> None:
-        """A component is answered as a client is."""
+        """A component is answered as a client is; as a stranger, it learns nothing of an account."""
         component = self.host.component()
         anItem = item("jid='a@b'")
         self.assertEqual(
@@ -90,7 +90,7 @@ class HostTests(HandlerCase):
         )
         self.assertEqual(
             component.send(f"<iq from='{COMPONENT}' to='{ALICE}' id='2' type='set'>{anItem}</iq>"),
-            [f"iq error 2 {ALICE} > {COMPONENT} forbidden"],
+            [f"iq error 2 {ALICE} > {COMPONENT} service-unavailable"],
         )
 
     def test_refused(self) -> None:

@@ -12,7 +12,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway import ns
 from gateway.embedded.host import EmbeddedHost, _reach
+from gateway.embedded.peer import PeerConnection
 from gateway.embedded.store import HostFolder
 from gateway.tables import Domain, EmbeddedTable, Passwords, Secrets, ServerEndpoint
 from tests.embedded.support import Client, Component
@@ -213,3 +215,45 @@ class StopTests(HostCase):
         self.assertEqual(set(closed), {"embedded.c2s", "embedded.component"})
         self.reactor.pump([1.0] * 100)
         self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_sayGoodbye(self) -> None:
+        """Its own components may leave first; whoever is there then is told that the host is shutting down."""
+        host = self.make()
+        host.admit("own.localhost", "secret")
+        host.startService()
+        ended: list[str] = []
+
+        class Connected(PeerConnection):
+            namespace = ns.CLIENT
+
+            def refuse(self, condition: str, text: str = "") -> None:
+                ended.append(condition)
+
+        for domain in ("own.localhost", "other.localhost"):
+            host._router.attach(domain, Connected("localhost", self.reactor))
+        stopping = host.stopService()
+        self.reactor.advance(1)
+        self.assertEqual((ended, stopping.called), ([], False))
+        host._router.attach("own.localhost", None)
+        self.reactor.advance(1)
+        self.assertEqual(ended, ["system-shutdown"])
+        self.successResultOf(stopping)
+
+    def test_waitsForNobodyForEver(self) -> None:
+        """Its own components have some seconds to leave, no more."""
+        host = self.make()
+        host.admit("own.localhost", "secret")
+        host.startService()
+        host._router.attach("own.localhost", PeerConnectionOfNobody("localhost", self.reactor))
+        stopping = host.stopService()
+        self.reactor.pump([0.5] * 20)
+        self.successResultOf(stopping)
+
+
+class PeerConnectionOfNobody(PeerConnection):
+    """A component that does not leave."""
+
+    namespace = ns.COMPONENT_ACCEPT
+
+    def refuse(self, condition: str, text: str = "") -> None:
+        """It does not hear."""
