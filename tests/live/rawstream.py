@@ -35,7 +35,8 @@ class RawStream:
 
         @param kernelBytes: how much the kernel keeps for either side, where that matters.
         """
-        connection = socket.socket()
+        # Only with its protocol named does asyncio see to it that nothing written waits for more.
+        connection = socket.socket(proto=socket.IPPROTO_TCP)
         connection.setblocking(False)
         if kernelBytes is not None:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):

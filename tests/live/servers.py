@@ -40,12 +40,12 @@ class Server(Program):
         directory: Path,
         accounts: Sequence[str],
         components: Mapping[str, str],
-        delegations: Delegations,
+        delegations: Delegations | None = None,
     ) -> None:
         super().__init__(directory)
         self.accounts = accounts
         self.components = components
-        self.delegations = delegations
+        self.delegations = delegations or {}
         self.clientPort = freePort()
         self.componentPort = freePort()
         self.configure()

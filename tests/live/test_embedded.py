@@ -161,12 +161,14 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @scenario(40)
     async def test_tour(self) -> None:
-        """The tour shows in words and XML what the proxy does, from any folder, and ends well."""
+        """The tour shows in words and XML what each service does, from any folder, and ends well."""
         code, output = await self.tour(self.config)
         self.assertEqual(code, 0, output)
         self.assertIn(f"=== proxy: {PROXY} ===", output)
         self.assertIn(f"{PROXY} is a component.", output)
-        self.assertEqual((output.count("  -> <iq "), output.count("  <- <iq ")), (4, 4), output)
+        self.assertEqual((output.count("  -> <iq "), output.count("  <- <iq ")), (8, 8), output)
+        self.assertIn("=== delegation: delegate.localhost ===", output)
+        self.assertIn("ok: the note is what was stored", output)
         self.assertIn(BUILT_IN, output)
         self.assertIn("That was all there is.", output)
         self.assertNotIn(self.server.password("alice"), output)
