@@ -13,13 +13,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish import domish
 from wokkel.data_form import Form
 from wokkel.disco import DiscoFeature, DiscoIdentity
 from wokkel.iwokkel import IDisco
-from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import jids, ns
@@ -48,8 +46,8 @@ from gateway.errors import (
     Unhandled,
     Unreadable,
 )
-from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler, IReporting
-from gateway.stream.link import Link
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IReporting
+from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
 
 # Seconds after which a grant that has not come is missed.
@@ -69,8 +67,8 @@ class Route:
     delegation: Delegation | None
 
 
-@implementer(IRawHandler, IDisco, IReporting)
-class ManagingHandler(XMPPHandler):
+@implementer(IDisco, IReporting)
+class ManagingHandler(RawHandler):
     """
     A managing entity (XEP-0355).
 
@@ -102,19 +100,10 @@ class ManagingHandler(XMPPHandler):
         self._awaited: dict[Open, Deferred[Any]] = {}
         self._draining = False
         self._complainAt: float | None = None
-        self._link: Link
-        self._send: Callable[[bytes], object]
 
     @property
     def pending(self) -> int:
         return len(self._open)
-
-    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
-        # A raw handler is of use on a link only.
-        assert isinstance(parent, Link)
-        self._link = parent
-        self._send = parent.sendRaw
-        super().setHandlerParent(parent)
 
     def connectionInitialized(self) -> None:
         self._complainAt = self._link.now + _GRANT_PATIENCE

@@ -11,31 +11,27 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from twisted.words.xish import domish
-from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.errors import Malformed, NotGranted
-from gateway.interfaces import IPrivileges, IRawHandler, RosterItem
+from gateway.interfaces import IPrivileges, RosterItem
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions
-from gateway.stream.link import Link
+from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, route
 
 
-@implementer(IRawHandler, IPrivileges)
-class PrivilegeHandler(XMPPHandler):
+@implementer(IPrivileges)
+class PrivilegeHandler(RawHandler):
     """
     What a component may do for the users of these servers.
 
     @param servers: their domains; no other is believed.
     """
 
-    # The link's own table counts the requests.
-    pending = 0
-
+    # What it asks the link's own table counts, and ends in time.
     _log = Logger()
 
     def __init__(self, servers: Iterable[str]) -> None:
@@ -44,15 +40,8 @@ class PrivilegeHandler(XMPPHandler):
         self._granted: dict[str, Permissions] = {}
         self._presenceObservers: list[Callable[[Stanza], object]] = []
         self._rosterObservers: list[Callable[[str, list[RosterItem]], object]] = []
-        self._link: Link
 
     # As a handler.
-
-    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
-        # A raw handler is of use on a link only.
-        assert isinstance(parent, Link)
-        self._link = parent
-        super().setHandlerParent(parent)
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
@@ -67,15 +56,6 @@ class PrivilegeHandler(XMPPHandler):
         except domish.ParserError:
             # A namespace with a space in it, which Twisted's parser cannot take; nobody can mean it for us.
             return False
-
-    def tick(self, now: float) -> None:
-        """The link sees to deadlines."""
-
-    def drain(self) -> None:
-        """The link waits for what is open."""
-
-    def drained(self) -> None:
-        """Nothing is left to do."""
 
     def _received(self, stanza: Stanza, sender: str, recipient: str) -> bool:
         if stanza.name == "message":

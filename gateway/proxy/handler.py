@@ -5,22 +5,18 @@ The proxy on a link's raw lane: shows stanzas to the rules and carries out what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
-from wokkel.subprotocols import XMPPHandler
-from zope.interface import implementer
 
 from gateway import jids
 from gateway.errors import HandlerFailed, Unreadable
-from gateway.interfaces import IRawHandler
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
 from gateway.proxy.store import ExchangeFile
-from gateway.stream.link import Link
+from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply, errorStanza
 
 # Seconds before a subscription is asked for again: at first, and at most.
@@ -33,8 +29,7 @@ _WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 _REPORT_EVERY = 60.0
 
 
-@implementer(IRawHandler)
-class ProxyHandler(XMPPHandler):
+class ProxyHandler(RawHandler):
     """
     Jabber Address Translation for one component.
     """
@@ -47,8 +42,6 @@ class ProxyHandler(XMPPHandler):
         self._file = file
         self._component = translator.component
         self._target = translator.target
-        self._link: Link
-        self._send: Callable[[bytes], object]
         self._started = False
         self._subscribeAt: float | None = None
         self._patience = _FIRST_RESUBSCRIPTION
@@ -66,13 +59,6 @@ class ProxyHandler(XMPPHandler):
     def drained(self) -> None:
         self._perform(self._translator.abandon())
         self._file.leave(self._translator.openExchanges())
-
-    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
-        # A raw handler is of use on a link only.
-        assert isinstance(parent, Link)
-        self._link = parent
-        self._send = parent.sendRaw
-        super().setHandlerParent(parent)
 
     def connectionInitialized(self) -> None:
         if not self._started:

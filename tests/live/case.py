@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from xml.etree.ElementTree import Element
 
 from tests.live.clients import ECHO, Behaviour, Client, Implementation, echo, untilServed
 from tests.live.delegations import DELEGATIONS, DISCO_INFO, MANAGING_ENTITIES
@@ -134,6 +135,15 @@ class LiveTests(_Mixin):
             self.server.kill9()
             self.server.start()
             await self.server.ready()
+
+    async def granted(self, user: Client, inner: str, seconds: float = 10) -> Element:
+        """Ask until the server delegates; the first result."""
+        async with asyncio.timeout(seconds):
+            while True:
+                reply = await user.request(user.bare, inner)
+                if reply.get("type") == "result":
+                    return reply
+                await asyncio.sleep(0.05)
 
     async def nested(self, user: Client, to: str) -> set[str]:
         """The features in this entity's disco#info."""

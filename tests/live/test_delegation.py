@@ -71,15 +71,6 @@ def error(reply: Element) -> tuple[str | None, str | None, str | None]:
 class DelegationTests(LiveTests):
     """A mix-in: the scenarios, for one kind of server."""
 
-    async def granted(self, user: Client, inner: str, seconds: float = 10) -> Element:
-        """Ask until the server delegates; the first result."""
-        async with asyncio.timeout(seconds):
-            while True:
-                reply = await user.request(user.bare, inner)
-                if reply.get("type") == "result":
-                    return reply
-                await asyncio.sleep(0.05)
-
     # Private data.
 
     @scenario(30)

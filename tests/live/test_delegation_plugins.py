@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.case import LiveTests, scenario
-from tests.live.clients import Client, condition
+from tests.live.clients import condition
 from tests.live.delegations import GREETING, ODD_GATEWAY, PUBSUB, SERVICE, tables
 from tests.live.gateway import Gateway
 from tests.live.servers import Ejabberd, Embedded, Prosody
@@ -22,15 +20,6 @@ SONG = f"<tune xmlns='{TUNE}'><title>Allegro vigoroso</title></tune>"
 
 class PluginTests(LiveTests):
     """A mix-in: the scenarios, for one kind of server."""
-
-    async def granted(self, user: Client, inner: str, seconds: float = 10) -> Element:
-        """Ask until the server delegates; the first result."""
-        async with asyncio.timeout(seconds):
-            while True:
-                reply = await user.request(user.bare, inner)
-                if reply.get("type") == "result":
-                    return reply
-                await asyncio.sleep(0.05)
 
     async def run_(self, gateway: Gateway, module: Path) -> None:
         """Start a gateway with a plugin."""
