@@ -66,10 +66,11 @@ class ProxyHandler(RawHandler):
             self._translator.reopen(self._file.take(), self._link.now)
             self._translator.started(self._link.now)
         self._expire(self._link.now)
-        # Both are answered by the target's server alone where the subscription stands.
+        # Both are answered by the target's server alone where the subscription stands. In this order: at a probe
+        # that it may not answer Prosody drops the subscription that waits.
+        self._send(presence(self._component, self._target, "probe"))
         self._patience = _FIRST_RESUBSCRIPTION
         self._subscribe()
-        self._send(presence(self._component, self._target, "probe"))
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
@@ -164,7 +165,7 @@ class ProxyHandler(RawHandler):
                 self._send(errorStanza("iq", action.route, action.id, action.error))
 
     def _subscribe(self) -> None:
-        """Ask for the target's presence, until it is seen: Prosody tells an account of it only if it is online."""
+        """Ask for the target's presence, again and again until it is seen: nobody may have looked at it."""
         if self._patience >= _WORTH_A_WARNING and not self._warned:
             self._warned = True
             self._log.warn(
