@@ -51,7 +51,7 @@ from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
 
 # Seconds after which a grant that has not come is missed.
-_GRANT_PATIENCE = 10.0
+_GRANT_PATIENCE = 3.0
 
 
 @frozen

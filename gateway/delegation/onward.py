@@ -40,7 +40,7 @@ _FIRST_RETRY = 2.0
 _LAST_RETRY = 60.0
 
 # How long somebody waits for what a managing entity has to tell.
-_INFO_PATIENCE = 5.0
+_INFO_PATIENCE = 2.0
 
 # Takes the inner iq's type and content.
 Settle = Callable[[str, bytes], object]

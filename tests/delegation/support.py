@@ -38,7 +38,7 @@ PUBSUB = "http://jabber.org/protocol/pubsub"
 
 # Seconds; as the gateway has them.
 PATIENCE = 25.0
-GRANT_PATIENCE = 10.0
+GRANT_PATIENCE = 3.0
 
 
 def meaning(xml: str, namespace: str = ns.CLIENT) -> list[Tree]:

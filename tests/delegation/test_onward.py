@@ -520,7 +520,7 @@ class InfoTests(OnwardCase):
         self.hands(NEXT)
         self.asks(NEXT)
         self.info()
-        self.wait(4)
+        self.wait(1)
         self.assertSent()
         self.wait(2)
         self.assertSent(self.told(PUBSUB))
