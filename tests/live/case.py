@@ -18,7 +18,7 @@ from tests.live.clients import ECHO, Behaviour, Client, Implementation, echo, un
 from tests.live.delegations import DELEGATIONS, DISCO_INFO, MANAGING_ENTITIES
 from tests.live.gateway import Gateway
 from tests.live.processes import Value
-from tests.live.servers import DOMAIN, Server
+from tests.live.servers import DOMAIN, PRIVILEGED, Server
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as _Mixin
@@ -39,7 +39,7 @@ PING = f"<ping xmlns='{ECHO}'/>"
 LONG_DOMAIN = ".".join(["x" * 62] * 15 + [DOMAIN])
 
 ACCOUNTS = ("alice", "bob", "carol", "mallory", "implementation", "manager")
-COMPONENTS = dict.fromkeys((PROXY, PROXY_ALL, LONG_DOMAIN, *MANAGING_ENTITIES), SECRET)
+COMPONENTS = dict.fromkeys((PROXY, PROXY_ALL, LONG_DOMAIN, PRIVILEGED, *MANAGING_ENTITIES), SECRET)
 
 # Exit codes: twistd ends in good order and then by the signal that it was sent.
 ENDED_WELL = (0, -signal.SIGTERM)

@@ -16,6 +16,12 @@ from typing import ClassVar, Self
 from tests.live.processes import TWISTD, Program, Value, freePort, need, toml, until
 
 PASSWORD = "pencil"
+
+# A component to which each server grants all that it can (XEP-0356), if it is one of its components.
+PRIVILEGED = "privileged.localhost"
+PRIVILEGES: Mapping[str, Value] = {"roster": "both", "message": "outgoing", "presence": "roster"}
+# What it may ask on behalf of users.
+ASKED = "urn:xmpp:test:asked"
 DOMAIN = "localhost"
 
 # What a server delegates, by namespace: jid, the managing entity, and maybe filtering, a list of attributes.
@@ -137,7 +143,10 @@ class Prosody(Server):
             'component_interfaces = { "127.0.0.1" }',
             f"component_ports = {{ {self.componentPort} }}",
             f'VirtualHost "{DOMAIN}"',
-            '  modules_enabled = { "delegation" }',
+            '  modules_enabled = { "delegation", "privilege" }',
+            f'  privileged_entities = {{ ["{PRIVILEGED}"] = {{',
+            *(f"    {key} = {_lua(value)};" for key, value in PRIVILEGES.items()),
+            f'    iq = {{ ["{ASKED}"] = "both" }} }} }}',
             "  delegations = {",
         ]
         for namespace, delegated in self.delegations.items():
@@ -150,6 +159,8 @@ class Prosody(Server):
             if jid in managing:
                 # Else it is authenticated and never told what it manages.
                 lines.append('  modules_enabled = { "delegation" }')
+            elif jid == PRIVILEGED:
+                lines.append('  modules_enabled = { "privilege" }')
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
@@ -193,14 +204,15 @@ class Ejabberd(Server):
                     "hosts": {jid: {"password": secret} for jid, secret in self.components.items()},
                 },
             ],
-            "acl": {jid: {"server": jid} for jid in delegations.values()},
-            "access_rules": {jid: {"allow": jid} for jid in delegations.values()},
+            "acl": {jid: {"server": jid} for jid in (*delegations.values(), PRIVILEGED)},
+            "access_rules": {jid: {"allow": jid} for jid in (*delegations.values(), PRIVILEGED)},
             "modules": {
                 **{name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
                 "mod_delegation": {
                     # It knows of filtering, and does not do it.
                     "namespaces": {namespace: {"access": jid} for namespace, jid in delegations.items()}
                 },
+                "mod_privilege": {key: {str(value): PRIVILEGED} for key, value in PRIVILEGES.items()},
             },
         }
         # JSON is YAML.
@@ -263,8 +275,13 @@ class Embedded(Server):
             "embedded.accounts": dict.fromkeys(self.accounts, PASSWORD),
             "embedded.components": self.components,
             **{f'embedded.delegations."{key}"': delegated for key, delegated in self.delegations.items()},
+            **self._privileges(),
             "http": {"listen": listening(freePort())},
         }
+
+    def _privileges(self) -> dict[str, Mapping[str, Value]]:
+        table = f'embedded.privileges."{PRIVILEGED}"'
+        return {table: PRIVILEGES, f"{table}.iq": {ASKED: "both"}} if PRIVILEGED in self.components else {}
 
     def start(self) -> None:
         self._run(*TWISTD)

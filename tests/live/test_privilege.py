@@ -1,0 +1,151 @@
+"""What real servers let a component do for their users (XEP-0356), through the port that plugins have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+from xml.etree.ElementTree import Element
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import LiveTests, scenario
+from tests.live.clients import Client, condition, local, stanza
+from tests.live.gateway import Gateway
+from tests.live.processes import holds
+from tests.live.servers import ASKED, DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
+
+DO = "urn:xmpp:test:do"
+ROSTER = "jabber:iq:roster"
+FRIEND = f"friend@{DOMAIN}"
+
+
+class Answering(Client):
+    """Answers what it is asked."""
+
+    def onStanza(self, element: Element) -> None:
+        if local(element) == "iq" and element.get("type") == "get":
+            inside = f"<answer xmlns='{ASKED}'/>"
+            self.send(stanza("iq", inside, type="result", id=element.get("id"), to=element.get("from")))
+
+
+class PrivilegeTests(LiveTests):
+    """
+    A mix-in: the scenarios, for one kind of server.
+
+    @cvar grants: what the log says is granted.
+    @cvar sets: whether the server can set rosters so.
+    @cvar asks: whether it sends requests on behalf of users.
+    """
+
+    grants: ClassVar[str]
+    sets: ClassVar[bool] = True
+    asks: ClassVar[bool] = True
+
+    async def startDoing(self) -> Gateway:
+        gateway = self.newGateway({f'doing."{PRIVILEGED}"': {"server": DOMAIN}})
+        gateway.plug(Path(__file__).with_name("privileged.py"))
+        gateway.start()
+        await gateway.ready()
+        await holds(lambda: self.grants in gateway.log(), 5, "the log says what is granted")
+        return gateway
+
+    async def do(self, user: Client, what: str, /, **attributes: str) -> Element:
+        """Have the service do something for a user."""
+        inside = stanza("do", xmlns=DO, what=what, **{"user": user.bare, **attributes})
+        return await user.request(PRIVILEGED, inside, "set")
+
+    def lines(self, reply: Element) -> list[str]:
+        self.assertEqual(reply.get("type"), "result", "".join(reply.itertext()))
+        return [line.text or "" for line in reply.iter(f"{{{DO}}}line")]
+
+    @scenario(30)
+    async def test_roster(self) -> None:
+        """A roster is read; it is set, with one push to the user's client, where the server can do that."""
+        await self.startDoing()
+        alice = await self.user("alice")
+        await alice.request(None, f"<query xmlns='{ROSTER}'/>")
+        before = self.lines(await self.do(alice, "get"))
+        self.assertFalse([line for line in before if FRIEND in line])
+        contact = {"jid": FRIEND, "name_": "My & Friend", "group": "G", "subscription": "both"}
+        done = await self.do(alice, "set", **contact)
+        if not self.sets:
+            self.assertEqual(condition(done), "internal-server-error")
+            return
+        self.lines(done)
+        self.assertEqual(self.lines(await self.do(alice, "get")), sorted([*before, f"{FRIEND} My & Friend G both"]))
+        self.lines(await self.do(alice, "set", **{**contact, "subscription": "remove"}))
+        self.assertEqual(self.lines(await self.do(alice, "get")), before)
+        pushes = [
+            item.get("subscription")
+            for element in alice.received
+            if local(element) == "iq" and element.get("type") == "set"
+            for item in element.iter(f"{{{ROSTER}}}item")
+            if item.get("jid") == FRIEND
+        ]
+        self.assertEqual(pushes, ["both", "remove"])
+
+    @scenario(30)
+    async def test_message(self) -> None:
+        """A message goes out in a user's name; one in a stranger's name, or a resource's, is refused at once."""
+        await self.startDoing()
+        alice, bob = await self.user("alice"), await self.user("bob")
+        self.lines(await self.do(alice, "message", to=bob.bare, text="in her name"))
+        message = await bob.expect(lambda element: "in her name" in "".join(element.itertext()), "the message")
+        self.assertEqual((local(message), message.get("from")), ("message", alice.bare))
+        for sender in ("alice@elsewhere.example", alice.jid):
+            refused = await self.do(alice, "message", user=sender, to=bob.bare, text="forged")
+            self.assertEqual(condition(refused), "forbidden", sender)
+
+    @scenario(30)
+    async def test_iq(self) -> None:
+        """A request goes out in a user's name, and its answer comes back; what is not granted is refused."""
+        await self.startDoing()
+        alice = await self.user("alice")
+        bob = await self.login(Answering(self.server, "bob", "home"))
+        reply = await self.do(alice, "iq", to=bob.jid, ns=ASKED)
+        if self.asks:
+            self.assertEqual(self.lines(reply), ["result answer"])
+            [asked] = [each for each in bob.received if each.find(f"{{{ASKED}}}query") is not None]
+            self.assertEqual(asked.get("from"), alice.bare)
+            reply = await self.do(alice, "iq", to=bob.jid, ns="urn:not:granted")
+        self.assertEqual(condition(reply), "forbidden")
+        self.assertIn(DOMAIN, "".join(reply.itertext()))
+
+    @scenario(30)
+    async def test_presence(self) -> None:
+        """Who comes and goes is seen, without a subscription."""
+        await self.startDoing()
+        alice = await self.user("alice")
+        bob = await self.login(Client(self.server, "bob", "home"))
+        # ejabberd tells nothing of who just drops.
+        bob.send("<presence type='unavailable'/>")
+        seen: list[str] = []
+        for _ in range(40):
+            seen += self.lines(await self.do(alice, "presence"))
+            if f"{bob.jid} unavailable" in seen:
+                break
+        self.assertIn(f"{bob.jid} None", seen)
+        self.assertIn(f"{bob.jid} unavailable", seen)
+
+
+class EmbeddedPrivilegeTests(PrivilegeTests, SynchronousTestCase):
+    """On the embedded host."""
+
+    serverClass = Embedded
+    grants = f"{DOMAIN} grants roster both with pushes, message outgoing, presence roster, both for {ASKED}"
+
+
+class ProsodyPrivilegeTests(PrivilegeTests, SynchronousTestCase):
+    """On Prosody."""
+
+    serverClass = Prosody
+    grants = f"{DOMAIN} grants roster both"
+
+
+class EjabberdPrivilegeTests(PrivilegeTests, SynchronousTestCase):
+    """On ejabberd."""
+
+    serverClass = Ejabberd
+    grants = f"{DOMAIN} grants roster both"
+    sets = False
+    asks = False
