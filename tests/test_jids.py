@@ -74,6 +74,12 @@ class PreparedTests(SynchronousTestCase):
             return
         self.assertEqual(jids.prepared(prepared), prepared)
 
+    def test_long(self) -> None:
+        """What is too long is refused before Unicode is asked, which would take minutes for some of it."""
+        self.patch(jids, "JID", None)
+        with self.assertRaises(ValueError):
+            jids.prepared("a" + "\u0301\u0316" * 1_000 + "@h")
+
 
 class EscapeTests(SynchronousTestCase):
     """XEP-0106."""

@@ -20,9 +20,8 @@ from gateway.stream.stanzas import Context, Stanza, escape, route
 _LONGEST_NAME = 1_023
 _MOST_GROUPS = 100
 
-# Bytes of each part of a JID (RFC 7622 section 3.1), and characters of what it is made from.
+# Bytes of each part of a JID (RFC 7622 section 3.1).
 _LONGEST_PART = 1_023
-_LONGEST_JID = 3 * _LONGEST_PART + 2
 
 # The declaration of a namespace that does not stand for itself.
 _SPELLED = re.compile(rb"""xmlns[^\s=]*\s*=\s*(?:'[^'&]*&|"[^"&]*&)""")
@@ -171,8 +170,7 @@ def address(jid: str) -> str:
         found = jids.prepared(jid)
     except ValueError as error:
         raise Malformed from error
-    # What it is made from is kept with it.
-    if len(jid) > _LONGEST_JID or any(len(part.encode()) > _LONGEST_PART for part in jids.split(found)):
+    if any(len(part.encode()) > _LONGEST_PART for part in jids.split(found)):
         raise Malformed
     return found
 
