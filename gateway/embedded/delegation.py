@@ -28,6 +28,8 @@ from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import tree
 from gateway.errors import GatewayError, NotThere, Unreadable
+from gateway.stream.checker import StreamFailed
+from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Context, Stanza, escape
 
 # Seconds for an answer: more than a managing entity gives its handlers, so that its own word for it is heard.
@@ -189,8 +191,8 @@ class DelegatingServer(Extension):
             data = stanzas.forwarded(
                 ns.DELEGATION_2, self._router.domain, action.address, action.id, action.request
             )
-            # One that is too large would cost the managing entity its stream.
-            if len(data) > LARGEST:
+            # One that is too large, or too deep, would cost the managing entity its stream.
+            if len(data) > LARGEST or _isTooDeep(data):
                 self._settle(self._delegator.unsent(action))
             else:
                 self._write(action.address, data)
@@ -247,6 +249,15 @@ class DelegatingServer(Extension):
         if stanza.type == "result":
             with suppress(Unreadable):
                 self._infos[entity, node] = stanzas.readInfo(stanzas.treeOf(stanza))
+
+
+def _isTooDeep(data: bytes) -> bool:
+    """Whether elements are nested deeper than a stream takes: what is wrapped grows in this way, too."""
+    if data.count(b"</") < Limits().depth:
+        return False
+    splitter = Splitter(ns.CLIENT)
+    splitter.feed(_CONTEXT.header)
+    return any(isinstance(event, StreamFailed) for event in splitter.feed(data))
 
 
 def _isOf(feature: str, namespace: str) -> bool:

@@ -161,6 +161,19 @@ class RequestTests(DelegatingCase):
         [found] = romeo.taken()
         self.assertEqual(found[2], meaning("<two xmlns='urn:x'/>"))
 
+    def test_deep(self) -> None:
+        """What is too deep with a wrapper around it is refused too; the managing entity keeps its stream."""
+        for depth, fits in ((60, True), (61, False), (63, False)):
+            with self.subTest(depth):
+                self.ask(f"<pubsub xmlns='{PUBSUB}'>{'<a>' * (depth - 1)}{'</a>' * (depth - 1)}</pubsub>")
+                if fits:
+                    self.assertEqual(len(self.managing.taken()), 1)
+                    self.host.wait(31)
+                    self.juliet.taken()
+                else:
+                    self.assertRefused()
+                    self.assertEqual(self.managing.taken(), [])
+
     def test_large(self) -> None:
         """What the wrapper makes too large would cost the managing entity its stream."""
         self.ask(f"<pubsub xmlns='{PUBSUB}'>{'x' * (LARGEST - 16 * 1024 - 200)}</pubsub>")
