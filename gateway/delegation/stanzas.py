@@ -26,6 +26,9 @@ _WRAPPER = re.compile(
 )
 _INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
 _PAYLOAD = re.compile(rb"<([A-Za-z_][\w.-]*)((?: [A-Za-z_][\w.-]*" + _VALUE + rb")*)(/?)>")
+# Characters of what one node tells.
+_LONGEST_INFO = 16 * 1024
+
 _ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
 
 
@@ -302,11 +305,11 @@ def readInfo(iq: domish.Element) -> Info:
     """
     What a disco#info result tells.
 
-    @raise Unreadable: if it is none.
+    @raise Unreadable: if it is none, or too long: it is kept, and others would be sent it with their own answers.
     """
     for query in iq.elements(ns.DISCO_INFO, "query"):
         get = domish.Element.getAttribute
-        return Info(
+        info = Info(
             tuple(
                 (get(each, "category", ""), get(each, "type", ""), get(each, "name", ""))
                 for each in query.elements(ns.DISCO_INFO, "identity")
@@ -314,6 +317,9 @@ def readInfo(iq: domish.Element) -> Info:
             tuple(get(each, "var", "") for each in query.elements(ns.DISCO_INFO, "feature")),
             tuple(serialised(each, ns.DISCO_INFO) for each in query.elements(ns.DATA, "x")),
         )
+        if len(writeInfo(info)) > _LONGEST_INFO:
+            raise Unreadable
+        return info
     raise Unreadable
 
 

@@ -28,6 +28,7 @@ _MOST_NAMESPACES = 20
 _MOST_ASKED = 1_000
 _PATIENCE = 600.0
 
+_OWN_FIELDS = frozenset({"FORM_TYPE", "challenge"})
 _NO, _YES = "0", "1"
 _REVOKE = "revoke"
 
@@ -94,7 +95,8 @@ class Consents:
             raise Unreadable
         if not all(map(isDelegable, namespaces)):
             raise Forbidden
-        if len(namespaces) > _MOST_NAMESPACES:
+        # They are the names of the form's fields, beside its own.
+        if len(namespaces) > _MOST_NAMESPACES or not _OWN_FIELDS.isdisjoint(namespaces):
             raise NotAcceptable
         user = _bare(query.getAttribute("to", ""))
         if user == jids.bare(entity):

@@ -38,6 +38,9 @@ _PATIENCE = 30.0
 # Questions about what to nest that have no answer.
 _MOST_ASKED = 1_000
 
+# Characters of what is nested in one answer.
+_MOST_NESTED = 128 * 1024
+
 # What a stanza of the host's own making stands in.
 _CONTEXT = Context.fromDeclarations({None: ns.CLIENT, "stream": ns.STREAMS})
 
@@ -118,6 +121,9 @@ class DelegatingServer(Extension):
         self._delegator.arrived(entity, entity)
         granted = [each for each in self.consents.granted(user) if entity in each.entities]
         self._advertise(entity, granted, user)
+        if entity not in self._entities and not self.consents.grantors(entity):
+            # Nobody would know when it goes, so nothing is kept of it.
+            self._left(entity)
         for each in granted:
             self._ask(entity, entity, each.namespace, True)
 
@@ -128,9 +134,10 @@ class DelegatingServer(Extension):
         self._write(address, stanzas.advertisement(ns.DELEGATION_2, domain, address, identifier, granted, user))
 
     def _ask(self, entity: str, address: str, namespace: str, bare: bool) -> None:
-        if isNested(namespace) and len(self._asked) < _MOST_ASKED:
+        node = nestingNode(ns.DELEGATION_2, namespace, bare)
+        isNews = (entity, node) not in self._asked.values()
+        if isNested(namespace) and isNews and len(self._asked) < _MOST_ASKED:
             identifier = secrets.token_urlsafe()
-            node = nestingNode(ns.DELEGATION_2, namespace, bare)
             self._asked[identifier] = entity, node
             self._write(address, stanzas.infoQuery(self._router.domain, address, identifier, node))
 
@@ -153,7 +160,11 @@ class DelegatingServer(Extension):
         if delegation is None or peer.agent in delegation.entities:
             return False
         origin = _Origin(peer, stanza, sender, recipient)
-        self._perform([self._delegator.forward(origin, request, delegation, self._seconds())])
+        handed = self._delegator.forward(origin, request, delegation, self._seconds())
+        self._perform([handed])
+        managing = self._peerAt(handed.address)
+        if managing is not None:
+            peer.waitFor(managing, stanza)
         return True
 
     def messageReceived(self, stanza: Stanza, sender: str) -> bool:
@@ -176,8 +187,12 @@ class DelegatingServer(Extension):
                 with suppress(Unreadable):
                     reply = stanzas.readReply(stanzas.unwrap(stanza))
             done = self._delegator.answered(sender, identifier, reply, self._seconds())
-        if done is not None:
-            self._perform([done])
+        if done is None:
+            return
+        managing = self._peerAt(sender)
+        if managing is not None and isinstance(done, Settled):
+            managing.waitFor(done.origin.peer, stanza)
+        self._perform([done])
 
     def tick(self) -> None:
         """End what is overdue; once a second."""
@@ -234,11 +249,15 @@ class DelegatingServer(Extension):
             delegations += self.consents.granted(user)
         kept = tuple(each for each in own.features if not any(_isOf(each, one.namespace) for one in delegations))
         info = Info(own.identities, kept, own.forms)
+        room = _MOST_NESTED
         for delegation in delegations:
             entity = self._delegator.reached(delegation)
             node = nestingNode(ns.DELEGATION_2, delegation.namespace, user is not None)
-            if entity is not None:
-                info += self._infos.get((entity, node), Info())
+            theirs = None if entity is None else self._infos.get((entity, node))
+            if theirs is not None:
+                room -= len(stanzas.writeInfo(theirs))
+                if room >= 0:
+                    info += theirs
         return info
 
     def _nested(self, stanza: Stanza, sender: str, identifier: str) -> None:

@@ -508,6 +508,16 @@ class InfoTests(SynchronousTestCase):
         for raw in ("<iq/>", f"<iq><query xmlns='{ns.DISCO_ITEMS}'/></iq>"):
             self.assertRaises(Unreadable, stanzas.readInfo, stanza(raw).element)
 
+    def test_long(self) -> None:
+        """What is told at length would make others' answers too large, and grow six times as it is written."""
+        for size, fits in ((2_000, True), (3_000, False)):
+            quotes = '"' * size
+            xml = f"<iq><query xmlns='{ns.DISCO_INFO}'><feature var='{quotes}'/></query></iq>"
+            if fits:
+                self.assertEqual(stanzas.readInfo(stanza(xml).element).features, (quotes,))
+            else:
+                self.assertRaises(Unreadable, stanzas.readInfo, stanza(xml).element)
+
     def test_query(self) -> None:
         """How it is asked for."""
         raw = stanzas.infoQuery("a'", "b", "1&", "n<").decode()

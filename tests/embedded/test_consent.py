@@ -219,6 +219,8 @@ class ConsentTests(SynchronousTestCase):
             ([ns.DELEGATION_1], JULIET, "Forbidden"),
             ([], JULIET, "Unreadable"),
             ([f"urn:{number}" for number in range(21)], JULIET, "NotAcceptable"),
+            ([PUBSUB, "challenge"], JULIET, "NotAcceptable"),
+            (["FORM_TYPE"], JULIET, "NotAcceptable"),
             ([PUBSUB], f"nurse@{HOST}", "NotThere"),
             ([PUBSUB], f"nobody@{HOST}", "NotThere"),
             ([PUBSUB], f"{JULIET}/balcony", "Unreadable"),
@@ -279,6 +281,29 @@ class ConsentTests(SynchronousTestCase):
         [message, *_] = self.entity.take()
         self.assertEqual([each[1] for each in find(message, "delegation")[2]], [{"namespace": "urn:other"}])
         self.assertRaises(GatewayError, self.request)
+
+    def test_forgotten(self) -> None:
+        """Of who manages nothing any more nothing is kept, however often it gets leave under another address."""
+        form = f"<x xmlns='{ns.DATA}' type='submit'><field var='revoke'><value>{PUBSUB}</value></field></x>"
+        delegating = self.services.delegating
+        for _ in range(2):
+            self.grant(PUBSUB)
+            [_, query] = self.entity.take()
+            self.assertEqual(delegating._delegator.address(ENTITY), ENTITY)
+            told = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>"
+            xml = f"<iq type='result' id='{query[1]['id']}'>{told}</iq>"
+            self.router.fromComponent(self.entity, stanza(xml), ENTITY, HOST)
+            self.assertEqual(len(delegating._infos), 1)
+            self.command(form, "complete")
+            self.entity.take()
+            self.assertIs(delegating._delegator.address(ENTITY), None)
+            self.assertEqual((delegating._infos, delegating._asked), ({}, {}))
+
+    def test_askedOnce(self) -> None:
+        """What to nest is asked once while there is no answer: the questions that are open are bounded for all."""
+        for number in range(3):
+            self.grant(f"urn:{number}")
+        self.assertEqual(len(self.services.delegating._asked), 3)
 
     def test_nothingToList(self) -> None:
         """Who has granted nothing is told so; who cancels changes nothing."""

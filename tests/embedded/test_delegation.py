@@ -301,6 +301,19 @@ class AvailabilityTests(DelegatingCase):
         self.answers(identifier, reply())
         self.assertEqual(self.juliet.taken(), [])
 
+    def test_slow(self) -> None:
+        """Who asks more than the managing entity reads has to wait: else anybody could have it cut off."""
+        self.managing.connection.pauseProducing()
+        self.ask()
+        self.assertEqual(self.juliet.transport.producerState, "paused")
+        self.managing.connection.resumeProducing()
+        self.assertEqual(self.juliet.transport.producerState, "producing")
+        # Nor does who answers wait for one who has asked.
+        self.juliet.connection.pauseProducing()
+        self.answers(self.handed(), reply())
+        self.assertEqual(self.managing.transport.producerState, "producing")
+        self.assertEqual(self.juliet.connection._asked, 0)
+
     def test_failOver(self) -> None:
         """The first that is there has it; one that goes leaves gets to the next, and sets to nobody."""
         self.make_(Delegation(PUBSUB, (COMPONENT, SPARE)))
