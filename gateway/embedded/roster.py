@@ -6,11 +6,17 @@ from __future__ import annotations
 
 from attrs import define, field, frozen
 
-from gateway.errors import GatewayError, NoSuchAddress, TooMuch
-from gateway.stream.stanzas import Stanza
+from gateway.errors import NoSuchAddress, TooMuch
+from gateway.stream.stanzas import Stanza, escape
 
-# Contacts at most, and strangers whose request is not decided on.
+# Contacts at most, and the bytes of them all: they are sent in one stanza. Strangers, beside them, whose request is
+# not decided on; they take no contact's place.
 _MOST = 1_000
+_MOST_BYTES = 192 * 1024
+_MOST_STRANGERS = 1_000
+
+# Bytes that a contact takes beside its JID, its name and its groups; and that each of these does.
+_MARKUP, _GROUP_MARKUP = 80, 15
 
 # A request that is kept whole has at most so many bytes.
 _LONGEST_PENDING = 4_096
@@ -65,6 +71,8 @@ class Roster:
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
+        # What each that is listed takes.
+        self._sizes: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -106,13 +114,15 @@ class Roster:
 
         @raise TooMuch: when there is no room for another.
         """
-        item = self._known(jid)
+        self._list(jid, name, groups)
+        item = self._items.setdefault(jid, Item(jid))
         item.name, item.groups, item.listed = name, groups, True
         return item
 
     def remove(self, item: Item) -> None:
         """Forget a contact (RFC 6121 section 2.5)."""
         del self._items[item.jid]
+        self._sizes.pop(item.jid, None)
 
     def outbound(self, kind: str, jid: str) -> Change:
         """
@@ -122,7 +132,9 @@ class Roster:
         @raise TooMuch: when there is no room for another contact.
         """
         if kind == "subscribe":
-            item = self._known(jid)
+            item = self._items.get(jid) or Item(jid)
+            self._list(jid, item.name, item.groups)
+            self._items[jid] = item
             pushes = not item.listed or not (item.to or item.ask)
             item.ask, item.listed = not item.to, True
             return Change(True, pushes)
@@ -137,6 +149,7 @@ class Roster:
         if kind == "subscribed":
             if found.pending is None:
                 return NOTHING
+            self._list(jid, found.name, found.groups)
             found.pending, found.from_, found.listed = None, True, True
             return Change(True, True)
         return self._denied(found)
@@ -144,10 +157,11 @@ class Roster:
     def inbound(self, kind: str, jid: str, content: Stanza | str) -> Change:
         """A stanza of a contact to the account (RFC 6121 appendix A.3)."""
         if kind == "subscribe":
-            try:
-                item = self._known(jid)
-            except GatewayError:
-                return NOTHING
+            item = self._items.get(jid)
+            if item is None:
+                if len(self._items) - len(self._sizes) >= _MOST_STRANGERS:
+                    return NOTHING
+                item = self._items[jid] = Item(jid)
             if item.from_ or item.pending is not None:
                 return NOTHING
             long = isinstance(content, Stanza) and len(content.raw) > _LONGEST_PENDING
@@ -178,10 +192,16 @@ class Roster:
             self.remove(item)
         return Change(True, pushes)
 
-    def _known(self, jid: str) -> Item:
-        item = self._items.get(jid)
-        if item is None:
-            if len(self._items) >= _MOST:
-                raise TooMuch
-            item = self._items[jid] = Item(jid)
-        return item
+    def _list(self, jid: str, name: str, groups: tuple[str, ...]) -> None:
+        """
+        Make room for a contact, or for what it becomes.
+
+        @raise TooMuch: if there is none.
+        """
+        before = self._sizes.get(jid, 0)
+        written = escape("".join((jid, name, *groups))).encode()
+        size = len(written) + _MARKUP + _GROUP_MARKUP * len(groups)
+        isFull = not before and len(self._sizes) >= _MOST
+        if isFull or sum(self._sizes.values()) - before + size > _MOST_BYTES:
+            raise TooMuch
+        self._sizes[jid] = size

@@ -415,6 +415,15 @@ class DiscoTests(DelegatingCase):
         self.assertEqual(self.info(BARE)[2], meaning(form))
         self.assertEqual(self.info(HOST)[2], [])
 
+    def test_much(self) -> None:
+        """There is an end to what is nested into one answer, which others must be able to take."""
+        node = f"{ns.DELEGATION_2}::{PUBSUB}"
+        query = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>"
+        for most, isShown in ((len(query), True), (len(query) - 1, False)):
+            self.patch(delegation, "_MOST_NESTED", most)
+            self.tell(self.asked(self.make_(Delegation(PUBSUB, (COMPONENT,))))[node], query)
+            self.assertEqual("urn:x" in self.info(HOST)[1], isShown)
+
     def test_badInfo(self) -> None:
         """An error, another's word, or what cannot be read, adds nothing and harms nothing."""
         node = f"{ns.DELEGATION_2}::{PUBSUB}"

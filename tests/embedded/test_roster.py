@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.embedded.core import LARGEST
 from gateway.embedded.roster import Item, Roster
+from gateway.embedded.stanzas import rosterQuery
 from gateway.errors import NoSuchAddress, TooMuch
 from tests.embedded.support import stanza
 
@@ -234,14 +236,47 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(roster.pending(), [("a@h", short), ("b@h", "subscribe")])
 
     def test_bound(self) -> None:
-        """A thousand contacts; then no other is added, by whoever it is, and those there are go on."""
+        """A thousand contacts; then no other is added, and those there are go on."""
         roster = Roster()
-        for number in range(999):
+        for number in range(1_000):
             roster.set(f"u{number}@h", "", ())
         roster.inbound("subscribe", "last@h", "subscribe")
+        self.assertRaises(TooMuch, roster.outbound, "subscribed", "last@h")
+        self.assertEqual([jid for jid, _ in roster.pending()], ["last@h"])
+        roster.inbound("unsubscribe", "last@h", "unsubscribe")
         self.assertRaises(TooMuch, roster.set, "more@h", "", ())
         self.assertRaises(TooMuch, roster.outbound, "subscribe", "more@h")
-        self.assertFalse(roster.inbound("subscribe", "more@h", "subscribe").passes)
         self.assertEqual(len(roster), 1_000)
         self.assertTrue(roster.outbound("subscribe", "u1@h").passes)
         self.assertEqual(roster.set("u2@h", "Two", ()).name, "Two")
+
+    def test_strangers(self) -> None:
+        """A thousand strangers who ask; then no other is heard, and none of them takes a contact's place."""
+        roster = Roster()
+        for number in range(1_000):
+            self.assertTrue(roster.inbound("subscribe", f"u{number}@h", "subscribe").passes)
+        self.assertFalse(roster.inbound("subscribe", "more@h", "subscribe").passes)
+        roster.set("bob@h", "Bob", ())
+        self.assertEqual([item.jid for item in roster.listed()], ["bob@h"])
+        self.assertTrue(roster.outbound("subscribed", "u1@h").passes)
+        self.assertTrue(roster.inbound("subscribe", "more@h", "subscribe").passes)
+
+    def test_bytes(self) -> None:
+        """All of a roster can be written in one stanza, whatever is in it; what does not fit changes nothing."""
+        roster = Roster()
+        groups = tuple(f"{number}" + "'" * 1_000 for number in range(10))
+        with self.assertRaises(TooMuch):
+            for number in range(1_000):
+                roster.set(f"u{number}@h", '"' * 1_000, groups)
+        self.assertTrue(100 * 1024 < len(rosterQuery(roster.listed()).encode()) < LARGEST)
+        count = len(roster)
+        self.assertRaises(TooMuch, roster.set, "u0@h", "", groups * 3)
+        self.assertEqual((len(roster), roster.get("u0@h").groups), (count, groups))
+        roster.set("u0@h", "", ())
+        roster.remove(roster.get("u1@h"))
+        roster.set("more@h", '"' * 1_000, groups)
+        roster = Roster()
+        with self.assertRaises(TooMuch):
+            for number in range(1_000):
+                roster.outbound("subscribe", f"{'x' * 1_000}{number}@h")
+        self.assertTrue(100 * 1024 < len(rosterQuery(roster.listed()).encode()) < LARGEST)
