@@ -32,6 +32,8 @@ class Asking:
         self._domains = domains
         self._namespaces = tuple(namespaces)
         self._link = link
+        # Whose server has yet to answer. Who subscribes over and over is asked once at a time.
+        self._open: set[str] = set()
 
     def presenceReceived(self, stanza: Stanza) -> bool:
         """Take presence; return whether it was for this."""
@@ -46,7 +48,10 @@ class Asking:
         return True
 
     def ask(self, user: str) -> None:
-        """Ask a user's server to ask the user."""
+        """Ask a user's server to ask the user, unless it is being asked."""
+        if user in self._open:
+            return
+        self._open.add(user)
         server = jids.split(user)[1]
         addresses = {"from": self._component, "to": server, "type": "get"}
         request = domish.Element((None, "iq"), attribs=addresses)
@@ -59,9 +64,11 @@ class Asking:
         )
 
     def _asked(self, result: domish.Element, user: str) -> None:
+        self._open.discard(user)
         self._log.info("{component}: {user} is being asked.", component=self._component, user=user)
 
     def _refused(self, reason: Failure, user: str) -> None:
+        self._open.discard(user)
         error = reason.value
         assert isinstance(error, StanzaError)
         self._log.warn(

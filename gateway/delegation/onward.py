@@ -266,24 +266,27 @@ class Onward:
     def info(self, delegation: Delegation, bare: bool) -> Deferred[Info]:
         """What a delegation's managing entity tells of itself; soon, if it is being asked just now."""
         wanted = _Wanted(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, bare), self._link.now)
-        self._wanted.append(wanted)
-        told = wanted.told
-        self._inform(self._link.now)
-        return told
+        # The others are not looked at: anybody may ask, and as often as they like.
+        if not self._tell(wanted, self._link.now):
+            self._wanted.append(wanted)
+        return wanted.told
 
     def _inform(self, now: float) -> None:
         """Answer who wants to know, if there is an answer or hardly any hope of one."""
         waiting, self._wanted = self._wanted, []
-        for wanted in waiting:
-            entities = wanted.delegation.entities
-            info = next(
-                (self._infos[each, wanted.node] for each in entities if (each, wanted.node) in self._infos), None
-            )
-            hope = any(self._contacts[each].asking for each in entities) and now - wanted.since < _INFO_PATIENCE
-            if info is None and hope:
-                self._wanted.append(wanted)
-            else:
-                wanted.told.callback(info or Info())
+        self._wanted += [wanted for wanted in waiting if not self._tell(wanted, now)]
+
+    def _tell(self, wanted: _Wanted, now: float) -> bool:
+        """Answer one of them; return whether it was time to."""
+        entities = wanted.delegation.entities
+        info = next(
+            (self._infos[each, wanted.node] for each in entities if (each, wanted.node) in self._infos), None
+        )
+        hope = any(self._contacts[each].asking for each in entities) and now - wanted.since < _INFO_PATIENCE
+        if info is None and hope:
+            return False
+        wanted.told.callback(info or Info())
+        return True
 
     def _presence(self, contact: _Contact, kind: str) -> bytes:
         addresses = route(self._component, jids.bare(contact.entity))

@@ -61,6 +61,16 @@ class AskingTests(Case):
         self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' type='result' id='{identifier}'/>")
         self.assertIn(f"{COMPONENT}: {USER} is being asked.", self.logged)
 
+    def test_askedOnce(self) -> None:
+        """Who subscribes over and over has their server asked once at a time: what may be open is for all."""
+        for kind in ("result", "error"):
+            self.subscribe()
+            _, asked = self.taken()
+            for user in (USER, f"{USER}/balcony"):
+                self.subscribe(user)
+                self.assertSent(f"<presence from='{COMPONENT}' to='{USER}' type='subscribed'/>")
+            self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' type='{kind}' id='{asked[1]['id']}'/>")
+
     def test_refused(self) -> None:
         """A server that cannot do it says so, and the operator is told."""
         self.subscribe()

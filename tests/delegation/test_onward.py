@@ -532,6 +532,18 @@ class InfoTests(OnwardCase):
         self.info()
         self.assertSent(self.told(PUBSUB))
 
+    def test_many(self) -> None:
+        """Anybody may want to know, as often as they like, while there is no answer: nobody else is looked at."""
+        self.hands(NEXT)
+        looks: list[Any] = []
+        tell = self.onward._tell
+        self.patch(self.onward, "_tell", lambda *wanted: looks.append(wanted) or tell(*wanted))
+        [delegation] = self.onward._delegator.delegations
+        told = [self.onward.info(delegation, bare=False) for _ in range(10)]
+        self.assertEqual(len(looks), 10)
+        self.tell(self.asks(NEXT), "<feature var='urn:x'/>")
+        self.assertEqual([self.successResultOf(each).features for each in told], [("urn:x",)] * 10)
+
 
 class ChainTests(OnwardCase):
     """Two gateways, each on a link of its own, and a router between them that spells everything anew."""
