@@ -36,6 +36,9 @@ class Connection(Protocol):
     readUntilBytes = 4 * 1024 * 1024
     maxStalledBytes = 16 * 1024 * 1024
 
+    # What one chunk causes is written at once as long as it is not more than this.
+    batchBytes = 1024 * 1024
+
     # Seconds for the last bytes of a closed stream to go out.
     closeWithin = 2.0
 
@@ -43,6 +46,7 @@ class Connection(Protocol):
         self._splitter = splitter
         self._clock = clock
         self._batch: list[bytes] | None = None
+        self._batchedBytes = 0
         self._stalledBytes = 0
         self._reading = True
         self._reason: Exception | None = None
@@ -92,6 +96,7 @@ class Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         # All that one chunk causes is written at once: a system call costs more than a stanza.
         self._batch = []
+        self._batchedBytes = 0
         self._chunkReceived()
         splitter = self._splitter
         for event in splitter.feed(data):
@@ -129,7 +134,13 @@ class Connection(Protocol):
             return
         if self._batch is not None:
             self._batch.append(data)
-            return
+            self._batchedBytes += len(data)
+            if self._batchedBytes <= self.batchBytes:
+                return
+            # One chunk can hold many short requests with long answers.
+            data = b"".join(self._batch)
+            self._batch.clear()
+            self._batchedBytes = 0
         if self.stalled:
             self._stalledBytes += len(data)
             if self._stalledBytes > self.maxStalledBytes:

@@ -152,6 +152,20 @@ class ComponentTests(SynchronousTestCase):
         self.transport.say(b"<iq id='1'/><iq id='2'/><iq id='3'/>")
         self.assertEqual(writes, [b"<a id='1'/><a id='2'/><a id='3'/>"])
 
+    def test_largeBatch(self) -> None:
+        """Much of it is written on the way; whoever does not take that is given up as ever."""
+        self.accepted()
+        self.protocol.batchBytes, self.protocol.maxStalledBytes = 14, 30
+        self.owner.onStanza = lambda stanza: self.protocol.write(f"<a id='{stanza.id}'/>".encode())
+        writes: list[bytes] = []
+        self.patch(self.transport, "write", writes.append)
+        self.transport.say(b"<iq id='1'/><iq id='2'/><iq id='3'/>")
+        self.assertEqual(writes, [b"<a id='1'/><a id='2'/>", b"<a id='3'/>"])
+        self.protocol.pauseProducing()
+        self.transport.say(b"".join(b"<iq id='%d'/>" % number for number in range(9)))
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual(writes[2:], [b"<a id='0'/><a id='1'/>"])
+
     def test_closeInChunk(self) -> None:
         """A close from within a segment flushes what it caused before; the rest of it is not read, nor answered."""
         self.accepted()
