@@ -15,6 +15,7 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import jids, ns
+from gateway.delegation.shares import Shares
 from gateway.errors import NotThere, TooManyPending, Unreadable
 from gateway.interfaces import IDelegatedRequest
 from gateway.stream.stanzas import UnreadElement, parse
@@ -260,6 +261,7 @@ class Delegator:
     """
     Hands requests on to managing entities, and checks what comes back.
 
+    @ivar shares: what each requester has under way.
     @param makeId: makes ids that nobody can guess.
     @param patience: seconds for an answer, all managing entities of a namespace together.
     """
@@ -276,6 +278,7 @@ class Delegator:
         self._bound = bound
         self._patience = patience
         self._pending: dict[str, _Pending] = {}
+        self.shares = Shares()
         self._addresses: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -333,8 +336,10 @@ class Delegator:
         """
         if len(self._pending) >= self._bound:
             raise TooManyPending
+        self.shares.take(request.requester)
         handed = self._hand(origin, request, delegation.entities, now, now + self._patience)
         if handed is None:
+            self.shares.giveBack(request.requester)
             raise NotThere
         return handed
 
@@ -352,7 +357,7 @@ class Delegator:
         del self._pending[identifier]
         if reply is not None and not reply.answers(pending.request):
             reply = None
-        return Settled(pending.origin, pending.request, reply)
+        return self._settle(pending, reply)
 
     def refused(self, sender: str, identifier: str, isThere: bool, now: float) -> Handed | Settled | None:
         """
@@ -365,13 +370,12 @@ class Delegator:
             return None
         if isThere:
             del self._pending[identifier]
-            return Settled(pending.origin, pending.request, None)
+            return self._settle(pending)
         return self._again(identifier, now)
 
     def unsent(self, handed: Handed) -> Settled:
         """It could not be sent."""
-        pending = self._pending.pop(handed.id)
-        return Settled(pending.origin, pending.request, None)
+        return self._settle(self._pending.pop(handed.id))
 
     def expire(self, now: float) -> list[Handed | Settled]:
         """End what is overdue; what was only asked for is asked of the next one."""
@@ -382,7 +386,11 @@ class Delegator:
         """End all of them."""
         pending = list(self._pending.values())
         self._pending.clear()
-        return [Settled(each.origin, each.request, None) for each in pending]
+        return [self._settle(each) for each in pending]
+
+    def _settle(self, pending: _Pending, reply: Reply | None = None) -> Settled:
+        self.shares.giveBack(pending.request.requester)
+        return Settled(pending.origin, pending.request, reply)
 
     def _isSafe(self, identifier: str) -> bool:
         """Whether a request that may have been seen may be made once more."""
@@ -394,7 +402,7 @@ class Delegator:
         handed = None
         if mayRepeat and pending.until > now:
             handed = self._hand(pending.origin, pending.request, pending.left, now, pending.until)
-        return handed or Settled(pending.origin, pending.request, None)
+        return handed or self._settle(pending)
 
     def _hand(
         self, origin: Any, request: Request, entities: tuple[str, ...], now: float, until: float

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from gateway.delegation.core import Grant, Request
+from gateway.delegation.shares import Shares
 from gateway.errors import AlreadyOpen, TooManyPending
 
 # Users who have granted something by client mode.
@@ -72,11 +73,13 @@ class OpenRequests:
     The forwarded requests without an answer, by server and outer id; bounded.
 
     @param patience: seconds for the answer: fewer than any server waits.
+    @ivar shares: what each requester has open.
     """
 
     def __init__(self, bound: int = 10_000, patience: float = 25.0) -> None:
         self._bound = bound
         self._patience = patience
+        self.shares = Shares()
         self._open: dict[tuple[str, str], Open] = {}
 
     def __len__(self) -> int:
@@ -87,13 +90,14 @@ class OpenRequests:
         A request has come.
 
         @raise AlreadyOpen: when the server uses an id twice.
-        @raise TooManyPending: when there is no room.
+        @raise TooManyPending: when there is no room, or none for this requester.
         """
         key = (server, identifier)
         if key in self._open:
             raise AlreadyOpen
         if len(self._open) >= self._bound:
             raise TooManyPending
+        self.shares.take(request.requester)
         opened = self._open[key] = Open(version, server, identifier, request, now + self._patience)
         return opened
 
@@ -105,6 +109,7 @@ class OpenRequests:
         if not self.isOpen(opened):
             return False
         del self._open[opened.server, opened.id]
+        self.shares.giveBack(opened.request.requester)
         return True
 
     def expire(self, now: float) -> list[Open]:
@@ -122,5 +127,6 @@ class OpenRequests:
     def abandon(self) -> list[Open]:
         """Close all of them."""
         opened = list(self._open.values())
-        self._open.clear()
+        for each in opened:
+            self.closed(each)
         return opened

@@ -466,6 +466,27 @@ class FailOverTests(DelegatorCase):
         self.forward()
         self.assertRaises(TooManyPending, self.forward)
 
+    def test_fair(self) -> None:
+        """One user does not get all of the room, and gets theirs back however a request ends."""
+        self.make(A)
+        self.delegator.shares.most = 1
+        for end in (
+            lambda handed: self.delegator.answered(A, handed.id, reply(), 1.0),
+            lambda handed: self.delegator.refused(A, handed.id, True, 1.0),
+            lambda handed: self.delegator.refused(A, handed.id, False, 1.0),
+            self.delegator.unsent,
+            lambda handed: self.delegator.expire(99.0),
+            lambda handed: self.delegator.abandon(),
+        ):
+            handed = self.forward()
+            self.assertRaises(TooManyPending, self.forward)
+            self.assertEqual(len(self.delegator), 1)
+            end(handed)
+            self.assertEqual((len(self.delegator), self.delegator.shares._taken), (0, {}))
+        self.delegator.left(A, 0.0)
+        self.assertRaises(NotThere, self.forward)
+        self.assertEqual(self.delegator.shares._taken, {})
+
 
 class DelegatorMachine(RuleBasedStateMachine):
     """Anything may happen, in any order: each request is settled once, and none is left."""
@@ -571,6 +592,7 @@ class DelegatorMachine(RuleBasedStateMachine):
     @invariant()
     def counted(self) -> None:
         assert len(self.delegator) == len(self.open)
+        assert sum(self.delegator.shares._taken.values()) == len(self.delegator)
 
     def teardown(self) -> None:
         # Shares of the time are rounded.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
@@ -108,6 +109,21 @@ class OpenRequestsTests(SynchronousTestCase):
         self.assertEqual(len(self.open), 3)
         self.assertTrue(all(self.open.closed(each) for each in opened))
         self.opened("d")
+
+    def test_shares(self) -> None:
+        """One user does not get all of the room, from however many resources; all of it is given back."""
+        self.open.shares.most = 1
+        opened = self.opened("a")
+        theirs = evolve(self.request, requester="romeo@capulet.lit/orchard")
+        self.request = evolve(self.request, requester=f"{JULIET}/chamber")
+        self.assertRaises(TooManyPending, self.opened, "b")
+        mine, self.request = self.request, theirs
+        self.opened("b")
+        self.request = mine
+        self.open.closed(opened)
+        self.opened("c")
+        self.open.abandon()
+        self.assertEqual(self.open.shares._taken, {})
 
     def test_expire(self) -> None:
         """Who is overdue is closed, in order; not before, and not who came later."""
