@@ -21,6 +21,9 @@ from gateway.stream.stanzas import parse, serialised
 MOST_BYTES = 1024 * 1024
 MOST_ELEMENTS = 1_000
 
+# Bytes of one element, as it is written: what was stored must fit into an answer, and quotes grow.
+LARGEST_ELEMENT = 224 * 1024
+
 # An element's namespace and name.
 Key = tuple[str, str]
 
@@ -73,6 +76,8 @@ class PrivateStorage:
 
     async def _set(self, user: str, elements: list[domish.Element]) -> None:
         written = {(element.uri, element.name): serialised(element, ns.CLIENT) for element in elements}
+        if any(len(xml.encode()) > LARGEST_ELEMENT for xml in written.values()):
+            raise TooMuch
         if not await self._store.put(user, written, MOST_BYTES, MOST_ELEMENTS):
             raise TooMuch
 

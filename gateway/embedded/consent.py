@@ -22,9 +22,11 @@ from gateway.stream.stanzas import escape, serialised
 # Where a user sees and revokes what they have granted (section 6).
 CONFIGURE = f"{ns.DELEGATION_2}#configure"
 
-# What one user may grant; namespaces in one question; questions without an answer; seconds for one.
+# What one user may grant; namespaces in one question, and characters of each; questions without an answer; seconds
+# for one.
 _MOST_GRANTED = 100
 _MOST_NAMESPACES = 20
+_LONGEST_NAMESPACE = 200
 _MOST_ASKED = 1_000
 _PATIENCE = 600.0
 
@@ -96,7 +98,8 @@ class Consents:
         if not all(map(isDelegable, namespaces)):
             raise Forbidden
         # They are the names of the form's fields, beside its own.
-        if len(namespaces) > _MOST_NAMESPACES or not _OWN_FIELDS.isdisjoint(namespaces):
+        tooLong = any(len(each) > _LONGEST_NAMESPACE for each in namespaces)
+        if tooLong or len(namespaces) > _MOST_NAMESPACES or not _OWN_FIELDS.isdisjoint(namespaces):
             raise NotAcceptable
         user = _bare(query.getAttribute("to", ""))
         if user == jids.bare(entity):
@@ -107,7 +110,8 @@ class Consents:
             raise NotThere
         now = self._seconds()
         self._asked = {challenge: asked for challenge, asked in self._asked.items() if asked.until > now}
-        isBeingAsked = any((asked.entity, asked.user) == (entity, user) for asked in self._asked.values())
+        who = self._owner(entity)
+        isBeingAsked = any((self._owner(asked.entity), asked.user) == (who, user) for asked in self._asked.values())
         if isBeingAsked or len(self._asked) >= _MOST_ASKED:
             raise TooMuch
         challenge = secrets.token_urlsafe()
@@ -116,6 +120,12 @@ class Consents:
         for session in there:
             addresses = f"from='{self._router.domain}' to='{escape(session.jid)}' id='{secrets.token_urlsafe(6)}'"
             session.peer.write(f"<message {addresses}>{content}</message>".encode())
+
+    def _owner(self, entity: str) -> str:
+        """Whose address it is: a component has as many as it likes."""
+        bare = jids.bare(entity)
+        domain = jids.split(bare)[1]
+        return bare if domain == self._router.domain else domain
 
     def answered(self, user: str, message: domish.Element) -> bool:
         """

@@ -155,6 +155,16 @@ class PrivateMixin:
         yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'>new</x>")
 
     @inlineCallbacks
+    def test_growth(self: Any) -> Any:
+        """What cannot be given back in one stanza is not taken: quotes and line breaks are written at length."""
+        self.patch(private, "LARGEST_ELEMENT", 100)
+        quote = '"'
+        yield self.set("<x xmlns='urn:x'>old</x>")
+        yield self.assertFailure(self.set(f"<x xmlns='urn:x'>{quote * 20}</x>"), TooMuch)
+        yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'>old</x>")
+        yield self.set(f"<x xmlns='urn:x'>{quote * 10}</x>")
+
+    @inlineCallbacks
     def test_order(self: Any) -> Any:
         """A user's requests keep their order, however fast they come."""
         yield gatherResults([self.set(f"<x xmlns='urn:x'>{number}</x>") for number in range(20)])

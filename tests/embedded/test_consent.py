@@ -118,13 +118,13 @@ class ConsentTests(SynchronousTestCase):
             peer.take()
         return session, peer
 
-    def ask(self, *namespaces: str, user: str = JULIET) -> list[Tree]:
+    def ask(self, *namespaces: str, user: str = JULIET, sender: str = ENTITY) -> list[Tree]:
         """The managing entity asks; what it gets at once."""
         inside = "".join(f"<delegate namespace='{each}'/>" for each in namespaces)
         query = (
             f"<iq type='get' id='delegation1'><query xmlns='{ns.DELEGATION_2}' to='{user}'>{inside}</query></iq>"
         )
-        self.router.fromComponent(self.entity, stanza(query), ENTITY, HOST)
+        self.router.fromComponent(self.entity, stanza(query), sender, HOST)
         return self.entity.take()
 
     def answer(self, challenge: str, session: Session | None = None, **answers: str) -> None:
@@ -221,6 +221,7 @@ class ConsentTests(SynchronousTestCase):
             ([f"urn:{number}" for number in range(21)], JULIET, "NotAcceptable"),
             ([PUBSUB, "challenge"], JULIET, "NotAcceptable"),
             (["FORM_TYPE"], JULIET, "NotAcceptable"),
+            (["x" * 201], JULIET, "NotAcceptable"),
             ([PUBSUB], f"nurse@{HOST}", "NotThere"),
             ([PUBSUB], f"nobody@{HOST}", "NotThere"),
             ([PUBSUB], f"{JULIET}/balcony", "Unreadable"),
@@ -229,8 +230,9 @@ class ConsentTests(SynchronousTestCase):
             error = self.assertRaises(GatewayError, self.ask, *namespaces, user=user)
             self.assertEqual(type(error).__name__, wanted, (namespaces, user))
         self.ask(PUBSUB)
-        error = self.assertRaises(GatewayError, self.ask, PUBSUB)
-        self.assertEqual(type(error).__name__, "TooMuch")
+        for sender in (ENTITY, f"other@{ENTITY}/x"):
+            error = self.assertRaises(GatewayError, self.ask, PUBSUB, sender=sender)
+            self.assertEqual(type(error).__name__, "TooMuch")
 
     def test_forwards(self) -> None:
         """Section 5.2, rules 1 and 2: her requests to her server and anybody's to her bare JID are forwarded."""
