@@ -336,10 +336,10 @@ class Delegator:
         """
         if len(self._pending) >= self._bound:
             raise TooManyPending
-        self.shares.take(request.requester)
+        self.shares.take(request.requester, len(request.xml))
         handed = self._hand(origin, request, delegation.entities, now, now + self._patience)
         if handed is None:
-            self.shares.giveBack(request.requester)
+            self.shares.giveBack(request.requester, len(request.xml))
             raise NotThere
         return handed
 
@@ -389,7 +389,7 @@ class Delegator:
         return [self._settle(each) for each in pending]
 
     def _settle(self, pending: _Pending, reply: Reply | None = None) -> Settled:
-        self.shares.giveBack(pending.request.requester)
+        self.shares.giveBack(pending.request.requester, len(pending.request.xml))
         return Settled(pending.origin, pending.request, reply)
 
     def _isSafe(self, identifier: str) -> bool:

@@ -97,7 +97,7 @@ class OpenRequests:
             raise AlreadyOpen
         if len(self._open) >= self._bound:
             raise TooManyPending
-        self.shares.take(request.requester)
+        self.shares.take(request.requester, len(request.xml))
         opened = self._open[key] = Open(version, server, identifier, request, now + self._patience)
         return opened
 
@@ -109,7 +109,7 @@ class OpenRequests:
         if not self.isOpen(opened):
             return False
         del self._open[opened.server, opened.id]
-        self.shares.giveBack(opened.request.requester)
+        self.shares.giveBack(opened.request.requester, len(opened.request.xml))
         return True
 
     def expire(self, now: float) -> list[Open]:
