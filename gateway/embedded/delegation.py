@@ -21,7 +21,7 @@ from gateway.delegation.core import (
     isNested,
     nestingNode,
 )
-from gateway.embedded.consent import Consents
+from gateway.embedded.consent import CONFIGURE, Consents
 from gateway.embedded.core import LARGEST, Router
 from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
@@ -143,6 +143,13 @@ class DelegatingServer(Extension):
         if not self._delegator.delegations and not self.consents.entities():
             return False
         request = stanzas.requestOf(stanza, sender, None if stanza.recipient is None else recipient)
+        if (
+            recipient == self._router.domain
+            and request.namespace == ns.COMMANDS
+            and request.attributes.get("node") == CONFIGURE
+        ):
+            # Who manages commands shall not be able to hinder users from revoking that (section 6).
+            return False
         # The host has no nodes of its own; it does have disco#info for an account.
         isOwn = request.namespace == ns.DISCO_INFO and not request.attributes.get("node")
         delegation = self._delegator.find(request, isOwn or recipient == self._router.domain)

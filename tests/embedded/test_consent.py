@@ -219,6 +219,8 @@ class ConsentTests(SynchronousTestCase):
             ([ns.DELEGATION_1], JULIET, "Forbidden"),
             ([], JULIET, "Unreadable"),
             ([f"urn:{number}" for number in range(21)], JULIET, "NotAcceptable"),
+            (["challenge"], JULIET, "NotAcceptable"),
+            ([PUBSUB, "FORM_TYPE"], JULIET, "NotAcceptable"),
             ([PUBSUB], f"nurse@{HOST}", "NotThere"),
             ([PUBSUB], f"nobody@{HOST}", "NotThere"),
             ([PUBSUB], f"{JULIET}/balcony", "Unreadable"),
@@ -279,6 +281,17 @@ class ConsentTests(SynchronousTestCase):
         [message, *_] = self.entity.take()
         self.assertEqual([each[1] for each in find(message, "delegation")[2]], [{"namespace": "urn:other"}])
         self.assertRaises(GatewayError, self.request)
+
+    def test_commandIsTheHosts(self) -> None:
+        """Who manages commands for a user does not get the one by which the user revokes that."""
+        self.grant(ns.COMMANDS)
+        self.entity.take()
+        options = [each for each in _all(self.command()) if each[0].endswith("}option")]
+        self.assertEqual([find(each, "value")[2] for each in options], [[ns.COMMANDS]])
+        self.assertEqual(self.entity.take(), [])
+        other = f"<iq type='set' id='1' to='{HOST}'><command xmlns='{ns.COMMANDS}' node='other'/></iq>"
+        self.router.fromClient(self.session, stanza(other), HOST)
+        self.assertEqual(len(self.entity.take()), 1)
 
     def test_nothingToList(self) -> None:
         """Who has granted nothing is told so; who cancels changes nothing."""
