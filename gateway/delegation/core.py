@@ -200,9 +200,11 @@ class Delegation:
         Section 4.1: "attributes which must be present in the initial iq child element"; section 4.3.1: "If a stanza
         is sent by the managing entity on a managed namespace, the server MUST NOT forward it."
         """
-        return self.filtering <= request.attributes.keys() and jids.bare(request.requester) not in {
-            jids.bare(entity) for entity in self.entities
-        }
+        return self.filtering <= request.attributes.keys() and not self.isManagedBy(request.requester)
+
+    def isManagedBy(self, sender: str) -> bool:
+        """Whether this is an address of one of its managing entities, whatever the resource."""
+        return jids.bare(sender) in {jids.bare(entity) for entity in self.entities}
 
 
 def isNested(namespace: str) -> bool:

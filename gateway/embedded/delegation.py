@@ -17,6 +17,7 @@ from gateway.delegation.core import (
     Delegator,
     Handed,
     Info,
+    Request,
     Settled,
     isNested,
     nestingNode,
@@ -155,7 +156,7 @@ class DelegatingServer(Extension):
         delegation = self._delegator.find(request, isOwn or recipient == self._router.domain)
         delegation = delegation or self.consents.find(request, recipient)
         # Section 4.3.1: nor is what a managing entity sends in a user's name delegated back to it.
-        if delegation is None or peer.agent in delegation.entities:
+        if delegation is None or (peer.agent and delegation.isManagedBy(peer.agent)):
             return False
         origin = _Origin(peer, stanza, sender, recipient)
         self._perform([self._delegator.forward(origin, request, delegation, self._seconds())])
@@ -208,12 +209,21 @@ class DelegatingServer(Extension):
         if reply is None:
             origin.peer.refuseStanza(origin.stanza, origin.sender, origin.recipient, NotThere)
             return
+        if reply.type == "result":
+            self._rosterAnswered(settled.request)
         raw = f"<iq id='{escape(settled.request.id)}' type='{reply.type}'>".encode() + reply.xml
         answer = Stanza("iq", None, None, settled.request.id, reply.type, None, raw, _CONTEXT, 0)
         try:
             origin.peer.forward(answer, origin.recipient, origin.sender)
         except GatewayError as error:
             origin.peer.refuseStanza(origin.stanza, origin.sender, origin.recipient, type(error))
+
+    def _rosterAnswered(self, request: Request) -> None:
+        """Who has got a roster is told of its changes, whoever has made it (section 4.3.1)."""
+        account = self._router.accounts.get(request.entity)
+        session = None if account is None else account.sessions.get(request.requester)
+        if session is not None and (request.namespace, request.type) == (ns.ROSTER, "get"):
+            session.interested = True
 
     def _write(self, address: str, data: bytes) -> None:
         peer = self._peerAt(address)
