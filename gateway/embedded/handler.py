@@ -113,7 +113,9 @@ class Services:
 
     def _rosterGet(self, request: Request) -> str:
         account = _own(request)
-        account.sessions[request.sender].interested = True
+        session = account.sessions.get(request.sender)
+        if session is not None:
+            session.interested = True
         return stanzas.rosterQuery(account.roster.listed())
 
     def _rosterSet(self, request: Request) -> str:
@@ -133,7 +135,8 @@ def _checkNode(request: Request) -> None:
 
 
 def _own(request: Request) -> Account:
-    """The account, if it is one of its own resources that asks."""
-    if request.account is None or request.sender not in request.account.sessions:
+    """The account, if it is its own resource that asks; or itself: then somebody does in its name (XEP-0356)."""
+    account = request.account
+    if account is None or (request.sender != account.jid and request.sender not in account.sessions):
         raise Forbidden
-    return request.account
+    return account

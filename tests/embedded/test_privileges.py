@@ -674,6 +674,19 @@ class IqTests(PrivilegesCase):
             entity.send(ping.replace(f"to='{ROMEO}'", recipient))
             self.assertSent(entity, self.answer(inner(f"id='sub_1' from='{asked}' to='{JULIET}'/>")))
 
+    def test_roster(self) -> None:
+        """A user's roster, "as if it were sent by Juliet herself"."""
+        self.router.extensions._all.clear()
+        self.privileged.leave()
+        entity = self.entity(PrivilegesTable(iq={ns.ROSTER: "both"}))
+        item = "<item jid='x@example.com' subscription='none'/>"
+        for kind, asked, content in (("set", item, ""), ("get", "", f"<query xmlns='{ns.ROSTER}'>{item}</query>")):
+            query = f"<query xmlns='{ns.ROSTER}'>{asked}</query>"
+            request = xep.EXAMPLE_9.replace("'set'", f"'{kind}'").replace(SUBSCRIBE, query)
+            entity.send(request.replace(f" to='{ROMEO}'", ""))
+            answer = inner(f"id='sub_1' from='{JULIET}' to='{JULIET}'>{content}</iq>")
+            self.assertSent(entity, self.answer(answer))
+
     def test_client(self) -> None:
         """A client is asked, and answers."""
         nurse = self.client(f"{NURSE}/b")
@@ -845,6 +858,54 @@ class PresenceTests(PrivilegesCase):
         entity.leave()
         entity = MemoryComponent(self.services, ENTITY, self.clock)
         self.assertEqual(len(entity.taken()), 1)
+
+    def test_contactRemoved(self) -> None:
+        """Who is nobody's contact any more is not shown to who comes; one goodbye of two ends nothing."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        users = self.client(f"{JULIET}/a"), self.client(f"{NURSE}/b")
+        for each in users:
+            self.subscribe(each.session.account.jid, ROMEO)
+            montaigu.send(f"<presence from='{ROMEO}/o' to='{each.session.account.jid}'/>")
+        for each in users:
+            entity.taken()
+            item = f"<item jid='{ROMEO}' subscription='remove'/>"
+            each.send(f"<iq type='set' id='1'><query xmlns='{ns.ROSTER}'>{item}</query></iq>")
+            self.assertEqual(len(entity.taken()), 1)
+            gone = f"<presence from='{ROMEO}/o' to='{each.session.account.jid}' type='unavailable'/>"
+            if each is users[0]:
+                montaigu.send(gone)
+                self.assertSent(entity)
+        entity.leave()
+        entity = MemoryComponent(self.services, ENTITY, self.clock)
+        self.assertNotIn(ROMEO, "".join(entity.taken()))
+
+    def test_lastUnavailable(self) -> None:
+        """The contact's goodbye to the last who has let it go ends it for the entity."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.subscribe(JULIET, ROMEO)
+        montaigu.send(f"<presence from='{ROMEO}/o' to='{JULIET}'/>")
+        self.router.accounts[JULIET].roster.get(ROMEO).to = False
+        entity.taken()
+        montaigu.send(f"<presence from='{ROMEO}/o' to='{JULIET}' type='unavailable'/>")
+        self.assertSent(entity, f"<presence from='{ROMEO}/o' to='{ENTITY}' type='unavailable'/>")
+
+    def test_contactsLeave(self) -> None:
+        """Contacts are gone with their component; when they are back, they are shown again."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.subscribe(JULIET, ROMEO)
+        shown = f"<presence from='{ROMEO}/o' to='{ENTITY}'/>"
+        montaigu.send(f"<presence from='{ROMEO}/o' to='{JULIET}'/>")
+        self.assertSent(entity, shown)
+        montaigu.leave()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        montaigu.send(f"<presence from='{ROMEO}/o' to='{JULIET}'/>")
+        self.assertSent(entity, shown)
+        montaigu.leave()
+        entity.leave()
+        self.assertEqual(len(MemoryComponent(self.services, ENTITY, self.clock).taken()), 1)
 
     def test_contactsBounded(self) -> None:
         """So many contacts on components are shown and remembered, and none whose presence is long."""
