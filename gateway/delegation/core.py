@@ -293,6 +293,11 @@ class Delegator:
 
     # Who is there.
 
+    @property
+    def entities(self) -> set[str]:
+        """Who can be reached."""
+        return set(self._addresses)
+
     def arrived(self, entity: str, address: str) -> None:
         """A managing entity can be reached, at this address."""
         self._addresses[entity] = address

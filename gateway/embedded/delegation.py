@@ -81,11 +81,15 @@ class DelegatingServer(Extension):
 
     def _of(self, domain: str) -> list[str]:
         """The managing entities at this component."""
-        return [each for each in self._entities | self.consents.entities() if jids.split(each)[1] == domain]
+        return [each for each in self._known() if jids.split(each)[1] == domain]
+
+    def _known(self) -> set[str]:
+        """Every managing entity: one from which all was revoked, too, for as long as it is there."""
+        return self._entities | self.consents.entities() | self._delegator.entities
 
     def sessionChanged(self, session: Session) -> None:
         account = session.account
-        for entity in {session.jid, account.jid} & (self._entities | self.consents.entities()):
+        for entity in {session.jid, account.jid} & self._known():
             there = [each for each, _ in account.available() if entity in (each.jid, account.jid)]
             best = max(there, key=lambda each: each.priority, default=None)
             known = self._delegator.address(entity)

@@ -309,6 +309,27 @@ class ConsentTests(SynchronousTestCase):
         [found] = self.juliet.take()
         self.assertEqual(find(found, "identity")[1]["type"], "command-node")
 
+    def test_revokedAndGone(self) -> None:
+        """Of an entity that was revoked nothing is kept once it is gone; it may still answer what it has."""
+        for number in range(3):
+            nurse = FakePeer()
+            session, _ = self.router.bind(self.router.accounts[f"nurse@{HOST}"], f"nurse@{HOST}/{number}", nurse)
+            query = f"<query xmlns='{ns.DELEGATION_2}' to='{JULIET}'><delegate namespace='{PUBSUB}'/></query>"
+            self.router.fromClient(session, stanza(f"<iq type='get' id='d' to='{HOST}'>{query}</iq>"), HOST)
+            self.answer(self.challenge(), **{PUBSUB: "1"})
+            [asked] = [each for each in nurse.take() if each[1].get("type") == "get"]
+            info = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>"
+            told = f"<iq type='result' id='{asked[1]['id']}' to='{HOST}'>{info}</iq>"
+            self.router.fromClient(session, stanza(told), HOST)
+            self.request()
+            self.services.delegating.consents.revoke(JULIET, [PUBSUB])
+            self.assertEqual(self.juliet.take(), [])
+            self.router.unbind(session)
+            [refused] = self.juliet.take()
+            self.assertEqual(refused[1]["type"], "error")
+        delegating = self.services.delegating
+        self.assertEqual((delegating._delegator.entities, delegating._infos, delegating._asked), (set(), {}, {}))
+
     def test_ends(self) -> None:
         """Grants end when the user's last resource is gone, and the managing entity hears of it."""
         self.grant(PUBSUB)
