@@ -56,6 +56,7 @@ class Request:
     @ivar namespace: its payload's.
     @ivar attributes: its payload's, unescaped, those in no namespace.
     @ivar xml: its payload, which means the same wherever the default namespace is C{jabber:client}.
+    @ivar language: its C{xml:lang}, which nobody on the way may take away (RFC 6120 section 8.1.5).
     """
 
     requester: str
@@ -65,6 +66,7 @@ class Request:
     namespace: str
     attributes: Mapping[str, str]
     xml: bytes
+    language: str | None = None
     _payload: domish.Element | None = field(default=None, init=False)
 
     @property
@@ -94,6 +96,7 @@ class Reply:
     id: str | None
     type: str | None
     xml: bytes
+    language: str | None = None
 
     def answers(self, request: Request) -> bool:
         """

@@ -215,8 +215,9 @@ class DelegatingServer(Extension):
             return
         if reply.type == "result":
             self._rosterAnswered(settled.request)
-        raw = f"<iq id='{escape(settled.request.id)}' type='{reply.type}'>".encode() + reply.xml
-        answer = Stanza("iq", None, None, settled.request.id, reply.type, None, raw, _CONTEXT, 0)
+        language = "" if reply.language is None else f" xml:lang='{escape(reply.language)}'"
+        raw = f"<iq id='{escape(settled.request.id)}' type='{reply.type}'{language}>".encode() + reply.xml
+        answer = Stanza("iq", None, None, settled.request.id, reply.type, reply.language, raw, _CONTEXT, 0)
         try:
             origin.peer.forward(answer, origin.recipient, origin.sender)
         except GatewayError as error:
