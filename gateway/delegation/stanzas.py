@@ -177,7 +177,7 @@ def _request(
         attributes = _attributes(tag.group(2))
         namespace = attributes.pop("xmlns", ns.CLIENT)
         return Request(sender, recipient, identifier, kind, namespace, attributes, xml, language)
-    children = list(parsed(b"<iq>" + xml + b"</iq>").elements())
+    children = _children(xml)
     if len(children) != 1:
         raise Unreadable
     [child] = children
@@ -199,12 +199,27 @@ def readReply(inside: Inside) -> Reply:
     """
     The answer in a wrapper.
 
-    @raise Unreadable: if it is not in the namespace that stanzas are in.
+    @raise Unreadable: if it is not in the namespace that stanzas are in, or not what its type says.
     """
-    if inside.attributes.get("xmlns") != ns.CLIENT:
-        raise Unreadable
     get = inside.attributes.get
+    if get("xmlns") != ns.CLIENT or not _isAnswer(get("type"), inside.xml):
+        raise Unreadable
     return Reply(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
+
+
+def _isAnswer(kind: str | None, xml: bytes) -> bool:
+    """
+    Whether this may be in an iq of this type, which is passed on as the server's own (RFC 6120 section 8.2.3): a
+    result "MUST include zero or one child elements", an error "MUST include an error child element".
+    """
+    if kind == "result":
+        tag = _PAYLOAD.match(xml)
+        return not xml or (tag is not None and _isOnly(tag, xml)) or len(_children(xml)) <= 1
+    return kind != "error" or any((child.uri, child.name) == (ns.CLIENT, "error") for child in _children(xml))
+
+
+def _children(xml: bytes) -> list[domish.Element]:
+    return list(parsed(b"<iq>" + xml + b"</iq>").elements())
 
 
 def forwarded(version: str, sender: str, recipient: str, identifier: str, request: Request) -> bytes:
