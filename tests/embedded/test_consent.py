@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
@@ -71,6 +72,13 @@ def stanza(xml: str) -> Stanza:
     [_, found] = Splitter(ns.CLIENT).feed(f"{HEADER}{xml}".encode())
     assert isinstance(found, Stanza)
     return found
+
+
+def trees(xml: str) -> list[Tree]:
+    """Stanzas without the white space that lays them out."""
+    tight = re.sub(r">\s+<", "><", xml.strip())
+    root = ElementTree.fromstring(f"{HEADER}{tight}</stream:stream>")
+    return [tree(child) for child in root]
 
 
 def values(form: Tree) -> dict[str, list[str]]:
@@ -161,6 +169,40 @@ class ConsentTests(SynchronousTestCase):
         xml = f"<iq type='get' id='1'{written}><pubsub xmlns='{PUBSUB}'/></iq>"
         self.router.fromClient(self.session, stanza(xml), to or "")
         return self.entity.take()
+
+    def test_examples12to15(self) -> None:
+        """
+        Examples 12, "managing entity asks for namespace delegation for one particular entity", 13, "server asks
+        user for the namespace delegation", 14, "client answer to the form", and 15, "server advertise delegated
+        namespaces for juliet"; whole, but for the words.
+        """
+        self.assertEqual(
+            self.ask(PUBSUB),
+            trees(f"<iq id='delegation1' type='result' from='{HOST}' to='{ENTITY}'/>"),
+        )
+        [question] = self.juliet.take()
+        [body] = find(question, "body")[2]
+        [title] = find(question, "title")[2]
+        [instructions] = find(question, "instructions")[2]
+        self.assertTrue(ENTITY in body and ENTITY in instructions and title)
+        [challenge] = values(find(question, "x"))["challenge"]
+        expected = f"""
+            <message from='{HOST}' to='{JULIET}/balcony' id='{question[1]["id"]}'><body>{body}</body>
+            <x xmlns='jabber:x:data' type='form'><title>{title}</title><instructions>{instructions}</instructions>
+            <field type='hidden' var='FORM_TYPE'><value>urn:xmpp:delegation:2</value></field>
+            <field type='hidden' var='challenge'><value>{challenge}</value></field>
+            <field type='list-single' label='Manage {PUBSUB}' var='{PUBSUB}'><value>0</value>
+            <option label='No'><value>0</value></option><option label='Yes'><value>1</value></option></field>
+            </x></message>"""
+        self.assertEqual([question], trees(expected))
+        self.answer(challenge, **{PUBSUB: "1"})
+        advertised, _ = self.entity.take()
+        expected = f"""
+            <message from='{HOST}' to='{ENTITY}' id='{advertised[1]["id"]}'>
+            <delegation xmlns='urn:xmpp:delegation:2' to='{JULIET}'><delegated namespace='{PUBSUB}'/></delegation>
+            </message>"""
+        self.assertEqual([advertised], trees(expected))
+        self.assertEqual(self.juliet.take(), [])
 
     def test_asks(self) -> None:
         """
