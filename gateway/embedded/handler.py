@@ -18,7 +18,7 @@ from gateway.embedded.core import Router
 from gateway.embedded.delegation import DelegatingServer
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Account
-from gateway.errors import Forbidden, NotThere, Unhandled, Unreadable
+from gateway.errors import Forbidden, NoSuchNode, Unhandled, Unreadable
 from gateway.stream.stanzas import Stanza
 
 _HOST_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2)
@@ -95,8 +95,10 @@ class Services:
         return ""
 
     def _command(self, request: Request) -> str:
-        if request.account is not None or request.payload.getAttribute("node") != CONFIGURE:
-            raise NotThere
+        if request.account is not None:
+            raise Unhandled
+        if request.payload.getAttribute("node") != CONFIGURE:
+            raise NoSuchNode
         user = jids.bare(request.sender)
         if user not in self.router.accounts:
             raise Forbidden
@@ -131,7 +133,7 @@ class Services:
 def _checkNode(request: Request) -> None:
     """There are no nodes but those that were seen to."""
     if request.payload.getAttribute("node"):
-        raise NotThere
+        raise NoSuchNode
 
 
 def _own(request: Request) -> Account:

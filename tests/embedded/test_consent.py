@@ -16,7 +16,7 @@ from gateway.embedded.handler import Services
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import readdressed
-from gateway.errors import GatewayError
+from gateway.errors import ANSWERS, GatewayError
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza, errorStanza, route
 from tests.stream.memory import Tree, tree
@@ -339,6 +339,12 @@ class ConsentTests(SynchronousTestCase):
         """Who has granted nothing is told so; who cancels changes nothing."""
         self.assertEqual(self.command()[1]["status"], "completed")
         self.assertEqual(self.command(action="cancel")[1]["status"], "canceled")
+
+    def test_otherCommand(self) -> None:
+        """XEP-0050 section 4.4: a command that there is not."""
+        other = f"<iq type='set' id='1' to='{HOST}'><command xmlns='{ns.COMMANDS}' node='other'/></iq>"
+        error = self.assertRaises(GatewayError, self.router.fromClient, self.session, stanza(other), HOST)
+        self.assertEqual(ANSWERS[type(error)].condition, "item-not-found")
 
     def test_commandIsFound(self) -> None:
         """The command is where XEP-0050 says that commands are found."""
