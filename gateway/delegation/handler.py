@@ -208,11 +208,13 @@ class ManagingHandler(RawHandler):
     def _forwardedReceived(self, stanza: Stanza) -> None:
         """Section 4.3: one forwarded request, and one answer."""
         server, identifier = stanza.sender or "", stanza.id or ""
+        now = self._link.now
+        inside = None
         try:
-            inside = stanzas.unwrap(stanza)
-            request = stanzas.readRequest(inside)
             if not identifier:
                 raise Unreadable
+            inside = stanzas.unwrap(stanza)
+            request = stanzas.readRequest(inside)
         except Unreadable:
             self._log.warn(
                 "{component}: {server} forwarded what cannot be read: {stanza!r}.",
@@ -220,11 +222,15 @@ class ManagingHandler(RawHandler):
                 server=server,
                 stanza=stanza,
             )
+            if inside is not None:
+                with suppress(Unreadable):
+                    opened = Open(inside.version, server, identifier, stanzas.readHead(inside), now)
+                    self._write(opened, "error", errorElement(Unreadable))
+                    return
             # There is nobody known to tell but the server.
             addresses = route(stanza.recipient or self._component, server)
             self._send(errorStanza("iq", addresses, identifier, Unreadable))
             return
-        now = self._link.now
         try:
             opened = self._open.opened(inside.version, server, identifier, request, now)
         except (AlreadyOpen, TooManyPending) as error:

@@ -149,6 +149,15 @@ def readRequest(inside: Inside) -> Request:
     return _request(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
 
 
+def readHead(inside: Inside) -> Request:
+    """
+    What can be answered with an error of a request whose payload cannot be read.
+
+    @raise Unreadable: if nothing can.
+    """
+    return readRequest(Inside(inside.version, inside.attributes, b"<unreadable/>"))
+
+
 def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
     """
     An iq as the request that it is, with the addresses that the server knows it by.
