@@ -155,7 +155,9 @@ class ManagingHandler(RawHandler):
                 self._advertised(stanza.sender or "", stanza)
                 return True
             return False
-        return self._onward.presenceReceived(stanza) or self._asking.presenceReceived(stanza)
+        return self._onward.presenceReceived(stanza) or self._asking.presenceReceived(
+            stanza, self._grants.grantedBy
+        )
 
     def _advertised(self, server: str, stanza: Stanza) -> None:
         for user, grants in stanzas.readAdvertisements(stanza):
