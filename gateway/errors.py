@@ -38,6 +38,10 @@ class NoSuchAddress(GatewayError):
     """The address written to stands for nobody."""
 
 
+class NoSuchNode(GatewayError):
+    """The entity written to has no such node."""
+
+
 class AlreadyOpen(GatewayError):
     """An exchange with this id and these two addresses is still open."""
 
@@ -114,6 +118,7 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     TooManyPending: Answer("resource-constraint", "wait", 503, "Too many requests are open; try again later."),
     NotOffered: Answer("service-unavailable", "cancel", 403, "This service does not take such stanzas."),
     NoSuchAddress: Answer("item-not-found", "cancel", 404, "Nobody is known by this address."),
+    NoSuchNode: Answer("item-not-found", "cancel", 404),
     AlreadyOpen: Answer("conflict", "cancel", 409, "A request with this id is still open."),
     Stopping: Answer("service-unavailable", "cancel", 503, "The gateway is shutting down."),
     HandlerFailed: Answer("internal-server-error", "cancel", 500),

@@ -4,7 +4,7 @@ Client mode, the managing entity's side (XEP-0355 section 5): users subscribe to
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,14 +35,22 @@ class Asking:
         # Whose server has yet to answer. Who subscribes over and over is asked once at a time.
         self._open: set[str] = set()
 
-    def presenceReceived(self, stanza: Stanza) -> bool:
-        """Take presence; return whether it was for this."""
+    def presenceReceived(self, stanza: Stanza, granted: Callable[[str, str], bool]) -> bool:
+        """
+        Take presence; return whether it was for this.
+
+        @param granted: tells whether a user has granted a namespace.
+        """
         user = jids.bare(stanza.sender or "")
         if jids.split(user)[1] not in self._domains or jids.bare(stanza.recipient or "") != self._component:
             return False
         if stanza.type == "subscribe":
             self._present(user, "subscribed")
             self.ask(user)
+        elif stanza.type == "probe":
+            # A subscriber has come online: "delegations will be asked on each new session" (section 8, rule 2).
+            if not all(granted(user, namespace) for namespace in self._namespaces):
+                self.ask(user)
         elif stanza.type == "unsubscribe":
             self._present(user, "unsubscribed")
         return True

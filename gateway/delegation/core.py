@@ -15,18 +15,11 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import jids, ns
+from gateway.delegation.nesting import REMAINING, VERSIONS
 from gateway.delegation.shares import Shares
 from gateway.errors import NotThere, TooManyPending, Unreadable
 from gateway.interfaces import IDelegatedRequest
 from gateway.stream.stanzas import UnreadElement, parse
-
-VERSIONS = (ns.DELEGATION_2, ns.DELEGATION_1)
-
-# What stands for disco requests on bare JIDs that the server itself has no answer to (sections 7.2.4 and 7.2.5).
-REMAINING = {
-    ns.DISCO_INFO: tuple(f"{version}:bare:disco#info:*" for version in VERSIONS),
-    ns.DISCO_ITEMS: tuple(f"{version}:bare:disco#items:*" for version in VERSIONS),
-}
 
 # What an iq's content is read under.
 CLIENT_HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
@@ -57,6 +50,7 @@ class Request:
     @ivar namespace: its payload's.
     @ivar attributes: its payload's, unescaped, those in no namespace.
     @ivar xml: its payload, which means the same wherever the default namespace is C{jabber:client}.
+    @ivar language: its C{xml:lang}, which nobody on the way may take away (RFC 6120 section 8.1.5).
     """
 
     requester: str
@@ -66,6 +60,7 @@ class Request:
     namespace: str
     attributes: Mapping[str, str]
     xml: bytes
+    language: str | None = None
     _payload: domish.Element | None = field(default=None, init=False)
 
     @property
@@ -95,6 +90,7 @@ class Reply:
     id: str | None
     type: str | None
     xml: bytes
+    language: str | None = None
 
     def answers(self, request: Request) -> bool:
         """
@@ -122,62 +118,6 @@ def _same(one: str | None, other: str) -> bool:
         return False
 
 
-# Disco nesting, section 7.2.
-
-
-def nestingNode(version: str, namespace: str, bare: bool) -> str:
-    """The node whose disco#info is nested into the server's, or into that of its users' bare JIDs."""
-    return f"{version}{':bare:' if bare else '::'}{namespace}"
-
-
-def readNestingNode(node: str) -> tuple[str, bool] | None:
-    """
-    The namespace of such a node, and whether it is for bare JIDs; C{None} if it is another.
-    """
-    for version in VERSIONS:
-        for separator, bare in (("::", False), (":bare:", True)):
-            if node.startswith(version + separator):
-                return node[len(version + separator) :], bare
-    return None
-
-
-@frozen
-class Info:
-    """
-    What disco#info tells.
-
-    @ivar identities: category, type, name.
-    @ivar features: in order.
-    @ivar forms: extensions (XEP-0128), as XML.
-    """
-
-    identities: tuple[tuple[str, str, str], ...] = ()
-    features: tuple[str, ...] = ()
-    forms: tuple[str, ...] = ()
-
-    def __add__(self, other: Info) -> Info:
-        """Both, nothing twice."""
-        return Info(
-            tuple(dict.fromkeys(self.identities + other.identities)),
-            tuple(dict.fromkeys(self.features + other.features)),
-            tuple(dict.fromkeys(self.forms + other.forms)),
-        )
-
-
-@frozen
-class Grant:
-    """
-    One delegated namespace, as a server advertises it (section 4.2).
-
-    @ivar version: in which namespace it was advertised.
-    @ivar filtering: attributes that a payload must have to be delegated.
-    """
-
-    namespace: str
-    version: str
-    filtering: frozenset[str] = frozenset()
-
-
 # The delegating server.
 
 
@@ -201,14 +141,11 @@ class Delegation:
         Section 4.1: "attributes which must be present in the initial iq child element"; section 4.3.1: "If a stanza
         is sent by the managing entity on a managed namespace, the server MUST NOT forward it."
         """
-        return self.filtering <= request.attributes.keys() and jids.bare(request.requester) not in {
-            jids.bare(entity) for entity in self.entities
-        }
+        return self.filtering <= request.attributes.keys() and not self.isManagedBy(request.requester)
 
-
-def isNested(namespace: str) -> bool:
-    """Whether its managing entity has disco to nest: what stands for disco itself has none."""
-    return not any(namespace in names for names in REMAINING.values())
+    def isManagedBy(self, sender: str) -> bool:
+        """Whether this is an address of one of its managing entities, whatever the resource."""
+        return jids.bare(sender) in {jids.bare(entity) for entity in self.entities}
 
 
 def isDelegable(namespace: str) -> bool:

@@ -24,16 +24,9 @@ from gateway import jids, ns
 from gateway.delegation import stanzas
 from gateway.delegation.advice import howToGrant
 from gateway.delegation.asking import Asking
-from gateway.delegation.core import (
-    REMAINING,
-    VERSIONS,
-    Delegation,
-    Info,
-    Request,
-    parsed,
-    readNestingNode,
-)
+from gateway.delegation.core import Delegation, Request, parsed
 from gateway.delegation.managing import Grants, Open, OpenRequests
+from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
 from gateway.delegation.onward import Onward
 from gateway.errors import (
     AlreadyOpen,
@@ -155,7 +148,9 @@ class ManagingHandler(RawHandler):
                 self._advertised(stanza.sender or "", stanza)
                 return True
             return False
-        return self._onward.presenceReceived(stanza) or self._asking.presenceReceived(stanza)
+        return self._onward.presenceReceived(stanza) or self._asking.presenceReceived(
+            stanza, self._grants.grantedBy
+        )
 
     def _advertised(self, server: str, stanza: Stanza) -> None:
         for user, grants in stanzas.readAdvertisements(stanza):
@@ -208,11 +203,13 @@ class ManagingHandler(RawHandler):
     def _forwardedReceived(self, stanza: Stanza) -> None:
         """Section 4.3: one forwarded request, and one answer."""
         server, identifier = stanza.sender or "", stanza.id or ""
+        now = self._link.now
+        inside = None
         try:
-            inside = stanzas.unwrap(stanza)
-            request = stanzas.readRequest(inside)
             if not identifier:
                 raise Unreadable
+            inside = stanzas.unwrap(stanza)
+            request = stanzas.readRequest(inside)
         except Unreadable:
             self._log.warn(
                 "{component}: {server} forwarded what cannot be read: {stanza!r}.",
@@ -220,11 +217,15 @@ class ManagingHandler(RawHandler):
                 server=server,
                 stanza=stanza,
             )
+            if inside is not None:
+                with suppress(Unreadable):
+                    opened = Open(inside.version, server, identifier, stanzas.readHead(inside), now)
+                    self._write(opened, "error", errorElement(Unreadable))
+                    return
             # There is nobody known to tell but the server.
             addresses = route(stanza.recipient or self._component, server)
             self._send(errorStanza("iq", addresses, identifier, Unreadable))
             return
-        now = self._link.now
         try:
             opened = self._open.opened(inside.version, server, identifier, request, now)
         except (AlreadyOpen, TooManyPending) as error:

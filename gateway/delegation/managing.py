@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from gateway.delegation.core import Grant, Request
+from gateway.delegation.core import Request
+from gateway.delegation.nesting import Grant
 from gateway.delegation.shares import Shares
 from gateway.errors import AlreadyOpen, TooManyPending
 

@@ -17,7 +17,8 @@ from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.delegation import stanzas
-from gateway.delegation.core import Delegation, Delegator, Handed, Info, Reply, Request, Settled, nestingNode
+from gateway.delegation.core import Delegation, Delegator, Handed, Reply, Request, Settled
+from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import NotThere, Unreadable
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorElement, route

@@ -13,7 +13,8 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.delegation.core import CLIENT_HEADER, VERSIONS, Grant, Info, Reply, Request, parsed
+from gateway.delegation.core import CLIENT_HEADER, Reply, Request, parsed
+from gateway.delegation.nesting import VERSIONS, Grant, Info
 from gateway.errors import Unreadable
 from gateway.stream.checker import Checker
 from gateway.stream.stanzas import Stanza, UnreadElement, escape, serialised
@@ -26,10 +27,11 @@ _WRAPPER = re.compile(
 )
 _INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
 _PAYLOAD = re.compile(rb"<([A-Za-z_][\w.-]*)((?: [A-Za-z_][\w.-]*" + _VALUE + rb")*)(/?)>")
+_LANGUAGE = "xml:lang"
+_ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
+
 # Characters of what one node tells.
 _LONGEST_INFO = 16 * 1024
-
-_ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
 
 
 @frozen(eq=False)
@@ -107,6 +109,8 @@ def _unwrapTree(element: domish.Element) -> Inside:
     iq = inside[0]
     attributes = {name: value for name, value in iq.attributes.items() if isinstance(name, str)}
     attributes["xmlns"] = iq.uri
+    if (ns.XML, "lang") in iq.attributes:
+        attributes[_LANGUAGE] = iq.attributes[ns.XML, "lang"]
     _move(iq, ns.FORWARD)
     return Inside(wrappers[0].uri, attributes, b"".join(written(child) for child in iq.elements()))
 
@@ -146,7 +150,16 @@ def readRequest(inside: Inside) -> Request:
     @raise Unreadable: if it is none (RFC 6120 section 8.2.3).
     """
     get = inside.attributes.get
-    return _request(get("from"), get("to"), get("id"), get("type"), inside.xml)
+    return _request(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
+
+
+def readHead(inside: Inside) -> Request:
+    """
+    What can be answered with an error of a request whose payload cannot be read.
+
+    @raise Unreadable: if nothing can.
+    """
+    return readRequest(Inside(inside.version, inside.attributes, b"<unreadable/>"))
 
 
 def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
@@ -159,11 +172,16 @@ def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
     if not _isPlain(stanza, payload) or stanza.context.namespace != ns.CLIENT:
         element = treeOf(stanza)
         payload = b"".join(written(child) for child in element.elements())
-    return _request(sender, recipient, stanza.id, stanza.type, payload)
+    return _request(sender, recipient, stanza.id, stanza.type, payload, stanza.language)
 
 
 def _request(
-    sender: str | None, recipient: str | None, identifier: str | None, kind: str | None, xml: bytes
+    sender: str | None,
+    recipient: str | None,
+    identifier: str | None,
+    kind: str | None,
+    xml: bytes,
+    language: str | None,
 ) -> Request:
     if not sender or not identifier or kind not in ("get", "set"):
         raise Unreadable
@@ -171,13 +189,13 @@ def _request(
     if tag is not None and _isOnly(tag, xml):
         attributes = _attributes(tag.group(2))
         namespace = attributes.pop("xmlns", ns.CLIENT)
-        return Request(sender, recipient, identifier, kind, namespace, attributes, xml)
-    children = list(parsed(b"<iq>" + xml + b"</iq>").elements())
+        return Request(sender, recipient, identifier, kind, namespace, attributes, xml, language)
+    children = _children(xml)
     if len(children) != 1:
         raise Unreadable
     [child] = children
     attributes = {name: value for name, value in child.attributes.items() if isinstance(name, str)}
-    return Request(sender, recipient, identifier, kind, child.uri or "", attributes, written(child))
+    return Request(sender, recipient, identifier, kind, child.uri or "", attributes, written(child), language)
 
 
 def _isOnly(tag: re.Match[bytes], xml: bytes) -> bool:
@@ -194,21 +212,37 @@ def readReply(inside: Inside) -> Reply:
     """
     The answer in a wrapper.
 
-    @raise Unreadable: if it is not in the namespace that stanzas are in.
+    @raise Unreadable: if it is not in the namespace that stanzas are in, or not what its type says.
     """
-    if inside.attributes.get("xmlns") != ns.CLIENT:
-        raise Unreadable
     get = inside.attributes.get
-    return Reply(get("from"), get("to"), get("id"), get("type"), inside.xml)
+    if get("xmlns") != ns.CLIENT or not _isAnswer(get("type"), inside.xml):
+        raise Unreadable
+    return Reply(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
+
+
+def _isAnswer(kind: str | None, xml: bytes) -> bool:
+    """
+    Whether this may be in an iq of this type, which is passed on as the server's own (RFC 6120 section 8.2.3): a
+    result "MUST include zero or one child elements", an error "MUST include an error child element".
+    """
+    if kind == "result":
+        tag = _PAYLOAD.match(xml)
+        return not xml or (tag is not None and _isOnly(tag, xml)) or len(_children(xml)) <= 1
+    return kind != "error" or any((child.uri, child.name) == (ns.CLIENT, "error") for child in _children(xml))
+
+
+def _children(xml: bytes) -> list[domish.Element]:
+    return list(parsed(b"<iq>" + xml + b"</iq>").elements())
 
 
 def forwarded(version: str, sender: str, recipient: str, identifier: str, request: Request) -> bytes:
     """A request, wrapped for a managing entity (section 4.3)."""
     to = "" if request.recipient is None else f" to='{escape(request.recipient)}'"
+    language = "" if request.language is None else f" xml:lang='{escape(request.language)}'"
     head = (
         f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='set'>"
         f"<delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' "
-        f"from='{escape(request.requester)}'{to} id='{escape(request.id)}' type='{request.type}'>"
+        f"from='{escape(request.requester)}'{to} id='{escape(request.id)}' type='{request.type}'{language}>"
     )
     return b"".join((head.encode(), request.xml, b"</iq></forwarded></delegation></iq>"))
 

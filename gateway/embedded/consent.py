@@ -30,8 +30,10 @@ _LONGEST_NAMESPACE = 200
 _MOST_ASKED = 1_000
 _PATIENCE = 600.0
 
-_OWN_FIELDS = frozenset({"FORM_TYPE", "challenge"})
 _NO, _YES = "0", "1"
+# Fields of the question's own; its others are named after the namespaces.
+_CHALLENGE = "challenge"
+_FIELDS = frozenset({_CHALLENGE, "FORM_TYPE"})
 _REVOKE = "revoke"
 
 
@@ -85,6 +87,7 @@ class Consents:
         """
         A managing entity asks to manage namespaces of a user (section 5.1): ask the user, at every resource.
 
+        @raise NotAcceptable: if it asks for too many, or for what cannot be a field of its own in the form.
         @raise Forbidden: if it asks for this XEP's own namespace (section 8, rule 5).
         @raise NotThere: if the user is not there to be asked; also if there is no such user.
         """
@@ -99,7 +102,7 @@ class Consents:
             raise Forbidden
         # They are the names of the form's fields, beside its own.
         tooLong = any(len(each) > _LONGEST_NAMESPACE for each in namespaces)
-        if tooLong or len(namespaces) > _MOST_NAMESPACES or not _OWN_FIELDS.isdisjoint(namespaces):
+        if tooLong or len(namespaces) > _MOST_NAMESPACES or not _FIELDS.isdisjoint(namespaces):
             raise NotAcceptable
         user = _bare(query.getAttribute("to", ""))
         if user == jids.bare(entity):
@@ -137,7 +140,7 @@ class Consents:
         form = _submitted(message)
         if form is None:
             return False
-        challenge = str(form.get("challenge", ""))
+        challenge = str(form.get(_CHALLENGE, ""))
         asked = self._asked.get(challenge)
         if asked is None or asked.user != user or asked.until <= self._seconds():
             raise NoSuchAddress
@@ -217,7 +220,7 @@ def _question(entity: str, namespaces: tuple[str, ...], challenge: str) -> str:
         "that you and others ask there, and answer in your server's name. Allow it only if you trust it fully."
     )
     fields = [
-        Field("hidden", "challenge", challenge),
+        Field("hidden", _CHALLENGE, challenge),
         *(
             Field("list-single", namespace, _NO, options={_NO: "No", _YES: "Yes"}, label=f"Manage {namespace}")
             for namespace in namespaces

@@ -12,16 +12,9 @@ from attrs import frozen
 
 from gateway import jids, ns
 from gateway.delegation import stanzas
-from gateway.delegation.core import (
-    Delegation,
-    Delegator,
-    Handed,
-    Info,
-    Settled,
-    isNested,
-    nestingNode,
-)
-from gateway.embedded.consent import Consents
+from gateway.delegation.core import Delegation, Delegator, Handed, Request, Settled
+from gateway.delegation.nesting import Info, isNested, nestingNode
+from gateway.embedded.consent import CONFIGURE, Consents
 from gateway.embedded.core import LARGEST, Router
 from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
@@ -85,11 +78,15 @@ class DelegatingServer(Extension):
 
     def _of(self, domain: str) -> list[str]:
         """The managing entities at this component."""
-        return [each for each in self._entities | self.consents.entities() if jids.split(each)[1] == domain]
+        return [each for each in self._known() if jids.split(each)[1] == domain]
+
+    def _known(self) -> set[str]:
+        """Every managing entity."""
+        return self._entities | self.consents.entities()
 
     def sessionChanged(self, session: Session) -> None:
         account = session.account
-        for entity in {session.jid, account.jid} & (self._entities | self.consents.entities()):
+        for entity in {session.jid, account.jid} & self._known():
             there = [each for each, _ in account.available() if entity in (each.jid, account.jid)]
             best = max(there, key=lambda each: each.priority, default=None)
             known = self._delegator.address(entity)
@@ -122,7 +119,7 @@ class DelegatingServer(Extension):
         granted = [each for each in self.consents.granted(user) if entity in each.entities]
         self._advertise(entity, granted, user)
         if entity not in self._entities and not self.consents.grantors(entity):
-            # Nobody would know when it goes, so nothing is kept of it.
+            # It manages nothing any more, and nobody would know when it goes: nothing is kept of it.
             self._left(entity)
         for each in granted:
             self._ask(entity, entity, each.namespace, True)
@@ -152,12 +149,19 @@ class DelegatingServer(Extension):
         if not self._delegator.delegations and not self.consents.entities():
             return False
         request = stanzas.requestOf(stanza, sender, None if stanza.recipient is None else recipient)
+        if (
+            recipient == self._router.domain
+            and request.namespace == ns.COMMANDS
+            and request.attributes.get("node") == CONFIGURE
+        ):
+            # Who manages commands shall not be able to hinder users from revoking that (section 6).
+            return False
         # The host has no nodes of its own; it does have disco#info for an account.
         isOwn = request.namespace == ns.DISCO_INFO and not request.attributes.get("node")
         delegation = self._delegator.find(request, isOwn or recipient == self._router.domain)
         delegation = delegation or self.consents.find(request, recipient)
         # Section 4.3.1: nor is what a managing entity sends in a user's name delegated back to it.
-        if delegation is None or peer.agent in delegation.entities:
+        if delegation is None or (peer.agent and delegation.isManagedBy(peer.agent)):
             return False
         origin = _Origin(peer, stanza, sender, recipient)
         handed = self._delegator.forward(origin, request, delegation, self._seconds())
@@ -218,12 +222,22 @@ class DelegatingServer(Extension):
         if reply is None:
             origin.peer.refuseStanza(origin.stanza, origin.sender, origin.recipient, NotThere)
             return
-        raw = f"<iq id='{escape(settled.request.id)}' type='{reply.type}'>".encode() + reply.xml
-        answer = Stanza("iq", None, None, settled.request.id, reply.type, None, raw, _CONTEXT, 0)
+        if reply.type == "result":
+            self._rosterAnswered(settled.request)
+        language = "" if reply.language is None else f" xml:lang='{escape(reply.language)}'"
+        raw = f"<iq id='{escape(settled.request.id)}' type='{reply.type}'{language}>".encode() + reply.xml
+        answer = Stanza("iq", None, None, settled.request.id, reply.type, reply.language, raw, _CONTEXT, 0)
         try:
             origin.peer.forward(answer, origin.recipient, origin.sender)
         except GatewayError as error:
             origin.peer.refuseStanza(origin.stanza, origin.sender, origin.recipient, type(error))
+
+    def _rosterAnswered(self, request: Request) -> None:
+        """Who has got a roster is told of its changes, whoever has made it (section 4.3.1)."""
+        account = self._router.accounts.get(request.entity)
+        session = None if account is None else account.sessions.get(request.requester)
+        if session is not None and (request.namespace, request.type) == (ns.ROSTER, "get"):
+            session.interested = True
 
     def _write(self, address: str, data: bytes) -> None:
         peer = self._peerAt(address)

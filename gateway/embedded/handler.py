@@ -10,7 +10,8 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import __version__, jids, ns
-from gateway.delegation.core import Delegation, Info
+from gateway.delegation.core import Delegation
+from gateway.delegation.nesting import Info
 from gateway.delegation.stanzas import writeInfo
 from gateway.embedded import stanzas
 from gateway.embedded.consent import CONFIGURE
@@ -18,7 +19,7 @@ from gateway.embedded.core import Router
 from gateway.embedded.delegation import DelegatingServer
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Account
-from gateway.errors import Forbidden, NotThere, Unhandled, Unreadable
+from gateway.errors import Forbidden, NoSuchNode, Unhandled, Unreadable
 from gateway.stream.stanzas import Stanza
 
 _HOST_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2)
@@ -95,8 +96,10 @@ class Services:
         return ""
 
     def _command(self, request: Request) -> str:
-        if request.account is not None or request.payload.getAttribute("node") != CONFIGURE:
-            raise NotThere
+        if request.account is not None:
+            raise Unhandled
+        if request.payload.getAttribute("node") != CONFIGURE:
+            raise NoSuchNode
         user = jids.bare(request.sender)
         if user not in self.router.accounts:
             raise Forbidden
@@ -113,7 +116,9 @@ class Services:
 
     def _rosterGet(self, request: Request) -> str:
         account = _own(request)
-        account.sessions[request.sender].interested = True
+        session = account.sessions.get(request.sender)
+        if session is not None:
+            session.interested = True
         return stanzas.rosterQuery(account.roster.listed())
 
     def _rosterSet(self, request: Request) -> str:
@@ -129,11 +134,12 @@ class Services:
 def _checkNode(request: Request) -> None:
     """There are no nodes but those that were seen to."""
     if request.payload.getAttribute("node"):
-        raise NotThere
+        raise NoSuchNode
 
 
 def _own(request: Request) -> Account:
-    """The account, if it is one of its own resources that asks."""
-    if request.account is None or request.sender not in request.account.sessions:
+    """The account, if it is its own resource that asks; or itself: then somebody does in its name (XEP-0356)."""
+    account = request.account
+    if account is None or (request.sender != account.jid and request.sender not in account.sessions):
         raise Forbidden
-    return request.account
+    return account

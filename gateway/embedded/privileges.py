@@ -104,9 +104,15 @@ class Privileges(Extension):
             for session, presence in account.available():
                 self._show([entity], presence, session.jid, None, True)
         for jid, presence in self._contacts.items():
-            self._show([entity], presence, jid, None, False)
+            if self._isWatched(jid):
+                self._show([entity], presence, jid, None, False)
 
     def disconnected(self, component: str) -> None:
+        # Nobody will say of those who were there that they are gone.
+        for jid in [each for each in self._contacts if jids.split(each)[1] == component]:
+            del self._contacts[jid]
+            for entity in self._entities.values():
+                entity.shown.discard(jid)
         if self._entities.pop(component, None) is not None:
             for key, proxy in list(self._open.items()):
                 if jids.split(proxy.agent or "")[1] == component:
@@ -293,7 +299,9 @@ class Privileges(Extension):
         account = self._router.accounts.get(jids.bare(recipient))
         if stanza.type not in (None, "unavailable") or account is None:
             return
-        if jids.bare(sender) not in account.roster.watched():
+        isContact = jids.bare(sender) in account.roster.watched()
+        # When the last who saw it does so no more, that is the end of it for the entity, too.
+        if not isContact and (stanza.type is None or self._isWatched(sender)):
             return
         if stanza.type is not None:
             self._contacts.pop(sender, None)
@@ -302,6 +310,10 @@ class Privileges(Extension):
         else:
             self._contacts[sender] = stanza
         self._show(self._entities.values(), stanza, sender, stanza.type, False)
+
+    def _isWatched(self, contact: str) -> bool:
+        """Whether any account gets its presence."""
+        return any(jids.bare(contact) in each.roster.watched() for each in self._router.accounts.values())
 
     def _isFull(self, contact: str) -> bool:
         return len(self._contacts) >= _MOST_CONTACTS and contact not in self._contacts

@@ -97,7 +97,8 @@ class PrivilegeHandler(RawHandler):
             return False
         for observer in self._presenceObservers:
             self._tell(observer, stanza)
-        return True
+        # It may be for another as well: a managing client of this component shows itself just so.
+        return False
 
     def _pushReceived(self, user: str, recipient: str, stanza: Stanza) -> bool:
         """

@@ -87,6 +87,19 @@ class AskingTests(Case):
         self.server.send(f"<presence from='{USER}' to='node@{COMPONENT}' type='subscribe'/>")
         self.assertSent()
 
+    def test_nextSession(self) -> None:
+        """
+        Section 8, rule 2: "delegations will be asked on each new session": a server probes for a subscriber who has
+        logged in; who has granted it already is not asked again.
+        """
+        for grants, asked in (((), 1), ((PUBSUB,), 0), ((), 1)):
+            self.server.send(granted(USER, *grants))
+            self.subscribe(kind="probe")
+            found = self.taken()
+            self.assertEqual(len(found), asked)
+            for each in found:
+                self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' type='result' id='{each[1]['id']}'/>")
+
     def test_unsubscribes(self) -> None:
         """Who leaves is let go, and nothing is asked."""
         self.subscribe(kind="unsubscribe")

@@ -10,21 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.delegation.core import (
-    REMAINING,
-    VERSIONS,
-    Delegation,
-    Delegator,
-    Handed,
-    Info,
-    Reply,
-    Request,
-    Settled,
-    isDelegable,
-    isNested,
-    nestingNode,
-    readNestingNode,
-)
+from gateway.delegation.core import Delegation, Delegator, Handed, Reply, Request, Settled, isDelegable
+from gateway.delegation.nesting import REMAINING, VERSIONS, Info, isNested, nestingNode, readNestingNode
 from gateway.errors import NotThere, TooManyPending, Unreadable
 from tests.stream.memory import steady
 

@@ -14,8 +14,9 @@ from zope.interface.verify import verifyObject
 
 from gateway import ns
 from gateway.delegation.advice import howToGrant
-from gateway.delegation.core import Delegation, Info
+from gateway.delegation.core import Delegation
 from gateway.delegation.handler import Route
+from gateway.delegation.nesting import Info
 from gateway.errors import (
     AlreadyOpen,
     Forbidden,
@@ -143,10 +144,19 @@ class HeardTests(Case):
     def test_unreadable(self) -> None:
         """What is no request at all is told to the server: nobody else is known."""
         self.serve(lambda request: None)
-        for inner in ("", request(""), request(PAYLOAD) * 2, request(PAYLOAD, "result")):
+        for inner in ("", request(PAYLOAD) * 2, request(PAYLOAD, "result"), request(PAYLOAD, identifier="")):
             self.server.send(wrapper(inner))
             self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(Unreadable)}</iq>")
             self.assertIn("forwarded what cannot be read", self.logged[-1])
+
+    def test_unreadableInside(self) -> None:
+        """Where only the payload cannot be read, the requester is told: ejabberd tells nobody of an outer error."""
+        fake = self.serve(lambda request: None)
+        for payload in ("", PAYLOAD * 2, f"<p:x xmlns:p='{PUBSUB}'><x xmlns='a b'/></p:x>"):
+            self.server.send(wrapper(request(payload)))
+            self.assertSent(refused(Unreadable))
+            self.assertIn("forwarded what cannot be read", self.logged[-1])
+        self.assertEqual((fake.asked, self.handler.pending), ([], 0))
 
     def test_noRecipient(self) -> None:
         """One that does not even say to whom it is forwarded."""

@@ -6,8 +6,9 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.delegation.core import Grant, Request
+from gateway.delegation.core import Request
 from gateway.delegation.managing import Grants, Open, OpenRequests
+from gateway.delegation.nesting import Grant
 from gateway.errors import AlreadyOpen, TooManyPending
 
 HOST, OTHER = "capulet.lit", "montaigu.lit"

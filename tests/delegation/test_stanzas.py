@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.delegation import stanzas
-from gateway.delegation.core import VERSIONS, Grant, Info, Request
+from gateway.delegation.core import Request
+from gateway.delegation.nesting import VERSIONS, Grant, Info
 from gateway.errors import Unreadable
 from gateway.stream.stanzas import Stanza
 from tests.delegation.support import (
@@ -354,13 +355,32 @@ class ReplyTests(SynchronousTestCase):
 
     def test_reply(self) -> None:
         """Everything in it."""
-        content = "<x xmlns='urn:x'/>"
-        for kind in ("result", "error"):
+        for kind, content in (("result", "<x xmlns='urn:x'/>"), ("error", "<x xmlns='urn:x'/><error/>")):
             one = stanzas.readReply(stanzas.unwrap(stanza(answer(reply(content, kind)))))
             self.assertEqual((one.sender, one.recipient, one.id), ("juliet@capulet.lit", JULIET, "1"))
             self.assertEqual((one.type, one.xml), (kind, content.encode()))
         empty = reply("").replace("></iq>", "/>")
         self.assertEqual(stanzas.readReply(stanzas.unwrap(stanza(answer(empty)))).xml, b"")
+
+    def test_content(self) -> None:
+        """RFC 6120 section 8.2.3: at most one element in a result, however it is written; an error in an error."""
+        one, other = "<p:x xmlns:p='urn:x'><x xmlns='urn:x'/></p:x>", "<x xmlns='urn:x'><x/></x>"
+        for content, kind, fits in (
+            (one, "result", True),
+            (other, "result", True),
+            (one + other, "result", False),
+            ("<x xmlns='urn:x'/><x xmlns='urn:x'/>", "result", False),
+            ("", "error", False),
+            (one, "error", False),
+            (f"{one}<error type='cancel'/>", "error", True),
+            ("<error xmlns='urn:x'/>", "error", False),
+        ):
+            inside = stanzas.unwrap(stanza(answer(reply(content, kind))))
+            with self.subTest(content, kind=kind):
+                if fits:
+                    self.assertEqual(stanzas.readReply(inside).xml, content.encode())
+                else:
+                    self.assertRaises(Unreadable, stanzas.readReply, inside)
 
     def test_namespace(self) -> None:
         """One that is not C{jabber:client} says something else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ from gateway.embedded.handler import Services
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import readdressed
-from gateway.errors import GatewayError
+from gateway.errors import ANSWERS, GatewayError
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza, errorStanza, route
 from tests.stream.memory import Tree, tree
@@ -71,6 +72,13 @@ def stanza(xml: str) -> Stanza:
     [_, found] = Splitter(ns.CLIENT).feed(f"{HEADER}{xml}".encode())
     assert isinstance(found, Stanza)
     return found
+
+
+def trees(xml: str) -> list[Tree]:
+    """Stanzas without the white space that lays them out."""
+    tight = re.sub(r">\s+<", "><", xml.strip())
+    root = ElementTree.fromstring(f"{HEADER}{tight}</stream:stream>")
+    return [tree(child) for child in root]
 
 
 def values(form: Tree) -> dict[str, list[str]]:
@@ -161,6 +169,40 @@ class ConsentTests(SynchronousTestCase):
         xml = f"<iq type='get' id='1'{written}><pubsub xmlns='{PUBSUB}'/></iq>"
         self.router.fromClient(self.session, stanza(xml), to or "")
         return self.entity.take()
+
+    def test_examples12to15(self) -> None:
+        """
+        Examples 12, "managing entity asks for namespace delegation for one particular entity", 13, "server asks
+        user for the namespace delegation", 14, "client answer to the form", and 15, "server advertise delegated
+        namespaces for juliet"; whole, but for the words.
+        """
+        self.assertEqual(
+            self.ask(PUBSUB),
+            trees(f"<iq id='delegation1' type='result' from='{HOST}' to='{ENTITY}'/>"),
+        )
+        [question] = self.juliet.take()
+        [body] = find(question, "body")[2]
+        [title] = find(question, "title")[2]
+        [instructions] = find(question, "instructions")[2]
+        self.assertTrue(ENTITY in body and ENTITY in instructions and title)
+        [challenge] = values(find(question, "x"))["challenge"]
+        expected = f"""
+            <message from='{HOST}' to='{JULIET}/balcony' id='{question[1]["id"]}'><body>{body}</body>
+            <x xmlns='jabber:x:data' type='form'><title>{title}</title><instructions>{instructions}</instructions>
+            <field type='hidden' var='FORM_TYPE'><value>urn:xmpp:delegation:2</value></field>
+            <field type='hidden' var='challenge'><value>{challenge}</value></field>
+            <field type='list-single' label='Manage {PUBSUB}' var='{PUBSUB}'><value>0</value>
+            <option label='No'><value>0</value></option><option label='Yes'><value>1</value></option></field>
+            </x></message>"""
+        self.assertEqual([question], trees(expected))
+        self.answer(challenge, **{PUBSUB: "1"})
+        advertised, _ = self.entity.take()
+        expected = f"""
+            <message from='{HOST}' to='{ENTITY}' id='{advertised[1]["id"]}'>
+            <delegation xmlns='urn:xmpp:delegation:2' to='{JULIET}'><delegated namespace='{PUBSUB}'/></delegation>
+            </message>"""
+        self.assertEqual([advertised], trees(expected))
+        self.assertEqual(self.juliet.take(), [])
 
     def test_asks(self) -> None:
         """
@@ -307,10 +349,27 @@ class ConsentTests(SynchronousTestCase):
             self.grant(f"urn:{number}")
         self.assertEqual(len(self.services.delegating._asked), 3)
 
+    def test_commandIsTheHosts(self) -> None:
+        """Who manages commands for a user does not get the one by which the user revokes that."""
+        self.grant(ns.COMMANDS)
+        self.entity.take()
+        options = [each for each in _all(self.command()) if each[0].endswith("}option")]
+        self.assertEqual([find(each, "value")[2] for each in options], [[ns.COMMANDS]])
+        self.assertEqual(self.entity.take(), [])
+        other = f"<iq type='set' id='1' to='{HOST}'><command xmlns='{ns.COMMANDS}' node='other'/></iq>"
+        self.router.fromClient(self.session, stanza(other), HOST)
+        self.assertEqual(len(self.entity.take()), 1)
+
     def test_nothingToList(self) -> None:
         """Who has granted nothing is told so; who cancels changes nothing."""
         self.assertEqual(self.command()[1]["status"], "completed")
         self.assertEqual(self.command(action="cancel")[1]["status"], "canceled")
+
+    def test_otherCommand(self) -> None:
+        """XEP-0050 section 4.4: a command that there is not."""
+        other = f"<iq type='set' id='1' to='{HOST}'><command xmlns='{ns.COMMANDS}' node='other'/></iq>"
+        error = self.assertRaises(GatewayError, self.router.fromClient, self.session, stanza(other), HOST)
+        self.assertEqual(ANSWERS[type(error)].condition, "item-not-found")
 
     def test_commandIsFound(self) -> None:
         """The command is where XEP-0050 says that commands are found."""
@@ -322,6 +381,27 @@ class ConsentTests(SynchronousTestCase):
         self.router.fromClient(self.session, stanza(xml), HOST)
         [found] = self.juliet.take()
         self.assertEqual(find(found, "identity")[1]["type"], "command-node")
+
+    def test_revokedAndGone(self) -> None:
+        """Of an entity that was revoked nothing is kept: what it has yet to answer is refused at once."""
+        for number in range(3):
+            nurse = FakePeer()
+            session, _ = self.router.bind(self.router.accounts[f"nurse@{HOST}"], f"nurse@{HOST}/{number}", nurse)
+            query = f"<query xmlns='{ns.DELEGATION_2}' to='{JULIET}'><delegate namespace='{PUBSUB}'/></query>"
+            self.router.fromClient(session, stanza(f"<iq type='get' id='d' to='{HOST}'>{query}</iq>"), HOST)
+            self.answer(self.challenge(), **{PUBSUB: "1"})
+            [asked] = [each for each in nurse.take() if each[1].get("type") == "get"]
+            info = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>"
+            told = f"<iq type='result' id='{asked[1]['id']}' to='{HOST}'>{info}</iq>"
+            self.router.fromClient(session, stanza(told), HOST)
+            self.request()
+            self.services.delegating.consents.revoke(JULIET, [PUBSUB])
+            [refused] = self.juliet.take()
+            self.assertEqual(refused[1]["type"], "error")
+            self.router.unbind(session)
+            self.assertEqual(self.juliet.take(), [])
+        delegating = self.services.delegating
+        self.assertEqual((delegating._delegator._addresses, delegating._infos, delegating._asked), ({}, {}, {}))
 
     def test_ends(self) -> None:
         """Grants end when the user's last resource is gone, and the managing entity hears of it."""

@@ -94,14 +94,14 @@ class HostTests(HandlerCase):
         )
 
     def test_refused(self) -> None:
-        """What it does not know, what is none or two, and a node."""
+        """What it does not know, what is none or two, and a node: "item-not-found" (XEP-0030 section 7)."""
         self.assertEqual(self.refusal("<x xmlns='urn:x'/>", DOMAIN), "service-unavailable")
         self.assertEqual(self.refusal(PING, DOMAIN, "set"), "service-unavailable")
         self.assertEqual(self.refusal("", DOMAIN), "bad-request")
         self.assertEqual(self.refusal(PING + PING, DOMAIN), "bad-request")
         self.assertEqual(self.refusal("<x xmlns='a b'/>", DOMAIN), "bad-request")
         for namespace in (ns.DISCO_INFO, ns.DISCO_ITEMS):
-            self.assertEqual(self.refusal(f"<query xmlns='{namespace}' node='n'/>", DOMAIN), "service-unavailable")
+            self.assertEqual(self.refusal(f"<query xmlns='{namespace}' node='n'/>", DOMAIN), "item-not-found")
         self.assertEqual(self.refusal(ROSTER, DOMAIN), "forbidden")
 
     def test_session(self) -> None:

@@ -19,6 +19,7 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import ns
+from gateway.delegation.core import Delegation
 from gateway.embedded import stanzas
 from gateway.embedded.component import ComponentConnection
 from gateway.embedded.core import Peer
@@ -26,14 +27,14 @@ from gateway.embedded.handler import Services
 from gateway.embedded.peer import LARGEST
 from gateway.embedded.privileges import Privileges, grants
 from gateway.embedded.roster import Item
-from gateway.errors import NotGranted
+from gateway.errors import GatewayError, NotGranted
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.component import handshake
 from gateway.stream.core import Splitter
 from gateway.stream.link import Link
-from gateway.stream.stanzas import Stanza
+from gateway.stream.stanzas import Stanza, errorStanza, route
 from gateway.tables import Domain, PrivilegesTable
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, SERVER, SUBSCRIBE, SUBSCRIBED
@@ -65,6 +66,8 @@ def canonical(xml: str, namespace: str) -> list[str]:
 class MemoryClient:
     """One resource of an account: a peer whose bytes are kept."""
 
+    agent = None
+
     def __init__(self, services: Services, jid: str) -> None:
         self.router = services.router
         self.data = b""
@@ -92,6 +95,9 @@ class MemoryClient:
 
     def push(self, item: Item, removed: bool) -> None:
         self.data += stanzas.iq(b"", "push", "set", stanzas.rosterQuery([item], removed))
+
+    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
+        self.data += errorStanza(stanza.name, route(recipient, sender), stanza.id, error)
 
     def waitFor(self, peer: Peer, stanza: Stanza) -> None:
         """Nobody is slow."""
@@ -518,6 +524,64 @@ def wrapped(content: str) -> str:
     )
 
 
+class DelegatedTests(PrivilegesCase):
+    """With XEP-0355 beside it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        delegations = [Delegation(each, (ENTITY,)) for each in (PUBSUB, ns.ROSTER)]
+        self.services = Services(SERVER, ["juliet", "nurse"], delegations, self.clock.seconds)
+        self.router = self.services.router
+        self.router.components.update({ENTITY: None, "montaigu.lit": None})
+
+    def test_notBack(self) -> None:
+        """What a managing entity asks in a user's name is not delegated back to it, whichever resource it has."""
+        entity = self.entity()
+        for resource in ("", "/x"):
+            xml = xep.EXAMPLE_9.replace(f"from='{ENTITY}'", f"from='{ENTITY}{resource}'").replace(ROMEO, NURSE)
+            entity.send(xml)
+            [answer] = entity.taken()
+            self.assertIn(f'to="{ENTITY}{resource}" type="result"', answer)
+            self.assertIn("service-unavailable", answer)
+
+    def exchange(self, juliet: MemoryClient, asked: str, answered: str) -> None:
+        """Juliet asks about her roster; the managing entity is asked, answers so, and she is answered."""
+        addresses = f"id='roster1' type='{asked[:3]}'"
+        juliet.send(f"<iq {addresses}>{asked[3:]}</iq>")
+        identifier = re.search(" id='([^']+)'", self.managing.transport.value().decode())
+        assert identifier is not None
+        wrapper = (
+            f"<iq from='{{}}' to='{{}}' id='{identifier[1]}' type='{{}}'><delegation xmlns='{ns.DELEGATION_2}'>"
+            f"<forwarded xmlns='{ns.FORWARD}'>{{}}</forwarded></delegation></iq>"
+        )
+        inside = f"<iq xmlns='{ns.CLIENT}' from='{JULIET}/balcony' {addresses}>{asked[3:]}</iq>"
+        self.assertSent(self.managing, wrapper.format(SERVER, ENTITY, "set", inside))
+        reply = f"<iq xmlns='{ns.CLIENT}' to='{JULIET}/balcony' id='roster1' type='result'>{answered}</iq>"
+        self.managing.send(wrapper.format(ENTITY, SERVER, "result", reply))
+        result = f"<iq from='{JULIET}' to='{JULIET}/balcony' id='roster1' type='result'>{answered}</iq>"
+        self.assertSent(juliet, result)
+
+    def test_examples6to11(self) -> None:
+        """
+        XEP-0355 examples 6 to 11, whole: a filter of rosters is asked, accepts, and adds the contact itself; "The
+        server will then send the roster pushes (with the enforced group) normally", for she has got a roster.
+        """
+        self.managing = self.entity()
+        juliet = MemoryClient(self.services, f"{JULIET}/balcony")
+        self.exchange(juliet, f"get<query xmlns='{ns.ROSTER}'/>", f"<query xmlns='{ns.ROSTER}'/>")
+        item = "<item jid='romeo@montaigu.lit' name='My Romeo'"
+        self.exchange(juliet, f"set<query xmlns='{ns.ROSTER}'>{item}></item></query>", "")
+        rivals = f"<query xmlns='{ns.ROSTER}'>{item}><group>Rivals</group></item></query>"
+        self.managing.send(f"<iq to='{JULIET}' from='{ENTITY}' id='roster2' type='set'>{rivals}</iq>")
+        pushed = rivals.replace(" name", " subscription='none' name")
+        self.assertSent(
+            self.managing,
+            f"<iq id='?' from='{JULIET}' to='{ENTITY}' type='set'>{pushed}</iq>",
+            f"<iq to='{ENTITY}' from='{JULIET}' id='roster2' type='result'/>",
+        )
+        self.assertSent(juliet, f"<iq id='push' type='set'>{pushed}</iq>")
+
+
 class IqTests(PrivilegesCase):
     """Requests on behalf of users, beyond the example."""
 
@@ -609,6 +673,19 @@ class IqTests(PrivilegesCase):
         for recipient, asked in ((f"to='{SERVER}'", SERVER), ("", JULIET)):
             entity.send(ping.replace(f"to='{ROMEO}'", recipient))
             self.assertSent(entity, self.answer(inner(f"id='sub_1' from='{asked}' to='{JULIET}'/>")))
+
+    def test_roster(self) -> None:
+        """A user's roster, "as if it were sent by Juliet herself"."""
+        self.router.extensions._all.clear()
+        self.privileged.leave()
+        entity = self.entity(PrivilegesTable(iq={ns.ROSTER: "both"}))
+        item = "<item jid='x@example.com' subscription='none'/>"
+        for kind, asked, content in (("set", item, ""), ("get", "", f"<query xmlns='{ns.ROSTER}'>{item}</query>")):
+            query = f"<query xmlns='{ns.ROSTER}'>{asked}</query>"
+            request = xep.EXAMPLE_9.replace("'set'", f"'{kind}'").replace(SUBSCRIBE, query)
+            entity.send(request.replace(f" to='{ROMEO}'", ""))
+            answer = inner(f"id='sub_1' from='{JULIET}' to='{JULIET}'>{content}</iq>")
+            self.assertSent(entity, self.answer(answer))
 
     def test_client(self) -> None:
         """A client is asked, and answers."""
@@ -781,6 +858,54 @@ class PresenceTests(PrivilegesCase):
         entity.leave()
         entity = MemoryComponent(self.services, ENTITY, self.clock)
         self.assertEqual(len(entity.taken()), 1)
+
+    def test_contactRemoved(self) -> None:
+        """Who is nobody's contact any more is not shown to who comes; one goodbye of two ends nothing."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        users = self.client(f"{JULIET}/a"), self.client(f"{NURSE}/b")
+        for each in users:
+            self.subscribe(each.session.account.jid, ROMEO)
+            montaigu.send(f"<presence from='{ROMEO}/o' to='{each.session.account.jid}'/>")
+        for each in users:
+            entity.taken()
+            item = f"<item jid='{ROMEO}' subscription='remove'/>"
+            each.send(f"<iq type='set' id='1'><query xmlns='{ns.ROSTER}'>{item}</query></iq>")
+            self.assertEqual(len(entity.taken()), 1)
+            gone = f"<presence from='{ROMEO}/o' to='{each.session.account.jid}' type='unavailable'/>"
+            if each is users[0]:
+                montaigu.send(gone)
+                self.assertSent(entity)
+        entity.leave()
+        entity = MemoryComponent(self.services, ENTITY, self.clock)
+        self.assertNotIn(ROMEO, "".join(entity.taken()))
+
+    def test_lastUnavailable(self) -> None:
+        """The contact's goodbye to the last who has let it go ends it for the entity."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.subscribe(JULIET, ROMEO)
+        montaigu.send(f"<presence from='{ROMEO}/o' to='{JULIET}'/>")
+        self.router.accounts[JULIET].roster.get(ROMEO).to = False
+        entity.taken()
+        montaigu.send(f"<presence from='{ROMEO}/o' to='{JULIET}' type='unavailable'/>")
+        self.assertSent(entity, f"<presence from='{ROMEO}/o' to='{ENTITY}' type='unavailable'/>")
+
+    def test_contactsLeave(self) -> None:
+        """Contacts are gone with their component; when they are back, they are shown again."""
+        entity = self.entity()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.subscribe(JULIET, ROMEO)
+        shown = f"<presence from='{ROMEO}/o' to='{ENTITY}'/>"
+        montaigu.send(f"<presence from='{ROMEO}/o' to='{JULIET}'/>")
+        self.assertSent(entity, shown)
+        montaigu.leave()
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        montaigu.send(f"<presence from='{ROMEO}/o' to='{JULIET}'/>")
+        self.assertSent(entity, shown)
+        montaigu.leave()
+        entity.leave()
+        self.assertEqual(len(MemoryComponent(self.services, ENTITY, self.clock).taken()), 1)
 
     def test_contactsBounded(self) -> None:
         """So many contacts on components are shown and remembered, and none whose presence is long."""

@@ -96,7 +96,7 @@ class Managing:
                 for each in element.iter(f"{{{DELEGATION}}}delegated")
             }
             for element in self.received
-            if element.tag.endswith("}message")
+            if element.tag.endswith("}message") and element.find(f"{{{DELEGATION}}}delegation") is not None
         ]
 
     def _tell(self, question: Element, node: str) -> None:

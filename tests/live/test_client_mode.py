@@ -94,7 +94,7 @@ class ClientModeTests(LiveTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_ends(self) -> None:
-        """A grant ends when the user logs out."""
+        """A grant ends when the user logs out; in the next session the user is asked again."""
         gateway = await self.startAsking()
         alice = await self.user("alice")
         self.answer(alice, await self.asked(alice), "1")
@@ -103,3 +103,5 @@ class ClientModeTests(LiveTests, SynchronousTestCase):
         await holds(lambda: f"{alice.bare} delegates nothing" in gateway.log(), 5, "the gateway knows")
         again = await self.user("alice", "again")
         self.assertEqual(condition(await again.request(again.bare, QUESTION)), "service-unavailable")
+        # The component hears that a subscriber is back.
+        await again.expect(lambda each: each.find(f"{{{DATA}}}x") is not None, "the next question")

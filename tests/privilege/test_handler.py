@@ -566,6 +566,14 @@ class PresenceTests(HandlerCase):
         for xml in (xep.EXAMPLE_13, xep.EXAMPLE_16):
             self.assertFalse(self.handler.stanzaReceived(stanza(xml)))
 
+    def test_others(self) -> None:
+        """Others get it as well: it may be more to them than a part of the feed."""
+        heard: list[Stanza] = []
+        self.handler.watchPresence(heard.append)
+        self.server.send(xep.EVERYTHING)
+        self.assertFalse(self.handler.stanzaReceived(stanza(xep.EXAMPLE_13)))
+        self.assertEqual(len(heard), 1)
+
     def test_types(self) -> None:
         """Available and unavailable; subscriptions and the like are none of it, nor what is for another address."""
         heard: list[str | None] = []
