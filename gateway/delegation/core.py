@@ -144,8 +144,22 @@ class Delegation:
         return self.filtering <= request.attributes.keys() and not self.isManagedBy(request.requester)
 
     def isManagedBy(self, sender: str) -> bool:
-        """Whether this is an address of one of its managing entities, whatever the resource."""
-        return jids.bare(sender) in {jids.bare(entity) for entity in self.entities}
+        """Whether this is an address of one of its managing entities: of a bare JID, any of its resources."""
+        return sender in self.entities or jids.bare(sender) in self.entities
+
+
+def delegationOf(request: Request, delegations: Mapping[str, Delegation], managed: bool) -> Delegation | None:
+    """
+    What makes a request one that is to be delegated, if anything does.
+
+    @param delegations: by namespace.
+    @param managed: for disco requests on bare JIDs: whether the server itself has an answer for the node.
+    """
+    delegation = delegations.get(request.namespace)
+    if delegation is None and not managed and request.type == "get":
+        names = REMAINING.get(request.namespace, ())
+        delegation = next((delegations[name] for name in names if name in delegations), None)
+    return delegation if delegation is not None and delegation.covers(request) else None
 
 
 def isDelegable(namespace: str) -> bool:
@@ -252,16 +266,8 @@ class Delegator:
     # Requests.
 
     def find(self, request: Request, managed: bool = True) -> Delegation | None:
-        """
-        What makes a request one that is to be delegated, if anything does.
-
-        @param managed: for disco requests on bare JIDs: whether the server itself has an answer for the node.
-        """
-        delegation = self._delegations.get(request.namespace)
-        if delegation is None and not managed:
-            names = REMAINING.get(request.namespace, ())
-            delegation = next((self._delegations[name] for name in names if name in self._delegations), None)
-        return delegation if delegation is not None and delegation.covers(request) else None
+        """See L{delegationOf}."""
+        return delegationOf(request, self._delegations, managed)
 
     def forward(self, origin: Any, request: Request, delegation: Delegation, now: float) -> Handed:
         """

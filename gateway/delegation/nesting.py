@@ -10,10 +10,11 @@ from gateway import ns
 
 VERSIONS = (ns.DELEGATION_2, ns.DELEGATION_1)
 
-# What stands for disco requests on bare JIDs that the server itself has no answer to (sections 7.2.4 and 7.2.5).
+# What stands for disco requests on bare JIDs that the server itself has no answer to (sections 7.2.4, 7.2.5); the
+# last form is that of the XEP's older versions.
 REMAINING = {
-    ns.DISCO_INFO: tuple(f"{version}:bare:disco#info:*" for version in VERSIONS),
-    ns.DISCO_ITEMS: tuple(f"{version}:bare:disco#items:*" for version in VERSIONS),
+    ns.DISCO_INFO: (*(f"{version}:bare:disco#info:*" for version in VERSIONS), f"{ns.DISCO_INFO}:*"),
+    ns.DISCO_ITEMS: (*(f"{version}:bare:disco#items:*" for version in VERSIONS), f"{ns.DISCO_ITEMS}:*"),
 }
 
 

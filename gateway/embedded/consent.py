@@ -13,7 +13,7 @@ from wokkel.data_form import Error as FormError
 from wokkel.data_form import Field, Form
 
 from gateway import jids, ns
-from gateway.delegation.core import Delegation, Request, isDelegable
+from gateway.delegation.core import Delegation, Request, delegationOf, isDelegable
 from gateway.embedded.core import Router
 from gateway.embedded.sessions import Account
 from gateway.errors import Forbidden, NoSuchAddress, NotAcceptable, NotAllowed, NotThere, TooMuch, Unreadable
@@ -72,14 +72,15 @@ class Consents:
         """The users who have granted it something."""
         return [user for user in self._granted if any(entity in each.entities for each in self.granted(user))]
 
-    def find(self, request: Request, recipient: str) -> Delegation | None:
+    def find(self, request: Request, recipient: str, managed: bool) -> Delegation | None:
         """
         Section 5.2: requests of a managed entity to its server, and those of anybody to its bare JID.
+
+        @param managed: as L{delegationOf} has it.
         """
         isToServer = request.recipient is None or recipient == self._router.domain
         user = jids.bare(request.requester) if isToServer else recipient
-        delegation = self._granted.get(user, {}).get(request.namespace)
-        return delegation if delegation is not None and delegation.covers(request) else None
+        return delegationOf(request, self._granted.get(user, {}), managed)
 
     # Asking.
 

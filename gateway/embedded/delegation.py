@@ -158,8 +158,8 @@ class DelegatingServer(Extension):
             return False
         # The host has no nodes of its own; it does have disco#info for an account.
         isOwn = request.namespace == ns.DISCO_INFO and not request.attributes.get("node")
-        delegation = self._delegator.find(request, isOwn or recipient == self._router.domain)
-        delegation = delegation or self.consents.find(request, recipient)
+        managed = isOwn or recipient == self._router.domain
+        delegation = self._delegator.find(request, managed) or self.consents.find(request, recipient, managed)
         # Section 4.3.1: nor is what a managing entity sends in a user's name delegated back to it.
         if delegation is None or (peer.agent and delegation.isManagedBy(peer.agent)):
             return False

@@ -153,6 +153,12 @@ class DelegationTests(SynchronousTestCase):
         for sender in (C, f"x@{A}", JULIET):
             self.assertIsNotNone(self.delegator.find(request(requester=sender, attributes=("node", "queryid"))))
 
+    def test_ownClient(self) -> None:
+        """Of a client that is named with its resource the others are somebody else."""
+        delegator = Delegator([Delegation(NAMESPACE, ("nurse@h/one",))], lambda: "x")
+        self.assertIsNone(delegator.find(request(requester="nurse@h/one")))
+        self.assertIsNotNone(delegator.find(request(requester="nurse@h/two")))
+
     def test_delegable(self) -> None:
         """Section 8, rule 5: the namespace of the XEP "MUST NOT be delegated"; what it names is another matter."""
         self.assertEqual(VERSIONS, ("urn:xmpp:delegation:2", "urn:xmpp:delegation:1"))
@@ -166,9 +172,9 @@ class DelegationTests(SynchronousTestCase):
         Section 7.2.4: "delegate information discovery requests made on bare jids for any discovery node which is
         not already managed by the server"; 7.2.5, the same of items; each alone, and in either version.
         """
-        for version in VERSIONS:
-            for disco, name in ((ns.DISCO_INFO, "info"), (ns.DISCO_ITEMS, "items")):
-                remaining = f"{version}:bare:disco#{name}:*"
+        for disco, name in ((ns.DISCO_INFO, "info"), (ns.DISCO_ITEMS, "items")):
+            # The last is the pseudo-namespace that the seed's text speaks of.
+            for remaining in (*(f"{version}:bare:disco#{name}:*" for version in VERSIONS), f"{disco}:*"):
                 self.assertFalse(isNested(remaining))
                 delegation = Delegation(remaining, (A,))
                 delegator = Delegator([delegation], lambda: "x")
@@ -178,6 +184,7 @@ class DelegationTests(SynchronousTestCase):
                 [other] = {ns.DISCO_INFO, ns.DISCO_ITEMS} - {disco}
                 self.assertIsNone(delegator.find(request(namespace=other), managed=False))
                 self.assertIsNone(delegator.find(request(namespace=disco, requester=A), managed=False))
+                self.assertIsNone(delegator.find(request(namespace=disco, kind="set"), managed=False))
         self.assertEqual(set(REMAINING), {ns.DISCO_INFO, ns.DISCO_ITEMS})
         self.assertTrue(isNested(NAMESPACE))
 
