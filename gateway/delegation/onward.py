@@ -22,12 +22,13 @@ from gateway.errors import NotThere, Unreadable
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorElement, route
 
-# Said by a server for somebody who is not there; a managing entity that refuses says something else. ejabberd
-# without s2s forbids what is for a component that is away.
+# Said by a server for somebody who is not there; a managing entity that refuses says something else. Without s2s
+# ejabberd forbids, and Prosody does not allow, what is for a domain that they do not serve at the moment.
 _NOT_THERE = frozenset(
     {
         "forbidden",
         "gone",
+        "not-allowed",
         "recipient-unavailable",
         "remote-server-not-found",
         "remote-server-timeout",

@@ -155,9 +155,9 @@ class ArrivalTests(OnwardCase):
             "service-unavailable",
             "remote-server-not-found",
             "remote-server-timeout",
+            "not-allowed",
             "recipient-unavailable",
             "gone",
-            "service-unavailable",
             "service-unavailable",
         ):
             self.tellError(self.asks(NEXT), condition)
@@ -255,7 +255,7 @@ class RequestTests(OnwardCase):
     def test_outerError(self) -> None:
         """N.B. 2: its error is the requester's C{service-unavailable}; it stays in charge."""
         self.arrive(NEXT)
-        for condition in ("not-allowed", "undefined-condition"):
+        for condition in ("bad-request", "undefined-condition"):
             self.server.send(ASKED)
             identifier = self.handed(NEXT)
             self.server.send(
