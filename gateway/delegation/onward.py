@@ -123,6 +123,16 @@ class Onward:
             state = "is not there" if self._delegator.address(entity) is None else "is there"
             yield f"managing entity {entity} {state}"
 
+    def missed(self) -> Iterator[str]:
+        """Who should be there by now."""
+        for entity in sorted(self._contacts):
+            if self._delegator.address(entity) is None:
+                if _isClient(entity):
+                    todo = f"a client of it must be online, and accept the subscription that {self._component} asks for"
+                else:
+                    todo = "is it connected to its server? It is asked again at least once a minute"
+                yield f"{entity} is not there, so nothing is handed on to it; {todo}."
+
     # Requests and their answers.
 
     def forward(self, settle: Settle, request: Request, delegation: Delegation) -> None:
