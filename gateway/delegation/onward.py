@@ -128,7 +128,7 @@ class Onward:
         for entity in sorted(self._contacts):
             if self._delegator.address(entity) is None:
                 if _isClient(entity):
-                    todo = f"a client of it must be online, and accept the subscription that {self._component} asks for"
+                    todo = f"its client must be online, and accept the subscription that {self._component} asks for"
                 else:
                     todo = "is it connected to its server? It is asked again at least once a minute"
                 yield f"{entity} is not there, so nothing is handed on to it; {todo}."
