@@ -18,7 +18,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from gateway import ns, tour
-from gateway.delegation import tour as delegationTour
+from gateway.delegation.tour import show
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder
 from gateway.interfaces import IDemonstration, IGuide
@@ -253,7 +253,7 @@ class TourTests(LoopbackCase):
 
     async def test_noPrivateStorage(self) -> None:
         """Where private storage is not delegated, the part about it says what the configuration needs."""
-        ended = await self.ended([Plugin(delegationTour.show)])
+        ended = await self.ended([Plugin(show)])
         self.assertIn("offers private storage", ended)
         self.assertIn("has to be in [embedded.delegations]", " ".join("".join(self.written).split()))
 
