@@ -91,7 +91,8 @@ class _Reader:
     def read(self, document: dict[str, Any]) -> Config:
         known = {"state_dir", "server", "embedded", "http", *self._plugins}
         for key in document.keys() - known:
-            self._problem(key, "unknown", f"one of {', '.join(sorted(known))}")
+            allowed = f"one of {', '.join(sorted(known))}, or the kind of a plugin on the Python path"
+            self._problem(key, "an unknown key", allowed)
         stateDir = self._structure("state_dir", document.get("state_dir", "state"), Filename)
         http = self._structure("http", document["http"], HttpTable) if "http" in document else None
         server, embedded = self._hosts(document)
@@ -141,6 +142,10 @@ class _Reader:
                 continue
             for name, content in tables.items():
                 key = f'{kind}."{name}"'
+                if not isinstance(content, dict):
+                    allowed = f'a table for each component, as [{kind}."{kind}.example.com"]'
+                    self._problem(key, _found(key, content), allowed)
+                    continue
                 table = self._structure(key, content, plugin.table)
                 try:
                     jid = checkDomain(name)
@@ -235,9 +240,7 @@ class _Reader:
                     self._problem(path, _show(about.index), describe(name))
             return
         if not isinstance(error, ClassValidationError):
-            # Also where somebody wrote it under [proxy], which makes it a service's name.
-            secret = key.rstrip('"').endswith("secret")
-            self._problem(key, "something else (not shown)" if secret else _show(value), describe(kind))
+            self._problem(key, _found(key, value), describe(kind))
             return
         if not isinstance(value, dict):
             self._problem(key, _show(value), "a table")
@@ -254,7 +257,7 @@ class _Reader:
         for each in others:
             if isinstance(each, ForbiddenExtraKeysError):
                 for extra in sorted(each.extra_fields):
-                    self._problem(f"{key}.{extra}", "unknown", f"one of {', '.join(fields)}")
+                    self._problem(f"{key}.{extra}", "an unknown key", f"one of {', '.join(fields)}")
             else:
                 self._problem(key, _show(value), "a table")
 
@@ -273,6 +276,12 @@ def readSecret(path: str) -> str:
     if not secret or "\n" in secret:
         raise ValueError("it does not hold exactly one line")
     return secret
+
+
+def _found(key: str, value: Any) -> str:
+    """What stands for a key; not what may be a secret."""
+    # Also where somebody wrote it under [proxy], which makes it a service's name.
+    return "something else (not shown)" if key.rstrip('"').endswith("secret") else _show(value)
 
 
 def _show(value: Any) -> str:

@@ -131,12 +131,12 @@ async def tour(place: Whereabouts, certificate: Certificate, write: Callable[[st
     arrival = _Arrival()
     arrival.setHandlerParent(client)
     guide = Guide(client, write, reactor)
-    guide.say(
-        f"A tour of the gateway at {place.domain}. It is logged in as {guide.jid}, over TLS, like any client."
-    )
     client.service.startService()
     try:
         await _logIn(client, arrival, place, reactor)
+        guide.say(
+            f"A tour of the gateway at {place.domain}. It is logged in as {guide.jid}, over TLS, like any client."
+        )
         await _showAll(guide, place, write)
     finally:
         # Not while the service is telling us that it could not connect: it cannot be stopped from inside of that.
@@ -149,7 +149,7 @@ async def _logIn(client: Client, arrival: _Arrival, place: Whereabouts, reactor:
         await client.service.whenConnected(failAfterFailures=1)
         await arrival.arrived.addTimeout(_PATIENCE, reactor)
     except ConnectError as error:
-        text = f"nobody listens at {place.c2s}: start the gateway first, with twistd -n gateway"
+        text = f"nobody listens at {place.c2s}: start the gateway first, in this folder, with twistd -n gateway"
         raise Disappointed(text) from error
     except Exception as error:
         reason = error if client.failed is None else client.failed.value
@@ -185,7 +185,10 @@ def main(
             folder = HostFolder(Path(config.state_dir))
             place = folder.read()
             if place is None:
-                raise Disappointed("no embedded host has run here yet: start it first, with twistd -n gateway")
+                raise Disappointed(
+                    f"no embedded host has run here yet, there is none in {config.state_dir}: take the tour in the "
+                    "folder of the gateway, or start one here first, with twistd -n gateway"
+                )
             await tour(place, Certificate.loadPEM(folder.certificate.read_bytes()), write, reactor)
         except (Disappointed, ConfigError, OSError) as error:
             sys.exit(f"\nThe tour ends here: {error}")

@@ -40,8 +40,8 @@ _DESCRIPTIONS: dict[Any, str] = {
     Seconds: "a number of seconds over 0",
     Bytes: "a number of bytes, 1024 or more",
     Filename: "the name of a file, as a string",
-    Passwords: 'a table of user names with their passwords, as alice = "..."',
-    Secrets: 'a table of component JIDs with their secrets, as "component.example.com" = "..."',
+    Passwords: 'a table of user names, each once, and passwords that are not empty, as alice = "..."',
+    Secrets: 'a table of component JIDs, each once, and secrets that are not empty, as "echo.example.com" = "..."',
     ClientEndpoint: 'a Twisted client endpoint, as "tcp:127.0.0.1:5347", "tls:example.com:5347" or "unix:/run/x"',
     ServerEndpoint: 'a Twisted server endpoint, as "tcp:5290:interface=127.0.0.1" or "unix:/run/gateway.http"',
 }

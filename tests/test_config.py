@@ -242,7 +242,10 @@ class WrongTests(ConfigCase):
         """One thing wrong, one line, with its key and with what would be right."""
         whole = SERVER + PROXY
         table: dict[str, tuple[str, ...]] = {
-            whole + 'target2 = "x"\n': ('proxy."proxy.example.com".target2: found unknown', "target, balance"),
+            whole + 'target2 = "x"\n': (
+                'proxy."proxy.example.com".target2: found an unknown key',
+                "target, balance",
+            ),
             whole.replace("@example.com", "@example.com/a"): (
                 '.target: found "implementation@example.com/a"',
                 "a JID",
@@ -271,13 +274,16 @@ class WrongTests(ConfigCase):
             whole + 'endpoint = "tcp:host:port"\n': (".endpoint: found",),
             whole + 'endpoint = "ssl:example.com:5347"\n': ('.endpoint: found "ssl:', "tls:example.com:5347"),
             whole + 'secret = ""\n': (".secret: found an empty string",),
-            whole + "[http]\nport = 80\n": ("http.port: found unknown", "listen, token_file"),
+            whole + "[http]\nport = 80\n": ("http.port: found an unknown key", "listen, token_file"),
             whole + '[http]\nlisten = "tcp:x"\n': ("http.listen: found", "tcp:5290:interface=127.0.0.1"),
             "http = 80\n" + whole: ("http: found 80", "a table"),
             "state_dir = 3\n" + whole: ("state_dir: found 3", "the name of a file"),
-            "sever = 3\n" + whole: ("sever: found unknown", "echo, embedded, http, proxy, server, state_dir"),
+            "sever = 3\n" + whole: (
+                "sever: found an unknown key",
+                "echo, embedded, http, proxy, server, state_dir, or the kind of a plugin",
+            ),
             "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
-            whole + "[echo]\nx = 3\n": ('echo."x": found 3', "a table"),
+            whole + "[echo]\nx = 3\n": ('echo."x": found 3', 'a table for each component, as [echo."echo.example'),
             whole + '[echo."a@b.c"]\n': ('echo."a@b.c"', "a domain, in the table's name"),
             whole + '[echo."b.c/d"]\n': ('echo."b.c/d"', "a domain"),
             whole + '[echo.""]\n': ('echo.""', "a domain"),
@@ -334,7 +340,10 @@ class WrongTests(ConfigCase):
             SERVER + PROXY + "[embedded]\n": ("embedded: found [server] beside it",),
             '[embedded]\ndomain = "a@b"\n': ('embedded.domain: found "a@b"', "a domain"),
             '[embedded]\nc2s = "5222"\n': ('embedded.c2s: found "5222"', "tcp:5290:interface"),
-            "[embedded]\nport = 1\n": ("embedded.port: found unknown", "c2s, component, accounts, components"),
+            "[embedded]\nport = 1\n": (
+                "embedded.port: found an unknown key",
+                "c2s, component, accounts, components",
+            ),
             '[embedded.accounts]\n"a@b" = "hidden"\n': ("embedded.accounts: found a table", 'alice = "..."'),
             '[embedded.accounts]\nalice = ""\n': ("embedded.accounts: found a table",),
             '[embedded.accounts]\nalice = "hidden"\nAlice = "hidden"\n': ("embedded.accounts: found a table",),
@@ -356,7 +365,7 @@ class WrongTests(ConfigCase):
             gateway('message = "both"'): ('.message: found "both"', '"outgoing"'),
             gateway('presence = "all"'): ('.presence: found "all"', '"managed_entity"'),
             gateway('push = "no"'): ('.push: found "no"', "true or false"),
-            gateway("rooster = 1"): ('."gw.localhost".rooster: found unknown', "roster, push, message"),
+            gateway("rooster = 1"): ('."gw.localhost".rooster: found an unknown key', "roster, push, message"),
             gateway("iq = []"): ('."gw.localhost".iq: found []', "a table"),
             gateway('iq = { "urn:1" = "all" }'): ('."gw.localhost".iq."urn:1": found "all"', '"both"'),
             gateway('presence = "roster"'): ('.presence: found "roster" beside roster = "none"', '"get" or "both"'),

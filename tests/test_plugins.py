@@ -95,7 +95,7 @@ class StrangersTests(SynchronousTestCase):
             sorted(problem.partition(";")[0] for problem in found["problems"]),
             [
                 'version."v.example.com".software: found nothing',
-                'version."v.example.com".sofware: found unknown',
+                'version."v.example.com".sofware: found an unknown key',
             ],
         )
 

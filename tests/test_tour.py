@@ -18,6 +18,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from gateway import ns, tour
+from gateway.delegation.tour import show
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder
 from gateway.interfaces import IDemonstration, IGuide
@@ -179,7 +180,9 @@ class MainTests(SynchronousTestCase):
 
     def test_notRun(self) -> None:
         """Where no gateway has run it says how to start one."""
-        self.assertRegex(self.ended(), "no embedded host has run here.*twistd -n gateway")
+        self.assertRegex(
+            self.ended(), "no embedded host has run here.*in the folder of the gateway.*twistd -n gateway"
+        )
 
     def test_realServer(self) -> None:
         """A configuration with a server has no embedded host."""
@@ -240,6 +243,19 @@ class TourTests(LoopbackCase):
         """Where nothing has anything to show, that is said."""
         self.assertEqual(await self.ended([Silent()]), "")
         self.assertIn("No service runs", self.written[-1])
+
+    async def test_loggedIn(self) -> None:
+        """That it is logged in is said when it is."""
+        await self.ended([], accounts={"alice": "wrong"})
+        self.assertEqual(self.written, [])
+        await self.ended([])
+        self.assertIn("It is logged in as alice@localhost/tour", self.written[0])
+
+    async def test_noPrivateStorage(self) -> None:
+        """Where private storage is not delegated, the part about it says what the configuration needs."""
+        ended = await self.ended([Plugin(show)])
+        self.assertIn("offers private storage", ended)
+        self.assertIn("has to be in [embedded.delegations]", " ".join("".join(self.written).split()))
 
     async def test_disappointed(self) -> None:
         """What is not as it was said ends it, and the client is gone."""

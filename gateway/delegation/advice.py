@@ -4,15 +4,25 @@ What to write into a server's configuration so that it delegates: for the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
-def howToGrant(component: str, server: str, namespaces: Iterable[str]) -> str:
-    """Lines for Prosody and for ejabberd that delegate these namespaces to the component."""
-    namespaces = list(namespaces)
+def howToGrant(component: str, server: str, namespaces: Mapping[str, Iterable[str]]) -> str:
+    """
+    Lines for Prosody and for ejabberd that delegate these namespaces to the component.
+
+    @param namespaces: each with the attributes that the server should filter by.
+    """
     name = component.partition(".")[0]
-    prosody = "\n".join(f'        ["{namespace}"] = {{ jid = "{component}" }};' for namespace in namespaces)
-    ejabberd = "\n".join(f'      "{namespace}": {{access: {name}}}' for namespace in namespaces)
+    written = {each: ", ".join(f'"{name}"' for name in sorted(names)) for each, names in namespaces.items()}
+    prosody = "\n".join(
+        f'        ["{namespace}"] = {{ jid = "{component}"{f", filtering = {{ {names} }}" if names else ""} }};'
+        for namespace, names in written.items()
+    )
+    ejabberd = "\n".join(
+        f'      "{namespace}": {{access: {name}{f", filtering: [{names}]" if names else ""}}}'
+        for namespace, names in written.items()
+    )
     return f"""In Prosody's configuration:
     VirtualHost "{server}"
       modules_enabled = {{ "delegation" }}

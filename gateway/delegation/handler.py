@@ -59,6 +59,11 @@ class Route:
     handler: IDelegatedNamespace | None
     delegation: Delegation | None
 
+    @property
+    def filtering(self) -> frozenset[str]:
+        """By which attributes the server should filter: what lacks them has nobody."""
+        return frozenset() if self.handler or self.delegation is None else self.delegation.filtering
+
 
 @implementer(IDisco, IReporting)
 class ManagingHandler(RawHandler):
@@ -176,13 +181,17 @@ class ManagingHandler(RawHandler):
                     )
 
     def _complain(self) -> None:
-        """Section 4.2 has not come true: say what the server's configuration lacks."""
-        for missed in self._missed():
+        """Say what the server's configuration lacks (section 4.2), and who is not there to answer."""
+        for missed in (*self._missed(), *self._onward.missed()):
             self._log.warn("{component}: {missed}", component=self._component, missed=missed)
 
     def _missed(self) -> Iterator[str]:
         for server in sorted(self._servers):
-            missing = [namespace for namespace in self._routes if self._grants.get(server, namespace) is None]
+            missing = {
+                namespace: route.filtering
+                for namespace, route in self._routes.items()
+                if self._grants.get(server, namespace) is None
+            }
             if missing:
                 yield (
                     f"{server} does not delegate {', '.join(missing)}, so nobody there is served. "
@@ -197,7 +206,7 @@ class ManagingHandler(RawHandler):
         yield from self._onward.report()
         yield f"open requests: {len(self._open)}"
         # Until they have come they are not missed.
-        if self._complainAt is None:
+        if self._link.ready and self._complainAt is None:
             yield from self._missed()
 
     def _forwardedReceived(self, stanza: Stanza) -> None:

@@ -23,12 +23,13 @@ from gateway.errors import NotThere, Unreadable
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorElement, route
 
-# Said by a server for somebody who is not there; a managing entity that refuses says something else. ejabberd
-# without s2s forbids what is for a component that is away.
+# Said by a server for somebody who is not there; a managing entity that refuses says something else. Without s2s
+# ejabberd forbids, and Prosody does not allow, what is for a domain that they do not serve at the moment.
 _NOT_THERE = frozenset(
     {
         "forbidden",
         "gone",
+        "not-allowed",
         "recipient-unavailable",
         "remote-server-not-found",
         "remote-server-timeout",
@@ -122,6 +123,16 @@ class Onward:
         for entity in sorted(self._contacts):
             state = "is not there" if self._delegator.address(entity) is None else "is there"
             yield f"managing entity {entity} {state}"
+
+    def missed(self) -> Iterator[str]:
+        """Who should be there by now."""
+        for entity in sorted(self._contacts):
+            if self._delegator.address(entity) is None:
+                if _isClient(entity):
+                    todo = f"its client must be online, and accept the subscription that {self._component} asks for"
+                else:
+                    todo = "is it connected to its server? It is asked again at least once a minute"
+                yield f"{entity} is not there, so nothing is handed on to it; {todo}."
 
     # Requests and their answers.
 

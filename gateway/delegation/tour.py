@@ -20,6 +20,11 @@ async def show(guide: IGuide, jid: str) -> None:
     )
     answer = await guide.ask(server, f"<query xmlns='{ns.DISCO_INFO}'/>")
     found = {feature.getAttribute("var") for query in answer.elements() for feature in query.elements()}
+    if ns.PRIVATE not in found:
+        guide.say(
+            "It does not, and the tour shows private storage alone. Was it connected in time? With a configuration "
+            f"of your own, {ns.PRIVATE} has to be in [embedded.delegations] and among the namespaces of {jid}."
+        )
     guide.check(ns.PRIVATE in found, f"{server} offers private storage")
 
     guide.say("So you store a note, as with any server that can do it: in your own account.")

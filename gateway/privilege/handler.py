@@ -4,7 +4,7 @@ The privileged entity on a link's raw lane: learns what servers grant, and does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -16,14 +16,17 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.errors import Malformed, NotGranted
-from gateway.interfaces import IPrivileges, RosterItem
+from gateway.interfaces import IPrivileges, IReporting, RosterItem
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, route
 
+# Seconds after which a grant that has not come is missed.
+_GRANT_PATIENCE = 3.0
 
-@implementer(IPrivileges)
+
+@implementer(IPrivileges, IReporting)
 class PrivilegeHandler(RawHandler):
     """
     What a component may do for the users of these servers.
@@ -40,12 +43,39 @@ class PrivilegeHandler(RawHandler):
         self._granted: dict[str, Permissions] = {}
         self._presenceObservers: list[Callable[[Stanza], object]] = []
         self._rosterObservers: list[Callable[[str, list[RosterItem]], object]] = []
+        self._complainAt: float | None = None
 
     # As a handler.
+
+    def connectionInitialized(self) -> None:
+        self._complainAt = self._link.now + _GRANT_PATIENCE
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._granted.clear()
+        self._complainAt = None
+
+    def tick(self, now: float) -> None:
+        if self._complainAt is not None and self._complainAt <= now:
+            self._complainAt = None
+            for missed in self._missed():
+                self._log.warn("{jid}: {missed}", jid=self._link.jid, missed=missed)
+
+    def _missed(self) -> Iterator[str]:
+        """What an observer waits for in vain; who only asks gets L{NotGranted}."""
+        if self._presenceObservers or self._rosterObservers:
+            for server in sorted(self._servers - self._granted.keys()):
+                yield (
+                    f"{server} grants no privileges, so nothing of its users is seen: see docs/privilege.md for "
+                    "what the server's configuration needs."
+                )
+
+    def report(self) -> Iterator[str]:
+        for _, permissions in sorted(self._granted.items()):
+            yield permissions.inWords()
+        # Until they have come they are not missed.
+        if self._link.ready and self._complainAt is None:
+            yield from self._missed()
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient = stanza.sender or "", stanza.recipient or self._link.jid

@@ -5,13 +5,15 @@ The proxy on a link's raw lane: shows stanzas to the rules and carries out what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from gateway import jids
 from gateway.errors import HandlerFailed, Unreadable
+from gateway.interfaces import IReporting
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
@@ -29,6 +31,7 @@ _WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 _REPORT_EVERY = 60.0
 
 
+@implementer(IReporting)
 class ProxyHandler(RawHandler):
     """
     Jabber Address Translation for one component.
@@ -52,6 +55,14 @@ class ProxyHandler(RawHandler):
     @property
     def pending(self) -> int:
         return self._translator.pending
+
+    def report(self) -> Iterator[str]:
+        if self._link.ready:
+            online = len(self._translator.resources)
+            yield f"resources of {self._target} that requests go to: {online}"
+            if self._warned and self._subscribeAt is not None:
+                yield self._unseen()
+        yield f"open requests: {self.pending}"
 
     def drain(self) -> None:
         self._translator.drain()
@@ -168,14 +179,15 @@ class ProxyHandler(RawHandler):
         """Ask for the target's presence, again and again until it is seen: nobody may have looked at it."""
         if self._patience >= _WORTH_A_WARNING and not self._warned:
             self._warned = True
-            self._log.warn(
-                "{component}: {target} does not let the component see its presence, so no request can be handed "
-                "on; its client must accept the subscription, and is asked again and again.",
-                component=self._component,
-                target=self._target,
-            )
+            self._log.warn("{component}: {unseen}", component=self._component, unseen=self._unseen())
         self._send(presence(self._component, self._target, "subscribe"))
         self._subscribeLater()
+
+    def _unseen(self) -> str:
+        return (
+            f"{self._target} does not let the component see its presence, so no request can be handed on. Does the "
+            "account exist? Its client must accept the subscription, and is asked again and again."
+        )
 
     def _subscribeLater(self) -> None:
         self._subscribeAt = self._link.now + self._patience

@@ -26,6 +26,7 @@ from zope.interface import implementer
 from gateway import ns
 from gateway.errors import HandlerFailed
 from gateway.interfaces import IRawHandler
+from gateway.stream.checker import StreamFailed
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.lane import ElementLane
@@ -46,6 +47,9 @@ _MEANINGS = {
     "conflict": "the server has another connection for this component: is a second gateway running, or is the "
     "name one of the server's own hosts?",
     "host-unknown": "the server does not know this component: add it to the server's configuration",
+    # Ours about the server's first words, or a server's about ours.
+    "invalid-namespace": "this port of the server is not for components, but perhaps for clients: compare the "
+    "endpoint with the server's configuration",
 }
 
 
@@ -274,7 +278,7 @@ class Link(Service):
 
     def _tryAgain(self, reason: Failure) -> None:
         """Say why there is no stream, and when the next try is."""
-        condition = reason.value.condition if isinstance(reason.value, Refused) else ""
+        condition = reason.value.condition if isinstance(reason.value, Refused | StreamFailed) else ""
         longest = min(_LAST_DELAY, _FIRST_DELAY * 2 ** min(self._attempts, _DOUBLINGS))
         if condition in _MEANINGS:
             longest = _LAST_DELAY
@@ -282,7 +286,7 @@ class Link(Service):
         delay = longest * (0.5 + 0.5 * self._random.random())
         self.trouble = _MEANINGS.get(condition) or _explain(reason, self._where)
         self._log.warn(
-            "{jid}: not connected: {trouble}. Next try in {delay:.1f} s.",
+            "{jid}: not connected: {trouble} (next try in {delay:.1f} s).",
             jid=self.jid,
             trouble=self.trouble,
             delay=delay,
@@ -341,10 +345,15 @@ def _explain(reason: Failure, where: str) -> str:
         return f"there is no such host as in {where}: is its name written right?"
     if reason.check(error.TimeoutError, error.NoRouteError):
         return f"nothing answers at {where}: is the address right, and does every firewall let the gateway through?"
+    if reason.check(error.ConnectionDone, error.ConnectionLost):
+        return "the server has closed the connection: was it stopped, and does it listen for components there?"
     if reason.check(VerificationError):
         return "the server's certificate is for another name than the endpoint's host"
     if reason.check(TlsError):
-        return f"TLS failed, is the server's certificate one that this machine trusts? {reason.value!r}"
+        return (
+            "TLS failed: does the server speak TLS at this port, and is its certificate one that this machine "
+            f"trusts? {reason.value!r}"
+        )
     return reason.getErrorMessage().rstrip(".")
 
 

@@ -447,6 +447,14 @@ class ConnectionTests(Case):
         self.server.clock.pump([1.0] * 20)
         self.assertEqual(self.warned(), [])
 
+    def test_statusWhileDown(self) -> None:
+        """Without a connection the status page does not say what the server fails to delegate: nobody can know."""
+        self.serve(lambda request: None)
+        self.server.clock.pump([1.0] * 5)
+        self.assertIn("does not delegate", "".join(self.handler.report()))
+        self.server.lose()
+        self.assertEqual(list(self.handler.report()), ["open requests: 0"])
+
     def test_unwanted(self) -> None:
         """What is granted and has nobody is said too."""
         self.serve(lambda request: None)
@@ -457,17 +465,17 @@ class ConnectionTests(Case):
 
     def test_advice(self) -> None:
         """All that either server's configuration needs."""
-        said = howToGrant("gw.capulet.lit", "capulet.lit", ["urn:1", "urn:2"])
+        said = howToGrant("gw.capulet.lit", "capulet.lit", {"urn:1": (), "urn:2": ("b", "a")})
         for line in (
             'VirtualHost "capulet.lit"',
             'Component "gw.capulet.lit"',
             'modules_enabled = { "delegation" }',
             '["urn:1"] = { jid = "gw.capulet.lit" };',
-            '["urn:2"] = { jid = "gw.capulet.lit" };',
+            '["urn:2"] = { jid = "gw.capulet.lit", filtering = { "a", "b" } };',
             "acl: {gw: {server: gw.capulet.lit}}",
             "access_rules: {gw: {allow: gw}}",
             '"urn:1": {access: gw}',
-            '"urn:2": {access: gw}',
+            '"urn:2": {access: gw, filtering: ["a", "b"]}',
         ):
             self.assertIn(line, said)
         self.assertEqual(said.count("modules_enabled"), 2)

@@ -155,9 +155,9 @@ class ArrivalTests(OnwardCase):
             "service-unavailable",
             "remote-server-not-found",
             "remote-server-timeout",
+            "not-allowed",
             "recipient-unavailable",
             "gone",
-            "service-unavailable",
             "service-unavailable",
         ):
             self.tellError(self.asks(NEXT), condition)
@@ -188,6 +188,25 @@ class ArrivalTests(OnwardCase):
         self.assertSent(REFUSED)
         self.wait(2)
         self.asks(NEXT)
+
+    def test_missed(self) -> None:
+        """After three seconds the log says once who is not there, and what to look at; not who is there."""
+        self.hands(NEXT, LAST, NURSE)
+        identifiers = [each["id"] for _, each, _ in self.taken() if each["to"] == LAST]
+        self.tell({(LAST, NODES[0]): identifiers[0]})
+        self.wait(20)
+        client, component = [line for line in self.logged if "is not there" in line]
+        self.assertIn(f"{COMPONENT}: {NURSE} is not there", client)
+        self.assertIn("accept the subscription", client)
+        self.assertIn(f"{COMPONENT}: {NEXT} is not there", component)
+        self.assertIn("is it connected", component)
+
+    def test_missedFiltering(self) -> None:
+        """What the server should filter by is in the lines that it lacks."""
+        self.hands(NEXT, filtering=frozenset({"node"}))
+        self.wait(5)
+        [said] = [line for line in self.logged if "does not delegate" in line]
+        self.assertIn('filtering = { "node" } }', said)
 
     def test_silence(self) -> None:
         """Who says nothing at all is asked again."""
@@ -255,7 +274,7 @@ class RequestTests(OnwardCase):
     def test_outerError(self) -> None:
         """N.B. 2: its error is the requester's C{service-unavailable}; it stays in charge."""
         self.arrive(NEXT)
-        for condition in ("not-allowed", "undefined-condition"):
+        for condition in ("bad-request", "undefined-condition"):
             self.server.send(ASKED)
             identifier = self.handed(NEXT)
             self.server.send(

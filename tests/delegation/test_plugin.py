@@ -243,7 +243,7 @@ class ConfigTests(SynchronousTestCase):
         for text, said in (
             (TABLE.replace(f'["{HOST}"]', "1"), f"{key}.servers: found 1; allowed: a list, each item a domain"),
             (TABLE.replace(f'["{HOST}"]', '["a@b"]'), f"{key}.servers: found "),
-            (TABLE + "server = 'x'\n", f"{key}.server: found unknown; allowed: one of "),
+            (TABLE + "server = 'x'\n", f"{key}.server: found an unknown key; allowed: one of "),
             (TABLE + "namespaces = 1\n", f"{key}.namespaces: found 1; allowed: a table"),
             (TABLE + NAMESPACES + '"urn:x" = 1\n', f"{entry}: found 1; allowed: a table"),
             (TABLE + NAMESPACES + '"urn:x" = { handler = 1 }\n', f"{entry}.handler: found 1; allowed: a string"),
@@ -252,7 +252,10 @@ class ConfigTests(SynchronousTestCase):
                 f'{entry}.jid: found "a@"; allowed: a JID or a list',
             ),
             (TABLE + NAMESPACES + '"urn:x" = { jid = [] }\n', f"{entry}.jid: found []; allowed: a JID or a list"),
-            (TABLE + NAMESPACES + '"urn:x" = { jids = "a" }\n', f"{entry}.jids: found unknown; allowed: one of "),
+            (
+                TABLE + NAMESPACES + '"urn:x" = { jids = "a" }\n',
+                f"{entry}.jids: found an unknown key; allowed: one of ",
+            ),
             (TABLE + NAMESPACES + '"urn:x" = { filtering = "a" }\n', f"{entry}.filtering: found "),
         ):
             with self.subTest(text):

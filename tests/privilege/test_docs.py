@@ -54,5 +54,5 @@ class GreeterTests(TestCase):
         server.send(xep.EXAMPLE_13)
         greeting, contact = server.taken()
         self.assertIn("Welcome back.", greeting)
-        self.assertIn(f'jid="{ENTITY}" name="Greeter" subscription="both"', contact)
+        self.assertIn(f'jid="{ENTITY}" name="Greeter" subscription="to"', contact)
         self.assertIn(f'to="{JULIET}"', contact)

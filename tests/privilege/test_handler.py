@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
 from gateway.errors import Malformed, NotGranted, Unreadable
-from gateway.interfaces import IPrivileges, IRawHandler, RosterItem
+from gateway.interfaces import IPrivileges, IRawHandler, IReporting, RosterItem
 from gateway.privilege.core import Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.stanzas import Stanza
@@ -170,6 +170,26 @@ class AdvertisementTests(HandlerCase):
         """It is what the link and the features take it for."""
         self.assertTrue(verifyObject(IPrivileges, self.handler))
         self.assertTrue(verifyObject(IRawHandler, self.handler))
+        self.assertTrue(verifyObject(IReporting, self.handler))
+
+    def test_missed(self) -> None:
+        """Where somebody waits for news of users, a server that grants nothing is said, on /status too."""
+        self.handler.watchPresence(lambda presence: None)
+        self.server.send(privilege(xep.ROSTER))
+        self.assertEqual(len(list(self.handler.report())), 1)
+        self.server.clock.pump([1.0] * 10)
+        [said] = [line for line in self.logged if "privileges" in line]
+        self.assertIn("second.lit grants no privileges", said)
+        granted, missed = self.handler.report()
+        self.assertIn(f"{SERVER} grants roster both", granted)
+        self.assertIn(missed, said)
+        self.server.lose()
+        self.assertEqual(list(self.handler.report()), [])
+
+    def test_notMissed(self) -> None:
+        """Where nobody waits for anything, nothing is missed."""
+        self.server.clock.pump([1.0] * 10)
+        self.assertEqual((self.logged, list(self.handler.report())), ([], []))
 
     def test_strangers(self) -> None:
         """Nobody but the configured servers grants anything, not their users either."""

@@ -11,9 +11,11 @@ from twisted.internet.defer import fail
 from twisted.internet.error import ConnectError
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
 
 from gateway import ns
 from gateway.errors import ANSWERS
+from gateway.interfaces import IReporting
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
@@ -251,6 +253,24 @@ class PresenceTests(HandlerCase):
         self.logged.clear()
         self.server.clock.pump([1.0] * seconds)
         return sum("does not let the component see its presence" in line for line in self.logged)
+
+    def test_report(self) -> None:
+        """The status page says how many resources there are, and what is wrong where there is none."""
+        verifyObject(IReporting, self.handler)
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertEqual(
+            list(self.handler.report()), [f"resources of {T} that requests go to: 1", "open requests: 1"]
+        )
+        self.server.lose()
+        self.assertEqual(list(self.handler.report()), ["open requests: 1"])
+        self.make()
+        self.server.start()
+        self.server.clock.pump([1.0] * 10)
+        online, unseen, _ = self.handler.report()
+        self.assertEqual(online, f"resources of {T} that requests go to: 0")
+        self.assertIn("must accept the subscription", unseen)
+        self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
+        self.assertEqual(len(list(self.handler.report())), 2)
 
     def test_warnedOnce(self) -> None:
         """

@@ -7,11 +7,13 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from OpenSSL.SSL import Error as TlsError
 from twisted.internet import error
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.test import iosim
 from twisted.trial.unittest import SynchronousTestCase
@@ -170,6 +172,9 @@ class ReconnectTests(SynchronousTestCase):
             (ConnectError(2, "No such file"), ("nothing listens at tcp:example.com:5347", "for components")),
             (ConnectError(13, "Permission denied"), ("Permission denied",)),
             (DNSLookupError("no"), ("no such host as in tcp:example.com:5347", "name")),
+            (error.ConnectionDone(), ("the server has closed the connection", "for components")),
+            (error.ConnectionLost(), ("the server has closed the connection", "for components")),
+            (TlsError([("SSL routines", "", "wrong version number")]), ("speak TLS", "wrong version number")),
             (error.TimeoutError(), ("nothing answers at tcp:example.com:5347", "firewall")),
         ):
             self.setUp()
@@ -197,6 +202,21 @@ class ReconnectTests(SynchronousTestCase):
                 self.assertIn(words, self.link.trouble)
                 self.assertFalse(self.link.ready)
                 self.assertGreaterEqual(self.gap(), 15.0)
+
+    def test_wrongPort(self) -> None:
+        """A server's port for clients is told as one, and tried again slowly."""
+        self.link.startService()
+        self.world.server.say(HEADER.replace(ns.COMPONENT_ACCEPT.encode(), ns.CLIENT.encode()))
+        self.world.clock.advance(0)
+        self.assertIn("not for components", self.link.trouble)
+        self.assertGreaterEqual(self.gap(), 15.0)
+
+    def test_logged(self) -> None:
+        """The log has the reason and the next try in one sentence."""
+        self.world.endpoint.mode = "refuse"
+        with capturedLogs() as logged:
+            self.link.startService()
+        self.assertRegex(formatEvent(logged[0]), r": not connected: .*[\w?] \(next try in 0\.\d s\)\.$")
 
     def test_lostBeforeAccepted(self) -> None:
         """A connection that ends before the handshake, or never gets that far, is tried again."""
