@@ -14,7 +14,7 @@ FEATURES = {"proxy", "delegation", "privilege", "roster", "fmuc"}
 # What of them the embedded host may use, for it is the server's side of the same specifications.
 LENT = {f"gateway.{feature}.{layer}" for feature in ("delegation", "privilege") for layer in ("core", "stanzas")}
 # The files of a feature that run things; every other is rules and values.
-OUTER = ("store", "onward", "asking", "mount", "handler", "plugin")
+OUTER = ("store", "fetch", "apply", "refresher", "onward", "asking", "mount", "resource", "handler", "plugin")
 LAYERS = ("core", "stanzas", *OUTER)
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
