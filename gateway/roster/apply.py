@@ -11,7 +11,6 @@ from typing import Any
 
 from treq import content
 from treq.client import HTTPClient
-from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.web.http_headers import Headers
 from twisted.words.protocols.jabber.error import StanzaError
@@ -109,10 +108,10 @@ class EjabberdApplier:
 
     async def _call(self, command: str, arguments: dict[str, str], what: str) -> Any:
         asking: Deferred[Any] = ensureDeferred(self._ask(command, arguments))
-        asking.addTimeout(self._timeout, self._reactor)
+        asking.addTimeout(self._timeout, self._reactor, _late)
         try:
             code, answer = await asking
-        except defer.TimeoutError as error:
+        except _Late as error:
             raise RefreshFailed(f"{what}: ejabberd's API did not answer within {self._timeout:g} s") from error
         except Exception as error:
             raise RefreshFailed(f"{what}: ejabberd's API cannot be reached: {error}") from error
@@ -135,6 +134,14 @@ class EjabberdApplier:
             return response.code, json.loads(data)
         except ValueError:
             return response.code, data
+
+
+class _Late(Exception):
+    """The time is up."""
+
+
+def _late(outcome: object, timeout: float) -> Any:
+    raise _Late
 
 
 def _read(about: dict[str, Any]) -> RosterItem:

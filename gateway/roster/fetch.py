@@ -11,7 +11,6 @@ from urllib.parse import quote
 from attrs import frozen
 from treq import collect
 from treq.client import HTTPClient
-from twisted.internet import defer
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.web.client import ResponseFailed
@@ -92,11 +91,9 @@ class WebApplication:
 
     async def _try(self, name: str, tag: str | None) -> Answer:
         asking: Deferred[Answer] = ensureDeferred(self._ask(name, tag))
-        asking.addTimeout(self._timeout, self._reactor)
+        asking.addTimeout(self._timeout, self._reactor, self._late)
         try:
             return await asking
-        except (defer.TimeoutError, defer.CancelledError) as error:
-            raise _Again(f"the application did not answer within {self._timeout:g} s") from error
         except (RefreshFailed, _Again):
             raise
         except ResponseFailed as error:
@@ -104,6 +101,9 @@ class WebApplication:
         except Exception as error:
             # Refused, reset, a name that is not known, a certificate that is not right: each has words of its own.
             raise _Again(f"the application cannot be reached: {error}") from error
+
+    def _late(self, outcome: object, timeout: float) -> Answer:
+        raise _Again(f"the application did not answer within {timeout:g} s")
 
     async def _ask(self, name: str, tag: str | None) -> Answer:
         headers = Headers({"accept": ["application/json"]})
