@@ -14,13 +14,7 @@ from twisted.logger import Logger
 
 from gateway.roster.apply import Applier
 from gateway.roster.core import Fetch, Finished, Read, Refresh, RefreshFailed, Set
-
-
-class Answer(typing.Protocol):
-    """What an application has answered: L{gateway.roster.fetch.Answer}."""
-
-    document: bytes | None
-    tag: str | None
+from gateway.roster.fetch import Answer
 
 
 class Application(typing.Protocol):
