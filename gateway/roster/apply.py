@@ -22,6 +22,9 @@ from gateway.roster.core import RefreshFailed
 from gateway.stream.link import Link
 from gateway.stream.stanzas import route
 
+# How ejabberd's API wants the names of several groups.
+_BETWEEN_GROUPS = ";"
+
 
 class Applier(typing.Protocol):
     """
@@ -91,7 +94,7 @@ class EjabberdApplier:
         local, domain, _ = jids.split(user)
         found = await self._call("get_roster", {"user": local, "server": domain}, "the roster could not be read")
         try:
-            return [_read(each) for each in found]
+            return _read(found)
         except (KeyError, TypeError, AttributeError) as error:
             raise RefreshFailed("the roster could not be read: ejabberd's answer is not one") from error
 
@@ -103,7 +106,9 @@ class EjabberdApplier:
         if item.subscription == "remove":
             await self._call("delete_rosteritem", whose, what)
             return
-        about = {"nick": item.name, "group": ";".join(sorted(item.groups)), "subs": item.subscription}
+        if unwritable := [group for group in item.groups if _BETWEEN_GROUPS in group]:
+            raise RefreshFailed(f"{what}: ejabberd's API takes the group {min(unwritable)!r} for several")
+        about = {"nick": item.name, "group": _BETWEEN_GROUPS.join(sorted(item.groups)), "subs": item.subscription}
         await self._call("add_rosteritem", {**whose, **about}, what)
 
     async def _call(self, command: str, arguments: dict[str, str], what: str) -> Any:
@@ -144,14 +149,17 @@ def _late(outcome: object, timeout: float) -> Any:
     raise _Late
 
 
-def _read(about: dict[str, Any]) -> RosterItem:
-    """A contact as C{get_roster} has it; its groups are one string before 24, a list since."""
-    groups = about.get("groups", about.get("group", []))
-    names = groups.split(";") if isinstance(groups, str) else groups
-    return RosterItem(
-        jid=about["jid"],
-        name=about.get("nick", ""),
-        groups=frozenset(name for name in names if name),
-        subscription=about["subscription"],
-        ask=about.get("ask", "none") not in ("none", "in"),
-    )
+def _read(rows: list[dict[str, Any]]) -> list[RosterItem]:
+    """
+    A roster as C{get_roster} has it: before 24 a contact has a row for each group, since then a list of them.
+    """
+    about: dict[str, dict[str, Any]] = {}
+    groups: dict[str, set[str]] = {}
+    for row in rows:
+        about[row["jid"]] = row
+        names = row["groups"] if "groups" in row else [row["group"]]
+        groups.setdefault(row["jid"], set()).update(name for name in names if name)
+    return [
+        RosterItem(jid=jid, name=row["nick"], groups=frozenset(groups[jid]), subscription=row["subscription"])
+        for jid, row in about.items()
+    ]
