@@ -276,7 +276,10 @@ class WrongTests(ConfigCase):
             whole + '[http]\nlisten = "tcp:x"\n': ("http.listen: found", "tcp:5290:interface=127.0.0.1"),
             "http = 80\n" + whole: ("http: found 80", "a table"),
             "state_dir = 3\n" + whole: ("state_dir: found 3", "the name of a file"),
-            "sever = 3\n" + whole: ("sever: found unknown", "echo, embedded, http, proxy, server, state_dir"),
+            "sever = 3\n" + whole: (
+                "sever: found unknown",
+                "delegation, echo, embedded, http, proxy, roster, server, state_dir",
+            ),
             "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
             whole + "[echo]\nx = 3\n": ('echo."x": found 3', "a table"),
             whole + '[echo."a@b.c"]\n': ('echo."a@b.c"', "a domain, in the table's name"),
