@@ -14,6 +14,7 @@ Where things are:
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
     - C{delegation}: Namespace Delegation, both sides.
     - C{privilege}: what a server lets a component do for its users (XEP-0356).
+    - C{roster}: rosters that a web application decides.
     - C{embedded}: the host for trying all of it out; C{tour}: a client that shows it.
     - C{listener}: a port of ours that others connect to.
     - C{monitor}: what an operator asks over HTTP.

@@ -14,6 +14,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.internet.defer import Deferred
+    from twisted.web.resource import Resource
     from twisted.words.xish import domish
 
     from gateway.stream.stanzas import Stanza
@@ -79,6 +80,14 @@ class IComposition(ISurroundings):
 
         It takes handlers by C{handler.setHandlerParent(link)} and is itself an C{IService}; the plugin's service
         must hold it. /readyz counts it.
+        """
+
+    def serve(name: str) -> Resource:
+        """
+        A part of what C{[http]} serves; callers must show the token, if there is one.
+
+        @param name: the first part of its path.
+        @return: the same for the same name: put children into it.
         """
 
     def privileges(link: Any, servers: Iterable[str]) -> Any:

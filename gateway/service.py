@@ -125,6 +125,8 @@ def makeService(config: Config, reactor: Any) -> MultiService:
     table = config.http or HttpTable()
     token = None if table.token_file is None else readSecret(table.token_file)
     root.putChild(b"status", guarded(Status(composition.links), token))
+    for name, resource in composition.served.items():
+        root.putChild(name.encode(), guarded(resource, token))
     # One that the configuration does not speak of may find the default port taken, by another gateway perhaps.
     http = Listener("http.listen", table.listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
     http.setName("http")
@@ -164,6 +166,7 @@ class Composition(Surroundings):
     What plugins compose with.
 
     @ivar links: every link that was asked for.
+    @ivar served: what is served over HTTP, by the first part of its path.
     """
 
     def __init__(self, config: Config, host: EmbeddedHost | None, reactor: Any) -> None:
@@ -172,6 +175,10 @@ class Composition(Surroundings):
         self._host = host
         self.reactor = reactor
         self.links: list[Link] = []
+        self.served: dict[str, Resource] = {}
+
+    def serve(self, name: str) -> Resource:
+        return self.served.setdefault(name, Resource())
 
     def link(self, jid: str, table: ComponentTable) -> Link:
         # A component with an endpoint of its own is on another server, whose name and limits are not known here.

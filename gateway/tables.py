@@ -11,6 +11,8 @@ from attrs import field, frozen
 BareJid = NewType("BareJid", str)
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)
+Count = NewType("Count", int)
+Url = NewType("Url", str)
 # Relative ones are meant from the folder of the configuration file.
 Filename = NewType("Filename", str)
 ClientEndpoint = NewType("ClientEndpoint", str)

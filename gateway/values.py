@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 from attrs import has
 from cattrs import Converter
@@ -19,6 +20,7 @@ from gateway.tables import (
     BareJid,
     Bytes,
     ClientEndpoint,
+    Count,
     Domain,
     Filename,
     Jids,
@@ -27,6 +29,7 @@ from gateway.tables import (
     Seconds,
     Secrets,
     ServerEndpoint,
+    Url,
 )
 
 # How each kind of value is described to who wrote another.
@@ -39,6 +42,8 @@ _DESCRIPTIONS: dict[Any, str] = {
     Jids: 'a JID or a list of JIDs, as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
     Seconds: "a number of seconds over 0",
     Bytes: "a number of bytes, 1024 or more",
+    Count: "a whole number, 1 or more",
+    Url: 'an address, as "http://127.0.0.1:8000/contacts/%s" or "https://..."',
     Filename: "the name of a file, as a string",
     Passwords: 'a table of user names, each once, and passwords that are not empty, as alice = "..."',
     Secrets: 'a table of component JIDs, each once, and secrets that are not empty, as "echo.example.com" = "..."',
@@ -104,6 +109,8 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         Domain: checkDomain,
         Seconds: _checkSeconds,
         Bytes: _checkBytes,
+        Count: _checkCount,
+        Url: _checkUrl,
         Filename: checkFilename,
         ClientEndpoint: checkClientEndpoint,
         ServerEndpoint: checkServerEndpoint,
@@ -159,6 +166,20 @@ def _checkBytes(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1024:
         raise ValueError
     return value
+
+
+def _checkCount(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError
+    return value
+
+
+def _checkUrl(value: Any) -> str:
+    # A place for a name is none that an address has.
+    parts = urlsplit(_checkString(value).replace("%s", "x"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not value.isascii():
+        raise ValueError
+    return str(value)
 
 
 def _checkBareJid(value: Any) -> str:

@@ -16,7 +16,7 @@ LENT = {f"gateway.{feature}.{layer}" for feature in ("delegation", "privilege") 
 # And what the core is made of.
 LENT.add("gateway.delegation.nesting")
 # The files of a feature that run things; every other is rules and values.
-OUTER = ("store", "onward", "asking", "mount", "handler", "plugin")
+OUTER = ("store", "fetch", "apply", "refresher", "onward", "asking", "mount", "resource", "handler", "plugin")
 LAYERS = ("core", "stanzas", *OUTER)
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -17,6 +17,7 @@ from gateway.config import Config, load, readSecret
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
+from gateway.roster.plugin import RosterPlugin, RosterTable
 from gateway.tables import ComponentTable, ConfigError, EmbeddedTable, HttpTable, PrivilegesTable, Seconds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +58,7 @@ class ConfigCase(SynchronousTestCase):
     def read(self, text: str) -> Config:
         path = self.folder / "gateway.toml"
         path.write_bytes(text.encode(errors="surrogateescape"))
-        return load(path, [ProxyPlugin(), DelegationPlugin(), EchoPlugin()], MemoryReactorClock())
+        return load(path, [ProxyPlugin(), DelegationPlugin(), RosterPlugin(), EchoPlugin()], MemoryReactorClock())
 
     def problems(self, text: str) -> list[str]:
         return self.assertRaises(ConfigError, self.read, text).problems  # type: ignore[attr-defined, no-any-return]
@@ -82,9 +83,9 @@ class RightTests(ConfigCase):
         self.assertEqual(len(self.read(readme).services), 1)
         example = (ROOT / "gateway.example.toml").read_text()
         config = self.read(re.sub(r"(?m)^# (?=\w+ = )", "", example))
-        proxy, delegation = config.services
+        proxy, delegation, roster = config.services
         defaults = ProxyTable(target="implementation@example.com")
-        for service, kind in ((proxy, ProxyTable), (delegation, DelegationTable)):
+        for service, kind in ((proxy, ProxyTable), (delegation, DelegationTable), (roster, RosterTable)):
             [section] = re.findall(rf'(?ms)^\[{service.kind}\."[^"]*"\]\n(.*?)(?:^\[|\Z)', example)
             own = set(fields_dict(kind)) - set(fields_dict(ComponentTable)) - {"namespaces"}
             self.assertEqual(set(re.findall(r"(?m)^(?:# )?(\w+) = ", section)), own)
@@ -280,7 +281,7 @@ class WrongTests(ConfigCase):
             "state_dir = 3\n" + whole: ("state_dir: found 3", "the name of a file"),
             "sever = 3\n" + whole: (
                 "sever: found an unknown key",
-                "echo, embedded, http, proxy, server, state_dir, or the kind of a plugin",
+                "delegation, echo, embedded, http, proxy, roster, server, state_dir, or the kind of a plugin",
             ),
             "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
             whole + "[echo]\nx = 3\n": ('echo."x": found 3', 'a table for each component, as [echo."echo.example'),

@@ -130,7 +130,17 @@ class DistributionTests(SynchronousTestCase):
         self.assertEqual(metadata["Requires-Python"], ">=3.11")
         always = (line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line)
         wanted = {
-            *{"attrs", "cattrs", "cryptography", "pyopenssl", "scramp", "service-identity", "twisted", "wokkel"}
+            *{
+                "attrs",
+                "cattrs",
+                "cryptography",
+                "pyopenssl",
+                "scramp",
+                "service-identity",
+                "treq",
+                "twisted",
+                "wokkel",
+            }
         }
         self.assertEqual(names("\n".join(always)), wanted)
 

@@ -4,7 +4,9 @@ The services that come with the gateway, found the same way as anybody's.
 
 from gateway.delegation.plugin import DelegationPlugin, PrivateStoragePlugin
 from gateway.proxy.plugin import ProxyPlugin
+from gateway.roster.plugin import RosterPlugin
 
 proxy = ProxyPlugin()
 delegation = DelegationPlugin()
 privateStorage = PrivateStoragePlugin()
+roster = RosterPlugin()

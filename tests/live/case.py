@@ -103,10 +103,13 @@ class LiveTests(_Mixin):
 
     def newGateway(self, tables: dict[str, dict[str, Value]], secret: str = SECRET) -> Gateway:
         """A gateway with these tables, not started."""
-        directory = Path(tempfile.mkdtemp(prefix="gateway-", dir=self.server.directory))
-        gateway = Gateway(directory, self.server.componentPort, secret, DOMAIN, tables)
+        gateway = Gateway(self.folder("gateway-"), self.server.componentPort, secret, DOMAIN, tables)
         self._gateways.append(gateway)
         return gateway
+
+    def folder(self, prefix: str) -> Path:
+        """A new folder, gone with the server's."""
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.server.directory))
 
     async def startGateway(self, tables: dict[str, dict[str, Value]]) -> Gateway:
         """A gateway with these tables, its links up."""

@@ -68,13 +68,21 @@ class Gateway(Program):
 
     async def get(self, path: str) -> tuple[int, str]:
         """GET a path of its HTTP listener: status and body; status 0 while nothing listens."""
+        return await self._ask(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
+    async def post(self, path: str, body: bytes) -> tuple[int, str]:
+        """POST JSON: the same."""
+        head = f"POST {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        return await self._ask(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body, 30)
+
+    async def _ask(self, request: bytes, seconds: float = 5) -> tuple[int, str]:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.httpPort)
         except OSError:
             return 0, ""
         try:
-            writer.write(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            answer = (await asyncio.wait_for(reader.read(), 5)).decode()
+            writer.write(request)
+            answer = (await asyncio.wait_for(reader.read(), seconds)).decode()
         except OSError:
             return 0, ""
         finally:

@@ -171,7 +171,11 @@ class Prosody(Server):
 
 
 class Ejabberd(Server):
-    """ejabberd in an Erlang machine that takes part in no cluster, so it needs no epmd."""
+    """
+    ejabberd in an Erlang machine that takes part in no cluster, so it needs no epmd.
+
+    @ivar apiPort: the port of its HTTP API.
+    """
 
     name = "ejabberd"
     program = "erl"
@@ -185,6 +189,7 @@ class Ejabberd(Server):
         delegations = {
             key: str(each["jid"]) for key, each in self.delegations.items() if each["jid"] in self.components
         }
+        self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
         config = {
             "hosts": [DOMAIN],
@@ -196,6 +201,12 @@ class Ejabberd(Server):
             "listen": [
                 {**listener, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False},
                 {
+                    "ip": "127.0.0.1",
+                    "port": self.apiPort,
+                    "module": "ejabberd_http",
+                    "request_handlers": {"/api": "mod_http_api"},
+                },
+                {
                     **listener,
                     "port": self.componentPort,
                     "module": "ejabberd_service",
@@ -206,8 +217,10 @@ class Ejabberd(Server):
             ],
             "acl": {jid: {"server": jid} for jid in (*delegations.values(), PRIVILEGED)},
             "access_rules": {jid: {"allow": jid} for jid in (*delegations.values(), PRIVILEGED)},
+            "api_permissions": {"loopback": {"who": {"ip": "127.0.0.1/8"}, "what": "*"}},
             "modules": {
                 **{name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
+                **{name: {} for name in ("mod_http_api", "mod_admin_extra")},
                 "mod_delegation": {
                     # It knows of filtering, and does not do it.
                     "namespaces": {namespace: {"access": jid} for namespace, jid in delegations.items()}

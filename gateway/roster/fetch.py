@@ -1,0 +1,145 @@
+"""
+What the web application says of a user, over HTTP.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+from urllib.parse import quote
+
+from attrs import frozen
+from treq import collect
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.web.client import ResponseFailed
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from gateway.roster.core import RefreshFailed
+
+# Bytes of a document, unpacked; users whose entity tags are remembered.
+MOST_BYTES = 8 * 1024 * 1024
+_MOST_TAGS = 100_000
+_LONGEST_TAG = 1_024
+
+# Tries in all, and seconds before the second; each next one waits twice as long.
+_TRIES = 3
+_FIRST_PAUSE = 0.5
+
+
+@frozen
+class Answer:
+    """
+    @ivar document: C{None} if it is what it was.
+    @ivar tag: its entity tag, if it has one (RFC 9110 section 8.8.3).
+    """
+
+    document: bytes | None
+    tag: str | None
+
+
+class _Again(Exception):
+    """It may go better a moment later; the text says what went wrong."""
+
+
+class WebApplication:
+    """
+    One application.
+
+    @param url: with C{%s} where the user's name goes.
+    @param timeout: seconds for each try, the body included.
+    """
+
+    def __init__(self, url: str, client: HTTPClient, reactor: Any, timeout: float) -> None:
+        self._url = url
+        self._client = client
+        self._reactor = reactor
+        self._timeout = timeout
+        self._tags: OrderedDict[str, str] = OrderedDict()
+
+    async def fetch(self, name: str, anew: bool = False) -> Answer:
+        """
+        Ask for a user's document.
+
+        @param name: the user's, without the domain.
+        @param anew: whether it is wanted even if it is what it was.
+        @raise RefreshFailed: if it cannot be had.
+        """
+        tag = None if anew else self._tags.get(name)
+        pause = _FIRST_PAUSE
+        for left in reversed(range(_TRIES)):
+            try:
+                return await self._try(name, tag)
+            except _Again as failure:
+                if not left:
+                    raise RefreshFailed(f"{failure}; {_TRIES} tries") from failure
+            await deferLater(self._reactor, pause)
+            pause *= 2
+        raise AssertionError
+
+    def settled(self, name: str, tag: str | None) -> None:
+        """
+        What the document says is done, and need not be done again; or, without a tag, it cannot be told.
+        """
+        self._tags.pop(name, None)
+        if tag is not None and len(tag) <= _LONGEST_TAG:
+            self._tags[name] = tag
+            if len(self._tags) > _MOST_TAGS:
+                self._tags.popitem(last=False)
+
+    async def _try(self, name: str, tag: str | None) -> Answer:
+        asking: Deferred[Answer] = ensureDeferred(self._ask(name, tag))
+        asking.addTimeout(self._timeout, self._reactor, self._late)
+        try:
+            return await asking
+        except (RefreshFailed, _Again):
+            raise
+        except ResponseFailed as error:
+            raise _Again("the application's answer broke off") from error
+        except Exception as error:
+            # Refused, reset, a name that is not known, a certificate that is not right: each has words of its own.
+            raise _Again(f"the application cannot be reached: {error}") from error
+
+    def _late(self, outcome: object, timeout: float) -> Answer:
+        raise _Again(f"the application did not answer within {timeout:g} s")
+
+    async def _ask(self, name: str, tag: str | None) -> Answer:
+        headers = Headers({"accept": ["application/json"]})
+        if tag is not None:
+            headers.setRawHeaders("if-none-match", [tag])
+        url = self._url.replace("%s", quote(name, safe=""))
+        response: Any = await self._client.get(
+            url, headers=headers, allow_redirects=False, unbuffered=True, reactor=self._reactor
+        )
+        code = response.code
+        if code == 304 and tag is not None:
+            return Answer(None, tag)
+        if code == 200:
+            document = await _collected(response)
+            [found] = response.headers.getRawHeaders("etag", [None])[:1]
+            return Answer(document, found)
+        if code >= 500:
+            raise _Again(f"the application answered with status {code}")
+        if 300 <= code < 400:
+            raise RefreshFailed(f"the application answered with status {code}; redirections are not followed")
+        raise RefreshFailed(f"the application answered with status {code}")
+
+
+async def _collected(response: Any) -> bytes:
+    """The body, in bounds."""
+    if response.length is not UNKNOWN_LENGTH and response.length > MOST_BYTES:
+        raise RefreshFailed(f"the document has {response.length} bytes; at most {MOST_BYTES} are taken")
+    parts: list[bytes] = []
+    size = 0
+
+    def take(data: bytes) -> None:
+        nonlocal size
+        size += len(data)
+        if size > MOST_BYTES:
+            raise RefreshFailed(f"the document has over {MOST_BYTES} bytes")
+        parts.append(data)
+
+    await collect(response, take)
+    return b"".join(parts)

@@ -1,0 +1,57 @@
+"""
+Users who come online are refreshed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from gateway import jids
+from gateway.roster.core import Finished
+from gateway.roster.refresher import Refresher
+from gateway.stream.stanzas import Stanza
+
+# Users whose last refresh is remembered.
+_MOST_USERS = 100_000
+
+
+class PresenceWatcher:
+    """
+    Hears the presence feed (XEP-0356 section 7).
+
+    @param minInterval: seconds between two refreshes of a user by this.
+    """
+
+    _log = Logger()
+
+    def __init__(self, domain: str, refresher: Refresher, minInterval: float, clock: IReactorTime) -> None:
+        self._domain = domain
+        self._refresher = refresher
+        self._minInterval = minInterval
+        self._clock = clock
+        self._refreshed: OrderedDict[str, float] = OrderedDict()
+
+    def seen(self, presence: Stanza) -> None:
+        """A resource of a user, or of a contact, has become available or unavailable."""
+        local, domain, _ = jids.split(presence.sender or "")
+        if presence.type is not None or domain != self._domain or not local:
+            return
+        now = self._clock.seconds()
+        last = self._refreshed.pop(local, None)
+        self._refreshed[local] = now if last is None or now - last >= self._minInterval else last
+        if len(self._refreshed) > _MOST_USERS:
+            self._refreshed.popitem(last=False)
+        if self._refreshed[local] == now and last != now:
+            self._refresher.refresh(local).addCallback(self._ended, local)
+
+    def _ended(self, finished: Finished, name: str) -> None:
+        if finished.reason:
+            self._log.warn(
+                "{name}@{domain} came online, and keeps the roster that is there: {reason}",
+                name=name,
+                domain=self._domain,
+                reason=finished.reason,
+            )

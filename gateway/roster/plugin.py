@@ -1,0 +1,86 @@
+"""
+C{[roster."component JID"]}: the table, and how the service is composed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from attrs import frozen
+from treq.client import HTTPClient
+from twisted.application.service import IService
+from twisted.plugin import IPlugin
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.resource import Resource
+from zope.interface import implementer
+
+from gateway.interfaces import IChecked, IComposition, IServicePlugin, ISurroundings
+from gateway.roster.apply import Applier, EjabberdApplier, PrivilegeApplier
+from gateway.roster.fetch import WebApplication
+from gateway.roster.handler import PresenceWatcher
+from gateway.roster.refresher import Refresher
+from gateway.roster.resource import RefreshResource
+from gateway.stream.link import Link
+from gateway.tables import ComponentTable, Count, Domain, Seconds, Url
+
+_CONCURRENCY = Count(32)
+_TIMEOUT, _MIN_INTERVAL = Seconds(10.0), Seconds(60.0)
+
+
+@frozen(kw_only=True)
+class RosterTable(ComponentTable):
+    """The keys of C{[roster."component JID"]}; see docs/roster.md."""
+
+    domain: Domain
+    url: Url
+    apply: Literal["privilege", "ejabberd-api"] = "privilege"
+    api: Url | None = None
+    probes: bool = False
+    concurrency: Count = _CONCURRENCY
+    timeout: Seconds = _TIMEOUT
+    max_removals: Count | None = None
+    min_interval: Seconds = _MIN_INTERVAL
+    signature_secret: str | None = None
+
+
+@implementer(IPlugin, IServicePlugin, IChecked)
+class RosterPlugin:
+    """Composes rosters from a web application."""
+
+    kind = "roster"
+    table = RosterTable
+
+    def check(self, jid: str, table: RosterTable, surroundings: ISurroundings) -> list[str]:
+        problems = []
+        if table.url.count("%s") != 1:
+            problems.append(f'url: found "{table.url}"; allowed: a URL with %s once, where the user name goes')
+        if (table.apply == "ejabberd-api") != (table.api is not None):
+            problems.append('api: allowed: with apply = "ejabberd-api", and needed then')
+        if table.probes and table.apply != "privilege":
+            problems.append('probes: found true; allowed: with apply = "privilege" only')
+        return problems
+
+    def makeService(self, jid: str, table: RosterTable, composition: IComposition) -> IService:
+        reactor: Any = composition.reactor
+        pool = HTTPConnectionPool(reactor)
+        pool.maxPersistentPerHost = table.concurrency
+        client = HTTPClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
+        link: Link = composition.link(jid, table)
+        privileges = composition.privileges(link, [table.domain])
+        applier: Applier
+        if table.api is None:
+            applier = PrivilegeApplier(privileges, link, table.probes)
+        else:
+            applier = EjabberdApplier(table.api, client, reactor, table.timeout)
+        application = WebApplication(table.url, client, reactor, table.timeout)
+        refresher = Refresher(table.domain, application, applier, table.concurrency, table.max_removals)
+        watcher = PresenceWatcher(table.domain, refresher, table.min_interval, reactor)
+        privileges.watchPresence(watcher.seen)
+        admin = composition.serve("roster_admin")
+        mine = Resource()
+        mine.putChild(b"refresh", RefreshResource(refresher, table.signature_secret))
+        admin.putChild(table.domain.encode(), mine)
+        # The only one, or the first, needs no name.
+        if b"refresh" not in admin.children:
+            admin.putChild(b"refresh", RefreshResource(refresher, table.signature_secret))
+        return link

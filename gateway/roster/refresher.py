@@ -1,0 +1,138 @@
+"""
+Carries refreshes out: many users at a time, each user once at a time.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred
+from twisted.logger import Logger
+
+from gateway.roster.apply import Applier
+from gateway.roster.core import Fetch, Finished, Read, Refresh, RefreshFailed, Set
+from gateway.roster.fetch import Answer
+
+
+class Application(typing.Protocol):
+    """Where documents come from: L{gateway.roster.fetch.WebApplication}."""
+
+    def fetch(self, name: str, anew: bool = False) -> Awaitable[Answer]:
+        """Ask for a user's document."""
+
+    def settled(self, name: str, tag: str | None) -> None:
+        """What it says is done, or cannot be told."""
+
+
+@define(eq=False)
+class _User:
+    """A user whose refresh is under way, and who waits for the next one."""
+
+    waiting: list[Deferred[Finished]]
+    isForced: bool = False
+
+
+class Refresher:
+    """
+    @param domain: whose users.
+    @param concurrency: how many at a time.
+    @param mostRemovals: contacts that one refresh may remove; C{None} for any number.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        domain: str,
+        application: Application,
+        applier: Applier,
+        concurrency: int,
+        mostRemovals: int | None = None,
+    ) -> None:
+        self._domain = domain
+        self._application = application
+        self._applier = applier
+        self._mostRemovals = mostRemovals
+        self._slots = DeferredSemaphore(concurrency)
+        self._users: dict[str, _User] = {}
+
+    def refresh(self, name: str, isForced: bool = False) -> Deferred[Finished]:
+        """
+        Refresh a user.
+
+        While a refresh of the same user is under way, what it has fetched may be out of date already: so there is
+        one more after it, for all who have asked in the meantime.
+
+        @param name: without the domain, as it stands in a JID.
+        @param isForced: whether any number of contacts may be removed, and whether what has not changed counts too.
+        @return: fires with how it went; never fails.
+        """
+        done: Deferred[Finished] = Deferred()
+        user = self._users.get(name)
+        if user is not None:
+            user.waiting.append(done)
+            user.isForced = user.isForced or isForced
+        else:
+            self._users[name] = _User([])
+            self._begin(name, [done], isForced)
+        return done
+
+    def wouldChange(self, name: str) -> Deferred[Finished]:
+        """Tell what a refresh would change, and change nothing."""
+        refresh = Refresh(f"{name}@{self._domain}", isDry=True)
+        running: Deferred[Finished] = self._slots.run(self._start, self._steps, name, refresh, True, [])
+        return running
+
+    def _begin(self, name: str, waiting: list[Deferred[Finished]], isForced: bool) -> None:
+        refresh = Refresh(f"{name}@{self._domain}", None if isForced else self._mostRemovals)
+        running: Deferred[Finished] = self._slots.run(self._start, self._run, name, refresh, isForced)
+        running.addCallback(self._ended, name, waiting)
+
+    def _ended(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
+        user = self._users[name]
+        if user.waiting:
+            self._users[name] = _User([])
+            self._begin(name, user.waiting, user.isForced)
+        else:
+            del self._users[name]
+        for each in waiting:
+            each.callback(finished)
+
+    def _start(self, work: Callable[..., Coroutine[Any, Any, Finished]], *arguments: object) -> Deferred[Finished]:
+        running: Deferred[Finished] = ensureDeferred(work(*arguments))
+        return running
+
+    async def _run(self, name: str, refresh: Refresh, anew: bool) -> Finished:
+        tags: list[str | None] = [None]
+        finished = await self._steps(name, refresh, anew, tags)
+        self._application.settled(name, None if finished.reason else tags[-1])
+        return finished
+
+    async def _steps(self, name: str, refresh: Refresh, anew: bool, tags: list[str | None]) -> Finished:
+        """
+        Take one step after the other.
+
+        @param tags: gets the entity tag of what was fetched.
+        """
+        step = refresh.begin()
+        while not isinstance(step, Finished):
+            try:
+                match step:
+                    case Fetch():
+                        answer = await self._application.fetch(name, anew)
+                        tags.append(answer.tag)
+                        step = refresh.fetched(answer.document)
+                    case Read():
+                        step = refresh.read(await self._applier.get(refresh.user))
+                    case Set(item):
+                        await self._applier.set(refresh.user, item)
+                        step = refresh.set()
+            except RefreshFailed as failure:
+                step = refresh.failed(str(failure))
+            except Exception:
+                self._log.failure("The refresh of {user} failed.", user=refresh.user)
+                step = refresh.failed("an internal error, see the gateway's log")
+        return step

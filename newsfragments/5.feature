@@ -1,0 +1,1 @@
+Rosters from a web application: ``POST /roster_admin/refresh`` has the gateway fetch contacts, compare them with the server's and apply the difference, by privilege (XEP-0356) or by ejabberd's HTTP API; users who come online are refreshed; dry runs, a bound on removals, entity tags.

@@ -1,0 +1,269 @@
+"""What an application may say, how rosters differ, and one refresh step by step."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.interfaces import RosterItem
+from gateway.roster.core import (
+    MOST_CONTACTS,
+    Fetch,
+    Finished,
+    Read,
+    Refresh,
+    RefreshFailed,
+    Set,
+    Summary,
+    checkUser,
+    difference,
+    readDocument,
+)
+from tests.stream.memory import steady
+
+JOHN = "john@example.com"
+MARIE = "marie@example.com"
+
+
+def item(jid: str = MARIE, name: str = "", groups: tuple[str, ...] = (), subscription: str = "both") -> RosterItem:
+    """A contact."""
+    return RosterItem(jid=jid, name=name, groups=frozenset(groups), subscription=subscription)
+
+
+def document(value: Any) -> bytes:
+    """What an application sends."""
+    return json.dumps(value).encode()
+
+
+class DocumentTests(SynchronousTestCase):
+    """The application's answer."""
+
+    def assertReads(self, about: dict[str, Any], expected: RosterItem) -> None:
+        self.assertEqual(readDocument(document({expected.jid: about}), JOHN), {expected.jid: expected})
+
+    def assertFails(self, value: Any, *parts: str) -> None:
+        data = value if isinstance(value, bytes) else document(value)
+        error = self.assertRaises(RefreshFailed, readDocument, data, JOHN)
+        for part in parts:
+            self.assertIn(part, str(error))
+
+    def test_seed(self) -> None:
+        """The example of the module that this comes from."""
+        found = readDocument(
+            b'{"marie@example.com": {"name": "Marie"}, "michael@example.com": {"name": "M"}}', JOHN
+        )
+        self.assertEqual(
+            found, {MARIE: item(name="Marie"), "michael@example.com": item("michael@example.com", "M")}
+        )
+
+    def test_nobody(self) -> None:
+        """An empty object is a roster without contacts."""
+        self.assertEqual(readDocument(b" {} ", JOHN), {})
+
+    def test_right(self) -> None:
+        """Every form that a contact may have."""
+        self.assertReads({}, item())
+        self.assertReads({"name": None, "groups": None}, item())
+        self.assertReads({"name": "Ä & <b>", "subscription": "to"}, item(name="Ä & <b>", subscription="to"))
+        self.assertReads({"groups": ["A", "B", "A"]}, item(groups=("A", "B")))
+        self.assertReads({"groups": {"A": True, "B": False}}, item(groups=("A",)))
+        self.assertReads({"groups": []}, item())
+        self.assertReads({"groups": {}}, item())
+
+    def test_normalised(self) -> None:
+        """A contact is known by its JID as servers write it; a domain may be one."""
+        self.assertEqual(
+            list(readDocument(document({"Marie@Example.COM": {}, "Proxy.example.com": {}}), JOHN)),
+            [MARIE, "proxy.example.com"],
+        )
+
+    def test_noDocument(self) -> None:
+        """What is no object of contacts says what it is instead, and where."""
+        self.assertFails(b"", "not JSON")
+        self.assertFails(b'{"a@b": {}', "not JSON", "line 1")
+        self.assertFails(b"\xff{}", "not UTF-8: byte 0")
+        self.assertFails(b"[" * 100_000, "not JSON")
+        self.assertFails([], "a list, not an object")
+        self.assertFails(None, "null, not an object")
+        self.assertFails("x", "a string")
+        self.assertFails(3, "a number")
+        self.assertFails(b'{"a@b": {}, "a@b": {}}', '"a@b" stands twice')
+        self.assertFails(b'{"a@b": {"name": "x", "name": "y"}}', '"name" stands twice')
+
+    def test_wrongContact(self) -> None:
+        """One wrong contact is named, with what is wrong."""
+        for contact, about, *parts in (
+            ("a@b/c", {}, "a resource"),
+            (JOHN, {}, "the user's own"),
+            ("John@EXAMPLE.com", {}, "the user's own"),
+            ("@", {}, "not a JID"),
+            ("", {}, "not a JID"),
+            ("x" * 1024 + "@x", {}, "longer"),
+            (MARIE, [], "a list, not an object"),
+            (MARIE, None, "null"),
+            (MARIE, {"nmae": "x"}, '"nmae" is unknown', "groups, name, subscription"),
+            (MARIE, {"name": 3}, "its name is a number"),
+            (MARIE, {"name": "x" * 1024}, "1024 characters"),
+            (MARIE, {"name": "a\x00"}, "U+0000"),
+            (MARIE, {"subscription": "friend"}, '"friend"', "none, to, from, both"),
+            (MARIE, {"subscription": None}, "null"),
+            (MARIE, {"subscription": "remove"}, '"remove"'),
+            (MARIE, {"groups": "A"}, "its groups are a string"),
+            (MARIE, {"groups": [3]}, "one of its groups is a number"),
+            (MARIE, {"groups": [""]}, "no name"),
+            (MARIE, {"groups": ["a\ud800"]}, "U+D800"),
+            (MARIE, {"groups": {"A": 1}}, 'group "A" is a number'),
+            (MARIE, {"groups": [str(number) for number in range(101)]}, "101 groups"),
+        ):
+            self.assertFails({"ok@example.com": {}, contact: about}, json.dumps(contact)[:50], *parts)
+        self.assertFails({MARIE: {}, "MARIE@example.com": {}}, "twice, in other spellings")
+
+    def test_tooMany(self) -> None:
+        """There is a bound."""
+        self.assertFails({f"c{number}@example.com": {} for number in range(MOST_CONTACTS + 1)}, "at most")
+
+    @steady
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.text(max_size=5) | st.just(MARIE), inner, max_size=3)
+            ),
+        )
+    )
+    def test_anything(self, value: Any) -> None:
+        """Whatever JSON there is, it is read, or it is said what is wrong with it."""
+        try:
+            readDocument(document(value), JOHN)
+        except RefreshFailed as failure:
+            self.assertTrue(str(failure))
+
+    @steady
+    @given(st.binary(max_size=50))
+    def test_anyBytes(self, data: bytes) -> None:
+        """Nor do bytes matter."""
+        try:
+            readDocument(data, JOHN)
+        except RefreshFailed as failure:
+            self.assertTrue(str(failure))
+
+
+ROSTERS = st.dictionaries(
+    st.sampled_from([f"c{number}@example.com" for number in range(5)]),
+    st.tuples(st.sampled_from(["", "N"]), st.sampled_from([(), ("G",)]), st.sampled_from(["none", "both"])),
+)
+
+
+class DifferenceTests(SynchronousTestCase):
+    """What to set."""
+
+    def test_none(self) -> None:
+        """What is the same is not touched, nor is whether somebody has asked."""
+        there = RosterItem(jid=MARIE, name="M", groups=frozenset("AB"), subscription="to", ask=True)
+        wanted = item(name="M", groups=("B", "A"), subscription="to")
+        self.assertEqual(difference([there], {MARIE: wanted}), [])
+
+    def test_each(self) -> None:
+        """New, renamed, regrouped and otherwise subscribed contacts are set, others removed; each once."""
+        there = [item(f"c{number}@x") for number in range(5)]
+        wanted = [
+            item("new@x"),
+            item("c0@x"),
+            item("c1@x", name="N"),
+            item("c2@x", groups=("G",)),
+            item("c3@x", subscription="to"),
+        ]
+        changes = difference(there, {each.jid: each for each in wanted})
+        removed = RosterItem(jid="c4@x", subscription="remove")
+        self.assertEqual(changes, [wanted[0], *wanted[2:], removed])
+        self.assertEqual(Summary.of(there, changes), Summary(1, 3, 1))
+
+    @steady
+    @given(ROSTERS, ROSTERS)
+    def test_becomes(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """Whoever sets all of it has what is wanted, and nothing is set in vain or twice."""
+        there = {jid: item(jid, *about) for jid, about in before.items()}
+        wanted = {jid: item(jid, *about) for jid, about in after.items()}
+        changes = difference(there.values(), wanted)
+        self.assertEqual(len({each.jid for each in changes}), len(changes))
+        for each in changes:
+            self.assertNotEqual(there.get(each.jid), each)
+            if each.subscription == "remove":
+                del there[each.jid]
+            else:
+                there[each.jid] = each
+        self.assertEqual(there, wanted)
+
+
+class RefreshTests(SynchronousTestCase):
+    """One refresh."""
+
+    def test_whole(self) -> None:
+        """Fetch, read, set each, finish."""
+        refresh = Refresh(JOHN)
+        self.assertEqual(refresh.begin(), Fetch())
+        self.assertEqual(refresh.fetched(document({MARIE: {}})), Read())
+        self.assertEqual(refresh.read([item("old@x")]), Set(item()))
+        self.assertEqual(refresh.set(), Set(RosterItem(jid="old@x", subscription="remove")))
+        self.assertEqual(refresh.set(), Finished(Summary(1, 0, 1)))
+
+    def test_unchanged(self) -> None:
+        """What the application has not changed costs nothing; what the server has already, neither."""
+        self.assertEqual(Refresh(JOHN).fetched(None), Finished())
+        refresh = Refresh(JOHN)
+        refresh.fetched(document({MARIE: {}}))
+        self.assertEqual(refresh.read([item()]), Finished(Summary()))
+
+    def test_bad(self) -> None:
+        """A document that is wrong ends it before the server is asked."""
+        finished = Refresh(JOHN).fetched(b"[]")
+        assert isinstance(finished, Finished)
+        self.assertIn("a list", finished.reason)
+
+    def test_failed(self) -> None:
+        """What fails ends it; how far it came is said."""
+        refresh = Refresh(JOHN)
+        self.assertEqual(refresh.failed("no answer"), Finished(reason="no answer"))
+        refresh.fetched(document({"a@x": {}, "b@x": {}}))
+        refresh.read([])
+        refresh.set()
+        self.assertEqual(refresh.failed("no answer"), Finished(reason="1 of 2 changes were made, then: no answer"))
+
+    def test_dry(self) -> None:
+        """A dry run tells what it would set, and sets nothing; not even too many removals keep it from that."""
+        refresh = Refresh(JOHN, mostRemovals=0, isDry=True)
+        refresh.fetched(document({MARIE: {}}))
+        removal = RosterItem(jid="old@x", subscription="remove")
+        self.assertEqual(refresh.read([item("old@x")]), Finished(Summary(1, 0, 1), (item(), removal)))
+
+    def test_removals(self) -> None:
+        """More removals than are believable are refused, with how to force them."""
+        there = [item(f"c{number}@x") for number in range(3)]
+        refresh = Refresh(JOHN, mostRemovals=2)
+        refresh.fetched(b"{}")
+        finished = refresh.read(there)
+        assert isinstance(finished, Finished)
+        for part in ("3 contacts", "max_removals (2)", "?force=1"):
+            self.assertIn(part, finished.reason)
+        refresh = Refresh(JOHN, mostRemovals=3)
+        refresh.fetched(b"{}")
+        self.assertIsInstance(refresh.read(there), Set)
+
+
+class UserTests(SynchronousTestCase):
+    """User names."""
+
+    def test_right(self) -> None:
+        """As they stand in JIDs."""
+        for name, local in (("john", "john"), ("John", "john"), ("jöhn", "jöhn"), ("a\\40b", "a\\40b")):
+            self.assertEqual(checkUser(name), local)
+
+    def test_wrong(self) -> None:
+        """What cannot stand there, or is more than that."""
+        for name in ("", "a@b", "a/b", "@", " ", "a b", "a\x00", 3, None, ["a"], "x" * 2000):
+            self.assertRaises(RefreshFailed, checkUser, name)

@@ -1,0 +1,168 @@
+"""What a web application may do to who asks it: on a real connection, so that what breaks off breaks off."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+from treq.client import HTTPClient
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from gateway.roster import fetch
+from gateway.roster.core import RefreshFailed
+from gateway.roster.fetch import WebApplication
+
+DOCUMENT = b'{"marie@example.com": {}}'
+
+
+def response(body: bytes = DOCUMENT, status: str = "200 OK", **headers: str) -> bytes:
+    """A whole answer."""
+    headers = {"Content_Length": str(len(body)), **headers}
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class Speaker(Protocol):
+    """Answers each request with what is next: C{None} is silence; after C{b"|"} the connection ends."""
+
+    factory: Any
+
+    def connectionMade(self) -> None:
+        self.factory.connections.append(self)
+        self._got = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._got += data
+        while b"\r\n\r\n" in self._got:
+            head, _, self._got = self._got.partition(b"\r\n\r\n")
+            self.factory.requests.append(head.decode())
+            answer = self.factory.answers.pop(0)
+            if answer is not None:
+                self.transport.write(answer.removesuffix(b"|"))
+                if answer.endswith(b"|"):
+                    self.transport.loseConnection()
+
+
+class FetchTests(TestCase):
+    """One application."""
+
+    timeout = 20
+
+    def setUp(self) -> None:
+        self.factory: Any = Factory.forProtocol(Speaker)
+        self.factory.answers, self.factory.requests, self.factory.connections = [], [], []
+        self.port: Any = reactor.listenTCP(0, self.factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.pool = HTTPConnectionPool(reactor)
+        self.patch(fetch, "_FIRST_PAUSE", 0.01)
+        self.application = self.make(self.port.getHost().port)
+
+    @inlineCallbacks
+    def tearDown(self) -> Any:
+        for connection in self.factory.connections:
+            connection.transport.abortConnection()
+        # What breaks off is seen only then.
+        yield deferLater(reactor, 0.01)
+        yield self.pool.closeCachedConnections()
+        yield self.port.stopListening()
+
+    def make(self, port: int, timeout: float = 0.5) -> WebApplication:
+        client = HTTPClient(Agent(reactor, pool=self.pool))
+        return WebApplication(f"http://127.0.0.1:{port}/contacts/%s?x=1", client, reactor, timeout)
+
+    def ask(self, *answers: bytes | None, name: str = "john", anew: bool = False) -> Deferred[Any]:
+        self.factory.answers[:] = answers
+        return ensureDeferred(self.application.fetch(name, anew))
+
+    @inlineCallbacks
+    def fails(self, *answers: bytes | None, part: str) -> Any:
+        asked = len(self.factory.requests)
+        failure = yield self.assertFailure(self.ask(*answers), RefreshFailed)
+        self.assertIn(part, str(failure))
+        self.assertEqual(self.factory.answers, [])
+        self.assertEqual(len(self.factory.requests) - asked, len(answers))
+
+    @inlineCallbacks
+    def test_document(self) -> Any:
+        """A document is fetched; the user's name is URL-encoded; the connection is kept."""
+        for name, path in (("john", "john"), ("jöhn/..", "j%C3%B6hn%2F.."), ("a b%s", "a%20b%25s")):
+            answer = yield self.ask(response(), name=name)
+            self.assertEqual((answer.document, answer.tag), (DOCUMENT, None))
+            self.assertEqual(self.factory.requests[-1].split("\r\n")[0], f"GET /contacts/{path}?x=1 HTTP/1.1")
+        self.assertEqual(len(self.factory.connections), 1)
+
+    @inlineCallbacks
+    def test_tags(self) -> Any:
+        """A tag is shown once what it stands for is done; then "not modified" is an answer, else it is none."""
+        tagged = response(ETag='"1"')
+        answer = yield self.ask(tagged)
+        self.assertEqual(answer.tag, '"1"')
+        yield self.ask(tagged)
+        self.assertNotIn("none-match", self.factory.requests[-1].lower())
+        self.application.settled("john", '"1"')
+        answer = yield self.ask(response(b"", "304 Not Modified"))
+        self.assertEqual((answer.document, answer.tag), (None, '"1"'))
+        self.assertIn('if-none-match: "1"', self.factory.requests[-1].lower())
+        yield self.ask(tagged, anew=True)
+        self.assertNotIn("none-match", self.factory.requests[-1].lower())
+        self.application.settled("john", None)
+        yield self.fails(response(b"", "304 Not Modified"), part="status 304")
+
+    @inlineCallbacks
+    def test_packed(self) -> Any:
+        """A document may come packed; its bound is that of what is in it."""
+        packed = gzip.compress(DOCUMENT)
+        answer = yield self.ask(response(packed, Content_Encoding="gzip"))
+        self.assertEqual(answer.document, DOCUMENT)
+        self.assertIn("accept-encoding: gzip", self.factory.requests[-1].lower())
+        self.patch(fetch, "MOST_BYTES", 10_000)
+        yield self.fails(
+            response(gzip.compress(b" " * 1_000_000), Content_Encoding="gzip"), part="over 10000 bytes"
+        )
+
+    @inlineCallbacks
+    def test_refusals(self) -> Any:
+        """What will be no better a moment later is said at once."""
+        yield self.fails(response(b"", "404 Not Found"), part="status 404")
+        yield self.fails(response(b"", "403 Forbidden"), part="status 403")
+        yield self.fails(response(b"", "204 No Content"), part="status 204")
+        yield self.fails(response(b"", "302 Found", Location="http://other/"), part="redirections")
+        yield self.fails(response(b"", Content_Length=str(10**9)), part="1000000000 bytes")
+
+    @inlineCallbacks
+    def test_again(self) -> Any:
+        """What may be better is tried three times; the last of them counts."""
+        bad, half = response(b"", "503 Service Unavailable"), response(Content_Length="100") + b"|"
+        answer = yield self.ask(bad, half, response())
+        self.assertEqual(answer.document, DOCUMENT)
+        yield self.fails(bad, bad, bad, part="status 503; 3 tries")
+        yield self.fails(half, half, half, part="broke off; 3 tries")
+        yield self.fails(b"nonsense\r\n\r\n|", b"|", b"|", part="3 tries")
+
+    @inlineCallbacks
+    def test_silence(self) -> Any:
+        """Without an answer, or with one that never ends, a try is over when its time is."""
+        self.application = self.make(self.port.getHost().port, 0.1)
+        yield self.fails(None, None, None, part="within 0.1 s; 3 tries")
+        endless = response(Content_Length="100")
+        yield self.fails(endless, endless, endless, part="within 0.1 s; 3 tries")
+
+    @inlineCallbacks
+    def test_refused(self) -> Any:
+        """Where nobody listens, that is said."""
+        port = self.port.getHost().port
+        yield self.port.stopListening()
+        failure = yield self.assertFailure(ensureDeferred(self.make(port).fetch("john")), RefreshFailed)
+        self.assertIn("cannot be reached", str(failure))
+
+    def test_tagsBounded(self) -> None:
+        """No more tags are kept than there is room for; a monstrous one is not."""
+        self.patch(fetch, "_MOST_TAGS", 3)
+        for number in range(5):
+            self.application.settled(str(number), '"x"')
+        self.application.settled("4", "x" * 2_000)
+        self.assertEqual(list(self.application._tags), ["2", "3"])

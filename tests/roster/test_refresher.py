@@ -1,0 +1,168 @@
+"""Many refreshes, each user's one at a time."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.interfaces import RosterItem
+from gateway.roster.core import Finished, RefreshFailed, Summary
+from gateway.roster.refresher import Refresher
+
+MARIE = RosterItem(jid="marie@h", subscription="both")
+
+
+@frozen
+class FakeAnswer:
+    """What the application has answered."""
+
+    document: bytes | None
+    tag: str | None = None
+
+
+class FakeWorld:
+    """An application and a server; each question is answered when the test does."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.open: list[Deferred[Any]] = []
+        self.tags: list[tuple[str, str | None]] = []
+
+    def _ask(self, *question: Any) -> Deferred[Any]:
+        self.asked.append(question)
+        self.open.append(Deferred())
+        return self.open[-1]
+
+    def fetch(self, name: str, anew: bool = False) -> Deferred[Any]:
+        return self._ask("fetch", name, anew)
+
+    def settled(self, name: str, tag: str | None) -> None:
+        self.tags.append((name, tag))
+
+    def get(self, user: str) -> Deferred[Any]:
+        return self._ask("get", user)
+
+    def set(self, user: str, item: RosterItem) -> Deferred[Any]:
+        return self._ask("set", user, item.jid, item.subscription)
+
+    def answer(self, value: Any, number: int = -1) -> None:
+        """Answer a question, as a rule the last one."""
+        self.open.pop(number).callback(value)
+
+    def fail(self, error: Exception) -> None:
+        self.open.pop().errback(error)
+
+    def taken(self) -> list[tuple[Any, ...]]:
+        asked, self.asked = self.asked, []
+        return asked
+
+
+class RefresherTests(SynchronousTestCase):
+    """Refreshes."""
+
+    def setUp(self) -> None:
+        self.world = FakeWorld()
+        self.refresher = Refresher("h", self.world, self.world, 2, 1)
+
+    def document(self, *contacts: str, tag: str | None = None) -> FakeAnswer:
+        return FakeAnswer(json.dumps({contact: {} for contact in contacts}).encode(), tag)
+
+    def test_whole(self) -> None:
+        """Fetched, compared, set, and remembered as done."""
+        done = self.refresher.refresh("john")
+        self.assertEqual(self.world.taken(), [("fetch", "john", False)])
+        self.world.answer(self.document("marie@h", tag='"1"'))
+        self.assertEqual(self.world.taken(), [("get", "john@h")])
+        self.world.answer([RosterItem(jid="old@h")])
+        self.assertEqual(self.world.taken(), [("set", "john@h", "marie@h", "both")])
+        self.world.answer(None)
+        self.assertEqual(self.world.taken(), [("set", "john@h", "old@h", "remove")])
+        self.assertNoResult(done)
+        self.world.answer(None)
+        self.assertEqual(self.successResultOf(done), Finished(Summary(1, 0, 1)))
+        self.assertEqual(self.world.tags, [("john", '"1"')])
+
+    def test_unchanged(self) -> None:
+        """What has not changed is not compared."""
+        done = self.refresher.refresh("john")
+        self.world.answer(FakeAnswer(None, '"1"'))
+        self.assertEqual(self.successResultOf(done), Finished())
+        self.assertEqual(self.world.tags, [("john", '"1"')])
+
+    def test_failures(self) -> None:
+        """Whatever fails, at whatever step, is the reason; and it is all asked for anew the next time."""
+        for step in range(3):
+            done = self.refresher.refresh("john")
+            for answer in (self.document("marie@h", tag='"1"'), [])[:step]:
+                self.world.answer(answer)
+            self.world.fail(RefreshFailed("no luck"))
+            self.assertEqual(self.successResultOf(done).reason, "no luck")
+            self.assertEqual(self.world.tags.pop(), ("john", None))
+
+    def test_bug(self) -> None:
+        """Nor does a fault of ours go further than this user."""
+        done = self.refresher.refresh("john")
+        self.world.fail(ZeroDivisionError())
+        self.assertIn("internal error", self.successResultOf(done).reason)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_oneAtATime(self) -> None:
+        """Who asks while a user is being refreshed waits for one more refresh, together with all who do."""
+        first = self.refresher.refresh("john")
+        later = [self.refresher.refresh("john") for _ in range(3)]
+        self.assertEqual(len(self.world.taken()), 1)
+        self.world.answer(FakeAnswer(None))
+        self.successResultOf(first)
+        self.assertEqual(self.world.taken(), [("fetch", "john", False)])
+        for each in later:
+            self.assertNoResult(each)
+        self.world.answer(FakeAnswer(None))
+        for each in later:
+            self.assertEqual(self.successResultOf(each), Finished())
+        self.assertEqual(self.world.taken(), [])
+
+    def test_bounded(self) -> None:
+        """Only so many users at a time; the others have their turn."""
+        done = [self.refresher.refresh(f"u{number}") for number in range(5)]
+        self.assertEqual([each[1] for each in self.world.taken()], ["u0", "u1"])
+        for _ in range(5):
+            self.world.answer(FakeAnswer(None), 0)
+        for each in done:
+            self.successResultOf(each)
+        self.assertEqual([each[1] for each in self.world.taken()], ["u2", "u3", "u4"])
+
+    def test_forced(self) -> None:
+        """Many removals need force; it also asks for what has not changed, and waits its turn."""
+        first = self.refresher.refresh("john")
+        forced = self.refresher.refresh("john", True)
+        two = [RosterItem(jid="a@h"), RosterItem(jid="b@h")]
+        self.world.answer(self.document())
+        self.world.answer(two)
+        self.assertIn("max_removals", self.successResultOf(first).reason)
+        self.assertEqual(self.world.taken()[-1], ("fetch", "john", True))
+        self.world.answer(self.document())
+        self.world.answer(two)
+        self.world.answer(None)
+        self.world.answer(None)
+        self.assertEqual(self.successResultOf(forced), Finished(Summary(0, 0, 2)))
+
+    def test_dry(self) -> None:
+        """A dry run sets nothing, and nothing counts as done."""
+        done = self.refresher.wouldChange("john")
+        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
+        self.world.answer(self.document("marie@h", tag='"1"'))
+        self.world.answer([])
+        self.assertEqual(self.successResultOf(done), Finished(Summary(1, 0, 0), (MARIE,)))
+        self.assertEqual((self.world.taken(), self.world.tags), ([("get", "john@h")], []))
+
+    def test_dryWithoutChanges(self) -> None:
+        """Even if there is nothing to change."""
+        done = self.refresher.wouldChange("john")
+        self.world.answer(self.document(tag='"1"'))
+        self.world.answer([])
+        self.assertEqual(self.successResultOf(done), Finished())
+        self.assertEqual(self.world.tags, [])
