@@ -146,6 +146,9 @@ class Privileges(Extension):
             return False
         kind = stanza.type or ""
         permissions.checkRoster(recipient, kind)
+        # Where rosters are delegated to somebody else it is theirs to answer (XEP-0355 section 4.3).
+        if self._router.extensions.requested(peer, stanza, sender, recipient):
+            return True
         account = self._router.accounts.get(recipient)
         if account is None:
             raise NotThere

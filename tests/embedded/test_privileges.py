@@ -544,6 +544,18 @@ class DelegatedTests(PrivilegesCase):
             self.assertIn(f'to="{ENTITY}{resource}" type="result"', answer)
             self.assertIn("service-unavailable", answer)
 
+    def test_delegatedToAnother(self) -> None:
+        """A roster that is delegated to somebody else is theirs, whoever may ask for it (XEP-0355 section 4.3)."""
+        granted = grants(SERVER, {Domain(each): EVERYTHING for each in (ENTITY, "montaigu.lit")})
+        self.router.extensions.add(Privileges(self.router, granted, self.clock))  # type: ignore[arg-type]
+        self.managing = MemoryComponent(self.services, ENTITY, self.clock)
+        montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
+        self.managing.taken()
+        asked = f"id='1' type='get'><query xmlns='{ns.ROSTER}'/></iq>"
+        montaigu.send(f"<iq from='montaigu.lit' to='{JULIET}' {asked}")
+        [wrapped] = self.managing.taken()
+        self.assertIn('from="montaigu.lit"', wrapped)
+
     def exchange(self, juliet: MemoryClient, asked: str, answered: str) -> None:
         """Juliet asks about her roster; the managing entity is asked, answers so, and she is answered."""
         addresses = f"id='roster1' type='{asked[:3]}'"
