@@ -247,7 +247,7 @@ class InstalledTests(SynchronousTestCase):
         tour = "import runpy; runpy.run_module('gateway.tour', run_name='__main__')"
         status, printed = self.output(tour)
         self.assertEqual(status, 1, printed)
-        self.assertIn("start it first, with twistd -n gateway", printed)
+        self.assertIn("start one here first, with twistd -n gateway", printed)
         with self.running("-n", "gateway"):
             status, printed = self.output(tour)
         self.assertEqual(status, 0, printed)

@@ -178,8 +178,11 @@ class RosterTests(LiveTests):
         application.say("carol", {f"bob@{DOMAIN}": {}})
         await self.startRosters(application)
         carol = await self.online("carol")
-        await carol.expect(lambda each: each.find(f".//{{{ROSTER}}}item") is not None, "the push")
-        self.assertEqual(await self.roster(carol), [f"bob@{DOMAIN}"])
+
+        async def isRefreshed() -> bool:
+            return await self.roster(carol) == [f"bob@{DOMAIN}"]
+
+        await until(isRefreshed, 20, "the roster is what the application says")
 
 
 class EmbeddedRosterTests(RosterTests, SynchronousTestCase):
