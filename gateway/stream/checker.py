@@ -80,8 +80,7 @@ class Checker:
         except StreamFailed as failure:
             return failure
         except expat.ExpatError as error:
-            text = f"{expat.errors.messages[error.code]} at line {error.lineno}, column {error.offset}"
-            return StreamFailed("restricted-xml" if error.code in _RESTRICTED else "not-well-formed", text)
+            return _failure(error)
         return None
 
     def _refuse(self, condition: str, text: str) -> NoReturn:
@@ -115,6 +114,18 @@ class Checker:
         self.header = Header(self._parser.CurrentByteIndex, attributes)
 
 
+def checkWhole(stream: bytes, namespace: str) -> StreamFailed | None:
+    """What is wrong with a stream of our own, header and end included."""
+    if b"<!" in stream or b"<?" in stream:
+        return Checker(namespace).check(stream)
+    # There is nothing to be called back for, and that is most of the cost.
+    try:
+        newParser().Parse(stream, True)
+    except expat.ExpatError as error:
+        return _failure(error)
+    return None
+
+
 def newParser() -> expat.XMLParserType:
     """Expat, with namespaces, for UTF-8 whatever an XML declaration says (RFC 6120 section 11.6)."""
     parser = expat.ParserCreate("utf-8", SEPARATOR)
@@ -134,6 +145,11 @@ def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
     parser.StartElementHandler = lambda name, attributes: found.append((name, attributes))
     parser.Parse(tag.group(), False)
     return found[0]
+
+
+def _failure(error: expat.ExpatError) -> StreamFailed:
+    text = f"{expat.errors.messages[error.code]} at line {error.lineno}, column {error.offset}"
+    return StreamFailed("restricted-xml" if error.code in _RESTRICTED else "not-well-formed", text)
 
 
 def isText(data: bytes) -> bool:
