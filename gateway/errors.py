@@ -94,6 +94,54 @@ class TooMuch(GatewayError):
     """There is no room for more of it."""
 
 
+class NickInUse(GatewayError):
+    """Another occupant of the room has this nick."""
+
+
+class BadNick(GatewayError):
+    """No nick that a room takes."""
+
+
+class NickIsKept(GatewayError):
+    """Nicks cannot be changed here."""
+
+
+class NotInTheRoom(GatewayError):
+    """Who writes to a room is not in it."""
+
+
+class NoVoice(GatewayError):
+    """A visitor speaks in a moderated room, or sets a subject that he may not set."""
+
+
+class Banned(GatewayError):
+    """The room has banned who wants in."""
+
+
+class MembersOnly(GatewayError):
+    """Who wants in is no member."""
+
+
+class WrongPassword(GatewayError):
+    """The room wants a password, and this is not it."""
+
+
+class RoomFull(GatewayError):
+    """There is no room for more occupants."""
+
+
+class NotAPeer(GatewayError):
+    """A node wants in that the room does not federate with."""
+
+
+class Loop(GatewayError):
+    """A join comes back to the node that it comes from."""
+
+
+class NotMirrored(GatewayError):
+    """The room is none that may be mirrored, or the user none who may join through the mirror."""
+
+
 @frozen
 class Answer:
     """
@@ -132,4 +180,16 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     NotAllowed: Answer("not-allowed", "cancel", 405),
     NotAcceptable: Answer("not-acceptable", "modify", 406),
     TooMuch: Answer("resource-constraint", "wait", 503, "There is no room for more of these."),
+    NickInUse: Answer("conflict", "cancel", 409),
+    BadNick: Answer("not-acceptable", "modify", 406, "This nick cannot be taken."),
+    NickIsKept: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
+    NotInTheRoom: Answer("not-acceptable", "modify", 406, "Only occupants may write to the room."),
+    NoVoice: Answer("forbidden", "auth", 403),
+    Banned: Answer("forbidden", "auth", 403),
+    MembersOnly: Answer("registration-required", "auth", 403),
+    WrongPassword: Answer("not-authorized", "auth", 401),
+    RoomFull: Answer("service-unavailable", "wait", 503, "The room is full."),
+    NotAPeer: Answer("not-allowed", "cancel", 403, "This room does not federate with yours."),
+    Loop: Answer("not-allowed", "cancel", 409, "The room mirrors itself: this join has come back to where it was."),
+    NotMirrored: Answer("not-allowed", "cancel", 403, "This room may not be mirrored here, or not by you."),
 }

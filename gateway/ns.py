@@ -50,3 +50,20 @@ COMMANDS = "http://jabber.org/protocol/commands"
 # XEP-0356 0.4.1: Privileged Entity; and its version 0.3, which knows no iq.
 PRIVILEGE = "urn:xmpp:privilege:2"
 PRIVILEGE_1 = "urn:xmpp:privilege:1"
+
+# XEP-0045 1.35: Multi-User Chat.
+MUC = "http://jabber.org/protocol/muc"
+MUC_USER = "http://jabber.org/protocol/muc#user"
+MUC_ADMIN = "http://jabber.org/protocol/muc#admin"
+MUC_OWNER = "http://jabber.org/protocol/muc#owner"
+MUC_ROOM_CONFIG = "http://jabber.org/protocol/muc#roomconfig"
+
+# XEP-0410 1.1: MUC Self-Ping.
+SELF_PING = "http://jabber.org/protocol/muc#self-ping-optimization"
+
+# XEP-0203 2.0: Delayed Delivery; and XEP-0091 1.4, which it supersedes.
+DELAY = "urn:xmpp:delay"
+DELAY_1 = "jabber:x:delay"
+
+# XEP-0289 0.2 and the ProtoXEP 0.0.1 before it: Federated MUC.
+FMUC = "http://isode.com/protocol/fmuc"

@@ -1,0 +1,3 @@
+"""
+Rooms that several sites share (FMUC, XEP-0289): each message crosses the link between two of them once.
+"""

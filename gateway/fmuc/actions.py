@@ -1,0 +1,104 @@
+"""
+What the rules say is to be sent.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from gateway.fmuc.values import Dialect, Entry, Refusal, Said, Shown
+
+
+@frozen
+class ToUsers:
+    """
+    The same to several local users.
+
+    @ivar room: bare JID.
+    @ivar recipients: full JIDs, escaped: as they stand between quotes.
+    @ivar revealing: whether they see the real JID.
+    @ivar codes: status codes for them alone.
+    """
+
+    room: str
+    what: Shown | Said
+    recipients: tuple[bytes, ...]
+    revealing: bool = False
+    codes: tuple[int, ...] = ()
+
+
+@frozen
+class Joining:
+    """
+    One of the joining node's users wants in.
+
+    @ivar replica: whether the node shows only what comes back to it.
+    """
+
+    entry: Entry
+    replica: bool
+
+
+@frozen
+class Rejected:
+    """
+    A join is refused.
+
+    @ivar nick: whose; empty where the node is refused, whoever it comes for.
+    """
+
+    nick: str
+    real: str
+    refusal: Refusal
+
+
+@frozen
+class Left:
+    """The joining node is out."""
+
+
+@frozen
+class Private:
+    """A private message, or its error, to somebody behind the node."""
+
+    said: Said
+    recipient: str
+    refusal: Refusal | None = None
+
+
+@frozen
+class ToNode:
+    """
+    One copy to another node.
+
+    @ivar room: bare JID of the room here.
+    @ivar peer: bare JID of the room there.
+    @ivar up: whether that is the joined node.
+    """
+
+    room: str
+    peer: str
+    dialect: Dialect
+    up: bool
+    what: Joining | Shown | Said | Rejected | Left | Private
+
+
+@frozen
+class Refuse:
+    """
+    Answer a stanza with an error.
+
+    @ivar name: the kind of stanza.
+    @ivar sender: what was written to.
+    @ivar joining: whether it is a join that is refused.
+    """
+
+    name: str
+    sender: str
+    recipient: str
+    id: str | None
+    refusal: Refusal
+    joining: bool = False
+
+
+Action = ToUsers | ToNode | Refuse

@@ -1,0 +1,157 @@
+"""
+Who may enter a room, and how he does (XEP-0045 section 7.2).
+"""
+
+from __future__ import annotations
+
+from gateway import jids
+from gateway.errors import (
+    BadNick,
+    Banned,
+    GatewayError,
+    Loop,
+    MembersOnly,
+    NickInUse,
+    RoomFull,
+    WrongPassword,
+)
+from gateway.fmuc.room import Node, Occupant, Room
+from gateway.fmuc.values import (
+    ADMIN,
+    CREATED,
+    HERE,
+    MEMBER,
+    MODERATOR,
+    NONE,
+    OUTCAST,
+    OWNER,
+    PARTICIPANT,
+    REAL_JIDS_ARE_SHOWN,
+    VISITOR,
+    Content,
+    Entry,
+    Limits,
+    Rank,
+    Said,
+)
+
+_NO_SUBJECT = Content(b"<subject/>")
+
+
+def nickProblem(room: Room, nick: str) -> type[GatewayError] | None:
+    """
+    Why this can be nobody's nick.
+
+    The seed, section "Business Rules": "the MUC MUST NOT modify the nick of a user joining from a proxy - if their
+    JID is unacceptable, the join must instead fail". So it is for everybody.
+    """
+    if not nick.strip() or len(nick.encode()) > room.bounds.nick:
+        return BadNick
+    try:
+        # XEP-0045 section 7.2.8: what is a conflict "is up to the implementation". Here two nicks are the same if
+        # they are so as resources (RFC 7622); other spellings of one are not taken.
+        isPrepared = jids.prepared(f"{room.jid}/{nick}") == f"{room.jid}/{nick}"
+    except ValueError:
+        return BadNick
+    return None if isPrepared else BadNick
+
+
+def conflict(room: Room, entry: Entry, node: Node | None) -> type[GatewayError] | None:
+    """
+    Whether somebody else has the nick, or has asked for it (section 7.2.8).
+
+    A join that has gone all the way round comes back with the nick and the real JID that it had here, whether the
+    nodes on its way know of loops or not: for none of them may change these.
+    """
+    there = room.occupants.get(entry.nick)
+    pending = room.pending.get(entry.nick)
+    if pending is not None and pending.gone:
+        pending = None
+    if there is None and pending is None:
+        return None
+    same = there is not None and (there.real, there.node) != (entry.real, node) and there.real == entry.real
+    asked = pending is not None and pending.entry.real == entry.real and pending.node is not node
+    return Loop if node is not None and (same or asked) else NickInUse
+
+
+def access(room: Room, entry: Entry) -> Rank | type[GatewayError]:
+    """The ACL checks of a room that has no node above: what he is, or why he may not enter."""
+    affiliation = room.affiliations.get(jids.bare(entry.real), NONE)
+    settings = room.settings
+    # Section 7.2.7: banned users are "forbidden".
+    if affiliation == OUTCAST:
+        return Banned
+    # Section 7.2.6: members only are "registration-required".
+    if settings.membersOnly and affiliation == NONE:
+        return MembersOnly
+    # Section 7.2.5: a password that is none, or another, is "not-authorized".
+    if settings.password and entry.password != settings.password and affiliation != OWNER:
+        return WrongPassword
+    # Section 7.2.9: "the room MUST allow the admin or owner to join, up to some reasonable number".
+    most = room.bounds.occupants + (100 if affiliation in (OWNER, ADMIN) else 0)
+    if len(room.occupants) >= most:
+        return RoomFull
+    return Rank(affiliation, defaultRole(room, affiliation))
+
+
+def defaultRole(room: Room, affiliation: str) -> str:
+    """Section 5.1.2."""
+    if affiliation in (OWNER, ADMIN):
+        return MODERATOR
+    return PARTICIPANT if affiliation == MEMBER or not room.settings.moderated else VISITOR
+
+
+def admit(room: Room, entry: Entry, node: Node | None, rank: Rank, now: float, created: bool = False) -> Occupant:
+    """
+    Let somebody in, and tell everybody.
+
+    @param node: the joining node that he is behind.
+    """
+    occupant = Occupant(entry.nick, entry.real, rank, entry.content, room.settings.public, node)
+    occupants = list(room.occupants.values())
+    room.add(occupant)
+    if node is None:
+        # Section 7.2.2: first "the complete list of existing occupants", then "the new occupant's own presence".
+        for other in occupants:
+            room.show(other, occupant)
+        room.tell(occupant, HERE, toOwner=True, but=occupant)
+        codes = (*((REAL_JIDS_ARE_SHOWN,) if occupant.public else ()), *((CREATED,) if created else ()))
+        room.toSelf(occupant, HERE, *codes)
+        _catchUp(room, entry.limits, occupant, now)
+        return occupant
+    first = not node.joined
+    if first:
+        # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in
+        # XEP-0045", and his own presence with them.
+        for other in occupants:
+            room.toNode(node, other.shown(HERE))
+        node.joined = True
+    # Role and affiliation are for us to say: who was told nothing else has them right.
+    room.tell(occupant, HERE, toOwner=first or node.echoes or rank != entry.claimed)
+    if first:
+        for said in room.history.recent(entry.limits, room.jid, node.jid, now):
+            room.toNode(node, said)
+        room.toNode(node, subjectOf(room))
+    return occupant
+
+
+def welcomeBack(room: Room, occupant: Occupant, limits: Limits, now: float) -> None:
+    """A local user joins a second time: his client has lost what it knew, so it gets all of it anew."""
+    for other in room.occupants.values():
+        if other is not occupant:
+            room.show(other, occupant)
+    room.toSelf(occupant, HERE, *((REAL_JIDS_ARE_SHOWN,) if occupant.public else ()))
+    _catchUp(room, limits, occupant, now)
+
+
+def _catchUp(room: Room, limits: Limits, occupant: Occupant, now: float) -> None:
+    """Section 7.2.13: history after presence; section 7.2.15: the subject after that, even if there is none."""
+    to = (occupant.address,)
+    for said in room.history.recent(limits, room.jid, occupant.real, now):
+        room.toUsers(said, to)
+    room.toUsers(subjectOf(room), to)
+
+
+def subjectOf(room: Room) -> Said:
+    """ "If there is no subject set, the room MUST return an empty <subject/> element." """
+    return room.subject or Said(nick="", content=_NO_SUBJECT, subject=True)

@@ -1,0 +1,258 @@
+"""
+The rooms of one component: whose stanza is whose, and who may do what. Pure.
+
+A stanza is the node above's, a joining node's or a local user's, by the address that it comes from; nothing that
+it says of itself makes it another's.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from gateway import jids
+from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAPeer, NotMirrored, TooMuch, Unreadable
+from gateway.fmuc import federation, messages, nodes, presence, privately
+from gateway.fmuc.actions import Action, Refuse
+from gateway.fmuc.departure import remove
+from gateway.fmuc.room import Above, Bounds, Room, State
+from gateway.fmuc.upward import expire, gone
+from gateway.fmuc.values import SHUTDOWN, TROUBLE, Dialect, Message, Notice, Presence, Refusal, refusal
+
+# "delivery-related errors" (XEP-0045 section 16.1.2), and what servers send in their place.
+UNDELIVERED = frozenset(
+    (
+        "gone",
+        "item-not-found",
+        "recipient-unavailable",
+        "redirect",
+        "remote-server-not-found",
+        "remote-server-timeout",
+        "service-unavailable",
+        "jid-malformed",
+        "internal-server-error",
+    )
+)
+
+
+def within(domain: str, domains: frozenset[str]) -> bool:
+    """Whether an operator has listed a domain."""
+    return domain in domains or "*" in domains
+
+
+@frozen(kw_only=True)
+class Mirroring:
+    """
+    How rooms elsewhere are mirrored.
+
+    @ivar dialect: what is spoken with the nodes above.
+    @ivar replica: whether a message is shown when the joined node's copy comes; else at once.
+    @ivar allow: the domains whose rooms may be mirrored.
+    @ivar users: the domains whose users may join through it.
+    """
+
+    dialect: Dialect = Dialect.XEP_0289
+    replica: bool = True
+    allow: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+
+
+class Rooms:
+    """
+    All rooms of one component.
+
+    @ivar jid: the component's.
+    @ivar rooms: by bare JID.
+    @param mirroring: C{None} where the rooms are its own.
+    @param peers: the domains whose nodes may join.
+    """
+
+    def __init__(
+        self, jid: str, mirroring: Mirroring | None, peers: frozenset[str], bounds: Bounds | None = None
+    ) -> None:
+        self.jid = jid
+        self.rooms: dict[str, Room] = {}
+        self._mirroring = mirroring
+        self._peers = peers
+        self._bounds = bounds or Bounds()
+        self._out: list[Action] = []
+
+    @property
+    def isMirror(self) -> bool:
+        """Whether the rooms are those of others."""
+        return self._mirroring is not None
+
+    def presence(self, sender: str, recipient: str, stanza: Presence, now: float) -> list[Action]:
+        """A presence stanza to a room or an occupant; subscriptions and probes are none of these."""
+        local, _, nick = jids.split(recipient)
+        jid = jids.bare(recipient)
+        peer, _, resource = sender.partition("/")
+        room = self.rooms.get(jid)
+        if not local:
+            return []
+        if _isJoin(stanza, resource, nick):
+            self._nodeJoins(room, jid, peer, nick, stanza, now)
+        elif room is None:
+            if stanza.refusal is None and not stanza.gone:
+                self._userJoins(jid, sender, nick, stanza, now)
+        elif room.above is not None and peer == room.above.jid:
+            federation.presence(room, room.above, resource, nick, stanza, now)
+        elif peer in room.below:
+            nodes.presence(room, peer, nick or resource, stanza, now)
+        elif stanza.refusal is not None:
+            self._bounced(room, sender, stanza.refusal, now)
+        elif stanza.gone or sender in room.users:
+            presence.fromUser(room, sender, nick, stanza, now)
+        else:
+            self._userJoins(jid, sender, nick, stanza, now)
+        return self._done(room or self.rooms.get(jid))
+
+    def message(self, sender: str, recipient: str, stanza: Message, now: float) -> list[Action]:
+        """A message to a room or an occupant."""
+        jid, _, nick = recipient.partition("/")
+        peer, _, resource = sender.partition("/")
+        room = self.rooms.get(jid)
+        if room is None:
+            if stanza.kind != "error":
+                self._refuse("message", recipient, sender, stanza.id, NoSuchAddress)
+        elif room.above is not None and peer == room.above.jid:
+            federation.message(room, room.above, resource, nick, stanza, now)
+        elif peer in room.below:
+            nodes.message(room, room.below[peer], resource, nick, stanza, now)
+        elif stanza.refusal is not None and stanza.refusal.condition in UNDELIVERED:
+            self._bounced(room, sender, stanza.refusal, now)
+        elif nick:
+            privately.fromUser(room, sender, nick, stanza)
+        elif stanza.kind == "groupchat":
+            messages.fromUser(room, sender, stanza, now)
+        elif stanza.kind != "error":
+            # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
+            self._refuse("message", recipient, sender, stanza.id, Unreadable)
+        return self._done(room)
+
+    def tick(self, now: float) -> list[Action]:
+        """End what is overdue."""
+        for room in list(self.rooms.values()):
+            above = room.above
+            if above is not None and (room.pending or above.state in (State.JOINING, State.LEAVING)):
+                expire(room, above, now)
+                self._sweep(room)
+        return self._taken()
+
+    def shutDown(self, now: float) -> list[Action]:
+        """The service ends: everybody is told (XEP-0045 section 11.2)."""
+        for room in list(self.rooms.values()):
+            for occupant in list(room.occupants.values()):
+                if room.isOurs(occupant):
+                    remove(room, occupant, Notice(gone=True, codes=(SHUTDOWN,)))
+                    gone(room, occupant, now)
+        self.rooms.clear()
+        return self._taken()
+
+    # Who wants in.
+
+    def _nodeJoins(self, room: Room | None, jid: str, peer: str, nick: str, stanza: Presence, now: float) -> None:
+        why: type[GatewayError] | None = None
+        if not within(jids.split(peer)[1], self._peers) or not jids.split(peer)[0]:
+            why = NotAPeer
+        elif room is not None and room.above is not None and room.above.jid == peer:
+            why = Loop
+        elif room is None:
+            room, why = self._make(jid)
+        if room is None or why is not None:
+            self._out.append(nodes.reject(jid, peer, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress))
+            return
+        nodes.presence(room, peer, nick, stanza, now)
+
+    def _userJoins(self, jid: str, user: str, nick: str, stanza: Presence, now: float) -> None:
+        why: type[GatewayError] | None = None
+        room = self.rooms.get(jid)
+        if self._mirroring is not None and not within(jids.split(user)[1], self._mirroring.users):
+            why = NotMirrored
+        elif room is None and stanza.joins:
+            room, why = self._make(jid)
+        elif room is None:
+            why = NoSuchAddress
+        if room is None or why is not None:
+            self._refuse("presence", f"{jid}/{nick}", user, stanza.id, why or NoSuchAddress, stanza.joins)
+            return
+        presence.fromUser(room, user, nick, stanza, now)
+
+    def _make(self, jid: str) -> tuple[Room | None, type[GatewayError] | None]:
+        """A new room, or why there can be none."""
+        if len(self.rooms) >= self._bounds.rooms:
+            return None, TooMuch
+        room = Room(jid, self._out, self._bounds)
+        if self._mirroring is not None:
+            source = self.mirrored(jid)
+            if source is None:
+                return None, NoSuchAddress
+            domain = jids.split(source)[1]
+            if domain == self.jid or not within(domain, self._mirroring.allow):
+                return None, NotMirrored
+            replica = self._mirroring.replica
+            room.above = Above(source, self._mirroring.dialect, replica, replica)
+        self.rooms[jid] = room
+        return room, None
+
+    def mirrored(self, jid: str) -> str | None:
+        """
+        The room that a mirror's address stands for (XEP-0106); C{None} if it stands for none.
+
+        Only one spelling of the escapes does.
+        """
+        local = jids.split(jid)[0]
+        source = jids.unescapeLocal(local)
+        try:
+            right = jids.prepared(source) == source and jids.escapeLocal(source) == local
+        except ValueError:
+            return None
+        there, domain, resource = jids.split(source)
+        return source if right and there and domain and not resource else None
+
+    # Who is in no more.
+
+    def _bounced(self, room: Room, user: str, why: Refusal, now: float) -> None:
+        """
+        "a MUC service SHOULD remove a user if the service receives a delivery-related error in relation to a
+        stanza it has previously sent to the user" (XEP-0045 section 16.1.2).
+        """
+        occupant = room.users.get(user)
+        if occupant is not None and why.condition in UNDELIVERED:
+            remove(room, occupant, Notice(gone=True, codes=(TROUBLE,)))
+            gone(room, occupant, now)
+
+    def _refuse(
+        self,
+        name: str,
+        address: str,
+        user: str,
+        identifier: str | None,
+        why: type[GatewayError],
+        joining: bool = False,
+    ) -> None:
+        self._out.append(Refuse(name, address, user, identifier, refusal(why), joining))
+
+    def _done(self, room: Room | None) -> list[Action]:
+        if room is not None:
+            self._sweep(room)
+        return self._taken()
+
+    def _sweep(self, room: Room) -> None:
+        """A room that nobody needs is no more."""
+        if room.isEmpty and not room.settings.persistent:
+            self.rooms.pop(room.jid, None)
+
+    def _taken(self) -> list[Action]:
+        taken, self._out[:] = self._out[:], []
+        return taken
+
+
+def _isJoin(stanza: Presence, resource: str, nick: str) -> bool:
+    """
+    Whether a joining node asks: what comes down from a joined node is from an occupant, and has no C{<x/>} of
+    C{muc}.
+    """
+    fmuc = stanza.fmuc
+    if fmuc is None or not fmuc.real or stanza.gone or stanza.refusal is not None or fmuc.reject is not None:
+        return False
+    return stanza.joins or (not resource and bool(nick))

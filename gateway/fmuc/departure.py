@@ -1,0 +1,43 @@
+"""
+How somebody is in no more (XEP-0045 sections 7.14 and 8.2).
+"""
+
+from __future__ import annotations
+
+from gateway.fmuc.actions import Left
+from gateway.fmuc.room import Node, Occupant, Room
+from gateway.fmuc.values import Notice
+
+
+def remove(room: Room, occupant: Occupant, notice: Notice, own: bool = False) -> None:
+    """
+    Tell everybody that an occupant is gone.
+
+    @param own: whether he has left by himself; the joining node that he is behind then knows it.
+    """
+    node = occupant.node
+    room.remove(occupant)
+    # He is not among the local users any more, but hears of it.
+    room.tell(occupant, notice, toOwner=not own or (node is not None and node.echoes))
+    if node is not None and node is not room.above and not node.occupants:
+        if own:
+            release(room, node)
+        elif node.joined:
+            # What it has on its way to us will be a first join.
+            node.joined = False
+            room.toNode(node, Left())
+            release(room, node)
+
+
+def release(room: Room, node: Node) -> None:
+    """
+    Forget a joining node that nobody is behind any more.
+
+    XEP-0289 section 6.4: "the joining node will be considered to have left the FMUC set [...] The joined room
+    confirms that the joining room has left the set by sending a presence stanza".
+    """
+    if node.occupants or any(pending.node is node and not pending.gone for pending in room.pending.values()):
+        return
+    if room.below.pop(node.jid, None) is not None and node.joined:
+        node.joined = False
+        room.toNode(node, Left())

@@ -1,0 +1,276 @@
+"""
+What comes from the node above.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from gateway import jids
+from gateway.errors import NickInUse
+from gateway.fmuc import privately
+from gateway.fmuc.actions import Refuse
+from gateway.fmuc.departure import remove
+from gateway.fmuc.room import Above, Occupant, Room, State
+from gateway.fmuc.upward import REST, complete, expel, fail, gone, idle, letIn, out, settle
+from gateway.fmuc.values import (
+    HERE,
+    KICKED,
+    NO_ROLE,
+    Delay,
+    Dialect,
+    Message,
+    Notice,
+    Presence,
+    Rank,
+    Refusal,
+    Said,
+    refusal,
+)
+
+
+def presence(room: Room, above: Above, sender: str, recipient: str, stanza: Presence, now: float) -> None:
+    """
+    A presence stanza from the node above.
+
+    @param sender: the resource that it is from: a nick, as a rule.
+    @param recipient: the resource that it is to.
+    """
+    fmuc = stanza.fmuc
+    if stanza.refusal is not None:
+        # The seed sends it "to the full MUC JID of the user on the slave"; what was sent to a node and cannot be
+        # delivered comes back from the nick that it was sent to.
+        rejected(room, above, recipient or sender, stanza.refusal, now)
+    elif fmuc is not None and fmuc.reject is not None:
+        why = Refusal("cancel", "not-allowed", fmuc.reject)
+        # XEP-0289 sends it to the bare JID, Openfire to the full one.
+        rejected(room, above, recipient or sender, why, now)
+    elif fmuc is not None and fmuc.left:
+        out(room, above, now)
+    elif above.state is State.LEAVING:
+        if stanza.gone and above.dialect is Dialect.PROTOXEP and sender == above.parting:
+            idle(room, above, now)
+    elif not sender or above.state is State.IDLE:
+        return
+    elif stanza.gone:
+        _gone(room, above, sender, stanza, now)
+    else:
+        if above.state is State.JOINING:
+            above.deadline = now + REST
+        _shown(room, above, sender, stanza, now)
+
+
+def _real(above: Above, stanza: Presence) -> tuple[str, bool]:
+    """
+    Whose presence it is, and whether every occupant may know it.
+
+    Openfire has the occupant's JID in the item, which is nobody's real one.
+    """
+    jid = stanza.jid if jids.bare(stanza.jid) != above.jid else ""
+    real = stanza.fmuc.real if stanza.fmuc is not None else ""
+    return real or jid, bool(jid)
+
+
+def _shown(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> None:
+    real, public = _real(above, stanza)
+    rank = stanza.item or Rank()
+    if public:
+        # What the room above shows to everybody is no secret here.
+        room.settings.public = True
+    pending = room.pending.get(nick)
+    if pending is not None:
+        if pending.sent and (not real or real == pending.entry.real):
+            _confirmed(room, above, nick, rank, now)
+            return
+        # Somebody else was there first: who is known above has the nick.
+        if not pending.gone:
+            fail(room, pending, refusal(NickInUse))
+    occupant = room.occupants.get(nick)
+    if occupant is not None and room.isOurs(occupant):
+        if not real or real == occupant.real:
+            _update(room, occupant, rank, stanza)
+            return
+        # Section 9: "Node with local user can then send an error message about the collision and kick them".
+        _expelled(room, occupant, refusal(NickInUse), now)
+        occupant = None
+        if above.state not in (State.JOINING, State.JOINED):
+            return
+    if occupant is None:
+        occupant = Occupant(nick, real, rank, stanza.content, public, above)
+        room.add(occupant)
+        room.tell(occupant, evolve(stanza.notice, gone=False), toOwner=True)
+    else:
+        occupant.real, occupant.public = real or occupant.real, public
+        _update(room, occupant, rank, stanza)
+
+
+def _confirmed(room: Room, above: Above, nick: str, rank: Rank, now: float) -> None:
+    pending = room.pending[nick]
+    if pending.cancelled:
+        pending.cancelled -= 1
+    elif above.state is State.JOINING:
+        pending.rank = rank
+    elif pending.gone:
+        del room.pending[nick]
+        settle(room, above, now)
+    else:
+        pending.rank = rank
+        letIn(room, pending, now)
+
+
+def _update(room: Room, occupant: Occupant, rank: Rank, stanza: Presence) -> None:
+    """A new status, role or affiliation."""
+    # "Role change should be distributed across nodes and fanned out to users, but only cosmetically".
+    news = rank != occupant.rank
+    occupant.rank = rank
+    occupant.content = stanza.content
+    node = occupant.node
+    room.tell(occupant, stanza.notice, toOwner=news or (node is not None and node.echoes))
+
+
+def _expelled(room: Room, occupant: Occupant, why: Refusal, now: float) -> None:
+    """One of ours was let in, and may not be."""
+    remove(room, occupant, Notice(gone=True, codes=(KICKED,), reason=why.text or why.condition))
+    if occupant.node is None:
+        room.out.append(Refuse("presence", f"{room.jid}/{occupant.nick}", occupant.real, None, why, joining=True))
+    gone(room, occupant, now)
+
+
+def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> None:
+    if nick == above.parting:
+        above.parting = ""
+    notice = evolve(stanza.notice, gone=True)
+    if notice.destroyed:
+        # XEP-0045 section 10.9: everybody is told so in his own name.
+        expel(room, notice, now)
+        return
+    occupant = room.occupants.get(nick)
+    if occupant is None:
+        return
+    occupant.content = stanza.content
+    if stanza.item is not None:
+        occupant.rank = Rank(stanza.item.affiliation, NO_ROLE)
+    remove(room, occupant, notice)
+    if room.isOurs(occupant):
+        # "When an FMUC node receives notice that one of their users has been kicked by a moderator on another node
+        # it SHOULD kick the user and fan-out the consequent presence stanzas". Where joins are not answered he may
+        # have joined again meanwhile, and not be in here.
+        gone(room, occupant, now, tell=not above.echoes)
+
+
+def rejected(room: Room, above: Above, nick: str, why: Refusal, now: float) -> None:
+    """
+    A join, or a change of presence, is refused.
+
+    @param nick: empty where the refusal names nobody: it is for the join that has waited longest.
+    """
+    if above.state is State.LEAVING:
+        if above.fresh and nick in ("", above.parting):
+            idle(room, above, now)
+        return
+    if above.state is State.IDLE:
+        return
+    if not nick:
+        nick = next((each for each, pending in room.pending.items() if pending.sent), "")
+    pending = room.pending.get(nick)
+    if pending is not None and pending.sent:
+        if pending.cancelled:
+            pending.cancelled -= 1
+            return
+        fail(room, pending, why)
+        settle(room, above, now)
+        return
+    occupant = room.occupants.get(nick)
+    if occupant is None or not room.isOurs(occupant):
+        return
+    if above.dialect is Dialect.PROTOXEP:
+        _takenBack(room, above, occupant, why, now)
+    else:
+        _expelled(room, occupant, why, now)
+
+
+def _takenBack(room: Room, above: Above, occupant: Occupant, why: Refusal, now: float) -> None:
+    """
+    In the seed nothing tells whose presence it was that was taken for a join's answer: it was another's, who is
+    known above by that nick and stays.
+    """
+    _expelled(room, occupant, why, now)
+    if above.state is State.JOINED and occupant.nick not in room.occupants:
+        other = Occupant(occupant.nick, "", occupant.rank, occupant.content, False, above)
+        room.add(other)
+        room.tell(other, HERE, toOwner=True)
+
+
+def message(room: Room, above: Above, sender: str, recipient: str, stanza: Message, now: float) -> None:
+    """A message from the node above."""
+    if above.state in (State.IDLE, State.LEAVING):
+        return
+    if stanza.kind == "error":
+        _bounced(room, recipient, stanza)
+        return
+    if recipient and stanza.kind != "groupchat":
+        privately.fromNode(room, above, sender, recipient, stanza)
+        return
+    if stanza.kind != "groupchat":
+        return
+    occupant = room.occupants.get(sender)
+    real = stanza.fmuc.real if stanza.fmuc is not None and stanza.fmuc.real else ""
+    if not real and occupant is not None:
+        real = occupant.real
+    said = Said(
+        nick=sender,
+        real=real,
+        content=stanza.content,
+        id=stanza.id,
+        subject=stanza.subject,
+        delay=stanza.delay,
+    )
+    if above.state is State.JOINING:
+        above.deadline = now + REST
+        _contextReceived(room, above, said, occupant, now)
+        return
+    if said.delay is not None and jids.bare(said.delay.by) == above.jid:
+        # What was said before was asked for once.
+        return
+    if occupant is not None and room.isOurs(occupant) and not above.mirrors:
+        # Shown already.
+        return
+    spread(room, evolve(said, delay=None), occupant, now)
+
+
+def _contextReceived(room: Room, above: Above, said: Said, occupant: Occupant | None, now: float) -> None:
+    """
+    What a join brings after the occupants: history, and the subject, with which it is complete.
+
+    XEP-0289 section 6.1: "adding the history to the room's history [...] and changing the subject", and nothing
+    of it goes back.
+    """
+    if said.subject:
+        known = room.subject
+        room.subject = said
+        if room.users and (known is None or known.content != said.content):
+            room.toUsers(said, [user.address for user in room.users.values()])
+        complete(room, above, now)
+    elif said.delay is not None:
+        room.history.add(said)
+    else:
+        spread(room, said, occupant, now)
+
+
+def spread(room: Room, said: Said, owner: Occupant | None, now: float) -> None:
+    """A message to everybody here, and into what is kept."""
+    room.say(said, owner)
+    kept = evolve(said, delay=Delay(room.jid, now))
+    if said.subject:
+        room.subject = kept
+    else:
+        room.history.add(kept)
+
+
+def _bounced(room: Room, nick: str, stanza: Message) -> None:
+    """The node above does not take a message of one of ours: he is told."""
+    occupant = room.occupants.get(nick)
+    if occupant is None or not room.isOurs(occupant) or stanza.refusal is None:
+        return
+    to = occupant.real if occupant.node is None else f"{occupant.node.jid}/{nick}"
+    room.out.append(Refuse("message", room.jid, to, stanza.id, stanza.refusal))

@@ -1,0 +1,72 @@
+"""
+What was said in a room, bounded (XEP-0045 sections 7.2.13 and 7.2.14).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from gateway.fmuc.values import Limits, Said
+
+# Characters of a stanza beside its content and its addresses, at most: tags, type, id and delay.
+_AROUND = 200
+
+
+class History:
+    """
+    The newest messages, each with its delay.
+
+    @param messages: at most.
+    @param size: bytes of their content at most.
+    """
+
+    def __init__(self, messages: int, size: int) -> None:
+        self._messages = messages
+        self._largest = size
+        self._size = 0
+        self._kept: deque[Said] = deque()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[Said]:
+        return iter(self._kept)
+
+    def add(self, said: Said) -> None:
+        """Keep a message that has a delay; the oldest make room for it."""
+        self._kept.append(said)
+        self._size += len(said.content.raw)
+        while len(self._kept) > self._messages or self._size > self._largest:
+            self._size -= len(self._kept.popleft().content.raw)
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self._kept.clear()
+        self._size = 0
+
+    def recent(self, limits: Limits, room: str, recipient: str, now: float) -> list[Said]:
+        """
+        "The service MUST send the smallest amount of traffic that meets any combination of the above criteria",
+        and complete stanzas only.
+
+        @param room: the bare JID that it comes from.
+        @param recipient: the JID that it goes to.
+        """
+        oldest = max(
+            limits.since if limits.since is not None else float("-inf"),
+            now - limits.seconds if limits.seconds is not None else float("-inf"),
+        )
+        found: list[Said] = []
+        room_ = 2 * len(room) + len(recipient) + _AROUND
+        left = limits.maxchars
+        for said in reversed(self._kept):
+            assert said.delay is not None
+            if said.delay.stamp < oldest or len(found) == limits.maxstanzas:
+                break
+            if left is not None:
+                left -= len(said.content.raw) + len(said.nick) + len(said.id or "") + room_
+                if left < 0:
+                    break
+            found.append(said)
+        return found[::-1]

@@ -1,0 +1,69 @@
+"""
+Messages to all (XEP-0045 section 7.4), and the subject (section 8.1).
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from gateway.errors import GatewayError, NotInTheRoom, NoVoice
+from gateway.fmuc.actions import Refuse
+from gateway.fmuc.federation import spread
+from gateway.fmuc.privately import bounce
+from gateway.fmuc.room import Node, Occupant, Room
+from gateway.fmuc.values import MODERATOR, VISITOR, Dialect, Message, Said, refusal
+
+
+def fromUser(room: Room, user: str, stanza: Message, now: float) -> None:
+    """A local user speaks."""
+    occupant = room.users.get(user)
+    # "If the sender is not an occupant of the room, the service SHOULD return a <not-acceptable/> error".
+    why = problem(room, occupant, stanza)
+    if occupant is None or why is not None:
+        room.out.append(Refuse("message", room.jid, user, stanza.id, refusal(why or NotInTheRoom)))
+        return
+    _submit(room, occupant, stanza, now)
+
+
+def fromNode(room: Room, node: Node, sender: str, stanza: Message, now: float) -> None:
+    """Somebody behind a joining node speaks."""
+    # Each node is one or the other: what it wants now it has wanted before.
+    node.mirrors = not stanza.nomirror and (node.replica or node.dialect is Dialect.PROTOXEP)
+    occupant = room.occupants.get(sender)
+    if occupant is not None and occupant.node is not node:
+        # It speaks for somebody else's.
+        occupant = None
+    why = problem(room, occupant, stanza)
+    if occupant is None or why is not None:
+        bounce(room, node, sender, "", stanza, refusal(why or NotInTheRoom))
+        return
+    _submit(room, occupant, stanza, now)
+
+
+def problem(room: Room, occupant: Occupant | None, stanza: Message) -> type[GatewayError] | None:
+    """Why he may not say that. Where there is a node above, it decides."""
+    if occupant is None:
+        return NotInTheRoom
+    if room.above is not None or occupant.rank.role == MODERATOR:
+        return None
+    # Section 7.4: a visitor in a moderated room is "forbidden"; section 8.1: so is who may not change the subject.
+    if occupant.rank.role == VISITOR or (stanza.subject and not room.settings.subjects):
+        return NoVoice
+    return None
+
+
+def _submit(room: Room, occupant: Occupant, stanza: Message, now: float) -> None:
+    said = Said(
+        nick=occupant.nick,
+        real=occupant.real,
+        content=stanza.content,
+        id=stanza.id,
+        subject=stanza.subject,
+    )
+    above = room.above
+    if above is not None:
+        room.toNode(above, evolve(said, nomirror=not above.mirrors))
+        if above.mirrors:
+            # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
+            return
+    spread(room, said, occupant, now)

@@ -1,0 +1,108 @@
+"""
+What comes from joining nodes, which are below.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from gateway.errors import Forbidden, GatewayError, Loop, TooMuch
+from gateway.fmuc import messages, privately
+from gateway.fmuc.actions import Rejected, ToNode
+from gateway.fmuc.departure import remove
+from gateway.fmuc.presence import change, enter, leave
+from gateway.fmuc.room import Node, Room
+from gateway.fmuc.upward import cancel, gone
+from gateway.fmuc.values import TROUBLE, Dialect, Entry, Fmuc, Message, Notice, Presence, Rank, refusal
+
+
+def dialectOf(stanza: Presence) -> Dialect:
+    """What a joining node speaks: a join of XEP-0289 says who wants in in C{muc#user}, too; the seed does not."""
+    return Dialect.PROTOXEP if stanza.item is None and not stanza.joins else Dialect.XEP_0289
+
+
+def reject(room: str, peer: str, stanza: Presence, nick: str, why: type[GatewayError]) -> ToNode:
+    """The answer to a join of somebody, or of a node, that may not be in."""
+    real = stanza.fmuc.real if stanza.fmuc is not None else ""
+    return ToNode(room, peer, dialectOf(stanza), False, Rejected(nick, real, refusal(why)))
+
+
+def presence(room: Room, peer: str, nick: str, stanza: Presence, now: float) -> None:
+    """
+    A presence stanza of somebody behind a node.
+
+    @param peer: the node's bare JID.
+    """
+    node = room.below.get(peer)
+    occupant = room.occupants.get(nick)
+    if occupant is not None and (node is None or occupant.node is not node):
+        occupant = None
+    if stanza.refusal is not None:
+        if node is not None:
+            lost(room, node, now)
+    elif stanza.gone:
+        if occupant is not None:
+            leave(room, occupant, stanza.content, now, evolve(stanza.notice, gone=True, codes=()))
+            return
+        pending = room.pending.get(nick)
+        if pending is not None and node is not None and pending.node is node and not pending.gone:
+            assert room.above is not None
+            cancel(room, room.above, pending, now)
+    elif occupant is not None:
+        if stanza.fmuc is not None and stanza.fmuc.real not in ("", occupant.real):
+            room.out.append(reject(room.jid, peer, stanza, nick, Forbidden))
+        else:
+            change(room, occupant, stanza.content, now)
+    elif stanza.fmuc is not None and stanza.fmuc.real:
+        _enter(room, node, peer, nick, stanza, stanza.fmuc, now)
+
+
+def _enter(room: Room, node: Node | None, peer: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
+    known = node
+    problem: type[GatewayError] | None = None
+    if node is None:
+        node = Node(peer, dialectOf(stanza), fmuc.replica)
+        node.mirrors = node.echoes
+        if len(room.below) >= room.bounds.nodes:
+            problem = TooMuch
+        elif room.above is not None and room.above.jid == peer:
+            # The shortest of loops.
+            problem = Loop
+    if problem is None:
+        entry = Entry(
+            nick=nick,
+            real=fmuc.real,
+            content=stanza.content,
+            password=stanza.password,
+            limits=stanza.limits,
+            claimed=stanza.item or Rank(),
+            id=stanza.id,
+        )
+        room.below[peer] = node
+        problem = enter(room, entry, node, now)
+    if problem is not None:
+        if known is None:
+            room.below.pop(peer, None)
+        room.toNode(node, Rejected(nick, fmuc.real, refusal(problem)))
+
+
+def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message, now: float) -> None:
+    """A message of somebody behind a node."""
+    if recipient and stanza.kind != "groupchat":
+        privately.fromNode(room, node, sender, recipient, stanza)
+    elif stanza.kind == "error":
+        lost(room, node, now)
+    elif stanza.kind == "groupchat" and not recipient:
+        messages.fromNode(room, node, sender, stanza, now)
+
+
+def lost(room: Room, node: Node, now: float) -> None:
+    """What goes to a node comes back: all who were behind it are out."""
+    for occupant in list(node.occupants.values()):
+        remove(room, occupant, Notice(gone=True, codes=(TROUBLE,)))
+        gone(room, occupant, now)
+    for pending in list(room.pending.values()):
+        if pending.node is node and not pending.gone:
+            assert room.above is not None
+            cancel(room, room.above, pending, now)
+    room.below.pop(node.jid, None)

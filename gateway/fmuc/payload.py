@@ -1,0 +1,90 @@
+"""
+What is in a stanza, cut into its elements: most are handed on as they stand, and no tree is built of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.errors import Unreadable
+from gateway.stream.stanzas import START_TAG, Stanza, parse, serialised
+
+_TAG = re.compile(rb"<!\[CDATA\[.*?\]\]>|" + START_TAG.pattern, re.DOTALL)
+# A start tag whose name has no prefix, and whose values stand for themselves.
+_PLAIN = re.compile(rb"""<([A-Za-z_][\w.-]*)((?:\s+[\w:.-]+\s*=\s*(?:'[^'&]*'|"[^"&]*"))*)\s*/?>""")
+_NAMESPACE = re.compile(rb"""\sxmlns\s*=\s*(?:'([^']*)'|"([^"]*)")""")
+_HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}'>".encode()
+
+
+@frozen
+class Part:
+    """
+    One element of a stanza.
+
+    @ivar raw: as it stands where the stream's namespace is the default one; it needs no declaration from outside.
+    """
+
+    namespace: str
+    name: str
+    raw: bytes
+
+    @property
+    def element(self) -> domish.Element:
+        """It as a tree."""
+        return parse(_HEADER, self.raw)
+
+
+def parts(stanza: Stanza) -> list[Part]:
+    """
+    The elements of a stanza; text between them means nothing.
+
+    @raise Unreadable: if Twisted builds no tree where one is needed.
+    """
+    if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
+        found = _cut(stanza.payload)
+        if found is not None:
+            return found
+    try:
+        tree = stanza.element
+    except domish.ParserError as error:
+        raise Unreadable from error
+    return [
+        Part(each.uri or "", each.name, serialised(each, ns.COMPONENT_ACCEPT).encode()) for each in tree.elements()
+    ]
+
+
+def _cut(payload: bytes) -> list[Part] | None:
+    """The same by looking for tags; C{None} if one is not easy to read."""
+    found: list[Part] = []
+    depth = start = 0
+    for tag in _TAG.finditer(payload):
+        text = tag.group()
+        if text.startswith(b"<!"):
+            continue
+        if text.startswith(b"</"):
+            depth -= 1
+        else:
+            if not depth:
+                start = tag.start()
+            depth += 1
+            depth -= text.endswith(b"/>")
+        if not depth:
+            part = _part(payload[start : tag.end()])
+            if part is None:
+                return None
+            found.append(part)
+    return found
+
+
+def _part(raw: bytes) -> Part | None:
+    tag = _PLAIN.match(raw)
+    if tag is None:
+        return None
+    namespace = _NAMESPACE.search(tag.group(2))
+    if namespace is None:
+        return Part(ns.COMPONENT_ACCEPT, tag.group(1).decode(), raw)
+    return Part((namespace.group(1) or namespace.group(2) or b"").decode(), tag.group(1).decode(), raw)

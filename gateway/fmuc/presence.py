@@ -1,0 +1,129 @@
+"""
+Presence of local users: entering (XEP-0045 section 7.2), changes (7.7), another nick (7.6), leaving (7.14).
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from gateway import jids
+from gateway.errors import GatewayError, NickIsKept, NotInTheRoom, TooMuch
+from gateway.fmuc.actions import Refuse
+from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
+from gateway.fmuc.departure import remove
+from gateway.fmuc.room import Node, Occupant, Pending, Room
+from gateway.fmuc.upward import ANSWER, ask, cancel, gone
+from gateway.fmuc.values import GONE, HERE, NICK_CHANGED, OWNER, Content, Entry, Notice, Presence, Rank, refusal
+
+
+def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:
+    """A local user's presence to an occupant's address; it may be available, or not, but no error."""
+    occupant = room.users.get(user)
+    if stanza.gone:
+        if occupant is not None:
+            # Whatever nick it names: section 7.14 has it from a user who is nobody else here.
+            leave(room, occupant, stanza.content, now)
+            return
+        pending = asked(room, user)
+        if pending is not None and room.above is not None:
+            cancel(room, room.above, pending, now)
+    elif occupant is not None and occupant.nick != nick:
+        _rename(room, occupant, nick, stanza, now)
+    elif occupant is not None and not stanza.joins:
+        change(room, occupant, stanza.content, now)
+    elif not stanza.joins:
+        # He believes that he is in, and should know that he is not.
+        refuse(room, nick, user, stanza.id, NotInTheRoom)
+    elif occupant is not None:
+        occupant.content = stanza.content
+        welcomeBack(room, occupant, stanza.limits, now)
+    else:
+        entry = Entry(
+            nick=nick,
+            real=user,
+            content=stanza.content,
+            password=stanza.password,
+            limits=stanza.limits,
+            id=stanza.id,
+        )
+        problem = enter(room, entry, None, now)
+        if problem is not None:
+            refuse(room, nick, user, stanza.id, problem, joining=True)
+
+
+def asked(room: Room, user: str) -> Pending | None:
+    """A local user's join that has no answer yet."""
+    each = (one for one in room.pending.values() if one.entry.real == user and one.node is None and not one.gone)
+    return next(each, None)
+
+
+def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[GatewayError] | None:
+    """
+    Somebody wants in, from here or through a joining node: "the usual ACL checks as if [he] had joined directly".
+
+    @return: why he may not.
+    """
+    problem = nickProblem(room, entry.nick) or conflict(room, entry, node)
+    if problem is not None:
+        return problem
+    above = room.above
+    if above is not None:
+        if len(room.pending) >= room.bounds.pending or len(room.occupants) >= room.bounds.occupants:
+            return TooMuch
+        if node is None and asked(room, entry.real) is not None:
+            return NickIsKept
+        ask(room, above, Pending(entry, node, now + 2 * ANSWER), now)
+        return None
+    created = not room.occupants and not room.affiliations
+    if created:
+        # Section 10.1.2: an instant room; who creates it owns it.
+        room.affiliations[jids.bare(entry.real)] = OWNER
+    rank = access(room, entry)
+    if not isinstance(rank, Rank):
+        return rank
+    admit(room, entry, node, rank, now, created)
+    return None
+
+
+def change(room: Room, occupant: Occupant, content: Content, now: float) -> None:
+    """He shows something else."""
+    above = room.above
+    if above is not None:
+        shown = evolve(occupant.shown(HERE), content=content)
+        room.toNode(above, shown)
+        if above.echoes:
+            return
+    occupant.content = content
+    room.tell(occupant, HERE, toOwner=occupant.node is not None and occupant.node.echoes)
+
+
+def leave(room: Room, occupant: Occupant, content: Content, now: float, notice: Notice = GONE) -> None:
+    """He goes by himself."""
+    occupant.content = content
+    remove(room, occupant, notice, own=True)
+    gone(room, occupant, now)
+
+
+def _rename(room: Room, occupant: Occupant, nick: str, stanza: Presence, now: float) -> None:
+    """
+    Another nick (section 7.6). The seed: "nick-changing is not allowed for users connected through a proxy".
+    """
+    entry = Entry(nick=nick, real=occupant.real)
+    problem = NickIsKept if room.above is not None else nickProblem(room, nick) or conflict(room, entry, None)
+    if problem is not None:
+        refuse(room, nick, occupant.real, stanza.id, problem)
+        return
+    notice = Notice(gone=True, codes=(NICK_CHANGED,), nick=nick)
+    # He stays, so that this says nothing of what he is.
+    room.tell(occupant, notice, toOwner=True)
+    room.remove(occupant)
+    occupant.nick, occupant.content = nick, stanza.content
+    room.add(occupant)
+    room.tell(occupant, HERE, toOwner=True)
+
+
+def refuse(
+    room: Room, nick: str, user: str, identifier: str | None, why: type[GatewayError], joining: bool = False
+) -> None:
+    """Tell a local user that his presence is not taken."""
+    room.out.append(Refuse("presence", f"{room.jid}/{nick}", user, identifier, refusal(why), joining))

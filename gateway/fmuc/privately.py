@@ -1,0 +1,59 @@
+"""
+Private messages (XEP-0045 section 7.5): "each node that receives it is responsible for routing it to the
+appropriate node (or the occupant, if local)" (XEP-0289 section 6.6).
+"""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError, NoSuchAddress, NotInTheRoom, Unreadable
+from gateway.fmuc.actions import Private, Refuse
+from gateway.fmuc.room import Node, Occupant, Room
+from gateway.fmuc.values import Message, Refusal, Said, refusal
+
+
+def fromUser(room: Room, user: str, nick: str, stanza: Message) -> None:
+    """A local user writes to one occupant."""
+    occupant = room.users.get(user)
+    recipient = room.occupants.get(nick)
+    why: type[GatewayError] | None = None
+    if occupant is None:
+        why = NotInTheRoom
+    elif recipient is None:
+        # Section 7.5: "item-not-found" if there is nobody of that nick.
+        why = NoSuchAddress
+    elif stanza.kind == "groupchat":
+        # "the service MUST refuse to deliver the message [...] and return a <bad-request/> error".
+        why = Unreadable
+    if why is not None:
+        if stanza.kind != "error":
+            room.out.append(Refuse("message", f"{room.jid}/{nick}", user, stanza.id, refusal(why)))
+        return
+    assert occupant is not None and recipient is not None
+    _route(room, occupant, recipient, stanza)
+
+
+def fromNode(room: Room, node: Node, sender: str, recipient: str, stanza: Message) -> None:
+    """A node hands on what somebody behind it writes to somebody here, or beyond."""
+    occupant = room.occupants.get(sender)
+    there = room.occupants.get(recipient)
+    if occupant is not None and occupant.node is node and there is not None and there.node is not node:
+        _route(room, occupant, there, stanza)
+    elif stanza.kind != "error":
+        why = NotInTheRoom if occupant is None or occupant.node is not node else NoSuchAddress
+        bounce(room, node, sender, recipient, stanza, refusal(why))
+
+
+def bounce(room: Room, node: Node, sender: str, recipient: str, stanza: Message, why: Refusal) -> None:
+    """A message that a node has handed on cannot be delivered: it and its sender are told."""
+    address = f"{room.jid}/{recipient}" if recipient else room.jid
+    room.out.append(Refuse("message", address, f"{node.jid}/{sender}", stanza.id, why))
+
+
+def _route(room: Room, occupant: Occupant, recipient: Occupant, stanza: Message) -> None:
+    said = Said(nick=occupant.nick, real=occupant.real, kind=stanza.kind, id=stanza.id, content=stanza.content)
+    if recipient.node is not None:
+        room.toNode(recipient.node, Private(said, recipient.nick, stanza.refusal))
+    elif stanza.refusal is not None:
+        room.out.append(Refuse("message", f"{room.jid}/{occupant.nick}", recipient.real, stanza.id, stanza.refusal))
+    else:
+        room.toUsers(said, (recipient.address,))

@@ -1,0 +1,303 @@
+"""
+One room: who is in it and how he got in, the nodes above and below, what was said.
+
+There is one kind of room. One with a node above is a mirror of the room there; each may have nodes below, which
+mirror it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import define, field, frozen
+
+from gateway.fmuc.actions import Action, Joining, Left, Private, Rejected, ToNode, ToUsers
+from gateway.fmuc.history import History
+from gateway.fmuc.values import MODERATOR, NO_ROLE, OWNER, SELF, Content, Dialect, Entry, Notice, Rank, Said, Shown
+from gateway.stream.stanzas import escape
+
+
+@frozen(kw_only=True)
+class Bounds:
+    """
+    What one service may hold.
+
+    @ivar rooms: at most.
+    @ivar occupants: of one room.
+    @ivar nodes: below one room.
+    @ivar pending: joins of one room that the node above has not answered.
+    @ivar nick: bytes.
+    @ivar messages: that are kept as history of one room.
+    @ivar bytes: the same, of their content.
+    @ivar affiliations: of one room.
+    """
+
+    rooms: int = 1_000
+    occupants: int = 5_000
+    nodes: int = 100
+    pending: int = 1_000
+    nick: int = 256
+    messages: int = 50
+    bytes: int = 256 * 1024
+    affiliations: int = 5_000
+
+
+@define
+class Settings:
+    """
+    What an owner may decide (XEP-0045 section 10).
+
+    @ivar public: whether everybody sees real JIDs (non-anonymous); else only moderators do (semi-anonymous).
+    @ivar subjects: whether everybody with a voice may set the subject.
+    @ivar hidden: whether the service does not list it.
+    """
+
+    name: str = ""
+    password: str = ""
+    membersOnly: bool = False
+    moderated: bool = False
+    persistent: bool = False
+    hidden: bool = False
+    public: bool = False
+    subjects: bool = True
+
+
+class State(Enum):
+    """
+    How we stand with the node above. C{LEAVING}: what comes is from before we left, until it says that we have.
+    """
+
+    IDLE = 0
+    JOINING = 1
+    JOINED = 2
+    LEAVING = 3
+
+
+@define(eq=False)
+class Node:
+    """
+    A room elsewhere that is one room with this one.
+
+    @ivar jid: bare JID.
+    @ivar replica: whether the joining one of the two shows only what the joined one sends back.
+    @ivar mirrors: whether the joined node sends messages back to where they come from.
+    @ivar occupants: those that are behind it.
+    @ivar joined: of one below: whether it gets what happens.
+    """
+
+    jid: str
+    dialect: Dialect
+    replica: bool = True
+    mirrors: bool = True
+    occupants: dict[str, Occupant] = field(factory=dict)
+    joined: bool = False
+
+    @property
+    def echoes(self) -> bool:
+        """
+        Whether the joined node sends presence back to where it comes from.
+
+        In the seed it always does. XEP-0289 section 6.3: "in primary-primary mode they won't distribute the stanza
+        back to the node from which they received it".
+        """
+        return self.replica or self.dialect is Dialect.PROTOXEP
+
+
+@define(eq=False)
+class Above(Node):
+    """
+    The joined node.
+
+    @ivar deadline: seconds on the link's clock until which something must come, in a state that waits.
+    @ivar parting: the nick that left last, until the node has sent that back.
+    @ivar fresh: whether we left before we were in.
+    """
+
+    state: State = State.IDLE
+    deadline: float = 0.0
+    parting: str = ""
+    fresh: bool = False
+
+
+@define(eq=False)
+class Occupant:
+    """
+    Somebody in the room.
+
+    @ivar real: full JID; empty where the node above does not tell.
+    @ivar public: whether every occupant may see it.
+    @ivar node: behind which he is; C{None} for a local user.
+    @ivar address: of a local user: his JID, escaped.
+    """
+
+    nick: str
+    real: str
+    rank: Rank
+    content: Content
+    public: bool
+    node: Node | None = None
+    address: bytes = b""
+
+    def shown(self, notice: Notice) -> Shown:
+        """His presence as it is now."""
+        # Who is gone has no role; who comes back by another nick keeps his.
+        rank = Rank(self.rank.affiliation, NO_ROLE) if notice.gone and not notice.nick else self.rank
+        return Shown(
+            nick=self.nick, real=self.real, public=self.public, rank=rank, content=self.content, notice=notice
+        )
+
+
+@define(eq=False)
+class Pending:
+    """
+    A join that the node above has to answer.
+
+    @ivar node: the joining node that it comes from; C{None} for a local user.
+    @ivar sent: whether it was sent; those after the first wait for what that brings.
+    @ivar rank: what he is, once the node above has shown him.
+    @ivar cancelled: how many joins before it, with the same nick, were taken back and have had no answer yet.
+    @ivar gone: whether this one was taken back, too.
+    """
+
+    entry: Entry
+    node: Node | None
+    deadline: float
+    sent: bool = False
+    rank: Rank | None = None
+    cancelled: int = 0
+    gone: bool = False
+
+
+@define(eq=False)
+class Room:
+    """
+    One room.
+
+    @ivar jid: bare JID.
+    @ivar out: where actions go, in order.
+    @ivar users: local occupants by full JID.
+    @ivar below: joining nodes by bare JID.
+    @ivar pending: joins by nick.
+    @ivar subject: the message that set it.
+    @ivar affiliations: by bare JID; none where there is none.
+    """
+
+    jid: str
+    out: list[Action]
+    bounds: Bounds
+    above: Above | None = None
+    settings: Settings = field(factory=Settings)
+    occupants: dict[str, Occupant] = field(factory=dict)
+    users: dict[str, Occupant] = field(factory=dict)
+    below: dict[str, Node] = field(factory=dict)
+    pending: dict[str, Pending] = field(factory=dict)
+    subject: Said | None = None
+    affiliations: dict[str, str] = field(factory=dict)
+    history: History = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.history = History(self.bounds.messages, self.bounds.bytes)
+
+    # Who is in.
+
+    def add(self, occupant: Occupant) -> None:
+        """Let him be in."""
+        self.occupants[occupant.nick] = occupant
+        if occupant.node is None:
+            occupant.address = escape(occupant.real).encode()
+            self.users[occupant.real] = occupant
+        else:
+            occupant.node.occupants[occupant.nick] = occupant
+
+    def remove(self, occupant: Occupant) -> None:
+        """Let him be no more."""
+        del self.occupants[occupant.nick]
+        if occupant.node is None:
+            del self.users[occupant.real]
+        else:
+            del occupant.node.occupants[occupant.nick]
+
+    def isOurs(self, occupant: Occupant) -> bool:
+        """Whether he is in through this node: local, or behind one below."""
+        return self.above is None or occupant.node is not self.above
+
+    @property
+    def ours(self) -> int:
+        """How many are in through this node."""
+        return len(self.occupants) - (0 if self.above is None else len(self.above.occupants))
+
+    @property
+    def isEmpty(self) -> bool:
+        """Whether nobody needs it."""
+        return not self.occupants and not self.pending and not self.below and not self.isLeaving
+
+    @property
+    def isLeaving(self) -> bool:
+        """Whether the node above has still to say that we are out."""
+        return self.above is not None and self.above.state is State.LEAVING
+
+    def isOwner(self, user: str) -> bool:
+        """Whether a bare JID is an owner's."""
+        return self.affiliations.get(user) == OWNER
+
+    # What is told.
+
+    def toUsers(
+        self,
+        what: Shown | Said,
+        recipients: list[bytes] | tuple[bytes, ...],
+        revealing: bool = False,
+        codes: tuple[int, ...] = (),
+    ) -> None:
+        """The same to some local users."""
+        if recipients:
+            self.out.append(ToUsers(self.jid, what, tuple(recipients), revealing, codes))
+
+    def toNode(self, node: Node, what: Joining | Shown | Said | Rejected | Left | Private) -> None:
+        """One copy to a node."""
+        self.out.append(ToNode(self.jid, node.jid, node.dialect, node is self.above, what))
+
+    def show(self, occupant: Occupant, to: Occupant) -> None:
+        """One occupant's presence to one local user."""
+        revealing = occupant.public or to.rank.role == MODERATOR
+        self.toUsers(occupant.shown(Notice()), (to.address,), revealing)
+
+    def tell(self, occupant: Occupant, notice: Notice, toOwner: bool, but: Occupant | None = None) -> None:
+        """
+        An occupant's presence to all local users, himself too, and to the nodes below.
+
+        @param toOwner: whether the joining node that he is behind is told as well.
+        @param but: a local user who is not.
+        """
+        shown = occupant.shown(notice)
+        plain: list[bytes] = []
+        privileged: list[bytes] = []
+        for user in self.users.values():
+            if user is not occupant and user is not but:
+                (privileged if user.rank.role == MODERATOR else plain).append(user.address)
+        if occupant.public:
+            self.toUsers(shown, plain + privileged, True)
+        else:
+            self.toUsers(shown, plain)
+            self.toUsers(shown, privileged, True)
+        if occupant.node is None and occupant is not but:
+            self.toSelf(occupant, notice)
+        for node in self.below.values():
+            if node.joined and (toOwner or node is not occupant.node):
+                self.toNode(node, shown)
+
+    def toSelf(self, occupant: Occupant, notice: Notice, *codes: int) -> None:
+        """A local user's own presence (XEP-0045 section 7.2.2: with code 110)."""
+        self.toUsers(occupant.shown(notice), (occupant.address,), occupant.public, (*codes, SELF))
+
+    def say(self, said: Said, owner: Occupant | None) -> None:
+        """
+        A message to all local users, its sender too, and to the nodes below.
+
+        @param owner: who says it, if he is still in.
+        """
+        self.toUsers(said, [user.address for user in self.users.values()])
+        for node in self.below.values():
+            # The seed, section "Fire and Forget": it "MUST NOT resend this message to the proxy".
+            if node.joined and (node.mirrors or owner is None or owner.node is not node):
+                self.toNode(node, said)

@@ -1,0 +1,252 @@
+"""
+Rooms on the wire: presence and messages of local users and of other nodes, to and from values.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import evolve
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.errors import Unreadable
+from gateway.fmuc import stamps
+from gateway.fmuc.actions import Action, Refuse, ToUsers
+from gateway.fmuc.dialects import toNode
+from gateway.fmuc.payload import Part, parts
+from gateway.fmuc.values import (
+    ADMIN,
+    HERE,
+    MEMBER,
+    MODERATOR,
+    NO_ROLE,
+    NONE,
+    OUTCAST,
+    OWNER,
+    PARTICIPANT,
+    VISITOR,
+    Content,
+    Delay,
+    Fmuc,
+    Limits,
+    Message,
+    Presence,
+    Rank,
+    Refusal,
+    Shown,
+)
+from gateway.fmuc.writing import attributes, errorXml, messageXml, mucUser
+from gateway.stream.stanzas import Stanza, escape
+
+# What nobody may put into what others are shown: a room says such things itself.
+_OURS = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
+
+_AFFILIATIONS = frozenset((OWNER, ADMIN, MEMBER, OUTCAST, NONE))
+_ROLES = frozenset((MODERATOR, PARTICIPANT, VISITOR, NO_ROLE))
+_NUMBER = re.compile("[0-9]{1,9}")
+# Characters of a reason that is handed on.
+_LONGEST_REASON = 1_000
+
+
+def readPresence(stanza: Stanza) -> Presence:
+    """
+    A presence stanza of type none, unavailable or error.
+
+    @raise Unreadable: if it cannot be read.
+    """
+    found = parts(stanza)
+    presence = Presence(gone=stanza.type == "unavailable", content=_content(stanza, found), id=stanza.id)
+    for part in found:
+        if part.namespace == ns.MUC:
+            element = _tree(part)
+            presence = evolve(presence, joins=True, password=_text(element, "password"), limits=_limits(element))
+        elif part.namespace == ns.FMUC:
+            presence = evolve(presence, fmuc=_fmuc(_tree(part)))
+        elif part.namespace == ns.MUC_USER:
+            presence = _withUser(presence, _tree(part))
+    refusal = _refusal(found)
+    if stanza.type == "error":
+        presence = evolve(presence, refusal=refusal or Refusal("cancel", "undefined-condition"))
+    elif refusal is not None and presence.fmuc is not None and presence.fmuc.reject is not None:
+        # Beside a rejection our own nodes say which it is.
+        presence = evolve(presence, refusal=evolve(refusal, text=presence.fmuc.reject))
+    return presence
+
+
+def readMessage(stanza: Stanza) -> Message:
+    """
+    A message stanza.
+
+    @raise Unreadable: if it cannot be read.
+    """
+    found = parts(stanza)
+    names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
+    message = Message(
+        kind=stanza.type,
+        content=_content(stanza, found),
+        id=stanza.id,
+        # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
+        subject="subject" in names and "body" not in names,
+    )
+    for part in found:
+        if part.namespace == ns.FMUC:
+            if part.name == "nomirror":
+                message = evolve(message, nomirror=True)
+            else:
+                message = evolve(message, fmuc=_fmuc(_tree(part)))
+        elif part.namespace == ns.DELAY:
+            element = _tree(part)
+            stamp = stamps.read(element.getAttribute("stamp", ""))
+            message = evolve(message, delay=Delay(element.getAttribute("from", ""), stamp or 0.0))
+    if stanza.type == "error":
+        message = evolve(message, refusal=_refusal(found) or Refusal("cancel", "undefined-condition"))
+    return message
+
+
+def _tree(part: Part) -> domish.Element:
+    try:
+        return part.element
+    except domish.ParserError as error:
+        raise Unreadable from error
+
+
+def _content(stanza: Stanza, found: list[Part]) -> Content:
+    kept = [part.raw for part in found if part.namespace not in _OURS and not _isError(part)]
+    return Content(b"".join(kept), stanza.language or "")
+
+
+def _isError(part: Part) -> bool:
+    return part.name == "error" and part.namespace == ns.COMPONENT_ACCEPT
+
+
+def _text(element: domish.Element, name: str) -> str:
+    found = next((each for each in element.elements() if each.name == name), None)
+    return "" if found is None else str(found)
+
+
+def _limits(element: domish.Element) -> Limits:
+    """What cannot be read is no limit."""
+    found = next((each for each in element.elements() if each.name == "history"), None)
+    if found is None:
+        return Limits()
+    numbers = {name: found.getAttribute(name, "") for name in ("maxchars", "maxstanzas", "seconds")}
+    return Limits(
+        **{
+            name: int(text)
+            for name, text in numbers.items()
+            if text.isascii() and text.isdigit() and len(text) < 10
+        },
+        since=stamps.read(found.getAttribute("since", "")),
+    )
+
+
+def _fmuc(element: domish.Element) -> Fmuc:
+    children = {child.name: child for child in element.elements()}
+    reject = children.get("reject")
+    return Fmuc(
+        real=element.getAttribute("from", ""),
+        replica="replica" in children,
+        left="left" in children,
+        reject=None if reject is None else str(reject)[:_LONGEST_REASON],
+    )
+
+
+def _withUser(presence: Presence, element: domish.Element) -> Presence:
+    """What C{muc#user} says beside."""
+    codes: list[int] = []
+    notice = HERE
+    for child in element.elements():
+        if child.name == "item":
+            affiliation, role = child.getAttribute("affiliation", NONE), child.getAttribute("role", PARTICIPANT)
+            if affiliation not in _AFFILIATIONS or role not in _ROLES:
+                raise Unreadable
+            actor = next((each for each in child.elements() if each.name == "actor"), None)
+            notice = evolve(
+                notice,
+                reason=_text(child, "reason")[:_LONGEST_REASON],
+                actor="" if actor is None else actor.getAttribute("nick", ""),
+                nick=child.getAttribute("nick", ""),
+            )
+            presence = evolve(presence, item=Rank(affiliation, role), jid=child.getAttribute("jid", ""))
+        elif child.name == "status":
+            code = child.getAttribute("code", "")
+            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON:
+                codes.append(int(code))
+        elif child.name == "destroy":
+            notice = evolve(
+                notice,
+                destroyed=True,
+                jid=child.getAttribute("jid", ""),
+                reason=_text(child, "reason")[:_LONGEST_REASON],
+            )
+    return evolve(presence, notice=evolve(notice, codes=tuple(codes)))
+
+
+# Status codes that mean the same to those behind a node; the others are said by each node for itself.
+_HANDED_ON = frozenset((301, 303, 307, 321, 322, 332, 333))
+
+
+def _refusal(found: list[Part]) -> Refusal | None:
+    part = next((part for part in found if _isError(part)), None)
+    if part is None:
+        return None
+    element = _tree(part)
+    condition, text = "undefined-condition", ""
+    for child in element.elements():
+        if child.uri == ns.STANZA_ERRORS and child.name == "text":
+            text = str(child)[:_LONGEST_REASON]
+        elif child.uri == ns.STANZA_ERRORS:
+            condition = child.name
+    kind = element.getAttribute("type", "")
+    return Refusal(kind if kind in ("auth", "cancel", "continue", "modify", "wait") else "cancel", condition, text)
+
+
+# Writing.
+
+
+def write(action: Action) -> bytes:
+    """
+    What an action sends, as bytes.
+
+    @raise Unreadable: if there is something in it that XML cannot hold.
+    """
+    if isinstance(action, ToUsers):
+        return _toUsers(action)
+    if isinstance(action, Refuse):
+        return _refuse(action)
+    return toNode(action)
+
+
+def _toUsers(action: ToUsers) -> bytes:
+    """Serialised once; only the address changes."""
+    what = action.what
+    nick = what.nick
+    sender = escape(f"{action.room}/{nick}" if nick else action.room).encode()
+    if isinstance(what, Shown):
+        head = b"<presence from='" + sender + b"' to='"
+        kind = "unavailable" if what.notice.gone else None
+        tail = (
+            b"'"
+            + attributes(type=kind, lang=what.content.language)
+            + b">"
+            + what.content.raw
+            + mucUser(what, what.real if action.revealing else "", action.codes)
+            + b"</presence>"
+        )
+    else:
+        head = b"<message from='" + sender + b"' to='"
+        tail = b"'" + messageXml(what)
+    return b"".join([head + recipient + tail for recipient in action.recipients])
+
+
+def _refuse(action: Refuse) -> bytes:
+    muc = f"<x xmlns='{ns.MUC}'/>" if action.joining else ""
+    head = attributes(from_=action.sender, to=action.recipient, id=action.id, type="error")
+    return b"".join(
+        (
+            f"<{action.name}".encode(),
+            head,
+            f">{muc}{errorXml(action.refusal)}</{action.name}>".encode(),
+        )
+    )

@@ -1,0 +1,226 @@
+"""
+What happens in a room, as values: what is read from stanzas and what is written into them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+from gateway.errors import ANSWERS, GatewayError
+
+PARTICIPANT, VISITOR, MODERATOR, NO_ROLE = "participant", "visitor", "moderator", "none"
+OWNER, ADMIN, MEMBER, OUTCAST, NONE = "owner", "admin", "member", "outcast", "none"
+
+# Status codes (XEP-0045 section 10): what their names say, of the presence that has them.
+REAL_JIDS_ARE_SHOWN, SELF, CREATED = 100, 110, 201
+BANNED, NICK_CHANGED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW = 301, 303, 307, 321, 322
+SHUTDOWN, TROUBLE = 332, 333
+
+
+class Dialect(Enum):
+    """What two nodes speak with each other."""
+
+    PROTOXEP = "protoxep"
+    XEP_0289 = "xep-0289"
+
+
+@frozen
+class Content:
+    """
+    What somebody says or shows, and nobody here has to look into.
+
+    @ivar raw: elements as they stand where the stream's namespace is the default one; they need no declaration
+        from outside.
+    @ivar language: C{xml:lang} of the stanza; empty for none.
+    """
+
+    raw: bytes = b""
+    language: str = ""
+
+
+@frozen
+class Rank:
+    """Somebody's standing (XEP-0045 section 5)."""
+
+    affiliation: str = NONE
+    role: str = PARTICIPANT
+
+
+@frozen
+class Limits:
+    """
+    How much history is wanted (XEP-0045 section 7.2.14); C{None} for no limit.
+
+    @ivar since: seconds since 1970.
+    """
+
+    maxchars: int | None = None
+    maxstanzas: int | None = None
+    seconds: int | None = None
+    since: float | None = None
+
+
+@frozen(kw_only=True)
+class Entry:
+    """
+    Somebody wants in.
+
+    @ivar real: full JID.
+    @ivar claimed: what a joining node supposes that he will be.
+    @ivar id: the stanza's.
+    """
+
+    nick: str
+    real: str
+    content: Content = Content()
+    password: str = ""
+    limits: Limits = Limits()
+    claimed: Rank = Rank()
+    id: str | None = None
+
+
+@frozen
+class Refusal:
+    """A stanza error (RFC 6120 section 8.3)."""
+
+    kind: str
+    condition: str
+    text: str = ""
+
+
+def refusal(error: type[GatewayError]) -> Refusal:
+    """How one of our errors is said."""
+    answer = ANSWERS[error]
+    return Refusal(answer.kind, answer.condition, answer.text)
+
+
+@frozen(kw_only=True)
+class Notice:
+    """
+    What a presence tells beside who is there and what he shows.
+
+    @ivar gone: whether it is unavailable.
+    @ivar codes: status codes; without those that are for the occupant himself alone.
+    @ivar actor: the nick of who has done it.
+    @ivar nick: the new one, with code 303.
+    @ivar destroyed: the room is no more; C{jid} may be that of another.
+    """
+
+    gone: bool = False
+    codes: tuple[int, ...] = ()
+    reason: str = ""
+    actor: str = ""
+    nick: str = ""
+    destroyed: bool = False
+    jid: str = ""
+
+
+HERE, GONE = Notice(), Notice(gone=True)
+
+
+@frozen(kw_only=True)
+class Shown:
+    """
+    An occupant's presence.
+
+    @ivar real: his full JID, where it is known.
+    @ivar public: whether every occupant may see that.
+    """
+
+    nick: str
+    real: str
+    public: bool
+    rank: Rank
+    content: Content
+    notice: Notice = HERE
+
+
+@frozen
+class Delay:
+    """
+    When a message was said (XEP-0203).
+
+    @ivar by: who says so: a room's bare JID.
+    @ivar stamp: seconds since 1970.
+    """
+
+    by: str
+    stamp: float
+
+
+@frozen(kw_only=True)
+class Said:
+    """
+    A message.
+
+    @ivar nick: whose; empty for the room's own.
+    @ivar real: his full JID, where it is known.
+    @ivar kind: the stanza's type; C{groupchat} for all to read.
+    @ivar subject: whether it sets the room's subject: it has one and no body (XEP-0045 section 7.2.15).
+    @ivar nomirror: whether the joining node has shown it already.
+    """
+
+    nick: str
+    content: Content
+    real: str = ""
+    kind: str | None = "groupchat"
+    id: str | None = None
+    subject: bool = False
+    delay: Delay | None = None
+    nomirror: bool = False
+
+
+@frozen
+class Fmuc:
+    """
+    The C{fmuc} element.
+
+    @ivar real: whose stanza it is: a full JID.
+    @ivar replica: whether the joining node shows only what comes back to it; an element of ours.
+    @ivar left: whether the joining node is out.
+    @ivar reject: why it, or one of its users, may not be in; C{None} if it says no such thing.
+    """
+
+    real: str = ""
+    replica: bool = False
+    left: bool = False
+    reject: str | None = None
+
+
+@frozen(kw_only=True)
+class Presence:
+    """
+    A presence stanza as it has come; of type error, if there is a refusal.
+
+    @ivar joins: whether it has the element of who wants in, with C{password} and C{limits}.
+    @ivar item: what C{muc#user} says of the occupant; C{None} without it.
+    @ivar jid: the JID in that.
+    """
+
+    gone: bool = False
+    content: Content = Content()
+    id: str | None = None
+    joins: bool = False
+    password: str = ""
+    limits: Limits = Limits()
+    fmuc: Fmuc | None = None
+    item: Rank | None = None
+    jid: str = ""
+    notice: Notice = HERE
+    refusal: Refusal | None = None
+
+
+@frozen(kw_only=True)
+class Message:
+    """A message stanza as it has come; of type error, if there is a refusal."""
+
+    kind: str | None = None
+    content: Content = Content()
+    id: str | None = None
+    fmuc: Fmuc | None = None
+    subject: bool = False
+    delay: Delay | None = None
+    nomirror: bool = False
+    refusal: Refusal | None = None

@@ -1,0 +1,108 @@
+"""Rooms with no link: stanzas as text go in, and what comes out is read by another parser."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.errors import Unreadable
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.room import Bounds
+from gateway.fmuc.stanzas import readMessage, readPresence, write
+from gateway.fmuc.values import Dialect
+from gateway.stream.core import Splitter, StreamFailed
+from gateway.stream.stanzas import Stanza
+
+HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}'>"
+END = "</stream:stream>"
+MUC = f"<x xmlns='{ns.MUC}'/>"
+
+
+def stanzas(xml: str | bytes) -> list[Stanza]:
+    """The stanzas that these characters are."""
+    splitter = Splitter(ns.COMPONENT_ACCEPT)
+    splitter.feed(HEADER.encode())
+    events = splitter.feed(xml.encode() if isinstance(xml, str) else xml)
+    assert not any(isinstance(event, StreamFailed) for event in events), events
+    return [event for event in events if isinstance(event, Stanza)]
+
+
+def canonical(xml: str | bytes) -> list[str]:
+    """
+    Each of these stanzas in the one way to write what it means: indentation means nothing, nor does the order of
+    its elements.
+    """
+    content = xml.decode() if isinstance(xml, bytes) else xml
+    content = re.sub(r">\s+<", "><", content.strip())
+    found = []
+    for child in ElementTree.fromstring(HEADER + content + END):
+        child.tail = None
+        child[:] = sorted(child, key=lambda each: ElementTree.canonicalize(ElementTree.tostring(each)))
+        text = ElementTree.tostring(child, encoding="unicode")
+        found.append(ElementTree.canonicalize(text, rewrite_prefixes=True))
+    return found
+
+
+class Service:
+    """One component's rooms, and a clock."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self.rooms = rooms
+        self.now = 1_000_000.0
+
+    def take(self, xml: str | bytes) -> bytes:
+        """What stanzas bring about, as it would be sent."""
+        sent = []
+        for stanza in stanzas(xml):
+            assert stanza.sender and stanza.recipient, stanza
+            if stanza.name == "presence":
+                actions = self.rooms.presence(stanza.sender, stanza.recipient, readPresence(stanza), self.now)
+            else:
+                actions = self.rooms.message(stanza.sender, stanza.recipient, readMessage(stanza), self.now)
+            sent += [write(action) for action in actions]
+        return b"".join(sent)
+
+    def tick(self, seconds: float) -> bytes:
+        """Let time pass."""
+        self.now += seconds
+        return b"".join(write(action) for action in self.rooms.tick(self.now))
+
+
+def mirror(jid: str, dialect: Dialect = Dialect.XEP_0289, replica: bool = True, peers: str = "") -> Service:
+    """A mirror for everybody of everything."""
+    everything = frozenset(("*",))
+    mirroring = Mirroring(dialect=dialect, replica=replica, allow=everything, users=everything)
+    return Service(Rooms(jid, mirroring, frozenset(peers.split())))
+
+
+def rooms(jid: str, *peers: str, bounds: Bounds | None = None) -> Service:
+    """Rooms of their own."""
+    return Service(Rooms(jid, None, frozenset(peers), bounds))
+
+
+class RoomCase(SynchronousTestCase):
+    """Compares what is sent, whole."""
+
+    maxDiff = None
+
+    def assertSent(self, sent: bytes, *expected: str) -> None:
+        """Exactly these stanzas; in order as far as one recipient can see."""
+        self.assertEqual(_byRecipient(canonical(sent)), _byRecipient(canonical("".join(expected))))
+
+    def assertRefused(self, xml: str) -> None:
+        """The stanza cannot be read."""
+        for stanza in stanzas(xml):
+            self.assertRaises(Unreadable, readPresence if stanza.name == "presence" else readMessage, stanza)
+
+
+def _byRecipient(found: list[str]) -> dict[str, list[str]]:
+    sorted_: dict[str, list[str]] = {}
+    for each in found:
+        recipient = re.search(r' to="([^"]*)"', each)
+        assert recipient, each
+        # Another node is one recipient, whoever there it is for.
+        sorted_.setdefault(recipient[1].partition("/")[0], []).append(each)
+    return sorted_
