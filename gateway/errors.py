@@ -138,6 +138,10 @@ class Loop(GatewayError):
     """A join comes back to the node that it comes from."""
 
 
+class LastOwner(GatewayError):
+    """A room would have no owner, or somebody would ban himself."""
+
+
 class NotMirrored(GatewayError):
     """The room is none that may be mirrored, or the user none who may join through the mirror."""
 
@@ -191,5 +195,6 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     RoomFull: Answer("service-unavailable", "wait", 503, "The room is full."),
     NotAPeer: Answer("not-allowed", "cancel", 403, "This room does not federate with yours."),
     Loop: Answer("not-allowed", "cancel", 409, "The room mirrors itself: this join has come back to where it was."),
+    LastOwner: Answer("conflict", "cancel", 409),
     NotMirrored: Answer("not-allowed", "cancel", 403, "This room may not be mirrored here, or not by you."),
 }
