@@ -14,9 +14,15 @@ from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Above, Occupant, Room, State
 from gateway.fmuc.upward import REST, complete, expel, fail, gone, idle, letIn, out, settle
 from gateway.fmuc.values import (
+    BANNED,
+    GONE,
     HERE,
     KICKED,
+    MEMBERS_ONLY_NOW,
     NO_ROLE,
+    NOT_A_MEMBER,
+    SHUTDOWN,
+    TROUBLE,
     Delay,
     Dialect,
     Message,
@@ -27,6 +33,9 @@ from gateway.fmuc.values import (
     Said,
     refusal,
 )
+
+# Why somebody is gone who has not left.
+_THROWN_OUT = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SHUTDOWN))
 
 
 def presence(room: Room, above: Above, sender: str, recipient: str, stanza: Presence, now: float) -> None:
@@ -79,15 +88,17 @@ def _shown(room: Room, above: Above, nick: str, stanza: Presence, now: float) ->
         room.settings.public = True
     pending = room.pending.get(nick)
     if pending is not None:
-        if pending.sent and (not real or real == pending.entry.real):
+        if pending.sent and _isOf(pending.entry.real, real, stanza):
             _confirmed(room, above, nick, rank, now)
             return
-        # Somebody else was there first: who is known above has the nick.
-        if not pending.gone:
+        # Somebody else was there first: who is known above has the nick. A join that was sent has its answer yet to
+        # come: he may have gone before it arrived.
+        if not pending.sent and not pending.gone:
             fail(room, pending, refusal(NickInUse))
     occupant = room.occupants.get(nick)
     if occupant is not None and room.isOurs(occupant):
-        if not real or real == occupant.real:
+        if _isOf(occupant.real, real, stanza):
+            occupant.changing = max(0, occupant.changing - 1)
             _update(room, occupant, rank, stanza)
             return
         # Section 9: "Node with local user can then send an error message about the collision and kick them".
@@ -102,6 +113,15 @@ def _shown(room: Room, above: Above, nick: str, stanza: Presence, now: float) ->
     else:
         occupant.real, occupant.public = real or occupant.real, public
         _update(room, occupant, rank, stanza)
+
+
+def _isOf(own: str, real: str, stanza: Presence) -> bool:
+    """
+    Whether a presence is that of one of ours, whose JID is C{own}.
+
+    XEP-0289: "the fmuc element is always added", and of ours the node above knows the JID. The seed has none.
+    """
+    return real == own or (not real and stanza.fmuc is None)
 
 
 def _confirmed(room: Room, above: Above, nick: str, rank: Rank, now: float) -> None:
@@ -139,6 +159,10 @@ def _expelled(room: Room, occupant: Occupant, why: Refusal, now: float) -> None:
 def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> None:
     if nick == above.parting:
         above.parting = ""
+        if above.dialect is Dialect.PROTOXEP and above.state is State.JOINED and not room.ours:
+            # The seed has no other word for it: ours on their way there will find us out.
+            out(room, above, now)
+            return
     notice = evolve(stanza.notice, gone=True)
     if notice.destroyed:
         # XEP-0045 section 10.9: everybody is told so in his own name.
@@ -150,12 +174,21 @@ def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> 
     occupant.content = stanza.content
     if stanza.item is not None:
         occupant.rank = Rank(stanza.item.affiliation, NO_ROLE)
+    ours = room.isOurs(occupant)
+    if ours and not set(notice.codes) & _THROWN_OUT:
+        # Ours leave when they say so, and keep their nicks: in the seed it may have been another's presence, with
+        # the nick that one of ours was asking for.
+        notice = Notice(gone=True, codes=(TROUBLE,))
     remove(room, occupant, notice)
-    if room.isOurs(occupant):
+    if ours:
         # "When an FMUC node receives notice that one of their users has been kicked by a moderator on another node
-        # it SHOULD kick the user and fan-out the consequent presence stanzas". Where joins are not answered he may
-        # have joined again meanwhile, and not be in here.
-        gone(room, occupant, now, tell=not above.echoes)
+        # it SHOULD kick the user and fan-out the consequent presence stanzas". What he has sent meanwhile may let
+        # him in again there: another join, where these are not answered, or a change, which looks like one.
+        tell = not above.echoes or occupant.changing > 0 or TROUBLE in notice.codes
+        if not tell and above.dialect is Dialect.PROTOXEP:
+            # It costs one stanza to be sure, and nothing comes back if it was he indeed.
+            room.toNode(above, occupant.shown(GONE))
+        gone(room, occupant, now, tell=tell)
 
 
 def rejected(room: Room, above: Above, nick: str, why: Refusal, now: float) -> None:
@@ -245,6 +278,9 @@ def _contextReceived(room: Room, above: Above, said: Said, occupant: Occupant | 
     XEP-0289 section 6.1: "adding the history to the room's history [...] and changing the subject", and nothing
     of it goes back.
     """
+    if said.delay is not None:
+        # XEP-0045 sections 7.2.13 and 7.2.15: "from" is "the JID of the room itself", and here that is this one.
+        said = evolve(said, delay=Delay(room.jid, said.delay.stamp))
     if said.subject:
         known = room.subject
         room.subject = said

@@ -35,7 +35,8 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
         # He believes that he is in, and should know that he is not.
         refuse(room, nick, user, stanza.id, NotInTheRoom)
     elif occupant is not None:
-        occupant.content = stanza.content
+        if stanza.content != occupant.content:
+            change(room, occupant, stanza.content, now)
         welcomeBack(room, occupant, stanza.limits, now)
     else:
         entry = Entry(
@@ -92,6 +93,7 @@ def change(room: Room, occupant: Occupant, content: Content, now: float) -> None
         shown = evolve(occupant.shown(HERE), content=content)
         room.toNode(above, shown)
         if above.echoes:
+            occupant.changing += 1
             return
     occupant.content = content
     room.tell(occupant, HERE, toOwner=occupant.node is not None and occupant.node.echoes)

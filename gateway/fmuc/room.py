@@ -128,6 +128,7 @@ class Occupant:
     @ivar public: whether every occupant may see it.
     @ivar node: behind which he is; C{None} for a local user.
     @ivar address: of a local user: his JID, escaped.
+    @ivar changing: how many changes of his the node above has yet to send back.
     """
 
     nick: str
@@ -137,6 +138,7 @@ class Occupant:
     public: bool
     node: Node | None = None
     address: bytes = b""
+    changing: int = 0
 
     def shown(self, notice: Notice) -> Shown:
         """His presence as it is now."""

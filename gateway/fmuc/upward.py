@@ -58,6 +58,10 @@ def _send(room: Room, above: Above, pending: Pending, now: float) -> None:
 def letIn(room: Room, pending: Pending, now: float) -> None:
     """The node above has."""
     del room.pending[pending.entry.nick]
+    other = room.occupants.get(pending.entry.nick)
+    if other is not None:
+        # It says so of one of them only.
+        remove(room, other, GONE)
     if not pending.gone:
         admit(room, pending.entry, pending.node, pending.rank or Rank(), now)
 
