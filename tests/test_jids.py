@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.protocols.jabber.jid import JID
 
 from gateway import jids
 
@@ -73,6 +74,12 @@ class PreparedTests(SynchronousTestCase):
         except ValueError:
             return
         self.assertEqual(jids.prepared(prepared), prepared)
+
+    @bounded
+    @given(st.from_regex(jids._PLAIN, fullmatch=True))
+    def test_plain(self, text: str) -> None:
+        """What is taken as it stands, Unicode would have left as it is."""
+        self.assertEqual(JID(text).full(), text)
 
     def test_long(self) -> None:
         """What is too long is refused before Unicode is asked, which would take minutes for some of it."""
