@@ -256,9 +256,14 @@ class Read:
 
 @frozen
 class Set:
-    """Set this contact."""
+    """
+    Set this contact.
+
+    @ivar before: what the server has; a contact without a subscription where it has none.
+    """
 
     item: RosterItem
+    before: RosterItem
 
 
 @frozen
@@ -293,6 +298,7 @@ class Refresh:
         self._mostRemovals = mostRemovals
         self._isDry = isDry
         self._wanted: dict[str, RosterItem] = {}
+        self._there: dict[str, RosterItem] = {}
         self._changes: list[RosterItem] = []
         self._done = 0
         self._summary = Summary()
@@ -316,9 +322,9 @@ class Refresh:
 
     def read(self, there: Iterable[RosterItem]) -> Step:
         """The server has answered."""
-        there = list(there)
-        self._changes = difference(there, self._wanted)
-        self._summary = Summary.of(there, self._changes)
+        self._there = {item.jid: item for item in there}
+        self._changes = difference(self._there.values(), self._wanted)
+        self._summary = Summary.of(self._there.values(), self._changes)
         if self._isDry:
             return Finished(self._summary, tuple(self._changes))
         try:
@@ -341,4 +347,5 @@ class Refresh:
     def _next(self) -> Step:
         if self._done == len(self._changes):
             return Finished(self._summary)
-        return Set(self._changes[self._done])
+        item = self._changes[self._done]
+        return Set(item, self._there.get(item.jid) or RosterItem(jid=item.jid))

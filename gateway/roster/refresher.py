@@ -127,8 +127,8 @@ class Refresher:
                         step = refresh.fetched(answer.document)
                     case Read():
                         step = refresh.read(await self._applier.get(refresh.user))
-                    case Set(item):
-                        await self._applier.set(refresh.user, item)
+                    case Set(item, before):
+                        await self._applier.set(refresh.user, item, before)
                         step = refresh.set()
             except RefreshFailed as failure:
                 step = refresh.failed(str(failure))

@@ -46,7 +46,7 @@ class FakeWorld:
     def get(self, user: str) -> Deferred[Any]:
         return self._ask("get", user)
 
-    def set(self, user: str, item: RosterItem) -> Deferred[Any]:
+    def set(self, user: str, item: RosterItem, before: RosterItem) -> Deferred[Any]:
         return self._ask("set", user, item.jid, item.subscription)
 
     def answer(self, value: Any, number: int = -1) -> None:
