@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from typing import Any
 
 from treq.client import HTTPClient
@@ -114,15 +115,39 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_packed(self) -> Any:
-        """A document may come packed; its bound is that of what is in it."""
+        """A document may come packed, once and whole."""
         packed = gzip.compress(DOCUMENT)
         answer = yield self.ask(response(packed, Content_Encoding="gzip"))
         self.assertEqual(answer.document, DOCUMENT)
         self.assertIn("accept-encoding: gzip", self.factory.requests[-1].lower())
+        half = response(packed[:-9], Content_Encoding="gzip")
+        yield self.fails(half, half, half, part="broke off; 3 tries")
+        yield self.fails(response(DOCUMENT, Content_Encoding="gzip"), part="says that it is gzip, and is not")
+        twice = response(gzip.compress(packed), Content_Encoding="gzip, gzip")
+        yield self.fails(twice, part="packed more than once")
+
+    @inlineCallbacks
+    def test_bomb(self) -> Any:
+        """Of what is packed no more is unpacked than may be taken."""
+        unpacked: list[int] = []
+        make = zlib.decompressobj
+
+        class Packer:
+            """Remembers how much it has unpacked."""
+
+            def __init__(self, bits: int) -> None:
+                self._packer = make(bits)
+
+            def decompress(self, data: bytes, most: int) -> bytes:
+                found = self._packer.decompress(data, most)
+                unpacked.append(len(found))
+                return found
+
         self.patch(fetch, "MOST_BYTES", 10_000)
-        yield self.fails(
-            response(gzip.compress(b" " * 1_000_000), Content_Encoding="gzip"), part="over 10000 bytes"
-        )
+        self.patch(fetch.zlib, "decompressobj", Packer)
+        bomb = gzip.compress(b" " * 1_000_000)
+        yield self.fails(response(bomb, Content_Encoding="gzip"), part="over 10000 bytes")
+        self.assertEqual(sum(unpacked), 10_001)
 
     @inlineCallbacks
     def test_refusals(self) -> Any:
