@@ -124,7 +124,7 @@ class Prosody(Server):
         accounts.mkdir(parents=True)
         (self.directory / "certs").mkdir()
         for account in self.accounts:
-            (accounts / f"{account}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}" }};\n')
+            (accounts / f"{_stored(account)}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}" }};\n')
         lines = [
             "run_as_root = true",
             "daemonize = false",
@@ -160,7 +160,8 @@ class Prosody(Server):
                 # Else it is authenticated and never told what it manages.
                 lines.append('  modules_enabled = { "delegation" }')
             elif jid == PRIVILEGED:
-                lines.append('  modules_enabled = { "privilege" }')
+                # It may show users to each other in their names.
+                lines += ['  modules_enabled = { "privilege" }', "  validate_from_addresses = false"]
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
@@ -238,7 +239,7 @@ class Ejabberd(Server):
     def start(self) -> None:
         self._marker.unlink(missing_ok=True)
         register = "".join(
-            f'ejabberd_auth:try_register(<<"{account}">>,<<"{DOMAIN}">>,<<"{PASSWORD}">>),'
+            f'ejabberd_auth:try_register({_erlang(account)},<<"{DOMAIN}">>,<<"{PASSWORD}">>),'
             for account in self.accounts
         )
         argv = ["erl", "+K", "true", "-noinput", "-mnesia", "dir", f'"{self.directory}/spool"']
@@ -300,6 +301,11 @@ class Embedded(Server):
         self._run(*TWISTD)
 
 
+def _stored(name: str) -> str:
+    """A user's name as Prosody names a file after it."""
+    return "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"%{byte:02x}" for byte in name.encode())
+
+
 def _lua(value: Value) -> str:
     """A string or a list of strings as Lua has it."""
     return f"{{ {', '.join(map(_lua, value))} }}" if isinstance(value, list) else f'"{value}"'
@@ -335,6 +341,11 @@ class EmbeddedProxy(Embedded):
 def listening(port: int) -> str:
     """A server endpoint string for a port of the loopback."""
     return f"tcp:{port}:interface=127.0.0.1"
+
+
+def _erlang(text: str) -> str:
+    """Text as an Erlang binary."""
+    return f"<<{','.join(str(byte) for byte in text.encode())}>>"
 
 
 def _ejabberdLibraries() -> str | None:
