@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -74,12 +74,14 @@ class LiveTests(_Mixin):
     A mix-in for a SynchronousTestCase: a running server, and scenarios on it.
 
     @cvar serverClass: which server.
+    @cvar accounts: whose there are.
     """
 
     serverClass: ClassVar[type[Server]]
+    accounts: ClassVar[Sequence[str]] = ACCOUNTS
 
     def setUp(self) -> None:
-        self.server = self.serverClass.shared(ACCOUNTS, COMPONENTS, DELEGATIONS)
+        self.server = self.serverClass.shared(self.accounts, COMPONENTS, DELEGATIONS)
         self._gateways: list[Gateway] = []
 
     def play(self, coroutine: Awaitable[None], seconds: float) -> None:

@@ -3,7 +3,7 @@ A web application that does what it should not, in a process of its own: `odd_ap
 
 GET /contacts/USER; what is odd about it is decided by the user's name, and by the mood: GET /mood/MOOD. In the mood
 "before" everybody has one contact, and gets it in good order; "odd" and "after" are about two, in good order after.
-A user u0, u1, … has so many contacts: those who come next.
+A user u0, u1, … has so many contacts: those who come next; GET /served/crowd: how many of them were asked for.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ TOO_MANY = 9 * 1024 * 1024
 BOMB = 256 * 1024 * 1024
 
 
+def isCrowded(user: str) -> bool:
+    """Whether it is one of the many."""
+    return user[0] == "u" and user[1:].isdigit()
+
+
 def contacts(user: str, mood: str, count: int) -> dict[str, Any]:
     """What is true."""
-    if user[1:].isdigit():
+    if isCrowded(user):
         number = int(user[1:])
         return {
             f"u{(number + each) % CROWD}@localhost": {"name": f"{number}-{each}", "groups": ["Crowd"]}
@@ -148,6 +153,7 @@ class Application:
     def __init__(self, count: int) -> None:
         self._count = count
         self._mood = "before"
+        self._served = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: StreamWriter) -> None:
         """One connection."""
@@ -165,6 +171,10 @@ class Application:
             self._mood = name
             writer.write(whole(b""))
             return
+        if kind == "served":
+            writer.write(whole(str(self._served).encode()))
+            return
+        self._served += isCrowded(name)
         body = json.dumps(contacts(name, self._mood, self._count)).encode()
         if self._mood == "odd" and name in ODD:
             await ODD[name](writer, body)

@@ -79,10 +79,12 @@ class RosterCase(LiveTests):
             return {"apply": "ejabberd-api", "api": f"http://127.0.0.1:{self.server.apiPort}/api"}
         return {}
 
-    async def refresh(self, gateway: Gateway, *users: str, query: str = "") -> tuple[int, dict[str, Any]]:
-        """POST; status and answer."""
-        code, body = await gateway.post(f"/roster_admin/refresh{query}", json.dumps(users).encode())
-        return code, json.loads(body)
+    async def refresh(
+        self, gateway: Gateway, *users: str, query: str = "", seconds: float = 30
+    ) -> tuple[int, dict[str, Any]]:
+        """POST; status and answer, which is empty if the gateway ends meanwhile."""
+        code, body = await gateway.post(f"/roster_admin/refresh{query}", json.dumps(users).encode(), seconds)
+        return code, json.loads(body or "{}")
 
     async def online(self, name: str) -> Client:
         """A client that has asked for its roster, and so is told of changes."""

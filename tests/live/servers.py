@@ -192,6 +192,7 @@ class Ejabberd(Server):
         }
         self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
+        # By default five connections may wait to be taken, and the sixth comes a second later.
         config = {
             "hosts": [DOMAIN],
             "loglevel": "info",
@@ -205,6 +206,7 @@ class Ejabberd(Server):
                     "ip": "127.0.0.1",
                     "port": self.apiPort,
                     "module": "ejabberd_http",
+                    "backlog": 128,
                     "request_handlers": {"/api": "mod_http_api"},
                 },
                 {
