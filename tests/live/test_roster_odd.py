@@ -25,7 +25,7 @@ from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
 # Contacts of each of the crowd. Prosody writes a whole roster for each contact of it that is set: with 100 it takes
 # minutes.
 CONTACTS = int(os.environ.get("ROSTER_CONTACTS", "5"))
-SECONDS = 30 + 3 * CONTACTS
+SECONDS = 40 + 5 * CONTACTS
 
 NAMED = ("jörg", "o\\40brien", "ann")
 USERS = (*ODD, *NAMED)
