@@ -131,8 +131,8 @@ class Refresher:
                         await self._applier.set(refresh.user, item)
                         step = refresh.set()
             except RefreshFailed as failure:
-                step = refresh.failed(str(failure))
+                step = refresh.failed(failure)
             except Exception:
                 self._log.failure("The refresh of {user} failed.", user=refresh.user)
-                step = refresh.failed("an internal error, see the gateway's log")
+                step = refresh.failed(RefreshFailed("an internal error, see the gateway's log"))
         return step
