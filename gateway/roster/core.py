@@ -40,6 +40,12 @@ class RefreshFailed(Exception):
     """
 
 
+class UserUnknown(RefreshFailed):
+    """
+    The application has nothing to say about the user.
+    """
+
+
 # What the application says.
 
 
@@ -274,11 +280,13 @@ class Finished:
     @ivar summary: what has changed; in a dry run, what would.
     @ivar items: in a dry run, what would be set.
     @ivar reason: why it failed; empty if it did not.
+    @ivar isUnknown: whether that is because the application has nothing to say about the user.
     """
 
     summary: Summary = Summary()
     items: tuple[RosterItem, ...] = ()
     reason: str = ""
+    isUnknown: bool = False
 
 
 Step = Fetch | Read | Set | Finished
@@ -317,7 +325,7 @@ class Refresh:
         try:
             self._wanted = readDocument(document, self.user)
         except RefreshFailed as failure:
-            return self.failed(str(failure))
+            return self.failed(failure)
         return Read()
 
     def read(self, there: Iterable[RosterItem]) -> Step:
@@ -330,7 +338,7 @@ class Refresh:
         try:
             checkRemovals(self._summary, self._mostRemovals)
         except RefreshFailed as failure:
-            return self.failed(str(failure))
+            return self.failed(failure)
         return self._next()
 
     def set(self) -> Step:
@@ -338,11 +346,12 @@ class Refresh:
         self._done += 1
         return self._next()
 
-    def failed(self, reason: str) -> Step:
+    def failed(self, failure: RefreshFailed) -> Step:
         """Something of it has failed."""
+        reason = str(failure)
         if self._done:
             reason = f"{self._done} of {len(self._changes)} changes were made, then: {reason}"
-        return Finished(reason=reason)
+        return Finished(reason=reason, isUnknown=isinstance(failure, UserUnknown))
 
     def _next(self) -> Step:
         if self._done == len(self._changes):

@@ -18,7 +18,7 @@ from twisted.web.client import GzipDecoder, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from gateway.roster.core import RefreshFailed
+from gateway.roster.core import RefreshFailed, UserUnknown
 
 # Bytes of a document, unpacked; users whose entity tags are remembered.
 MOST_BYTES = 8 * 1024 * 1024
@@ -123,6 +123,8 @@ class WebApplication:
             return Answer(document, found)
         if code >= 500:
             raise _Again(f"the application answered with status {code}")
+        if code == 404:
+            raise UserUnknown("the application does not know the user: it answered with status 404")
         if 300 <= code < 400:
             raise RefreshFailed(f"the application answered with status {code}; redirections are not followed")
         raise RefreshFailed(f"the application answered with status {code}")

@@ -64,6 +64,20 @@ def scenario(seconds: float) -> Callable[[Scenario[Case]], Callable[[Case], None
     return decorate
 
 
+def playTogether(classes: Sequence[type[LiveTests]], name: str, seconds: float) -> None:
+    """Run one scenario, a method that is no test, of several classes at the same time: it mostly waits."""
+    cases = [each(name) for each in classes]
+    for case in cases:
+        case.setUp()
+
+    async def all_() -> None:
+        async with asyncio.TaskGroup() as group:
+            for case in cases:
+                group.create_task(case.played(getattr(case, name)(), seconds))
+
+    asyncio.run(all_())
+
+
 def proxy(jid: str, **options: Value) -> dict[str, dict[str, Value]]:
     """The table of one proxy, by its section's name; the target is the implementing account."""
     return {f'proxy."{jid}"': {"target": f"implementation@{DOMAIN}", **options}}
@@ -85,6 +99,10 @@ class LiveTests(_Mixin):
         self._gateways: list[Gateway] = []
 
     def play(self, coroutine: Awaitable[None], seconds: float) -> None:
+        """Run a scenario, with a deadline in seconds over all of it."""
+        asyncio.run(self.played(coroutine, seconds))
+
+    async def played(self, coroutine: Awaitable[None], seconds: float) -> None:
         """Run a scenario; afterwards clients and gateways are gone, and a failure has shown the logs."""
 
         async def whole() -> None:
@@ -92,7 +110,7 @@ class LiveTests(_Mixin):
                 await coroutine
 
         try:
-            asyncio.run(asyncio.wait_for(whole(), seconds))
+            await asyncio.wait_for(whole(), seconds)
         except BaseException as problem:
             for program in (self.server, *self._gateways):
                 sys.stderr.write(f"{program.log()}\n")

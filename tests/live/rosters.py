@@ -56,7 +56,7 @@ AnyApplication = TypeVar("AnyApplication", bound=Application)
 
 
 class RosterCase(LiveTests):
-    """A mix-in: a gateway that has rosters from a web application, and what its users' clients see."""
+    """A mix-in: an application beside a gateway, and what clients are told."""
 
     async def startApplication(self) -> WebApplication:
         return await self.running(WebApplication(self.folder("application-")))

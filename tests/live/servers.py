@@ -156,12 +156,12 @@ class Prosody(Server):
         managing = [delegated["jid"] for delegated in self.delegations.values()]
         for jid, secret in self.components.items():
             lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
-            if jid in managing:
-                # Else it is authenticated and never told what it manages.
-                lines.append('  modules_enabled = { "delegation" }')
-            elif jid == PRIVILEGED:
+            # Without them it is authenticated and never told what it manages, and what it may do.
+            modules = ['"delegation"'] * (jid in managing) + ['"privilege"'] * (jid == PRIVILEGED)
+            lines.append(f"  modules_enabled = {{ {', '.join(modules)} }}")
+            if jid == PRIVILEGED:
                 # It may show users to each other in their names.
-                lines += ['  modules_enabled = { "privilege" }', "  validate_from_addresses = false"]
+                lines.append("  validate_from_addresses = false")
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:

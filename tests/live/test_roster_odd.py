@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import scenario
+from tests.live.case import playTogether, scenario
 from tests.live.gateway import Gateway
 from tests.live.odd_application import CROWD, ODD, contacts
 from tests.live.processes import holds, until
@@ -142,8 +142,7 @@ class OddTests(RosterCase):
         gateway.start()
         await gateway.ready()
 
-    @scenario(60)
-    async def test_odd(self) -> None:
+    async def odd(self) -> None:
         """Whatever it does, nothing wrong is applied, the answer says why; the next refresh finishes the job."""
         application = await self.running(OddApplication(self.folder("odd-")))
         gateway = await self.startRosters(application, timeout=1)
@@ -235,3 +234,11 @@ class EjabberdOddTests(OddTests, SynchronousTestCase):
 
     serverClass = CrowdedEjabberd
     nobody: dict[str, str] = {}
+
+
+class AllOddTests(SynchronousTestCase):
+    """What mostly waits, on all servers at once."""
+
+    def test_odd(self) -> None:
+        """What cannot be had is not applied, and is told; what can be had in the end, is."""
+        playTogether((EmbeddedOddTests, ProsodyOddTests, EjabberdOddTests), "odd", 60)
