@@ -37,7 +37,7 @@ def contacts(user: str, mood: str, count: int) -> dict[str, Any]:
             f"u{(number + each) % CROWD}@localhost": {"name": f"{number}-{each}", "groups": ["Crowd"]}
             for each in range(1, count + 1)
         }
-    kept = {"kept@localhost": {"name": "Kept", "groups": {"Söme": True}}}
+    kept = {"kept@localhost": {"name": f"Kept by {user}", "groups": {"Söme": True}}}
     return kept if mood == "before" else {**kept, "new\\40x@localhost": {"name": "Neü & <b>"}}
 
 
