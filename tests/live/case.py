@@ -71,9 +71,13 @@ def playTogether(classes: Sequence[type[LiveTests]], name: str, seconds: float) 
         case.setUp()
 
     async def all_() -> None:
-        async with asyncio.TaskGroup() as group:
-            for case in cases:
-                group.create_task(case.played(getattr(case, name)(), seconds))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for case in cases:
+                    group.create_task(case.played(getattr(case, name)(), seconds))
+        except BaseExceptionGroup as failed:
+            # As it would be told of one: a report of a group leaves out what has failed.
+            raise failed.exceptions[0] from None
 
     asyncio.run(all_())
 

@@ -33,9 +33,9 @@ CROWDED = tuple(f"u{number}" for number in range(CROWD))
 
 # What is said of each whose contacts cannot be had; who is not here has the right ones in the end.
 REASONS = {
-    "dripping": "did not answer within 1 s; 3 tries",
-    "hesitating": "did not answer within 1 s; 3 tries",
-    "silent": "did not answer within 1 s; 3 tries",
+    "dripping": "did not answer within 2 s; 3 tries",
+    "hesitating": "did not answer within 2 s; 3 tries",
+    "silent": "did not answer within 2 s; 3 tries",
     "half": "broke off; 3 tries",
     "chunked": "broke off; 3 tries",
     "cut": "not JSON",
@@ -52,7 +52,7 @@ REASONS = {
 }
 
 # More than a gateway may take beyond what it has after its start, however many there are and whatever they send.
-MEMORY = 80 * 1024 * 1024
+MEMORY = 48 * 1024 * 1024
 
 Contacts = dict[str, tuple[str, str, tuple[str, ...]]]
 
@@ -145,7 +145,7 @@ class OddTests(RosterCase):
     async def odd(self) -> None:
         """Whatever it does, nothing wrong is applied, the answer says why; the next refresh finishes the job."""
         application = await self.running(OddApplication(self.folder("odd-")))
-        gateway = await self.startRosters(application, timeout=1)
+        gateway = await self.startRosters(application, timeout=2)
 
         async def isThere() -> bool:
             code, answer = await self.refresh(gateway, *USERS, "Ann")
