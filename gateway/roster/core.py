@@ -101,13 +101,14 @@ def _readContact(written: str, about: Any, user: str) -> RosterItem:
         raise fail("it is the user's own JID")
     if not isinstance(about, dict):
         raise fail(f"its value is {_kind(about)}, not an object")
-    if unknown := about.keys() - _KEYS:
-        raise fail(f"{_show(min(unknown))} is unknown; there are {', '.join(sorted(_KEYS))}")
+    if not about.keys() <= _KEYS:
+        raise fail(f"{_show(min(about.keys() - _KEYS))} is unknown; there are {', '.join(sorted(_KEYS))}")
     name = about.get("name", "")
     # Some applications have nothing to say in this way.
     if name is not None and not isinstance(name, str):
         raise fail(f"its name is {_kind(name)}, not a string")
-    _checkText(name or "", "its name", fail)
+    if wrong := _wrongText(name or ""):
+        raise fail(f"its name {wrong}")
     subscription = about.get("subscription", "both")
     if subscription not in _SUBSCRIPTIONS:
         raise fail(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
@@ -130,22 +131,26 @@ def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
             raise fail(f"one of its groups is {_kind(name)}, not a string")
         if not name:
             raise fail("one of its groups has no name")
-        _checkText(name, f"its group {_show(name)}", fail)
+        if wrong := _wrongText(name):
+            raise fail(f"its group {_show(name)} {wrong}")
     if len(groups) > _MOST_GROUPS:
         raise fail(f"it is in {len(groups)} groups; at most {_MOST_GROUPS} are taken")
     return frozenset(groups)
 
 
-def _checkText(text: str, what: str, fail: Any) -> None:
+def _wrongText(text: str) -> str:
+    """What is wrong with a name; empty if nothing is."""
     if len(text) > _LONGEST_NAME:
-        raise fail(f"{what} has {len(text)} characters; at most {_LONGEST_NAME} are taken")
+        return f"has {len(text)} characters; at most {_LONGEST_NAME} are taken"
     if found := _FORBIDDEN.search(text):
-        raise fail(f"{what} holds a character that XMPP cannot carry: U+{ord(found.group()):04X}")
+        return f"holds a character that XMPP cannot carry: U+{ord(found.group()):04X}"
+    return ""
 
 
 def _isLong(jid: str) -> bool:
     """Whether a part of it is (RFC 7622 section 3.1)."""
-    return any(len(part.encode()) > _LONGEST_PART for part in jids.split(jid))
+    # No character takes more than four bytes.
+    return len(jid) > _LONGEST_PART // 4 and any(len(part.encode()) > _LONGEST_PART for part in jids.split(jid))
 
 
 def _kind(value: Any) -> str:
