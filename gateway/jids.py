@@ -8,6 +8,7 @@ comes from people goes through L{prepared} first.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 
@@ -63,6 +64,8 @@ def prepared(jid: str) -> str:
     return _preparedByUnicode(jid)
 
 
+# Whoever has one contact with such a name has many, and a refresh reads each twice.
+@lru_cache(maxsize=4096)
 def _preparedByUnicode(jid: str) -> str:
     # Before anything else: the time that Unicode takes grows with the square of the length.
     if len(jid.encode(errors="surrogatepass")) > _LONGEST:
