@@ -66,8 +66,10 @@ def readDocument(data: bytes, user: str) -> dict[str, RosterItem]:
     if len(document) > MOST_CONTACTS:
         raise RefreshFailed(f"the document has {len(document)} contacts; at most {MOST_CONTACTS} are taken")
     contacts: dict[str, RosterItem] = {}
+    # There are few, and each takes as much memory as the rest of a contact.
+    groups: dict[frozenset[str], frozenset[str]] = {}
     for written, about in document.items():
-        contact = _readContact(written, about, user)
+        contact = _readContact(written, about, user, groups)
         if contact.jid in contacts:
             raise RefreshFailed(f"contact {_show(written)}: it is there twice, in other spellings")
         contacts[contact.jid] = contact
@@ -85,7 +87,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _readContact(written: str, about: Any, user: str) -> RosterItem:
+def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str], frozenset[str]]) -> RosterItem:
     def fail(what: str) -> RefreshFailed:
         return RefreshFailed(f"contact {_show(written)}: {what}")
 
@@ -113,7 +115,7 @@ def _readContact(written: str, about: Any, user: str) -> RosterItem:
     if subscription not in _SUBSCRIPTIONS:
         raise fail(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
     groups = _readGroups(about.get("groups"), fail)
-    return RosterItem(jid=jid, name=name or "", groups=groups, subscription=subscription)
+    return RosterItem(jid=jid, name=name or "", groups=shared.setdefault(groups, groups), subscription=subscription)
 
 
 def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
@@ -324,6 +326,8 @@ class Refresh:
         there = list(there)
         self._changes = difference(there, self._wanted)
         self._summary = Summary.of(there, self._changes)
+        # Only what differs is needed any more, and others wait for their turn meanwhile.
+        self._wanted = {}
         if self._isDry:
             return Finished(self._summary, tuple(self._changes))
         try:
