@@ -68,7 +68,9 @@ _ENTITIES = {
 # The name of a plugin in `echo.py`.
 _HANDLERS = {"gateway": "echo", "gateway-tree": "tree"}
 ENTITIES = (*_HANDLERS, *_ENTITIES)
-REFRESHERS = ("gateway", "wokkel")
+# How addresses are read.
+_LOOPS = {"wokkel": "plain", "wokkel-lean": "lean"}
+REFRESHERS = ("gateway", *_LOOPS)
 # Bytes. A roster comes in one stanza, and ours are large.
 _LARGEST = 8 * 1024 * 1024
 
@@ -110,8 +112,8 @@ def refresher(name: str, port: int, application: int) -> "Contestant":
     if name == "gateway":
         table = _ROSTER.format(component=rosters.COMPONENT, server=rosters.SERVER, url=url)
         return _gateway(port, table, largest=_LARGEST)
-    http = _free()
-    return _script(name, "wokkel_roster.py", str(port), rosters.COMPONENT, rosters.SERVER, url, http=http)
+    arguments = (str(port), rosters.COMPONENT, rosters.SERVER, url, _LOOPS[name])
+    return _script(name, "wokkel_roster.py", *arguments, http=_free())
 
 
 def _free() -> int:

@@ -17,7 +17,7 @@ class FakeApplication:
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = listener.getsockname()[1]
         self._pipe, inside = multiprocessing.Pipe()
-        self._process = multiprocessing.Process(target=_run, args=(listener, inside), daemon=True)
+        self._process = multiprocessing.Process(target=_run, args=(listener, inside, self._pipe), daemon=True)
         self._process.start()
         listener.close()
         inside.close()
@@ -48,8 +48,11 @@ class _State:
         self._known = self._unchanged = b""
 
     def command(self) -> None:
-        """Take what comes through the pipe."""
-        said = self._pipe.recv()
+        """Take what comes through the pipe; its end is ours."""
+        try:
+            said = self._pipe.recv()
+        except EOFError:
+            raise SystemExit from None
         if said is None:
             self._pipe.send(self._asked)
             self._asked = Counter()
@@ -87,7 +90,10 @@ class _Connection(asyncio.Protocol):
             self._transport.write(self._state.answer(head))
 
 
-def _run(listener: socket.socket, pipe: Connection) -> None:
+def _run(listener: socket.socket, pipe: Connection, other: Connection) -> None:
+    # As long as both ends are here, neither ends.
+    other.close()
+
     async def serve() -> None:
         state = _State(pipe)
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What it costs to bring rosters up to date with a web application: the gateway beside another, in turns.
+"""What it costs to bring rosters up to date with a web application: the gateway beside others, in turns.
 
 This process is the server; the web application and each contestant are processes of their own. Everything that is
 asked, set and answered is checked; the exit status is 1 if anything was lost, wrong or done twice.
@@ -23,8 +23,9 @@ from fakeserver import FakeServer
 SIZES = (100, 300, 1_000, 3_000, 10_000)
 # Contacts of all users together: as many whatever the size is.
 TOTAL = 100_000
-# The other contestant is not measured with each size.
+# The others are not measured with each size.
 BESIDE = (100, 1_000, 10_000)
+RATIOS = (("wokkel", "gateway"), ("wokkel-lean", "gateway"))
 
 
 def measure(name: str, size: int, total: int) -> rounds.Figures:
@@ -92,15 +93,14 @@ def report(figures: dict[tuple[str, int], list[rounds.Figures]], markdown: bool)
             steps.append((f"{small} .. {large}", f"{more / (large - small):.1f}"))
         parts.append(rounds.table(steps, markdown))
     compared = [
-        (f"wokkel/gateway, {size}", rounds.spread(ratio, 2))
+        (f"{pair}, {size} contacts", rounds.spread(ratio, 2))
         for size in sizes
-        if ("wokkel", size) in figures
-        for ratio in rounds.ratios(
-            {"wokkel": figures["wokkel", size], "gateway": figures["gateway", size]}, (("wokkel", "gateway"),)
-        ).values()
+        for pair, ratio in rounds.ratios(
+            {name: each for (name, s), each in figures.items() if s == size}, RATIOS
+        ).items()
     ]
     if compared:
-        parts.append(rounds.table([("CPU ratio, contacts", "median (min..max)"), *compared], markdown))
+        parts.append(rounds.table([("CPU ratio", "median (min..max)"), *compared], markdown))
     if sizes:
         same = [f["unchanged"] for size in sizes for f in figures["gateway", size]]
         parts.append(f"gateway, nothing new (304), CPU us/refresh: {rounds.spread(same, 0)}")

@@ -1,8 +1,10 @@
 """Rosters from a web application by treq and Wokkel, written plainly: JSON and domish elements into `RosterItem`s.
 
-Usage: wokkel_roster.py PORT COMPONENT SERVER URL HTTP
+Usage: wokkel_roster.py PORT COMPONENT SERVER URL plain|lean HTTP
 
 The same POST as the gateway's, at the port HTTP; as many users at a time, on as many kept connections.
+
+How contacts' addresses are read: each as a `JID`, as Wokkel itself has it, or not at all, but taken as they stand.
 """
 
 import json
@@ -24,11 +26,24 @@ from wokkel.xmppim import NS_ROSTER, RosterItem, RosterRequest
 CONCURRENCY = 32
 
 
+class Written(str):
+    """An address as it was written, for who expects a C{JID}."""
+
+    __slots__ = ()
+
+    def full(self):
+        return self
+
+
+READERS = {"plain": JID, "lean": Written}
+
+
 class Refresher(XMPPHandler):
     """Reads what the application says and what the server has; sets what differs."""
 
-    def __init__(self, component, server, url):
+    def __init__(self, component, server, url, read):
         super().__init__()
+        self.readJid = read
         self.component = JID(component)
         self.server = server
         self.url = url
@@ -59,16 +74,27 @@ class Refresher(XMPPHandler):
             raise ValueError(response.code)
         wanted = {}
         for jid, about in (await json_content(response)).items():
-            entity = JID(jid)
-            to, from_ = about["subscription"] in ("to", "both"), about["subscription"] in ("from", "both")
-            wanted[entity] = RosterItem(entity, to, from_, about["name"], set(about["groups"]))
+            item = self.item(jid, about["name"], set(about["groups"]), about["subscription"])
+            wanted[item.entity] = item
         return wanted
 
     async def read(self, user):
         request = RosterRequest(recipient=user, sender=self.component)
         answer = await self.request(request)
         [query] = answer.elements(NS_ROSTER, "query")
-        return [RosterItem.fromElement(item) for item in query.elements(NS_ROSTER, "item")]
+        return [
+            self.item(
+                item["jid"],
+                item.getAttribute("name", ""),
+                {str(group) for group in item.elements(NS_ROSTER, "group")},
+                item.getAttribute("subscription"),
+            )
+            for item in query.elements(NS_ROSTER, "item")
+        ]
+
+    def item(self, jid, name, groups, subscription):
+        to, from_ = subscription in ("to", "both"), subscription in ("from", "both")
+        return RosterItem(self.readJid(jid), to, from_, name, groups)
 
     async def set(self, user, item):
         request = RosterRequest(recipient=user, sender=self.component, stanzaType="set")
@@ -109,10 +135,10 @@ class Refresh(Resource):
         return NOT_DONE_YET
 
 
-def main(port, component, server, url, http):
+def main(port, component, server, url, how, http):
     """Run until a signal comes."""
     service = Component("127.0.0.1", int(port), component, "secret")
-    refresher = Refresher(component, server, url)
+    refresher = Refresher(component, server, url, READERS[how])
     refresher.setHandlerParent(service)
     reactor.listenTCP(int(http), Site(Refresh(refresher)), interface="127.0.0.1")
     service.startService()
