@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from attrs import frozen
+from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
 from treq import collect
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -98,9 +100,17 @@ class WebApplication:
         except (RefreshFailed, _Again):
             raise
         except ResponseFailed as error:
+            # To ask again makes no certificate better.
+            if any(reason.check(VerificationError) for reason in error.reasons):
+                raise RefreshFailed("the application's certificate is for another host than the url's") from error
+            if broken := [reason for reason in error.reasons if reason.check(TlsError)]:
+                raise RefreshFailed(
+                    "the application does not speak TLS, or shows a certificate that this machine does not trust: "
+                    f"{broken[0].value!r}"
+                ) from error
             raise _Again("the application's answer broke off") from error
         except Exception as error:
-            # Refused, reset, a name that is not known, a certificate that is not right: each has words of its own.
+            # Refused, reset, a name that is not known: each has words of its own.
             raise _Again(f"the application cannot be reached: {error}") from error
 
     def _late(self, outcome: object, timeout: float) -> Answer:
