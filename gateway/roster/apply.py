@@ -23,8 +23,9 @@ from gateway.roster.core import RefreshFailed
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
 
-# Users of whom it is known where they are.
+# Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
 _MOST_USERS = 100_000
+_MOST_RESOURCES = 100
 
 # How ejabberd's API wants the names of several groups.
 _BETWEEN_GROUPS = ";"
@@ -100,8 +101,11 @@ class PrivilegeApplier:
         """A resource of a user, or of a contact, has become available or unavailable."""
         resource = presence.sender or ""
         user = jids.bare(resource)
-        if presence.type is None and (user in self._there or len(self._there) < _MOST_USERS):
-            self._there.setdefault(user, set()).add(resource)
+        if presence.type is None:
+            if user in self._there or len(self._there) < _MOST_USERS:
+                resources = self._there.setdefault(user, set())
+                if len(resources) < _MOST_RESOURCES:
+                    resources.add(resource)
         elif presence.type == "unavailable" and user in self._there:
             self._there[user].discard(resource)
             if not self._there[user]:

@@ -136,14 +136,17 @@ class PrivilegeTests(ApplierCase):
         self.assertEqual(self.shown("none", "remove"), [])
 
     def test_bounded(self) -> None:
-        """Only of so many users it is known where they are, and of nobody who is gone."""
+        """Only of so many users it is known where they are, and at how many resources; of nobody who is gone."""
         self.patch(apply, "_MOST_USERS", 2)
+        self.patch(apply, "_MOST_RESOURCES", 2)
         applier = self.make(lambda: succeed(None), True)
         for name in "abc":
             self.privileges.observer(stanza(f"<presence from='{name}@h/r'/>"))
-        self.assertEqual(set(applier._there), {"a@h", "b@h"})
-        for name in "abc":
-            self.privileges.observer(stanza(f"<presence from='{name}@h/r' type='unavailable'/>"))
+        for resource in "stu":
+            self.privileges.observer(stanza(f"<presence from='a@h/{resource}'/>"))
+        self.assertEqual(applier._there, {"a@h": {"a@h/r", "a@h/s"}, "b@h": {"b@h/r"}})
+        for resource in ("a@h/r", "a@h/s", "b@h/r", "c@h/r"):
+            self.privileges.observer(stanza(f"<presence from='{resource}' type='unavailable'/>"))
         self.assertEqual(applier._there, {})
 
     def test_noProbes(self) -> None:
