@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 
 import forwards
+import rosters
 import traffic
 
 _HERE = pathlib.Path(__file__).resolve().parent
@@ -22,6 +23,7 @@ state_dir = "state"
 endpoint = "tcp:127.0.0.1:{port}"
 secret = "secret"
 domain = "{domain}"
+max_stanza_size = {largest}
 
 [http]
 listen = "tcp:{http}:interface=127.0.0.1"
@@ -44,6 +46,12 @@ servers = ["{server}"]
 [delegation."{component}".namespaces]
 """
 
+_ROSTER = """\
+[roster."{component}"]
+domain = "{server}"
+url = "{url}"
+"""
+
 _RELAYS = {
     "wokkel": ("wokkel_relay.py", "plain"),
     "wokkel-interned": ("wokkel_relay.py", "interned"),
@@ -60,6 +68,11 @@ _ENTITIES = {
 # The name of a plugin in `echo.py`.
 _HANDLERS = {"gateway": "echo", "gateway-tree": "tree"}
 ENTITIES = (*_HANDLERS, *_ENTITIES)
+# How addresses are read.
+_LOOPS = {"wokkel": "plain", "wokkel-lean": "lean"}
+REFRESHERS = ("gateway", *_LOOPS)
+# Bytes. A roster comes in one stanza, and ours are large.
+_LARGEST = 8 * 1024 * 1024
 
 
 def relay(name: str, port: int, timeout: int = 30) -> "Contestant":
@@ -89,29 +102,55 @@ def managingEntity(name: str, port: int) -> "Contestant":
     return _script(name, script, str(port), component, server, *how, *namespaces)
 
 
-def _gateway(port: int, table: str, plugin: pathlib.Path | None = None) -> "Contestant":
-    """The gateway as an operator runs it."""
+def refresher(name: str, port: int, application: int) -> "Contestant":
+    """One of L{REFRESHERS}, started: it brings rosters up to date when it is asked to at its HTTP port.
+
+    @param port: where the fake server listens, on the loopback.
+    @param application: where the web application does.
+    """
+    url = f"http://127.0.0.1:{application}/contacts/%s"
+    if name == "gateway":
+        table = _ROSTER.format(component=rosters.COMPONENT, server=rosters.SERVER, url=url)
+        return _gateway(port, table, largest=_LARGEST)
+    arguments = (str(port), rosters.COMPONENT, rosters.SERVER, url, _LOOPS[name])
+    return _script(name, "wokkel_roster.py", *arguments, http=_free())
+
+
+def _free() -> int:
+    """A port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as free:
-        http = free.getsockname()[1]
-    config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode()) + table
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _gateway(port: int, table: str, plugin: pathlib.Path | None = None, largest: int = 256 * 1024) -> "Contestant":
+    """The gateway as an operator runs it."""
+    http = _free()
+    config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode(), largest=largest) + table
     files = {"gateway.toml": config}
     if plugin is not None:
         files[f"gateway/plugins/{plugin.name}"] = plugin.read_text()
     twistd = pathlib.Path(sys.executable).parent / "twistd"
-    return Contestant("gateway", [str(twistd), "-n", "--pidfile=", "gateway", "--config", "gateway.toml"], files)
+    command = [str(twistd), "-n", "--pidfile=", "gateway", "--config", "gateway.toml"]
+    return Contestant("gateway", command, files, http)
 
 
-def _script(name: str, script: str, *arguments: str) -> "Contestant":
-    return Contestant(name, [sys.executable, str(_HERE / script), *arguments])
+def _script(name: str, script: str, *arguments: str, http: int = 0) -> "Contestant":
+    last = [str(http)] if http else []
+    return Contestant(name, [sys.executable, str(_HERE / script), *arguments, *last], http=http)
 
 
 class Contestant:
     """A running component; a context manager that ends the process and shows its log if something failed.
 
     @param files: what it finds in its working directory, where modules are looked for too.
+    @ivar http: the port where it takes HTTP requests; 0 if it does not.
     """
 
-    def __init__(self, name: str, command: list[str], files: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, command: list[str], files: Mapping[str, str] | None = None, http: int = 0
+    ) -> None:
+        self.http = http
         self._directory = tempfile.TemporaryDirectory(prefix="gateway-bench-")
         directory = pathlib.Path(self._directory.name)
         for path, text in (files or {}).items():

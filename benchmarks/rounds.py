@@ -89,16 +89,22 @@ def parseArguments(description: str, names: list[str], exchanges: int, open_: in
 
     @param exchanges: how many are counted, unless it says otherwise; C{open_}: how many are open at a time.
     """
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = newParser(description, names, 5)
     parser.add_argument("--exchanges", type=int, default=exchanges, help="counted in a round (%(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="a round counts no longer (%(default)s)")
     parser.add_argument("--warmup", type=int, default=3_000, help="exchanges before the count (%(default)s)")
     parser.add_argument("--open", type=int, default=open_, help="exchanges open at a time (%(default)s)")
+    return parser.parse_args()
+
+
+def newParser(description: str, names: list[str], turns: int) -> argparse.ArgumentParser:
+    """The options of them all."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=turns, help="(%(default)s)")
     parser.add_argument("--only", action="append", choices=names, help="may be repeated")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="every round's figures")
-    return parser.parse_args()
+    return parser
 
 
 def run(
@@ -115,7 +121,22 @@ def run(
     @param unit: what an exchange is called.
     @param sizes: mean bytes of what an exchange is made of, for the figures in JSON.
     """
-    rounds: Rounds = {name: [] for name in measures if not options.only or name in options.only}
+    rounds = gather(
+        {name: measures[name] for name in measures if not options.only or name in options.only}, options
+    )
+    if not rounds:
+        return 1
+    print(report(rounds, pairs, unit, options.markdown))
+    if options.json:
+        compared = ratios(rounds, pairs)
+        result = {"bytes": dict(sizes), "open": options.open, "rounds": rounds, "ratios": compared}
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def gather(measures: Mapping[str, Callable[[], Figures]], options: argparse.Namespace) -> Rounds:
+    """Run the rounds, in turns. Returns nothing if one of them failed, which is told."""
+    rounds: Rounds = {name: [] for name in measures}
     failed = False
     for turn in range(1, options.rounds + 1):
         for name, figures in rounds.items():
@@ -126,11 +147,4 @@ def run(
                 failed = True
                 continue
             print(f"round {turn}, {name}: {figures[-1]['cpu']:.1f} us", file=sys.stderr)
-    if failed:
-        return 1
-    print(report(rounds, pairs, unit, options.markdown))
-    if options.json:
-        compared = ratios(rounds, pairs)
-        result = {"bytes": dict(sizes), "open": options.open, "rounds": rounds, "ratios": compared}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+    return {} if failed else rounds

@@ -171,6 +171,8 @@ class _Reader:
         self, embedded: EmbeddedTable, services: tuple[Service, ...], written: dict[str, Any]
     ) -> None:
         """XEP-0356 section 7.4; and nobody but a component is granted anything, each once."""
+        if embedded.privileges is None:
+            return
         if len(written) != len(embedded.privileges):
             self._problem("embedded.privileges", "a component twice, in different spellings", "it once")
         components = {*embedded.components, *(service.jid for service in services)}

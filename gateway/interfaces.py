@@ -63,6 +63,7 @@ class ISurroundings(Interface):
     """What a service will find around it."""
 
     stateDir: str = Attribute("The folder for durable state; it may not exist yet.")
+    isEmbedded: bool = Attribute("Whether the gateway runs on its embedded host.")
     components: Collection[str] = Attribute("The JIDs of all components of the configuration, this one too.")
 
     def delegationPlugins() -> dict[str, IDelegationPlugin]:
@@ -74,6 +75,8 @@ class IComposition(ISurroundings):
 
     reactor: Any = Attribute("Provides C{IReactorTime} and what endpoints need.")
 
+    ownAgent: Any = Attribute("An C{IAgent} that asks what this process serves, whatever host a URL names.")
+
     def link(jid: str, table: ComponentTable) -> Any:
         """
         A new, unstarted L{gateway.stream.link.Link} for the component C{jid}.
@@ -84,7 +87,8 @@ class IComposition(ISurroundings):
 
     def serve(name: str) -> Resource:
         """
-        A part of what C{[http]} serves; callers must show the token, if there is one.
+        A part of what C{[http]} serves; callers must show the token, if there is one. Of a request's body the
+        first 1,048,577 bytes are kept.
 
         @param name: the first part of its path.
         @return: the same for the same name: put children into it.
@@ -97,6 +101,14 @@ class IComposition(ISurroundings):
         @param link: what L{link} gave.
         @param servers: the domains that are listened to.
         @return: provides L{IPrivileges}.
+        """
+
+    def answers(link: Any, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+        """
+        Let the link's component answer for the handler's namespaces where servers delegate them (XEP-0355).
+
+        @param link: what L{link} gave.
+        @param servers: the domains that are listened to.
         """
 
 
@@ -153,7 +165,7 @@ class IDemonstration(Interface):
         Show one of its services, running on the embedded host, to somebody who does not know it.
 
         @param jid: the service's JID.
-        @raise gateway.tour.Disappointed: from the guide, when something is not as it was said.
+        @raise gateway.guide.Disappointed: from the guide, when something is not as it was said.
         """
 
 
@@ -176,7 +188,31 @@ class IGuide(Interface):
         """
         Say that something was as promised.
 
-        @raise gateway.tour.Disappointed: if not C{right}.
+        @raise gateway.guide.Disappointed: if not C{right}.
+        """
+
+    def hear(right: Callable[[domish.Element], bool], promise: str) -> Awaitable[domish.Element]:
+        """
+        Wait for a stanza that nobody asked for, and show it. It may have come already; each is heard once.
+
+        @param right: whether it is the one.
+        @param promise: what it is, in words.
+        @raise gateway.guide.Disappointed: if it does not come.
+        """
+
+    def friend() -> Awaitable[IGuide | None]:
+        """
+        A second client, logged in as another account, for the rest of the tour.
+
+        @return: C{None} if there is no such account.
+        """
+
+    def web(method: str, path: str, body: str = "") -> Awaitable[tuple[int, str]]:
+        """
+        Ask what the gateway serves over HTTP, show both question and answer.
+
+        @param body: JSON.
+        @return: status and body.
         """
 
 

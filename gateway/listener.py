@@ -7,12 +7,22 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort, ILoggingContext, IProtocolFactory
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import clientFromString, quoteStringArgument, serverFromString
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    ILoggingContext,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import alsoProvides
+from zope.interface import alsoProvides, implementer
+
+_EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
 
 
 class Listener(Service):
@@ -44,6 +54,18 @@ class Listener(Service):
         assert self._port is not None
         return self._port.getHost()
 
+    @property
+    def isListening(self) -> bool:
+        return self._port is not None
+
+    @property
+    def url(self) -> str:
+        """What it serves to web browsers; empty if there is no such URL."""
+        if self._port is None or isinstance(self.address, UNIXAddress):
+            return ""
+        host, port = reachable(self.address)
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
     def startService(self) -> None:
         super().startService()
         failures: list[Failure] = []
@@ -70,3 +92,42 @@ class Listener(Service):
             raise SystemExit(message)
         # Not as "message": observers of Twisted's older kind take that word away from those after them.
         self._log.warn("{problem}. The gateway runs without it.", problem=message)
+
+
+@implementer(IStreamClientEndpoint)
+class ListenerEndpoint:
+    """Leads to a listener of this process, wherever that listens by now."""
+
+    def __init__(self, listener: Listener, reactor: Any) -> None:
+        self._listener = listener
+        self._reactor = reactor
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        if not self._listener.isListening:
+            return fail(ConnectError(string=f"{self._listener.key} is not listened on"))
+        endpoint = clientFromString(self._reactor, reach(self._listener.address))
+        connecting: Deferred[Any] = endpoint.connect(protocolFactory)
+        return connecting
+
+
+def reach(address: IAddress) -> str:
+    """A listening address as a client endpoint string."""
+    if isinstance(address, UNIXAddress):
+        return f"unix:path={quoteStringArgument(show(address))}"
+    host, port = reachable(address)
+    return f"tcp:host={quoteStringArgument(host)}:port={port}"
+
+
+def reachable(address: IAddress) -> tuple[str, int]:
+    """Host and port at which a listening TCP address is reached from here."""
+    assert isinstance(address, IPv4Address | IPv6Address)
+    # What listens everywhere listens here.
+    return {_EVERYWHERE: "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port
+
+
+def show(address: IAddress) -> str:
+    """A listening address, for people."""
+    if isinstance(address, UNIXAddress):
+        return (address.name or b"").decode()
+    assert isinstance(address, IPv4Address | IPv6Address)
+    return f"{address.host}:{address.port}"

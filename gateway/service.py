@@ -15,23 +15,32 @@ from twisted.application.service import MultiService
 from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
-from twisted.web.http import Request
+from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
 from gateway import plugins
 from gateway.config import Config, readSecret
-from gateway.interfaces import IChecked, IComposition, IDelegationPlugin, IServicePlugin, ISurroundings
+from gateway.delegation.plugin import answers
+from gateway.interfaces import (
+    IChecked,
+    IComposition,
+    IDelegatedNamespace,
+    IDelegationPlugin,
+    IServicePlugin,
+    ISurroundings,
+)
 from gateway.listener import Listener
 from gateway.monitor.access import guarded
 from gateway.monitor.health import Health, Readiness
+from gateway.monitor.site import QuietSite
 from gateway.monitor.status import Status
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.core import Limits
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, ConfigError, HttpTable
+from gateway.web import OwnAgent
 
 if TYPE_CHECKING:
     from gateway.embedded.host import EmbeddedHost
@@ -104,10 +113,17 @@ def makeService(config: Config, reactor: Any) -> MultiService:
     except OSError as error:
         raise ConfigError([f"state_dir: {config.state_dir} cannot be made: {error.strerror}"]) from error
     gateway = MultiService()
-    host = _embeddedHost(config, reactor)
+    root = Resource()
+    table = config.http or HttpTable()
+    token = None if table.token_file is None else readSecret(table.token_file)
+    # One that the configuration does not speak of may find the default port taken, by another gateway perhaps.
+    http = Listener("http.listen", table.listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
+    http.setName("http")
+    http.setServiceParent(gateway)
+    host = _embeddedHost(config, http, reactor)
     if host is not None:
         host.setServiceParent(gateway)
-    composition = Composition(config, host, reactor)
+    composition = Composition(config, host, OwnAgent(http, token, reactor), reactor)
     problems: list[str] = []
     for service in config.services:
         try:
@@ -119,22 +135,15 @@ def makeService(config: Config, reactor: Any) -> MultiService:
             made.setServiceParent(gateway)
     if problems:
         raise ConfigError(problems)
-    root = Resource()
     root.putChild(b"healthz", Health())
     root.putChild(b"readyz", Readiness(composition.links))
-    table = config.http or HttpTable()
-    token = None if table.token_file is None else readSecret(table.token_file)
     root.putChild(b"status", guarded(Status(composition.links), token))
     for name, resource in composition.served.items():
         root.putChild(name.encode(), guarded(resource, token))
-    # One that the configuration does not speak of may find the default port taken, by another gateway perhaps.
-    http = Listener("http.listen", table.listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
-    http.setName("http")
-    http.setServiceParent(gateway)
     return gateway
 
 
-def _embeddedHost(config: Config, reactor: Any) -> EmbeddedHost | None:
+def _embeddedHost(config: Config, http: Listener, reactor: Any) -> EmbeddedHost | None:
     if config.embedded is None:
         return None
     # Who has a server need not load it, nor what it alone needs.
@@ -143,7 +152,7 @@ def _embeddedHost(config: Config, reactor: Any) -> EmbeddedHost | None:
     services: dict[str, list[str]] = {}
     for service in config.services:
         services.setdefault(service.kind, []).append(service.jid)
-    return EmbeddedHost(config.embedded, services, config.state_dir, reactor, sys.stdout.write)
+    return EmbeddedHost(config.embedded, services, config.state_dir, reactor, sys.stdout.write, lambda: http.url)
 
 
 @implementer(ISurroundings)
@@ -152,6 +161,7 @@ class Surroundings:
 
     def __init__(self, config: Config) -> None:
         self.stateDir = str(config.state_dir)
+        self.isEmbedded = config.embedded is not None
         self.components = {service.jid for service in config.services}
         if config.embedded is not None:
             self.components |= config.embedded.components.keys()
@@ -169,8 +179,9 @@ class Composition(Surroundings):
     @ivar served: what is served over HTTP, by the first part of its path.
     """
 
-    def __init__(self, config: Config, host: EmbeddedHost | None, reactor: Any) -> None:
+    def __init__(self, config: Config, host: EmbeddedHost | None, ownAgent: IAgent, reactor: Any) -> None:
         super().__init__(config)
+        self.ownAgent = ownAgent
         self._server = config.server
         self._host = host
         self.reactor = reactor
@@ -209,11 +220,5 @@ class Composition(Surroundings):
         handler.setHandlerParent(link)
         return handler
 
-
-class QuietSite(Site):
-    """Says nothing of each request: health is asked for every few seconds, and the log is for people."""
-
-    noisy = False
-
-    def log(self, request: Request) -> None:
-        """Not in the log."""
+    def answers(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+        answers(link, servers, handler)

@@ -106,7 +106,7 @@ class EmbeddedTable:
     @ivar accounts: passwords by user name; C{None} for three of them with passwords made up at the first start.
     @ivar components: the secrets of components that are not the gateway's own, by domain.
     @ivar delegations: what is delegated to whom, by namespace; C{None} for private storage to C{delegate}.
-    @ivar privileges: what is granted, by the component's domain.
+    @ivar privileges: what is granted, by the component's domain; C{None} for rosters and presence to C{roster}.
     """
 
     domain: Domain = Domain("localhost")
@@ -115,7 +115,7 @@ class EmbeddedTable:
     accounts: Passwords | None = field(default=None, repr=False)
     components: Secrets = field(factory=lambda: Secrets({}), repr=False)
     delegations: dict[Namespace, DelegatedTable] | None = None
-    privileges: dict[Domain, PrivilegesTable] = field(factory=dict)
+    privileges: dict[Domain, PrivilegesTable] | None = None
 
 
 @frozen(kw_only=True)

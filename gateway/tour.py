@@ -7,153 +7,111 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
-from xml.dom import minidom
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.error import ConnectError
 from twisted.internet.ssl import Certificate
 from twisted.internet.task import deferLater, react
-from twisted.python.failure import Failure
-from twisted.words.protocols.jabber import xmlstream
-from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.xish import domish
-from wokkel.subprotocols import XMPPHandler
-from zope.interface import implementer
 
-from gateway import ns
-from gateway.config import load
+from gateway.config import load, readSecret
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder, Whereabouts
-from gateway.interfaces import IDemonstration, IGuide
+from gateway.guide import PATIENCE, Disappointed, Guide, Mailbox
+from gateway.interfaces import IDemonstration
 from gateway.service import findPlugins
 from gateway.tables import ConfigError
 from gateway.tap import find
 
-_WIDTH = 100
 
-# Seconds for each answer, for the login, and for a service that has only just started.
-_PATIENCE = 15.0
-
-
-class Disappointed(Exception):
-    """Something is not as it was said."""
-
-
-@implementer(IGuide)
-class Guide:
+class Party:
     """
-    Leads the tour.
+    Everybody who takes part in one tour.
 
-    @param write: shows a text.
+    @param token: what the gateway's HTTP server wants to be shown, if anything.
     """
 
-    def __init__(self, client: Client, write: Callable[[str], object], reactor: Any) -> None:
-        self.jid = client.jid
-        self._client = client
+    def __init__(
+        self,
+        place: Whereabouts,
+        certificate: Certificate,
+        token: str | None,
+        write: Callable[[str], object],
+        reactor: Any,
+    ) -> None:
+        self._place = place
+        self._certificate = certificate
+        self._token = token
         self._write = write
         self._reactor = reactor
+        self._clients: list[Client] = []
+        self._friend: Guide | None = None
+        # The implementation's account is not for people.
+        self._users = [user for user in place.accounts if user != "implementation"]
 
-    def say(self, text: str) -> None:
-        self._write("\n" + textwrap.fill(text, _WIDTH) + "\n\n")
+    async def guide(self) -> Guide:
+        """
+        Who leads it.
 
-    async def ask(self, recipient: str, payload: str, kind: str = "get") -> domish.Element:
-        request = xmlstream.IQ(self._client.xmlstream, kind)
-        request["to"] = recipient
-        request.addRawXml(payload)
-        self._write(_indented(request, "  -> "))
-        answer = await self._answer(request, recipient)
-        self._write(_indented(answer, "  <- "))
-        return answer
+        @raise Disappointed: if there is nobody.
+        """
+        if not self._users:
+            raise Disappointed("there is no account to log in as: add one to [embedded.accounts]")
+        return await self._logIn(self._users[0], "")
 
-    def check(self, right: object, promise: str) -> None:
-        if not right:
-            raise Disappointed(f"this should hold, and does not: {promise}")
-        self._write(f"  ok: {promise}\n")
+    async def friend(self) -> Guide | None:
+        """As L{IGuide} has it."""
+        if self._friend is None and len(self._users) > 1:
+            self._friend = await self._logIn(self._users[1], self._users[1])
+        return self._friend
 
-    async def served(self, jid: str) -> None:
-        """Wait until a service that has perhaps only just started has an answer."""
-        started = self._reactor.seconds()
-        while True:
-            request = xmlstream.IQ(self._client.xmlstream, "get")
-            request.addElement((ns.DISCO_INFO, "query"))
-            answer = await self._answer(request, jid)
-            if answer["type"] == "result" or self._reactor.seconds() - started > _PATIENCE:
-                return
-            await deferLater(self._reactor, 0.5)
+    async def leave(self) -> None:
+        """Everybody logs out."""
+        # Not while a service is telling us that it could not connect: it cannot be stopped from inside of that.
+        await deferLater(self._reactor, 0)
+        for client in self._clients:
+            await client.service.stopService()
 
-    async def _answer(self, request: xmlstream.IQ, recipient: str) -> domish.Element:
-        request.timeout = _PATIENCE  # type: ignore[assignment]  # Twisted shows None as its type.
-        answer: domish.Element
+    async def _logIn(self, user: str, name: str) -> Guide:
+        place = self._place
+        endpoint = clientFromString(self._reactor, place.c2s)
+        jid = f"{user}@{place.domain}/tour"
+        client = Client(jid, place.accounts[user], endpoint, self._certificate, self._reactor)
+        mailbox = Mailbox()
+        mailbox.setHandlerParent(client)
+        self._clients.append(client)
+        client.service.startService()
         try:
-            answer = await request.send(recipient)
-        except StanzaError as error:
-            answer = error.stanza  # type: ignore[attr-defined]  # set wherever it comes from a stanza
-        except xmlstream.TimeoutError as error:
-            raise Disappointed(f"{recipient} did not answer within {_PATIENCE:g} s") from error
-        except ConnectionLost as error:
-            raise Disappointed(f"the connection was lost before {recipient} answered") from error
-        return answer
+            await client.service.whenConnected(failAfterFailures=1)
+            await mailbox.arrived.addTimeout(PATIENCE, self._reactor)
+        except ConnectError as error:
+            text = f"nobody listens at {place.c2s}: start the gateway first, in this folder, with twistd -n gateway"
+            raise Disappointed(text) from error
+        except Exception as error:
+            reason = error if client.failed is None else client.failed.value
+            raise Disappointed(f"the login failed: {reason!r}") from error
+        return Guide(
+            client, mailbox, self._write, self._reactor, self.friend, site=place.web, token=self._token, name=name
+        )
 
 
-class _Arrival(XMPPHandler):
-    """Knows when the client is logged in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.arrived: Deferred[None] = Deferred()
-
-    def connectionInitialized(self) -> None:
-        self.send(domish.Element((None, "presence")))
-        self.arrived.callback(None)
-
-    def connectionLost(self, reason: Failure) -> None:
-        super().connectionLost(reason)
-        if not self.arrived.called:
-            self.arrived.errback(reason)
-
-
-async def tour(place: Whereabouts, certificate: Certificate, write: Callable[[str], object], reactor: Any) -> None:
+async def tour(party: Party, place: Whereabouts, write: Callable[[str], object]) -> None:
     """
     Show every service that runs on the host and has something to show.
 
     @raise Disappointed: at the first thing that is not as it should be.
     """
-    user = next((each for each in place.accounts if each != "implementation"), None)
-    if user is None:
-        raise Disappointed("there is no account to log in as: add one to [embedded.accounts]")
-    endpoint = clientFromString(reactor, place.c2s)
-    client = Client(f"{user}@{place.domain}/tour", place.accounts[user], endpoint, certificate, reactor)
-    arrival = _Arrival()
-    arrival.setHandlerParent(client)
-    guide = Guide(client, write, reactor)
-    client.service.startService()
     try:
-        await _logIn(client, arrival, place, reactor)
+        guide = await party.guide()
         guide.say(
             f"A tour of the gateway at {place.domain}. It is logged in as {guide.jid}, over TLS, like any client."
         )
         await _showAll(guide, place, write)
     finally:
-        # Not while the service is telling us that it could not connect: it cannot be stopped from inside of that.
-        await deferLater(reactor, 0)
-        await client.service.stopService()
-
-
-async def _logIn(client: Client, arrival: _Arrival, place: Whereabouts, reactor: Any) -> None:
-    try:
-        await client.service.whenConnected(failAfterFailures=1)
-        await arrival.arrived.addTimeout(_PATIENCE, reactor)
-    except ConnectError as error:
-        text = f"nobody listens at {place.c2s}: start the gateway first, in this folder, with twistd -n gateway"
-        raise Disappointed(text) from error
-    except Exception as error:
-        reason = error if client.failed is None else client.failed.value
-        raise Disappointed(f"the login failed: {reason!r}") from error
+        await party.leave()
 
 
 async def _showAll(guide: Guide, place: Whereabouts, write: Callable[[str], object]) -> None:
@@ -189,20 +147,14 @@ def main(
                     f"no embedded host has run here yet, there is none in {config.state_dir}: take the tour in the "
                     "folder of the gateway, or start one here first, with twistd -n gateway"
                 )
-            await tour(place, Certificate.loadPEM(folder.certificate.read_bytes()), write, reactor)
+            certificate = Certificate.loadPEM(folder.certificate.read_bytes())
+            tokenFile = None if config.http is None else config.http.token_file
+            token = None if tokenFile is None else readSecret(tokenFile)
+            await tour(Party(place, certificate, token, write, reactor), place, write)
         except (Disappointed, ConfigError, OSError) as error:
             sys.exit(f"\nThe tour ends here: {error}")
 
     return run
-
-
-def _indented(element: domish.Element, arrow: str) -> str:
-    """An element over several lines, with an arrow before the first."""
-    # It was parsed before, under all the limits of a stream.
-    document = minidom.parseString(element.toXml().encode())  # noqa: S318
-    text = document.toprettyxml(indent="  ").partition("?>")[2]
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "".join(f"{arrow if not number else ' ' * len(arrow)}{line}\n" for number, line in enumerate(lines))
 
 
 if __name__ == "__main__":

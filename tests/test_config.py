@@ -177,11 +177,14 @@ class RightTests(ConfigCase):
             self.assertEqual(config.embedded.c2s, "tcp:5222:interface=127.0.0.1")
             self.assertEqual(config.embedded.component, "tcp:5347:interface=127.0.0.1")
             self.assertEqual((config.embedded.accounts, config.embedded.components), (None, {}))
-            proxy, delegation = config.services
+            proxy, delegation, roster = config.services
             self.assertEqual((proxy.kind, proxy.jid), ("proxy", f"proxy.{domain}"))
             assert isinstance(proxy.table, ProxyTable) and isinstance(delegation.table, DelegationTable)
             self.assertEqual(proxy.table.target, f"implementation@{domain}")
             self.assertEqual((delegation.jid, delegation.table.servers), (f"delegate.{domain}", {domain}))
+            assert isinstance(roster.table, RosterTable)
+            self.assertEqual((roster.jid, roster.table.domain), (f"roster.{domain}", domain))
+            self.assertIsNone(config.embedded.privileges)
         config = self.read('[embedded.accounts]\nAlice = "pw"\n[echo."e.localhost"]\n')
         assert config.embedded is not None
         self.assertEqual(config.embedded.accounts, {"alice": "pw"})

@@ -74,6 +74,33 @@ class PreparedTests(SynchronousTestCase):
             return
         self.assertEqual(jids.prepared(prepared), prepared)
 
+    def test_everyCharacter(self) -> None:
+        """Each of ASCII is treated as Unicode's tables have it, wherever it stands, without asking them."""
+        for character in map(chr, range(128)):
+            for form in ("%s", "a%s", "%sa", "%s@h", "a%sb@h", "a@%s", "a@b%s", "a@b%sc", "a@b.%s.c", "a@b/c%sd"):
+                self.assertPreparedAlike(form % character)
+
+    @bounded
+    @given(st.lists(st.sampled_from(["a", "Z", "9", "-", "--", ".", "@", "/", "\\20", "_", "\n", "\x7f", "é"])))
+    def test_structure(self, pieces: list[str]) -> None:
+        """So is each combination of what makes up a JID."""
+        self.assertPreparedAlike("".join(pieces))
+
+    def assertPreparedAlike(self, text: str) -> None:
+        """As Unicode's tables would have it, error or not."""
+        try:
+            expected = jids._preparedByUnicode(text)
+        except ValueError:
+            with self.assertRaises(ValueError, msg=repr(text)):
+                jids.prepared(text)
+        else:
+            self.assertEqual(jids.prepared(text), expected)
+
+    def test_plain(self) -> None:
+        """The tables are not asked about a bare JID of ASCII."""
+        self.patch(jids, "JID", None)
+        self.assertEqual(jids.prepared("John.O\\27Neill@Chat-2.EXAMPLE.com"), "john.o\\27neill@chat-2.example.com")
+
     def test_long(self) -> None:
         """What is too long is refused before Unicode is asked, which would take minutes for some of it."""
         self.patch(jids, "JID", None)

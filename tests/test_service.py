@@ -16,6 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import Agent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -284,7 +285,7 @@ class EmbeddedTests(ServiceCase):
     def test_names(self) -> None:
         """The host comes first, so that it is there when the links want it."""
         gateway = makeService(self.embedded(), self.reactor)
-        self.assertEqual([service.name for service in gateway], ["embedded", "proxy:proxy.localhost", "http"])
+        self.assertEqual([service.name for service in gateway], ["http", "embedded", "proxy:proxy.localhost"])
 
     def test_listens(self) -> None:
         """It listens where the tables say, once started; what it serves is shown, and nowhere logged."""
@@ -292,8 +293,8 @@ class EmbeddedTests(ServiceCase):
         self.assertEqual(self.reactor.tcpServers, [])
         self.start(gateway)
         self.assertEqual(
-            [(port, interface) for port, _, _, interface in self.reactor.tcpServers][:2],
-            [(1, "127.0.0.1"), (2, "127.0.0.1")],
+            [(port, interface) for port, _, _, interface in self.reactor.tcpServers],
+            [(5290, "127.0.0.1"), (1, "127.0.0.1"), (2, "127.0.0.1")],
         )
         shown = self.shown.getvalue()
         self.assertIn("proxy       proxy.localhost", shown)
@@ -304,7 +305,7 @@ class EmbeddedTests(ServiceCase):
         own = ComponentTable(endpoint=ClientEndpoint("tcp:example.com:3"), secret="its own")
         config = self.embedded()
         host = EmbeddedHost(EmbeddedTable(), {}, self.folder, self.reactor, self.shown.write)
-        composition = Composition(config, host, self.reactor)
+        composition = Composition(config, host, Agent(self.reactor), self.reactor)
         here = composition.link("a.localhost", ComponentTable())
         given = composition.link("b.localhost", ComponentTable(secret="given"))
         there = composition.link("c.example.com", own)
@@ -319,7 +320,7 @@ class CompositionTests(ServiceCase):
 
     def test_interface(self) -> None:
         """It provides what the port promises."""
-        composition = Composition(self.config(), None, self.reactor)
+        composition = Composition(self.config(), None, Agent(self.reactor), self.reactor)
         verifyObject(IComposition, composition)
         self.assertEqual(composition.stateDir, str(self.folder / "state"))
         self.assertIs(composition.reactor, self.reactor)
@@ -327,7 +328,7 @@ class CompositionTests(ServiceCase):
     def test_link(self) -> None:
         """A link has its table's secret, else the common one; the common limit; and is counted."""
         config = self.config()
-        composition = Composition(config, None, self.reactor)
+        composition = Composition(config, None, Agent(self.reactor), self.reactor)
         links = [composition.link(service.jid, service.table) for service in config.services]
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
         self.assertEqual({link.limits.stanzaSize for link in links}, {70000})
@@ -336,7 +337,7 @@ class CompositionTests(ServiceCase):
     def test_privileges(self) -> None:
         """Privileges are those of the link's component, from the servers that are named and no others."""
         config = self.config()
-        composition = Composition(config, None, self.reactor)
+        composition = Composition(config, None, Agent(self.reactor), self.reactor)
         link = composition.link("p.example.com", config.services[0].table)
         privileges = composition.privileges(link, ["example.com"])
         self.assertTrue(verifyObject(IPrivileges, privileges))

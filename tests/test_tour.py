@@ -12,6 +12,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
 from twisted.words.protocols.jabber.xmlstream import STREAM_END_EVENT, Authenticator, XmlStream
 from twisted.words.xish import domish
 from zope.interface import implementer
@@ -21,8 +23,8 @@ from gateway import ns, tour
 from gateway.delegation.tour import show
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder
+from gateway.guide import Disappointed, Guide, Mailbox
 from gateway.interfaces import IDemonstration, IGuide
-from gateway.tour import Disappointed, Guide
 from tests.embedded.loopback import IMPLEMENTATION, LoopbackCase
 
 
@@ -51,6 +53,12 @@ class LoggedIn:
         stream.ElementEvent = found.append
         stream.parse(text.encode())
         self.xmlstream.dispatch(found[0])
+
+
+def _message(body: str) -> domish.Element:
+    message = domish.Element((ns.CLIENT, "message"))
+    message.addElement("body", content=body)
+    return message
 
 
 @implementer(IDemonstration)
@@ -82,7 +90,11 @@ class GuideTests(SynchronousTestCase):
         self.clock = Clock()
         self.client = LoggedIn(self.clock)
         self.written: list[str] = []
-        self.guide = Guide(cast(Client, self.client), self.written.append, self.clock)
+        self.mailbox = Mailbox()
+        self.guide = Guide(cast(Client, self.client), self.mailbox, self.written.append, self.clock, self.nobody)
+
+    async def nobody(self) -> None:
+        """There is no friend."""
 
     def ask(self) -> Deferred[domish.Element]:
         return ensureDeferred(self.guide.ask("c.h", "<ping xmlns='urn:xmpp:ping'/>"))
@@ -139,6 +151,28 @@ class GuideTests(SynchronousTestCase):
         self.assertEqual(self.written, ["  ok: water is wet\n"])
         raised = self.assertRaises(Disappointed, self.guide.check, False, "fire is cold")
         self.assertIn("fire is cold", str(raised))
+
+    def test_hear(self) -> None:
+        """What comes unasked is heard once, be it there already or not; what does not come ends the tour."""
+        for body in ("a", "b"):
+            self.mailbox.came(_message(body))
+        for body in ("b", "a"):
+            heard = ensureDeferred(self.guide.hear(lambda stanza, body=body: str(stanza.body) == body, "it"))
+            self.assertEqual(str(self.successResultOf(heard).body), body)
+        later = ensureDeferred(self.guide.hear(lambda stanza: str(stanza.body) == "b", "the next one"))
+        self.mailbox.came(_message("c"))
+        self.assertNoResult(later)
+        self.mailbox.came(_message("b"))
+        self.successResultOf(later)
+        self.assertIn("  ok: the next one\n", self.written)
+        vain = ensureDeferred(self.guide.hear(lambda stanza: False, "water"))
+        self.clock.advance(15.1)
+        self.assertIn("water", str(self.failureResultOf(vain, Disappointed).value))
+        self.mailbox.came(_message("after that"))
+
+    def test_friend(self) -> None:
+        """Where there is none, that is known."""
+        self.assertIsNone(self.successResultOf(ensureDeferred(self.guide.friend())))
 
     def test_served(self) -> None:
         """A service that has only just started is waited for, a while."""
@@ -214,12 +248,13 @@ class TourTests(LoopbackCase):
         self.certificate = self.host.certificate
         self.running = evolve(self.place, services={"shown": [IMPLEMENTATION], "other": ["other.localhost"]})
 
-    async def ended(self, plugins: list[object], **changes: Any) -> str:
+    async def ended(self, plugins: list[object], token: str | None = None, **changes: Any) -> str:
         """Go on the tour; the reason for which it ended, if it was not the end of it."""
         self.patch(tour, "findPlugins", lambda: plugins)
         try:
             place = evolve(self.running, **changes)
-            await tour.tour(place, self.certificate, self.written.append, reactor)
+            party = tour.Party(place, self.certificate, token, self.written.append, reactor)
+            await tour.tour(party, place, self.written.append)
         except Disappointed as error:
             return str(error)
         return ""
@@ -238,6 +273,52 @@ class TourTests(LoopbackCase):
         self.assertNotIn("other.localhost", text)
         self.assertIn("That was all", text)
         self.assertNotIn(self.place.accounts["alice"], text)
+
+    async def test_friend(self) -> None:
+        """A second client is another account's, the same each time, and what it shows says whose it is."""
+
+        async def show(guide: Guide, jid: str) -> None:
+            friend = await guide.friend()
+            assert friend is not None
+            self.assertIs(await guide.friend(), friend)
+            guide.check(friend.jid == "bob@localhost/tour", "it is bob")
+            await friend.ask("localhost", f"<ping xmlns='{ns.PING}'/>")
+            guide.say("done")
+
+        self.assertEqual(await self.ended([Plugin(show)]), "")
+        self.assertRegex("".join(self.written), "  bob -> <iq ")
+        accounts = {"alice": self.place.accounts["alice"]}
+
+        async def alone(guide: Guide, jid: str) -> None:
+            guide.check(await guide.friend() is None, "it is alone")
+
+        self.assertEqual(await self.ended([Plugin(alone)], accounts=accounts), "")
+
+    async def test_web(self) -> None:
+        """What is served over HTTP is asked with the token, and shown; what cannot be asked ends the tour."""
+        root, asked = Resource(), []
+
+        class Shown(Resource):
+            isLeaf = True
+
+            def render_POST(self, request: Any) -> bytes:
+                asked.append((request.getHeader("authorization"), request.content.read()))
+                request.setResponseCode(202)
+                return b"heard"
+
+        root.putChild(b"here", Shown())
+        port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor
+        self.addCleanup(port.stopListening)
+
+        async def show(guide: Guide, jid: str) -> None:
+            self.assertEqual(await guide.web("POST", "/here", "[1]"), (202, "heard"))
+
+        url = f"http://127.0.0.1:{port.getHost().port}"
+        self.assertEqual(await self.ended([Plugin(show)], token="t", web=url), "")
+        self.assertEqual(asked, [("Bearer t", b"[1]")])
+        self.assertIn(f"  -> POST {url}/here\n     [1]\n", self.written)
+        self.assertIn("  <- 202\n     heard\n", self.written)
+        self.assertIn("cannot be asked", await self.ended([Plugin(show)], web="http://127.0.0.1:1"))
 
     async def test_nothing(self) -> None:
         """Where nothing has anything to show, that is said."""

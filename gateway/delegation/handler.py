@@ -57,7 +57,7 @@ class Route:
     """
 
     handler: IDelegatedNamespace | None
-    delegation: Delegation | None
+    delegation: Delegation | None = None
 
     @property
     def filtering(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ C{[delegation."component JID"]}: the table, and how the service is composed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,26 @@ class DelegationTable(ComponentTable):
     servers: frozenset[Domain] = frozenset()
     users: frozenset[Domain] = frozenset()
     namespaces: dict[Namespace, NamespaceTable] = field(factory=dict)
+
+
+def manage(
+    link: Link, routes: Mapping[str, Route], servers: frozenset[str], users: frozenset[str] = frozenset()
+) -> None:
+    """
+    Make a link's component a managing entity.
+
+    @param routes: who answers, by namespace.
+    @param servers: which may delegate to it; and C{users}: the domains whose users may (section 5).
+    """
+    onward = Onward(link.jid, [route.delegation for route in routes.values() if route.delegation is not None], link)
+    asking = Asking(link.jid, users, routes, link)
+    ManagingHandler(link.jid, servers, routes, onward, asking, users).setHandlerParent(link)
+    DiscoHandler().setHandlerParent(link)
+
+
+def answers(link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+    """As L{gateway.interfaces.IComposition.answers} has it."""
+    manage(link, dict.fromkeys(handler.namespaces, Route(handler)), frozenset(servers))
 
 
 @implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
@@ -117,10 +138,7 @@ class DelegationPlugin:
             routes[namespace] = Route(handler, delegation)
         if problems:
             raise ConfigError(problems)
-        onward = Onward(jid, [route.delegation for route in routes.values() if route.delegation is not None], link)
-        asking = Asking(jid, table.users, routes, link)
-        ManagingHandler(jid, table.servers, routes, onward, asking, table.users).setHandlerParent(link)
-        DiscoHandler().setHandlerParent(link)
+        manage(link, routes, table.servers, table.users)
         return link
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:

@@ -334,10 +334,11 @@ class Router:
             raise NotAllowed
         self.push(account, account.roster.set(wanted.jid, wanted.name, wanted.groups))
 
-    def removeContact(self, account: Account, jid: str) -> None:
+    def removeContact(self, account: Account, jid: str, isAlone: bool = False) -> None:
         """
         A client removes a contact, and with it both subscriptions (RFC 6121 section 2.5).
 
+        @param isAlone: whether the roster of a contact on this host stays as it is.
         @raise NoSuchAddress: if it is none.
         """
         item = account.roster.get(jid)
@@ -349,7 +350,8 @@ class Router:
         peer = self.components.get(domain)
         for kind in kinds:
             if domain == self.domain:
-                self._subscribed(None, kind, kind, account.jid, jid)
+                if not isAlone:
+                    self._subscribed(None, kind, kind, account.jid, jid)
             elif peer is not None:
                 peer.announce(account.jid, jid, kind)
         self.reveal(account, jid, item.from_)

@@ -12,13 +12,10 @@ from typing import Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.endpoints import clientFromString, quoteStringArgument
-from twisted.internet.interfaces import IAddress, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
-from zope.interface import implementer
 
 from gateway import ns
 from gateway.delegation.core import Delegation
@@ -31,10 +28,8 @@ from gateway.embedded.login import Client
 from gateway.embedded.peer import Doorway, PeerConnection
 from gateway.embedded.privileges import Privileges, grants
 from gateway.embedded.store import HostFolder, Whereabouts, makePassword
-from gateway.listener import Listener
-from gateway.tables import DelegatedTable, EmbeddedTable, Jids, Namespace
-
-_EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
+from gateway.listener import Listener, ListenerEndpoint, reach, show
+from gateway.tables import DelegatedTable, Domain, EmbeddedTable, Jids, Namespace, PrivilegesTable
 
 _IMPLEMENTATION = "implementation"
 # Seconds that a stop waits for the gateway's own components: a link needs up to five.
@@ -51,6 +46,7 @@ class EmbeddedHost(MultiService):
     @ivar componentEndpoint: where the components of this process connect.
     @param services: component JIDs by kind of service.
     @param say: shows the operator a text with passwords in it, which is nothing for a log.
+    @param web: the URL of what is served over HTTP; empty if nothing is.
     """
 
     def __init__(
@@ -60,6 +56,7 @@ class EmbeddedHost(MultiService):
         stateDir: Path,
         reactor: Any,
         say: Callable[[str], object],
+        web: Callable[[], str] = str,
     ) -> None:
         super().__init__()
         self.setName("embedded")
@@ -67,6 +64,7 @@ class EmbeddedHost(MultiService):
         self.secrets = dict(table.components)
         self._own: set[str] = set()
         self._say = say
+        self._web = web
         self._reactor = reactor
         self._folder = HostFolder(stateDir)
         self._madeUp = table.accounts is None
@@ -77,7 +75,7 @@ class EmbeddedHost(MultiService):
         services_ = Services(self.domain, self.accounts, _delegations(table), reactor.seconds)
         self._router = services_.router
         self._router.components.update(dict.fromkeys(self.secrets))
-        self._router.extensions.add(Privileges(self._router, grants(self.domain, table.privileges), reactor))
+        self._router.extensions.add(Privileges(self._router, grants(self.domain, _privileges(table)), reactor))
         passwords = Passwords(self.accounts)
         portal = makePortal(self._router, passwords)
         tls = self.certificate.options()
@@ -94,7 +92,7 @@ class EmbeddedHost(MultiService):
         tick.clock = reactor
         for service in (self._c2s, self._component, tick):
             service.setServiceParent(self)
-        self.componentEndpoint: IStreamClientEndpoint = _Inside(self._component, reactor)
+        self.componentEndpoint: IStreamClientEndpoint = ListenerEndpoint(self._component, reactor)
         if self._madeUp:
             # Nobody else can be meant to log in with a password that was made up a moment ago.
             self._implementingClient().service.setServiceParent(self)
@@ -107,7 +105,7 @@ class EmbeddedHost(MultiService):
 
     def startService(self) -> None:
         super().startService()
-        whereabouts = Whereabouts(self.domain, _reach(self._c2s.address), self.accounts, self._services)
+        whereabouts = Whereabouts(self.domain, reach(self._c2s.address), self.accounts, self._services, self._web())
         self._folder.write(whereabouts)
         self._say(self._announcement())
 
@@ -128,7 +126,7 @@ class EmbeddedHost(MultiService):
 
     def _implementingClient(self) -> Client:
         account = f"{_IMPLEMENTATION}@{self.domain}/built-in"
-        endpoint = _Inside(self._c2s, self._reactor)
+        endpoint = ListenerEndpoint(self._c2s, self._reactor)
         client = Client(account, self.accounts[_IMPLEMENTATION], endpoint, self.certificate, self._reactor)
         implement(client, self._router.components.__contains__)
         return client
@@ -143,9 +141,11 @@ class EmbeddedHost(MultiService):
         passwords = self.accounts if self._madeUp else {}
         rows = [
             ("domain", self.domain),
-            ("clients", f"{_show(self._c2s.address)}  STARTTLS, certificate {self._folder.certificate}"),
-            ("components", f"{_show(self._component.address)}  XEP-0114"),
+            ("clients", f"{show(self._c2s.address)}  STARTTLS, certificate {self._folder.certificate}"),
+            ("components", f"{show(self._component.address)}  XEP-0114"),
         ]
+        if web := self._web():
+            rows.append(("http", f"{web}/status"))
         for user in self.accounts:
             password = f"  password {passwords[user]}" if user in passwords else ""
             rows.append(("account", f"{user}@{self.domain}{password}"))
@@ -167,32 +167,7 @@ def _delegations(table: EmbeddedTable) -> list[Delegation]:
     return [Delegation(namespace, each.jid, each.filtering) for namespace, each in delegated.items()]
 
 
-@implementer(IStreamClientEndpoint)
-class _Inside:
-    """Leads to one of the host's own listeners, wherever that listens by now."""
-
-    def __init__(self, listener: Listener, reactor: Any) -> None:
-        self._listener = listener
-        self._reactor = reactor
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        endpoint = clientFromString(self._reactor, _reach(self._listener.address))
-        connecting: Deferred[Any] = endpoint.connect(protocolFactory)
-        return connecting
-
-
-def _reach(address: IAddress) -> str:
-    """A listening address as a client endpoint string."""
-    if isinstance(address, UNIXAddress):
-        return f"unix:path={quoteStringArgument(_show(address))}"
-    assert isinstance(address, IPv4Address | IPv6Address)
-    # What listens everywhere listens here.
-    host = {_EVERYWHERE: "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    return f"tcp:host={quoteStringArgument(host)}:port={address.port}"
-
-
-def _show(address: IAddress) -> str:
-    if isinstance(address, UNIXAddress):
-        return (address.name or b"").decode()
-    assert isinstance(address, IPv4Address | IPv6Address)
-    return f"{address.host}:{address.port}"
+def _privileges(table: EmbeddedTable) -> dict[Domain, PrivilegesTable]:
+    if table.privileges is not None:
+        return table.privileges
+    return {Domain(f"roster.{table.domain}"): PrivilegesTable(roster="both", presence="managed_entity")}

@@ -159,7 +159,8 @@ class Privileges(Extension):
             wanted, removed = stanzas.readItem(payloads[0])
             subscription = next(payloads[0].elements(ns.ROSTER, "item")).getAttribute("subscription")
             if removed:
-                self._router.removeContact(account, wanted.jid)
+                # As with the subscriptions: one account's roster, and no other, is as the entity wants it.
+                self._router.removeContact(account, wanted.jid, isAlone=True)
             elif subscription is None:
                 self._router.setContact(account, wanted)
             else:

@@ -31,12 +31,14 @@ class Whereabouts:
     @ivar c2s: a Twisted client endpoint string.
     @ivar accounts: passwords by user name.
     @ivar services: component JIDs by kind of service.
+    @ivar web: the URL of what is served over HTTP; empty if nothing is.
     """
 
     domain: str
     c2s: str
     accounts: dict[str, str]
     services: dict[str, list[str]]
+    web: str = ""
 
 
 class HostFolder:
@@ -54,7 +56,7 @@ class HostFolder:
         """What was written last, if anything."""
         try:
             return structure(json.loads(self._whereabouts.read_text("utf-8")), Whereabouts)
-        except (FileNotFoundError, ValueError, BaseValidationError):
+        except (FileNotFoundError, ValueError, TypeError, BaseValidationError):
             return None
 
     def write(self, whereabouts: Whereabouts) -> None:

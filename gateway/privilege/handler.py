@@ -139,7 +139,7 @@ class PrivilegeHandler(RawHandler):
         permissions = self._granted.get(server)
         if permissions is None or not (permissions.pushes and local) or resource:
             return False
-        items = stanzas.readRoster(stanza.element) if ns.ROSTER.encode() in stanza.raw else None
+        items = stanzas.readRoster(stanza) if ns.ROSTER.encode() in stanza.raw else None
         if items is None or not stanza.id:
             return False
         self._link.sendRaw(stanzas.acknowledgement(route(recipient, user), stanza.id))
@@ -164,8 +164,7 @@ class PrivilegeHandler(RawHandler):
     def getRoster(self, user: str) -> Generator[Deferred[Any], Any, list[RosterItem]]:
         user, permissions = self._managed(user)
         permissions.checkRoster(user, "get")
-        answer = yield self._link.request(stanzas.rosterRequest(user))
-        items = stanzas.readRoster(answer)
+        items: list[RosterItem] | None = yield self._link.ask(stanzas.rosterRequest(user), stanzas.readRoster)
         if items is None:
             # To take it for an empty one would have somebody's contacts removed, or all of them added again.
             raise StanzaError("undefined-condition", text="The answer holds no roster.")
@@ -177,7 +176,7 @@ class PrivilegeHandler(RawHandler):
         permissions.checkRoster(user, "set")
         for item in items:
             # One at a time (RFC 6121 section 2.1.5): Prosody takes several, and answers each with the same id.
-            yield self._link.request(stanzas.rosterRequest(user, item))
+            yield self._link.ask(stanzas.rosterRequest(user, item), lambda result: None)
 
     def sendAs(self, message: domish.Element) -> None:
         sender, permissions = self._managed(message.getAttribute("from", ""))

@@ -13,9 +13,11 @@ from gateway import jids, ns
 from gateway.errors import Unreadable
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
-from gateway.stream.stanzas import escape
+from gateway.stream.checker import SEPARATOR, newParser
+from gateway.stream.stanzas import Stanza, escape
 
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
+_QUERY, _ITEM, _GROUP = (f"{ns.ROSTER}{SEPARATOR}{name}" for name in ("query", "item", "group"))
 # How the ids of messages that bring another begin.
 _WRAPPED = "privileged-"
 _PUSH = {"true": True, "1": True, "false": False, "0": False}
@@ -114,29 +116,78 @@ def _addItem(query: domish.Element, item: RosterItem) -> None:
         element.addElement("group", content=group)
 
 
-def readRoster(iq: domish.Element) -> list[RosterItem] | None:
+def readRoster(iq: Stanza) -> list[RosterItem] | None:
     """
     The items of a roster's answer, or of a push; C{None} if it holds no roster. One without a JID is passed over.
     """
-    query = next(iq.elements(ns.ROSTER, "query"), None)
-    if query is None:
-        return None
-    found = [_readItem(child) for child in query.elements(ns.ROSTER, "item")]
-    return [item for item in found if item is not None]
+    return _RosterReader().read(iq)
 
 
-def _readItem(element: domish.Element) -> RosterItem | None:
+class _RosterReader:
+    """
+    Reads a roster without a tree, which for a large one takes twice the time and most of the memory.
+
+    The iq's children are at depth 1.
+    """
+
+    def __init__(self) -> None:
+        self._parser = newParser()
+        self._parser.buffer_text = True
+        self._depth = 0
+        self._inRoster = False
+        self._items: list[RosterItem] | None = None
+        self._item: dict[str, str] | None = None
+        self._groups: list[str] = []
+        self._text: list[str] = []
+
+    def read(self, iq: Stanza) -> list[RosterItem] | None:
+        payload = iq.payload
+        self._parser.Parse(iq.context.header, False)
+        self._parser.Parse(iq.raw[: len(iq.raw) - len(payload)], False)
+        self._parser.StartElementHandler = self._begun
+        self._parser.EndElementHandler = self._ended
+        self._parser.Parse(payload, False)
+        return self._items
+
+    def _begun(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            # The first counts.
+            self._inRoster = name == _QUERY and self._items is None
+            if self._inRoster:
+                self._items = []
+        elif self._depth == 2:
+            self._item = attributes if self._inRoster and name == _ITEM else None
+            self._groups = []
+        elif self._depth == 3 and name == _GROUP:
+            self._text = []
+            self._parser.CharacterDataHandler = self._text.append
+
+    def _ended(self, name: str) -> None:
+        if self._depth == 3:
+            self._parser.CharacterDataHandler = None
+            self._groups.append("".join(self._text))
+            self._text = []
+        elif self._depth == 2 and self._item is not None and self._items is not None:
+            item = _readItem(self._item, self._groups)
+            if item is not None:
+                self._items.append(item)
+        self._depth -= 1
+
+
+def _readItem(attributes: dict[str, str], groups: list[str]) -> RosterItem | None:
+    get = attributes.get
     try:
-        jid = jids.prepared(element.getAttribute("jid", ""))
+        jid = jids.prepared(get("jid", ""))
     except ValueError:
         return None
-    subscription = element.getAttribute("subscription", "none")
+    subscription = get("subscription", "none")
     return RosterItem(
         jid=jid,
-        name=element.getAttribute("name", ""),
-        groups=frozenset(filter(None, (str(group) for group in element.elements(ns.ROSTER, "group")))),
+        name=get("name", ""),
+        groups=frozenset(filter(None, groups)),
         subscription=subscription if subscription in _SUBSCRIPTIONS else "none",
-        ask=element.getAttribute("ask") == "subscribe",
+        ask=get("ask") == "subscribe",
     )
 
 

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Awaitable
 from typing import Any
 
+from attrs import evolve
 from treq import content
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -20,7 +21,11 @@ from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, RosterItem
 from gateway.roster.core import RefreshFailed
 from gateway.stream.link import Link
-from gateway.stream.stanzas import route
+from gateway.stream.stanzas import Stanza, route
+
+# Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
+_MOST_USERS = 100_000
+_MOST_RESOURCES = 100
 
 # How ejabberd's API wants the names of several groups.
 _BETWEEN_GROUPS = ";"
@@ -34,37 +39,77 @@ class Applier(typing.Protocol):
     def get(self, user: str) -> Awaitable[list[RosterItem]]:
         """A user's roster; C{user} is a bare JID."""
 
-    def set(self, user: str, item: RosterItem) -> Awaitable[None]:
-        """Set one contact, or remove it."""
+    def set(self, user: str, item: RosterItem, before: RosterItem) -> Awaitable[None]:
+        """
+        Set one contact, or remove it.
+
+        @param before: what the server has.
+        """
+
+
+def _sees(item: RosterItem) -> bool:
+    """Whether the user gets the contact's presence."""
+    return item.subscription in ("to", "both")
+
+
+def _isSeen(item: RosterItem) -> bool:
+    """Whether the contact gets the user's."""
+    return item.subscription in ("from", "both")
+
+
+def _isNeighbour(user: str, contact: str) -> bool:
+    """Whether the application decides about the contact's roster, too."""
+    return jids.split(contact)[1] == jids.split(user)[1]
 
 
 class PrivilegeApplier:
     """
     By the roster privilege; one iq for each contact.
 
-    @param probes: whether to let two users who may see each other now see each other at once, by probes in their
-        names; a server must let the component use them.
+    @param probes: whether to show two users of the server who may see each other now that they are there, and that
+        they are gone when they may not any more, in their names; a server must let the component use them.
     """
 
     def __init__(self, privileges: IPrivileges, link: Link, probes: bool = False) -> None:
         self._privileges = privileges
         self._link = link
         self._probes = probes
+        # Who is there, by bare JID: full JIDs.
+        self._there: dict[str, set[str]] = {}
+        if probes:
+            privileges.watchPresence(self._seen)
 
     async def get(self, user: str) -> list[RosterItem]:
         items: list[RosterItem] = await _inWords(self._privileges.getRoster(user), "the roster could not be read")
         return items
 
-    async def set(self, user: str, item: RosterItem) -> None:
+    async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
         await _inWords(self._privileges.setRoster(user, [item]), f"{item.jid} could not be set")
-        if self._probes and jids.split(item.jid)[1] == jids.split(user)[1]:
-            if item.subscription in ("to", "both"):
-                self._probe(user, item.jid)
-            if item.subscription in ("from", "both"):
-                self._probe(item.jid, user)
+        if self._probes and _isNeighbour(user, item.jid):
+            self._show(item.jid, user, _sees(before), _sees(item))
+            self._show(user, item.jid, _isSeen(before), _isSeen(item))
 
-    def _probe(self, asking: str, asked: str) -> None:
-        self._link.sendRaw(b"<presence%b type='probe'/>" % route(asking, asked))
+    def _show(self, seen: str, seeing: str, before: bool, now: bool) -> None:
+        if now and not before:
+            # The server answers for whom it may.
+            self._link.sendRaw(b"<presence%b type='probe'/>" % route(seeing, seen))
+        elif before and not now:
+            for resource in sorted(self._there.get(seen, ())):
+                self._link.sendRaw(b"<presence%b type='unavailable'/>" % route(resource, seeing))
+
+    def _seen(self, presence: Stanza) -> None:
+        """A resource of a user, or of a contact, has become available or unavailable."""
+        resource = presence.sender or ""
+        user = jids.bare(resource)
+        if presence.type is None:
+            if user in self._there or len(self._there) < _MOST_USERS:
+                resources = self._there.setdefault(user, set())
+                if len(resources) < _MOST_RESOURCES:
+                    resources.add(resource)
+        elif presence.type == "unavailable" and user in self._there:
+            self._there[user].discard(resource)
+            if not self._there[user]:
+                del self._there[user]
 
 
 async def _inWords(done: Deferred[Any], what: str) -> Any:
@@ -98,18 +143,22 @@ class EjabberdApplier:
         except (KeyError, TypeError, AttributeError) as error:
             raise RefreshFailed("the roster could not be read: ejabberd's answer is not one") from error
 
-    async def set(self, user: str, item: RosterItem) -> None:
-        local, domain, _ = jids.split(user)
-        contact, host, _ = jids.split(item.jid)
-        whose = {"localuser": local, "localhost": domain, "user": contact, "host": host}
-        what = f"{item.jid} could not be set"
-        if item.subscription == "remove":
-            await self._call("delete_rosteritem", whose, what)
+    async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
+        if item.subscription != "remove":
+            await self._add(user, item)
             return
+        if before.subscription != "none" and _isNeighbour(user, item.jid):
+            # Else the server would end the contact's subscriptions as well: only the application may (RFC 6121
+            # section 2.5).
+            await self._add(user, evolve(before, subscription="none"))
+        await self._call("delete_rosteritem", _whose(user, item.jid), f"{item.jid} could not be set")
+
+    async def _add(self, user: str, item: RosterItem) -> None:
+        what = f"{item.jid} could not be set"
         if unwritable := [group for group in item.groups if _BETWEEN_GROUPS in group]:
             raise RefreshFailed(f"{what}: ejabberd's API takes the group {min(unwritable)!r} for several")
         about = {"nick": item.name, "group": _BETWEEN_GROUPS.join(sorted(item.groups)), "subs": item.subscription}
-        await self._call("add_rosteritem", {**whose, **about}, what)
+        await self._call("add_rosteritem", {**_whose(user, item.jid), **about}, what)
 
     async def _call(self, command: str, arguments: dict[str, str], what: str) -> Any:
         asking: Deferred[Any] = ensureDeferred(self._ask(command, arguments))
@@ -139,6 +188,12 @@ class EjabberdApplier:
             return response.code, json.loads(data)
         except ValueError:
             return response.code, data
+
+
+def _whose(user: str, contact: str) -> dict[str, str]:
+    """Two JIDs as the API wants them."""
+    (local, domain, _), (name, host, _) = jids.split(user), jids.split(contact)
+    return {"localuser": local, "localhost": domain, "user": name, "host": host}
 
 
 class _Late(Exception):

@@ -40,6 +40,12 @@ class RefreshFailed(Exception):
     """
 
 
+class UserUnknown(RefreshFailed):
+    """
+    The application has nothing to say about the user.
+    """
+
+
 # What the application says.
 
 
@@ -66,8 +72,10 @@ def readDocument(data: bytes, user: str) -> dict[str, RosterItem]:
     if len(document) > MOST_CONTACTS:
         raise RefreshFailed(f"the document has {len(document)} contacts; at most {MOST_CONTACTS} are taken")
     contacts: dict[str, RosterItem] = {}
+    # There are few, and each takes as much memory as the rest of a contact.
+    groups: dict[frozenset[str], frozenset[str]] = {}
     for written, about in document.items():
-        contact = _readContact(written, about, user)
+        contact = _readContact(written, about, user, groups)
         if contact.jid in contacts:
             raise RefreshFailed(f"contact {_show(written)}: it is there twice, in other spellings")
         contacts[contact.jid] = contact
@@ -85,7 +93,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _readContact(written: str, about: Any, user: str) -> RosterItem:
+def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str], frozenset[str]]) -> RosterItem:
     def fail(what: str) -> RefreshFailed:
         return RefreshFailed(f"contact {_show(written)}: {what}")
 
@@ -101,18 +109,19 @@ def _readContact(written: str, about: Any, user: str) -> RosterItem:
         raise fail("it is the user's own JID")
     if not isinstance(about, dict):
         raise fail(f"its value is {_kind(about)}, not an object")
-    if unknown := about.keys() - _KEYS:
-        raise fail(f"{_show(min(unknown))} is unknown; there are {', '.join(sorted(_KEYS))}")
+    if not about.keys() <= _KEYS:
+        raise fail(f"{_show(min(about.keys() - _KEYS))} is unknown; there are {', '.join(sorted(_KEYS))}")
     name = about.get("name", "")
     # Some applications have nothing to say in this way.
     if name is not None and not isinstance(name, str):
         raise fail(f"its name is {_kind(name)}, not a string")
-    _checkText(name or "", "its name", fail)
+    if wrong := _wrongText(name or ""):
+        raise fail(f"its name {wrong}")
     subscription = about.get("subscription", "both")
     if subscription not in _SUBSCRIPTIONS:
         raise fail(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
     groups = _readGroups(about.get("groups"), fail)
-    return RosterItem(jid=jid, name=name or "", groups=groups, subscription=subscription)
+    return RosterItem(jid=jid, name=name or "", groups=shared.setdefault(groups, groups), subscription=subscription)
 
 
 def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
@@ -130,22 +139,26 @@ def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
             raise fail(f"one of its groups is {_kind(name)}, not a string")
         if not name:
             raise fail("one of its groups has no name")
-        _checkText(name, f"its group {_show(name)}", fail)
+        if wrong := _wrongText(name):
+            raise fail(f"its group {_show(name)} {wrong}")
     if len(groups) > _MOST_GROUPS:
         raise fail(f"it is in {len(groups)} groups; at most {_MOST_GROUPS} are taken")
     return frozenset(groups)
 
 
-def _checkText(text: str, what: str, fail: Any) -> None:
+def _wrongText(text: str) -> str:
+    """What is wrong with a name; empty if nothing is."""
     if len(text) > _LONGEST_NAME:
-        raise fail(f"{what} has {len(text)} characters; at most {_LONGEST_NAME} are taken")
+        return f"has {len(text)} characters; at most {_LONGEST_NAME} are taken"
     if found := _FORBIDDEN.search(text):
-        raise fail(f"{what} holds a character that XMPP cannot carry: U+{ord(found.group()):04X}")
+        return f"holds a character that XMPP cannot carry: U+{ord(found.group()):04X}"
+    return ""
 
 
 def _isLong(jid: str) -> bool:
     """Whether a part of it is (RFC 7622 section 3.1)."""
-    return any(len(part.encode()) > _LONGEST_PART for part in jids.split(jid))
+    # No character takes more than four bytes.
+    return len(jid) > _LONGEST_PART // 4 and any(len(part.encode()) > _LONGEST_PART for part in jids.split(jid))
 
 
 def _kind(value: Any) -> str:
@@ -256,9 +269,14 @@ class Read:
 
 @frozen
 class Set:
-    """Set this contact."""
+    """
+    Set this contact.
+
+    @ivar before: what the server has; a contact without a subscription where it has none.
+    """
 
     item: RosterItem
+    before: RosterItem
 
 
 @frozen
@@ -269,11 +287,13 @@ class Finished:
     @ivar summary: what has changed; in a dry run, what would.
     @ivar items: in a dry run, what would be set.
     @ivar reason: why it failed; empty if it did not.
+    @ivar isUnknown: whether that is because the application has nothing to say about the user.
     """
 
     summary: Summary = Summary()
     items: tuple[RosterItem, ...] = ()
     reason: str = ""
+    isUnknown: bool = False
 
 
 Step = Fetch | Read | Set | Finished
@@ -293,6 +313,7 @@ class Refresh:
         self._mostRemovals = mostRemovals
         self._isDry = isDry
         self._wanted: dict[str, RosterItem] = {}
+        self._before: list[RosterItem] = []
         self._changes: list[RosterItem] = []
         self._done = 0
         self._summary = Summary()
@@ -311,20 +332,23 @@ class Refresh:
         try:
             self._wanted = readDocument(document, self.user)
         except RefreshFailed as failure:
-            return self.failed(str(failure))
+            return self.failed(failure)
         return Read()
 
     def read(self, there: Iterable[RosterItem]) -> Step:
         """The server has answered."""
-        there = list(there)
-        self._changes = difference(there, self._wanted)
-        self._summary = Summary.of(there, self._changes)
+        found = {item.jid: item for item in there}
+        self._changes = difference(found.values(), self._wanted)
+        self._summary = Summary.of(found.values(), self._changes)
+        # Only what differs is needed any more, and others wait for their turn meanwhile.
+        self._before = [found.get(item.jid) or RosterItem(jid=item.jid) for item in self._changes]
+        self._wanted = {}
         if self._isDry:
             return Finished(self._summary, tuple(self._changes))
         try:
             checkRemovals(self._summary, self._mostRemovals)
         except RefreshFailed as failure:
-            return self.failed(str(failure))
+            return self.failed(failure)
         return self._next()
 
     def set(self) -> Step:
@@ -332,13 +356,14 @@ class Refresh:
         self._done += 1
         return self._next()
 
-    def failed(self, reason: str) -> Step:
+    def failed(self, failure: RefreshFailed) -> Step:
         """Something of it has failed."""
+        reason = str(failure)
         if self._done:
             reason = f"{self._done} of {len(self._changes)} changes were made, then: {reason}"
-        return Finished(reason=reason)
+        return Finished(reason=reason, isUnknown=isinstance(failure, UserUnknown))
 
     def _next(self) -> Step:
         if self._done == len(self._changes):
             return Finished(self._summary)
-        return Set(self._changes[self._done])
+        return Set(self._changes[self._done], self._before[self._done])

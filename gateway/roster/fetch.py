@@ -4,20 +4,23 @@ What the web application says of a user, over HTTP.
 
 from __future__ import annotations
 
+import zlib
 from collections import OrderedDict
 from typing import Any
 from urllib.parse import quote
 
 from attrs import frozen
+from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
 from treq import collect
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
-from twisted.web.client import ResponseFailed
+from twisted.web.client import GzipDecoder, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from gateway.roster.core import RefreshFailed
+from gateway.roster.core import RefreshFailed, UserUnknown
 
 # Bytes of a document, unpacked; users whose entity tags are remembered.
 MOST_BYTES = 8 * 1024 * 1024
@@ -97,9 +100,17 @@ class WebApplication:
         except (RefreshFailed, _Again):
             raise
         except ResponseFailed as error:
+            # To ask again makes no certificate better.
+            if any(reason.check(VerificationError) for reason in error.reasons):
+                raise RefreshFailed("the application's certificate is for another host than the url's") from error
+            if broken := [reason for reason in error.reasons if reason.check(TlsError)]:
+                raise RefreshFailed(
+                    "the application does not speak TLS, or shows a certificate that this machine does not trust: "
+                    f"{broken[0].value!r}"
+                ) from error
             raise _Again("the application's answer broke off") from error
         except Exception as error:
-            # Refused, reset, a name that is not known, a certificate that is not right: each has words of its own.
+            # Refused, reset, a name that is not known: each has words of its own.
             raise _Again(f"the application cannot be reached: {error}") from error
 
     def _late(self, outcome: object, timeout: float) -> Answer:
@@ -122,24 +133,40 @@ class WebApplication:
             return Answer(document, found)
         if code >= 500:
             raise _Again(f"the application answered with status {code}")
+        if code == 404:
+            raise UserUnknown("the application does not know the user: it answered with status 404")
         if 300 <= code < 400:
             raise RefreshFailed(f"the application answered with status {code}; redirections are not followed")
         raise RefreshFailed(f"the application answered with status {code}")
 
 
 async def _collected(response: Any) -> bytes:
-    """The body, in bounds."""
-    if response.length is not UNKNOWN_LENGTH and response.length > MOST_BYTES:
-        raise RefreshFailed(f"the document has {response.length} bytes; at most {MOST_BYTES} are taken")
+    """The body, unpacked, in bounds."""
+    # What treq unpacks has no bound: a few bytes would fill the memory.
+    plain, isPacked = response.original, False
+    if isinstance(plain, GzipDecoder):
+        plain, isPacked = plain.original, True
+    if isinstance(plain, GzipDecoder):
+        raise RefreshFailed("the document is packed more than once")
+    if plain.length is not UNKNOWN_LENGTH and plain.length > MOST_BYTES:
+        raise RefreshFailed(f"the document has {plain.length} bytes; at most {MOST_BYTES} are taken")
     parts: list[bytes] = []
-    size = 0
+    room = MOST_BYTES
+    packer = zlib.decompressobj(16 + zlib.MAX_WBITS)
 
     def take(data: bytes) -> None:
-        nonlocal size
-        size += len(data)
-        if size > MOST_BYTES:
+        nonlocal room
+        if isPacked:
+            data = packer.decompress(data, room + 1)
+        room -= len(data)
+        if room < 0:
             raise RefreshFailed(f"the document has over {MOST_BYTES} bytes")
         parts.append(data)
 
-    await collect(response, take)
+    try:
+        await collect(plain, take)
+    except zlib.error as error:
+        raise RefreshFailed("the document says that it is gzip, and is not") from error
+    if isPacked and not packer.eof:
+        raise _Again("the application's answer broke off")
     return b"".join(parts)

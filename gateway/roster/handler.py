@@ -5,11 +5,17 @@ Users who come online are refreshed.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.words.protocols.jabber.jid import JID
+from wokkel.disco import DiscoFeature, DiscoIdentity
+from wokkel.iwokkel import IDisco
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
 
-from gateway import jids
+from gateway import jids, ns
 from gateway.roster.core import Finished
 from gateway.roster.refresher import Refresher
 from gateway.stream.stanzas import Stanza
@@ -48,10 +54,27 @@ class PresenceWatcher:
             self._refresher.refresh(local).addCallback(self._ended, local)
 
     def _ended(self, finished: Finished, name: str) -> None:
-        if finished.reason:
+        # Of whom the application knows nothing there is nothing to say.
+        if finished.reason and not finished.isUnknown:
             self._log.warn(
                 "{name}@{domain} came online, and keeps the roster that is there: {reason}",
                 name=name,
                 domain=self._domain,
                 reason=finished.reason,
             )
+
+
+@implementer(IDisco)
+class Description(XMPPHandler):
+    """What the component says that it is (XEP-0030); L{wokkel.disco.DiscoHandler} asks."""
+
+    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:
+        if nodeIdentifier:
+            return []
+        return [
+            DiscoIdentity("component", "generic", "Rosters from a web application"),
+            DiscoFeature(ns.DISCO_INFO),
+        ]
+
+    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:
+        return []

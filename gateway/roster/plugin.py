@@ -10,18 +10,23 @@ from attrs import frozen
 from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.plugin import IPlugin
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent
 from twisted.web.resource import Resource
+from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
-from gateway.interfaces import IChecked, IComposition, IServicePlugin, ISurroundings
+from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
+from gateway.roster import tour
 from gateway.roster.apply import Applier, EjabberdApplier, PrivilegeApplier
+from gateway.roster.demo import Contacts
 from gateway.roster.fetch import WebApplication
-from gateway.roster.handler import PresenceWatcher
+from gateway.roster.handler import Description, PresenceWatcher
+from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import RefreshResource
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, Count, Domain, Seconds, Url
+from gateway.web import ConnectionPool
 
 _CONCURRENCY = Count(32)
 _TIMEOUT, _MIN_INTERVAL = Seconds(10.0), Seconds(60.0)
@@ -32,7 +37,8 @@ class RosterTable(ComponentTable):
     """The keys of C{[roster."component JID"]}; see docs/roster.md."""
 
     domain: Domain
-    url: Url
+    url: Url | None = None
+    lock: bool = False
     apply: Literal["privilege", "ejabberd-api"] = "privilege"
     api: Url | None = None
     probes: bool = False
@@ -43,7 +49,7 @@ class RosterTable(ComponentTable):
     signature_secret: str | None = None
 
 
-@implementer(IPlugin, IServicePlugin, IChecked)
+@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
 class RosterPlugin:
     """Composes rosters from a web application."""
 
@@ -52,7 +58,9 @@ class RosterPlugin:
 
     def check(self, jid: str, table: RosterTable, surroundings: ISurroundings) -> list[str]:
         problems = []
-        if table.url.count("%s") != 1:
+        if table.url is None and not surroundings.isEmbedded:
+            problems.append("url: found nothing; allowed: where the application has a user's contacts, %s his name")
+        if table.url is not None and table.url.count("%s") != 1:
             problems.append(f'url: found "{table.url}"; allowed: a URL with %s once, where the user name goes')
         if (table.apply == "ejabberd-api") != (table.api is not None):
             problems.append('api: allowed: with apply = "ejabberd-api", and needed then')
@@ -62,8 +70,7 @@ class RosterPlugin:
 
     def makeService(self, jid: str, table: RosterTable, composition: IComposition) -> IService:
         reactor: Any = composition.reactor
-        pool = HTTPConnectionPool(reactor)
-        pool.maxPersistentPerHost = table.concurrency
+        pool = ConnectionPool(reactor, table.concurrency)
         client = HTTPClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
         link: Link = composition.link(jid, table)
         privileges = composition.privileges(link, [table.domain])
@@ -72,10 +79,19 @@ class RosterPlugin:
             applier = PrivilegeApplier(privileges, link, table.probes)
         else:
             applier = EjabberdApplier(table.api, client, reactor, table.timeout)
-        application = WebApplication(table.url, client, reactor, table.timeout)
+        if table.url is None:
+            application = self._demonstration(table, composition)
+        else:
+            application = WebApplication(table.url, client, reactor, table.timeout)
         refresher = Refresher(table.domain, application, applier, table.concurrency, table.max_removals)
         watcher = PresenceWatcher(table.domain, refresher, table.min_interval, reactor)
         privileges.watchPresence(watcher.seen)
+        Description().setHandlerParent(link)
+        if table.lock:
+            # This answers disco, too.
+            composition.answers(link, [table.domain], LockedRosters(application, applier, reactor))
+        else:
+            DiscoHandler().setHandlerParent(link)
         admin = composition.serve("roster_admin")
         mine = Resource()
         mine.putChild(b"refresh", RefreshResource(refresher, table.signature_secret))
@@ -84,3 +100,17 @@ class RosterPlugin:
         if b"refresh" not in admin.children:
             admin.putChild(b"refresh", RefreshResource(refresher, table.signature_secret))
         return link
+
+    def _demonstration(self, table: RosterTable, composition: IComposition) -> WebApplication:
+        """The gateway's own application, asked over HTTP like any other."""
+        served = composition.serve("demo")
+        if b"contacts" not in served.children:
+            served.putChild(b"contacts", Contacts(table.domain))
+        client = HTTPClient(composition.ownAgent)
+        return WebApplication("http://localhost/demo/contacts/%s", client, composition.reactor, table.timeout)
+
+    def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
+        return {f"roster.{domain}": {"domain": domain}}
+
+    async def tour(self, guide: IGuide, jid: str) -> None:
+        await tour.show(guide, jid)

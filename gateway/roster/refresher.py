@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from attrs import define
-from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred, succeed
 from twisted.logger import Logger
 
 from gateway.roster.apply import Applier
@@ -25,6 +25,11 @@ class Application(typing.Protocol):
 
     def settled(self, name: str, tag: str | None) -> None:
         """What it says is done, or cannot be told."""
+
+
+# Users whose refresh is under way or waits for its turn.
+_MOST_USERS = 100_000
+_FULL = Finished(reason=f"{_MOST_USERS} users wait for a refresh already; ask again later")
 
 
 @define(eq=False)
@@ -75,13 +80,21 @@ class Refresher:
         if user is not None:
             user.waiting.append(done)
             user.isForced = user.isForced or isForced
+        elif self._isFull:
+            done.callback(_FULL)
         else:
             self._users[name] = _User([])
             self._begin(name, [done], isForced)
         return done
 
+    @property
+    def _isFull(self) -> bool:
+        return max(len(self._users), len(self._slots.waiting)) >= _MOST_USERS
+
     def wouldChange(self, name: str) -> Deferred[Finished]:
         """Tell what a refresh would change, and change nothing."""
+        if self._isFull:
+            return succeed(_FULL)
         refresh = Refresh(f"{name}@{self._domain}", isDry=True)
         running: Deferred[Finished] = self._slots.run(self._start, self._steps, name, refresh, True, [])
         return running
@@ -127,12 +140,12 @@ class Refresher:
                         step = refresh.fetched(answer.document)
                     case Read():
                         step = refresh.read(await self._applier.get(refresh.user))
-                    case Set(item):
-                        await self._applier.set(refresh.user, item)
+                    case Set(item, before):
+                        await self._applier.set(refresh.user, item, before)
                         step = refresh.set()
             except RefreshFailed as failure:
-                step = refresh.failed(str(failure))
+                step = refresh.failed(failure)
             except Exception:
                 self._log.failure("The refresh of {user} failed.", user=refresh.user)
-                step = refresh.failed("an internal error, see the gateway's log")
+                step = refresh.failed(RefreshFailed("an internal error, see the gateway's log"))
         return step

@@ -146,7 +146,7 @@ class Splitter:
         largest, deepest = self._limits.stanzaSize, self._limits.depth
         seen, self._seen = self._seen, _UNSEEN
         # Where there are sections, "<" may begin no tag.
-        plainly = find(b"<!", position, checked) < 0
+        plainly = find(b"<!", max(position, seen[0]), checked) < 0
         while True:
             start = find(b"<", position, checked)
             if start < 0:
@@ -155,7 +155,8 @@ class Splitter:
             if close < 0:
                 return start
             # Nearly all stanzas are plain, and this is where the gateway spends its time.
-            tag = match(data[start:close].decode()) if plainly else None
+            # What is so large that it comes in many pieces is looked for its end only where it has grown.
+            tag = match(data[start:close].decode()) if plainly and (start or seen is _UNSEEN) else None
             if tag is not None:
                 name, sender, recipient, identifier, kind, language, slash = tag.groups()
                 opening, ending = TAGS[name]

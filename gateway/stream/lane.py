@@ -8,7 +8,7 @@ nobody handles, what takes too long and what is answered twice is seen to here.
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -24,8 +24,10 @@ from gateway import ns
 from gateway.errors import GatewayError, HandlerFailed, NoAnswer, TooManyPending, Unhandled, Unreadable
 from gateway.interfaces import IRawHandler
 from gateway.stream.replies import Key, Replies
-from gateway.stream.requests import Requests, requestElement
+from gateway.stream.requests import Requests, asElement, requestElement
 from gateway.stream.stanzas import FORBIDDEN, Stanza, errorStanza, route, serialised
+
+T = typing.TypeVar("T")
 
 
 class Port(typing.Protocol):
@@ -164,16 +166,21 @@ class ElementLane:
         self._port.sendRaw(data)
 
     def request(self, request: Any) -> Deferred[domish.Element]:
+        """Send a request as L{ask} has it; its result comes as a tree."""
+        return self.ask(request, asElement)
+
+    def ask(self, request: Any, read: Callable[[Stanza], T]) -> Deferred[T]:
         """
         Send a C{wokkel.generic.Request}, or an iq element, and wait for its answer.
 
-        @return: see L{Requests.add}.
+        @return: see L{Requests.add}, as for C{read}.
         @raise ValueError: if it is no request, or as in L{send}.
         """
         element = requestElement(request)
         data = self._serialised(element)
         timeout = getattr(request, "timeout", None) or self.requestTimeout
-        answer = self.requests.add(element.getAttribute("to", ""), element["id"], self._port.now + timeout)
+        recipient, deadline = element.getAttribute("to", ""), self._port.now + timeout
+        answer = self.requests.add(recipient, element["id"], deadline, read)
         if not answer.called:
             self._port.sendRaw(data)
         return answer
@@ -227,7 +234,7 @@ class ElementLane:
             # InvalidFormat as a rule, but there are strange names that Twisted's preparation trips over.
             return None
 
-    def guard(self, call: typing.Callable[..., object], *arguments: object) -> None:
+    def guard(self, call: Callable[..., object], *arguments: object) -> None:
         """Call a handler, which may fail and then harms nobody else."""
         try:
             call(*arguments)

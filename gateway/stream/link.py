@@ -29,7 +29,7 @@ from gateway.interfaces import IRawHandler
 from gateway.stream.checker import StreamFailed
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
-from gateway.stream.lane import ElementLane
+from gateway.stream.lane import ElementLane, T
 from gateway.stream.outbox import Outbox
 from gateway.stream.stanzas import Stanza
 
@@ -188,6 +188,10 @@ class Link(Service):
     def request(self, request: Any) -> Deferred[domish.Element]:
         """Send an iq request and wait for its answer, as L{ElementLane.request} has it."""
         return self._lane.request(request)
+
+    def ask(self, request: Any, read: Callable[[Stanza], T]) -> Deferred[T]:
+        """The same for an answer that is worth no tree, as L{ElementLane.ask} has it."""
+        return self._lane.ask(request, read)
 
     def sendRaw(self, data: bytes) -> bool:
         """

@@ -4,6 +4,7 @@ Outgoing iq requests: each is answered, or its deadline passes (RFC 6120 section
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define
@@ -20,7 +21,13 @@ Key = tuple[str, str]
 @define(eq=False)
 class _Request:
     deadline: float
-    answer: Deferred[domish.Element]
+    answer: Deferred[Any]
+    read: Callable[[Stanza], Any]
+
+
+def asElement(result: Stanza) -> domish.Element:
+    """A result as a tree."""
+    return result.element
 
 
 class Requests:
@@ -37,21 +44,24 @@ class Requests:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, recipient: str, identifier: str, deadline: float) -> Deferred[domish.Element]:
+    def add(
+        self, recipient: str, identifier: str, deadline: float, read: Callable[[Stanza], Any] = asElement
+    ) -> Deferred[Any]:
         """
         Expect an answer.
 
         @param recipient: who must answer, exactly as written to.
         @param deadline: seconds on the clock that L{expire} is given.
-        @return: fires with the result's element; fails with a C{StanzaError}: the peer's own, or
+        @param read: what to make of a result; it may fail where that cannot be read.
+        @return: fires with what was read; fails with a C{StanzaError}: the peer's own, or
             C{remote-server-timeout}, or C{resource-constraint} at once when too many are under way.
         """
         key = (recipient, identifier)
-        answer: Deferred[domish.Element] = Deferred(lambda _: self._forget(key))
+        answer: Deferred[Any] = Deferred(lambda _: self._forget(key))
         if len(self._open) >= self.bound or key in self._open:
             answer.errback(StanzaError("resource-constraint"))
         else:
-            self._open[key] = _Request(deadline, answer)
+            self._open[key] = _Request(deadline, answer, read)
         return answer
 
     def answered(self, stanza: Stanza) -> bool:
@@ -66,8 +76,8 @@ class Requests:
         if request is None:
             return False
         try:
-            element = stanza.element
-            outcome = exceptionFromStanza(element) if stanza.type == "error" else element
+            isError = stanza.type == "error"
+            outcome = exceptionFromStanza(stanza.element) if isError else request.read(stanza)
         except Exception:
             # Anybody may be asked, so anything may come: a tree or an error code that Twisted cannot read.
             outcome = StanzaError("undefined-condition")

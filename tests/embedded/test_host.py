@@ -13,9 +13,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.embedded.host import EmbeddedHost, _reach
+from gateway.embedded.host import EmbeddedHost
 from gateway.embedded.peer import PeerConnection
 from gateway.embedded.store import HostFolder
+from gateway.listener import reach
 from gateway.tables import Domain, EmbeddedTable, Passwords, Secrets, ServerEndpoint
 from tests.embedded.support import Client, Component
 
@@ -186,7 +187,7 @@ class InsideTests(HostCase):
         self.assertEqual(client.header("localhost"), ["features"])
         self.assertEqual(client.plain("alice", "a"), ["success"])
 
-    def test_reach(self) -> None:
+    def testreach(self) -> None:
         """However it listens, there is an endpoint that leads there."""
         for address, expected in (
             (IPv4Address("TCP", "127.0.0.1", 5), "tcp:host=127.0.0.1:port=5"),
@@ -196,8 +197,8 @@ class InsideTests(HostCase):
             (IPv6Address("TCP", "::", 5), "tcp:host=\\:\\:1:port=5"),
             (UNIXAddress("/run/a:b"), "unix:path=/run/a\\:b"),
         ):
-            self.assertEqual(_reach(address), expected)
-            clientFromString(self.reactor, _reach(address))
+            self.assertEqual(reach(address), expected)
+            clientFromString(self.reactor, reach(address))
 
 
 class StopTests(HostCase):

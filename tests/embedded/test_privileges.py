@@ -339,6 +339,20 @@ class RosterTests(PrivilegesCase):
         self.assertSent(juliet, item.format(NURSE, "to"))
         self.assertSent(nurse, f"<presence from='{JULIET}/a' to='{NURSE}' type='unavailable'/>")
 
+    def test_removesAlone(self) -> None:
+        """A contact that is removed keeps its own roster, and sees who has removed it no more."""
+        entity = self.entity(PrivilegesTable(roster="set"))
+        juliet, nurse = self.client(f"{JULIET}/a"), self.client(f"{NURSE}/b")
+        for user, contact in ((JULIET, NURSE), (NURSE, JULIET)):
+            self.set(entity, f"<item jid='{contact}' subscription='both'/>", user)
+        juliet.taken()
+        nurse.taken()
+        self.set(entity, f"<item jid='{NURSE}' subscription='remove'/>", JULIET)
+        removed = f"<query xmlns='{ns.ROSTER}'><item jid='{NURSE}' subscription='remove'/></query>"
+        self.assertSent(juliet, f"<iq type='set' id='push'>{removed}</iq>")
+        self.assertSent(nurse, f"<presence from='{JULIET}/a' to='{NURSE}' type='unavailable'/>")
+        self.assertEqual(self.router.accounts[NURSE].roster.get(JULIET).subscription, "both")
+
     def test_probe(self) -> None:
         """A contact on a component is asked for presence, once the user is to see it, and online."""
         entity = self.entity(PrivilegesTable(roster="set"))

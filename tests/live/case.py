@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -64,6 +64,24 @@ def scenario(seconds: float) -> Callable[[Scenario[Case]], Callable[[Case], None
     return decorate
 
 
+def playTogether(classes: Sequence[type[LiveTests]], name: str, seconds: float) -> None:
+    """Run one scenario, a method that is no test, of several classes at the same time: it mostly waits."""
+    cases = [each(name) for each in classes]
+    for case in cases:
+        case.setUp()
+
+    async def all_() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for case in cases:
+                    group.create_task(case.played(getattr(case, name)(), seconds))
+        except BaseExceptionGroup as failed:
+            # As it would be told of one: a report of a group leaves out what has failed.
+            raise failed.exceptions[0] from None
+
+    asyncio.run(all_())
+
+
 def proxy(jid: str, **options: Value) -> dict[str, dict[str, Value]]:
     """The table of one proxy, by its section's name; the target is the implementing account."""
     return {f'proxy."{jid}"': {"target": f"implementation@{DOMAIN}", **options}}
@@ -74,15 +92,21 @@ class LiveTests(_Mixin):
     A mix-in for a SynchronousTestCase: a running server, and scenarios on it.
 
     @cvar serverClass: which server.
+    @cvar accounts: whose there are.
     """
 
     serverClass: ClassVar[type[Server]]
+    accounts: ClassVar[Sequence[str]] = ACCOUNTS
 
     def setUp(self) -> None:
-        self.server = self.serverClass.shared(ACCOUNTS, COMPONENTS, DELEGATIONS)
+        self.server = self.serverClass.shared(self.accounts, COMPONENTS, DELEGATIONS)
         self._gateways: list[Gateway] = []
 
     def play(self, coroutine: Awaitable[None], seconds: float) -> None:
+        """Run a scenario, with a deadline in seconds over all of it."""
+        asyncio.run(self.played(coroutine, seconds))
+
+    async def played(self, coroutine: Awaitable[None], seconds: float) -> None:
         """Run a scenario; afterwards clients and gateways are gone, and a failure has shown the logs."""
 
         async def whole() -> None:
@@ -90,7 +114,7 @@ class LiveTests(_Mixin):
                 await coroutine
 
         try:
-            asyncio.run(asyncio.wait_for(whole(), seconds))
+            await asyncio.wait_for(whole(), seconds)
         except BaseException as problem:
             for program in (self.server, *self._gateways):
                 sys.stderr.write(f"{program.log()}\n")

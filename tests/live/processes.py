@@ -161,6 +161,11 @@ class Program:
         """End it as a power cut would, and reap it."""
         _end(self.child)
 
+    def memory(self) -> int:
+        """The most memory that it ever had, in bytes (VmHWM)."""
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     async def terminate(self, seconds: float = 10) -> int:
         """Ask it to end with SIGTERM; its exit code. AssertionError when it does not end in time."""
         self.child.terminate()

@@ -124,7 +124,7 @@ class Prosody(Server):
         accounts.mkdir(parents=True)
         (self.directory / "certs").mkdir()
         for account in self.accounts:
-            (accounts / f"{account}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}" }};\n')
+            (accounts / f"{_stored(account)}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}" }};\n')
         lines = [
             "run_as_root = true",
             "daemonize = false",
@@ -156,11 +156,12 @@ class Prosody(Server):
         managing = [delegated["jid"] for delegated in self.delegations.values()]
         for jid, secret in self.components.items():
             lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
-            if jid in managing:
-                # Else it is authenticated and never told what it manages.
-                lines.append('  modules_enabled = { "delegation" }')
-            elif jid == PRIVILEGED:
-                lines.append('  modules_enabled = { "privilege" }')
+            # Without them it is authenticated and never told what it manages, and what it may do.
+            modules = ['"delegation"'] * (jid in managing) + ['"privilege"'] * (jid == PRIVILEGED)
+            lines.append(f"  modules_enabled = {{ {', '.join(modules)} }}")
+            if jid == PRIVILEGED:
+                # It may show users to each other in their names.
+                lines.append("  validate_from_addresses = false")
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
@@ -191,6 +192,7 @@ class Ejabberd(Server):
         }
         self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
+        # By default five connections may wait to be taken, and the sixth comes a second later.
         config = {
             "hosts": [DOMAIN],
             "loglevel": "info",
@@ -204,6 +206,7 @@ class Ejabberd(Server):
                     "ip": "127.0.0.1",
                     "port": self.apiPort,
                     "module": "ejabberd_http",
+                    "backlog": 128,
                     "request_handlers": {"/api": "mod_http_api"},
                 },
                 {
@@ -238,7 +241,7 @@ class Ejabberd(Server):
     def start(self) -> None:
         self._marker.unlink(missing_ok=True)
         register = "".join(
-            f'ejabberd_auth:try_register(<<"{account}">>,<<"{DOMAIN}">>,<<"{PASSWORD}">>),'
+            f'ejabberd_auth:try_register({_erlang(account)},<<"{DOMAIN}">>,<<"{PASSWORD}">>),'
             for account in self.accounts
         )
         argv = ["erl", "+K", "true", "-noinput", "-mnesia", "dir", f'"{self.directory}/spool"']
@@ -300,6 +303,11 @@ class Embedded(Server):
         self._run(*TWISTD)
 
 
+def _stored(name: str) -> str:
+    """A user's name as Prosody names a file after it."""
+    return "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"%{byte:02x}" for byte in name.encode())
+
+
 def _lua(value: Value) -> str:
     """A string or a list of strings as Lua has it."""
     return f"{{ {', '.join(map(_lua, value))} }}" if isinstance(value, list) else f'"{value}"'
@@ -335,6 +343,11 @@ class EmbeddedProxy(Embedded):
 def listening(port: int) -> str:
     """A server endpoint string for a port of the loopback."""
     return f"tcp:{port}:interface=127.0.0.1"
+
+
+def _erlang(text: str) -> str:
+    """Text as an Erlang binary."""
+    return f"<<{','.join(str(byte) for byte in text.encode())}>>"
 
 
 def _ejabberdLibraries() -> str | None:

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import SECRET, LiveTests, scenario
+from tests.live.case import SECRET, LiveTests, playTogether, scenario
 from tests.live.clients import Client, condition, local
 from tests.live.delegations import ODD, ODD_GATEWAY, PRIVATE, STORAGE_GATEWAY, UNGRANTED, tables
 from tests.live.forwarder import Forwarder
@@ -117,8 +117,7 @@ class DelegationTests(LiveTests):
 
     # Deadlines.
 
-    @scenario(50)
-    async def test_withinTheDeadline(self) -> None:
+    async def withinTheDeadline(self) -> None:
         """
         A handler that never answers gives the client an error when its time is up. Until then: other handlers'
         faults, users with the same ids, and a link that is cut over and over have their own answers.
@@ -225,3 +224,12 @@ class EjabberdDelegationTests(DelegationTests, SynchronousTestCase):
     """On ejabberd."""
 
     serverClass = Ejabberd
+
+
+class DeadlineTests(SynchronousTestCase):
+    """What takes as long as a deadline, on all servers at once."""
+
+    def test_withinTheDeadline(self) -> None:
+        """Whatever handlers and links do, each request has one answer in time."""
+        classes = (EmbeddedDelegationTests, ProsodyDelegationTests, EjabberdDelegationTests)
+        playTogether(classes, "withinTheDeadline", 60)

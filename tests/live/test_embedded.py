@@ -166,9 +166,14 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         self.assertEqual(code, 0, output)
         self.assertIn(f"=== proxy: {PROXY} ===", output)
         self.assertIn(f"{PROXY} is a component.", output)
-        self.assertEqual((output.count("  -> <iq "), output.count("  <- <iq ")), (8, 8), output)
+        # To each question its answer; and a roster push.
+        self.assertEqual((output.count("  -> <iq "), output.count("  <- <iq ")), (10, 11), output)
         self.assertIn("=== delegation: delegate.localhost ===", output)
         self.assertIn("ok: the note is what was stored", output)
+        self.assertIn("=== roster: roster.localhost ===", output)
+        for one, other in (("alice", "bob"), ("bob", "alice")):
+            self.assertIn(f"ok: the roster push that tells {one}@{DOMAIN}/tour of {other}@{DOMAIN}", output)
+            self.assertIn(f"ok: the presence of {one}@{DOMAIN}/tour", output)
         self.assertIn(BUILT_IN, output)
         self.assertIn("That was all there is.", output)
         self.assertNotIn(self.server.password("alice"), output)

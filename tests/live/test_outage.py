@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import PING, PROXY, LiveTests, proxy, scenario
+from tests.live.case import PING, PROXY, LiveTests, playTogether, proxy, scenario
 from tests.live.clients import ECHO, Client, Implementation, echo, local, newId, untilServed
 from tests.live.processes import holds, until
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
@@ -135,8 +135,7 @@ class OutageTests(LiveTests):
             self.assertTrue(all(reply.get("from") == PROXY for reply in user.iqs()))
         self.assertNotIn("Traceback", gateway.log(1000))
 
-    @scenario(60)
-    async def test_stanzaOverTheLimits(self) -> None:
+    async def stanzaOverTheLimits(self) -> None:
         """Whoever sends what is over the limits ends nobody's exchange, and service is there again."""
         gateway = await self.startGateway(proxy(PROXY, timeout=6))
         (implementation,) = await self.implementing("a", behaviour=unlessHeld)
@@ -184,3 +183,12 @@ class EmbeddedOutageTests(OutageTests, SynchronousTestCase):
     """Outages of the embedded host."""
 
     serverClass = Embedded
+
+
+class LimitTests(SynchronousTestCase):
+    """What mostly waits, on all servers at once."""
+
+    def test_stanzaOverTheLimits(self) -> None:
+        """A link that one user's stanza has ended is back, and another's exchange goes on."""
+        classes = (ProsodyOutageTests, EjabberdOutageTests, EmbeddedOutageTests)
+        playTogether(classes, "stanzaOverTheLimits", 60)

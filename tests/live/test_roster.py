@@ -3,104 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import LiveTests, scenario
+from tests.live.case import scenario
 from tests.live.clients import Client, local
 from tests.live.gateway import Gateway
-from tests.live.processes import Program, freePort, until
-from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "contacts.py"
-ROSTER = "jabber:iq:roster"
+from tests.live.processes import until
+from tests.live.rosters import RosterCase, WebApplication
+from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
 
-class WebApplication(Program):
-    """The documentation's, in a process of its own."""
-
-    name = "contacts"
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.port = freePort()
-
-    def start(self) -> None:
-        self._run([sys.executable, str(EXAMPLE), str(self.port)], {})
-
-    async def ready(self) -> None:
-        async def answers() -> bool:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
-        await until(answers, 10, "the application is ready")
-
-    def say(self, user: str, contacts: Any) -> None:
-        """Decide about a user's contacts."""
-        content = contacts if isinstance(contacts, str) else json.dumps(contacts)
-        (self.directory / f"{user}.json").write_text(content)
-
-
-class RosterTests(LiveTests):
+class RosterTests(RosterCase):
     """A mix-in: the scenarios, for one kind of server."""
 
-    async def startApplication(self) -> WebApplication:
-        application = WebApplication(self.folder("application-"))
-        self.stack.callback(application.stop)
-        application.start()
-        await application.ready()
-        return application
-
-    async def startRosters(self, application: WebApplication, **more: Any) -> Gateway:
-        url = f"http://127.0.0.1:{application.port}/contacts/%s"
-        table = {"domain": DOMAIN, "url": url, **more}
-        return await self.startGateway({f'roster."{PRIVILEGED}"': {**table, **self.applies()}})
-
-    def applies(self) -> dict[str, str]:
-        """How the server is told."""
-        return {}
-
-    async def refresh(self, gateway: Gateway, *users: str, query: str = "") -> tuple[int, dict[str, Any]]:
-        """POST; status and answer."""
-        code, body = await gateway.post(f"/roster_admin/refresh{query}", json.dumps(users).encode())
-        return code, json.loads(body)
-
-    async def online(self, name: str) -> Client:
-        """A client that has asked for its roster, and so is told of changes."""
-        client = await self.user(name)
-        await client.request(None, f"<query xmlns='{ROSTER}'/>")
-        client.received.clear()
-        return client
-
-    async def pushes(self, client: Client) -> list[tuple[str | None, ...]]:
-        """What the client was told of since: JID, name, subscription, groups; once nothing more comes."""
-        await asyncio.sleep(0.5)
-        found = [
-            (
-                item.get("jid"),
-                item.get("name"),
-                item.get("subscription"),
-                ",".join(sorted(group.text or "" for group in item)),
-            )
-            for element in client.received
-            if local(element) == "iq" and element.get("type") == "set"
-            for item in element.iter(f"{{{ROSTER}}}item")
-        ]
-        client.received.clear()
-        return found
-
-    async def roster(self, client: Client) -> list[str | None]:
-        reply: Element = await client.request(None, f"<query xmlns='{ROSTER}'/>")
-        return sorted(item.get("jid") or "" for item in reply.iter(f"{{{ROSTER}}}item"))
+    application: WebApplication
+    gateway: Gateway
+    users: tuple[Client, Client]
 
     @scenario(60)
     async def test_refresh(self) -> None:
@@ -129,8 +49,66 @@ class RosterTests(LiveTests):
         self.assertEqual(await self.pushes(alice), [(bob.bare, "Robert", "both", "C")])
         application.say("alice", {})
         await self.refresh(gateway, "alice")
-        self.assertEqual([(jid, kind) for jid, _, kind, _ in await self.pushes(alice)], [(bob.bare, "remove")])
-        self.assertEqual(await self.roster(alice), [])
+        pushed = [(jid, kind) for jid, _, kind, _ in await self.pushes(alice)]
+        self.assertEqual((pushed, await self.pushes(bob)), (self.removed(bob.bare), []))
+        self.assertEqual((await self.roster(alice), await self.roster(bob)), ([], [alice.bare]))
+
+    @scenario(60)
+    async def test_presence(self) -> None:
+        """
+        Whom a user's contacts let see it sees it at once, and sees it go when they do so no more: each roster
+        decides about its own user's presence, and is pushed to its own user alone.
+        """
+        self.application = await self.startApplication()
+        self.gateway = await self.startRosters(self.application, **self.probing())
+        self.users = alice, bob = await self.online("alice"), await self.online("bob")
+        is_, gone = ["available"], ["unavailable"]
+        # What they say of each other, who is refreshed; the pushes, and what each sees of the other at last.
+        for aboutBob, aboutAlice, names, toAlice, toBob, alices, bobs in (
+            ("both", "both", "alice bob", ["both"], ["both"], is_, is_),
+            ("none", "none", "alice bob", ["none"], ["none"], gone, gone),
+            ("both", "both", "alice", ["both"], [], [], is_),
+            ("both", "both", "bob", [], ["both"], is_, None),
+            ("from", "to", "bob alice", ["from"], ["to"], gone, None),
+            ("both", "both", "bob alice", ["both"], ["both"], is_, None),
+            ("remove", "both", "alice", ["remove"], [], None, gone),
+            ("remove", "remove", "bob", [], ["remove"], gone, None),
+        ):
+            with self.subTest(f"{aboutBob}, {aboutAlice}: {names}"):
+                found = await self.settled(aboutBob, aboutAlice, names.split())
+                for client, pushed, seen, (pushes, presences) in zip(
+                    (alice, bob), (toAlice, toBob), (alices, bobs), found, strict=True
+                ):
+                    other = bob if client is alice else alice
+                    expected = [(other.bare, each) for each in pushed]
+                    self.assertEqual(pushes, self.removed(other.bare) if pushed == ["remove"] else expected)
+                    if seen is not None:
+                        self.assertEqual(presences[-1:], seen)
+
+    def probing(self) -> dict[str, Any]:
+        """What the server needs for that, in the gateway's table."""
+        return {"probes": True} if isinstance(self.server, Prosody) else {}
+
+    async def settled(
+        self, aboutBob: str, aboutAlice: str, names: list[str]
+    ) -> list[tuple[list[tuple[str | None, str | None]], list[str]]]:
+        """Have this decided, and some refreshed: what alice, and what bob, were told, and saw of each other."""
+        alice, bob = self.users
+        for user, other, subscription in (("alice", bob, aboutBob), ("bob", alice, aboutAlice)):
+            contacts = {} if subscription == "remove" else {other.bare: {"subscription": subscription}}
+            self.application.say(user, contacts)
+        code, answer = await self.refresh(self.gateway, *names)
+        self.assertEqual((code, answer["failed"]), (200, {}))
+        await asyncio.sleep(0.4)
+        found = []
+        for client, other in ((alice, bob), (bob, alice)):
+            presences = [
+                each.get("type") or "available"
+                for each in client.received
+                if local(each) == "presence" and each.get("from") == other.jid
+            ]
+            found.append(([(jid, kind) for jid, _, kind, _ in self.pushed(client)], presences))
+        return found
 
     @scenario(60)
     async def test_nothingWrong(self) -> None:
@@ -196,12 +174,22 @@ class ProsodyRosterTests(RosterTests, SynchronousTestCase):
 
     serverClass = Prosody
 
+    @scenario(30)
+    async def test_presenceLater(self) -> None:
+        """Without probes, Prosody shows two users to each other when they next say something, or come online."""
+        self.application = await self.startApplication()
+        self.gateway = await self.startRosters(self.application)
+        self.users = await self.online("alice"), await self.online("bob")
+        for subscription, later in (("both", ["available"]), ("none", [])):
+            for _, presences in await self.settled(subscription, subscription, ["alice", "bob"]):
+                self.assertEqual(presences, [])
+            for client in self.users:
+                client.send("<presence><status>new</status></presence>")
+            for _, presences in await self.settled(subscription, subscription, []):
+                self.assertEqual(presences, later)
+
 
 class EjabberdRosterTests(RosterTests, SynchronousTestCase):
-    """On ejabberd, by its HTTP API: 23.01 sets no rosters by privilege."""
+    """On ejabberd."""
 
     serverClass = Ejabberd
-
-    def applies(self) -> dict[str, str]:
-        assert isinstance(self.server, Ejabberd)
-        return {"apply": "ejabberd-api", "api": f"http://127.0.0.1:{self.server.apiPort}/api"}

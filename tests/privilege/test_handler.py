@@ -318,6 +318,22 @@ class RosterTests(HandlerCase):
             ],
         )
 
+    def test_foreign(self) -> None:
+        """What is not the roster's is not read for it, however the roster is written; a long name stays whole."""
+        roster, identifier = self.ask()
+        self.server.send(
+            f"<iq type='result' from='{JULIET}' to='{ENTITY}' id='{identifier}' xmlns:r='jabber:iq:roster'>text"
+            "<x xmlns='urn:x'><query xmlns='jabber:iq:roster'><item jid='a@no'/></query><item jid='b@no'/></x>"
+            "<item xmlns='jabber:iq:roster' jid='c@no'/>"
+            "<r:query>text<r:item x='y' r:jid='d@no' jid='a@b'>text<r:group>&lt;a&gt;<![CDATA[&b]]></r:group>"
+            "<r:note><r:group>no</r:group></r:note><group>no</group>"
+            f"<r:group>{'long ' * 4_000}</r:group>text</r:item>"
+            "<x xmlns='urn:x'><r:item jid='e@no'/><r:group>no</r:group></x><item jid='f@no'/></r:query>"
+            "<query xmlns='jabber:iq:roster'><item jid='g@no'/></query></iq>"
+        )
+        [item] = self.successResultOf(roster)
+        self.assertEqual(item, RosterItem(jid="a@b", groups=frozenset(["<a>&b", "long " * 4_000])))
+
     def test_noRoster(self) -> None:
         """An answer without a roster is not an empty one."""
         for content in ("", "<query xmlns='urn:x'/>"):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.task import Clock
@@ -14,11 +15,14 @@ from twisted.words.protocols.jabber.error import StanzaError
 
 from gateway.errors import NotGranted
 from gateway.interfaces import RosterItem
+from gateway.roster import apply
 from gateway.roster.apply import EjabberdApplier, PrivilegeApplier
 from gateway.roster.core import RefreshFailed
+from tests.proxy.support import stanza
 
 JOHN = "john@example.com"
 MARIE = RosterItem(jid="marie@example.com", name="M & N", groups=frozenset({"B", "A"}), subscription="both")
+NOBODY = RosterItem(jid="marie@example.com")
 
 
 class ApplierCase(SynchronousTestCase):
@@ -37,6 +41,10 @@ class FakePrivileges:
     def __init__(self, outcome: Callable[[], Deferred[Any]]) -> None:
         self._outcome = outcome
         self.asked: list[tuple[Any, ...]] = []
+        self.observer: Any = None
+
+    def watchPresence(self, observer: Any) -> None:
+        self.observer = observer
 
     def getRoster(self, user: str) -> Deferred[Any]:
         self.asked.append((user,))
@@ -69,7 +77,7 @@ class PrivilegeTests(ApplierCase):
         """A roster is read whole, and set contact by contact."""
         applier = self.make(lambda: succeed([MARIE]))
         self.assertEqual(self.result(applier.get(JOHN)), [MARIE])
-        self.result(applier.set(JOHN, MARIE))
+        self.result(applier.set(JOHN, MARIE, NOBODY))
         self.assertEqual(self.privileges.asked, [(JOHN,), (JOHN, MARIE)])
         self.assertEqual(self.link.sent, [])
 
@@ -83,23 +91,69 @@ class PrivilegeTests(ApplierCase):
             self.assertIn(
                 f"could not be read: {'' if 'server' in part else 'example.com '}", self.reason(applier.get(JOHN))
             )
-            reason = self.reason(applier.set(JOHN, MARIE))
+            reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
             self.assertIn("marie@example.com could not be set", reason)
             self.assertIn(part, reason)
 
+    def shown(self, before: str, now: str, jid: str = MARIE.jid) -> list[bytes]:
+        """What is sent when John's contact has this subscription now, and had that before."""
+        self.link.sent.clear()
+        items = [RosterItem(jid=jid, subscription=subscription) for subscription in (now, before)]
+        self.result(self.applier.set(JOHN, *items))
+        return list(self.link.sent)
+
     def test_probes(self) -> None:
-        """Who may see whom now is probed, among the server's own users; nobody without being asked to."""
-        for subscription, probes in (("both", 2), ("to", 1), ("from", 1), ("none", 0), ("remove", 0)):
-            applier = self.make(lambda: succeed(None), True)
-            self.result(applier.set(JOHN, RosterItem(jid="marie@example.com", subscription=subscription)))
-            self.assertEqual(len(self.link.sent), probes, subscription)
+        """Who may see whom now is probed, among the server's own users, and only what has changed."""
+        self.applier = self.make(lambda: succeed(None), True)
+        toMarie = b"<presence from='john@example.com' to='marie@example.com' type='probe'/>"
+        toJohn = b"<presence from='marie@example.com' to='john@example.com' type='probe'/>"
+        self.assertEqual(self.shown("none", "both"), [toMarie, toJohn])
+        self.assertEqual(self.shown("none", "to"), [toMarie])
+        self.assertEqual(self.shown("to", "both"), [toJohn])
+        for same in ("none", "to", "from", "both"):
+            self.assertEqual(self.shown(same, same), [])
+        self.assertEqual(self.shown("none", "both", "marie@example.net"), [])
+
+    def test_gone(self) -> None:
+        """Who may see whom no more is told that each resource that is there is gone."""
+        self.applier = self.make(lambda: succeed(None), True)
+        for sender, kind in (
+            ("marie@example.com/a", ""),
+            ("marie@example.com/b", ""),
+            ("marie@example.com/c", ""),
+            ("marie@example.com/c", " type='unavailable'"),
+            ("nobody@example.com/x", " type='unavailable'"),
+            ("john@example.com/o", ""),
+        ):
+            self.privileges.observer(stanza(f"<presence from='{sender}'{kind}/>"))
+        gone = "<presence from='{}' to='{}' type='unavailable'/>"
+        toJohn = [gone.format(f"marie@example.com/{each}", JOHN).encode() for each in "ab"]
+        toMarie = gone.format("john@example.com/o", MARIE.jid).encode()
+        self.assertEqual(self.shown("both", "remove"), [*toJohn, toMarie])
+        self.assertEqual(self.shown("both", "to"), [toMarie])
+        self.assertEqual(self.shown("to", "none"), toJohn)
+        # Who never saw anybody learns nothing.
+        self.assertEqual(self.shown("none", "remove"), [])
+
+    def test_bounded(self) -> None:
+        """Only of so many users it is known where they are, and at how many resources; of nobody who is gone."""
+        self.patch(apply, "_MOST_USERS", 2)
+        self.patch(apply, "_MOST_RESOURCES", 2)
         applier = self.make(lambda: succeed(None), True)
-        self.result(applier.set(JOHN, RosterItem(jid="marie@example.net", subscription="both")))
-        self.assertEqual(self.link.sent, [])
-        self.result(applier.set(JOHN, RosterItem(jid="marie@example.com", subscription="to")))
-        self.assertEqual(
-            self.link.sent, [b"<presence from='john@example.com' to='marie@example.com' type='probe'/>"]
-        )
+        for name in "abc":
+            self.privileges.observer(stanza(f"<presence from='{name}@h/r'/>"))
+        for resource in "stu":
+            self.privileges.observer(stanza(f"<presence from='a@h/{resource}'/>"))
+        self.assertEqual(applier._there, {"a@h": {"a@h/r", "a@h/s"}, "b@h": {"b@h/r"}})
+        for resource in ("a@h/r", "a@h/s", "b@h/r", "c@h/r"):
+            self.privileges.observer(stanza(f"<presence from='{resource}' type='unavailable'/>"))
+        self.assertEqual(applier._there, {})
+
+    def test_noProbes(self) -> None:
+        """Unless that is wanted, nothing is sent in anybody's name, nor is anybody watched."""
+        self.applier = self.make(lambda: succeed(None))
+        self.assertIsNone(self.privileges.observer)
+        self.assertEqual(self.shown("none", "both") + self.shown("both", "none"), [])
 
 
 class EjabberdTests(ApplierCase):
@@ -135,33 +189,34 @@ class EjabberdTests(ApplierCase):
         self.assertEqual(self.result(self.make(200, nobody).get(JOHN)), [RosterItem(jid="x@y")])
 
     def test_set(self) -> None:
-        """A contact is added as it is, or deleted."""
+        """A contact is added as it is, or deleted; its own roster stays as it is, if it is the server's."""
         applier = self.make(200, 0)
-        self.result(applier.set(JOHN, MARIE))
-        self.result(applier.set(JOHN, RosterItem(jid="marie@example.com", subscription="remove")))
+        base = "http://127.0.0.1:5280/api"
         whose = {"localuser": "john", "localhost": "example.com", "user": "marie", "host": "example.com"}
-        self.assertEqual(
-            self.asked,
-            [
-                (
-                    "http://127.0.0.1:5280/api/add_rosteritem",
-                    {**whose, "nick": "M & N", "group": "A;B", "subs": "both"},
-                ),
-                ("http://127.0.0.1:5280/api/delete_rosteritem", whose),
-            ],
-        )
+        added = {**whose, "nick": "M & N", "group": "A;B", "subs": "both"}
+        self.result(applier.set(JOHN, MARIE, NOBODY))
+        self.assertEqual(self.asked, [(f"{base}/add_rosteritem", added)])
+        for before, host, ended in (
+            (MARIE, "example.com", [(f"{base}/add_rosteritem", {**added, "subs": "none"})]),
+            (NOBODY, "example.com", []),
+            (MARIE, "example.net", []),
+        ):
+            self.asked.clear()
+            jid = f"marie@{host}"
+            self.result(applier.set(JOHN, RosterItem(jid=jid, subscription="remove"), evolve(before, jid=jid)))
+            self.assertEqual(self.asked, [*ended, (f"{base}/delete_rosteritem", {**whose, "host": host})])
 
     def test_group(self) -> None:
         """A group that the API would take for two is refused."""
         applier = self.make(200, 0)
-        reason = self.reason(applier.set(JOHN, RosterItem(jid="x@y", groups=frozenset({"a;b"}))))
+        reason = self.reason(applier.set(JOHN, RosterItem(jid="x@y", groups=frozenset({"a;b"})), NOBODY))
         self.assertIn("'a;b'", reason)
         self.assertEqual(self.asked, [])
 
     def test_failures(self) -> None:
         """Whatever the API answers instead is the reason."""
         self.assertIn("status 403", self.reason(self.make(403, {"status": "error"}).get(JOHN)))
-        self.assertIn("status 500", self.reason(self.make(500, b"oops").set(JOHN, MARIE)))
-        self.assertIn("with 1", self.reason(self.make(200, 1).set(JOHN, MARIE)))
+        self.assertIn("status 500", self.reason(self.make(500, b"oops").set(JOHN, MARIE, NOBODY)))
+        self.assertIn("with 1", self.reason(self.make(200, 1).set(JOHN, MARIE, NOBODY)))
         for answer in (b"nonsense", [3], [{}], {"a": 1}, 7, None):
             self.assertTrue(self.reason(self.make(200, answer).get(JOHN)), answer)

@@ -208,8 +208,8 @@ class RefreshTests(SynchronousTestCase):
         refresh = Refresh(JOHN)
         self.assertEqual(refresh.begin(), Fetch())
         self.assertEqual(refresh.fetched(document({MARIE: {}})), Read())
-        self.assertEqual(refresh.read([item("old@x")]), Set(item()))
-        self.assertEqual(refresh.set(), Set(RosterItem(jid="old@x", subscription="remove")))
+        self.assertEqual(refresh.read([item("old@x")]), Set(item(), RosterItem(jid=MARIE)))
+        self.assertEqual(refresh.set(), Set(RosterItem(jid="old@x", subscription="remove"), item("old@x")))
         self.assertEqual(refresh.set(), Finished(Summary(1, 0, 1)))
 
     def test_unchanged(self) -> None:

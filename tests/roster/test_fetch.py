@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import zlib
+from pathlib import Path
 from typing import Any
 
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
 from gateway.roster import fetch
 from gateway.roster.core import RefreshFailed
 from gateway.roster.fetch import WebApplication
+from tests.certificates import makeCertificate
 
 DOCUMENT = b'{"marie@example.com": {}}'
 
@@ -47,6 +52,9 @@ class Speaker(Protocol):
                 if answer.endswith(b"|"):
                     self.transport.loseConnection()
 
+    def connectionLost(self, reason: Any = None) -> None:
+        self.connected = 0
+
 
 class FetchTests(TestCase):
     """One application."""
@@ -64,7 +72,8 @@ class FetchTests(TestCase):
     @inlineCallbacks
     def tearDown(self) -> Any:
         for connection in self.factory.connections:
-            connection.transport.abortConnection()
+            if connection.connected:
+                connection.transport.abortConnection()
         # What breaks off is seen only then.
         yield deferLater(reactor, 0.01)
         yield self.pool.closeCachedConnections()
@@ -114,15 +123,39 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_packed(self) -> Any:
-        """A document may come packed; its bound is that of what is in it."""
+        """A document may come packed, once and whole."""
         packed = gzip.compress(DOCUMENT)
         answer = yield self.ask(response(packed, Content_Encoding="gzip"))
         self.assertEqual(answer.document, DOCUMENT)
         self.assertIn("accept-encoding: gzip", self.factory.requests[-1].lower())
+        half = response(packed[:-9], Content_Encoding="gzip")
+        yield self.fails(half, half, half, part="broke off; 3 tries")
+        yield self.fails(response(DOCUMENT, Content_Encoding="gzip"), part="says that it is gzip, and is not")
+        twice = response(gzip.compress(packed), Content_Encoding="gzip, gzip")
+        yield self.fails(twice, part="packed more than once")
+
+    @inlineCallbacks
+    def test_bomb(self) -> Any:
+        """Of what is packed no more is unpacked than may be taken."""
+        unpacked: list[int] = []
+        make = zlib.decompressobj
+
+        class Packer:
+            """Remembers how much it has unpacked."""
+
+            def __init__(self, bits: int) -> None:
+                self._packer = make(bits)
+
+            def decompress(self, data: bytes, most: int) -> bytes:
+                found = self._packer.decompress(data, most)
+                unpacked.append(len(found))
+                return found
+
         self.patch(fetch, "MOST_BYTES", 10_000)
-        yield self.fails(
-            response(gzip.compress(b" " * 1_000_000), Content_Encoding="gzip"), part="over 10000 bytes"
-        )
+        self.patch(fetch.zlib, "decompressobj", Packer)
+        bomb = gzip.compress(b" " * 1_000_000)
+        yield self.fails(response(bomb, Content_Encoding="gzip"), part="over 10000 bytes")
+        self.assertEqual(sum(unpacked), 10_001)
 
     @inlineCallbacks
     def test_refusals(self) -> Any:
@@ -158,6 +191,31 @@ class FetchTests(TestCase):
         yield self.port.stopListening()
         failure = yield self.assertFailure(ensureDeferred(self.make(port).fetch("john")), RefreshFailed)
         self.assertIn("cannot be reached", str(failure))
+
+    @inlineCallbacks
+    def test_certificate(self) -> Any:
+        """A certificate that is not right is said at once, and nothing is asked."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        file = makeCertificate(folder, "localhost")
+        known = trustRootFromCertificates([Certificate.loadPEM(file.read_bytes())])
+        yield self.port.stopListening()
+        endpoint = serverFromString(reactor, f"ssl:0:interface=127.0.0.1:privateKey={file}")
+        self.port = yield endpoint.listen(self.factory)
+        for host, trusted, part in (
+            ("localhost", None, "a certificate that this machine does not trust"),
+            ("127.0.0.1", known, "for another host than the url's"),
+        ):
+            agent = Agent(reactor, BrowserLikePolicyForHTTPS(trusted))
+            url = f"https://{host}:{self.port.getHost().port}/%s"
+            self.application = WebApplication(url, HTTPClient(agent), reactor, 5)
+            yield self.fails(part=part)
+        self.assertEqual(len(self.factory.connections), 2)
+        agent = Agent(reactor, BrowserLikePolicyForHTTPS(known))
+        url = f"https://localhost:{self.port.getHost().port}/%s"
+        self.application = WebApplication(url, HTTPClient(agent), reactor, 5)
+        answer = yield self.ask(response())
+        self.assertEqual(answer.document, DOCUMENT)
 
     def test_tagsBounded(self) -> None:
         """No more tags are kept than there is room for; a monstrous one is not."""

@@ -6,11 +6,17 @@ from pathlib import Path
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from wokkel.disco import DiscoHandler
+from zope.interface.verify import verifyObject
 
 from gateway.config import Config, load
+from gateway.delegation.handler import ManagingHandler
+from gateway.interfaces import IDemonstration
+from gateway.roster.demo import Contacts
+from gateway.roster.handler import Description
 from gateway.roster.plugin import RosterPlugin
 from gateway.roster.resource import RefreshResource
-from gateway.service import check, makeService
+from gateway.service import check, findPlugins, makeService
 from gateway.tables import ConfigError
 
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "x"\ndomain = "example.com"\n'
@@ -35,13 +41,36 @@ class PluginTests(SynchronousTestCase):
         text = ROSTER.format("r1.example.com", "example.com") + ROSTER.format("r2.example.com", "example.net")
         gateway = makeService(self.config(text), self.reactor)
         self.assertEqual(
-            [service.name for service in gateway][:2], ["roster:r1.example.com", "roster:r2.example.com"]
+            [service.name for service in gateway][1:], ["roster:r1.example.com", "roster:r2.example.com"]
         )
         http = gateway.getServiceNamed("http")
         admin = http._factory.resource.children[b"roster_admin"]
         self.assertEqual(set(admin.children), {b"refresh", b"example.com", b"example.net"})
         for refresh in (admin.children[b"refresh"], admin.children[b"example.net"].children[b"refresh"]):
             self.assertIsInstance(refresh, RefreshResource)
+
+    def test_demonstration(self) -> None:
+        """On the embedded host the built-in application serves where no other is named; a real server needs one."""
+        path = self.folder / "embedded.toml"
+        path.write_text("[roster.'roster.localhost']\ndomain = 'localhost'\n")
+        gateway = makeService(load(path, [RosterPlugin()], self.reactor), self.reactor)
+        served = gateway.getServiceNamed("http")._factory.resource.children
+        self.assertIsInstance(served[b"demo"].children[b"contacts"], Contacts)
+        self.assertIn("url: found nothing", self.problems('[roster."r.example.com"]\ndomain = "example.com"\n'))
+        [plugin] = [each for each in findPlugins() if each.kind == "roster"]
+        self.assertTrue(verifyObject(IDemonstration, plugin))
+        self.assertEqual(plugin.demoTables("h"), {"roster.h": {"domain": "h"}})
+
+    def test_lock(self) -> None:
+        """Only where rosters are locked the component answers for them; it says what it is in any case."""
+        for lock, managing in (("false", 0), ("true", 1)):
+            gateway = makeService(
+                self.config(ROSTER.format("r.example.com", "example.com") + f"lock = {lock}\n"), self.reactor
+            )
+            handlers = list(gateway.getServiceNamed("roster:r.example.com"))
+            self.assertEqual(sum(isinstance(each, ManagingHandler) for each in handlers), managing)
+            self.assertEqual(sum(isinstance(each, DiscoHandler) for each in handlers), 1)
+            self.assertEqual(sum(isinstance(each, Description) for each in handlers), 1)
 
     def problems(self, text: str) -> str:
         error = self.assertRaises(ConfigError, lambda: check(self.config(text)))

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
+from gateway.roster import refresher
 from gateway.roster.core import Finished, RefreshFailed, Summary
 from gateway.roster.refresher import Refresher
 
@@ -46,7 +47,7 @@ class FakeWorld:
     def get(self, user: str) -> Deferred[Any]:
         return self._ask("get", user)
 
-    def set(self, user: str, item: RosterItem) -> Deferred[Any]:
+    def set(self, user: str, item: RosterItem, before: RosterItem) -> Deferred[Any]:
         return self._ask("set", user, item.jid, item.subscription)
 
     def answer(self, value: Any, number: int = -1) -> None:
@@ -70,6 +71,16 @@ class RefresherTests(SynchronousTestCase):
 
     def document(self, *contacts: str, tag: str | None = None) -> FakeAnswer:
         return FakeAnswer(json.dumps({contact: {} for contact in contacts}).encode(), tag)
+
+    def test_full(self) -> None:
+        """Not any number of users waits; who waits already is told of as ever."""
+        self.patch(refresher, "_MOST_USERS", 3)
+        asked = [self.refresher.refresh(name) for name in ("a", "b", "c")]
+        for refused in (self.refresher.refresh("d"), self.refresher.wouldChange("d")):
+            self.assertIn("ask again later", self.successResultOf(refused).reason)
+        again = self.refresher.refresh("a")
+        for each in (*asked, again):
+            self.assertNoResult(each)
 
     def test_whole(self) -> None:
         """Fetched, compared, set, and remembered as done."""

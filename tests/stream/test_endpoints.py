@@ -4,16 +4,11 @@ The endpoint strings an operator may write, on real loopback sockets: TCP, TLS w
 
 from __future__ import annotations
 
-import datetime
 import os
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import clientFromString, serverFromString
@@ -25,6 +20,7 @@ from twisted.words.protocols.jabber.xmlstream import XmlStreamServerFactory
 from wokkel.component import ListenComponentAuthenticator
 
 from gateway.stream.link import Link
+from tests.certificates import makeCertificate
 
 COMPONENT = "proxy.example.com"
 SECRET = "secret"
@@ -32,35 +28,6 @@ SECRET = "secret"
 
 class ComponentAuthenticator(ListenComponentAuthenticator):
     """Wokkel's own accepting side, that says nothing after the handshake."""
-
-
-def makeCertificate(folder: Path, name: str) -> Path:
-    """A self-signed certificate and its key for one host name, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 class EndpointTests(TestCase):

@@ -11,7 +11,16 @@ from twisted.words.xish import domish
 from wokkel.generic import Request
 
 from gateway.stream.requests import Requests, requestElement
+from gateway.stream.stanzas import Stanza
 from tests.stream.memory import stanza
+
+
+def _identifier(result: Stanza) -> str | None:
+    return result.id
+
+
+def _stumble(result: Stanza) -> None:
+    raise KeyError(result.id)
 
 
 class RequestsTests(SynchronousTestCase):
@@ -47,6 +56,15 @@ class RequestsTests(SynchronousTestCase):
         requests.answered(stanza(b"<iq from='b' id='1' type='result'/>"))
         self.assertNoResult(first)
         self.assertEqual(self.successResultOf(second)["from"], "b")
+
+    def test_read(self) -> None:
+        """Who asks may read a result without a tree; what fails there is an answer that cannot be read."""
+        requests = Requests()
+        wanted = {read: requests.add("a", read.__name__, 30.0, read) for read in (_identifier, _stumble)}
+        for read in wanted:
+            requests.answered(stanza(f"<iq from='a' id='{read.__name__}' type='result'><q/></iq>".encode()))
+        self.assertEqual(self.successResultOf(wanted[_identifier]), "_identifier")
+        self.assertEqual(self.failureResultOf(wanted[_stumble], StanzaError).value.condition, "undefined-condition")
 
     def test_error(self) -> None:
         """An error is a failure with the peer's own words."""

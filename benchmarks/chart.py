@@ -1,0 +1,73 @@
+"""Points on two logarithmic axes, as SVG."""
+
+import math
+from collections.abc import Mapping, Sequence
+from xml.sax.saxutils import escape
+
+# x, y, and the least and the greatest y that were found.
+Point = tuple[float, float, float, float]
+
+_WIDTH, _HEIGHT = 640, 420
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 20, 50
+_COLOURS = ("#1f6feb", "#d1570c", "#2da44e", "#8250df")
+_STYLE = "text{font:13px sans-serif;fill:#24292f}.g{stroke:#d0d7de}.p{stroke:#8c959f;stroke-dasharray:5 4}"
+
+
+def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str) -> str:
+    """A line for each series, a bar for its extremes, and what would be proportional to the last of the first's.
+
+    @param across, upwards: the titles of the axes.
+    """
+    points = [point for each in series.values() for point in each]
+    lowest, highest = _decades([x for x, *_ in points])
+    least, most = _decades([y for _, _, low, high in points for y in (low, high)])
+
+    def across_(x: float) -> float:
+        return _LEFT + (math.log10(x) - lowest) / (highest - lowest) * (_WIDTH - _LEFT - _RIGHT)
+
+    def upwards_(y: float) -> float:
+        return _HEIGHT - _BOTTOM - (math.log10(y) - least) / (most - least) * (_HEIGHT - _TOP - _BOTTOM)
+
+    drawn = [f"<style>{_STYLE}</style>", f"<rect width='{_WIDTH}' height='{_HEIGHT}' fill='#fff'/>"]
+    for decade in range(lowest, highest + 1):
+        x = across_(10**decade)
+        drawn.append(_line(x, _TOP, x, _HEIGHT - _BOTTOM, "g"))
+        drawn.append(_text(x, _HEIGHT - _BOTTOM + 18, f"{10**decade:,}", "middle"))
+    for decade in range(least, most + 1):
+        y = upwards_(10**decade)
+        drawn.append(_line(_LEFT, y, _WIDTH - _RIGHT, y, "g"))
+        drawn.append(_text(_LEFT - 8, y + 4, f"{10.0**decade:,g}", "end"))
+    drawn.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 10, across, "middle"))
+    drawn.append(f"<g transform='translate(18 {_HEIGHT / 2}) rotate(-90)'>{_text(0, 0, upwards, 'middle')}</g>")
+    for number, (name, found) in enumerate(series.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        if not number:
+            x, y, *_ = found[-1]
+            # It leaves the picture on the left, or below.
+            part = max(10**lowest / x, 10**least / y)
+            drawn.append(_line(across_(x * part), upwards_(y * part), across_(x), upwards_(y), "p"))
+        path = " ".join(f"{across_(x):.1f},{upwards_(y):.1f}" for x, y, *_ in found)
+        drawn.append(f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='2'/>")
+        for x, y, low, high in found:
+            drawn.append(f"<g stroke='{colour}'>{_line(across_(x), upwards_(low), across_(x), upwards_(high))}</g>")
+            drawn.append(f"<circle cx='{across_(x):.1f}' cy='{upwards_(y):.1f}' r='4' fill='{colour}'/>")
+        drawn.append(f"<circle cx='{_LEFT + 20}' cy='{_TOP + 16 + 20 * number}' r='4' fill='{colour}'/>")
+        drawn.append(_text(_LEFT + 32, _TOP + 20 + 20 * number, name, "start"))
+    at = _TOP + 16 + 20 * len(series)
+    drawn += [_line(_LEFT + 12, at, _LEFT + 28, at, "p"), _text(_LEFT + 32, at + 4, "proportional", "start")]
+    body = "\n".join(drawn)
+    return f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {_HEIGHT}'>\n{body}\n</svg>\n"
+
+
+def _decades(values: Sequence[float]) -> tuple[int, int]:
+    """The powers of ten around some values."""
+    lowest = math.floor(math.log10(min(values)))
+    return lowest, max(lowest + 1, math.ceil(math.log10(max(values))))
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str = "") -> str:
+    return f"<line class='{kind}' x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}'/>"
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f"<text x='{x:.1f}' y='{y:.1f}' text-anchor='{anchor}'>{escape(text)}</text>"

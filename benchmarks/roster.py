@@ -1,0 +1,151 @@
+"""What it costs to bring rosters up to date with a web application: the gateway beside others, in turns.
+
+This process is the server; the web application and each contestant are processes of their own. Everything that is
+asked, set and answered is checked; the exit status is 1 if anything was lost, wrong or done twice.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+import time
+from functools import partial
+from itertools import pairwise
+
+import chart
+import contestants
+import rosters
+import rounds
+from fakeapplication import FakeApplication
+from fakeserver import FakeServer
+
+SIZES = (100, 300, 1_000, 3_000, 10_000)
+# Contacts of all users together: as many whatever the size is.
+TOTAL = 100_000
+# The others are not measured with each size.
+BESIDE = (100, 1_000, 10_000)
+RATIOS = (("wokkel", "gateway"), ("wokkel-lean", "gateway"))
+
+
+def measure(name: str, size: int, total: int) -> rounds.Figures:
+    """One round of a contestant with rosters of one size: start, prove, count, end.
+
+    @param total: contacts of all users together.
+    @raise Broken: if anything was lost, wrong or done twice.
+    """
+    server, application = FakeServer(), FakeApplication()
+    try:
+        with contestants.refresher(name, server.port, application.port) as contestant:
+            server.accept(rosters.COMPONENT.encode())
+            books = rosters.Rosters(server, application, max(4, total // size), size)
+            books.advertise()
+            # All of it twice: the first time it learns what it keeps, as a parser, a connection, a table.
+            for _ in range(2):
+                books.change()
+                changed, elapsed = _spent(contestant, books)
+                books.expectAll()
+            figures = {
+                "cpu": changed,
+                "rate": 1 / elapsed,
+                "peak": contestant.memory("VmHWM"),
+                "exchanges": len(books.users),
+            }
+            # Only this one has asked for what is not as it was.
+            if name == "gateway":
+                figures["unchanged"], _ = _spent(contestant, books)
+                books.expectAll()
+            return figures
+    finally:
+        application.close()
+        server.close()
+
+
+def _spent(contestant: contestants.Contestant, books: rosters.Rosters) -> tuple[float, float]:
+    """POST all users: us of CPU and seconds for each."""
+    cpu, started = contestant.cpu(), time.perf_counter()
+    books.refresh(contestant.http, books.users)
+    cpu, elapsed = contestant.cpu() - cpu, time.perf_counter() - started
+    return cpu / len(books.users) * 1e6, elapsed / len(books.users)
+
+
+def report(figures: dict[tuple[str, int], list[rounds.Figures]], markdown: bool) -> str:
+    """The tables, for people."""
+    heading = ("contestant", "contacts", "users", "CPU us/refresh", "refreshes/s", "us/contact", "peak MiB")
+    rows = [
+        (
+            name,
+            str(size),
+            f"{each[0]['exchanges']:.0f}",
+            rounds.spread([f["cpu"] for f in each], 0),
+            rounds.spread([f["rate"] for f in each], 1),
+            f"{_median(each) / size:.1f}",
+            rounds.spread([f["peak"] for f in each], 0),
+        )
+        for (name, size), each in figures.items()
+    ]
+    parts = [rounds.table([heading, *rows], markdown)]
+    sizes = [size for name, size in figures if name == "gateway"]
+    if len(sizes) > 1:
+        steps = [("gateway, from .. to contacts", "us for each contact more")]
+        for small, large in pairwise(sizes):
+            more = _median(figures["gateway", large]) - _median(figures["gateway", small])
+            steps.append((f"{small} .. {large}", f"{more / (large - small):.1f}"))
+        parts.append(rounds.table(steps, markdown))
+    compared = [
+        (f"{pair}, {size} contacts", rounds.spread(ratio, 2))
+        for size in sizes
+        for pair, ratio in rounds.ratios(
+            {name: each for (name, s), each in figures.items() if s == size}, RATIOS
+        ).items()
+    ]
+    if compared:
+        parts.append(rounds.table([("CPU ratio", "median (min..max)"), *compared], markdown))
+    if sizes:
+        same = [f["unchanged"] for size in sizes for f in figures["gateway", size]]
+        parts.append(f"gateway, nothing new (304), CPU us/refresh: {rounds.spread(same, 0)}")
+    return "\n\n".join(parts)
+
+
+def plot(figures: dict[tuple[str, int], list[rounds.Figures]]) -> str:
+    """CPU for one refresh by the size of the roster, as SVG."""
+    series: dict[str, list[chart.Point]] = {}
+    for (name, size), each in figures.items():
+        spent = [f["cpu"] / 1000 for f in each]
+        series.setdefault(name, []).append((size, statistics.median(spent), min(spent), max(spent)))
+    return chart.svg(series, "contacts in the roster, of which 10 change", "CPU for one refresh, ms")
+
+
+def _median(figures: list[rounds.Figures]) -> float:
+    return statistics.median(each["cpu"] for each in figures)
+
+
+def main() -> int:
+    """Run the rounds, print the tables. Returns the exit status."""
+    parser = rounds.newParser(__doc__, list(contestants.REFRESHERS), 3)
+    parser.add_argument("--size", type=int, action="append", help=f"contacts of a user; may be repeated {SIZES}")
+    parser.add_argument("--total", type=int, default=TOTAL, help="contacts of all users (%(default)s)")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="CPU by size, as SVG")
+    options: argparse.Namespace = parser.parse_args()
+    sizes = options.size or SIZES
+    chosen = {
+        f"{name}, {size} contacts": (name, size)
+        for size in sizes
+        for name in contestants.REFRESHERS
+        if name in (options.only or contestants.REFRESHERS) and (name == "gateway" or size in BESIDE)
+    }
+    print(f"{options.rounds} rounds; a refresh makes {rosters.CHANGES} changes; {options.total} contacts in all\n")
+    gathered = rounds.gather({each: partial(measure, *chosen[each], options.total) for each in chosen}, options)
+    if not gathered:
+        return 1
+    figures = {chosen[each]: found for each, found in gathered.items()}
+    print(report(figures, options.markdown))
+    if options.plot:
+        options.plot.write_text(plot(figures))
+    if options.json:
+        options.json.write_text(json.dumps({"changes": rosters.CHANGES, "rounds": gathered}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

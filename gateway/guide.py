@@ -1,0 +1,220 @@
+"""
+Who leads the tour: a client of the embedded host that shows what it sends and gets.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import typing
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+from xml.dom import minidom
+
+import treq
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.words.protocols.jabber import xmlstream
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
+
+from gateway import ns
+from gateway.interfaces import IGuide
+
+_WIDTH = 100
+
+# Seconds for each answer, for the login, and for a service that has only just started.
+PATIENCE = 15.0
+
+# Stanzas that wait until somebody wants to hear them.
+_MOST_UNHEARD = 1_000
+
+
+class Disappointed(Exception):
+    """Something is not as it was said."""
+
+
+class Client(typing.Protocol):
+    """
+    What the guide speaks through.
+
+    @ivar jid: the full JID that it is logged in as.
+    """
+
+    jid: str
+    xmlstream: Any
+
+
+class Mailbox(XMPPHandler):
+    """
+    Knows when the client is logged in, and keeps what comes to it unasked.
+
+    @ivar arrived: fires when it is logged in.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: Deferred[None] = Deferred()
+        self._unheard: deque[domish.Element] = deque(maxlen=_MOST_UNHEARD)
+        self._awaited: tuple[Callable[[domish.Element], bool], Deferred[domish.Element]] | None = None
+
+    def connectionInitialized(self) -> None:
+        stream: Any = self.xmlstream
+        for kind in ("iq[@type='set']", "presence", "message"):
+            stream.addObserver(f"/{kind}", self.came)
+        self.send(domish.Element((None, "presence")))
+        self.arrived.callback(None)
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        if not self.arrived.called:
+            self.arrived.errback(reason)
+
+    def came(self, stanza: domish.Element) -> None:
+        """A stanza has come that nobody asked for."""
+        if stanza.name == "iq":
+            self.send(xmlstream.toResponse(stanza, "result"))
+        if self._awaited is not None and self._awaited[0](stanza):
+            awaited, self._awaited = self._awaited[1], None
+            awaited.callback(stanza)
+        else:
+            self._unheard.append(stanza)
+
+    def hear(self, right: Callable[[domish.Element], bool]) -> Deferred[domish.Element]:
+        """The first stanza that is right, and was not heard before."""
+        heard: Deferred[domish.Element] = Deferred()
+        for stanza in self._unheard:
+            if right(stanza):
+                self._unheard.remove(stanza)
+                heard.callback(stanza)
+                return heard
+        self._awaited = right, heard
+        return heard
+
+
+@implementer(IGuide)
+class Guide:
+    """
+    Leads the tour.
+
+    @param write: shows a text.
+    @param mailbox: the client's.
+    @param findFriend: logs another client in, once.
+    @param site: the URL of what is served over HTTP; and C{token}, what it wants to be shown, if anything.
+    @param name: what stands before the client's stanzas.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        mailbox: Mailbox,
+        write: Callable[[str], object],
+        reactor: Any,
+        findFriend: Callable[[], Awaitable[IGuide | None]],
+        site: str = "",
+        token: str | None = None,
+        name: str = "",
+    ) -> None:
+        self.jid = client.jid
+        self._client = client
+        self._mailbox = mailbox
+        self._write = write
+        self._reactor = reactor
+        self._findFriend = findFriend
+        self._site = site
+        self._token = token
+        self._name = name
+
+    def say(self, text: str) -> None:
+        self._write("\n" + textwrap.fill(text, _WIDTH) + "\n\n")
+
+    async def ask(self, recipient: str, payload: str, kind: str = "get") -> domish.Element:
+        request = xmlstream.IQ(self._client.xmlstream, kind)
+        request["to"] = recipient
+        request.addRawXml(payload)
+        self._show("->", _indented(request))
+        answer = await self._answer(request, recipient)
+        self._show("<-", _indented(answer))
+        return answer
+
+    def check(self, right: object, promise: str) -> None:
+        if not right:
+            raise Disappointed(f"this should hold, and does not: {promise}")
+        self._write(f"  ok: {promise}\n")
+
+    async def hear(self, right: Callable[[domish.Element], bool], promise: str) -> domish.Element:
+        try:
+            stanza = await self._mailbox.hear(right).addTimeout(PATIENCE, self._reactor)
+        except TimedOut as error:
+            raise Disappointed(f"this has not come within {PATIENCE:g} s: {promise}") from error
+        self._show("<-", _indented(stanza))
+        self.check(True, promise)
+        return stanza
+
+    async def friend(self) -> IGuide | None:
+        return await self._findFriend()
+
+    async def web(self, method: str, path: str, body: str = "") -> tuple[int, str]:
+        self._show("->", [f"{method} {self._site}{path}", *body.splitlines()])
+        headers = Headers({"content-type": ["application/json"]} if body else {})
+        if self._token is not None:
+            headers.addRawHeader("authorization", f"Bearer {self._token}")
+        try:
+            response: Any = await treq.request(
+                method,
+                self._site + path,
+                data=body.encode() or None,
+                headers=headers,
+                timeout=PATIENCE,
+                persistent=False,
+                reactor=self._reactor,
+            )
+            answer: str = await treq.text_content(response)
+        except Exception as error:
+            raise Disappointed(f"{self._site}{path} cannot be asked: {error!r}") from error
+        self._show("<-", [str(response.code), *answer.splitlines()])
+        return response.code, answer
+
+    async def served(self, jid: str) -> None:
+        """Wait until a service that has perhaps only just started has an answer."""
+        started = self._reactor.seconds()
+        while True:
+            request = xmlstream.IQ(self._client.xmlstream, "get")
+            request.addElement((ns.DISCO_INFO, "query"))
+            answer = await self._answer(request, jid)
+            if answer["type"] == "result" or self._reactor.seconds() - started > PATIENCE:
+                return
+            await deferLater(self._reactor, 0.5)
+
+    async def _answer(self, request: xmlstream.IQ, recipient: str) -> domish.Element:
+        request.timeout = PATIENCE  # type: ignore[assignment]  # Twisted shows None as its type.
+        answer: domish.Element
+        try:
+            answer = await request.send(recipient)
+        except StanzaError as error:
+            answer = error.stanza  # type: ignore[attr-defined]  # set wherever it comes from a stanza
+        except xmlstream.TimeoutError as error:
+            raise Disappointed(f"{recipient} did not answer within {PATIENCE:g} s") from error
+        except ConnectionLost as error:
+            raise Disappointed(f"the connection was lost before {recipient} answered") from error
+        return answer
+
+    def _show(self, arrow: str, lines: list[str]) -> None:
+        """Lines, with an arrow before the first."""
+        first = f"  {self._name} {arrow} " if self._name else f"  {arrow} "
+        self._write(
+            "".join(f"{' ' * len(first) if number else first}{line}\n" for number, line in enumerate(lines))
+        )
+
+
+def _indented(element: domish.Element) -> list[str]:
+    # It was parsed before, under all the limits of a stream.
+    document = minidom.parseString(element.toXml().encode())  # noqa: S318
+    text = document.toprettyxml(indent="  ").partition("?>")[2]
+    return [line for line in text.splitlines() if line.strip()]

@@ -1,0 +1,59 @@
+"""
+Asking others over HTTP, and the gateway itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from gateway.listener import Listener, ListenerEndpoint
+
+
+class ConnectionPool(HTTPConnectionPool):
+    """
+    Connections to web servers; the log says nothing of them.
+
+    @param most: how many to one server are kept.
+    """
+
+    def __init__(self, reactor: Any, most: int) -> None:
+        super().__init__(reactor, persistent=most > 0)
+        self.maxPersistentPerHost = most
+        makeFactory = self._factory
+
+        def makeQuietFactory(*arguments: Any) -> Any:
+            factory = makeFactory(*arguments)
+            factory.noisy = False
+            return factory
+
+        self._factory = makeQuietFactory  # type: ignore[assignment]  # a function makes them as well as the class
+
+
+@implementer(IAgent)
+class OwnAgent:
+    """Asks what this process serves, whatever host a URL names, and shows the token."""
+
+    def __init__(self, http: Listener, token: str | None, reactor: Any) -> None:
+        self._http = http
+        self._token = token
+        self._reactor = reactor
+        self._agent = Agent.usingEndpointFactory(reactor, self, ConnectionPool(reactor, 0))
+
+    def endpointForURI(self, uri: object) -> ListenerEndpoint:
+        """As C{IAgentEndpointFactory} has it."""
+        return ListenerEndpoint(self._http, self._reactor)
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        headers = Headers() if headers is None else headers.copy()
+        if self._token is not None:
+            headers.setRawHeaders("authorization", [f"Bearer {self._token}"])
+        answer: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
+        return answer

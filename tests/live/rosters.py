@@ -1,0 +1,125 @@
+"""Rosters from a web application, on real servers: what the tests of it share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+from xml.etree.ElementTree import Element
+
+from tests.live.case import LiveTests
+from tests.live.clients import Client, local
+from tests.live.gateway import Gateway
+from tests.live.processes import Program, freePort, until
+from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "contacts.py"
+ROSTER = "jabber:iq:roster"
+
+
+class Application(Program):
+    """A web application in a process of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.port = freePort()
+
+    async def ready(self) -> None:
+        async def answers() -> bool:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                return False
+            writer.close()
+            return True
+
+        await until(answers, 10, "the application is ready")
+
+
+class WebApplication(Application):
+    """The documentation's."""
+
+    name = "contacts"
+
+    def start(self) -> None:
+        self._run([sys.executable, str(EXAMPLE), str(self.port)], {})
+
+    def say(self, user: str, contacts: Any) -> None:
+        """Decide about a user's contacts."""
+        content = contacts if isinstance(contacts, str) else json.dumps(contacts)
+        (self.directory / f"{user}.json").write_text(content)
+
+
+AnyApplication = TypeVar("AnyApplication", bound=Application)
+
+
+class RosterCase(LiveTests):
+    """A mix-in: an application beside a gateway, and what clients are told."""
+
+    async def startApplication(self) -> WebApplication:
+        return await self.running(WebApplication(self.folder("application-")))
+
+    async def running(self, application: AnyApplication) -> AnyApplication:
+        """Start it for as long as the scenario takes."""
+        self.stack.callback(application.stop)
+        application.start()
+        await application.ready()
+        return application
+
+    async def startRosters(self, application: Application, **more: Any) -> Gateway:
+        url = f"http://127.0.0.1:{application.port}/contacts/%s"
+        table = {"domain": DOMAIN, "url": url, **more}
+        return await self.startGateway({f'roster."{PRIVILEGED}"': {**table, **self.applies()}})
+
+    def applies(self) -> dict[str, str]:
+        """How the server is told: ejabberd by its HTTP API, 23.01 sets no rosters by privilege."""
+        if isinstance(self.server, Ejabberd):
+            return {"apply": "ejabberd-api", "api": f"http://127.0.0.1:{self.server.apiPort}/api"}
+        return {}
+
+    async def refresh(
+        self, gateway: Gateway, *users: str, query: str = "", seconds: float = 30
+    ) -> tuple[int, dict[str, Any]]:
+        """POST; status and answer, which is empty if the gateway ends meanwhile."""
+        code, body = await gateway.post(f"/roster_admin/refresh{query}", json.dumps(users).encode(), seconds)
+        return code, json.loads(body or "{}")
+
+    async def online(self, name: str) -> Client:
+        """A client that has asked for its roster, and so is told of changes."""
+        client = await self.user(name)
+        await client.request(None, f"<query xmlns='{ROSTER}'/>")
+        client.received.clear()
+        return client
+
+    async def pushes(self, client: Client) -> list[tuple[str | None, ...]]:
+        """What the client was told of since: JID, name, subscription, groups; once nothing more comes."""
+        await asyncio.sleep(0.5)
+        return self.pushed(client)
+
+    def pushed(self, client: Client) -> list[tuple[str | None, ...]]:
+        """The same without waiting."""
+        found = [
+            (
+                item.get("jid"),
+                item.get("name"),
+                item.get("subscription"),
+                ",".join(sorted(group.text or "" for group in item)),
+            )
+            for element in client.received
+            if local(element) == "iq" and element.get("type") == "set"
+            for item in element.iter(f"{{{ROSTER}}}item")
+        ]
+        client.received.clear()
+        return found
+
+    def removed(self, jid: str) -> list[tuple[str, str]]:
+        """The pushes for a contact that both sides saw: JID and subscription."""
+        # ejabberd would end the contact's own subscriptions with those of a contact that is removed.
+        ended = [(jid, "none")] if isinstance(self.server, Ejabberd) else []
+        return [*ended, (jid, "remove")]
+
+    async def roster(self, client: Client) -> list[str | None]:
+        reply: Element = await client.request(None, f"<query xmlns='{ROSTER}'/>")
+        return sorted(item.get("jid") or "" for item in reply.iter(f"{{{ROSTER}}}item"))

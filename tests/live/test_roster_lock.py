@@ -1,0 +1,96 @@
+"""Locked rosters on real servers: clients get what the application says, and change nothing."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import ACCOUNTS, SECRET, scenario
+from tests.live.clients import Client, condition
+from tests.live.rosters import ROSTER, RosterCase
+from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
+
+ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
+
+
+class LockTests(RosterCase):
+    """
+    A mix-in: the scenario, for one kind of server, which delegates rosters to the component that keeps them.
+
+    @cvar isPushed: whether the server pushes changes to a client whose request for the roster it has delegated.
+    """
+
+    isPushed: ClassVar[bool] = True
+
+    def setUp(self) -> None:
+        self.server = self.serverClass.shared(ACCOUNTS, {PRIVILEGED: SECRET}, {ROSTER: {"jid": PRIVILEGED}})
+        self._gateways = []
+
+    async def contacts(self, client: Client) -> dict[str | None, tuple[str | None, str | None]]:
+        """What a client is told: name and subscription of each contact."""
+        reply = await client.request(None, f"<query xmlns='{ROSTER}'/>")
+        return {
+            item.get("jid"): (item.get("name"), item.get("subscription"))
+            for item in reply.iter(f"{{{ROSTER}}}item")
+        }
+
+    @scenario(60)
+    async def test_locked(self) -> None:
+        """
+        A client reads the application's document, and is refused every change; what the application changes is
+        there at once; where it is down, the client reads what the server has.
+        """
+        application = await self.startApplication()
+        application.say("alice", {BOB: {"name": "Bob", "groups": ["A"]}})
+        application.say("bob", {ALICE: {}})
+        gateway = await self.startRosters(application, lock=True)
+        alice, bob = await self.user("alice"), await self.user("bob")
+        await self.granted(alice, f"<query xmlns='{ROSTER}'/>")
+        self.assertEqual(await self.contacts(alice), {BOB: ("Bob", "both")})
+        self.assertEqual(await self.contacts(bob), {ALICE: (None, "both")})
+        for item in (f"jid='carol@{DOMAIN}'", f"jid='{BOB}' name='B'", f"jid='{BOB}' subscription='remove'"):
+            reply = await alice.request(None, f"<query xmlns='{ROSTER}'><item {item}/></query>", "set")
+            self.assertEqual(condition(reply), "not-allowed", item)
+        await self.refresh(gateway, "alice", "bob")
+        await self.pushes(alice)
+        application.say("alice", {BOB: {"name": "Robert"}})
+        code, answer = await self.refresh(gateway, "alice")
+        self.assertEqual((code, answer["updated"]), (200, 1), answer)
+        expected = [(BOB, "Robert", "both", "")] if self.isPushed else []
+        self.assertEqual(await self.pushes(alice), expected)
+        self.assertEqual(await self.contacts(alice), {BOB: ("Robert", "both")})
+        application.kill9()
+        self.assertEqual(await self.contacts(alice), {BOB: ("Robert", "both")})
+        self.assertIn("got the roster that the server has", gateway.log())
+
+
+class LockingEmbedded(Embedded):
+    """One of its own, with other delegations."""
+
+
+class LockingProsody(Prosody):
+    """One of its own, with other delegations."""
+
+
+class LockingEjabberd(Ejabberd):
+    """One of its own, with other delegations."""
+
+
+class EmbeddedLockTests(LockTests, SynchronousTestCase):
+    """On the embedded host."""
+
+    serverClass = LockingEmbedded
+
+
+class ProsodyLockTests(LockTests, SynchronousTestCase):
+    """On Prosody, which counts a client as interested in pushes only when it answers itself."""
+
+    serverClass = LockingProsody
+    isPushed = False
+
+
+class EjabberdLockTests(LockTests, SynchronousTestCase):
+    """On ejabberd, by its HTTP API."""
+
+    serverClass = LockingEjabberd

@@ -1,0 +1,220 @@
+"""The corners of Prosody's mod_http_roster_admin, each from the POST to the roster."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import frozen
+from treq.testing import StringStubbingResource, StubTreq
+from twisted.internet import error
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from gateway.interfaces import RosterItem
+from gateway.roster.core import RefreshFailed
+from gateway.roster.fetch import WebApplication
+from gateway.roster.refresher import Refresher
+from gateway.roster.resource import RefreshResource
+
+MARIE = "marie@h"
+JOHN = "john@h"
+
+
+class Server:
+    """Rosters in memory. Whether somebody is online makes no difference to it."""
+
+    def __init__(self) -> None:
+        self.rosters: dict[str, dict[str, RosterItem]] = {}
+        self.sets = 0
+
+    async def get(self, user: str) -> list[RosterItem]:
+        return list(self._roster(user).values())
+
+    async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
+        self.sets += 1
+        roster = self._roster(user)
+        if item.subscription == "remove":
+            del roster[item.jid]
+        else:
+            roster[item.jid] = item
+
+    def _roster(self, user: str) -> dict[str, RosterItem]:
+        if user not in self.rosters:
+            raise RefreshFailed("there is no such user")
+        return self.rosters[user]
+
+
+@frozen
+class Says:
+    """What the application answers."""
+
+    value: Any
+    code: int = 200
+
+
+class Application:
+    """An HTTP client that asks an application of the test's."""
+
+    def __init__(self, says: dict[str, Any]) -> None:
+        self.asked: list[str] = []
+        self._says = says
+        self._stub = StubTreq(StringStubbingResource(self._respond))
+
+    def get(self, url: str, **more: Any) -> Deferred[Any]:
+        self.asked.append(url.rpartition("/")[2])
+        match self._says.get(self.asked[-1]):
+            case Exception() as reason:
+                return fail(reason)
+            case "silence":
+                return Deferred()
+        found: Deferred[Any] = self._stub.get(url, **{**more, "reactor": None, "unbuffered": False})
+        return found
+
+    def _respond(self, method: bytes, url: str, params: Any, headers: Any, data: bytes) -> Any:
+        says = self._says.get(url.rpartition("/")[2], Says({}, 404))
+        return says.code, {}, json.dumps(says.value).encode()
+
+
+class CornerTests(SynchronousTestCase):
+    """What comes of one POST."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.says: dict[str, Any] = {}
+        self.application: Any = Application(self.says)
+        self.server = Server()
+        web = WebApplication("http://app/contacts/%s", self.application, self.clock, 10.0)
+        refresher = Refresher("h", web, self.server, 32)
+        root, admin = Resource(), Resource()
+        admin.putChild(b"refresh", RefreshResource(refresher))
+        root.putChild(b"roster_admin", admin)
+        self.site = Site(root, reactor=MemoryReactorClock())
+        self.old = RosterItem(jid="old@h", name="Old", subscription="both")
+        self.server.rosters[JOHN] = {self.old.jid: self.old}
+
+    def post(self, *names: str) -> tuple[int, dict[str, Any]]:
+        """Ask for a refresh; status and answer, for which as much time passes as it takes."""
+        body = json.dumps(names).encode()
+        transport = StringTransport()
+        channel = self.site.buildProtocol(transport.getPeer())
+        channel.makeConnection(transport)
+        head = f"POST /roster_admin/refresh HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+        channel.dataReceived(head.encode() + body)
+        for _ in range(40):
+            if not transport.value():
+                self.clock.advance(1)
+        head, _, answer = transport.value().decode().partition("\r\n\r\n")
+        return int(head.split()[1]), json.loads(answer)
+
+    def assertRoster(self, *items: RosterItem, user: str = JOHN) -> None:
+        self.assertEqual(self.server.rosters[user], {item.jid: item for item in items})
+
+    def assertRefused(self, *parts: str, name: str = "john") -> None:
+        """A refresh fails for this reason, and the roster is as it was."""
+        code, answer = self.post(name)
+        self.assertEqual((code, answer["status"], answer["updated"], answer["errors"]), (500, "error", 0, 1))
+        for part in parts:
+            self.assertIn(part, answer["failed"][name])
+        self.assertRoster(self.old)
+        self.assertEqual(self.server.sets, 0)
+
+    def test_nobody(self) -> None:
+        """[] is answered at once: nothing is updated, and nothing has failed."""
+        code, answer = self.post()
+        self.assertEqual((code, answer), (200, {**answer, "status": "ok", "updated": 0, "errors": 0, "failed": {}}))
+        self.assertEqual((self.application.asked, self.clock.seconds()), ([], 0))
+
+    def test_unknownUser(self) -> None:
+        """A user whom the server does not have has failed, whatever the application says; others have not."""
+        self.says.update(ghost=Says({MARIE: {}}), john=Says({}))
+        code, answer = self.post("ghost", "john")
+        self.assertEqual((code, answer["status"], answer["updated"], answer["errors"]), (200, "ok", 1, 1))
+        self.assertEqual(answer["failed"], {"ghost": "there is no such user"})
+        self.assertEqual(set(self.server.rosters), {JOHN})
+
+    def test_strangeUser(self) -> None:
+        """A user whom the application does not have keeps the roster."""
+        self.assertRefused("does not know the user", "404")
+
+    def test_offlineUser(self) -> None:
+        """A user need not be online, nor ever have been."""
+        self.says["john"] = Says({MARIE: {"name": "Marie"}})
+        self.assertEqual(self.post("john")[1]["updated"], 1)
+        self.assertRoster(RosterItem(jid=MARIE, name="Marie", subscription="both"))
+
+    def test_names(self) -> None:
+        """Names that are not ASCII, or escaped (XEP-0106), are URL-encoded; contacts may have such names, too."""
+        for name, encoded in (
+            ("jörg", "j%C3%B6rg"),
+            ("o\\40brien", "o%5C40brien"),
+            ("d\\27artagnan", "d%5C27artagnan"),
+        ):
+            self.server.rosters[f"{name}@h"] = {}
+            self.says[encoded] = Says({f"{name}s@h": {"name": name, "groups": [f"<{name}>"]}})
+            code, answer = self.post(name.upper() if name == "jörg" else name)
+            self.assertEqual((code, answer["updated"], self.application.asked[-1]), (200, 1, encoded))
+            groups = frozenset({f"<{name}>"})
+            contact = RosterItem(jid=f"{name}s@h", name=name, groups=groups, subscription="both")
+            self.assertRoster(contact, user=f"{name}@h")
+
+    def test_groups(self) -> None:
+        """Groups are a list, or an object; neither is taken for a change of what the other was."""
+        contact = RosterItem(jid=MARIE, groups=frozenset("AB"), subscription="both")
+        for groups, sets in ((["A", "B"], 2), ({"A": True, "B": True, "C": False}, 0), (["B", "A", "A"], 0)):
+            self.says["john"] = Says({MARIE: {"groups": groups}})
+            self.server.sets = 0
+            self.assertEqual(self.post("john")[1]["updated"], 1)
+            self.assertRoster(contact)
+            self.assertEqual(self.server.sets, sets)
+
+    def test_timeout(self) -> None:
+        """An application that does not answer keeps nobody waiting for ever."""
+        self.says["john"] = "silence"
+        self.assertRefused("did not answer within 10 s; 3 tries")
+        self.assertLess(self.clock.seconds(), 35)
+
+    def test_refused(self) -> None:
+        """An application that is not there is asked again, and then it is said."""
+        self.says["john"] = error.ConnectionRefusedError()
+        self.assertRefused("cannot be reached", "refused", "3 tries")
+        self.assertEqual(self.application.asked, ["john"] * 3)
+
+    def test_404(self) -> None:
+        """What is said with status 404 is not what is asked for; it is not asked for again."""
+        self.says["john"] = Says({MARIE: {}}, 404)
+        self.assertRefused("status 404")
+        self.assertEqual(self.application.asked, ["john"])
+
+    def test_500(self) -> None:
+        """Nor is it with status 500, and that may pass."""
+        self.says["john"] = Says({MARIE: {}}, 500)
+        self.assertRefused("status 500; 3 tries")
+        self.assertEqual(self.application.asked, ["john"] * 3)
+
+    def test_resource(self) -> None:
+        """A contact with a resource is none."""
+        self.says["john"] = Says({MARIE: {}, f"{MARIE}/home": {}})
+        self.assertRefused(f'"{MARIE}/home"', "a resource")
+
+    def test_self(self) -> None:
+        """Nobody is his own contact, however it is written."""
+        for own in (JOHN, "John@H"):
+            self.says["john"] = Says({own: {}, MARIE: {}})
+            self.assertRefused(f'"{own}"', "the user's own")
+
+    def test_emptyObject(self) -> None:
+        """{} means what it says: no contacts."""
+        self.says["john"] = Says({})
+        self.assertEqual(self.post("john")[1]["updated"], 1)
+        self.assertRoster()
+
+    def test_emptyList(self) -> None:
+        """What some languages write for it does not."""
+        for value in ([], None, "", {MARIE: []}):
+            self.says["john"] = Says(value)
+            self.assertRefused("not an object")

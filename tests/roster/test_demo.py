@@ -1,0 +1,76 @@
+"""The embedded default's own application."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from gateway.roster import demo
+from gateway.roster.demo import Contacts
+
+
+class ContactsTests(SynchronousTestCase):
+    """/demo/contacts/, over the HTTP stack in memory."""
+
+    def setUp(self) -> None:
+        root = Resource()
+        root.putChild(b"contacts", Contacts("h"))
+        self.site = Site(root, reactor=MemoryReactorClock())
+
+    def ask(self, method: str, path: str, body: bytes = b"", *headers: str) -> tuple[int, Any, str]:
+        """Status, what the JSON says, head."""
+        transport = StringTransport()
+        channel = self.site.buildProtocol(transport.getPeer())
+        channel.makeConnection(transport)
+        head = [f"{method} /contacts/{path} HTTP/1.0", f"Content-Length: {len(body)}", *headers, "", ""]
+        channel.dataReceived("\r\n".join(head).encode() + body)
+        shown, _, answer = transport.value().partition(b"\r\n\r\n")
+        return int(shown.split()[1]), json.loads(answer or b"null"), shown.decode()
+
+    def test_decided(self) -> None:
+        """What was said about a user's contacts is what the gateway gets, until it is forgotten."""
+        contacts = {"bob@h": {"name": "B\u00f6b"}}
+        self.assertEqual(self.ask("GET", "alice")[0], 404)
+        self.assertEqual(self.ask("PUT", "Alice", json.dumps(contacts).encode())[0], 200)
+        self.assertEqual(self.ask("GET", "alice")[:2], (200, contacts))
+        self.assertEqual(self.ask("GET", "")[:2], (200, {"alice": contacts}))
+        self.assertEqual(self.ask("DELETE", "alice")[0], 200)
+        self.assertEqual((self.ask("GET", "alice")[0], self.ask("DELETE", "alice")[0]), (404, 404))
+        self.assertEqual(self.ask("GET", "")[:2], (200, {}))
+
+    def test_tag(self) -> None:
+        """What has not changed is not sent again."""
+        self.ask("PUT", "alice", b"{}")
+        _, _, head = self.ask("GET", "alice")
+        [tag] = [line.partition(": ")[2] for line in head.splitlines() if line.lower().startswith("etag:")]
+        self.assertEqual(self.ask("GET", "alice", b"", f"If-None-Match: {tag}")[0], 304)
+        self.ask("PUT", "alice", b'{"bob@h": {}}')
+        self.assertEqual(self.ask("GET", "alice", b"", f"If-None-Match: {tag}")[0], 200)
+
+    def test_refused(self) -> None:
+        """What the gateway could not apply is not taken, and the reason is told."""
+        self.ask("PUT", "alice", b'{"bob@h": {}}')
+        for body, part in (
+            (b"", "not JSON"),
+            (b"[]", "a list"),
+            (b'{"alice@h": {}}', "own JID"),
+            (b"\xff", "UTF-8"),
+        ):
+            code, answer, _ = self.ask("PUT", "alice", body)
+            self.assertEqual(code, 400, body)
+            self.assertIn(part, answer["message"])
+        self.assertEqual(self.ask("GET", "alice")[1], {"bob@h": {}})
+        self.assertEqual(self.ask("PUT", "alice", b" " * (1024 * 1024 + 1))[0], 413)
+        for name in ("a%40b", "%FF", "a%20b"):
+            self.assertEqual(self.ask("PUT", name, b"{}")[0], 404, name)
+
+    def test_bounded(self) -> None:
+        """There is room for so many users; those who are known can still change."""
+        self.patch(demo, "_MOST_USERS", 2)
+        codes = [self.ask("PUT", name, b"{}")[0] for name in ("a", "b", "c", "a")]
+        self.assertEqual(codes, [200, 200, 507, 200])

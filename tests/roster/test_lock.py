@@ -1,0 +1,100 @@
+"""Locked rosters: what clients get, and what they may not do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+from zope.interface.verify import verifyObject
+
+from gateway import ns
+from gateway.interfaces import IDelegatedNamespace, RosterItem
+from gateway.roster.core import RefreshFailed
+from gateway.roster.lock import LockedRosters
+from gateway.stream.stanzas import serialised
+from tests.roster.test_refresher import FakeAnswer, FakeWorld
+
+
+@frozen
+class Request:
+    """A delegated one."""
+
+    requester: str = "john@h/a"
+    entity: str = "john@h"
+    type: str = "get"
+    namespace: str = ns.ROSTER
+    payload: Any = None
+
+
+class LockedRostersTests(SynchronousTestCase):
+    """Requests that a server has delegated."""
+
+    def setUp(self) -> None:
+        self.world = FakeWorld()
+        self.clock: Any = Clock()
+        self.locked = LockedRosters(self.world, self.world, self.clock)
+
+    def ask(self, **changes: str) -> Deferred[domish.Element]:
+        return ensureDeferred(self.locked.answer(Request(**changes)))
+
+    def refused(self, asked: Deferred[Any]) -> str:
+        return str(self.failureResultOf(asked, StanzaError).value.condition)
+
+    def test_interface(self) -> None:
+        """It is what can be delegated, and that is rosters."""
+        verifyObject(IDelegatedNamespace, self.locked)
+        self.assertEqual(self.locked.namespaces, {"jabber:iq:roster"})
+
+    def test_get(self) -> None:
+        """The user gets what the application says, asked anew at each request."""
+        asked = self.ask()
+        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
+        document = b'{"marie@h": {"name": "M\\u00e4r<", "groups": ["b", "a"]}, "x@y": {"subscription": "to"}}'
+        self.world.answer(FakeAnswer(document))
+        self.assertEqual(
+            serialised(self.successResultOf(asked), ns.CLIENT),
+            "<query xmlns='jabber:iq:roster'>"
+            "<item jid='marie@h' subscription='both' name='M\u00e4r&lt;'><group>a</group><group>b</group></item>"
+            "<item jid='x@y' subscription='to'/></query>",
+        )
+
+    def test_set(self) -> None:
+        """No client changes anything, and nobody is asked."""
+        self.assertEqual(self.refused(self.ask(type="set")), "not-allowed")
+        self.assertEqual(self.world.taken(), [])
+
+    def test_others(self) -> None:
+        """A roster is its owner's."""
+        for kind in ("get", "set"):
+            self.assertEqual(self.refused(self.ask(requester="mary@h/a", type=kind)), "forbidden")
+        self.assertEqual(self.world.taken(), [])
+
+    def test_failing(self) -> None:
+        """Where the application fails, or says nonsense, the user gets what the server has."""
+        for fail in (
+            lambda: self.world.fail(RefreshFailed("status 500")),
+            lambda: self.world.answer(FakeAnswer(b"[]")),
+            lambda: self.world.answer(FakeAnswer(b'{"john@h": {}}')),
+            lambda: self.clock.advance(10.1),
+        ):
+            asked = self.ask()
+            fail()
+            self.assertEqual(self.world.taken(), [("fetch", "john", True), ("get", "john@h")])
+            self.world.answer([RosterItem(jid="old@h", subscription="none", ask=True)])
+            xml = serialised(self.successResultOf(asked), ns.CLIENT)
+            self.assertIn("<item jid='old@h' subscription='none' ask='subscribe'/>", xml)
+
+    def test_nobody(self) -> None:
+        """Where both fail there is an error, in time."""
+        for fail in (lambda: self.world.fail(RefreshFailed("not granted")), lambda: self.clock.advance(10.1)):
+            asked = self.ask()
+            self.clock.advance(10.1)
+            self.assertNoResult(asked)
+            fail()
+            self.assertEqual(self.refused(asked), "service-unavailable")
+        self.assertLess(self.clock.seconds(), 2 * 25)
