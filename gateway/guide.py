@@ -143,6 +143,10 @@ class Guide:
         self._show("<-", _indented(answer))
         return answer
 
+    def send(self, stanza: str) -> None:
+        self._show("->", _pretty(stanza))
+        self._client.xmlstream.send(stanza)
+
     def check(self, right: object, promise: str) -> None:
         if not right:
             raise Disappointed(f"this should hold, and does not: {promise}")
@@ -214,7 +218,11 @@ class Guide:
 
 
 def _indented(element: domish.Element) -> list[str]:
-    # It was parsed before, under all the limits of a stream.
-    document = minidom.parseString(element.toXml().encode())  # noqa: S318
+    return _pretty(element.toXml())
+
+
+def _pretty(xml: str) -> list[str]:
+    # It is our own, or was parsed before, under all the limits of a stream.
+    document = minidom.parseString(xml.encode())  # noqa: S318
     text = document.toprettyxml(indent="  ").partition("?>")[2]
     return [line for line in text.splitlines() if line.strip()]

@@ -184,6 +184,9 @@ class IGuide(Interface):
         @return: the answer, of type result or error.
         """
 
+    def send(stanza: str) -> None:
+        """Send a message or presence (XML), and show it; what comes of it is for L{hear}."""
+
     def check(right: object, promise: str) -> None:
         """
         Say that something was as promised.

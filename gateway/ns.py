@@ -56,6 +56,9 @@ MUC = "http://jabber.org/protocol/muc"
 MUC_USER = "http://jabber.org/protocol/muc#user"
 MUC_ADMIN = "http://jabber.org/protocol/muc#admin"
 MUC_OWNER = "http://jabber.org/protocol/muc#owner"
+MUC_ROOM_INFO = "http://jabber.org/protocol/muc#roominfo"
+MUC_STABLE_ID = "http://jabber.org/protocol/muc#stable_id"
+MUC_TRAFFIC = "http://jabber.org/protocol/muc#traffic"
 MUC_ROOM_CONFIG = "http://jabber.org/protocol/muc#roomconfig"
 
 # XEP-0410 1.1: MUC Self-Ping.

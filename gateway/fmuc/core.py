@@ -13,8 +13,8 @@ from gateway import jids
 from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAPeer, NotMirrored, TooMuch, Unreadable
 from gateway.fmuc import federation, messages, nodes, presence, privately
 from gateway.fmuc.actions import Action, Refuse
-from gateway.fmuc.departure import remove
-from gateway.fmuc.room import Above, Bounds, Room, State
+from gateway.fmuc.departure import close, remove
+from gateway.fmuc.room import Above, Bounds, Room, Settings, State
 from gateway.fmuc.upward import expire, gone
 from gateway.fmuc.values import SHUTDOWN, TROUBLE, Dialect, Message, Notice, Presence, Refusal, refusal
 
@@ -129,6 +129,10 @@ class Rooms:
             self._refuse("message", recipient, sender, stanza.id, Unreadable)
         return self._done(room)
 
+    def settled(self, room: Room) -> list[Action]:
+        """What has come of something that was done to a room."""
+        return self._done(room)
+
     def tick(self, now: float) -> list[Action]:
         """End what is overdue."""
         for room in list(self.rooms.values()):
@@ -141,10 +145,10 @@ class Rooms:
     def shutDown(self, now: float) -> list[Action]:
         """The service ends: everybody is told (XEP-0045 section 11.2)."""
         for room in list(self.rooms.values()):
-            for occupant in list(room.occupants.values()):
-                if room.isOurs(occupant):
-                    remove(room, occupant, Notice(gone=True, codes=(SHUTDOWN,)))
-                    gone(room, occupant, now)
+            ours = [occupant for occupant in room.occupants.values() if room.isOurs(occupant)]
+            close(room, Notice(gone=True, codes=(SHUTDOWN,)))
+            for occupant in ours:
+                gone(room, occupant, now)
         self.rooms.clear()
         return self._taken()
 
@@ -173,7 +177,9 @@ class Rooms:
         elif room is None:
             why = NoSuchAddress
         if room is None or why is not None:
-            self._refuse("presence", f"{jid}/{nick}", user, stanza.id, why or NoSuchAddress, stanza.joins)
+            self._refuse(
+                "presence", f"{jid}/{nick}" if nick else jid, user, stanza.id, why or NoSuchAddress, stanza.joins
+            )
             return
         presence.fromUser(room, user, nick, stanza, now)
 
@@ -181,18 +187,29 @@ class Rooms:
         """A new room, or why there can be none."""
         if len(self.rooms) >= self._bounds.rooms:
             return None, TooMuch
-        room = Room(jid, self._out, self._bounds)
+        problem = self.problem(jid)
+        if problem is not None:
+            return None, problem
+        room = self.rooms[jid] = Room(jid, self._out, self._bounds)
         if self._mirroring is not None:
-            source = self.mirrored(jid)
-            if source is None:
-                return None, NoSuchAddress
-            domain = jids.split(source)[1]
-            if domain == self.jid or not within(domain, self._mirroring.allow):
-                return None, NotMirrored
             replica = self._mirroring.replica
-            room.above = Above(source, self._mirroring.dialect, replica, replica)
-        self.rooms[jid] = room
+            room.above = Above(self.mirrored(jid) or "", self._mirroring.dialect, replica, replica)
         return room, None
+
+    def open(self, name: str, settings: Settings) -> None:
+        """Let a room of our own be there from the start."""
+        jid = f"{name}@{self.jid}"
+        self.rooms[jid] = Room(jid, self._out, self._bounds, settings=settings)
+
+    def problem(self, jid: str) -> type[GatewayError] | None:
+        """Why there can be no such room."""
+        if self._mirroring is None:
+            return None
+        source = self.mirrored(jid)
+        if source is None:
+            return NoSuchAddress
+        domain = jids.split(source)[1]
+        return NotMirrored if domain == self.jid or not within(domain, self._mirroring.allow) else None
 
     def mirrored(self, jid: str) -> str | None:
         """

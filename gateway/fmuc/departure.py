@@ -29,6 +29,22 @@ def remove(room: Room, occupant: Occupant, notice: Notice, own: bool = False) ->
             release(room, node)
 
 
+def close(room: Room, notice: Notice) -> None:
+    """
+    All who are in through this node are out, and each is told of himself only (section 10.9).
+    """
+    for occupant in list(room.occupants.values()):
+        if not room.isOurs(occupant):
+            continue
+        room.remove(occupant)
+        if occupant.node is None:
+            room.toSelf(occupant, notice)
+        elif occupant.node.joined:
+            room.toNode(occupant.node, occupant.shown(notice))
+    for node in list(room.below.values()):
+        release(room, node)
+
+
 def release(room: Room, node: Node) -> None:
     """
     Forget a joining node that nobody is behind any more.

@@ -7,7 +7,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from gateway import jids
-from gateway.errors import GatewayError, NickIsKept, NotInTheRoom, TooMuch
+from gateway.errors import GatewayError, Malformed, NickIsKept, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Refuse
 from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
@@ -27,6 +27,9 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
         pending = asked(room, user)
         if pending is not None and room.above is not None:
             cancel(room, room.above, pending, now)
+    elif not nick:
+        # Section 7.2.1: who names no nick is told "jid-malformed".
+        refuse(room, nick, user, stanza.id, Malformed, joining=True)
     elif occupant is not None and occupant.nick != nick:
         _rename(room, occupant, nick, stanza, now)
     elif occupant is not None and not stanza.joins:
@@ -75,7 +78,7 @@ def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[Gatew
             return NickIsKept
         ask(room, above, Pending(entry, node, now + 2 * ANSWER), now)
         return None
-    created = not room.occupants and not room.affiliations
+    created = not (room.occupants or room.affiliations or room.settings.persistent)
     if created:
         # Section 10.1.2: an instant room; who creates it owns it.
         room.affiliations[jids.bare(entry.real)] = OWNER
@@ -128,4 +131,4 @@ def refuse(
     room: Room, nick: str, user: str, identifier: str | None, why: type[GatewayError], joining: bool = False
 ) -> None:
     """Tell a local user that his presence is not taken."""
-    room.out.append(Refuse("presence", f"{room.jid}/{nick}", user, identifier, refusal(why), joining))
+    room.out.append(Refuse("presence", room.address(nick), user, identifier, refusal(why), joining))

@@ -49,7 +49,8 @@ class Settings:
 
     @ivar public: whether everybody sees real JIDs (non-anonymous); else only moderators do (semi-anonymous).
     @ivar subjects: whether everybody with a voice may set the subject.
-    @ivar hidden: whether the service does not list it.
+    @ivar listed: whether the service names it.
+    @ivar persistent: whether it stays when everybody is gone; while the process lives.
     """
 
     name: str = ""
@@ -57,7 +58,7 @@ class Settings:
     membersOnly: bool = False
     moderated: bool = False
     persistent: bool = False
-    hidden: bool = False
+    listed: bool = True
     public: bool = False
     subjects: bool = True
 
@@ -243,6 +244,10 @@ class Room:
         return self.affiliations.get(user) == OWNER
 
     # What is told.
+
+    def address(self, nick: str) -> str:
+        """An occupant's address; the room's own for no nick."""
+        return f"{self.jid}/{nick}" if nick else self.jid
 
     def toUsers(
         self,

@@ -16,16 +16,11 @@ from gateway.fmuc.actions import Action, Refuse, ToUsers
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.payload import Part, parts
 from gateway.fmuc.values import (
-    ADMIN,
+    AFFILIATIONS,
     HERE,
-    MEMBER,
-    MODERATOR,
-    NO_ROLE,
     NONE,
-    OUTCAST,
-    OWNER,
     PARTICIPANT,
-    VISITOR,
+    ROLES,
     Content,
     Delay,
     Fmuc,
@@ -42,8 +37,6 @@ from gateway.stream.stanzas import Stanza, escape
 # What nobody may put into what others are shown: a room says such things itself.
 _OURS = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
 
-_AFFILIATIONS = frozenset((OWNER, ADMIN, MEMBER, OUTCAST, NONE))
-_ROLES = frozenset((MODERATOR, PARTICIPANT, VISITOR, NO_ROLE))
 _NUMBER = re.compile("[0-9]{1,9}")
 # Characters of a reason that is handed on.
 _LONGEST_REASON = 1_000
@@ -159,7 +152,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
     for child in element.elements():
         if child.name == "item":
             affiliation, role = child.getAttribute("affiliation", NONE), child.getAttribute("role", PARTICIPANT)
-            if affiliation not in _AFFILIATIONS or role not in _ROLES:
+            if affiliation not in AFFILIATIONS or role not in ROLES:
                 raise Unreadable
             actor = next((each for each in child.elements() if each.name == "actor"), None)
             notice = evolve(

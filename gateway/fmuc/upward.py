@@ -13,7 +13,7 @@ from attrs import evolve
 from gateway.errors import NoAnswer, NotThere
 from gateway.fmuc.actions import Joining, Refuse, Rejected
 from gateway.fmuc.admission import admit
-from gateway.fmuc.departure import release, remove
+from gateway.fmuc.departure import close, release, remove
 from gateway.fmuc.room import Above, Occupant, Pending, Room, State
 from gateway.fmuc.values import GONE, TROUBLE, Dialect, Limits, Notice, Rank, Refusal, Shown, refusal
 
@@ -204,13 +204,11 @@ def out(room: Room, above: Above, now: float) -> None:
 
 def expel(room: Room, notice: Notice, now: float) -> None:
     """Nobody can be in through this node any more."""
-    for occupant in list(room.occupants.values()):
-        if room.isOurs(occupant):
-            remove(room, occupant, notice)
     above = room.above
     assert above is not None
     for pending in list(room.pending.values()):
         fail(room, pending, refusal(NotThere))
+    close(room, notice)
     _forget(room, above)
     idle(room, above, now)
 

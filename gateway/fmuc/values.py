@@ -12,6 +12,8 @@ from gateway.errors import ANSWERS, GatewayError
 
 PARTICIPANT, VISITOR, MODERATOR, NO_ROLE = "participant", "visitor", "moderator", "none"
 OWNER, ADMIN, MEMBER, OUTCAST, NONE = "owner", "admin", "member", "outcast", "none"
+ROLES = frozenset((MODERATOR, PARTICIPANT, VISITOR, NO_ROLE))
+AFFILIATIONS = frozenset((OWNER, ADMIN, MEMBER, OUTCAST, NONE))
 
 # Status codes (XEP-0045 section 10): what their names say, of the presence that has them.
 REAL_JIDS_ARE_SHOWN, SELF, CREATED = 100, 110, 201

@@ -4,6 +4,8 @@ Pieces of stanzas that both local users and other nodes are sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway import ns
 from gateway.fmuc import stamps
 from gateway.fmuc.values import Limits, Refusal, Said, Shown
@@ -33,12 +35,21 @@ def mucUser(shown: Shown, real: str, codes: tuple[int, ...] = ()) -> bytes:
     if notice.reason and not notice.destroyed:
         inside += f"<reason>{escape(notice.reason)}</reason>"
     item = f"<item{item}>{inside}</item>" if inside else f"<item{item}/>"
-    status = "".join(f"<status code='{code}'/>" for code in (*notice.codes, *codes))
+    status = _status((*notice.codes, *codes))
     destroy = ""
     if notice.destroyed:
         reason = f"<reason>{escape(notice.reason)}</reason>" if notice.reason else ""
         destroy = f"<destroy{attributes(jid=notice.jid).decode()}>{reason}</destroy>"
     return f"<x xmlns='{ns.MUC_USER}'>{item}{status}{destroy}</x>".encode()
+
+
+def statusXml(codes: Sequence[int]) -> bytes:
+    """The same in a message that tells what has become of the room (section 10.2.1)."""
+    return f"<x xmlns='{ns.MUC_USER}'>{_status(codes)}</x>".encode()
+
+
+def _status(codes: Sequence[int]) -> str:
+    return "".join(f"<status code='{code}'/>" for code in codes)
 
 
 def messageXml(said: Said, extra: str = "") -> bytes:

@@ -3,6 +3,7 @@ The services that come with the gateway, found the same way as anybody's.
 """
 
 from gateway.delegation.plugin import DelegationPlugin, PrivateStoragePlugin
+from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.roster.plugin import RosterPlugin
 
@@ -10,3 +11,5 @@ proxy = ProxyPlugin()
 delegation = DelegationPlugin()
 privateStorage = PrivateStoragePlugin()
 roster = RosterPlugin()
+rooms = RoomsPlugin()
+mirror = MirrorPlugin()

@@ -1,0 +1,151 @@
+"""
+Rooms on a link's raw lane: shows stanzas to the rules and carries out what they say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from twisted.logger import Logger
+from twisted.words.xish import domish
+from zope.interface import implementer
+
+from gateway.errors import GatewayError, Stopping, Unreadable
+from gateway.fmuc.actions import Action
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.queries import answer
+from gateway.fmuc.room import Room, State
+from gateway.fmuc.stanzas import readMessage, readPresence, write
+from gateway.interfaces import IReporting
+from gateway.stream.raw import RawHandler
+from gateway.stream.stanzas import Stanza, errorReply, escape, route
+
+# Rooms that the status page names; the others are counted.
+_MOST_REPORTED = 100
+# Seconds between two lines about stanzas that were dropped.
+_REPORT_EVERY = 60.0
+
+
+@implementer(IReporting)
+class RoomsHandler(RawHandler):
+    """All rooms of one component."""
+
+    _log = Logger()
+
+    def __init__(self, rooms: Rooms) -> None:
+        super().__init__()
+        self._rooms = rooms
+        self._stopping = False
+        self._dropped: Counter[str] = Counter()
+        self._reportAt = 0.0
+
+    def report(self) -> Iterator[str]:
+        rooms = self._rooms.rooms
+        occupants = sum(len(room.occupants) for room in rooms.values())
+        yield f"rooms: {len(rooms)}; occupants: {occupants}"
+        for room in list(rooms.values())[:_MOST_REPORTED]:
+            if room.above is not None or room.below:
+                yield _described(room)
+
+    def drain(self) -> None:
+        self._perform(self._rooms.shutDown(self._link.now))
+        self._stopping = True
+
+    def tick(self, now: float) -> None:
+        self._perform(self._rooms.tick(now))
+        if self._dropped and self._reportAt <= now:
+            self._reportAt = now + _REPORT_EVERY
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self._dropped.most_common())
+            self._dropped.clear()
+            self._log.warn("{jid}: dropped stanzas: {reasons}.", jid=self._rooms.jid, reasons=reasons)
+
+    def stanzaReceived(self, stanza: Stanza) -> bool:
+        sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
+        if stanza.name == "iq":
+            if kind not in ("get", "set"):
+                # Nothing was asked by this.
+                return False
+            self._iqReceived(stanza)
+        elif not sender or not recipient:
+            self._dropped["without an address"] += 1
+        elif self._stopping:
+            self._refuse(stanza, Stopping)
+        elif stanza.name == "message":
+            self._messageReceived(stanza, sender, recipient)
+        else:
+            self._presenceReceived(stanza, sender, recipient)
+        return True
+
+    def _messageReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        try:
+            message = readMessage(stanza)
+        except Unreadable as error:
+            self._refuse(stanza, type(error))
+        else:
+            self._perform(self._rooms.message(sender, recipient, message, self._link.now))
+
+    def _presenceReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        kind = stanza.type
+        if kind in (None, "unavailable", "error"):
+            try:
+                presence = readPresence(stanza)
+            except Unreadable as error:
+                self._refuse(stanza, type(error))
+            else:
+                self._perform(self._rooms.presence(sender, recipient, presence, self._link.now))
+        elif kind in ("subscribe", "unsubscribe"):
+            # Presence in a room is had by being there.
+            self._send(b"".join((b"<presence", route(recipient, sender), b" type='unsubscribed'/>")))
+
+    def _iqReceived(self, stanza: Stanza) -> None:
+        if self._stopping or not stanza.id:
+            # RFC 6120 section 8.2.3: an iq must have an id.
+            self._refuse(stanza, Stopping if stanza.id else Unreadable)
+            return
+        try:
+            payload, actions = answer(self._rooms, stanza)
+        except GatewayError as error:
+            self._refuse(stanza, type(error))
+        except domish.ParserError:
+            self._refuse(stanza, Unreadable)
+        else:
+            self._perform(actions)
+            self._send(_result(stanza, payload))
+
+    def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
+        """Answer with an error, unless it is one, or nothing that is answered."""
+        if stanza.type in ("error", "result", "unavailable"):
+            self._dropped[f"that cannot be answered: {why.__name__}"] += 1
+        else:
+            self._send(errorReply(stanza, why))
+
+    def _perform(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            data = write(action)
+            if data:
+                self._send(data)
+
+
+def _result(stanza: Stanza, payload: str) -> bytes:
+    addresses = route(stanza.recipient or "", stanza.sender or "")
+    head = f" id='{escape(stanza.id or '')}' type='result'>"
+    return b"".join((b"<iq", addresses, head.encode(), payload.encode(), b"</iq>"))
+
+
+_STATES = {
+    State.IDLE: "nobody is in",
+    State.JOINING: "joining",
+    State.JOINED: "joined",
+    State.LEAVING: "leaving",
+}
+
+
+def _described(room: Room) -> str:
+    """How a room stands with others."""
+    text = f"{room.jid}: {len(room.users)} here, {len(room.occupants)} in all"
+    if room.above is not None:
+        text += f"; mirrors {room.above.jid}: {_STATES[room.above.state]}"
+    for node in room.below.values():
+        text += f"; mirrored by {node.jid}, with {len(node.occupants)}"
+    return text

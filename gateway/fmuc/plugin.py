@@ -1,0 +1,130 @@
+"""
+C{[mirror."component JID"]} and C{[rooms."component JID"]}: the tables, and how the services are composed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from attrs import frozen
+from twisted.application.service import IService
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from gateway import jids
+from gateway.fmuc import tour
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.room import Settings
+from gateway.fmuc.values import Dialect
+from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
+from gateway.stream.link import Link
+from gateway.tables import ComponentTable, Domain
+
+_LOBBY = "lobby"
+
+
+@frozen(kw_only=True)
+class MirrorTable(ComponentTable):
+    """The keys of C{[mirror."component JID"]}; see docs/fmuc.md."""
+
+    mode: Literal["replica", "primary"] = "replica"
+    protocol: Literal["xep-0289", "protoxep"] = "xep-0289"
+    allow: frozenset[str]
+    users: frozenset[str]
+    peers: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
+class RoomsTable(ComponentTable):
+    """The keys of C{[rooms."component JID"]}; see docs/fmuc.md."""
+
+    peers: frozenset[str] = frozenset()
+    backing: Domain | None = None
+
+
+@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
+class MirrorPlugin:
+    """Composes mirrors of rooms elsewhere: the joining side."""
+
+    kind = "mirror"
+    table = MirrorTable
+
+    def check(self, jid: str, table: MirrorTable, surroundings: ISurroundings) -> list[str]:
+        problems = [
+            f'{key}: found nothing; allowed: one domain at least, or "*"'
+            for key, domains in (("allow", table.allow), ("users", table.users))
+            if not domains
+        ]
+        if jid in table.allow:
+            problems.append(f'allow: found "{jid}", this mirror; allowed: others')
+        for key, domains in (("allow", table.allow), ("users", table.users), ("peers", table.peers)):
+            problems += _domainProblems(key, domains)
+        return problems
+
+    def makeService(self, jid: str, table: MirrorTable, composition: IComposition) -> IService:
+        mirroring = Mirroring(
+            dialect=Dialect(table.protocol),
+            replica=table.mode == "replica",
+            allow=_prepared(table.allow),
+            users=_prepared(table.users),
+        )
+        return _served(jid, table, composition, Rooms(jid, mirroring, _prepared(table.peers)))
+
+    def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
+        return {f"mirror.{domain}": {"allow": [f"rooms.{domain}"], "users": [domain]}}
+
+    async def tour(self, guide: IGuide, jid: str) -> None:
+        await tour.showMirror(guide, jid, _LOBBY)
+
+
+@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
+class RoomsPlugin:
+    """Composes rooms: the joined side."""
+
+    kind = "rooms"
+    table = RoomsTable
+
+    def check(self, jid: str, table: RoomsTable, surroundings: ISurroundings) -> list[str]:
+        problems = _domainProblems("peers", table.peers)
+        if table.backing is not None:
+            problems.append(f'backing: found "{table.backing}"; allowed: nothing yet, rooms are the gateway\'s own')
+        return problems
+
+    def makeService(self, jid: str, table: RoomsTable, composition: IComposition) -> IService:
+        rooms = Rooms(jid, None, _prepared(table.peers))
+        if composition.isEmbedded:
+            rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
+        return _served(jid, table, composition, rooms)
+
+    def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
+        return {f"rooms.{domain}": {"peers": [f"mirror.{domain}"]}}
+
+    async def tour(self, guide: IGuide, jid: str) -> None:
+        await tour.showRooms(guide, jid, _LOBBY)
+
+
+def _served(jid: str, table: ComponentTable, composition: IComposition, rooms: Rooms) -> IService:
+    link: Link = composition.link(jid, table)
+    RoomsHandler(rooms).setHandlerParent(link)
+    return link
+
+
+def _domainProblems(key: str, domains: frozenset[str]) -> list[str]:
+    return [
+        f'{key}: found "{domain}"; allowed: domains, or "*" for all'
+        for domain in sorted(domains)
+        if domain != "*" and not _isDomain(domain)
+    ]
+
+
+def _isDomain(text: str) -> bool:
+    try:
+        local, _, resource = jids.split(jids.prepared(text))
+    except ValueError:
+        return False
+    return not local and not resource
+
+
+def _prepared(domains: frozenset[str]) -> frozenset[str]:
+    return frozenset(domain if domain == "*" else jids.prepared(domain) for domain in domains)

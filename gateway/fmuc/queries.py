@@ -1,0 +1,185 @@
+"""
+What rooms are asked by iq: disco, pings, administration and configuration (XEP-0045 sections 6 and 8 to 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.words.xish import domish
+
+from gateway import jids, ns
+from gateway.errors import Malformed, NoSuchAddress, TooMuch, Unhandled, Unreadable
+from gateway.fmuc import configuration, inspection
+from gateway.fmuc.actions import Action
+from gateway.fmuc.administration import Change, Listed, change, listed
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.room import Room, Settings
+from gateway.fmuc.values import AFFILIATIONS, ROLES
+from gateway.fmuc.writing import attributes
+from gateway.stream.stanzas import Stanza, escape
+
+# Changes in one request; characters of a reason.
+_MOST_CHANGES = 1_000
+_LONGEST_REASON = 1_000
+
+
+def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
+    """
+    The payload of the answer to an iq of type get or set, and what else is to be sent.
+
+    @raise GatewayError: what the answer is otherwise.
+    @raise domish.ParserError: if it is one of the few stanzas that no tree is built of.
+    """
+    user, address = stanza.sender or "", stanza.recipient or ""
+    payload = next(stanza.element.elements(), None)
+    if payload is None:
+        raise Unreadable
+    asked = (payload.uri, payload.name, stanza.type)
+    if asked == (ns.PING, "ping", "get"):
+        if not inspection.ping(rooms, user, address):
+            raise Unhandled
+        return "", []
+    jid, _, nick = address.partition("/")
+    if nick:
+        # Nothing of this is handed on to an occupant; who is none is told so.
+        inspection.ping(rooms, user, address)
+        raise Unhandled
+    if asked == (ns.DISCO_INFO, "query", "get"):
+        node = payload.getAttribute("node", "")
+        return _query(ns.DISCO_INFO, node, _info(inspection.info(rooms, jid, node))), []
+    if asked == (ns.DISCO_ITEMS, "query", "get"):
+        node = payload.getAttribute("node", "")
+        return _query(ns.DISCO_ITEMS, node, _items(inspection.items(rooms, user, jid, node))), []
+    if payload.name != "query" or payload.uri not in (ns.MUC_ADMIN, ns.MUC_OWNER):
+        raise Unhandled
+    room = rooms.rooms.get(jid)
+    if room is None:
+        raise NoSuchAddress
+    if payload.uri == ns.MUC_ADMIN:
+        return _administer(rooms, room, user, payload, stanza.type == "set")
+    return _own(rooms, room, user, payload, stanza.type == "set")
+
+
+def _query(namespace: str, node: str, inside: str) -> str:
+    head = f"<query xmlns='{namespace}'{attributes(node=node).decode()}"
+    return f"{head}>{inside}</query>" if inside else f"{head}/>"
+
+
+def _info(info: inspection.Info | None) -> str:
+    if info is None:
+        return ""
+    found = f"<identity category='conference' type='text' name='{escape(info.name)}'/>"
+    found += "".join(f"<feature var='{feature}'/>" for feature in info.features)
+    if info.fields:
+        fields = "".join(_field(var, value) for var, value in info.fields)
+        found += f"<x xmlns='{ns.DATA}' type='result'>{_formType(ns.MUC_ROOM_INFO)}{fields}</x>"
+    return found
+
+
+def _items(items: list[inspection.Item]) -> str:
+    return "".join(f"<item{attributes(jid=item.jid, name=item.name).decode()}/>" for item in items)
+
+
+def _formType(namespace: str) -> str:
+    return f"<field var='FORM_TYPE' type='hidden'><value>{namespace}</value></field>"
+
+
+def _field(var: str, value: str, **more: str) -> str:
+    return f"<field var='{var}'{attributes(**more).decode()}><value>{escape(value)}</value></field>"
+
+
+# Administration.
+
+
+def _administer(
+    rooms: Rooms, room: Room, user: str, payload: domish.Element, isSet: bool
+) -> tuple[str, list[Action]]:
+    """Sections 8 and 9: lists, and changes of them."""
+    changes = [_change(item) for item in payload.elements() if item.name == "item"]
+    if not changes:
+        raise Unreadable
+    if len(changes) > _MOST_CHANGES:
+        raise TooMuch
+    if isSet:
+        problem = change(room, user, changes)
+        if problem is not None:
+            raise problem
+        return "", rooms.settled(room)
+    found = listed(room, user, changes[0])
+    if not isinstance(found, list):
+        raise found
+    return _query(ns.MUC_ADMIN, "", _listed(found)), []
+
+
+def _change(item: domish.Element) -> Change:
+    role, affiliation = item.getAttribute("role", ""), item.getAttribute("affiliation", "")
+    # One of both; a role is somebody's who is in, by his nick.
+    if bool(role) == bool(affiliation) or role not in (*ROLES, "") or affiliation not in (*AFFILIATIONS, ""):
+        raise Unreadable
+    reason = next((str(each) for each in item.elements() if each.name == "reason"), "")
+    return Change(
+        nick=item.getAttribute("nick", ""),
+        jid=_bare(item.getAttribute("jid", "")),
+        role=role,
+        affiliation=affiliation,
+        reason=reason[:_LONGEST_REASON],
+    )
+
+
+def _bare(jid: str) -> str:
+    try:
+        return jids.bare(jids.prepared(jid)) if jid else ""
+    except ValueError:
+        raise Malformed from None
+
+
+def _listed(found: Iterable[Listed]) -> str:
+    return "".join(
+        "<item"
+        + attributes(affiliation=each.affiliation, role=each.role, jid=each.jid, nick=each.nick).decode()
+        + "/>"
+        for each in found
+    )
+
+
+# Configuration.
+
+
+def _own(rooms: Rooms, room: Room, user: str, payload: domish.Element, isSet: bool) -> tuple[str, list[Action]]:
+    """Section 10: the form, what has been put into it, and the room's end."""
+    if not isSet:
+        return _query(ns.MUC_OWNER, "", _form(configuration.configuration(room, user))), []
+    for child in payload.elements():
+        if child.name == "destroy":
+            reason = next((str(each) for each in child.elements() if each.name == "reason"), "")
+            configuration.destroy(room, user, reason, _bare(child.getAttribute("jid", "")))
+            return "", rooms.settled(room)
+        if (child.uri, child.name) == (ns.DATA, "x"):
+            # Section 10.1.2: an empty one leaves everything as it is; so does one that is given up.
+            given = _submitted(child) if child.getAttribute("type") == "submit" else {}
+            configuration.configure(room, user, given)
+            return "", rooms.settled(room)
+    raise Unreadable
+
+
+def _form(settings: Settings) -> str:
+    values = configuration.values(settings)
+    fields = ""
+    for field in configuration.FIELDS:
+        described = attributes(type=field.kind, label=field.label).decode()
+        options = "".join(
+            f"<option><value>{each}</value></option>" for each in configuration.WHOIS if field.kind == "list-single"
+        )
+        value = f"<value>{escape(values[field.var])}</value>"
+        fields += f"<field var='{field.var}'{described}>{value}{options}</field>"
+    return f"<x xmlns='{ns.DATA}' type='form'>{_formType(ns.MUC_ROOM_CONFIG)}{fields}</x>"
+
+
+def _submitted(form: domish.Element) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for field in form.elements():
+        value = next((str(each) for each in field.elements() if each.name == "value"), None)
+        if field.name == "field" and value is not None:
+            given[field.getAttribute("var", "")] = value
+    return given
