@@ -15,7 +15,7 @@ from gateway.fmuc import federation, messages, nodes, presence, privately
 from gateway.fmuc.actions import Action, Refuse
 from gateway.fmuc.departure import close, remove
 from gateway.fmuc.room import Above, Bounds, Room, Settings, State
-from gateway.fmuc.upward import expire, gone
+from gateway.fmuc.upward import expire, farewell, gone
 from gateway.fmuc.values import SHUTDOWN, TROUBLE, Dialect, Message, Notice, Presence, Refusal, refusal
 
 # "delivery-related errors" (XEP-0045 section 16.1.2), and what servers send in their place.
@@ -142,13 +142,12 @@ class Rooms:
                 self._sweep(room)
         return self._taken()
 
-    def shutDown(self, now: float) -> list[Action]:
+    def shutDown(self) -> list[Action]:
         """The service ends: everybody is told (XEP-0045 section 11.2)."""
         for room in list(self.rooms.values()):
-            ours = [occupant for occupant in room.occupants.values() if room.isOurs(occupant)]
+            if room.above is not None:
+                farewell(room, room.above)
             close(room, Notice(gone=True, codes=(SHUTDOWN,)))
-            for occupant in ours:
-                gone(room, occupant, now)
         self.rooms.clear()
         return self._taken()
 

@@ -14,12 +14,12 @@ from zope.interface import implementer
 from gateway.errors import GatewayError, Stopping, Unreadable
 from gateway.fmuc.actions import Action
 from gateway.fmuc.core import Rooms
-from gateway.fmuc.queries import answer
+from gateway.fmuc.queries import answer, result
 from gateway.fmuc.room import Room, State
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.interfaces import IReporting
 from gateway.stream.raw import RawHandler
-from gateway.stream.stanzas import Stanza, errorReply, escape, route
+from gateway.stream.stanzas import Stanza, errorReply, route
 
 # Rooms that the status page names; the others are counted.
 _MOST_REPORTED = 100
@@ -49,7 +49,7 @@ class RoomsHandler(RawHandler):
                 yield _described(room)
 
     def drain(self) -> None:
-        self._perform(self._rooms.shutDown(self._link.now))
+        self._perform(self._rooms.shutDown())
         self._stopping = True
 
     def tick(self, now: float) -> None:
@@ -111,7 +111,7 @@ class RoomsHandler(RawHandler):
             self._refuse(stanza, Unreadable)
         else:
             self._perform(actions)
-            self._send(_result(stanza, payload))
+            self._send(result(stanza, payload))
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless it is one, or nothing that is answered."""
@@ -125,12 +125,6 @@ class RoomsHandler(RawHandler):
             data = write(action)
             if data:
                 self._send(data)
-
-
-def _result(stanza: Stanza, payload: str) -> bytes:
-    addresses = route(stanza.recipient or "", stanza.sender or "")
-    head = f" id='{escape(stanza.id or '')}' type='result'>"
-    return b"".join((b"<iq", addresses, head.encode(), payload.encode(), b"</iq>"))
 
 
 _STATES = {

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway.errors import Forbidden, GatewayError, Loop, TooMuch
+from gateway import jids
+from gateway.errors import Forbidden, GatewayError, Loop, Malformed, TooMuch
 from gateway.fmuc import messages, privately
 from gateway.fmuc.actions import Rejected, ToNode
 from gateway.fmuc.departure import remove
@@ -59,7 +60,7 @@ def presence(room: Room, peer: str, nick: str, stanza: Presence, now: float) -> 
 
 def _enter(room: Room, node: Node | None, peer: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
     known = node
-    problem: type[GatewayError] | None = None
+    problem: type[GatewayError] | None = None if _isJid(fmuc.real) else Malformed
     if node is None:
         node = Node(peer, dialectOf(stanza), fmuc.replica)
         node.mirrors = node.echoes
@@ -84,6 +85,14 @@ def _enter(room: Room, node: Node | None, peer: str, nick: str, stanza: Presence
         if known is None:
             room.below.pop(peer, None)
         room.toNode(node, Rejected(nick, fmuc.real, refusal(problem)))
+
+
+def _isJid(text: str) -> bool:
+    """Whether somebody can be known by it."""
+    try:
+        return jids.bare(jids.prepared(text)) == jids.bare(text)
+    except ValueError:
+        return False
 
 
 def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message, now: float) -> None:

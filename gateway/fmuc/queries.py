@@ -17,7 +17,7 @@ from gateway.fmuc.core import Rooms
 from gateway.fmuc.room import Room, Settings
 from gateway.fmuc.values import AFFILIATIONS, ROLES
 from gateway.fmuc.writing import attributes
-from gateway.stream.stanzas import Stanza, escape
+from gateway.stream.stanzas import Stanza, escape, route
 
 # Changes in one request; characters of a reason.
 _MOST_CHANGES = 1_000
@@ -59,6 +59,13 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
     if payload.uri == ns.MUC_ADMIN:
         return _administer(rooms, room, user, payload, stanza.type == "set")
     return _own(rooms, room, user, payload, stanza.type == "set")
+
+
+def result(stanza: Stanza, payload: str) -> bytes:
+    """The answer to an iq."""
+    addresses = route(stanza.recipient or "", stanza.sender or "")
+    head = f" id='{escape(stanza.id or '')}' type='result'>"
+    return b"".join((b"<iq", addresses, head.encode(), payload.encode(), b"</iq>"))
 
 
 def _query(namespace: str, node: str, inside: str) -> str:

@@ -40,6 +40,8 @@ _OURS = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
 _NUMBER = re.compile("[0-9]{1,9}")
 # Characters of a reason that is handed on.
 _LONGEST_REASON = 1_000
+# Characters of a JID (RFC 7622 section 3.1), and so of what is part of one.
+_LONGEST_ADDRESS = 3_071
 
 
 def readPresence(stanza: Stanza) -> Presence:
@@ -118,6 +120,13 @@ def _text(element: domish.Element, name: str) -> str:
     return "" if found is None else str(found)
 
 
+def _address(element: domish.Element, name: str) -> str:
+    text: str = element.getAttribute(name, "")
+    if len(text) > _LONGEST_ADDRESS:
+        raise Unreadable
+    return text
+
+
 def _limits(element: domish.Element) -> Limits:
     """What cannot be read is no limit."""
     found = next((each for each in element.elements() if each.name == "history"), None)
@@ -138,7 +147,7 @@ def _fmuc(element: domish.Element) -> Fmuc:
     children = {child.name: child for child in element.elements()}
     reject = children.get("reject")
     return Fmuc(
-        real=element.getAttribute("from", ""),
+        real=_address(element, "from"),
         replica="replica" in children,
         left="left" in children,
         reject=None if reject is None else str(reject)[:_LONGEST_REASON],
@@ -158,10 +167,10 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
             notice = evolve(
                 notice,
                 reason=_text(child, "reason")[:_LONGEST_REASON],
-                actor="" if actor is None else actor.getAttribute("nick", ""),
-                nick=child.getAttribute("nick", ""),
+                actor="" if actor is None else _address(actor, "nick"),
+                nick=_address(child, "nick"),
             )
-            presence = evolve(presence, item=Rank(affiliation, role), jid=child.getAttribute("jid", ""))
+            presence = evolve(presence, item=Rank(affiliation, role), jid=_address(child, "jid"))
         elif child.name == "status":
             code = child.getAttribute("code", "")
             if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON:
@@ -170,7 +179,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
             notice = evolve(
                 notice,
                 destroyed=True,
-                jid=child.getAttribute("jid", ""),
+                jid=_address(child, "jid"),
                 reason=_text(child, "reason")[:_LONGEST_REASON],
             )
     return evolve(presence, notice=evolve(notice, codes=tuple(codes)))

@@ -48,9 +48,7 @@ async def showMirror(guide: IGuide, jid: str, lobby: str) -> None:
     )
     await _join(friend, room, "friend")
     await guide.hear(partial(_isPresence, f"{room}/friend", None), "and who was there sees who comes")
-    guide.say(
-        "What one says all hear, in the room's own order: the mirror shows what comes back from there."
-    )
+    guide.say("What one says all hear, in the room's own order: the mirror shows what comes back from there.")
     guide.send(f"<message to='{room}' type='groupchat' id='tour1'><body>Hello, friend!</body></message>")
     for each in (guide, friend):
         await each.hear(partial(_isSaid, f"{room}/guide", "Hello, friend!"), f"{each.jid} hears it")

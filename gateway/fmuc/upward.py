@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway.errors import NoAnswer, NotThere
+from gateway.errors import NoAnswer, NotThere, Stopping
 from gateway.fmuc.actions import Joining, Refuse, Rejected
 from gateway.fmuc.admission import admit
 from gateway.fmuc.departure import close, release, remove
@@ -200,6 +200,18 @@ def out(room: Room, above: Above, now: float) -> None:
             above.deadline = now + ANSWER
         else:
             idle(room, above, now)
+
+
+def farewell(room: Room, above: Above) -> None:
+    """All of ours are out at once, and those who wait will not be in; nobody waits for what comes of it."""
+    isIn = above.state in (State.JOINING, State.JOINED)
+    for occupant in room.occupants.values():
+        if isIn and room.isOurs(occupant):
+            room.toNode(above, occupant.shown(GONE))
+    for pending in list(room.pending.values()):
+        if isIn and pending.sent and not pending.gone:
+            room.toNode(above, _shownGone(pending))
+        fail(room, pending, refusal(Stopping))
 
 
 def expel(room: Room, notice: Notice, now: float) -> None:

@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.errors import Unreadable
+from gateway.errors import ANSWERS, GatewayError, Unreadable
 from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.queries import answer, result
 from gateway.fmuc.room import Bounds
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.values import Dialect
 from gateway.stream.core import Splitter, StreamFailed
-from gateway.stream.stanzas import Stanza
+from gateway.stream.stanzas import Stanza, errorReply
 
 HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}'>"
 END = "</stream:stream>"
@@ -46,6 +47,22 @@ def canonical(xml: str | bytes) -> list[str]:
     return found
 
 
+def refused(name: str, sender: str, recipient: str, error: type[GatewayError], given: str = "") -> str:
+    """
+    The error stanza that says this.
+
+    @param given: id and payload, as they came: what stands between the addresses and the error.
+    """
+    said = ANSWERS[error]
+    text = f"<text xmlns='{ns.STANZA_ERRORS}'>{said.text}</text>" if said.text else ""
+    head = f"<{name} from='{sender}' to='{recipient}' type='error'"
+    attributes, _, inside = given.partition("<")
+    return (
+        f"{head} {attributes}>{'<' + inside if inside else ''}<error type='{said.kind}'>"
+        f"<{said.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error></{name}>"
+    )
+
+
 class Service:
     """One component's rooms, and a clock."""
 
@@ -58,12 +75,26 @@ class Service:
         sent = []
         for stanza in stanzas(xml):
             assert stanza.sender and stanza.recipient, stanza
+            if stanza.name == "iq":
+                sent += self._asked(stanza)
+                continue
             if stanza.name == "presence":
                 actions = self.rooms.presence(stanza.sender, stanza.recipient, readPresence(stanza), self.now)
             else:
                 actions = self.rooms.message(stanza.sender, stanza.recipient, readMessage(stanza), self.now)
             sent += [write(action) for action in actions]
         return b"".join(sent)
+
+    def _asked(self, stanza: Stanza) -> list[bytes]:
+        try:
+            payload, actions = answer(self.rooms, stanza)
+        except GatewayError as error:
+            return [errorReply(stanza, type(error))]
+        return [*(write(action) for action in actions), result(stanza, payload)]
+
+    def shutDown(self) -> bytes:
+        """Let it end."""
+        return b"".join(write(action) for action in self.rooms.shutDown())
 
     def tick(self, seconds: float) -> bytes:
         """Let time pass."""

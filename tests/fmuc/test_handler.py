@@ -1,0 +1,151 @@
+"""Rooms on a link, over a connection in memory."""
+
+from __future__ import annotations
+
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from gateway import ns
+from gateway.errors import NotThere, Stopping, Unreadable
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.handler import RoomsHandler
+from gateway.interfaces import IRawHandler, IReporting
+from tests.fmuc.support import MUC, refused
+from tests.proxy.support import MemoryServer, canonical
+
+C = "chat.example"
+ROOM = f"coven@{C}"
+ANN = "ann@a.example/1"
+PING = f"<ping xmlns='{ns.PING}'/>"
+
+
+class HandlerCase(TestCase):
+    """A link with rooms on it."""
+
+    def setUp(self) -> None:
+        self.make(Rooms(C, None, frozenset(("node.example",))))
+
+    def make(self, rooms: Rooms) -> None:
+        self.rooms = rooms
+        self.server = MemoryServer(C)
+        self.handler = RoomsHandler(rooms)
+        self.handler.setHandlerParent(self.server.link)
+        self.addCleanup(self.server.stop)
+        self.server.start()
+        self.logged: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def observe(self, event: dict[str, object]) -> None:
+        if "reasons" in event:
+            self.logged.append(str(event["reasons"]))
+
+    def assertSent(self, *expected: str) -> None:
+        """Exactly this was written since."""
+        self.assertEqual(self.server.taken(), canonical("".join(expected)))
+
+    def join(self, room: str = ROOM) -> list[str]:
+        self.server.send(f"<presence from='{ANN}' to='{room}/ann'>{MUC}</presence>")
+        return self.server.taken()
+
+
+class HandlerTests(HandlerCase):
+    """What comes, and what goes."""
+
+    def test_interfaces(self) -> None:
+        """It is what a link wants, and has something to report."""
+        verifyObject(IRawHandler, self.handler)
+        verifyObject(IReporting, self.handler)
+
+    def test_taken(self) -> None:
+        """Presence, messages and requests are the rooms'."""
+        [own, subject] = self.join()
+        self.assertIn('code="201"', own)
+        self.assertIn("subject", subject)
+        self.server.send(f"<message from='{ANN}' to='{ROOM}' type='groupchat'><body>x</body></message>")
+        self.assertSent(f"<message from='{ROOM}/ann' to='{ANN}' type='groupchat'><body>x</body></message>")
+        self.server.send(f"<iq from='{ANN}' to='{ROOM}/ann' id='&lt;' type='get'>{PING}</iq>")
+        self.assertSent(f"<iq from='{ROOM}/ann' to='{ANN}' id='&lt;' type='result'/>")
+
+    def test_others(self) -> None:
+        """A request that is none of theirs has an answer as well; an answer that nobody waits for has none."""
+        self.server.send(f"<iq from='{ANN}' to='{C}' id='1' type='get'><x xmlns='urn:x'/></iq>")
+        self.assertSent(refused("iq", C, ANN, NotThere, "id='1'"))
+        self.server.send(f"<iq from='{ANN}' to='{C}' id='1' type='result'/>")
+        self.assertSent()
+        self.server.send(f"<iq from='{ANN}' to='{C}' type='get'>{PING}</iq>")
+        self.assertSent(refused("iq", C, ANN, Unreadable))
+
+    def test_subscription(self) -> None:
+        """Nobody's presence can be subscribed to here; a probe is not answered."""
+        self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='subscribe'/>")
+        self.assertSent(f"<presence from='{ROOM}' to='{ANN}' type='unsubscribed'/>")
+        self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='probe'/>")
+        self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='unsubscribed'/>")
+        self.assertSent()
+
+    def test_unreadable(self) -> None:
+        """What cannot be read is refused, and does no harm; what cannot be answered is counted."""
+        self.join()
+        odd = f"<x xmlns='{ns.MUC_USER}'><item affiliation='king' role='none'/></x>"
+        self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann'>{odd}</presence>")
+        self.assertSent(refused("presence", f"{ROOM}/ann", ANN, Unreadable))
+        self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann' type='unavailable'>{odd}</presence>")
+        self.server.send(f"<message to='{ROOM}' type='groupchat'/><message from='{ANN}' type='groupchat'/>")
+        self.assertSent()
+        self.server.clock.advance(1)
+        self.assertEqual(self.logged, ["2 without an address, 1 that cannot be answered: Unreadable"])
+        self.server.clock.advance(1)
+        self.assertEqual(len(self.logged), 1)
+        self.assertEqual(set(self.rooms.rooms[ROOM].occupants), {"ann"})
+
+    def test_deadlines(self) -> None:
+        """The link's clock ends what is overdue."""
+        everything = frozenset(("*",))
+        self.make(Rooms(C, Mirroring(allow=everything, users=everything), frozenset()))
+        room = rf"coven\40other.example@{C}"
+        [up] = self.join(room)
+        self.assertIn('to="coven@other.example/ann"', up)
+        for _ in range(29):
+            self.server.clock.advance(1)
+        self.assertSent()
+        self.server.clock.advance(2)
+        self.assertIn("remote-server-timeout", "".join(self.server.taken()))
+
+    def test_stop(self) -> None:
+        """At the end all are told, and nobody comes in any more."""
+        self.join()
+        self.handler.drain()
+        self.assertIn('code="332"', "".join(self.server.taken()))
+        for xml, what in (
+            (f"<presence from='{ANN}' to='{ROOM}/ann'/>", ("presence", f"{ROOM}/ann", "")),
+            (f"<message from='{ANN}' to='{ROOM}'/>", ("message", ROOM, "")),
+            (f"<iq from='{ANN}' to='{ROOM}' id='1' type='get'>{PING}</iq>", ("iq", ROOM, "id='1'")),
+        ):
+            self.server.send(xml)
+            name, address, given = what
+            self.assertSent(refused(name, address, ANN, Stopping, given))
+        self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann' type='unavailable'/>")
+        self.assertSent()
+        self.assertEqual(self.rooms.rooms, {})
+
+    def test_report(self) -> None:
+        """How many are in, and which rooms stand with others."""
+        self.assertEqual(list(self.handler.report()), ["rooms: 0; occupants: 0"])
+        self.join()
+        fmuc = f"<fmuc xmlns='{ns.FMUC}' from='ben@b.example/1'/>"
+        self.server.send(f"<presence from='x@node.example' to='{ROOM}/ben'>{fmuc}</presence>")
+        self.assertEqual(
+            list(self.handler.report()),
+            [
+                "rooms: 1; occupants: 2",
+                f"{ROOM}: 1 here, 2 in all; mirrored by x@node.example, with 1",
+            ],
+        )
+        everything = frozenset(("*",))
+        self.make(Rooms(C, Mirroring(allow=everything, users=everything), frozenset()))
+        room = rf"coven\40other.example@{C}"
+        self.join(room)
+        [_, line] = self.handler.report()
+        self.assertEqual(line, f"{room}: 0 here, 0 in all; mirrors coven@other.example: joining")

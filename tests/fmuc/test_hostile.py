@@ -1,0 +1,161 @@
+"""Who wants what is not his: refused rightly, and bounded."""
+
+from __future__ import annotations
+
+from gateway import ns
+from gateway.errors import NotInTheRoom, TooMuch
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.room import Bounds
+from gateway.fmuc.values import Dialect
+from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms
+from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN
+
+NODE, OTHER = "x@node.example", "x@other.example"
+
+
+def joining(node: str, nick: str, real: str, dialect: Dialect = Dialect.XEP_0289) -> str:
+    """What a node sends for one of its users."""
+    fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{real}'/>"
+    if dialect is Dialect.PROTOXEP:
+        return f"<presence from='{node}' to='{ABOVE}/{nick}'>{fmuc}</presence>"
+    item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{real}'/></x>"
+    return f"<presence from='{node}/{nick}' to='{ABOVE}/{nick}'>{fmuc}{MUC}{item}</presence>"
+
+
+class NodeTests(RoomCase):
+    """Nodes below."""
+
+    def setUp(self) -> None:
+        self.above = rooms("chat.example", "node.example", "other.example")
+        self.above.take(f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")
+        self.above.take(joining(NODE, "ann", ANN))
+        self.above.take(joining(OTHER, "ben", BEN))
+        self.room = self.above.rooms.rooms[ABOVE]
+
+    def test_notAllowed(self) -> None:
+        """A domain that is no peer's, and a component's own address, have no occupants; nothing is kept of them."""
+        for dialect in Dialect:
+            for node in ("x@stranger.example", "node.example"):
+                self.assertIn(b"federate", self.above.take(joining(node, "eve", "eve@stranger.example/1", dialect)))
+        self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
+        self.assertEqual(set(self.room.below), {NODE, OTHER})
+
+    def test_another(self) -> None:
+        """A node speaks for those behind it, and for nobody behind another, or here."""
+        for nick in ("ben", "own"):
+            for sender in (f"{NODE}/{nick}", NODE):
+                kick = f"<presence from='{sender}' to='{ABOVE}/{nick}' type='unavailable'/>"
+                self.assertSent(self.above.take(kick))
+                change = f"<presence from='{sender}' to='{ABOVE}/{nick}'><show>xa</show></presence>"
+                self.assertSent(self.above.take(change))
+            body = "<body>x</body>"
+            said = f"<message from='{NODE}/{nick}' to='{ABOVE}' type='groupchat'>{body}</message>"
+            self.assertSent(self.above.take(said), refused("message", ABOVE, f"{NODE}/{nick}", NotInTheRoom))
+            secret = f"<message from='{NODE}/{nick}' to='{ABOVE}/ben' type='chat'>{body}</message>"
+            expected = refused("message", f"{ABOVE}/ben", f"{NODE}/{nick}", NotInTheRoom)
+            self.assertSent(self.above.take(secret), expected)
+            taken = self.above.take(joining(NODE, nick, "eve@node.example/1"))
+            self.assertIn(b"<conflict", taken)
+        self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
+        self.assertEqual(self.room.occupants["ben"].content.raw, b"")
+
+    def test_otherUser(self) -> None:
+        """Whose presence it is does not change."""
+        sent = self.above.take(joining(NODE, "ann", "eve@node.example/1"))
+        self.assertIn(b"<forbidden", sent)
+        self.assertEqual(self.room.occupants["ann"].real, ANN)
+
+    def test_realJids(self) -> None:
+        """A node says whose a join is by a JID: what is none is refused."""
+        for real in ("a b", "@", "a@/b", "Ann@a.example/1"):
+            self.assertIn(b"<jid-malformed", self.above.take(joining(NODE, "eve", real)))
+        self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
+
+    def test_administration(self) -> None:
+        """Nodes administer nothing."""
+        item = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='ben' role='none'/></query>"
+        for sender in (NODE, f"{NODE}/ann"):
+            sent = self.above.take(f"<iq from='{sender}' to='{ABOVE}' id='1' type='set'>{item}</iq>")
+            self.assertIn(b"<forbidden", sent)
+
+    def test_bounded(self) -> None:
+        """Nodes of a room are bounded."""
+        service = rooms("chat.example", "node.example", bounds=Bounds(nodes=2))
+        for number in range(3):
+            sent = service.take(joining(f"x{number}@node.example", f"n{number}", f"n{number}@a.example/1"))
+        self.assertIn(b"<resource-constraint", sent)
+        self.assertEqual(len(service.rooms.rooms[ABOVE].below), 2)
+
+
+class UserTests(RoomCase):
+    """People."""
+
+    def test_spoofed(self) -> None:
+        """What a user claims by an C{fmuc} of his own is refused, or means nothing."""
+        service = rooms("chat.example", "node.example")
+        service.take(f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")
+        sent = service.take(joining(ANN.partition("/")[0], "ann", BEN))
+        self.assertIn(b"federate", sent)
+        service.take(f"<presence from='{ANN}' to='{ABOVE}/ann'>{MUC}</presence>")
+        fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{BEN}'/>"
+        sent = service.take(f"<presence from='{ANN}' to='{ABOVE}/ann'>{fmuc}<show>xa</show></presence>")
+        sent += service.take(
+            f"<message from='{ANN}' to='{ABOVE}' type='groupchat'><body>x</body>{fmuc}"
+            f"<nomirror xmlns='{ns.FMUC}'/></message>"
+        )
+        self.assertNotIn(ns.FMUC.encode(), sent)
+        self.assertEqual(sent.count(b"<body>x<"), 2)
+        self.assertEqual(service.rooms.rooms[ABOVE].occupants["ann"].real, ANN)
+
+    def test_fromAbove(self) -> None:
+        """Nobody but the room above decides in a mirror."""
+        service = mirror("mirror.example")
+        service.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
+        for sender in ("evil@chat.example/ann", "chat.example/ann", BEN):
+            item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/></x>"
+            sent = service.take(f"<presence from='{sender}' to='{HERE}/ann'>{item}</presence>")
+            self.assertNotIn(b"code='110'", sent)
+        self.assertEqual(set(service.rooms.rooms[HERE].pending), {"ann"})
+
+    def test_joins(self) -> None:
+        """10,000 joins: as many are in as may be, and each of the others is told."""
+        service = rooms("chat.example", bounds=Bounds(occupants=50))
+        refusals = 0
+        for number in range(10_000):
+            sent = service.take(f"<presence from='u{number}@a.example/1' to='{ABOVE}/n{number}'>{MUC}</presence>")
+            refusals += b"The room is full" in sent
+        self.assertEqual((len(service.rooms.rooms[ABOVE].occupants), refusals), (50, 9_950))
+
+    def test_rooms(self) -> None:
+        """Rooms are bounded, of either kind; and so are joins that the room above has not answered."""
+        here, bounds = frozenset(("*",)), Bounds(rooms=3, pending=3)
+        mirroring = Mirroring(allow=here, users=here)
+        for service in (
+            rooms("chat.example", bounds=bounds),
+            Service(Rooms("chat.example", mirroring, frozenset(), bounds)),
+        ):
+            for number in range(4):
+                room = rf"r{number}\40x.example@chat.example"
+                sent = service.take(f"<presence from='{ANN}' to='{room}/ann'>{MUC}</presence>")
+            self.assertSent(sent, refused("presence", f"{room}/ann", ANN, TooMuch, MUC))
+            self.assertEqual(len(service.rooms.rooms), 3)
+        room = r"r0\40x.example@chat.example"
+        for number in range(3):
+            sent = service.take(f"<presence from='u{number}@a.example/1' to='{room}/n{number}'>{MUC}</presence>")
+        self.assertSent(sent, refused("presence", f"{room}/n2", "u2@a.example/1", TooMuch, MUC))
+
+    def test_escapes(self) -> None:
+        """Nothing in an address or a reason gets out of where it stands."""
+        service = rooms("chat.example", "node.example")
+        nick = "&apos;/&gt;&lt;x&gt;&quot;"
+        service.take(f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")
+        sent = service.take(f"<presence from='ann@a.example/&apos;&lt;' to='{ABOVE}/{nick}'>{MUC}</presence>")
+        self.assertIn(b"code='110'", sent)
+        self.assertIn("'/><x>\"", service.rooms.rooms[ABOVE].occupants)
+        item = (
+            f"<query xmlns='{ns.MUC_ADMIN}'><item nick='{nick}' role='none'><reason>{nick}</reason></item></query>"
+        )
+        sent = service.take(f"<iq from='{OWN}' to='{ABOVE}' id='1' type='set'>{item}</iq>")
+        # Three stanzas, as another parser reads them.
+        self.assertSent(sent, sent.decode())
+        self.assertEqual(sent.count(b"<reason>&apos;/&gt;&lt;x&gt;&quot;</reason>"), 2)

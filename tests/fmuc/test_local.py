@@ -1,0 +1,341 @@
+"""What people see who are in a room directly (XEP-0045 section 7)."""
+
+from __future__ import annotations
+
+from gateway import ns
+from gateway.errors import (
+    BadNick,
+    Banned,
+    Malformed,
+    MembersOnly,
+    NickInUse,
+    NoSuchAddress,
+    NotInTheRoom,
+    NoVoice,
+    RoomFull,
+    Unreadable,
+    WrongPassword,
+)
+from gateway.fmuc.room import Bounds
+from gateway.fmuc.values import OUTCAST
+from tests.fmuc.support import MUC, RoomCase, refused, rooms
+
+ROOM = "coven@chat.shakespeare.lit"
+CRONE, HAG, WISE = "crone1@shakespeare.lit/desktop", "hag66@shakespeare.lit/pda", "wise@shakespeare.lit/tower"
+NO_SUBJECT = "<subject/>"
+
+
+def user(affiliation: str, role: str, more: str = "", jid: str = "", inside: str = "") -> str:
+    """What C{muc#user} says of somebody."""
+    real = f" jid='{jid}'" if jid else ""
+    return f"<x xmlns='{ns.MUC_USER}'><item affiliation='{affiliation}' role='{role}'{real}{inside}/>{more}</x>"
+
+
+def status(*codes: int) -> str:
+    """Status codes."""
+    return "".join(f"<status code='{code}'/>" for code in codes)
+
+
+def presence(nick: str, recipient: str, content: str, kind: str = "") -> str:
+    """The presence of an occupant."""
+    given = f" type='{kind}'" if kind else ""
+    return f"<presence from='{ROOM}/{nick}' to='{recipient}'{given}>{content}</presence>"
+
+
+def said(nick: str, recipient: str, content: str) -> str:
+    """A message to all, as one of them gets it."""
+    sender = f"{ROOM}/{nick}" if nick else ROOM
+    return f"<message from='{sender}' to='{recipient}' type='groupchat'>{content}</message>"
+
+
+class LocalCase(RoomCase):
+    """A room that the first crone has made."""
+
+    def setUp(self) -> None:
+        self.service = rooms("chat.shakespeare.lit")
+        self.made = self.join(CRONE, "crone")
+        self.room = self.service.rooms.rooms[ROOM]
+
+    def join(self, who: str, nick: str, inside: str = "", show: str = "") -> bytes:
+        muc = f"<x xmlns='{ns.MUC}'>{inside}</x>"
+        return self.service.take(f"<presence from='{who}' to='{ROOM}/{nick}'>{show}{muc}</presence>")
+
+    def leave(self, who: str, nick: str) -> bytes:
+        return self.service.take(f"<presence from='{who}' to='{ROOM}/{nick}' type='unavailable'/>")
+
+    def say(self, who: str, content: str) -> bytes:
+        return self.service.take(f"<message from='{who}' to='{ROOM}' type='groupchat'>{content}</message>")
+
+
+class EnteringTests(LocalCase):
+    """Section 7.2."""
+
+    def test_created(self) -> None:
+        """Who makes a room owns and moderates it; it is an instant one: code 201."""
+        own = presence("crone", CRONE, user("owner", "moderator", status(201, 110)))
+        self.assertSent(self.made, own, said("", CRONE, NO_SUBJECT))
+
+    def test_order(self) -> None:
+        """Occupants, then himself with 110, then the subject; the others see him, moderators his JID too."""
+        self.assertSent(
+            self.join(HAG, "hag", show="<show>away</show>"),
+            presence("crone", HAG, user("owner", "moderator")),
+            presence("hag", HAG, "<show>away</show>" + user("none", "participant", status(110))),
+            said("", HAG, NO_SUBJECT),
+            presence("hag", CRONE, "<show>away</show>" + user("none", "participant", jid=HAG)),
+        )
+
+    def test_nonAnonymous(self) -> None:
+        """Where everybody sees real JIDs, code 100 says so (section 7.2.3)."""
+        self.room.settings.public = self.room.occupants["crone"].public = True
+        self.assertSent(
+            self.join(HAG, "hag"),
+            presence("crone", HAG, user("owner", "moderator", jid=CRONE)),
+            presence("hag", HAG, user("none", "participant", status(100, 110), jid=HAG)),
+            said("", HAG, NO_SUBJECT),
+            presence("hag", CRONE, user("none", "participant", jid=HAG)),
+        )
+
+    def test_noNick(self) -> None:
+        """Who names no nick is told "jid-malformed" (section 7.2.1), whether the room is there or not."""
+        for room in (ROOM, "new@chat.shakespeare.lit"):
+            sent = self.service.take(f"<presence from='{HAG}' to='{room}'>{MUC}</presence>")
+            self.assertSent(sent, refused("presence", room, HAG, Malformed, MUC))
+
+    def test_conflict(self) -> None:
+        """A nick is one person's (section 7.2.8), though he himself may come again: his client has lost it all."""
+        self.assertSent(self.join(HAG, "crone"), refused("presence", f"{ROOM}/crone", HAG, NickInUse, MUC))
+        again = presence("crone", CRONE, user("owner", "moderator", status(110)))
+        self.assertSent(self.join(CRONE, "crone"), again, said("", CRONE, NO_SUBJECT))
+
+    def test_badNick(self) -> None:
+        """Nicks are bounded, and written as a server would."""
+        for nick in ("x" * 257, "x" * 1_023, "\N{FULLWIDTH LATIN SMALL LETTER A}", "\N{NO-BREAK SPACE}"):
+            self.assertSent(self.join(HAG, nick), refused("presence", f"{ROOM}/{nick}", HAG, BadNick, MUC))
+
+    def test_password(self) -> None:
+        """Section 7.2.5."""
+        self.room.settings.password = "cauldron"
+        for inside in ("", "<password>broom</password>"):
+            self.assertSent(
+                self.join(HAG, "hag", inside), refused("presence", f"{ROOM}/hag", HAG, WrongPassword, MUC)
+            )
+        self.assertIn(b"code='110'", self.join(HAG, "hag", "<password>cauldron</password>"))
+
+    def test_membersOnly(self) -> None:
+        """Section 7.2.6; members may."""
+        self.room.settings.membersOnly = True
+        self.assertSent(self.join(HAG, "hag"), refused("presence", f"{ROOM}/hag", HAG, MembersOnly, MUC))
+        self.room.affiliations["hag66@shakespeare.lit"] = "member"
+        self.assertIn(b"code='110'", self.join(HAG, "hag"))
+
+    def test_banned(self) -> None:
+        """Section 7.2.7."""
+        self.room.affiliations["hag66@shakespeare.lit"] = OUTCAST
+        self.assertSent(self.join(HAG, "hag"), refused("presence", f"{ROOM}/hag", HAG, Banned, MUC))
+
+    def test_full(self) -> None:
+        """Section 7.2.9; owners find room yet."""
+        service = self.service = rooms("chat.shakespeare.lit", bounds=Bounds(occupants=2))
+        for who, nick in ((CRONE, "crone"), (HAG, "hag")):
+            self.join(who, nick)
+        self.assertSent(self.join(WISE, "wise"), refused("presence", f"{ROOM}/wise", WISE, RoomFull, MUC))
+        self.leave(CRONE, "crone")
+        self.join(WISE, "wise")
+        self.assertIn(b"code='110'", self.join(CRONE, "crone"))
+        self.assertEqual(len(service.rooms.rooms[ROOM].occupants), 3)
+
+    def test_notJoining(self) -> None:
+        """Presence without the element of who wants in is no join: its sender should know that he is not in."""
+        sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/hag'/>")
+        self.assertSent(sent, refused("presence", f"{ROOM}/hag", HAG, NotInTheRoom))
+
+
+class HistoryTests(LocalCase):
+    """Sections 7.2.13 to 7.2.15."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for number in range(4):
+            self.say(CRONE, f"<body>m{number}</body>")
+            self.service.now += 100
+
+    def heard(self, limits: str) -> list[str]:
+        """What of it is sent for these limits."""
+        sent = self.join(HAG, "hag", f"<history {limits}/>" if limits else "").decode()
+        self.leave(HAG, "hag")
+        return [f"m{number}" for number in range(4) if f"<body>m{number}</body>" in sent]
+
+    def test_delayed(self) -> None:
+        """Each says when it was said, and by the room itself."""
+        delay = f"<delay xmlns='urn:xmpp:delay' from='{ROOM}' stamp='1970-01-12T13:51:40Z'/>"
+        self.assertSent(
+            self.join(HAG, "hag", "<history maxstanzas='1'/>"),
+            presence("crone", HAG, user("owner", "moderator")),
+            presence("hag", HAG, user("none", "participant", status(110))),
+            said("crone", HAG, "<body>m3</body>" + delay),
+            said("", HAG, NO_SUBJECT),
+            presence("hag", CRONE, user("none", "participant", jid=HAG)),
+        )
+
+    def test_limits(self) -> None:
+        """Any combination of the four; what cannot be read is no limit."""
+        everything = ["m0", "m1", "m2", "m3"]
+        self.assertEqual(self.heard(""), everything)
+        self.assertEqual(self.heard("maxstanzas='2'"), ["m2", "m3"])
+        self.assertEqual(self.heard("maxstanzas='0'"), [])
+        self.assertEqual(self.heard("maxchars='0'"), [])
+        self.assertEqual(self.heard("maxchars='400'"), ["m3"])
+        self.assertEqual(self.heard("seconds='250'"), ["m2", "m3"])
+        self.assertEqual(self.heard("since='1970-01-12T13:49:00Z'"), ["m2", "m3"])
+        self.assertEqual(self.heard("seconds='350' maxstanzas='1'"), ["m3"])
+        for odd in ("maxstanzas='many'", "seconds='-1'", "since='yesterday'", "maxchars='99999999999'"):
+            self.assertEqual(self.heard(odd), everything, odd)
+
+    def test_bounded(self) -> None:
+        """Messages and bytes that are kept are bounded."""
+        for number in range(200):
+            self.say(CRONE, f"<body>n{number}</body>")
+        self.assertEqual([len(self.room.history), self.room.bounds.messages], [50, 50])
+        for _ in range(10):
+            self.say(CRONE, f"<body>{'x' * 60_000}</body>")
+        self.assertEqual(len(self.room.history), 4)
+
+    def test_subject(self) -> None:
+        """The newest subject comes last, from who has set it; and is no part of the history."""
+        self.say(CRONE, "<subject>Fair is foul</subject>")
+        sent = self.join(HAG, "hag", "<history maxstanzas='0'/>")
+        delay = f"<delay xmlns='urn:xmpp:delay' from='{ROOM}' stamp='1970-01-12T13:53:20Z'/>"
+        self.assertSent(
+            sent,
+            presence("crone", HAG, user("owner", "moderator")),
+            presence("hag", HAG, user("none", "participant", status(110))),
+            said("crone", HAG, "<subject>Fair is foul</subject>" + delay),
+            presence("hag", CRONE, user("none", "participant", jid=HAG)),
+        )
+
+
+class SpeakingTests(LocalCase):
+    """Sections 7.4, 7.5 and 8.1."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.join(HAG, "hag")
+
+    def test_toAll(self) -> None:
+        """Everybody gets it, the sender too, with its id and all that is in it, but nothing that a room says."""
+        kept = "<body>Double, &lt;double&gt;</body><x xmlns='urn:example'><y/></x>"
+        spoofed = f"<x xmlns='{ns.MUC_USER}'/><fmuc xmlns='{ns.FMUC}' from='a@b/c'/><delay xmlns='{ns.DELAY}'/>"
+        sent = self.service.take(
+            f"<message from='{HAG}' to='{ROOM}' id='m1' type='groupchat'>{kept}{spoofed}</message>"
+        )
+        self.assertSent(sent, *(said("hag", to, kept).replace(" to=", " id='m1' to=") for to in (CRONE, HAG)))
+
+    def test_visitor(self) -> None:
+        """Who has no voice is told so."""
+        self.room.settings.moderated = True
+        self.join(WISE, "wise")
+        self.assertSent(self.say(WISE, "<body>x</body>"), refused("message", ROOM, WISE, NoVoice))
+
+    def test_subject(self) -> None:
+        """All have to agree with the settings on who may change it; one with a body is none."""
+        subject = "<subject>Toil</subject>"
+        self.assertSent(self.say(HAG, subject), *(said("hag", to, subject) for to in (CRONE, HAG)))
+        self.room.settings.subjects = False
+        self.assertSent(self.say(HAG, subject), refused("message", ROOM, HAG, NoVoice))
+        both = subject + "<body>and trouble</body>"
+        self.assertSent(self.say(HAG, both), *(said("hag", to, both) for to in (CRONE, HAG)))
+        self.assertIn(b"code='110'", self.join(WISE, "wise"))
+        assert self.room.subject is not None
+        self.assertEqual(self.room.subject.content.raw, subject.encode())
+
+    def test_stranger(self) -> None:
+        """Who is not in cannot write, to all or to one; nor to a room that is not there."""
+        self.assertSent(self.say(WISE, "<body>x</body>"), refused("message", ROOM, WISE, NotInTheRoom))
+        for recipient, why in ((f"{ROOM}/hag", NotInTheRoom), ("no@chat.shakespeare.lit", NoSuchAddress)):
+            sent = self.service.take(f"<message from='{WISE}' to='{recipient}' id='1'><body>x</body></message>")
+            self.assertSent(sent, refused("message", recipient, WISE, why, "id='1'"))
+
+    def test_private(self) -> None:
+        """A private message goes to one; to nobody, or to all at once, it does not go."""
+        body = "<body>Psst</body>"
+        sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/crone' type='chat'>{body}</message>")
+        self.assertSent(sent, f"<message from='{ROOM}/hag' to='{CRONE}' type='chat'>{body}</message>")
+        for nick, kind, why in (("nobody", "chat", NoSuchAddress), ("crone", "groupchat", Unreadable)):
+            sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/{nick}' type='{kind}'>{body}</message>")
+            self.assertSent(sent, refused("message", f"{ROOM}/{nick}", HAG, why))
+
+    def test_notGroupchat(self) -> None:
+        """What is to the room and not for all is refused (section 17.2)."""
+        sent = self.service.take(f"<message from='{HAG}' to='{ROOM}' type='chat'><body>x</body></message>")
+        self.assertSent(sent, refused("message", ROOM, HAG, Unreadable))
+
+
+class ChangingTests(LocalCase):
+    """Sections 7.6, 7.7 and 7.14; and who has gone without a word."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.join(HAG, "hag")
+
+    def test_status(self) -> None:
+        """What one shows all see."""
+        sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/hag'><show>xa</show></presence>")
+        self.assertSent(
+            sent,
+            presence("hag", HAG, "<show>xa</show>" + user("none", "participant", status(110))),
+            presence("hag", CRONE, "<show>xa</show>" + user("none", "participant", jid=HAG)),
+        )
+
+    def test_nick(self) -> None:
+        """Gone by the old nick with 303, there by the new one."""
+        sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/oldhag'/>")
+        new = " nick='oldhag'"
+        self.assertSent(
+            sent,
+            presence("hag", HAG, user("none", "participant", status(303, 110), inside=new), "unavailable"),
+            presence("oldhag", HAG, user("none", "participant", status(110))),
+            presence("hag", CRONE, user("none", "participant", status(303), HAG, new), "unavailable"),
+            presence("oldhag", CRONE, user("none", "participant", jid=HAG)),
+        )
+
+    def test_nickInUse(self) -> None:
+        """Not by one that is taken, or is none."""
+        for nick, why in (("crone", NickInUse), ("x" * 300, BadNick)):
+            sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/{nick}'/>")
+            self.assertSent(sent, refused("presence", f"{ROOM}/{nick}", HAG, why))
+
+    def test_leaving(self) -> None:
+        """All hear of it, and his last words; the last one takes the room along."""
+        sent = self.service.take(
+            f"<presence from='{HAG}' to='{ROOM}/hag' type='unavailable'><status>gone</status></presence>"
+        )
+        words = "<status>gone</status>"
+        self.assertSent(
+            sent,
+            presence("hag", HAG, words + user("none", "none", status(110)), "unavailable"),
+            presence("hag", CRONE, words + user("none", "none", jid=HAG), "unavailable"),
+        )
+        self.leave(CRONE, "crone")
+        self.assertEqual(self.service.rooms.rooms, {})
+
+    def test_ghost(self) -> None:
+        """What comes back as undeliverable is from nobody any more (section 16.1.2); other errors mean less."""
+        error = "<error type='cancel'><{} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        for name, condition in (("message", "not-acceptable"), ("presence", "forbidden")):
+            xml = f"<{name} from='{HAG}' to='{ROOM}' type='error'>{error.format(condition)}</{name}>"
+            self.assertSent(self.service.take(xml))
+        for name in ("message", "presence"):
+            xml = f"<{name} from='{HAG}' to='{ROOM}' type='error'>{error.format('recipient-unavailable')}</{name}>"
+            self.assertIn(presence("hag", CRONE, "", "unavailable")[:50].encode(), self.service.take(xml))
+            self.assertNotIn("hag", self.room.occupants)
+            self.join(HAG, "hag")
+
+    def test_shutDown(self) -> None:
+        """When the service ends each is told of himself, with 332 (section 11.2), and nobody of the others."""
+        sent = self.service.shutDown()
+        self.assertSent(
+            sent,
+            presence("crone", CRONE, user("owner", "none", status(332, 110)), "unavailable"),
+            presence("hag", HAG, user("none", "none", status(332, 110)), "unavailable"),
+        )

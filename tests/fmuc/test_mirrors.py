@@ -1,0 +1,404 @@
+"""What people see who are in a mirror, and what crosses the link for them."""
+
+from __future__ import annotations
+
+from gateway import ns
+from gateway.errors import (
+    Loop,
+    NickInUse,
+    NickIsKept,
+    NoAnswer,
+    NoSuchAddress,
+    NotInTheRoom,
+    NotMirrored,
+)
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.upward import ANSWER
+from gateway.fmuc.values import Dialect
+from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms, stanzas
+
+ABOVE = "coven@chat.example"
+HERE = r"coven\40chat.example@mirror.example"
+ANN, BEN, OWN = "ann@a.example/1", "ben@a.example/2", "own@b.example/3"
+
+
+class Site:
+    """A mirror and the room above it, and a link between them on which everything is counted."""
+
+    def __init__(self, dialect: Dialect = Dialect.XEP_0289, replica: bool = True) -> None:
+        self.mirror = mirror("mirror.example", dialect, replica)
+        self.above = rooms("chat.example", "mirror.example")
+        self.crossed = {"up": 0, "down": 0}
+        self.shown: list[tuple[str, str]] = []
+
+    def take(self, service: Service, xml: str | bytes) -> None:
+        """A stanza comes to one of both; what it brings about goes on until there is nothing more."""
+        self._send(service.take(xml))
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass."""
+        for service in (self.mirror, self.above):
+            self._send(service.tick(seconds))
+
+    def shutDown(self, service: Service) -> None:
+        """One of both ends."""
+        self._send(service.shutDown())
+
+    def _send(self, sent: bytes) -> None:
+        waiting = [sent]
+        while waiting:
+            for stanza in stanzas(waiting.pop(0)):
+                recipient = stanza.recipient or ""
+                text = stanza.readdressed(f" from='{stanza.sender}' to='{recipient}'".encode())
+                there = recipient.partition("/")[0]
+                if there in (ABOVE, HERE):
+                    service, way = (self.above, "up") if there == ABOVE else (self.mirror, "down")
+                    self.crossed[way] += 1
+                    waiting.append(service.take(text))
+                else:
+                    self.shown.append((recipient, text.decode()))
+
+    def join(self, who: str, nick: str) -> None:
+        """Somebody comes: to the mirror, or to the room itself."""
+        service, room = (self.above, ABOVE) if who == OWN else (self.mirror, HERE)
+        self.take(service, f"<presence from='{who}' to='{room}/{nick}'>{MUC}</presence>")
+
+    def leave(self, who: str, nick: str) -> None:
+        """He goes."""
+        service, room = (self.above, ABOVE) if who == OWN else (self.mirror, HERE)
+        self.take(service, f"<presence from='{who}' to='{room}/{nick}' type='unavailable'/>")
+
+    def seen(self, who: str) -> str:
+        """What somebody was sent, since he was last asked."""
+        found = "".join(text for recipient, text in self.shown if recipient == who)
+        self.shown = [each for each in self.shown if each[0] != who]
+        return found
+
+    def counted(self) -> tuple[int, int]:
+        """What has crossed the link since, up and down."""
+        up, down = self.crossed["up"], self.crossed["down"]
+        self.crossed = {"up": 0, "down": 0}
+        return up, down
+
+
+WAYS = [(dialect, replica) for dialect in Dialect for replica in (True, False)]
+
+
+class CountedTests(RoomCase):
+    """One copy, however many are in."""
+
+    def test_oneCopy(self) -> None:
+        """A message of either side crosses the link once, and once more as an echo where that was asked for."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            site.join(OWN, "own")
+            for number in range(20):
+                site.join(f"u{number}@a.example/r", f"n{number}")
+            site.counted()
+            site.take(site.above, f"<message from='{OWN}' to='{ABOVE}' type='groupchat'><body>x</body></message>")
+            self.assertEqual(site.counted(), (0, 1))
+            message = f"<message from='u7@a.example/r' to='{HERE}' type='groupchat'><body>y</body></message>"
+            site.take(site.mirror, message)
+            self.assertEqual(site.counted(), (1, int(replica)), (dialect, replica))
+            for number in range(20):
+                seen = site.seen(f"u{number}@a.example/r")
+                self.assertEqual((seen.count("<body>x<"), seen.count("<body>y<")), (1, 1))
+                self.assertNotIn(ns.FMUC, seen)
+            self.assertEqual(site.seen(OWN).count("<body>y<"), 1)
+
+    def test_private(self) -> None:
+        """A private message crosses it once, either way; between two of the mirror not at all."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            site.counted()
+            cases = (
+                (site.mirror, ANN, f"{HERE}/own", OWN, f"{ABOVE}/ann", (1, 0)),
+                (site.above, OWN, f"{ABOVE}/ann", ANN, f"{HERE}/own", (0, 1)),
+                (site.mirror, ANN, f"{HERE}/ben", BEN, f"{HERE}/ann", (0, 0)),
+            )
+            for service, sender, recipient, to, shown, crossed in cases:
+                for each in (ANN, BEN, OWN):
+                    site.seen(each)
+                site.take(
+                    service, f"<message from='{sender}' to='{recipient}' type='chat'><body>x</body></message>"
+                )
+                self.assertEqual(site.counted(), crossed)
+                expected = f"<message from='{shown}' to='{to}' type='chat'><body>x</body></message>"
+                self.assertSent(site.seen(to).encode(), expected)
+
+    def test_changes(self) -> None:
+        """A change of presence is shared, both ways."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            site.take(site.mirror, f"<presence from='{ANN}' to='{HERE}/ann'><show>dnd</show></presence>")
+            for each in (ANN, BEN, OWN):
+                self.assertEqual(site.seen(each).count("<show>dnd</show>"), 1, (each, dialect, replica))
+            site.take(site.above, f"<presence from='{OWN}' to='{ABOVE}/own'><show>xa</show></presence>")
+            for each in (ANN, BEN, OWN):
+                self.assertEqual(site.seen(each).count("<show>xa</show>"), 1)
+
+    def test_empty(self) -> None:
+        """An empty mirror is none, and nothing crosses the link."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            site.join(OWN, "own")
+            site.join(ANN, "ann")
+            site.leave(ANN, "ann")
+            self.assertEqual(site.mirror.rooms.rooms, {}, dialect)
+            self.assertEqual(site.above.rooms.rooms[ABOVE].below, {})
+            site.counted()
+            site.take(site.above, f"<message from='{OWN}' to='{ABOVE}' type='groupchat'><body>x</body></message>")
+            site.take(site.above, f"<presence from='{OWN}' to='{ABOVE}/own'><show>xa</show></presence>")
+            self.assertEqual(site.counted(), (0, 0))
+
+    def test_errors(self) -> None:
+        """A message that the room does not take: who has written it is told, with its id."""
+        for dialect in Dialect:
+            site = Site(dialect)
+            site.join(OWN, "own")
+            site.above.rooms.rooms[ABOVE].settings.moderated = True
+            site.join(ANN, "ann")
+            site.seen(ANN)
+            site.take(
+                site.mirror, f"<message from='{ANN}' to='{HERE}' type='groupchat' id='m'><body>x</body></message>"
+            )
+            seen = site.seen(ANN)
+            self.assertIn("id='m' type='error'", seen)
+            self.assertIn("<forbidden", seen)
+
+
+class FromAboveTests(RoomCase):
+    """What the room above decides reaches those whom it is about."""
+
+    def setUp(self) -> None:
+        self.sites = [Site(dialect, replica) for dialect, replica in WAYS]
+        for site in self.sites:
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            for who in (OWN, ANN, BEN):
+                site.seen(who)
+
+    def administer(self, site: Site, namespace: str, inside: str) -> None:
+        payload = f"<query xmlns='{namespace}'>{inside}</query>"
+        site.take(site.above, f"<iq from='{OWN}' to='{ABOVE}' id='1' type='set'>{payload}</iq>")
+
+    def test_kick(self) -> None:
+        """307, with reason and actor, to him and to the others."""
+        for site in self.sites:
+            self.administer(site, ns.MUC_ADMIN, "<item nick='ann' role='none'><reason>So</reason></item>")
+            for who, codes in ((ANN, "<status code='307'/><status code='110'/>"), (BEN, "<status code='307'/>")):
+                seen = site.seen(who)
+                self.assertIn(f"from='{HERE}/ann' to='{who}' type='unavailable'", seen)
+                self.assertIn("<actor nick='own'/><reason>So</reason>", seen)
+                self.assertIn(codes, seen)
+            self.assertEqual(set(site.mirror.rooms.rooms[HERE].occupants), {"own", "ben"})
+            self.assertEqual(set(site.above.rooms.rooms[ABOVE].occupants), {"own", "ben"})
+
+    def test_ban(self) -> None:
+        """301; and he does not come in again, which he is told."""
+        for site in self.sites:
+            self.administer(site, ns.MUC_ADMIN, "<item nick='ann' affiliation='outcast'/>")
+            self.assertIn("<status code='301'/><status code='110'/>", site.seen(ANN))
+            site.join(ANN, "ann")
+            seen = site.seen(ANN)
+            self.assertIn(f"from='{HERE}/ann' to='{ANN}' type='error'", seen)
+            self.assertIn("<forbidden", seen)
+
+    def test_role(self) -> None:
+        """What becomes of one's role is told."""
+        for site in self.sites:
+            self.administer(site, ns.MUC_ADMIN, "<item nick='ann' role='visitor'/>")
+            for who in (ANN, BEN):
+                self.assertIn("role='visitor'", site.seen(who))
+
+    def test_destroyed(self) -> None:
+        """The mirror is no more, either; each is told of himself."""
+        for site in self.sites:
+            self.administer(site, ns.MUC_OWNER, "<destroy jid='heath@chat.example'/>")
+            for who in (ANN, BEN):
+                seen = site.seen(who)
+                self.assertEqual(seen.count("<presence"), 1)
+                self.assertIn("<destroy jid='heath@chat.example'></destroy>", seen)
+            self.assertEqual((site.mirror.rooms.rooms, site.above.rooms.rooms), ({}, {}))
+
+    def test_shutDown(self) -> None:
+        """The same when one of both sides ends."""
+        for site in self.sites[:2]:
+            site.shutDown(site.above)
+            self.assertIn("<status code='332'/>", site.seen(ANN))
+            self.assertEqual(site.mirror.rooms.rooms, {})
+        for site in self.sites[2:]:
+            site.shutDown(site.mirror)
+            self.assertIn("<status code='332'/><status code='110'/>", site.seen(ANN))
+            self.assertEqual(set(site.above.rooms.rooms[ABOVE].occupants), {"own"})
+
+
+class JoiningTests(RoomCase):
+    """Who may, and what becomes of who may not."""
+
+    def setUp(self) -> None:
+        self.site = Site()
+
+    def joins(self, room: str, who: str = ANN, nick: str = "ann") -> bytes:
+        return self.site.mirror.take(f"<presence from='{who}' to='{room}/{nick}'>{MUC}</presence>")
+
+    def test_nicks(self) -> None:
+        """A nick that is in use here, or there, is a conflict; nobody's is changed for him, or by him."""
+        self.site.join(OWN, "own")
+        self.site.join(ANN, "ann")
+        self.assertSent(self.joins(HERE, BEN, "ann"), refused("presence", f"{HERE}/ann", BEN, NickInUse, MUC))
+        self.assertSent(self.joins(HERE, BEN, "own"), refused("presence", f"{HERE}/own", BEN, NickInUse, MUC))
+        sent = self.site.mirror.take(f"<presence from='{ANN}' to='{HERE}/other'/>")
+        self.assertSent(sent, refused("presence", f"{HERE}/other", ANN, NickIsKept))
+
+    def test_conflictAbove(self) -> None:
+        """One that somebody else has taken there meanwhile is one as well, in each dialect and mode."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            up = site.mirror.take(f"<presence from='{ANN}' to='{HERE}/x'>{MUC}</presence>")
+            site.join(OWN, "x")
+            site.take(site.above, up)
+            seen = site.seen(ANN)
+            self.assertIn(f"from='{HERE}/x' to='{ANN}' type='error'", seen)
+            self.assertIn("<conflict", seen)
+            self.assertEqual(site.mirror.rooms.rooms, {})
+
+    def test_rejected(self) -> None:
+        """Why he may not be in comes through, in each dialect."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            site.join(OWN, "own")
+            site.above.rooms.rooms[ABOVE].settings.password = "x"
+            site.join(ANN, "ann")
+            self.assertIn("<not-authorized", site.seen(ANN))
+            site.take(
+                site.mirror,
+                f"<presence from='{ANN}' to='{HERE}/ann'><x xmlns='{ns.MUC}'><password>x</password></x></presence>",
+            )
+            self.assertIn("code='110'", site.seen(ANN))
+
+    def test_notAPeer(self) -> None:
+        """A node that the room does not federate with is refused, and so is who came for it."""
+        for dialect in Dialect:
+            site = Site(dialect)
+            site.join(OWN, "own")
+            site.above.rooms._peers = frozenset(("other.example",))
+            site.join(ANN, "ann")
+            self.assertIn("<not-allowed", site.seen(ANN))
+            self.assertEqual((site.mirror.rooms.rooms, set(site.above.rooms.rooms[ABOVE].below)), ({}, set()))
+
+    def test_allowed(self) -> None:
+        """Only rooms and users of the domains that are listed, and no address that stands for no room."""
+        service = Service(
+            Rooms(
+                "mirror.example",
+                Mirroring(allow=frozenset(("chat.example",)), users=frozenset(("a.example",))),
+                frozenset(),
+            )
+        )
+        self.site.mirror = service
+        other = r"coven\40other.example@mirror.example"
+        cases = [(other, ANN, NotMirrored), (HERE, "x@b.example/1", NotMirrored)]
+        loop = r"coven\40mirror.example@mirror.example"
+        cases.append((loop, ANN, NotMirrored))
+        nonsense = (
+            "plain",
+            r"\40chat.example",
+            r"a\40",
+            r"a\40chat.example\2fx",
+            r"A\40chat.example",
+            r"a\40\40b",
+        )
+        cases += [(f"{odd}@mirror.example", ANN, NoSuchAddress) for odd in nonsense]
+        for room, who, why in cases:
+            self.assertSent(self.joins(room, who), refused("presence", f"{room}/ann", who, why, MUC))
+        self.assertEqual(service.rooms.rooms, {})
+
+    def test_spoken(self) -> None:
+        """Who writes to a mirror that nobody is in, or that he is not in, is told so."""
+        text = f"<message from='{BEN}' to='{HERE}' type='groupchat'><body>x</body></message>"
+        self.assertSent(self.site.mirror.take(text), refused("message", HERE, BEN, NoSuchAddress))
+        self.site.join(ANN, "ann")
+        self.assertSent(self.site.mirror.take(text), refused("message", HERE, BEN, NotInTheRoom))
+
+    def test_noAnswer(self) -> None:
+        """What the room does not answer in time is an error; should it answer yet, nobody is there."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            up = site.mirror.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
+            self.assertSent(site.mirror.tick(ANSWER - 1))
+            sent = site.mirror.tick(2)
+            self.assertIn(refused("presence", f"{HERE}/ann", ANN, NoAnswer, MUC)[:40].encode(), sent)
+            site.take(site.above, up)
+            site.take(site.above, stanzasUp(sent))
+            site.tick(30)
+            self.assertEqual(site.mirror.rooms.rooms, {})
+            self.assertNotIn("ann", getattr(site.above.rooms.rooms.get(ABOVE), "occupants", {}))
+
+    def test_lost(self) -> None:
+        """What comes back from above as undeliverable ends the wait at once."""
+        for condition, why in (("remote-server-not-found", "remote-server-not-found"), ("gone", "gone")):
+            self.joins(HERE)
+            error = f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
+            sent = self.site.mirror.take(
+                f"<presence from='{ABOVE}/ann' to='{HERE}/ann' type='error'>{error}</presence>"
+            )
+            self.assertIn(f"<{why}".encode(), sent)
+            self.assertEqual(self.site.mirror.rooms.rooms, {})
+
+    def test_node(self) -> None:
+        """A node that is gone takes all along who were behind it."""
+        self.site.join(OWN, "own")
+        self.site.join(ANN, "ann")
+        self.site.seen(OWN)
+        error = f"<error type='cancel'><remote-server-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.site.take(self.site.above, f"<message from='{HERE}' to='{ABOVE}/own' type='error'>{error}</message>")
+        self.site.take(self.site.above, f"<presence from='{HERE}' to='{ABOVE}' type='error'>{error}</presence>")
+        self.assertIn(f"from='{ABOVE}/ann' to='{OWN}' type='unavailable'", self.site.seen(OWN))
+        self.assertEqual(self.site.above.rooms.rooms[ABOVE].below, {})
+
+    def test_loop(self) -> None:
+        """A room that would mirror itself, with one node between or with two, is refused where it comes back."""
+        for names in (("a.example", "b.example"), ("a.example", "b.example", "c.example")):
+            services = {
+                name: mirror(name, peers=" ".join(other for other in names if other != name)) for name in names
+            }
+            # Nothing keeps an operator from pointing mirrors at each other by addresses that other software maps.
+            jids = [f"x@{name}" for name in names]
+            for index, name in enumerate(names):
+                _mapped(services[name].rooms, jids[index], jids[(index + 1) % len(names)])
+            first = services[names[0]]
+            sent = first.take(f"<presence from='{ANN}' to='{jids[0]}/ann'>{MUC}</presence>")
+            shown = []
+            for _ in range(20):
+                waiting, sent = stanzas(sent), b""
+                for stanza in waiting:
+                    there = (stanza.recipient or "").partition("/")[0]
+                    text = stanza.readdressed(f" from='{stanza.sender}' to='{stanza.recipient}'".encode())
+                    if there in jids:
+                        sent += services[names[jids.index(there)]].take(text)
+                    else:
+                        shown.append(text)
+            [error] = shown
+            self.assertSent(error, refused("presence", f"{jids[0]}/ann", ANN, Loop, MUC))
+            for service in services.values():
+                self.assertEqual(service.rooms.rooms, {})
+
+
+def stanzasUp(sent: bytes) -> bytes:
+    """Those of them that go to the room above."""
+    return b"".join(
+        stanza.readdressed(f" from='{stanza.sender}' to='{stanza.recipient}'".encode())
+        for stanza in stanzas(sent)
+        if (stanza.recipient or "").startswith(ABOVE)
+    )
+
+
+def _mapped(service: Rooms, jid: str, source: str) -> None:
+    """Let an address stand for a room in another way than by escapes."""
+    plain = service.mirrored
+    service.mirrored = lambda each: source if each == jid else plain(each)  # type: ignore[method-assign]  # for a test

@@ -1,0 +1,101 @@
+"""The tables, and how the services are composed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from gateway.config import Config, load
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
+from gateway.fmuc.values import Dialect
+from gateway.interfaces import IChecked, IDemonstration, IServicePlugin
+from gateway.service import check, findPlugins, makeService
+from gateway.tables import ConfigError
+
+SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "x"\ndomain = "example.com"\n'
+MIRROR = '[mirror."m.example.com"]\nallow = ["chat.example"]\nusers = ["Example.COM"]\n'
+ROOMS = '[rooms."r.example.com"]\n'
+
+
+class PluginTests(SynchronousTestCase):
+    """Configurations."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def config(self, text: str) -> Config:
+        path = self.folder / "gateway.toml"
+        path.write_text(text)
+        return load(path, [MirrorPlugin(), RoomsPlugin()], MemoryReactorClock())
+
+    def rooms(self, text: str) -> Rooms:
+        """Those of the one service of this configuration."""
+        gateway = makeService(self.config(text), MemoryReactorClock())
+        [service] = [each for each in gateway if each.name.startswith(("mirror:", "rooms:"))]
+        [handler] = service
+        return handler._rooms
+
+    def problems(self, text: str) -> str:
+        return str(self.assertRaises(ConfigError, lambda: check(self.config(SERVER + text))))
+
+    def test_interfaces(self) -> None:
+        """Both are plugins as any stranger's would be, and are found."""
+        for plugin in (MirrorPlugin(), RoomsPlugin()):
+            for interface in (IServicePlugin, IChecked, IDemonstration):
+                verifyObject(interface, plugin)
+        self.assertLessEqual({"mirror", "rooms"}, {plugin.kind for plugin in findPlugins()})
+
+    def test_mirror(self) -> None:
+        """What the table says is what the rules go by; domains are written as a server would."""
+        rooms = self.rooms(SERVER + MIRROR)
+        mirroring = rooms._mirroring
+        assert mirroring is not None
+        self.assertEqual((mirroring.dialect, mirroring.replica), (Dialect.XEP_0289, True))
+        self.assertEqual((mirroring.allow, mirroring.users), ({"chat.example"}, {"example.com"}))
+        self.assertEqual((rooms.jid, rooms._peers), ("m.example.com", frozenset()))
+        mirroring = self.rooms(
+            SERVER + MIRROR + 'mode = "primary"\nprotocol = "protoxep"\npeers = ["*"]\n'
+        )._mirroring
+        assert mirroring is not None
+        self.assertEqual((mirroring.dialect, mirroring.replica), (Dialect.PROTOXEP, False))
+
+    def test_rooms(self) -> None:
+        """Without peers there are none; on a real server no room is there before somebody makes it."""
+        rooms = self.rooms(SERVER + ROOMS)
+        self.assertEqual((rooms._mirroring, rooms._peers, rooms.rooms), (None, frozenset(), {}))
+        self.assertEqual(self.rooms(SERVER + ROOMS + 'peers = ["m.example.net"]')._peers, {"m.example.net"})
+
+    def test_problems(self) -> None:
+        """What cannot work is said, all of it."""
+        found = self.problems(
+            '[mirror."m.example.com"]\nallow = ["m.example.com", "a b"]\nusers = []\npeers = ["x@y"]\n'
+            '[rooms."r.example.com"]\npeers = ["a/b"]\nbacking = "conference.example.com"\n'
+        )
+        for text in (
+            'mirror."m.example.com".allow: found "m.example.com", this mirror',
+            'mirror."m.example.com".allow: found "a b"',
+            'mirror."m.example.com".users: found nothing',
+            'mirror."m.example.com".peers: found "x@y"',
+            'rooms."r.example.com".peers: found "a/b"',
+            'rooms."r.example.com".backing: found "conference.example.com"; allowed: nothing yet',
+        ):
+            self.assertIn(text, found)
+        self.assertIn("allow", self.problems('[mirror."m.example.com"]\nusers = ["a"]\n'))
+        found = self.problems(MIRROR + 'mode = "master"\nprotocol = "xep-0045"\n')
+        self.assertIn("mode", found)
+        self.assertIn("protocol", found)
+
+    def test_demonstration(self) -> None:
+        """The embedded default has rooms with a lobby, and a mirror that may mirror them."""
+        plugins = {plugin.kind: plugin for plugin in findPlugins()}
+        tables = {kind: IDemonstration(plugins[kind]).demoTables("h") for kind in ("rooms", "mirror")}
+        self.assertEqual(tables["rooms"], {"rooms.h": {"peers": ["mirror.h"]}})
+        self.assertEqual(tables["mirror"], {"mirror.h": {"allow": ["rooms.h"], "users": ["h"]}})
+        rooms = self.rooms('[rooms."rooms.localhost"]\npeers = ["mirror.localhost"]\n')
+        [lobby] = rooms.rooms.values()
+        self.assertEqual((lobby.jid, lobby.settings.persistent), ("lobby@rooms.localhost", True))

@@ -1,0 +1,335 @@
+"""What rooms are asked by iq."""
+
+from __future__ import annotations
+
+from gateway import ns
+from gateway.errors import (
+    Forbidden,
+    GatewayError,
+    LastOwner,
+    Malformed,
+    NickInUse,
+    NoSuchAddress,
+    NoSuchNode,
+    NotAcceptable,
+    NotAllowed,
+    NotInTheRoom,
+    NotMirrored,
+    TooMuch,
+    Unhandled,
+    Unreadable,
+)
+from gateway.fmuc.configuration import FIELDS
+from gateway.fmuc.core import Mirroring
+from gateway.fmuc.room import Settings
+from tests.fmuc.support import MUC, Service, mirror, refused, rooms, stanzas
+from tests.fmuc.test_local import CRONE, HAG, ROOM, WISE, LocalCase, presence, said, status, user
+
+SERVICE = "chat.shakespeare.lit"
+MIRROR = r"coven\40chat.shakespeare.lit@mirror.example"
+PING = f"<ping xmlns='{ns.PING}'/>"
+
+
+class QueryCase(LocalCase):
+    """Asks."""
+
+    def ask(self, who: str, to: str, payload: str, kind: str = "get", service: Service | None = None) -> bytes:
+        iq = f"<iq from='{who}' to='{to}' id='1' type='{kind}'>{payload}</iq>"
+        return (service or self.service).take(iq)
+
+    def assertAnswered(self, sent: bytes, who: str, to: str, payload: str, *more: str) -> None:
+        """The result, and what else is sent."""
+        self.assertSent(sent, *more, f"<iq from='{to}' to='{who}' id='1' type='result'>{payload}</iq>")
+
+    def assertRefusedBy(self, sent: bytes, who: str, to: str, why: type[GatewayError]) -> None:
+        self.assertSent(sent, refused("iq", to, who, why, "id='1'"))
+
+
+class DiscoTests(QueryCase):
+    """Section 6."""
+
+    def features(self, sent: bytes) -> set[str]:
+        [query] = [each for stanza in stanzas(sent) for each in stanza.element.elements()]
+        return {each["var"] for each in query.elements() if each.name == "feature"}
+
+    def test_service(self) -> None:
+        """The service says that there are rooms, and which can be found."""
+        info = f"<query xmlns='{ns.DISCO_INFO}'/>"
+        self.assertIn(ns.MUC, self.features(self.ask(HAG, SERVICE, info)))
+        self.service.rooms.open("lobby", Settings(name="The <lobby>", persistent=True))
+        self.service.rooms.open("cellar", Settings(listed=False, persistent=True))
+        found = f"<item jid='{ROOM}' name='coven'/><item jid='lobby@{SERVICE}' name='The &lt;lobby&gt;'/>"
+        self.assertAnswered(
+            self.ask(HAG, SERVICE, f"<query xmlns='{ns.DISCO_ITEMS}'/>"),
+            HAG,
+            SERVICE,
+            f"<query xmlns='{ns.DISCO_ITEMS}'>{found}</query>",
+        )
+        self.assertIn("muc_hidden", self.features(self.ask(HAG, f"cellar@{SERVICE}", info)))
+
+    def test_room(self) -> None:
+        """A room says what it is, and how many are in; who is in it says to them alone."""
+        self.join(HAG, "hag")
+        sent = self.ask(WISE, ROOM, f"<query xmlns='{ns.DISCO_INFO}'/>")
+        self.assertLessEqual({ns.MUC, ns.SELF_PING, "muc_open", "muc_semianonymous"}, self.features(sent))
+        self.assertIn(b"var='muc#roominfo_occupants'><value>2<", sent)
+        self.room.settings.membersOnly = self.room.settings.public = self.room.settings.moderated = True
+        self.room.settings.password = "x"
+        sent = self.ask(WISE, ROOM, f"<query xmlns='{ns.DISCO_INFO}'/>")
+        expected = {"muc_membersonly", "muc_nonanonymous", "muc_moderated", "muc_passwordprotected"}
+        self.assertLessEqual(expected, self.features(sent))
+        items = f"<query xmlns='{ns.DISCO_ITEMS}'/>"
+        self.assertAnswered(self.ask(WISE, ROOM, items), WISE, ROOM, items)
+        found = f"<item jid='{ROOM}/crone'/><item jid='{ROOM}/hag'/>"
+        self.assertAnswered(self.ask(HAG, ROOM, items), HAG, ROOM, items.replace("/>", f">{found}</query>"))
+
+    def test_nodes(self) -> None:
+        """What clients ask of a room is answered with what there is; any other node is none."""
+        for node in (ns.MUC_TRAFFIC, "x-roomuser-item"):
+            query = f"<query xmlns='{ns.DISCO_INFO}' node='{node}'/>"
+            self.assertAnswered(self.ask(HAG, ROOM, query), HAG, ROOM, query)
+        for address in (ROOM, SERVICE):
+            for space in (ns.DISCO_INFO, ns.DISCO_ITEMS):
+                sent = self.ask(HAG, address, f"<query xmlns='{space}' node='other'/>")
+                self.assertRefusedBy(sent, HAG, address, NoSuchNode)
+
+    def test_nothing(self) -> None:
+        """A room that is not there is not found."""
+        for space in (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.MUC_ADMIN, ns.MUC_OWNER):
+            sent = self.ask(HAG, f"no@{SERVICE}", f"<query xmlns='{space}'/>")
+            self.assertRefusedBy(sent, HAG, f"no@{SERVICE}", NoSuchAddress)
+
+    def test_mirror(self) -> None:
+        """A mirror is there for each room that may be mirrored, before anybody joins; it lists none."""
+        service = mirror("mirror.example")
+        info, items = (f"<query xmlns='{space}'/>" for space in (ns.DISCO_INFO, ns.DISCO_ITEMS))
+        sent = self.ask(HAG, MIRROR, info, service=service)
+        self.assertIn(ns.MUC, self.features(sent))
+        self.assertIn(f"name='{ROOM}'".encode(), sent)
+        service.take(f"<presence from='{HAG}' to='{MIRROR}/hag'>{MUC}</presence>")
+        for address in ("mirror.example", MIRROR):
+            self.assertAnswered(self.ask(WISE, address, items, service=service), WISE, address, items)
+        service.rooms._mirroring = Mirroring(allow=frozenset(("other.example",)))
+        self.assertRefusedBy(self.ask(HAG, MIRROR, info, service=service), HAG, MIRROR, NotMirrored)
+        for odd in ("plain@mirror.example", r"a\40b\40c\2fd@mirror.example", r"\40x@mirror.example"):
+            self.assertRefusedBy(self.ask(HAG, odd, info, service=service), HAG, odd, NoSuchAddress)
+
+
+class PingTests(QueryCase):
+    """XEP-0410."""
+
+    def test_self(self) -> None:
+        """Who is in by that nick is answered; who is not is told so."""
+        self.assertAnswered(self.ask(CRONE, f"{ROOM}/crone", PING), CRONE, f"{ROOM}/crone", "")
+        self.assertRefusedBy(self.ask(HAG, f"{ROOM}/hag", PING), HAG, f"{ROOM}/hag", NotInTheRoom)
+        self.assertRefusedBy(self.ask(CRONE, f"{ROOM}/hag", PING), CRONE, f"{ROOM}/hag", NoSuchAddress)
+        self.assertRefusedBy(self.ask(HAG, f"no@{SERVICE}/x", PING), HAG, f"no@{SERVICE}/x", NotInTheRoom)
+
+    def test_others(self) -> None:
+        """What is for somebody else is not handed on; service and room answer for themselves."""
+        self.join(HAG, "hag")
+        version = f"<query xmlns='{ns.VERSION}'/>"
+        for payload in (PING, version):
+            self.assertRefusedBy(self.ask(CRONE, f"{ROOM}/hag", payload), CRONE, f"{ROOM}/hag", Unhandled)
+        self.assertRefusedBy(self.ask(WISE, f"{ROOM}/hag", version), WISE, f"{ROOM}/hag", NotInTheRoom)
+        self.assertRefusedBy(self.ask(WISE, ROOM, version), WISE, ROOM, Unhandled)
+        for address in (SERVICE, ROOM):
+            self.assertAnswered(self.ask(WISE, address, PING), WISE, address, "")
+
+    def test_empty(self) -> None:
+        """A request that asks nothing cannot be read."""
+        self.assertRefusedBy(self.ask(WISE, ROOM, ""), WISE, ROOM, Unreadable)
+
+
+class AdministrationTests(QueryCase):
+    """Sections 8 and 9."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.join(HAG, "hag")
+
+    def administer(self, who: str, items: str, kind: str = "set") -> bytes:
+        return self.ask(who, ROOM, f"<query xmlns='{ns.MUC_ADMIN}'>{items}</query>", kind)
+
+    def test_kick(self) -> None:
+        """Example 89 and those after it: with reason and actor, and 307."""
+        sent = self.administer(CRONE, "<item nick='hag' role='none'><reason>Avaunt!</reason></item>")
+        inside = "<actor nick='crone'/><reason>Avaunt!</reason>"
+
+        def out(jid: str, codes: str) -> str:
+            item = f"<item affiliation='none' role='none'{jid}>{inside}</item>"
+            return f"<x xmlns='{ns.MUC_USER}'>{item}{codes}</x>"
+
+        self.assertAnswered(
+            sent,
+            CRONE,
+            ROOM,
+            "",
+            presence("hag", HAG, out("", status(307, 110)), "unavailable"),
+            presence("hag", CRONE, out(f" jid='{HAG}'", status(307)), "unavailable"),
+        )
+
+    def test_ban(self) -> None:
+        """By JID or by nick, with 301; and he does not come in again until he is forgiven."""
+        for who in ("jid='hag66@shakespeare.lit'", "nick='hag'"):
+            sent = self.administer(CRONE, f"<item {who} affiliation='outcast'/>").decode()
+            self.assertIn("<status code='301'/><status code='110'/>", sent)
+            self.assertIn(b"<forbidden", self.join(HAG, "hag"))
+            listed = self.administer(CRONE, "<item affiliation='outcast'/>", "get")
+            self.assertIn(b"<item affiliation='outcast' jid='hag66@shakespeare.lit'/>", listed)
+            self.administer(CRONE, "<item jid='hag66@shakespeare.lit' affiliation='none'/>")
+            self.assertIn(b"code='110'", self.join(HAG, "hag"))
+
+    def test_roles(self) -> None:
+        """Voice and moderation are given and taken, and lists tell of it."""
+        for role in ("visitor", "participant", "moderator"):
+            sent = self.administer(CRONE, f"<item nick='hag' role='{role}'/>")
+            self.assertIn(f"role='{role}'".encode(), sent)
+            listed = self.administer(CRONE, f"<item role='{role}'/>", "get").decode()
+            self.assertIn(f"role='{role}' jid='{HAG}' nick='hag'", listed)
+        self.join(WISE, "wise")
+        self.assertIn(b"code='307'", self.administer(HAG, "<item nick='wise' role='none'/>"))
+
+    def test_affiliations(self) -> None:
+        """Members, admins, owners."""
+        for affiliation in ("member", "admin", "owner"):
+            sent = self.administer(CRONE, f"<item jid='{HAG}' affiliation='{affiliation}'/>")
+            self.assertIn(f"affiliation='{affiliation}'".encode(), sent)
+        self.assertEqual(self.room.affiliations["hag66@shakespeare.lit"], "owner")
+        self.administer(HAG, "<item jid='crone1@shakespeare.lit' affiliation='none'/>")
+        self.assertNotIn("crone1@shakespeare.lit", self.room.affiliations)
+        self.room.settings.membersOnly = True
+        self.administer(HAG, "<item jid='crone1@shakespeare.lit' affiliation='member'/>")
+        self.assertIn(b"code='321'", self.administer(HAG, "<item nick='crone' affiliation='none'/>"))
+
+    def test_notAllowed(self) -> None:
+        """Who may not is told so, and nothing of several is done if one may not be."""
+        self.join(WISE, "wise")
+        admin = "<item nick='hag' affiliation='admin'/>"
+        self.administer(CRONE, admin)
+        cases = (
+            (WISE, "<item nick='hag' role='none'/>", Forbidden),
+            (HAG, "<item nick='crone' role='none'/>", NotAllowed),
+            (HAG, "<item jid='wise@shakespeare.lit' affiliation='owner'/>", NotAllowed),
+            (HAG, "<item nick='wise' role='none'/><item nick='crone' role='none'/>", NotAllowed),
+            (HAG, "<item nick='nobody' role='none'/>", NoSuchAddress),
+            (HAG, "<item nick='nobody' affiliation='member'/>", NotAcceptable),
+            (CRONE, "<item jid='crone1@shakespeare.lit' affiliation='none'/>", LastOwner),
+            (HAG, "<item jid='@' affiliation='member'/>", Malformed),
+            (HAG, "<item nick='wise' role='king'/>", Unreadable),
+            (HAG, "<item nick='wise'/>", Unreadable),
+            (HAG, "", Unreadable),
+            (HAG, "<item jid='a@b' affiliation='member'/>" * 1_001, TooMuch),
+        )
+        for who, items, why in cases:
+            self.assertRefusedBy(self.administer(who, items), who, ROOM, why)
+        self.assertEqual(set(self.room.occupants), {"crone", "hag", "wise"})
+        self.assertRefusedBy(self.administer(WISE, "<item role='visitor'/>", "get"), WISE, ROOM, Forbidden)
+        self.assertRefusedBy(self.administer(HAG, "<item affiliation='none'/>", "get"), HAG, ROOM, NotAcceptable)
+
+    def test_mirror(self) -> None:
+        """In a mirror all of it is not allowed."""
+        service = mirror("mirror.example")
+        service.take(f"<presence from='{HAG}' to='{MIRROR}/hag'>{MUC}</presence>")
+        for space, kind in ((ns.MUC_ADMIN, "set"), (ns.MUC_ADMIN, "get"), (ns.MUC_OWNER, "get")):
+            payload = f"<query xmlns='{space}'><item nick='x' role='none'/></query>"
+            self.assertRefusedBy(self.ask(HAG, MIRROR, payload, kind, service), HAG, MIRROR, NotAllowed)
+
+
+class ConfigurationTests(QueryCase):
+    """Section 10."""
+
+    def own(self, who: str, inside: str, kind: str = "set") -> bytes:
+        return self.ask(who, ROOM, f"<query xmlns='{ns.MUC_OWNER}'>{inside}</query>", kind)
+
+    def submit(self, who: str = CRONE, **values: str) -> bytes:
+        fields = "".join(
+            f"<field var='muc#roomconfig_{name}'><value>{value}</value></field>" for name, value in values.items()
+        )
+        return self.own(who, f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>")
+
+    def test_instant(self) -> None:
+        """Section 10.1.2: an empty form leaves everything as it is; so does one that is given up."""
+        for kind in ("submit", "cancel"):
+            sent = self.own(CRONE, f"<x xmlns='{ns.DATA}' type='{kind}'/>")
+            self.assertAnswered(sent, CRONE, ROOM, "")
+        self.assertEqual(self.room.settings, Settings())
+
+    def test_form(self) -> None:
+        """What can be decided is asked for, with what holds now."""
+        self.room.settings.name = "A <dark> cave"
+        sent = self.own(CRONE, "", "get").decode()
+        for field in FIELDS:
+            self.assertIn(f"var='{field.var}' type='{field.kind}'", sent)
+        self.assertIn("<value>A &lt;dark&gt; cave</value>", sent)
+        self.assertIn("<value>moderators</value><option>", sent)
+
+    def test_changes(self) -> None:
+        """What is decided holds, and those who are in are told that something has changed."""
+        self.join(HAG, "hag")
+        sent = self.submit(
+            roomname="Cave", persistentroom="1", moderatedroom="true", changesubject="0", publicroom="0"
+        )
+        code = f"<x xmlns='{ns.MUC_USER}'>{status(104)}</x>"
+        self.assertAnswered(sent, CRONE, ROOM, "", said("", HAG, code), said("", CRONE, code))
+        expected = Settings(name="Cave", persistent=True, moderated=True, subjects=False, listed=False)
+        self.assertEqual(self.room.settings, expected)
+        self.assertIn(f"{status(104)}{status(172)}".encode(), self.submit(whois="anyone"))
+        self.assertIn(f"jid='{CRONE}'".encode(), self.join(WISE, "wise"))
+        self.assertIn(f"{status(104)}{status(173)}".encode(), self.submit(whois="moderators"))
+        for who, nick in ((WISE, "wise"), (HAG, "hag"), (CRONE, "crone")):
+            self.leave(who, nick)
+        self.assertIn(ROOM, self.service.rooms.rooms)
+        self.assertIn(user("none", "visitor", status(110)).encode(), self.join(HAG, "hag"))
+
+    def test_password(self) -> None:
+        """A password that is needed has to be there; one that is not is forgotten."""
+        self.submit(passwordprotectedroom="1", roomsecret="cauldron")
+        self.assertIn(b"<not-authorized", self.join(HAG, "hag"))
+        self.submit(passwordprotectedroom="0")
+        self.assertEqual(self.room.settings.password, "")
+        self.assertRefusedBy(self.submit(passwordprotectedroom="1"), CRONE, ROOM, NotAcceptable)
+
+    def test_membersOnly(self) -> None:
+        """Who is no member is put out, with 322."""
+        self.join(HAG, "hag")
+        sent = self.submit(membersonly="1")
+        self.assertIn(presence("hag", HAG, user("none", "none", status(322, 110)), "unavailable").encode(), sent)
+        self.assertEqual(set(self.room.occupants), {"crone"})
+
+    def test_refused(self) -> None:
+        """Others than owners, and values that are none."""
+        self.join(HAG, "hag")
+        self.assertRefusedBy(self.submit(HAG, roomname="x"), HAG, ROOM, Forbidden)
+        self.assertRefusedBy(self.own(HAG, "", "get"), HAG, ROOM, Forbidden)
+        self.assertRefusedBy(self.own(HAG, "<destroy/>"), HAG, ROOM, Forbidden)
+        self.assertRefusedBy(self.own(CRONE, ""), CRONE, ROOM, Unreadable)
+        for name, value in (("moderatedroom", "perhaps"), ("whois", "nobody"), ("roomname", "x" * 1_001)):
+            sent = self.submit(roomsecret="x", **{name: value})
+            self.assertRefusedBy(sent, CRONE, ROOM, NotAcceptable)
+        self.assertEqual(self.room.settings, Settings())
+
+    def test_destroy(self) -> None:
+        """Section 10.9: each is told of himself only, and the room is no more."""
+        self.join(HAG, "hag")
+        self.room.settings.persistent = True
+        sent = self.own(CRONE, f"<destroy jid='heath@{SERVICE}'><reason>Macbeth comes</reason></destroy>")
+        destroyed = f"<destroy jid='heath@{SERVICE}'><reason>Macbeth comes</reason></destroy>"
+        self.assertAnswered(
+            sent,
+            CRONE,
+            ROOM,
+            "",
+            presence("hag", HAG, user("none", "none", status(110) + destroyed), "unavailable"),
+            presence("crone", CRONE, user("owner", "none", status(110) + destroyed), "unavailable"),
+        )
+        self.assertEqual(self.service.rooms.rooms, {})
+
+    def test_opened(self) -> None:
+        """A room that is there from the start has no owner, and nobody becomes one by coming first."""
+        service = rooms(SERVICE)
+        service.rooms.open("lobby", Settings(persistent=True))
+        for who, nick in ((HAG, "hag"), (WISE, "hag")):
+            sent = service.take(f"<presence from='{who}' to='lobby@{SERVICE}/{nick}'>{MUC}</presence>")
+        self.assertSent(sent, refused("presence", f"lobby@{SERVICE}/hag", WISE, NickInUse, MUC))
+        self.assertEqual(service.rooms.rooms[f"lobby@{SERVICE}"].affiliations, {})
