@@ -15,6 +15,7 @@ Where things are:
     - C{delegation}: Namespace Delegation, both sides.
     - C{privilege}: what a server lets a component do for its users (XEP-0356).
     - C{roster}: rosters that a web application decides.
+    - C{fmuc}: rooms that several sites share, and mirrors of them (XEP-0289).
     - C{embedded}: the host for trying all of it out; C{tour}: a client that shows it.
     - C{listener}: a port of ours that others connect to.
     - C{monitor}: what an operator asks over HTTP.

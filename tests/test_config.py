@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from gateway.config import Config, load, readSecret
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable
+from gateway.fmuc.plugin import MirrorPlugin, MirrorTable, RoomsPlugin, RoomsTable
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
 from gateway.roster.plugin import RosterPlugin, RosterTable
@@ -48,6 +49,16 @@ class EchoPlugin:
         raise NotImplementedError
 
 
+PLUGINS = [
+    ProxyPlugin(),
+    DelegationPlugin(),
+    RosterPlugin(),
+    RoomsPlugin(),
+    MirrorPlugin(),
+    EchoPlugin(),
+]
+
+
 class ConfigCase(SynchronousTestCase):
     """A folder, and a file in it to be read."""
 
@@ -58,7 +69,7 @@ class ConfigCase(SynchronousTestCase):
     def read(self, text: str) -> Config:
         path = self.folder / "gateway.toml"
         path.write_bytes(text.encode(errors="surrogateescape"))
-        return load(path, [ProxyPlugin(), DelegationPlugin(), RosterPlugin(), EchoPlugin()], MemoryReactorClock())
+        return load(path, PLUGINS, MemoryReactorClock())
 
     def problems(self, text: str) -> list[str]:
         return self.assertRaises(ConfigError, self.read, text).problems  # type: ignore[attr-defined, no-any-return]
@@ -83,11 +94,17 @@ class RightTests(ConfigCase):
         self.assertEqual(len(self.read(readme).services), 1)
         example = (ROOT / "gateway.example.toml").read_text()
         config = self.read(re.sub(r"(?m)^# (?=\w+ = )", "", example))
-        proxy, delegation, roster = config.services
+        proxy, delegation, roster, rooms, mirror = config.services
         defaults = ProxyTable(target="implementation@example.com")
-        for service, kind in ((proxy, ProxyTable), (delegation, DelegationTable), (roster, RosterTable)):
+        for service, kind in (
+            (proxy, ProxyTable),
+            (delegation, DelegationTable),
+            (roster, RosterTable),
+            (rooms, RoomsTable),
+            (mirror, MirrorTable),
+        ):
             [section] = re.findall(rf'(?ms)^\[{service.kind}\."[^"]*"\]\n(.*?)(?:^\[|\Z)', example)
-            own = set(fields_dict(kind)) - set(fields_dict(ComponentTable)) - {"namespaces"}
+            own = set(fields_dict(kind)) - set(fields_dict(ComponentTable)) - {"namespaces", "backing"}
             self.assertEqual(set(re.findall(r"(?m)^(?:# )?(\w+) = ", section)), own)
         for key in set(fields_dict(ProxyTable)) - {"key_file"}:
             self.assertEqual(getattr(proxy.table, key), getattr(defaults, key), key)

@@ -124,6 +124,14 @@ class GuideTests(SynchronousTestCase):
         self.assertIn("&lt;", came)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_send(self) -> None:
+        """What it sends is shown, and is not waited for."""
+        self.guide.send("<presence to='room@c.h/nick'/>")
+        self.assertEqual(self.client.sent, ["<presence to='room@c.h/nick'/>"])
+        self.assertEqual(
+            [text.replace('"', "'") for text in self.written], ["  -> <presence to='room@c.h/nick'/>\n"]
+        )
+
     def test_error(self) -> None:
         """An error is an answer too."""
         asked = self.ask()

@@ -1,0 +1,1 @@
+Rooms that several sites share (FMUC): mirrors and rooms as services, both protocols (XEP-0289 and the ProtoXEP before it), chains of nodes without loops, one copy of each message for each node; towards clients ordinary rooms (XEP-0045). The embedded default has both, and a room ``lobby``.
