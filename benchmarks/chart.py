@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 Point = tuple[float, float, float, float]
 
 _WIDTH, _HEIGHT = 640, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 20, 50
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 32, 20, 50
 _COLOURS = ("#1f6feb", "#d1570c", "#2da44e", "#8250df")
 _STYLE = "text{font:13px sans-serif;fill:#24292f}.g{stroke:#d0d7de}.p{stroke:#8c959f;stroke-dasharray:5 4}"
 
