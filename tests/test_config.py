@@ -194,13 +194,16 @@ class RightTests(ConfigCase):
             self.assertEqual(config.embedded.c2s, "tcp:5222:interface=127.0.0.1")
             self.assertEqual(config.embedded.component, "tcp:5347:interface=127.0.0.1")
             self.assertEqual((config.embedded.accounts, config.embedded.components), (None, {}))
-            proxy, delegation, roster = config.services
+            proxy, delegation, roster, rooms, mirror = config.services
             self.assertEqual((proxy.kind, proxy.jid), ("proxy", f"proxy.{domain}"))
             assert isinstance(proxy.table, ProxyTable) and isinstance(delegation.table, DelegationTable)
             self.assertEqual(proxy.table.target, f"implementation@{domain}")
             self.assertEqual((delegation.jid, delegation.table.servers), (f"delegate.{domain}", {domain}))
             assert isinstance(roster.table, RosterTable)
             self.assertEqual((roster.jid, roster.table.domain), (f"roster.{domain}", domain))
+            assert isinstance(rooms.table, RoomsTable) and isinstance(mirror.table, MirrorTable)
+            self.assertEqual((rooms.jid, rooms.table.peers), (f"rooms.{domain}", {mirror.jid}))
+            self.assertEqual((mirror.jid, mirror.table.allow), (f"mirror.{domain}", {rooms.jid}))
             self.assertIsNone(config.embedded.privileges)
         config = self.read('[embedded.accounts]\nAlice = "pw"\n[echo."e.localhost"]\n')
         assert config.embedded is not None
@@ -301,7 +304,7 @@ class WrongTests(ConfigCase):
             "state_dir = 3\n" + whole: ("state_dir: found 3", "the name of a file"),
             "sever = 3\n" + whole: (
                 "sever: found an unknown key",
-                "delegation, echo, embedded, http, proxy, roster, server, state_dir, or the kind of a plugin",
+                "delegation, echo, embedded, http, mirror, proxy, rooms, roster, server, state_dir, or the kind of",
             ),
             "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
             whole + "[echo]\nx = 3\n": ('echo."x": found 3', 'a table for each component, as [echo."echo.example'),

@@ -128,9 +128,8 @@ class GuideTests(SynchronousTestCase):
         """What it sends is shown, and is not waited for."""
         self.guide.send("<presence to='room@c.h/nick'/>")
         self.assertEqual(self.client.sent, ["<presence to='room@c.h/nick'/>"])
-        self.assertEqual(
-            [text.replace('"', "'") for text in self.written], ["  -> <presence to='room@c.h/nick'/>\n"]
-        )
+        [shown] = self.written
+        self.assertEqual(shown.replace('"', "'"), "  -> <presence to='room@c.h/nick'/>\n")
 
     def test_error(self) -> None:
         """An error is an answer too."""
