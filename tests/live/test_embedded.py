@@ -167,13 +167,16 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         self.assertIn(f"=== proxy: {PROXY} ===", output)
         self.assertIn(f"{PROXY} is a component.", output)
         # To each question its answer; and a roster push.
-        self.assertEqual((output.count("  -> <iq "), output.count("  <- <iq ")), (10, 11), output)
+        self.assertEqual((output.count("  -> <iq "), output.count("  <- <iq ")), (13, 14), output)
         self.assertIn("=== delegation: delegate.localhost ===", output)
         self.assertIn("ok: the note is what was stored", output)
         self.assertIn("=== roster: roster.localhost ===", output)
         for one, other in (("alice", "bob"), ("bob", "alice")):
             self.assertIn(f"ok: the roster push that tells {one}@{DOMAIN}/tour of {other}@{DOMAIN}", output)
             self.assertIn(f"ok: the presence of {one}@{DOMAIN}/tour", output)
+        self.assertIn("=== mirror: mirror.localhost ===", output)
+        for each in ("alice", "bob"):
+            self.assertIn(f"ok: {each}@{DOMAIN}/tour hears it", output)
         self.assertIn(BUILT_IN, output)
         self.assertIn("That was all there is.", output)
         self.assertNotIn(self.server.password("alice"), output)
