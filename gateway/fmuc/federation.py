@@ -11,7 +11,7 @@ from gateway.errors import NickInUse
 from gateway.fmuc import privately
 from gateway.fmuc.actions import Refuse
 from gateway.fmuc.departure import remove
-from gateway.fmuc.room import Above, Occupant, Room, State
+from gateway.fmuc.room import Above, Node, Occupant, Room, State
 from gateway.fmuc.upward import REST, complete, expel, fail, gone, idle, letIn, out, settle
 from gateway.fmuc.values import (
     BANNED,
@@ -157,6 +157,7 @@ def _expelled(room: Room, occupant: Occupant, why: Refusal, now: float) -> None:
 
 
 def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> None:
+    above.parted.pop(nick, None)
     if nick == above.parting:
         above.parting = ""
         if above.dialect is Dialect.PROTOXEP and above.state is State.JOINED and not room.ours:
@@ -260,18 +261,20 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
     )
     if above.state is State.JOINING:
         above.deadline = now + REST
-        _contextReceived(room, above, said, occupant, now)
+        _contextReceived(room, above, said, None if occupant is None else occupant.node, now)
         return
     if said.delay is not None and jids.bare(said.delay.by) == above.jid:
         # What was said before was asked for once.
         return
-    if occupant is not None and room.isOurs(occupant) and not above.mirrors:
-        # Shown already.
+    isOurs = occupant is not None and room.isOurs(occupant) and stanza.fmuc is not None and real == occupant.real
+    if isOurs and not above.mirrors:
+        # Shown already. The seed does not say whose it is, but there it "MUST NOT" come back.
         return
-    spread(room, evolve(said, delay=None), occupant, now)
+    origin = above.parted.get(sender) if occupant is None else occupant.node
+    spread(room, evolve(said, delay=None), origin, now)
 
 
-def _contextReceived(room: Room, above: Above, said: Said, occupant: Occupant | None, now: float) -> None:
+def _contextReceived(room: Room, above: Above, said: Said, origin: Node | None, now: float) -> None:
     """
     What a join brings after the occupants: history, and the subject, with which it is complete.
 
@@ -290,12 +293,12 @@ def _contextReceived(room: Room, above: Above, said: Said, occupant: Occupant | 
     elif said.delay is not None:
         room.history.add(said)
     else:
-        spread(room, said, occupant, now)
+        spread(room, said, origin, now)
 
 
-def spread(room: Room, said: Said, owner: Occupant | None, now: float) -> None:
+def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:
     """A message to everybody here, and into what is kept."""
-    room.say(said, owner)
+    room.say(said, origin)
     kept = evolve(said, delay=Delay(room.jid, now))
     if said.subject:
         room.subject = kept

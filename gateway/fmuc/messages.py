@@ -66,4 +66,4 @@ def _submit(room: Room, occupant: Occupant, stanza: Message, now: float) -> None
         if above.mirrors:
             # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
             return
-    spread(room, said, occupant, now)
+    spread(room, said, occupant.node, now)

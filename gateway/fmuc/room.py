@@ -111,12 +111,15 @@ class Above(Node):
 
     @ivar deadline: seconds on the link's clock until which something must come, in a state that waits.
     @ivar parting: the nick that left last, until the node has sent that back.
+    @ivar parted: who has left, with the joining node that he was behind, until the node above has sent that back:
+        what he has said comes back before it.
     @ivar fresh: whether we left before we were in.
     """
 
     state: State = State.IDLE
     deadline: float = 0.0
     parting: str = ""
+    parted: dict[str, Node] = field(factory=dict)
     fresh: bool = False
 
 
@@ -297,14 +300,14 @@ class Room:
         """A local user's own presence (XEP-0045 section 7.2.2: with code 110)."""
         self.toUsers(occupant.shown(notice), (occupant.address,), occupant.public, (*codes, SELF))
 
-    def say(self, said: Said, owner: Occupant | None) -> None:
+    def say(self, said: Said, origin: Node | None) -> None:
         """
         A message to all local users, its sender too, and to the nodes below.
 
-        @param owner: who says it, if he is still in.
+        @param origin: the joining node that it comes from.
         """
         self.toUsers(said, [user.address for user in self.users.values()])
         for node in self.below.values():
             # The seed, section "Fire and Forget": it "MUST NOT resend this message to the proxy".
-            if node.joined and (node.mirrors or owner is None or owner.node is not node):
+            if node.joined and (node.mirrors or node is not origin):
                 self.toNode(node, said)

@@ -119,6 +119,8 @@ def gone(room: Room, occupant: Occupant, now: float, tell: bool = True) -> None:
     if above is None or above.state in (State.IDLE, State.LEAVING):
         return
     if tell:
+        if occupant.node is not None and above.echoes and len(above.parted) < room.bounds.occupants:
+            above.parted[occupant.nick] = occupant.node
         _sayGone(room, above, occupant.shown(GONE))
     settle(room, above, now, told=tell)
 
@@ -131,6 +133,9 @@ def settle(room: Room, above: Above, now: float, told: bool = True) -> None:
     """
     if room.ours or above.state not in (State.JOINING, State.JOINED):
         return
+    if above.dialect is Dialect.PROTOXEP and above.parting:
+        # Who left before is in there until it has sent that back.
+        told = True
     wanted = [pending for pending in room.pending.values() if pending.sent and not pending.gone]
     if wanted and told:
         return
@@ -166,6 +171,7 @@ def _forget(room: Room, above: Above) -> None:
     """What is known from above is out of date."""
     for occupant in list(above.occupants.values()):
         room.remove(occupant)
+    above.parted.clear()
     room.history.clear()
     room.subject = None
 

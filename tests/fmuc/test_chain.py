@@ -60,9 +60,18 @@ class ChainTests(SynchronousTestCase):
     # Another's presence is taken for the answer to a join: he renames himself, or is kicked.
     @example(SEED, PRIMARY, steps("join0a join0b join2c join3a deliver0 join0a join0b"))
     @example(SEED, PRIMARY, steps("join0a join2b join3a leave0 deliver0 join0a kick0"))
+    @example(SEED, PRIMARY, steps("join0a join3b leave0 settle0 join0a join2a say0"))
     # A node is counted out while a join of it is under way, and the history comes a second time.
     @example(SEED, PRIMARY, steps("join0a join1b join4c leave0 say0 settle0 join5a leave0 kick0 leave0"))
     @example(SEED, PRIMARY, steps("join0a join4c settle0 join5b kick1 leave0 leave0"))
+    # One is thrown out there while another's leave is under way.
+    @example(
+        SEED,
+        PRIMARY,
+        steps("join3c join4a leave0 deliver0 deliver0 deliver1 join2b deliver0 deliver0 deliver0 leave0 kick0"),
+    )
+    # What somebody has said comes back when he has left.
+    @example(SEED, (True, False), steps("join0a join4a join5b leave0 settle0 say0 leave0 deliver0 deliver1"))
     # Somebody has the nick when a join is sent, and has it no more when it arrives.
     @example(
         (Dialect.XEP_0289, Dialect.XEP_0289),
