@@ -14,7 +14,7 @@ from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAPeer, NotMirro
 from gateway.fmuc import federation, messages, nodes, presence, privately
 from gateway.fmuc.actions import Action, Refuse
 from gateway.fmuc.departure import close, remove
-from gateway.fmuc.room import Above, Bounds, Room, Settings, State
+from gateway.fmuc.room import Above, Bounds, Node, Room, Settings, State
 from gateway.fmuc.upward import expire, farewell, gone
 from gateway.fmuc.values import SHUTDOWN, TROUBLE, Dialect, Message, Notice, Presence, Refusal, refusal
 
@@ -128,6 +128,11 @@ class Rooms:
             # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
             self._refuse("message", recipient, sender, stanza.id, Unreadable)
         return self._done(room)
+
+    def node(self, room: str, jid: str) -> Node | None:
+        """Whom a room stands with; both bare JIDs."""
+        found = self.rooms.get(room)
+        return None if found is None else found.node(jid)
 
     def settled(self, room: Room) -> list[Action]:
         """What has come of something that was done to a room."""

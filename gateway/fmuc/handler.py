@@ -11,11 +11,12 @@ from twisted.logger import Logger
 from twisted.words.xish import domish
 from zope.interface import implementer
 
+from gateway import jids
 from gateway.errors import GatewayError, Stopping, Unreadable
-from gateway.fmuc.actions import Action
+from gateway.fmuc.actions import Action, ToNode
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.queries import answer, result
-from gateway.fmuc.room import Room, State
+from gateway.fmuc.room import Node, Room, State
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.interfaces import IReporting
 from gateway.stream.raw import RawHandler
@@ -84,6 +85,7 @@ class RoomsHandler(RawHandler):
             self._refuse(stanza, type(error))
         else:
             self._perform(self._rooms.message(sender, recipient, message, self._link.now))
+            self._count(stanza, sender, recipient)
 
     def _presenceReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         kind = stanza.type
@@ -94,6 +96,7 @@ class RoomsHandler(RawHandler):
                 self._refuse(stanza, type(error))
             else:
                 self._perform(self._rooms.presence(sender, recipient, presence, self._link.now))
+                self._count(stanza, sender, recipient)
         elif kind in ("subscribe", "unsubscribe"):
             # Presence in a room is had by being there.
             self._send(b"".join((b"<presence", route(recipient, sender), b" type='unsubscribed'/>")))
@@ -120,11 +123,22 @@ class RoomsHandler(RawHandler):
         else:
             self._send(errorReply(stanza, why))
 
+    def _count(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        """What other nodes send."""
+        node = self._rooms.node(jids.bare(recipient), jids.bare(sender))
+        if node is not None:
+            node.received += len(stanza.raw)
+
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
             data = write(action)
-            if data:
-                self._send(data)
+            if not data:
+                continue
+            self._send(data)
+            if isinstance(action, ToNode):
+                node = self._rooms.node(action.room, action.peer)
+                if node is not None:
+                    node.sent += len(data)
 
 
 _STATES = {
@@ -139,7 +153,11 @@ def _described(room: Room) -> str:
     """How a room stands with others."""
     text = f"{room.jid}: {len(room.users)} here, {len(room.occupants)} in all"
     if room.above is not None:
-        text += f"; mirrors {room.above.jid}: {_STATES[room.above.state]}"
+        text += f"; mirrors {room.above.jid}: {_STATES[room.above.state]}, {_crossed(room.above)}"
     for node in room.below.values():
-        text += f"; mirrored by {node.jid}, with {len(node.occupants)}"
+        text += f"; mirrored by {node.jid}: with {len(node.occupants)}, {_crossed(node)}"
     return text
+
+
+def _crossed(node: Node) -> str:
+    return f"{node.sent} bytes to it, {node.received} from it"

@@ -84,6 +84,8 @@ class Node:
     @ivar mirrors: whether the joined node sends messages back to where they come from.
     @ivar occupants: those that are behind it.
     @ivar joined: of one below: whether it gets what happens.
+    @ivar sent: bytes that went there.
+    @ivar received: bytes that came from there.
     """
 
     jid: str
@@ -92,6 +94,8 @@ class Node:
     mirrors: bool = True
     occupants: dict[str, Occupant] = field(factory=dict)
     joined: bool = False
+    sent: int = 0
+    received: int = 0
 
     @property
     def echoes(self) -> bool:
@@ -203,6 +207,10 @@ class Room:
 
     def __attrs_post_init__(self) -> None:
         self.history = History(self.bounds.messages, self.bounds.bytes)
+
+    def node(self, jid: str) -> Node | None:
+        """The node above or below by this bare JID."""
+        return self.above if self.above is not None and self.above.jid == jid else self.below.get(jid)
 
     # Who is in.
 

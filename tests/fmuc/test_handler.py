@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
@@ -136,16 +138,24 @@ class HandlerTests(HandlerCase):
         self.join()
         fmuc = f"<fmuc xmlns='{ns.FMUC}' from='ben@b.example/1'/>"
         self.server.send(f"<presence from='x@node.example' to='{ROOM}/ben'>{fmuc}</presence>")
-        self.assertEqual(
-            list(self.handler.report()),
-            [
-                "rooms: 1; occupants: 2",
-                f"{ROOM}: 1 here, 2 in all; mirrored by x@node.example, with 1",
-            ],
+        [_, line] = self.handler.report()
+        pattern = (
+            f"{ROOM}: 1 here, 2 in all; mirrored by x@node.example: with 1, (\\d+) bytes to it, (\\d+) from it"
         )
+        found = re.fullmatch(pattern, line)
+        assert found is not None, line
+        self.assertGreater(int(found[1]), int(found[2]))
+        body = "<body>x</body>"
+        self.server.taken()
+        self.server.send(f"<message from='{ANN}' to='{ROOM}' type='groupchat'>{body}</message>")
+        [_, line] = self.handler.report()
+        copy = f"<message from='{ROOM}/ann' to='x@node.example' type='groupchat'>{body}</message>"
+        self.assertIn(f"with 1, {int(found[1]) + len(copy)} bytes to it, {found[2]} from it", line)
         everything = frozenset(("*",))
         self.make(Rooms(C, Mirroring(allow=everything, users=everything), frozenset()))
         room = rf"coven\40other.example@{C}"
-        self.join(room)
+        [up] = self.join(room)
+        self.assertIn('to="coven@other.example/ann"', up)
         [_, line] = self.handler.report()
-        self.assertEqual(line, f"{room}: 0 here, 0 in all; mirrors coven@other.example: joining")
+        here = f"{room}: 0 here, 0 in all; mirrors coven@other.example: joining, "
+        self.assertRegex(line, f"^{re.escape(here)}[1-9][0-9]+ bytes to it, 0 from it$")
