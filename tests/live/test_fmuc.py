@@ -175,6 +175,33 @@ class FmucTests(RoomsCase):
         await self.gone(own, f"{there}/own", "332", "110")
         await self.gone(users[1], f"{here}/carol", "332", "110")
 
+    @scenario(90)
+    async def test_ghosts(self) -> None:
+        """A server that is killed says of nobody that he is gone: the first who speaks after it finds them out."""
+        above, below = await self.startSites()
+        there, here = f"tower@{ROOMS}", mirrored(f"tower@{ROOMS}")
+        own, alice, carol = [Client(self.server, name, "ghost") for name in ("bob", "alice", "carol")]
+        await loginAll([own, alice, carol])
+        for client in (own, alice, carol):
+            self.stack.push_async_callback(client.close)
+        await self.enter(own, there, "own")
+        await self.enter(alice, here, "alice")
+        await self.enter(carol, here, "carol")
+        self.server.kill9()
+        self.server.start()
+        await self.server.ready()
+        await above.ready()
+        await below.ready()
+        for client in (own, alice):
+            client.received.clear()
+            await client.loginAgain(10)
+        await self.enter(own, there, "own")
+        await self.enter(alice, here, "alice")
+        own.send(stanza("message", "<body>Who's there?</body>", to=there, type="groupchat"))
+        await until(self.hasHeard(alice, [(f"{here}/own", "Who's there?")]), 5, "she hears it")
+        await self.gone(alice, f"{here}/carol", "333")
+        await self.gone(own, f"{there}/carol")
+
     @scenario(60)
     async def test_refused(self) -> None:
         """Rooms and users that are not listed, and nonsense; a room whose service is not there."""
