@@ -196,8 +196,8 @@ class Rooms:
             return None, problem
         room = self.rooms[jid] = Room(jid, self._out, self._bounds)
         if self._mirroring is not None:
-            replica = self._mirroring.replica
-            room.above = Above(self.mirrored(jid) or "", self._mirroring.dialect, replica, replica)
+            source = self.mirrored(jid) or ""
+            room.above = Above(source, self._mirroring.dialect, wanted=self._mirroring.replica)
         return room, None
 
     def open(self, name: str, settings: Settings) -> None:

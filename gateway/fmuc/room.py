@@ -113,6 +113,8 @@ class Above(Node):
     """
     The joined node.
 
+    @ivar wanted: whether we would have it send back what comes from here.
+    @ivar agrees: whether it has said that it does.
     @ivar deadline: seconds on the link's clock until which something must come, in a state that waits.
     @ivar parting: the nick that left last, until the node has sent that back.
     @ivar parted: who has left, with the joining node that he was behind, until the node above has sent that back:
@@ -121,6 +123,8 @@ class Above(Node):
     """
 
     state: State = State.IDLE
+    wanted: bool = False
+    agrees: bool = False
     deadline: float = 0.0
     parting: str = ""
     parted: dict[str, Node] = field(factory=dict)

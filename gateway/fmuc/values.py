@@ -129,6 +129,7 @@ class Shown:
 
     @ivar real: his full JID, where it is known.
     @ivar public: whether every occupant may see that.
+    @ivar replica: whether the node that is told has back whatever it sends, as it has asked for.
     """
 
     nick: str
@@ -137,6 +138,7 @@ class Shown:
     rank: Rank
     content: Content
     notice: Notice = HERE
+    replica: bool = False
 
 
 @frozen
@@ -180,7 +182,8 @@ class Fmuc:
     The C{fmuc} element.
 
     @ivar real: whose stanza it is: a full JID.
-    @ivar replica: whether the joining node shows only what comes back to it; an element of ours.
+    @ivar replica: whether the joining node shows only what comes back to it, and the joined one sends it back; an
+        element of ours.
     @ivar left: whether the joining node is out.
     @ivar reject: why it, or one of its users, may not be in; C{None} if it says no such thing.
     """
