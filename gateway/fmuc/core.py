@@ -90,14 +90,14 @@ class Rooms:
         if not local:
             return []
         if _isJoin(stanza, resource, nick):
-            self._nodeJoins(room, jid, peer, nick, stanza, now)
+            self._nodeJoins(room, jid, sender, nick, stanza, now)
         elif room is None:
             if stanza.refusal is None and not stanza.gone:
                 self._userJoins(jid, sender, nick, stanza, now)
         elif room.above is not None and peer == room.above.jid:
             federation.presence(room, room.above, resource, nick, stanza, now)
         elif peer in room.below:
-            nodes.presence(room, peer, nick or resource, stanza, now)
+            nodes.presence(room, sender, nick or resource, stanza, now)
         elif stanza.refusal is not None:
             self._bounced(room, sender, stanza.refusal, now)
         elif stanza.gone or sender in room.users:
@@ -158,8 +158,9 @@ class Rooms:
 
     # Who wants in.
 
-    def _nodeJoins(self, room: Room | None, jid: str, peer: str, nick: str, stanza: Presence, now: float) -> None:
+    def _nodeJoins(self, room: Room | None, jid: str, sender: str, nick: str, stanza: Presence, now: float) -> None:
         why: type[GatewayError] | None = None
+        peer = jids.bare(sender)
         if not within(jids.split(peer)[1], self._peers) or not jids.split(peer)[0]:
             why = NotAPeer
         elif room is not None and room.above is not None and room.above.jid == peer:
@@ -167,9 +168,11 @@ class Rooms:
         elif room is None:
             room, why = self._make(jid)
         if room is None or why is not None:
-            self._out.append(nodes.reject(jid, peer, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress))
+            self._out.append(
+                nodes.reject(jid, sender, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress)
+            )
             return
-        nodes.presence(room, peer, nick, stanza, now)
+        nodes.presence(room, sender, nick, stanza, now)
 
     def _userJoins(self, jid: str, user: str, nick: str, stanza: Presence, now: float) -> None:
         why: type[GatewayError] | None = None
