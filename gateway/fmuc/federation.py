@@ -258,6 +258,7 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
         content=stanza.content,
         id=stanza.id,
         subject=stanza.subject,
+        lasting=stanza.lasting,
         delay=stanza.delay,
     )
     if above.state is State.JOINING:
@@ -303,7 +304,7 @@ def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:
     kept = evolve(said, delay=Delay(room.jid, now))
     if said.subject:
         room.subject = kept
-    else:
+    elif said.lasting:
         room.history.add(kept)
 
 

@@ -164,6 +164,7 @@ class Said:
     @ivar kind: the stanza's type; C{groupchat} for all to read.
     @ivar subject: whether it sets the room's subject: it has one and no body (XEP-0045 section 7.2.15).
     @ivar nomirror: whether the joining node has shown it already.
+    @ivar lasting: whether who comes later gets it, too: that somebody was typing is no history.
     """
 
     nick: str
@@ -174,6 +175,7 @@ class Said:
     subject: bool = False
     delay: Delay | None = None
     nomirror: bool = False
+    lasting: bool = True
 
 
 @frozen
@@ -228,4 +230,5 @@ class Message:
     subject: bool = False
     delay: Delay | None = None
     nomirror: bool = False
+    lasting: bool = True
     refusal: Refusal | None = None

@@ -201,6 +201,13 @@ class HistoryTests(LocalCase):
             self.say(CRONE, f"<body>{'x' * 60_000}</body>")
         self.assertEqual(len(self.room.history), 4)
 
+    def test_lasting(self) -> None:
+        """That somebody is typing is no history; what says that it is to be kept is."""
+        self.say(CRONE, "<composing xmlns='http://jabber.org/protocol/chatstates'/>")
+        self.assertEqual(self.heard("maxstanzas='1'"), ["m3"])
+        self.say(CRONE, "<x xmlns='urn:example'/><store xmlns='urn:xmpp:hints'/>")
+        self.assertEqual(self.heard("maxstanzas='1'"), [])
+
     def test_subject(self) -> None:
         """The newest subject comes last, from who has set it; and is no part of the history."""
         self.say(CRONE, "<subject>Fair is foul</subject>")
