@@ -11,7 +11,7 @@ from attrs import frozen
 
 from gateway import jids
 from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAPeer, NotMirrored, TooMuch, Unreadable
-from gateway.fmuc import federation, messages, nodes, presence, privately
+from gateway.fmuc import federation, invitations, messages, nodes, presence, privately
 from gateway.fmuc.actions import Action, Refuse
 from gateway.fmuc.departure import close, remove
 from gateway.fmuc.room import Above, Bounds, Node, Room, Settings, State
@@ -124,6 +124,8 @@ class Rooms:
             privately.fromUser(room, sender, nick, stanza)
         elif stanza.kind == "groupchat":
             messages.fromUser(room, sender, stanza, now)
+        elif stanza.kind != "error" and stanza.invitations:
+            invitations.fromUser(room, sender, stanza)
         elif stanza.kind != "error":
             # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
             self._refuse("message", recipient, sender, stanza.id, Unreadable)

@@ -219,6 +219,19 @@ class Presence:
     refusal: Refusal | None = None
 
 
+@frozen
+class Invitation:
+    """
+    Somebody is invited, or an invitation is declined.
+
+    @ivar jid: whom it is for.
+    """
+
+    jid: str
+    reason: str = ""
+    declines: bool = False
+
+
 @frozen(kw_only=True)
 class Message:
     """A message stanza as it has come; of type error, if there is a refusal."""
@@ -231,4 +244,5 @@ class Message:
     delay: Delay | None = None
     nomirror: bool = False
     lasting: bool = True
+    invitations: tuple[Invitation, ...] = ()
     refusal: Refusal | None = None
