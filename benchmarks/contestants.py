@@ -52,6 +52,10 @@ domain = "{server}"
 url = "{url}"
 """
 
+_ROOMS = """\
+[rooms."{component}"]
+"""
+
 _RELAYS = {
     "wokkel": ("wokkel_relay.py", "plain"),
     "wokkel-interned": ("wokkel_relay.py", "interned"),
@@ -113,10 +117,18 @@ def refresher(name: str, port: int, application: int) -> "Contestant":
         table = _ROSTER.format(component=rosters.COMPONENT, server=rosters.SERVER, url=url)
         return _gateway(port, table, largest=_LARGEST)
     arguments = (str(port), rosters.COMPONENT, rosters.SERVER, url, _LOOPS[name])
-    return _script(name, "wokkel_roster.py", *arguments, http=_free())
+    return _script(name, "wokkel_roster.py", *arguments, http=freePort())
 
 
-def _free() -> int:
+def rooms(port: int, component: str) -> "Contestant":
+    """The gateway with rooms of its own.
+
+    @param port: where the fake server listens, on the loopback.
+    """
+    return _gateway(port, _ROOMS.format(component=component))
+
+
+def freePort() -> int:
     """A port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
@@ -125,7 +137,7 @@ def _free() -> int:
 
 def _gateway(port: int, table: str, plugin: pathlib.Path | None = None, largest: int = 256 * 1024) -> "Contestant":
     """The gateway as an operator runs it."""
-    http = _free()
+    http = freePort()
     config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode(), largest=largest) + table
     files = {"gateway.toml": config}
     if plugin is not None:
@@ -144,11 +156,17 @@ class Contestant:
     """A running component; a context manager that ends the process and shows its log if something failed.
 
     @param files: what it finds in its working directory, where modules are looked for too.
+    @param environment: variables that it is given beside ours.
     @ivar http: the port where it takes HTTP requests; 0 if it does not.
     """
 
     def __init__(
-        self, name: str, command: list[str], files: Mapping[str, str] | None = None, http: int = 0
+        self,
+        name: str,
+        command: list[str],
+        files: Mapping[str, str] | None = None,
+        http: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.http = http
         self._directory = tempfile.TemporaryDirectory(prefix="gateway-bench-")
@@ -162,7 +180,7 @@ class Contestant:
             self._process = subprocess.Popen(
                 command,
                 cwd=directory,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
