@@ -39,7 +39,15 @@ PING = f"<ping xmlns='{ECHO}'/>"
 LONG_DOMAIN = ".".join(["x" * 62] * 15 + [DOMAIN])
 
 ACCOUNTS = ("alice", "bob", "carol", "mallory", "implementation", "manager")
-COMPONENTS = dict.fromkeys((PROXY, PROXY_ALL, LONG_DOMAIN, PRIVILEGED, *MANAGING_ENTITIES), SECRET)
+# Rooms, and a mirror of them for each protocol and mode.
+ROOMS = f"rooms.{DOMAIN}"
+MIRRORS = {
+    f"mirror.{DOMAIN}": ("xep-0289", "replica"),
+    f"mirror2.{DOMAIN}": ("xep-0289", "primary"),
+    f"mirror3.{DOMAIN}": ("protoxep", "replica"),
+    f"mirror4.{DOMAIN}": ("protoxep", "primary"),
+}
+COMPONENTS = dict.fromkeys((PROXY, PROXY_ALL, LONG_DOMAIN, PRIVILEGED, *MANAGING_ENTITIES, ROOMS, *MIRRORS), SECRET)
 
 # Exit codes: twistd ends in good order and then by the signal that it was sent.
 ENDED_WELL = (0, -signal.SIGTERM)
@@ -125,9 +133,15 @@ class LiveTests(_Mixin):
             for gateway in self._gateways:
                 gateway.stop()
 
-    def newGateway(self, tables: dict[str, dict[str, Value]], secret: str = SECRET) -> Gateway:
-        """A gateway with these tables, not started."""
-        gateway = Gateway(self.folder("gateway-"), self.server.componentPort, secret, DOMAIN, tables)
+    def newGateway(
+        self, tables: dict[str, dict[str, Value]], secret: str = SECRET, port: int | None = None
+    ) -> Gateway:
+        """
+        A gateway with these tables, not started.
+
+        @param port: where it connects to, if not to the server itself.
+        """
+        gateway = Gateway(self.folder("gateway-"), port or self.server.componentPort, secret, DOMAIN, tables)
         self._gateways.append(gateway)
         return gateway
 

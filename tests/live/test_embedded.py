@@ -174,9 +174,11 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         for one, other in (("alice", "bob"), ("bob", "alice")):
             self.assertIn(f"ok: the roster push that tells {one}@{DOMAIN}/tour of {other}@{DOMAIN}", output)
             self.assertIn(f"ok: the presence of {one}@{DOMAIN}/tour", output)
+        self.assertIn("=== rooms: rooms.localhost ===", output)
         self.assertIn("=== mirror: mirror.localhost ===", output)
-        for each in ("alice", "bob"):
-            self.assertIn(f"ok: {each}@{DOMAIN}/tour hears it", output)
+        for user in ("alice", "bob"):
+            self.assertIn(f"ok: {user}@{DOMAIN}/tour hears it", output)
+            self.assertIn(f"ok: {user}@{DOMAIN}/tour is out", output)
         self.assertIn(BUILT_IN, output)
         self.assertIn("That was all there is.", output)
         self.assertNotIn(self.server.password("alice"), output)

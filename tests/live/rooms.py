@@ -1,0 +1,227 @@
+"""Rooms and mirrors on real servers: what the tests of them share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Self
+from xml.etree.ElementTree import Element
+
+from slixmpp import JID, ClientXMPP
+from slixmpp.stanza import Message
+
+from tests.live.case import MIRRORS, ROOMS, LiveTests
+from tests.live.clients import Client, local, stanza
+from tests.live.gateway import Gateway
+from tests.live.processes import Value, freePort
+from tests.live.servers import DOMAIN, Server
+
+MUC = "http://jabber.org/protocol/muc"
+MUC_USER = f"{MUC}#user"
+MUC_X = f"<x xmlns='{MUC}'/>"
+MIRROR = f"mirror.{DOMAIN}"
+
+_START = re.compile(rb"""<(message|presence|iq)\b((?:[^'">]|'[^']*'|"[^"]*")*)>""")
+
+
+def mirrored(room: str, mirror: str = MIRROR) -> str:
+    """A room's address in a mirror."""
+    return room.replace("@", r"\40") + f"@{mirror}"
+
+
+class Wire:
+    """
+    What lies between a gateway and its server, and counts what passes.
+
+    @ivar port: where the gateway connects to.
+    @ivar passed: how many stanzas, by C{"up"} (to a room's service) or C{"down"} (from it), kind, and room.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = freePort()
+        self.passed: Counter[tuple[str, str, str]] = Counter()
+        self._to = port
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        return self
+
+    def close(self) -> None:
+        """Listen no more; what is connected goes with who has connected."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        # The test may end before the gateway does.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(
+                self._carry(reader, back, "up", b"to"), self._carry(there, writer, "down", b"from")
+            )
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str, attribute: bytes
+    ) -> None:
+        address = re.compile(rb"\s" + attribute + rb"=['\"]([^'\"/]*@" + ROOMS.encode() + rb")[/'\"]")
+        kept = b""
+        try:
+            while data := await reader.read(65_536):
+                kept += data
+                end = 0
+                for start in _START.finditer(kept):
+                    end = start.end()
+                    room = address.search(start.group(2))
+                    if room:
+                        self.passed[way, start.group(1).decode(), room.group(1).decode()] += 1
+                # A start tag that has not come whole yet.
+                kept = kept[max(end, kept.rfind(b"<")) :]
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+class Talker:
+    """
+    A user whose client is slixmpp with its own XEP-0045.
+
+    @ivar said: what came: from and body, or subject.
+    @ivar came: presence of occupants: from, type and status codes.
+    """
+
+    def __init__(self, server: Server, user: str, resource: str = "talk") -> None:
+        self.jid = f"{user}@{DOMAIN}/{resource}"
+        config = {"feature_mechanisms": {"unencrypted_plain": True}}
+        self.stream = ClientXMPP(self.jid, server.password(user), sasl_mech="PLAIN", plugin_config=config)
+        self.stream.enable_direct_tls = False
+        self.stream.ca_certs = server.certificate
+        self.stream.enable_starttls = server.certificate is not None
+        self.stream.enable_plaintext = server.certificate is None
+        for plugin in ("xep_0045", "xep_0030", "xep_0199", "xep_0203"):
+            self.stream.register_plugin(plugin)
+        self._port = server.clientPort
+        self.said: list[tuple[str, str, str]] = []
+        self.came: list[tuple[str, str | None, frozenset[str]]] = []
+        for event in ("message", "groupchat_subject"):
+            self.stream.add_event_handler(event, self._said)
+        self.stream.add_filter("in", self._arrived)
+
+    @property
+    def muc(self) -> Any:
+        return self.stream.plugin["xep_0045"]
+
+    async def login(self) -> Self:
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.stream.add_event_handler("session_start", lambda _: begun.done() or begun.set_result(None))
+        self.stream.connect("127.0.0.1", self._port)
+        await asyncio.wait_for(begun, 10)
+        self.stream.send_presence()
+        return self
+
+    async def close(self) -> None:
+        await self.stream.disconnect(1)
+
+    async def join(self, room: str, nick: str) -> Any:
+        """Join; slixmpp waits for the subject. His own presence, that, the occupants and the history."""
+        return await self.muc.join_muc_wait(JID(room), nick, timeout=10)
+
+    def say(self, room: str, body: str) -> None:
+        self.stream.send_message(mto=JID(room), mbody=body, mtype="groupchat")
+
+    def whisper(self, occupant: str, body: str) -> None:
+        self.stream.send_message(mto=JID(occupant), mbody=body, mtype="chat")
+
+    async def hears(self, sender: str, text: str) -> None:
+        """Wait until somebody has said this, or set it as the subject."""
+        await _holds(lambda: any((who, what) == (sender, text) for who, _, what in self.said), f"{sender}: {text}")
+
+    async def sees(self, sender: str, kind: str | None, *codes: str) -> None:
+        """Wait for this presence, with these status codes at least."""
+        await _holds(
+            lambda: any((who, what) == (sender, kind) and set(codes) <= with_ for who, what, with_ in self.came),
+            f"{self.jid} sees {sender} {kind} {codes}: {self.came}",
+        )
+
+    def _said(self, message: Message) -> None:
+        self.said.append((str(message["from"]), str(message["type"]), str(message["body"] or message["subject"])))
+
+    def _arrived(self, arrived: Any) -> Any:
+        element = arrived.xml
+        if local(element) == "presence":
+            codes = frozenset(each.get("code") or "" for each in element.iter(f"{{{MUC_USER}}}status"))
+            self.came.append((element.get("from") or "", element.get("type"), codes))
+        return arrived
+
+
+async def _holds(condition: Callable[[], bool], what: str, seconds: float = 8) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds:g} s: {what}") from None
+
+
+class RoomsCase(LiveTests):
+    """A mix-in: two gateways, one with rooms, one with mirrors of them, and what lies between."""
+
+    wire: Wire
+
+    async def startSites(self) -> tuple[Gateway, Gateway]:
+        """The gateway with the rooms, and that with the mirrors."""
+        rooms: dict[str, dict[str, Value]] = {f'rooms."{ROOMS}"': {"peers": list(MIRRORS)}}
+        above = await self.startGateway(rooms)
+        self.wire = await Wire(self.server.componentPort).open()
+        self.stack.callback(self.wire.close)
+        mirrors: dict[str, dict[str, Value]] = {
+            f'mirror."{jid}"': {"allow": [ROOMS], "users": [DOMAIN], "protocol": protocol, "mode": mode}
+            for jid, (protocol, mode) in MIRRORS.items()
+        }
+        below = self.newGateway(mirrors, port=self.wire.port)
+        below.start()
+        await below.ready()
+        return above, below
+
+    async def talker(self, user: str, resource: str = "talk") -> Talker:
+        """Log in one that speaks by slixmpp's own XEP-0045."""
+        talker = await Talker(self.server, user, resource).login()
+        self.stack.push_async_callback(talker.close)
+        return talker
+
+    async def enter(self, client: Client, room: str, nick: str) -> None:
+        """Let a client join, and wait for the subject."""
+        client.send(stanza("presence", MUC_X, to=f"{room}/{nick}"))
+        await client.expect(
+            lambda element: (
+                local(element) == "message"
+                and (element.get("from") or "").partition("/")[0] == room
+                and any(local(child) == "subject" for child in element)
+            ),
+            f"the subject of {room}",
+        )
+
+    def bodies(self, client: Client) -> list[tuple[str, str]]:
+        """From whom and what it has been said."""
+        return [
+            (element.get("from") or "", child.text or "")
+            for element in client.received
+            for child in element
+            if local(element) == "message" and local(child) == "body"
+        ]
+
+    async def gone(self, client: Client, occupant: str, *codes: str) -> Element:
+        """Wait for this occupant's leave, with these status codes."""
+
+        def isIt(element: Element) -> bool:
+            found = {each.get("code") for each in element.iter(f"{{{MUC_USER}}}status")}
+            here = (local(element), element.get("from"), element.get("type"))
+            return here == ("presence", occupant, "unavailable") and set(codes) <= found
+
+        return await client.expect(isIt, f"{occupant} is gone")

@@ -1,0 +1,242 @@
+"""FMUC live: two gateways with a server between them, clients in rooms and in mirrors, and a count on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from slixmpp import JID
+from slixmpp.exceptions import IqError, PresenceError
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, scenario
+from tests.live.clients import Client, condition, loginAll, stanza
+from tests.live.processes import need, until
+from tests.live.rooms import MIRROR, RoomsCase, Talker, mirrored
+from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
+from tests.live.terminal import Terminal
+
+PING = "<ping xmlns='urn:xmpp:ping'/>"
+MANY = 20
+
+
+class FmucTests(RoomsCase):
+    """A mix-in: the scenarios, for one kind of server."""
+
+    @scenario(60)
+    async def test_talk(self) -> None:
+        """
+        slixmpp's own XEP-0045 on both sides: join, history, subject, talk, private messages, presence, nicks, kick,
+        ban, leave.
+        """
+        await self.startSites()
+        there, here = f"coven@{ROOMS}", mirrored(f"coven@{ROOMS}")
+        bob, alice = await self.talker("bob"), await self.talker("alice")
+        own, _, _, _ = await bob.join(there, "bob")
+        self.assertIn(201, own["muc"]["status_codes"])
+        bob.muc.set_subject(JID(there), "Hurly-burly")
+        bob.say(there, "When shall we meet again?")
+        await bob.hears(f"{there}/bob", "When shall we meet again?")
+
+        _, subject, occupants, history = await alice.join(here, "alice")
+        self.assertEqual(subject["subject"], "Hurly-burly")
+        self.assertEqual([each["muc"]["nick"] for each in occupants], ["bob", "alice"])
+        [old] = history
+        self.assertEqual((str(old["from"]), old["body"]), (f"{here}/bob", "When shall we meet again?"))
+        self.assertEqual(str(old["delay"]["from"]), here)
+        await bob.sees(f"{there}/alice", None)
+
+        alice.say(here, "In thunder")
+        for each, room in ((alice, here), (bob, there)):
+            await each.hears(f"{room}/alice", "In thunder")
+        alice.whisper(f"{here}/bob", "or in rain")
+        await bob.hears(f"{there}/alice", "or in rain")
+        bob.whisper(f"{there}/alice", "lightning")
+        await alice.hears(f"{here}/bob", "lightning")
+        alice.came.clear()
+        bob.came.clear()
+        alice.stream.send_presence(pto=f"{here}/alice", pshow="away")
+        for each, room in ((alice, here), (bob, there)):
+            await each.sees(f"{room}/alice", None)
+        bob.muc.set_subject(JID(there), "Lost and won")
+        await alice.hears(f"{here}/bob", "Lost and won")
+        await self.refused(alice, here, there)
+
+        await bob.muc.set_role(JID(there), "alice", "none", reason="Graymalkin")
+        await alice.sees(f"{here}/alice", "unavailable", "307", "110")
+        await bob.sees(f"{there}/alice", "unavailable", "307")
+        await alice.join(here, "alice")
+        await bob.muc.set_affiliation(JID(there), "outcast", jid=JID(f"alice@{DOMAIN}"))
+        await alice.sees(f"{here}/alice", "unavailable", "301", "110")
+        with self.assertRaises(PresenceError) as raised:
+            await alice.join(here, "alice")
+        self.assertEqual(raised.exception.condition, "forbidden")
+        await bob.muc.set_affiliation(JID(there), "none", jid=JID(f"alice@{DOMAIN}"))
+        await alice.join(here, "alice")
+        alice.came.clear()
+        bob.came.clear()
+        alice.muc.leave_muc(JID(here), "alice", msg="Paddock calls")
+        await alice.sees(f"{here}/alice", "unavailable", "110")
+        await bob.sees(f"{there}/alice", "unavailable")
+
+    async def refused(self, alice: Talker, here: str, there: str) -> None:
+        """What nobody may do in a mirror; and that a self-ping is answered."""
+        carol = await self.talker("carol")
+        for nick in ("bob", "alice"):
+            with self.assertRaises(PresenceError) as raised:
+                await carol.join(here, nick)
+            self.assertEqual(raised.exception.condition, "conflict")
+        with self.assertRaises(IqError) as denied:
+            await alice.muc.set_role(JID(here), "bob", "none")
+        self.assertEqual(denied.exception.condition, "not-allowed")
+        await alice.stream.plugin["xep_0199"].send_ping(JID(f"{here}/alice"), timeout=5)
+        with self.assertRaises(IqError) as denied:
+            await carol.stream.plugin["xep_0199"].send_ping(JID(f"{here}/carol"), timeout=5)
+        self.assertEqual(denied.exception.condition, "not-acceptable")
+        info = await carol.stream.plugin["xep_0030"].get_info(jid=JID(here), timeout=5)
+        self.assertIn("http://jabber.org/protocol/muc", info["disco_info"]["features"])
+        rooms = await carol.stream.plugin["xep_0030"].get_items(jid=JID(ROOMS), timeout=5)
+        self.assertIn(there, [str(jid) for jid, _, _ in rooms["disco_items"]["items"]])
+
+    @scenario(90)
+    async def test_counted(self) -> None:
+        """One copy for the mirror however many are in it, in each protocol and mode; all hear all, once."""
+        await self.startSites()
+        own = await self.user("bob", "own")
+        clients = [await self.user("alice", f"r{number}") for number in range(MANY)]
+        for mirror, (protocol, mode) in MIRRORS.items():
+            with self.subTest(f"{protocol}, {mode}"):
+                there = f"{mirror.partition('.')[0]}@{ROOMS}"
+                here = mirrored(there, mirror)
+                await self.enter(own, there, "own")
+                for number, client in enumerate(clients):
+                    client.received.clear()
+                    await self.enter(client, here, f"n{number}")
+                # Each join is one stanza up.
+                self.assertEqual(self.wire.passed["up", "presence", there], MANY)
+                own.send(stanza("message", "<body>down</body>", to=there, type="groupchat"))
+                clients[3].send(stanza("message", "<body>up</body>", to=here, type="groupchat"))
+                for client in (*clients, own):
+                    room = there if client is own else here
+                    await until(
+                        self.hasHeard(client, [(f"{room}/n3", "up"), (f"{room}/own", "down")]), 10, client.jid
+                    )
+                # The subject came down with the first join.
+                counts = [self.wire.passed[way, "message", there] for way in ("up", "down")]
+                self.assertEqual(counts, [1, 2 + (mode == "replica")])
+                for number, client in enumerate(clients):
+                    client.send(stanza("presence", to=f"{here}/n{number}", type="unavailable"))
+                    await self.gone(client, f"{here}/n{number}", "110")
+                await self.gone(own, f"{there}/n{MANY - 1}")
+                # What the last leave brings about.
+                await asyncio.sleep(0.3)
+                before = self.wire.passed.total()
+                own.send(stanza("message", "<body>alone</body>", to=there, type="groupchat"))
+                await until(self.hasHeard(own, [(f"{there}/own", "alone")]), 5, "the echo")
+                own.send(stanza("presence", to=f"{there}/own", type="unavailable"))
+                await self.gone(own, f"{there}/own")
+                await asyncio.sleep(0.3)
+                self.assertEqual(self.wire.passed.total(), before)
+                own.received.clear()
+
+    def hasHeard(self, client: Client, expected: list[tuple[str, str]]):  # type: ignore[no-untyped-def]  # a condition
+        async def heard() -> bool:
+            bodies = self.bodies(client)
+            self.assertEqual(len(bodies), len(set(bodies)), "nothing twice")
+            return sorted(expected) == sorted(each for each in bodies if each in expected)
+
+        return heard
+
+    @scenario(60)
+    async def test_dropped(self) -> None:
+        """Who is cut off is gone everywhere; and so are all behind a gateway that is stopped, in good order."""
+        above, below = await self.startSites()
+        there, here = f"heath@{ROOMS}", mirrored(f"heath@{ROOMS}")
+        own = await self.user("bob", "own")
+        users = [Client(self.server, name, "cut") for name in ("alice", "carol")]
+        await loginAll(users)
+        for user in users:
+            self.stack.push_async_callback(user.close)
+        await self.enter(own, there, "own")
+        for nick, user in zip(("alice", "carol"), users, strict=True):
+            await self.enter(user, here, nick)
+        users[0].drop()
+        await self.gone(own, f"{there}/alice")
+        await self.gone(users[1], f"{here}/alice")
+        self.assertIn(await below.terminate(), ENDED_WELL)
+        await self.gone(users[1], f"{here}/carol", "332", "110")
+        await self.gone(own, f"{there}/carol")
+        below.start()
+        await below.ready()
+        users[1].received.clear()
+        await self.enter(users[1], here, "carol")
+        self.assertIn(await above.terminate(), ENDED_WELL)
+        await self.gone(own, f"{there}/own", "332", "110")
+        await self.gone(users[1], f"{here}/carol", "332", "110")
+
+    @scenario(60)
+    async def test_refused(self) -> None:
+        """Rooms and users that are not listed, and nonsense; a room whose service is not there."""
+        above, _ = await self.startSites()
+        user = await self.user("alice")
+        for room, why in (
+            (rf"room\40other.{DOMAIN}@{MIRROR}", "not-allowed"),
+            (f"nonsense@{MIRROR}", "item-not-found"),
+        ):
+            user.send(stanza("presence", "<x xmlns='http://jabber.org/protocol/muc'/>", to=f"{room}/x", id="j"))
+            reply = await user.expect(lambda each, room=room: each.get("from") == f"{room}/x", room)
+            self.assertEqual(condition(reply), why)
+        self.assertIn(await above.terminate(), ENDED_WELL)
+        room = mirrored(f"x@{ROOMS}")
+        user.send(stanza("presence", "<x xmlns='http://jabber.org/protocol/muc'/>", to=f"{room}/x"))
+        reply = await user.expect(lambda each: each.get("from") == f"{room}/x", room)
+        # In the words of each server; ejabberd looks for it among other servers, where it may not.
+        found = {Embedded: "service-unavailable", Prosody: "remote-server-timeout", Ejabberd: "forbidden"}
+        self.assertEqual(condition(reply), found[self.serverClass])
+
+
+class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
+    """On the embedded host."""
+
+    serverClass = Embedded
+
+    @scenario(60)
+    async def test_profanity(self) -> None:
+        """A person with profanity joins a mirror, talks, sees who comes and goes, and is kicked."""
+        need(Terminal.missing("profanity"))
+        await self.startSites()
+        there, here = f"castle@{ROOMS}", mirrored(f"castle@{ROOMS}")
+        bob = await self.talker("bob")
+        await bob.join(there, "bob")
+        # A path to a socket may have 107 bytes.
+        terminal = Terminal(Path(tempfile.mkdtemp(prefix="p-", dir=self.server.directory)))
+        self.stack.callback(terminal.stop)
+        await terminal.start("profanity")
+        await terminal.shows("Type '/help' to show complete help.")
+        port = self.server.clientPort
+        await terminal.type(f"/connect alice@{DOMAIN}/desk server 127.0.0.1 port {port} tls trust")
+        await terminal.shows("Enter password:")
+        terminal.typeHidden(self.server.password("alice"))
+        await terminal.shows(f"alice@{DOMAIN}/desk logged in successfully")
+        await terminal.type(f"/join {here} nick alice")
+        await bob.sees(f"{there}/alice", None)
+        bob.say(there, "Is this a dagger?")
+        await terminal.shows("bob: Is this a dagger?")
+        await terminal.type("Come, let me clutch thee")
+        await bob.hears(f"{there}/alice", "Come, let me clutch thee")
+        await terminal.shows("alice: Come, let me clutch thee")
+        await bob.muc.set_role(JID(there), "alice", "none", reason="Out, out")
+        await terminal.shows("Out, out")
+
+
+class ProsodyFmucTests(FmucTests, SynchronousTestCase):
+    """On Prosody."""
+
+    serverClass = Prosody
+
+
+class EjabberdFmucTests(FmucTests, SynchronousTestCase):
+    """On ejabberd."""
+
+    serverClass = Ejabberd
