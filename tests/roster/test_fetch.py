@@ -185,6 +185,27 @@ class FetchTests(TestCase):
         yield self.fails(endless, endless, endless, part="within 0.1 s; 3 tries")
 
     @inlineCallbacks
+    def test_left(self) -> Any:
+        """A connection that still brings what nobody waits for is ended; one that has brought all of it is kept."""
+        self.application = self.make(self.port.getHost().port, 0.1)
+        much = b"x" * 70_000
+        for answer, part, tries in (
+            (response(Content_Length="100"), "within 0.1 s", 3),
+            (response(b"x", "404 Not Found", Content_Length="100"), "status 404", 1),
+            (response(much, "404 Not Found", Content_Length="100000"), "status 404", 1),
+            (response(b"x", "500 Oops", Content_Length="100"), "status 500", 3),
+            (response(much, Content_Length=str(10**9)), "1000000000 bytes", 1),
+        ):
+            yield self.fails(*[answer] * tries, part=part)
+            yield deferLater(reactor, 0.05 if much in answer else 0.15)
+            self.assertEqual([each for each in self.factory.connections if each.connected], [], part)
+        self.factory.connections.clear()
+        for _ in range(6):
+            yield self.fails(response(b"Who?", "404 Not Found"), part="status 404")
+        # The first was not done with it when the second began.
+        self.assertEqual([each.connected for each in self.factory.connections], [1, 1])
+
+    @inlineCallbacks
     def test_refused(self) -> Any:
         """Where nobody listens, that is said."""
         port = self.port.getHost().port
