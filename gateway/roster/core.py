@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -86,10 +87,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object, in which each key stands once: JSON itself does not mind."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(
-            f"{_show(next(name for name in names if names.count(name) > 1))} stands twice in an object"
-        )
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"{_show(max(counts, key=counts.__getitem__))} stands twice in an object")
     return found
 
 
@@ -174,7 +173,8 @@ def _kind(value: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    shown = json.dumps(value, ensure_ascii=False)
+    # JSON can hold half of a surrogate pair, which cannot be written anywhere.
+    shown = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
+from gateway.roster import core
 from gateway.roster.core import (
     MOST_CONTACTS,
     Fetch,
@@ -121,6 +122,33 @@ class DocumentTests(SynchronousTestCase):
         ):
             self.assertFails({"ok@example.com": {}, contact: about}, json.dumps(contact)[:50], *parts)
         self.assertFails({MARIE: {}, "MARIE@example.com": {}}, "twice, in other spellings")
+
+    def test_twiceAmongMany(self) -> None:
+        """To find what stands twice takes one look at each."""
+        looks = 0
+
+        class Name(str):
+            """Counts how often it is compared."""
+
+            __slots__ = ()
+            __hash__ = str.__hash__
+
+            def __eq__(self, other: object) -> bool:
+                nonlocal looks
+                looks += 1
+                return str.__eq__(self, other)
+
+        names = [Name(f"c{number}@x") for number in range(200)]
+        error = self.assertRaises(ValueError, core._unique, [(name, {}) for name in [*names, Name("c199@x")]])
+        self.assertIn('"c199@x" stands twice', str(error))
+        self.assertLess(looks, 1_000)
+
+    def test_unprintable(self) -> None:
+        """What is shown of a wrong document can be written into a log."""
+        for value in ({"\ud800@h": {}}, {MARIE: {"subscription": "\udfff"}}, {MARIE: {"\ud800": 1}}):
+            error = self.assertRaises(RefreshFailed, readDocument, document(value), JOHN)
+            self.assertIn("\\ud", str(error))
+            str(error).encode()
 
     def test_tooMany(self) -> None:
         """There is a bound."""
