@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.plugin import IPlugin
@@ -46,7 +46,7 @@ class RosterTable(ComponentTable):
     timeout: Seconds = _TIMEOUT
     max_removals: Count | None = None
     min_interval: Seconds = _MIN_INTERVAL
-    signature_secret: str | None = None
+    signature_secret: str | None = field(default=None, repr=False)
 
 
 @implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
@@ -66,6 +66,8 @@ class RosterPlugin:
             problems.append('api: allowed: with apply = "ejabberd-api", and needed then')
         if table.probes and table.apply != "privilege":
             problems.append('probes: found true; allowed: with apply = "privilege" only')
+        if table.signature_secret == "":
+            problems.append("signature_secret: found an empty string; allowed: a secret")
         return problems
 
     def makeService(self, jid: str, table: RosterTable, composition: IComposition) -> IService:

@@ -72,7 +72,7 @@ class RefreshResource(_Guarded):
         super().__init__(refresher, None if secret is None else secret.encode())
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        return _User(self._refresher, self._secret, path)
+        return _User(self._refresher, self._secret, path) if path else self
 
     def answer(self, request: Request, body: bytes) -> bytes | int:
         shown = request.getHeader(b"content-type") or b"application/json"

@@ -72,6 +72,12 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(sum(isinstance(each, DiscoHandler) for each in handlers), 1)
             self.assertEqual(sum(isinstance(each, Description) for each in handlers), 1)
 
+    def test_secret(self) -> None:
+        """What bodies are signed with is not shown by accident."""
+        config = self.config(ROSTER.format("r.example.com", "example.com") + 'signature_secret = "hidden"\n')
+        self.assertEqual(config.services[0].table.signature_secret, "hidden")  # type: ignore[attr-defined]  # its own
+        self.assertNotIn("hidden", repr(config))
+
     def problems(self, text: str) -> str:
         error = self.assertRaises(ConfigError, lambda: check(self.config(text)))
         return str(error)
@@ -84,6 +90,7 @@ class PluginTests(SynchronousTestCase):
             ('api = "http://localhost/api"\n', "api: allowed"),
             ('apply = "ejabberd-api"\napi = "http://localhost/api"\nprobes = true\n', "probes: found true"),
             ('api = "localhost"\n', "an address"),
+            ('signature_secret = ""\n', "signature_secret: found an empty string"),
             ("concurrency = 0\n", "a whole number, 1 or more"),
             ("max_removals = -1\n", "a whole number"),
         ):

@@ -195,6 +195,8 @@ class RefreshTests(SynchronousTestCase):
             found, _, head = self.answer(self.send(method, path, b"[]"))
             self.assertEqual(found, 405)
             self.assertIn(f"allow: {allowed}", head)
+        self.assertEqual(self.post(["john"], "/")[1]["updated"], 1)
+        self.assertEqual(self.answer(self.send("GET", "/"))[0], 405)
         for path in ("/a/b", "/%ff"):
             self.assertIn(self.answer(self.send("GET", path))[0], (400, 404))
         self.assertEqual(
