@@ -149,8 +149,8 @@ class EjabberdApplier:
             return
         if before.subscription != "none" and _isNeighbour(user, item.jid):
             # Else the server would end the contact's subscriptions as well: only the application may (RFC 6121
-            # section 2.5).
-            await self._add(user, evolve(before, subscription="none"))
+            # section 2.5). What groups it is in does not matter any more, and not all can be written.
+            await self._add(user, evolve(before, subscription="none", groups=frozenset()))
         await self._call("delete_rosteritem", _whose(user, item.jid), f"{item.jid} could not be set")
 
     async def _add(self, user: str, item: RosterItem) -> None:

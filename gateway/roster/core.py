@@ -188,13 +188,23 @@ def difference(there: Iterable[RosterItem], wanted: Mapping[str, RosterItem]) ->
 
     @param there: what the server has.
     """
-    known = {item.jid: item for item in there}
+    known = _byContact(there)
     changes = [item for jid, item in wanted.items() if jid not in known or _isOther(known[jid], item)]
     return changes + [RosterItem(jid=jid, subscription="remove") for jid in known if jid not in wanted]
 
 
+def _byContact(there: Iterable[RosterItem]) -> dict[str, RosterItem]:
+    """By bare JID: ejabberd shows the resource that a client has added a contact with, and goes by the rest."""
+    return {jids.bare(item.jid): item for item in there}
+
+
 def _isOther(there: RosterItem, wanted: RosterItem) -> bool:
-    return (there.name, there.groups, there.subscription) != (wanted.name, wanted.groups, wanted.subscription)
+    return (there.jid, there.name, there.groups, there.subscription) != (
+        wanted.jid,
+        wanted.name,
+        wanted.groups,
+        wanted.subscription,
+    )
 
 
 @frozen
@@ -213,7 +223,7 @@ class Summary:
 
     @classmethod
     def of(cls, there: Iterable[RosterItem], changes: Iterable[RosterItem]) -> Summary:
-        known = {item.jid for item in there}
+        known = _byContact(there)
         changes = list(changes)
         removed = sum(item.subscription == "remove" for item in changes)
         changed = sum(item.subscription != "remove" and item.jid in known for item in changes)
@@ -337,7 +347,7 @@ class Refresh:
 
     def read(self, there: Iterable[RosterItem]) -> Step:
         """The server has answered."""
-        found = {item.jid: item for item in there}
+        found = _byContact(there)
         self._changes = difference(found.values(), self._wanted)
         self._summary = Summary.of(found.values(), self._changes)
         # Only what differs is needed any more, and others wait for their turn meanwhile.

@@ -196,15 +196,18 @@ class EjabberdTests(ApplierCase):
         added = {**whose, "nick": "M & N", "group": "A;B", "subs": "both"}
         self.result(applier.set(JOHN, MARIE, NOBODY))
         self.assertEqual(self.asked, [(f"{base}/add_rosteritem", added)])
-        for before, host, ended in (
-            (MARIE, "example.com", [(f"{base}/add_rosteritem", {**added, "subs": "none"})]),
+        # Whatever its groups: it is about to go.
+        ended = {**added, "group": "", "subs": "none"}
+        for before, host, first in (
+            (MARIE, "example.com", [(f"{base}/add_rosteritem", ended)]),
+            (evolve(MARIE, groups=frozenset({"a;b"})), "example.com", [(f"{base}/add_rosteritem", ended)]),
             (NOBODY, "example.com", []),
             (MARIE, "example.net", []),
         ):
             self.asked.clear()
             jid = f"marie@{host}"
             self.result(applier.set(JOHN, RosterItem(jid=jid, subscription="remove"), evolve(before, jid=jid)))
-            self.assertEqual(self.asked, [*ended, (f"{base}/delete_rosteritem", {**whose, "host": host})])
+            self.assertEqual(self.asked, [*first, (f"{base}/delete_rosteritem", {**whose, "host": host})])
 
     def test_group(self) -> None:
         """A group that the API would take for two is refused."""

@@ -211,6 +211,18 @@ class DifferenceTests(SynchronousTestCase):
         self.assertEqual(changes, [wanted[0], *wanted[2:], removed])
         self.assertEqual(Summary.of(there, changes), Summary(1, 3, 1))
 
+    def test_resource(self) -> None:
+        """A contact is a bare JID; what a server has with a resource beside it (ejabberd) is that contact."""
+        there = item("c0@x/home"), item("c1@x/home")
+        removed = RosterItem(jid="c1@x", subscription="remove")
+        changes = difference(there, {"c0@x": item("c0@x")})
+        self.assertEqual(changes, [item("c0@x"), removed])
+        self.assertEqual(Summary.of(there, changes), Summary(0, 1, 1))
+        refresh = Refresh(JOHN)
+        refresh.fetched(document({"c0@x": {}}))
+        self.assertEqual(refresh.read(there), Set(item("c0@x"), item("c0@x/home")))
+        self.assertEqual(refresh.set(), Set(removed, item("c1@x/home")))
+
     @steady
     @given(ROSTERS, ROSTERS)
     def test_becomes(self, before: dict[str, Any], after: dict[str, Any]) -> None:
