@@ -31,6 +31,9 @@ _LONGEST_PART = 1_023
 # What no XML can hold (XML 1.0 section 2.2).
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+# As who reads an attribute has it (XML 1.0 section 3.3.3); a server may write it as it stands.
+_WHITE = str.maketrans("\t\n\r", "   ")
+
 # How much of a wrong value is shown.
 _SHOWN = 60
 
@@ -120,7 +123,8 @@ def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str
     if subscription not in _SUBSCRIPTIONS:
         raise fail(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
     groups = _readGroups(about.get("groups"), fail)
-    return RosterItem(jid=jid, name=name or "", groups=shared.setdefault(groups, groups), subscription=subscription)
+    name = (name or "").translate(_WHITE)
+    return RosterItem(jid=jid, name=name, groups=shared.setdefault(groups, groups), subscription=subscription)
 
 
 def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
@@ -142,7 +146,7 @@ def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
             raise fail(f"its group {_show(name)} {wrong}")
     if len(groups) > _MOST_GROUPS:
         raise fail(f"it is in {len(groups)} groups; at most {_MOST_GROUPS} are taken")
-    return frozenset(groups)
+    return frozenset(name.translate(_WHITE) for name in groups)
 
 
 def _wrongText(text: str) -> str:

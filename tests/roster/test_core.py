@@ -75,6 +75,15 @@ class DocumentTests(SynchronousTestCase):
         self.assertReads({"groups": []}, item())
         self.assertReads({"groups": {}}, item())
 
+    def test_white(self) -> None:
+        """
+        White space is a space, as who reads an attribute has it (XML 1.0 section 3.3.3): else a server that writes
+        it as it stands has another name for ever.
+        """
+        self.assertReads({"name": "a\tb\r\nc\n"}, item(name="a b  c "))
+        self.assertReads({"groups": ["a\nb", "a b"]}, item(groups=("a b",)))
+        self.assertReads({"groups": {"a\r": True}}, item(groups=("a ",)))
+
     def test_normalised(self) -> None:
         """A contact is known by its JID as servers write it; a domain may be one."""
         self.assertEqual(
