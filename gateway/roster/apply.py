@@ -27,6 +27,13 @@ from gateway.stream.stanzas import Stanza, route
 _MOST_USERS = 100_000
 _MOST_RESOURCES = 100
 
+# What the link says in place of a server that does not.
+_OWN_WORDS = {
+    "remote-server-timeout": "the server did not answer in time",
+    "remote-server-not-found": "the connection to the server was lost",
+    "resource-constraint": "too many requests wait for the server",
+}
+
 # How ejabberd's API wants the names of several groups.
 _BETWEEN_GROUPS = ";"
 
@@ -80,14 +87,29 @@ class PrivilegeApplier:
             privileges.watchPresence(self._seen)
 
     async def get(self, user: str) -> list[RosterItem]:
-        items: list[RosterItem] = await _inWords(self._privileges.getRoster(user), "the roster could not be read")
+        items: list[RosterItem] = await self._inWords(
+            self._privileges.getRoster(user), "the roster could not be read"
+        )
         return items
 
     async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
-        await _inWords(self._privileges.setRoster(user, [item]), f"{item.jid} could not be set")
+        await self._inWords(self._privileges.setRoster(user, [item]), f"{item.jid} could not be set")
         if self._probes and _isNeighbour(user, item.jid):
             self._show(item.jid, user, _sees(before), _sees(item))
             self._show(user, item.jid, _isSeen(before), _isSeen(item))
+
+    async def _inWords(self, done: Deferred[Any], what: str) -> Any:
+        try:
+            return await done
+        except (NotGranted, StanzaError) as error:
+            raise RefreshFailed(f"{what}: {self._why(error)}") from error
+
+    def _why(self, error: NotGranted | StanzaError) -> str:
+        if not self._link.ready and self._link.trouble:
+            return f"there is no connection to the server: {self._link.trouble}"
+        if isinstance(error, NotGranted):
+            return str(error)
+        return _OWN_WORDS.get(error.condition) or f"the server says {error.condition}"
 
     def _show(self, seen: str, seeing: str, before: bool, now: bool) -> None:
         if now and not before:
@@ -110,15 +132,6 @@ class PrivilegeApplier:
             self._there[user].discard(resource)
             if not self._there[user]:
                 del self._there[user]
-
-
-async def _inWords(done: Deferred[Any], what: str) -> Any:
-    try:
-        return await done
-    except NotGranted as error:
-        raise RefreshFailed(f"{what}: {error}") from error
-    except StanzaError as error:
-        raise RefreshFailed(f"{what}: the server says {error.condition}") from error
 
 
 class EjabberdApplier:

@@ -58,6 +58,9 @@ class FakePrivileges:
 class FakeLink:
     """What goes out."""
 
+    ready = True
+    trouble = ""
+
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
@@ -94,6 +97,22 @@ class PrivilegeTests(ApplierCase):
             reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
             self.assertIn("marie@example.com could not be set", reason)
             self.assertIn(part, reason)
+
+    def test_noServer(self) -> None:
+        """What the server cannot have said is not laid in its mouth."""
+        for condition, part in (
+            ("remote-server-timeout", "the server did not answer in time"),
+            ("remote-server-not-found", "the connection to the server was lost"),
+            ("resource-constraint", "too many requests wait for the server"),
+        ):
+            applier = self.make(lambda condition=condition: fail(StanzaError(condition)))  # type: ignore[misc]
+            self.assertEqual(self.reason(applier.get(JOHN)), f"the roster could not be read: {part}")
+        applier = self.make(lambda: fail(NotGranted("example.com has advertised no privileges")))
+        self.link.ready, self.link.trouble = False, "nothing listens at tcp:h:5347"
+        self.assertEqual(
+            self.reason(applier.get(JOHN)),
+            "the roster could not be read: there is no connection to the server: nothing listens at tcp:h:5347",
+        )
 
     def shown(self, before: str, now: str, jid: str = MARIE.jid) -> list[bytes]:
         """What is sent when John's contact has this subscription now, and had that before."""
