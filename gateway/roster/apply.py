@@ -13,6 +13,7 @@ from attrs import evolve
 from treq import content
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.words.protocols.jabber.error import StanzaError
 
@@ -180,6 +181,8 @@ class EjabberdApplier:
             code, answer = await asking
         except _Late as error:
             raise RefreshFailed(f"{what}: ejabberd's API did not answer within {self._timeout:g} s") from error
+        except ResponseFailed as error:
+            raise RefreshFailed(f"{what}: the answer of ejabberd's API broke off") from error
         except Exception as error:
             raise RefreshFailed(f"{what}: ejabberd's API cannot be reached: {error}") from error
         if code != 200:

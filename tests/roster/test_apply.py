@@ -9,8 +9,11 @@ from typing import Any
 from attrs import evolve
 from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
 from twisted.words.protocols.jabber.error import StanzaError
 
 from gateway.errors import NotGranted
@@ -234,6 +237,19 @@ class EjabberdTests(ApplierCase):
         reason = self.reason(applier.set(JOHN, RosterItem(jid="x@y", groups=frozenset({"a;b"})), NOBODY))
         self.assertIn("'a;b'", reason)
         self.assertEqual(self.asked, [])
+
+    def test_brokenOff(self) -> None:
+        """An answer that breaks off is said in words, not in ours."""
+
+        class Client:
+            """Loses every answer."""
+
+            def post(self, url: str, **more: Any) -> Deferred[Any]:
+                return fail(ResponseNeverReceived([Failure(ConnectionDone())]))
+
+        client: Any = Client()
+        reason = self.reason(EjabberdApplier("http://h/api", client, Clock(), 5.0).get(JOHN))
+        self.assertEqual(reason, "the roster could not be read: the answer of ejabberd's API broke off")
 
     def test_failures(self) -> None:
         """Whatever the API answers instead is the reason."""
