@@ -5,8 +5,10 @@ Asking others over HTTP, and the gateway itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
+from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -71,6 +73,13 @@ class Body(Protocol):
     def _end(self) -> None:
         if self.transport is not None:
             self.transport.loseConnection()
+
+
+def makeClient(agent: IAgent) -> HTTPClient:
+    """A client that keeps no cookies: they would tie together what is asked for different users, without bound."""
+    # Not every treq has the class that the latest one is typed with.
+    jar: Any = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return HTTPClient(agent, jar)
 
 
 @implementer(IAgent)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from attrs import field, frozen
-from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from twisted.web.client import Agent
@@ -26,7 +25,7 @@ from gateway.roster.refresher import Refresher
 from gateway.roster.resource import RefreshResource
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, Count, Domain, Seconds, Url
-from gateway.web import ConnectionPool
+from gateway.web import ConnectionPool, makeClient
 
 _CONCURRENCY = Count(32)
 _TIMEOUT, _MIN_INTERVAL = Seconds(10.0), Seconds(60.0)
@@ -73,7 +72,7 @@ class RosterPlugin:
     def makeService(self, jid: str, table: RosterTable, composition: IComposition) -> IService:
         reactor: Any = composition.reactor
         pool = ConnectionPool(reactor, table.concurrency)
-        client = HTTPClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
+        client = makeClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
         link: Link = composition.link(jid, table)
         privileges = composition.privileges(link, [table.domain])
         applier: Applier
@@ -108,7 +107,7 @@ class RosterPlugin:
         served = composition.serve("demo")
         if b"contacts" not in served.children:
             served.putChild(b"contacts", Contacts(table.domain))
-        client = HTTPClient(composition.ownAgent)
+        client = makeClient(composition.ownAgent)
         return WebApplication("http://localhost/demo/contacts/%s", client, composition.reactor, table.timeout)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 from twisted.internet.endpoints import serverFromString
@@ -20,6 +19,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionP
 from gateway.roster import fetch
 from gateway.roster.core import RefreshFailed
 from gateway.roster.fetch import WebApplication
+from gateway.web import makeClient
 from tests.certificates import makeCertificate
 
 DOCUMENT = b'{"marie@example.com": {}}'
@@ -80,7 +80,7 @@ class FetchTests(TestCase):
         yield self.port.stopListening()
 
     def make(self, port: int, timeout: float = 0.5) -> WebApplication:
-        client = HTTPClient(Agent(reactor, pool=self.pool))
+        client = makeClient(Agent(reactor, pool=self.pool))
         return WebApplication(f"http://127.0.0.1:{port}/contacts/%s?x=1", client, reactor, timeout)
 
     def ask(self, *answers: bytes | None, name: str = "john", anew: bool = False) -> Deferred[Any]:
@@ -103,6 +103,13 @@ class FetchTests(TestCase):
             self.assertEqual((answer.document, answer.tag), (DOCUMENT, None))
             self.assertEqual(self.factory.requests[-1].split("\r\n")[0], f"GET /contacts/{path}?x=1 HTTP/1.1")
         self.assertEqual(len(self.factory.connections), 1)
+
+    @inlineCallbacks
+    def test_cookies(self) -> Any:
+        """Cookies are not kept: one user's would be shown when another is asked for, and nothing bounds them."""
+        for _ in range(2):
+            yield self.ask(response(Set_Cookie="session=1; Path=/"))
+        self.assertNotIn("cookie", self.factory.requests[-1].lower())
 
     @inlineCallbacks
     def test_tags(self) -> Any:
@@ -229,12 +236,12 @@ class FetchTests(TestCase):
         ):
             agent = Agent(reactor, BrowserLikePolicyForHTTPS(trusted))
             url = f"https://{host}:{self.port.getHost().port}/%s"
-            self.application = WebApplication(url, HTTPClient(agent), reactor, 5)
+            self.application = WebApplication(url, makeClient(agent), reactor, 5)
             yield self.fails(part=part)
         self.assertEqual(len(self.factory.connections), 2)
         agent = Agent(reactor, BrowserLikePolicyForHTTPS(known))
         url = f"https://localhost:{self.port.getHost().port}/%s"
-        self.application = WebApplication(url, HTTPClient(agent), reactor, 5)
+        self.application = WebApplication(url, makeClient(agent), reactor, 5)
         answer = yield self.ask(response())
         self.assertEqual(answer.document, DOCUMENT)
 
