@@ -113,6 +113,7 @@ class DocumentTests(SynchronousTestCase):
             ("@", {}, "not a JID"),
             ("", {}, "not a JID"),
             ("x" * 1024 + "@x", {}, "longer"),
+            ("contacts", {}, "neither a user name nor a dot"),
             (MARIE, [], "a list, not an object"),
             (MARIE, None, "null"),
             (MARIE, {"nmae": "x"}, '"nmae" is unknown', "groups, name, subscription"),
