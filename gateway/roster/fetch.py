@@ -122,7 +122,7 @@ class WebApplication:
     async def _ask(self, name: str, tag: str | None) -> Answer:
         headers = Headers({"accept": ["application/json"]})
         if tag is not None:
-            headers.setRawHeaders("if-none-match", [tag])
+            headers.setRawHeaders(b"if-none-match", [tag.encode("latin-1")])
         url = self._url.replace("%s", quote(name, safe=""))
         response: Any = await self._client.get(
             url, headers=headers, allow_redirects=False, unbuffered=True, reactor=self._reactor
@@ -130,8 +130,8 @@ class WebApplication:
         code = response.code
         if code == 200:
             document = await self._collected(response.original)
-            [found] = response.headers.getRawHeaders("etag", [None])[:1]
-            return Answer(document, found)
+            [found] = response.headers.getRawHeaders(b"etag", [None])[:1]
+            return Answer(document, found and found.decode("latin-1"))
         self._leave(response.original)
         if code == 304 and tag is not None:
             return Answer(None, tag)

@@ -45,7 +45,7 @@ class Speaker(Protocol):
         self._got += data
         while b"\r\n\r\n" in self._got:
             head, _, self._got = self._got.partition(b"\r\n\r\n")
-            self.factory.requests.append(head.decode())
+            self.factory.requests.append(head.decode("latin-1"))
             answer = self.factory.answers.pop(0)
             if answer is not None:
                 self.transport.write(answer.removesuffix(b"|"))
@@ -127,6 +127,14 @@ class FetchTests(TestCase):
         self.assertNotIn("none-match", self.factory.requests[-1].lower())
         self.application.settled("john", None)
         yield self.fails(response(b"", "304 Not Modified"), part="status 304")
+
+    @inlineCallbacks
+    def test_strangeTag(self) -> Any:
+        """A tag need not be ASCII (RFC 9110 section 8.8.3); it comes back byte for byte."""
+        answer = yield self.ask(response().replace(b"\r\n\r\n", b'\r\nETag: "\xe9\xff"\r\n\r\n'))
+        self.application.settled("john", answer.tag)
+        yield self.ask(response(b"", "304 Not Modified"))
+        self.assertIn(b'if-none-match: "\xe9\xff"', self.factory.requests[-1].encode("latin-1").lower())
 
     @inlineCallbacks
     def test_packed(self) -> Any:
