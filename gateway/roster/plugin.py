@@ -24,7 +24,7 @@ from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import RefreshResource
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, Count, Domain, Seconds, Url
+from gateway.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url
 from gateway.web import ConnectionPool, makeClient
 
 _CONCURRENCY = Count(32)
@@ -70,6 +70,9 @@ class RosterPlugin:
         return problems
 
     def makeService(self, jid: str, table: RosterTable, composition: IComposition) -> IService:
+        admin = composition.serve("roster_admin")
+        if table.domain.encode() in admin.children:
+            raise ConfigError([f'domain: found "{table.domain}" a second time; allowed: one [roster] for each'])
         reactor: Any = composition.reactor
         pool = ConnectionPool(reactor, table.concurrency)
         client = makeClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
@@ -90,10 +93,10 @@ class RosterPlugin:
         Description().setHandlerParent(link)
         if table.lock:
             # This answers disco, too.
-            composition.answers(link, [table.domain], LockedRosters(application, applier, reactor))
+            locked = LockedRosters(application, applier, reactor, table.concurrency)
+            composition.answers(link, [table.domain], locked)
         else:
             DiscoHandler().setHandlerParent(link)
-        admin = composition.serve("roster_admin")
         mine = Resource()
         mine.putChild(b"refresh", RefreshResource(refresher, table.signature_secret))
         admin.putChild(table.domain.encode(), mine)

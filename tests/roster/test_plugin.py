@@ -49,6 +49,15 @@ class PluginTests(SynchronousTestCase):
         for refresh in (admin.children[b"refresh"], admin.children[b"example.net"].children[b"refresh"]):
             self.assertIsInstance(refresh, RefreshResource)
 
+    def test_twoOfOneDomain(self) -> None:
+        """Of two that decide about the same users each would undo what the other has done."""
+        text = ROSTER.format("r1.example.com", "example.com") + ROSTER.format("r2.example.com", "example.com")
+        error = self.assertRaises(ConfigError, makeService, self.config(text), self.reactor)
+        self.assertEqual(
+            error.problems,
+            ['roster."r2.example.com".domain: found "example.com" a second time; allowed: one [roster] for each'],
+        )
+
     def test_demonstration(self) -> None:
         """On the embedded host the built-in application serves where no other is named; a real server needs one."""
         path = self.folder / "embedded.toml"
