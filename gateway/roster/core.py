@@ -107,6 +107,8 @@ def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str
         raise fail("it is longer than a JID may be")
     if "/" in jid:
         raise fail("it has a resource; a contact is a bare JID")
+    # To be taken away before JIDs are compared (RFC 7622 section 3.2), as Prosody does.
+    jid = jid.removesuffix(".")
     if "@" not in jid and "." not in jid:
         # More likely {"contacts": {}} or {"error": {}}, which would remove everybody else.
         raise fail("it has neither a user name nor a dot; a contact is a JID")

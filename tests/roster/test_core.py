@@ -90,6 +90,10 @@ class DocumentTests(SynchronousTestCase):
             list(readDocument(document({"Marie@Example.COM": {}, "Proxy.example.com": {}}), JOHN)),
             [MARIE, "proxy.example.com"],
         )
+        # RFC 7622 section 3.2 takes the last dot away.
+        self.assertEqual(list(readDocument(document({f"{MARIE}.": {}}), JOHN)), [MARIE])
+        self.assertFails({f"{JOHN}.": {}}, "the user's own")
+        self.assertFails({MARIE: {}, f"{MARIE}.": {}}, "twice, in other spellings")
 
     def test_noDocument(self) -> None:
         """What is no object of contacts says what it is instead, and where."""
