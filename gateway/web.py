@@ -71,8 +71,10 @@ class Body(Protocol):
             self.whole.callback(None) if isWhole else self.whole.errback(reason)
 
     def _end(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()
+        # Not loseConnection: over TLS that waits until the other side has taken leave, too.
+        producer: Any = self.transport
+        if producer is not None:
+            producer.stopProducing()
 
 
 def makeClient(agent: IAgent) -> HTTPClient:
