@@ -107,6 +107,14 @@ class PluginTests(SynchronousTestCase):
         for url in ("http://localhost/contacts/", "http://localhost/%s/%s"):
             text = right.replace("http://localhost/contacts/%s", url)
             self.assertIn("with %s once", self.problems(text))
-        for url in ("ftp://x/%s", "http:///%s", "contacts/%s", "http://\u00e4/%s"):
+        # Nobody's name decides who is asked; and nobody would be told the password.
+        for url in (
+            "ftp://x/%s",
+            "http:///%s",
+            "contacts/%s",
+            "http://\u00e4/%s",
+            "http://%s.example.com/contacts",
+            "http://me:pass@localhost/%s",
+        ):
             text = right.replace("http://localhost/contacts/%s", url)
             self.assertIn("url: found", self.problems(text))
