@@ -11,9 +11,23 @@ from enum import Enum
 
 from attrs import define, field, frozen
 
+from gateway import jids
 from gateway.fmuc.actions import Action, Joining, Left, Private, Rejected, ToNode, ToUsers
 from gateway.fmuc.history import History
-from gateway.fmuc.values import MODERATOR, NO_ROLE, OWNER, SELF, Content, Dialect, Entry, Notice, Rank, Said, Shown
+from gateway.fmuc.values import (
+    HERE,
+    MODERATOR,
+    NO_ROLE,
+    NONE,
+    SELF,
+    Content,
+    Dialect,
+    Entry,
+    Notice,
+    Rank,
+    Said,
+    Shown,
+)
 from gateway.stream.stanzas import escape
 
 
@@ -28,7 +42,7 @@ class Bounds:
     @ivar pending: joins of one room that the node above has not answered.
     @ivar nick: bytes.
     @ivar messages: that are kept as history of one room.
-    @ivar bytes: the same, of their content.
+    @ivar bytes: the same, in size.
     @ivar affiliations: of one room.
     """
 
@@ -116,6 +130,7 @@ class Above(Node):
     @ivar wanted: whether we would have it send back what comes from here.
     @ivar agrees: whether it has said that it does.
     @ivar deadline: seconds on the link's clock until which something must come, in a state that waits.
+    @ivar latest: until which all that a first join brings must have come.
     @ivar parting: the nick that left last, until the node has sent that back.
     @ivar parted: who has left, with the joining node that he was behind, until the node above has sent that back:
         what he has said comes back before it.
@@ -126,6 +141,7 @@ class Above(Node):
     wanted: bool = False
     agrees: bool = False
     deadline: float = 0.0
+    latest: float = 0.0
     parting: str = ""
     parted: dict[str, Node] = field(factory=dict)
     fresh: bool = False
@@ -151,13 +167,30 @@ class Occupant:
     node: Node | None = None
     address: bytes = b""
     changing: int = 0
+    _last: Shown | None = None
 
     def shown(self, notice: Notice) -> Shown:
         """His presence as it is now."""
+        last = self._last
+        if notice is HERE and last is not None and self._isAs(last):
+            return last
         # Who is gone has no role; who comes back by another nick keeps his.
         rank = Rank(self.rank.affiliation, NO_ROLE) if notice.gone and not notice.nick else self.rank
-        return Shown(
+        shown = Shown(
             nick=self.nick, real=self.real, public=self.public, rank=rank, content=self.content, notice=notice
+        )
+        if notice is HERE:
+            # Everybody who joins is shown it, and it need not be written anew for each.
+            self._last = shown
+        return shown
+
+    def _isAs(self, shown: Shown) -> bool:
+        return (
+            shown.content is self.content
+            and shown.rank is self.rank
+            and shown.nick is self.nick
+            and shown.real is self.real
+            and shown.public is self.public
         )
 
 
@@ -180,6 +213,19 @@ class Pending:
     rank: Rank | None = None
     cancelled: int = 0
     gone: bool = False
+
+
+def person(user: str) -> str:
+    """
+    The bare JID by which somebody is known, whatever resource he has and however his server spells it: some keep
+    the case that he has logged in with.
+    """
+    bare = jids.bare(user)
+    try:
+        return jids.prepared(bare)
+    except ValueError:
+        # A server may know characters that are too new here.
+        return bare
 
 
 @define(eq=False)
@@ -254,9 +300,13 @@ class Room:
         """Whether the node above has still to say that we are out."""
         return self.above is not None and self.above.state is State.LEAVING
 
-    def isOwner(self, user: str) -> bool:
-        """Whether a bare JID is an owner's."""
-        return self.affiliations.get(user) == OWNER
+    def affiliation(self, user: str) -> str:
+        """
+        What somebody is, in or not.
+
+        @param user: full or bare JID, as his server spells it.
+        """
+        return self.affiliations.get(person(user), NONE)
 
     # What is told.
 
@@ -282,7 +332,7 @@ class Room:
     def show(self, occupant: Occupant, to: Occupant) -> None:
         """One occupant's presence to one local user."""
         revealing = occupant.public or to.rank.role == MODERATOR
-        self.toUsers(occupant.shown(Notice()), (to.address,), revealing)
+        self.toUsers(occupant.shown(HERE), (to.address,), revealing)
 
     def tell(self, occupant: Occupant, notice: Notice, toOwner: bool, but: Occupant | None = None) -> None:
         """
