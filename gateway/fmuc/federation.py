@@ -191,6 +191,10 @@ def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> 
         # the nick that one of ours was asking for.
         notice = Notice(gone=True, codes=(TROUBLE,))
     remove(room, occupant, notice)
+    pending = room.pending.get(nick)
+    if pending is not None and pending.sent and not above.echoes and above.state is State.JOINED:
+        # It was his nick that kept one of ours out.
+        letIn(room, pending, now)
     if ours:
         # "When an FMUC node receives notice that one of their users has been kicked by a moderator on another node
         # it SHOULD kick the user and fan-out the consequent presence stanzas". What he has sent meanwhile may let
