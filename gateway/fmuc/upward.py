@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway.errors import NoAnswer, NotThere, Stopping
+from gateway.errors import NoAnswer, NotThere
 from gateway.fmuc.actions import Joining, Refuse, Rejected
 from gateway.fmuc.admission import admit
 from gateway.fmuc.departure import close, release, remove
@@ -242,8 +242,12 @@ def out(room: Room, above: Above, now: float) -> None:
             idle(room, above, now)
 
 
-def farewell(room: Room, above: Above) -> None:
-    """All of ours are out at once, and those who wait will not be in; nobody waits for what comes of it."""
+def farewell(room: Room, above: Above, why: Refusal) -> None:
+    """
+    All of ours are out at once; nobody waits for what comes of it.
+
+    @param why: those who wait will not be in.
+    """
     isIn = above.state in (State.JOINING, State.JOINED)
     for occupant in room.occupants.values():
         if isIn and room.isOurs(occupant):
@@ -251,7 +255,7 @@ def farewell(room: Room, above: Above) -> None:
     for pending in list(room.pending.values()):
         if isIn and pending.sent and not pending.gone:
             room.toNode(above, _shownGone(pending))
-        fail(room, pending, refusal(Stopping))
+        fail(room, pending, why)
 
 
 def expel(room: Room, notice: Notice, now: float) -> None:
