@@ -174,8 +174,9 @@ def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> 
     above.parted.pop(nick, None)
     if nick == above.parting:
         above.parting = ""
-        isThrownOut = bool(set(stanza.notice.codes) & _THROWN_OUT)
-        if above.dialect is Dialect.PROTOXEP and isThrownOut and above.state is State.JOINED and not room.ours:
+        isThrownOut = set(stanza.notice.codes) & _THROWN_OUT
+        isAlone = above.state is State.JOINED and not room.ours and not above.parted
+        if above.dialect is Dialect.PROTOXEP and isThrownOut and isAlone:
             # It has not heard yet that he has left, and by its own doing nobody of ours is in there: the seed has
             # no other word for that. Ours on their way there will find us out.
             out(room, above, now)

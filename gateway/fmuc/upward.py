@@ -154,7 +154,7 @@ def gone(room: Room, occupant: Occupant, now: float, tell: bool = True) -> None:
     if above is None or above.state in (State.IDLE, State.LEAVING):
         return
     if tell:
-        if occupant.node is not None and above.echoes and len(above.parted) < room.bounds.occupants:
+        if above.echoes and len(above.parted) < room.bounds.occupants:
             above.parted[occupant.nick] = occupant.node
         _sayGone(room, above, occupant.shown(GONE))
     settle(room, above, now, told=tell)
