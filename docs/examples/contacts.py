@@ -13,9 +13,8 @@ class Contacts(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        name = unquote(self.path.removeprefix("/contacts/"))
-        path = Path(f"{name}.json")
-        if not self.path.startswith("/contacts/") or Path(name).name != name or not path.exists():
+        path = Path(unquote(self.path.removeprefix("/contacts/")) + ".json")
+        if not self.path.startswith("/contacts/") or str(path) != path.name or not path.exists():
             self.send_error(404)
             return
         document = path.read_bytes()
