@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from gateway import jids
 from gateway.errors import Forbidden, GatewayError, LastOwner, NoSuchAddress, NotAcceptable, NotAllowed, TooMuch
 from gateway.fmuc.admission import defaultRole
 from gateway.fmuc.departure import remove
-from gateway.fmuc.room import Occupant, Room
+from gateway.fmuc.room import Occupant, Room, person
 from gateway.fmuc.values import (
     ADMIN,
     BANNED,
@@ -58,7 +57,7 @@ class Listed:
 
 def level(room: Room, user: str) -> int:
     """How much a user may do by affiliation."""
-    return _LEVELS[room.affiliations.get(jids.bare(user), NONE)]
+    return _LEVELS[room.affiliation(user)]
 
 
 def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] | None:
@@ -92,7 +91,7 @@ def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] |
 
 def _jidOf(room: Room, each: Change) -> str:
     occupant = room.occupants.get(each.nick) if each.nick and not each.jid else None
-    return jids.bare(each.jid or ("" if occupant is None else occupant.real))
+    return each.jid or ("" if occupant is None else person(occupant.real))
 
 
 def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | None:
@@ -125,7 +124,7 @@ def _affiliationProblem(room: Room, user: str, own: int, each: Change) -> type[G
     # Section 9.1: nobody bans himself; 10.6: "the service MUST" keep one owner.
     if now == OWNER and wanted < _LEVELS[OWNER] and sum(a == OWNER for a in room.affiliations.values()) == 1:
         return LastOwner
-    if each.affiliation == OUTCAST and jid == jids.bare(user):
+    if each.affiliation == OUTCAST and jid == person(user):
         return LastOwner
     if jid not in room.affiliations and len(room.affiliations) >= room.bounds.affiliations:
         return TooMuch
@@ -147,7 +146,7 @@ def _giveAffiliation(room: Room, jid: str, each: Change, actor: str) -> None:
         room.affiliations[jid] = each.affiliation
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
     # One person may be in more than once, by different nicks.
-    for occupant in [one for one in room.occupants.values() if jids.bare(one.real) == jid]:
+    for occupant in [one for one in room.occupants.values() if person(one.real) == jid]:
         occupant.rank = Rank(each.affiliation, defaultRole(room, each.affiliation))
         if code:
             remove(room, occupant, Notice(gone=True, codes=(code,), reason=each.reason, actor=actor))

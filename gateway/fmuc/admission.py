@@ -76,7 +76,7 @@ def conflict(room: Room, entry: Entry, node: Node | None) -> type[GatewayError] 
 
 def access(room: Room, entry: Entry) -> Rank | type[GatewayError]:
     """The ACL checks of a room that has no node above: what he is, or why he may not enter."""
-    affiliation = room.affiliations.get(jids.bare(entry.real), NONE)
+    affiliation = room.affiliation(entry.real)
     settings = room.settings
     # Section 7.2.7: banned users are "forbidden".
     if affiliation == OUTCAST:

@@ -9,11 +9,10 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from gateway import jids
 from gateway.errors import Forbidden, NotAcceptable, NotAllowed
 from gateway.fmuc.departure import close, remove
 from gateway.fmuc.room import Room, Settings
-from gateway.fmuc.values import MEMBERS_ONLY_NOW, NONE, Content, Notice, Said
+from gateway.fmuc.values import MEMBERS_ONLY_NOW, NONE, OWNER, Content, Notice, Said
 from gateway.fmuc.writing import statusXml
 
 # Status codes of what has changed (section 10.2.1).
@@ -139,5 +138,5 @@ def destroy(room: Room, user: str, reason: str, jid: str) -> None:
 def _onlyOwners(room: Room, user: str) -> None:
     if room.above is not None:
         raise NotAllowed
-    if not room.isOwner(jids.bare(user)):
+    if room.affiliation(user) != OWNER:
         raise Forbidden

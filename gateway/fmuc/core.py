@@ -10,7 +10,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway import jids
-from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAPeer, NotMirrored, TooMuch, Unreadable
+from gateway.errors import GatewayError, Loop, Malformed, NoSuchAddress, NotAPeer, NotMirrored, TooMuch, Unreadable
 from gateway.fmuc import federation, messages, nodes, presence, privately
 from gateway.fmuc.actions import Action, Refuse
 from gateway.fmuc.departure import close, remove
@@ -89,7 +89,7 @@ class Rooms:
         room = self.rooms.get(jid)
         if not local:
             return []
-        if _isJoin(stanza, resource, nick):
+        if _isJoin(stanza, resource, nick) and not self._isUser(sender, stanza):
             self._nodeJoins(room, jid, peer, nick, stanza, now)
         elif room is None:
             if stanza.refusal is None and not stanza.gone:
@@ -187,6 +187,14 @@ class Rooms:
             return
         presence.fromUser(room, user, nick, stanza, now)
 
+    def _isUser(self, sender: str, stanza: Presence) -> bool:
+        """Whether it is only a user who says what nodes say to each other: that means nothing then."""
+        domain, resource = jids.split(sender)[1:]
+        if not resource or within(domain, self._peers):
+            return False
+        isOurs = self._mirroring is not None and domain in self._mirroring.users
+        return isOurs or stanza.item is None
+
     def _make(self, jid: str) -> tuple[Room | None, type[GatewayError] | None]:
         """A new room, or why there can be none."""
         if len(self.rooms) >= self._bounds.rooms:
@@ -208,7 +216,8 @@ class Rooms:
     def problem(self, jid: str) -> type[GatewayError] | None:
         """Why there can be no such room."""
         if self._mirroring is None:
-            return None
+            # XEP-0045 section 16.1: "Room IDs MUST match the Nodeprep profile".
+            return None if _isPrepared(jid) else Malformed
         source = self.mirrored(jid)
         if source is None:
             return NoSuchAddress
@@ -266,6 +275,13 @@ class Rooms:
     def _taken(self) -> list[Action]:
         taken, self._out[:] = self._out[:], []
         return taken
+
+
+def _isPrepared(jid: str) -> bool:
+    try:
+        return jids.prepared(jid) == jid
+    except ValueError:
+        return False
 
 
 def _isJoin(stanza: Presence, resource: str, nick: str) -> bool:

@@ -12,7 +12,7 @@ from gateway.fmuc import privately
 from gateway.fmuc.actions import Refuse
 from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Above, Node, Occupant, Room, State
-from gateway.fmuc.upward import REST, complete, expel, fail, gone, idle, letIn, out, settle
+from gateway.fmuc.upward import complete, expel, fail, gone, idle, letIn, more, out, settle
 from gateway.fmuc.values import (
     BANNED,
     GONE,
@@ -65,7 +65,7 @@ def presence(room: Room, above: Above, sender: str, recipient: str, stanza: Pres
         _gone(room, above, sender, stanza, now)
     else:
         if above.state is State.JOINING:
-            above.deadline = now + REST
+            more(above, now)
         _shown(room, above, sender, stanza, now)
 
 
@@ -107,9 +107,11 @@ def _shown(room: Room, above: Above, nick: str, stanza: Presence, now: float) ->
         if above.state not in (State.JOINING, State.JOINED):
             return
     if occupant is None:
+        if len(room.occupants) >= room.bounds.occupants:
+            return
         occupant = Occupant(nick, real, rank, stanza.content, public, above)
         room.add(occupant)
-        room.tell(occupant, evolve(stanza.notice, gone=False), toOwner=True)
+        room.tell(occupant, _why(stanza), toOwner=True)
     else:
         occupant.real, occupant.public = real or occupant.real, public
         _update(room, occupant, rank, stanza)
@@ -145,7 +147,12 @@ def _update(room: Room, occupant: Occupant, rank: Rank, stanza: Presence) -> Non
     occupant.rank = rank
     occupant.content = stanza.content
     node = occupant.node
-    room.tell(occupant, stanza.notice, toOwner=news or (node is not None and node.echoes))
+    room.tell(occupant, _why(stanza), toOwner=news or (node is not None and node.echoes))
+
+
+def _why(stanza: Presence) -> Notice:
+    """Of somebody who is there it is told who has changed his standing; codes and new nicks are for who goes."""
+    return Notice(reason=stanza.notice.reason, actor=stanza.notice.actor)
 
 
 def _expelled(room: Room, occupant: Occupant, why: Refusal, now: float) -> None:
@@ -260,7 +267,7 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
         delay=stanza.delay,
     )
     if above.state is State.JOINING:
-        above.deadline = now + REST
+        more(above, now)
         _contextReceived(room, above, said, None if occupant is None else occupant.node, now)
         return
     if said.delay is not None and jids.bare(said.delay.by) == above.jid:

@@ -18,7 +18,7 @@ class History:
     The newest messages, each with its delay.
 
     @param messages: at most.
-    @param size: bytes of their content at most.
+    @param size: characters and bytes of them at most.
     """
 
     def __init__(self, messages: int, size: int) -> None:
@@ -36,9 +36,9 @@ class History:
     def add(self, said: Said) -> None:
         """Keep a message that has a delay; the oldest make room for it."""
         self._kept.append(said)
-        self._size += len(said.content.raw)
+        self._size += _sizeOf(said)
         while len(self._kept) > self._messages or self._size > self._largest:
-            self._size -= len(self._kept.popleft().content.raw)
+            self._size -= _sizeOf(self._kept.popleft())
 
     def clear(self) -> None:
         """Forget all of it."""
@@ -70,3 +70,8 @@ class History:
                     break
             found.append(said)
         return found[::-1]
+
+
+def _sizeOf(said: Said) -> int:
+    """All of it that somebody else has chosen."""
+    return len(said.content.raw) + len(said.content.language) + len(said.id or "") + len(said.nick) + len(said.real)

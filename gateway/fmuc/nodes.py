@@ -4,8 +4,6 @@ What comes from joining nodes, which are below.
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from gateway import jids
 from gateway.errors import Forbidden, GatewayError, Loop, Malformed, TooMuch
 from gateway.fmuc import messages, privately
@@ -43,7 +41,8 @@ def presence(room: Room, peer: str, nick: str, stanza: Presence, now: float) -> 
             lost(room, node, now)
     elif stanza.gone:
         if occupant is not None:
-            leave(room, occupant, stanza.content, now, evolve(stanza.notice, gone=True, codes=()))
+            # Why he goes is his to say, or his node's; anything else of it is not.
+            leave(room, occupant, stanza.content, now, Notice(gone=True, reason=stanza.notice.reason))
             return
         pending = room.pending.get(nick)
         if pending is not None and node is not None and pending.node is node and not pending.gone:
@@ -51,7 +50,8 @@ def presence(room: Room, peer: str, nick: str, stanza: Presence, now: float) -> 
             cancel(room, room.above, pending, now)
     elif occupant is not None:
         if stanza.fmuc is not None and stanza.fmuc.real not in ("", occupant.real):
-            room.out.append(reject(room.jid, peer, stanza, nick, Forbidden))
+            assert node is not None
+            room.toNode(node, Rejected(nick, stanza.fmuc.real, refusal(Forbidden)))
         else:
             change(room, occupant, stanza.content, now)
     elif stanza.fmuc is not None and stanza.fmuc.real:
@@ -87,12 +87,13 @@ def _enter(room: Room, node: Node | None, peer: str, nick: str, stanza: Presence
         room.toNode(node, Rejected(nick, fmuc.real, refusal(problem)))
 
 
-def _isJid(text: str) -> bool:
+def _isJid(real: str) -> bool:
     """Whether somebody can be known by it."""
     try:
-        return jids.bare(jids.prepared(text)) == jids.bare(text)
+        jids.prepared(real)
     except ValueError:
         return False
+    return True
 
 
 def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message, now: float) -> None:

@@ -16,7 +16,8 @@ from gateway.stream.stanzas import START_TAG, Stanza, parse, serialised
 _TAG = re.compile(rb"<!\[CDATA\[.*?\]\]>|" + START_TAG.pattern, re.DOTALL)
 # A start tag whose name has no prefix, and whose values stand for themselves.
 _PLAIN = re.compile(rb"""<([A-Za-z_][\w.-]*)((?:\s+[\w:.-]+\s*=\s*(?:'[^'&]*'|"[^"&]*"))*)\s*/?>""")
-_NAMESPACE = re.compile(rb"""\sxmlns\s*=\s*(?:'([^']*)'|"([^"]*)")""")
+# What its name is follows only if the values are passed over: one may look like a declaration.
+_ATTRIBUTE = re.compile(rb"""\s([\w:.-]+)\s*=\s*('[^']*'|"[^"]*")""")
 _HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}'>".encode()
 
 
@@ -84,7 +85,8 @@ def _part(raw: bytes) -> Part | None:
     tag = _PLAIN.match(raw)
     if tag is None:
         return None
-    namespace = _NAMESPACE.search(tag.group(2))
-    if namespace is None:
-        return Part(ns.COMPONENT_ACCEPT, tag.group(1).decode(), raw)
-    return Part((namespace.group(1) or namespace.group(2) or b"").decode(), tag.group(1).decode(), raw)
+    namespace = ns.COMPONENT_ACCEPT
+    for name, value in _ATTRIBUTE.findall(tag.group(2)):
+        if name == b"xmlns":
+            namespace = value[1:-1].decode()
+    return Part(namespace, tag.group(1).decode(), raw)

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway import jids
 from gateway.errors import GatewayError, Malformed, NickIsKept, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Refuse
 from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
-from gateway.fmuc.room import Node, Occupant, Pending, Room
+from gateway.fmuc.room import Node, Occupant, Pending, Room, person
 from gateway.fmuc.upward import ANSWER, ask, cancel, gone
 from gateway.fmuc.values import GONE, HERE, NICK_CHANGED, OWNER, Content, Entry, Notice, Presence, Rank, refusal
 
@@ -81,7 +80,7 @@ def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[Gatew
     created = not (room.occupants or room.affiliations or room.settings.persistent)
     if created:
         # Section 10.1.2: an instant room; who creates it owns it.
-        room.affiliations[jids.bare(entry.real)] = OWNER
+        room.affiliations[person(entry.real)] = OWNER
     rank = access(room, entry)
     if not isinstance(rank, Rank):
         return rank

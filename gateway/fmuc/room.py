@@ -11,9 +11,10 @@ from enum import Enum
 
 from attrs import define, field, frozen
 
+from gateway import jids
 from gateway.fmuc.actions import Action, Joining, Left, Private, Rejected, ToNode, ToUsers
 from gateway.fmuc.history import History
-from gateway.fmuc.values import MODERATOR, NO_ROLE, OWNER, SELF, Content, Dialect, Entry, Notice, Rank, Said, Shown
+from gateway.fmuc.values import MODERATOR, NO_ROLE, NONE, SELF, Content, Dialect, Entry, Notice, Rank, Said, Shown
 from gateway.stream.stanzas import escape
 
 
@@ -28,7 +29,7 @@ class Bounds:
     @ivar pending: joins of one room that the node above has not answered.
     @ivar nick: bytes.
     @ivar messages: that are kept as history of one room.
-    @ivar bytes: the same, of their content.
+    @ivar bytes: the same, in size.
     @ivar affiliations: of one room.
     """
 
@@ -114,6 +115,7 @@ class Above(Node):
     The joined node.
 
     @ivar deadline: seconds on the link's clock until which something must come, in a state that waits.
+    @ivar latest: until which all that a first join brings must have come.
     @ivar parting: the nick that left last, until the node has sent that back.
     @ivar parted: who has left, with the joining node that he was behind, until the node above has sent that back:
         what he has said comes back before it.
@@ -122,6 +124,7 @@ class Above(Node):
 
     state: State = State.IDLE
     deadline: float = 0.0
+    latest: float = 0.0
     parting: str = ""
     parted: dict[str, Node] = field(factory=dict)
     fresh: bool = False
@@ -176,6 +179,19 @@ class Pending:
     rank: Rank | None = None
     cancelled: int = 0
     gone: bool = False
+
+
+def person(user: str) -> str:
+    """
+    The bare JID by which somebody is known, whatever resource he has and however his server spells it: some keep
+    the case that he has logged in with.
+    """
+    bare = jids.bare(user)
+    try:
+        return jids.prepared(bare)
+    except ValueError:
+        # A server may know characters that are too new here.
+        return bare
 
 
 @define(eq=False)
@@ -250,9 +266,13 @@ class Room:
         """Whether the node above has still to say that we are out."""
         return self.above is not None and self.above.state is State.LEAVING
 
-    def isOwner(self, user: str) -> bool:
-        """Whether a bare JID is an owner's."""
-        return self.affiliations.get(user) == OWNER
+    def affiliation(self, user: str) -> str:
+        """
+        What somebody is, in or not.
+
+        @param user: full or bare JID, as his server spells it.
+        """
+        return self.affiliations.get(person(user), NONE)
 
     # What is told.
 

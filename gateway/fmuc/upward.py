@@ -17,9 +17,9 @@ from gateway.fmuc.departure import close, release, remove
 from gateway.fmuc.room import Above, Occupant, Pending, Room, State
 from gateway.fmuc.values import GONE, TROUBLE, Dialect, Limits, Notice, Rank, Refusal, Shown, refusal
 
-# Seconds for the answer to a join; for the rest of what a join brings, after each piece of it; for the word that
-# we are out.
-ANSWER, REST, FAREWELL = 30.0, 5.0, 10.0
+# Seconds for the answer to a join; for the rest of what a join brings, after each piece of it, and in all; for the
+# word that we are out.
+ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
 
 
 def ask(room: Room, above: Above, pending: Pending, now: float) -> None:
@@ -35,10 +35,20 @@ def ask(room: Room, above: Above, pending: Pending, now: float) -> None:
         _send(room, above, pending, now)
 
 
-def _begin(room: Room, above: Above, pending: Pending, now: float) -> None:
+def _await(above: Above, now: float) -> None:
+    """A first join is under way."""
     above.state = State.JOINING
+    above.deadline, above.latest = now + ANSWER, now + WHOLE
+
+
+def more(above: Above, now: float) -> None:
+    """A piece of what it brings has come; it may go on, but not for ever."""
+    above.deadline = min(now + REST, above.latest)
+
+
+def _begin(room: Room, above: Above, pending: Pending, now: float) -> None:
+    _await(above, now)
     above.parting = ""
-    above.deadline = now + ANSWER
     pending.sent = True
     room.toNode(above, Joining(pending.entry, above.replica))
 
@@ -146,8 +156,7 @@ def settle(room: Room, above: Above, now: float, told: bool = True) -> None:
     _forget(room, above)
     if wanted:
         # It has counted us out when the last of ours was thrown out, and what is on its way is a first join to it.
-        above.state = State.JOINING
-        above.deadline = now + ANSWER
+        _await(above, now)
         return
     awaits = bool(above.parting) if above.dialect is Dialect.PROTOXEP or wasJoining else True
     if told and awaits:
@@ -202,8 +211,7 @@ def out(room: Room, above: Above, now: float) -> None:
             remove(room, occupant, GONE)
         room.history.clear()
         if room.ours or any(pending.sent for pending in room.pending.values()):
-            above.state = State.JOINING
-            above.deadline = now + ANSWER
+            _await(above, now)
         else:
             idle(room, above, now)
 

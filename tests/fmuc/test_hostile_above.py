@@ -1,0 +1,264 @@
+"""Names that are none, nodes above that say nothing or too much, loops: each ends, and what it costs is bounded."""
+
+from __future__ import annotations
+
+from gateway import jids, ns
+from gateway.fmuc.room import Bounds, State
+from gateway.fmuc.upward import ANSWER, REST
+from gateway.fmuc.values import Dialect
+from tests.fmuc.wire import START, WireCase, fmuc, mirror, rooms, seedJoin, to
+
+SOURCE = "room@talk.example"
+M = r"room\40talk.example@mirror.example"
+ALICE, EVE = "alice@here.example/r", "eve@here.example/r"
+FAR, KEV = "room@far.example", "kev@far.example/r"
+
+
+class NameTests(WireCase):
+    """Rooms that cannot be."""
+
+    def test_nonsense(self) -> None:
+        """A mirror's name is a room's JID, escaped in the one way there is; nothing else is there."""
+        wire = mirror("mirror.example")
+        names = (
+            "room",
+            r"room\40",
+            r"\40talk.example",
+            r"room\40talk.example\2fnick",
+            r"room\40talk..example",
+            r"Room\40talk.example",
+            r"room\5c40talk.example",
+            r"a\40b\40c.example",
+            r"room\40talk.example\20",
+            r"room\40-",
+            "\\27\\22\\26\\3c\\3e\\40x",
+        )
+        for name in names:
+            address = f"{name}@mirror.example"
+            self.assertTold(wire.join(address, "eve", EVE), f"presence {address}/eve > {EVE} error item-not-found")
+            self.assertTold(
+                wire.ask(address, EVE, f"<query xmlns='{ns.DISCO_INFO}'/>"),
+                f"iq {address} > {EVE} error item-not-found",
+            )
+        self.assertEqual(wire.rooms.rooms, {})
+
+    def test_roomsNames(self) -> None:
+        """XEP-0045 section 16.1: "Room IDs MUST match the Nodeprep profile": a room has no twins."""
+        wire = rooms("rooms.example", "far.example")
+        for name in ("Lobby", "LOBBY", "ﬁ"):
+            address = f"{name}@rooms.example"
+            self.assertTold(wire.join(address, "eve", EVE), f"presence {address}/eve > {EVE} error jid-malformed")
+            wire.nodeJoins(address, "kev", FAR, KEV)
+        self.assertEqual(wire.rooms.rooms, {})
+
+    def test_notAllowed(self) -> None:
+        """Rooms on domains that are not allowed, and users of such, are refused."""
+        wire = mirror("mirror.example", allow=("talk.example",), users=("here.example",))
+        other = r"room\40other.example@mirror.example"
+        self.assertTold(wire.join(other, "eve", EVE), f"presence {other}/eve > {EVE} error not-allowed")
+        self.assertTold(wire.join(M, "kev", KEV), f"presence {M}/kev > {KEV} error not-allowed")
+        self.assertEqual(wire.rooms.rooms, {})
+
+    def test_manyRooms(self) -> None:
+        """10,000 joins to as many rooms: there are so many, and no more."""
+        for wire, name in (
+            (rooms("rooms.example"), "room{}@rooms.example"),
+            (mirror("mirror.example"), r"room{}\40talk.example@mirror.example"),
+        ):
+            refused = 0
+            for number in range(10_000):
+                [*_, last] = wire.join(name.format(number), "eve", EVE)
+                refused += "resource-constraint" in last
+            self.assertEqual(len(wire.rooms.rooms), Bounds().rooms)
+            self.assertEqual(refused, 10_000 - Bounds().rooms)
+
+
+class AboveTests(WireCase):
+    """Nodes above that answer nothing, or too much."""
+
+    def setUp(self) -> None:
+        self.wire = mirror("mirror.example")
+
+    def shown(self, nick: str, real: str, **more: str) -> str:
+        """An occupant's presence from above."""
+        item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x>"
+        return f"<presence from='{SOURCE}/{nick}' to='{M}'>{fmuc(real)}{item}</presence>"
+
+    def joined(self) -> None:
+        """Alice is in."""
+        self.wire.join(M, "alice", ALICE)
+        self.wire.take(self.shown("alice", ALICE))
+        self.wire.take(f"<message from='{SOURCE}' to='{M}' type='groupchat'><subject/></message>")
+
+    def test_silence(self) -> None:
+        """Who asked is told in time; nothing is left of it, and the node above is asked no more."""
+        for number in range(5):
+            self.wire.join(M, f"u{number}", f"u{number}@here.example/r")
+        self.assertTold(self.wire.tick(ANSWER - 1))
+        found = [each for _ in range(4) for each in self.wire.tick(ANSWER)]
+        self.assertEqual(sum("error remote-server-timeout" in each for each in found), 5)
+        self.assertEqual(self.wire.rooms.rooms, {})
+
+    def test_manyJoins(self) -> None:
+        """10,000 join while the node above says nothing: so many wait, the others are told; one stanza goes up."""
+        up = refused = 0
+        for number in range(10_000):
+            for each in self.wire.join(M, f"u{number}", f"u{number}@here.example/r"):
+                up += f"> {SOURCE}" in each
+                refused += "error" in each
+        most = Bounds().pending
+        self.assertEqual((up, refused), (1, 10_000 - most))
+        self.assertEqual(len(self.wire.room(M).pending), most)
+
+    def test_flood(self) -> None:
+        """What a user sends while he waits is not kept: neither words nor presence, and goes nowhere."""
+        self.wire.join(M, "alice", ALICE)
+        for number in range(1_000):
+            self.wire.join(M, "alice", ALICE)
+            self.wire.join(M, f"other{number}", ALICE)
+            self.wire.say(M, ALICE, "hello")
+        room = self.wire.room(M)
+        self.assertEqual(set(room.pending), {"alice"})
+        self.assertEqual(len(room.history), 0)
+        self.assertEqual(room.occupants, {})
+
+    def test_comingAndGoing(self) -> None:
+        """Nor does he leave anything behind who comes and goes as fast as he can."""
+        for _ in range(1_000):
+            self.wire.join(M, "alice", ALICE)
+            self.wire.leave(M, "alice", ALICE)
+        for _ in range(5):
+            self.wire.tick(2 * ANSWER)
+        self.assertEqual(self.wire.rooms.rooms, {})
+
+    def test_historyOffered(self) -> None:
+        """History without an end: so much is kept, and in the end all are in all the same."""
+        self.wire.join(M, "alice", ALICE)
+        self.wire.take(self.shown("alice", ALICE))
+        delay = f"<delay xmlns='{ns.DELAY}' from='{SOURCE}' stamp='2001-01-01T00:00:00Z'/>"
+        message = (
+            f"<message from='{SOURCE}/kev' to='{M}' type='groupchat'>{fmuc(KEV)}<body>{{}}</body>{delay}</message>"
+        )
+        room = self.wire.room(M)
+        for number in range(1_000):
+            self.wire.take(message.format(number))
+            self.assertLessEqual(len(room.history), Bounds().messages)
+            self.wire.tick(REST - 1)
+            if room.above is not None and room.above.state is State.JOINED:
+                break
+        self.assertIn(ALICE, room.users)
+        self.assertLess(self.wire.link.now - START, 600)
+
+    def test_largeHistory(self) -> None:
+        """What is kept is bounded in bytes, too: ids, names and languages with it."""
+        self.joined()
+        big = "i" * 50_000
+        for number in range(20):
+            self.wire.take(
+                f"<message from='{SOURCE}/kev' to='{M}' type='groupchat' id='{number}{big}' xml:lang='{big}'>"
+                f"{fmuc('k' * 50_000)}<body>x</body></message>"
+            )
+        kept = sum(
+            len(said.content.raw) + len(said.id or "") + len(said.content.language) + len(said.real)
+            for said in self.wire.room(M).history
+        )
+        self.assertLessEqual(kept, Bounds().bytes)
+
+    def test_manyOccupants(self) -> None:
+        """A node above shows no more people than a room holds."""
+        wire = mirror("mirror.example", bounds=Bounds(occupants=50))
+        wire.join(M, "alice", ALICE)
+        for number in range(500):
+            wire.take(self.shown(f"u{number}", f"u{number}@talk.example/r"))
+        wire.take(self.shown("alice", ALICE))
+        wire.take(f"<message from='{SOURCE}' to='{M}' type='groupchat'><subject/></message>")
+        self.assertLessEqual(len(wire.room(M).occupants), 51)
+        self.assertIn(ALICE, wire.room(M).users)
+
+    def test_codesFromAbove(self) -> None:
+        """Who is there is not gone, whatever codes and ends are written beside it."""
+        self.joined()
+        x = (
+            f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' nick='new'/>"
+            "<destroy jid='trap@talk.example'/><status code='110'/><status code='301'/><status code='303'/></x>"
+        )
+        sent = self.wire.take(f"<presence from='{SOURCE}/kev' to='{M}'>{fmuc(KEV)}{x}</presence>")
+        self.assertTold(sent, f"presence {M}/kev > {ALICE} none/participant")
+        sent = self.wire.take(f"<presence from='{SOURCE}/kev' to='{M}'>{fmuc(KEV)}{x}<show>away</show></presence>")
+        self.assertTold(sent, f"presence {M}/kev > {ALICE} none/participant show=away")
+
+    def test_othersWords(self) -> None:
+        """Only the node above speaks for those above; others on its domain do not."""
+        self.joined()
+        for sender in ("other@talk.example/alice", "talk.example", f"x{SOURCE}/kev"):
+            self.wire.take(f"<message from='{sender}' to='{M}' type='groupchat'><body>lie</body></message>")
+            self.wire.take(f"<presence from='{sender}' to='{M}'>{fmuc('', '<left/>')}</presence>")
+            self.wire.take(f"<presence from='{sender}' to='{M}/alice' type='unavailable'/>")
+        room = self.wire.room(M)
+        self.assertEqual(set(room.occupants), {"alice"})
+        self.assertEqual(len(room.history), 0)
+
+    def test_emptyMirror(self) -> None:
+        """Nobody is in: whatever the node above sends, nothing comes back, and nothing is kept."""
+        anything = (
+            self.shown("kev", KEV)
+            + f"<message from='{SOURCE}/kev' to='{M}' type='groupchat'>{fmuc(KEV)}<body>x</body></message>"
+            + f"<presence from='{SOURCE}' to='{M}'>{fmuc('', '<left/>')}</presence>"
+            + f"<presence from='{SOURCE}' to='{M}' type='error'/>"
+            + f"<message from='{SOURCE}/kev' to='{M}' type='error'/>"
+        )
+        sent = self.wire.take(anything)
+        self.assertFalse([each for each in sent if " error " not in each], sent)
+        self.assertEqual(self.wire.rooms.rooms, {})
+        self.joined()
+        self.wire.leave(M, "alice", ALICE)
+        self.wire.take(f"<presence from='{SOURCE}' to='{M}'>{fmuc('', '<left/>')}</presence>")
+        self.assertEqual(self.wire.rooms.rooms, {})
+
+
+class LoopTests(WireCase):
+    """Rooms that mirror themselves, however far round."""
+
+    def test_own(self) -> None:
+        """A mirror mirrors no room of its own, and so no mirror of its own."""
+        wire = mirror("mirror.example")
+        own = r"room\40mirror.example@mirror.example"
+        self.assertTold(wire.join(own, "eve", EVE), f"presence {own}/eve > {EVE} error not-allowed")
+        mirrored = f"{jids.escapeLocal(M)}@mirror.example"
+        self.assertTold(wire.join(mirrored, "eve", EVE), f"presence {mirrored}/eve > {EVE} error not-allowed")
+        self.assertEqual(wire.rooms.rooms, {})
+
+    def test_mirrorOfMirror(self) -> None:
+        """A mirror of another's mirror is a chain, and no loop."""
+        wire = mirror("other.example")
+        chained = f"{jids.escapeLocal(M)}@other.example"
+        self.assertTold(
+            wire.join(chained, "eve", EVE),
+            f"presence {chained}/eve > {M}/eve none/participant jid={EVE} fmuc={EVE}replica",
+        )
+
+    def ring(self, nodes: int, dialect: Dialect) -> None:
+        """The node above hands each join on, round, until it comes back from the last."""
+        wire = mirror("mirror.example", dialect, peers=("*",))
+        wire.join(M, "eve", EVE)
+        # Of one node: it is the node above itself that sends it back.
+        last = SOURCE if nodes == 1 else f"room@n{nodes}.example"
+        if dialect is Dialect.XEP_0289:
+            sent = wire.nodeJoins(M, "eve", last, EVE)
+            self.assertEqual(len(sent), 1, sent)
+            self.assertIn("reject", sent[0])
+        else:
+            sent = wire.take(seedJoin(M, "eve", last, EVE))
+            self.assertTold(sent, f"presence {M} > {last}/eve error not-allowed")
+        # It says so to the one before it, and so it comes back to where it began.
+        rejection = f"<presence from='{SOURCE}' to='{M}/eve'>{fmuc(EVE, '<reject>loop</reject>')}</presence>"
+        sent = wire.take(rejection)
+        self.assertTrue(to(EVE, sent), sent)
+        wire.tick(2 * ANSWER)
+        self.assertEqual(wire.rooms.rooms, {})
+
+    def test_rings(self) -> None:
+        """Of one, two and three other nodes, in both dialects."""
+        for nodes in (1, 2, 3):
+            for dialect in Dialect:
+                self.ring(nodes, dialect)

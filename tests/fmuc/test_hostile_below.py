@@ -1,0 +1,314 @@
+"""Peers and users that do not keep to the rules: they are refused rightly, and what they cost is bounded."""
+
+from __future__ import annotations
+
+from gateway import ns
+from gateway.fmuc.room import Bounds
+from tests.fmuc.support import MUC
+from tests.fmuc.wire import Wire, WireCase, fmuc, mirror, rooms, seedJoin, to
+
+R = "room@rooms.example"
+SOURCE = "room@talk.example"
+M = r"room\40talk.example@mirror.example"
+ALICE, BOB, EVE = "alice@here.example/r", "bob@here.example/r", "eve@here.example/r"
+FAR, FARTHER = "room@far.example", "room@farther.example"
+KEV, CURT = "kev@far.example/r", "curt@farther.example/r"
+
+
+class PeerTests(WireCase):
+    """Nodes below that say more than is true, or are none of ours."""
+
+    def setUp(self) -> None:
+        self.wire = rooms("rooms.example", "far.example", "farther.example")
+
+    def federated(self) -> None:
+        """Alice is in by herself, Kev through one node, Curt through another."""
+        self.wire.join(R, "alice", ALICE)
+        self.wire.nodeJoins(R, "kev", FAR, KEV)
+        self.wire.nodeJoins(R, "curt", FARTHER, CURT)
+
+    def assertUntouched(self) -> None:
+        """Everybody is in as before."""
+        room = self.wire.room(R)
+        who = {nick: occupant.real for nick, occupant in room.occupants.items()}
+        self.assertEqual(who, {"alice": ALICE, "kev": KEV, "curt": CURT})
+        self.assertEqual(set(room.below), {FAR, FARTHER})
+
+    def test_notAllowed(self) -> None:
+        """Who is no peer is told so in his own words; no room is made for him."""
+        stranger = "room@stranger.example"
+        self.assertTold(
+            self.wire.nodeJoins(R, "eve", stranger, EVE),
+            f"presence {R} > {stranger} fmuc=reject",
+        )
+        self.assertTold(
+            self.wire.take(seedJoin(R, "eve", stranger, EVE)),
+            f"presence {R} > {stranger} error not-allowed",
+        )
+        self.assertEqual(self.wire.rooms.rooms, {})
+
+    def test_notAllowedInMirror(self) -> None:
+        """A mirror has peers of its own; by default none."""
+        wire = mirror("mirror.example")
+        self.assertTold(wire.nodeJoins(M, "kev", FAR, KEV), f"presence {M} > {FAR} fmuc=reject")
+        self.assertEqual(wire.rooms.rooms, {})
+
+    def test_presenceForAnothers(self) -> None:
+        """Nobody's presence is changed by a node that he is not behind, be he local or behind another."""
+        self.federated()
+        for nick, real in (("alice", ALICE), ("curt", CURT)):
+            whole = f"from='{FAR}/{nick}' to='{R}/{nick}'"
+            self.assertTold(self.wire.take(f"<presence {whole} type='unavailable'>{fmuc(real)}</presence>"))
+            self.assertTold(self.wire.take(f"<presence {whole} type='unavailable'/>"))
+            self.assertTold(
+                self.wire.take(f"<presence {whole}>{fmuc(real)}<status>mine</status></presence>"),
+                f"presence {R} > {FAR}/{nick} not-allowed fmuc={real}reject",
+            )
+            self.assertTold(
+                self.wire.nodeJoins(R, nick, FAR, KEV), f"presence {R} > {FAR}/{nick} conflict fmuc={KEV}reject"
+            )
+        self.assertUntouched()
+
+    def test_wordsForAnothers(self) -> None:
+        """Nobody is made to say something by a node that he is not behind."""
+        self.federated()
+        for nick in ("alice", "curt", "nobody"):
+            sender = f"from='{FAR}/{nick}'"
+            self.assertTold(
+                self.wire.take(
+                    f"<message {sender} to='{R}' type='groupchat'>{fmuc(ALICE)}<body>lie</body></message>"
+                ),
+                f"message {R} > {FAR}/{nick} error not-acceptable",
+            )
+            self.assertTold(
+                self.wire.take(f"<message {sender} to='{R}/alice' type='chat'><body>lie</body></message>"),
+                f"message {R}/alice > {FAR}/{nick} error not-acceptable",
+            )
+        self.assertEqual(len(self.wire.room(R).history), 0)
+
+    def test_othersName(self) -> None:
+        """Who is behind a node keeps the JID that he came with."""
+        self.federated()
+        self.assertTold(
+            self.wire.take(f"<presence from='{FAR}/kev' to='{R}/kev'>{fmuc(ALICE)}</presence>"),
+            f"presence {R} > {FAR}/kev forbidden fmuc={ALICE}reject",
+        )
+        self.assertUntouched()
+
+    def test_destroyedFromBelow(self) -> None:
+        """A node below says goodbye for its own; that the room is no more is not its to say."""
+        self.federated()
+        end = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='none'/><destroy/><status code='332'/></x>"
+        sent = self.wire.take(
+            f"<presence from='{FAR}/kev' to='{R}/kev' type='unavailable'>{fmuc(KEV)}{end}</presence>"
+        )
+        self.assertTold(to(ALICE, sent), f"presence {R}/kev unavailable none/none jid={KEV}")
+        self.assertTold(to(FARTHER, sent), f"presence {R}/kev unavailable none/none fmuc={KEV}")
+
+    def test_standingFromBelow(self) -> None:
+        """What a node below says of its users' standing is not what they are."""
+        claim = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator' jid='{KEV}'/></x>"
+        self.wire.join(R, "alice", ALICE)
+        self.wire.take(f"<presence from='{FAR}/kev' to='{R}/kev'>{fmuc(KEV)}{MUC}{claim}</presence>")
+        self.assertEqual(self.wire.room(R).occupants["kev"].rank.affiliation, "none")
+        self.assertEqual(self.wire.room(R).occupants["kev"].rank.role, "participant")
+
+    def test_realIsNoJid(self) -> None:
+        """Whom a node speaks for has a JID, and a ban knows it however it is spelled."""
+        self.wire.join(R, "alice", ALICE)
+        self.wire.ask(
+            R,
+            ALICE,
+            f"<query xmlns='{ns.MUC_ADMIN}'><item affiliation='outcast' jid='kev@far.example'/></query>",
+            "set",
+        )
+        for real in ("@/", "@far.example/r", "a b@far.example/r", "kev@far..example/r"):
+            self.assertTold(
+                self.wire.nodeJoins(R, "kev", FAR, real),
+                f"presence {R} > {FAR}/kev jid-malformed fmuc={real}reject",
+            )
+        for real in (KEV, "KEV@far.example/r", "Kev@Far.Example/r", "kev@far.example"):
+            self.assertTold(
+                self.wire.nodeJoins(R, "kev", FAR, real), f"presence {R} > {FAR}/kev forbidden fmuc={real}reject"
+            )
+        self.assertIn("forbidden", self.wire.join(R, "kev", "KEV@far.example/r")[0])
+        self.assertEqual(set(self.wire.room(R).occupants), {"alice"})
+
+    def test_manyBehindNode(self) -> None:
+        """10,000 joins through one node: as many get in as a room may hold, each of the others is told."""
+        wire = Wire(self.wire.rooms)
+        sent = [wire.nodeJoins(R, f"u{number}", FAR, f"u{number}@far.example/r") for number in range(10_000)]
+        bounds = Bounds()
+        room = wire.room(R)
+        self.assertEqual(len(room.occupants), bounds.occupants)
+        self.assertEqual(set(room.below[FAR].occupants), set(room.occupants))
+        self.assertTold(sent[-1], f"presence {R} > {FAR}/u9999 service-unavailable fmuc=u9999@far.example/rreject")
+        refused = sum("reject" in stanza for each in sent for stanza in each)
+        self.assertEqual(refused, 10_000 - bounds.occupants)
+
+    def test_manyNodes(self) -> None:
+        """As many nodes as a room may have."""
+        wire = rooms("rooms.example", "*", bounds=Bounds(nodes=3))
+        for number in range(5):
+            wire.nodeJoins(R, f"n{number}", f"room@n{number}.example", f"u@n{number}.example/r")
+        self.assertEqual(set(wire.room(R).below), {f"room@n{number}.example" for number in range(3)})
+
+    def test_historyAsked(self) -> None:
+        """Who asks for more history than there is gets what is kept, however he asks."""
+        self.wire.join(R, "alice", ALICE)
+        for number in range(200):
+            self.wire.say(R, ALICE, f"m{number}")
+        most = Bounds().messages
+        since = "since='0001-01-01T00:00:00Z'"
+        for number, limits in enumerate(
+            ("maxstanzas='999999999'", since, "seconds='999999999'", "maxchars='-1'", "")
+        ):
+            sent = self.wire.nodeJoins(R, f"k{number}", FAR, f"k{number}@far.example/r", f"<history {limits}/>")
+            self.assertEqual(sum("delayed" in each and "body" in each for each in to(FAR, sent)), most, limits)
+            self.wire.take(f"<presence from='{FAR}/k{number}' to='{R}/k{number}' type='unavailable'/>")
+
+
+class UserTests(WireCase):
+    """Clients that say what they may not."""
+
+    def setUp(self) -> None:
+        self.wire = rooms("rooms.example", "far.example")
+        self.wire.join(R, "alice", ALICE)
+        self.wire.join(R, "bob", BOB)
+        self.wire.nodeJoins(R, "kev", FAR, KEV)
+
+    def test_notIn(self) -> None:
+        """Who is not in writes to nobody."""
+        self.assertTold(self.wire.say(R, EVE, "hello"), f"message {R} > {EVE} error not-acceptable")
+        for nick in ("alice", "kev", "nobody"):
+            self.assertTold(
+                self.wire.take(f"<message from='{EVE}' to='{R}/{nick}' type='chat'><body>x</body></message>"),
+                f"message {R}/{nick} > {EVE} error not-acceptable",
+            )
+        self.assertTold(
+            self.wire.say("nowhere@rooms.example", EVE, "hello"),
+            f"message nowhere@rooms.example > {EVE} error item-not-found",
+        )
+        # Another resource of who is in is not in.
+        other = "alice@here.example/other"
+        self.assertTold(self.wire.say(R, other, "hello"), f"message {R} > {other} error not-acceptable")
+
+    def test_notInMirror(self) -> None:
+        """In a mirror it is the same, and the node above hears nothing of it."""
+        wire = mirror("mirror.example")
+        self.assertTold(wire.say(M, EVE, "hello"), f"message {M} > {EVE} error item-not-found")
+        wire.join(M, "alice", ALICE)
+        self.assertTold(wire.say(M, EVE, "hello"), f"message {M} > {EVE} error not-acceptable")
+        self.assertTold(
+            wire.take(f"<message from='{EVE}' to='{M}/alice' type='chat'><body>x</body></message>"),
+            f"message {M}/alice > {EVE} error not-acceptable",
+        )
+        # Nor is who has only asked.
+        self.assertTold(wire.say(M, ALICE, "hello"), f"message {M} > {ALICE} error not-acceptable")
+
+    def test_fmucInPresence(self) -> None:
+        """What a user who is in says of nodes is nobody's to read, and changes nothing."""
+        for word in (fmuc(ALICE), fmuc(ALICE, "<left/>"), fmuc(KEV, "<reject>out</reject>"), fmuc("", "<left/>")):
+            sent = self.wire.take(f"<presence from='{BOB}' to='{R}/bob'>{word}<status>here</status></presence>")
+            self.assertTold(
+                sent,
+                f"presence {R}/bob > {ALICE} none/participant jid={BOB} status=here",
+                f"presence {R}/bob > {BOB} none/participant 110 status=here",
+                f"presence {R}/bob > {FAR} none/participant fmuc={BOB} status=here",
+            )
+
+    def test_fmucInMessage(self) -> None:
+        """Nor in a message, to all or to one."""
+        for word in (
+            fmuc(ALICE),
+            f"<nomirror xmlns='{ns.FMUC}'/>",
+            f"<f:fmuc xmlns:f='{ns.FMUC}' from='{ALICE}'/>",
+        ):
+            sent = self.wire.take(f"<message from='{BOB}' to='{R}' type='groupchat'>{word}<body>x</body></message>")
+            self.assertTold(
+                sent,
+                f"message {R}/bob > {ALICE} body=x",
+                f"message {R}/bob > {BOB} body=x",
+                f"message {R}/bob > {FAR} fmuc={BOB} body=x",
+            )
+            for nick, recipient, more in (("alice", ALICE, ""), ("kev", f"{FAR}/kev", f" fmuc={BOB}")):
+                [one] = self.wire.take(
+                    f"<message from='{BOB}' to='{R}/{nick}' type='chat'>{word}<body>x</body></message>"
+                )
+                self.assertTrue(one.startswith(f"message {R}/bob > {recipient} chat"), one)
+                self.assertEqual(one.count("fmuc="), bool(more), one)
+                self.assertNotIn(ALICE, one.removeprefix(f"message {R}/bob > {recipient}"))
+
+    def test_fmucInDisguise(self) -> None:
+        """However it is written, it is found: an attribute's value is no declaration."""
+        for lure in ("""a=" xmlns='urn:x'" """, """a='"' b=" xmlns='urn:x'" """, """xml:lang=" xmlns='urn:x' " """):
+            [sent] = self.wire.elements(
+                f"<message from='{BOB}' to='{R}/alice' type='chat'>"
+                f"<fmuc {lure} xmlns='{ns.FMUC}' from='{ALICE}'/><body>x</body></message>"
+            )
+            self.assertNoFmuc(sent)
+
+    def test_fmucInJoin(self) -> None:
+        """A user is no node: whoever he says that he is, he gets in as himself."""
+        sent = self.wire.take(f"<presence from='{EVE}' to='{R}/eve'>{fmuc(ALICE)}{MUC}</presence>")
+        self.assertTold(to(BOB, sent), f"presence {R}/eve none/participant")
+        self.assertTold(to(ALICE, sent), f"presence {R}/eve none/participant jid={EVE}")
+        self.assertEqual(self.wire.room(R).occupants["eve"].real, EVE)
+        self.assertEqual(set(self.wire.room(R).below), {FAR})
+
+    def test_nodesJoin(self) -> None:
+        """Who writes a whole join of XEP-0289 is a node, as far as can be seen, that is refused."""
+        sent = self.wire.nodeJoins(R, "eve", EVE.partition("/")[0], ALICE)
+        self.assertTold(sent, f"presence {R} > {EVE.partition('/')[0]} fmuc=reject")
+        self.assertEqual(set(self.wire.room(R).occupants), {"alice", "bob", "kev"})
+
+    def test_fmucInMirrorsJoin(self) -> None:
+        """A mirror knows its users by their domains: whatever one says, he joins as himself."""
+        wire = mirror("mirror.example", users=("here.example",), peers=("far.example",))
+        sent = wire.take(f"<presence from='{EVE}' to='{M}/eve'>{fmuc(ALICE)}{MUC}</presence>")
+        self.assertTold(sent, f"presence {M}/eve > {SOURCE}/eve none/participant jid={EVE} fmuc={EVE}replica")
+
+    def test_mucUser(self) -> None:
+        """XEP-0045 section 16.3: of what only a room says, from an occupant, "it MUST NOT reflect it"."""
+        lie = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/><status code='110'/></x>"
+        sent = self.wire.take(f"<presence from='{BOB}' to='{R}/bob'>{lie}</presence>")
+        self.assertTold(to(ALICE, sent), f"presence {R}/bob none/participant jid={BOB}")
+        self.assertTold(to(BOB, sent), f"presence {R}/bob none/participant 110")
+        sent = self.wire.take(f"<message from='{BOB}' to='{R}' type='groupchat'>{lie}<body>x</body></message>")
+        self.assertTold(to(ALICE, sent), f"message {R}/bob body=x")
+
+    def test_delay(self) -> None:
+        """Nobody dates what he says: nobody but a room says when a thing was said in it."""
+        delay = f"<delay xmlns='{ns.DELAY}' from='{R}' stamp='2001-01-01T00:00:00Z'/>"
+        sent = self.wire.take(f"<message from='{BOB}' to='{R}' type='groupchat'>{delay}<body>x</body></message>")
+        self.assertTold(to(ALICE, sent), f"message {R}/bob body=x")
+
+    def test_nodesWords(self) -> None:
+        """What nodes say to each other means nothing from a user: he cannot put a mirror out of its set."""
+        wire = mirror("mirror.example")
+        wire.join(M, "alice", ALICE)
+        for word in (fmuc("", "<left/>"), fmuc("", "<reject>no</reject>"), fmuc(ALICE, "<reject/>")):
+            wire.take(f"<presence from='{EVE}' to='{M}'>{word}</presence>")
+            wire.take(f"<presence from='{EVE}' to='{M}/alice'>{word}</presence>")
+            wire.take(f"<presence from='{EVE}' to='{M}/alice' type='error'>{word}</presence>")
+        self.assertEqual(set(wire.room(M).pending), {"alice"})
+
+    def test_longNick(self) -> None:
+        """A nick may have 256 bytes; one of 1,023, which is a JID's, is refused, and so is none."""
+        for nick in ("n" * 1_023, "n" * 257, "ü" * 200, " ", "&#9;"):
+            [sent] = self.wire.join(R, nick, EVE)
+            self.assertIn("not-acceptable" if nick != "&#9;" else "error", sent)
+        self.assertEqual(set(self.wire.room(R).occupants), {"alice", "bob", "kev"})
+        wire = mirror("mirror.example")
+        [sent] = wire.join(M, "n" * 1_023, EVE)
+        self.assertIn("not-acceptable", sent)
+        self.assertEqual(wire.rooms.rooms, {})
+
+    def test_manyChildren(self) -> None:
+        """Presence of 1,000 elements is handed on as it is, but for those that are not his to show."""
+        others = "".join(f"<c{number} xmlns='urn:x'/>" for number in range(1_000))
+        lies = "".join(f"<x xmlns='{ns.MUC_USER}'/>{fmuc(ALICE)}" for _ in range(1_000))
+        for inside, many in ((others, 1_001), (lies, 1)):
+            sent = self.wire.elements(f"<presence from='{BOB}' to='{R}/bob'>{inside}</presence>")
+            for stanza in sent:
+                self.assertEqual(len(stanza), many if stanza.get("to") != FAR else many + 1)

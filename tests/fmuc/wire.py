@@ -1,0 +1,209 @@
+"""Rooms behind their real handler: stanzas go in as bytes; what comes out is told in short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.room import Bounds, Room
+from gateway.fmuc.values import Dialect
+from gateway.stream.link import Link
+from tests.fmuc.support import END, HEADER, MUC, stanzas
+
+_CONTENT = f"{{{ns.COMPONENT_ACCEPT}}}"
+_USER = f"{{{ns.MUC_USER}}}"
+_ERRORS = f"{{{ns.STANZA_ERRORS}}}"
+
+START = 1_000_000.0
+
+
+class FakeLink(Link):
+    """A link that goes nowhere and keeps what it is given."""
+
+    def __init__(self, jid: str) -> None:
+        super().__init__(Clock(), None, jid, "secret")  # type: ignore[arg-type]  # it connects to nothing
+        self.now = START
+        self.sent: list[bytes] = []
+
+    def sendRaw(self, data: bytes) -> bool:
+        self.sent.append(data)
+        return True
+
+
+class Wire:
+    """
+    One component's rooms.
+
+    @ivar now: the link's clock.
+    """
+
+    def __init__(self, rooms: Rooms) -> None:
+        self.rooms = rooms
+        self.link = FakeLink(rooms.jid)
+        self.handler = RoomsHandler(rooms)
+        self.handler.setHandlerParent(self.link)
+
+    def room(self, jid: str) -> Room:
+        """One that must be there."""
+        return self.rooms.rooms[jid]
+
+    def bytes(self, xml: str | bytes) -> bytes:
+        """What these stanzas bring about; each is this handler's to take."""
+        for stanza in stanzas(xml):
+            assert self.handler.stanzaReceived(stanza), stanza
+        return self._taken()
+
+    def elements(self, xml: str | bytes) -> list[Element]:
+        """The same, read."""
+        return read(self.bytes(xml))
+
+    def take(self, xml: str | bytes) -> list[str]:
+        """The same, in short."""
+        return told(self.bytes(xml))
+
+    def tick(self, seconds: float) -> list[str]:
+        """Let time pass; in short."""
+        self.link.now += seconds
+        self.handler.tick(self.link.now)
+        return told(self._taken())
+
+    def _taken(self) -> bytes:
+        sent = b"".join(self.link.sent)
+        self.link.sent.clear()
+        return sent
+
+    # What people do.
+
+    def join(self, room: str, nick: str, user: str, inside: str = "") -> list[str]:
+        """He wants in."""
+        muc = f"<x xmlns='{ns.MUC}'>{inside}</x>" if inside else MUC
+        return self.take(f"<presence from='{user}' to='{room}/{nick}' id='j'>{muc}</presence>")
+
+    def leave(self, room: str, nick: str, user: str) -> list[str]:
+        """He goes."""
+        return self.take(f"<presence from='{user}' to='{room}/{nick}' type='unavailable'/>")
+
+    def say(self, room: str, user: str, body: str) -> list[str]:
+        """He speaks."""
+        return self.take(
+            f"<message from='{user}' to='{room}' type='groupchat' id='m'><body>{body}</body></message>"
+        )
+
+    def ask(self, address: str, user: str, payload: str, kind: str = "get") -> list[str]:
+        """He asks by iq."""
+        return self.take(f"<iq from='{user}' to='{address}' id='q' type='{kind}'>{payload}</iq>")
+
+    def nodeJoins(self, room: str, nick: str, node: str, real: str, inside: str = "") -> list[str]:
+        """One of a node's users wants in, in the words of XEP-0289."""
+        return self.take(
+            f"<presence from='{node}/{nick}' to='{room}/{nick}'>{fmuc(real)}<x xmlns='{ns.MUC}'>{inside}</x>"
+            f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{real}'/></x></presence>"
+        )
+
+
+def rooms(jid: str, *peers: str, bounds: Bounds | None = None) -> Wire:
+    """Rooms of their own."""
+    return Wire(Rooms(jid, None, frozenset(peers), bounds))
+
+
+def mirror(
+    jid: str,
+    dialect: Dialect = Dialect.XEP_0289,
+    replica: bool = True,
+    allow: Iterable[str] = ("*",),
+    users: Iterable[str] = ("*",),
+    peers: Iterable[str] = (),
+    bounds: Bounds | None = None,
+) -> Wire:
+    """Mirrors, of everything for everybody if nothing else is said."""
+    mirroring = Mirroring(dialect=dialect, replica=replica, allow=frozenset(allow), users=frozenset(users))
+    return Wire(Rooms(jid, mirroring, frozenset(peers), bounds))
+
+
+def fmuc(real: str, inside: str = "") -> str:
+    """The element that says whose a stanza is."""
+    return f"<fmuc xmlns='{ns.FMUC}' from='{real}'>{inside}</fmuc>"
+
+
+def seedJoin(room: str, nick: str, node: str, real: str) -> str:
+    """A join in the words of the seed."""
+    return f"<presence from='{node}' to='{room}/{nick}'>{fmuc(real)}</presence>"
+
+
+def read(sent: bytes) -> list[Element]:
+    """Stanzas as trees."""
+    return list(ElementTree.fromstring(HEADER.encode() + sent + END.encode()))
+
+
+def told(sent: bytes) -> list[str]:
+    """Each stanza in short, in order."""
+    return [short(stanza) for stanza in read(sent)]
+
+
+def to(recipient: str, found: Iterable[str]) -> list[str]:
+    """What one address is sent, without that."""
+    mark = f" > {recipient}"
+    return [each.replace(mark, "", 1) for each in found if f"{each} ".partition(mark)[2].startswith(" ")]
+
+
+def short(stanza: Element) -> str:
+    """
+    What a stanza says: kind, addresses, type, standing, codes, condition, and what else there is.
+    """
+    words = [stanza.tag.removeprefix(_CONTENT), stanza.get("from", ""), ">", stanza.get("to", "")]
+    kind = stanza.get("type")
+    if kind and not (words[0] == "message" and kind == "groupchat"):
+        words.append(kind)
+    for x in stanza.findall(f"{_USER}x"):
+        words += _user(x)
+    error = stanza.find(f"{_CONTENT}error")
+    if error is not None:
+        words += [each.tag.removeprefix(_ERRORS) for each in error if each.tag != f"{_ERRORS}text"]
+    for child in stanza:
+        name = child.tag.removeprefix(_CONTENT)
+        if child.tag.startswith(f"{{{ns.FMUC}}}"):
+            inside = "+".join(each.tag.removeprefix(f"{{{ns.FMUC}}}") for each in child)
+            words.append(f"{child.tag.removeprefix(f'{{{ns.FMUC}}}')}={child.get('from', '')}{inside}")
+        elif name in ("body", "subject", "status", "show"):
+            words.append(f"{name}={child.text or ''}")
+        elif child.tag == f"{{{ns.DELAY}}}delay":
+            words.append("delayed")
+    return " ".join(words)
+
+
+def _user(x: Element) -> list[str]:
+    words = []
+    item = x.find(f"{_USER}item")
+    if item is not None:
+        words.append(f"{item.get('affiliation')}/{item.get('role')}")
+        words += [f"{name}={item.get(name)}" for name in ("jid", "nick") if item.get(name)]
+        for each in item:
+            name = each.tag.removeprefix(_USER)
+            words.append(f"{name}={each.get('nick') or each.text or ''}")
+    words += [each.get("code", "") for each in x.findall(f"{_USER}status")]
+    for each in x.findall(f"{_USER}destroy"):
+        words.append(f"destroy={each.get('jid', '')}:{each.findtext(f'{_USER}reason') or ''}")
+    return words or ["muc#user"]
+
+
+class WireCase(SynchronousTestCase):
+    """Compares what is sent, in short."""
+
+    maxDiff = None
+
+    def assertTold(self, found: list[str], *expected: str) -> None:
+        """Exactly these, in this order."""
+        self.assertEqual(found, list(expected))
+
+    def assertNoFmuc(self, stanza: Element) -> None:
+        """No client is ever sent a word between nodes."""
+        inside: list[Any] = [each.tag for each in stanza if each.tag.startswith(f"{{{ns.FMUC}}}")]
+        self.assertEqual(inside, [], stanza.attrib)
