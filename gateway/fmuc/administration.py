@@ -22,6 +22,7 @@ from gateway.fmuc.values import (
     NOT_A_MEMBER,
     OUTCAST,
     OWNER,
+    VISITOR,
     Notice,
     Rank,
 )
@@ -78,6 +79,14 @@ def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] |
         problem = _roleProblem(room, own, each) if each.role else _affiliationProblem(room, user, own, each)
         if problem is not None:
             return problem
+    wanted = room.affiliations | {_jidOf(room, each): each.affiliation for each in changes if each.affiliation}
+    wanted = {jid: affiliation for jid, affiliation in wanted.items() if affiliation != NONE}
+    # Section 10.6: "A service MUST NOT allow an owner to revoke his or her own owner status if there are no other
+    # owners", be it in several steps at once.
+    if OWNER in room.affiliations.values() and OWNER not in wanted.values():
+        return LastOwner
+    if len(wanted) > max(room.bounds.affiliations, len(room.affiliations)):
+        return TooMuch
     nick = "" if actor is None else actor.nick
     for each in changes:
         if each.role:
@@ -105,6 +114,9 @@ def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | Non
     # Sections 8.4 and 9.7: the role of an admin or owner comes with his affiliation.
     if theirs >= _LEVELS[ADMIN] and each.role not in (MODERATOR, NO_ROLE):
         return NotAllowed
+    # Section 8.4: nor is voice revoked from who is "at or above the moderator's level"; to be none is no level.
+    if each.role == VISITOR and theirs >= own and theirs > _LEVELS[NONE]:
+        return NotAllowed
     # Section 9.6: moderators are made, and made none, by admins.
     if MODERATOR in (each.role, occupant.rank.role) and own < _LEVELS[ADMIN]:
         return NotAllowed if occupant.rank.role == MODERATOR else Forbidden
@@ -121,14 +133,8 @@ def _affiliationProblem(room: Room, user: str, own: int, each: Change) -> type[G
     # Sections 9 and 10: admins ban, and make members; owners do all of it.
     if own < _LEVELS[OWNER] and (_LEVELS[now] >= _LEVELS[ADMIN] or wanted >= _LEVELS[ADMIN]):
         return NotAllowed
-    # Section 9.1: nobody bans himself; 10.6: "the service MUST" keep one owner.
-    if now == OWNER and wanted < _LEVELS[OWNER] and sum(a == OWNER for a in room.affiliations.values()) == 1:
-        return LastOwner
-    if each.affiliation == OUTCAST and jid == person(user):
-        return LastOwner
-    if jid not in room.affiliations and len(room.affiliations) >= room.bounds.affiliations:
-        return TooMuch
-    return None
+    # Section 9.1: nobody bans himself.
+    return LastOwner if each.affiliation == OUTCAST and jid == person(user) else None
 
 
 def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
@@ -145,8 +151,13 @@ def _giveAffiliation(room: Room, jid: str, each: Change, actor: str) -> None:
     else:
         room.affiliations[jid] = each.affiliation
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
-    # One person may be in more than once, by different nicks.
-    for occupant in [one for one in room.occupants.values() if person(one.real) == jid]:
+    # One person may be in more than once, by different nicks; of a banned domain there may be several.
+    affected = [
+        one
+        for one in room.occupants.values()
+        if (room.affiliation(one.real) == OUTCAST if each.affiliation == OUTCAST else person(one.real) == jid)
+    ]
+    for occupant in affected:
         occupant.rank = Rank(each.affiliation, defaultRole(room, each.affiliation))
         if code:
             remove(room, occupant, Notice(gone=True, codes=(code,), reason=each.reason, actor=actor))
@@ -162,8 +173,9 @@ def listed(room: Room, user: str, wanted: Change) -> list[Listed] | type[Gateway
     """
     if room.above is not None:
         return NotAllowed
-    actor = room.users.get(user)
-    if level(room, user) < _LEVELS[ADMIN] and (actor is None or actor.rank.role != MODERATOR):
+    if wanted.affiliation == NONE:
+        return NotAcceptable
+    if not _mayList(room, user, wanted):
         return Forbidden
     if wanted.role:
         return [
@@ -171,8 +183,21 @@ def listed(room: Room, user: str, wanted: Change) -> list[Listed] | type[Gateway
             for one in room.occupants.values()
             if one.rank.role == wanted.role
         ]
-    if wanted.affiliation not in _LEVELS or wanted.affiliation == NONE:
-        return NotAcceptable
     return [
         Listed(wanted.affiliation, jid=jid) for jid, each in room.affiliations.items() if each == wanted.affiliation
     ]
+
+
+def _mayList(room: Room, user: str, wanted: Change) -> bool:
+    own, actor = level(room, user), room.users.get(user)
+    if wanted.role:
+        # Section 8.5: voice is for moderators to manage; 9.8: moderators are for admins.
+        isModerator = actor is not None and actor.rank.role == MODERATOR
+        return own >= _LEVELS[ADMIN] or (isModerator and wanted.role != MODERATOR)
+    if wanted.affiliation in (OWNER, ADMIN):
+        # Sections 10.5 and 10.8.
+        return own == _LEVELS[OWNER]
+    if wanted.affiliation == MEMBER and room.settings.public:
+        # Section 9.5: of a non-anonymous room members may know, and those who are in one for members.
+        return own >= _LEVELS[MEMBER] or (room.settings.membersOnly and actor is not None)
+    return own >= _LEVELS[ADMIN]

@@ -178,6 +178,9 @@ class Rooms:
             why = NotMirrored
         elif room is None and stanza.joins:
             room, why = self._make(jid)
+        elif room is None and nick and stanza.fmuc is None:
+            self._out.append(presence.astray(jid, nick, user))
+            return
         elif room is None:
             why = NoSuchAddress
         if room is None or why is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway import ns
-from gateway.errors import NoSuchAddress, NoSuchNode, NotInTheRoom
+from gateway.errors import NoSuchAddress, NoSuchNode, NotInTheRoom, Unhandled
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.room import Room, Settings
 
@@ -55,8 +55,11 @@ def info(rooms: Rooms, address: str, node: str) -> Info | None:
     room = rooms.rooms.get(address)
     if room is None and not rooms.isMirror:
         raise NoSuchAddress
-    if node in (_TRAFFIC, _OWN_NICK):
-        # Nothing is known beforehand of what is let through; and no nick is reserved.
+    if node == _TRAFFIC:
+        # Section 17.1.1: "If a service does not discard any namespaces, it MUST return a <service-unavailable/>".
+        raise Unhandled
+    if node == _OWN_NICK:
+        # No nick is reserved.
         return None
     if node:
         raise NoSuchNode

@@ -6,13 +6,31 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway.errors import GatewayError, Malformed, NickIsKept, NotInTheRoom, TooMuch
-from gateway.fmuc.actions import Refuse
+from gateway.errors import GatewayError, Malformed, NickIsKept, RoomFull, TooMuch
+from gateway.fmuc.actions import Refuse, ToUsers
 from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Node, Occupant, Pending, Room, person
 from gateway.fmuc.upward import ANSWER, ask, cancel, gone
-from gateway.fmuc.values import GONE, HERE, NICK_CHANGED, OWNER, Content, Entry, Notice, Presence, Rank, refusal
+from gateway.fmuc.values import (
+    GONE,
+    HERE,
+    KICKED,
+    NICK_CHANGED,
+    NO_ROLE,
+    NONE,
+    OWNER,
+    SELF,
+    TROUBLE,
+    Content,
+    Entry,
+    Notice,
+    Presence,
+    Rank,
+    Shown,
+    refusal,
+)
+from gateway.stream.stanzas import escape
 
 
 def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:
@@ -34,8 +52,9 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
     elif occupant is not None and not stanza.joins:
         change(room, occupant, stanza.content, now)
     elif not stanza.joins:
-        # He believes that he is in, and should know that he is not.
-        refuse(room, nick, user, stanza.id, NotInTheRoom)
+        # Who has asked may show something else meanwhile; there is nobody yet who would see it.
+        if asked(room, user) is None:
+            room.out.append(astray(room.jid, nick, user))
     elif occupant is not None:
         if stanza.content != occupant.content:
             change(room, occupant, stanza.content, now)
@@ -52,6 +71,15 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
         problem = enter(room, entry, None, now)
         if problem is not None:
             refuse(room, nick, user, stanza.id, problem, joining=True)
+
+
+def astray(room: str, nick: str, user: str) -> ToUsers:
+    """
+    Tell somebody who believes that he is in that he is not: "with an explicit kick" (section 7.2.17).
+    """
+    notice = Notice(gone=True, codes=(KICKED, TROUBLE), reason="You are not in the room.")
+    shown = Shown(nick=nick, real="", public=False, rank=Rank(NONE, NO_ROLE), content=Content(), notice=notice)
+    return ToUsers(room, shown, (escape(user).encode(),), codes=(SELF,))
 
 
 def asked(room: Room, user: str) -> Pending | None:
@@ -72,7 +100,7 @@ def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[Gatew
     above = room.above
     if above is not None:
         if len(room.pending) >= room.bounds.pending or len(room.occupants) >= room.bounds.occupants:
-            return TooMuch
+            return TooMuch if len(room.pending) >= room.bounds.pending else RoomFull
         if node is None and asked(room, entry.real) is not None:
             return NickIsKept
         ask(room, above, Pending(entry, node, now + 2 * ANSWER), now)

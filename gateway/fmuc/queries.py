@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from twisted.words.xish import domish
 
 from gateway import jids, ns
-from gateway.errors import Malformed, NoSuchAddress, TooMuch, Unhandled, Unreadable
+from gateway.errors import Malformed, NoSuchAddress, NotInTheRoom, TooMuch, Unhandled, Unreadable
 from gateway.fmuc import configuration, inspection
 from gateway.fmuc.actions import Action
 from gateway.fmuc.administration import Change, Listed, change, listed
@@ -43,7 +43,13 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
     jid, _, nick = address.partition("/")
     if nick:
         # Nothing of this is handed on to an occupant; who is none is told so.
-        inspection.ping(rooms, user, address)
+        try:
+            inspection.ping(rooms, user, address)
+        except NotInTheRoom:
+            if payload.uri not in (ns.DISCO_INFO, ns.DISCO_ITEMS):
+                raise
+            # Section 6.6: for disco from a non-occupant "a MUC service MUST return a <bad-request/> error".
+            raise Unreadable from None
         raise Unhandled
     if asked == (ns.DISCO_INFO, "query", "get"):
         node = payload.getAttribute("node", "")

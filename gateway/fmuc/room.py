@@ -14,7 +14,20 @@ from attrs import define, field, frozen
 from gateway import jids
 from gateway.fmuc.actions import Action, Joining, Left, Private, Rejected, ToNode, ToUsers
 from gateway.fmuc.history import History
-from gateway.fmuc.values import MODERATOR, NO_ROLE, NONE, SELF, Content, Dialect, Entry, Notice, Rank, Said, Shown
+from gateway.fmuc.values import (
+    MODERATOR,
+    NO_ROLE,
+    NONE,
+    OUTCAST,
+    SELF,
+    Content,
+    Dialect,
+    Entry,
+    Notice,
+    Rank,
+    Said,
+    Shown,
+)
 from gateway.stream.stanzas import escape
 
 
@@ -272,7 +285,12 @@ class Room:
 
         @param user: full or bare JID, as his server spells it.
         """
-        return self.affiliations.get(person(user), NONE)
+        who = person(user)
+        found = self.affiliations.get(who)
+        # XEP-0045 section 9.2: who is banned may be a whole domain.
+        if found is None and self.affiliations.get(jids.split(who)[1]) == OUTCAST:
+            return OUTCAST
+        return found or NONE
 
     # What is told.
 

@@ -238,7 +238,8 @@ def _toUsers(action: ToUsers) -> bytes:
         )
     else:
         head = b"<message from='" + sender + b"' to='"
-        tail = b"'" + messageXml(what)
+        # XEP-0045 section 7.5: of a private message "The service SHOULD add the <x/> element".
+        tail = b"'" + messageXml(what, "" if what.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>")
     return b"".join([head + recipient + tail for recipient in action.recipients])
 
 
