@@ -247,7 +247,7 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
     if above.state in (State.IDLE, State.LEAVING):
         return
     if stanza.kind == "error":
-        _bounced(room, recipient, stanza)
+        _bounced(room, sender, recipient, stanza)
         return
     if recipient and stanza.kind != "groupchat":
         privately.fromNode(room, above, sender, recipient, stanza)
@@ -321,10 +321,10 @@ def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:
         room.history.add(kept)
 
 
-def _bounced(room: Room, nick: str, stanza: Message) -> None:
-    """The node above does not take a message of one of ours: he is told."""
+def _bounced(room: Room, sender: str, nick: str, stanza: Message) -> None:
+    """The node above, or somebody there, does not take a message of one of ours: he is told."""
     occupant = room.occupants.get(nick)
     if occupant is None or not room.isOurs(occupant) or stanza.refusal is None:
         return
     to = occupant.real if occupant.node is None else f"{occupant.node.jid}/{nick}"
-    room.out.append(Refuse("message", room.jid, to, stanza.id, stanza.refusal))
+    room.out.append(Refuse("message", room.address(sender), to, stanza.id, stanza.refusal))

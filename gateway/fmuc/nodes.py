@@ -16,8 +16,11 @@ from gateway.fmuc.values import TROUBLE, Dialect, Entry, Fmuc, Message, Notice, 
 
 
 def dialectOf(stanza: Presence) -> Dialect:
-    """What a joining node speaks: a join of XEP-0289 says who wants in in C{muc#user}, too; the seed does not."""
-    return Dialect.PROTOXEP if stanza.item is None and not stanza.joins else Dialect.XEP_0289
+    """
+    What a joining node speaks: a join of XEP-0289 says who wants in in C{muc#user}, too; the seed does not, but may
+    have a password or limits in C{muc}.
+    """
+    return Dialect.PROTOXEP if stanza.item is None else Dialect.XEP_0289
 
 
 def reject(room: str, peer: str, stanza: Presence, nick: str, why: type[GatewayError]) -> ToNode:
