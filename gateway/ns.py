@@ -68,5 +68,8 @@ SELF_PING = "http://jabber.org/protocol/muc#self-ping-optimization"
 DELAY = "urn:xmpp:delay"
 DELAY_1 = "jabber:x:delay"
 
+# XEP-0334 1.0: Message Processing Hints.
+HINTS = "urn:xmpp:hints"
+
 # XEP-0289 0.2 and the ProtoXEP 0.0.1 before it: Federated MUC.
 FMUC = "http://isode.com/protocol/fmuc"

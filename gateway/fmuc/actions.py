@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from gateway.fmuc.values import Dialect, Entry, Refusal, Said, Shown
+from gateway.fmuc.values import Dialect, Entry, Invitation, Refusal, Said, Shown
 
 
 @frozen
@@ -101,4 +101,18 @@ class Refuse:
     joining: bool = False
 
 
-Action = ToUsers | ToNode | Refuse
+@frozen
+class Invite:
+    """
+    Hand on an invitation, or what has become of one.
+
+    @ivar sender: whose it is.
+    """
+
+    room: str
+    sender: str
+    invitation: Invitation
+    password: str = ""
+
+
+Action = ToUsers | ToNode | Refuse | Invite

@@ -4,6 +4,8 @@ Who may enter a room, and how he does (XEP-0045 section 7.2).
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from gateway import jids
 from gateway.errors import (
     BadNick,
@@ -127,8 +129,9 @@ def admit(room: Room, entry: Entry, node: Node | None, rank: Rank, now: float, c
             room.toNode(node, other.shown(HERE))
         node.joined = True
     # Role and affiliation are for us to say: who was told nothing else has them right.
-    room.tell(occupant, HERE, toOwner=first or node.echoes or rank != entry.claimed)
+    room.tell(occupant, HERE, toOwner=not first and (node.echoes or rank != entry.claimed))
     if first:
+        room.toNode(node, evolve(occupant.shown(HERE), replica=node.replica))
         for said in room.history.recent(entry.limits, room.jid, node.jid, now):
             room.toNode(node, said)
         room.toNode(node, subjectOf(room))

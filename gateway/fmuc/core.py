@@ -11,7 +11,7 @@ from attrs import frozen
 
 from gateway import jids
 from gateway.errors import GatewayError, Loop, Malformed, NoSuchAddress, NotAPeer, NotMirrored, TooMuch, Unreadable
-from gateway.fmuc import federation, messages, nodes, presence, privately
+from gateway.fmuc import federation, invitations, messages, nodes, presence, privately
 from gateway.fmuc.actions import Action, Refuse
 from gateway.fmuc.departure import close, remove
 from gateway.fmuc.room import Above, Bounds, Node, Room, Settings, State
@@ -90,14 +90,14 @@ class Rooms:
         if not local:
             return []
         if _isJoin(stanza, resource, nick) and not self._isUser(sender, stanza):
-            self._nodeJoins(room, jid, peer, nick, stanza, now)
+            self._nodeJoins(room, jid, sender, nick, stanza, now)
         elif room is None:
             if stanza.refusal is None and not stanza.gone:
                 self._userJoins(jid, sender, nick, stanza, now)
         elif room.above is not None and peer == room.above.jid:
             federation.presence(room, room.above, resource, nick, stanza, now)
         elif peer in room.below:
-            nodes.presence(room, peer, nick or resource, stanza, now)
+            nodes.presence(room, sender, nick or resource, stanza, now)
         elif stanza.refusal is not None:
             self._bounced(room, sender, stanza.refusal, now)
         elif stanza.gone or sender in room.users:
@@ -124,6 +124,8 @@ class Rooms:
             privately.fromUser(room, sender, nick, stanza)
         elif stanza.kind == "groupchat":
             messages.fromUser(room, sender, stanza, now)
+        elif stanza.kind != "error" and stanza.invitations:
+            invitations.fromUser(room, sender, stanza)
         elif stanza.kind != "error":
             # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
             self._refuse("message", recipient, sender, stanza.id, Unreadable)
@@ -158,8 +160,9 @@ class Rooms:
 
     # Who wants in.
 
-    def _nodeJoins(self, room: Room | None, jid: str, peer: str, nick: str, stanza: Presence, now: float) -> None:
+    def _nodeJoins(self, room: Room | None, jid: str, sender: str, nick: str, stanza: Presence, now: float) -> None:
         why: type[GatewayError] | None = None
+        peer = jids.bare(sender)
         if not within(jids.split(peer)[1], self._peers) or not jids.split(peer)[0]:
             why = NotAPeer
         elif room is not None and room.above is not None and room.above.jid == peer:
@@ -167,9 +170,11 @@ class Rooms:
         elif room is None:
             room, why = self._make(jid)
         if room is None or why is not None:
-            self._out.append(nodes.reject(jid, peer, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress))
+            self._out.append(
+                nodes.reject(jid, sender, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress)
+            )
             return
-        nodes.presence(room, peer, nick, stanza, now)
+        nodes.presence(room, sender, nick, stanza, now)
 
     def _userJoins(self, jid: str, user: str, nick: str, stanza: Presence, now: float) -> None:
         why: type[GatewayError] | None = None
@@ -207,8 +212,8 @@ class Rooms:
             return None, problem
         room = self.rooms[jid] = Room(jid, self._out, self._bounds)
         if self._mirroring is not None:
-            replica = self._mirroring.replica
-            room.above = Above(self.mirrored(jid) or "", self._mirroring.dialect, replica, replica)
+            source = self.mirrored(jid) or ""
+            room.above = Above(source, self._mirroring.dialect, wanted=self._mirroring.replica)
         return room, None
 
     def open(self, name: str, settings: Settings) -> None:

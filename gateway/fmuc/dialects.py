@@ -124,7 +124,8 @@ class Xep0289:
         head = attributes(from_=f"{room}/{what.nick}", to=f"{peer}/{what.nick}" if up else peer, type=kind)
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
         user = mucUser(what, what.real if what.public or up else "")
-        return _presence(head, what.content.language, _fmuc(what.real).encode(), what.content.raw, user)
+        who = _fmuc(what.real, "<replica/>" if what.replica else "").encode()
+        return _presence(head, what.content.language, who, what.content.raw, user)
 
     def said(self, room: str, peer: str, up: bool, what: Said) -> bytes:
         return _message(room, what.nick, peer, what, _fmuc(what.real))

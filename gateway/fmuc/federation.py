@@ -89,7 +89,7 @@ def _shown(room: Room, above: Above, nick: str, stanza: Presence, now: float) ->
     pending = room.pending.get(nick)
     if pending is not None:
         if pending.sent and _isOf(pending.entry.real, real, stanza):
-            _confirmed(room, above, nick, rank, now)
+            _confirmed(room, above, nick, rank, stanza.fmuc is not None and stanza.fmuc.replica, now)
             return
         # Somebody else was there first: who is known above has the nick. A join that was sent has its answer yet to
         # come: he may have gone before it arrived.
@@ -126,8 +126,9 @@ def _isOf(own: str, real: str, stanza: Presence) -> bool:
     return real == own or (not real and stanza.fmuc is None)
 
 
-def _confirmed(room: Room, above: Above, nick: str, rank: Rank, now: float) -> None:
+def _confirmed(room: Room, above: Above, nick: str, rank: Rank, agrees: bool, now: float) -> None:
     pending = room.pending[nick]
+    above.agrees = above.agrees or agrees
     if pending.cancelled:
         pending.cancelled -= 1
     elif above.state is State.JOINING:
@@ -264,6 +265,7 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
         content=stanza.content,
         id=stanza.id,
         subject=stanza.subject,
+        lasting=stanza.lasting,
         delay=stanza.delay,
     )
     if above.state is State.JOINING:
@@ -317,7 +319,7 @@ def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:
     kept = evolve(said, delay=Delay(room.jid, now))
     if said.subject:
         room.subject = kept
-    else:
+    elif said.lasting:
         room.history.add(kept)
 
 

@@ -16,7 +16,7 @@ from gateway.errors import GatewayError, Stopping, Unreadable
 from gateway.fmuc.actions import Action, ToNode
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.queries import answer, result
-from gateway.fmuc.room import Node, Room, State
+from gateway.fmuc.room import Above, Node, Room, State
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.interfaces import IReporting
 from gateway.stream.raw import RawHandler
@@ -155,10 +155,17 @@ def _described(room: Room) -> str:
     """How a room stands with others."""
     text = f"{room.jid}: {len(room.users)} here, {len(room.occupants)} in all"
     if room.above is not None:
-        text += f"; mirrors {room.above.jid}: {_STATES[room.above.state]}, {_crossed(room.above)}"
+        text += f"; mirrors {room.above.jid}: {_stands(room.above)}, {_crossed(room.above)}"
     for node in room.below.values():
         text += f"; mirrored by {node.jid}: with {len(node.occupants)}, {_crossed(node)}"
     return text
+
+
+def _stands(above: Above) -> str:
+    if above.state is State.JOINED and above.wanted and not above.mirrors:
+        # It speaks XEP-0289, and knows nothing of replicas.
+        return "joined (primary: it sends nothing back)"
+    return _STATES[above.state]
 
 
 def _crossed(node: Node) -> str:

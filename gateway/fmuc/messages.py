@@ -59,6 +59,7 @@ def _submit(room: Room, occupant: Occupant, stanza: Message, now: float) -> None
         content=stanza.content,
         id=stanza.id,
         subject=stanza.subject,
+        lasting=stanza.lasting,
     )
     above = room.above
     if above is not None:

@@ -15,26 +15,28 @@ from gateway.fmuc.upward import cancel, gone
 from gateway.fmuc.values import TROUBLE, Dialect, Entry, Fmuc, Message, Notice, Presence, Rank, refusal
 
 
-def dialectOf(stanza: Presence) -> Dialect:
+def dialectOf(sender: str, stanza: Presence) -> Dialect:
     """
-    What a joining node speaks: a join of XEP-0289 says who wants in in C{muc#user}, too; the seed does not, but may
-    have a password or limits in C{muc}.
+    What a joining node speaks: XEP-0289 has a join come from the occupant, and says in C{muc#user}, too, who wants
+    in; the seed does neither.
     """
-    return Dialect.PROTOXEP if stanza.item is None else Dialect.XEP_0289
+    return Dialect.PROTOXEP if stanza.item is None and "/" not in sender else Dialect.XEP_0289
 
 
-def reject(room: str, peer: str, stanza: Presence, nick: str, why: type[GatewayError]) -> ToNode:
+def reject(room: str, sender: str, stanza: Presence, nick: str, why: type[GatewayError]) -> ToNode:
     """The answer to a join of somebody, or of a node, that may not be in."""
     real = stanza.fmuc.real if stanza.fmuc is not None else ""
-    return ToNode(room, peer, dialectOf(stanza), False, Rejected(nick, real, refusal(why)))
+    dialect = dialectOf(sender, stanza)
+    return ToNode(room, jids.bare(sender), dialect, False, Rejected(nick, real, refusal(why)))
 
 
-def presence(room: Room, peer: str, nick: str, stanza: Presence, now: float) -> None:
+def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -> None:
     """
     A presence stanza of somebody behind a node.
 
-    @param peer: the node's bare JID.
+    @param sender: whom it is from: the node, or the occupant there.
     """
+    peer = jids.bare(sender)
     node = room.below.get(peer)
     occupant = room.occupants.get(nick)
     if occupant is not None and (node is None or occupant.node is not node):
@@ -58,14 +60,14 @@ def presence(room: Room, peer: str, nick: str, stanza: Presence, now: float) -> 
         else:
             change(room, occupant, stanza.content, now)
     elif stanza.fmuc is not None and stanza.fmuc.real:
-        _enter(room, node, peer, nick, stanza, stanza.fmuc, now)
+        _enter(room, node, sender, nick, stanza, stanza.fmuc, now)
 
 
-def _enter(room: Room, node: Node | None, peer: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
-    known = node
+def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
+    known, peer = node, jids.bare(sender)
     problem: type[GatewayError] | None = None if _isJid(fmuc.real) else Malformed
     if node is None:
-        node = Node(peer, dialectOf(stanza), fmuc.replica)
+        node = Node(peer, dialectOf(sender, stanza), fmuc.replica)
         node.mirrors = node.echoes
         if len(room.below) >= room.bounds.nodes:
             problem = TooMuch

@@ -127,6 +127,8 @@ class Above(Node):
     """
     The joined node.
 
+    @ivar wanted: whether we would have it send back what comes from here.
+    @ivar agrees: whether it has said that it does.
     @ivar deadline: seconds on the link's clock until which something must come, in a state that waits.
     @ivar latest: until which all that a first join brings must have come.
     @ivar parting: the nick that left last, until the node has sent that back.
@@ -136,6 +138,8 @@ class Above(Node):
     """
 
     state: State = State.IDLE
+    wanted: bool = False
+    agrees: bool = False
     deadline: float = 0.0
     latest: float = 0.0
     parting: str = ""

@@ -12,7 +12,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import Unreadable
 from gateway.fmuc import stamps
-from gateway.fmuc.actions import Action, Refuse, ToUsers
+from gateway.fmuc.actions import Action, Invite, Refuse, ToUsers
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.payload import Part, parts
 from gateway.fmuc.values import (
@@ -24,6 +24,7 @@ from gateway.fmuc.values import (
     Content,
     Delay,
     Fmuc,
+    Invitation,
     Limits,
     Message,
     Presence,
@@ -83,6 +84,7 @@ def readMessage(stanza: Stanza) -> Message:
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
+        lasting="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
     )
     for part in found:
         if part.namespace == ns.FMUC:
@@ -90,6 +92,8 @@ def readMessage(stanza: Stanza) -> Message:
                 message = evolve(message, nomirror=True)
             else:
                 message = evolve(message, fmuc=_fmuc(_tree(part)))
+        elif part.namespace == ns.MUC_USER:
+            message = evolve(message, invitations=_invitations(_tree(part)))
         elif part.namespace == ns.DELAY:
             element = _tree(part)
             stamp = stamps.read(element.getAttribute("stamp", ""))
@@ -151,6 +155,14 @@ def _fmuc(element: domish.Element) -> Fmuc:
         replica="replica" in children,
         left="left" in children,
         reject=None if reject is None else str(reject)[:_LONGEST_REASON],
+    )
+
+
+def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
+    return tuple(
+        Invitation(_address(child, "to"), _text(child, "reason")[:_LONGEST_REASON], child.name == "decline")
+        for child in element.elements()
+        if child.name in ("invite", "decline")
     )
 
 
@@ -217,6 +229,8 @@ def write(action: Action) -> bytes:
         return _toUsers(action)
     if isinstance(action, Refuse):
         return _refuse(action)
+    if isinstance(action, Invite):
+        return _invite(action)
     return toNode(action)
 
 
@@ -241,6 +255,16 @@ def _toUsers(action: ToUsers) -> bytes:
         # XEP-0045 section 7.5: of a private message "The service SHOULD add the <x/> element".
         tail = b"'" + messageXml(what, "" if what.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>")
     return b"".join([head + recipient + tail for recipient in action.recipients])
+
+
+def _invite(action: Invite) -> bytes:
+    invitation = action.invitation
+    name = "decline" if invitation.declines else "invite"
+    reason = f"<reason>{escape(invitation.reason)}</reason>" if invitation.reason else ""
+    password = f"<password>{escape(action.password)}</password>" if action.password else ""
+    head = attributes(from_=action.room, to=invitation.jid).decode()
+    inside = f"<{name} from='{escape(action.sender)}'>{reason}</{name}>{password}"
+    return f"<message{head}><x xmlns='{ns.MUC_USER}'>{inside}</x></message>".encode()
 
 
 def _refuse(action: Refuse) -> bytes:

@@ -48,6 +48,8 @@ def more(above: Above, now: float) -> None:
 
 def _begin(room: Room, above: Above, pending: Pending, now: float) -> None:
     _await(above, now)
+    above.replica = above.mirrors = above.wanted
+    above.agrees = False
     above.parting = ""
     pending.sent = True
     room.toNode(above, Joining(pending.entry, above.replica))
@@ -79,6 +81,9 @@ def letIn(room: Room, pending: Pending, now: float) -> None:
 def complete(room: Room, above: Above, now: float) -> None:
     """All that the first join brings has come."""
     above.state = State.JOINED
+    if above.dialect is Dialect.XEP_0289 and not above.agrees:
+        # It knows one mode only: "they won't distribute the stanza back to the node from which they received it".
+        above.replica = above.mirrors = False
     for pending in list(room.pending.values()):
         if pending.sent:
             letIn(room, pending, now)

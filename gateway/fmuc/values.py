@@ -129,6 +129,7 @@ class Shown:
 
     @ivar real: his full JID, where it is known.
     @ivar public: whether every occupant may see that.
+    @ivar replica: whether the node that is told has back whatever it sends, as it has asked for.
     """
 
     nick: str
@@ -137,6 +138,7 @@ class Shown:
     rank: Rank
     content: Content
     notice: Notice = HERE
+    replica: bool = False
 
 
 @frozen
@@ -162,6 +164,7 @@ class Said:
     @ivar kind: the stanza's type; C{groupchat} for all to read.
     @ivar subject: whether it sets the room's subject: it has one and no body (XEP-0045 section 7.2.15).
     @ivar nomirror: whether the joining node has shown it already.
+    @ivar lasting: whether who comes later gets it, too: that somebody was typing is no history.
     """
 
     nick: str
@@ -172,6 +175,7 @@ class Said:
     subject: bool = False
     delay: Delay | None = None
     nomirror: bool = False
+    lasting: bool = True
 
 
 @frozen
@@ -180,7 +184,8 @@ class Fmuc:
     The C{fmuc} element.
 
     @ivar real: whose stanza it is: a full JID.
-    @ivar replica: whether the joining node shows only what comes back to it; an element of ours.
+    @ivar replica: whether the joining node shows only what comes back to it, and the joined one sends it back; an
+        element of ours.
     @ivar left: whether the joining node is out.
     @ivar reject: why it, or one of its users, may not be in; C{None} if it says no such thing.
     """
@@ -214,6 +219,19 @@ class Presence:
     refusal: Refusal | None = None
 
 
+@frozen
+class Invitation:
+    """
+    Somebody is invited, or an invitation is declined.
+
+    @ivar jid: whom it is for.
+    """
+
+    jid: str
+    reason: str = ""
+    declines: bool = False
+
+
 @frozen(kw_only=True)
 class Message:
     """A message stanza as it has come; of type error, if there is a refusal."""
@@ -225,4 +243,6 @@ class Message:
     subject: bool = False
     delay: Delay | None = None
     nomirror: bool = False
+    lasting: bool = True
+    invitations: tuple[Invitation, ...] = ()
     refusal: Refusal | None = None

@@ -6,6 +6,7 @@ from gateway import ns
 from gateway.errors import (
     BadNick,
     Banned,
+    Forbidden,
     Malformed,
     MembersOnly,
     NickInUse,
@@ -13,6 +14,7 @@ from gateway.errors import (
     NotInTheRoom,
     NoVoice,
     RoomFull,
+    TooMuch,
     Unreadable,
     WrongPassword,
 )
@@ -210,6 +212,13 @@ class HistoryTests(LocalCase):
             self.say(CRONE, f"<body>{'x' * 60_000}</body>")
         self.assertEqual(len(self.room.history), 4)
 
+    def test_lasting(self) -> None:
+        """That somebody is typing is no history; what says that it is to be kept is."""
+        self.say(CRONE, "<composing xmlns='http://jabber.org/protocol/chatstates'/>")
+        self.assertEqual(self.heard("maxstanzas='1'"), ["m3"])
+        self.say(CRONE, "<x xmlns='urn:example'/><store xmlns='urn:xmpp:hints'/>")
+        self.assertEqual(self.heard("maxstanzas='1'"), [])
+
     def test_subject(self) -> None:
         """The newest subject comes last, from who has set it; and is no part of the history."""
         self.say(CRONE, "<subject>Fair is foul</subject>")
@@ -279,6 +288,65 @@ class SpeakingTests(LocalCase):
         """What is to the room and not for all is refused (section 17.2)."""
         sent = self.service.take(f"<message from='{HAG}' to='{ROOM}' type='chat'><body>x</body></message>")
         self.assertSent(sent, refused("message", ROOM, HAG, Unreadable))
+
+
+class InvitingTests(LocalCase):
+    """Section 7.8.2."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.join(HAG, "hag")
+
+    def write(self, who: str, inside: str) -> bytes:
+        x = f"<x xmlns='{ns.MUC_USER}'>{inside}</x>"
+        return self.service.take(f"<message from='{who}' to='{ROOM}' id='1'>{x}</message>")
+
+    def invited(self, to: str, inside: str) -> str:
+        return f"<message from='{ROOM}' to='{to}'><x xmlns='{ns.MUC_USER}'>{inside}</x></message>"
+
+    def test_invite(self) -> None:
+        """It comes from the room, in the name of the occupant, with the password; to as many as it is for."""
+        self.room.settings.password = "cauldronburn"
+        sent = self.write(
+            HAG, "<invite to='hecate@shakespeare.lit'><reason>Hey</reason></invite><invite to='b@c'/>"
+        )
+        password = "<password>cauldronburn</password>"
+        self.assertSent(
+            sent,
+            self.invited(
+                "hecate@shakespeare.lit", f"<invite from='{ROOM}/hag'><reason>Hey</reason></invite>{password}"
+            ),
+            self.invited("b@c", f"<invite from='{ROOM}/hag'/>{password}"),
+        )
+
+    def test_decline(self) -> None:
+        """It goes back to the occupant whom it names, and to nobody else."""
+        sent = self.write("hecate@shakespeare.lit/broom", f"<decline to='{ROOM}/hag'><reason>No</reason></decline>")
+        words = "<decline from='hecate@shakespeare.lit'><reason>No</reason></decline>"
+        self.assertSent(sent, self.invited(HAG, words))
+        for nobody in (f"{ROOM}/x", "hag66@shakespeare.lit", WISE):
+            self.assertSent(self.write(WISE, f"<decline to='{nobody}'/>"))
+
+    def test_membersOnly(self) -> None:
+        """There admins invite, and who is invited is a member."""
+        self.room.settings.membersOnly = True
+        self.assertSent(self.write(HAG, "<invite to='b@c'/>"), refused("message", ROOM, HAG, Forbidden, "id='1'"))
+        self.assertSent(
+            self.write(CRONE, "<invite to='b@c/d'/>"), self.invited("b@c/d", f"<invite from='{ROOM}/crone'/>")
+        )
+        self.assertEqual(self.room.affiliations["b@c"], "member")
+        self.assertSent(self.write(HAG, "<invite to='b@c'/>"), self.invited("b@c", f"<invite from='{ROOM}/hag'/>"))
+
+    def test_refused(self) -> None:
+        """Who is not in invites nobody; nor can what is no JID be invited, or a crowd."""
+        for who, inside, why in (
+            (WISE, "<invite to='b@c'/>", NotInTheRoom),
+            (HAG, "<invite to='@'/>", Malformed),
+            (HAG, "<invite/>", Malformed),
+            (HAG, "<invite to='b@c'/>" * 21, TooMuch),
+            (HAG, "", Unreadable),
+        ):
+            self.assertSent(self.write(who, inside), refused("message", ROOM, who, why, "id='1'"))
 
 
 class ChangingTests(LocalCase):

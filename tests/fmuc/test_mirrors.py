@@ -281,6 +281,8 @@ class JoiningTests(RoomCase):
                 f"<presence from='{ANN}' to='{HERE}/ann'><x xmlns='{ns.MUC}'><password>x</password></x></presence>",
             )
             self.assertIn("code='110'", site.seen(ANN))
+            # A password is in an element that only one of both has in each join.
+            self.assertIs(site.above.rooms.rooms[ABOVE].below[HERE].dialect, dialect)
 
     def test_notAPeer(self) -> None:
         """A node that the room does not federate with is refused, and so is who came for it."""

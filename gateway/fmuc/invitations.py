@@ -1,0 +1,65 @@
+"""
+Mediated invitations (XEP-0045 section 7.8.2), and what comes of them.
+"""
+
+from __future__ import annotations
+
+from gateway import jids
+from gateway.errors import Forbidden, GatewayError, Malformed, NotInTheRoom, TooMuch
+from gateway.fmuc.actions import Invite, Refuse
+from gateway.fmuc.room import Room
+from gateway.fmuc.values import ADMIN, MEMBER, NONE, OWNER, Invitation, Message, refusal
+
+# In one message.
+_MOST = 20
+
+
+def fromUser(room: Room, user: str, stanza: Message) -> None:
+    """An occupant invites somebody; or somebody who was invited declines."""
+    if all(invitation.declines for invitation in stanza.invitations):
+        for invitation in stanza.invitations[:_MOST]:
+            _decline(room, user, invitation)
+        return
+    why = _problem(room, user, stanza)
+    if why is not None:
+        room.out.append(Refuse("message", room.jid, user, stanza.id, refusal(why)))
+        return
+    sender = room.address(room.users[user].nick)
+    for invitation in stanza.invitations:
+        if invitation.declines:
+            continue
+        guest = jids.bare(invitation.jid)
+        if room.above is None and room.settings.membersOnly and guest not in room.affiliations:
+            # "If the room is members-only, the service MAY also add the invitee to the member list."
+            room.affiliations[guest] = MEMBER
+        room.out.append(Invite(room.jid, sender, invitation, room.settings.password))
+
+
+def _problem(room: Room, user: str, stanza: Message) -> type[GatewayError] | None:
+    if user not in room.users:
+        return NotInTheRoom
+    if len(stanza.invitations) > _MOST:
+        return TooMuch
+    for invitation in stanza.invitations:
+        try:
+            jids.prepared(invitation.jid)
+        except ValueError:
+            return Malformed
+        if not room.settings.membersOnly:
+            continue
+        known = room.affiliations.get(jids.bare(invitation.jid), NONE)
+        # "Invitation privileges in members-only rooms SHOULD be restricted to room admins".
+        if known == NONE and room.affiliations.get(jids.bare(user)) not in (OWNER, ADMIN):
+            return Forbidden
+        if known == NONE and len(room.affiliations) >= room.bounds.affiliations:
+            return TooMuch
+    return None
+
+
+def _decline(room: Room, user: str, invitation: Invitation) -> None:
+    """To who invites and is still in; from nobody else does a stranger write to occupants."""
+    there, _, nick = invitation.jid.partition("/")
+    occupant = room.occupants.get(nick) if there == room.jid else None
+    if occupant is not None and occupant.node is None:
+        told = Invitation(occupant.real, invitation.reason, declines=True)
+        room.out.append(Invite(room.jid, jids.bare(user), told))
