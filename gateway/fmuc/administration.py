@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
+from gateway import jids
 from gateway.errors import Forbidden, GatewayError, LastOwner, NoSuchAddress, NotAcceptable, NotAllowed, TooMuch
 from gateway.fmuc.admission import defaultRole
 from gateway.fmuc.departure import remove
@@ -79,7 +80,9 @@ def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] |
         problem = _roleProblem(room, own, each) if each.role else _affiliationProblem(room, user, own, each)
         if problem is not None:
             return problem
-    wanted = room.affiliations | {_jidOf(room, each): each.affiliation for each in changes if each.affiliation}
+    # Of somebody who is thrown out by one of them the others know no nick.
+    changes = [each if each.role else evolve(each, jid=_jidOf(room, each)) for each in changes]
+    wanted = room.affiliations | {each.jid: each.affiliation for each in changes if each.affiliation}
     wanted = {jid: affiliation for jid, affiliation in wanted.items() if affiliation != NONE}
     # Section 10.6: "A service MUST NOT allow an owner to revoke his or her own owner status if there are no other
     # owners", be it in several steps at once.
@@ -88,13 +91,14 @@ def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] |
     if len(wanted) > max(room.bounds.affiliations, len(room.affiliations)):
         return TooMuch
     nick = "" if actor is None else actor.nick
+    people = _people(room) if any(each.affiliation for each in changes) else {}
     for each in changes:
         if each.role:
             occupant = room.occupants.get(each.nick)
             if occupant is not None:
                 _giveRole(room, occupant, each, nick)
         else:
-            _giveAffiliation(room, _jidOf(room, each), each, nick)
+            _giveAffiliation(room, people, each, nick)
     return None
 
 
@@ -145,19 +149,29 @@ def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
     room.tell(occupant, evolve(HERE, reason=each.reason, actor=actor), toOwner=True)
 
 
-def _giveAffiliation(room: Room, jid: str, each: Change, actor: str) -> None:
+def _people(room: Room) -> dict[str, list[Occupant]]:
+    """Who is in, by bare JID and by domain: one person may be in more than once, by different nicks."""
+    found: dict[str, list[Occupant]] = {}
+    for occupant in room.occupants.values():
+        who = person(occupant.real)
+        for each in {who, jids.split(who)[1]}:
+            found.setdefault(each, []).append(occupant)
+    return found
+
+
+def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change, actor: str) -> None:
     if each.affiliation == NONE:
-        room.affiliations.pop(jid, None)
+        room.affiliations.pop(each.jid, None)
     else:
-        room.affiliations[jid] = each.affiliation
+        room.affiliations[each.jid] = each.affiliation
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
-    # One person may be in more than once, by different nicks; of a banned domain there may be several.
-    affected = [
-        one
-        for one in room.occupants.values()
-        if (room.affiliation(one.real) == OUTCAST if each.affiliation == OUTCAST else person(one.real) == jid)
-    ]
-    for occupant in affected:
+    for occupant in people.get(each.jid, ()):
+        # Of a banned domain those whom the room knows better stay; and an earlier change may have thrown him out.
+        isMeant = person(occupant.real) == each.jid or each.affiliation == OUTCAST == room.affiliation(
+            occupant.real
+        )
+        if not isMeant or room.occupants.get(occupant.nick) is not occupant:
+            continue
         occupant.rank = Rank(each.affiliation, defaultRole(room, each.affiliation))
         if code:
             remove(room, occupant, Notice(gone=True, codes=(code,), reason=each.reason, actor=actor))

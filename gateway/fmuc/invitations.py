@@ -7,7 +7,7 @@ from __future__ import annotations
 from gateway import jids
 from gateway.errors import Forbidden, GatewayError, Malformed, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Invite, Refuse
-from gateway.fmuc.room import Room
+from gateway.fmuc.room import Room, person
 from gateway.fmuc.values import ADMIN, MEMBER, NONE, OWNER, Invitation, Message, refusal
 
 # In one message.
@@ -28,7 +28,7 @@ def fromUser(room: Room, user: str, stanza: Message) -> None:
     for invitation in stanza.invitations:
         if invitation.declines:
             continue
-        guest = jids.bare(invitation.jid)
+        guest = person(invitation.jid)
         if room.above is None and room.settings.membersOnly and guest not in room.affiliations:
             # "If the room is members-only, the service MAY also add the invitee to the member list."
             room.affiliations[guest] = MEMBER
@@ -47,9 +47,9 @@ def _problem(room: Room, user: str, stanza: Message) -> type[GatewayError] | Non
             return Malformed
         if not room.settings.membersOnly:
             continue
-        known = room.affiliations.get(jids.bare(invitation.jid), NONE)
+        known = room.affiliation(invitation.jid)
         # "Invitation privileges in members-only rooms SHOULD be restricted to room admins".
-        if known == NONE and room.affiliations.get(jids.bare(user)) not in (OWNER, ADMIN):
+        if known == NONE and room.affiliation(user) not in (OWNER, ADMIN):
             return Forbidden
         if known == NONE and len(room.affiliations) >= room.bounds.affiliations:
             return TooMuch

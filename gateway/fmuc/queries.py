@@ -20,7 +20,7 @@ from gateway.fmuc.writing import attributes
 from gateway.stream.stanzas import Stanza, escape, route
 
 # Changes in one request; characters of a reason.
-_MOST_CHANGES = 1_000
+_MOST_CHANGES = 100
 _LONGEST_REASON = 1_000
 
 

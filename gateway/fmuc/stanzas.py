@@ -39,8 +39,12 @@ from gateway.stream.stanzas import Stanza, escape
 _OURS = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
 
 _NUMBER = re.compile("[0-9]{1,9}")
-# Characters of a reason that is handed on.
+# Characters of a reason that is handed on; of a password, or an id that is to be remembered.
 _LONGEST_REASON = 1_000
+_LONGEST_WORD = 1_000
+# What an occupant shows to all who are in and all who will be; XEP-0045 section 17.1: "A MUC service MAY choose to
+# discard extended presence information".
+_LARGEST_PRESENCE = 16 * 1024
 # Characters of a JID (RFC 7622 section 3.1), and so of what is part of one.
 _LONGEST_ADDRESS = 3_071
 
@@ -52,7 +56,10 @@ def readPresence(stanza: Stanza) -> Presence:
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
-    presence = Presence(gone=stanza.type == "unavailable", content=_content(stanza, found), id=stanza.id)
+    content = _content(stanza, found)
+    if len(content.raw) + len(content.language) > _LARGEST_PRESENCE:
+        content = Content()
+    presence = Presence(gone=stanza.type == "unavailable", content=content, id=stanza.id)
     for part in found:
         if part.namespace == ns.MUC:
             element = _tree(part)
@@ -61,6 +68,8 @@ def readPresence(stanza: Stanza) -> Presence:
             presence = evolve(presence, fmuc=_fmuc(_tree(part)))
         elif part.namespace == ns.MUC_USER:
             presence = _withUser(presence, _tree(part))
+    if presence.joins and max(len(presence.id or ""), len(presence.password)) > _LONGEST_WORD:
+        raise Unreadable
     refusal = _refusal(found)
     if stanza.type == "error":
         presence = evolve(presence, refusal=refusal or Refusal("cancel", "undefined-condition"))
@@ -185,7 +194,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
             presence = evolve(presence, item=Rank(affiliation, role), jid=_address(child, "jid"))
         elif child.name == "status":
             code = child.getAttribute("code", "")
-            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON:
+            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON - {*codes}:
                 codes.append(int(code))
         elif child.name == "destroy":
             notice = evolve(

@@ -213,6 +213,20 @@ class AffiliationTests(RoomCase):
         self.assertDone(WISE, "nick='elder' role='none'")
         self.assertDone(CRONE, "jid='x@y' affiliation='admin'")
 
+    def test_severalAtOnce(self) -> None:
+        """What becomes of one person in several steps is done in order, though he is thrown out by the first."""
+        self.assertDone(CRONE, "nick='elder' affiliation='outcast'", "nick='elder' affiliation='member'")
+        self.assertEqual(self.wire.room(R).affiliations[bare(ELDER)], "member")
+        self.assertNotIn("", self.wire.room(R).affiliations)
+        self.assertNotIn("elder", self.wire.room(R).occupants)
+
+    def test_domainsStanding(self) -> None:
+        """What a domain is, but for a ban, is nobody's in it."""
+        for affiliation in ("member", "none"):
+            sent = self.assertDone(CRONE, f"jid='shakespeare.lit' affiliation='{affiliation}'")
+            self.assertEqual(len(sent), 1)
+        self.assertEqual(self.wire.room(R).occupants["nobody"].rank.affiliation, "none")
+
     def test_bounded(self) -> None:
         """More are not known than may be; they are told so, and none of the request is done."""
         self.wire.room(R).bounds = Bounds(affiliations=6)
@@ -281,6 +295,22 @@ class EnteringTests(RoomCase):
         for nick, jid, standing in (("x", "x@y/z", "none/visitor"), ("m", "m@y/z", "member/participant")):
             self.wire.room(R).affiliations["m@y"] = "member"
             self.assertIn(f"presence {R}/{nick} {standing} 110", to(jid, self.wire.join(R, nick, jid)))
+
+
+class InvitationTests(RoomCase):
+    """Section 7.8.2, beyond what test_invitations has."""
+
+    def invite(self, who: str, whom: str) -> list[str]:
+        """By way of the room."""
+        inside = f"<x xmlns='{ns.MUC_USER}'><invite to='{whom}'/></x>"
+        return self.wire.take(f"<message from='{who}' to='{R}'>{inside}</message>")
+
+    def test_spelled(self) -> None:
+        """Who is invited to a room for members gets in, however the invitation spells him."""
+        self.configure(membersonly="1")
+        self.invite(CRONE, "Guest@Shakespeare.lit/Home")
+        self.assertEqual(self.wire.room(R).affiliations["guest@shakespeare.lit"], "member")
+        self.assertIn("110", " ".join(self.wire.join(R, "guest", "guest@shakespeare.lit/home")))
 
 
 class SpeakingTests(RoomCase):
