@@ -1,7 +1,5 @@
 """The programs under test, each in a process of its own, and what the system says about that process."""
 
-import glob
-import json
 import os
 import pathlib
 import signal
@@ -13,7 +11,6 @@ import time
 from collections.abc import Mapping
 
 import forwards
-import occupants
 import rosters
 import traffic
 
@@ -57,27 +54,6 @@ url = "{url}"
 
 _ROOMS = """\
 [rooms."{component}"]
-"""
-
-# Whose rooms: the gateway's, or the server's own.
-MUCS = ("gateway", "prosody", "ejabberd")
-
-_PROSODY = """\
-run_as_root = true
-daemonize = false
-pidfile = "prosody.pid"
-data_path = "data"
-log = {{ warn = "*console" }}
-modules_enabled = {{ "disco" }}
-modules_disabled = {{ "s2s", "c2s" }}
-component_interfaces = {{ "127.0.0.1" }}
-component_ports = {{ {port} }}
-component_stanza_size_limit = 1024 * 1024
-VirtualHost "{server}"
-Component "{occupants}"
-  component_secret = "{secret}"
-Component "{rooms}" "muc"
-  muc_room_locking = false
 """
 
 _RELAYS = {
@@ -141,70 +117,18 @@ def refresher(name: str, port: int, application: int) -> "Contestant":
         table = _ROSTER.format(component=rosters.COMPONENT, server=rosters.SERVER, url=url)
         return _gateway(port, table, largest=_LARGEST)
     arguments = (str(port), rosters.COMPONENT, rosters.SERVER, url, _LOOPS[name])
-    return _script(name, "wokkel_roster.py", *arguments, http=free())
+    return _script(name, "wokkel_roster.py", *arguments, http=freePort())
 
 
-def rooms(name: str, port: int) -> "Contestant":
-    """One of L{MUCS}, started.
+def rooms(port: int, component: str) -> "Contestant":
+    """The gateway with rooms of its own.
 
-    @param port: where the fake server listens, on the loopback; or, where that is a server itself, where it shall
-        listen for the occupants' component.
+    @param port: where the fake server listens, on the loopback.
     """
-    if name == "gateway":
-        return _gateway(port, _ROOMS.format(component=occupants.ROOMS))
-    names = {
-        "server": occupants.SERVER,
-        "occupants": occupants.OCCUPANTS,
-        "rooms": occupants.ROOMS,
-        "secret": occupants.SECRET,
-    }
-    if name == "prosody":
-        files = {"prosody.cfg.lua": _PROSODY.format(port=port, **names), "data/.keep": ""}
-        return Contestant(name, ["prosody", "--config", "prosody.cfg.lua", "-F"], files)
-    return _ejabberd(port)
+    return _gateway(port, _ROOMS.format(component=component))
 
 
-def _ejabberd(port: int) -> "Contestant":
-    libraries = sorted(glob.glob("/usr/lib/*/ejabberd-*/ebin"))
-    if not libraries:
-        raise SystemExit("ejabberd is not installed")
-    listener = {
-        "port": port,
-        "ip": "127.0.0.1",
-        "module": "ejabberd_service",
-        "access": "all",
-        "shaper": "none",
-        "hosts": {occupants.OCCUPANTS: {"password": occupants.SECRET}},
-    }
-    muc = {
-        "host": occupants.ROOMS,
-        "max_users": 5_000,
-        "max_user_conferences": 5_000,
-        "min_message_interval": 0,
-        "min_presence_interval": 0,
-        "default_room_options": {"max_users": 5_000},
-    }
-    config = {
-        "hosts": [occupants.SERVER],
-        "loglevel": "warning",
-        "s2s_access": "none",
-        "listen": [listener],
-        "modules": {"mod_muc": muc},
-    }
-    environment = {
-        "ERL_LIBS": str(pathlib.Path(libraries[0]).parent.parent),
-        "HOME": ".",
-        "EJABBERD_CONFIG_PATH": "ejabberd.yml",
-        "EJABBERD_LOG_PATH": "ejabberd.log",
-        "ERL_CRASH_DUMP_BYTES": "0",
-    }
-    command = ["env", *(f"{key}={value}" for key, value in environment.items())]
-    command += ["erl", "+K", "true", "-noinput", "-mnesia", "dir", '"spool"', "-s", "ejabberd"]
-    # JSON is YAML.
-    return Contestant("ejabberd", command, {"ejabberd.yml": json.dumps(config)})
-
-
-def free() -> int:
+def freePort() -> int:
     """A port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
@@ -213,7 +137,7 @@ def free() -> int:
 
 def _gateway(port: int, table: str, plugin: pathlib.Path | None = None, largest: int = 256 * 1024) -> "Contestant":
     """The gateway as an operator runs it."""
-    http = free()
+    http = freePort()
     config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode(), largest=largest) + table
     files = {"gateway.toml": config}
     if plugin is not None:
@@ -232,11 +156,17 @@ class Contestant:
     """A running component; a context manager that ends the process and shows its log if something failed.
 
     @param files: what it finds in its working directory, where modules are looked for too.
+    @param environment: variables that it is given beside ours.
     @ivar http: the port where it takes HTTP requests; 0 if it does not.
     """
 
     def __init__(
-        self, name: str, command: list[str], files: Mapping[str, str] | None = None, http: int = 0
+        self,
+        name: str,
+        command: list[str],
+        files: Mapping[str, str] | None = None,
+        http: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.http = http
         self._directory = tempfile.TemporaryDirectory(prefix="gateway-bench-")
@@ -250,7 +180,7 @@ class Contestant:
             self._process = subprocess.Popen(
                 command,
                 cwd=directory,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -25,44 +25,33 @@ class Broken(Exception):
     """The component was too late, closed the stream, or an exchange was lost or wrong."""
 
 
-class FakeServer:
-    """One listening port on the loopback, and the connection of the one component that comes.
+class Wire:
+    """One socket, written and read in turns by whoever calls L{step}."""
 
-    @param receiveBuffer: bytes that the kernel may hold for us unread, or None for its own choice.
-    """
+    _socket: socket.socket
 
-    def __init__(self, receiveBuffer: int | None = None) -> None:
-        self._listener = socket.socket()
-        if receiveBuffer is not None:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiveBuffer)
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(1)
-        self.port = self._listener.getsockname()[1]
+    def __init__(self) -> None:
         self._outbox = bytearray()
         self.queued = 0
         self.written = 0
 
-    def accept(self, component: bytes = traffic.COMPONENT, seconds: float = 20.0) -> None:
-        """Wait for the component; take its stream header and handshake. The secret is not checked."""
-        self._listener.settimeout(seconds)
-        try:
-            self._socket, _ = self._listener.accept()
-        except TimeoutError:
-            raise Broken(f"no component connected within {seconds:.0f} s") from None
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setblocking(False)
-        self._readUntil(b"<stream:stream", seconds)
-        self.send(traffic.streamHeader(component))
-        self._readUntil(b"</handshake>", seconds)
-        self.send(b"<handshake/>")
+    def _take(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setblocking(False)
+        self._socket = connection
 
-    def _readUntil(self, mark: bytes, seconds: float) -> None:
+    def readUntil(self, mark: bytes, seconds: float) -> bytes:
+        """What comes, at least up to a mark.
+
+        @raise Broken: if that does not come in time.
+        """
         deadline = time.monotonic() + seconds
         seen = b""
         while mark not in seen:
             if time.monotonic() > deadline:
-                raise Broken(f"no {mark.decode()} from the component, only {seen!r}")
+                raise Broken(f"no {mark.decode()} from the other side, only {seen!r:.2000}")
             seen += self.step(0.1)
+        return seen
 
     def send(self, data: bytes) -> None:
         """Queue `data`; L{step} writes it."""
@@ -89,13 +78,46 @@ class FakeServer:
             return b""
         data = self._socket.recv(_CHUNK)
         if not data:
-            raise Broken("the component closed the stream")
+            raise Broken("the other side closed the stream")
         return data
 
     def close(self) -> None:
-        """Close the connection, if there is one, and the port."""
+        """Close the connection, if there is one."""
         if hasattr(self, "_socket"):
             self._socket.close()
+
+
+class FakeServer(Wire):
+    """One listening port on the loopback, and the connection of the one component that comes.
+
+    @param receiveBuffer: bytes that the kernel may hold for us unread, or None for its own choice.
+    """
+
+    def __init__(self, receiveBuffer: int | None = None) -> None:
+        super().__init__()
+        self._listener = socket.socket()
+        if receiveBuffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiveBuffer)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(1)
+        self.port = self._listener.getsockname()[1]
+
+    def accept(self, component: bytes = traffic.COMPONENT, seconds: float = 20.0) -> None:
+        """Wait for the component; take its stream header and handshake. The secret is not checked."""
+        self._listener.settimeout(seconds)
+        try:
+            connection, _ = self._listener.accept()
+        except TimeoutError:
+            raise Broken(f"no component connected within {seconds:.0f} s") from None
+        self._take(connection)
+        self.readUntil(b"<stream:stream", seconds)
+        self.send(traffic.streamHeader(component))
+        self.readUntil(b"</handshake>", seconds)
+        self.send(b"<handshake/>")
+
+    def close(self) -> None:
+        """Close the connection, if there is one, and the port."""
+        super().close()
         self._listener.close()
 
 

@@ -179,6 +179,9 @@ def _checkUrl(value: Any) -> str:
     parts = urlsplit(_checkString(value).replace("%s", "x"))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not value.isascii():
         raise ValueError
+    # No name decides about the host, and nobody sends what stands before an at sign.
+    if "%s" in urlsplit(value).netloc or "@" in parts.netloc:
+        raise ValueError
     return str(value)
 
 

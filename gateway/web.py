@@ -4,10 +4,16 @@ Asking others over HTTP, and the gateway itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
+from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -33,6 +39,49 @@ class ConnectionPool(HTTPConnectionPool):
             return factory
 
         self._factory = makeQuietFactory  # type: ignore[assignment]  # a function makes them as well as the class
+
+
+class Body(Protocol):
+    """
+    Takes the body of a response, to which it is delivered. A connection of which nobody wants the rest is ended:
+    else it would be there for as long as the other side likes.
+
+    @ivar whole: fires when all of it has come; fails when it breaks off, or with what C{take} raises. To cancel it
+        is to want no more.
+    @param take: is given each piece.
+    """
+
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self._take = take
+        self.whole: Deferred[None] = Deferred(lambda _: self._end())
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.whole.called:
+            return
+        try:
+            self._take(data)
+        except Exception:
+            self.whole.errback(Failure())
+            self._end()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.whole.called:
+            # The second: nobody has said how long it is.
+            isWhole = reason.check(ResponseDone, PotentialDataLoss)
+            self.whole.callback(None) if isWhole else self.whole.errback(reason)
+
+    def _end(self) -> None:
+        # Not loseConnection: over TLS that waits until the other side has taken leave, too.
+        producer: Any = self.transport
+        if producer is not None:
+            producer.stopProducing()
+
+
+def makeClient(agent: IAgent) -> HTTPClient:
+    """A client that keeps no cookies: they would tie together what is asked for different users, without bound."""
+    # Not every treq has the class that the latest one is typed with.
+    jar: Any = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return HTTPClient(agent, jar)
 
 
 @implementer(IAgent)

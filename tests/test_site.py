@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.error import ConnectError
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.client import readBody
+from twisted.web.client import ResponseDone, readBody
+from twisted.web.http import PotentialDataLoss
 from twisted.web.resource import Resource
 
 from gateway.listener import Listener, ListenerEndpoint
 from gateway.monitor.site import QuietSite
-from gateway.web import OwnAgent
+from gateway.web import Body, OwnAgent
 
 MEBIBYTE = 1024 * 1024
 
@@ -59,6 +61,62 @@ class BodyTests(SynchronousTestCase):
         """Of more, one byte too much is kept, however it comes, and nothing is written to disk."""
         for chunked in (False, True):
             self.assertEqual(self.length(*[b"x" * 60_000] * 100, chunked=chunked), MEBIBYTE + 1)
+
+
+class Producer:
+    """A connection, as the body of a response has it: only to stop it ends it at once, whatever it speaks."""
+
+    def __init__(self) -> None:
+        self.stops = 0
+
+    def stopProducing(self) -> None:
+        self.stops += 1
+
+
+class AnsweredBodyTests(SynchronousTestCase):
+    """The body of an answer."""
+
+    def setUp(self) -> None:
+        self.taken: list[bytes] = []
+        self.body = Body(self.taken.append)
+        self.producer: Any = Producer()
+        self.body.makeConnection(self.producer)
+        self.body.dataReceived(b"a")
+
+    def test_whole(self) -> None:
+        """All of it is there when the other side says so, or says no more."""
+        for reason in (ResponseDone(), PotentialDataLoss()):
+            self.setUp()
+            self.assertNoResult(self.body.whole)
+            self.body.connectionLost(Failure(reason))
+            self.successResultOf(self.body.whole)
+            self.assertEqual((self.taken, self.producer.stops), ([b"a"], 0))
+
+    def test_brokenOff(self) -> None:
+        """What breaks off fails."""
+        self.body.connectionLost(Failure(ConnectError()))
+        self.failureResultOf(self.body.whole, ConnectError)
+
+    def test_cancelled(self) -> None:
+        """Who waits no more ends the connection, and gets nothing that is still under way."""
+        self.body.whole.cancel()
+        self.failureResultOf(self.body.whole, CancelledError)
+        self.body.dataReceived(b"b")
+        self.body.connectionLost(Failure(ConnectError()))
+        self.assertEqual((self.taken, self.producer.stops), ([b"a"], 1))
+
+    def test_refused(self) -> None:
+        """So does who cannot take it."""
+
+        def refuse(data: bytes) -> None:
+            raise ValueError
+
+        body = Body(refuse)
+        body.makeConnection(self.producer)
+        body.dataReceived(b"a")
+        self.failureResultOf(body.whole, ValueError)
+        body.dataReceived(b"b")
+        self.assertEqual(self.producer.stops, 1)
 
 
 class OwnAgentTests(TestCase):

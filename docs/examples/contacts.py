@@ -1,4 +1,4 @@
-"""A web application that knows who knows whom: a folder with a file for each user, as john.json. Run it there."""
+"""A web application that knows who knows whom: a file for each user, as john.json, where contacts.py PORT runs."""
 
 import hashlib
 import sys

@@ -15,6 +15,7 @@ from gateway import jids
 from gateway.fmuc.actions import Action, Joining, Left, Private, Rejected, ToNode, ToUsers
 from gateway.fmuc.history import History
 from gateway.fmuc.values import (
+    HERE,
     MODERATOR,
     NO_ROLE,
     NONE,
@@ -167,13 +168,30 @@ class Occupant:
     node: Node | None = None
     address: bytes = b""
     changing: int = 0
+    _last: Shown | None = None
 
     def shown(self, notice: Notice) -> Shown:
         """His presence as it is now."""
+        last = self._last
+        if notice is HERE and last is not None and self._isAs(last):
+            return last
         # Who is gone has no role; who comes back by another nick keeps his.
         rank = Rank(self.rank.affiliation, NO_ROLE) if notice.gone and not notice.nick else self.rank
-        return Shown(
+        shown = Shown(
             nick=self.nick, real=self.real, public=self.public, rank=rank, content=self.content, notice=notice
+        )
+        if notice is HERE:
+            # Everybody who joins is shown it, and it need not be written anew for each.
+            self._last = shown
+        return shown
+
+    def _isAs(self, shown: Shown) -> bool:
+        return (
+            shown.content is self.content
+            and shown.rank is self.rank
+            and shown.nick is self.nick
+            and shown.real is self.real
+            and shown.public is self.public
         )
 
 
@@ -320,7 +338,7 @@ class Room:
     def show(self, occupant: Occupant, to: Occupant) -> None:
         """One occupant's presence to one local user."""
         revealing = occupant.public or to.rank.role == MODERATOR
-        self.toUsers(occupant.shown(Notice()), (to.address,), revealing)
+        self.toUsers(occupant.shown(HERE), (to.address,), revealing)
 
     def tell(self, occupant: Occupant, notice: Notice, toOwner: bool, but: Occupant | None = None) -> None:
         """

@@ -245,24 +245,7 @@ def write(action: Action) -> bytes:
 
 def _toUsers(action: ToUsers) -> bytes:
     """Serialised once; only the address changes."""
-    what = action.what
-    nick = what.nick
-    sender = escape(f"{action.room}/{nick}" if nick else action.room).encode()
-    if isinstance(what, Shown):
-        head = b"<presence from='" + sender + b"' to='"
-        kind = "unavailable" if what.notice.gone else None
-        tail = (
-            b"'"
-            + attributes(type=kind, lang=what.content.language)
-            + b">"
-            + what.content.raw
-            + mucUser(what, what.real if action.revealing else "", action.codes)
-            + b"</presence>"
-        )
-    else:
-        head = b"<message from='" + sender + b"' to='"
-        # XEP-0045 section 7.5: of a private message "The service SHOULD add the <x/> element".
-        tail = b"'" + messageXml(what, "" if what.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>")
+    head, tail = _around(action)
     return b"".join([head + recipient + tail for recipient in action.recipients])
 
 
@@ -274,6 +257,36 @@ def _invite(action: Invite) -> bytes:
     head = attributes(from_=action.room, to=invitation.jid).decode()
     inside = f"<{name} from='{escape(action.sender)}'>{reason}</{name}>{password}"
     return f"<message{head}><x xmlns='{ns.MUC_USER}'>{inside}</x></message>".encode()
+
+
+def _around(action: ToUsers) -> tuple[bytes, bytes]:
+    """What stands before the recipient's address, and behind it."""
+    what, key = action.what, (action.room, action.revealing)
+    if not isinstance(what, Shown):
+        # XEP-0045 section 7.5: of a private message "The service SHOULD add the <x/> element".
+        mark = "" if what.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>"
+        return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(what, mark)
+    found = None if action.codes else what.written.get(key)
+    if found is not None:
+        return found
+    kind = "unavailable" if what.notice.gone else None
+    head = b"<presence from='" + _sender(action) + b"' to='"
+    tail = (
+        b"'"
+        + attributes(type=kind, lang=what.content.language)
+        + b">"
+        + what.content.raw
+        + mucUser(what, what.real if action.revealing else "", action.codes)
+        + b"</presence>"
+    )
+    if not action.codes:
+        what.written[key] = head, tail
+    return head, tail
+
+
+def _sender(action: ToUsers) -> bytes:
+    nick = action.what.nick
+    return escape(f"{action.room}/{nick}" if nick else action.room).encode()
 
 
 def _refuse(action: Refuse) -> bytes:

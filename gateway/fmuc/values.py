@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from gateway.errors import ANSWERS, GatewayError
 
@@ -130,6 +130,7 @@ class Shown:
     @ivar real: his full JID, where it is known.
     @ivar public: whether every occupant may see that.
     @ivar replica: whether the node that is told has back whatever it sends, as it has asked for.
+    @ivar written: no part of what it says: what C{stanzas.py} has made of it, for all who come later.
     """
 
     nick: str
@@ -139,6 +140,7 @@ class Shown:
     content: Content
     notice: Notice = HERE
     replica: bool = False
+    written: dict[tuple[str, bool], tuple[bytes, bytes]] = field(init=False, factory=dict, eq=False, repr=False)
 
 
 @frozen

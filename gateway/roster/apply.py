@@ -13,6 +13,7 @@ from attrs import evolve
 from treq import content
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.words.protocols.jabber.error import StanzaError
 
@@ -26,6 +27,13 @@ from gateway.stream.stanzas import Stanza, route
 # Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
 _MOST_USERS = 100_000
 _MOST_RESOURCES = 100
+
+# What the link says in place of a server that does not.
+_OWN_WORDS = {
+    "remote-server-timeout": "the server did not answer in time",
+    "remote-server-not-found": "the connection to the server was lost",
+    "resource-constraint": "too many requests wait for the server",
+}
 
 # How ejabberd's API wants the names of several groups.
 _BETWEEN_GROUPS = ";"
@@ -80,14 +88,29 @@ class PrivilegeApplier:
             privileges.watchPresence(self._seen)
 
     async def get(self, user: str) -> list[RosterItem]:
-        items: list[RosterItem] = await _inWords(self._privileges.getRoster(user), "the roster could not be read")
+        items: list[RosterItem] = await self._inWords(
+            self._privileges.getRoster(user), "the roster could not be read"
+        )
         return items
 
     async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
-        await _inWords(self._privileges.setRoster(user, [item]), f"{item.jid} could not be set")
+        await self._inWords(self._privileges.setRoster(user, [item]), f"{item.jid} could not be set")
         if self._probes and _isNeighbour(user, item.jid):
             self._show(item.jid, user, _sees(before), _sees(item))
             self._show(user, item.jid, _isSeen(before), _isSeen(item))
+
+    async def _inWords(self, done: Deferred[Any], what: str) -> Any:
+        try:
+            return await done
+        except (NotGranted, StanzaError) as error:
+            raise RefreshFailed(f"{what}: {self._why(error)}") from error
+
+    def _why(self, error: NotGranted | StanzaError) -> str:
+        if not self._link.ready and self._link.trouble:
+            return f"there is no connection to the server: {self._link.trouble}"
+        if isinstance(error, NotGranted):
+            return str(error)
+        return _OWN_WORDS.get(error.condition) or f"the server says {error.condition}"
 
     def _show(self, seen: str, seeing: str, before: bool, now: bool) -> None:
         if now and not before:
@@ -110,15 +133,6 @@ class PrivilegeApplier:
             self._there[user].discard(resource)
             if not self._there[user]:
                 del self._there[user]
-
-
-async def _inWords(done: Deferred[Any], what: str) -> Any:
-    try:
-        return await done
-    except NotGranted as error:
-        raise RefreshFailed(f"{what}: {error}") from error
-    except StanzaError as error:
-        raise RefreshFailed(f"{what}: the server says {error.condition}") from error
 
 
 class EjabberdApplier:
@@ -149,8 +163,8 @@ class EjabberdApplier:
             return
         if before.subscription != "none" and _isNeighbour(user, item.jid):
             # Else the server would end the contact's subscriptions as well: only the application may (RFC 6121
-            # section 2.5).
-            await self._add(user, evolve(before, subscription="none"))
+            # section 2.5). What groups it is in does not matter any more, and not all can be written.
+            await self._add(user, evolve(before, subscription="none", groups=frozenset()))
         await self._call("delete_rosteritem", _whose(user, item.jid), f"{item.jid} could not be set")
 
     async def _add(self, user: str, item: RosterItem) -> None:
@@ -167,6 +181,8 @@ class EjabberdApplier:
             code, answer = await asking
         except _Late as error:
             raise RefreshFailed(f"{what}: ejabberd's API did not answer within {self._timeout:g} s") from error
+        except ResponseFailed as error:
+            raise RefreshFailed(f"{what}: the answer of ejabberd's API broke off") from error
         except Exception as error:
             raise RefreshFailed(f"{what}: ejabberd's API cannot be reached: {error}") from error
         if code != 200:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,6 +30,9 @@ _LONGEST_PART = 1_023
 
 # What no XML can hold (XML 1.0 section 2.2).
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# As who reads an attribute has it (XML 1.0 section 3.3.3); a server may write it as it stands.
+_WHITE = str.maketrans("\t\n\r", "   ")
 
 # How much of a wrong value is shown.
 _SHOWN = 60
@@ -86,10 +90,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object, in which each key stands once: JSON itself does not mind."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(
-            f"{_show(next(name for name in names if names.count(name) > 1))} stands twice in an object"
-        )
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"{_show(max(counts, key=counts.__getitem__))} stands twice in an object")
     return found
 
 
@@ -105,6 +107,11 @@ def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str
         raise fail("it is longer than a JID may be")
     if "/" in jid:
         raise fail("it has a resource; a contact is a bare JID")
+    # To be taken away before JIDs are compared (RFC 7622 section 3.2), as Prosody does.
+    jid = jid.removesuffix(".")
+    if "@" not in jid and "." not in jid:
+        # More likely {"contacts": {}} or {"error": {}}, which would remove everybody else.
+        raise fail("it has neither a user name nor a dot; a contact is a JID")
     if jid == user:
         raise fail("it is the user's own JID")
     if not isinstance(about, dict):
@@ -121,7 +128,8 @@ def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str
     if subscription not in _SUBSCRIPTIONS:
         raise fail(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
     groups = _readGroups(about.get("groups"), fail)
-    return RosterItem(jid=jid, name=name or "", groups=shared.setdefault(groups, groups), subscription=subscription)
+    name = (name or "").translate(_WHITE)
+    return RosterItem(jid=jid, name=name, groups=shared.setdefault(groups, groups), subscription=subscription)
 
 
 def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
@@ -143,7 +151,7 @@ def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
             raise fail(f"its group {_show(name)} {wrong}")
     if len(groups) > _MOST_GROUPS:
         raise fail(f"it is in {len(groups)} groups; at most {_MOST_GROUPS} are taken")
-    return frozenset(groups)
+    return frozenset(name.translate(_WHITE) for name in groups)
 
 
 def _wrongText(text: str) -> str:
@@ -174,7 +182,8 @@ def _kind(value: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    shown = json.dumps(value, ensure_ascii=False)
+    # JSON can hold half of a surrogate pair, which cannot be written anywhere.
+    shown = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
 
 
@@ -188,13 +197,23 @@ def difference(there: Iterable[RosterItem], wanted: Mapping[str, RosterItem]) ->
 
     @param there: what the server has.
     """
-    known = {item.jid: item for item in there}
+    known = _byContact(there)
     changes = [item for jid, item in wanted.items() if jid not in known or _isOther(known[jid], item)]
     return changes + [RosterItem(jid=jid, subscription="remove") for jid in known if jid not in wanted]
 
 
+def _byContact(there: Iterable[RosterItem]) -> dict[str, RosterItem]:
+    """By bare JID: ejabberd shows the resource that a client has added a contact with, and goes by the rest."""
+    return {jids.bare(item.jid): item for item in there}
+
+
 def _isOther(there: RosterItem, wanted: RosterItem) -> bool:
-    return (there.name, there.groups, there.subscription) != (wanted.name, wanted.groups, wanted.subscription)
+    return (there.jid, there.name, there.groups, there.subscription) != (
+        wanted.jid,
+        wanted.name,
+        wanted.groups,
+        wanted.subscription,
+    )
 
 
 @frozen
@@ -213,7 +232,7 @@ class Summary:
 
     @classmethod
     def of(cls, there: Iterable[RosterItem], changes: Iterable[RosterItem]) -> Summary:
-        known = {item.jid for item in there}
+        known = _byContact(there)
         changes = list(changes)
         removed = sum(item.subscription == "remove" for item in changes)
         changed = sum(item.subscription != "remove" and item.jid in known for item in changes)
@@ -337,7 +356,7 @@ class Refresh:
 
     def read(self, there: Iterable[RosterItem]) -> Step:
         """The server has answered."""
-        found = {item.jid: item for item in there}
+        found = _byContact(there)
         self._changes = difference(found.values(), self._wanted)
         self._summary = Summary.of(found.values(), self._changes)
         # Only what differs is needed any more, and others wait for their turn meanwhile.

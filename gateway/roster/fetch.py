@@ -12,7 +12,6 @@ from urllib.parse import quote
 from attrs import frozen
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
-from treq import collect
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
@@ -21,11 +20,15 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from gateway.roster.core import RefreshFailed, UserUnknown
+from gateway.web import Body
 
 # Bytes of a document, unpacked; users whose entity tags are remembered.
 MOST_BYTES = 8 * 1024 * 1024
 _MOST_TAGS = 100_000
 _LONGEST_TAG = 1_024
+
+# Bytes of a body that nobody wants.
+_MOST_LEFT = 64 * 1024
 
 # Tries in all, and seconds before the second; each next one waits twice as long.
 _TRIES = 3
@@ -119,18 +122,19 @@ class WebApplication:
     async def _ask(self, name: str, tag: str | None) -> Answer:
         headers = Headers({"accept": ["application/json"]})
         if tag is not None:
-            headers.setRawHeaders("if-none-match", [tag])
+            headers.setRawHeaders(b"if-none-match", [tag.encode("latin-1")])
         url = self._url.replace("%s", quote(name, safe=""))
         response: Any = await self._client.get(
             url, headers=headers, allow_redirects=False, unbuffered=True, reactor=self._reactor
         )
         code = response.code
+        if code == 200:
+            document = await self._collected(response.original)
+            [found] = response.headers.getRawHeaders(b"etag", [None])[:1]
+            return Answer(document, found and found.decode("latin-1"))
+        self._leave(response.original)
         if code == 304 and tag is not None:
             return Answer(None, tag)
-        if code == 200:
-            document = await _collected(response)
-            [found] = response.headers.getRawHeaders("etag", [None])[:1]
-            return Answer(document, found)
         if code >= 500:
             raise _Again(f"the application answered with status {code}")
         if code == 404:
@@ -139,34 +143,60 @@ class WebApplication:
             raise RefreshFailed(f"the application answered with status {code}; redirections are not followed")
         raise RefreshFailed(f"the application answered with status {code}")
 
+    async def _collected(self, response: Any) -> bytes:
+        """The body, unpacked, in bounds."""
+        plain, packings = _unwrapped(response)
+        if packings > 1:
+            self._leave(plain)
+            raise RefreshFailed("the document is packed more than once")
+        if plain.length is not UNKNOWN_LENGTH and plain.length > MOST_BYTES:
+            self._leave(plain)
+            raise RefreshFailed(f"the document has {plain.length} bytes; at most {MOST_BYTES} are taken")
+        parts: list[bytes] = []
+        room = MOST_BYTES
+        packer = zlib.decompressobj(16 + zlib.MAX_WBITS)
 
-async def _collected(response: Any) -> bytes:
-    """The body, unpacked, in bounds."""
-    # What treq unpacks has no bound: a few bytes would fill the memory.
-    plain, isPacked = response.original, False
-    if isinstance(plain, GzipDecoder):
-        plain, isPacked = plain.original, True
-    if isinstance(plain, GzipDecoder):
-        raise RefreshFailed("the document is packed more than once")
-    if plain.length is not UNKNOWN_LENGTH and plain.length > MOST_BYTES:
-        raise RefreshFailed(f"the document has {plain.length} bytes; at most {MOST_BYTES} are taken")
-    parts: list[bytes] = []
-    room = MOST_BYTES
-    packer = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        def take(data: bytes) -> None:
+            nonlocal room
+            if packings:
+                data = packer.decompress(data, room + 1)
+            room -= len(data)
+            if room < 0:
+                raise RefreshFailed(f"the document has over {MOST_BYTES} bytes")
+            parts.append(data)
 
-    def take(data: bytes) -> None:
-        nonlocal room
-        if isPacked:
-            data = packer.decompress(data, room + 1)
-        room -= len(data)
-        if room < 0:
-            raise RefreshFailed(f"the document has over {MOST_BYTES} bytes")
-        parts.append(data)
+        body = Body(take)
+        plain.deliverBody(body)
+        try:
+            await body.whole
+        except zlib.error as error:
+            raise RefreshFailed("the document says that it is gzip, and is not") from error
+        if packings and not packer.eof:
+            raise _Again("the application's answer broke off")
+        return b"".join(parts)
 
-    try:
-        await collect(plain, take)
-    except zlib.error as error:
-        raise RefreshFailed("the document says that it is gzip, and is not") from error
-    if isPacked and not packer.eof:
-        raise _Again("the application's answer broke off")
-    return b"".join(parts)
+    def _leave(self, response: Any) -> None:
+        """Nobody wants the body. It is let pass if it is short, so that the connection can be kept."""
+        room = _MOST_LEFT
+
+        def take(data: bytes) -> None:
+            nonlocal room
+            room -= len(data)
+            if room < 0:
+                raise _Again
+
+        body = Body(take)
+        _unwrapped(response)[0].deliverBody(body)
+        body.whole.addTimeout(self._timeout, self._reactor).addErrback(lambda reason: None)
+
+
+def _unwrapped(response: Any) -> tuple[Any, int]:
+    """
+    A response as it came, and how often it is packed: what treq unpacks has no bound, and a few bytes would fill
+    the memory.
+    """
+    packings = 0
+    while isinstance(response, GzipDecoder):
+        response = response.original
+        packings += 1
+    return response, packings

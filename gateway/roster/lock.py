@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.words.protocols.jabber.error import StanzaError
@@ -33,6 +33,7 @@ class LockedRosters:
 
     @param application: asked at each request: what it says is the truth.
     @param applier: asked for what the server has, where the application fails.
+    @param concurrency: for how many users at a time the application is asked.
     """
 
     _log = Logger()
@@ -43,10 +44,11 @@ class LockedRosters:
     bareFeatures: tuple[str, ...] = ()
     bareIdentities: tuple[tuple[str, str, str], ...] = ()
 
-    def __init__(self, application: Application, applier: Applier, clock: IReactorTime) -> None:
+    def __init__(self, application: Application, applier: Applier, clock: IReactorTime, concurrency: int) -> None:
         self._application = application
         self._applier = applier
         self._clock = clock
+        self._slots = DeferredSemaphore(concurrency)
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element:
         if jids.bare(request.requester) != request.entity:
@@ -63,7 +65,7 @@ class LockedRosters:
     async def _contacts(self, user: str) -> list[RosterItem]:
         name = jids.split(user)[0]
         try:
-            answer: Answer = await self._inTime(self._application.fetch(name, anew=True))
+            answer: Answer = await self._inTime(self._slots.run(self._fetch, name))
             return list(readDocument(answer.document or b"", user).values())
         except RefreshFailed as failure:
             reason = str(failure)
@@ -81,6 +83,9 @@ class LockedRosters:
             raise StanzaError("service-unavailable") from error
         self._log.warn("{user} got the roster that the server has: {reason}", user=user, reason=reason)
         return there
+
+    def _fetch(self, name: str) -> Deferred[Answer]:
+        return _started(self._application.fetch(name, anew=True))
 
     def _inTime(self, waiting: Awaitable[Any]) -> Deferred[Any]:
         return _started(waiting).addTimeout(_PATIENCE, self._clock)

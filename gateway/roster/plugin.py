@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attrs import frozen
-from treq.client import HTTPClient
+from attrs import field, frozen
 from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from twisted.web.client import Agent
@@ -25,8 +24,8 @@ from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import RefreshResource
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, Count, Domain, Seconds, Url
-from gateway.web import ConnectionPool
+from gateway.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url
+from gateway.web import ConnectionPool, makeClient
 
 _CONCURRENCY = Count(32)
 _TIMEOUT, _MIN_INTERVAL = Seconds(10.0), Seconds(60.0)
@@ -46,7 +45,7 @@ class RosterTable(ComponentTable):
     timeout: Seconds = _TIMEOUT
     max_removals: Count | None = None
     min_interval: Seconds = _MIN_INTERVAL
-    signature_secret: str | None = None
+    signature_secret: str | None = field(default=None, repr=False)
 
 
 @implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
@@ -66,12 +65,17 @@ class RosterPlugin:
             problems.append('api: allowed: with apply = "ejabberd-api", and needed then')
         if table.probes and table.apply != "privilege":
             problems.append('probes: found true; allowed: with apply = "privilege" only')
+        if table.signature_secret == "":
+            problems.append("signature_secret: found an empty string; allowed: a secret")
         return problems
 
     def makeService(self, jid: str, table: RosterTable, composition: IComposition) -> IService:
+        admin = composition.serve("roster_admin")
+        if table.domain.encode() in admin.children:
+            raise ConfigError([f'domain: found "{table.domain}" a second time; allowed: one [roster] for each'])
         reactor: Any = composition.reactor
         pool = ConnectionPool(reactor, table.concurrency)
-        client = HTTPClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
+        client = makeClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
         link: Link = composition.link(jid, table)
         privileges = composition.privileges(link, [table.domain])
         applier: Applier
@@ -89,10 +93,10 @@ class RosterPlugin:
         Description().setHandlerParent(link)
         if table.lock:
             # This answers disco, too.
-            composition.answers(link, [table.domain], LockedRosters(application, applier, reactor))
+            locked = LockedRosters(application, applier, reactor, table.concurrency)
+            composition.answers(link, [table.domain], locked)
         else:
             DiscoHandler().setHandlerParent(link)
-        admin = composition.serve("roster_admin")
         mine = Resource()
         mine.putChild(b"refresh", RefreshResource(refresher, table.signature_secret))
         admin.putChild(table.domain.encode(), mine)
@@ -106,7 +110,7 @@ class RosterPlugin:
         served = composition.serve("demo")
         if b"contacts" not in served.children:
             served.putChild(b"contacts", Contacts(table.domain))
-        client = HTTPClient(composition.ownAgent)
+        client = makeClient(composition.ownAgent)
         return WebApplication("http://localhost/demo/contacts/%s", client, composition.reactor, table.timeout)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:

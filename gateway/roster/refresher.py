@@ -138,6 +138,8 @@ class Refresher:
                         answer = await self._application.fetch(name, anew)
                         tags.append(answer.tag)
                         step = refresh.fetched(answer.document)
+                        # It may be large, and the rest of this takes its time.
+                        del answer
                     case Read():
                         step = refresh.read(await self._applier.get(refresh.user))
                     case Set(item, before):

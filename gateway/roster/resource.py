@@ -9,8 +9,9 @@ import hmac
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -21,7 +22,10 @@ from gateway.roster.refresher import Refresher
 # Bytes of a request's body.
 _MOST_BYTES = 1024 * 1024
 
-_SIGNATURE = "sha256="
+_SIGNATURE = b"sha256="
+
+# What an option may be; some languages write a truth so.
+_VALUES = {"1": True, "true": True, "0": False, "false": False}
 
 
 class _Guarded(Resource):
@@ -68,10 +72,11 @@ class RefreshResource(_Guarded):
         super().__init__(refresher, None if secret is None else secret.encode())
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        return _User(self._refresher, self._secret, path)
+        return _User(self._refresher, self._secret, path) if path else self
 
     def answer(self, request: Request, body: bytes) -> bytes | int:
-        kind = (request.getHeader("content-type") or "application/json").partition(";")[0].strip().lower()
+        shown = request.getHeader(b"content-type") or b"application/json"
+        kind = shown.decode(errors="replace").partition(";")[0].strip().lower()
         if kind != "application/json":
             return _answered(request, 415, f"the body is {kind}, not application/json")
         try:
@@ -100,16 +105,20 @@ class _User(_Guarded):
             return _answered(request, 400, "the user name is not UTF-8")
 
 
-def _refresh(request: Request, refresher: Refresher, names: list[Any]) -> int:
+def _refresh(request: Request, refresher: Refresher, names: list[Any]) -> bytes | int:
     """Refresh these, each once, and answer when all are done."""
-    isDry, isForced = _isAsked(request, b"dry_run"), _isAsked(request, b"force")
+    try:
+        isDry, isForced = _options(request)
+    except ValueError:
+        return _answered(request, 400, "of options there are ?dry_run=1 and ?force=1; 0 is the default of both")
     refreshes: dict[str, Deferred[Finished]] = {}
+    wrong: dict[str, str] = {}
     for name in names:
         try:
             user = checkUser(name)
         except RefreshFailed as failure:
             shown = name if isinstance(name, str) else json.dumps(name)
-            refreshes.setdefault(shown[:100], succeed(Finished(reason=str(failure))))
+            wrong[shown[:100]] = str(failure)
             continue
         if user not in refreshes:
             refreshes[user] = refresher.wouldChange(user) if isDry else refresher.refresh(user, isForced)
@@ -118,7 +127,7 @@ def _refresh(request: Request, refresher: Refresher, names: list[Any]) -> int:
 
     def done(finished: list[Finished]) -> None:
         if not gone:
-            code, answer = _summary(dict(zip(refreshes, finished, strict=True)), isDry)
+            code, answer = _summary(dict(zip(refreshes, finished, strict=True)), wrong, isDry)
             request.write(_json(request, code, answer))
             request.finish()
 
@@ -126,16 +135,21 @@ def _refresh(request: Request, refresher: Refresher, names: list[Any]) -> int:
     return NOT_DONE_YET
 
 
-def _summary(finished: Mapping[str, Finished], isDry: bool) -> tuple[int, dict[str, Any]]:
-    """The answer in the form of mod_http_roster_admin, and what has failed."""
+def _summary(finished: Mapping[str, Finished], wrong: Mapping[str, str], isDry: bool) -> tuple[int, dict[str, Any]]:
+    """
+    The answer in the form of mod_http_roster_admin, and what has failed.
+
+    @param wrong: what are no user names.
+    """
     failed = {user: each.reason for user, each in finished.items() if each.reason}
-    isFailure = bool(failed) and len(failed) == len(finished)
+    updated, errors = len(finished) - len(failed), len(failed) + len(wrong)
+    isFailure = errors > 0 and updated == 0
     answer: dict[str, Any] = {
         "status": "error" if isFailure else "ok",
         "message": "roster update failed" if isFailure else "roster update complete",
-        "updated": len(finished) - len(failed),
-        "errors": len(failed),
-        "failed": failed,
+        "updated": updated,
+        "errors": errors,
+        "failed": {**wrong, **failed},
     }
     if isDry:
         answer["message"] = "nothing was changed: this is what would be"
@@ -152,15 +166,24 @@ def _described(item: RosterItem) -> dict[str, Any]:
     return {"jid": item.jid, "name": item.name, "groups": groups, "subscription": item.subscription}
 
 
-def _isAsked(request: Request, name: bytes) -> bool:
-    arguments: dict[bytes, list[bytes]] = request.args or {}
-    return arguments.get(name, [b""])[-1] in (b"1", b"true")
+def _options(request: Request) -> tuple[bool, bool]:
+    """
+    Whether it is a dry run, and whether it is forced.
+
+    @raise ValueError: if somebody may have meant the other.
+    """
+    # Not the request's arguments: Twisted passes over one that has no value.
+    options = parse_qsl(request.uri.partition(b"?")[2].decode("latin-1"), keep_blank_values=True)
+    found = {"dry_run": "0", "force": "0", **{name: value.lower() for name, value in options}}
+    if len(found) != 2 or len(options) > len(dict(options)) or not {*found.values()} <= _VALUES.keys():
+        raise ValueError
+    return _VALUES[found["dry_run"]], _VALUES[found["force"]]
 
 
 def _isSigned(request: Request, body: bytes, secret: bytes) -> bool:
-    shown = request.getHeader("x-hub-signature-256") or ""
-    right = _SIGNATURE + hmac.new(secret, body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(shown.encode(), right.encode())
+    shown = request.getHeader(b"x-hub-signature-256") or b""
+    right = _SIGNATURE + hmac.new(secret, body, hashlib.sha256).hexdigest().encode()
+    return hmac.compare_digest(shown.lower(), right)
 
 
 def _answered(request: Request, code: int, message: str) -> bytes:

@@ -298,7 +298,7 @@ class EnteringTests(RoomCase):
 
 
 class InvitationTests(RoomCase):
-    """Section 7.8.2, beyond what test_invitations has."""
+    """Section 7.8.2, beyond what test_local has."""
 
     def invite(self, who: str, whom: str) -> list[str]:
         """By way of the room."""

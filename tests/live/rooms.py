@@ -56,6 +56,10 @@ class Wire:
         if self._server is not None:
             self._server.close()
 
+    def count(self, room: str) -> int:
+        """All that has passed of one room."""
+        return sum(count for (_, _, which), count in self.passed.items() if which == room)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._to)

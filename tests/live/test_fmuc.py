@@ -10,7 +10,7 @@ from slixmpp import JID
 from slixmpp.exceptions import IqError, PresenceError
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, scenario
+from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, playTogether, scenario
 from tests.live.clients import Client, condition, loginAll, stanza
 from tests.live.processes import need, until
 from tests.live.rooms import MIRROR, RoomsCase, Talker, mirrored
@@ -61,7 +61,7 @@ class FmucTests(RoomsCase):
             await each.sees(f"{room}/alice", None)
         bob.muc.set_subject(JID(there), "Lost and won")
         await alice.hears(f"{here}/bob", "Lost and won")
-        await self.refused(alice, here, there)
+        await self.denied(alice, here, there)
 
         await bob.muc.set_role(JID(there), "alice", "none", reason="Graymalkin")
         await alice.sees(f"{here}/alice", "unavailable", "307", "110")
@@ -80,7 +80,7 @@ class FmucTests(RoomsCase):
         await alice.sees(f"{here}/alice", "unavailable", "110")
         await bob.sees(f"{there}/alice", "unavailable")
 
-    async def refused(self, alice: Talker, here: str, there: str) -> None:
+    async def denied(self, alice: Talker, here: str, there: str) -> None:
         """What nobody may do in a mirror; and that a self-ping is answered."""
         carol = await self.talker("carol")
         for nick in ("bob", "alice"):
@@ -104,41 +104,43 @@ class FmucTests(RoomsCase):
         """One copy for the mirror however many are in it, in each protocol and mode; all hear all, once."""
         await self.startSites()
         own = await self.user("bob", "own")
-        clients = [await self.user("alice", f"r{number}") for number in range(MANY)]
-        for mirror, (protocol, mode) in MIRRORS.items():
-            with self.subTest(f"{protocol}, {mode}"):
-                there = f"{mirror.partition('.')[0]}@{ROOMS}"
-                here = mirrored(there, mirror)
-                await self.enter(own, there, "own")
-                for number, client in enumerate(clients):
-                    client.received.clear()
-                    await self.enter(client, here, f"n{number}")
-                # Each join is one stanza up.
-                self.assertEqual(self.wire.passed["up", "presence", there], MANY)
-                own.send(stanza("message", "<body>down</body>", to=there, type="groupchat"))
-                clients[3].send(stanza("message", "<body>up</body>", to=here, type="groupchat"))
-                for client in (*clients, own):
-                    room = there if client is own else here
-                    await until(
-                        self.hasHeard(client, [(f"{room}/n3", "up"), (f"{room}/own", "down")]), 10, client.jid
-                    )
-                # The subject came down with the first join.
-                counts = [self.wire.passed[way, "message", there] for way in ("up", "down")]
-                self.assertEqual(counts, [1, 2 + (mode == "replica")])
-                for number, client in enumerate(clients):
-                    client.send(stanza("presence", to=f"{here}/n{number}", type="unavailable"))
-                    await self.gone(client, f"{here}/n{number}", "110")
-                await self.gone(own, f"{there}/n{MANY - 1}")
-                # What the last leave brings about.
-                await asyncio.sleep(0.3)
-                before = self.wire.passed.total()
-                own.send(stanza("message", "<body>alone</body>", to=there, type="groupchat"))
-                await until(self.hasHeard(own, [(f"{there}/own", "alone")]), 5, "the echo")
-                own.send(stanza("presence", to=f"{there}/own", type="unavailable"))
-                await self.gone(own, f"{there}/own")
-                await asyncio.sleep(0.3)
-                self.assertEqual(self.wire.passed.total(), before)
-                own.received.clear()
+        clients = [Client(self.server, "alice", f"r{number}") for number in range(MANY)]
+        await loginAll(clients)
+        for client in clients:
+            self.stack.push_async_callback(client.close)
+        await asyncio.gather(*(self.counted(mirror, mode, own, clients) for mirror, (_, mode) in MIRRORS.items()))
+
+    async def counted(self, mirror: str, mode: str, own: Client, clients: list[Client]) -> None:
+        """The same for one of them."""
+        there = f"{mirror.partition('.')[0]}@{ROOMS}"
+        here = mirrored(there, mirror)
+        await self.enter(own, there, "own")
+        for number, client in enumerate(clients):
+            await self.enter(client, here, f"n{number}")
+        # Each join is one stanza up.
+        self.assertEqual(self.wire.passed["up", "presence", there], MANY)
+        own.send(stanza("message", "<body>down</body>", to=there, type="groupchat"))
+        clients[3].send(stanza("message", "<body>up</body>", to=here, type="groupchat"))
+        for client in (*clients, own):
+            room = there if client is own else here
+            heard = self.hasHeard(client, [(f"{room}/n3", "up"), (f"{room}/own", "down")])
+            await until(heard, 10, f"{client.jid} hears both in {room}")
+        # The subject came down with the first join.
+        counts = [self.wire.passed[way, "message", there] for way in ("up", "down")]
+        self.assertEqual(counts, [1, 2 + (mode == "replica")], mirror)
+        for number, client in enumerate(clients):
+            client.send(stanza("presence", to=f"{here}/n{number}", type="unavailable"))
+            await self.gone(client, f"{here}/n{number}", "110")
+        await self.gone(own, f"{there}/n{MANY - 1}")
+        # What the last leave brings about.
+        await asyncio.sleep(0.3)
+        before = self.wire.count(there)
+        own.send(stanza("message", "<body>alone</body>", to=there, type="groupchat"))
+        await until(self.hasHeard(own, [(f"{there}/own", "alone")]), 5, "the echo")
+        own.send(stanza("presence", to=f"{there}/own", type="unavailable"))
+        await self.gone(own, f"{there}/own")
+        await asyncio.sleep(0.3)
+        self.assertEqual(self.wire.count(there), before, mirror)
 
     def hasHeard(self, client: Client, expected: list[tuple[str, str]]):  # type: ignore[no-untyped-def]  # a condition
         async def heard() -> bool:
@@ -148,8 +150,7 @@ class FmucTests(RoomsCase):
 
         return heard
 
-    @scenario(60)
-    async def test_dropped(self) -> None:
+    async def cutOff(self) -> None:
         """Who is cut off is gone everywhere; and so are all behind a gateway that is stopped, in good order."""
         above, below = await self.startSites()
         there, here = f"heath@{ROOMS}", mirrored(f"heath@{ROOMS}")
@@ -175,8 +176,7 @@ class FmucTests(RoomsCase):
         await self.gone(own, f"{there}/own", "332", "110")
         await self.gone(users[1], f"{here}/carol", "332", "110")
 
-    @scenario(90)
-    async def test_ghosts(self) -> None:
+    async def ghosts(self) -> None:
         """A server that is killed says of nobody that he is gone: the first who speaks after it finds them out."""
         above, below = await self.startSites()
         there, here = f"tower@{ROOMS}", mirrored(f"tower@{ROOMS}")
@@ -202,8 +202,7 @@ class FmucTests(RoomsCase):
         await self.gone(alice, f"{here}/carol", "333")
         await self.gone(own, f"{there}/carol")
 
-    @scenario(60)
-    async def test_refused(self) -> None:
+    async def turnedAway(self) -> None:
         """Rooms and users that are not listed, and nonsense; a room whose service is not there."""
         above, _ = await self.startSites()
         user = await self.user("alice")
@@ -267,3 +266,21 @@ class EjabberdFmucTests(FmucTests, SynchronousTestCase):
     """On ejabberd."""
 
     serverClass = Ejabberd
+
+
+class WaitingTests(SynchronousTestCase):
+    """What mostly waits, on all servers at once."""
+
+    servers = (EmbeddedFmucTests, ProsodyFmucTests, EjabberdFmucTests)
+
+    def test_dropped(self) -> None:
+        """Who is cut off is gone everywhere; and so are all behind a gateway that is stopped, in good order."""
+        playTogether(self.servers, "cutOff", 60)
+
+    def test_ghosts(self) -> None:
+        """A server that is killed says of nobody that he is gone: the first who speaks after it finds them out."""
+        playTogether(self.servers, "ghosts", 90)
+
+    def test_refused(self) -> None:
+        """Rooms and users that are not listed, and nonsense; a room whose service is not there."""
+        playTogether(self.servers, "turnedAway", 60)

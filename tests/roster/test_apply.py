@@ -9,8 +9,11 @@ from typing import Any
 from attrs import evolve
 from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
 from twisted.words.protocols.jabber.error import StanzaError
 
 from gateway.errors import NotGranted
@@ -58,6 +61,9 @@ class FakePrivileges:
 class FakeLink:
     """What goes out."""
 
+    ready = True
+    trouble = ""
+
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
@@ -94,6 +100,22 @@ class PrivilegeTests(ApplierCase):
             reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
             self.assertIn("marie@example.com could not be set", reason)
             self.assertIn(part, reason)
+
+    def test_noServer(self) -> None:
+        """What the server cannot have said is not laid in its mouth."""
+        for condition, part in (
+            ("remote-server-timeout", "the server did not answer in time"),
+            ("remote-server-not-found", "the connection to the server was lost"),
+            ("resource-constraint", "too many requests wait for the server"),
+        ):
+            applier = self.make(lambda condition=condition: fail(StanzaError(condition)))  # type: ignore[misc]
+            self.assertEqual(self.reason(applier.get(JOHN)), f"the roster could not be read: {part}")
+        applier = self.make(lambda: fail(NotGranted("example.com has advertised no privileges")))
+        self.link.ready, self.link.trouble = False, "nothing listens at tcp:h:5347"
+        self.assertEqual(
+            self.reason(applier.get(JOHN)),
+            "the roster could not be read: there is no connection to the server: nothing listens at tcp:h:5347",
+        )
 
     def shown(self, before: str, now: str, jid: str = MARIE.jid) -> list[bytes]:
         """What is sent when John's contact has this subscription now, and had that before."""
@@ -196,15 +218,18 @@ class EjabberdTests(ApplierCase):
         added = {**whose, "nick": "M & N", "group": "A;B", "subs": "both"}
         self.result(applier.set(JOHN, MARIE, NOBODY))
         self.assertEqual(self.asked, [(f"{base}/add_rosteritem", added)])
-        for before, host, ended in (
-            (MARIE, "example.com", [(f"{base}/add_rosteritem", {**added, "subs": "none"})]),
+        # Whatever its groups: it is about to go.
+        ended = {**added, "group": "", "subs": "none"}
+        for before, host, first in (
+            (MARIE, "example.com", [(f"{base}/add_rosteritem", ended)]),
+            (evolve(MARIE, groups=frozenset({"a;b"})), "example.com", [(f"{base}/add_rosteritem", ended)]),
             (NOBODY, "example.com", []),
             (MARIE, "example.net", []),
         ):
             self.asked.clear()
             jid = f"marie@{host}"
             self.result(applier.set(JOHN, RosterItem(jid=jid, subscription="remove"), evolve(before, jid=jid)))
-            self.assertEqual(self.asked, [*ended, (f"{base}/delete_rosteritem", {**whose, "host": host})])
+            self.assertEqual(self.asked, [*first, (f"{base}/delete_rosteritem", {**whose, "host": host})])
 
     def test_group(self) -> None:
         """A group that the API would take for two is refused."""
@@ -212,6 +237,19 @@ class EjabberdTests(ApplierCase):
         reason = self.reason(applier.set(JOHN, RosterItem(jid="x@y", groups=frozenset({"a;b"})), NOBODY))
         self.assertIn("'a;b'", reason)
         self.assertEqual(self.asked, [])
+
+    def test_brokenOff(self) -> None:
+        """An answer that breaks off is said in words, not in ours."""
+
+        class Client:
+            """Loses every answer."""
+
+            def post(self, url: str, **more: Any) -> Deferred[Any]:
+                return fail(ResponseNeverReceived([Failure(ConnectionDone())]))
+
+        client: Any = Client()
+        reason = self.reason(EjabberdApplier("http://h/api", client, Clock(), 5.0).get(JOHN))
+        self.assertEqual(reason, "the roster could not be read: the answer of ejabberd's API broke off")
 
     def test_failures(self) -> None:
         """Whatever the API answers instead is the reason."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
+from gateway.roster import core
 from gateway.roster.core import (
     MOST_CONTACTS,
     Fetch,
@@ -74,12 +75,25 @@ class DocumentTests(SynchronousTestCase):
         self.assertReads({"groups": []}, item())
         self.assertReads({"groups": {}}, item())
 
+    def test_white(self) -> None:
+        """
+        White space is a space, as who reads an attribute has it (XML 1.0 section 3.3.3): else a server that writes
+        it as it stands has another name for ever.
+        """
+        self.assertReads({"name": "a\tb\r\nc\n"}, item(name="a b  c "))
+        self.assertReads({"groups": ["a\nb", "a b"]}, item(groups=("a b",)))
+        self.assertReads({"groups": {"a\r": True}}, item(groups=("a ",)))
+
     def test_normalised(self) -> None:
         """A contact is known by its JID as servers write it; a domain may be one."""
         self.assertEqual(
             list(readDocument(document({"Marie@Example.COM": {}, "Proxy.example.com": {}}), JOHN)),
             [MARIE, "proxy.example.com"],
         )
+        # RFC 7622 section 3.2 takes the last dot away.
+        self.assertEqual(list(readDocument(document({f"{MARIE}.": {}}), JOHN)), [MARIE])
+        self.assertFails({f"{JOHN}.": {}}, "the user's own")
+        self.assertFails({MARIE: {}, f"{MARIE}.": {}}, "twice, in other spellings")
 
     def test_noDocument(self) -> None:
         """What is no object of contacts says what it is instead, and where."""
@@ -103,6 +117,7 @@ class DocumentTests(SynchronousTestCase):
             ("@", {}, "not a JID"),
             ("", {}, "not a JID"),
             ("x" * 1024 + "@x", {}, "longer"),
+            ("contacts", {}, "neither a user name nor a dot"),
             (MARIE, [], "a list, not an object"),
             (MARIE, None, "null"),
             (MARIE, {"nmae": "x"}, '"nmae" is unknown', "groups, name, subscription"),
@@ -121,6 +136,33 @@ class DocumentTests(SynchronousTestCase):
         ):
             self.assertFails({"ok@example.com": {}, contact: about}, json.dumps(contact)[:50], *parts)
         self.assertFails({MARIE: {}, "MARIE@example.com": {}}, "twice, in other spellings")
+
+    def test_twiceAmongMany(self) -> None:
+        """To find what stands twice takes one look at each."""
+        looks = 0
+
+        class Name(str):
+            """Counts how often it is compared."""
+
+            __slots__ = ()
+            __hash__ = str.__hash__
+
+            def __eq__(self, other: object) -> bool:
+                nonlocal looks
+                looks += 1
+                return str.__eq__(self, other)
+
+        names = [Name(f"c{number}@x") for number in range(200)]
+        error = self.assertRaises(ValueError, core._unique, [(name, {}) for name in [*names, Name("c199@x")]])
+        self.assertIn('"c199@x" stands twice', str(error))
+        self.assertLess(looks, 1_000)
+
+    def test_unprintable(self) -> None:
+        """What is shown of a wrong document can be written into a log."""
+        for value in ({"\ud800@h": {}}, {MARIE: {"subscription": "\udfff"}}, {MARIE: {"\ud800": 1}}):
+            error = self.assertRaises(RefreshFailed, readDocument, document(value), JOHN)
+            self.assertIn("\\ud", str(error))
+            str(error).encode()
 
     def test_tooMany(self) -> None:
         """There is a bound."""
@@ -182,6 +224,18 @@ class DifferenceTests(SynchronousTestCase):
         removed = RosterItem(jid="c4@x", subscription="remove")
         self.assertEqual(changes, [wanted[0], *wanted[2:], removed])
         self.assertEqual(Summary.of(there, changes), Summary(1, 3, 1))
+
+    def test_resource(self) -> None:
+        """A contact is a bare JID; what a server has with a resource beside it (ejabberd) is that contact."""
+        there = item("c0@x/home"), item("c1@x/home")
+        removed = RosterItem(jid="c1@x", subscription="remove")
+        changes = difference(there, {"c0@x": item("c0@x")})
+        self.assertEqual(changes, [item("c0@x"), removed])
+        self.assertEqual(Summary.of(there, changes), Summary(0, 1, 1))
+        refresh = Refresh(JOHN)
+        refresh.fetched(document({"c0@x": {}}))
+        self.assertEqual(refresh.read(there), Set(item("c0@x"), item("c0@x/home")))
+        self.assertEqual(refresh.set(), Set(removed, item("c1@x/home")))
 
     @steady
     @given(ROSTERS, ROSTERS)

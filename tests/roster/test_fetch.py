@@ -7,7 +7,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 from twisted.internet.endpoints import serverFromString
@@ -20,6 +19,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionP
 from gateway.roster import fetch
 from gateway.roster.core import RefreshFailed
 from gateway.roster.fetch import WebApplication
+from gateway.web import makeClient
 from tests.certificates import makeCertificate
 
 DOCUMENT = b'{"marie@example.com": {}}'
@@ -45,7 +45,7 @@ class Speaker(Protocol):
         self._got += data
         while b"\r\n\r\n" in self._got:
             head, _, self._got = self._got.partition(b"\r\n\r\n")
-            self.factory.requests.append(head.decode())
+            self.factory.requests.append(head.decode("latin-1"))
             answer = self.factory.answers.pop(0)
             if answer is not None:
                 self.transport.write(answer.removesuffix(b"|"))
@@ -80,7 +80,7 @@ class FetchTests(TestCase):
         yield self.port.stopListening()
 
     def make(self, port: int, timeout: float = 0.5) -> WebApplication:
-        client = HTTPClient(Agent(reactor, pool=self.pool))
+        client = makeClient(Agent(reactor, pool=self.pool))
         return WebApplication(f"http://127.0.0.1:{port}/contacts/%s?x=1", client, reactor, timeout)
 
     def ask(self, *answers: bytes | None, name: str = "john", anew: bool = False) -> Deferred[Any]:
@@ -105,6 +105,13 @@ class FetchTests(TestCase):
         self.assertEqual(len(self.factory.connections), 1)
 
     @inlineCallbacks
+    def test_cookies(self) -> Any:
+        """Cookies are not kept: one user's would be shown when another is asked for, and nothing bounds them."""
+        for _ in range(2):
+            yield self.ask(response(Set_Cookie="session=1; Path=/"))
+        self.assertNotIn("cookie", self.factory.requests[-1].lower())
+
+    @inlineCallbacks
     def test_tags(self) -> Any:
         """A tag is shown once what it stands for is done; then "not modified" is an answer, else it is none."""
         tagged = response(ETag='"1"')
@@ -120,6 +127,14 @@ class FetchTests(TestCase):
         self.assertNotIn("none-match", self.factory.requests[-1].lower())
         self.application.settled("john", None)
         yield self.fails(response(b"", "304 Not Modified"), part="status 304")
+
+    @inlineCallbacks
+    def test_strangeTag(self) -> Any:
+        """A tag need not be ASCII (RFC 9110 section 8.8.3); it comes back byte for byte."""
+        answer = yield self.ask(response().replace(b"\r\n\r\n", b'\r\nETag: "\xe9\xff"\r\n\r\n'))
+        self.application.settled("john", answer.tag)
+        yield self.ask(response(b"", "304 Not Modified"))
+        self.assertIn(b'if-none-match: "\xe9\xff"', self.factory.requests[-1].encode("latin-1").lower())
 
     @inlineCallbacks
     def test_packed(self) -> Any:
@@ -185,6 +200,27 @@ class FetchTests(TestCase):
         yield self.fails(endless, endless, endless, part="within 0.1 s; 3 tries")
 
     @inlineCallbacks
+    def test_left(self) -> Any:
+        """A connection that still brings what nobody waits for is ended; one that has brought all of it is kept."""
+        self.application = self.make(self.port.getHost().port, 0.1)
+        much = b"x" * 70_000
+        for answer, part, tries in (
+            (response(Content_Length="100"), "within 0.1 s", 3),
+            (response(b"x", "404 Not Found", Content_Length="100"), "status 404", 1),
+            (response(much, "404 Not Found", Content_Length="100000"), "status 404", 1),
+            (response(b"x", "500 Oops", Content_Length="100"), "status 500", 3),
+            (response(much, Content_Length=str(10**9)), "1000000000 bytes", 1),
+        ):
+            yield self.fails(*[answer] * tries, part=part)
+            yield deferLater(reactor, 0.05 if much in answer else 0.15)
+            self.assertEqual([each for each in self.factory.connections if each.connected], [], part)
+        self.factory.connections.clear()
+        for _ in range(6):
+            yield self.fails(response(b"Who?", "404 Not Found"), part="status 404")
+        # The first was not done with it when the second began.
+        self.assertEqual([each.connected for each in self.factory.connections], [1, 1])
+
+    @inlineCallbacks
     def test_refused(self) -> Any:
         """Where nobody listens, that is said."""
         port = self.port.getHost().port
@@ -208,12 +244,12 @@ class FetchTests(TestCase):
         ):
             agent = Agent(reactor, BrowserLikePolicyForHTTPS(trusted))
             url = f"https://{host}:{self.port.getHost().port}/%s"
-            self.application = WebApplication(url, HTTPClient(agent), reactor, 5)
+            self.application = WebApplication(url, makeClient(agent), reactor, 5)
             yield self.fails(part=part)
         self.assertEqual(len(self.factory.connections), 2)
         agent = Agent(reactor, BrowserLikePolicyForHTTPS(known))
         url = f"https://localhost:{self.port.getHost().port}/%s"
-        self.application = WebApplication(url, HTTPClient(agent), reactor, 5)
+        self.application = WebApplication(url, makeClient(agent), reactor, 5)
         answer = yield self.ask(response())
         self.assertEqual(answer.document, DOCUMENT)
 

@@ -37,7 +37,7 @@ class LockedRostersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = FakeWorld()
         self.clock: Any = Clock()
-        self.locked = LockedRosters(self.world, self.world, self.clock)
+        self.locked = LockedRosters(self.world, self.world, self.clock, 2)
 
     def ask(self, **changes: str) -> Deferred[domish.Element]:
         return ensureDeferred(self.locked.answer(Request(**changes)))
@@ -49,6 +49,17 @@ class LockedRostersTests(SynchronousTestCase):
         """It is what can be delegated, and that is rosters."""
         verifyObject(IDelegatedNamespace, self.locked)
         self.assertEqual(self.locked.namespaces, {"jabber:iq:roster"})
+
+    def test_bounded(self) -> None:
+        """However many log in at once, the application is asked for so many at a time; who waits, waits in time."""
+        asked = [self.ask(entity=f"{name}@h", requester=f"{name}@h/a") for name in "abcd"]
+        self.assertEqual([each[1] for each in self.world.taken()], ["a", "b"])
+        self.world.answer(FakeAnswer(b"{}"), 0)
+        self.successResultOf(asked[0])
+        self.assertEqual(self.world.taken(), [("fetch", "c", True)])
+        self.clock.advance(10)
+        found = [each for each in self.world.taken() if each[0] == "get"]
+        self.assertEqual(found, [("get", f"{name}@h") for name in "bcd"])
 
     def test_get(self) -> None:
         """The user gets what the application says, asked anew at each request."""

@@ -49,6 +49,15 @@ class PluginTests(SynchronousTestCase):
         for refresh in (admin.children[b"refresh"], admin.children[b"example.net"].children[b"refresh"]):
             self.assertIsInstance(refresh, RefreshResource)
 
+    def test_twoOfOneDomain(self) -> None:
+        """Of two that decide about the same users each would undo what the other has done."""
+        text = ROSTER.format("r1.example.com", "example.com") + ROSTER.format("r2.example.com", "example.com")
+        error = self.assertRaises(ConfigError, makeService, self.config(text), self.reactor)
+        self.assertEqual(
+            error.problems,
+            ['roster."r2.example.com".domain: found "example.com" a second time; allowed: one [roster] for each'],
+        )
+
     def test_demonstration(self) -> None:
         """On the embedded host the built-in application serves where no other is named; a real server needs one."""
         path = self.folder / "embedded.toml"
@@ -72,6 +81,12 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(sum(isinstance(each, DiscoHandler) for each in handlers), 1)
             self.assertEqual(sum(isinstance(each, Description) for each in handlers), 1)
 
+    def test_secret(self) -> None:
+        """What bodies are signed with is not shown by accident."""
+        config = self.config(ROSTER.format("r.example.com", "example.com") + 'signature_secret = "hidden"\n')
+        self.assertEqual(config.services[0].table.signature_secret, "hidden")  # type: ignore[attr-defined]  # its own
+        self.assertNotIn("hidden", repr(config))
+
     def problems(self, text: str) -> str:
         error = self.assertRaises(ConfigError, lambda: check(self.config(text)))
         return str(error)
@@ -84,6 +99,7 @@ class PluginTests(SynchronousTestCase):
             ('api = "http://localhost/api"\n', "api: allowed"),
             ('apply = "ejabberd-api"\napi = "http://localhost/api"\nprobes = true\n', "probes: found true"),
             ('api = "localhost"\n', "an address"),
+            ('signature_secret = ""\n', "signature_secret: found an empty string"),
             ("concurrency = 0\n", "a whole number, 1 or more"),
             ("max_removals = -1\n", "a whole number"),
         ):
@@ -91,6 +107,14 @@ class PluginTests(SynchronousTestCase):
         for url in ("http://localhost/contacts/", "http://localhost/%s/%s"):
             text = right.replace("http://localhost/contacts/%s", url)
             self.assertIn("with %s once", self.problems(text))
-        for url in ("ftp://x/%s", "http:///%s", "contacts/%s", "http://\u00e4/%s"):
+        # Nobody's name decides who is asked; and nobody would be told the password.
+        for url in (
+            "ftp://x/%s",
+            "http:///%s",
+            "contacts/%s",
+            "http://\u00e4/%s",
+            "http://%s.example.com/contacts",
+            "http://me:pass@localhost/%s",
+        ):
             text = right.replace("http://localhost/contacts/%s", url)
             self.assertIn("url: found", self.problems(text))

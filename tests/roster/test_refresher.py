@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from typing import Any
 
 from attrs import frozen
@@ -96,6 +97,17 @@ class RefresherTests(SynchronousTestCase):
         self.world.answer(None)
         self.assertEqual(self.successResultOf(done), Finished(Summary(1, 0, 1)))
         self.assertEqual(self.world.tags, [("john", '"1"')])
+
+    def test_forgotten(self) -> None:
+        """Once it is known what differs, the document is not kept."""
+        self.refresher.refresh("john")
+        answer = self.document("marie@h")
+        kept = weakref.ref(answer)
+        self.world.answer(answer)
+        del answer
+        self.world.answer([])
+        self.assertEqual(self.world.taken()[-1][0], "set")
+        self.assertIsNone(kept())
 
     def test_unchanged(self) -> None:
         """What has not changed is not compared."""

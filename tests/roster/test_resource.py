@@ -55,7 +55,7 @@ class RefreshTests(SynchronousTestCase):
         lines = [f"{method} /roster_admin/refresh{path} HTTP/1.1", "Host: x", "Connection: close"]
         lines += [f"Content-Length: {len(body)}"] if body else []
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        channel.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
+        channel.dataReceived("\r\n".join([*lines, "", ""]).encode(errors="surrogateescape") + body)
         return transport
 
     def answer(self, transport: StringTransport) -> tuple[int, dict[str, Any], str]:
@@ -112,6 +112,15 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(set(answer["failed"]), {"a@b", "", "3", "null"})
         self.assertEqual(self.refresher.asked, [("john", False)])
 
+    def test_namesLikeOthers(self) -> None:
+        """What is no user name keeps no user from being refreshed, however it is written."""
+        for names, user in (([3, "3"], "3"), ([None, "null"], "null"), (["x" * 2000, "x" * 100], "x" * 100)):
+            for order in (names, names[::-1]):
+                self.refresher.asked.clear()
+                code, answer, _ = self.post(order)
+                self.assertEqual((code, answer["updated"], answer["errors"]), (200, 1, 1))
+                self.assertEqual(self.refresher.asked, [(user, False)])
+
     def test_waits(self) -> None:
         """The answer comes when the last one is done; to somebody who is gone, none."""
         for isGone in (False, True):
@@ -143,6 +152,31 @@ class RefreshTests(SynchronousTestCase):
             },
         )
 
+    def test_optionValues(self) -> None:
+        """An option is on or off; nothing is done where somebody may have meant the other."""
+        for query, asked in (
+            ("dry_run=True", "dry"),
+            ("dry_run=true&force=0", "dry"),
+            ("dry_run=0", False),
+            ("force=false&dry_run=False", False),
+            ("force=TRUE", True),
+        ):
+            self.assertEqual(self.post(["john"], f"?{query}")[0], 200, query)
+            self.assertEqual(self.refresher.asked.pop(), ("john", asked), query)
+        for query in ("dry_run", "dry_run=", "dry_run=yes", "dry_run=0&dry_run=1", "dryrun=1", "force=2", "%ff=1"):
+            for found, answer, _ in (
+                self.post(["john"], f"?{query}"),
+                self.answer(self.send("GET", f"/john?{query}")),
+            ):
+                self.assertEqual(found, 400, query)
+                self.assertIn("dry_run=1", answer["message"])
+        self.assertEqual(self.refresher.asked, [])
+
+    def test_headers(self) -> None:
+        """Nor do bytes in a header matter that are no text."""
+        self.assertEqual(self.post([], Content_Type="\udcff")[0], 415)
+        self.assertEqual(self.post([], X_Hub_Signature_256="\udcff")[0], 200 if self.secret is None else 401)
+
     def test_wrong(self) -> None:
         """What is wrong with a request is said, with the right status."""
         for value, headers, code, part in (
@@ -161,6 +195,8 @@ class RefreshTests(SynchronousTestCase):
             found, _, head = self.answer(self.send(method, path, b"[]"))
             self.assertEqual(found, 405)
             self.assertIn(f"allow: {allowed}", head)
+        self.assertEqual(self.post(["john"], "/")[1]["updated"], 1)
+        self.assertEqual(self.answer(self.send("GET", "/"))[0], 405)
         for path in ("/a/b", "/%ff"):
             self.assertIn(self.answer(self.send("GET", path))[0], (400, 404))
         self.assertEqual(
@@ -178,6 +214,11 @@ class SignedTests(RefreshTests):
             signature = hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
             headers["X_Hub_Signature_256"] = f"sha256={signature}"
         return super().send(method, path, body, **headers)
+
+    def test_signed(self) -> None:
+        """Hexadecimal is the same in capitals."""
+        signature = hmac.new(b"s3cret", b"[]", hashlib.sha256).hexdigest().upper()
+        self.assertEqual(self.post([], X_Hub_Signature_256=f"sha256={signature}")[0], 200)
 
     def test_unsigned(self) -> None:
         """Without the right signature nothing is done."""
