@@ -64,9 +64,9 @@ def presence(room: Room, above: Above, sender: str, recipient: str, stanza: Pres
     elif stanza.gone:
         _gone(room, above, sender, stanza, now)
     else:
-        if above.state is State.JOINING:
-            more(above, now)
         _shown(room, above, sender, stanza, now)
+        if above.state is State.JOINING:
+            more(room, above, now)
 
 
 def _real(above: Above, stanza: Presence) -> tuple[str, bool]:
@@ -269,7 +269,7 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
         delay=stanza.delay,
     )
     if above.state is State.JOINING:
-        more(above, now)
+        more(room, above, now)
         _contextReceived(room, above, said, None if occupant is None else occupant.node, now)
         return
     if said.delay is not None and jids.bare(said.delay.by) == above.jid:

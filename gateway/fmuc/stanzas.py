@@ -32,7 +32,7 @@ from gateway.fmuc.values import (
     Refusal,
     Shown,
 )
-from gateway.fmuc.writing import attributes, errorXml, messageXml, mucUser
+from gateway.fmuc.writing import LARGEST, attributes, errorXml, messageXml, mucUser
 from gateway.stream.stanzas import Stanza, escape
 
 # What nobody may put into what others are shown: a room says such things itself.
@@ -86,10 +86,13 @@ def readMessage(stanza: Stanza) -> Message:
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
+    content = _content(stanza, found)
+    if len(content.raw) + len(content.language) + len(stanza.id or "") > LARGEST:
+        raise Unreadable
     names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
     message = Message(
         kind=stanza.type,
-        content=_content(stanza, found),
+        content=content,
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
