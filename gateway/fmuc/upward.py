@@ -17,8 +17,8 @@ from gateway.fmuc.departure import close, release, remove
 from gateway.fmuc.room import Above, Occupant, Pending, Room, State
 from gateway.fmuc.values import GONE, TROUBLE, Dialect, Limits, Notice, Rank, Refusal, Shown, refusal
 
-# Seconds for the answer to a join, and between the pieces of it; for the rest of what a join brings, after each piece
-# of that, and for all; for the word that we are out.
+# Seconds for the answer to a join, and between the pieces of it; for the rest of what a join brings, after each
+# piece of that, and for all; for the word that we are out.
 ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
 
 
