@@ -114,6 +114,10 @@ class NoVoice(GatewayError):
     """A visitor speaks in a moderated room, or sets a subject that he may not set."""
 
 
+class NoVoiceToAskFor(GatewayError):
+    """Voice is given here without being asked for."""
+
+
 class Banned(GatewayError):
     """The room has banned who wants in."""
 
@@ -189,6 +193,9 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     NickIsKept: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
     NotInTheRoom: Answer("not-acceptable", "modify", 406, "Only occupants may write to the room."),
     NoVoice: Answer("forbidden", "auth", 403),
+    NoVoiceToAskFor: Answer(
+        "feature-not-implemented", "cancel", 501, "Voice cannot be asked for here; ask a moderator."
+    ),
     Banned: Answer("forbidden", "auth", 403),
     MembersOnly: Answer("registration-required", "auth", 403),
     WrongPassword: Answer("not-authorized", "auth", 401),

@@ -10,7 +10,17 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway import jids
-from gateway.errors import GatewayError, Loop, Malformed, NoSuchAddress, NotAPeer, NotMirrored, TooMuch, Unreadable
+from gateway.errors import (
+    GatewayError,
+    Loop,
+    Malformed,
+    NoSuchAddress,
+    NotAPeer,
+    NotMirrored,
+    NoVoiceToAskFor,
+    TooMuch,
+    Unreadable,
+)
 from gateway.fmuc import federation, invitations, messages, nodes, presence, privately
 from gateway.fmuc.actions import Action, Refuse
 from gateway.fmuc.departure import close, remove
@@ -128,7 +138,8 @@ class Rooms:
             invitations.fromUser(room, sender, stanza)
         elif stanza.kind != "error":
             # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
-            self._refuse("message", recipient, sender, stanza.id, Unreadable)
+            why = NoVoiceToAskFor if stanza.form else Unreadable
+            self._refuse("message", recipient, sender, stanza.id, why)
         return self._done(room)
 
     def node(self, room: str, jid: str) -> Node | None:

@@ -96,6 +96,7 @@ def readMessage(stanza: Stanza) -> Message:
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
+        form=any((part.namespace, part.name) == (ns.DATA, "x") for part in found),
         lasting="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
     )
     for part in found:

@@ -236,7 +236,11 @@ class Invitation:
 
 @frozen(kw_only=True)
 class Message:
-    """A message stanza as it has come; of type error, if there is a refusal."""
+    """
+    A message stanza as it has come; of type error, if there is a refusal.
+
+    @ivar form: whether there is one in it, as in a request for voice.
+    """
 
     kind: str | None = None
     content: Content = Content()
@@ -247,4 +251,5 @@ class Message:
     nomirror: bool = False
     lasting: bool = True
     invitations: tuple[Invitation, ...] = ()
+    form: bool = False
     refusal: Refusal | None = None

@@ -13,6 +13,7 @@ from gateway.errors import (
     NoSuchAddress,
     NotInTheRoom,
     NoVoice,
+    NoVoiceToAskFor,
     RoomFull,
     TooMuch,
     Unreadable,
@@ -283,6 +284,12 @@ class SpeakingTests(LocalCase):
         for nick, kind, why in (("nobody", "chat", NoSuchAddress), ("crone", "groupchat", Unreadable)):
             sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/{nick}' type='{kind}'>{body}</message>")
             self.assertSent(sent, refused("message", f"{ROOM}/{nick}", HAG, why))
+
+    def test_voice(self) -> None:
+        """Voice cannot be asked for (section 7.13), which is said in words."""
+        form = f"<x xmlns='{ns.DATA}' type='submit'><field var='muc#role'><value>participant</value></field></x>"
+        sent = self.service.take(f"<message from='{HAG}' to='{ROOM}'>{form}</message>")
+        self.assertSent(sent, refused("message", ROOM, HAG, NoVoiceToAskFor))
 
     def test_notGroupchat(self) -> None:
         """What is to the room and not for all is refused (section 17.2)."""

@@ -102,6 +102,7 @@ class Talker:
 
     @ivar said: what came: from and body, or subject.
     @ivar came: presence of occupants: from, type and status codes.
+    @ivar declined: invitations: from, and reason.
     """
 
     def __init__(self, server: Server, user: str, resource: str = "talk") -> None:
@@ -117,6 +118,8 @@ class Talker:
         self._port = server.clientPort
         self.said: list[tuple[str, str, str]] = []
         self.came: list[tuple[str, str | None, frozenset[str]]] = []
+        # slixmpp's own event for it is never fired for a client.
+        self.declined: list[tuple[str, str]] = []
         for event in ("message", "groupchat_subject"):
             self.stream.add_event_handler(event, self._said)
         self.stream.add_filter("in", self._arrived)
@@ -157,6 +160,10 @@ class Talker:
             f"{self.jid} sees {sender} {kind} {codes}: {self.came}",
         )
 
+    async def isDeclined(self, room: str, reason: str) -> None:
+        """Wait until an invitation to a room is declined."""
+        await _holds(lambda: (room, reason) in self.declined, f"an invitation is declined: {reason}")
+
     def _said(self, message: Message) -> None:
         self.said.append((str(message["from"]), str(message["type"]), str(message["body"] or message["subject"])))
 
@@ -165,6 +172,8 @@ class Talker:
         if local(element) == "presence":
             codes = frozenset(each.get("code") or "" for each in element.iter(f"{{{MUC_USER}}}status"))
             self.came.append((element.get("from") or "", element.get("type"), codes))
+        for decline in element.iter(f"{{{MUC_USER}}}decline"):
+            self.declined.append((element.get("from") or "", decline.findtext(f"{{{MUC_USER}}}reason") or ""))
         return arrived
 
 

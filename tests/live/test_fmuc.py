@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from xml.etree.ElementTree import tostring
 
 from slixmpp import JID
 from slixmpp.exceptions import IqError, PresenceError
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, playTogether, scenario
 from tests.live.clients import Client, condition, loginAll, stanza
 from tests.live.processes import need, until
-from tests.live.rooms import MIRROR, RoomsCase, Talker, mirrored
+from tests.live.rooms import MIRROR, MUC_USER, RoomsCase, Talker, mirrored
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 from tests.live.terminal import Terminal
 
@@ -62,6 +63,7 @@ class FmucTests(RoomsCase):
         bob.muc.set_subject(JID(there), "Lost and won")
         await alice.hears(f"{here}/bob", "Lost and won")
         await self.denied(alice, here, there)
+        await self.invited(alice, here)
 
         await bob.muc.set_role(JID(there), "alice", "none", reason="Graymalkin")
         await alice.sees(f"{here}/alice", "unavailable", "307", "110")
@@ -79,6 +81,18 @@ class FmucTests(RoomsCase):
         alice.muc.leave_muc(JID(here), "alice", msg="Paddock calls")
         await alice.sees(f"{here}/alice", "unavailable", "110")
         await bob.sees(f"{there}/alice", "unavailable")
+
+    async def invited(self, alice: Talker, here: str) -> None:
+        """An invitation comes from the room where its sender is; one that is declined goes back there."""
+        guest = await self.user("mallory", "guest")
+        alice.muc.invite(JID(here), JID(guest.bare), reason="Come like shadows")
+        invitation = await guest.expect(lambda each: each.get("from") == here, "the invitation")
+        [invite] = invitation.iter(f"{{{MUC_USER}}}invite")
+        self.assertEqual(invite.get("from"), f"{here}/alice")
+        self.assertEqual(invite.findtext(f"{{{MUC_USER}}}reason"), "Come like shadows")
+        words = f"<decline to='{invite.get('from')}'><reason>So depart</reason></decline>"
+        guest.send(stanza("message", f"<x xmlns='{MUC_USER}'>{words}</x>", to=here))
+        await alice.isDeclined(here, "So depart")
 
     async def denied(self, alice: Talker, here: str, there: str) -> None:
         """What nobody may do in a mirror; and that a self-ping is answered."""
@@ -252,6 +266,9 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
         await terminal.type("Come, let me clutch thee")
         await bob.hears(f"{there}/alice", "Come, let me clutch thee")
         await terminal.shows("alice: Come, let me clutch thee")
+        guest = await self.user("carol", "guest")
+        await terminal.type(f"/invite send {guest.bare} Enter")
+        await guest.expect(lambda each: here in "".join(tostring(each, "unicode")), "the invitation")
         await bob.muc.set_role(JID(there), "alice", "none", reason="Out, out")
         await terminal.shows("Out, out")
 
