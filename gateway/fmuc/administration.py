@@ -8,6 +8,7 @@ from attrs import evolve, frozen
 
 from gateway import jids
 from gateway.errors import Forbidden, GatewayError, LastOwner, NoSuchAddress, NotAcceptable, NotAllowed, TooMuch
+from gateway.fmuc.actions import Invite
 from gateway.fmuc.admission import defaultRole
 from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Occupant, Room, person
@@ -24,6 +25,7 @@ from gateway.fmuc.values import (
     OUTCAST,
     OWNER,
     VISITOR,
+    Invitation,
     Notice,
     Rank,
 )
@@ -160,10 +162,16 @@ def _people(room: Room) -> dict[str, list[Occupant]]:
 
 
 def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change, actor: str) -> None:
+    isNew = each.jid not in room.affiliations and each.jid not in people
     if each.affiliation == NONE:
         room.affiliations.pop(each.jid, None)
     else:
         room.affiliations[each.jid] = each.affiliation
+    if isNew and each.affiliation == MEMBER and room.settings.membersOnly:
+        # Section 9.5: "the service SHOULD send an invitation to any user who has been added to the member list of a
+        # members-only room".
+        sender = room.address(actor)
+        room.out.append(Invite(room.jid, sender, Invitation(each.jid, each.reason), room.settings.password))
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
     for occupant in people.get(each.jid, ()):
         # Of a banned domain those whom the room knows better stay; and an earlier change may have thrown him out.

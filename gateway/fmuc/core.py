@@ -241,7 +241,9 @@ class Rooms:
         if source is None:
             return NoSuchAddress
         domain = jids.split(source)[1]
-        return NotMirrored if domain == self.jid or not within(domain, self._mirroring.allow) else None
+        # A user's address is no room's: nobody is sent what nodes say because others have named him.
+        isElsewhere = domain != self.jid and domain not in self._mirroring.users
+        return None if isElsewhere and within(domain, self._mirroring.allow) else NotMirrored
 
     def mirrored(self, jid: str) -> str | None:
         """

@@ -36,41 +36,49 @@ from gateway.stream.stanzas import escape
 def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:
     """A local user's presence to an occupant's address; it may be available, or not, but no error."""
     occupant = room.users.get(user)
+    pending = None if occupant is not None else asked(room, user)
     if stanza.gone:
         if occupant is not None:
             # Whatever nick it names: section 7.14 has it from a user who is nobody else here.
             leave(room, occupant, stanza.content, now)
-            return
-        pending = asked(room, user)
-        if pending is not None and room.above is not None:
+        elif pending is not None and room.above is not None:
             cancel(room, room.above, pending, now)
     elif not nick:
         # Section 7.2.1: who names no nick is told "jid-malformed".
         refuse(room, nick, user, stanza.id, Malformed, joining=True)
-    elif occupant is not None and occupant.nick != nick:
-        _rename(room, occupant, nick, stanza, now)
-    elif occupant is not None and not stanza.joins:
-        change(room, occupant, stanza.content, now)
-    elif not stanza.joins:
-        # Who has asked may show something else meanwhile; there is nobody yet who would see it.
-        if asked(room, user) is None:
-            room.out.append(astray(room.jid, nick, user))
     elif occupant is not None:
-        if stanza.content != occupant.content:
-            change(room, occupant, stanza.content, now)
-        welcomeBack(room, occupant, stanza.limits, now)
+        _fromOccupant(room, occupant, nick, stanza, now)
+    elif pending is not None and (pending.entry.nick == nick or not stanza.joins):
+        # His answer is on its way; whatever he shows meanwhile, there is nobody yet who would see it.
+        return
+    elif not stanza.joins:
+        room.out.append(astray(room.jid, nick, user))
     else:
-        entry = Entry(
-            nick=nick,
-            real=user,
-            content=stanza.content,
-            password=stanza.password,
-            limits=stanza.limits,
-            id=stanza.id,
-        )
-        problem = enter(room, entry, None, now)
-        if problem is not None:
-            refuse(room, nick, user, stanza.id, problem, joining=True)
+        _asks(room, user, nick, stanza, now)
+
+
+def _fromOccupant(room: Room, occupant: Occupant, nick: str, stanza: Presence, now: float) -> None:
+    if occupant.nick != nick:
+        _rename(room, occupant, nick, stanza, now)
+        return
+    if not stanza.joins or stanza.content != occupant.content:
+        change(room, occupant, stanza.content, now)
+    if stanza.joins:
+        welcomeBack(room, occupant, stanza.limits, now)
+
+
+def _asks(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:
+    entry = Entry(
+        nick=nick,
+        real=user,
+        content=stanza.content,
+        password=stanza.password,
+        limits=stanza.limits,
+        id=stanza.id,
+    )
+    problem = enter(room, entry, None, now)
+    if problem is not None:
+        refuse(room, nick, user, stanza.id, problem, joining=True)
 
 
 def astray(room: str, nick: str, user: str) -> ToUsers:

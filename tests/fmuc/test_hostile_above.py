@@ -62,6 +62,13 @@ class NameTests(WireCase):
         self.assertTold(wire.join(M, "kev", KEV), f"presence {M}/kev > {KEV} error not-allowed")
         self.assertEqual(wire.rooms.rooms, {})
 
+    def test_people(self) -> None:
+        """No user stands for a room: he would be sent what only nodes should see."""
+        wire = mirror("mirror.example", users=("here.example",))
+        victim = r"alice\40here.example@mirror.example"
+        self.assertTold(wire.join(victim, "r", EVE), f"presence {victim}/r > {EVE} error not-allowed")
+        self.assertEqual(wire.rooms.rooms, {})
+
     def test_manyRooms(self) -> None:
         """10,000 joins to as many rooms: there are so many, and no more."""
         for wire, name in (

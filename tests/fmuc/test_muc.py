@@ -272,6 +272,16 @@ class EnteringTests(RoomCase):
         self.assertTold(wire.take(f"<presence from='{ELDER}' to='{M}/elder'><show>away</show></presence>"))
         self.assertEqual(set(wire.room(M).pending), {"elder"})
 
+    def test_askingAgain(self) -> None:
+        """Who asks a second time, for his client has lost patience, waits like who asks once."""
+        wire = mirror("mirror.example")
+        self.assertEqual(len(wire.join(M, "elder", ELDER)), 1)
+        self.assertTold(wire.join(M, "elder", ELDER))
+        self.assertTold(wire.join(M, "hag", HAG))
+        self.assertTold(wire.join(M, "hag", HAG))
+        self.assertTold(wire.join(M, "other", ELDER), f"presence {M}/other > {ELDER} error not-acceptable")
+        self.assertTold(wire.join(M, "hag", ELDER), f"presence {M}/hag > {ELDER} error conflict")
+
     def test_types(self) -> None:
         """Section 16.3: presence with a type is neither a request to join nor one to leave."""
         for kind in ("probe", "subscribe", "subscribed", "unsubscribe", "unsubscribed", "error", "odd"):
@@ -311,6 +321,15 @@ class InvitationTests(RoomCase):
         self.invite(CRONE, "Guest@Shakespeare.lit/Home")
         self.assertEqual(self.wire.room(R).affiliations["guest@shakespeare.lit"], "member")
         self.assertIn("110", " ".join(self.wire.join(R, "guest", "guest@shakespeare.lit/home")))
+
+    def test_members(self) -> None:
+        """Section 9.5: who is added to the list of a room for members is invited; who is in, or known, is not."""
+        self.configure(membersonly="1")
+        sent = self.assertDone(CRONE, "jid='new@shakespeare.lit' affiliation='member'")
+        self.assertEqual(to("new@shakespeare.lit", sent), [f"message {R} muc#user"])
+        for known in (bare(ELDER), "new@shakespeare.lit"):
+            sent = self.assertDone(CRONE, f"jid='{known}' affiliation='member'")
+            self.assertEqual(to(known, sent), [])
 
 
 class SpeakingTests(RoomCase):
