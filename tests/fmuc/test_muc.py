@@ -403,6 +403,20 @@ class QueryTests(RoomCase):
         self.assertTold(self.wire.ask(f"{R}/elder", HAG, card), f"iq {R}/elder > {HAG} error service-unavailable")
         self.assertTold(self.wire.ask(f"{R}/x", stranger, card), f"iq {R}/x > {stranger} error not-acceptable")
 
+    def test_features(self) -> None:
+        """Section 7.4: ids are kept, and both the service and its rooms say so; no feature is said twice."""
+        query = f"<query xmlns='{ns.DISCO_INFO}'/>"
+        for wire, service, room in (
+            (self.wire, "chat.shakespeare.lit", R),
+            (mirror("mirror.example"), "mirror.example", M),
+        ):
+            for address in (service, room):
+                [sent] = wire.elements(f"<iq from='{HAG}' to='{address}' id='q' type='get'>{query}</iq>")
+                features = [each.get("var") for each in sent.iter(f"{{{ns.DISCO_INFO}}}feature")]
+                self.assertIn(ns.MUC_STABLE_ID, features)
+                self.assertIn(ns.MUC, features)
+                self.assertEqual(len(features), len(set(features)))
+
     def test_registration(self) -> None:
         """Section 7.10: a room without it "MUST return a <service-unavailable/> error"."""
         query = "<query xmlns='jabber:iq:register'/>"
