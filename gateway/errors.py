@@ -114,8 +114,8 @@ class NoVoice(GatewayError):
     """A visitor speaks in a moderated room, or sets a subject that he may not set."""
 
 
-class NoVoiceToAskFor(GatewayError):
-    """Voice is given here without being asked for."""
+class NoVoiceRequests(GatewayError):
+    """Voice cannot be asked for in these rooms."""
 
 
 class Banned(GatewayError):
@@ -193,7 +193,7 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     NickIsKept: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
     NotInTheRoom: Answer("not-acceptable", "modify", 406, "Only occupants may write to the room."),
     NoVoice: Answer("forbidden", "auth", 403),
-    NoVoiceToAskFor: Answer(
+    NoVoiceRequests: Answer(
         "feature-not-implemented", "cancel", 501, "Voice cannot be asked for here; ask a moderator."
     ),
     Banned: Answer("forbidden", "auth", 403),

@@ -17,7 +17,7 @@ from gateway.errors import (
     NoSuchAddress,
     NotAPeer,
     NotMirrored,
-    NoVoiceToAskFor,
+    NoVoiceRequests,
     TooMuch,
     Unreadable,
 )
@@ -138,7 +138,7 @@ class Rooms:
             invitations.fromUser(room, sender, stanza)
         elif stanza.kind != "error":
             # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
-            why = NoVoiceToAskFor if stanza.form else Unreadable
+            why = NoVoiceRequests if stanza.form else Unreadable
             self._refuse("message", recipient, sender, stanza.id, why)
         return self._done(room)
 

@@ -168,8 +168,10 @@ def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> 
     above.parted.pop(nick, None)
     if nick == above.parting:
         above.parting = ""
-        if above.dialect is Dialect.PROTOXEP and above.state is State.JOINED and not room.ours:
-            # The seed has no other word for it: ours on their way there will find us out.
+        isThrownOut = bool(set(stanza.notice.codes) & _THROWN_OUT)
+        if above.dialect is Dialect.PROTOXEP and isThrownOut and above.state is State.JOINED and not room.ours:
+            # It has not heard yet that he has left, and by its own doing nobody of ours is in there: the seed has
+            # no other word for that. Ours on their way there will find us out.
             out(room, above, now)
             return
     notice = evolve(stanza.notice, gone=True)
@@ -189,6 +191,10 @@ def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> 
         # the nick that one of ours was asking for.
         notice = Notice(gone=True, codes=(TROUBLE,))
     remove(room, occupant, notice)
+    pending = room.pending.get(nick)
+    if pending is not None and pending.sent and not above.echoes and above.state is State.JOINED:
+        # It was his nick that kept one of ours out.
+        letIn(room, pending, now)
     if ours:
         # "When an FMUC node receives notice that one of their users has been kicked by a moderator on another node
         # it SHOULD kick the user and fan-out the consequent presence stanzas". What he has sent meanwhile may let

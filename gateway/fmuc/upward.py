@@ -89,7 +89,9 @@ def complete(room: Room, above: Above, now: float) -> None:
         # It knows one mode only: "they won't distribute the stanza back to the node from which they received it".
         above.replica = above.mirrors = False
     for pending in list(room.pending.values()):
-        if pending.sent:
+        # Who is known by that nick there has it, until he goes or ours is refused.
+        isHeld = pending.entry.nick in room.occupants
+        if pending.sent and (pending.rank is not None or not (above.echoes or isHeld)):
             letIn(room, pending, now)
     for nick, pending in list(room.pending.items()):
         if room.pending.get(nick) is pending and not pending.sent and not pending.gone:

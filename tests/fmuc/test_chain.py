@@ -70,6 +70,19 @@ class ChainTests(SynchronousTestCase):
         PRIMARY,
         steps("join3c join4a leave0 deliver0 deliver0 deliver1 join2b deliver0 deliver0 deliver0 leave0 kick0"),
     )
+    # The last leaves while another's join is under way, through a node that waits for the answer as well.
+    @example(SEED, PRIMARY, steps("join0a join5b settle0 join4c leave1 deliver0 deliver1"))
+    # What a join brings shows somebody else by the nick of another that is under way.
+    @example(
+        (Dialect.XEP_0289, Dialect.PROTOXEP),
+        (True, False),
+        steps("join0a join0c join3a settle0 kick1 join0a join2b leave1 join3a"),
+    )
+    @example(
+        (Dialect.XEP_0289,) * 2,
+        PRIMARY,
+        steps("join0a join0c join3a settle0 kick1 join0a join2b leave1 join3a"),
+    )
     # What somebody has said comes back when he has left.
     @example(SEED, (True, False), steps("join0a join4a join5b leave0 settle0 say0 leave0 deliver0 deliver1"))
     # Somebody has the nick when a join is sent, and has it no more when it arrives.

@@ -13,7 +13,7 @@ from gateway.errors import (
     NoSuchAddress,
     NotInTheRoom,
     NoVoice,
-    NoVoiceToAskFor,
+    NoVoiceRequests,
     RoomFull,
     TooMuch,
     Unreadable,
@@ -289,7 +289,7 @@ class SpeakingTests(LocalCase):
         """Voice cannot be asked for (section 7.13), which is said in words."""
         form = f"<x xmlns='{ns.DATA}' type='submit'><field var='muc#role'><value>participant</value></field></x>"
         sent = self.service.take(f"<message from='{HAG}' to='{ROOM}'>{form}</message>")
-        self.assertSent(sent, refused("message", ROOM, HAG, NoVoiceToAskFor))
+        self.assertSent(sent, refused("message", ROOM, HAG, NoVoiceRequests))
 
     def test_notGroupchat(self) -> None:
         """What is to the room and not for all is refused (section 17.2)."""
