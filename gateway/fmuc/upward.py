@@ -154,8 +154,9 @@ def settle(room: Room, above: Above, now: float, told: bool = True) -> None:
     """
     if room.ours or above.state not in (State.JOINING, State.JOINED):
         return
-    if above.dialect is Dialect.PROTOXEP and above.parting:
-        # Who left before is in there until it has sent that back.
+    if above.dialect is Dialect.XEP_0289 or above.parting:
+        # XEP-0289 has a word for it, which comes in any case. In the seed, who left before is in there until that
+        # has come back.
         told = True
     wanted = [pending for pending in room.pending.values() if pending.sent and not pending.gone]
     if wanted and told:

@@ -83,6 +83,12 @@ class ChainTests(SynchronousTestCase):
         PRIMARY,
         steps("join0a join0c join3a settle0 kick1 join0a join2b leave1 join3a"),
     )
+    # What was said before a node was counted out comes before it knows.
+    @example(
+        (Dialect.XEP_0289, Dialect.PROTOXEP),
+        (True, False),
+        steps("join0a join4a join5b leave0 settle0 say0 deliver0 leave0 deliver1 join2a kick0"),
+    )
     # What somebody has said comes back when he has left.
     @example(SEED, (True, False), steps("join0a join4a join5b leave0 settle0 say0 leave0 deliver0 deliver1"))
     # Somebody has the nick when a join is sent, and has it no more when it arrives.
