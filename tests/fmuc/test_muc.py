@@ -322,6 +322,15 @@ class InvitationTests(RoomCase):
         self.assertEqual(self.wire.room(R).affiliations["guest@shakespeare.lit"], "member")
         self.assertIn("110", " ".join(self.wire.join(R, "guest", "guest@shakespeare.lit/home")))
 
+    def test_banned(self) -> None:
+        """Who is banned by his domain becomes no member by an invitation, whoever it is from."""
+        self.configure(membersonly="1")
+        self.assertDone(CRONE, "jid='evil.lit' affiliation='outcast'")
+        self.assertTold(self.invite(HAG, "x@evil.lit"), f"message {R} > {HAG} error forbidden")
+        self.invite(CRONE, "x@evil.lit")
+        self.assertNotIn("x@evil.lit", self.wire.room(R).affiliations)
+        self.assertIn("forbidden", self.wire.join(R, "x", "x@evil.lit/1")[0])
+
     def test_members(self) -> None:
         """Section 9.5: who is added to the list of a room for members is invited; who is in, or known, is not."""
         self.configure(membersonly="1")
