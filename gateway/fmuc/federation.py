@@ -145,8 +145,13 @@ def _update(room: Room, occupant: Occupant, rank: Rank, stanza: Presence) -> Non
     """A new status, role or affiliation."""
     # "Role change should be distributed across nodes and fanned out to users, but only cosmetically".
     news = rank != occupant.rank
+    above = room.above
+    if above is None or above.echoes or not room.isOurs(occupant):
+        occupant.content = stanza.content
+    elif not news:
+        # What ours show is known here first, and shown already.
+        return
     occupant.rank = rank
-    occupant.content = stanza.content
     node = occupant.node
     room.tell(occupant, _why(stanza), toOwner=news or (node is not None and node.echoes))
 

@@ -9,9 +9,9 @@ from gateway.errors import Forbidden, GatewayError, Loop, Malformed, TooMuch
 from gateway.fmuc import messages, privately
 from gateway.fmuc.actions import Rejected, ToNode
 from gateway.fmuc.departure import remove
-from gateway.fmuc.presence import change, enter, leave
-from gateway.fmuc.room import Node, Room
-from gateway.fmuc.upward import cancel, gone
+from gateway.fmuc.presence import enter, leave
+from gateway.fmuc.room import Node, Pending, Room
+from gateway.fmuc.upward import cancel, change, gone
 from gateway.fmuc.values import TROUBLE, Dialect, Entry, Fmuc, Message, Notice, Presence, Rank, refusal
 
 
@@ -60,7 +60,15 @@ def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -
         else:
             change(room, occupant, stanza.content, now)
     elif stanza.fmuc is not None and stanza.fmuc.real:
-        _enter(room, node, sender, nick, stanza, stanza.fmuc, now)
+        pending = room.pending.get(nick)
+        if node is not None and pending is not None and not stanza.joins and _isOf(pending, node, stanza.fmuc.real):
+            pending.news = stanza.content
+        else:
+            _enter(room, node, sender, nick, stanza, stanza.fmuc, now)
+
+
+def _isOf(pending: Pending, node: Node, real: str) -> bool:
+    return pending.node is node and pending.entry.real == real and not pending.gone
 
 
 def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:

@@ -4,14 +4,12 @@ Presence of local users: entering (XEP-0045 section 7.2), changes (7.7), another
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from gateway.errors import GatewayError, Malformed, NickIsKept, RoomFull, TooMuch
 from gateway.fmuc.actions import Refuse, ToUsers
 from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Node, Occupant, Pending, Room, person
-from gateway.fmuc.upward import ANSWER, ask, cancel, gone
+from gateway.fmuc.upward import ANSWER, ask, cancel, change, gone
 from gateway.fmuc.values import (
     GONE,
     HERE,
@@ -122,19 +120,6 @@ def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[Gatew
         return rank
     admit(room, entry, node, rank, now, created)
     return None
-
-
-def change(room: Room, occupant: Occupant, content: Content, now: float) -> None:
-    """He shows something else."""
-    above = room.above
-    if above is not None:
-        shown = evolve(occupant.shown(HERE), content=content)
-        room.toNode(above, shown)
-        if above.echoes:
-            occupant.changing += 1
-            return
-    occupant.content = content
-    room.tell(occupant, HERE, toOwner=occupant.node is not None and occupant.node.echoes)
 
 
 def leave(room: Room, occupant: Occupant, content: Content, now: float, notice: Notice = GONE) -> None:

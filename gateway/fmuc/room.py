@@ -205,6 +205,7 @@ class Pending:
     @ivar rank: what he is, once the node above has shown him.
     @ivar cancelled: how many joins before it, with the same nick, were taken back and have had no answer yet.
     @ivar gone: whether this one was taken back, too.
+    @ivar news: what he has come to show since.
     """
 
     entry: Entry
@@ -214,6 +215,7 @@ class Pending:
     rank: Rank | None = None
     cancelled: int = 0
     gone: bool = False
+    news: Content | None = None
 
 
 def person(user: str) -> str:

@@ -15,7 +15,7 @@ from gateway.fmuc.actions import Joining, Refuse, Rejected
 from gateway.fmuc.admission import admit
 from gateway.fmuc.departure import close, release, remove
 from gateway.fmuc.room import Above, Occupant, Pending, Room, State
-from gateway.fmuc.values import GONE, TROUBLE, Dialect, Limits, Notice, Rank, Refusal, Shown, refusal
+from gateway.fmuc.values import GONE, HERE, TROUBLE, Content, Dialect, Limits, Notice, Rank, Refusal, Shown, refusal
 
 # Seconds for the answer to a join, and between the pieces of it; for the rest of what a join brings, after each
 # piece of that, and for all; for the word that we are out.
@@ -71,6 +71,19 @@ def _send(room: Room, above: Above, pending: Pending, now: float) -> None:
         admit(room, pending.entry, pending.node, pending.entry.claimed, now)
 
 
+def change(room: Room, occupant: Occupant, content: Content, now: float) -> None:
+    """He shows something else."""
+    above = room.above
+    if above is not None:
+        shown = evolve(occupant.shown(HERE), content=content)
+        room.toNode(above, shown)
+        if above.echoes:
+            occupant.changing += 1
+            return
+    occupant.content = content
+    room.tell(occupant, HERE, toOwner=occupant.node is not None and occupant.node.echoes)
+
+
 def letIn(room: Room, pending: Pending, now: float) -> None:
     """The node above has."""
     del room.pending[pending.entry.nick]
@@ -78,8 +91,13 @@ def letIn(room: Room, pending: Pending, now: float) -> None:
     if other is not None:
         # It says so of one of them only.
         remove(room, other, GONE)
-    if not pending.gone:
-        admit(room, pending.entry, pending.node, pending.rank or Rank(), now)
+    if pending.gone:
+        return
+    # A node that has let him in at once knows what he shows now.
+    entry = pending.entry if pending.news is None else evolve(pending.entry, content=pending.news)
+    occupant = admit(room, entry, pending.node, pending.rank or Rank(), now)
+    if pending.news is not None:
+        change(room, occupant, pending.news, now)
 
 
 def complete(room: Room, above: Above, now: float) -> None:

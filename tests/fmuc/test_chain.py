@@ -89,6 +89,12 @@ class ChainTests(SynchronousTestCase):
         (True, False),
         steps("join0a join4a join5b leave0 settle0 say0 deliver0 leave0 deliver1 join2a kick0"),
     )
+    # Somebody who was let in at once shows something before the answer is there further up.
+    @example(
+        (Dialect.PROTOXEP, Dialect.XEP_0289),
+        PRIMARY,
+        steps("join0a join4b leave0 settle0 join5a status1 kick0"),
+    )
     # What somebody has said comes back when he has left.
     @example(SEED, (True, False), steps("join0a join4a join5b leave0 settle0 say0 leave0 deliver0 deliver1"))
     # Somebody has the nick when a join is sent, and has it no more when it arrives.
