@@ -4,6 +4,8 @@ Presence of local users: entering (XEP-0045 section 7.2), changes (7.7), another
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from gateway.errors import GatewayError, Malformed, NickIsKept, RoomFull, TooMuch
 from gateway.fmuc.actions import Refuse, ToUsers
 from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
@@ -47,8 +49,11 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
     elif occupant is not None:
         _fromOccupant(room, occupant, nick, stanza, now)
     elif pending is not None and (pending.entry.nick == nick or not stanza.joins):
-        # His answer is on its way; whatever he shows meanwhile, there is nobody yet who would see it.
-        return
+        # His answer is on its way, and what he shows meanwhile goes with him, or after him.
+        if not stanza.joins and pending.sent:
+            pending.news = stanza.content
+        elif not stanza.joins:
+            pending.entry = evolve(pending.entry, content=stanza.content)
     elif not stanza.joins:
         room.out.append(astray(room.jid, nick, user))
     else:

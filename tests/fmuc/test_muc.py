@@ -266,11 +266,23 @@ class EnteringTests(RoomCase):
             self.assertTold(wire.leave(room, "elder", ELDER))
 
     def test_asking(self) -> None:
-        """Who has asked and shows something else meanwhile is not thrown out for it."""
-        wire = mirror("mirror.example")
-        wire.join(M, "elder", ELDER)
-        self.assertTold(wire.take(f"<presence from='{ELDER}' to='{M}/elder'><show>away</show></presence>"))
-        self.assertEqual(set(wire.room(M).pending), {"elder"})
+        """Who has asked and shows something else meanwhile is in with that, and so is who has waited for him."""
+        for replica in (True, False):
+            wire = mirror("mirror.example", replica=replica)
+            away = "<presence from='{0}' to='{1}/{2}'><show>away</show></presence>"
+            for nick, who in (("elder", ELDER), ("hag", HAG)):
+                wire.join(M, nick, who)
+                self.assertTold(wire.take(away.format(who, M, nick)))
+            said = f"<fmuc xmlns='{ns.FMUC}' from='{ELDER}'>{'<replica/>' if replica else ''}</fmuc>"
+            item = f"<x xmlns='{ns.MUC_USER}'><item/></x>"
+            wire.take(f"<presence from='{SOURCE}/elder' to='{M}'>{said}{item}</presence>")
+            sent = wire.take(f"<message from='{SOURCE}' to='{M}' type='groupchat'><subject/></message>")
+            up = [each for each in sent if f"> {SOURCE}/" in each]
+            self.assertIn(
+                f"presence {M}/elder > {SOURCE}/elder none/participant jid={ELDER} fmuc={ELDER} show=away", up
+            )
+            self.assertTrue(any(f"{SOURCE}/hag" in each and each.endswith("show=away") for each in up), up)
+            self.assertIn(f"presence {M}/elder none/participant 110 show=away", to(ELDER, sent))
 
     def test_askingAgain(self) -> None:
         """Who asks a second time, for his client has lost patience, waits like who asks once."""
