@@ -58,9 +58,13 @@ def prepared(jid: str) -> str:
 
     @raise ValueError: if it is none.
     """
-    # Nearly all are, and to look is a hundred times faster than to ask Unicode's tables for each character.
-    if len(jid) <= _LONGEST and _PLAIN.fullmatch(jid):
-        return jid.lower()
+    # Nearly all are plain, and to look is a hundred times faster than to ask Unicode's tables for each character.
+    if len(jid) <= _LONGEST:
+        account, slash, resource = jid.partition("/")
+        # Nothing that can be printed is forbidden in a resource, nor is its case changed.
+        isPlain = resource.isascii() and resource.isprintable() and bool(resource or not slash)
+        if isPlain and _PLAIN.fullmatch(account):
+            return account.lower() + slash + resource
     return _preparedByUnicode(jid)
 
 

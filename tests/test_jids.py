@@ -77,7 +77,19 @@ class PreparedTests(SynchronousTestCase):
     def test_everyCharacter(self) -> None:
         """Each of ASCII is treated as Unicode's tables have it, wherever it stands, without asking them."""
         for character in map(chr, range(128)):
-            for form in ("%s", "a%s", "%sa", "%s@h", "a%sb@h", "a@%s", "a@b%s", "a@b%sc", "a@b.%s.c", "a@b/c%sd"):
+            for form in (
+                "%s",
+                "a%s",
+                "%sa",
+                "%s@h",
+                "a%sb@h",
+                "a@%s",
+                "a@b%s",
+                "a@b%sc",
+                "a@b.%s.c",
+                "a@b/%s",
+                "a@b/c%sd",
+            ):
                 self.assertPreparedAlike(form % character)
 
     @bounded
@@ -97,9 +109,10 @@ class PreparedTests(SynchronousTestCase):
             self.assertEqual(jids.prepared(text), expected)
 
     def test_plain(self) -> None:
-        """The tables are not asked about a bare JID of ASCII."""
+        """The tables are not asked about a JID of ASCII."""
         self.patch(jids, "JID", None)
         self.assertEqual(jids.prepared("John.O\\27Neill@Chat-2.EXAMPLE.com"), "john.o\\27neill@chat-2.example.com")
+        self.assertEqual(jids.prepared("R@Chat.h/John @ Home / 1"), "r@chat.h/John @ Home / 1")
 
     def test_long(self) -> None:
         """What is too long is refused before Unicode is asked, which would take minutes for some of it."""

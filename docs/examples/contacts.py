@@ -13,21 +13,18 @@ class Contacts(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        name = unquote(self.path.removeprefix("/contacts/"))
-        path = Path(f"{name}.json")
-        if not self.path.startswith("/contacts/") or Path(name).name != name or not path.exists():
+        path = Path(unquote(self.path.removeprefix("/contacts/")) + ".json")
+        if not self.path.startswith("/contacts/") or str(path) != path.name or not path.exists():
             self.send_error(404)
             return
         document = path.read_bytes()
         tag = f'"{hashlib.sha256(document).hexdigest()}"'
-        isKnown = self.headers["If-None-Match"] == tag
-        self.send_response(304 if isKnown else 200)
+        code, body = (304, b"") if self.headers["If-None-Match"] == tag else (200, document)
+        self.send_response(code)
         self.send_header("ETag", tag)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", "0" if isKnown else str(len(document)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if not isKnown:
-            self.wfile.write(document)
+        self.wfile.write(body)
 
 
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Contacts).serve_forever()

@@ -18,6 +18,7 @@ from gateway.errors import (
     NotAPeer,
     NotMirrored,
     NoVoiceRequests,
+    Stopping,
     TooMuch,
     Unreadable,
 )
@@ -26,22 +27,7 @@ from gateway.fmuc.actions import Action, Refuse
 from gateway.fmuc.departure import close, remove
 from gateway.fmuc.room import Above, Bounds, Node, Room, Settings, State
 from gateway.fmuc.upward import expire, farewell, gone
-from gateway.fmuc.values import SHUTDOWN, TROUBLE, Dialect, Message, Notice, Presence, Refusal, refusal
-
-# "delivery-related errors" (XEP-0045 section 16.1.2), and what servers send in their place.
-UNDELIVERED = frozenset(
-    (
-        "gone",
-        "item-not-found",
-        "recipient-unavailable",
-        "redirect",
-        "remote-server-not-found",
-        "remote-server-timeout",
-        "service-unavailable",
-        "jid-malformed",
-        "internal-server-error",
-    )
-)
+from gateway.fmuc.values import SHUTDOWN, TROUBLE, UNDELIVERED, Dialect, Message, Notice, Presence, Refusal, refusal
 
 
 def within(domain: str, domains: frozenset[str]) -> bool:
@@ -164,7 +150,7 @@ class Rooms:
         """The service ends: everybody is told (XEP-0045 section 11.2)."""
         for room in list(self.rooms.values()):
             if room.above is not None:
-                farewell(room, room.above)
+                farewell(room, room.above, refusal(Stopping))
             close(room, Notice(gone=True, codes=(SHUTDOWN,)))
         self.rooms.clear()
         return self._taken()

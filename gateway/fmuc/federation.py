@@ -7,12 +7,12 @@ from __future__ import annotations
 from attrs import evolve
 
 from gateway import jids
-from gateway.errors import NickInUse
+from gateway.errors import NickInUse, NotInTheRoom, NotThere
 from gateway.fmuc import privately
 from gateway.fmuc.actions import Refuse
 from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Above, Node, Occupant, Room, State
-from gateway.fmuc.upward import complete, expel, fail, gone, idle, letIn, more, out, settle
+from gateway.fmuc.upward import complete, expel, fail, farewell, gone, idle, letIn, more, out, settle
 from gateway.fmuc.values import (
     BANNED,
     GONE,
@@ -23,6 +23,7 @@ from gateway.fmuc.values import (
     NOT_A_MEMBER,
     SHUTDOWN,
     TROUBLE,
+    UNDELIVERED,
     Delay,
     Dialect,
     Message,
@@ -173,8 +174,9 @@ def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> 
     above.parted.pop(nick, None)
     if nick == above.parting:
         above.parting = ""
-        isThrownOut = bool(set(stanza.notice.codes) & _THROWN_OUT)
-        if above.dialect is Dialect.PROTOXEP and isThrownOut and above.state is State.JOINED and not room.ours:
+        isThrownOut = set(stanza.notice.codes) & _THROWN_OUT
+        isAlone = above.state is State.JOINED and not room.ours and not above.parted
+        if above.dialect is Dialect.PROTOXEP and isThrownOut and isAlone:
             # It has not heard yet that he has left, and by its own doing nobody of ours is in there: the seed has
             # no other word for that. Ours on their way there will find us out.
             out(room, above, now)
@@ -259,7 +261,7 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
     if above.state in (State.IDLE, State.LEAVING):
         return
     if stanza.kind == "error":
-        _bounced(room, sender, recipient, stanza)
+        _bounced(room, above, sender, recipient, stanza, now)
         return
     if recipient and stanza.kind != "groupchat":
         privately.fromNode(room, above, sender, recipient, stanza)
@@ -334,10 +336,22 @@ def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:
         room.history.add(kept)
 
 
-def _bounced(room: Room, sender: str, nick: str, stanza: Message) -> None:
-    """The node above, or somebody there, does not take a message of one of ours: he is told."""
+def _bounced(room: Room, above: Above, sender: str, nick: str, stanza: Message, now: float) -> None:
+    """
+    The node above does not take a message of one of ours: he is told. If that is because we are not in there any
+    more, he and the others are out: what they see is not the room.
+    """
     occupant = room.occupants.get(nick)
     if occupant is None or not room.isOurs(occupant) or stanza.refusal is None:
         return
     to = occupant.real if occupant.node is None else f"{occupant.node.jid}/{nick}"
     room.out.append(Refuse("message", room.address(sender), to, stanza.id, stanza.refusal))
+    if sender:
+        # It was for one occupant.
+        return
+    if stanza.refusal.condition in UNDELIVERED:
+        farewell(room, above, refusal(NotThere))
+        expel(room, Notice(gone=True, codes=(TROUBLE,)), now)
+    elif stanza.refusal.condition == refusal(NotInTheRoom).condition:
+        remove(room, occupant, Notice(gone=True, codes=(TROUBLE,)))
+        gone(room, occupant, now)

@@ -57,6 +57,11 @@ def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -
         if stanza.fmuc is not None and stanza.fmuc.real not in ("", occupant.real):
             assert node is not None
             room.toNode(node, Rejected(nick, stanza.fmuc.real, refusal(Forbidden)))
+        elif stanza.fmuc is not None and stanza.fmuc.real and stanza.joins and node is not None:
+            # A join of somebody who is in: the node has begun anew, and knows nothing of what was before.
+            node.joined = False
+            lost(room, node, now)
+            _enter(room, None, sender, nick, stanza, stanza.fmuc, now)
         else:
             change(room, occupant, stanza.content, now)
     elif stanza.fmuc is not None and stanza.fmuc.real:

@@ -133,7 +133,7 @@ class Above(Node):
     @ivar deadline: seconds on the link's clock until which something must come, in a state that waits.
     @ivar latest: until which all that a first join brings must have come.
     @ivar parting: the nick that left last, until the node has sent that back.
-    @ivar parted: who has left, with the joining node that he was behind, until the node above has sent that back:
+    @ivar parted: who has left, with the joining node that he was behind, until the node above has sent that back;
         what he has said comes back before it.
     @ivar fresh: whether we left before we were in.
     """
@@ -144,7 +144,7 @@ class Above(Node):
     deadline: float = 0.0
     latest: float = 0.0
     parting: str = ""
-    parted: dict[str, Node] = field(factory=dict)
+    parted: dict[str, Node | None] = field(factory=dict)
     fresh: bool = False
 
 

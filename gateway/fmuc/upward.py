@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway.errors import NoAnswer, NotThere, Stopping
+from gateway.errors import NoAnswer, NotThere
 from gateway.fmuc.actions import Joining, Refuse, Rejected
 from gateway.fmuc.admission import admit
 from gateway.fmuc.departure import close, release, remove
@@ -158,7 +158,7 @@ def gone(room: Room, occupant: Occupant, now: float, tell: bool = True) -> None:
     if above is None or above.state in (State.IDLE, State.LEAVING):
         return
     if tell:
-        if occupant.node is not None and above.echoes and len(above.parted) < room.bounds.occupants:
+        if above.echoes and len(above.parted) < room.bounds.occupants:
             above.parted[occupant.nick] = occupant.node
         _sayGone(room, above, occupant.shown(GONE))
     settle(room, above, now, told=tell)
@@ -246,8 +246,12 @@ def out(room: Room, above: Above, now: float) -> None:
             idle(room, above, now)
 
 
-def farewell(room: Room, above: Above) -> None:
-    """All of ours are out at once, and those who wait will not be in; nobody waits for what comes of it."""
+def farewell(room: Room, above: Above, why: Refusal) -> None:
+    """
+    All of ours are out at once; nobody waits for what comes of it.
+
+    @param why: those who wait will not be in.
+    """
     isIn = above.state in (State.JOINING, State.JOINED)
     for occupant in room.occupants.values():
         if isIn and room.isOurs(occupant):
@@ -255,7 +259,7 @@ def farewell(room: Room, above: Above) -> None:
     for pending in list(room.pending.values()):
         if isIn and pending.sent and not pending.gone:
             room.toNode(above, _shownGone(pending))
-        fail(room, pending, refusal(Stopping))
+        fail(room, pending, why)
 
 
 def expel(room: Room, notice: Notice, now: float) -> None:

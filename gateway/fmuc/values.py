@@ -21,6 +21,22 @@ BANNED, NICK_CHANGED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW = 301, 303, 307, 32
 SHUTDOWN, TROUBLE = 332, 333
 
 
+# "delivery-related errors" (XEP-0045 section 16.1.2), and what servers send in their place.
+UNDELIVERED = frozenset(
+    (
+        "gone",
+        "item-not-found",
+        "recipient-unavailable",
+        "redirect",
+        "remote-server-not-found",
+        "remote-server-timeout",
+        "service-unavailable",
+        "jid-malformed",
+        "internal-server-error",
+    )
+)
+
+
 class Dialect(Enum):
     """What two nodes speak with each other."""
 

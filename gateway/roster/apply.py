@@ -82,8 +82,8 @@ class PrivilegeApplier:
         self._privileges = privileges
         self._link = link
         self._probes = probes
-        # Who is there, by bare JID: full JIDs.
-        self._there: dict[str, set[str]] = {}
+        # Who is there, by bare JID: full JIDs, those seen last at the end.
+        self._there: dict[str, dict[str, None]] = {}
         if probes:
             privileges.watchPresence(self._seen)
 
@@ -126,11 +126,14 @@ class PrivilegeApplier:
         user = jids.bare(resource)
         if presence.type is None:
             if user in self._there or len(self._there) < _MOST_USERS:
-                resources = self._there.setdefault(user, set())
-                if len(resources) < _MOST_RESOURCES:
-                    resources.add(resource)
+                resources = self._there.setdefault(user, {})
+                resources.pop(resource, None)
+                resources[resource] = None
+                if len(resources) > _MOST_RESOURCES:
+                    # ejabberd does not tell of one whose connection was lost.
+                    del resources[next(iter(resources))]
         elif presence.type == "unavailable" and user in self._there:
-            self._there[user].discard(resource)
+            self._there[user].pop(resource, None)
             if not self._there[user]:
                 del self._there[user]
 

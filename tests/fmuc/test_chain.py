@@ -95,6 +95,12 @@ class ChainTests(SynchronousTestCase):
         PRIMARY,
         steps("join0a join4b leave0 settle0 join5a status1 kick0"),
     )
+    # One of two whose leaves are under way is thrown out there.
+    @example(
+        SEED,
+        (True, False),
+        steps("join0a join0b join2a join3d settle0 say1 leave1 join2a leave0 leave0 kick0"),
+    )
     # What somebody has said comes back when he has left.
     @example(SEED, (True, False), steps("join0a join4a join5b leave0 settle0 say0 leave0 deliver0 deliver1"))
     # Somebody has the nick when a join is sent, and has it no more when it arrives.

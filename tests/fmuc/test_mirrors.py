@@ -364,6 +364,57 @@ class JoiningTests(RoomCase):
         self.assertIn(f"from='{ABOVE}/ann' to='{OWN}' type='unavailable'", self.site.seen(OWN))
         self.assertEqual(self.site.above.rooms.rooms[ABOVE].below, {})
 
+    def test_forgotten(self) -> None:
+        """Where the room knows nothing of the mirror any more, the first who speaks finds out for all."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            site.above.rooms.rooms.clear()
+            for who in (ANN, BEN):
+                site.seen(who)
+            speak = f"<message from='{ANN}' to='{HERE}' type='groupchat' id='m'><body>x</body></message>"
+            site.take(site.mirror, speak)
+            for who, nick in ((ANN, "ann"), (BEN, "ben")):
+                out = f"<presence from='{HERE}/{nick}' to='{who}' type='unavailable'>"
+                seen = site.seen(who)
+                self.assertEqual((seen.count("type='error'"), seen.count(out)), (int(who == ANN), 1))
+                self.assertIn("<status code='333'/><status code='110'/>", seen)
+            self.assertEqual(site.mirror.rooms.rooms, {})
+            site.join(BEN, "ben")
+            self.assertIn("<status code='110'/>", site.seen(BEN))
+
+    def test_thrownOutUnheard(self) -> None:
+        """Who alone is in there no more is alone in finding out."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            room = site.above.rooms.rooms[ABOVE]
+            room.remove(room.occupants["ann"])
+            site.take(site.mirror, f"<message from='{ANN}' to='{HERE}' type='groupchat'><body>x</body></message>")
+            self.assertIn("<status code='333'/><status code='110'/>", site.seen(ANN))
+            self.assertEqual(set(site.mirror.rooms.rooms[HERE].occupants), {"own", "ben"})
+
+    def test_begunAnew(self) -> None:
+        """A mirror that comes back knowing nothing has it all anew; who came through it before is out."""
+        for replica in (True, False):
+            site = Site(Dialect.XEP_0289, replica)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            site.mirror = mirror("mirror.example", Dialect.XEP_0289, replica)
+            for who in (OWN, ANN):
+                site.seen(who)
+            site.join(ANN, "ann")
+            seen = site.seen(OWN)
+            self.assertIn(f"<presence from='{ABOVE}/ben' to='{OWN}' type='unavailable'>", seen)
+            self.assertIn(f"<presence from='{ABOVE}/ann' to='{OWN}'>", seen)
+            seen = site.seen(ANN)
+            self.assertIn(f"<presence from='{HERE}/own' to='{ANN}'>", seen)
+            self.assertIn("<subject/>", seen)
+            for service in (site.mirror.rooms.rooms[HERE], site.above.rooms.rooms[ABOVE]):
+                self.assertEqual(set(service.occupants), {"own", "ann"})
+
     def test_loop(self) -> None:
         """A room that would mirror itself, with one node between or with two, is refused where it comes back."""
         for names in (("a.example", "b.example"), ("a.example", "b.example", "c.example")):

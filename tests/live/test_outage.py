@@ -79,8 +79,7 @@ class OutageTests(LiveTests):
         alice = await self.login(Client(self.server, "alice", "home"))
         await untilServed(alice, PROXY)
 
-    @scenario(100)
-    async def test_serverKilledUnderLoad(self) -> None:
+    async def serverKilledUnderLoad(self) -> None:
         """
         After a kill -9 of the server under load service is back without help. No exchange ends twice, and
         each that was with the implementing client ends once: only what the server held is lost with it.
@@ -185,10 +184,16 @@ class EmbeddedOutageTests(OutageTests, SynchronousTestCase):
     serverClass = Embedded
 
 
-class LimitTests(SynchronousTestCase):
+ALL = (ProsodyOutageTests, EjabberdOutageTests, EmbeddedOutageTests)
+
+
+class WaitingOutageTests(SynchronousTestCase):
     """What mostly waits, on all servers at once."""
 
     def test_stanzaOverTheLimits(self) -> None:
         """A link that one user's stanza has ended is back, and another's exchange goes on."""
-        classes = (ProsodyOutageTests, EjabberdOutageTests, EmbeddedOutageTests)
-        playTogether(classes, "stanzaOverTheLimits", 60)
+        playTogether(ALL, "stanzaOverTheLimits", 60)
+
+    def test_serverKilledUnderLoad(self) -> None:
+        """A server that is killed under load takes with it only what it held."""
+        playTogether(ALL, "serverKilledUnderLoad", 120)

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from slixmpp import JID
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import ADDRESSES, ENDED_WELL, PING, PROXY, LiveTests, proxy, scenario
+from tests.live.case import ADDRESSES, ENDED_WELL, PING, PROXY, LiveTests, playTogether, proxy, scenario
 from tests.live.clients import (
     ECHO,
     Client,
@@ -175,8 +175,7 @@ class ProxyTests(LiveTests):
         reply = await alice.request(PROXY, PING, "get", seconds=5)
         self.assertRefused(reply, by=PROXY, as_="service-unavailable")
 
-    @scenario(30)
-    async def test_resourceNeverAnswers(self) -> None:
+    async def resourceNeverAnswers(self) -> None:
         """A request that is never answered ends with remote-server-timeout when the timeout is over; once."""
         await self.startGateway(proxy(PROXY, timeout=2))
         implementing = await self.implementing("a")
@@ -266,3 +265,11 @@ class EmbeddedProxyTests(ProxyTests, SynchronousTestCase):
     """The proxy on the embedded host."""
 
     serverClass = Embedded
+
+
+class WaitingProxyTests(SynchronousTestCase):
+    """What mostly waits, on all servers at once."""
+
+    def test_resourceNeverAnswers(self) -> None:
+        """What is never answered ends when its time is over."""
+        playTogether((ProsodyProxyTests, EjabberdProxyTests, EmbeddedProxyTests), "resourceNeverAnswers", 40)

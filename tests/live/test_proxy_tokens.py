@@ -9,7 +9,17 @@ from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import ADDRESSES, ENDED_WELL, LONG_DOMAIN, PING, PROXY, LiveTests, proxy, scenario
+from tests.live.case import (
+    ADDRESSES,
+    ENDED_WELL,
+    LONG_DOMAIN,
+    PING,
+    PROXY,
+    LiveTests,
+    playTogether,
+    proxy,
+    scenario,
+)
 from tests.live.clients import Client, Implementation, echo, newId, silent, stanza, untilServed
 from tests.live.processes import holds
 from tests.live.rawcomponent import RawComponent
@@ -47,8 +57,7 @@ class ProxyTokenTests(LiveTests):
         ((one, asked),) = found()
         return one, asked
 
-    @scenario(30)
-    async def test_forgedReplies(self) -> None:
+    async def forgedReplies(self) -> None:
         """
         Wrong id, wrong resource, broken seal, another user's token, another account: nobody receives
         anything, and the true answer still comes; once.
@@ -151,13 +160,11 @@ class ProxyTokenTests(LiveTests):
         self.assertEqual((await implementation.asked(again)).get("from"), before.get("from"))
         self.assertEqual(alice.repeated(), {})
 
-    @scenario(40)
-    async def test_restartAfterTerminate(self) -> None:
+    async def restartAfterTerminate(self) -> None:
         """A token outlives SIGTERM, and an answer to what was forwarded before comes through afterwards."""
         await self.restarted(kill=False)
 
-    @scenario(40)
-    async def test_restartAfterKill(self) -> None:
+    async def restartAfterKill(self) -> None:
         """A token outlives kill -9, and an answer to what was forwarded before comes through afterwards."""
         await self.restarted(kill=True)
 
@@ -198,3 +205,22 @@ class EmbeddedProxyTokenTests(ProxyTokenTests, SynchronousTestCase):
     """Tokens on the embedded host."""
 
     serverClass = Embedded
+
+
+class WaitingProxyTokenTests(SynchronousTestCase):
+    """What mostly waits, on all servers at once."""
+
+    def play(self, name: str) -> None:
+        playTogether((ProsodyProxyTokenTests, EjabberdProxyTokenTests, EmbeddedProxyTokenTests), name, 60)
+
+    def test_forgedReplies(self) -> None:
+        """What answers no open exchange reaches nobody."""
+        self.play("forgedReplies")
+
+    def test_restartAfterTerminate(self) -> None:
+        """A token means the same after a stop in good order."""
+        self.play("restartAfterTerminate")
+
+    def test_restartAfterKill(self) -> None:
+        """And after a kill."""
+        self.play("restartAfterKill")

@@ -166,8 +166,8 @@ class PrivilegeTests(ApplierCase):
             self.privileges.observer(stanza(f"<presence from='{name}@h/r'/>"))
         for resource in "stu":
             self.privileges.observer(stanza(f"<presence from='a@h/{resource}'/>"))
-        self.assertEqual(applier._there, {"a@h": {"a@h/r", "a@h/s"}, "b@h": {"b@h/r"}})
-        for resource in ("a@h/r", "a@h/s", "b@h/r", "c@h/r"):
+        self.assertEqual(applier._there, {"a@h": {"a@h/t": None, "a@h/u": None}, "b@h": {"b@h/r": None}})
+        for resource in ("a@h/t", "a@h/u", "b@h/r", "c@h/r"):
             self.privileges.observer(stanza(f"<presence from='{resource}' type='unavailable'/>"))
         self.assertEqual(applier._there, {})
 
