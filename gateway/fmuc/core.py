@@ -180,6 +180,9 @@ class Rooms:
             why = NotMirrored
         elif room is None and stanza.joins:
             room, why = self._make(jid)
+        elif room is None and nick and stanza.fmuc is None:
+            self._out.append(presence.astray(jid, nick, user))
+            return
         elif room is None:
             why = NoSuchAddress
         if room is None or why is not None:
@@ -224,7 +227,9 @@ class Rooms:
         if source is None:
             return NoSuchAddress
         domain = jids.split(source)[1]
-        return NotMirrored if domain == self.jid or not within(domain, self._mirroring.allow) else None
+        # A user's address is no room's: nobody is sent what nodes say because others have named him.
+        isElsewhere = domain != self.jid and domain not in self._mirroring.users
+        return None if isElsewhere and within(domain, self._mirroring.allow) else NotMirrored
 
     def mirrored(self, jid: str) -> str | None:
         """
