@@ -10,9 +10,9 @@ from gateway.fmuc import messages, privately
 from gateway.fmuc.actions import Rejected, ToNode
 from gateway.fmuc.departure import remove
 from gateway.fmuc.presence import enter, leave
-from gateway.fmuc.room import Node, Pending, Room
+from gateway.fmuc.room import Node, Occupant, Pending, Room
 from gateway.fmuc.upward import cancel, change, gone
-from gateway.fmuc.values import TROUBLE, Dialect, Entry, Fmuc, Message, Notice, Presence, Rank, refusal
+from gateway.fmuc.values import TROUBLE, UNDELIVERED, Dialect, Entry, Fmuc, Message, Notice, Presence, Rank, refusal
 
 
 def dialectOf(sender: str, stanza: Presence) -> Dialect:
@@ -53,23 +53,46 @@ def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -
         if pending is not None and node is not None and pending.node is node and not pending.gone:
             assert room.above is not None
             cancel(room, room.above, pending, now)
-    elif occupant is not None:
-        if stanza.fmuc is not None and stanza.fmuc.real not in ("", occupant.real):
-            assert node is not None
-            room.toNode(node, Rejected(nick, stanza.fmuc.real, refusal(Forbidden)))
-        elif stanza.fmuc is not None and stanza.fmuc.real and stanza.joins and node is not None:
-            # A join of somebody who is in: the node has begun anew, and knows nothing of what was before.
-            node.joined = False
-            lost(room, node, now)
-            _enter(room, None, sender, nick, stanza, stanza.fmuc, now)
-        else:
-            change(room, occupant, stanza.content, now)
+    elif occupant is not None and node is not None:
+        _known(room, node, occupant, sender, stanza, now)
     elif stanza.fmuc is not None and stanza.fmuc.real:
-        pending = room.pending.get(nick)
-        if node is not None and pending is not None and not stanza.joins and _isOf(pending, node, stanza.fmuc.real):
-            pending.news = stanza.content
-        else:
-            _enter(room, node, sender, nick, stanza, stanza.fmuc, now)
+        _wanted(room, node, sender, nick, stanza, stanza.fmuc, now)
+
+
+def _known(room: Room, node: Node, occupant: Occupant, sender: str, stanza: Presence, now: float) -> None:
+    """Presence of somebody who is in."""
+    fmuc = stanza.fmuc
+    if fmuc is not None and fmuc.real not in ("", occupant.real):
+        room.toNode(node, Rejected(occupant.nick, fmuc.real, refusal(Forbidden)))
+    elif fmuc is not None and fmuc.real and stanza.joins:
+        _enterAnew(room, node, sender, occupant.nick, stanza, fmuc, now)
+    else:
+        change(room, occupant, stanza.content, now)
+
+
+def _wanted(
+    room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float
+) -> None:
+    """Presence of somebody who is not in."""
+    pending = room.pending.get(nick)
+    if node is not None and pending is not None and not stanza.joins and _isOf(pending, node, fmuc.real):
+        pending.news = stanza.content
+    elif node is not None and nick not in room.occupants and _isIn(node, fmuc.real):
+        # In a mirror nicks are kept.
+        _enterAnew(room, node, sender, nick, stanza, fmuc, now)
+    else:
+        _enter(room, node, sender, nick, stanza, fmuc, now)
+
+
+def _isIn(node: Node, real: str) -> bool:
+    return any(occupant.real == real for occupant in node.occupants.values())
+
+
+def _enterAnew(room: Room, node: Node, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
+    """Somebody wants in through a node that has forgotten that he is: it has begun anew, and so has to know all."""
+    node.joined = False
+    lost(room, node, now)
+    _enter(room, None, sender, nick, stanza, fmuc, now)
 
 
 def _isOf(pending: Pending, node: Node, real: str) -> bool:
@@ -116,10 +139,12 @@ def _isJid(real: str) -> bool:
 
 def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message, now: float) -> None:
     """A message of somebody behind a node."""
-    if recipient and stanza.kind != "groupchat":
+    if stanza.refusal is not None and not sender:
+        # Of what goes to all behind it; what went to one of them comes back from his address.
+        if stanza.refusal.condition in UNDELIVERED:
+            lost(room, node, now)
+    elif recipient and stanza.kind != "groupchat":
         privately.fromNode(room, node, sender, recipient, stanza)
-    elif stanza.kind == "error":
-        lost(room, node, now)
     elif stanza.kind == "groupchat" and not recipient:
         messages.fromNode(room, node, sender, stanza, now)
 

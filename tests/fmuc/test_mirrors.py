@@ -354,15 +354,37 @@ class JoiningTests(RoomCase):
             self.assertEqual(self.site.mirror.rooms.rooms, {})
 
     def test_node(self) -> None:
-        """A node that is gone takes all along who were behind it."""
-        self.site.join(OWN, "own")
-        self.site.join(ANN, "ann")
-        self.site.seen(OWN)
-        error = f"<error type='cancel'><remote-server-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
-        self.site.take(self.site.above, f"<message from='{HERE}' to='{ABOVE}/own' type='error'>{error}</message>")
-        self.site.take(self.site.above, f"<presence from='{HERE}' to='{ABOVE}' type='error'>{error}</presence>")
-        self.assertIn(f"from='{ABOVE}/ann' to='{OWN}' type='unavailable'", self.site.seen(OWN))
-        self.assertEqual(self.site.above.rooms.rooms[ABOVE].below, {})
+        """A node that cannot be reached takes all along who were behind it: whatever comes back from there."""
+        error = f"<error type='wait'><remote-server-timeout xmlns='{ns.STANZA_ERRORS}'/></error>"
+        other = f"<error type='cancel'><not-acceptable xmlns='{ns.STANZA_ERRORS}'/></error>"
+        for dialect, replica in WAYS:
+            for name, recipient in (("message", f"{ABOVE}/own"), ("message", ABOVE), ("presence", f"{ABOVE}/own")):
+                site = Site(dialect, replica)
+                for who, nick in ((OWN, "own"), (ANN, "ann")):
+                    site.join(who, nick)
+                site.seen(OWN)
+                if name == "message":
+                    site.take(site.above, f"<message from='{HERE}' to='{recipient}' type='error'>{other}</message>")
+                    self.assertEqual(site.seen(OWN), "")
+                site.take(site.above, f"<{name} from='{HERE}' to='{recipient}' type='error'>{error}</{name}>")
+                self.assertIn(f"from='{ABOVE}/ann' to='{OWN}' type='unavailable'", site.seen(OWN))
+                self.assertEqual(site.above.rooms.rooms[ABOVE].below, {})
+
+    def test_unreachable(self) -> None:
+        """A room that cannot be reached is no more for anybody in the mirror; one occupant who cannot be is."""
+        error = f"<error type='wait'><remote-server-timeout xmlns='{ns.STANZA_ERRORS}'/></error>"
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            site.seen(ANN)
+            private = f"<message from='{ABOVE}/own' to='{HERE}/ann' type='error' id='p'>{error}</message>"
+            site.take(site.mirror, private)
+            self.assertIn(f"from='{HERE}/own' to='{ANN}' id='p' type='error'", site.seen(ANN))
+            site.take(site.mirror, f"<message from='{ABOVE}' to='{HERE}/ann' type='error' id='m'>{error}</message>")
+            self.assertIn(f"from='{HERE}' to='{ANN}' id='m' type='error'", site.seen(ANN))
+            self.assertIn("<status code='333'/><status code='110'/>", site.seen(BEN))
+            self.assertEqual(site.mirror.rooms.rooms, {})
 
     def test_forgotten(self) -> None:
         """Where the room knows nothing of the mirror any more, the first who speaks finds out for all."""
@@ -414,6 +436,20 @@ class JoiningTests(RoomCase):
             self.assertIn("<subject/>", seen)
             for service in (site.mirror.rooms.rooms[HERE], site.above.rooms.rooms[ABOVE]):
                 self.assertEqual(set(service.occupants), {"own", "ann"})
+
+    def test_anotherNick(self) -> None:
+        """Nor does a ghost stay where he comes back by another nick."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            site.mirror = mirror("mirror.example", dialect, replica)
+            for who in (OWN, ANN):
+                site.seen(who)
+            site.join(ANN, "anna")
+            self.assertIn(f"<presence from='{HERE}/own' to='{ANN}'>", site.seen(ANN))
+            for service in (site.mirror.rooms.rooms[HERE], site.above.rooms.rooms[ABOVE]):
+                self.assertEqual(set(service.occupants), {"own", "anna"})
 
     def test_loop(self) -> None:
         """A room that would mirror itself, with one node between or with two, is refused where it comes back."""
