@@ -290,11 +290,13 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
         if said.subject:
             _subjectReceived(room, _ofHere(room, said))
         return
-    isOurs = occupant is not None and room.isOurs(occupant) and stanza.fmuc is not None and real == occupant.real
-    if isOurs and not above.mirrors:
-        # Shown already. The seed does not say whose it is, but there it "MUST NOT" come back.
-        return
     origin = above.parted.get(sender) if occupant is None else occupant.node
+    if occupant is not None and room.isOurs(occupant) and not above.mirrors:
+        if stanza.fmuc is not None and real == occupant.real:
+            # Shown already.
+            return
+        # The seed does not say whose it is, but there what is ours "MUST NOT" come back: another had the nick.
+        origin = None
     spread(room, evolve(said, delay=None), origin, now)
 
 

@@ -109,6 +109,12 @@ class ChainTests(SynchronousTestCase):
         (True, True),
         steps("join2a deliver0 join0a join0c join3c join0b settle0"),
     )
+    # Somebody speaks by a nick that another is asking for, and that he has had for a moment.
+    @example(
+        SEED,
+        PRIMARY,
+        steps("join0a join0a join0a join5c settle0 join0b join4b say0 say1 deliver0 deliver2 deliver3"),
+    )
     @given(st.tuples(DIALECTS, DIALECTS), st.tuples(st.booleans(), st.booleans()), STEPS)
     def test_agreement(
         self,
