@@ -15,6 +15,7 @@ from gateway.errors import (
     Loop,
     Malformed,
     NoSuchAddress,
+    NotAMirror,
     NotAPeer,
     NotMirrored,
     NoVoiceRequests,
@@ -84,7 +85,9 @@ class Rooms:
         peer, _, resource = sender.partition("/")
         room = self.rooms.get(jid)
         if not local:
-            return []
+            if stanza.joins:
+                self._refuse("presence", recipient, sender, stanza.id, NoSuchAddress, joining=True)
+            return self._taken()
         if _isJoin(stanza, resource, nick) and not self._isUser(sender, stanza):
             self._nodeJoins(room, jid, sender, nick, stanza, now)
         elif room is None:
@@ -222,7 +225,7 @@ class Rooms:
             return None if _isPrepared(jid) else Malformed
         source = self.mirrored(jid)
         if source is None:
-            return NoSuchAddress
+            return NotAMirror
         domain = jids.split(source)[1]
         return NotMirrored if domain == self.jid or not within(domain, self._mirroring.allow) else None
 

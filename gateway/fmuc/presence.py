@@ -4,7 +4,7 @@ Presence of local users: entering (XEP-0045 section 7.2), changes (7.7), another
 
 from __future__ import annotations
 
-from gateway.errors import GatewayError, Malformed, NickIsKept, NotInTheRoom, TooMuch
+from gateway.errors import GatewayError, NickIsKept, NoNick, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Refuse
 from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
@@ -26,7 +26,7 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
             cancel(room, room.above, pending, now)
     elif not nick:
         # Section 7.2.1: who names no nick is told "jid-malformed".
-        refuse(room, nick, user, stanza.id, Malformed, joining=True)
+        refuse(room, nick, user, stanza.id, NoNick, joining=True)
     elif occupant is not None and occupant.nick != nick:
         _rename(room, occupant, nick, stanza, now)
     elif occupant is not None and not stanza.joins:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from gateway import ns
-from gateway.errors import NotThere, Stopping, Unreadable
+from gateway.errors import NoSuchAddress, NotThere, Stopping, Unreadable
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IReporting
@@ -85,6 +85,13 @@ class HandlerTests(HandlerCase):
         self.assertSent(f"<presence from='{ROOM}' to='{ANN}' type='unsubscribed'/>")
         self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='probe'/>")
         self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='unsubscribed'/>")
+        self.assertSent()
+
+    def test_component(self) -> None:
+        """Who joins the component itself is told that it is no room; other presence there means nothing."""
+        self.server.send(f"<presence from='{ANN}' to='{C}/ann'>{MUC}</presence>")
+        self.assertSent(refused("presence", f"{C}/ann", ANN, NoSuchAddress, MUC))
+        self.server.send(f"<presence from='{ANN}' to='{C}'/>")
         self.assertSent()
 
     def test_unreadable(self) -> None:
