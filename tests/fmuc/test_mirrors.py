@@ -180,7 +180,8 @@ class CountedTests(RoomCase):
             site.join(ANN, "ann")
             site.seen(ANN)
             site.take(
-                site.mirror, f"<message from='{ANN}' to='{HERE}' type='groupchat' id='m'><body>x</body></message>"
+                site.mirror,
+                f"<message from='{ANN}' to='{HERE}' type='groupchat' id='m'><subject>x</subject></message>",
             )
             seen = site.seen(ANN)
             self.assertIn("id='m' type='error'", seen)
