@@ -144,7 +144,7 @@ class HandlerTests(HandlerCase):
         self.assertEqual(self.rooms.rooms, {})
 
     def test_toldOfNodes(self) -> None:
-        """Who mirrors a room, and no longer, is said; and who may not, with the key that would let him: once a minute."""
+        """Who mirrors a room, and who no longer; who may not, with the key that would let him, once a minute."""
         self.join()
         for node, kind in (
             ("x@node.example", ""),
