@@ -11,7 +11,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from attrs import evolve, fields_dict, frozen
+from attrs import evolve, fields_dict, frozen, has
 from cattrs import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from gateway.interfaces import IDemonstration, IServicePlugin
@@ -65,7 +65,7 @@ def load(path: Path | None, plugins: Iterable[IServicePlugin], reactor: Any) -> 
 
     @param path: C{None} where there is none: the embedded default, in the working directory.
     @param reactor: only what endpoint strings are tried on; nothing is connected.
-    @raise ConfigError: with all that is wrong.
+    @raise ConfigError: with all that is wrong, and what is right beside.
     """
     if path is None:
         return _Reader(Path.cwd(), plugins, reactor).read({})
@@ -105,17 +105,17 @@ class _Reader:
             self._checkToken(http)
         if not services and not self._problems and embedded is None:
             self._problems.append('no service is configured: there is no table such as [proxy."proxy.example.com"]')
-        if self._problems:
-            raise ConfigError(self._problems)
-        assert stateDir is not None
-        return Config(
+        config = Config(
             folder=self._folder,
-            state_dir=Path(stateDir),
+            state_dir=Path(stateDir or self._folder),
             server=server,
             embedded=embedded,
             http=http,
             services=services,
         )
+        if self._problems:
+            raise ConfigError(self._problems, config if server or embedded else None)
+        return config
 
     def _hosts(self, document: dict[str, Any]) -> tuple[ServerTable | None, EmbeddedTable | None]:
         """What components connect to: a server, or else the embedded host."""
@@ -158,6 +158,8 @@ class _Reader:
                 services[jid] = None
                 if embedded is not None and jid == embedded.domain:
                     self._problem(key, "the embedded host's own domain", "another name, as one below it")
+                if server is not None and jid == server.domain:
+                    self._problem(key, "the server's own domain", "a component's, as one below it")
                 if table is not None:
                     table = self._withSecret(key, table)
                     if server is not None:
@@ -225,6 +227,17 @@ class _Reader:
             structured: T = self._converter.structure(value, kind)  # type: ignore[arg-type]  # a NewType is a type too
         except Exception as error:
             self._explain(key, value, kind, error)
+            return self._known(value, kind)
+        return structured
+
+    def _known(self, value: Any, kind: Callable[..., T]) -> T | None:
+        """A table without its unknown keys, if these were all that was wrong: its values may be looked at."""
+        if not isinstance(value, dict) or not isinstance(kind, type) or not has(kind):
+            return None
+        known = {key: value[key] for key in value.keys() & fields_dict(kind)}
+        try:
+            structured: T = self._converter.structure(known, kind)  # type: ignore[assignment]  # of the kind it is told
+        except Exception:
             return None
         return structured
 
@@ -259,7 +272,8 @@ class _Reader:
         for each in others:
             if isinstance(each, ForbiddenExtraKeysError):
                 for extra in sorted(each.extra_fields):
-                    self._problem(f"{key}.{extra}", "an unknown key", f"one of {', '.join(fields)}")
+                    allowed = f"one of {', '.join(fields)}" + _unquoted(f"{key}.{extra}", value[extra])
+                    self._problem(f"{key}.{extra}", "an unknown key", allowed)
             else:
                 self._problem(key, _show(value), "a table")
 
@@ -286,13 +300,25 @@ def _found(key: str, value: Any) -> str:
     return "something else (not shown)" if key.rstrip('"').endswith("secret") else _show(value)
 
 
+def _unquoted(key: str, value: Any) -> str:
+    """What to say beside where a table's name may want quotes: TOML takes each dot for a table within another."""
+    while isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
+        [(name, value)] = value.items()
+        key += f".{name}"
+    kind, _, name = key.replace('"', "").partition(".")
+    return f'; a name with dots stands in quotes, as [{kind}."{name}"]' if isinstance(value, dict) else ""
+
+
 def _show(value: Any) -> str:
     """A value as its writer knows it, shortened."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
         return "a table"
-    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, list):
+        shown = f"[{', '.join(map(_show, value[:20]))}]"
+    else:
+        shown = f'"{value}"' if isinstance(value, str) else str(value)
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 

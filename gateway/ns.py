@@ -44,6 +44,9 @@ DELEGATION_1 = "urn:xmpp:delegation:1"
 # XEP-0004 2.13.1: Data Forms.
 DATA = "jabber:x:data"
 
+# XEP-0059 1.0: Result Set Management.
+RSM = "http://jabber.org/protocol/rsm"
+
 # XEP-0050 1.3: Ad-Hoc Commands.
 COMMANDS = "http://jabber.org/protocol/commands"
 

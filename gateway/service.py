@@ -21,7 +21,7 @@ from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
 from gateway import plugins
-from gateway.config import Config, readSecret
+from gateway.config import Config, load, readSecret
 from gateway.delegation.plugin import answers
 from gateway.interfaces import (
     IChecked,
@@ -73,20 +73,42 @@ def _findPlugins(interface: Any, name: str) -> dict[str, Any]:
     return found
 
 
+def read(path: Path | None, reactor: Any) -> Config:
+    """
+    Read a configuration file, and L{check} it.
+
+    @param path: as in L{load}.
+    @raise ConfigError: with all that is wrong, in the file and beyond it.
+    """
+    try:
+        config = load(path, findPlugins(), reactor)
+    except ConfigError as error:
+        raise ConfigError(
+            error.problems + (_problems(error.rest) if isinstance(error.rest, Config) else [])
+        ) from error
+    check(config)
+    return config
+
+
 def check(config: Config) -> None:
     """
     Look for what is wrong beyond the file itself, and make nothing.
 
     @raise ConfigError: with all that was found.
     """
+    problems = _problems(config)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _problems(config: Config) -> list[str]:
     problems = _stateProblems(config.state_dir)
     surroundings = Surroundings(config)
     for service in config.services:
         if IChecked.providedBy(service.plugin):
             found = IChecked(service.plugin).check(service.jid, service.table, surroundings)
             problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
-    if problems:
-        raise ConfigError(problems)
+    return problems
 
 
 def _stateProblems(folder: Path) -> list[str]:

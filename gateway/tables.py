@@ -33,11 +33,13 @@ class ConfigError(Exception):
     The configuration cannot be used.
 
     @ivar problems: one line for each thing that is wrong.
+    @ivar rest: what of it could be read, for who looks for more.
     """
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], rest: object = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.rest = rest
 
 
 @frozen(kw_only=True)

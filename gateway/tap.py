@@ -14,7 +14,6 @@ from twisted.application.service import MultiService
 from twisted.python import usage
 
 from gateway import service
-from gateway.config import load
 from gateway.tables import ConfigError
 
 T = TypeVar("T")
@@ -36,7 +35,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         if self["check"]:
-            _orQuit(self, lambda path, reactor: service.check(load(path, service.findPlugins(), reactor)))
+            _orQuit(self, service.read)
             name = find(self["config"]) or "The embedded default"
             sys.stdout.write(f"{name}: the configuration is right.\n")
             sys.exit(0)
@@ -44,10 +43,7 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> MultiService:
     """Make the gateway that the options ask for; ends the process, saying all reasons, if that cannot be."""
-    gateway = _orQuit(
-        options,
-        lambda path, reactor: service.makeService(load(path, service.findPlugins(), reactor), reactor),
-    )
+    gateway = _orQuit(options, lambda path, reactor: service.makeService(service.read(path, reactor), reactor))
     # What is here now stays, and what comes and goes with stanzas holds no cycles: looking for garbage at the
     # usual rate would cost a tenth of the time.
     gc.freeze()

@@ -63,7 +63,9 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(f'"{value}"' for value in get_args(kind))
     if origin is frozenset:
-        return f"a list, each item {describe(get_args(kind)[0])}"
+        [item] = get_args(kind)[:1]
+        example = ', as ["one", "two"]' if item is str else ""
+        return f"a list, each item {describe(item)}{example}"
     if origin is dict:
         return f"a table, each entry {describe(get_args(kind)[1])}"
     if origin in (Union, UnionType):

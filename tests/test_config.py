@@ -262,6 +262,15 @@ class WrongTests(ConfigCase):
         for part in parts:
             self.assertIn(part, problem)
 
+    def test_unquoted(self) -> None:
+        """Who forgets the quotes of a table's name is told of them; values are shown as TOML has them."""
+        found = self.problems(SERVER + '[proxy.proxy.example.com]\ntarget = [true, "x"]\n')
+        self.assertIn('a name with dots stands in quotes, as [proxy."proxy.example.com"]', "".join(found))
+        found = self.problems(SERVER + 'domain = "example.com"\n[proxy."example.com"]\ntarget = "a@b"\n')
+        self.assertIn("""proxy."example.com": found the server's own domain""", "".join(found))
+        found = self.problems(SERVER + '[proxy."proxy.example.com"]\ntarget = [true, "x"]\n')
+        self.assertIn('.target: found [true, "x"]', "".join(found))
+
     def test_table(self) -> None:
         """One thing wrong, one line, with its key and with what would be right."""
         whole = SERVER + PROXY

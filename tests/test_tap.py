@@ -75,6 +75,16 @@ class TapTests(SynchronousTestCase):
         self.assertNotIn("hidden", done.stdout + done.stderr)
         self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["gateway.toml", "key", "state"])
 
+    def test_everything(self) -> None:
+        """... at once with what is wrong in the file itself: also in a table that has a key too many."""
+        self.write(RIGHT + 'key_file = "gateway.toml"\ntimeouts = 3\n[http]\nlisten = "tcp:x"\n')
+        (self.folder / "state").write_text("")
+        done = self.twistd("--check")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("4 things to put right:\n", done.stderr)
+        for key in ('proxy."proxy.example.com".timeouts', "http.listen", "state_dir", ".key_file"):
+            self.assertIn(f"{key}: ", done.stderr)
+
     def test_start(self) -> None:
         """Without C{--check} the same reasons keep it from starting; those of a plugin too."""
         self.write(RIGHT + 'key_file = "gateway.toml"\n')

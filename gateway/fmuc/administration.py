@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
+from gateway import jids
 from gateway.errors import (
     GatewayError,
     LastOwner,
@@ -16,6 +17,7 @@ from gateway.errors import (
     OnlyInTheRoom,
     TooMuch,
 )
+from gateway.fmuc.actions import Invite
 from gateway.fmuc.admission import defaultRole
 from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Occupant, Room, person
@@ -31,6 +33,8 @@ from gateway.fmuc.values import (
     NOT_A_MEMBER,
     OUTCAST,
     OWNER,
+    VISITOR,
+    Invitation,
     Notice,
     Rank,
 )
@@ -87,14 +91,25 @@ def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] |
         problem = _roleProblem(room, own, each) if each.role else _affiliationProblem(room, user, own, each)
         if problem is not None:
             return problem
+    # Of somebody who is thrown out by one of them the others know no nick.
+    changes = [each if each.role else evolve(each, jid=_jidOf(room, each)) for each in changes]
+    wanted = room.affiliations | {each.jid: each.affiliation for each in changes if each.affiliation}
+    wanted = {jid: affiliation for jid, affiliation in wanted.items() if affiliation != NONE}
+    # Section 10.6: "A service MUST NOT allow an owner to revoke his or her own owner status if there are no other
+    # owners", be it in several steps at once.
+    if OWNER in room.affiliations.values() and OWNER not in wanted.values():
+        return LastOwner
+    if len(wanted) > max(room.bounds.affiliations, len(room.affiliations)):
+        return TooMuch
     nick = "" if actor is None else actor.nick
+    people = _people(room) if any(each.affiliation for each in changes) else {}
     for each in changes:
         if each.role:
             occupant = room.occupants.get(each.nick)
             if occupant is not None:
                 _giveRole(room, occupant, each, nick)
         else:
-            _giveAffiliation(room, _jidOf(room, each), each, nick)
+            _giveAffiliation(room, people, each, nick)
     return None
 
 
@@ -114,6 +129,9 @@ def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | Non
     # Sections 8.4 and 9.7: the role of an admin or owner comes with his affiliation.
     if theirs >= _LEVELS[ADMIN] and each.role not in (MODERATOR, NO_ROLE):
         return NotAllowed
+    # Section 8.4: nor is voice revoked from who is "at or above the moderator's level"; to be none is no level.
+    if each.role == VISITOR and theirs >= own and theirs > _LEVELS[NONE]:
+        return NotAllowed
     # Section 9.6: moderators are made, and made none, by admins.
     if MODERATOR in (each.role, occupant.rank.role) and own < _LEVELS[ADMIN]:
         return NotAllowed if occupant.rank.role == MODERATOR else NotEntitled
@@ -130,14 +148,8 @@ def _affiliationProblem(room: Room, user: str, own: int, each: Change) -> type[G
     # Sections 9 and 10: admins ban, and make members; owners do all of it.
     if own < _LEVELS[OWNER] and (_LEVELS[now] >= _LEVELS[ADMIN] or wanted >= _LEVELS[ADMIN]):
         return NotAllowed
-    # Section 9.1: nobody bans himself; 10.6: "the service MUST" keep one owner.
-    if now == OWNER and wanted < _LEVELS[OWNER] and sum(a == OWNER for a in room.affiliations.values()) == 1:
-        return LastOwner
-    if each.affiliation == OUTCAST and jid == person(user):
-        return LastOwner
-    if jid not in room.affiliations and len(room.affiliations) >= room.bounds.affiliations:
-        return TooMuch
-    return None
+    # Section 9.1: nobody bans himself.
+    return LastOwner if each.affiliation == OUTCAST and jid == person(user) else None
 
 
 def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
@@ -148,14 +160,35 @@ def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
     room.tell(occupant, evolve(HERE, reason=each.reason, actor=actor), toOwner=True)
 
 
-def _giveAffiliation(room: Room, jid: str, each: Change, actor: str) -> None:
+def _people(room: Room) -> dict[str, list[Occupant]]:
+    """Who is in, by bare JID and by domain: one person may be in more than once, by different nicks."""
+    found: dict[str, list[Occupant]] = {}
+    for occupant in room.occupants.values():
+        who = person(occupant.real)
+        for each in {who, jids.split(who)[1]}:
+            found.setdefault(each, []).append(occupant)
+    return found
+
+
+def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change, actor: str) -> None:
+    isNew = each.jid not in room.affiliations and each.jid not in people
     if each.affiliation == NONE:
-        room.affiliations.pop(jid, None)
+        room.affiliations.pop(each.jid, None)
     else:
-        room.affiliations[jid] = each.affiliation
+        room.affiliations[each.jid] = each.affiliation
+    if isNew and each.affiliation == MEMBER and room.settings.membersOnly:
+        # Section 9.5: "the service SHOULD send an invitation to any user who has been added to the member list of a
+        # members-only room".
+        sender = room.address(actor)
+        room.out.append(Invite(room.jid, sender, Invitation(each.jid, each.reason), room.settings.password))
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
-    # One person may be in more than once, by different nicks.
-    for occupant in [one for one in room.occupants.values() if person(one.real) == jid]:
+    for occupant in people.get(each.jid, ()):
+        # Of a banned domain those whom the room knows better stay; and an earlier change may have thrown him out.
+        isMeant = person(occupant.real) == each.jid or each.affiliation == OUTCAST == room.affiliation(
+            occupant.real
+        )
+        if not isMeant or room.occupants.get(occupant.nick) is not occupant:
+            continue
         occupant.rank = Rank(each.affiliation, defaultRole(room, each.affiliation))
         if code:
             remove(room, occupant, Notice(gone=True, codes=(code,), reason=each.reason, actor=actor))
@@ -171,8 +204,9 @@ def listed(room: Room, user: str, wanted: Change) -> list[Listed] | type[Gateway
     """
     if room.above is not None:
         return OnlyInTheRoom
-    actor = room.users.get(user)
-    if level(room, user) < _LEVELS[ADMIN] and (actor is None or actor.rank.role != MODERATOR):
+    if wanted.affiliation == NONE:
+        return NotAcceptable
+    if not _mayList(room, user, wanted):
         return NotEntitled
     if wanted.role:
         return [
@@ -180,8 +214,21 @@ def listed(room: Room, user: str, wanted: Change) -> list[Listed] | type[Gateway
             for one in room.occupants.values()
             if one.rank.role == wanted.role
         ]
-    if wanted.affiliation not in _LEVELS or wanted.affiliation == NONE:
-        return NotAcceptable
     return [
         Listed(wanted.affiliation, jid=jid) for jid, each in room.affiliations.items() if each == wanted.affiliation
     ]
+
+
+def _mayList(room: Room, user: str, wanted: Change) -> bool:
+    own, actor = level(room, user), room.users.get(user)
+    if wanted.role:
+        # Section 8.5: voice is for moderators to manage; 9.8: moderators are for admins.
+        isModerator = actor is not None and actor.rank.role == MODERATOR
+        return own >= _LEVELS[ADMIN] or (isModerator and wanted.role != MODERATOR)
+    if wanted.affiliation in (OWNER, ADMIN):
+        # Sections 10.5 and 10.8.
+        return own == _LEVELS[OWNER]
+    if wanted.affiliation == MEMBER and room.settings.public:
+        # Section 9.5: of a non-anonymous room members may know, and those who are in one for members.
+        return own >= _LEVELS[MEMBER] or (room.settings.membersOnly and actor is not None)
+    return own >= _LEVELS[ADMIN]

@@ -87,7 +87,7 @@ def access(room: Room, entry: Entry) -> Rank | type[GatewayError]:
     if settings.membersOnly and affiliation == NONE:
         return MembersOnly
     # Section 7.2.5: a password that is none, or another, is "not-authorized".
-    if settings.password and entry.password != settings.password and affiliation != OWNER:
+    if settings.password and entry.password != settings.password:
         return WrongPassword
     # Section 7.2.9: "the room MUST allow the admin or owner to join, up to some reasonable number".
     most = room.bounds.occupants + (100 if affiliation in (OWNER, ADMIN) else 0)

@@ -185,6 +185,9 @@ class Rooms:
             self._note(f'{jids.split(user)[1]} is not among the "users" of this mirror')
         elif room is None and stanza.joins:
             room, why = self._make(jid)
+        elif room is None and nick and stanza.fmuc is None:
+            self._out.append(presence.astray(jid, nick, user))
+            return
         elif room is None:
             why = NoSuchAddress
         if room is None or why is not None:
@@ -231,7 +234,9 @@ class Rooms:
         if source is None:
             return NotAMirror
         domain = jids.split(source)[1]
-        return NotMirrored if domain == self.jid or not within(domain, self._mirroring.allow) else None
+        # A user's address is no room's: nobody is sent what nodes say because others have named him.
+        isElsewhere = domain != self.jid and domain not in self._mirroring.users
+        return None if isElsewhere and within(domain, self._mirroring.allow) else NotMirrored
 
     def _note(self, text: str) -> None:
         """Something for the log."""

@@ -65,9 +65,9 @@ def presence(room: Room, above: Above, sender: str, recipient: str, stanza: Pres
     elif stanza.gone:
         _gone(room, above, sender, stanza, now)
     else:
-        if above.state is State.JOINING:
-            more(above, now)
         _shown(room, above, sender, stanza, now)
+        if above.state is State.JOINING:
+            more(room, above, now)
 
 
 def _real(above: Above, stanza: Presence) -> tuple[str, bool]:
@@ -283,11 +283,13 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
         delay=stanza.delay,
     )
     if above.state is State.JOINING:
-        more(above, now)
+        more(room, above, now)
         _contextReceived(room, above, said, None if occupant is None else occupant.node, now)
         return
     if said.delay is not None and jids.bare(said.delay.by) == above.jid:
-        # What was said before was asked for once.
+        # What was said before was asked for once; but the link may have been slow.
+        if said.subject:
+            _subjectReceived(room, _ofHere(room, said))
         return
     isOurs = occupant is not None and room.isOurs(occupant) and stanza.fmuc is not None and real == occupant.real
     if isOurs and not above.mirrors:
@@ -304,19 +306,25 @@ def _contextReceived(room: Room, above: Above, said: Said, origin: Node | None, 
     XEP-0289 section 6.1: "adding the history to the room's history [...] and changing the subject", and nothing
     of it goes back.
     """
-    if said.delay is not None:
-        # XEP-0045 sections 7.2.13 and 7.2.15: "from" is "the JID of the room itself", and here that is this one.
-        said = evolve(said, delay=Delay(room.jid, said.delay.stamp))
+    said = _ofHere(room, said)
     if said.subject:
-        known = room.subject
-        room.subject = said
-        if room.users and (known is None or known.content != said.content):
-            room.toUsers(said, [user.address for user in room.users.values()])
+        _subjectReceived(room, said)
         complete(room, above, now)
     elif said.delay is not None:
         room.history.add(said)
     else:
         spread(room, said, origin, now)
+
+
+def _ofHere(room: Room, said: Said) -> Said:
+    """XEP-0045 sections 7.2.13 and 7.2.15: "from" is "the JID of the room itself", and here that is this one."""
+    return said if said.delay is None else evolve(said, delay=Delay(room.jid, said.delay.stamp))
+
+
+def _subjectReceived(room: Room, said: Said) -> None:
+    known, room.subject = room.subject, said
+    if known is None or known.content != said.content:
+        room.say(said, None)
 
 
 def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:

@@ -118,8 +118,10 @@ class RoomsHandler(RawHandler):
         except domish.ParserError:
             self._refuse(stanza, Unreadable)
         else:
-            self._perform(actions)
+            # XEP-0045 section 8.2, and so everywhere: "After informing the moderator, the service MUST then inform
+            # all of the remaining occupants".
             self._send(result(stanza, payload))
+            self._perform(actions)
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless it is one, or nothing that is answered."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway import ns
-from gateway.errors import NoSuchAddress, NoSuchNode, NotInTheRoom
+from gateway.errors import NoSuchAddress, NoSuchNode, NotInTheRoom, Unhandled
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.room import Room, Settings
 
 # Section 6.7 and 7.12: what a client may ask a room, of itself.
 _TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
-_SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC)
+# Section 7.4: the last "on both the service domain and on individual MUCs".
+_SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID)
 
 
 @frozen
@@ -48,22 +49,25 @@ def info(rooms: Rooms, address: str, node: str) -> Info | None:
     if address == rooms.jid:
         if node:
             raise NoSuchNode
-        return Info("Mirrored rooms" if rooms.isMirror else "Rooms", _SERVED)
+        return Info("Mirrored rooms" if rooms.isMirror else "Rooms", (*_SERVED, ns.RSM))
     problem = rooms.problem(address)
     if problem is not None:
         raise problem
     room = rooms.rooms.get(address)
     if room is None and not rooms.isMirror:
         raise NoSuchAddress
-    if node in (_TRAFFIC, _OWN_NICK):
-        # Nothing is known beforehand of what is let through; and no nick is reserved.
+    if node == _TRAFFIC:
+        # Section 17.1.1: "If a service does not discard any namespaces, it MUST return a <service-unavailable/>".
+        raise Unhandled
+    if node == _OWN_NICK:
+        # No nick is reserved.
         return None
     if node:
         raise NoSuchNode
     settings = Settings() if room is None else room.settings
     name = settings.name or (rooms.mirrored(address) if rooms.isMirror else None) or address.partition("@")[0]
     fields = (("muc#roominfo_occupants", str(0 if room is None else len(room.occupants))),)
-    return Info(name, (*_SERVED, ns.MUC_STABLE_ID, ns.SELF_PING, *_properties(settings)), fields)
+    return Info(name, (*_SERVED, ns.SELF_PING, *_properties(settings)), fields)
 
 
 def _properties(settings: Settings) -> tuple[str, ...]:

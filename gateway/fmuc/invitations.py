@@ -8,7 +8,7 @@ from gateway import jids
 from gateway.errors import GatewayError, Malformed, NotEntitled, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Invite, Refuse
 from gateway.fmuc.room import Room, person
-from gateway.fmuc.values import ADMIN, MEMBER, NONE, OWNER, Invitation, Message, refusal
+from gateway.fmuc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, refusal
 
 # In one message.
 _MOST = 20
@@ -29,7 +29,7 @@ def fromUser(room: Room, user: str, stanza: Message) -> None:
         if invitation.declines:
             continue
         guest = person(invitation.jid)
-        if room.above is None and room.settings.membersOnly and guest not in room.affiliations:
+        if room.above is None and room.settings.membersOnly and room.affiliation(guest) == NONE:
             # "If the room is members-only, the service MAY also add the invitee to the member list."
             room.affiliations[guest] = MEMBER
         room.out.append(Invite(room.jid, sender, invitation, room.settings.password))
@@ -49,7 +49,7 @@ def _problem(room: Room, user: str, stanza: Message) -> type[GatewayError] | Non
             continue
         known = room.affiliation(invitation.jid)
         # "Invitation privileges in members-only rooms SHOULD be restricted to room admins".
-        if known == NONE and room.affiliation(user) not in (OWNER, ADMIN):
+        if known in (NONE, OUTCAST) and room.affiliation(user) not in (OWNER, ADMIN):
             return NotEntitled
         if known == NONE and len(room.affiliations) >= room.bounds.affiliations:
             return TooMuch

@@ -63,6 +63,13 @@ class MirrorPlugin:
         ]
         for key, domains in (("allow", table.allow), ("users", table.users), ("peers", table.peers)):
             problems += _domainProblems(key, domains)
+        # A user could speak as a node, for anybody, or be taken for a room.
+        users = _valid(table.users)
+        problems += [
+            f'{key}: found "{domain}", which is in users; allowed: domains of rooms'
+            for key, domains in (("allow", table.allow), ("peers", table.peers))
+            for domain in sorted(_valid(domains) & users)
+        ]
         return problems
 
     def makeService(self, jid: str, table: MirrorTable, composition: IComposition) -> IService:
@@ -129,6 +136,10 @@ def _isDomain(text: str) -> bool:
     except ValueError:
         return False
     return not local and not resource
+
+
+def _valid(domains: frozenset[str]) -> frozenset[str]:
+    return _prepared(frozenset(domain for domain in domains if _isDomain(domain)))
 
 
 def _prepared(domains: frozenset[str]) -> frozenset[str]:

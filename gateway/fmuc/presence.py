@@ -4,52 +4,93 @@ Presence of local users: entering (XEP-0045 section 7.2), changes (7.7), another
 
 from __future__ import annotations
 
-from gateway.errors import GatewayError, NickIsKept, NoNick, NotInTheRoom, TooMuch
-from gateway.fmuc.actions import Refuse
+from attrs import evolve
+
+from gateway.errors import GatewayError, NickIsKept, NoNick, RoomFull, TooMuch
+from gateway.fmuc.actions import Refuse, ToUsers
 from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Node, Occupant, Pending, Room, person
 from gateway.fmuc.upward import ANSWER, ask, cancel, change, gone
-from gateway.fmuc.values import GONE, HERE, NICK_CHANGED, OWNER, Content, Entry, Notice, Presence, Rank, refusal
+from gateway.fmuc.values import (
+    GONE,
+    HERE,
+    KICKED,
+    NICK_CHANGED,
+    NO_ROLE,
+    NONE,
+    OWNER,
+    SELF,
+    TROUBLE,
+    Content,
+    Entry,
+    Notice,
+    Presence,
+    Rank,
+    Shown,
+    refusal,
+)
+from gateway.stream.stanzas import escape
 
 
 def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:
     """A local user's presence to an occupant's address; it may be available, or not, but no error."""
     occupant = room.users.get(user)
+    pending = None if occupant is not None else asked(room, user)
     if stanza.gone:
         if occupant is not None:
             # Whatever nick it names: section 7.14 has it from a user who is nobody else here.
             leave(room, occupant, stanza.content, now)
-            return
-        pending = asked(room, user)
-        if pending is not None and room.above is not None:
+        elif pending is not None and room.above is not None:
             cancel(room, room.above, pending, now)
     elif not nick:
         # Section 7.2.1: who names no nick is told "jid-malformed".
         refuse(room, nick, user, stanza.id, NoNick, joining=True)
-    elif occupant is not None and occupant.nick != nick:
-        _rename(room, occupant, nick, stanza, now)
-    elif occupant is not None and not stanza.joins:
-        change(room, occupant, stanza.content, now)
-    elif not stanza.joins:
-        # He believes that he is in, and should know that he is not.
-        refuse(room, nick, user, stanza.id, NotInTheRoom)
     elif occupant is not None:
-        if stanza.content != occupant.content:
-            change(room, occupant, stanza.content, now)
-        welcomeBack(room, occupant, stanza.limits, now)
+        _fromOccupant(room, occupant, nick, stanza, now)
+    elif pending is not None and (pending.entry.nick == nick or not stanza.joins):
+        # His answer is on its way, and what he shows meanwhile goes with him, or after him.
+        if not stanza.joins and pending.sent:
+            pending.news = stanza.content
+        elif not stanza.joins:
+            pending.entry = evolve(pending.entry, content=stanza.content)
+    elif not stanza.joins:
+        room.out.append(astray(room.jid, nick, user))
     else:
-        entry = Entry(
-            nick=nick,
-            real=user,
-            content=stanza.content,
-            password=stanza.password,
-            limits=stanza.limits,
-            id=stanza.id,
-        )
-        problem = enter(room, entry, None, now)
-        if problem is not None:
-            refuse(room, nick, user, stanza.id, problem, joining=True)
+        _asks(room, user, nick, stanza, now)
+
+
+def _fromOccupant(room: Room, occupant: Occupant, nick: str, stanza: Presence, now: float) -> None:
+    if occupant.nick != nick:
+        _rename(room, occupant, nick, stanza, now)
+        return
+    if not stanza.joins or stanza.content != occupant.content:
+        change(room, occupant, stanza.content, now)
+    if stanza.joins:
+        welcomeBack(room, occupant, stanza.limits, now)
+
+
+def _asks(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:
+    entry = Entry(
+        nick=nick,
+        real=user,
+        content=stanza.content,
+        password=stanza.password,
+        limits=stanza.limits,
+        id=stanza.id,
+    )
+    problem = enter(room, entry, None, now)
+    if problem is not None:
+        refuse(room, nick, user, stanza.id, problem, joining=True)
+
+
+def astray(room: str, nick: str, user: str) -> ToUsers:
+    """
+    Tell somebody who believes that he is in that he is not: "with an explicit kick" (section 7.2.17).
+    """
+    notice = Notice(gone=True, codes=(KICKED, TROUBLE), reason="You are not in the room.")
+    shown = Shown(nick=nick, real="", public=False, rank=Rank(NONE, NO_ROLE), content=Content(), notice=notice)
+    return ToUsers(room, shown, (escape(user).encode(),), codes=(SELF,))
 
 
 def asked(room: Room, user: str) -> Pending | None:
@@ -70,7 +111,7 @@ def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[Gatew
     above = room.above
     if above is not None:
         if len(room.pending) >= room.bounds.pending or len(room.occupants) >= room.bounds.occupants:
-            return TooMuch
+            return TooMuch if len(room.pending) >= room.bounds.pending else RoomFull
         if node is None and asked(room, entry.real) is not None:
             return NickIsKept
         ask(room, above, Pending(entry, node, now + 2 * ANSWER), now)

@@ -9,18 +9,19 @@ from collections.abc import Iterable
 from twisted.words.xish import domish
 
 from gateway import jids, ns
-from gateway.errors import Malformed, NoSuchAddress, TooMuch, Unhandled, Unreadable
+from gateway.errors import Malformed, NoSuchAddress, NotInTheRoom, TooMuch, Unhandled, Unreadable
 from gateway.fmuc import configuration, inspection
 from gateway.fmuc.actions import Action
 from gateway.fmuc.administration import Change, Listed, change, listed
 from gateway.fmuc.core import Rooms
+from gateway.fmuc.pages import written
 from gateway.fmuc.room import Room, Settings
 from gateway.fmuc.values import AFFILIATIONS, ROLES
-from gateway.fmuc.writing import attributes
+from gateway.fmuc.writing import LARGEST, attributes
 from gateway.stream.stanzas import Stanza, escape, route
 
 # Changes in one request; characters of a reason.
-_MOST_CHANGES = 1_000
+_MOST_CHANGES = 100
 _LONGEST_REASON = 1_000
 
 
@@ -43,14 +44,20 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
     jid, _, nick = address.partition("/")
     if nick:
         # Nothing of this is handed on to an occupant; who is none is told so.
-        inspection.ping(rooms, user, address)
+        try:
+            inspection.ping(rooms, user, address)
+        except NotInTheRoom:
+            if payload.uri not in (ns.DISCO_INFO, ns.DISCO_ITEMS):
+                raise
+            # Section 6.6: for disco from a non-occupant "a MUC service MUST return a <bad-request/> error".
+            raise Unreadable from None
         raise Unhandled
     if asked == (ns.DISCO_INFO, "query", "get"):
         node = payload.getAttribute("node", "")
         return _query(ns.DISCO_INFO, node, _info(inspection.info(rooms, jid, node))), []
     if asked == (ns.DISCO_ITEMS, "query", "get"):
         node = payload.getAttribute("node", "")
-        return _query(ns.DISCO_ITEMS, node, _items(inspection.items(rooms, user, jid, node))), []
+        return _query(ns.DISCO_ITEMS, node, written(inspection.items(rooms, user, jid, node), payload)), []
     if payload.name != "query" or payload.uri not in (ns.MUC_ADMIN, ns.MUC_OWNER):
         raise Unhandled
     room = rooms.rooms.get(jid)
@@ -84,10 +91,6 @@ def _info(info: inspection.Info | None) -> str:
     return found
 
 
-def _items(items: list[inspection.Item]) -> str:
-    return "".join(f"<item{attributes(jid=item.jid, name=item.name).decode()}/>" for item in items)
-
-
 def _formType(namespace: str) -> str:
     return f"<field var='FORM_TYPE' type='hidden'><value>{namespace}</value></field>"
 
@@ -116,7 +119,11 @@ def _administer(
     found = listed(room, user, changes[0])
     if not isinstance(found, list):
         raise found
-    return _query(ns.MUC_ADMIN, "", _listed(found)), []
+    inside = _listed(found)
+    if len(inside.encode()) > LARGEST:
+        # Sections 8.5 to 10.8: the service "MUST then return" all of it, in one.
+        raise TooMuch
+    return _query(ns.MUC_ADMIN, "", inside), []
 
 
 def _change(item: domish.Element) -> Change:

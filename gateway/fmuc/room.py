@@ -19,6 +19,7 @@ from gateway.fmuc.values import (
     MODERATOR,
     NO_ROLE,
     NONE,
+    OUTCAST,
     SELF,
     Content,
     Dialect,
@@ -308,7 +309,12 @@ class Room:
 
         @param user: full or bare JID, as his server spells it.
         """
-        return self.affiliations.get(person(user), NONE)
+        who = person(user)
+        found = self.affiliations.get(who)
+        # XEP-0045 section 9.2: who is banned may be a whole domain.
+        if found is None and self.affiliations.get(jids.split(who)[1]) == OUTCAST:
+            return OUTCAST
+        return found or NONE
 
     # What is told.
 

@@ -32,15 +32,19 @@ from gateway.fmuc.values import (
     Refusal,
     Shown,
 )
-from gateway.fmuc.writing import attributes, errorXml, messageXml, mucUser
+from gateway.fmuc.writing import LARGEST, attributes, errorXml, messageXml, mucUser
 from gateway.stream.stanzas import Stanza, escape
 
 # What nobody may put into what others are shown: a room says such things itself.
 _OURS = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
 
 _NUMBER = re.compile("[0-9]{1,9}")
-# Characters of a reason that is handed on.
+# Characters of a reason that is handed on; of a password, or an id that is to be remembered.
 _LONGEST_REASON = 1_000
+_LONGEST_WORD = 1_000
+# What an occupant shows to all who are in and all who will be; XEP-0045 section 17.1: "A MUC service MAY choose to
+# discard extended presence information".
+_LARGEST_PRESENCE = 16 * 1024
 # Characters of a JID (RFC 7622 section 3.1), and so of what is part of one.
 _LONGEST_ADDRESS = 3_071
 
@@ -52,7 +56,10 @@ def readPresence(stanza: Stanza) -> Presence:
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
-    presence = Presence(gone=stanza.type == "unavailable", content=_content(stanza, found), id=stanza.id)
+    content = _content(stanza, found)
+    if len(content.raw) + len(content.language) > _LARGEST_PRESENCE:
+        content = Content()
+    presence = Presence(gone=stanza.type == "unavailable", content=content, id=stanza.id)
     for part in found:
         if part.namespace == ns.MUC:
             element = _tree(part)
@@ -61,6 +68,8 @@ def readPresence(stanza: Stanza) -> Presence:
             presence = evolve(presence, fmuc=_fmuc(_tree(part)))
         elif part.namespace == ns.MUC_USER:
             presence = _withUser(presence, _tree(part))
+    if presence.joins and max(len(presence.id or ""), len(presence.password)) > _LONGEST_WORD:
+        raise Unreadable
     refusal = _refusal(found)
     if stanza.type == "error":
         presence = evolve(presence, refusal=refusal or Refusal("cancel", "undefined-condition"))
@@ -77,10 +86,13 @@ def readMessage(stanza: Stanza) -> Message:
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
+    content = _content(stanza, found)
+    if len(content.raw) + len(content.language) + len(stanza.id or "") > LARGEST:
+        raise Unreadable
     names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
     message = Message(
         kind=stanza.type,
-        content=_content(stanza, found),
+        content=content,
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
@@ -186,7 +198,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
             presence = evolve(presence, item=Rank(affiliation, role), jid=_address(child, "jid"))
         elif child.name == "status":
             code = child.getAttribute("code", "")
-            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON:
+            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON - {*codes}:
                 codes.append(int(code))
         elif child.name == "destroy":
             notice = evolve(
@@ -257,7 +269,9 @@ def _around(action: ToUsers) -> tuple[bytes, bytes]:
     """What stands before the recipient's address, and behind it."""
     what, key = action.what, (action.room, action.revealing)
     if not isinstance(what, Shown):
-        return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(what)
+        # XEP-0045 section 7.5: of a private message "The service SHOULD add the <x/> element".
+        mark = "" if what.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>"
+        return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(what, mark)
     found = None if action.codes else what.written.get(key)
     if found is not None:
         return found

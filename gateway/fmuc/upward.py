@@ -17,8 +17,8 @@ from gateway.fmuc.departure import close, release, remove
 from gateway.fmuc.room import Above, Occupant, Pending, Room, State
 from gateway.fmuc.values import GONE, HERE, TROUBLE, Content, Dialect, Limits, Notice, Rank, Refusal, Shown, refusal
 
-# Seconds for the answer to a join; for the rest of what a join brings, after each piece of it, and in all; for the
-# word that we are out.
+# Seconds for the answer to a join, and between the pieces of it; for the rest of what a join brings, after each
+# piece of that, and for all; for the word that we are out.
 ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
 
 
@@ -41,9 +41,13 @@ def _await(above: Above, now: float) -> None:
     above.deadline, above.latest = now + ANSWER, now + WHOLE
 
 
-def more(above: Above, now: float) -> None:
-    """A piece of what it brings has come; it may go on, but not for ever."""
-    above.deadline = min(now + REST, above.latest)
+def more(room: Room, above: Above, now: float) -> None:
+    """
+    A piece of what it brings has come; it may go on, but not for ever. Who has been shown himself waits only for
+    what else there is.
+    """
+    isIn = any(pending.rank is not None for pending in room.pending.values())
+    above.deadline = min(now + (REST if isIn else ANSWER), above.latest)
 
 
 def _begin(room: Room, above: Above, pending: Pending, now: float) -> None:

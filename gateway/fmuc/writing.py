@@ -11,6 +11,10 @@ from gateway.fmuc import stamps
 from gateway.fmuc.values import Limits, Refusal, Said, Shown
 from gateway.stream.stanzas import escape
 
+# Bytes of what somebody has chosen, in one stanza: whatever the nodes on its way put around it, it stays below the
+# 256 KiB that servers and gateways take. One that is larger costs a whole stream.
+LARGEST = 192 * 1024
+
 
 def attributes(**values: str | None) -> bytes:
     """Attributes of a start tag; without those that are C{None} or empty."""

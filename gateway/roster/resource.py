@@ -152,7 +152,7 @@ def _summary(finished: Mapping[str, Finished], wrong: Mapping[str, str], isDry: 
         "failed": {**wrong, **failed},
     }
     if isDry:
-        answer["message"] = "nothing was changed: this is what would be"
+        answer["message"] = "roster update would fail" if isFailure else "nothing was changed: this would be"
         answer["changes"] = {
             user: [_described(item) for item in each.items] for user, each in finished.items() if not each.reason
         }

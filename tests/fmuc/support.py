@@ -90,7 +90,7 @@ class Service:
             payload, actions = answer(self.rooms, stanza)
         except GatewayError as error:
             return [errorReply(stanza, type(error))]
-        return [*(write(action) for action in actions), result(stanza, payload)]
+        return [result(stanza, payload), *(write(action) for action in actions)]
 
     def shutDown(self) -> bytes:
         """Let it end."""

@@ -326,15 +326,16 @@ class PrivateMessagesTests(XepCase):
     def test_example11(self) -> None:
         """
         "each node that receives it is responsible for routing it": in each stanza the user's resource is one and
-        the same here; the example spells it in two ways.
+        the same here; the example spells it in two ways. XEP-0045 section 7.5 adds the C{<x/>}.
         """
         self.federated()
         body = "<body>Hi, I want to say something in private</body>"
         up = f"<message to='{RABBITHOLE}/Alice' from='{ELSINORE}/Hamlet' type='chat'>{fmuc(HAMLET)}{body}</message>"
+        mark = f"<x xmlns='{ns.MUC_USER}'/>"
         self.assertSent(
             self.elsinore.take(f"<message to='{ELSINORE}/Alice' from='{HAMLET}' type='chat'>{body}</message>"), up
         )
         self.assertSent(
             self.rabbithole.take(up),
-            f"<message to='{ALICE}' from='{RABBITHOLE}/Hamlet' type='chat'>{body}</message>",
+            f"<message to='{ALICE}' from='{RABBITHOLE}/Hamlet' type='chat'>{body}{mark}</message>",
         )

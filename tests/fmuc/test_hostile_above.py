@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 from gateway import jids, ns
 from gateway.fmuc.room import Bounds, State
 from gateway.fmuc.upward import ANSWER, REST
 from gateway.fmuc.values import Dialect
-from tests.fmuc.wire import START, WireCase, fmuc, mirror, rooms, seedJoin, to
+from gateway.stream.core import Limits
+from tests.fmuc.wire import START, WireCase, fmuc, mirror, read, rooms, seedJoin, to
 
 SOURCE = "room@talk.example"
 M = r"room\40talk.example@mirror.example"
@@ -57,6 +60,13 @@ class NameTests(WireCase):
         other = r"room\40other.example@mirror.example"
         self.assertTold(wire.join(other, "eve", EVE), f"presence {other}/eve > {EVE} error not-allowed")
         self.assertTold(wire.join(M, "kev", KEV), f"presence {M}/kev > {KEV} error not-allowed")
+        self.assertEqual(wire.rooms.rooms, {})
+
+    def test_people(self) -> None:
+        """No user stands for a room: he would be sent what only nodes should see."""
+        wire = mirror("mirror.example", users=("here.example",))
+        victim = r"alice\40here.example@mirror.example"
+        self.assertTold(wire.join(victim, "r", EVE), f"presence {victim}/r > {EVE} error not-allowed")
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_manyRooms(self) -> None:
@@ -148,6 +158,15 @@ class AboveTests(WireCase):
                 break
         self.assertIn(ALICE, room.users)
         self.assertLess(self.wire.link.now - START, 600)
+
+    def test_slowLink(self) -> None:
+        """Over a link on which each stanza takes long, he gets in all the same: as long as something comes."""
+        self.wire.join(M, "alice", ALICE)
+        for number in range(5):
+            self.wire.take(self.shown(f"u{number}", f"u{number}@talk.example/r"))
+            self.assertTold(self.wire.tick(ANSWER - 1))
+        self.wire.take(self.shown("alice", ALICE))
+        self.assertIn(f"presence {M}/alice none/participant 110", to(ALICE, self.wire.tick(REST + 1)))
 
     def test_largeHistory(self) -> None:
         """What is kept is bounded in bytes, too: ids, names and languages with it."""
@@ -262,3 +281,59 @@ class LoopTests(WireCase):
         for nodes in (1, 2, 3):
             for dialect in Dialect:
                 self.ring(nodes, dialect)
+
+
+class SizeTests(WireCase):
+    """Nothing that is sent is so large that a stream could be closed for it."""
+
+    # What a gateway takes by default (and most servers do).
+    LARGEST = Limits().stanzaSize
+
+    def assertSmall(self, sent: bytes) -> None:
+        """All of it."""
+        self.assertLess(max(len(ElementTree.tostring(each)) for each in read(sent)), self.LARGEST)
+
+    def test_messages(self) -> None:
+        """A message that would be too large with what each node puts around it is refused where it begins."""
+        wire = rooms("rooms.example")
+        wire.join("room@rooms.example", "alice", ALICE)
+        large = f"<message from='{ALICE}' to='room@rooms.example' type='groupchat'><body>{{}}</body></message>"
+        self.assertSmall(wire.bytes(large.format("x" * 190_000)))
+        self.assertTold(
+            wire.take(large.format("x" * 200_000)), f"message room@rooms.example > {ALICE} error bad-request"
+        )
+
+    def test_rooms(self) -> None:
+        """The list of rooms comes in pieces (XEP-0045 section 6.3), which have all of them."""
+        wire = rooms("rooms.example")
+        names = [f"{'x' * 900}{number}@rooms.example" for number in range(120)]
+        for name in names:
+            wire.join(name, "alice", ALICE)
+        found: list[str] = []
+        after = ""
+        for _ in range(20):
+            inside = f"<set xmlns='{ns.RSM}'><max>50</max><after>{after}</after></set>" if after else ""
+            asked = f"<query xmlns='{ns.DISCO_ITEMS}'>{inside}</query>"
+            sent = wire.bytes(f"<iq from='{ALICE}' to='rooms.example' id='q' type='get'>{asked}</iq>")
+            self.assertSmall(sent)
+            [answer] = read(sent)
+            piece = [each.get("jid", "") for each in answer.iter(f"{{{ns.DISCO_ITEMS}}}item")]
+            self.assertEqual(answer.findtext(f".//{{{ns.RSM}}}count"), "120")
+            if not piece:
+                break
+            self.assertEqual(answer.findtext(f".//{{{ns.RSM}}}last"), piece[-1])
+            found += piece
+            after = piece[-1]
+        self.assertEqual(found, names)
+
+    def test_lists(self) -> None:
+        """A list that has to be whole and is too large is not sent."""
+        wire = rooms("rooms.example")
+        wire.join("room@rooms.example", "alice", ALICE)
+        affiliations = wire.room("room@rooms.example").affiliations
+        asked = f"<query xmlns='{ns.MUC_ADMIN}'><item affiliation='outcast'/></query>"
+        for many, answer in ((100, "result"), (300, "error resource-constraint")):
+            affiliations |= {f"{'x' * 1_000}{number}@rooms.example": "outcast" for number in range(many)}
+            self.assertTold(
+                wire.ask("room@rooms.example", ALICE, asked), f"iq room@rooms.example > {ALICE} {answer}"
+            )

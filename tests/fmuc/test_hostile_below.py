@@ -304,11 +304,24 @@ class UserTests(WireCase):
         self.assertIn("not-acceptable", sent)
         self.assertEqual(wire.rooms.rooms, {})
 
+    def test_longWords(self) -> None:
+        """What a join says is remembered until it is answered: ids and passwords without end are refused."""
+        wire = mirror("mirror.example")
+        for more, inside in ((f" id='{'i' * 1_001}'", ""), ("", f"<password>{'p' * 1_001}</password>")):
+            [sent] = wire.take(
+                f"<presence from='{EVE}' to='{M}/eve'{more}><x xmlns='{ns.MUC}'>{inside}</x></presence>"
+            )
+            self.assertEqual(sent, f"presence {M}/eve > {EVE} error bad-request")
+        self.assertEqual(wire.rooms.rooms, {})
+
     def test_manyChildren(self) -> None:
-        """Presence of 1,000 elements is handed on as it is, but for those that are not his to show."""
-        others = "".join(f"<c{number} xmlns='urn:x'/>" for number in range(1_000))
+        """
+        Presence of 500 elements is handed on as it is, but for what is not his to show. Of one that is larger
+        than 16 KiB, which everybody who joins would be sent, only that he is there.
+        """
+        others = "".join(f"<c{number} xmlns='urn:x'/>" for number in range(500))
         lies = "".join(f"<x xmlns='{ns.MUC_USER}'/>{fmuc(ALICE)}" for _ in range(1_000))
-        for inside, many in ((others, 1_001), (lies, 1)):
+        for inside, many in ((others, 501), (lies, 1), (others * 3, 1)):
             sent = self.wire.elements(f"<presence from='{BOB}' to='{R}/bob'>{inside}</presence>")
             for stanza in sent:
                 self.assertEqual(len(stanza), many if stanza.get("to") != FAR else many + 1)

@@ -150,9 +150,18 @@ class EnteringTests(LocalCase):
         self.assertEqual(len(service.rooms.rooms[ROOM].occupants), 3)
 
     def test_notJoining(self) -> None:
-        """Presence without the element of who wants in is no join: its sender should know that he is not in."""
-        sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/hag'/>")
-        self.assertSent(sent, refused("presence", f"{ROOM}/hag", HAG, NotInTheRoom))
+        """
+        Presence without the element of who wants in is no join: its sender believes that he is in, and is thrown
+        out (section 7.2.17), whether the room is there or not.
+        """
+        for room in (ROOM, "gone@chat.shakespeare.lit"):
+            sent = self.service.take(f"<presence from='{HAG}' to='{room}/hag'/>")
+            why = "<item affiliation='none' role='none'><reason>You are not in the room.</reason></item>"
+            self.assertSent(
+                sent,
+                f"<presence from='{room}/hag' to='{HAG}' type='unavailable'>"
+                f"<x xmlns='{ns.MUC_USER}'>{why}{status(307, 333, 110)}</x></presence>",
+            )
 
 
 class HistoryTests(LocalCase):
@@ -271,7 +280,8 @@ class SpeakingTests(LocalCase):
         """A private message goes to one; to nobody, or to all at once, it does not go."""
         body = "<body>Psst</body>"
         sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/crone' type='chat'>{body}</message>")
-        self.assertSent(sent, f"<message from='{ROOM}/hag' to='{CRONE}' type='chat'>{body}</message>")
+        marked = f"{body}<x xmlns='{ns.MUC_USER}'/>"
+        self.assertSent(sent, f"<message from='{ROOM}/hag' to='{CRONE}' type='chat'>{marked}</message>")
         for nick, kind, why in (("nobody", "chat", NoSuchAddress), ("crone", "groupchat", Unreadable)):
             sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/{nick}' type='{kind}'>{body}</message>")
             self.assertSent(sent, refused("message", f"{ROOM}/{nick}", HAG, why))

@@ -126,7 +126,8 @@ class CountedTests(RoomCase):
                     service, f"<message from='{sender}' to='{recipient}' type='chat'><body>x</body></message>"
                 )
                 self.assertEqual(site.counted(), crossed)
-                expected = f"<message from='{shown}' to='{to}' type='chat'><body>x</body></message>"
+                marked = f"<body>x</body><x xmlns='{ns.MUC_USER}'/>"
+                expected = f"<message from='{shown}' to='{to}' type='chat'>{marked}</message>"
                 self.assertSent(site.seen(to).encode(), expected)
 
     def test_changes(self) -> None:

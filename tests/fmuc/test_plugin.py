@@ -93,6 +93,15 @@ class PluginTests(SynchronousTestCase):
         self.assertIn("mode", found)
         self.assertIn("protocol", found)
 
+    def test_usersAreNoRooms(self) -> None:
+        """A domain is that of users or that of rooms, however it is written; "*" names none."""
+        mirror = '[mirror."m.example.com"]\nusers = ["Example.COM"]\nallow = {}\npeers = {}\n'
+        found = self.problems(mirror.format('["example.com"]', '["EXAMPLE.com", "n.example.com"]'))
+        for key in ("allow", "peers"):
+            self.assertIn(f'mirror."m.example.com".{key}: found "example.com", which is in users', found)
+        self.assertEqual(found.count("found"), 2)
+        check(self.config(SERVER + mirror.format('["*"]', '["*"]').replace("Example.COM", "*")))
+
     def test_demonstration(self) -> None:
         """The embedded default has rooms with a lobby, and a mirror that may mirror them."""
         plugins = {plugin.kind: plugin for plugin in findPlugins()}

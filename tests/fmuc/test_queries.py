@@ -41,7 +41,7 @@ class QueryCase(LocalCase):
 
     def assertAnswered(self, sent: bytes, who: str, to: str, payload: str, *more: str) -> None:
         """The result, and what else is sent."""
-        self.assertSent(sent, *more, f"<iq from='{to}' to='{who}' id='1' type='result'>{payload}</iq>")
+        self.assertSent(sent, f"<iq from='{to}' to='{who}' id='1' type='result'>{payload}</iq>", *more)
 
     def assertRefusedBy(self, sent: bytes, who: str, to: str, why: type[GatewayError]) -> None:
         self.assertSent(sent, refused("iq", to, who, why, "id='1'"))
@@ -87,9 +87,11 @@ class DiscoTests(QueryCase):
 
     def test_nodes(self) -> None:
         """What clients ask of a room is answered with what there is; any other node is none."""
-        for node in (ns.MUC_TRAFFIC, "x-roomuser-item"):
-            query = f"<query xmlns='{ns.DISCO_INFO}' node='{node}'/>"
-            self.assertAnswered(self.ask(HAG, ROOM, query), HAG, ROOM, query)
+        query = f"<query xmlns='{ns.DISCO_INFO}' node='x-roomuser-item'/>"
+        self.assertAnswered(self.ask(HAG, ROOM, query), HAG, ROOM, query)
+        # Everything is let through: "it MUST return a <service-unavailable/> error" (section 17.1.1).
+        query = f"<query xmlns='{ns.DISCO_INFO}' node='{ns.MUC_TRAFFIC}'/>"
+        self.assertRefusedBy(self.ask(HAG, ROOM, query), HAG, ROOM, Unhandled)
         for address in (ROOM, SERVICE):
             for space in (ns.DISCO_INFO, ns.DISCO_ITEMS):
                 sent = self.ask(HAG, address, f"<query xmlns='{space}' node='other'/>")

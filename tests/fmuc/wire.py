@@ -71,9 +71,13 @@ class Wire:
 
     def tick(self, seconds: float) -> list[str]:
         """Let time pass; in short."""
+        return told(self.tickBytes(seconds))
+
+    def tickBytes(self, seconds: float) -> bytes:
+        """Let time pass."""
         self.link.now += seconds
         self.handler.tick(self.link.now)
-        return told(self._taken())
+        return self._taken()
 
     def _taken(self) -> bytes:
         sent = b"".join(self.link.sent)
@@ -107,6 +111,58 @@ class Wire:
             f"<presence from='{node}/{nick}' to='{room}/{nick}'>{fmuc(real)}<x xmlns='{ns.MUC}'>{inside}</x>"
             f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{real}'/></x></presence>"
         )
+
+
+class Net:
+    """
+    Rooms of several components, and links between them that lose nothing.
+
+    @ivar wires: by the room's bare JID.
+    @ivar crossed: what has gone from one to another since it was last cleared: sender, recipient, in short.
+    """
+
+    def __init__(self, wires: dict[str, Wire]) -> None:
+        self.wires = wires
+        self.crossed: list[tuple[str, str, str]] = []
+
+    def take(self, room: str, xml: str) -> list[str]:
+        """What users are told of a stanza, wherever they are."""
+        return self._spread(room, self.wires[room].bytes(xml))
+
+    def tick(self, seconds: float) -> list[str]:
+        """Let time pass everywhere."""
+        found = []
+        for room, wire in self.wires.items():
+            found += self._spread(room, wire.tickBytes(seconds))
+        return found
+
+    def _spread(self, room: str, sent: bytes) -> list[str]:
+        shown = []
+        waiting = [(room, each) for each in read(sent)]
+        while waiting:
+            sender, stanza = waiting.pop(0)
+            there = stanza.get("to", "").partition("/")[0]
+            if there in self.wires:
+                self.crossed.append((sender, there, short(stanza)))
+                waiting += [(there, each) for each in self.wires[there].elements(ElementTree.tostring(stanza))]
+            else:
+                shown.append(short(stanza))
+        return shown
+
+    def join(self, room: str, nick: str, user: str, inside: str = "") -> list[str]:
+        """He wants in."""
+        return self.take(
+            room, f"<presence from='{user}' to='{room}/{nick}'><x xmlns='{ns.MUC}'>{inside}</x></presence>"
+        )
+
+    def say(self, room: str, user: str, body: str) -> list[str]:
+        """He speaks."""
+        message = f"<message from='{user}' to='{room}' type='groupchat'><body>{body}</body></message>"
+        return self.take(room, message)
+
+    def ask(self, room: str, user: str, payload: str) -> list[str]:
+        """He has something done."""
+        return self.take(room, f"<iq from='{user}' to='{room}' id='q' type='set'>{payload}</iq>")
 
 
 def rooms(jid: str, *peers: str, bounds: Bounds | None = None) -> Wire:

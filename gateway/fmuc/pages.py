@@ -1,0 +1,50 @@
+"""
+Lists that may be long, piece by piece (XEP-0059, as XEP-0045 section 6.3 has it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.fmuc.inspection import Item
+from gateway.fmuc.writing import attributes
+from gateway.stream.stanzas import escape
+
+# Bytes of one piece, about: servers close streams for stanzas that are too large for them.
+_LARGEST = 64 * 1024
+
+
+def written(items: Sequence[Item], query: domish.Element) -> str:
+    """
+    As many items as are asked for and fit; what says so, if these are not all.
+
+    @param query: what is asked.
+    """
+    asked = next((each for each in query.elements() if (each.uri, each.name) == (ns.RSM, "set")), None)
+    after, most = _wanted(asked)
+    start = next((number for number, item in enumerate(items, 1) if item.jid == after), 0) if after else 0
+    found: list[str] = []
+    size = 0
+    for item in items[start : start + most]:
+        xml = f"<item{attributes(jid=item.jid, name=item.name).decode()}/>"
+        size += len(xml.encode())
+        if found and size > _LARGEST:
+            break
+        found.append(xml)
+    if asked is None and len(found) == len(items):
+        return "".join(found)
+    shown = items[start : start + len(found)]
+    ends = ""
+    if shown:
+        ends = f"<first index='{start}'>{escape(shown[0].jid)}</first><last>{escape(shown[-1].jid)}</last>"
+    return f"{''.join(found)}<set xmlns='{ns.RSM}'>{ends}<count>{len(items)}</count></set>"
+
+
+def _wanted(asked: domish.Element | None) -> tuple[str, int]:
+    """Behind which, and how many; what cannot be read is no limit."""
+    words = {} if asked is None else {each.name: str(each) for each in asked.elements()}
+    most = words.get("max", "")
+    return words.get("after", ""), int(most) if most.isascii() and most.isdigit() and len(most) < 7 else 1_000_000

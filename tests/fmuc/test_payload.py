@@ -1,0 +1,88 @@
+"""A stanza's elements, found by looking for tags: the same as a parser finds, however they are written."""
+
+from __future__ import annotations
+
+from random import Random
+from xml.etree import ElementTree
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.fmuc.payload import parts
+from tests.fmuc.support import END, HEADER, stanzas
+
+_SPACES = (" ", "  ", "\n", "\t ")
+_NAMES = ("x", "fmuc", "body", "a.b-c", "xmlns", "é")
+_NAMESPACES = (ns.FMUC, ns.MUC_USER, ns.COMPONENT_ACCEPT, "", "urn:x", "urn:&amp;")
+_VALUES = (
+    "1",
+    "a > b",
+    f" xmlns={{other}}{ns.MUC}{{other}} ",
+    "&lt;x/&gt;",
+    "&apos;&quot;",
+    "/",
+    f"xmlns={{other}}{ns.FMUC}{{other}}",
+)
+_TEXTS = ("", "", "text", "a &amp; b", "]]&gt;", "<![CDATA[<fmuc/></x>]]>", "<![CDATA[]]>", "'\"", " > ")
+# Prefixes that a stream's header declares, and one that it does not.
+_PREFIXES = ("stream", "p")
+
+
+def element(random: Random, depth: int) -> str:
+    """One element, written oddly."""
+    name = random.choice(_NAMES[:5]) if random.random() < 0.9 else _NAMES[5]
+    declared = ""
+    if random.random() < 0.2:
+        prefix = random.choice(_PREFIXES)
+        name = f"{prefix}:{name}"
+        if prefix == "p":
+            declared = f" xmlns:p='{ns.FMUC}'"
+    attributes = [declared]
+    for attribute in random.sample(("a", "b", "xml:lang", "xmlns", "xmlns.a", "axmlns"), random.randrange(4)):
+        quote, other = random.choice(("'\"", "\"'"))
+        pool = _NAMESPACES if attribute == "xmlns" else _VALUES
+        value = random.choice(pool).format(other=other)
+        around = [random.choice(("", " ")) for _ in range(2)]
+        attributes.append(f"{random.choice(_SPACES)}{attribute}{around[0]}={around[1]}{quote}{value}{quote}")
+    random.shuffle(attributes)
+    start = f"<{name}{''.join(attributes)}{random.choice(('', ' '))}"
+    if random.random() < 0.3:
+        return f"{start}/>"
+    inside = "".join(
+        random.choice(_TEXTS) + (element(random, depth - 1) if depth else "") for _ in range(random.randrange(3))
+    )
+    return f"{start}>{inside}{random.choice(_TEXTS)}</{name}>"
+
+
+def meaning(xml: str) -> list[str]:
+    """Each element as another parser reads it, in one way to write it."""
+    found = []
+    for each in ElementTree.fromstring(HEADER + xml + END):
+        each.tail = None
+        found.append(
+            ElementTree.canonicalize(ElementTree.tostring(each, encoding="unicode"), rewrite_prefixes=True)
+        )
+    return found
+
+
+class PartsTests(SynchronousTestCase):
+    """Found by tags, or in a tree where that is not easy."""
+
+    maxDiff = None
+
+    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @example(0, " id='1'")
+    @given(st.integers(0, 2**32), st.sampled_from(("", " id='1'", ' id="1"', " xml:lang='en'", " other='1'")))
+    def test_same(self, seed: int, more: str) -> None:
+        """Names and namespaces are those that another parser finds, and each stands for itself in any stanza."""
+        random = Random(seed)
+        payload = "".join(random.choice(_TEXTS) + element(random, 3) for _ in range(random.randrange(4)))
+        [stanza] = stanzas(f"<message from='a@b/c' to='d@e'{more}>{payload}</message>")
+        found = parts(stanza)
+        tags = [each.tag for each in ElementTree.fromstring(HEADER + payload + END)]
+        self.assertEqual([f"{{{part.namespace}}}{part.name}".removeprefix("{}") for part in found], tags)
+        for part, whole in zip(found, meaning(payload), strict=True):
+            self.assertEqual(meaning(part.raw.decode()), [whole])
+            self.assertEqual((part.element.uri or "", part.element.name), (part.namespace, part.name))
