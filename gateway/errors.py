@@ -106,6 +106,22 @@ class NickIsKept(GatewayError):
     """Nicks cannot be changed here."""
 
 
+class NoNick(GatewayError):
+    """A join names no nick."""
+
+
+class NotAMirror(GatewayError):
+    """The address is not that of a mirror."""
+
+
+class OnlyInTheRoom(GatewayError):
+    """A mirror does not do what the room itself may."""
+
+
+class NotEntitled(GatewayError):
+    """It takes a moderator, an admin or an owner."""
+
+
 class NotInTheRoom(GatewayError):
     """Who writes to a room is not in it."""
 
@@ -191,16 +207,22 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     NickInUse: Answer("conflict", "cancel", 409),
     BadNick: Answer("not-acceptable", "modify", 406, "This nick cannot be taken."),
     NickIsKept: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
-    NotInTheRoom: Answer("not-acceptable", "modify", 406, "Only occupants may write to the room."),
-    NoVoice: Answer("forbidden", "auth", 403),
+    NotInTheRoom: Answer("not-acceptable", "modify", 406, "You are not in this room: only occupants may do this."),
+    NoNick: Answer("jid-malformed", "modify", 400, "The nick is missing: a room is joined as room@service/nick."),
+    NotAMirror: Answer(
+        "item-not-found", "cancel", 404, "No room has this address: a mirror's is written room\\40service@mirror."
+    ),
+    OnlyInTheRoom: Answer("not-allowed", "cancel", 405, "This is done in the room itself, not in a mirror of it."),
+    NotEntitled: Answer("forbidden", "auth", 403, "This takes a moderator, an admin or an owner of the room."),
+    NoVoice: Answer("forbidden", "auth", 403, "You may not say this here: you have no voice for it."),
     NoVoiceRequests: Answer(
         "feature-not-implemented", "cancel", 501, "Voice cannot be asked for here; ask a moderator."
     ),
-    Banned: Answer("forbidden", "auth", 403),
+    Banned: Answer("forbidden", "auth", 403, "You are banned from this room."),
     MembersOnly: Answer("registration-required", "auth", 403),
     WrongPassword: Answer("not-authorized", "auth", 401),
     RoomFull: Answer("service-unavailable", "wait", 503, "The room is full."),
-    NotAPeer: Answer("not-allowed", "cancel", 403, "This room does not federate with yours."),
+    NotAPeer: Answer("not-allowed", "cancel", 403, "The room does not federate with this mirror of it."),
     Loop: Answer("not-allowed", "cancel", 409, "The room mirrors itself: this join has come back to where it was."),
     LastOwner: Answer("conflict", "cancel", 409),
     NotMirrored: Answer("not-allowed", "cancel", 403, "This room may not be mirrored here, or not by you."),

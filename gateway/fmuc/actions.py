@@ -115,4 +115,16 @@ class Invite:
     password: str = ""
 
 
-Action = ToUsers | ToNode | Refuse | Invite
+@frozen
+class News:
+    """
+    What an operator should hear of; nothing is sent.
+
+    @ivar warn: whether something is to be done about it, perhaps.
+    """
+
+    text: str
+    warn: bool = False
+
+
+Action = ToUsers | ToNode | Refuse | Invite | News

@@ -7,7 +7,16 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from gateway import jids
-from gateway.errors import Forbidden, GatewayError, LastOwner, NoSuchAddress, NotAcceptable, NotAllowed, TooMuch
+from gateway.errors import (
+    GatewayError,
+    LastOwner,
+    NoSuchAddress,
+    NotAcceptable,
+    NotAllowed,
+    NotEntitled,
+    OnlyInTheRoom,
+    TooMuch,
+)
 from gateway.fmuc.actions import Invite
 from gateway.fmuc.admission import defaultRole
 from gateway.fmuc.departure import remove
@@ -73,11 +82,11 @@ def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] |
     """
     if room.above is not None:
         # The seed, section "Administration": "connect directly to the MUC and follow the standard process".
-        return NotAllowed
+        return OnlyInTheRoom
     actor = room.users.get(user)
     own = level(room, user)
     if own < _LEVELS[ADMIN] and (actor is None or actor.rank.role != MODERATOR):
-        return Forbidden
+        return NotEntitled
     for each in changes:
         problem = _roleProblem(room, own, each) if each.role else _affiliationProblem(room, user, own, each)
         if problem is not None:
@@ -125,7 +134,7 @@ def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | Non
         return NotAllowed
     # Section 9.6: moderators are made, and made none, by admins.
     if MODERATOR in (each.role, occupant.rank.role) and own < _LEVELS[ADMIN]:
-        return NotAllowed if occupant.rank.role == MODERATOR else Forbidden
+        return NotAllowed if occupant.rank.role == MODERATOR else NotEntitled
     return None
 
 
@@ -134,7 +143,7 @@ def _affiliationProblem(room: Room, user: str, own: int, each: Change) -> type[G
     if not jid or each.affiliation not in _LEVELS:
         return NotAcceptable
     if own < _LEVELS[ADMIN]:
-        return Forbidden
+        return NotEntitled
     now, wanted = room.affiliations.get(jid, NONE), _LEVELS[each.affiliation]
     # Sections 9 and 10: admins ban, and make members; owners do all of it.
     if own < _LEVELS[OWNER] and (_LEVELS[now] >= _LEVELS[ADMIN] or wanted >= _LEVELS[ADMIN]):
@@ -194,11 +203,11 @@ def listed(room: Room, user: str, wanted: Change) -> list[Listed] | type[Gateway
     @param wanted: with one of both, and nothing else.
     """
     if room.above is not None:
-        return NotAllowed
+        return OnlyInTheRoom
     if wanted.affiliation == NONE:
         return NotAcceptable
     if not _mayList(room, user, wanted):
-        return Forbidden
+        return NotEntitled
     if wanted.role:
         return [
             Listed(one.rank.affiliation, one.rank.role, one.real, one.nick)

@@ -131,6 +131,7 @@ def admit(room: Room, entry: Entry, node: Node | None, rank: Rank, now: float, c
     # Role and affiliation are for us to say: who was told nothing else has them right.
     room.tell(occupant, HERE, toOwner=not first and (node.echoes or rank != entry.claimed))
     if first:
+        room.note(f"mirrored by {node.jid}")
         room.toNode(node, evolve(occupant.shown(HERE), replica=node.replica))
         for said in room.history.recent(entry.limits, room.jid, node.jid, now):
             room.toNode(node, said)

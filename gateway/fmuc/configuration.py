@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from gateway.errors import Forbidden, NotAcceptable, NotAllowed
+from gateway.errors import NotAcceptable, NotEntitled, OnlyInTheRoom
 from gateway.fmuc.departure import close, remove
 from gateway.fmuc.room import Room, Settings
 from gateway.fmuc.values import MEMBERS_ONLY_NOW, NONE, OWNER, Content, Notice, Said
@@ -137,6 +137,6 @@ def destroy(room: Room, user: str, reason: str, jid: str) -> None:
 
 def _onlyOwners(room: Room, user: str) -> None:
     if room.above is not None:
-        raise NotAllowed
+        raise OnlyInTheRoom
     if room.affiliation(user) != OWNER:
-        raise Forbidden
+        raise NotEntitled

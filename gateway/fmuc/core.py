@@ -15,6 +15,7 @@ from gateway.errors import (
     Loop,
     Malformed,
     NoSuchAddress,
+    NotAMirror,
     NotAPeer,
     NotMirrored,
     NoVoiceRequests,
@@ -23,7 +24,7 @@ from gateway.errors import (
     Unreadable,
 )
 from gateway.fmuc import federation, invitations, messages, nodes, presence, privately
-from gateway.fmuc.actions import Action, Refuse
+from gateway.fmuc.actions import Action, News, Refuse
 from gateway.fmuc.departure import close, remove
 from gateway.fmuc.room import Above, Bounds, Node, Room, Settings, State
 from gateway.fmuc.upward import expire, farewell, gone
@@ -84,7 +85,9 @@ class Rooms:
         peer, _, resource = sender.partition("/")
         room = self.rooms.get(jid)
         if not local:
-            return []
+            if stanza.joins:
+                self._refuse("presence", recipient, sender, stanza.id, NoSuchAddress, joining=True)
+            return self._taken()
         if _isJoin(stanza, resource, nick) and not self._isUser(sender, stanza):
             self._nodeJoins(room, jid, sender, nick, stanza, now)
         elif room is None:
@@ -162,6 +165,7 @@ class Rooms:
         peer = jids.bare(sender)
         if not within(jids.split(peer)[1], self._peers) or not jids.split(peer)[0]:
             why = NotAPeer
+            self._note(f'{peer} may not join {jid}: its domain is not among the "peers"')
         elif room is not None and room.above is not None and room.above.jid == peer:
             why = Loop
         elif room is None:
@@ -178,6 +182,7 @@ class Rooms:
         room = self.rooms.get(jid)
         if self._mirroring is not None and not within(jids.split(user)[1], self._mirroring.users):
             why = NotMirrored
+            self._note(f'{jids.split(user)[1]} is not among the "users" of this mirror')
         elif room is None and stanza.joins:
             room, why = self._make(jid)
         elif room is None and nick and stanza.fmuc is None:
@@ -205,6 +210,8 @@ class Rooms:
         if len(self.rooms) >= self._bounds.rooms:
             return None, TooMuch
         problem = self.problem(jid)
+        if problem is NotMirrored:
+            self._note(f'{self.mirrored(jid)} may not be mirrored: its domain is not among those to "allow"')
         if problem is not None:
             return None, problem
         room = self.rooms[jid] = Room(jid, self._out, self._bounds)
@@ -225,11 +232,15 @@ class Rooms:
             return None if _isPrepared(jid) else Malformed
         source = self.mirrored(jid)
         if source is None:
-            return NoSuchAddress
+            return NotAMirror
         domain = jids.split(source)[1]
         # A user's address is no room's: nobody is sent what nodes say because others have named him.
         isElsewhere = domain != self.jid and domain not in self._mirroring.users
         return None if isElsewhere and within(domain, self._mirroring.allow) else NotMirrored
+
+    def _note(self, text: str) -> None:
+        """Something for the log."""
+        self._out.append(News(f"{self.jid}: {text}", warn=True))
 
     def mirrored(self, jid: str) -> str | None:
         """

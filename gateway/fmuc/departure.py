@@ -24,8 +24,7 @@ def remove(room: Room, occupant: Occupant, notice: Notice, own: bool = False) ->
             release(room, node)
         elif node.joined:
             # What it has on its way to us will be a first join.
-            node.joined = False
-            room.toNode(node, Left())
+            _parted(room, node)
             release(room, node)
 
 
@@ -55,5 +54,10 @@ def release(room: Room, node: Node) -> None:
     if node.occupants or any(pending.node is node and not pending.gone for pending in room.pending.values()):
         return
     if room.below.pop(node.jid, None) is not None and node.joined:
-        node.joined = False
-        room.toNode(node, Left())
+        _parted(room, node)
+
+
+def _parted(room: Room, node: Node) -> None:
+    node.joined = False
+    room.toNode(node, Left())
+    room.note(f"no longer mirrored by {node.jid}")

@@ -232,6 +232,7 @@ def rejected(room: Room, above: Above, nick: str, why: Refusal, now: float) -> N
         if pending.cancelled:
             pending.cancelled -= 1
             return
+        room.note(f"{above.jid} refuses {pending.entry.real}: {why.text or why.condition}", warn=True)
         fail(room, pending, why)
         settle(room, above, now)
         return

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from gateway import jids
 from gateway.errors import GatewayError, Stopping, Unreadable
-from gateway.fmuc.actions import Action, ToNode
+from gateway.fmuc.actions import Action, News, ToNode
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.queries import answer, result
 from gateway.fmuc.room import Above, Node, Room, State
@@ -26,6 +26,9 @@ from gateway.stream.stanzas import Stanza, errorReply, route
 _MOST_REPORTED = 100
 # Seconds between two lines about stanzas that were dropped.
 _REPORT_EVERY = 60.0
+# Other lines in the same time.
+_MOST_TOLD = 200
+_LONGEST_LINE = 1_000
 
 
 @implementer(IReporting)
@@ -40,6 +43,8 @@ class RoomsHandler(RawHandler):
         self._stopping = False
         self._dropped: Counter[str] = Counter()
         self._reportAt = 0.0
+        self._told: set[str] = set()
+        self._toldUntil = 0.0
 
     def report(self) -> Iterator[str]:
         rooms = self._rooms.rooms
@@ -131,8 +136,25 @@ class RoomsHandler(RawHandler):
         if node is not None:
             node.received += len(stanza.raw)
 
+    def _tell(self, news: News) -> None:
+        """Into the log, the same once a minute, and so much only."""
+        now = self._link.now
+        if len(self._told) >= _MOST_TOLD or now >= self._toldUntil:
+            if now < self._toldUntil:
+                return
+            self._told.clear()
+            self._toldUntil = now + _REPORT_EVERY
+        # Some of it are others' words.
+        text = " ".join(news.text.split())[:_LONGEST_LINE].rstrip(".")
+        if text not in self._told:
+            self._told.add(text)
+            (self._log.warn if news.warn else self._log.info)("{news}.", news=text)
+
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
+            if isinstance(action, News):
+                self._tell(action)
+                continue
             data = write(action)
             if not data:
                 continue

@@ -5,7 +5,7 @@ Mediated invitations (XEP-0045 section 7.8.2), and what comes of them.
 from __future__ import annotations
 
 from gateway import jids
-from gateway.errors import Forbidden, GatewayError, Malformed, NotInTheRoom, TooMuch
+from gateway.errors import GatewayError, Malformed, NotEntitled, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Invite, Refuse
 from gateway.fmuc.room import Room, person
 from gateway.fmuc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, refusal
@@ -50,7 +50,7 @@ def _problem(room: Room, user: str, stanza: Message) -> type[GatewayError] | Non
         known = room.affiliation(invitation.jid)
         # "Invitation privileges in members-only rooms SHOULD be restricted to room admins".
         if known in (NONE, OUTCAST) and room.affiliation(user) not in (OWNER, ADMIN):
-            return Forbidden
+            return NotEntitled
         if known == NONE and len(room.affiliations) >= room.bounds.affiliations:
             return TooMuch
     return None

@@ -44,9 +44,10 @@ def problem(room: Room, occupant: Occupant | None, stanza: Message) -> type[Gate
     """Why he may not say that. Where there is a node above, it decides."""
     if occupant is None:
         return NotInTheRoom
-    if room.above is not None or occupant.rank.role == MODERATOR:
+    if occupant.rank.role == MODERATOR:
         return None
     # Section 7.4: a visitor in a moderated room is "forbidden"; section 8.1: so is who may not change the subject.
+    # A mirror knows of the first, and need not show what the room will refuse.
     if occupant.rank.role == VISITOR or (stanza.subject and not room.settings.subjects):
         return NoVoice
     return None

@@ -150,7 +150,8 @@ def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message
 
 
 def lost(room: Room, node: Node, now: float) -> None:
-    """What goes to a node comes back: all who were behind it are out."""
+    """What goes to a node comes back, or it has begun anew: all who were behind it are out."""
+    room.note(f"{node.jid} cannot be reached, or has begun anew: all who came through it are out", warn=True)
     for occupant in list(node.occupants.values()):
         remove(room, occupant, Notice(gone=True, codes=(TROUBLE,)))
         gone(room, occupant, now)

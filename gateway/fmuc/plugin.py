@@ -56,8 +56,11 @@ class MirrorPlugin:
             for key, domains in (("allow", table.allow), ("users", table.users))
             if not domains
         ]
-        if jid in table.allow:
-            problems.append(f'allow: found "{jid}", this mirror; allowed: others')
+        problems += [
+            f'{key}: found "{jid}", this mirror; allowed: others'
+            for key, domains in (("allow", table.allow), ("peers", table.peers))
+            if jid in domains
+        ]
         for key, domains in (("allow", table.allow), ("users", table.users), ("peers", table.peers)):
             problems += _domainProblems(key, domains)
         # A user could speak as a node, for anybody, or be taken for a room.
@@ -94,6 +97,8 @@ class RoomsPlugin:
 
     def check(self, jid: str, table: RoomsTable, surroundings: ISurroundings) -> list[str]:
         problems = _domainProblems("peers", table.peers)
+        if jid in table.peers:
+            problems.append(f'peers: found "{jid}", this service; allowed: others')
         if table.backing is not None:
             problems.append(f'backing: found "{table.backing}"; allowed: nothing yet, rooms are the gateway\'s own')
         return problems

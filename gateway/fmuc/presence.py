@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway.errors import GatewayError, Malformed, NickIsKept, RoomFull, TooMuch
+from gateway.errors import GatewayError, NickIsKept, NoNick, RoomFull, TooMuch
 from gateway.fmuc.actions import Refuse, ToUsers
 from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
@@ -45,7 +45,7 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
             cancel(room, room.above, pending, now)
     elif not nick:
         # Section 7.2.1: who names no nick is told "jid-malformed".
-        refuse(room, nick, user, stanza.id, Malformed, joining=True)
+        refuse(room, nick, user, stanza.id, NoNick, joining=True)
     elif occupant is not None:
         _fromOccupant(room, occupant, nick, stanza, now)
     elif pending is not None and (pending.entry.nick == nick or not stanza.joins):

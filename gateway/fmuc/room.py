@@ -12,7 +12,7 @@ from enum import Enum
 from attrs import define, field, frozen
 
 from gateway import jids
-from gateway.fmuc.actions import Action, Joining, Left, Private, Rejected, ToNode, ToUsers
+from gateway.fmuc.actions import Action, Joining, Left, News, Private, Rejected, ToNode, ToUsers
 from gateway.fmuc.history import History
 from gateway.fmuc.values import (
     HERE,
@@ -336,6 +336,10 @@ class Room:
     def toNode(self, node: Node, what: Joining | Shown | Said | Rejected | Left | Private) -> None:
         """One copy to a node."""
         self.out.append(ToNode(self.jid, node.jid, node.dialect, node is self.above, what))
+
+    def note(self, text: str, warn: bool = False) -> None:
+        """Something for the log."""
+        self.out.append(News(f"{self.jid}: {text}", warn))
 
     def show(self, occupant: Occupant, to: Occupant) -> None:
         """One occupant's presence to one local user."""

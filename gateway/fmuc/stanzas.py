@@ -12,7 +12,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import Unreadable
 from gateway.fmuc import stamps
-from gateway.fmuc.actions import Action, Invite, Refuse, ToUsers
+from gateway.fmuc.actions import Action, Invite, News, Refuse, ToUsers
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.payload import Part, parts
 from gateway.fmuc.values import (
@@ -234,7 +234,7 @@ def _refusal(found: list[Part]) -> Refusal | None:
 
 def write(action: Action) -> bytes:
     """
-    What an action sends, as bytes.
+    What an action sends, as bytes; none for what is only to be told.
 
     @raise Unreadable: if there is something in it that XML cannot hold.
     """
@@ -244,6 +244,8 @@ def write(action: Action) -> bytes:
         return _refuse(action)
     if isinstance(action, Invite):
         return _invite(action)
+    if isinstance(action, News):
+        return b""
     return toNode(action)
 
 

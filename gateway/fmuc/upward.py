@@ -106,6 +106,9 @@ def complete(room: Room, above: Above, now: float) -> None:
     if above.dialect is Dialect.XEP_0289 and not above.agrees:
         # It knows one mode only: "they won't distribute the stanza back to the node from which they received it".
         above.replica = above.mirrors = False
+        if above.wanted:
+            room.note(f"{above.jid} sends nothing back: messages are shown at once, as in primary mode", warn=True)
+    room.note(f"mirrors {above.jid}")
     for pending in list(room.pending.values()):
         # Who is known by that nick there has it, until he goes or ours is refused.
         isHeld = pending.entry.nick in room.occupants
@@ -199,6 +202,9 @@ def settle(room: Room, above: Above, now: float, told: bool = True) -> None:
 
 def idle(room: Room, above: Above, now: float) -> None:
     """We are out; those that have waited for it may begin anew."""
+    if above.state in (State.JOINED, State.LEAVING) and not above.fresh:
+        room.note(f"has left {above.jid}")
+    above.fresh = False
     above.state = State.IDLE
     above.parting = ""
     waiting = next((pending for pending in room.pending.values() if not pending.sent and not pending.gone), None)
@@ -266,6 +272,8 @@ def expel(room: Room, notice: Notice, now: float) -> None:
     """Nobody can be in through this node any more."""
     above = room.above
     assert above is not None
+    why = "is no more" if notice.destroyed else "cannot be reached, or knows nothing of this mirror"
+    room.note(f"{above.jid} {why}: all are out", warn=not notice.destroyed)
     for pending in list(room.pending.values()):
         fail(room, pending, refusal(NotThere))
     close(room, notice)
@@ -306,6 +314,7 @@ def _joinExpired(room: Room, above: Above, now: float) -> None:
 
 def _overdue(room: Room, above: Above, pending: Pending) -> None:
     if pending.sent and not pending.gone:
+        room.note(f"{above.jid} has not answered", warn=True)
         # It may be let in yet.
         _sayGone(room, above, _shownGone(pending))
     fail(room, pending, refusal(NoAnswer))

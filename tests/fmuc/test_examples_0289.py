@@ -142,7 +142,7 @@ class InitialFederationTests(XepCase):
     def test_example3(self) -> None:
         """Who may not federate has example 3, in our words."""
         stranger = rooms("rooms.wonderland.lit")
-        words = "This room does not federate with yours."
+        words = "The room does not federate with this mirror of it."
         self.assertSent(stranger.take(FEDERATE), REJECT.replace("No cross-domain federation.", words))
 
     def test_rejected(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from gateway import ns
-from gateway.errors import NotThere, Stopping, Unreadable
+from gateway.errors import NoSuchAddress, NotThere, Stopping, Unreadable
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IReporting
@@ -36,12 +37,15 @@ class HandlerCase(TestCase):
         self.addCleanup(self.server.stop)
         self.server.start()
         self.logged: list[str] = []
+        self.told: list[tuple[str, str]] = []
         globalLogPublisher.addObserver(self.observe)
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
-    def observe(self, event: dict[str, object]) -> None:
+    def observe(self, event: dict[str, Any]) -> None:
         if "reasons" in event:
             self.logged.append(str(event["reasons"]))
+        if "news" in event:
+            self.told.append((str(event["log_level"].name), str(event["news"])))
 
     def assertSent(self, *expected: str) -> None:
         """Exactly this was written since."""
@@ -85,6 +89,13 @@ class HandlerTests(HandlerCase):
         self.assertSent(f"<presence from='{ROOM}' to='{ANN}' type='unsubscribed'/>")
         self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='probe'/>")
         self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='unsubscribed'/>")
+        self.assertSent()
+
+    def test_component(self) -> None:
+        """Who joins the component itself is told that it is no room; other presence there means nothing."""
+        self.server.send(f"<presence from='{ANN}' to='{C}/ann'>{MUC}</presence>")
+        self.assertSent(refused("presence", f"{C}/ann", ANN, NoSuchAddress, MUC))
+        self.server.send(f"<presence from='{ANN}' to='{C}'/>")
         self.assertSent()
 
     def test_unreadable(self) -> None:
@@ -131,6 +142,60 @@ class HandlerTests(HandlerCase):
         self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann' type='unavailable'/>")
         self.assertSent()
         self.assertEqual(self.rooms.rooms, {})
+
+    def test_toldOfNodes(self) -> None:
+        """Who mirrors a room, and who no longer; who may not, with the key that would let him, once a minute."""
+        self.join()
+        for node, kind in (
+            ("x@node.example", ""),
+            ("x@node.example", "type='unavailable'"),
+            ("y@other.example", ""),
+        ):
+            fmuc = f"<fmuc xmlns='{ns.FMUC}' from='ben@b.example/1'/>"
+            for _ in range(3):
+                self.server.send(f"<presence from='{node}' to='{ROOM}/ben' {kind}>{fmuc}</presence>")
+        refused = ("warn", f'{C}: y@other.example may not join {ROOM}: its domain is not among the "peers"')
+        self.assertEqual(
+            self.told,
+            [
+                ("info", f"{ROOM}: mirrored by x@node.example"),
+                ("info", f"{ROOM}: no longer mirrored by x@node.example"),
+                refused,
+            ],
+        )
+        self.server.clock.pump([1] * 61)
+        self.server.send(f"<presence from='y@other.example' to='{ROOM}/ben'>{fmuc}</presence>")
+        self.assertEqual(self.told[3:], [refused])
+
+    def test_toldOfRooms(self) -> None:
+        """So is what is mirrored, and why not, in one line each; and there are not many lines."""
+        users = frozenset(("a.example",))
+        self.make(Rooms(C, Mirroring(allow=frozenset(("other.example",)), users=users), frozenset()))
+        there, here = "coven@other.example", rf"coven\40other.example@{C}"
+        self.join(here)
+        self.server.send(f"<message from='{there}' to='{here}' type='groupchat'><subject/></message>")
+        self.server.send(f"<presence from='{ANN}' to='{here}/ann' type='unavailable'/>")
+        self.server.send(f"<presence from='{there}' to='{here}'><fmuc xmlns='{ns.FMUC}'><left/></fmuc></presence>")
+        self.join(here)
+        reject = f"<fmuc xmlns='{ns.FMUC}'><reject>not\n\nyou.</reject></fmuc>"
+        self.server.send(f"<presence from='{there}' to='{here}'>{reject}</presence>")
+        self.join(rf"coven\40third.example@{C}")
+        self.server.send(f"<presence from='x@b.example/1' to='{here}/x'>{MUC}</presence>")
+        nothing = f"{there} sends nothing back: messages are shown at once, as in primary mode"
+        self.assertEqual(
+            self.told,
+            [
+                ("warn", f"{here}: {nothing}"),
+                ("info", f"{here}: mirrors {there}"),
+                ("info", f"{here}: has left {there}"),
+                ("warn", f"{here}: {there} refuses {ANN}: not you"),
+                ("warn", f'{C}: coven@third.example may not be mirrored: its domain is not among those to "allow"'),
+                ("warn", f'{C}: b.example is not among the "users" of this mirror'),
+            ],
+        )
+        for number in range(1_000):
+            self.join(rf"r{number}\40third.example@{C}")
+        self.assertEqual(len(self.told), 200)
 
     def test_report(self) -> None:
         """How many are in, and which rooms stand with others."""

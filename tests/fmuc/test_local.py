@@ -6,11 +6,12 @@ from gateway import ns
 from gateway.errors import (
     BadNick,
     Banned,
-    Forbidden,
     Malformed,
     MembersOnly,
     NickInUse,
+    NoNick,
     NoSuchAddress,
+    NotEntitled,
     NotInTheRoom,
     NoVoice,
     NoVoiceRequests,
@@ -103,7 +104,7 @@ class EnteringTests(LocalCase):
         """Who names no nick is told "jid-malformed" (section 7.2.1), whether the room is there or not."""
         for room in (ROOM, "new@chat.shakespeare.lit"):
             sent = self.service.take(f"<presence from='{HAG}' to='{room}'>{MUC}</presence>")
-            self.assertSent(sent, refused("presence", room, HAG, Malformed, MUC))
+            self.assertSent(sent, refused("presence", room, HAG, NoNick, MUC))
 
     def test_conflict(self) -> None:
         """A nick is one person's (section 7.2.8), though he himself may come again: his client has lost it all."""
@@ -337,7 +338,7 @@ class InvitingTests(LocalCase):
     def test_membersOnly(self) -> None:
         """There admins invite, and who is invited is a member."""
         self.room.settings.membersOnly = True
-        self.assertSent(self.write(HAG, "<invite to='b@c'/>"), refused("message", ROOM, HAG, Forbidden, "id='1'"))
+        self.assertSent(self.write(HAG, "<invite to='b@c'/>"), refused("message", ROOM, HAG, NotEntitled, "id='1'"))
         self.assertSent(
             self.write(CRONE, "<invite to='b@c/d'/>"), self.invited("b@c/d", f"<invite from='{ROOM}/crone'/>")
         )

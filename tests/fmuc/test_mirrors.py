@@ -9,6 +9,7 @@ from gateway.errors import (
     NickIsKept,
     NoAnswer,
     NoSuchAddress,
+    NotAMirror,
     NotInTheRoom,
     NotMirrored,
 )
@@ -156,16 +157,32 @@ class CountedTests(RoomCase):
             site.take(site.above, f"<presence from='{OWN}' to='{ABOVE}/own'><show>xa</show></presence>")
             self.assertEqual(site.counted(), (0, 0))
 
+    def test_voice(self) -> None:
+        """What the room will refuse to who has no voice, the mirror refuses at once, and shows nobody."""
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            site.join(OWN, "own")
+            site.above.rooms.rooms[ABOVE].settings.moderated = True
+            for who, nick in ((ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            site.counted()
+            for who in (ANN, BEN):
+                site.seen(who)
+            site.take(site.mirror, f"<message from='{ANN}' to='{HERE}' type='groupchat'><body>x</body></message>")
+            self.assertEqual((site.counted(), site.seen(BEN)), ((0, 0), ""))
+            self.assertIn("<forbidden", site.seen(ANN))
+
     def test_errors(self) -> None:
         """A message that the room does not take: who has written it is told, with its id."""
         for dialect in Dialect:
             site = Site(dialect)
             site.join(OWN, "own")
-            site.above.rooms.rooms[ABOVE].settings.moderated = True
+            site.above.rooms.rooms[ABOVE].settings.subjects = False
             site.join(ANN, "ann")
             site.seen(ANN)
             site.take(
-                site.mirror, f"<message from='{ANN}' to='{HERE}' type='groupchat' id='m'><body>x</body></message>"
+                site.mirror,
+                f"<message from='{ANN}' to='{HERE}' type='groupchat' id='m'><subject>x</subject></message>",
             )
             seen = site.seen(ANN)
             self.assertIn("id='m' type='error'", seen)
@@ -316,7 +333,7 @@ class JoiningTests(RoomCase):
             r"A\40chat.example",
             r"a\40\40b",
         )
-        cases += [(f"{odd}@mirror.example", ANN, NoSuchAddress) for odd in nonsense]
+        cases += [(f"{odd}@mirror.example", ANN, NotAMirror) for odd in nonsense]
         for room, who, why in cases:
             self.assertSent(self.joins(room, who), refused("presence", f"{room}/ann", who, why, MUC))
         self.assertEqual(service.rooms.rooms, {})

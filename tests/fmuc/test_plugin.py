@@ -73,14 +73,17 @@ class PluginTests(SynchronousTestCase):
     def test_problems(self) -> None:
         """What cannot work is said, all of it."""
         found = self.problems(
-            '[mirror."m.example.com"]\nallow = ["m.example.com", "a b"]\nusers = []\npeers = ["x@y"]\n'
-            '[rooms."r.example.com"]\npeers = ["a/b"]\nbacking = "conference.example.com"\n'
+            '[mirror."m.example.com"]\nallow = ["m.example.com", "a b"]\nusers = []\n'
+            'peers = ["x@y", "m.example.com"]\n'
+            '[rooms."r.example.com"]\npeers = ["a/b", "r.example.com"]\nbacking = "conference.example.com"\n'
         )
         for text in (
             'mirror."m.example.com".allow: found "m.example.com", this mirror',
             'mirror."m.example.com".allow: found "a b"',
             'mirror."m.example.com".users: found nothing',
             'mirror."m.example.com".peers: found "x@y"',
+            'mirror."m.example.com".peers: found "m.example.com", this mirror',
+            'rooms."r.example.com".peers: found "r.example.com", this service',
             'rooms."r.example.com".peers: found "a/b"',
             'rooms."r.example.com".backing: found "conference.example.com"; allowed: nothing yet',
         ):
