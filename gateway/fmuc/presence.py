@@ -114,6 +114,9 @@ def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[Gatew
             return TooMuch if len(room.pending) >= room.bounds.pending else RoomFull
         if node is None and asked(room, entry.real) is not None:
             return NickIsKept
+        if _isInElsewhere(room, entry, node):
+            # The node above knows this one alone, and would take him for a user of one that has begun anew.
+            return NickIsKept
         ask(room, above, Pending(entry, node, now + 2 * ANSWER), now)
         return None
     created = not (room.occupants or room.affiliations or room.settings.persistent)
@@ -125,6 +128,17 @@ def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[Gatew
         return rank
     admit(room, entry, node, rank, now, created)
     return None
+
+
+def _isInElsewhere(room: Room, entry: Entry, node: Node | None) -> bool:
+    """Whether who wants in is in already, by another nick and another way: here, or through another node below."""
+    real = entry.real
+    if node is not None and real in room.users:
+        return True
+    ways = (each for each in room.below.values() if each is not node)
+    return any(occupant.real == real for each in ways for occupant in each.occupants.values()) or any(
+        one.entry.real == real and one.node is not node and not one.gone for one in room.pending.values()
+    )
 
 
 def leave(room: Room, occupant: Occupant, content: Content, now: float, notice: Notice = GONE) -> None:

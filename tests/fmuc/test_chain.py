@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.fmuc.values import Dialect
-from tests.fmuc.chain import TOP, Chain, Client
+from tests.fmuc.chain import BOTTOM, MIDDLE, TOP, Chain, Client
+from tests.fmuc.support import MUC
 
 DIALECTS = st.sampled_from(Dialect)
 STEPS = st.lists(
@@ -178,3 +179,21 @@ class ChainTests(SynchronousTestCase):
             for client, stay in one.audience.items():
                 if client.inside and client.epoch == stay:
                     self.assertIn(one.body, client.heard, (client.jid, one))
+
+    def test_twoWays(self) -> None:
+        """Who is in by one node is not let in by another of its chain: nobody is put out, whatever he tries."""
+        for dialect in Dialect:
+            for first, second in (((MIDDLE, 0), (BOTTOM, 0)), ((BOTTOM, 0), (MIDDLE, 0))):
+                with self.subTest(f"{dialect}, {second}"):
+                    chain = Chain((dialect, dialect), (True, True))
+                    twice, again = chain.clients[first], chain.clients[second]
+                    for way in ((MIDDLE, 1), (BOTTOM, 1), first):
+                        chain.join(chain.clients[way], f"n{way[0][4:8]}{way[1]}")
+                        chain.settle()
+                    before = set(chain.owner.seen)
+                    self.assertEqual(len(before), 4)
+                    chain.take(again.room, f"<presence from='{twice.jid}' to='{again.room}/other'>{MUC}</presence>")
+                    chain.settle()
+                    self.assertEqual(set(chain.owner.seen), before)
+                    for node, service in chain.services.items():
+                        self.assertEqual(set(service.rooms.rooms[node].occupants), before)
