@@ -243,12 +243,18 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
 
     @scenario(60)
     async def test_profanity(self) -> None:
-        """A person with profanity joins a mirror, talks, sees who comes and goes, and is kicked."""
+        """
+        A person with profanity joins a mirror: history, subject, talk, private messages, presence, an invitation, a
+        kick, a ban; and leaves.
+        """
         need(Terminal.missing("profanity"))
         await self.startSites()
         there, here = f"castle@{ROOMS}", mirrored(f"castle@{ROOMS}")
         bob = await self.talker("bob")
         await bob.join(there, "bob")
+        bob.muc.set_subject(JID(there), "Dunsinane")
+        bob.say(there, "Tomorrow, and tomorrow")
+        await bob.hears(f"{there}/bob", "Tomorrow, and tomorrow")
         # A path to a socket may have 107 bytes.
         terminal = Terminal(Path(tempfile.mkdtemp(prefix="p-", dir=self.server.directory)))
         self.stack.callback(terminal.stop)
@@ -261,6 +267,7 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
         await terminal.shows(f"alice@{DOMAIN}/desk logged in successfully")
         await terminal.type(f"/join {here} nick alice")
         await bob.sees(f"{there}/alice", None)
+        await terminal.shows("Dunsinane", "bob: Tomorrow, and tomorrow")
         bob.say(there, "Is this a dagger?")
         await terminal.shows("bob: Is this a dagger?")
         await terminal.type("Come, let me clutch thee")
@@ -269,8 +276,33 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
         guest = await self.user("carol", "guest")
         await terminal.type(f"/invite send {guest.bare} Enter")
         await guest.expect(lambda each: here in "".join(tostring(each, "unicode")), "the invitation")
+        await terminal.type("/msg bob A false creation")
+        await bob.hears(f"{there}/alice", "A false creation")
+        bob.whisper(f"{there}/alice", "Proceeding from the heat-oppressed brain")
+        await terminal.shows("Proceeding from the heat-oppressed brain")
+        bob.came.clear()
+        await terminal.type("/status set away")
+        await bob.sees(f"{there}/alice", None)
+        # Who is thrown out is told so on the first of its windows.
         await bob.muc.set_role(JID(there), "alice", "none", reason="Out, out")
+        await terminal.type("/win 1")
         await terminal.shows("Out, out")
+        await self.again(terminal, bob, f"{there}/alice", f"/join {here} nick alice")
+        await bob.muc.set_affiliation(JID(there), "outcast", jid=JID(f"alice@{DOMAIN}"), reason="Brief candle")
+        await terminal.type("/win 1")
+        await terminal.shows("Brief candle")
+        await bob.muc.set_affiliation(JID(there), "none", jid=JID(f"alice@{DOMAIN}"))
+        await self.again(terminal, bob, f"{there}/alice", f"/join {here} nick alice")
+        await terminal.type("/close")
+        await bob.sees(f"{there}/alice", "unavailable")
+
+    async def again(self, terminal: Terminal, other: Talker, occupant: str, command: str) -> None:
+        """Join once more, until another has seen it and the room's window is there, with who is in."""
+        other.came.clear()
+        await terminal.type(command)
+        await other.sees(occupant, None)
+        await terminal.shows("Participants")
+        other.came.clear()
 
 
 class ProsodyFmucTests(FmucTests, SynchronousTestCase):
