@@ -223,6 +223,6 @@ def _indented(element: domish.Element) -> list[str]:
 
 def _pretty(xml: str) -> list[str]:
     # It is our own, or was parsed before, under all the limits of a stream.
-    document = minidom.parseString(xml.encode())  # noqa: S318
+    document = minidom.parseString(xml.encode())  # noqa: S318  # see above
     text = document.toprettyxml(indent="  ").partition("?>")[2]
     return [line for line in text.splitlines() if line.strip()]

@@ -68,6 +68,14 @@ def prepared(jid: str) -> str:
     return _preparedByUnicode(jid)
 
 
+def isPrepared(jid: str) -> bool:
+    """Whether it is a JID, written as a server would."""
+    try:
+        return prepared(jid) == jid
+    except ValueError:
+        return False
+
+
 # Whoever has one contact with such a name has many, and a refresh reads each twice.
 @lru_cache(maxsize=4096)
 def _preparedByUnicode(jid: str) -> str:

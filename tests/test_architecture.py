@@ -25,6 +25,7 @@ OUTER = (
     "onward",
     "asking",
     "mount",
+    "disco",
     "resource",
     "handler",
     "plugin",

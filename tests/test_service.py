@@ -183,7 +183,7 @@ class MakeServiceTests(ServiceCase):
         garbage = self.folder / "state"
         garbage.write_text("")
         error = self.assertRaises(ConfigError, check, config)
-        self.assertIn(f"state_dir: {garbage} cannot be made: {garbage} is not a folder", error.problems)  # type: ignore[attr-defined]
+        self.assertIn(f"state_dir: {garbage} cannot be made: {garbage} is not a folder", error.problems)  # type: ignore[attr-defined]  # trial does not say what it caught
         garbage.unlink()
         asked: list[Any] = []
         plugin = CheckedPlugin(asked)
@@ -191,7 +191,7 @@ class MakeServiceTests(ServiceCase):
         config = evolve(config, services=(*config.services, service))
         for make in (check, lambda config: makeService(config, self.reactor)):
             error = self.assertRaises(ConfigError, make, config)
-            self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]
+            self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]  # trial does not say what it caught
             self.assertEqual(
                 asked.pop(),
                 (
@@ -226,7 +226,7 @@ class MakeServiceTests(ServiceCase):
         wrong = self.strange(ConfigError(["a: x", "b: y"]), Service(), ConfigError(["c: z"]))
         error = self.assertRaises(ConfigError, makeService, wrong, self.reactor)
         self.assertEqual(
-            error.problems,  # type: ignore[attr-defined]
+            error.problems,  # type: ignore[attr-defined]  # trial does not say what it caught
             [
                 'strange."s0.example.com".a: x',
                 'strange."s0.example.com".b: y',
@@ -240,7 +240,7 @@ class MakeServiceTests(ServiceCase):
         config.state_dir.mkdir()
         (config.state_dir / "p2.example.com.key").write_text("oops")
         error = self.assertRaises(ConfigError, makeService, config, self.reactor)
-        [problem] = error.problems  # type: ignore[attr-defined]
+        [problem] = error.problems  # type: ignore[attr-defined]  # trial does not say what it caught
         self.assertTrue(problem.startswith('proxy."p2.example.com".key_file: '), problem)
 
 

@@ -4,7 +4,7 @@ The managing entity on a link: takes what servers forward, finds who answers, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish import domish
-from wokkel.data_form import Form
 from wokkel.disco import DiscoFeature, DiscoIdentity
 from wokkel.iwokkel import IDisco
 from zope.interface import implementer
@@ -24,7 +23,8 @@ from gateway import jids, ns
 from gateway.delegation import stanzas
 from gateway.delegation.advice import howToGrant
 from gateway.delegation.asking import Asking
-from gateway.delegation.core import Delegation, Request, parsed
+from gateway.delegation.core import Delegation, Request
+from gateway.delegation.disco import infoOf, nested
 from gateway.delegation.managing import Grants, Open, OpenRequests
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
 from gateway.delegation.onward import Onward
@@ -362,46 +362,16 @@ class ManagingHandler(RawHandler):
                 DiscoIdentity("component", "generic", "Namespace delegation"),
                 *(DiscoFeature(each) for each in (ns.DISCO_INFO, *VERSIONS)),
             ]
-        nested = readNestingNode(nodeIdentifier)
-        if nested is None or nested[0] not in self._routes:
+        asked = readNestingNode(nodeIdentifier)
+        if asked is None or asked[0] not in self._routes:
             return []
-        namespace, bare = nested
+        namespace, bare = asked
         route = self._routes[namespace]
-        own = Info() if route.handler is None else _info(route.handler, bare)
+        own = Info() if route.handler is None else infoOf(route.handler, bare)
         if route.delegation is None:
-            return _discoItems(own, namespace, bare)
+            return nested(own, namespace, bare)
         theirs = self._onward.info(route.delegation, bare)
-        return theirs.addCallback(lambda info: _discoItems(own + info, namespace, bare))
+        return theirs.addCallback(lambda info: nested(own + info, namespace, bare))
 
     def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:
         return []
-
-
-def _info(handler: IDelegatedNamespace, bare: bool) -> Info:
-    if bare:
-        return Info(tuple(handler.bareIdentities), tuple(handler.bareFeatures))
-    return Info(tuple(handler.identities), tuple(handler.features))
-
-
-def _discoItems(info: Info, namespace: str, bare: bool) -> list[Any]:
-    """
-    As Wokkel has it. There is always something: a server may delegate nothing before it has a result, and an empty
-    one would be sent as an error.
-    """
-    features = info.features or ((ns.DISCO_INFO,) if bare else (namespace,))
-    return [
-        *(DiscoIdentity(*identity) for identity in info.identities),
-        *(DiscoFeature(feature) for feature in features),
-        *_forms(info.forms),
-    ]
-
-
-def _forms(written: Iterable[str]) -> list[Form]:
-    """Those that Wokkel can write again; another would cost the whole answer, and with it the delegation."""
-    found = []
-    for xml in written:
-        with suppress(Exception):
-            form = Form.fromElement(parsed(xml.encode()))
-            form.toElement()
-            found.append(form)
-    return found

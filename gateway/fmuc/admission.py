@@ -49,13 +49,9 @@ def nickProblem(room: Room, nick: str) -> type[GatewayError] | None:
     """
     if not nick.strip() or len(nick.encode()) > room.bounds.nick:
         return BadNick
-    try:
-        # XEP-0045 section 7.2.8: what is a conflict "is up to the implementation". Here two nicks are the same if
-        # they are so as resources (RFC 7622); other spellings of one are not taken.
-        isPrepared = jids.prepared(f"{room.jid}/{nick}") == f"{room.jid}/{nick}"
-    except ValueError:
-        return BadNick
-    return None if isPrepared else BadNick
+    # XEP-0045 section 7.2.8: what is a conflict "is up to the implementation". Here two nicks are the same if they
+    # are so as resources (RFC 7622); other spellings of one are not taken.
+    return None if jids.isPrepared(room.address(nick)) else BadNick
 
 
 def conflict(room: Room, entry: Entry, node: Node | None) -> type[GatewayError] | None:

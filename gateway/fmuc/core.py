@@ -229,7 +229,7 @@ class Rooms:
         """Why there can be no such room."""
         if self._mirroring is None:
             # XEP-0045 section 16.1: "Room IDs MUST match the Nodeprep profile".
-            return None if _isPrepared(jid) else Malformed
+            return None if jids.isPrepared(jid) else Malformed
         source = self.mirrored(jid)
         if source is None:
             return NotAMirror
@@ -250,10 +250,7 @@ class Rooms:
         """
         local = jids.split(jid)[0]
         source = jids.unescapeLocal(local)
-        try:
-            right = jids.prepared(source) == source and jids.escapeLocal(source) == local
-        except ValueError:
-            return None
+        right = jids.isPrepared(source) and jids.escapeLocal(source) == local
         there, domain, resource = jids.split(source)
         return source if right and there and domain and not resource else None
 
@@ -293,13 +290,6 @@ class Rooms:
     def _taken(self) -> list[Action]:
         taken, self._out[:] = self._out[:], []
         return taken
-
-
-def _isPrepared(jid: str) -> bool:
-    try:
-        return jids.prepared(jid) == jid
-    except ValueError:
-        return False
 
 
 def _isJoin(stanza: Presence, resource: str, nick: str) -> bool:

@@ -120,8 +120,7 @@ class RoomsHandler(RawHandler):
         else:
             # XEP-0045 section 8.2, and so everywhere: "After informing the moderator, the service MUST then inform
             # all of the remaining occupants".
-            self._send(result(stanza, payload))
-            self._perform(actions)
+            self._perform(actions, result(stanza, payload))
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless it is one, or nothing that is answered."""
@@ -150,12 +149,17 @@ class RoomsHandler(RawHandler):
             self._told.add(text)
             (self._log.warn if news.warn else self._log.info)("{news}.", news=text)
 
-    def _perform(self, actions: Iterable[Action]) -> None:
-        for action in actions:
+    def _perform(self, actions: Iterable[Action], answer: bytes = b"") -> None:
+        """
+        @param answer: to an iq; it goes first.
+        """
+        # All is written before anything goes: what cannot be would be answered with an error, by the link.
+        ready = [(action, b"" if isinstance(action, News) else write(action)) for action in actions]
+        if answer:
+            self._send(answer)
+        for action, data in ready:
             if isinstance(action, News):
                 self._tell(action)
-                continue
-            data = write(action)
             if not data:
                 continue
             self._send(data)

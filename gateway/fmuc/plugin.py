@@ -11,7 +11,6 @@ from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from gateway import jids
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
@@ -20,6 +19,7 @@ from gateway.fmuc.values import Dialect
 from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, Domain
+from gateway.values import checkDomain
 
 _LOBBY = "lobby"
 
@@ -132,10 +132,10 @@ def _domainProblems(key: str, domains: frozenset[str]) -> list[str]:
 
 def _isDomain(text: str) -> bool:
     try:
-        local, _, resource = jids.split(jids.prepared(text))
+        checkDomain(text)
     except ValueError:
         return False
-    return not local and not resource
+    return True
 
 
 def _valid(domains: frozenset[str]) -> frozenset[str]:
@@ -143,4 +143,4 @@ def _valid(domains: frozenset[str]) -> frozenset[str]:
 
 
 def _prepared(domains: frozenset[str]) -> frozenset[str]:
-    return frozenset(domain if domain == "*" else jids.prepared(domain) for domain in domains)
+    return frozenset(domain if domain == "*" else checkDomain(domain) for domain in domains)

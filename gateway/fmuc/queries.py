@@ -17,12 +17,11 @@ from gateway.fmuc.core import Rooms
 from gateway.fmuc.pages import written
 from gateway.fmuc.room import Room, Settings
 from gateway.fmuc.values import AFFILIATIONS, ROLES
-from gateway.fmuc.writing import LARGEST, attributes
+from gateway.fmuc.writing import LARGEST, LONGEST_REASON, attributes
 from gateway.stream.stanzas import Stanza, escape, route
 
-# Changes in one request; characters of a reason.
+# In one request.
 _MOST_CHANGES = 100
-_LONGEST_REASON = 1_000
 
 
 def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
@@ -137,7 +136,7 @@ def _change(item: domish.Element) -> Change:
         jid=_bare(item.getAttribute("jid", "")),
         role=role,
         affiliation=affiliation,
-        reason=reason[:_LONGEST_REASON],
+        reason=reason[:LONGEST_REASON],
     )
 
 

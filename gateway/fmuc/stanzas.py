@@ -4,8 +4,6 @@ Rooms on the wire: presence and messages of local users and of other nodes, to a
 
 from __future__ import annotations
 
-import re
-
 from attrs import evolve
 from twisted.words.xish import domish
 
@@ -32,15 +30,13 @@ from gateway.fmuc.values import (
     Refusal,
     Shown,
 )
-from gateway.fmuc.writing import LARGEST, attributes, errorXml, messageXml, mucUser
+from gateway.fmuc.writing import LARGEST, LONGEST_REASON, attributes, errorXml, messageXml, mucUser
 from gateway.stream.stanzas import Stanza, escape
 
 # What nobody may put into what others are shown: a room says such things itself.
 _OURS = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
 
-_NUMBER = re.compile("[0-9]{1,9}")
-# Characters of a reason that is handed on; of a password, or an id that is to be remembered.
-_LONGEST_REASON = 1_000
+# Characters of a password, or of an id that is to be remembered.
 _LONGEST_WORD = 1_000
 # What an occupant shows to all who are in and all who will be; XEP-0045 section 17.1: "A MUC service MAY choose to
 # discard extended presence information".
@@ -167,13 +163,13 @@ def _fmuc(element: domish.Element) -> Fmuc:
         real=_address(element, "from"),
         replica="replica" in children,
         left="left" in children,
-        reject=None if reject is None else str(reject)[:_LONGEST_REASON],
+        reject=None if reject is None else str(reject)[:LONGEST_REASON],
     )
 
 
 def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
     return tuple(
-        Invitation(_address(child, "to"), _text(child, "reason")[:_LONGEST_REASON], child.name == "decline")
+        Invitation(_address(child, "to"), _text(child, "reason")[:LONGEST_REASON], child.name == "decline")
         for child in element.elements()
         if child.name in ("invite", "decline")
     )
@@ -191,7 +187,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
             actor = next((each for each in child.elements() if each.name == "actor"), None)
             notice = evolve(
                 notice,
-                reason=_text(child, "reason")[:_LONGEST_REASON],
+                reason=_text(child, "reason")[:LONGEST_REASON],
                 actor="" if actor is None else _address(actor, "nick"),
                 nick=_address(child, "nick"),
             )
@@ -205,7 +201,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
                 notice,
                 destroyed=True,
                 jid=_address(child, "jid"),
-                reason=_text(child, "reason")[:_LONGEST_REASON],
+                reason=_text(child, "reason")[:LONGEST_REASON],
             )
     return evolve(presence, notice=evolve(notice, codes=tuple(codes)))
 
@@ -222,7 +218,7 @@ def _refusal(found: list[Part]) -> Refusal | None:
     condition, text = "undefined-condition", ""
     for child in element.elements():
         if child.uri == ns.STANZA_ERRORS and child.name == "text":
-            text = str(child)[:_LONGEST_REASON]
+            text = str(child)[:LONGEST_REASON]
         elif child.uri == ns.STANZA_ERRORS:
             condition = child.name
     kind = element.getAttribute("type", "")

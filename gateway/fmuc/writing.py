@@ -14,6 +14,8 @@ from gateway.stream.stanzas import escape
 # Bytes of what somebody has chosen, in one stanza: whatever the nodes on its way put around it, it stays below the
 # 256 KiB that servers and gateways take. One that is larger costs a whole stream.
 LARGEST = 192 * 1024
+# Characters of a reason that is handed on.
+LONGEST_REASON = 1_000
 
 
 def attributes(**values: str | None) -> bytes:

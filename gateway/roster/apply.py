@@ -10,7 +10,6 @@ from collections.abc import Awaitable
 from typing import Any
 
 from attrs import evolve
-from treq import content
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.web.client import ResponseFailed
@@ -23,6 +22,7 @@ from gateway.interfaces import IPrivileges, RosterItem
 from gateway.roster.core import RefreshFailed
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
+from gateway.web import Body
 
 # Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
 _MOST_USERS = 100_000
@@ -34,6 +34,9 @@ _OWN_WORDS = {
     "remote-server-not-found": "the connection to the server was lost",
     "resource-constraint": "too many requests wait for the server",
 }
+
+# Bytes of an answer of ejabberd's API: a roster has some 300 for each contact and group.
+_MOST_BYTES = 32 * 1024 * 1024
 
 # How ejabberd's API wants the names of several groups.
 _BETWEEN_GROUPS = ";"
@@ -200,13 +203,31 @@ class EjabberdApplier:
             data=json.dumps(arguments).encode(),
             headers=Headers({"content-type": ["application/json"]}),
             allow_redirects=False,
+            unbuffered=True,
             reactor=self._reactor,
         )
-        data = await content(response)
+        data = await _bounded(response)
         try:
             return response.code, json.loads(data)
         except ValueError:
             return response.code, data
+
+
+async def _bounded(response: Any) -> bytes:
+    parts: list[bytes] = []
+    room = _MOST_BYTES
+
+    def take(data: bytes) -> None:
+        nonlocal room
+        room -= len(data)
+        if room < 0:
+            raise ValueError(f"its answer has over {_MOST_BYTES} bytes")
+        parts.append(data)
+
+    body = Body(take)
+    response.deliverBody(body)
+    await body.whole
+    return b"".join(parts)
 
 
 def _whose(user: str, contact: str) -> dict[str, str]:

@@ -57,7 +57,7 @@ class PrivateMixin:
         return Deferred.fromCoroutine(self.storage.answer(request))
 
     def set(self: Any, content: str, user: str = HAMLET) -> Deferred[Any]:
-        return self.ask(content, "set", user)  # type: ignore[no-any-return]
+        return self.ask(content, "set", user)  # type: ignore[no-any-return]  # untyped in its base
 
     @inlineCallbacks
     def assertStored(self: Any, wanted: str, expected: str, user: str = HAMLET) -> Any:

@@ -561,7 +561,7 @@ class DelegatedTests(PrivilegesCase):
     def test_delegatedToAnother(self) -> None:
         """A roster that is delegated to somebody else is theirs, whoever may ask for it (XEP-0355 section 4.3)."""
         granted = grants(SERVER, {Domain(each): EVERYTHING for each in (ENTITY, "montaigu.lit")})
-        self.router.extensions.add(Privileges(self.router, granted, self.clock))  # type: ignore[arg-type]
+        self.router.extensions.add(Privileges(self.router, granted, self.clock))  # type: ignore[arg-type]  # as read from TOML
         self.managing = MemoryComponent(self.services, ENTITY, self.clock)
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         self.managing.taken()

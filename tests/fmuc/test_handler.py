@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 
 from gateway import ns
 from gateway.errors import NoSuchAddress, NotThere, Stopping, Unreadable
+from gateway.fmuc import handler
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IReporting
@@ -73,6 +74,22 @@ class HandlerTests(HandlerCase):
         self.assertSent(f"<message from='{ROOM}/ann' to='{ANN}' type='groupchat'><body>x</body></message>")
         self.server.send(f"<iq from='{ANN}' to='{ROOM}/ann' id='&lt;' type='get'>{PING}</iq>")
         self.assertSent(f"<iq from='{ROOM}/ann' to='{ANN}' id='&lt;' type='result'/>")
+
+    def test_oneAnswer(self) -> None:
+        """A request has one answer, also where what it brings about cannot be written."""
+        self.join()
+        self.server.send(f"<presence from='ben@a.example/1' to='{ROOM}/ben'>{MUC}</presence>")
+        self.server.taken()
+
+        def fail(action: object) -> bytes:
+            raise ValueError(action)
+
+        self.patch(handler, "write", fail)
+        kick = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='ben' role='none'/></query>"
+        self.server.send(f"<iq from='{ANN}' to='{ROOM}' id='1' type='set'>{kick}</iq>")
+        [answer] = self.server.taken()
+        self.assertIn("internal-server-error", answer)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_others(self) -> None:
         """A request that is none of theirs has an answer as well; an answer that nobody waits for has none."""

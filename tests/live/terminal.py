@@ -59,3 +59,16 @@ class Terminal(Program):
         return subprocess.run(
             ["tmux", "-S", str(self._socket), *command], check=True, capture_output=True, text=True, timeout=5
         ).stdout
+
+
+class Profanity(Terminal):
+    """A person with profanity."""
+
+    async def login(self, jid: str, port: int, password: str) -> None:
+        """Over STARTTLS, whatever certificate the server has."""
+        await self.start("profanity")
+        await self.shows("Type '/help' to show complete help.")
+        await self.type(f"/connect {jid} server 127.0.0.1 port {port} tls trust")
+        await self.shows("Enter password:")
+        self.typeHidden(password)
+        await self.shows(f"{jid} logged in successfully", "[TLS]")

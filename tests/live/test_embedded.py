@@ -21,7 +21,7 @@ from tests.live.case import ENDED_WELL, PROXY, LiveTests, scenario
 from tests.live.clients import Client, local, stanza
 from tests.live.processes import TWISTD, Value, freePort, need, outcome, toml
 from tests.live.servers import DOMAIN, EmbeddedDefault, EmbeddedProxy, listening
-from tests.live.terminal import Terminal
+from tests.live.terminal import Profanity, Terminal
 
 BUILT_IN = "xmpp-gateway implementing client"
 
@@ -131,15 +131,9 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         bob = await self.user("bob")
         # A path to a socket may have 107 bytes.
         directory = Path(tempfile.mkdtemp(prefix="p-", dir=self.server.directory))
-        terminal = Terminal(directory)
+        terminal = Profanity(directory)
         self.stack.callback(terminal.stop)
-        await terminal.start("profanity")
-        await terminal.shows("Type '/help' to show complete help.")
-        port = self.server.clientPort
-        await terminal.type(f"/connect alice@{DOMAIN}/desk server 127.0.0.1 port {port} tls trust")
-        await terminal.shows("Enter password:")
-        terminal.typeHidden(self.server.password("alice"))
-        await terminal.shows(f"alice@{DOMAIN}/desk logged in successfully", "[TLS]")
+        await terminal.login(f"alice@{DOMAIN}/desk", self.server.clientPort, self.server.password("alice"))
 
         await terminal.type(f"/disco info {PROXY}")
         await terminal.shows(f"Service discovery info for {PROXY}", f"{BUILT_IN} bot client", ns.PING, ns.VERSION)

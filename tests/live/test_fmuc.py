@@ -16,7 +16,7 @@ from tests.live.clients import Client, condition, loginAll, stanza
 from tests.live.processes import need, until
 from tests.live.rooms import MIRROR, MUC_USER, RoomsCase, Talker, mirrored
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
-from tests.live.terminal import Terminal
+from tests.live.terminal import Profanity, Terminal
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 MANY = 20
@@ -256,15 +256,9 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
         bob.say(there, "Tomorrow, and tomorrow")
         await bob.hears(f"{there}/bob", "Tomorrow, and tomorrow")
         # A path to a socket may have 107 bytes.
-        terminal = Terminal(Path(tempfile.mkdtemp(prefix="p-", dir=self.server.directory)))
+        terminal = Profanity(Path(tempfile.mkdtemp(prefix="p-", dir=self.server.directory)))
         self.stack.callback(terminal.stop)
-        await terminal.start("profanity")
-        await terminal.shows("Type '/help' to show complete help.")
-        port = self.server.clientPort
-        await terminal.type(f"/connect alice@{DOMAIN}/desk server 127.0.0.1 port {port} tls trust")
-        await terminal.shows("Enter password:")
-        terminal.typeHidden(self.server.password("alice"))
-        await terminal.shows(f"alice@{DOMAIN}/desk logged in successfully")
+        await terminal.login(f"alice@{DOMAIN}/desk", self.server.clientPort, self.server.password("alice"))
         await terminal.type(f"/join {here} nick alice")
         await bob.sees(f"{there}/alice", None)
         await terminal.shows("Dunsinane", "bob: Tomorrow, and tomorrow")

@@ -44,7 +44,7 @@ class TranslatorCase(SynchronousTestCase):
 
     def make(self, resources: str = "ab", balance: str = "round-robin", **decisions: object) -> None:
         self.pool = Pool(T, "*", balance, cycle([0.0, 0.5]).__next__)
-        self.translator = Translator(Sealer(C, KEY), self.pool, Rules(**decisions))  # type: ignore[arg-type]
+        self.translator = Translator(Sealer(C, KEY), self.pool, Rules(**decisions))  # type: ignore[arg-type]  # keywords of any kind
         for name in resources:
             self.translator.available(f"{T}/{name}")
 
@@ -62,7 +62,7 @@ class TranslatorCase(SynchronousTestCase):
 
     def forwarded(self, *arguments: str, **others: object) -> tuple[str, str]:
         """The alias that a request gets, and the resource that it goes to."""
-        action = self.ask(*arguments, **others)  # type: ignore[arg-type]
+        action = self.ask(*arguments, **others)  # type: ignore[arg-type]  # keywords of any kind
         assert isinstance(action, Relay), action
         return ends(action.route)
 

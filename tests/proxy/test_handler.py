@@ -64,7 +64,7 @@ class HandlerCase(TestCase):
     def make(self, **decisions: object) -> None:
         pool = Pool(T, "*", "round-robin", lambda: 0.0)
         self.sealer = Sealer(C, b"k" * 32)
-        self.translator = Translator(self.sealer, pool, Rules(**decisions))  # type: ignore[arg-type]
+        self.translator = Translator(self.sealer, pool, Rules(**decisions))  # type: ignore[arg-type]  # keywords of any kind
         self.server = MemoryServer(C)
         self.file = ExchangeFile(Path(self.mktemp()))
         self.handler = ProxyHandler(self.translator, self.file)
@@ -82,8 +82,8 @@ class HandlerCase(TestCase):
         self.server.taken()
 
     def observe(self, event: dict[str, object]) -> None:
-        if event.get("log_namespace", "").startswith("gateway.proxy"):  # type: ignore[attr-defined]
-            self.logged.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]
+        if event.get("log_namespace", "").startswith("gateway.proxy"):  # type: ignore[attr-defined]  # a log event's values are objects
+            self.logged.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]  # a log event's values are objects
 
     def assertSent(self, *expected: str) -> None:
         """The gateway has sent exactly this since the last look."""

@@ -45,7 +45,7 @@ class PluginCase(SynchronousTestCase):
 
     def compose(self, **keys: Any) -> Any:
         self.table = ProxyTable(target=keys.pop("target", T), **keys)
-        return ProxyPlugin().makeService(C, self.table, self.composition)  # type: ignore[arg-type]
+        return ProxyPlugin().makeService(C, self.table, self.composition)  # type: ignore[arg-type]  # a stand-in
 
 
 class ProxyPluginTests(PluginCase):

@@ -27,7 +27,7 @@ class ExchangeFileTests(SynchronousTestCase):
 
     def observe(self, event: dict[str, object]) -> None:
         if event.get("log_namespace") == "gateway.proxy.store.ExchangeFile":
-            self.said.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]
+            self.said.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]  # a log event's values are objects
 
     def test_leftAndTaken(self) -> None:
         """The next process gets what this one left, and the one after it nothing."""

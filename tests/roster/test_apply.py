@@ -93,7 +93,7 @@ class PrivilegeTests(ApplierCase):
             (NotGranted("example.com does not grant it"), "does not grant it"),
             (StanzaError("item-not-found"), "the server says item-not-found"),
         ):
-            applier = self.make(lambda error=error: fail(error))  # type: ignore[misc]
+            applier = self.make(lambda error=error: fail(error))  # type: ignore[misc]  # mypy infers no type for a lambda with a default
             self.assertIn(
                 f"could not be read: {'' if 'server' in part else 'example.com '}", self.reason(applier.get(JOHN))
             )
@@ -108,7 +108,7 @@ class PrivilegeTests(ApplierCase):
             ("remote-server-not-found", "the connection to the server was lost"),
             ("resource-constraint", "too many requests wait for the server"),
         ):
-            applier = self.make(lambda condition=condition: fail(StanzaError(condition)))  # type: ignore[misc]
+            applier = self.make(lambda condition=condition: fail(StanzaError(condition)))  # type: ignore[misc]  # mypy infers no type for a lambda with a default
             self.assertEqual(self.reason(applier.get(JOHN)), f"the roster could not be read: {part}")
         applier = self.make(lambda: fail(NotGranted("example.com has advertised no privileges")))
         self.link.ready, self.link.trouble = False, "nothing listens at tcp:h:5347"
@@ -191,6 +191,12 @@ class EjabberdTests(ApplierCase):
 
         client: Any = StubTreq(StringStubbingResource(respond))
         return EjabberdApplier("http://127.0.0.1:5280/api/", client, Clock(), 5.0)
+
+    def test_largeAnswer(self) -> None:
+        """No more of an answer is taken than there is room for."""
+        self.patch(apply, "_MOST_BYTES", 100)
+        self.assertEqual(self.result(self.make(200, []).get(JOHN)), [])
+        self.assertIn("its answer has over 100 bytes", self.reason(self.make(200, b" " * 101).get(JOHN)))
 
     def test_get(self) -> None:
         """A row for each group, as 23.01 has it, or a list of them."""

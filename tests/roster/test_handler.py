@@ -31,7 +31,7 @@ class WatcherTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.refresher: Any = FakeRefresher()
-        self.watcher = PresenceWatcher("h", self.refresher, 60.0, self.clock)  # type: ignore[arg-type]
+        self.watcher = PresenceWatcher("h", self.refresher, 60.0, self.clock)  # type: ignore[arg-type]  # a stand-in
 
     def see(self, sender: str, kind: str = "") -> None:
         self.watcher.seen(stanza(f"<presence from='{sender}'{kind and f' type={kind!r}'}/>"))
