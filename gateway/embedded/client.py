@@ -89,13 +89,13 @@ class ClientConnection(PeerConnection):
 
     def _restart(self, limits: Limits) -> None:
         """A new stream on the same transport; nothing of the old one counts."""
-        self._splitter = Splitter(self.namespace, limits)
+        self._startAnew(Splitter(self.namespace, limits))
         self._streamId = ""
 
     def _startTls(self) -> None:
-        # What is written goes out before the handshake, so it must not wait for the end of the chunk.
-        batch, self._batch = self._batch or [], None
-        self.transport.write(b"".join(batch) + f"<proceed xmlns='{ns.TLS}'/>".encode())
+        self.write(f"<proceed xmlns='{ns.TLS}'/>".encode())
+        # It goes out before the handshake, so it must not wait for the end of the chunk.
+        self._flush()
         self.transport.startTLS(self._tls)
         self._secure = True
         self._restart(STRANGERS)

@@ -47,13 +47,16 @@ class PeerConnection(Connection):
     admittedWithin = 30.0
     stallFor = 60.0
 
+    # A peer for which this much waits is given up, because components do not wait for anybody. A peer that reads
+    # does not get there: the transport takes more at a time than one chunk of input brings.
+    fullBytes = 16 * 1024 * 1024
+
     _log = Logger()
 
     def __init__(self, domain: str, clock: IReactorTime) -> None:
         super().__init__(Splitter(self.namespace, STRANGERS), clock)
         self._domain = domain
         self._streamId = ""
-        self._holders = 0
         # Requests of a client's that others have yet to answer.
         self._asked = 0
         self._held: set[PeerConnection] = set()
@@ -66,6 +69,13 @@ class PeerConnection(Connection):
     def isStranger(self) -> bool:
         """Whether it has yet to say who it is."""
         return not (self._produces or self._closing)
+
+    def write(self, data: bytes) -> bool:
+        if super().write(data):
+            return True
+        if not self._closing:
+            self.abort(ConnectionAbortedError(f"it reads too slowly: {self.unsentBytes} bytes wait"))
+        return False
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
         """
@@ -146,19 +156,12 @@ class PeerConnection(Connection):
         if slow is not self and self not in slow._held:
             slow._held.add(self)
             self._holders += 1
-            self.transport.pauseProducing()
-
-    def pauseProducing(self) -> None:
-        super().pauseProducing()
-        gone = ConnectionAbortedError("it has stopped reading")
-        self._setDeadline(self._clock.callLater(self.stallFor, self.abort, gone))
+            self._steer()
 
     def resumeProducing(self) -> None:
-        self._setDeadline(None)
         super().resumeProducing()
-        self._release()
-        if self._holders:
-            self.transport.pauseProducing()
+        if not self.stalled:
+            self._release()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
@@ -168,8 +171,7 @@ class PeerConnection(Connection):
         held, self._held = self._held, set()
         for other in held:
             other._holders -= 1
-            if not other._holders and other._reading and not other._closing:
-                other.transport.resumeProducing()
+            other._steer()
 
 
 class Doorway(Factory):

@@ -32,8 +32,8 @@ class Peer(typing.Protocol):
     def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
         """Answer a stanza that this peer sent, to C{recipient}, with an error."""
 
-    def write(self, data: bytes) -> None:
-        """Send serialised stanzas that mean the same in any stream."""
+    def write(self, data: bytes) -> bool:
+        """Send serialised stanzas that mean the same in any stream; false if that cannot be done any more."""
 
     def push(self, item: Item, removed: bool) -> None:
         """Tell a client of a changed roster item (RFC 6121 section 2.1.6)."""

@@ -377,8 +377,9 @@ class _Proxy:
     def push(self, item: Item, removed: bool) -> None:
         """Never called."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
         """Never called."""
+        return False
 
 
 def _cut(namespace: str, data: bytes) -> Stanza:

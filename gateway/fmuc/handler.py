@@ -19,6 +19,7 @@ from gateway.fmuc.queries import answer, result
 from gateway.fmuc.room import Above, Node, Room, State
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.interfaces import IReporting
+from gateway.stream.outflow import Copies
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply, route
 
@@ -160,6 +161,9 @@ class RoomsHandler(RawHandler):
         for action, data in ready:
             if isinstance(action, News):
                 self._tell(action)
+            if isinstance(data, Copies):
+                self._link.sendCopies(data)
+                continue
             if not data:
                 continue
             self._send(data)

@@ -31,6 +31,7 @@ from gateway.fmuc.values import (
     Shown,
 )
 from gateway.fmuc.writing import LARGEST, LONGEST_REASON, attributes, errorXml, messageXml, mucUser
+from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza, escape
 
 # What nobody may put into what others are shown: a room says such things itself.
@@ -228,9 +229,9 @@ def _refusal(found: list[Part]) -> Refusal | None:
 # Writing.
 
 
-def write(action: Action) -> bytes:
+def write(action: Action) -> bytes | Copies:
     """
-    What an action sends, as bytes; none for what is only to be told.
+    Serialise what an action sends; no bytes for what is only to be logged.
 
     @raise Unreadable: if there is something in it that XML cannot hold.
     """
@@ -245,10 +246,12 @@ def write(action: Action) -> bytes:
     return toNode(action)
 
 
-def _toUsers(action: ToUsers) -> bytes:
-    """Serialised once; only the address changes."""
+def _toUsers(action: ToUsers) -> bytes | Copies:
+    """Serialise once; only the address differs."""
     head, tail = _around(action)
-    return b"".join([head + recipient + tail for recipient in action.recipients])
+    if len(action.recipients) == 1:
+        return head + action.recipients[0] + tail
+    return Copies(head, action.recipients, tail)
 
 
 def _invite(action: Invite) -> bytes:

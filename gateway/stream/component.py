@@ -95,8 +95,8 @@ class ComponentProtocol(Connection):
         else:
             self.authenticated.errback(reason)
 
-    def _stalledTooLong(self) -> Exception:
-        return Refused("policy-violation", "the server has stopped reading")
+    def _goneReason(self, text: str) -> Exception:
+        return Refused("connection-timeout", text.replace("the peer", "the server"))
 
     def _streamEvent(self, event: StreamStarted | Stanza) -> None:
         if isinstance(event, StreamStarted):

@@ -7,7 +7,8 @@ Whichever side opened the stream, and whatever is spoken on it: what differs is 
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -15,8 +16,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.stream.checker import StreamFailed
-from gateway.stream.core import Splitter, StreamEnded, StreamStarted, streamError
+from gateway.stream.core import Event, Splitter, StreamEnded, StreamStarted, streamError
+from gateway.stream.outflow import Copies, Outflow
 from gateway.stream.stanzas import Stanza
+
+# Bytes of a stanza for which there is room even where larger ones are refused: an error fits.
+_SMALL = 4 * 1024
 
 
 @implementer(IPushProducer)
@@ -24,35 +29,52 @@ class Connection(Protocol):
     """
     A stream's transport and what is cut from it.
 
-    @ivar stalled: whether the peer reads more slowly than we write.
+    Input and output are paced together. When much output waits, no further event is handled and nothing more is
+    read; both go on when the peer has read. A burst slows a connection down, it does not end it: a connection ends
+    only when the peer takes nothing for L{stallFor} seconds.
+
+    @ivar stalled: whether the transport takes no output at the moment.
     """
 
     # Of TCP, TLS or a UNIX socket.
     transport: typing.Any
 
-    # What waits while the peer does not read. From the first bound on nothing is read from it either: that is the
-    # back-pressure, which TCP hands on. Not before, because a peer that writes to us with all its might may read
-    # again only when we have read. A connection that cannot take what comes even then is given up.
-    readUntilBytes = 4 * 1024 * 1024
-    maxStalledBytes = 16 * 1024 * 1024
+    # Bytes of waiting output above which no event is handled and nothing is read. Not fewer, because a peer that
+    # writes with all its might may read again only when we have read.
+    pauseAboveBytes = 4 * 1024 * 1024
 
-    # What one chunk causes is written at once as long as it is not more than this.
-    batchBytes = 1024 * 1024
+    # Bytes of memory that waiting output may take. Only output that no event of this stream caused gets there.
+    fullBytes = 32 * 1024 * 1024
 
-    # Seconds for the last bytes of a closed stream to go out.
+    # Bytes that are handed to the transport at once. What one chunk of input causes is one write, up to this size.
+    pieceBytes = 256 * 1024
+
+    # Seconds of work on events before everything else in the process has its turn.
+    sliceSeconds = 0.02
+
+    # Seconds that the peer may go without taking any output.
+    stallFor = 300.0
+
+    # Seconds for the last bytes of a closed stream to go out: without progress, and in all.
     closeWithin = 2.0
+    closeInAll = 10.0
 
     def __init__(self, splitter: Splitter, clock: IReactorTime) -> None:
         self._splitter = splitter
         self._clock = clock
-        self._batch: list[bytes] | None = None
-        self._batchedBytes = 0
-        self._stalledBytes = 0
+        self._output = Outflow()
+        # Events that are cut, but not handled, and the call that will go on with them.
+        self._waiting: deque[Event] = deque()
+        self._goingOn: IDelayedCall | None = None
+        self._working = False
         self._reading = True
+        # How many others want nothing to be read.
+        self._holders = 0
         self._reason: Exception | None = None
         self._deadline: IDelayedCall | None = None
         self._closing = False
-        # Who gets the stanzas.
+        self._closeBy = 0.0
+        # Takes the stanzas.
         self._receive: Callable[[Stanza], object] = self._early
         self._produces = False
         self.stalled = False
@@ -71,8 +93,17 @@ class Connection(Protocol):
         self._produces = True
         self.transport.registerProducer(self, True)
 
+    def _startAnew(self, splitter: Splitter) -> None:
+        """
+        Begin a new stream on the same transport.
+
+        What the peer sent ahead is part of no stream: had it come before TLS, anybody could have written it.
+        """
+        self._splitter = splitter
+        self._waiting.clear()
+
     def _chunkReceived(self) -> None:
-        """Bytes have come; the stanzas in them follow."""
+        """Bytes have come, or it is the turn of some that came before; the stanzas in them follow."""
 
     def _early(self, stanza: Stanza) -> None:
         """A stanza has come on a stream that is not, or no longer, open for stanzas."""
@@ -84,7 +115,7 @@ class Connection(Protocol):
         """Nothing can be written any more. Comes once at most, and before L{_lost}."""
 
     def _lost(self, reason: Failure) -> None:
-        """The connection is no more."""
+        """The connection is gone."""
 
     # As a protocol.
 
@@ -94,16 +125,35 @@ class Connection(Protocol):
             self.transport.setTcpKeepAlive(True)
 
     def dataReceived(self, data: bytes) -> None:
-        # All that one chunk causes is written at once: a system call costs more than a stanza.
-        self._batch = []
-        self._batchedBytes = 0
+        events = self._splitter.feed(data)
+        if self._waiting:
+            # The transport had this before it was paused.
+            self._waiting.extend(events)
+        else:
+            self._work(iter(events))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._receive = _drop
+        self._setDeadline(None)
+        self._forget()
+        if not self._closing:
+            self._closing = True
+            self._ending()
+        self._lost(reason if self._reason is None else Failure(self._reason))
+
+    # Input.
+
+    def _work(self, events: Iterator[Event]) -> None:
+        """Handle events until there are no more, too much output waits, or it is somebody else's turn."""
         self._chunkReceived()
-        splitter = self._splitter
-        for event in splitter.feed(data):
+        # What they cause is written at once: a system call costs more than a stanza.
+        self._working = True
+        splitter, output, seconds = self._splitter, self._output, self._clock.seconds
+        until = seconds() + self.sliceSeconds
+        for event in events:
             if event.__class__ is Stanza:
                 self._receive(event)
-                continue
-            if isinstance(event, StreamFailed):
+            elif isinstance(event, StreamFailed):
                 self._reason = event
                 self._fail(event.condition, event.text)
             elif isinstance(event, StreamEnded):
@@ -111,78 +161,136 @@ class Connection(Protocol):
             elif not self._closing:
                 self._streamEvent(event)
             if self._splitter is not splitter:
-                # The stream has begun anew. What the peer sent ahead is part of no stream: had it come before TLS,
-                # anybody could have written it.
                 break
-        batch, self._batch = self._batch, None
-        if batch:
-            self.write(b"".join(batch))
+            if output.size > self.pauseAboveBytes or self._holders or seconds() >= until:
+                self._waiting.extend(events)
+                break
+        self._working = False
+        self._flush()
+        self._steer()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._receive = _drop
-        self._setDeadline(None)
-        if not self._closing:
-            self._closing = True
-            self._ending()
-        self._lost(reason if self._reason is None else Failure(self._reason))
+    def _goOn(self) -> None:
+        """Handle the events that wait."""
+        self._goingOn = None
+        events, self._waiting = self._waiting, deque()
+        self._work(iter(events))
+
+    def _steer(self) -> None:
+        """Read, or do not; and see to it that events that wait are handled as soon as they may be."""
+        if self._closing:
+            return
+        # Where it was too much, a good part has to be gone first.
+        room = self.pauseAboveBytes if self._reading else self.pauseAboveBytes // 2
+        mayTake = not self._holders and self._output.size <= room
+        if mayTake and self._waiting and self._goingOn is None:
+            self._goingOn = self._clock.callLater(0, self._goOn)
+        reading = mayTake and not self._waiting
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
 
     # Output.
 
-    def write(self, data: bytes) -> None:
-        """Send serialised stanzas, as soon as the peer takes them; nothing once the stream ends."""
+    @property
+    def unsentBytes(self) -> int:
+        """Bytes of output that the transport has not been given yet."""
+        return self._output.size
+
+    def write(self, data: bytes) -> bool:
+        """
+        Send serialised stanzas, as soon as the peer takes them; nothing once the stream ends.
+
+        @return: whether there is room for them.
+        """
         if self._closing:
-            return
-        if self._batch is not None:
-            self._batch.append(data)
-            self._batchedBytes += len(data)
-            if self._batchedBytes <= self.batchBytes:
-                return
-            # One chunk can hold many short requests with long answers.
-            data = b"".join(self._batch)
-            self._batch.clear()
-            self._batchedBytes = 0
-        if self.stalled:
-            self._stalledBytes += len(data)
-            if self._stalledBytes > self.maxStalledBytes:
-                self.abort(self._stalledTooLong())
-                return
-            if self._reading and self._stalledBytes > self.readUntilBytes:
-                self._reading = False
-                self.transport.pauseProducing()
-        self.transport.write(data)
+            return False
+        output = self._output
+        if output.size > self.fullBytes and not self._hasRoom(len(data)):
+            return False
+        output.put(data)
+        # Most of it is what an event causes, and is written when the chunk is done.
+        if not self._working or output.size > self.pieceBytes:
+            self._written()
+        return True
+
+    def writeCopies(self, copies: Copies) -> bool:
+        """Send one stanza to many; the same otherwise."""
+        if self._closing or not self._hasRoom(copies.largest):
+            return False
+        self._output.putCopies(copies)
+        self._written()
+        return True
+
+    def _hasRoom(self, size: int) -> bool:
+        memory = self._output.memory
+        return memory <= self.fullBytes or (size <= _SMALL and memory <= 2 * self.fullBytes)
+
+    def _written(self) -> None:
+        if not self.stalled:
+            self._flush()
+        if self._reading and not self._working:
+            self._steer()
+
+    def _flush(self) -> None:
+        """Hand to the transport what it takes."""
+        output = self._output
+        while output.size and not self.stalled:
+            # It may stall by this.
+            self.transport.write(output.take(self.pieceBytes))
+        if self._closing and not output.size and self._closeBy:
+            self._closeBy = 0.0
+            if self._produces:
+                # A paused producer would keep the transport from closing.
+                self.transport.unregisterProducer()
+            self.transport.loseConnection()
 
     def close(self, last: bytes = b"</stream:stream>") -> None:
         """End the stream in good order; what was written before still goes out."""
         if self._closing:
             return
         self._end()
-        batch, self._batch = self._batch, None
-        self.transport.write(b"".join(batch or []) + last)
-        if self._produces:
-            # A paused producer would keep the transport from closing.
-            self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        self._waiting.clear()
+        self._output.put(last)
+        self._closeBy = self._clock.seconds() + self.closeInAll
         self._setDeadline(self._clock.callLater(self.closeWithin, self.transport.abortConnection))
+        self._flush()
 
     def abort(self, reason: Exception) -> None:
         """End the connection at once, C{reason} being why it was lost."""
         self._reason = self._reason or reason
         if not self._closing:
             self._end()
+        self._forget()
         self.transport.abortConnection()
 
     def _fail(self, condition: str, text: str) -> None:
         """End the stream with an error of ours."""
         self.close(streamError(condition, text))
 
-    def _stalledTooLong(self) -> Exception:
-        """Why a connection is given up that takes nothing any more."""
-        return ConnectionAbortedError("the peer has stopped reading")
+    def _stalledTooLong(self) -> None:
+        waiting = f"{self.unsentBytes} bytes wait" if self.unsentBytes else "its buffers are full"
+        self.abort(self._goneReason(f"the peer has read nothing for {self.stallFor:.0f} s, and {waiting}"))
+
+    def _goneReason(self, text: str) -> Exception:
+        """The reason to end a connection whose peer takes nothing any more."""
+        return ConnectionAbortedError(text)
 
     def _end(self) -> None:
         self._closing = True
         self._receive = _drop
         self._ending()
+
+    def _forget(self) -> None:
+        """Neither events nor output matter any more."""
+        self._waiting.clear()
+        self._output.clear()
+        self._closeBy = 0.0
+        if self._goingOn is not None:
+            self._goingOn.cancel()
+            self._goingOn = None
 
     def _setDeadline(self, deadline: IDelayedCall | None) -> None:
         if self._deadline is not None and self._deadline.active():
@@ -192,14 +300,22 @@ class Connection(Protocol):
     # As a producer.
 
     def pauseProducing(self) -> None:
+        if self.stalled:
+            return
         self.stalled = True
+        if not self._closing:
+            self._setDeadline(self._clock.callLater(self.stallFor, self._stalledTooLong))
 
     def resumeProducing(self) -> None:
         self.stalled = False
-        self._stalledBytes = 0
-        if not self._reading:
-            self._reading = True
-            self.transport.resumeProducing()
+        if self._closing:
+            if self._closeBy:
+                left = min(self.closeWithin, self._closeBy - self._clock.seconds())
+                self._setDeadline(self._clock.callLater(max(0.0, left), self.transport.abortConnection))
+        else:
+            self._setDeadline(None)
+        self._flush()
+        self._steer()
 
     def stopProducing(self) -> None:
         """The transport is gone; L{connectionLost} says so too."""

@@ -31,6 +31,7 @@ from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.outbox import Outbox
+from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
 
 # Seconds between two tries to connect: at first, and at most.
@@ -104,11 +105,10 @@ class Link(Service):
         self.domain = domain
         self.now = self._upAt = self._heardAt = reactor.seconds()
         self._pingedAt: float | None = None
-        self._stalledAt: float | None = None
         self.ready = False
         self.trouble = "not started"
         self._protocol: ComponentProtocol | None = None
-        self._write: Callable[[bytes], None] | None = None
+        self._write: Callable[[bytes], bool] | None = None
         self._stopping: Deferred[None] = succeed(None)
         self._stopped: Deferred[None] | None = None
         self._raw: list[IRawHandler] = []
@@ -199,14 +199,24 @@ class Link(Service):
 
         @return: whether they were accepted.
         """
-        if self._write is not None:
-            self._write(data)
+        write = self._write
+        if write(data) if write is not None else self._outbox.put(data, self.now):
             return True
-        if self._outbox.put(data, self.now):
-            return True
+        return self._drop()
+
+    def sendCopies(self, copies: Copies) -> bool:
+        """Send one stanza to many; it is held once, however many they are. The same otherwise."""
+        protocol = self._protocol
+        if self._write is not None and protocol is not None:
+            return protocol.writeCopies(copies) or self._drop()
+        return self.sendRaw(copies.written())
+
+    def _drop(self) -> bool:
         if not self._dropped:
             self._log.warn(
-                "{jid}: too much waits for the link to come back; what comes now is dropped.", jid=self.jid
+                "{jid}: too much output waits for {what}; stanzas are dropped until some of it is gone.",
+                jid=self.jid,
+                what="the server to read" if self.ready else "the link to come back",
             )
         self._dropped += 1
         return False
@@ -249,6 +259,7 @@ class Link(Service):
 
     def _makeProtocol(self) -> ComponentProtocol:
         self._protocol = ComponentProtocol(self, self.jid, self._secret, self.limits, self._reactor)
+        self._protocol.stallFor = self.stallFor
         return self._protocol
 
     def _connect(self) -> None:
@@ -263,7 +274,7 @@ class Link(Service):
         self._trying = None
         self.ready = True
         self._upAt = self._heardAt = self._reactor.seconds()
-        self._pingedAt = self._stalledAt = None
+        self._pingedAt = None
         self._write = protocol.write
         self.trouble = ""
         self._log.info("{jid}: connected.", jid=self.jid)
@@ -311,12 +322,7 @@ class Link(Service):
         if protocol.stalled:
             # Nothing is read meanwhile, so that nothing comes says nothing.
             self._heardAt = now
-            if self._stalledAt is None:
-                self._stalledAt = now
-            elif now - self._stalledAt > self.stallFor:
-                protocol.abort(Refused("connection-timeout", "the server has stopped reading"))
             return
-        self._stalledAt = None
         if now - self._heardAt < self.pingAfter or self.domain is None:
             self._pingedAt = None
         elif self._pingedAt is not None:

@@ -10,9 +10,8 @@ from gateway import ns
 from gateway.fmuc.administration import Change, change
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.room import Room, State
-from gateway.fmuc.stanzas import write
 from gateway.fmuc.values import KICKED, NICK_CHANGED, NO_ROLE, Dialect
-from tests.fmuc.support import END, HEADER, MUC, Service
+from tests.fmuc.support import END, HEADER, MUC, Service, written
 
 TOP = "room@top.example"
 MIDDLE = r"room\40top.example@middle.example"
@@ -183,7 +182,7 @@ class Chain:
         change(room, self.owner.jid, [Change(nick=nick, role=NO_ROLE)])
         out = [*room.out]
         room.out.clear()
-        self._send(TOP, b"".join(write(action) for action in out))
+        self._send(TOP, b"".join(written(action) for action in out))
 
     def joined(self, node: str) -> bool:
         """Whether a node is in the set."""

@@ -9,12 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.errors import ANSWERS, GatewayError, Unreadable
+from gateway.fmuc.actions import Action
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.queries import answer, result
 from gateway.fmuc.room import Bounds
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.values import Dialect
 from gateway.stream.core import Splitter, StreamFailed
+from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza, errorReply
 
 HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}'>"
@@ -29,6 +31,12 @@ def stanzas(xml: str | bytes) -> list[Stanza]:
     events = splitter.feed(xml.encode() if isinstance(xml, str) else xml)
     assert not any(isinstance(event, StreamFailed) for event in events), events
     return [event for event in events if isinstance(event, Stanza)]
+
+
+def written(action: Action) -> bytes:
+    """The bytes that an action sends."""
+    data = write(action)
+    return data.written() if isinstance(data, Copies) else data
 
 
 def canonical(xml: str | bytes) -> list[str]:
@@ -82,7 +90,7 @@ class Service:
                 actions = self.rooms.presence(stanza.sender, stanza.recipient, readPresence(stanza), self.now)
             else:
                 actions = self.rooms.message(stanza.sender, stanza.recipient, readMessage(stanza), self.now)
-            sent += [write(action) for action in actions]
+            sent += [written(action) for action in actions]
         return b"".join(sent)
 
     def _asked(self, stanza: Stanza) -> list[bytes]:
@@ -90,16 +98,16 @@ class Service:
             payload, actions = answer(self.rooms, stanza)
         except GatewayError as error:
             return [errorReply(stanza, type(error))]
-        return [result(stanza, payload), *(write(action) for action in actions)]
+        return [result(stanza, payload), *(written(action) for action in actions)]
 
     def shutDown(self) -> bytes:
         """Let it end."""
-        return b"".join(write(action) for action in self.rooms.shutDown())
+        return b"".join(written(action) for action in self.rooms.shutDown())
 
     def tick(self, seconds: float) -> bytes:
         """Let time pass."""
         self.now += seconds
-        return b"".join(write(action) for action in self.rooms.tick(self.now))
+        return b"".join(written(action) for action in self.rooms.tick(self.now))
 
 
 def mirror(jid: str, dialect: Dialect = Dialect.XEP_0289, replica: bool = True, peers: str = "") -> Service:

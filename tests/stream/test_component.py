@@ -152,20 +152,6 @@ class ComponentTests(SynchronousTestCase):
         self.transport.say(b"<iq id='1'/><iq id='2'/><iq id='3'/>")
         self.assertEqual(writes, [b"<a id='1'/><a id='2'/><a id='3'/>"])
 
-    def test_largeBatch(self) -> None:
-        """Much of it is written on the way; whoever does not take that is given up as ever."""
-        self.accepted()
-        self.protocol.batchBytes, self.protocol.maxStalledBytes = 14, 30
-        self.owner.onStanza = lambda stanza: self.protocol.write(f"<a id='{stanza.id}'/>".encode())
-        writes: list[bytes] = []
-        self.patch(self.transport, "write", writes.append)
-        self.transport.say(b"<iq id='1'/><iq id='2'/><iq id='3'/>")
-        self.assertEqual(writes, [b"<a id='1'/><a id='2'/>", b"<a id='3'/>"])
-        self.protocol.pauseProducing()
-        self.transport.say(b"".join(b"<iq id='%d'/>" % number for number in range(9)))
-        self.assertTrue(self.transport.aborted)
-        self.assertEqual(writes[2:], [b"<a id='0'/><a id='1'/>"])
-
     def test_closeInChunk(self) -> None:
         """A close from within a segment flushes what it caused before; the rest of it is not read, nor answered."""
         self.accepted()
@@ -217,51 +203,3 @@ class ComponentTests(SynchronousTestCase):
         self.accepted()
         self.transport.say(b"</stream:stream>")
         self.assertEqual((self.transport.value(), self.transport.disconnecting), (b"</stream:stream>", True))
-
-    def test_backPressure(self) -> None:
-        """
-        While the server does not read, and much waits for it, nothing is read from it; before that it is, for it
-        may be waiting for us. Then all goes on, and nothing was lost.
-        """
-        self.protocol.readUntilBytes = 8
-        self.accepted()
-        self.assertTrue(self.transport.streaming)
-        for _ in range(2):
-            self.transport.clear()
-            self.protocol.pauseProducing()
-            self.protocol.write(b"<a/><a/>")
-            self.assertEqual((self.protocol.stalled, self.transport.producerState), (True, "producing"))
-            self.protocol.write(b"<b/>")
-            self.assertEqual((self.protocol.stalled, self.transport.producerState), (True, "paused"))
-            self.protocol.resumeProducing()
-            self.assertEqual((self.protocol.stalled, self.transport.producerState), (False, "producing"))
-            self.assertEqual(self.transport.value(), b"<a/><a/><b/>")
-
-    def test_stalledBound(self) -> None:
-        """What piles up for a server that does not read has a bound, for each stall anew; then it is given up."""
-        self.protocol.maxStalledBytes = 10
-        self.accepted()
-        for _ in range(3):
-            self.protocol.pauseProducing()
-            self.protocol.write(b"1234567890")
-            self.protocol.resumeProducing()
-        self.assertFalse(self.transport.aborted)
-        self.protocol.pauseProducing()
-        self.protocol.write(b"1234567890")
-        self.protocol.write(b"1")
-        self.assertTrue(self.transport.aborted)
-        self.assertEqual(self.owner.ending, 1)
-        self.clock.advance(0)
-        self.assertIn("stopped reading", str(self.owner.lost[0].value))
-
-    def test_stalledInChunk(self) -> None:
-        """A segment whose answers stall the transport is still answered whole."""
-        self.accepted()
-
-        def answer(stanza: Stanza) -> None:
-            self.protocol.write(b"<a/>")
-            self.protocol.pauseProducing()
-
-        self.owner.onStanza = answer
-        self.transport.say(b"<iq/><iq/><iq/>")
-        self.assertEqual(self.transport.value(), b"<a/><a/><a/>")

@@ -1,0 +1,146 @@
+"""A crowd that joins one room in bursts, hears many messages in one burst, and then one large message.
+
+This process is the server of all occupants. It counts every presence and every message that the gateway sends. The
+exit status is 1 if the link was lost, or if the counts are wrong.
+"""
+
+import argparse
+import sys
+import time
+
+import contestants
+import mucs
+from contestants import Contestant
+from fakeserver import Broken, FakeServer
+
+ROOM = f"room@{mucs.ROOMS}"
+# Seconds that may pass without a byte.
+_PATIENCE = 60.0
+_JOIN = "<presence from='{user}' to='{room}/n{number}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+_SAY = "<message from='{user}' to='{room}' type='groupchat' id='m{number}'><body>{body}</body></message>"
+# The end of each stanza of a kind, and bytes that may hold the beginning of one.
+_ENDS = {"presence": b"</presence>", "message": b"</message>"}
+_TAIL = 16
+
+
+class Crowd:
+    """One room, and everybody in it.
+
+    @ivar received: bytes that have come from the gateway.
+    """
+
+    def __init__(self, server: FakeServer, contestant: Contestant) -> None:
+        self._server = server
+        self._contestant = contestant
+        self.received = 0
+        self.size = 0
+
+    def join(self, count: int) -> None:
+        """So many more, in one burst; over when all of them have been told of each other.
+
+        @raise Broken: if something else was sent, or too little.
+        """
+        first, self.size = self.size, self.size + count
+        burst = "".join(_JOIN.format(user=_user(n), room=ROOM, number=n) for n in range(first, self.size))
+        # Each is told of all before, and of itself; all before are told of each.
+        presences = sum(2 * number + 1 for number in range(first, self.size))
+        self._exchange(burst.encode(), presence=presences, message=count)
+
+    def say(self, count: int, body: str) -> None:
+        """So many messages in one burst; over when everybody has heard all of them.
+
+        @raise Broken: as above.
+        """
+        each = ((_user(number % self.size), number) for number in range(count))
+        burst = "".join(_SAY.format(user=user, room=ROOM, number=number, body=body) for user, number in each)
+        self._exchange(burst.encode(), message=count * self.size)
+
+    def _exchange(self, burst: bytes, **expected: int) -> None:
+        """Send a burst, and count what comes.
+
+        @param expected: how many stanzas of each kind.
+        """
+        server = self._server
+        server.send(burst)
+        found = dict.fromkeys(_ENDS, 0)
+        wanted = {**found, **expected}
+        heard = time.monotonic()
+        rest = b""
+        while found != wanted:
+            data = server.step(1.0)
+            if data:
+                heard = time.monotonic()
+                self.received += len(data)
+                data = rest + data
+                for kind, end in _ENDS.items():
+                    # What was counted in the last piece is not counted again.
+                    found[kind] += data.count(end) - rest.count(end)
+                rest = data[-_TAIL:]
+            if any(found[kind] > wanted[kind] for kind in found) or time.monotonic() > heard + _PATIENCE:
+                raise Broken(f"{found} came instead of {wanted}; last {rest!r}")
+
+
+def _user(number: int) -> str:
+    return f"u{number}@{mucs.USERS}/r"
+
+
+def measure(size: int, burst: int, messages: int, large: int) -> None:
+    """One room: prints a line for each step.
+
+    @raise Broken: if the link was lost, or anything was lost or came twice.
+    """
+    server = FakeServer()
+    try:
+        with contestants.rooms(server.port, mucs.ROOMS) as contestant:
+            server.accept(mucs.ROOMS.encode())
+            crowd = Crowd(server, contestant)
+            base = contestant.memory("VmRSS")
+
+            def told(what: str, started: float, cpu: float, before: int) -> None:
+                megabytes = (crowd.received - before) / 1e6
+                print(
+                    f"{size:>5} {what:<44} {time.monotonic() - started:8.1f} s {contestant.cpu() - cpu:8.1f} s CPU "
+                    f"{megabytes:9.1f} MB  peak {contestant.memory('VmHWM'):6.0f} MiB",
+                    flush=True,
+                )
+
+            steps = (
+                (f"join, {burst} in a burst", lambda: _joinAll(crowd, size, burst)),
+                (f"{messages} messages in one burst", lambda: crowd.say(messages, "Hello, everybody!")),
+                (f"one message of {large} bytes", lambda: crowd.say(1, "x" * large)),
+            )
+            print(f"{size:>5} {'at the start':<44} {'':>8}   {'':>8}       {'':>9}     now  {base:6.0f} MiB")
+            for what, step in steps:
+                started, cpu, before = time.monotonic(), contestant.cpu(), crowd.received
+                step()
+                told(what, started, cpu, before)
+    finally:
+        server.close()
+
+
+def _joinAll(crowd: Crowd, size: int, burst: int) -> None:
+    # The first makes the room.
+    crowd.join(1)
+    while crowd.size < size:
+        crowd.join(min(burst, size - crowd.size))
+
+
+def main() -> int:
+    """Measure each size. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, action="append", help="occupants; may be repeated (1000, 5000)")
+    parser.add_argument("--burst", type=int, default=20, help="joins in one burst (%(default)s)")
+    parser.add_argument("--messages", type=int, default=60, help="in one burst (%(default)s)")
+    parser.add_argument("--large", type=int, default=190_000, help="bytes of the large message (%(default)s)")
+    options = parser.parse_args()
+    try:
+        for size in options.size or (1_000, 5_000):
+            measure(size, options.burst, options.messages, options.large)
+    except Broken as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

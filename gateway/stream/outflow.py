@@ -1,0 +1,129 @@
+"""
+Output that waits until the peer reads: kept in order, counted, and handed over in pieces; pure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+
+@frozen
+class Copies:
+    """
+    One stanza for many recipients, held once, however many they are.
+
+    @ivar before: the bytes up to the recipient's address.
+    @ivar recipients: the addresses, escaped; at least one.
+    @ivar after: the bytes behind it.
+    @ivar size: bytes of all copies together.
+    """
+
+    before: bytes
+    recipients: Sequence[bytes]
+    after: bytes
+    size: int = field(init=False)
+
+    @size.default
+    def _count(self) -> int:
+        around = len(self.before) + len(self.after)
+        return around * len(self.recipients) + sum(map(len, self.recipients))
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest copy."""
+        return len(self.before) + len(self.after) + max(map(len, self.recipients))
+
+    def written(self, start: int = 0, stop: int | None = None) -> bytes:
+        """The copies for some of the recipients, for all of them by default."""
+        between = self.after + self.before
+        return self.before + between.join(self.recipients[start:stop]) + self.after
+
+
+class Outflow:
+    """
+    A queue of output.
+
+    @ivar size: bytes that wait, as they will be sent.
+    @ivar memory: bytes that they take up here.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._parts: deque[bytes | Copies] = deque()
+        # The recipients of the first part, if that is one of copies, whose copies are on their way already.
+        self._taken = 0
+        # Parts that are copies, and the bytes that they save.
+        self._shared = 0
+        self._saved = 0
+
+    @property
+    def memory(self) -> int:
+        return self.size - self._saved
+
+    def put(self, data: bytes) -> None:
+        """Add bytes."""
+        self._parts.append(data)
+        self.size += len(data)
+
+    def putCopies(self, copies: Copies) -> None:
+        """Add one stanza for many."""
+        self._parts.append(copies)
+        self._shared += 1
+        self.size += copies.size
+        self._saved += copies.size - _held(copies)
+
+    def take(self, most: int) -> bytes:
+        """
+        Remove the next bytes and return them.
+
+        @param most: how many, about: what was put in as one piece, or is one copy, is not divided.
+        """
+        parts = self._parts
+        if self.size <= most and not self._shared:
+            taken = b"".join(parts)  # type: ignore[arg-type]  # all of them are bytes
+            parts.clear()
+            self.size = 0
+            return taken
+        pieces: list[bytes] = []
+        count = 0
+        while parts and count < most:
+            part = parts[0]
+            if isinstance(part, Copies):
+                piece = self._takeCopies(part, most - count)
+            elif count and count + len(part) > most:
+                break
+            else:
+                piece = part
+                parts.popleft()
+            pieces.append(piece)
+            count += len(piece)
+        self.size -= count
+        return b"".join(pieces)
+
+    def clear(self) -> None:
+        """Forget all that waits."""
+        self._parts.clear()
+        self.size = self._shared = self._saved = self._taken = 0
+
+    def _takeCopies(self, copies: Copies, most: int) -> bytes:
+        start = self._taken
+        one = len(copies.before) + len(copies.recipients[start]) + len(copies.after)
+        stop = min(start + max(1, most // max(1, one)), len(copies.recipients))
+        piece = copies.written(start, stop)
+        if stop == len(copies.recipients):
+            self._parts.popleft()
+            self._taken = 0
+            self._shared -= 1
+            self._saved += _held(copies) - len(piece)
+        else:
+            self._taken = stop
+            self._saved -= len(piece)
+        return piece
+
+
+def _held(copies: Copies) -> int:
+    """Bytes that copies take up; the addresses are the room's, but for the references to them."""
+    return len(copies.before) + len(copies.after) + 8 * len(copies.recipients)

@@ -1,0 +1,231 @@
+"""Input and output of a connection paced together, on a transport that takes as much as the test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.stream.component import ComponentProtocol, Refused
+from gateway.stream.core import Limits
+from gateway.stream.outflow import Copies
+from gateway.stream.stanzas import Stanza
+from tests.stream.memory import JID, SECRET, MemoryTransport
+from tests.stream.test_component import Owner
+
+BUFFER = 100
+
+
+class SlowTransport(MemoryTransport):
+    """
+    Buffers as Twisted's sockets do: pauses the producer above C{BUFFER} bytes, resumes it when all are gone.
+
+    @ivar sent: what the peer has read.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.sent = b""
+        self.most = 0
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.most = max(self.most, len(self.value()))
+        if self.producer is not None and len(self.value()) > BUFFER:
+            self.producer.pauseProducing()
+
+    def drain(self) -> None:
+        """The peer reads what is in the buffer."""
+        self.sent += self.value()
+        self.clear()
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        super().unregisterProducer()
+        self.producerState = "gone"
+
+
+class PacingTests(SynchronousTestCase):
+    """A component's connection; bounds small enough to be seen."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.owner = Owner()
+        self.transport = SlowTransport(self.clock)
+        self.protocol = ComponentProtocol(self.owner, JID, SECRET, Limits(), self.clock)
+        self.transport.protocol = self.protocol
+        self.protocol.makeConnection(self.transport)
+        self.transport.accept()
+        self.transport.drain()
+        self.transport.sent = b""
+        self.protocol.pieceBytes, self.protocol.pauseAboveBytes = 200, 1_000
+
+    def answering(self, answer: Callable[[Stanza], bytes]) -> None:
+        self.owner.onStanza = lambda stanza: self.protocol.write(answer(stanza))
+
+    def ask(self, first: int, last: int) -> None:
+        """So many requests in one chunk, by number."""
+        self.transport.say(b"".join(b"<iq id='%d'/>" % number for number in range(first, last)))
+
+    def drainAll(self) -> None:
+        for _ in range(1_000):
+            self.transport.drain()
+            self.clock.advance(0)
+            if not self.transport.value():
+                return
+        self.fail("it never ends")
+
+    def test_oneWrite(self) -> None:
+        """What a chunk causes is one write, up to a size."""
+        writes: list[bytes] = []
+        self.patch(self.transport, "write", writes.append)
+        self.answering(lambda stanza: b"%70s" % stanza.id.encode())
+        self.ask(0, 3)
+        self.assertEqual([len(data) for data in writes], [140, 70])
+
+    def test_burst(self) -> None:
+        """
+        However much a chunk causes, in it or after it: the connection stays, all of it is answered in order, and
+        neither the transport nor the queue holds more than a few times the bound.
+        """
+        self.answering(lambda stanza: b"[%s:%300s]" % (stanza.id.encode(), b""))
+        self.ask(0, 500)
+        handled = len(self.owner.stanzas)
+        self.assertLess(handled, 8)
+        self.assertEqual(self.transport.producerState, "paused")
+        # The transport had this chunk before it was paused.
+        self.ask(500, 600)
+        self.assertEqual(len(self.owner.stanzas), handled)
+        most = 0
+        while self.transport.value():
+            most = max(most, self.protocol.unsentBytes)
+            self.transport.drain()
+            self.clock.advance(0)
+        self.assertLess(most, 1_000 + 400)
+        self.assertLess(self.transport.most, 200 + 400)
+        self.assertEqual(self.transport.sent, b"".join(b"[%d:%300s]" % (n, b"") for n in range(600)))
+        self.assertEqual((self.transport.producerState, self.transport.aborted), ("producing", False))
+
+    def test_copies(self) -> None:
+        """One stanza to many goes out piece by piece, in its place."""
+        self.protocol.write(b"first")
+        self.protocol.writeCopies(Copies(b"<to '", [b"%d" % number for number in range(100)], b"' " + b"x" * 90))
+        self.protocol.write(b"last")
+        self.assertEqual(self.transport.producerState, "paused")
+        self.drainAll()
+        copies = b"".join(b"<to '%d' %s" % (number, b"x" * 90) for number in range(100))
+        self.assertEqual(self.transport.sent, b"first" + copies + b"last")
+        self.assertLess(self.transport.most, 400)
+        self.assertEqual(self.transport.producerState, "producing")
+
+    def test_readsWhileStalled(self) -> None:
+        """A little that waits holds nothing up: the peer may be waiting for us."""
+        self.protocol.write(b"x" * 200)
+        self.assertTrue(self.protocol.stalled)
+        self.answering(lambda stanza: b"answer")
+        self.ask(0, 3)
+        self.assertEqual((len(self.owner.stanzas), self.transport.producerState), (3, "producing"))
+        self.drainAll()
+        self.assertEqual(self.transport.sent, b"x" * 200 + b"answer" * 3)
+
+    def test_outputOfOthers(self) -> None:
+        """Output that no event of this stream caused stops reading, and has a bound; small stanzas have more."""
+        self.protocol.fullBytes = 10_000
+        self.assertTrue(all(self.protocol.write(b"x" * 200) for _ in range(7)))
+        self.assertEqual(self.transport.producerState, "paused")
+        while self.protocol.write(b"x" * 5_000):
+            pass
+        self.assertLess(self.protocol.unsentBytes, 16_000)
+        self.assertFalse(self.protocol.writeCopies(Copies(b"x" * 5_000, [b"a", b"b"], b"")))
+        self.assertTrue(self.protocol.write(b"<error/>"))
+        self.assertTrue(self.transport.connected and not self.transport.aborted)
+        accepted = self.protocol.unsentBytes
+        while self.protocol.write(b"x" * 1_000):
+            self.assertLess(self.protocol.unsentBytes, accepted + 20_000)
+        self.drainAll()
+        self.assertEqual(self.transport.sent.count(b"<error/>"), 1)
+        self.assertTrue(self.protocol.write(b"x" * 5_000))
+        self.assertEqual(self.transport.producerState, "producing")
+
+    def test_turns(self) -> None:
+        """Events that take long leave the others their turn; all are handled, in order."""
+        handled: list[str | None] = []
+
+        def work(stanza: Stanza) -> None:
+            handled.append(stanza.id)
+            self.clock.rightNow += 0.015
+
+        self.owner.onStanza = work
+        self.clock.callLater(0, handled.append, "somebody else")
+        self.ask(0, 5)
+        self.assertEqual((handled, self.transport.producerState), (["0", "1"], "paused"))
+        self.clock.advance(0)
+        self.assertEqual(handled, ["0", "1", "somebody else", "2", "3", "4"])
+        self.assertEqual(self.transport.producerState, "producing")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lost(self) -> None:
+        """What waits when the connection is lost is handled by nobody, and nothing is left of it."""
+        self.answering(lambda stanza: b"x" * 2_000)
+        self.ask(0, 5)
+        self.transport.lose(ConnectionDone())
+        self.drainAll()
+        # The first answer went to the transport, the second was too much.
+        self.assertEqual((len(self.owner.stanzas), self.clock.getDelayedCalls()), (2, []))
+        self.assertEqual(self.protocol.unsentBytes, 0)
+
+    def test_noProgress(self) -> None:
+        """A peer that takes nothing is given up after a time, with the truth; one that takes a little is not."""
+        self.answering(lambda stanza: b"x" * 300)
+        self.ask(0, 20)
+        for _ in range(5):
+            self.clock.advance(self.protocol.stallFor - 1)
+            self.transport.drain()
+        self.assertFalse(self.transport.aborted)
+        waiting = self.protocol.unsentBytes
+        self.clock.advance(self.protocol.stallFor)
+        self.assertTrue(self.transport.aborted)
+        self.clock.advance(0)
+        [lost] = self.owner.lost
+        self.assertIsInstance(lost.value, Refused)
+        self.assertIn(f"the server has read nothing for 300 s, and {waiting} bytes wait", str(lost.value))
+
+    def test_closeFlushes(self) -> None:
+        """What was accepted before a close goes out, piece by piece, and the end of the stream behind it."""
+        for _ in range(10):
+            self.protocol.write(b"x" * 150)
+        self.protocol.close()
+        self.assertFalse(self.protocol.write(b"late"))
+        self.assertFalse(self.transport.disconnecting)
+        for _ in range(5):
+            self.clock.advance(self.protocol.closeWithin - 0.5)
+            self.transport.drain()
+        while not self.transport.disconnecting:
+            self.transport.drain()
+        self.assertEqual(self.transport.sent + self.transport.value(), b"x" * 1_500 + b"</stream:stream>")
+        self.assertEqual(self.transport.producerState, "gone")
+        self.assertFalse(self.transport.aborted)
+
+    def test_closeHasAnEnd(self) -> None:
+        """Not for ever: without progress it is over soon, and at a trickle after some time."""
+        for _ in range(100):
+            self.protocol.write(b"x" * 150)
+        self.protocol.close()
+        for _ in range(9):
+            self.clock.advance(1)
+            self.transport.drain()
+        self.assertFalse(self.transport.aborted)
+        self.clock.advance(1)
+        self.assertTrue(self.transport.aborted)
+
+    def test_endWaits(self) -> None:
+        """The peer's end of the stream comes after what it said before."""
+        self.answering(lambda stanza: b"[%s:%2000s]" % (stanza.id.encode(), b""))
+        self.transport.say(b"<iq id='1'/><iq id='2'/></stream:stream>")
+        self.drainAll()
+        self.assertEqual([stanza.id for stanza in self.owner.stanzas], ["1", "2"])
+        self.assertTrue(self.transport.sent.endswith(b"</stream:stream>"))
+        self.assertTrue(self.transport.disconnecting)
