@@ -14,6 +14,15 @@ class GatewayError(Exception):
     """Base of all domain errors."""
 
 
+class StartFailed(SystemExit, Exception):
+    """
+    The gateway cannot start; ends the process with exit code 1 and the message.
+
+    An C{Exception} as well: of others twistd, in the background, does not tell its parent, which waits for ever.
+    It shows the first 100 bytes of class and message, so a message begins with the key and the reason.
+    """
+
+
 class NoResource(GatewayError):
     """The implementing account has no resource online that may be chosen."""
 

@@ -73,7 +73,14 @@ class ISurroundings(Interface):
 class IComposition(ISurroundings):
     """What a plugin may use to compose its service; the folder for durable state exists now."""
 
-    reactor: Any = Attribute("Provides C{IReactorTime} and what endpoints need.")
+    reactor: Any = Attribute(
+        "Provides C{IReactorTime} and what endpoints need. Its clock is for intervals and deadlines: nobody can set it."
+    )
+
+    wallClock: Callable[[], float] = Attribute(
+        "Returns the time of day, in seconds since 1970 UTC. It may be set, forward or back, at any time: only for "
+        "stamps, and for what is kept over a restart."
+    )
 
     ownAgent: Any = Attribute("An C{IAgent} that asks what this process serves, whatever host a URL names.")
 

@@ -22,6 +22,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
+from gateway.errors import StartFailed
+
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
 
 
@@ -30,7 +32,7 @@ class Listener(Service):
     One address that is listened on while the service runs.
 
     @ivar key: the key of the configuration that decides it.
-    @param required: whether the process ends when the address is taken; else it goes on without.
+    @param required: whether L{StartFailed} is raised when the address is taken; else it goes on without.
     """
 
     _log = Logger()
@@ -85,11 +87,11 @@ class Listener(Service):
     def _cannotListen(self, failure: Failure) -> None:
         reason = getattr(failure.value, "socketError", None)
         message = (
-            f"{self.key}: {self._listen} cannot be listened on: "
-            f"{getattr(reason, 'strerror', None) or failure.getErrorMessage()}"
+            f"{self.key}: {getattr(reason, 'strerror', None) or failure.getErrorMessage()}: "
+            f"cannot listen on {self._listen}"
         )
         if self._required:
-            raise SystemExit(message)
+            raise StartFailed(message)
         # Not as "message": observers of Twisted's older kind take that word away from those after them.
         self._log.warn("{problem}. The gateway runs without it.", problem=message)
 

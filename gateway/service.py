@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,13 +123,15 @@ def _stateProblems(folder: Path) -> list[str]:
     return []
 
 
-def makeService(config: Config, reactor: Any) -> MultiService:
+def makeService(config: Config, reactor: Any, wallClock: Callable[[], float] | None = None) -> MultiService:
     """
     The whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
 
+    @param wallClock: as L{IComposition.wallClock}; by default the reactor's clock, for tests with only one.
     @raise ConfigError: when something that the file names cannot be used.
     """
     check(config)
+    wallClock = wallClock or reactor.seconds
     try:
         os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
     except OSError as error:
@@ -142,10 +144,10 @@ def makeService(config: Config, reactor: Any) -> MultiService:
     http = Listener("http.listen", table.listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
     http.setName("http")
     http.setServiceParent(gateway)
-    host = _embeddedHost(config, http, reactor)
+    host = _embeddedHost(config, http, reactor, wallClock)
     if host is not None:
         host.setServiceParent(gateway)
-    composition = Composition(config, host, OwnAgent(http, token, reactor), reactor)
+    composition = Composition(config, host, OwnAgent(http, token, reactor), reactor, wallClock)
     problems: list[str] = []
     for service in config.services:
         try:
@@ -165,7 +167,9 @@ def makeService(config: Config, reactor: Any) -> MultiService:
     return gateway
 
 
-def _embeddedHost(config: Config, http: Listener, reactor: Any) -> EmbeddedHost | None:
+def _embeddedHost(
+    config: Config, http: Listener, reactor: Any, wallClock: Callable[[], float]
+) -> EmbeddedHost | None:
     if config.embedded is None:
         return None
     # Who has a server need not load it, nor what it alone needs.
@@ -174,7 +178,9 @@ def _embeddedHost(config: Config, http: Listener, reactor: Any) -> EmbeddedHost 
     services: dict[str, list[str]] = {}
     for service in config.services:
         services.setdefault(service.kind, []).append(service.jid)
-    return EmbeddedHost(config.embedded, services, config.state_dir, reactor, sys.stdout.write, lambda: http.url)
+    return EmbeddedHost(
+        config.embedded, services, config.state_dir, reactor, sys.stdout.write, lambda: http.url, wallClock
+    )
 
 
 @implementer(ISurroundings)
@@ -201,8 +207,16 @@ class Composition(Surroundings):
     @ivar served: what is served over HTTP, by the first part of its path.
     """
 
-    def __init__(self, config: Config, host: EmbeddedHost | None, ownAgent: IAgent, reactor: Any) -> None:
+    def __init__(
+        self,
+        config: Config,
+        host: EmbeddedHost | None,
+        ownAgent: IAgent,
+        reactor: Any,
+        wallClock: Callable[[], float] | None = None,
+    ) -> None:
         super().__init__(config)
+        self.wallClock = wallClock or reactor.seconds
         self.ownAgent = ownAgent
         self._server = config.server
         self._host = host

@@ -47,6 +47,7 @@ class EmbeddedHost(MultiService):
     @param services: component JIDs by kind of service.
     @param say: shows the operator a text with passwords in it, which is nothing for a log.
     @param web: the URL of what is served over HTTP; empty if nothing is.
+    @param wallClock: as L{IComposition.wallClock}, for the certificate; by default the reactor's clock.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class EmbeddedHost(MultiService):
         reactor: Any,
         say: Callable[[str], object],
         web: Callable[[], str] = str,
+        wallClock: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self.setName("embedded")
@@ -70,7 +72,7 @@ class EmbeddedHost(MultiService):
         self._madeUp = table.accounts is None
         self.accounts = dict(self._defaultAccounts() if table.accounts is None else table.accounts)
         self._services = services
-        now = datetime.fromtimestamp(reactor.seconds(), UTC)
+        now = datetime.fromtimestamp((wallClock or reactor.seconds)(), UTC)
         self.certificate: PrivateCertificate = self._folder.loadCertificate(self.domain, now)
         services_ = Services(self.domain, self.accounts, _delegations(table), reactor.seconds)
         self._router = services_.router

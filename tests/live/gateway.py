@@ -18,6 +18,7 @@ class Gateway(Program):
 
     @ivar httpPort: the port of its HTTP listener.
     @ivar prelude: Python to run first in its process: for deadlines that are too long for a test.
+    @ivar environment: variables of its process beside the usual ones.
     """
 
     name = "gateway"
@@ -33,6 +34,7 @@ class Gateway(Program):
         super().__init__(directory)
         self.httpPort = freePort()
         self.prelude = ""
+        self.environment: dict[str, str] = {}
         self.config = directory / "gateway.toml"
         self._path = directory / "path"
         sections: dict[str, Mapping[str, Value]] = {
@@ -55,7 +57,7 @@ class Gateway(Program):
             run = f"{self.prelude}; from twisted.scripts.twistd import run; run()"
             argv = [sys.executable, "-c", run, *argv[2:]]
         path = os.pathsep.join([environment["PYTHONPATH"], str(self._path)])
-        self._run([*argv, "--config", str(self.config)], environment | {"PYTHONPATH": path})
+        self._run([*argv, "--config", str(self.config)], environment | {"PYTHONPATH": path} | self.environment)
 
     async def ready(self, seconds: float = 15) -> float:
         """Wait until every configured link is up; the seconds that it took."""

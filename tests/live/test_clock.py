@@ -1,0 +1,134 @@
+"""The machine's clock is set while the gateway runs: libfaketime moves the wall clock of the whole process."""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+from collections.abc import Callable
+from xml.etree.ElementTree import Element
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import PROXY, LiveTests, proxy, scenario
+from tests.live.clients import ECHO, Implementation, condition, echo, local, untilServed
+from tests.live.processes import need
+from tests.live.servers import Embedded, Prosody
+
+HOLD = f"<hold xmlns='{ECHO}'/>"
+HOUR = 3600
+# Seconds of a request, and those within which its deadline is noticed.
+TIMEOUT = 4
+NOTICED = TIMEOUT + 4
+
+
+def library() -> str:
+    """The preloaded library that answers instead of the system's clock."""
+    found = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+    need(None if found else "faketime is not installed")
+    return found[0]
+
+
+def unlessHeld(client: Implementation, request: Element) -> None:
+    """Never answer what is to be held, echo the rest."""
+    if local(request[0]) != "hold":
+        echo(client, request)
+
+
+class ClockTests(LiveTests):
+    """A mix-in: the scenarios, for one kind of server."""
+
+    async def startOnClock(self, timeout: int) -> Callable[[int], None]:
+        """Start a gateway, and an implementing client; return a function that moves its wall clock by seconds."""
+        preload = library()
+        self.gateway = self.newGateway(proxy(PROXY, timeout=timeout))
+        moved = self.gateway.directory / "moved"
+        moved.write_text("+0")
+        self.gateway.environment = {
+            "LD_PRELOAD": preload,
+            "FAKETIME_TIMESTAMP_FILE": str(moved),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
+
+        def move(seconds: int) -> None:
+            new = moved.with_suffix(".new")
+            new.write_text(f"{seconds:+d}")
+            new.replace(moved)
+
+        self.gateway.start()
+        await self.gateway.ready()
+        self.implementation = await self.login(Implementation(self.server, "implementation", "a", unlessHeld))
+        self.alice = await self.user("alice")
+        await untilServed(self.alice, PROXY)
+        return move
+
+    @scenario(60)
+    async def test_backWithOpenRequests(self) -> None:
+        """The clock is set back by an hour: deadlines end in their time, and the process can be asked."""
+        move = await self.startOnClock(TIMEOUT)
+        identifier = self.alice.sendIq(PROXY, HOLD)
+        await self.implementation.asked(identifier)
+        move(-HOUR)
+        answer = await self.alice.expectId(identifier, "the deadline's error", NOTICED)
+        self.assertEqual(condition(answer), "remote-server-timeout")
+        self.assertEqual((await self.gateway.get("/readyz"))[0], 200)
+        later = self.alice.sendIq(PROXY, HOLD)
+        answer = await self.alice.expectId(later, "the next deadline's error", NOTICED)
+        self.assertEqual(condition(answer), "remote-server-timeout")
+
+    @scenario(60)
+    async def test_forwardWithOpenRequests(self) -> None:
+        """The clock is set forward by an hour: no request ends by it, and no link is given up."""
+        move = await self.startOnClock(30)
+        identifier = self.alice.sendIq(PROXY, HOLD)
+        request = await self.implementation.asked(identifier)
+        connected = self.gateway.log(1000).count("connected")
+        move(HOUR)
+        await asyncio.sleep(3)
+        self.assertEqual(self.alice.iqs(identifier), [])
+        self.implementation.answer(request)
+        answer = await self.alice.expectId(identifier, "the answer")
+        self.assertEqual(answer.get("type"), "result")
+        self.assertEqual(self.gateway.log(1000).count("connected"), connected)
+
+    @scenario(90)
+    async def test_backWhileDown(self) -> None:
+        """The clock is set back by an hour while the link is down: it is up again in its usual time."""
+        move = await self.startOnClock(TIMEOUT)
+        self.server.kill9()
+        await asyncio.sleep(1)
+        move(-HOUR)
+        self.server.start()
+        await self.server.ready()
+        await self.gateway.ready(35)
+
+    @scenario(90)
+    async def test_forwardWhileDown(self) -> None:
+        """The clock is set forward by an hour while the link is down: what is open is answered in its time."""
+        move = await self.startOnClock(30)
+        identifier = self.alice.sendIq(PROXY, HOLD)
+        await self.implementation.asked(identifier)
+        self.server.kill9()
+        await asyncio.sleep(0.5)
+        move(HOUR)
+        self.server.start()
+        await self.server.ready()
+        await asyncio.gather(self.implementation.loginAgain(10), self.alice.loginAgain(10))
+        took = await self.gateway.ready(10)
+        # An hour has not passed: less than its timeout has, of which a second or two are left.
+        self.assertEqual(self.alice.iqs(identifier), [], f"ready after {took:.1f} s")
+        await self.alice.expectId(identifier, "the deadline's error", 35)
+        await untilServed(self.alice, PROXY)
+
+
+class ProsodyClockTests(ClockTests, SynchronousTestCase):
+    """On Prosody."""
+
+    serverClass = Prosody
+
+
+class EmbeddedClockTests(ClockTests, SynchronousTestCase):
+    """On the embedded host, whose clock stays right."""
+
+    serverClass = Embedded
