@@ -74,7 +74,8 @@ class IComposition(ISurroundings):
     """What a plugin may use to compose its service; the folder for durable state exists now."""
 
     reactor: Any = Attribute(
-        "Provides C{IReactorTime} and what endpoints need. Its clock is for intervals and deadlines: nobody can set it."
+        "Provides C{IReactorTime} and what endpoints need. Its clock is for intervals and deadlines: no clock that "
+        "somebody can set."
     )
 
     wallClock: Callable[[], float] = Attribute(

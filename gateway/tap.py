@@ -94,10 +94,10 @@ def useMonotonicClock(reactor: object) -> None:
     def seconds() -> float:
         return monotonic() + offset
 
-    reactor.seconds = seconds  # type: ignore[method-assign]  # Twisted calls it as an attribute everywhere
+    reactor.seconds = seconds
     for call in reactor.getDelayedCalls():
         # Read when the call is put off.
-        call.seconds = seconds  # type: ignore[attr-defined]  # no part of its interface
+        call.seconds = seconds  # type: ignore[attr-defined]  # not in its interface
 
 
 class Process(MultiService):
@@ -121,10 +121,10 @@ class Process(MultiService):
 
         @raise StartFailed: for whatever reason it does not start; the reason is in the log, too.
         """
-        for name in _IGNORED:
+        for name, meaning in _IGNORED.items():
             # The handler stays if there is one: twistd rotates its log file at SIGUSR1, nohup ignores SIGHUP.
             if signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
-                self._handle(name, _IGNORED[name])
+                self._handle(name, meaning)
         try:
             self._checkStateDir()
             super().startService()
@@ -138,7 +138,8 @@ class Process(MultiService):
     def stopService(self) -> Deferred[Any]:
         for name, meaning in _REPEATED.items():
             self._handle(name, meaning)
-        return super().stopService().addBoth(self._stopped)
+        stopped: Deferred[Any] = super().stopService()
+        return stopped.addBoth(self._stopped)
 
     def _stopped(self, result: object) -> object:
         for number, handler in self._handlersBefore.items():
@@ -151,17 +152,16 @@ class Process(MultiService):
 
         def received(number: int, frame: FrameType | None) -> None:
             # Python may be anywhere, so nothing else is done here.
-            self._reactor.callFromThread(self._log.warn, "{name} is ignored: {meaning}.", name=name, meaning=meaning)
+            said = "{name} is ignored: {meaning}."
+            self._reactor.callFromThread(self._log.warn, said, name=name, meaning=meaning)
 
         number = getattr(signal, name)
         self._handlersBefore[number] = signal.signal(number, received)
 
     def _checkStateDir(self) -> None:
         """twistd has changed the user (--uid) and the root folder (--chroot) since the folder was made."""
-        if not self._stateDir.is_dir():
-            raise StartFailed(f"state_dir: {self._stateDir} does not exist, perhaps because of --chroot")
         if not os.access(self._stateDir, os.W_OK | os.X_OK, effective_ids=True):
-            raise StartFailed(f"state_dir: {self._stateDir} is not writable by the user with uid {os.geteuid()}")
+            raise StartFailed(f"state_dir: not writable by uid {os.geteuid()}, or not there: {self._stateDir}")
 
 
 def _quitUnlessMayDrop(options: Options) -> None:

@@ -12,6 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.errors import StartFailed
 from gateway.listener import Listener
 
 
@@ -61,9 +62,9 @@ class ListenerTests(SynchronousTestCase):
 
     def test_taken(self) -> None:
         """An address that is taken ends the process, with the key that decides it and the reason."""
-        raised = self.assertRaises(SystemExit, self.make(CrowdedReactor()).startService)
+        raised = self.assertRaises(StartFailed, self.make(CrowdedReactor()).startService)
         self.assertEqual(
-            str(raised), "some.key: tcp:5222:interface=127.0.0.1 cannot be listened on: Address already in use"
+            str(raised), "some.key: Address already in use: cannot listen on tcp:5222:interface=127.0.0.1"
         )
 
     def test_notRequired(self) -> None:

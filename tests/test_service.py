@@ -258,7 +258,7 @@ class HttpServiceTests(ServiceCase):
         config = self.config('[http]\nlisten = "tcp:5290:interface=127.0.0.1"\n')
         gateway = makeService(evolve(config, services=()), CrowdedReactor())
         error = self.assertRaises(SystemExit, gateway.startService)
-        self.assertIn("http.listen: tcp:5290:interface=127.0.0.1 cannot be listened on", str(error))
+        self.assertIn("http.listen: Address already in use: cannot listen on tcp:5290:interface=127.0.0.1", str(error))
 
     def test_stop(self) -> None:
         """Stopping closes the port, and is nothing where there is none."""

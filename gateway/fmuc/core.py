@@ -27,6 +27,7 @@ from gateway.fmuc import federation, invitations, messages, nodes, presence, pri
 from gateway.fmuc.actions import Action, News, Refuse
 from gateway.fmuc.departure import close, remove
 from gateway.fmuc.room import Above, Bounds, Node, Room, Settings, State
+from gateway.fmuc.stamps import Calendar
 from gateway.fmuc.upward import expire, farewell, gone
 from gateway.fmuc.values import SHUTDOWN, TROUBLE, UNDELIVERED, Dialect, Message, Notice, Presence, Refusal, refusal
 
@@ -59,6 +60,7 @@ class Rooms:
 
     @ivar jid: the component's.
     @ivar rooms: by bare JID.
+    @ivar calendar: the time of day; every C{now} is on the link's clock.
     @param mirroring: C{None} where the rooms are its own.
     @param peers: the domains whose nodes may join.
     """
@@ -71,6 +73,7 @@ class Rooms:
         self._mirroring = mirroring
         self._peers = peers
         self._bounds = bounds or Bounds()
+        self.calendar = Calendar()
         self._out: list[Action] = []
 
     @property
@@ -214,7 +217,7 @@ class Rooms:
             self._note(f'{self.mirrored(jid)} may not be mirrored: its domain is not among those to "allow"')
         if problem is not None:
             return None, problem
-        room = self.rooms[jid] = Room(jid, self._out, self._bounds)
+        room = self.rooms[jid] = Room(jid, self._out, self._bounds, self.calendar)
         if self._mirroring is not None:
             source = self.mirrored(jid) or ""
             room.above = Above(source, self._mirroring.dialect, wanted=self._mirroring.replica)
@@ -223,7 +226,7 @@ class Rooms:
     def open(self, name: str, settings: Settings) -> None:
         """Let a room of our own be there from the start."""
         jid = f"{name}@{self.jid}"
-        self.rooms[jid] = Room(jid, self._out, self._bounds, settings=settings)
+        self.rooms[jid] = Room(jid, self._out, self._bounds, self.calendar, settings=settings)
 
     def problem(self, jid: str) -> type[GatewayError] | None:
         """Why there can be no such room."""

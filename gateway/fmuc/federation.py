@@ -332,7 +332,8 @@ def _subjectReceived(room: Room, said: Said) -> None:
 def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:
     """A message to everybody here, and into what is kept."""
     room.say(said, origin)
-    kept = evolve(said, delay=Delay(room.jid, now))
+    room.stamped = room.calendar.stampAfter(room.stamped, now)
+    kept = evolve(said, delay=Delay(room.jid, room.stamped))
     if said.subject:
         room.subject = kept
     elif said.lasting:

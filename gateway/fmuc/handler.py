@@ -5,7 +5,7 @@ Rooms on a link's raw lane: shows stanzas to the rules and carries out what they
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from twisted.logger import Logger
 from twisted.words.xish import domish
@@ -34,12 +34,17 @@ _LONGEST_LINE = 1_000
 
 @implementer(IReporting)
 class RoomsHandler(RawHandler):
-    """All rooms of one component."""
+    """
+    All rooms of one component.
+
+    @param wallClock: as L{gateway.interfaces.IComposition.wallClock}; by default the link's clock.
+    """
 
     _log = Logger()
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, wallClock: Callable[[], float] | None = None) -> None:
         super().__init__()
+        self._wallClock = wallClock
         self._rooms = rooms
         self._stopping = False
         self._dropped: Counter[str] = Counter()
@@ -59,7 +64,16 @@ class RoomsHandler(RawHandler):
         self._perform(self._rooms.shutDown())
         self._stopping = True
 
+    def connectionInitialized(self) -> None:
+        self._readWallClock(self._link.now)
+
+    def _readWallClock(self, now: float) -> None:
+        """Once a second is often enough: stamps are in whole seconds."""
+        if self._wallClock is not None:
+            self._rooms.calendar.offset = self._wallClock() - now
+
     def tick(self, now: float) -> None:
+        self._readWallClock(now)
         self._perform(self._rooms.tick(now))
         if self._dropped and self._reportAt <= now:
             self._reportAt = now + _REPORT_EVERY

@@ -52,6 +52,7 @@ class History:
 
         @param room: the bare JID that it comes from.
         @param recipient: the JID that it goes to.
+        @param now: seconds since 1970.
         """
         oldest = max(
             limits.since if limits.since is not None else float("-inf"),
@@ -62,8 +63,11 @@ class History:
         left = limits.maxchars
         for said in reversed(self._kept):
             assert said.delay is not None
-            if said.delay.stamp < oldest or len(found) == limits.maxstanzas:
+            if len(found) == limits.maxstanzas:
                 break
+            if said.delay.stamp < oldest:
+                # Stamps of the node above are by its own clock, so a newer one may come before it.
+                continue
             if left is not None:
                 left -= len(said.content.raw) + len(said.nick) + len(said.id or "") + room_
                 if left < 0:

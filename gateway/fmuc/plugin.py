@@ -118,7 +118,7 @@ class RoomsPlugin:
 
 def _served(jid: str, table: ComponentTable, composition: IComposition, rooms: Rooms) -> IService:
     link: Link = composition.link(jid, table)
-    RoomsHandler(rooms).setHandlerParent(link)
+    RoomsHandler(rooms, composition.wallClock).setHandlerParent(link)
     return link
 
 

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from gateway import jids
 from gateway.fmuc.actions import Action, Joining, Left, News, Private, Rejected, ToNode, ToUsers
 from gateway.fmuc.history import History
+from gateway.fmuc.stamps import Calendar
 from gateway.fmuc.values import (
     HERE,
     MODERATOR,
@@ -243,11 +244,14 @@ class Room:
     @ivar pending: joins by nick.
     @ivar subject: the message that set it.
     @ivar affiliations: by bare JID; none where there is none.
+    @ivar calendar: the time of day.
+    @ivar stamped: the stamp of the last message that got one here.
     """
 
     jid: str
     out: list[Action]
     bounds: Bounds
+    calendar: Calendar
     above: Above | None = None
     settings: Settings = field(factory=Settings)
     occupants: dict[str, Occupant] = field(factory=dict)
@@ -256,6 +260,7 @@ class Room:
     pending: dict[str, Pending] = field(factory=dict)
     subject: Said | None = None
     affiliations: dict[str, str] = field(factory=dict)
+    stamped: float = 0.0
     history: History = field(init=False)
 
     def __attrs_post_init__(self) -> None:

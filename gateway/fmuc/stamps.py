@@ -1,5 +1,5 @@
 """
-Points in time as they are written (XEP-0082): no clock is asked.
+Times of day, and how they are written (XEP-0082). No clock is read here.
 """
 
 from __future__ import annotations
@@ -7,9 +7,35 @@ from __future__ import annotations
 import calendar
 import re
 
+from attrs import define
+
 # The second form is that of XEP-0289's examples, and of XEP-0091.
 _STAMP = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(Z|[+-]\d\d:\d\d)?", flags=re.ASCII)
 _DAY = 86_400
+
+
+@define
+class Calendar:
+    """
+    UTC of points on the link's clock, which is monotonic.
+
+    @ivar offset: seconds since 1970 when the link's clock was at 0; changes whenever the wall clock is set.
+    """
+
+    offset: float = 0.0
+
+    def utc(self, now: float) -> float:
+        """Return seconds since 1970."""
+        return now + self.offset
+
+    def stampAfter(self, last: float, now: float) -> float:
+        """
+        Return the stamp of a message, in seconds since 1970: never before the last one's, so that a clock that is
+        set back changes neither the order of a room's history nor what C{since} selects. If the clock was ahead by
+        more than a day, its stamps were of no use, and the order is given up for the right time.
+        """
+        utc = self.utc(now)
+        return last if utc < last <= utc + _DAY else utc
 
 
 def read(text: str) -> float | None:

@@ -5,7 +5,7 @@ The proxy on a link's raw lane: shows stanzas to the rules and carries out what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,12 +35,17 @@ _REPORT_EVERY = 60.0
 class ProxyHandler(RawHandler):
     """
     Jabber Address Translation for one component.
+
+    @param wallClock: as L{gateway.interfaces.IComposition.wallClock}; by default the link's clock.
     """
 
     _log = Logger()
 
-    def __init__(self, translator: Translator, file: ExchangeFile) -> None:
+    def __init__(
+        self, translator: Translator, file: ExchangeFile, wallClock: Callable[[], float] | None = None
+    ) -> None:
         super().__init__()
+        self._wallClock = wallClock
         self._translator = translator
         self._file = file
         self._component = translator.component
@@ -69,12 +74,16 @@ class ProxyHandler(RawHandler):
 
     def drained(self) -> None:
         self._perform(self._translator.abandon())
-        self._file.leave(self._translator.openExchanges())
+        self._file.leave(self._translator.openExchanges(), self._offset())
+
+    def _offset(self) -> float:
+        """Return the seconds since 1970 when the link's clock was at 0."""
+        return 0.0 if self._wallClock is None else self._wallClock() - self._link.now
 
     def connectionInitialized(self) -> None:
         if not self._started:
             self._started = True
-            self._translator.reopen(self._file.take(), self._link.now)
+            self._translator.reopen(self._file.take(self._offset()), self._link.now)
             self._translator.started(self._link.now)
         self._expire(self._link.now)
         # Both are answered by the target's server alone where the subscription stands. In this order: at a probe

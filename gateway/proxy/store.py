@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from attrs import asdict
+from attrs import asdict, evolve
 from cattrs import BaseValidationError, structure
 from twisted.logger import Logger
 
@@ -16,7 +16,8 @@ from gateway.proxy.exchanges import OpenExchange
 
 class ExchangeFile:
     """
-    A file that one process leaves and the next one takes.
+    A file that one process leaves and the next one takes. Its deadlines are in UTC: the next process has another
+    monotonic clock.
 
     @ivar path: where it is.
     """
@@ -26,13 +27,17 @@ class ExchangeFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def leave(self, exchanges: list[OpenExchange]) -> None:
-        """Write what is open, all of it or nothing; no file if nothing is."""
+    def leave(self, exchanges: list[OpenExchange], offset: float = 0.0) -> None:
+        """
+        Write what is open, all of it or nothing; no file if nothing is.
+
+        @param offset: seconds since 1970 when the link's clock was at 0.
+        """
         if not exchanges:
             return
         new = self.path.with_name(f"{self.path.name}.new")
         try:
-            new.write_text(json.dumps([asdict(exchange) for exchange in exchanges]), "utf-8")
+            new.write_text(json.dumps([asdict(_moved(exchange, offset)) for exchange in exchanges]), "utf-8")
             new.replace(self.path)
         except OSError as error:
             self._log.error(
@@ -42,8 +47,12 @@ class ExchangeFile:
                 count=len(exchanges),
             )
 
-    def take(self) -> list[OpenExchange]:
-        """Read what was left, once."""
+    def take(self, offset: float = 0.0) -> list[OpenExchange]:
+        """
+        Read what was left, once.
+
+        @param offset: as in L{leave}.
+        """
         try:
             text = self.path.read_text("utf-8")
             self.path.unlink()
@@ -53,7 +62,13 @@ class ExchangeFile:
             self._log.error("{path} cannot be read: {error}", path=self.path, error=error)
             return []
         try:
-            return structure(json.loads(text), list[OpenExchange])
+            return [_moved(exchange, -offset) for exchange in structure(json.loads(text), list[OpenExchange])]
         except (ValueError, TypeError, BaseValidationError):
             self._log.error("{path} did not hold open exchanges; they are lost.", path=self.path)
             return []
+
+
+def _moved(exchange: OpenExchange, seconds: float) -> OpenExchange:
+    """Return an exchange with its deadlines on another clock."""
+    copies = tuple(deadline + seconds for deadline in exchange.copies)
+    return evolve(exchange, deadline=exchange.deadline + seconds, copies=copies)

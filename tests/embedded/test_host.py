@@ -136,7 +136,7 @@ class StartTests(HostCase):
         for port, key in ((5222, "embedded.c2s"), (5347, "embedded.component")):
             host = self.make(reactor=Crowded(port))
             raised = self.assertRaises(SystemExit, host.startService)
-            self.assertIn(f"{key}: tcp:{port}:interface=127.0.0.1 cannot", str(raised))
+            self.assertIn(f"{key}: Address already in use: cannot listen on tcp:{port}:interface=127.0.0.1", str(raised))
             self.assertIn("Address already in use", str(raised))
         self.assertEqual(self.shown, [])
 

@@ -210,7 +210,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
             outcomes = await asyncio.gather(*(self.refused(key, port) for key in keys))
         for key, (code, output) in zip(keys, outcomes, strict=True):
             self.assertEqual(code, 1, output)
-            self.assertIn(f"{key}: {listening(port)} cannot be listened on: Address already in use", output)
+            self.assertIn(f"{key}: Address already in use: cannot listen on {listening(port)}", output)
             self.assertNotIn("Traceback", output)
 
     async def refused(self, key: str, port: int) -> tuple[int, str]:
@@ -238,7 +238,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
             host.start()
             await host.ready()
             self.assertIn(
-                f"http.listen: {listening(5290)} cannot be listened on: Address already in use", host.log()
+                f"http.listen: Address already in use: cannot listen on {listening(5290)}", host.log()
             )
             await (await Client(host, "alice", "home").login()).close()
 

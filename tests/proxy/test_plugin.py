@@ -28,6 +28,7 @@ class FakeComposition:
     def __init__(self, stateDir: str) -> None:
         self.stateDir = stateDir
         self.reactor = MemoryReactorClock()
+        self.wallClock = self.reactor.seconds
         self.asked: list[tuple[str, ComponentTable]] = []
 
     def link(self, jid: str, table: ComponentTable) -> Link:

@@ -1,0 +1,195 @@
+"""The gateway as a process of an operator's machine: in the foreground, in the background, and from its .tac file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import PROXY, LiveTests, proxy, scenario
+from tests.live.clients import ECHO, Implementation, silent
+from tests.live.processes import TWISTD, freePort, holds, toml
+from tests.live.servers import Prosody
+
+ROOT = Path(__file__).resolve().parents[2]
+TWISTD_ITSELF = [sys.executable, str(Path(sys.executable).parent / "twistd")]
+# The options of twistd, in each of the ways in which the gateway is run.
+WAYS = {
+    "foreground": ["-n", "gateway"],
+    "background": ["gateway"],
+    "tac": ["-ny", "gateway.tac"],
+    "tac in the background": ["-y", "gateway.tac"],
+}
+LOG, PID = "twistd.log", "twistd.pid"
+
+
+class ProcessTests(SynchronousTestCase):
+    """Starts that fail, and signals. Nothing answers at the server's endpoint, which keeps nothing from starting."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.newFolder()
+        self.addCleanup(self.end)
+        self.http = freePort()
+
+    def newFolder(self) -> None:
+        """Begin anew, for another way."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        shutil.copy(ROOT / "gateway.tac", self.folder)
+
+    def configure(self, **keys: str) -> None:
+        tables = {
+            "server": {"endpoint": "tcp:127.0.0.1:9", "secret": "hidden", "domain": "localhost"},
+            "http": {"listen": f"tcp:{self.http}:interface=127.0.0.1"},
+            'proxy."proxy.localhost"': {"target": "implementation@localhost"},
+        }
+        (self.folder / "gateway.toml").write_text(toml({"state_dir": "state", **keys}, tables))
+
+    def twistd(self, *options: str) -> tuple[int, str]:
+        """Run it until it, or its parent, returns; its exit code, and all that it wrote."""
+        output = self.folder / "output"
+        with output.open("wb") as file:
+            done = subprocess.run(
+                [*TWISTD_ITSELF, *options],
+                cwd=self.folder,
+                env={**os.environ, **TWISTD[1]},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=30,
+                check=False,
+            )
+        return done.returncode, output.read_text()
+
+    def end(self) -> None:
+        """End what runs in the background still."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((self.folder / PID).read_text()), signal.SIGKILL)
+
+    def until(self, found: str, path: Path) -> None:
+        """Wait until a file holds this text."""
+        deadline = time.monotonic() + 20
+        while not (path.exists() and found in path.read_text()):
+            self.assertLess(time.monotonic(), deadline, path.read_text() if path.exists() else found)
+            time.sleep(0.05)
+
+    def test_portTaken(self) -> None:
+        """A port that is taken: exit code 1 and the reason at once, in the log too, and no pid file is left."""
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", self.http))
+            other.listen()
+            for way, options in WAYS.items():
+                self.newFolder()
+                self.configure()
+                code, output = self.twistd(*options)
+                self.assertEqual(code, 1, (way, output))
+                self.assertIn("http.listen: Address already in use: cannot listen on tcp:", output, way)
+                self.assertNotIn("Traceback", output, way)
+                if "background" in way:
+                    reason = f"tcp:{self.http}:interface=127.0.0.1"
+                    self.assertIn(f"cannot listen on {reason}", (self.folder / LOG).read_text())
+                self.assertFalse((self.folder / PID).exists(), way)
+
+    def test_pidFile(self) -> None:
+        """A pid file of a process that lives, and a configuration with an error: the same, before anything is made."""
+        self.configure()
+        (self.folder / PID).write_text(str(os.getpid()))
+        code, output = self.twistd("gateway")
+        self.assertEqual(code, 1, output)
+        self.assertIn("Another twistd server is running", output)
+        (self.folder / PID).unlink()
+        self.configure(state_dir="gateway.toml")
+        code, output = self.twistd("gateway")
+        self.assertEqual(code, 1, output)
+        self.assertIn("state_dir: ", output)
+
+    def test_otherUser(self) -> None:
+        """A state folder that the user of --uid cannot write to: the same."""
+        if os.geteuid() != 0:
+            code, output = self.twistd("--uid", "0", "gateway")
+            self.assertEqual((code, "only root" in output), (1, True), output)
+            return
+        for way in ("foreground", "background"):
+            self.newFolder()
+            self.folder.chmod(0o755)
+            self.configure()
+            code, output = self.twistd("--uid", "nobody", *WAYS[way])
+            self.assertEqual(code, 1, (way, output))
+            self.assertIn("state_dir: not writable by uid 65534, or not there: ", output)
+
+    def test_otherRoot(self) -> None:
+        """... and one that is not there once --chroot has changed the root folder."""
+        if os.geteuid() != 0:
+            return
+        # In the background twistd itself needs a /dev/null there.
+        self.configure()
+        code, output = self.twistd("--chroot", str(self.folder), "--pidfile", "/other.pid", "-n", "gateway")
+        self.assertEqual(code, 1, output)
+        self.assertIn("state_dir: not writable by uid 0, or not there: ", output)
+
+    def test_signals(self) -> None:
+        """SIGHUP, SIGUSR1 and SIGUSR2 end nothing, and a line of the log says why; twistd rotates its file."""
+        for way in ("background", "tac in the background"):
+            self.newFolder()
+            self.configure()
+            self.assertEqual(self.twistd(*WAYS[way])[0], 0, way)
+            log = self.folder / LOG
+            self.until("nothing listens at", log)
+            pid = int((self.folder / PID).read_text())
+            os.kill(pid, signal.SIGHUP)
+            self.until("SIGHUP is ignored: the gateway does not reload its configuration: restart it.", log)
+            os.kill(pid, signal.SIGUSR2)
+            self.until("SIGUSR2 is ignored", log)
+            os.kill(pid, signal.SIGUSR1)
+            self.until("SIGUSR2 is ignored", self.folder / f"{LOG}.1")
+            os.kill(pid, signal.SIGTERM)
+            self.until("Server Shut Down", log)
+            self.assertNotIn("Traceback", log.read_text() + (self.folder / f"{LOG}.1").read_text())
+
+
+class SignalsTests(LiveTests, SynchronousTestCase):
+    """Signals to a gateway in the foreground that has something to do."""
+
+    serverClass = Prosody
+
+    @scenario(40)
+    async def test_foreground(self) -> None:
+        """Its log goes to standard output, so there is no file to rotate either; service goes on."""
+        gateway = await self.startGateway(proxy(PROXY))
+        for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
+            gateway.child.send_signal(getattr(signal, name))
+            await holds(lambda name=name: f"{name} is ignored: " in gateway.log(), 5, f"the log speaks of {name}")
+        self.assertEqual((await gateway.get("/readyz"))[0], 200)
+        self.assertEqual(await gateway.terminate(), -signal.SIGTERM)
+
+    @scenario(40)
+    async def test_secondTime(self) -> None:
+        """A second signal while open requests are waited for changes nothing, and is no error."""
+        gateway = await self.startGateway(proxy(PROXY))
+        implementation = await self.login(Implementation(self.server, "implementation", "a", silent))
+        alice = await self.user("alice")
+        while not implementation.requests:
+            identifier = alice.sendIq(PROXY, f"<hold xmlns='{ECHO}'/>")
+            await asyncio.sleep(0.2)
+        request = await implementation.asked(identifier)
+        gateway.child.terminate()
+        await holds(lambda: "Received SIGTERM" in gateway.log(), 5, "it stops")
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            gateway.child.send_signal(getattr(signal, name))
+            await holds(lambda name=name: f"{name} is ignored: " in gateway.log(), 4, f"the log speaks of {name}")
+        implementation.answer(request)
+        answer = await alice.expectId(identifier, "the answer to what was open")
+        self.assertEqual(answer.get("type"), "result")
+        await holds(lambda: not gateway.running(), 10, "its end")
+        self.assertEqual(gateway.child.wait(), -signal.SIGTERM)
+        self.assertNotIn("Traceback", gateway.log(1000))
