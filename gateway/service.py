@@ -38,6 +38,7 @@ from gateway.monitor.site import QuietSite
 from gateway.monitor.status import Status
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.core import Limits
+from gateway.stream.instances import OtherInstances
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, ConfigError, HttpTable
 from gateway.web import OwnAgent
@@ -247,7 +248,8 @@ class Composition(Surroundings):
         # The configuration is refused when either is missing.
         assert endpoint is not None and secret is not None
         where = table.endpoint or (self._server and self._server.endpoint) or "the embedded host"
-        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain, where=where)
+        instances = OtherInstances(jid, secrets.token_hex(8))
+        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain, where=where, instances=instances)
         self.links.append(link)
         return link
 

@@ -16,6 +16,7 @@ class FakeLink:
     def __init__(self, jid: str, trouble: str) -> None:
         self.jid = jid
         self.trouble = trouble
+        self.conflict = ""
 
     @property
     def ready(self) -> bool:
@@ -74,6 +75,13 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(header["cache-control"], "no-store")
         self.assertEqual(int(header["content-length"]), len(body.encode()))
         self.links[0].trouble = self.links[2].trouble = ""
+        self.assertEqual(self.ask("/readyz")[0], 200)
+
+    def test_conflict(self) -> None:
+        """A link that is up and of little use is no better."""
+        self.links[1].conflict = "another gateway is connected"
+        self.assertEqual(self.ask("/readyz")[::2], (503, "b.example.com: another gateway is connected\n"))
+        self.links[1].conflict = ""
         self.assertEqual(self.ask("/readyz")[0], 200)
 
     def test_head(self) -> None:

@@ -258,7 +258,9 @@ class HttpServiceTests(ServiceCase):
         config = self.config('[http]\nlisten = "tcp:5290:interface=127.0.0.1"\n')
         gateway = makeService(evolve(config, services=()), CrowdedReactor())
         error = self.assertRaises(SystemExit, gateway.startService)
-        self.assertIn("http.listen: Address already in use: cannot listen on tcp:5290:interface=127.0.0.1", str(error))
+        self.assertIn(
+            "http.listen: Address already in use: cannot listen on tcp:5290:interface=127.0.0.1", str(error)
+        )
 
     def test_stop(self) -> None:
         """Stopping closes the port, and is nothing where there is none."""
@@ -324,6 +326,18 @@ class CompositionTests(ServiceCase):
         verifyObject(IComposition, composition)
         self.assertEqual(composition.stateDir, str(self.folder / "state"))
         self.assertIs(composition.reactor, self.reactor)
+        self.assertEqual(composition.wallClock(), self.reactor.seconds())
+
+    def test_wallClock(self) -> None:
+        """The wall clock is another than the reactor's, where there are two."""
+        composition = Composition(self.config(), None, Agent(self.reactor), self.reactor, lambda: 5e8)
+        self.assertEqual(composition.wallClock(), 5e8)
+
+    def test_instances(self) -> None:
+        """Each link looks for other gateways, by a name that no other has."""
+        composition = Composition(self.config(), None, Agent(self.reactor), self.reactor)
+        signs = {composition.link("a.example.com", ComponentTable(secret="x"))._instances.sign for _ in range(3)}  # type: ignore[union-attr]  # it has one
+        self.assertEqual(len(signs), 3)
 
     def test_link(self) -> None:
         """A link has its table's secret, else the common one; the common limit; and is counted."""

@@ -29,6 +29,7 @@ class FakeLink:
     def __init__(self, jid: str, trouble: str = "") -> None:
         self.jid = jid
         self.trouble = trouble
+        self.conflict = ""
         self.ready = not trouble
 
     def __iter__(self) -> Iterator[object]:
@@ -58,6 +59,20 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(
             body,
             f"a.example.com: connected\n{reports}\nb.example.com: not connected: the server is away\n{reports}",
+        )
+
+    def test_conflict(self) -> None:
+        """A link that is up and of little use says why; while it is down that is over."""
+        links = [FakeLink("a.example.com"), FakeLink("b.example.com", "the server is away")]
+        for link in links:
+            link.conflict = "another gateway is connected"
+        lines = [line for line in self.ask(links)[2].splitlines() if line and line[0] != " "]
+        self.assertEqual(
+            lines,
+            [
+                "a.example.com: connected, but another gateway is connected",
+                "b.example.com: not connected: the server is away",
+            ],
         )
 
     def test_none(self) -> None:

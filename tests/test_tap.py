@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from twisted.application.service import Service
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.pollreactor import PollReactor
+from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.tap import Options
+from gateway.errors import StartFailed
+from gateway.tap import Options, Process, useMonotonicClock
 
 ROOT = Path(__file__).resolve().parent.parent
 # Nobody listens on the discard port: a process that connected would say so in its log.
@@ -117,3 +131,169 @@ class OptionsTests(SynchronousTestCase):
         """What is no option is refused."""
         self.assertRaises(UsageError, Options().parseOptions, ["--secret", "x"])
         self.assertRaises(UsageError, Options().parseOptions, ["gateway.toml"])
+
+
+class ClockTests(SynchronousTestCase):
+    """The clock of intervals, on each kind of reactor: nobody but time itself moves it."""
+
+    def reactors(self) -> list[ReactorBase]:
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        made: list[ReactorBase] = [SelectReactor(), PollReactor(), EPollReactor(), AsyncioSelectorReactor(loop)]
+        for reactor in made:
+            self.addCleanup(self.close, reactor)
+        return made
+
+    def close(self, reactor: Any) -> None:
+        for reader in list(reactor._internalReaders):
+            reactor.removeReader(reader)
+            reader.connectionLost(None)
+        if hasattr(reactor, "_poller") and hasattr(reactor._poller, "close"):
+            reactor._poller.close()
+
+    def test_set(self) -> None:
+        """After the wall clock was set, each call has the time left that it had: those made before as well."""
+        for step in (-3600.0, 3600.0):
+            for reactor in self.reactors():
+                wall = [1e9]
+                reactor.seconds = lambda wall=wall: wall[0]
+                early, put = reactor.callLater(20, int), reactor.callLater(30, int)
+                reactor.callLater(50, int).cancel()
+                useMonotonicClock(reactor)
+                late = reactor.callLater(40, int)
+                wall[0] += step
+                for call, left in ((early, 20), (put, 30), (late, 40)):
+                    self.assertApproximates(call.getTime() - reactor.seconds(), left, 1)
+                self.assertApproximates(reactor.timeout(), 20, 1)
+                put.reset(10)
+                early.delay(5)
+                self.assertApproximates(put.getTime() - reactor.seconds(), 10, 1)
+                self.assertApproximates(early.getTime() - reactor.seconds(), 25, 1)
+                self.assertApproximates(reactor.timeout(), 10, 1)
+                for call in (early, put, late):
+                    call.cancel()
+
+    def test_twice(self) -> None:
+        """To do it twice changes nothing."""
+        reactor = self.reactors()[0]
+        useMonotonicClock(reactor)
+        before = reactor.seconds()
+        useMonotonicClock(reactor)
+        self.assertApproximates(reactor.seconds(), before, 1)
+
+    def test_others(self) -> None:
+        """A reactor that is none of Twisted's keeps its clock, as one for tests."""
+        clock = Clock()
+        useMonotonicClock(clock)
+        self.assertEqual(clock.seconds(), 0)
+
+
+class Failing(Service):
+    """Cannot start."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def startService(self) -> None:
+        raise self.error
+
+
+class Stopping(Service):
+    """Takes its time to stop."""
+
+    def __init__(self) -> None:
+        self.stopped: Deferred[None] = Deferred()
+
+    def stopService(self) -> Deferred[None]:
+        return self.stopped
+
+
+class Threads(Clock):
+    """A clock that runs at once what comes from a signal handler."""
+
+    def callFromThread(self, call: Callable[..., object], *arguments: object, **others: object) -> None:
+        call(*arguments, **others)
+
+
+class ProcessTests(SynchronousTestCase):
+    """Signals, and failures at the start, in this process."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.process = Process(self.folder, Threads())
+        self.logged: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def observe(self, event: dict[str, Any]) -> None:
+        if event.get("log_namespace") == "gateway.tap.Process":
+            self.logged.append(str(event["log_format"]).format(**event))
+
+    def raised(self, name: str) -> str:
+        """What is logged at a signal."""
+        number = getattr(signal, name)
+        self.assertTrue(callable(signal.getsignal(number)), f"{name} would end the process")
+        self.logged.clear()
+        signal.raise_signal(number)
+        [line] = self.logged
+        return line
+
+    def test_signals(self) -> None:
+        """While it runs they end nothing, and say why; afterwards all is as it was."""
+        names = ("SIGHUP", "SIGUSR1", "SIGUSR2")
+        for name in names:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        self.process.startService()
+        for name in names:
+            self.assertTrue(self.raised(name).startswith(f"{name} is ignored: "))
+        self.successResultOf(self.process.stopService())
+        self.assertEqual([signal.getsignal(getattr(signal, name)) for name in names], [signal.SIG_DFL] * 3)
+
+    def test_others(self) -> None:
+        """A handler that is there stays: nohup's, or that with which twistd rotates its log."""
+        heard: list[int] = []
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+        self.process.startService()
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGUSR1)
+        self.assertEqual((self.logged, heard), ([], [signal.SIGUSR1]))
+
+    def test_again(self) -> None:
+        """To be told to stop while it stops is logged."""
+        stopping = Stopping()
+        stopping.setServiceParent(self.process)
+        self.process.startService()
+        before = signal.getsignal(signal.SIGTERM)
+        stopped = self.process.stopService()
+        for name in ("SIGTERM", "SIGINT"):
+            self.assertIn("stopping already", self.raised(name))
+        self.assertNoResult(stopped)
+        stopping.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(signal.getsignal(signal.SIGTERM), before)
+
+    def test_failed(self) -> None:
+        """Whatever a service raises at the start ends the process, in a form that twistd tells its parent."""
+        for error in (
+            SystemExit("that is all"),
+            OSError(28, "No space left"),
+            StartFailed("some.key: that is all"),
+        ):
+            process = Process(self.folder, Threads())
+            Failing(error).setServiceParent(process)
+            self.logged.clear()
+            raised = self.assertRaises(StartFailed, process.startService)
+            self.assertIsInstance(raised, Exception)
+            self.assertIn(str(error), str(raised))
+            self.assertEqual(len(self.logged), 1)
+        self.assertEqual(len(self.flushLoggedErrors(SystemExit, OSError)), 2)
+
+    def test_stateDir(self) -> None:
+        """A state folder that is not there any longer keeps it from starting."""
+        self.folder.rmdir()
+        raised = self.assertRaises(StartFailed, self.process.startService)
+        self.assertTrue(str(raised).startswith("state_dir: not writable by uid "), raised)

@@ -18,11 +18,13 @@ class Watched(typing.Protocol):
     @ivar jid: what it is called.
     @ivar ready: whether it is up.
     @ivar trouble: why it is not.
+    @ivar conflict: why it is of little use although it is up; empty as a rule.
     """
 
     jid: str
     ready: bool
     trouble: str
+    conflict: str
 
 
 class Health(Resource):
@@ -33,14 +35,15 @@ class Health(Resource):
 
 
 class Readiness(Resource):
-    """C{/readyz}: 200 when every configured link is up, else 503 and a line for each that is not."""
+    """C{/readyz}: 200 when every configured link is up and of use, else 503 and a line for each that is not."""
 
     def __init__(self, links: Sequence[Watched]) -> None:
         super().__init__()
         self._links = links
 
     def render_GET(self, request: Request) -> bytes:
-        down = [f"{link.jid}: {link.trouble}\n" for link in self._links if not link.ready]
+        troubles = [(link.jid, link.conflict if link.ready else link.trouble) for link in self._links]
+        down = [f"{jid}: {trouble}\n" for jid, trouble in troubles if trouble]
         return text(request, 503, "".join(down)) if down else text(request, 200, "ok\n")
 
 

@@ -34,6 +34,8 @@ class Status(Resource):
 
 def _described(link: Reported) -> str:
     state = "connected" if link.ready else f"not connected: {link.trouble}"
+    if link.ready and link.conflict:
+        state += f", but {link.conflict}"
     reports = [
         report for handler in link if IReporting.providedBy(handler) for report in IReporting(handler).report()
     ]

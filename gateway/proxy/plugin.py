@@ -82,6 +82,7 @@ class ProxyPlugin:
         translator = Translator(Sealer(jid, loadKey(_keyFile(jid, table, composition.stateDir))), pool, rules)
         exchanges = ExchangeFile(Path(composition.stateDir, f"{jid}.exchanges"))
         link: Link = composition.link(jid, table)
+        link.shared = table.shared
         ProxyHandler(translator, exchanges, composition.wallClock).setHandlerParent(link)
         return link
 

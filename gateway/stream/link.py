@@ -29,6 +29,7 @@ from gateway.interfaces import IRawHandler
 from gateway.stream.checker import StreamFailed
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
+from gateway.stream.instances import OtherInstances
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies
@@ -53,6 +54,11 @@ _MEANINGS = {
     "endpoint with the server's configuration",
 }
 
+_SHARED = (
+    "another gateway is connected as this component, and the server gives each a part of the stanzas: stop one of "
+    "them (several proxies of one component need shared = true and one key_file)"
+)
+
 
 @implementer(IXMPPHandlerCollection)
 class Link(Service):
@@ -68,7 +74,10 @@ class Link(Service):
     @ivar trouble: why not, in words for the operator.
     @ivar now: seconds on the link's clock, as of the last chunk or tick.
     @ivar domain: the server's own host, which is pinged when nothing has come for long; C{None} for never.
+    @ivar conflict: why it is of little use although it is up, in words for the operator; empty as a rule.
+    @ivar shared: whether other gateways may be connected as this component.
     @param where: the endpoint in the operator's words.
+    @param instances: finds other gateways that are connected as this component; by default none is looked for.
     """
 
     # Seconds that a stop waits for open exchanges, and the time between two ticks.
@@ -96,6 +105,7 @@ class Link(Service):
         random: Random | None = None,
         domain: str | None = None,
         where: str = "the server's endpoint",
+        instances: OtherInstances | None = None,
     ) -> None:
         self._reactor = reactor
         self._random = random or Random()
@@ -107,6 +117,9 @@ class Link(Service):
         self._pingedAt: float | None = None
         self.ready = False
         self.trouble = "not started"
+        self.conflict = ""
+        self.shared = False
+        self._instances = instances
         self._protocol: ComponentProtocol | None = None
         self._write: Callable[[bytes], bool] | None = None
         self._stopping: Deferred[None] = succeed(None)
@@ -236,7 +249,8 @@ class Link(Service):
                 if stanza.name == "iq" and stanza.type in ("get", "set"):
                     self._lane.refuse(stanza, HandlerFailed)
                 return
-        self._lane.stanzaReceived(stanza)
+        if self._instances is None or not self._instances.received(stanza, self.now):
+            self._lane.stanzaReceived(stanza)
 
     def streamEnding(self) -> None:
         self._write = None
@@ -277,6 +291,8 @@ class Link(Service):
         self._pingedAt = None
         self._write = protocol.write
         self.trouble = ""
+        if self._instances is not None:
+            self._instances.connected(self._upAt)
         self._log.info("{jid}: connected.", jid=self.jid)
         # What waits comes first: a handler that is told of the connection sends at once.
         self._reportDropped(self._outbox.expire(self._reactor.seconds()))
@@ -316,6 +332,9 @@ class Link(Service):
         self._lane.tick(now)
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
+            if self._instances is not None and not self._protocol.stalled:
+                self.sendRaw(self._instances.tick(now))
+                self._compare(self._instances.found and not self.shared)
 
     def _watch(self, protocol: ComponentProtocol, now: float) -> None:
         """Give up a connection that is up in name only."""
@@ -335,6 +354,15 @@ class Link(Service):
             ping.addElement((ns.PING, "ping"))
             # Any answer is a sign of life; silence is seen to above.
             self._lane.request(ping).addBoth(lambda answer: None)
+
+    def _compare(self, isShared: bool) -> None:
+        """Log it once when another gateway comes or goes."""
+        if isShared and not self.conflict:
+            self.conflict = _SHARED
+            self._log.warn("{jid}: {conflict}.", jid=self.jid, conflict=_SHARED)
+        elif self.conflict and not isShared:
+            self.conflict = ""
+            self._log.info("{jid}: no other gateway is connected as this component any longer.", jid=self.jid)
 
     def _reportDropped(self, late: int) -> None:
         if late or (self._dropped and self.ready):

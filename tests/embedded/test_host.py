@@ -74,6 +74,16 @@ class StartTests(HostCase):
             [(5222, "127.0.0.1"), (5347, "127.0.0.1")],
         )
 
+    def test_wallClock(self) -> None:
+        """The certificate is valid by the time of day, whatever the reactor's clock shows."""
+        now = 2e9
+        host = EmbeddedHost(
+            EmbeddedTable(), SERVICES, self.folder, self.reactor, self.shown.append, wallClock=lambda: now
+        )
+        certificate = host.certificate.original.to_cryptography()
+        made = certificate.not_valid_before_utc.timestamp()
+        self.assertTrue(made < now < made + 2 * 86_400, made)
+
     def test_announced(self) -> None:
         """It is said once: for what it is, where, for whom, what is served, and what to do next."""
         host = self.start()
@@ -136,7 +146,9 @@ class StartTests(HostCase):
         for port, key in ((5222, "embedded.c2s"), (5347, "embedded.component")):
             host = self.make(reactor=Crowded(port))
             raised = self.assertRaises(SystemExit, host.startService)
-            self.assertIn(f"{key}: Address already in use: cannot listen on tcp:{port}:interface=127.0.0.1", str(raised))
+            self.assertIn(
+                f"{key}: Address already in use: cannot listen on tcp:{port}:interface=127.0.0.1", str(raised)
+            )
             self.assertIn("Address already in use", str(raised))
         self.assertEqual(self.shown, [])
 

@@ -173,11 +173,11 @@ class HistoryTests(LocalCase):
             self.say(CRONE, f"<body>m{number}</body>")
             self.service.now += 100
 
-    def heard(self, limits: str) -> list[str]:
+    def heard(self, limits: str, count: int = 4) -> list[str]:
         """What of it is sent for these limits."""
         sent = self.join(HAG, "hag", f"<history {limits}/>" if limits else "").decode()
         self.leave(HAG, "hag")
-        return [f"m{number}" for number in range(4) if f"<body>m{number}</body>" in sent]
+        return [f"m{number}" for number in range(count) if f"<body>m{number}</body>" in sent]
 
     def test_delayed(self) -> None:
         """Each says when it was said, and by the room itself."""
@@ -204,6 +204,36 @@ class HistoryTests(LocalCase):
         self.assertEqual(self.heard("seconds='350' maxstanzas='1'"), ["m3"])
         for odd in ("maxstanzas='many'", "seconds='-1'", "since='yesterday'", "maxchars='99999999999'"):
             self.assertEqual(self.heard(odd), everything, odd)
+
+    def test_clockSetBack(self) -> None:
+        """An hour back: what comes later has no earlier stamp, and C{since} finds all of it and nothing twice."""
+        self.service.rooms.calendar.offset -= 3600
+        self.say(CRONE, "<body>m4</body>")
+        self.service.now += 100
+        self.say(CRONE, "<body>m5</body>")
+        stamps = [said.delay.stamp for said in self.room.history if said.delay is not None]
+        self.assertEqual(stamps, [1e6, 1e6 + 100, 1e6 + 200, 1e6 + 300, 1e6 + 300, 1e6 + 300])
+        self.assertEqual(self.heard("since='1970-01-12T13:51:40Z'", 6), ["m3", "m4", "m5"])
+        self.assertEqual(self.heard("since='1970-01-12T13:51:41Z'", 6), [])
+
+    def test_clockSetForward(self) -> None:
+        """An hour forward: the order stays, and C{seconds} counts by the clock as it is now."""
+        self.service.rooms.calendar.offset += 3600
+        self.say(CRONE, "<body>m4</body>")
+        self.assertEqual(self.heard("", 5), ["m0", "m1", "m2", "m3", "m4"])
+        self.assertEqual(self.heard("since='1970-01-12T14:00:00Z'", 5), ["m4"])
+        self.assertEqual(self.heard("seconds='60'", 5), ["m4"])
+
+    def test_clockWasWrong(self) -> None:
+        """A clock that was years ahead for a moment spoils no later stamp."""
+        self.service.rooms.calendar.offset += 1e8
+        self.say(CRONE, "<body>m4</body>")
+        self.service.rooms.calendar.offset -= 1e8
+        self.say(CRONE, "<body>m5</body>")
+        *_, last = self.room.history
+        assert last.delay is not None
+        self.assertEqual(last.delay.stamp, 1e6 + 400)
+        self.assertEqual(self.heard("since='1970-01-12T13:53:20Z'", 6), ["m4", "m5"])
 
     def test_bounded(self) -> None:
         """Messages and bytes that are kept are bounded."""

@@ -40,6 +40,21 @@ class PluginTests(SynchronousTestCase):
         [handler] = service
         return handler._rooms
 
+    def test_wallClock(self) -> None:
+        """Stamps are by the wall clock, also after it was set; deadlines are by the link's."""
+        wall = [5e8]
+        reactor = MemoryReactorClock()
+        gateway = makeService(self.config(SERVER + ROOMS), reactor, lambda: wall[0])
+        link = gateway.getServiceNamed("rooms:r.example.com")
+        [handler] = link
+        link._tick()
+        self.assertEqual(handler._rooms.calendar.utc(link.now), 5e8)
+        wall[0] -= 3600
+        reactor.advance(2)
+        link._tick()
+        self.assertEqual(handler._rooms.calendar.utc(link.now), 5e8 - 3600)
+        self.assertEqual(link.now, 2)
+
     def problems(self, text: str) -> str:
         return str(self.assertRaises(ConfigError, lambda: check(self.config(SERVER + text))))
 

@@ -237,9 +237,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
             self.stack.callback(host.stop)
             host.start()
             await host.ready()
-            self.assertIn(
-                f"http.listen: Address already in use: cannot listen on {listening(5290)}", host.log()
-            )
+            self.assertIn(f"http.listen: Address already in use: cannot listen on {listening(5290)}", host.log())
             await (await Client(host, "alice", "home").login()).close()
 
     @scenario(20)

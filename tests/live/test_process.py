@@ -1,4 +1,4 @@
-"""The gateway as a process of an operator's machine: in the foreground, in the background, and from its .tac file."""
+"""The gateway as a process: in the foreground, in the background, and from its .tac file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOG, PID = "twistd.log", "twistd.pid"
 
 
 class ProcessTests(SynchronousTestCase):
-    """Starts that fail, and signals. Nothing answers at the server's endpoint, which keeps nothing from starting."""
+    """Starts that fail, and signals. No server is needed for either."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -101,7 +101,7 @@ class ProcessTests(SynchronousTestCase):
                 self.assertFalse((self.folder / PID).exists(), way)
 
     def test_pidFile(self) -> None:
-        """A pid file of a process that lives, and a configuration with an error: the same, before anything is made."""
+        """A pid file of a process that lives, and a configuration with an error: the same."""
         self.configure()
         (self.folder / PID).write_text(str(os.getpid()))
         code, output = self.twistd("gateway")

@@ -240,6 +240,28 @@ class PresenceTests(HandlerCase):
         self.server.clock.pump([1.0] * 31)
         self.assertSent(error("iq", C, U, TIMED_OUT, "2"))
 
+    def test_restartOnAnotherClock(self) -> None:
+        """The next process has a monotonic clock of its own: what is open keeps the time that it has left."""
+        wall = 5e8
+        self.handler._wallClock = lambda: wall + self.server.clock.seconds()
+        self.server.clock.pump([1.0] * 1000)
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.server.taken()
+        self.server.clock.pump([1.0] * 10)
+        self.successResultOf(self.server.stop())
+        wall += self.server.clock.seconds()
+        file = self.file
+        self.make()
+        self.handler._file, self.handler._wallClock = file, lambda: wall + self.server.clock.seconds()
+        self.server.start()
+        self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
+        self.server.taken()
+        # Ten are gone, and five of the stop.
+        self.server.clock.pump([1.0] * 12)
+        self.assertSent()
+        self.server.clock.pump([1.0] * 6)
+        self.assertSent(error("iq", C, U, TIMED_OUT, "1"))
+
     def test_revokedAndUnknown(self) -> None:
         """Without the subscription nobody is known to be online; the operator is told, if it stays so."""
         self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")

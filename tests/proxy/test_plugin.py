@@ -28,7 +28,7 @@ class FakeComposition:
     def __init__(self, stateDir: str) -> None:
         self.stateDir = stateDir
         self.reactor = MemoryReactorClock()
-        self.wallClock = self.reactor.seconds
+        self.wallClock = lambda: 5e8
         self.asked: list[tuple[str, ComponentTable]] = []
 
     def link(self, jid: str, table: ComponentTable) -> Link:
@@ -79,6 +79,8 @@ class ProxyPluginTests(PluginCase):
         self.assertEqual((rules.timeout, rules.outbound, rules.shared), (7.0, True, False))
         [handler] = self.compose(shared=True)
         self.assertTrue(handler._translator._rules.shared)
+        self.assertEqual((handler._link.shared, link.shared), (True, False))
+        self.assertEqual(handler._offset(), 5e8 - handler._link.now)
         [handler] = link
         self.assertEqual(rules.forward, {"message"})
         self.assertEqual([translator.available(f"{T}/{name}") for name in "xy"], [True, False])

@@ -36,6 +36,15 @@ class ExchangeFileTests(SynchronousTestCase):
         self.assertEqual(self.file.take(), [])
         self.assertEqual(self.said, [])
 
+    def test_otherClock(self) -> None:
+        """Deadlines are kept in UTC: the next process counts from another moment, and has the same time left."""
+        self.file.leave(OPEN, 1000.0)
+        taken = self.file.take(1500.0)
+        self.assertEqual([each.deadline for each in taken], [-487.5, -487.0])
+        self.assertEqual(taken[1].copies, (-486.5, -486.0))
+        self.file.leave(OPEN, 1000.0)
+        self.assertIn("1012.5", self.file.path.read_text())
+
     def test_nothing(self) -> None:
         """Where nothing is open there is no file."""
         self.file.leave([])

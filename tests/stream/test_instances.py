@@ -1,0 +1,121 @@
+"""Signs by which a link notices another gateway on its component."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.stream.instances import OtherInstances
+from tests.stream.memory import JID, World
+
+
+def sign(name: str) -> bytes:
+    """A sign as the server delivers it."""
+    return OtherInstances(JID, name).sign
+
+
+class InstancesTests(SynchronousTestCase):
+    """A link that looks for others."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.world.link._instances = OtherInstances(JID, "a1")
+        self.logged: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def observe(self, event: dict[str, Any]) -> None:
+        if event.get("log_namespace") == "gateway.stream.link.Link":
+            self.logged.append(str(event["log_format"]))
+
+    def signs(self, seconds: float) -> int:
+        """Let time pass; how many signs go out meanwhile."""
+        before = len(self.world.server.heard())
+        self.world.wait(seconds)
+        heard = self.world.server.heard()[before:]
+        for said in heard:
+            self.assertEqual(
+                (said[0], said[1]),
+                (
+                    f"{{{ns.COMPONENT_ACCEPT}}}iq",
+                    {"from": f"{JID}/gateway-instance-a1", "to": JID, "type": "result", "id": "a1"},
+                ),
+            )
+        return len(heard)
+
+    def test_alone(self) -> None:
+        """It sends a sign a second while it is new, then one in 30 s; its own mean nothing."""
+        self.world.up()
+        self.assertIn(self.signs(10.5), (10, 11))
+        self.assertIn(self.signs(300), (9, 10, 11))
+        self.assertEqual(self.world.say(sign("a1")), [])
+        self.world.wait(2)
+        self.assertEqual(self.world.link.conflict, "")
+
+    def test_found(self) -> None:
+        """The sign of another is a conflict, logged once; the other shall find this one as soon."""
+        self.world.up()
+        self.world.wait(100)
+        self.logged.clear()
+        for _ in range(50):
+            self.assertEqual(self.world.say(sign("b2")), [])
+            self.world.wait(1)
+        self.assertIn("another gateway is connected as this component", self.world.link.conflict)
+        self.assertEqual(self.logged, ["{jid}: {conflict}."])
+        self.assertGreaterEqual(self.signs(10), 9)
+
+    def test_gone(self) -> None:
+        """A minute after its last sign the other is gone, which is logged once, too."""
+        self.world.up()
+        self.world.say(sign("b2"))
+        self.world.wait(58)
+        self.assertTrue(self.world.link.conflict)
+        self.logged.clear()
+        self.world.wait(60)
+        self.assertEqual(self.world.link.conflict, "")
+        self.assertEqual(len(self.logged), 1)
+        self.assertIn("no other gateway", self.logged[0])
+
+    def test_shared(self) -> None:
+        """Where others are expected they are no conflict, but hear of this one."""
+        self.world.link.shared = True
+        self.world.up()
+        self.world.say(sign("b2"))
+        self.assertGreaterEqual(self.signs(30), 29)
+        self.assertEqual(self.world.link.conflict, "")
+
+    def test_reconnected(self) -> None:
+        """A new connection begins anew: the server may have closed that of the other."""
+        self.world.up()
+        self.world.say(sign("b2"))
+        self.world.wait(2)
+        self.world.server.lose(ConnectionLost())
+        while self.world.endpoint.attempts < 2:
+            self.world.wait(1)
+        self.world.server.accept()
+        self.world.wait(2)
+        self.assertEqual(self.world.link.conflict, "")
+
+    def test_down(self) -> None:
+        """While the link is down no sign waits for it."""
+        self.world.endpoint.mode = "refuse"
+        self.world.link.startService()
+        self.world.wait(20)
+        self.assertEqual(len(self.world.link._outbox), 0)
+
+    def test_others(self) -> None:
+        """What only looks like a sign is an ordinary stanza."""
+        instances = OtherInstances(JID, "a1")
+        found: list[Any] = []
+        self.patch(self.world.link._lane, "stanzaReceived", found.append)
+        self.world.up()
+        self.world.say(sign("b2").replace(b"'result'", b"'get'"))
+        self.world.say(sign("b2").replace(JID.encode() + b"/", b"elsewhere.example/"))
+        self.world.say(sign("b2").replace(b"gateway-instance-", b"another-"))
+        self.assertEqual(len(found), 3)
+        self.assertEqual([instances.received(each, 0.0) for each in found], [False] * 3)
+        self.assertEqual(self.world.link.conflict, "")
