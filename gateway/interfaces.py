@@ -42,7 +42,7 @@ class IRawHandler(IXMPPHandler):
         """
         The coarse clock: called about once a second, connected or not, to end what is overdue.
 
-        @param now: seconds on the link's clock.
+        @param now: seconds on the link's clock, which is monotonic.
         """
 
     def drain() -> None:

@@ -24,7 +24,7 @@ from gateway.guide import PATIENCE, Disappointed, Guide, Mailbox
 from gateway.interfaces import IDemonstration
 from gateway.service import findPlugins
 from gateway.tables import ConfigError
-from gateway.tap import find
+from gateway.tap import find, useMonotonicClock
 
 
 class Party:
@@ -136,6 +136,7 @@ def main(
     path = find(parser.parse_args(arguments).config)
 
     async def run(reactor: Any) -> None:
+        useMonotonicClock(reactor)
         try:
             config = load(path, findPlugins(), reactor)
             if config.server is not None:

@@ -2,8 +2,9 @@
 Detection of another gateway that is connected as the same component. Pure.
 
 Some servers accept several connections of one component and give each a part of the stanzas (ejabberd). Two
-gateways that do not know of each other then lose answers. So each link sends signs from the component to the component
-itself. The server delivers a sign to any of the connections; a link that receives one of another name is not alone.
+gateways that do not know of each other then lose answers. So each link sends signs from the component to the
+component itself. The server delivers a sign to any of the connections; a link that receives one of another name is
+not alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from gateway.stream.stanzas import Stanza, route
 # Seconds between two signs. While the connection is new, or another gateway is there, one goes out at each tick.
 _SIGN_EVERY = 30.0
 _NEW = 10.0
-# Seconds without a sign after which the other gateway counts as gone: the server may give this one a small part only.
+# Seconds without a sign after which the other gateway counts as gone: its signs may rarely come to this one.
 _GONE_AFTER = 60.0
 
 _RESOURCE = "gateway-instance-"

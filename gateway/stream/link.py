@@ -72,7 +72,7 @@ class Link(Service):
     @ivar limits: what a stanza may cost, either way.
     @ivar ready: whether stanzas flow.
     @ivar trouble: why not, in words for the operator.
-    @ivar now: seconds on the link's clock, as of the last chunk or tick.
+    @ivar now: seconds on the link's clock, which is monotonic, as of the last chunk or tick.
     @ivar domain: the server's own host, which is pinged when nothing has come for long; C{None} for never.
     @ivar conflict: why it is of little use although it is up, in words for the operator; empty as a rule.
     @ivar shared: whether other gateways may be connected as this component.
