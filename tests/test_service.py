@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from cryptography import x509
 from twisted.application.service import MultiService, Service
 from twisted.internet import error
 from twisted.internet.error import CannotListenError
@@ -288,6 +289,13 @@ class EmbeddedTests(ServiceCase):
         """The host comes first, so that it is there when the links want it."""
         gateway = makeService(self.embedded(), self.reactor)
         self.assertEqual([service.name for service in gateway], ["http", "embedded", "proxy:proxy.localhost"])
+
+    def test_wallClock(self) -> None:
+        """Its certificate is valid by the time of day."""
+        makeService(self.embedded(), self.reactor, lambda: 2e9)
+        pem = (self.folder / "state" / "embedded.pem").read_bytes()
+        made = x509.load_pem_x509_certificate(pem).not_valid_before_utc.timestamp()
+        self.assertTrue(made < 2e9 < made + 2 * 86_400, made)
 
     def test_listens(self) -> None:
         """It listens where the tables say, once started; what it serves is shown, and nowhere logged."""

@@ -129,7 +129,7 @@ def admit(room: Room, entry: Entry, node: Node | None, rank: Rank, now: float, c
     if first:
         room.note(f"mirrored by {node.jid}")
         room.toNode(node, evolve(occupant.shown(HERE), replica=node.replica))
-        for said in room.history.recent(entry.limits, room.jid, node.jid, room.calendar.utc(now)):
+        for said in room.recent(entry.limits, node.jid, now):
             room.toNode(node, said)
         room.toNode(node, subjectOf(room))
     return occupant
@@ -147,7 +147,7 @@ def welcomeBack(room: Room, occupant: Occupant, limits: Limits, now: float) -> N
 def _catchUp(room: Room, limits: Limits, occupant: Occupant, now: float) -> None:
     """Section 7.2.13: history after presence; section 7.2.15: the subject after that, even if there is none."""
     to = (occupant.address,)
-    for said in room.history.recent(limits, room.jid, occupant.real, room.calendar.utc(now)):
+    for said in room.recent(limits, occupant.real, now):
         room.toUsers(said, to)
     room.toUsers(subjectOf(room), to)
 

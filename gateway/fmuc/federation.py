@@ -332,8 +332,7 @@ def _subjectReceived(room: Room, said: Said) -> None:
 def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:
     """A message to everybody here, and into what is kept."""
     room.say(said, origin)
-    room.stamped = room.calendar.stampAfter(room.stamped, now)
-    kept = evolve(said, delay=Delay(room.jid, room.stamped))
+    kept = evolve(said, delay=room.stamp(now))
     if said.subject:
         room.subject = kept
     elif said.lasting:

@@ -23,8 +23,10 @@ from gateway.fmuc.values import (
     OUTCAST,
     SELF,
     Content,
+    Delay,
     Dialect,
     Entry,
+    Limits,
     Notice,
     Rank,
     Said,
@@ -269,6 +271,17 @@ class Room:
     def node(self, jid: str) -> Node | None:
         """The node above or below by this bare JID."""
         return self.above if self.above is not None and self.above.jid == jid else self.below.get(jid)
+
+    # What was said.
+
+    def stamp(self, now: float) -> Delay:
+        """Return the delay of a message that is said now."""
+        self.stamped = self.calendar.stampAfter(self.stamped, now)
+        return Delay(self.jid, self.stamped)
+
+    def recent(self, limits: Limits, recipient: str, now: float) -> list[Said]:
+        """As L{History.recent}, on the link's clock."""
+        return self.history.recent(limits, self.jid, recipient, self.calendar.utc(now))
 
     # Who is in.
 
