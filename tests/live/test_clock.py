@@ -9,10 +9,11 @@ from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import PROXY, LiveTests, proxy, scenario
-from tests.live.clients import ECHO, Implementation, condition, echo, local, untilServed
+from gateway import ns
+from tests.live.case import PROXY, ROOMS, LiveTests, proxy, scenario
+from tests.live.clients import ECHO, Implementation, condition, echo, local, stanza, untilServed
 from tests.live.processes import need
-from tests.live.servers import Embedded, Prosody
+from tests.live.servers import Prosody
 
 HOLD = f"<hold xmlns='{ECHO}'/>"
 HOUR = 3600
@@ -28,19 +29,26 @@ def library() -> str:
     return found[0]
 
 
+def bodyOf(element: Element) -> str:
+    """The body of a message."""
+    return element.findtext("{jabber:client}body") or ""
+
+
 def unlessHeld(client: Implementation, request: Element) -> None:
     """Never answer what is to be held, echo the rest."""
     if local(request[0]) != "hold":
         echo(client, request)
 
 
-class ClockTests(LiveTests):
-    """A mix-in: the scenarios, for one kind of server."""
+class ClockTests(LiveTests, SynchronousTestCase):
+    """On Prosody, whose own clock stays right."""
+
+    serverClass = Prosody
 
     async def startOnClock(self, timeout: int) -> Callable[[int], None]:
         """Start a gateway, and an implementing client; return a function that moves its wall clock by seconds."""
         preload = library()
-        self.gateway = self.newGateway(proxy(PROXY, timeout=timeout))
+        self.gateway = self.newGateway({**proxy(PROXY, timeout=timeout), f'rooms."{ROOMS}"': {}})
         moved = self.gateway.directory / "moved"
         moved.write_text("+0")
         self.gateway.environment = {
@@ -92,6 +100,34 @@ class ClockTests(LiveTests):
         self.assertEqual(answer.get("type"), "result")
         self.assertEqual(self.gateway.log(1000).count("connected"), connected)
 
+    @scenario(60)
+    async def test_history(self) -> None:
+        """The clock is set back and forward: a room's history comes in its order, and nothing of it twice."""
+        move = await self.startOnClock(TIMEOUT)
+        room = f"coven@{ROOMS}"
+        self.alice.send(stanza("presence", f"<x xmlns='{ns.MUC}'/>", to=f"{room}/alice"))
+        for number, moved in enumerate((0, -HOUR, HOUR)):
+            move(moved)
+            # Stamps are in seconds, and the clock is looked at once a second.
+            await asyncio.sleep(2.1)
+            self.alice.send(stanza("message", f"<body>m{number}</body>", to=room, type="groupchat"))
+            await self.alice.expect(lambda each, body=f"m{number}": bodyOf(each) == body, f"message {number}")
+        everything = await self.history("bob", room, "")
+        self.assertEqual([body for body, _ in everything], ["m0", "m1", "m2"])
+        stamps = [stamp for _, stamp in everything]
+        self.assertEqual(stamps, sorted(stamps))
+        self.assertEqual(await self.history("carol", room, f"since='{stamps[2]}'"), everything[2:])
+
+    async def history(self, name: str, room: str, limits: str) -> list[tuple[str, str]]:
+        """Join; body and stamp of each message that the room has kept."""
+        user = await self.user(name)
+        inner = f"<x xmlns='{ns.MUC}'><history {limits}/></x>"
+        user.send(stanza("presence", inner, to=f"{room}/{name}"))
+        await user.expect(lambda each: each.find("{jabber:client}subject") is not None, "the subject ends the join")
+        delay = f"{{{ns.DELAY}}}delay"
+        found = [(bodyOf(each), each.find(delay)) for each in user.received if bodyOf(each)]
+        return [(body, mark.get("stamp", "")) for body, mark in found if mark is not None]
+
     @scenario(90)
     async def test_backWhileDown(self) -> None:
         """The clock is set back by an hour while the link is down: it is up again in its usual time."""
@@ -120,15 +156,3 @@ class ClockTests(LiveTests):
         self.assertEqual(self.alice.iqs(identifier), [], f"ready after {took:.1f} s")
         await self.alice.expectId(identifier, "the deadline's error", 35)
         await untilServed(self.alice, PROXY)
-
-
-class ProsodyClockTests(ClockTests, SynchronousTestCase):
-    """On Prosody."""
-
-    serverClass = Prosody
-
-
-class EmbeddedClockTests(ClockTests, SynchronousTestCase):
-    """On the embedded host, whose clock stays right."""
-
-    serverClass = Embedded
