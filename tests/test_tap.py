@@ -24,7 +24,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StartFailed
-from gateway.tap import Options, Process, useMonotonicClock
+from gateway.tap import Options, Process, _quitUnlessMayDrop, useMonotonicClock
 
 ROOT = Path(__file__).resolve().parent.parent
 # Nobody listens on the discard port: a process that connected would say so in its log.
@@ -126,6 +126,22 @@ class OptionsTests(SynchronousTestCase):
         options = Options()
         options.parseOptions([])
         self.assertEqual(dict(options), {"config": None, "check": 0})
+
+    def test_otherUser(self) -> None:
+        """Only root can have twistd change user or group: others are told at once, not from the background."""
+        self.patch(os, "geteuid", lambda: 1000)
+        self.patch(os, "getegid", lambda: 100)
+        for uid, gid, refused in ((0, None, True), (None, 0, True), (1000, 100, False), (None, None, False)):
+            options = Options()
+            options.parent = {"uid": uid, "gid": gid}
+            if refused:
+                self.assertIn("only root", str(self.assertRaises(SystemExit, _quitUnlessMayDrop, options)))
+            else:
+                _quitUnlessMayDrop(options)
+        self.patch(os, "geteuid", lambda: 0)
+        options.parent = {"uid": 5, "gid": 5}
+        _quitUnlessMayDrop(options)
+        _quitUnlessMayDrop(Options())
 
     def test_unknown(self) -> None:
         """What is no option is refused."""
