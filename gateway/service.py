@@ -124,9 +124,16 @@ def _stateProblems(folder: Path) -> list[str]:
     return []
 
 
-def makeService(config: Config, reactor: Any, wallClock: Callable[[], float] | None = None) -> MultiService:
+def makeService(
+    config: Config,
+    reactor: Any,
+    wallClock: Callable[[], float] | None = None,
+    gateway: MultiService | None = None,
+) -> MultiService:
     """
     The whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
+
+    @param gateway: what becomes their parent, and is returned; by default a new one.
 
     @param wallClock: as L{IComposition.wallClock}; by default the reactor's clock, for tests with only one.
     @raise ConfigError: when something that the file names cannot be used.
@@ -137,7 +144,7 @@ def makeService(config: Config, reactor: Any, wallClock: Callable[[], float] | N
         os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError([f"state_dir: {config.state_dir} cannot be made: {error.strerror}"]) from error
-    gateway = MultiService()
+    gateway = MultiService() if gateway is None else gateway
     root = Resource()
     table = config.http or HttpTable()
     token = None if table.token_file is None else readSecret(table.token_file)

@@ -73,10 +73,7 @@ def makeService(options: Options) -> MultiService:
 def _make(path: Path | None, reactor: Any) -> MultiService:
     useMonotonicClock(reactor)
     config = service.read(path, reactor)
-    gateway = service.makeService(config, reactor, time)
-    process = Process(config.state_dir, reactor)
-    gateway.setServiceParent(process)
-    return process
+    return service.makeService(config, reactor, time, Process(config.state_dir, reactor))
 
 
 def useMonotonicClock(reactor: object) -> None:

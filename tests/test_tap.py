@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StartFailed
-from gateway.tap import Options, Process, _quitUnlessMayDrop, useMonotonicClock
+from gateway.tap import Options, Process, _make, _quitUnlessMayDrop, useMonotonicClock
 
 ROOT = Path(__file__).resolve().parent.parent
 # Nobody listens on the discard port: a process that connected would say so in its log.
@@ -188,6 +189,20 @@ class ClockTests(SynchronousTestCase):
                 self.assertApproximates(reactor.timeout(), 10, 1)
                 for call in (early, put, late):
                     call.cancel()
+
+    def test_made(self) -> None:
+        """The gateway is made on that clock, and its services have the wall clock beside it."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "gateway.toml").write_text(RIGHT + '[rooms."rooms.example.com"]\n')
+        reactor, wall = self.reactors()[0], [1e9]
+        reactor.seconds = lambda: wall[0]
+        process = _make(folder / "gateway.toml", reactor)
+        wall[0] -= 3600
+        self.assertApproximates(reactor.seconds(), 1e9, 10)
+        self.assertIsInstance(process, Process)
+        [handler] = process.getServiceNamed("rooms:rooms.example.com")
+        self.assertIs(handler._wallClock, time.time)
 
     def test_twice(self) -> None:
         """To do it twice changes nothing."""
