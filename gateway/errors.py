@@ -103,6 +103,18 @@ class TooMuch(GatewayError):
     """There is no room for more of it."""
 
 
+class StoreFull(GatewayError):
+    """The disk has no room; the exception's text is for the operator."""
+
+
+class StoreBusy(GatewayError):
+    """Another process holds the lock of a file, or its disk is slow; the exception's text is for the operator."""
+
+
+class StoreBroken(GatewayError):
+    """A file cannot be used; the exception's text is for the operator."""
+
+
 class NickInUse(GatewayError):
     """Another occupant of the room has this nick."""
 
@@ -213,6 +225,9 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     NotAllowed: Answer("not-allowed", "cancel", 405),
     NotAcceptable: Answer("not-acceptable", "modify", 406),
     TooMuch: Answer("resource-constraint", "wait", 503, "There is no room for more of these."),
+    StoreFull: Answer("resource-constraint", "wait", 503, "There is no room to store anything; try again later."),
+    StoreBusy: Answer("resource-constraint", "wait", 503, "The storage is busy; try again later."),
+    StoreBroken: Answer("internal-server-error", "cancel", 500, "The storage does not work at the moment."),
     NickInUse: Answer("conflict", "cancel", 409),
     BadNick: Answer("not-acceptable", "modify", 406, "This nick cannot be taken."),
     NickIsKept: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),

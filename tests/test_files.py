@@ -1,0 +1,214 @@
+"""Files that are written whole or not at all, and what is found out before they are used."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import files
+from tests.disks import smallDisk
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Writes until it is killed.
+WRITER = """
+import sys
+from pathlib import Path
+from gateway import files
+print("ready", flush=True)
+while True:
+    for letter in b"ab":
+        files.write(Path(sys.argv[1]), bytes([letter]) * 100_000)
+"""
+
+
+class FilesCase(SynchronousTestCase):
+    """A folder."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.path = self.folder / "file"
+
+    def mode(self, path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+    def names(self) -> list[str]:
+        return sorted(each.name for each in self.folder.iterdir())
+
+
+class WriteTests(FilesCase):
+    """Files and folders that the gateway makes."""
+
+    def test_modes(self) -> None:
+        """Files are 0600 and folders 0700, whatever the umask, and whatever a file of before had."""
+        for umask in (0, 0o022, 0o077, 0o377, 0o777):
+            with self.subTest(oct(umask)):
+                before = os.umask(umask)
+                self.addCleanup(os.umask, before)
+                folder = self.folder / f"{umask}"
+                files.makeFolder(folder)
+                files.makeFile(folder / "made")
+                files.write(folder / "new", b"x", replace=False)
+                (folder / "old").write_bytes(b"")
+                files.write(folder / "old", b"x")
+                os.umask(before)
+                self.assertEqual(self.mode(folder), 0o700)
+                self.assertEqual({self.mode(each) for each in folder.iterdir()}, {0o600})
+
+    def test_kept(self) -> None:
+        """A folder or a file that is there stays as it is."""
+        self.path.write_bytes(b"x")
+        self.path.chmod(0o640)
+        files.makeFile(self.path)
+        self.assertRaises(FileExistsError, files.write, self.path, b"y", replace=False)
+        self.folder.chmod(0o750)
+        files.makeFolder(self.folder)
+        self.assertEqual(
+            (self.path.read_bytes(), self.mode(self.path), self.mode(self.folder)), (b"x", 0o640, 0o750)
+        )
+        self.assertEqual(self.names(), ["file"])
+
+    def test_noLinks(self) -> None:
+        """Where the file system knows no hard links, a file that is there is kept all the same."""
+
+        def refused(*arguments: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        self.patch(Path, "hardlink_to", refused)
+        files.write(self.path, b"x", replace=False)
+        self.assertRaises(FileExistsError, files.write, self.path, b"y", replace=False)
+        self.assertEqual((self.path.read_bytes(), self.names()), (b"x", ["file"]))
+
+    def test_flushed(self) -> None:
+        """The content is on the disk before the file has its name, and then the name is."""
+        done: list[str] = []
+        sync, replace = os.fsync, Path.replace
+
+        def synced(descriptor: int) -> None:
+            done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+            sync(descriptor)
+
+        def replaced(path: Path, target: Path) -> Path:
+            done.append("name")
+            return replace(path, target)
+
+        self.patch(os, "fsync", synced)
+        self.patch(Path, "replace", replaced)
+        files.write(self.path, b"x")
+        self.assertEqual(done, ["file", "name", "folder"])
+
+    def test_full(self) -> None:
+        """On a full disk the file of before stays, or none; nothing is left beside it."""
+        with smallDisk(self.folder / "disk", "64k") as disk:
+            path = disk.path / "file"
+            files.write(path, b"before")
+            disk.fill()
+            for attempt in ("file", "other"):
+                error = self.assertRaises(OSError, files.write, disk.path / attempt, bytes(100_000))
+                self.assertIn("No space left", str(error))
+            self.assertEqual(sorted(each.name for each in disk.path.iterdir()), ["file", "filling"])
+            self.assertEqual(path.read_bytes(), b"before")
+
+    def test_killed(self) -> None:
+        """A process that is killed while it writes leaves a whole file."""
+        for _ in range(5):
+            process = subprocess.Popen(
+                [sys.executable, "-c", WRITER, str(self.path)],
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+            assert process.stdout is not None
+            with process.stdout:
+                process.stdout.readline()
+                while not self.path.exists():
+                    pass
+                process.kill()
+                process.wait()
+            self.assertIn(self.path.read_bytes(), (b"a" * 100_000, b"b" * 100_000))
+
+
+class ReadLineTests(FilesCase):
+    """Files with a secret, a token or a key."""
+
+    def test_read(self) -> None:
+        """White space around it, and a mark of the encoding before it, are no part of the line."""
+        for content in (b"p\xc3\xa4ss word", b" p\xc3\xa4ss word\r\n\n", b"\xef\xbb\xbfp\xc3\xa4ss word\n"):
+            self.path.write_bytes(content)
+            self.assertEqual(files.readLine(self.path), "p\u00e4ss word", content)
+
+    def test_refused(self) -> None:
+        """Anything else is refused with a reason, which shows nothing of it, at once."""
+        for content, reason in (
+            (b"", "exactly one line"),
+            (b"\xef\xbb\xbf \n", "exactly one line"),
+            (b"hidden\nhidden", "exactly one line"),
+            (b"hidden" * 1000, "longer than 4096 bytes"),
+            (b"hidden\xff", "not text in UTF-8"),
+            (b"hidden\0hidden", "control characters"),
+            (b"hidden\x1b", "control characters"),
+        ):
+            self.path.write_bytes(content)
+            error = self.assertRaises(ValueError, files.readLine, self.path)
+            self.assertIn(reason, str(error), content)
+            self.assertNotIn("hidden", str(error))
+            self.assertNotIn("ff", str(error))
+
+    def test_otherKinds(self) -> None:
+        """A folder is refused; a pipe that nobody writes to, or a device without an end, holds nothing up."""
+        self.assertRaises(IsADirectoryError, files.readLine, self.folder)
+        os.mkfifo(self.path)
+        self.assertRaises(ValueError, files.readLine, self.path)
+        self.assertRaises(ValueError, files.readLine, Path("/dev/zero"))
+        self.assertRaises(FileNotFoundError, files.readLine, self.folder / "none")
+
+
+class ProblemTests(FilesCase):
+    """What is found out before anything is made."""
+
+    def test_folder(self) -> None:
+        """A folder that can be used, or made, has no problem; and nothing is left of the question."""
+        for folder in (self.folder, self.folder / "new", self.folder / "new" / "newer"):
+            self.assertEqual(files.folderProblem(folder), "")
+        self.assertEqual(self.names(), [])
+
+    def test_folderProblem(self) -> None:
+        """The reason is that of the file system, also where permissions tell nothing: to root, or of a mount."""
+        self.path.write_bytes(b"")
+        (self.folder / "loop").symlink_to("loop")
+        for name in ("file", "file/new", "loop", "loop/new"):
+            problem = files.folderProblem(self.folder / name)
+            self.assertIn(f"cannot be made: {self.folder / name.split('/')[0]} is not a folder", problem)
+        self.assertIn(
+            "cannot be made: /proc cannot be written to: No such file", files.folderProblem(Path("/proc/x"))
+        )
+        with smallDisk(self.folder / "disk", "64k") as disk:
+            disk.remount("ro")
+            for folder in (disk.path, disk.path / "new"):
+                self.assertIn(f"{disk.path} cannot be written to: Read-only", files.folderProblem(folder))
+
+    def test_openToOthers(self) -> None:
+        """Others are those who are neither the owner nor of the group."""
+        self.path.write_bytes(b"")
+        for mode, isOpen in ((0o600, False), (0o640, False), (0o644, True), (0o602, True), (0o400, False)):
+            self.path.chmod(mode)
+            self.assertEqual(f"has mode {mode:04o}" in files.openToOthers(self.path), isOpen, oct(mode))
+        self.assertEqual(files.openToOthers(self.folder / "none"), "")
+
+    def test_openFolder(self) -> None:
+        """A folder that is closed to others protects what is in it."""
+        self.path.write_bytes(b"")
+        self.path.chmod(0o644)
+        self.folder.chmod(0o755)
+        self.assertEqual(len(list(files.openFilesIn(self.folder))), 2)
+        self.path.chmod(0o600)
+        self.assertEqual(len(list(files.openFilesIn(self.folder))), 1)
+        self.path.chmod(0o644)
+        self.folder.chmod(0o700)
+        self.assertEqual(list(files.openFilesIn(self.folder)), [])
+        self.assertEqual(list(files.openFilesIn(self.folder / "none")), [])
