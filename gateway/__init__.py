@@ -18,6 +18,8 @@ Where things are:
     - C{fmuc}: rooms that several sites share, and mirrors of them (XEP-0289).
     - C{embedded}: the host for trying all of it out; C{tour}: a client that shows it.
     - C{listener}: a port of ours that others connect to.
+    - C{files}: every file that is written; C{database}, C{faults}: SQLite, and what goes wrong with it.
+    - C{printable}: text from outside in the log and on status pages.
     - C{monitor}: what an operator asks over HTTP.
     - C{plugins}: where services are found; a stranger's as well as ours.
     - C{service} composes all of it, C{tap} is the twistd command.

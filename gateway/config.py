@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from attrs import evolve, fields_dict, frozen, has
 from cattrs import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
+from gateway import files
 from gateway.interfaces import IDemonstration, IServicePlugin
 from gateway.tables import (
     ClientEndpoint,
@@ -46,11 +47,13 @@ class Config:
     """
     Everything that an operator may decide.
 
+    @ivar file: it, unless there is none.
     @ivar folder: what relative file names are relative to.
     @ivar server: C{None} where the gateway runs on the embedded host; then C{embedded} is not.
     @ivar http: C{None} where the file does not speak of it; the default then, if its port is free.
     """
 
+    file: Path | None = None
     folder: Path
     state_dir: Path
     server: ServerTable | None
@@ -75,13 +78,16 @@ def load(path: Path | None, plugins: Iterable[IServicePlugin], reactor: Any) -> 
         raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
     except ValueError as error:
         raise ConfigError([f"{path} is not TOML: {error}"]) from error
-    return _Reader(path.parent.absolute(), plugins, reactor).read(document)
+    return _Reader(path.parent.absolute(), plugins, reactor, path).read(document)
 
 
 class _Reader:
     """Turns one document into a L{Config}, gathering problems on the way."""
 
-    def __init__(self, folder: Path, plugins: Iterable[IServicePlugin], reactor: Any) -> None:
+    def __init__(
+        self, folder: Path, plugins: Iterable[IServicePlugin], reactor: Any, file: Path | None = None
+    ) -> None:
+        self._file = file
         self._folder = folder
         self._plugins = {plugin.kind: plugin for plugin in plugins}
         self._reactor = reactor
@@ -106,6 +112,7 @@ class _Reader:
         if not services and not self._problems and embedded is None:
             self._problems.append('no service is configured: there is no table such as [proxy."proxy.example.com"]')
         config = Config(
+            file=self._file,
             folder=self._folder,
             state_dir=Path(stateDir or self._folder),
             server=server,
@@ -288,10 +295,7 @@ def readSecret(path: str) -> str:
     @raise OSError: if it cannot be read.
     @raise ValueError: if it holds no secret.
     """
-    secret = Path(path).read_text("utf-8").strip()
-    if not secret or "\n" in secret:
-        raise ValueError("it does not hold exactly one line")
-    return secret
+    return files.readLine(Path(path))
 
 
 def _found(key: str, value: Any) -> str:

@@ -1,5 +1,5 @@
 """
-A SQLite file in the state folder, used by one thread: what its disk does wrong costs requests, never the process.
+A SQLite file in the state folder, used by one thread. Faults of its disk cost requests, never the process.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Job:
 
 class Database:
     """
-    One file. What is written is on the disk before it is reported as written.
+    One file. A change is on the disk before it is reported as stored.
 
     A request fails with L{StoreFull}, L{StoreBusy} or L{StoreBroken}, and nothing of it is stored; the log has one
     line a minute about that. A lock delays a request by half a second at most, a slow disk by some ten seconds. A
@@ -121,7 +121,7 @@ class Database:
         return self._run(interaction, arguments, writes=False)
 
     def write(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """The same, in a transaction that may write; it is committed when the result is there."""
+        """The same, in a transaction that may write. The Deferred fires after the commit."""
         return self._run(interaction, arguments, writes=True)
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class Database:
             done.callback(result)
 
     def _watch(self) -> None:
-        """Answer requests that wait behind one that the disk holds up. Those have an error, so they are not run."""
+        """Fail requests that wait behind one that the disk holds up. They will not run."""
         self._watching = None
         now = self._reactor.seconds()
         for job, done in list(self._jobs.items()):
@@ -194,7 +194,7 @@ class Database:
         self._watchLater()
 
     def _watchLater(self) -> None:
-        # Whoever has just had an error may have closed it.
+        # A requester that has just got an error may have closed the file.
         if self._jobs and self._watching is None and not self._isClosed:
             self._watching = self._reactor.callLater(_WATCH_EVERY, self._watch)
 
@@ -211,9 +211,9 @@ class Database:
             self._probing = self._reactor.callLater(_PROBE_EVERY, self._probe)
 
     def _probe(self) -> None:
-        """Find out whether the file can be opened and written, also where nobody asks for anything."""
+        """Find out if the file can be opened and written, also without a request."""
         self._probing = None
-        # What fails is logged, and leads to the next probe.
+        # A failure is logged, and leads to the next probe.
         self.write(_touch).addErrback(lambda failure: failure.trap(GatewayError, CancelledError))
 
     # In the thread.

@@ -79,6 +79,11 @@ def _create(path: Path) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _OWN_FILE)
     # A umask may have taken bits from the owner, too.
     os.fchmod(descriptor, _OWN_FILE)
+    if os.geteuid() == 0:
+        # twistd changes the user later (--uid): to the one that owns the folder.
+        folder = path.parent.stat()
+        with suppress(OSError):
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
     return descriptor
 
 

@@ -102,6 +102,15 @@ class IComposition(ISurroundings):
         @return: the same for the same name: put children into it.
         """
 
+    def database(name: str, schema: tuple[str, ...]) -> Any:
+        """
+        A new L{gateway.database.Database} in the folder for durable state. /readyz and /status report its trouble.
+
+        @param name: of the file.
+        @param schema: SQL statements that make its tables, if they do not exist.
+        @raise gateway.tables.ConfigError: if the file cannot be made.
+        """
+
     def privileges(link: Any, servers: Iterable[str]) -> Any:
         """
         What servers let the link's component do for their users (XEP-0356).
@@ -144,7 +153,8 @@ class IServicePlugin(Interface):
 class IChecked(Interface):
     """
     What a plugin may provide beside L{IServicePlugin} to find, before anything is made, what keeps a service from
-    working and its table's types do not tell; C{--check} and the start both ask.
+    working and its table's types do not tell; C{--check} and the start both ask. An L{IDelegationPlugin} may
+    provide it too: it is given the table of each delegation that uses it.
     """
 
     def check(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
@@ -152,6 +162,20 @@ class IChecked(Interface):
         Look, and make nothing.
 
         @return: one line for each problem, which begins with the key in question.
+        """
+
+
+class IWarned(Interface):
+    """
+    Provided by a plugin beside L{IServicePlugin}, if it has warnings: faults that do not keep a service from
+    working. C{--check} prints them, the start logs them.
+    """
+
+    def warnings(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
+        """
+        Look, and make nothing.
+
+        @return: one line for each warning, which names the file or begins with the key in question.
         """
 
 

@@ -45,8 +45,8 @@ def _printableLines(text: str) -> str:
 @provider(ILogObserver)
 def makePrintable(event: dict[str, Any]) -> None:
     """
-    Observe the log before any other observer, and make what they will write printable: message, traceback and
-    system. Whoever logs something can so forget nothing. An event that is printable stays as it is.
+    Observe the log before any other observer, and make all that they will write printable: message, traceback and
+    system. So no line of code that logs need escape anything. An event that is printable stays as it is.
 
     A line feed stays, too. Twisted's observers start every line but the first with a tab, and a tab of the
     message itself is escaped: so no text can look like an event of its own.

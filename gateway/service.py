@@ -4,13 +4,13 @@ Composes everything that a configuration asks for under one MultiService.
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import fields
 from twisted.application.service import MultiService
 from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
@@ -20,8 +20,9 @@ from twisted.web.resource import Resource
 from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
-from gateway import plugins
+from gateway import files, plugins
 from gateway.config import Config, load, readSecret
+from gateway.database import Database
 from gateway.delegation.plugin import answers
 from gateway.interfaces import (
     IChecked,
@@ -30,6 +31,7 @@ from gateway.interfaces import (
     IDelegationPlugin,
     IServicePlugin,
     ISurroundings,
+    IWarned,
 )
 from gateway.listener import Listener
 from gateway.monitor.access import guarded
@@ -103,7 +105,8 @@ def check(config: Config) -> None:
 
 
 def _problems(config: Config) -> list[str]:
-    problems = _stateProblems(config.state_dir)
+    unusable = files.folderProblem(config.state_dir)
+    problems = [f"state_dir: {unusable}"] if unusable else []
     surroundings = Surroundings(config)
     for service in config.services:
         if IChecked.providedBy(service.plugin):
@@ -112,16 +115,38 @@ def _problems(config: Config) -> list[str]:
     return problems
 
 
-def _stateProblems(folder: Path) -> list[str]:
-    """Why the folder cannot be used, or made and then used."""
-    there = folder
-    while not os.path.lexists(there):
-        there = there.parent
-    if not there.is_dir():
-        return [f"state_dir: {folder} cannot be made: {there} is not a folder"]
-    if not os.access(there, os.W_OK | os.X_OK):
-        return [f"state_dir: {folder} cannot be used: {there} cannot be written to"]
-    return []
+def warnings(config: Config) -> list[str]:
+    """
+    Return faults that do not keep the gateway from starting: a state folder and files with secrets that every user
+    of the machine can read, and those that plugins find.
+    """
+    found = list(files.openFilesIn(config.state_dir))
+    tables = [config.server, config.embedded, config.http, *(service.table for service in config.services)]
+    named = {Path(name) for table in tables if table is not None for name in _fileNames(table)}
+    if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
+        named.add(config.file)
+    found += [warning for warning in map(files.openToOthers, sorted(named)) if warning]
+    surroundings = Surroundings(config)
+    for service in config.services:
+        if IWarned.providedBy(service.plugin):
+            told = IWarned(service.plugin).warnings(service.jid, service.table, surroundings)
+            found += [f'{service.kind}."{service.jid}": {each}' for each in told]
+    return list(dict.fromkeys(found))
+
+
+def _fileNames(table: Any) -> Iterator[str]:
+    """Yield the names of files that a table has; none but keys, tokens and secrets are in files."""
+    for each in fields(type(table)):
+        if each.name.endswith("_file") and getattr(table, each.name) is not None:
+            yield getattr(table, each.name)
+
+
+def _holdsSecret(table: Any) -> bool:
+    """Return whether a secret stands in the table itself; such keys are never shown."""
+    return any(
+        each.repr is False and getattr(table, each.name) and getattr(table, f"{each.name}_file", None) is None
+        for each in fields(type(table))
+    )
 
 
 def makeService(
@@ -139,9 +164,11 @@ def makeService(
     @raise ConfigError: when something that the file names cannot be used.
     """
     check(config)
+    for each in warnings(config):
+        _log.warn("{found}", found=each)
     wallClock = wallClock or reactor.seconds
     try:
-        os.makedirs(config.state_dir, mode=0o700, exist_ok=True)
+        files.makeFolder(config.state_dir)
     except OSError as error:
         raise ConfigError([f"state_dir: {config.state_dir} cannot be made: {error.strerror}"]) from error
     gateway = MultiService() if gateway is None else gateway
@@ -152,7 +179,11 @@ def makeService(
     http = Listener("http.listen", table.listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
     http.setName("http")
     http.setServiceParent(gateway)
-    host = _embeddedHost(config, http, reactor, wallClock)
+    try:
+        host = _embeddedHost(config, http, reactor, wallClock)
+    except OSError as error:
+        path = error.filename or config.state_dir
+        raise ConfigError([f"state_dir: {path} cannot be used: {error.strerror}"]) from error
     if host is not None:
         host.setServiceParent(gateway)
     composition = Composition(config, host, OwnAgent(http, token, reactor), reactor, wallClock)
@@ -168,8 +199,8 @@ def makeService(
     if problems:
         raise ConfigError(problems)
     root.putChild(b"healthz", Health())
-    root.putChild(b"readyz", Readiness(composition.links))
-    root.putChild(b"status", guarded(Status(composition.links), token))
+    root.putChild(b"readyz", Readiness(composition.links, composition.databases))
+    root.putChild(b"status", guarded(Status(composition.links, composition.databases), token))
     for name, resource in composition.served.items():
         root.putChild(name.encode(), guarded(resource, token))
     return gateway
@@ -212,6 +243,7 @@ class Composition(Surroundings):
     What plugins compose with.
 
     @ivar links: every link that was asked for.
+    @ivar databases: the same of files.
     @ivar served: what is served over HTTP, by the first part of its path.
     """
 
@@ -230,6 +262,7 @@ class Composition(Surroundings):
         self._host = host
         self.reactor = reactor
         self.links: list[Link] = []
+        self.databases: list[Database] = []
         self.served: dict[str, Resource] = {}
 
     def serve(self, name: str) -> Resource:
@@ -259,6 +292,15 @@ class Composition(Surroundings):
         link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain, where=where, instances=instances)
         self.links.append(link)
         return link
+
+    def database(self, name: str, schema: tuple[str, ...]) -> Database:
+        path = Path(self.stateDir, name)
+        try:
+            made = Database(path, schema, self.reactor)
+        except OSError as error:
+            raise ConfigError([f"state_dir: {path} cannot be made: {error.strerror}"]) from error
+        self.databases.append(made)
+        return made
 
     def privileges(self, link: Link, servers: Iterable[str]) -> PrivilegeHandler:
         handler = PrivilegeHandler(servers)

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 
 from gateway import service
 from gateway.errors import StartFailed
+from gateway.printable import makePrintable, printable
 from gateway.tables import ConfigError
 
 T = TypeVar("T")
@@ -53,7 +54,9 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         if self["check"]:
-            _orQuit(self, service.read)
+            config = _orQuit(self, service.read)
+            for warning in service.warnings(config):
+                sys.stderr.write(f"warning: {printable(warning)}\n")
             name = find(self["config"]) or "The embedded default"
             sys.stdout.write(f"{name}: the configuration is right.\n")
             sys.exit(0)
@@ -62,6 +65,8 @@ class Options(usage.Options):
 def makeService(options: Options) -> MultiService:
     """Make the gateway that the options ask for; ends the process, saying all reasons, if that cannot be."""
     _quitUnlessMayDrop(options)
+    # Before twistd adds the observer that writes: for a terminal, a file or syslog.
+    globalLogPublisher.addObserver(makePrintable)
     gateway = _orQuit(options, _make)
     # What is here now stays, and what comes and goes with stanzas holds no cycles: looking for garbage at the
     # usual rate would cost a tenth of the time.
@@ -192,7 +197,7 @@ def _orQuit(options: Options, make: Callable[[Path | None, object], T]) -> T:
     try:
         return make(path, reactor)
     except ConfigError as error:
-        lines = "".join(f"  {problem}\n" for problem in error.problems)
+        lines = "".join(f"  {printable(problem)}\n" for problem in error.problems)
         count = len(error.problems)
         name = path or "The embedded default"
         sys.stderr.write(f"{name}: {count} thing{'s' if count > 1 else ''} to put right:\n{lines}")

@@ -4,6 +4,8 @@ Each kind of value in the configuration: how it is read, and how it is described
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,12 @@ from gateway.tables import (
     Url,
 )
 
+# Twisted's kinds of endpoints that have a port.
+_WITH_PORT = ("tcp", "tcp6", "ssl", "tls")
+_MAX_PORT = 65535
+# Bytes in the name of a UNIX socket, on every system.
+_MAX_SOCKET_NAME = 103
+
 # How each kind of value is described to who wrote another.
 _DESCRIPTIONS: dict[Any, str] = {
     str: "a string",
@@ -47,8 +55,10 @@ _DESCRIPTIONS: dict[Any, str] = {
     Filename: "the name of a file, as a string",
     Passwords: 'a table of user names, each once, and passwords that are not empty, as alice = "..."',
     Secrets: 'a table of component JIDs, each once, and secrets that are not empty, as "echo.example.com" = "..."',
-    ClientEndpoint: 'a Twisted client endpoint, as "tcp:127.0.0.1:5347", "tls:example.com:5347" or "unix:/run/x"',
-    ServerEndpoint: 'a Twisted server endpoint, as "tcp:5290:interface=127.0.0.1" or "unix:/run/gateway.http"',
+    ClientEndpoint: 'a Twisted client endpoint, as "tcp:127.0.0.1:5347", "tls:example.com:5347" or "unix:/run/x"; '
+    "a port from 1 to 65535",
+    ServerEndpoint: 'a Twisted server endpoint, as "tcp:5290:interface=127.0.0.1" or "unix:/run/gateway.http"; '
+    "a port up to 65535, or a socket in a folder that exists",
 }
 
 
@@ -95,12 +105,18 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         if not isinstance(value, str) or value.startswith("ssl:"):
             raise ValueError
         clientFromString(reactor, value)
+        _checkPort(value, 1, lowest=1)
+        _socketName(value)
         return value
 
     def checkServerEndpoint(value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError
         serverFromString(reactor, value)
+        _checkPort(value, 0, lowest=0)
+        # Nobody else makes the folder of a socket that is listened on; that of another is its server's affair.
+        if not Path(_socketName(value)).parent.is_dir():
+            raise ValueError
         return value
 
     # A check gives what it made of the value, or raises ValueError.
@@ -124,6 +140,32 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         converter.register_structure_hook(kind, _hook(check))
     _addContainers(converter)
     return converter
+
+
+def _split(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
+    """Kind, positional and named arguments of an endpoint string, in which a backslash quotes."""
+    quoted = re.findall(r"(?:^|:)((?:\\.|[^:\\])*)", endpoint)
+    kind, *words = (re.sub(r"\\(.)", r"\1", word) for word in quoted)
+    named = dict(word.split("=", 1) for word in words if "=" in word)
+    return kind.lower(), [word for word in words if "=" not in word], named
+
+
+def _checkPort(endpoint: str, position: int, lowest: int) -> None:
+    """Twisted itself finds out at the connection that there is no such port."""
+    kind, positional, named = _split(endpoint)
+    if kind in _WITH_PORT:
+        port = named.get("port") or [*positional, "", ""][position]
+        if not port.isdecimal() or not lowest <= int(port) <= _MAX_PORT:
+            raise ValueError
+
+
+def _socketName(endpoint: str) -> str:
+    """Return the file name of a UNIX socket, or of nothing; Twisted itself finds out later that it is too long."""
+    kind, positional, named = _split(endpoint)
+    name = named.get("address") or named.get("path") or [*positional, ""][0] if kind == "unix" else ""
+    if len(os.fsencode(name)) > _MAX_SOCKET_NAME:
+        raise ValueError
+    return name
 
 
 def _addContainers(converter: Converter) -> None:

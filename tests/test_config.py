@@ -305,6 +305,10 @@ class WrongTests(ConfigCase):
             whole + 'key_file = "a\\u0000b"\n': (".key_file: found", "the name of a file"),
             whole + 'endpoint = "nonsense:x"\n': ('.endpoint: found "nonsense:x"', "tcp:127.0.0.1:5347"),
             whole + 'endpoint = "tcp:host:port"\n': (".endpoint: found",),
+            whole + 'endpoint = "tcp:127.0.0.1:99999"\n': (".endpoint: found", "a port from 1 to 65535"),
+            whole + 'endpoint = "tcp:host=127.0.0.1:port=0"\n': (".endpoint: found", "a port from 1 to 65535"),
+            whole + 'endpoint = "tls:example.com:65536"\n': (".endpoint: found", "a port from 1 to 65535"),
+            whole + f'endpoint = "unix:/{"x" * 200}"\n': (".endpoint: found",),
             whole + 'endpoint = "ssl:example.com:5347"\n': ('.endpoint: found "ssl:', "tls:example.com:5347"),
             whole + 'secret = ""\n': (".secret: found an empty string",),
             whole + "[http]\nport = 80\n": ("http.port: found an unknown key", "listen, token_file"),
@@ -445,8 +449,11 @@ class SecretTests(ConfigCase):
         self.file("empty", "\n")
         self.file("two", "hidden\nhidden\n")
         (self.folder / "binary").write_bytes(b"\xff\xfehidden")
+        (self.folder / "zero").write_bytes(b"hidden\0hidden")
+        self.file("long", "hidden" * 1000)
         (self.folder / "folder").mkdir()
-        for name in ("empty", "two", "binary", "missing", "folder"):
+        os.mkfifo(self.folder / "pipe")
+        for name in ("empty", "two", "binary", "zero", "long", "missing", "folder", "pipe"):
             with self.subTest(name):
                 [problem] = self.problems(self.withSecret(f'secret_file = "{name}"'))
                 self.assertTrue(problem.startswith(f"server.secret_file: found {self.folder / name}: "), problem)
@@ -523,6 +530,27 @@ class HttpTests(ConfigCase):
             with self.subTest(listen):
                 [problem] = self.problems(self.http(listen))
                 self.assertTrue(problem.startswith("http.token_file: found nothing"), problem)
+
+    def test_impossible(self) -> None:
+        """Nothing can listen on a port that is none, nor make a socket in a folder that is not there."""
+        (self.folder / "a:b").mkdir()
+        for listen in (
+            "tcp:99999:interface=127.0.0.1",
+            "tcp:interface=127.0.0.1:port=65536",
+            "TCP:-1:interface=127.0.0.1",
+            "tcp:127.0.0.1:99999",
+            r"tcp6:70000:interface=\:\:1",
+            "unix:/nope/x",
+            "unix:address=/nope/x:mode=660",
+            "unix:" + "x" * 200,
+            f"unix:{self.folder / 'a'}:b/x",
+        ):
+            with self.subTest(listen):
+                [problem] = self.problems(self.http(listen))
+                self.assertTrue(problem.startswith("http.listen: found "), problem)
+                self.assertIn("a port up to 65535, or a socket in a folder that exists", problem)
+        socket = str(self.folder / "a:b" / "x").replace(":", r"\:")
+        self.read(self.http(f"unix:{socket}:mode=660"))
 
     def test_token(self) -> None:
         """With a token it may listen anywhere; the token's file must hold one."""

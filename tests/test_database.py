@@ -52,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class DatabaseCase(TestCase):
-    """A database in a folder, and what is logged about it."""
+    """A database in a folder, and the log about it."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -286,7 +286,7 @@ class CancelledTests(DatabaseCase):
 
     @inlineCallbacks
     def test_closedMeanwhile(self) -> Any:
-        """Whoever gets an error may close it, or ask again, at once."""
+        """A requester that gets an error may close the file, or ask again, at once."""
         self.patch(database, "_MAX_WAIT", 0.1)
         self.patch(database, "_WATCH_EVERY", 0.05)
         for react in (Database.close, lambda kept: self.assertFailure(kept.read(get, "a"), StoreBusy)):
@@ -312,7 +312,7 @@ class CancelledTests(DatabaseCase):
 
     @inlineCallbacks
     def test_closed(self) -> Any:
-        """What waits when it is closed is not run; after that there is nothing to wait for."""
+        """A request that waits when the file is closed is not run; a later one fails at once."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         ran: list[str] = []
@@ -399,7 +399,7 @@ class BrokenTests(DatabaseCase):
 
     @inlineCallbacks
     def test_moved(self) -> Any:
-        """A file that was moved away is not written to any longer: what is reported as stored is under its name."""
+        """A file that was moved away is not written any longer: a stored change is in the file of this name."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         for each in list(self.folder.iterdir()):
@@ -448,7 +448,7 @@ class ConditionTests(SynchronousTestCase):
 
 
 class ProblemTests(DatabaseCase):
-    """What C{--check} finds, having made nothing."""
+    """The check before the start, which makes nothing."""
 
     @inlineCallbacks
     def test_right(self) -> Any:

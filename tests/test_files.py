@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what is found out before they are used."""
+"""Files that are written whole or not at all, and checks before they are used."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import files
 from tests.disks import smallDisk
+from tests.live.processes import need
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,6 +74,16 @@ class WriteTests(FilesCase):
             (self.path.read_bytes(), self.mode(self.path), self.mode(self.folder)), (b"x", 0o640, 0o750)
         )
         self.assertEqual(self.names(), ["file"])
+
+    def test_owner(self) -> None:
+        """A file that root makes belongs to the owner of the folder, as which twistd may go on."""
+        need("only root can give a folder away" if os.geteuid() else None)
+        os.chown(self.folder, 12345, 23456)
+        files.makeFile(self.path)
+        files.write(self.folder / "written", b"x")
+        for path in (self.path, self.folder / "written"):
+            found = path.stat()
+            self.assertEqual((found.st_uid, found.st_gid, self.mode(path)), (12345, 23456, 0o600))
 
     def test_noLinks(self) -> None:
         """Where the file system knows no hard links, a file that is there is kept all the same."""
@@ -169,7 +180,7 @@ class ReadLineTests(FilesCase):
 
 
 class ProblemTests(FilesCase):
-    """What is found out before anything is made."""
+    """Checks before anything is made."""
 
     def test_folder(self) -> None:
         """A folder that can be used, or made, has no problem; and nothing is left of the question."""

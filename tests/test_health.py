@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -23,6 +25,17 @@ class FakeLink:
         return not self.trouble
 
 
+class FakeFile:
+    """A file's state as it is shown."""
+
+    def __init__(self, name: str, trouble: str = "") -> None:
+        self.path = Path("/state", name)
+        self.trouble = trouble
+
+    def report(self) -> str:
+        return f"{self.path.name}: {self.trouble or 'works'}"
+
+
 class HealthTests(SynchronousTestCase):
     """What an operator's tools see."""
 
@@ -30,7 +43,8 @@ class HealthTests(SynchronousTestCase):
         self.links = [FakeLink("a.example.com", ""), FakeLink("b.example.com", ""), FakeLink("c.example.com", "")]
         root = Resource()
         root.putChild(b"healthz", Health())
-        root.putChild(b"readyz", Readiness(self.links))
+        self.files = [FakeFile("a.private"), FakeFile("b.private")]
+        root.putChild(b"readyz", Readiness(self.links, self.files))
         self.reactor = MemoryReactorClock()
         self.site = Site(root, reactor=self.reactor)
 
@@ -83,6 +97,24 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.ask("/readyz")[::2], (503, "b.example.com: another gateway is connected\n"))
         self.links[1].conflict = ""
         self.assertEqual(self.ask("/readyz")[0], 200)
+
+    def test_files(self) -> None:
+        """503 names each file that does not work, and why, without its folder: anybody may ask."""
+        self.files[1].trouble = "the disk is full: free some space"
+        self.links[0].trouble = "connecting"
+        status, _, body = self.ask("/readyz")
+        self.assertEqual(
+            (status, body), (503, "a.example.com: connecting\nb.private: the disk is full: free some space\n")
+        )
+        self.files[1].trouble = self.links[0].trouble = ""
+        self.assertEqual(self.ask("/readyz")[0], 200)
+
+    def test_printable(self) -> None:
+        """Text from outside acts on nobody's screen, and adds no line."""
+        self.links[0].trouble = "the server says \x1b[2J\u202e\nb.example.com: forged"
+        self.assertEqual(
+            self.ask("/readyz")[2], "a.example.com: the server says \\x1b[2J\\u202e\\nb.example.com: forged\n"
+        )
 
     def test_head(self) -> None:
         """HEAD has the status and the header alone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import sys
 from io import StringIO
@@ -15,21 +14,25 @@ from twisted.application.service import MultiService, Service
 from twisted.internet import error
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from gateway import files
 from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
 from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
 from gateway.interfaces import IChecked, IComposition, IPrivileges, IServicePlugin, ISurroundings
 from gateway.proxy.plugin import ProxyPlugin
-from gateway.service import Composition, check, findPlugins, makeService
+from gateway.service import Composition, check, findPlugins, makeService, warnings
 from gateway.stream.link import Link
 from gateway.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
+from tests.disks import smallDisk
+from tests.test_health import FakeFile
 
 FILE = """
 [server]
@@ -58,7 +61,7 @@ class StrangePlugin:
     def makeService(self, jid: str, table: ComponentTable, composition: IComposition) -> Any:
         if isinstance(self.made, Exception):
             raise self.made
-        return self.made
+        return self.made(composition) if callable(self.made) else self.made
 
 
 @implementer(IServicePlugin, IChecked)
@@ -84,6 +87,7 @@ class ServiceCase(SynchronousTestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.reactor = MemoryReactorClock()
+        self.logged: list[str] = []
 
     def config(self, more: str = "") -> Config:
         path = self.folder / "gateway.toml"
@@ -160,6 +164,20 @@ class MakeServiceTests(ServiceCase):
         self.assertIn(b" 503 ", answers["/readyz"])
         self.assertIn(b"p1.example.com: connecting\np2.example.com: connecting\n", answers["/readyz"])
 
+    def test_httpFiles(self) -> None:
+        """/readyz and /status count every file that a plugin has asked for."""
+        full = FakeFile("x.db", "the disk is full")
+        config = self.strange(lambda composition: composition.databases.append(full) or Service())
+        self.start(makeService(config, self.reactor))
+        [(_, site, _, _)] = self.reactor.tcpServers
+        for path, code in (("/readyz", 503), ("/status", 200)):
+            transport = StringTransport()
+            channel = site.buildProtocol(transport.getPeer())
+            channel.makeConnection(transport)
+            channel.dataReceived(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            self.assertIn(f" {code} ".encode(), transport.value())
+            self.assertIn(b"x.db: the disk is full\n", transport.value())
+
     def test_stateFolder(self) -> None:
         """Made for the gateway's eyes only, with the keys; a second start keeps both."""
         config = self.config()
@@ -214,13 +232,92 @@ class MakeServiceTests(ServiceCase):
         self.assertIn('proxy."p.localhost".target: found "a@echo.localhost"', str(error))
 
     def test_stateFolderReadOnly(self) -> None:
-        """A folder in which nothing can be written is said, whether it is there or is to be made."""
+        """A folder in which nothing can be made is reported, whether it exists or not; root is told, too."""
         config = self.config()
-        self.patch(os, "access", lambda path, mode: False)
-        for make in (lambda: None, config.state_dir.mkdir):
-            make()
+        for folder in ("/proc/nope", "/proc/nope/state", "/proc"):
+            error = self.assertRaises(ConfigError, check, evolve(config, state_dir=Path(folder)))
+            self.assertRegex(str(error), f"^state_dir: {folder} cannot be (made|used): /proc cannot be written to:")
+        with smallDisk(self.folder / "state", "64k") as disk:
+            self.assertEqual(check(config), None)
+            disk.remount("ro")
             error = self.assertRaises(ConfigError, check, config)
-            self.assertIn(f"state_dir: {config.state_dir} cannot be used: ", str(error))
+            self.assertIn("cannot be written to: Read-only file system", str(error))
+
+    def test_fullDisk(self) -> None:
+        """A disk that is full at the first start leaves nothing half made; with some room the next start works."""
+        config = self.config()
+        with smallDisk(self.folder / "state", "32k") as disk:
+            disk.fill()
+            error = self.assertRaises(ConfigError, makeService, config, self.reactor)
+            self.assertIn(".key cannot be made: No space left on device", str(error))
+            self.assertEqual([path.name for path in config.state_dir.iterdir()], ["filling"])
+            disk.free()
+            makeService(config, self.reactor)
+            makeService(self.config(), self.reactor)
+
+    def test_fullDiskEmbedded(self) -> None:
+        """The same for the certificate of the embedded host."""
+        path = self.folder / "gateway.toml"
+        path.write_text("")
+        config = load(path, [ProxyPlugin()], self.reactor)
+        with smallDisk(self.folder / "state", "32k") as disk:
+            disk.fill()
+            error = self.assertRaises(ConfigError, makeService, config, self.reactor)
+            self.assertRegex(str(error), "^state_dir: .* cannot be used: No space left on device")
+            self.assertEqual([path.name for path in config.state_dir.iterdir()], ["filling"])
+            disk.free()
+            makeService(config, self.reactor)
+
+    def test_warnings(self) -> None:
+        """Files that every user of the machine can read are reported, once; those that the group can are not."""
+        (self.folder / "token").write_text("x")
+        (self.folder / "token").chmod(0o640)
+        config = self.config('key_file = "own.key"\n[http]\ntoken_file = "token"\n')
+        self.assertEqual(warnings(config), self.readable("gateway.toml"))
+        (self.folder / "gateway.toml").chmod(0o640)
+        self.assertEqual(warnings(config), [])
+        for name in ("token", "own.key", "state/p1.example.com.key"):
+            (self.folder / name).parent.mkdir(exist_ok=True, mode=0o755)
+            (self.folder / name).write_text("00" * 32)
+            (self.folder / name).chmod(0o644)
+        expected = ("state", "state/p1.example.com.key", "own.key", "token")
+        self.assertEqual(warnings(config), self.readable(*expected))
+        (self.folder / "state" / "p2.example.com.exchanges").write_text("[")
+        (self.folder / "state" / "p2.example.com.exchanges").chmod(0o600)
+        broken = 'proxy."p2.example.com": ' + str(self.folder / "state" / "p2.example.com.exchanges")
+        self.assertEqual(warnings(config)[-1], f"{broken} does not hold open exchanges: they are lost")
+        (self.folder / "state" / "p2.example.com.exchanges").unlink()
+        # A folder that nobody else can enter protects what is in it.
+        (self.folder / "state").chmod(0o750)
+        self.assertEqual(warnings(config), self.readable("own.key", "token"))
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+        globalLogPublisher.addObserver(self.observe)
+        makeService(config, self.reactor)
+        self.assertEqual(self.logged, self.readable("own.key", "token"))
+
+    def observe(self, event: Any) -> None:
+        if event.get("log_namespace") == "gateway.service":
+            self.logged.append(formatEvent(event))
+
+    def readable(self, *names: str) -> list[str]:
+        """What is reported of these files."""
+        modes = {name: "0755" if name == "state" else "0644" for name in names}
+        return [
+            f"{self.folder / name} has mode {mode}, so every user of this machine can use it: chmod o= "
+            f"{self.folder / name}"
+            for name, mode in modes.items()
+        ]
+
+    def test_databases(self) -> None:
+        """A database lies in the state folder, and is kept for /readyz; without the folder it is a ConfigError."""
+        config = self.config()
+        composition = Composition(config, None, Agent(self.reactor), self.reactor)
+        error = self.assertRaises(ConfigError, composition.database, "x", ())
+        self.assertIn(f"state_dir: {config.state_dir / 'x'} cannot be made: No such file", str(error))
+        config.state_dir.mkdir()
+        made = composition.database("x", ())
+        self.assertEqual(composition.databases, [made])
+        self.assertEqual(made.path, config.state_dir / "x")
 
     def test_everyProblem(self) -> None:
         """What plugins find wrong is said of all of them, each under its own table."""
@@ -296,6 +393,24 @@ class EmbeddedTests(ServiceCase):
         pem = (self.folder / "state" / "embedded.pem").read_bytes()
         made = x509.load_pem_x509_certificate(pem).not_valid_before_utc.timestamp()
         self.assertTrue(made < 2e9 < made + 2 * 86_400, made)
+
+    def test_fullDisk(self) -> None:
+        """A disk that is full by now is logged, without a password; the host runs all the same."""
+        gateway = makeService(self.embedded(), self.reactor)
+
+        def full(descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        logged: list[str] = []
+        observer = lambda event: logged.append(formatEvent(event))  # noqa: E731  # a name to remove it by
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.patch(files.os, "fsync", full)
+        self.start(gateway)
+        self.assertEqual(len(self.reactor.tcpServers), 3)
+        [line] = [line for line in logged if "cannot be kept" in line]
+        self.assertIn("(No space left on device)", line)
+        self.assertEqual([path.name for path in (self.folder / "state").glob("embedded*")], ["embedded.pem"])
 
     def test_listens(self) -> None:
         """It listens where the tables say, once started; what it serves is shown, and nowhere logged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +13,7 @@ from zope.interface import implementer
 from gateway.interfaces import IReporting
 from gateway.monitor.access import guarded
 from gateway.monitor.status import Status
+from tests.test_health import FakeFile
 
 
 @implementer(IReporting)
@@ -39,10 +40,12 @@ class FakeLink:
 class StatusTests(SynchronousTestCase):
     """What an operator reads."""
 
-    def ask(self, links: list[FakeLink], token: str | None = None, *headers: str) -> tuple[int, str, str]:
+    def ask(
+        self, links: list[FakeLink], token: str | None = None, *headers: str, files: Sequence[FakeFile] = ()
+    ) -> tuple[int, str, str]:
         """Status line's code, header and body of the answer to GET /status."""
         root = Resource()
-        root.putChild(b"status", guarded(Status(links), token))
+        root.putChild(b"status", guarded(Status(links, files), token))
         transport = StringTransport()
         channel = Site(root, reactor=MemoryReactorClock()).buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
@@ -74,6 +77,18 @@ class StatusTests(SynchronousTestCase):
                 "b.example.com: not connected: the server is away",
             ],
         )
+
+    def test_files(self) -> None:
+        """Below the links there is a line for each file."""
+        files = [FakeFile("a.private"), FakeFile("b.private", "the disk is full")]
+        body = self.ask([FakeLink("a.example.com")], None, files=files)[2]
+        self.assertEqual(body.split("\n\n")[1], "a.private: works\nb.private: the disk is full\n")
+        self.assertEqual(self.ask([], None, files=files[:1])[2], "There are no links.\n\na.private: works\n")
+
+    def test_printable(self) -> None:
+        """Text from outside acts on nobody's screen, and adds no line but those that a report has."""
+        body = self.ask([FakeLink("a.example.com", "\x1b[2J\u2028x\ny")])[2]
+        self.assertEqual(body.split("\n")[0], "a.example.com: not connected: \\x1b[2J\\u2028x\\ny")
 
     def test_none(self) -> None:
         """Nothing is said as well."""

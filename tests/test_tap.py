@@ -47,6 +47,7 @@ class TapTests(SynchronousTestCase):
 
     def write(self, text: str, name: str = "gateway.toml") -> str:
         (self.folder / name).write_text(text)
+        (self.folder / name).chmod(0o600)
         return str(self.folder / name)
 
     def twistd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -68,6 +69,30 @@ class TapTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stdout), (0, f"{path}: the configuration is right.\n"), done.stderr)
         self.assertEqual(done.stderr, "")
         self.assertEqual([each.name for each in self.folder.iterdir()], ["mine.toml"])
+
+    def test_warnings(self) -> None:
+        """A file that others can read is a warning of C{--check}, which exits with 0."""
+        path = self.write(RIGHT + 'key_file = "key"\n', "mine.toml")
+        (self.folder / "mine.toml").chmod(0o644)
+        (self.folder / "state").mkdir(mode=0o700)
+        (self.folder / "state").chmod(0o755)
+        (self.folder / "key").write_text("00" * 32)
+        (self.folder / "key").chmod(0o644)
+        done = self.twistd("--config", path, "--check")
+        self.assertEqual((done.returncode, done.stdout), (0, f"{path}: the configuration is right.\n"), done.stderr)
+        lines = done.stderr.splitlines()
+        self.assertEqual(len(lines), 3, lines)
+        for name, mode in (("state", "0755"), ("key", "0644"), ("mine.toml", "0644")):
+            where = self.folder / name
+            warning = f"{where} has mode {mode}, so every user of this machine can use it: chmod o= {where}"
+            self.assertIn(f"warning: {warning}", lines)
+
+    def test_printable(self) -> None:
+        """No text of the file acts on the operator's screen, or looks like a line of its own."""
+        self.write(RIGHT.replace("implementation@", "\u202e\\u001b[2J\\n  forged: @"))
+        done = self.twistd("--check")
+        [_, line] = done.stderr.split("\n")[:-1]
+        self.assertIn(r'found "\u202e\x1b[2J\n  forged: @example.com"', line)
 
     def test_wrong(self) -> None:
         """Exit with 1, and every reason, without a traceback or a secret."""

@@ -14,14 +14,14 @@ from twisted.plugin import IPlugin
 from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
-from gateway import ns
+from gateway import faults, ns
 from gateway.delegation import tour
 from gateway.delegation.asking import Asking
 from gateway.delegation.core import Delegation
 from gateway.delegation.handler import ManagingHandler, Route
 from gateway.delegation.onward import Onward
 from gateway.delegation.private import PrivateStorage
-from gateway.delegation.store import PrivateFile
+from gateway.delegation.store import SCHEMA, PrivateFile
 from gateway.interfaces import (
     IChecked,
     IComposition,
@@ -115,6 +115,9 @@ class DelegationPlugin:
                 problems.append(f"{key}.filtering: found no jid beside it; allowed: with jid only")
             if jid in (each.jid or ()):
                 problems.append(f"{key}.jid: found the component itself; allowed: other managing entities")
+        for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
+            if IChecked.providedBy(plugins[name]):
+                problems += IChecked(plugins[name]).check(jid, table, surroundings)
         return problems
 
     def makeService(self, jid: str, table: DelegationTable, composition: IComposition) -> IService:
@@ -150,15 +153,20 @@ class DelegationPlugin:
         await tour.show(guide, jid)
 
 
-@implementer(IPlugin, IDelegationPlugin)
+@implementer(IPlugin, IDelegationPlugin, IChecked)
 class PrivateStoragePlugin:
     """Composes private storage."""
 
     name = "private-storage"
 
+    def check(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
+        problem = faults.problem(Path(surroundings.stateDir, _fileName(jid)))
+        return [f"state_dir: {problem}"] if problem else []
+
     def makeHandler(self, jid: str, link: Link, composition: IComposition) -> IDelegatedNamespace:
-        path = Path(composition.stateDir, f"{jid}.private")
-        try:
-            return PrivateStorage(PrivateFile(path, composition.reactor))
-        except OSError as error:
-            raise ConfigError([f"state_dir: {path} cannot be used: {error.strerror}"]) from error
+        return PrivateStorage(PrivateFile(composition.database(_fileName(jid), SCHEMA)))
+
+
+def _fileName(jid: str) -> str:
+    """Name of a component's file of private data in the state folder."""
+    return f"{jid}.private"

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from gateway import ns
 from gateway.delegation.core import Delegation
@@ -49,6 +50,8 @@ class EmbeddedHost(MultiService):
     @param web: the URL of what is served over HTTP; empty if nothing is.
     @param wallClock: as L{IComposition.wallClock}, for the certificate; by default the reactor's clock.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -108,7 +111,16 @@ class EmbeddedHost(MultiService):
     def startService(self) -> None:
         super().startService()
         whereabouts = Whereabouts(self.domain, reach(self._c2s.address), self.accounts, self._services, self._web())
-        self._folder.write(whereabouts)
+        try:
+            self._folder.write(whereabouts)
+        except OSError as error:
+            # The host itself needs it only at its next start.
+            self._log.error(
+                "{folder}: the passwords and the address of this host cannot be kept ({reason}): the tour does not "
+                "find it, and the next start makes other passwords.",
+                folder=self._folder.path,
+                reason=error.strerror,
+            )
         self._say(self._announcement())
 
     @inlineCallbacks

@@ -5,7 +5,6 @@ What the host keeps from one start to the next: the passwords it made up, its ce
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from OpenSSL.crypto import Error as OpenSSLError
 from twisted.internet.ssl import PrivateCertificate
+
+from gateway import files
 
 _LIFE = timedelta(days=3650)
 
@@ -45,10 +46,12 @@ class HostFolder:
     """
     The host's files in C{state_dir}.
 
+    @ivar path: the folder itself.
     @ivar certificate: the file with its certificate and private key.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.path = folder
         self._whereabouts = folder / "embedded.json"
         self.certificate = folder / "embedded.pem"
 
@@ -61,7 +64,7 @@ class HostFolder:
 
     def write(self, whereabouts: Whereabouts) -> None:
         """Keep it, for the owner's eyes only."""
-        _writePrivate(self._whereabouts, json.dumps(asdict(whereabouts), indent=1) + "\n")
+        files.write(self._whereabouts, (json.dumps(asdict(whereabouts), indent=1) + "\n").encode())
 
     def loadCertificate(self, domain: str, now: datetime) -> PrivateCertificate:
         """The certificate, made if there is none for this domain that holds yet."""
@@ -73,7 +76,7 @@ class HostFolder:
                 return _load(pem)
         except (FileNotFoundError, ValueError, x509.ExtensionNotFound, OpenSSLError):
             pass
-        _writePrivate(self.certificate, _makeCertificate(domain, now))
+        files.write(self.certificate, _makeCertificate(domain, now).encode())
         return _load(self.certificate.read_bytes())
 
 
@@ -111,13 +114,3 @@ def _makeCertificate(domain: str, now: datetime) -> str:
 def _ascii(domain: str) -> str:
     """A domain as certificates have it."""
     return domain.encode("idna").decode()
-
-
-def _writePrivate(path: Path, text: str) -> None:
-    """Replace a file, so that nobody ever sees half of it."""
-    new = path.with_name(path.name + ".new")
-    # One that lies there from another time may be open to all.
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(new, path)

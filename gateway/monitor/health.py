@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
+
+from gateway.printable import printable
 
 
 class Watched(typing.Protocol):
@@ -27,6 +30,23 @@ class Watched(typing.Protocol):
     conflict: str
 
 
+class Stored(typing.Protocol):
+    """
+    A file that matters.
+
+    @ivar path: where it is.
+    """
+
+    path: Path
+
+    @property
+    def trouble(self) -> str:
+        """Why it does not work, and what to do; empty while it works."""
+
+    def report(self) -> str:
+        """One line for the operator."""
+
+
 class Health(Resource):
     """C{/healthz}: always 200, as long as somebody is there to answer."""
 
@@ -35,15 +55,20 @@ class Health(Resource):
 
 
 class Readiness(Resource):
-    """C{/readyz}: 200 when every configured link is up and of use, else 503 and a line for each that is not."""
+    """
+    C{/readyz}: 200 when every configured link is up and of use, and every file works; else 503 and a line for each
+    that does not.
+    """
 
-    def __init__(self, links: Sequence[Watched]) -> None:
+    def __init__(self, links: Sequence[Watched], files: Sequence[Stored] = ()) -> None:
         super().__init__()
         self._links = links
+        self._files = files
 
     def render_GET(self, request: Request) -> bytes:
         troubles = [(link.jid, link.conflict if link.ready else link.trouble) for link in self._links]
-        down = [f"{jid}: {trouble}\n" for jid, trouble in troubles if trouble]
+        troubles += [(file.path.name, file.trouble) for file in self._files]
+        down = [f"{printable(f'{name}: {trouble}')}\n" for name, trouble in troubles if trouble]
         return text(request, 503, "".join(down)) if down else text(request, 200, "ok\n")
 
 

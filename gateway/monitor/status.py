@@ -11,7 +11,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from gateway.interfaces import IReporting
-from gateway.monitor.health import Watched, text
+from gateway.monitor.health import Stored, Watched, text
+from gateway.printable import printable
 
 
 class Reported(Watched, typing.Protocol):
@@ -22,14 +23,18 @@ class Reported(Watched, typing.Protocol):
 
 
 class Status(Resource):
-    """A line for each link, and below it what its handlers report."""
+    """A line for each link, and below it what its handlers report; then a line for each file."""
 
-    def __init__(self, links: Sequence[Reported]) -> None:
+    def __init__(self, links: Sequence[Reported], files: Sequence[Stored] = ()) -> None:
         super().__init__()
         self._links = links
+        self._files = files
 
     def render_GET(self, request: Request) -> bytes:
-        return text(request, 200, "\n".join(map(_described, self._links)) or "There are no links.\n")
+        parts = [*map(_described, self._links)] or ["There are no links.\n"]
+        if self._files:
+            parts.append("".join(f"{printable(file.report())}\n" for file in self._files))
+        return text(request, 200, "\n".join(parts))
 
 
 def _described(link: Reported) -> str:
@@ -39,5 +44,5 @@ def _described(link: Reported) -> str:
     reports = [
         report for handler in link if IReporting.providedBy(handler) for report in IReporting(handler).report()
     ]
-    lines = [line for report in reports for line in report.splitlines()]
-    return "".join([f"{link.jid}: {state}\n", *(f"  {line}\n" for line in lines)])
+    lines = [line for report in reports for line in report.split("\n")]
+    return "".join([f"{link.jid}: {printable(state)}\n", *(f"  {printable(line)}\n" for line in lines)])

@@ -15,8 +15,16 @@ from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from gateway import jids
-from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
+from gateway import files, jids
+from gateway.interfaces import (
+    IChecked,
+    IComposition,
+    IDemonstration,
+    IGuide,
+    IServicePlugin,
+    ISurroundings,
+    IWarned,
+)
 from gateway.proxy import tour
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
@@ -44,7 +52,7 @@ class ProxyTable(ComponentTable):
     shared: bool = False
 
 
-@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IChecked, IWarned, IDemonstration)
 class ProxyPlugin:
     """Composes a client proxy."""
 
@@ -67,9 +75,16 @@ class ProxyPlugin:
         except ConfigError as error:
             problems += error.problems
         except FileNotFoundError:
-            if str(keyFile.parent) != stateDir and not os.access(keyFile.parent, os.W_OK | os.X_OK):
-                problems.append(f"key_file: {keyFile} is not there, and cannot be made in its folder")
+            # The state folder, and its parents, are made; no other folder is.
+            if str(keyFile.parent) != stateDir:
+                problem = files.folderProblem(keyFile.parent) if keyFile.parent.exists() else "it has no folder"
+                if problem:
+                    problems.append(f"key_file: {keyFile} is not there and cannot be made: {problem}")
         return problems
+
+    def warnings(self, jid: str, table: ProxyTable, surroundings: ISurroundings) -> list[str]:
+        problem = ExchangeFile(_exchangeFile(jid, surroundings.stateDir)).problem()
+        return [problem] if problem else []
 
     def makeService(self, jid: str, table: ProxyTable, composition: IComposition) -> IService:
         rules = Rules(
@@ -80,7 +95,7 @@ class ProxyPlugin:
         )
         pool = Pool(table.target, table.resources, table.balance, random.random)
         translator = Translator(Sealer(jid, loadKey(_keyFile(jid, table, composition.stateDir))), pool, rules)
-        exchanges = ExchangeFile(Path(composition.stateDir, f"{jid}.exchanges"))
+        exchanges = ExchangeFile(_exchangeFile(jid, composition.stateDir))
         link: Link = composition.link(jid, table)
         link.shared = table.shared
         ProxyHandler(translator, exchanges, composition.wallClock).setHandlerParent(link)
@@ -91,6 +106,10 @@ class ProxyPlugin:
 
     async def tour(self, guide: IGuide, jid: str) -> None:
         await tour.show(guide, jid)
+
+
+def _exchangeFile(jid: str, stateDir: str) -> Path:
+    return Path(stateDir, f"{jid}.exchanges")
 
 
 def _keyFile(jid: str, table: ProxyTable, stateDir: str) -> Path:
@@ -108,8 +127,10 @@ def loadKey(path: Path) -> bytes:
     except FileNotFoundError:
         key = secrets.token_bytes(_KEY_BYTES)
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(key.hex() + "\n")
+        files.write(path, f"{key.hex()}\n".encode(), replace=False)
+    except FileExistsError:
+        # Another gateway has just made it.
+        return readKey(path)
     except OSError as error:
         raise ConfigError([f"key_file: {path} cannot be made: {error.strerror}"]) from error
     return key
@@ -123,7 +144,7 @@ def readKey(path: Path) -> bytes:
     @raise ConfigError: if it cannot be read, or what is there is no key.
     """
     try:
-        key = bytes.fromhex(path.read_text("ascii"))
+        key = bytes.fromhex(files.readLine(path))
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -11,7 +11,11 @@ from attrs import asdict, evolve
 from cattrs import BaseValidationError, structure
 from twisted.logger import Logger
 
+from gateway import files
 from gateway.proxy.exchanges import OpenExchange
+
+# Raised for text that is none, no JSON, or something else in JSON.
+_NOT_EXCHANGES = (ValueError, TypeError, BaseValidationError)
 
 
 class ExchangeFile:
@@ -35,10 +39,9 @@ class ExchangeFile:
         """
         if not exchanges:
             return
-        new = self.path.with_name(f"{self.path.name}.new")
         try:
-            new.write_text(json.dumps([asdict(_moved(exchange, offset)) for exchange in exchanges]), "utf-8")
-            new.replace(self.path)
+            moved = [asdict(_moved(exchange, offset)) for exchange in exchanges]
+            files.write(self.path, json.dumps(moved).encode())
         except OSError as error:
             self._log.error(
                 "{path} cannot be written ({reason}): {count} open requests may stay without an answer.",
@@ -47,25 +50,40 @@ class ExchangeFile:
                 count=len(exchanges),
             )
 
+    def problem(self) -> str:
+        """Return why what was left cannot be taken; empty if it can, or if nothing was left. Changes nothing."""
+        try:
+            self._read()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            return f"{self.path} cannot be read: {error.strerror}"
+        except _NOT_EXCHANGES:
+            return f"{self.path} does not hold open exchanges: they are lost"
+        return ""
+
     def take(self, offset: float = 0.0) -> list[OpenExchange]:
         """
         Read what was left, once.
 
         @param offset: as in L{leave}.
         """
+        problem = self.problem()
+        if problem:
+            self._log.error("{problem}.", problem=problem)
         try:
-            text = self.path.read_text("utf-8")
+            left = [] if problem else self._read()
+            # What cannot be removed would be taken twice.
             self.path.unlink()
         except FileNotFoundError:
             return []
-        except (OSError, UnicodeError) as error:
-            self._log.error("{path} cannot be read: {error}", path=self.path, error=error)
+        except OSError as error:
+            self._log.error("{path} cannot be removed: {reason}.", path=self.path, reason=error.strerror)
             return []
-        try:
-            return [_moved(exchange, -offset) for exchange in structure(json.loads(text), list[OpenExchange])]
-        except (ValueError, TypeError, BaseValidationError):
-            self._log.error("{path} did not hold open exchanges; they are lost.", path=self.path)
-            return []
+        return [_moved(exchange, -offset) for exchange in left]
+
+    def _read(self) -> list[OpenExchange]:
+        return structure(json.loads(self.path.read_text("utf-8")), list[OpenExchange])
 
 
 def _moved(exchange: OpenExchange, seconds: float) -> OpenExchange:

@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 
 from gateway import ns
 from gateway.config import Config, load
+from gateway.database import Database
 from gateway.delegation.core import Delegation
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable, NamespaceTable, PrivateStoragePlugin
@@ -51,6 +52,9 @@ class Composition(FakeComposition):
 
     def delegationPlugins(self) -> dict[str, Any]:
         return {"fake": self.fake, "private-storage": PrivateStoragePlugin()}
+
+    def database(self, name: str, schema: tuple[str, ...]) -> Database:
+        return Database(Path(self.stateDir, name), schema, self.reactor)
 
     def privileges(self, link: Any, servers: Any) -> None:
         self.privileged = link, servers
@@ -188,12 +192,17 @@ class ProblemTests(ComposeCase):
         found = self.problems(x=NamespaceTable(), z=handled("nobody"), y=NamespaceTable(jid=Jids((COMPONENT,))))
         self.assertEqual(len(found), 3)
 
-    def test_noFolder(self) -> None:
-        """A state folder that takes no file."""
-        self.composition.stateDir = str(self.folder / "none")
-        [problem] = self.problems(private=handled("private-storage"))
-        self.assertIn("state_dir: ", problem)
-        self.assertIn("No such file", problem)
+    def test_file(self) -> None:
+        """A file of private data that cannot be used is a problem of the table; a file that is not made is none."""
+        path = self.folder / f"{COMPONENT}.private"
+        table = self.table(private=handled("private-storage"))
+        self.assertEqual(DelegationPlugin().check(COMPONENT, table, self.composition), [])
+        self.assertFalse(path.exists())
+        path.write_bytes(b"something else, and long enough to be read" * 100)
+        [problem] = DelegationPlugin().check(COMPONENT, table, self.composition)
+        self.assertTrue(problem.startswith(f"state_dir: {path} cannot be used: file is not a database"), problem)
+        table = self.table(pubsub=handled("fake"))
+        self.assertEqual(DelegationPlugin().check(COMPONENT, table, self.composition), [])
 
 
 class ConfigTests(SynchronousTestCase):

@@ -15,11 +15,12 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from gateway import ns
+from gateway.database import Database
 from gateway.delegation import private
 from gateway.delegation.core import Request
 from gateway.delegation.private import Key, PrivateStorage
 from gateway.delegation.stanzas import written
-from gateway.delegation.store import PrivateFile
+from gateway.delegation.store import SCHEMA, PrivateFile
 from gateway.errors import ANSWERS, Forbidden, GatewayError, NotAcceptable, TooMuch, Unreadable
 from gateway.interfaces import IDelegatedNamespace
 from tests.delegation.support import meaning
@@ -191,9 +192,9 @@ class FileTests(PrivateMixin, TestCase):
     """In a file."""
 
     def setUp(self) -> None:
-        store = PrivateFile(Path(self.mktemp()), reactor)
-        self.addCleanup(store._pool.close)
-        self.storage = PrivateStorage(store)
+        database = Database(Path(self.mktemp()), SCHEMA, reactor)
+        self.addCleanup(database.close)
+        self.storage = PrivateStorage(PrivateFile(database))
 
 
 class ErrorTests(TestCase):

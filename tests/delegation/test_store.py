@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.trial.unittest import TestCase
 
-from gateway.delegation.store import PrivateFile
+from gateway.database import Database
+from gateway.delegation.store import SCHEMA, PrivateFile
 
 USER, KEY = "juliet@capulet.lit", ("urn:x", "x")
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,8 +24,9 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from twisted.internet import reactor
-from gateway.delegation.store import PrivateFile
-store = PrivateFile(Path(sys.argv[1]), reactor)
+from gateway.database import Database
+from gateway.delegation.store import SCHEMA, PrivateFile
+store = PrivateFile(Database(Path(sys.argv[1]), SCHEMA, reactor))
 def stored(kept):
     os.kill(os.getpid(), 9 if kept else 15)
 store.put(sys.argv[2], {("urn:x", "x"): "<x xmlns='urn:x'>\\u20ac</x>"}, 100, 1).addCallback(stored)
@@ -41,9 +42,9 @@ class PrivateFileTests(TestCase):
         self.path = Path(self.mktemp())
 
     def open(self) -> PrivateFile:
-        store = PrivateFile(self.path, reactor)
-        self.addCleanup(store._pool.close)
-        return store
+        self.database = Database(self.path, SCHEMA, reactor)
+        self.addCleanup(self.database.close)
+        return PrivateFile(self.database)
 
     @inlineCallbacks
     def test_mode(self) -> Any:
@@ -80,10 +81,10 @@ class PrivateFileTests(TestCase):
     @inlineCallbacks
     def test_durable(self) -> Any:
         """It is on the disk before it is said to be: the journal is, at every commit."""
-        store = self.open()
-        modes = yield store._pool.runInteraction(
-            lambda transaction: [
-                transaction.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+        self.open()
+        modes = yield self.database.read(
+            lambda cursor: [
+                cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
             ]
         )
         self.assertEqual(modes, ["wal", 2])
@@ -100,16 +101,3 @@ class PrivateFileTests(TestCase):
         self.assertTrue((yield store.put(USER, {KEY: "y" * 10}, 10, 1)))
         self.assertTrue((yield store.put("romeo@capulet.lit", {KEY: "z" * 10}, 10, 1)))
         self.assertEqual((yield store.get(USER, KEY)), "y" * 10)
-
-    def test_unusable(self) -> None:
-        """Where there can be no file, that is said at once."""
-        self.assertRaises(OSError, PrivateFile, self.path / "none" / "x", reactor)
-
-    @inlineCallbacks
-    def test_broken(self) -> Any:
-        """A file that is something else is an error at the first use, and stays what it is."""
-        self.path.write_bytes(b"something else, and long enough to be seen" * 100)
-        store = self.open()
-        yield self.assertFailure(store.get(USER, KEY), sqlite3.DatabaseError)
-        self.assertTrue(self.path.read_bytes().startswith(b"something else"))
-        self.flushLoggedErrors()

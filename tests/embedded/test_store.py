@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.embedded import store
+from gateway import files
 from gateway.embedded.store import HostFolder, Whereabouts, makePassword
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -45,10 +45,9 @@ class WhereaboutsTests(StoreCase):
         self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.json"])
 
     def test_private(self) -> None:
-        """Nor does a file that lay there open stay open, half made or whole."""
-        for name in ("embedded.json", "embedded.json.new"):
-            (self.folder / name).write_text("{}")
-            (self.folder / name).chmod(0o644)
+        """A file that others can read is replaced by one that they cannot."""
+        (self.folder / "embedded.json").write_text("{}")
+        (self.folder / "embedded.json").chmod(0o644)
         self.host.write(HERE)
         self.assertPrivate(self.folder / "embedded.json")
 
@@ -59,9 +58,10 @@ class WhereaboutsTests(StoreCase):
         def fails(*paths: object) -> None:
             raise OSError("full")
 
-        self.patch(store.os, "replace", fails)
+        self.patch(files.os, "fsync", fails)
         self.assertRaises(OSError, self.host.write, Whereabouts("else", "tcp:127.0.0.1:2", {}, {}))
         self.assertEqual(self.host.read(), HERE)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.json"])
 
     def test_garbage(self) -> None:
         """What cannot be read is as good as nothing, and is written over."""

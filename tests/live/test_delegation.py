@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
+from contextlib import closing
 from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import SECRET, LiveTests, playTogether, scenario
+from tests.disks import smallDisk
+from tests.live.case import ENDED_WELL, SECRET, LiveTests, playTogether, scenario
 from tests.live.clients import Client, condition, local
 from tests.live.delegations import ODD, ODD_GATEWAY, PRIVATE, STORAGE_GATEWAY, UNGRANTED, tables
 from tests.live.forwarder import Forwarder
@@ -114,6 +117,51 @@ class DelegationTests(LiveTests):
             reply = await bob.request(to, inner, kind)
             self.assertEqual((error(reply), reply.get("from")), (wanted, to), inner)
         self.assertEqual(noted(await alice.request(alice.bare, WANTED)), "the last")
+
+    @scenario(60)
+    async def test_storageFails(self) -> None:
+        """
+        While another process holds the file's lock, and while the disk is full, each change gets its error at once
+        and is not kept; what is stored can be read, the operator is told, and it works again by itself.
+        """
+        await self.willNest()
+        gateway = self.newGateway(STORAGE)
+        path = gateway.directory / "state" / f"{STORAGE_GATEWAY}.private"
+        with smallDisk(path.parent, "512k") as disk:
+            gateway.start()
+            await gateway.ready()
+            alice, bob = await self.user("alice"), await self.user("bob")
+            await self.granted(alice, WANTED)
+            self.assertEqual((await alice.request(alice.bare, note("before"), "set")).get("type"), "result")
+            with closing(sqlite3.connect(path, isolation_level=None)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                await self._refused(gateway, alice, bob, "another process has locked it")
+                other.execute("ROLLBACK")
+            await gateway.ready(10)
+            disk.fill()
+            await self._refused(gateway, alice, bob, "the disk is full")
+            disk.free()
+            await gateway.ready(10)
+            self.assertEqual((await bob.request(bob.bare, note("after"), "set")).get("type"), "result")
+            log = gateway.output.read_text()
+            self.assertEqual(log.count(f"{path} does not work"), 1, log)
+            self.assertNotIn("Traceback", log)
+            self.assertIn(await gateway.terminate(), ENDED_WELL)
+
+    async def _refused(self, gateway: Gateway, alice: Client, bob: Client, trouble: str) -> None:
+        """Forty large changes at a time, of two users: each is refused, in little time, and not kept."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        large = note("x" * 50_000)
+        replies = await asyncio.gather(*(user.request(user.bare, large, "set") for user in (alice, bob) * 20))
+        self.assertLess(loop.time() - started, 5)
+        self.assertEqual({error(reply)[:2] for reply in replies}, {("wait", "resource-constraint")})
+        self.assertEqual(noted(await alice.request(alice.bare, WANTED)), "before")
+        self.assertEqual(noted(await bob.request(bob.bare, WANTED)), "")
+        status, ready = await gateway.get("/readyz")
+        self.assertEqual(status, 503)
+        self.assertIn(f"{STORAGE_GATEWAY}.private: {trouble}", ready)
+        self.assertIn(f"{STORAGE_GATEWAY}.private: {trouble}", (await gateway.get("/status"))[1])
 
     # Deadlines.
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gateway.interfaces import IChecked, IDelegationPlugin, IServicePlugin, ISurroundings
+from gateway.interfaces import IChecked, IDelegationPlugin, IServicePlugin, ISurroundings, IWarned
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
 from gateway.stream.link import Link
@@ -139,6 +139,16 @@ class CheckTests(PluginCase):
         self.compose()
         self.assertEqual(self.check(), [])
         self.assertEqual(self.check(key_file=Filename(str(self.folder / "other"))), [])
+
+    def test_exchanges(self) -> None:
+        """A file of open exchanges that cannot be used is a warning: the proxy works without."""
+        verifyObject(IWarned, ProxyPlugin())
+        surroundings, table = FakeSurroundings(str(self.folder)), ProxyTable(target=T)
+        self.assertEqual(ProxyPlugin().warnings(C, table, surroundings), [])
+        (self.folder / f"{C}.exchanges").write_text("[1")
+        [warning] = ProxyPlugin().warnings(C, table, surroundings)
+        self.assertIn(f"{self.folder / C}.exchanges does not hold open exchanges", warning)
+        self.assertEqual(self.check(), [])
 
     def test_target(self) -> None:
         """A target on a component has no resources; one on this component would be asked by way of itself."""

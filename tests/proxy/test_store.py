@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway import files
 from gateway.proxy.exchanges import OpenExchange
 from gateway.proxy.store import ExchangeFile
 
@@ -56,28 +59,35 @@ class ExchangeFileTests(SynchronousTestCase):
         for content in (b"", b"[", b"{}", b"[1]", b'[{"id": "1"}]', b"\xff", b'"x"'):
             self.file.path.write_bytes(content)
             self.said.clear()
+            self.assertEqual("does not hold open exchanges" in self.file.problem(), content != b"{}", content)
+            self.assertEqual(self.file.path.read_bytes(), content)
             self.assertEqual(self.file.take(), [], content)
             self.assertEqual(len(self.said), content != b"{}", content)
+            self.assertFalse(self.file.path.exists(), content)
+        self.assertEqual(self.file.problem(), "")
+        self.file.path.mkdir()
+        self.assertIn("cannot be read: Is a directory", self.file.problem())
+        self.assertEqual(self.file.take(), [])
 
     def test_halfWritten(self) -> None:
         """A disk that is full leaves what was there before, and nothing half."""
         self.file.leave(OPEN[:1])
-        whole = Path.write_text
 
-        def half(path: Path, text: str, *arguments: str) -> int:
-            whole(path, text[: len(text) // 2])
+        def full(descriptor: int) -> None:
             raise OSError(28, "No space left on device")
 
-        self.patch(Path, "write_text", half)
+        self.patch(files.os, "fsync", full)
         self.file.leave(OPEN)
         self.assertIn("No space left", self.said[0])
+        self.assertEqual(list(self.file.path.parent.glob(f"{self.file.path.name}*")), [self.file.path])
         self.assertEqual(self.file.take(), OPEN[:1])
 
     def test_replaced(self) -> None:
-        """What is left takes the place of what nobody took, and of what was left half; there is one file."""
+        """A new file takes the place of one that nobody took; only its owner can read it, whatever the umask."""
+        self.addCleanup(os.umask, os.umask(0))
         self.file.leave(OPEN[:1])
-        self.file.path.with_name(f"{self.file.path.name}.new").write_text("[")
         self.file.leave(OPEN)
+        self.assertEqual(stat.S_IMODE(self.file.path.stat().st_mode), 0o600)
         self.assertEqual(list(self.file.path.parent.glob(f"{self.file.path.name}*")), [self.file.path])
         self.assertEqual(self.file.take(), OPEN)
 
