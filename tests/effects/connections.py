@@ -1,0 +1,169 @@
+"""C{state_dir}, C{[server]}, C{[http]}, and the keys that every service has."""
+
+from __future__ import annotations
+
+from tests.effects.effect import HERE, Effect, tables
+from tests.effects.world import USER, Gateway
+
+SERVER = '[server]\nendpoint = "tcp:xmpp.example:5347"\nsecret = "common"\n'
+
+# The least that each kind of service needs.
+MINIMAL = {
+    "proxy": 'target = "target@example.com"\n',
+    "delegation": (
+        'servers = ["example.com"]\nnamespaces = { "jabber:iq:private" = { handler = "private-storage" } }\n'
+    ),
+    "roster": 'domain = "example.com"\nurl = "http://127.0.0.1:8000/%s"\n',
+    "mirror": 'allow = ["rooms.example"]\nusers = ["example.net"]\n',
+    "rooms": "",
+}
+
+PROXY = f'[proxy."c.example.com"]\n{MINIMAL["proxy"]}'
+ROSTER = f'[roster."c.example.com"]\n{MINIMAL["roster"]}'
+
+
+def place(gateway: Gateway) -> tuple[str, int]:
+    """The endpoint that the component has connected to."""
+    return gateway.server("c.example.com").place
+
+
+def secret(gateway: Gateway) -> list[str]:
+    """The secret that the component has proved."""
+    return gateway.server("c.example.com").knows("first", "second", "common")
+
+
+def stateFolder(gateway: Gateway) -> list[str]:
+    """Files that the gateway has made."""
+    return sorted(str(each.relative_to(gateway.folder)) for each in gateway.folder.glob("*/*.key"))
+
+
+def pinged(gateway: Gateway) -> set[str | None]:
+    """Recipients of pings after a long silence."""
+    server = gateway.server("c.example.com")
+    server.heard()
+    gateway.wait(65)
+    return {each.get("to") for each in server.heard() if each.find("{urn:xmpp:ping}ping") is not None}
+
+
+def sizeTaken(gateway: Gateway) -> list[int]:
+    """Bytes of the requests that are handed on, of several sizes."""
+    server = gateway.server("c.example.com")
+    server.say("<presence from='target@example.com/a' to='c.example.com'/>")
+    taken = []
+    for size in (1_000, 20_000, 50_000):
+        payload = f"<q xmlns='urn:q'>{'x' * size}</q>"
+        heard = server.say(f"<iq from='{USER}' to='c.example.com' type='get' id='{size}'>{payload}</iq>")
+        if any(each.get("to") == "target@example.com/a" for each in heard):
+            taken.append(size)
+    return taken
+
+
+def mayPass(gateway: Gateway) -> dict[str, list[str]]:
+    """For each token, or none: the paths that it opens."""
+    paths = ("/healthz", "/status", "/roster_admin/refresh", "/roster_admin/example.com/refresh", "/roster_admin/x")
+    found = {}
+    for token in ("", "first", "second"):
+        shown = {"Authorization": f"Bearer {token}"} if token else {}
+        found[token] = [path for path in paths if gateway.request("POST", path, b"[]", **shown).status != 401]
+    return found
+
+
+_OPEN = ["/healthz"]
+_ALL = [*_OPEN, "/status", "/roster_admin/refresh", "/roster_admin/example.com/refresh", "/roster_admin/x"]
+
+EFFECTS = (
+    Effect(
+        "state_dir",
+        f"{HERE}\n{SERVER}{PROXY}",
+        stateFolder,
+        {
+            "": ["state/c.example.com.key"],
+            'state_dir = "one"': ["one/c.example.com.key"],
+            'state_dir = "two"': ["two/c.example.com.key"],
+        },
+    ),
+    Effect(
+        "server.endpoint",
+        f'[server]\nsecret = "common"\n{HERE}\n{PROXY}',
+        place,
+        {'endpoint = "tcp:one.example:1"': ("one.example", 1), 'endpoint = "tcp:two.example:2"': ("two.example", 2)},
+    ),
+    Effect(
+        "server.secret",
+        f'[server]\nendpoint = "tcp:xmpp.example:5347"\n{HERE}\n{PROXY}',
+        secret,
+        {'secret = "first"': ["first"], 'secret = "second"': ["second"]},
+    ),
+    Effect(
+        "server.secret_file",
+        f'[server]\nendpoint = "tcp:xmpp.example:5347"\n{HERE}\n{PROXY}',
+        secret,
+        {'secret_file = "first.secret"': ["first"], 'secret_file = "second.secret"': ["second"]},
+    ),
+    Effect(
+        "server.domain",
+        f"{SERVER}{HERE}\n{PROXY}",
+        pinged,
+        {"": set(), 'domain = "example.com"': {"example.com"}, 'domain = "example.org"': {"example.org"}},
+    ),
+    Effect(
+        "server.max_stanza_size",
+        f"{SERVER}{HERE}\n{PROXY}",
+        sizeTaken,
+        {
+            "max_stanza_size = 10_000": [1_000],
+            "max_stanza_size = 30_000": [1_000, 20_000],
+            "max_stanza_size = 100_000": [1_000, 20_000, 50_000],
+        },
+    ),
+    Effect(
+        "http.listen",
+        f"[http]\n{HERE}\n{SERVER}{PROXY}",
+        lambda gateway: gateway.listening,
+        {
+            "": [("127.0.0.1", 5290)],
+            'listen = "tcp:81:interface=127.0.0.2"': [("127.0.0.2", 81)],
+            'listen = "tcp:82:interface=127.0.0.1"': [("127.0.0.1", 82)],
+        },
+    ),
+    Effect(
+        "http.token_file",
+        f"[http]\n{HERE}\n{SERVER}{ROSTER}",
+        mayPass,
+        {
+            "": {"": _ALL, "first": _ALL, "second": _ALL},
+            'token_file = "first.secret"': {"": _OPEN, "first": _ALL, "second": _OPEN},
+            'token_file = "second.secret"': {"": _OPEN, "first": _OPEN, "second": _ALL},
+        },
+    ),
+    *(
+        effect
+        for kind, table in MINIMAL.items()
+        if kind in tables()
+        for file in [f'{SERVER}[{kind}."c.example.com"]\n{HERE}\n{table}']
+        for effect in (
+            Effect(
+                f"{kind}.endpoint",
+                file,
+                place,
+                {
+                    "": ("xmpp.example", 5347),
+                    'endpoint = "tcp:one.example:1"': ("one.example", 1),
+                    'endpoint = "tcp:two.example:2"': ("two.example", 2),
+                },
+            ),
+            Effect(
+                f"{kind}.secret",
+                file,
+                secret,
+                {"": ["common"], 'secret = "first"': ["first"], 'secret = "second"': ["second"]},
+            ),
+            Effect(
+                f"{kind}.secret_file",
+                file,
+                secret,
+                {'secret_file = "first.secret"': ["first"], 'secret_file = "second.secret"': ["second"]},
+            ),
+        )
+    ),
+)

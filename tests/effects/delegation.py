@@ -1,0 +1,173 @@
+"""C{[delegation]}: servers that delegate, their users, and managing entities that requests are handed on to."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element
+
+from gateway import ns
+from tests.delegation.support import request, wrapper
+from tests.effects.connections import SERVER
+from tests.effects.effect import HERE, Effect
+from tests.effects.world import Gateway, Server
+from tests.embedded.support import said
+
+COMPONENT = "c.example.com"
+# With nothing in it: private storage refuses that, and does so without the thread that it keeps its file with.
+PRIVATE = f"<query xmlns='{ns.PRIVATE}'/>"
+ANSWERED = "error bad-request"
+NOBODY = "error service-unavailable"
+STORAGE = f'"{ns.PRIVATE}" = {{ handler = "private-storage" }}'
+TABLE = f'{SERVER}[delegation."{COMPONENT}"]\n'
+FILE = f'{TABLE}servers = ["example.com"]\n[delegation."{COMPONENT}".namespaces]\n'
+
+
+def forward(server: Server, payload: str, domain: str = "example.com", identifier: str = "d") -> list[Element]:
+    """A server hands a user's request on; what the gateway sends for that."""
+    requester = f"user@{domain}"
+    inner = request(payload, requester=f"{requester}/desk", to=requester)
+    return server.say(wrapper(inner, identifier=identifier, server=domain, to=COMPONENT))
+
+
+def outcome(heard: list[Element]) -> list[str]:
+    """In words: what is in the wrapped answer, or to whom a request was handed on."""
+    found = []
+    for each in heard:
+        inner = next((inner for inner in each.iter(f"{{{ns.CLIENT}}}iq")), None)
+        if inner is None:
+            found.append(said(each))
+        elif each.get("type") == "set":
+            found.append(f"handed on to {each.get('to')}")
+        else:
+            words = said(inner).split()
+            found.append(f"error {words[-1]}" if words[1] == "error" else words[1])
+    return found
+
+
+def heardServers(gateway: Gateway) -> list[str]:
+    """The servers whose requests are answered."""
+    server = gateway.server(COMPONENT)
+    return [
+        domain
+        for domain in ("one.example", "two.example")
+        if outcome(forward(server, PRIVATE, domain)) == [ANSWERED]
+    ]
+
+
+def asked(gateway: Gateway) -> list[str]:
+    """For users who subscribe to the component: the servers that are asked for what they may delegate."""
+    server = gateway.server(COMPONENT)
+    found = []
+    for domain in ("one.example", "two.example"):
+        heard = server.say(f"<presence from='user@{domain}' to='{COMPONENT}' type='subscribe'/>")
+        found += [each.get("to", "") for each in heard if each.find(f"{{{ns.DELEGATION_2}}}query") is not None]
+    return found
+
+
+def served(gateway: Gateway) -> list[str]:
+    """The domains whose users' grants count: of each somebody grants, and a request is forwarded for them."""
+    server = gateway.server(COMPONENT)
+    found = []
+    for domain in ("one.example", "two.example"):
+        delegated = f"<delegated namespace='{ns.PRIVATE}'/>"
+        server.say(
+            f"<message from='{domain}' to='{COMPONENT}' id='m'><delegation xmlns='{ns.DELEGATION_2}' "
+            f"to='user@{domain}'>{delegated}</delegation></message>"
+        )
+        if outcome(forward(server, PRIVATE, domain)) == [ANSWERED]:
+            found.append(domain)
+    return found
+
+
+def there(gateway: Gateway, *entities: str) -> Server:
+    """The component's server, on which these managing entities answer; others do not."""
+    server = gateway.server(COMPONENT)
+    for each in server.heard():
+        if each.get("to") in entities:
+            answer = f"<query xmlns='{ns.DISCO_INFO}'/>"
+            to, identifier = each.get("to"), each.get("id")
+            server.say(f"<iq from='{to}' to='{COMPONENT}' id='{identifier}' type='result'>{answer}</iq>")
+    return server
+
+
+def namespaces(gateway: Gateway) -> list[str]:
+    """Outcomes of a request in each of two namespaces."""
+    server = there(gateway, "m.example.com")
+    return outcome(forward(server, PRIVATE, identifier="1") + forward(server, "<q xmlns='urn:q'/>", identifier="2"))
+
+
+def handedOn(gateway: Gateway) -> list[str]:
+    """The managing entity that gets a request."""
+    return outcome(forward(there(gateway, "one.example", "two.example"), "<q xmlns='urn:q'/>"))
+
+
+def filtered(gateway: Gateway) -> list[str]:
+    """Outcomes of requests with one attribute, and with another."""
+    server = there(gateway, "m.example.com")
+    return outcome(
+        forward(server, "<q xmlns='urn:q' one=''/>", identifier="1")
+        + forward(server, "<q xmlns='urn:q' two=''/>", identifier="2")
+    )
+
+
+def handled(gateway: Gateway) -> list[str]:
+    """The outcome of a request that is not handed on."""
+    return outcome(forward(there(gateway, "m.example.com"), PRIVATE))
+
+
+EFFECTS = (
+    Effect(
+        "delegation.servers",
+        f"{TABLE}{HERE}\nnamespaces = {{ {STORAGE} }}\n",
+        heardServers,
+        {
+            'servers = ["one.example"]': ["one.example"],
+            'servers = ["two.example"]': ["two.example"],
+            'servers = ["one.example", "two.example"]': ["one.example", "two.example"],
+        },
+    ),
+    *(
+        Effect(
+            "delegation.users",
+            f'{TABLE}servers = ["example.com"]\n{HERE}\nnamespaces = {{ {STORAGE} }}\n',
+            seen,
+            {"": [], 'users = ["one.example"]': ["one.example"], 'users = ["two.example"]': ["two.example"]},
+        )
+        for seen in (asked, served)
+    ),
+    Effect(
+        "delegation.namespaces",
+        f"{FILE}{HERE}\n",
+        namespaces,
+        {
+            STORAGE: [ANSWERED, NOBODY],
+            '"urn:q" = { jid = "m.example.com" }': [NOBODY, "handed on to m.example.com"],
+            f'{STORAGE}\n"urn:q" = {{ jid = "m.example.com" }}': [ANSWERED, "handed on to m.example.com"],
+        },
+    ),
+    Effect(
+        "delegation.namespaces.handler",
+        f'{FILE}"{ns.PRIVATE}" = {{ jid = "m.example.com", filtering = ["node"]{HERE} }}\n',
+        handled,
+        {"": [NOBODY], ', handler = "private-storage"': [ANSWERED]},
+    ),
+    Effect(
+        "delegation.namespaces.jid",
+        f'{FILE}"urn:q" = {{ {HERE} }}\n',
+        handedOn,
+        {
+            'jid = "one.example"': ["handed on to one.example"],
+            'jid = "two.example"': ["handed on to two.example"],
+            'jid = ["nobody.example", "two.example"]': ["handed on to two.example"],
+        },
+    ),
+    Effect(
+        "delegation.namespaces.filtering",
+        f'{FILE}"urn:q" = {{ jid = "m.example.com"{HERE} }}\n',
+        filtered,
+        {
+            "": ["handed on to m.example.com"] * 2,
+            ', filtering = ["one"]': ["handed on to m.example.com", NOBODY],
+            ', filtering = ["two"]': [NOBODY, "handed on to m.example.com"],
+        },
+    ),
+)

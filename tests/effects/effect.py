@@ -1,0 +1,124 @@
+"""
+A line of the table of effects, and the list of all keys that there are.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from collections.abc import Callable, Iterator
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from attrs import fields, frozen, has, resolve_types
+
+from gateway.config import Config
+from gateway.service import findPlugins
+from tests.effects.world import Gateway
+
+# In a file: where the key's line goes.
+HERE = "@@"
+
+
+@frozen
+class Effect:
+    """
+    What a key changes.
+
+    @ivar key: as L{allKeys} has it.
+    @ivar file: a configuration, with L{HERE} in it.
+    @ivar seen: looks at a gateway that runs on it, from outside.
+    @ivar values: what stands there, and what is seen then; where the file is refused, the keys that are to blame.
+    @ivar also: other keys that have to change with it.
+    """
+
+    key: str
+    file: str
+    seen: Callable[[Gateway], object]
+    values: dict[str, object]
+    also: tuple[str, ...] = ()
+
+    def text(self, value: str) -> str:
+        """The file with this value."""
+        assert self.file.count(HERE) == 1, self.file
+        return self.file.replace(HERE, value)
+
+    def changes(self) -> set[str]:
+        """The keys in which its files differ."""
+        first, *others = [tomllib.loads(self.text(value)) for value in self.values]
+        return {key for other in others for key in _differences(first, other, None, "")}
+
+
+def tables() -> dict[str, type]:
+    """Every table of the file by its name, those of services by their kind."""
+    resolve_types(Config)
+    found = {each.kind: each.table for each in findPlugins() if type(each).__module__.startswith("gateway.")}
+    for attribute in fields(Config):
+        if table := _tableIn(attribute.type):
+            found[attribute.name] = table
+    # What services are made of is none that is in the file by this name.
+    del found["services"]
+    return found
+
+
+def allKeys() -> dict[str, Any]:
+    """Every key, with the names of tables before it, and its type; the names that operators give left out."""
+    found: dict[str, Any] = {}
+    for attribute in fields(resolve_types(Config)):
+        if attribute.name not in ("folder", "services") and _tableIn(attribute.type) is None:
+            found[attribute.name] = attribute.type
+    for name, table in tables().items():
+        found.update(_keys(table, name))
+    return found
+
+
+def words(kind: Any) -> set[str]:
+    """The words that may stand for a key of this type, where there is a list of them."""
+    if get_origin(kind) is Literal:
+        return set(get_args(kind))
+    # For those who lack a privilege only; a table of them is looked at key by key.
+    return set() if _tableIn(kind) else {word for each in get_args(kind) for word in words(each)}
+
+
+def _keys(table: type, prefix: str) -> Iterator[tuple[str, Any]]:
+    for attribute in fields(resolve_types(table)):
+        key = f"{prefix}.{attribute.name}"
+        yield key, attribute.type
+        if inner := _tableIn(attribute.type):
+            yield from _keys(inner, key)
+
+
+def _tableIn(kind: Any) -> type | None:
+    """The table that a key holds, or each of its entries."""
+    if isinstance(kind, type) and has(kind):
+        return kind
+    return next((found for each in get_args(kind) if (found := _tableIn(each))), None)
+
+
+def _isMap(kind: Any) -> bool:
+    return any(get_origin(each) is dict for each in (kind, *get_args(kind)) if each is not NoneType)
+
+
+def _differences(one: Any, other: Any, kind: Any, key: str) -> Iterator[str]:
+    """
+    @param kind: the type of both; C{None} for the whole file.
+    """
+    if one == other:
+        return
+    table = None if kind is None else _tableIn(kind)
+    if not isinstance(one, dict) or not isinstance(other, dict) or (kind is not None and table is None):
+        yield key
+        return
+    for name in one.keys() | other.keys():
+        inner: Any
+        if kind is None:
+            inner, path = tables().get(name), name
+            # A service's table is one of several, by the component's name.
+            if inner is not None and name not in {each.name for each in fields(Config)}:
+                inner = typing.cast(Any, dict)[str, inner]
+        elif _isMap(kind):
+            inner, path = table, key
+        else:
+            assert table is not None
+            inner, path = {each.name: each.type for each in fields(table)}.get(name), f"{key}.{name}"
+        yield from _differences(one.get(name), other.get(name), inner or str, path)

@@ -1,0 +1,131 @@
+"""C{[mirror]} and C{[rooms]}: users, joined nodes above, joining nodes below."""
+
+from __future__ import annotations
+
+from gateway import ns
+from tests.effects.connections import SERVER
+from tests.effects.effect import HERE, Effect
+from tests.effects.world import USER, Gateway
+
+COMPONENT = "c.example.com"
+SOURCE = "room@rooms.example"
+MIRRORED = f"room\\40rooms.example@{COMPONENT}"
+MUC = f"<x xmlns='{ns.MUC}'/>"
+
+TABLE = f'{SERVER}[mirror."{COMPONENT}"]\n'
+MIRROR = f'{TABLE}allow = ["rooms.example"]\nusers = ["example.net"]\n{HERE}\n'
+ROOMS = f'{SERVER}[rooms."{COMPONENT}"]\n{HERE}\n'
+
+
+def mode(gateway: Gateway) -> list[str]:
+    """In a mirror of a room that grants what is asked for: the recipients of what a user says."""
+    server = gateway.server(COMPONENT)
+    [asked] = server.say(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
+    replica = "<replica/>" if list(asked.iter(f"{{{ns.FMUC}}}replica")) else ""
+    item = f"<item affiliation='none' role='participant' jid='{USER}'/>"
+    server.say(
+        f"<presence from='{SOURCE}/nick' to='{MIRRORED}/nick'><fmuc xmlns='{ns.FMUC}' from='{USER}'>{replica}</fmuc>"
+        f"<x xmlns='{ns.MUC_USER}'>{item}</x></presence>"
+        f"<message from='{SOURCE}' to='{MIRRORED}' type='groupchat'><subject/></message>"
+    )
+    heard = server.say(f"<message from='{USER}' to='{MIRRORED}' type='groupchat' id='m'><body>x</body></message>")
+    return [each.get("to", "") for each in heard]
+
+
+def protocol(gateway: Gateway) -> list[str]:
+    """The address that a mirror joins from, and the namespaces in which it speaks of users."""
+    [joined] = gateway.server(COMPONENT).say(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
+    return [joined.get("from", ""), *sorted(each.tag[1:].partition("}")[0] for each in joined)]
+
+
+def mirrored(gateway: Gateway) -> list[str | None]:
+    """Of rooms at two domains: those that a mirror joins."""
+    return _joined(gateway, *((f"room\\40{name}.example", USER) for name in ("one", "two")))
+
+
+def entered(gateway: Gateway) -> list[str | None]:
+    """Of rooms that users of two domains want to enter: those that are joined for them."""
+    return _joined(gateway, *((f"{name}\\40rooms.example", f"user@{name}.example/desk") for name in ("one", "two")))
+
+
+def _joined(gateway: Gateway, *joins: tuple[str, str]) -> list[str | None]:
+    server = gateway.server(COMPONENT)
+    return [
+        each.get("to")
+        for room, user in joins
+        for each in server.say(f"<presence from='{user}' to='{room}@{COMPONENT}/nick'>{MUC}</presence>")
+        if each.get("type") != "error"
+    ]
+
+
+def joining(gateway: Gateway, above: str = "") -> list[str]:
+    """
+    The domains whose nodes may join.
+
+    @param above: in the name of a room, the node above it.
+    """
+    server = gateway.server(COMPONENT)
+    found = []
+    for domain in ("one.example", "two.example"):
+        real = f"user@elsewhere.example/{domain}"
+        heard = server.say(
+            f"<presence from='mirror@{domain}/nick' to='{domain}{above}@{COMPONENT}/nick'>"
+            f"<fmuc xmlns='{ns.FMUC}' from='{real}'/>{MUC}"
+            f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{real}'/></x></presence>"
+        )
+        if heard and not any(list(each.iter(f"{{{ns.FMUC}}}reject")) for each in heard):
+            found.append(domain)
+    return found
+
+
+_NODES = ["", 'peers = ["one.example"]', 'peers = ["two.example"]', 'peers = ["*"]']
+_JOIN = [[], ["one.example"], ["two.example"], ["one.example", "two.example"]]
+_XEP = [f"{MIRRORED}/nick", ns.FMUC, ns.MUC, ns.MUC_USER]
+
+EFFECTS = (
+    Effect(
+        "mirror.mode",
+        MIRROR,
+        mode,
+        {"": [SOURCE], 'mode = "replica"': [SOURCE], 'mode = "primary"': [SOURCE, USER]},
+    ),
+    Effect(
+        "mirror.protocol",
+        MIRROR,
+        protocol,
+        {"": _XEP, 'protocol = "xep-0289"': _XEP, 'protocol = "protoxep"': [MIRRORED, ns.FMUC]},
+    ),
+    Effect(
+        "mirror.allow",
+        f'{TABLE}users = ["example.net"]\n{HERE}\n',
+        mirrored,
+        {
+            'allow = ["one.example"]': ["room@one.example/nick"],
+            'allow = ["two.example"]': ["room@two.example/nick"],
+            'allow = ["*"]': ["room@one.example/nick", "room@two.example/nick"],
+        },
+    ),
+    Effect(
+        "mirror.users",
+        f'{TABLE}allow = ["rooms.example"]\n{HERE}\n',
+        entered,
+        {
+            'users = ["one.example"]': ["one@rooms.example/nick"],
+            'users = ["two.example"]': ["two@rooms.example/nick"],
+            'users = ["*"]': ["one@rooms.example/nick", "two@rooms.example/nick"],
+        },
+    ),
+    Effect(
+        "mirror.peers",
+        MIRROR,
+        lambda gateway: joining(gateway, "\\40rooms.example"),
+        dict(zip(_NODES, _JOIN, strict=True)),
+    ),
+    Effect("rooms.peers", ROOMS, joining, dict(zip(_NODES, _JOIN, strict=True))),
+    Effect(
+        "rooms.backing",
+        ROOMS,
+        lambda gateway: "accepted",
+        {"": "accepted", 'backing = "conference.example.com"': [f'rooms."{COMPONENT}".backing']},
+    ),
+)

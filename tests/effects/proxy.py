@@ -1,0 +1,184 @@
+"""C{[proxy]}: a requester, and the implementing client's resources, on one server."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from gateway.proxy.addresses import BrokenSeal, Sealer
+from tests.effects.connections import SERVER
+from tests.effects.effect import HERE, Effect
+from tests.effects.world import FILES, USER, Gateway, Server
+from tests.embedded.support import said
+
+COMPONENT = "c.example.com"
+TARGET = "target@example.com"
+FILE = f'{SERVER}[proxy."{COMPONENT}"]\ntarget = "{TARGET}"\n{HERE}\n'
+
+
+def online(gateway: Gateway, *resources: str, target: str = TARGET) -> Server:
+    """The component's server, on which these resources of the target are there."""
+    server = gateway.server(COMPONENT)
+    for resource in resources:
+        server.say(f"<presence from='{target}/{resource}' to='{COMPONENT}'/>")
+    return server
+
+
+def ask(server: Server, identifier: str = "1", user: str = USER) -> list[Element]:
+    """A user asks something of the component."""
+    return server.say(f"<iq from='{user}' to='{COMPONENT}' id='{identifier}' type='get'><q xmlns='urn:q'/></iq>")
+
+
+def targets(gateway: Gateway) -> list[str]:
+    """The accounts whose presence is asked for, and those that get a request when both are online."""
+    server = gateway.server(COMPONENT)
+    asked = [each.get("to", "") for each in server.heard() if each.get("type") == "subscribe"]
+    for account in ("one@example.com", "two@example.com"):
+        online(gateway, "a", target=account)
+    return asked + [each.get("to", "") for each in ask(server)]
+
+
+def chosen(gateway: Gateway) -> str:
+    """The resources that get six requests of two users, of which only those to the first are answered."""
+    # Which is what the gateway draws from.
+    random.seed(1)
+    server = online(gateway, "a", "b", "c")
+    found = ""
+    for number in "123456":
+        [relayed] = ask(server, number, "a@example.net/desk" if number < "4" else "b@example.net/desk")
+        resource = relayed.get("to", "").partition("/")[2]
+        found += resource
+        if resource == "a":
+            server.say(f"<iq from='{TARGET}/a' to='{relayed.get('from')}' id='{number}' type='result'/>")
+    return found
+
+
+def _drawn() -> str:
+    random.seed(1)
+    return "".join("abc"[int(random.random() * 3)] for _ in range(6))  # noqa: S311  # as the gateway draws
+
+
+def fit(gateway: Gateway) -> list[str]:
+    """The resources that get requests."""
+    server = online(gateway, "a1", "b1")
+    return sorted({each.get("to", "") for number in range(20) for each in ask(server, str(number))})
+
+
+def forwarded(gateway: Gateway) -> list[str]:
+    """The kinds of stanza that are handed on."""
+    server = online(gateway, "a")
+    heard = ask(server)
+    heard += server.say(f"<message from='{USER}' to='{COMPONENT}'><body>x</body></message>")
+    heard += server.say(f"<presence from='{USER}' to='{COMPONENT}'/>")
+    return [said(each).split()[0] for each in heard if each.get("to") == f"{TARGET}/a"]
+
+
+def started(gateway: Gateway) -> list[str]:
+    """Answers to a request and a message that the implementing client begins."""
+    server = online(gateway, "a")
+    user = f"user\\40example.net@{COMPONENT}/desk"
+    return server.told(
+        f"<iq from='{TARGET}/a' to='{user}' id='1' type='get'><q xmlns='urn:q'/></iq>"
+        f"<message from='{TARGET}/a' to='{user}'><body>x</body></message>"
+    )
+
+
+def patience(gateway: Gateway) -> float | None:
+    """Seconds until a request that nobody answers gets an error."""
+    server = online(gateway, "a")
+    ask(server)
+    return gateway.until(lambda: [each for each in server.heard() if each.get("type") == "error"])
+
+
+def key(gateway: Gateway) -> list[str]:
+    """The keys that open a token, and those that were made."""
+    [relayed] = ask(online(gateway, "a"))
+    token = relayed.get("from", "").partition("/")[2]
+    known = {name: bytes.fromhex(content) for name, content in FILES.items() if name.endswith(".key")}
+    made = {each.name: bytes.fromhex(each.read_text()) for each in Path(gateway.folder, "state").glob("*.key")}
+    return [name for name, content in (known | made).items() if _opens(content, token)] + sorted(made)
+
+
+def _opens(content: bytes, token: str) -> bool:
+    try:
+        return Sealer(COMPONENT, content).unseal(token) == (USER, COMPONENT)
+    except BrokenSeal:
+        return False
+
+
+def unasked(gateway: Gateway) -> list[str]:
+    """An answer with a right seal to what this process did not ask, long after its start."""
+    server = online(gateway, "a")
+    [relayed] = ask(server)
+    gateway.wait(100)
+    return server.told(f"<iq from='{TARGET}/a' to='{relayed.get('from')}' id='other' type='result'/>")
+
+
+_BACK = f"user\\40example.net@{COMPONENT}/desk > {TARGET}/a service-unavailable"
+
+EFFECTS = (
+    Effect(
+        "proxy.target",
+        f'{SERVER}[proxy."{COMPONENT}"]\n{HERE}',
+        targets,
+        {
+            'target = "one@example.com"': ["one@example.com", "one@example.com/a"],
+            'target = "two@example.com"': ["two@example.com", "two@example.com/a"],
+        },
+    ),
+    Effect(
+        "proxy.balance",
+        FILE,
+        chosen,
+        {
+            "": _drawn(),
+            'balance = "random"': _drawn(),
+            'balance = "round-robin"': "bcabca",
+            'balance = "least-pending"': "aaaaaa",
+            'balance = "sticky"': "bbbaaa",
+        },
+    ),
+    Effect(
+        "proxy.resources",
+        FILE,
+        fit,
+        {
+            "": [f"{TARGET}/a1", f"{TARGET}/b1"],
+            'resources = "a*"': [f"{TARGET}/a1"],
+            'resources = "b*"': [f"{TARGET}/b1"],
+        },
+    ),
+    Effect(
+        "proxy.forward",
+        FILE,
+        forwarded,
+        {
+            "": ["iq"],
+            'forward = ["iq"]': ["iq"],
+            'forward = ["message"]': ["message"],
+            'forward = ["presence", "message"]': ["message", "presence"],
+        },
+    ),
+    Effect(
+        "proxy.outbound",
+        f'{FILE}forward = ["iq", "message"]\n',
+        started,
+        {
+            "outbound = false": [f"iq error 1 {_BACK}", f"message error {_BACK}"],
+            "outbound = true": [f"iq get 1 {COMPONENT} > {USER}", f"message {COMPONENT} > {USER}"],
+        },
+    ),
+    Effect("proxy.timeout", FILE, patience, {"": 30, "timeout = 5": 5, "timeout = 17.5": 18}),
+    Effect(
+        "proxy.key_file",
+        FILE,
+        key,
+        {
+            "": [f"{COMPONENT}.key", f"{COMPONENT}.key"],
+            'key_file = "first.key"': ["first.key"],
+            'key_file = "second.key"': ["second.key"],
+        },
+    ),
+    Effect("proxy.shared", FILE, unasked, {"": [], "shared = true": [f"iq result other {COMPONENT} > {USER}"]}),
+)

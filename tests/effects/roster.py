@@ -1,0 +1,306 @@
+"""C{[roster]}: a web application, and the server whose rosters it decides."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Iterable
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from gateway import ns
+from tests.delegation.support import request, wrapper
+from tests.effects.connections import SERVER
+from tests.effects.effect import HERE, Effect
+from tests.effects.world import Call, Gateway, Response, Server
+
+COMPONENT = "c.example.com"
+TABLE = f'{SERVER}[roster."{COMPONENT}"]\n'
+FILE = f'{TABLE}domain = "example.com"\nurl = "http://127.0.0.1:8000/%s"\n{HERE}\n'
+API = FILE + 'apply = "ejabberd-api"\napi = "http://127.0.0.1:9000/api"\n'
+
+
+def granted(gateway: Gateway, *domains: str) -> Server:
+    """The component's server, after these hosts have granted it rosters and presence."""
+    server = gateway.server(COMPONENT)
+    for domain in domains or ("example.com",):
+        server.say(
+            f"<message from='{domain}' to='{COMPONENT}'><privilege xmlns='{ns.PRIVILEGE}'>"
+            "<perm access='roster' type='both'/><perm access='presence' type='managed_entity'/>"
+            "</privilege></message>"
+        )
+    return server
+
+
+def refresh(gateway: Gateway, *users: str, path: str = "/roster_admin/refresh", **headers: str) -> Response:
+    """The application says that these users' contacts have changed."""
+    return gateway.request("POST", path, json.dumps(users).encode(), **headers)
+
+
+def answer(server: Server, iq: Element, content: str = "") -> list[Element]:
+    """The server answers a request of the component's."""
+    addresses = f"from='{iq.get('to')}' to='{COMPONENT}' id='{iq.get('id')}'"
+    return server.say(f"<iq {addresses} type='result'>{content}</iq>")
+
+
+def rosterOf(*contacts: str) -> str:
+    """A roster with these contacts."""
+    items = "".join(f"<item jid='{each}' subscription='both'/>" for each in contacts)
+    return f"<query xmlns='{ns.ROSTER}'>{items}</query>"
+
+
+def applied(server: Server, call: Call, document: object, *contacts: str) -> list[Element]:
+    """
+    Everything that the server is sent, once the application has answered with this document.
+
+    @param contacts: those that the server has.
+    """
+    server.heard()
+    call.reply(document)
+    found: list[Element] = []
+    waiting = server.heard()
+    while waiting:
+        found += waiting
+        waiting = [
+            more
+            for each in waiting
+            if each.get("type") in ("get", "set")
+            for more in answer(server, each, rosterOf(*contacts) if each.get("type") == "get" else "")
+        ]
+    return found
+
+
+def calledFor(calls: Iterable[Call]) -> list[str]:
+    """The places and paths that were asked."""
+    return [f"{call.place[1]}{call.path}" for call in calls]
+
+
+def domains(gateway: Gateway) -> list[str]:
+    """The users whose rosters are read: after a request without a domain, one with each, and as they come online."""
+    server = granted(gateway, "one.example", "two.example")
+    calls: list[Call] = []
+    refresh(gateway, "a")
+    calls += gateway.calls()
+    for domain in ("one.example", "two.example"):
+        refresh(gateway, "b", path=f"/roster_admin/{domain}/refresh")
+        calls += gateway.calls()
+        server.say(f"<presence from='c@{domain}/desk' to='{COMPONENT}'/>")
+        calls += gateway.calls()
+    return [each.get("to", "") for call in calls for each in applied(server, call, {})]
+
+
+def asked(gateway: Gateway) -> list[str]:
+    """The address that is asked for a user's contacts."""
+    refresh(gateway, "a")
+    return calledFor(gateway.calls())
+
+
+def locked(gateway: Gateway) -> list[str]:
+    """Contacts in the answers to clients' requests that servers hand on."""
+    server = gateway.server(COMPONENT)
+    server.heard()
+    for domain in ("example.com", "other.example"):
+        inner = request(rosterOf(), requester=f"user@{domain}/desk", to=f"user@{domain}")
+        server.say(wrapper(inner, identifier=domain, server=domain, to=COMPONENT))
+    heard = [each for call in gateway.calls() for each in applied(server, call, {"friend@example.com": {}})]
+    return [item.get("jid", "") for each in heard for item in each.iter(f"{{{ns.ROSTER}}}item")]
+
+
+def appliedBy(gateway: Gateway) -> list[str]:
+    """The ways in which a roster is read."""
+    server = granted(gateway)
+    refresh(gateway, "a")
+    [call] = gateway.calls()
+    heard = applied(server, call, {})
+    return [f"XMPP {each.get('to')}" for each in heard] + calledFor(gateway.calls())
+
+
+def probed(gateway: Gateway) -> list[str]:
+    """Presence that the component sends when two users of the server get to know each other."""
+    server = granted(gateway)
+    refresh(gateway, "a")
+    [call] = gateway.calls()
+    heard = applied(server, call, {"b@example.com": {}})
+    return [f"{each.get('type')} {each.get('from')} {each.get('to')}" for each in heard if _isPresence(each)]
+
+
+def _isPresence(each: Element) -> bool:
+    return each.tag.endswith("}presence")
+
+
+def atATime(gateway: Gateway) -> list[int]:
+    """Users of whom the application is asked at once, and clients whose rosters are looked up at once."""
+    granted(gateway)
+    refresh(gateway, *"abcdef")
+    found = [len(gateway.calls())]
+    server = gateway.server(COMPONENT)
+    for user in "uvwxyz":
+        inner = request(rosterOf(), requester=f"{user}@example.com/desk", to=f"{user}@example.com")
+        server.say(wrapper(inner, identifier=user, server="example.com", to=COMPONENT))
+    return [*found, len(gateway.calls())]
+
+
+def patience(gateway: Gateway) -> float | None:
+    """Seconds until a refresh has failed for which the application has nothing to say."""
+    granted(gateway)
+    response = refresh(gateway, "a")
+    return gateway.until(lambda: response.status)
+
+
+def connecting(gateway: Gateway) -> set[float]:
+    """Seconds that connections to the application may take to be there."""
+    gateway.server(COMPONENT)
+    refresh(gateway, "a")
+    return {timeout for host, port, _, timeout, _ in gateway.reactor.tcpClients if port == 8000}
+
+
+def patienceWithServer(gateway: Gateway) -> float | None:
+    """Seconds until a refresh has failed where ejabberd's API has nothing to say."""
+    granted(gateway)
+    response = refresh(gateway, "a")
+    [call] = gateway.calls()
+    call.reply({})
+    return gateway.until(lambda: response.status)
+
+
+def removed(gateway: Gateway) -> list[str]:
+    """Contacts that are removed where the application knows of none: at once, and by force."""
+    server = granted(gateway)
+    found = []
+    for path in ("", "?force=1"):
+        refresh(gateway, "a", path=f"/roster_admin/refresh{path}")
+        [call] = gateway.calls()
+        heard = applied(server, call, {}, "one@example.org", "two@example.org", "three@example.org")
+        items = [item for each in heard for item in each.iter(f"{{{ns.ROSTER}}}item")]
+        found.append(f"{sum(item.get('subscription') == 'remove' for item in items)}{path}")
+    return found
+
+
+def seenAgain(gateway: Gateway) -> list[int]:
+    """Seconds after which the user's coming online is a reason to ask the application once more."""
+    server = granted(gateway)
+    found = []
+    for second in range(0, 200, 10):
+        server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
+        calls = gateway.calls()
+        if calls:
+            found.append(second)
+        for call in calls:
+            applied(server, call, {})
+        gateway.wait(10)
+    return found
+
+
+def signed(gateway: Gateway) -> dict[str, Any]:
+    """Statuses of requests that are signed with nothing, and with each of two secrets."""
+    granted(gateway)
+    found = {}
+    for secret in ("", "first", "second"):
+        digest = hmac.digest(secret.encode(), b"[]", "sha256").hex()
+        headers = {"X_Hub_Signature_256": f"sha256={digest}"} if secret else {}
+        found[secret] = [
+            refresh(gateway, path=f"/roster_admin/{path}", **headers).status
+            for path in ("refresh", "example.com/refresh")
+        ]
+    found["GET"] = [
+        gateway.request("GET", f"/roster_admin/{path}/a").status for path in ("refresh", "example.com/refresh")
+    ]
+    return found
+
+
+EFFECTS = (
+    Effect(
+        "roster.domain",
+        f'{TABLE}{HERE}\nurl = "http://127.0.0.1:8000/%s"\n',
+        domains,
+        {
+            'domain = "one.example"': ["a@one.example", "b@one.example", "c@one.example"],
+            'domain = "two.example"': ["a@two.example", "b@two.example", "c@two.example"],
+        },
+    ),
+    Effect(
+        "roster.url",
+        f'{TABLE}domain = "example.com"\n{HERE}\n',
+        asked,
+        {
+            "": ['roster."c.example.com".url'],
+            'url = "http://127.0.0.1:8001/one/%s"': ["8001/one/a"],
+            'url = "http://127.0.0.1:8002/?two=%s"': ["8002/?two=a"],
+        },
+    ),
+    Effect("roster.lock", FILE, locked, {"": [], "lock = true": ["friend@example.com"]}),
+    Effect(
+        "roster.apply",
+        FILE,
+        appliedBy,
+        {
+            "": ["XMPP a@example.com"],
+            'apply = "privilege"': ["XMPP a@example.com"],
+            'apply = "ejabberd-api"\napi = "http://127.0.0.1:9000/api"': ["9000/api/get_roster"],
+        },
+        also=("roster.api",),
+    ),
+    Effect(
+        "roster.api",
+        f'{FILE}apply = "ejabberd-api"\n',
+        appliedBy,
+        {
+            'api = "http://127.0.0.1:9001/api"': ["9001/api/get_roster"],
+            'api = "http://127.0.0.1:9002/its"': ["9002/its/get_roster"],
+        },
+    ),
+    Effect(
+        "roster.probes",
+        FILE,
+        probed,
+        {
+            "": [],
+            "probes = true": ["probe a@example.com b@example.com", "probe b@example.com a@example.com"],
+        },
+    ),
+    Effect(
+        "roster.concurrency",
+        f"{FILE}lock = true\n",
+        atATime,
+        {"": [6, 6], "concurrency = 1": [1, 1], "concurrency = 3": [3, 3]},
+    ),
+    Effect("roster.timeout", FILE, patience, {"": 31.5, "timeout = 2": 7.5, "timeout = 40": None}),
+    Effect("roster.timeout", API, patienceWithServer, {"": 10, "timeout = 2": 2, "timeout = 40": 40}),
+    Effect("roster.timeout", FILE, connecting, {"": {10}, "timeout = 2": {2}, "timeout = 40": {40}}),
+    Effect(
+        "roster.max_removals",
+        FILE,
+        removed,
+        {
+            "": ["3", "3?force=1"],
+            "max_removals = 1": ["0", "3?force=1"],
+            "max_removals = 3": ["3", "3?force=1"],
+        },
+    ),
+    Effect(
+        "roster.min_interval",
+        FILE,
+        seenAgain,
+        {"": [0, 60, 120, 180], "min_interval = 20": list(range(0, 200, 20)), "min_interval = 95": [0, 100]},
+    ),
+    Effect(
+        "roster.signature_secret",
+        FILE,
+        signed,
+        {
+            "": {"": [200, 200], "first": [200, 200], "second": [200, 200], "GET": [None, None]},
+            'signature_secret = "first"': {
+                "": [401, 401],
+                "first": [200, 200],
+                "second": [401, 401],
+                "GET": [401, 401],
+            },
+            'signature_secret = "second"': {
+                "": [401, 401],
+                "first": [401, 401],
+                "second": [200, 200],
+                "GET": [401, 401],
+            },
+        },
+    ),
+)

@@ -1,0 +1,84 @@
+"""The table of effects: it is complete, and each line of it holds."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.tables import ConfigError
+from tests.effects import connections, delegation, embedded, fmuc, proxy, roster
+from tests.effects.effect import Effect, allKeys, tables, words
+from tests.effects.world import Gateway
+
+MODULES = (connections, embedded, proxy, delegation, roster, fmuc)
+EFFECTS: tuple[Effect, ...] = tuple(effect for module in MODULES for effect in module.EFFECTS)
+
+
+class CompleteTests(SynchronousTestCase):
+    """No key is left out; a row is about its key."""
+
+    def test_everyKey(self) -> None:
+        """Each key of each table has a row: a new one needs a new row, in the module of its table."""
+        self.assertEqual(set(allKeys()) - {effect.key for effect in EFFECTS}, set())
+
+    def test_noOther(self) -> None:
+        """A row is about a key that there is."""
+        self.assertEqual({effect.key for effect in EFFECTS} - set(allKeys()), set())
+
+    def test_everyKind(self) -> None:
+        """The keys that all services have are tried with each kind of service."""
+        self.assertEqual(set(connections.MINIMAL), set(tables()) - {"server", "embedded", "http"})
+
+    def test_twoValues(self) -> None:
+        """The files of a row differ in the row's key alone, and what is seen differs with them."""
+        for effect in EFFECTS:
+            with self.subTest(effect.key):
+                self.assertEqual(effect.changes(), {effect.key, *effect.also})
+                self.assertGreater(len({repr(seen) for seen in effect.values.values()}), 1)
+
+    def test_everyWord(self) -> None:
+        """Where a key has a list of words, each of them is tried."""
+        for key, kind in allKeys().items():
+            tried = " ".join(value for effect in EFFECTS if effect.key == key for value in effect.values)
+            with self.subTest(key):
+                self.assertEqual({word for word in words(kind) if f'"{word}"' not in tried}, set())
+
+
+class EffectTests(SynchronousTestCase):
+    """What is seen is what the table says."""
+
+    maxDiff = None
+
+    def gateway(self, text: str) -> Gateway:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        gateway = Gateway(folder, text)
+        self.addCleanup(gateway.stop)
+        return gateway
+
+    def check(self, effect: Effect) -> None:
+        # The embedded host announces itself.
+        self.patch(sys, "stdout", io.StringIO())
+        for value, expected in effect.values.items():
+            try:
+                seen = effect.seen(self.gateway(effect.text(value)))
+            except ConfigError as error:
+                seen = [problem.partition(":")[0] for problem in error.problems]
+            self.assertEqual(seen, expected, f"{effect.key}: {value}")
+
+
+def _addTests() -> None:
+    """A test for each row, so that one that fails is named and hides no other."""
+    for number, effect in enumerate(EFFECTS):
+
+        def test(self: EffectTests, effect: Effect = effect) -> None:
+            self.check(effect)
+
+        test.__doc__ = f"C{{{effect.key}}}."
+        setattr(EffectTests, f"test_{number:03}_{effect.key.replace('.', '_')}", test)
+
+
+_addTests()

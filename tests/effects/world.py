@@ -1,0 +1,227 @@
+"""
+The whole gateway made from TOML text, on a reactor in memory: its servers, clients, applications and browsers are
+played by the test, and what they are sent is all that there is to look at.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from attrs import define, field
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import MemoryReactorClock
+
+from gateway import service
+from gateway.stream.component import handshake
+from tests.embedded.support import Client, Component, said
+from tests.stream.memory import HEADER, MemoryTransport, children
+
+# Files that a configuration may name, in its folder.
+FILES = {
+    "first.secret": "first\n",
+    "second.secret": "second\n",
+    "first.key": "11" * 32,
+    "second.key": "22" * 32,
+}
+
+USER = "user@example.net/desk"
+
+
+class Server:
+    """
+    The server's end of one component's link; the component is accepted.
+
+    @ivar place: the host and port where the gateway looked for it.
+    @ivar proof: what the component has shown as its handshake.
+    """
+
+    def __init__(self, transport: MemoryTransport, place: tuple[str, int]) -> None:
+        self.place = place
+        self._transport = transport
+        transport.say(HEADER)
+        [shown] = children(transport.value())
+        self.proof = shown.text
+        transport.say(b"<handshake/>")
+        self._read = 1
+
+    def heard(self) -> list[Element]:
+        """What has come since."""
+        found = list(children(self._transport.value()))[self._read :]
+        self._read += len(found)
+        return found
+
+    def say(self, xml: str) -> list[Element]:
+        """Send stanzas; what comes at once."""
+        self.heard()
+        self._transport.say(xml.encode())
+        return self.heard()
+
+    def told(self, xml: str) -> list[str]:
+        """The same in words."""
+        return [said(each) for each in self.say(xml)]
+
+    def knows(self, *secrets: str) -> list[str]:
+        """Which of these secrets the component has proved."""
+        return [secret for secret in secrets if handshake("s1", secret) == self.proof]
+
+
+@define(eq=False)
+class Call:
+    """What the gateway has asked of a web application."""
+
+    transport: MemoryTransport
+    place: tuple[str, int]
+    method: str
+    path: str
+    body: str
+
+    def reply(self, document: object, status: int = 200) -> None:
+        """Answer it."""
+        body = json.dumps(document).encode()
+        self.transport.say(b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+
+
+class Response:
+    """What is answered to a browser; nothing, perhaps, for now."""
+
+    def __init__(self, transport: MemoryTransport) -> None:
+        self._transport = transport
+
+    @property
+    def status(self) -> int | None:
+        found = re.match(rb"HTTP/1\.[01] (\d+) ", self._transport.value())
+        return int(found[1]) if found else None
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self._transport.value().partition(b"\r\n\r\n")[2])
+
+
+@define(eq=False)
+class Gateway:
+    """One that runs; it raises C{ConfigError} for a configuration that is refused."""
+
+    folder: Path
+    text: str
+    reactor: MemoryReactorClock = field(factory=MemoryReactorClock)
+    _service: Any = None
+    _servers: dict[str, Server] = field(factory=dict)
+    _applications: list[tuple[MemoryTransport, tuple[str, int]]] = field(factory=list)
+    _answered: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        for name, content in FILES.items():
+            (self.folder / name).write_text(content)
+        path = self.folder / "gateway.toml"
+        path.write_text(self.text)
+        self._service = service.makeService(service.read(path, self.reactor), self.reactor)
+        self._service.startService()
+
+    def stop(self) -> None:
+        """Let it end; nobody waits for what it would still have to say."""
+        self._service.stopService()
+        self.wait(20)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, half a second at a time."""
+        for _ in range(round(seconds * 2)):
+            self.reactor.advance(0.5)
+
+    def until(self, happens: Any, atMost: float = 120) -> float | None:
+        """Seconds until something happens; C{None} if it does not."""
+        for halves in range(round(atMost * 2)):
+            self._connect()
+            if happens():
+                return halves / 2
+            self.wait(0.5)
+        return None
+
+    # Those whom the gateway connects to.
+
+    def _connect(self) -> None:
+        """Accept its connections."""
+        self.reactor.advance(0)
+        waiting = self.reactor.tcpClients[self._answered :]
+        self._answered += len(waiting)
+        for host, port, factory, *_ in waiting:
+            protocol: Any = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", port))
+            transport = MemoryTransport(self.reactor)
+            transport.protocol = protocol
+            protocol.makeConnection(transport)
+            component = re.search(rb"<stream:stream .* to='([^']*)'>", transport.value())
+            if component is None:
+                self._applications.append((transport, (host, port)))
+            else:
+                self._servers[component[1].decode()] = Server(transport, (host, port))
+
+    def server(self, component: str) -> Server:
+        """Where this component has connected to."""
+        self._connect()
+        return self._servers[component]
+
+    def calls(self) -> list[Call]:
+        """What web applications have been asked since."""
+        self._connect()
+        return [call for transport, place in self._applications for call in _calls(transport, place)]
+
+    # Those who connect to it.
+
+    @property
+    def listening(self) -> list[tuple[str, int]]:
+        """Where it listens."""
+        return [(interface, port) for port, _, _, interface in self.reactor.tcpServers]
+
+    def accept(self, port: int) -> Any:
+        """The protocol that somebody gets who connects there."""
+        [factory] = [factory for number, factory, *_ in self.reactor.tcpServers if number == port]
+        protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40000))  # type: ignore[arg-type]  # it is one
+        assert protocol is not None
+        return protocol
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
+        """Ask it over HTTP."""
+        transport = MemoryTransport(self.reactor)
+        transport.protocol = self.accept(5290)
+        transport.protocol.makeConnection(transport)
+        sent = {"Host": "127.0.0.1:5290", "Content-Length": str(len(body)), "Connection": "close"}
+        if body:
+            sent["Content-Type"] = "application/json"
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
+        transport.say("\r\n".join([*lines, "", ""]).encode() + body)
+        self.reactor.advance(0)
+        return Response(transport)
+
+    def client(self, user: str, password: str) -> Client:
+        """Somebody who logs in on the embedded host and is online."""
+        client = self.stranger()
+        client.logIn(user, password)
+        client.send("<presence/>")
+        return client
+
+    def stranger(self) -> Client:
+        """A client on the embedded host, before anything."""
+        return Client(self.reactor, self.accept(5222))
+
+    def component(self, jid: str, secret: str) -> Component:
+        """A component of somebody else's on the embedded host."""
+        component = Component(self.reactor, self.accept(5347))
+        component.logIn(jid, secret)
+        return component
+
+
+def _calls(transport: MemoryTransport, place: tuple[str, int]) -> Iterator[Call]:
+    data = transport.value()
+    transport.clear()
+    while data:
+        head, _, rest = data.partition(b"\r\n\r\n")
+        method, path, _ = head.decode().split("\r\n")[0].split(" ")
+        found = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        length = int(found[1]) if found else 0
+        yield Call(transport, place, method, path, rest[:length].decode())
+        data = rest[length:]
