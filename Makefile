@@ -12,7 +12,7 @@ UNIT := $(wildcard tests/test_*.py) $(filter-out tests/live,$(patsubst %/__init_
 # Compares the stubs with wokkel itself, which imports only once our package has seen to it.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit live lint types clean
+.PHONY: run tour test unit live lint types mutants clean
 
 test: lint types unit live
 
@@ -30,6 +30,10 @@ types: .venv/made
 	$(BOUND) 300 $(BIN)/mypy
 	$(BOUND) 300 $(BIN)/python -W ignore -c '$(STUBTEST)' --concise --ignore-missing-stub \
 		--mypy-config-file setup.cfg --allowlist stubs/allowlist.txt wokkel
+
+# Not part of the whole check: it runs the nearest tests for each of some 800 breaks, and people judge what it lists.
+mutants: .venv/made
+	$(BIN)/python -m tests.mutants $(FILES)
 
 # On the embedded host, unless there is a gateway.toml here.
 run: .venv/ready

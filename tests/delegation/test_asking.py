@@ -136,7 +136,28 @@ class AskingTests(Case):
 
     def test_forged(self) -> None:
         """A server speaks for its own users only, and not for all of them at once."""
-        self.server.send(granted("juliet@montaigu.lit", PUBSUB))
         self.server.send(granted(USER, PUBSUB).replace(f" to='{USER}'", ""))
         self.forward(f"{USER}/balcony")
         self.assertSent(answer(reply(errorXml(Forbidden), "error", f"{USER}/balcony", sender=USER)))
+        self.assertNotIn("delegates", "".join(self.logged))
+
+    def test_forgedForAnother(self) -> None:
+        """A server does not grant anything for the user of another, whose users are served, too."""
+        self.make({PUBSUB: Route(self.namespace, None)}, servers=(), users=(HOST, "montaigu.lit"))
+        self.taken()
+        romeo = "romeo@montaigu.lit"
+        inner = request(f"<pubsub xmlns='{PUBSUB}'/>", requester=f"{romeo}/x", to=romeo)
+        refusal = reply(errorXml(Forbidden), "error", f"{romeo}/x", sender=romeo)
+        self.server.send(granted(romeo, PUBSUB))
+        self.server.send(wrapper(inner, server="montaigu.lit"))
+        self.assertSent(answer(refusal, to="montaigu.lit"))
+        self.server.send(granted(romeo, PUBSUB).replace(f"from='{HOST}'", "from='montaigu.lit'"))
+        self.server.send(wrapper(inner, server="montaigu.lit"))
+        self.assertSent(answer(reply(to=f"{romeo}/x", sender=romeo), to="montaigu.lit"))
+
+    def test_stranger(self) -> None:
+        """A server whose users are not served is not heard, so that it cannot fill the table of grants."""
+        romeo = "romeo@montaigu.lit"
+        self.server.send(granted(romeo, PUBSUB).replace(f"from='{HOST}'", "from='montaigu.lit'"))
+        self.assertFalse(self.handler._grants.grantedBy(romeo, PUBSUB))
+        self.assertSent()

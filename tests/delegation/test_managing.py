@@ -6,6 +6,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
+from gateway.delegation import managing
 from gateway.delegation.core import Request
 from gateway.delegation.managing import Grants, Open, OpenRequests
 from gateway.delegation.nesting import Grant
@@ -71,6 +72,18 @@ class GrantsTests(SynchronousTestCase):
         self.assertIsNone(self.grants.get(HOST, "urn:2"))
         self.grants.userAdvertised(JULIET, [])
         self.assertFalse(self.grants.grantedBy(JULIET, "urn:2"))
+
+    def test_bounded(self) -> None:
+        """The table of users is bounded; those who are in it stay, and may change what they grant."""
+        self.patch(managing, "_MOST_USERS", 2)
+        users = [f"u{number}@{HOST}" for number in range(3)]
+        for user in users:
+            self.grants.userAdvertised(user, [grant("urn:1")])
+        self.assertEqual([self.grants.grantedBy(user, "urn:1") for user in users], [True, True, False])
+        self.grants.userAdvertised(users[0], [grant("urn:2")])
+        self.grants.userAdvertised(users[1], [])
+        self.grants.userAdvertised(users[2], [grant("urn:2")])
+        self.assertEqual([self.grants.grantedBy(user, "urn:2") for user in users], [True, False, True])
 
 
 class OpenRequestsTests(SynchronousTestCase):

@@ -406,6 +406,14 @@ class FailOverTests(OnwardCase):
         self.server.send(ASKED)
         self.handed(LAST)
 
+    def test_noClient(self) -> None:
+        """Presence of a component that manages is not looked at: its answers tell that it is there."""
+        self.hands(NEXT)
+        self.taken()
+        for kind in ("", " type='subscribe'", " type='unavailable'"):
+            self.server.send(f"<presence from='{NEXT}' to='{COMPONENT}'{kind}/>")
+        self.assertSent()
+
 
 class ClientTests(OnwardCase):
     """An ordinary client may manage; its presence says where it is."""

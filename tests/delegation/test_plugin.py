@@ -260,6 +260,10 @@ class ConfigTests(SynchronousTestCase):
                 TABLE + NAMESPACES + '"urn:x" = { jid = "a@" }\n',
                 f'{entry}.jid: found "a@"; allowed: a JID or a list',
             ),
+            (
+                TABLE + NAMESPACES + '"urn:x" = { jid = ["a.x", "A.x"] }\n',
+                f'{entry}.jid: found ["a.x", "A.x"]; allowed: a JID or a list',
+            ),
             (TABLE + NAMESPACES + '"urn:x" = { jid = [] }\n', f"{entry}.jid: found []; allowed: a JID or a list"),
             (
                 TABLE + NAMESPACES + '"urn:x" = { jids = "a" }\n',

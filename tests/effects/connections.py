@@ -7,7 +7,7 @@ from tests.effects.world import USER, Gateway
 
 SERVER = '[server]\nendpoint = "tcp:xmpp.example:5347"\nsecret = "common"\n'
 
-# The least that each kind of service needs.
+# The keys that each kind of service needs, and no others. A new kind needs a line here.
 MINIMAL = {
     "proxy": 'target = "target@example.com"\n',
     "delegation": (
@@ -46,7 +46,7 @@ def pinged(gateway: Gateway) -> set[str | None]:
 
 
 def sizeTaken(gateway: Gateway) -> list[int]:
-    """Bytes of the requests that are handed on, of several sizes."""
+    """Sizes of the requests that are relayed."""
     server = gateway.server("c.example.com")
     server.say("<presence from='target@example.com/a' to='c.example.com'/>")
     taken = []
@@ -59,7 +59,7 @@ def sizeTaken(gateway: Gateway) -> list[int]:
 
 
 def mayPass(gateway: Gateway) -> dict[str, list[str]]:
-    """For each token, or none: the paths that it opens."""
+    """Paths that may be asked, by the token that is shown; the empty one for none."""
     paths = ("/healthz", "/status", "/roster_admin/refresh", "/roster_admin/example.com/refresh", "/roster_admin/x")
     found = {}
     for token in ("", "first", "second"):
@@ -68,8 +68,21 @@ def mayPass(gateway: Gateway) -> dict[str, list[str]]:
     return found
 
 
+def shownToItself(gateway: Gateway) -> list[str]:
+    """Tokens that the gateway shows to its own web application, on the embedded host."""
+    for token in ("", "first", "second"):
+        shown = {"Authorization": f"Bearer {token}"} if token else {}
+        gateway.request("POST", "/roster_admin/refresh", b'["alice"]', **shown)
+    return [call.token for call in gateway.calls() if call.path == "/demo/contacts/alice"]
+
+
 _OPEN = ["/healthz"]
 _ALL = [*_OPEN, "/status", "/roster_admin/refresh", "/roster_admin/example.com/refresh", "/roster_admin/x"]
+
+_PLACES = {
+    'endpoint = "tcp:one.example:1"': ("one.example", 1),
+    'endpoint = "tcp:two.example:2"': ("two.example", 2),
+}
 
 EFFECTS = (
     Effect(
@@ -86,7 +99,7 @@ EFFECTS = (
         "server.endpoint",
         f'[server]\nsecret = "common"\n{HERE}\n{PROXY}',
         place,
-        {'endpoint = "tcp:one.example:1"': ("one.example", 1), 'endpoint = "tcp:two.example:2"': ("two.example", 2)},
+        _PLACES,
     ),
     Effect(
         "server.secret",
@@ -136,6 +149,15 @@ EFFECTS = (
             'token_file = "second.secret"': {"": _OPEN, "first": _OPEN, "second": _ALL},
         },
     ),
+    Effect(
+        "http.token_file",
+        f'[http]\n{HERE}\n[roster."roster.localhost"]\ndomain = "localhost"\n[embedded.accounts]\nalice = "x"\n',
+        shownToItself,
+        {
+            'token_file = "first.secret"': ["Bearer first"],
+            'token_file = "second.secret"': ["Bearer second"],
+        },
+    ),
     *(
         effect
         for kind, table in MINIMAL.items()
@@ -146,11 +168,7 @@ EFFECTS = (
                 f"{kind}.endpoint",
                 file,
                 place,
-                {
-                    "": ("xmpp.example", 5347),
-                    'endpoint = "tcp:one.example:1"': ("one.example", 1),
-                    'endpoint = "tcp:two.example:2"': ("two.example", 2),
-                },
+                {"": ("xmpp.example", 5347), **_PLACES},
             ),
             Effect(
                 f"{kind}.secret",

@@ -22,14 +22,14 @@ FILE = f'{TABLE}servers = ["example.com"]\n[delegation."{COMPONENT}".namespaces]
 
 
 def forward(server: Server, payload: str, domain: str = "example.com", identifier: str = "d") -> list[Element]:
-    """A server hands a user's request on; what the gateway sends for that."""
+    """A server hands a user's request on; return what the gateway sends for it."""
     requester = f"user@{domain}"
     inner = request(payload, requester=f"{requester}/desk", to=requester)
     return server.say(wrapper(inner, identifier=identifier, server=domain, to=COMPONENT))
 
 
 def outcome(heard: list[Element]) -> list[str]:
-    """In words: what is in the wrapped answer, or to whom a request was handed on."""
+    """A line for each element: the type of a wrapped answer, or the recipient of a request that is handed on."""
     found = []
     for each in heard:
         inner = next((inner for inner in each.iter(f"{{{ns.CLIENT}}}iq")), None)
@@ -54,7 +54,7 @@ def heardServers(gateway: Gateway) -> list[str]:
 
 
 def asked(gateway: Gateway) -> list[str]:
-    """For users who subscribe to the component: the servers that are asked for what they may delegate."""
+    """Servers that are asked for a delegation, after a user of each has subscribed to the component."""
     server = gateway.server(COMPONENT)
     found = []
     for domain in ("one.example", "two.example"):
@@ -64,7 +64,7 @@ def asked(gateway: Gateway) -> list[str]:
 
 
 def served(gateway: Gateway) -> list[str]:
-    """The domains whose users' grants count: of each somebody grants, and a request is forwarded for them."""
+    """Domains whose users are served, after a user of each has granted a namespace."""
     server = gateway.server(COMPONENT)
     found = []
     for domain in ("one.example", "two.example"):
@@ -79,7 +79,7 @@ def served(gateway: Gateway) -> list[str]:
 
 
 def there(gateway: Gateway, *entities: str) -> Server:
-    """The component's server, on which these managing entities answer; others do not."""
+    """The component's server, after these managing entities have answered for themselves."""
     server = gateway.server(COMPONENT)
     for each in server.heard():
         if each.get("to") in entities:

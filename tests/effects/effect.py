@@ -1,5 +1,5 @@
 """
-A line of the table of effects, and the list of all keys that there are.
+A row of the table of effects, and the list of all keys of the configuration.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ from gateway.config import Config
 from gateway.service import findPlugins
 from tests.effects.world import Gateway
 
-# In a file: where the key's line goes.
+# Fields of the configuration that are no keys of the file.
+NO_KEYS = {"folder", "file", "services"}
+
+# Stands in a configuration for the text that contains the key.
 HERE = "@@"
 
 
 @frozen
 class Effect:
     """
-    What a key changes.
+    The effect of one key.
 
-    @ivar key: as L{allKeys} has it.
-    @ivar file: a configuration, with L{HERE} in it.
-    @ivar seen: looks at a gateway that runs on it, from outside.
-    @ivar values: what stands there, and what is seen then; where the file is refused, the keys that are to blame.
-    @ivar also: other keys that have to change with it.
+    @ivar key: its name in L{allKeys}.
+    @ivar file: a configuration that contains L{HERE} once.
+    @ivar seen: observes, from outside, a gateway that runs on the configuration.
+    @ivar values: by the text that replaces L{HERE}: the expected observation. For a file that is refused, this is
+        the list of the keys that the errors name.
+    @ivar also: other keys that have to change with this one.
     """
 
     key: str
@@ -39,33 +43,31 @@ class Effect:
     also: tuple[str, ...] = ()
 
     def text(self, value: str) -> str:
-        """The file with this value."""
+        """The configuration with this value."""
         assert self.file.count(HERE) == 1, self.file
         return self.file.replace(HERE, value)
 
     def changes(self) -> set[str]:
-        """The keys in which its files differ."""
+        """The keys in which the configurations differ."""
         first, *others = [tomllib.loads(self.text(value)) for value in self.values]
         return {key for other in others for key in _differences(first, other, None, "")}
 
 
 def tables() -> dict[str, type]:
-    """Every table of the file by its name, those of services by their kind."""
+    """The types of all top-level tables, by name; those of services by kind."""
     resolve_types(Config)
     found = {each.kind: each.table for each in findPlugins() if type(each).__module__.startswith("gateway.")}
     for attribute in fields(Config):
-        if table := _tableIn(attribute.type):
+        if attribute.name not in NO_KEYS and (table := _tableIn(attribute.type)):
             found[attribute.name] = table
-    # What services are made of is none that is in the file by this name.
-    del found["services"]
     return found
 
 
 def allKeys() -> dict[str, Any]:
-    """Every key, with the names of tables before it, and its type; the names that operators give left out."""
+    """The types of all keys, by dotted path; without the names that operators choose, such as component JIDs."""
     found: dict[str, Any] = {}
     for attribute in fields(resolve_types(Config)):
-        if attribute.name not in ("folder", "services") and _tableIn(attribute.type) is None:
+        if attribute.name not in NO_KEYS and _tableIn(attribute.type) is None:
             found[attribute.name] = attribute.type
     for name, table in tables().items():
         found.update(_keys(table, name))
@@ -73,10 +75,9 @@ def allKeys() -> dict[str, Any]:
 
 
 def words(kind: Any) -> set[str]:
-    """The words that may stand for a key of this type, where there is a list of them."""
+    """The words that a key of this type allows, if its type lists them; none for a table."""
     if get_origin(kind) is Literal:
         return set(get_args(kind))
-    # For those who lack a privilege only; a table of them is looked at key by key.
     return set() if _tableIn(kind) else {word for each in get_args(kind) for word in words(each)}
 
 
@@ -89,7 +90,7 @@ def _keys(table: type, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _tableIn(kind: Any) -> type | None:
-    """The table that a key holds, or each of its entries."""
+    """The type of the table that a key of this type holds, by itself or as entries of a map."""
     if isinstance(kind, type) and has(kind):
         return kind
     return next((found for each in get_args(kind) if (found := _tableIn(each))), None)

@@ -7,43 +7,45 @@ from tests.effects.effect import HERE, Effect
 from tests.effects.world import Gateway
 from tests.embedded.support import Component
 
-# The domain that tests.embedded.support logs in on. The proxy runs beside, so that the built-in services are not there; and two components of somebody else's.
+# With a service of its own, the gateway starts none of those for trying it out. The clients of
+# tests.embedded.support log in on h.example.
 PROXY = '[proxy."c.h.example"]\ntarget = "alice@h.example"\n'
 COMPONENTS = "".join(f'"{name}.h.example" = "x"\n' for name in ("one", "two", "roster", "delegate"))
 ACCOUNTS = '[embedded.accounts]\nalice = "x"\nbob = "x"\n'
-FILE = f'[embedded]\ndomain = "h.example"\n{HERE}\n{ACCOUNTS}[embedded.components]\n{COMPONENTS}{PROXY}'
+EMBEDDED = f'[embedded]\ndomain = "h.example"\n{HERE}\n'
+FILE = f"{EMBEDDED}{ACCOUNTS}[embedded.components]\n{COMPONENTS}{PROXY}"
 
 
 def privileged(keys: str) -> str:
-    """A file in which a component is granted C{HERE} beside this."""
+    """A configuration that grants a component these keys, and L{HERE}."""
     return FILE.replace(HERE, f'privileges = {{ "one.h.example" = {{ {keys}{HERE} }} }}')
 
 
 def component(gateway: Gateway, name: str) -> Component:
-    """One of the components; what it was told at the start is read."""
+    """Connect one of the components; skip what it is told at the start."""
     found = gateway.component(f"{name}.h.example", "x")
     found.taken()
     return found
 
 
 def rosterSet(jid: str, subscription: str = "") -> str:
-    """A contact, for the roster."""
+    """A roster query with one contact."""
     about = f" subscription='{subscription}'" if subscription else ""
     return f"<query xmlns='{ns.ROSTER}'><item jid='{jid}'{about}/></query>"
 
 
 def domain(gateway: Gateway) -> list[str]:
-    """Answers to clients that look for one domain, and another."""
+    """Answers to clients that ask for each of two domains."""
     return [each for name in ("one.example", "two.example") for each in gateway.stranger().header(name)]
 
 
 def listening(gateway: Gateway) -> set[int]:
-    """The ports that it listens on, for what comes there."""
+    """All ports that the gateway listens on."""
     return {port for _, port in gateway.listening}
 
 
 def loggedIn(gateway: Gateway) -> list[str]:
-    """The names and passwords that are good for clients."""
+    """Names and passwords with which a client can log in."""
     return [
         f"{user} {password}"
         for user in ("alice", "bob")
@@ -53,7 +55,7 @@ def loggedIn(gateway: Gateway) -> list[str]:
 
 
 def connected(gateway: Gateway) -> list[str]:
-    """The names and secrets that are good for components."""
+    """Names and secrets with which a component can connect."""
     return [
         f"{name} {secret}"
         for name in ("one", "two")
@@ -80,11 +82,12 @@ def delegated(gateway: Gateway) -> list[str]:
 
 
 def rosters(gateway: Gateway) -> list[str]:
-    """For two components: what they may do with the roster of an account."""
+    """Of two components that get and set an account's roster: the operations that succeed."""
     found = []
     for name in ("one", "roster"):
         entity = component(gateway, name)
-        for kind, payload in (("get", f"<query xmlns='{ns.ROSTER}'/>"), ("set", rosterSet("x@example.org", "both"))):
+        empty, contact = f"<query xmlns='{ns.ROSTER}'/>", rosterSet("x@example.org", "both")
+        for kind, payload in (("get", empty), ("set", contact)):
             [answer] = entity.send(
                 f"<iq from='{name}.h.example' to='alice@h.example' type='{kind}' id='1'>{payload}</iq>"
             )[-1:]
@@ -114,7 +117,7 @@ def spoken(gateway: Gateway) -> bool:
 
 
 def shown(gateway: Gateway) -> list[str]:
-    """Of an account and a contact that come online: those that a component sees."""
+    """Senders of the presence that a component is shown, of an account and of its contact."""
     entity, other = component(gateway, "one"), component(gateway, "two")
     entity.send(
         "<iq from='one.h.example' to='alice@h.example' type='set' id='1'>"
@@ -126,7 +129,7 @@ def shown(gateway: Gateway) -> list[str]:
 
 
 def asked(gateway: Gateway) -> list[str]:
-    """The types of requests that go out when a component asks in an account's name."""
+    """Namespaces and types of the requests that a component can send in an account's name."""
     entity, other = component(gateway, "one"), component(gateway, "two")
     found = []
     for namespace in ("urn:first", "urn:second"):
@@ -168,7 +171,7 @@ EFFECTS = (
     ),
     Effect(
         "embedded.accounts",
-        f'[embedded]\ndomain = "h.example"\n{HERE}\n{PROXY}',
+        f"{EMBEDDED}{PROXY}",
         loggedIn,
         {
             'accounts = { alice = "first" }': ["alice first"],
@@ -178,7 +181,7 @@ EFFECTS = (
     ),
     Effect(
         "embedded.components",
-        f"[embedded]\n{HERE}\n{ACCOUNTS}{PROXY}",
+        f"{EMBEDDED}{ACCOUNTS}{PROXY}",
         connected,
         {
             "": [],

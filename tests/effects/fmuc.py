@@ -1,4 +1,4 @@
-"""C{[mirror]} and C{[rooms]}: users, joined nodes above, joining nodes below."""
+"""C{[mirror]} and C{[rooms]}: users, joined nodes, joining nodes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROOMS = f'{SERVER}[rooms."{COMPONENT}"]\n{HERE}\n'
 
 
 def mode(gateway: Gateway) -> list[str]:
-    """In a mirror of a room that grants what is asked for: the recipients of what a user says."""
+    """Recipients of a message, in a mirror whose joined node agrees to the mode that the mirror asks for."""
     server = gateway.server(COMPONENT)
     [asked] = server.say(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
     replica = "<replica/>" if list(asked.iter(f"{{{ns.FMUC}}}replica")) else ""
     item = f"<item affiliation='none' role='participant' jid='{USER}'/>"
     server.say(
-        f"<presence from='{SOURCE}/nick' to='{MIRRORED}/nick'><fmuc xmlns='{ns.FMUC}' from='{USER}'>{replica}</fmuc>"
-        f"<x xmlns='{ns.MUC_USER}'>{item}</x></presence>"
+        f"<presence from='{SOURCE}/nick' to='{MIRRORED}/nick'>"
+        f"<fmuc xmlns='{ns.FMUC}' from='{USER}'>{replica}</fmuc><x xmlns='{ns.MUC_USER}'>{item}</x></presence>"
         f"<message from='{SOURCE}' to='{MIRRORED}' type='groupchat'><subject/></message>"
     )
     heard = server.say(f"<message from='{USER}' to='{MIRRORED}' type='groupchat' id='m'><body>x</body></message>")
@@ -33,18 +33,18 @@ def mode(gateway: Gateway) -> list[str]:
 
 
 def protocol(gateway: Gateway) -> list[str]:
-    """The address that a mirror joins from, and the namespaces in which it speaks of users."""
+    """The address that a mirror joins from, and the namespaces of its join."""
     [joined] = gateway.server(COMPONENT).say(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
     return [joined.get("from", ""), *sorted(each.tag[1:].partition("}")[0] for each in joined)]
 
 
 def mirrored(gateway: Gateway) -> list[str | None]:
-    """Of rooms at two domains: those that a mirror joins."""
+    """Addresses that a mirror joins, of rooms at two domains."""
     return _joined(gateway, *((f"room\\40{name}.example", USER) for name in ("one", "two")))
 
 
 def entered(gateway: Gateway) -> list[str | None]:
-    """Of rooms that users of two domains want to enter: those that are joined for them."""
+    """Addresses that a mirror joins, for users of two domains."""
     return _joined(gateway, *((f"{name}\\40rooms.example", f"user@{name}.example/desk") for name in ("one", "two")))
 
 
@@ -60,9 +60,9 @@ def _joined(gateway: Gateway, *joins: tuple[str, str]) -> list[str | None]:
 
 def joining(gateway: Gateway, above: str = "") -> list[str]:
     """
-    The domains whose nodes may join.
+    Domains whose nodes may join.
 
-    @param above: in the name of a room, the node above it.
+    @param above: the end of the room's name: the address of its joined node, escaped.
     """
     server = gateway.server(COMPONENT)
     found = []

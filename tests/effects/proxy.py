@@ -1,4 +1,4 @@
-"""C{[proxy]}: a requester, and the implementing client's resources, on one server."""
+"""C{[proxy]}: a requester, and the resources of the implementing client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = f'{SERVER}[proxy."{COMPONENT}"]\ntarget = "{TARGET}"\n{HERE}\n'
 
 
 def online(gateway: Gateway, *resources: str, target: str = TARGET) -> Server:
-    """The component's server, on which these resources of the target are there."""
+    """The component's server, after these resources of the target have come online."""
     server = gateway.server(COMPONENT)
     for resource in resources:
         server.say(f"<presence from='{target}/{resource}' to='{COMPONENT}'/>")
@@ -26,12 +26,12 @@ def online(gateway: Gateway, *resources: str, target: str = TARGET) -> Server:
 
 
 def ask(server: Server, identifier: str = "1", user: str = USER) -> list[Element]:
-    """A user asks something of the component."""
+    """A user sends a request to the component; return what is sent for it."""
     return server.say(f"<iq from='{user}' to='{COMPONENT}' id='{identifier}' type='get'><q xmlns='urn:q'/></iq>")
 
 
 def targets(gateway: Gateway) -> list[str]:
-    """The accounts whose presence is asked for, and those that get a request when both are online."""
+    """Accounts that the component subscribes to, and those that get a request while two are online."""
     server = gateway.server(COMPONENT)
     asked = [each.get("to", "") for each in server.heard() if each.get("type") == "subscribe"]
     for account in ("one@example.com", "two@example.com"):
@@ -40,8 +40,8 @@ def targets(gateway: Gateway) -> list[str]:
 
 
 def chosen(gateway: Gateway) -> str:
-    """The resources that get six requests of two users, of which only those to the first are answered."""
-    # Which is what the gateway draws from.
+    """Resources that get six requests, three of each of two users. Resource a answers, the others do not."""
+    # The gateway draws from the same source.
     random.seed(1)
     server = online(gateway, "a", "b", "c")
     found = ""
@@ -56,17 +56,17 @@ def chosen(gateway: Gateway) -> str:
 
 def _drawn() -> str:
     random.seed(1)
-    return "".join("abc"[int(random.random() * 3)] for _ in range(6))  # noqa: S311  # as the gateway draws
+    return "".join("abc"[int(random.random() * 3)] for _ in range(6))
 
 
 def fit(gateway: Gateway) -> list[str]:
-    """The resources that get requests."""
+    """Resources that get requests."""
     server = online(gateway, "a1", "b1")
     return sorted({each.get("to", "") for number in range(20) for each in ask(server, str(number))})
 
 
 def forwarded(gateway: Gateway) -> list[str]:
-    """The kinds of stanza that are handed on."""
+    """Kinds of stanza that are relayed to the target."""
     server = online(gateway, "a")
     heard = ask(server)
     heard += server.say(f"<message from='{USER}' to='{COMPONENT}'><body>x</body></message>")
@@ -75,7 +75,7 @@ def forwarded(gateway: Gateway) -> list[str]:
 
 
 def started(gateway: Gateway) -> list[str]:
-    """Answers to a request and a message that the implementing client begins."""
+    """Stanzas that go out for a request and a message of the implementing client."""
     server = online(gateway, "a")
     user = f"user\\40example.net@{COMPONENT}/desk"
     return server.told(
@@ -85,14 +85,14 @@ def started(gateway: Gateway) -> list[str]:
 
 
 def patience(gateway: Gateway) -> float | None:
-    """Seconds until a request that nobody answers gets an error."""
+    """Seconds until a request without an answer gets an error."""
     server = online(gateway, "a")
     ask(server)
     return gateway.until(lambda: [each for each in server.heard() if each.get("type") == "error"])
 
 
 def key(gateway: Gateway) -> list[str]:
-    """The keys that open a token, and those that were made."""
+    """Files of the keys that open a token, and of those that the gateway has made."""
     [relayed] = ask(online(gateway, "a"))
     token = relayed.get("from", "").partition("/")[2]
     known = {name: bytes.fromhex(content) for name, content in FILES.items() if name.endswith(".key")}
@@ -108,7 +108,7 @@ def _opens(content: bytes, token: str) -> bool:
 
 
 def unasked(gateway: Gateway) -> list[str]:
-    """An answer with a right seal to what this process did not ask, long after its start."""
+    """Stanzas that go out for a sealed answer to a request of another process, long after the start."""
     server = online(gateway, "a")
     [relayed] = ask(server)
     gateway.wait(100)

@@ -33,12 +33,12 @@ def granted(gateway: Gateway, *domains: str) -> Server:
 
 
 def refresh(gateway: Gateway, *users: str, path: str = "/roster_admin/refresh", **headers: str) -> Response:
-    """The application says that these users' contacts have changed."""
+    """Ask for a refresh of these users."""
     return gateway.request("POST", path, json.dumps(users).encode(), **headers)
 
 
 def answer(server: Server, iq: Element, content: str = "") -> list[Element]:
-    """The server answers a request of the component's."""
+    """The server answers a request of the component; return what is sent for that."""
     addresses = f"from='{iq.get('to')}' to='{COMPONENT}' id='{iq.get('id')}'"
     return server.say(f"<iq {addresses} type='result'>{content}</iq>")
 
@@ -51,7 +51,7 @@ def rosterOf(*contacts: str) -> str:
 
 def applied(server: Server, call: Call, document: object, *contacts: str) -> list[Element]:
     """
-    Everything that the server is sent, once the application has answered with this document.
+    Return everything that the server is sent, once the application has answered with this document.
 
     @param contacts: those that the server has.
     """
@@ -71,12 +71,12 @@ def applied(server: Server, call: Call, document: object, *contacts: str) -> lis
 
 
 def calledFor(calls: Iterable[Call]) -> list[str]:
-    """The places and paths that were asked."""
+    """Ports and paths of these calls."""
     return [f"{call.place[1]}{call.path}" for call in calls]
 
 
 def domains(gateway: Gateway) -> list[str]:
-    """The users whose rosters are read: after a request without a domain, one with each, and as they come online."""
+    """Users whose rosters are read: after a request without a domain, one with each, and at their login."""
     server = granted(gateway, "one.example", "two.example")
     calls: list[Call] = []
     refresh(gateway, "a")
@@ -90,13 +90,13 @@ def domains(gateway: Gateway) -> list[str]:
 
 
 def asked(gateway: Gateway) -> list[str]:
-    """The address that is asked for a user's contacts."""
+    """Addresses that are asked for a user's contacts."""
     refresh(gateway, "a")
     return calledFor(gateway.calls())
 
 
 def locked(gateway: Gateway) -> list[str]:
-    """Contacts in the answers to clients' requests that servers hand on."""
+    """Contacts in the answers to roster requests that two servers delegate."""
     server = gateway.server(COMPONENT)
     server.heard()
     for domain in ("example.com", "other.example"):
@@ -107,7 +107,7 @@ def locked(gateway: Gateway) -> list[str]:
 
 
 def appliedBy(gateway: Gateway) -> list[str]:
-    """The ways in which a roster is read."""
+    """Addresses that are asked for the roster that the server has."""
     server = granted(gateway)
     refresh(gateway, "a")
     [call] = gateway.calls()
@@ -116,7 +116,7 @@ def appliedBy(gateway: Gateway) -> list[str]:
 
 
 def probed(gateway: Gateway) -> list[str]:
-    """Presence that the component sends when two users of the server get to know each other."""
+    """Presence that the component sends when two users of the server become contacts."""
     server = granted(gateway)
     refresh(gateway, "a")
     [call] = gateway.calls()
@@ -129,7 +129,7 @@ def _isPresence(each: Element) -> bool:
 
 
 def atATime(gateway: Gateway) -> list[int]:
-    """Users of whom the application is asked at once, and clients whose rosters are looked up at once."""
+    """Calls under way at once: for six refreshes, and for six delegated requests."""
     granted(gateway)
     refresh(gateway, *"abcdef")
     found = [len(gateway.calls())]
@@ -141,21 +141,21 @@ def atATime(gateway: Gateway) -> list[int]:
 
 
 def patience(gateway: Gateway) -> float | None:
-    """Seconds until a refresh has failed for which the application has nothing to say."""
+    """Seconds until a refresh has failed because the application does not answer."""
     granted(gateway)
     response = refresh(gateway, "a")
     return gateway.until(lambda: response.status)
 
 
 def connecting(gateway: Gateway) -> set[float]:
-    """Seconds that connections to the application may take to be there."""
+    """Seconds that a connection to the application may take to be made."""
     gateway.server(COMPONENT)
     refresh(gateway, "a")
     return {timeout for host, port, _, timeout, _ in gateway.reactor.tcpClients if port == 8000}
 
 
 def patienceWithServer(gateway: Gateway) -> float | None:
-    """Seconds until a refresh has failed where ejabberd's API has nothing to say."""
+    """Seconds until a refresh has failed because ejabberd's API does not answer."""
     granted(gateway)
     response = refresh(gateway, "a")
     [call] = gateway.calls()
@@ -164,7 +164,7 @@ def patienceWithServer(gateway: Gateway) -> float | None:
 
 
 def removed(gateway: Gateway) -> list[str]:
-    """Contacts that are removed where the application knows of none: at once, and by force."""
+    """Numbers of contacts that a refresh removes, of three: without C{force}, and with it."""
     server = granted(gateway)
     found = []
     for path in ("", "?force=1"):
@@ -177,7 +177,7 @@ def removed(gateway: Gateway) -> list[str]:
 
 
 def seenAgain(gateway: Gateway) -> list[int]:
-    """Seconds after which the user's coming online is a reason to ask the application once more."""
+    """Times of the refreshes of a user who comes online every ten seconds, in seconds."""
     server = granted(gateway)
     found = []
     for second in range(0, 200, 10):
@@ -192,7 +192,7 @@ def seenAgain(gateway: Gateway) -> list[int]:
 
 
 def signed(gateway: Gateway) -> dict[str, Any]:
-    """Statuses of requests that are signed with nothing, and with each of two secrets."""
+    """Statuses of requests, by the secret that they are signed with; of C{GET} without one."""
     granted(gateway)
     found = {}
     for secret in ("", "first", "second"):

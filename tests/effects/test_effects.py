@@ -1,4 +1,4 @@
-"""The table of effects: it is complete, and each line of it holds."""
+"""The table of effects is complete, and each of its rows holds."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ EFFECTS: tuple[Effect, ...] = tuple(effect for module in MODULES for effect in m
 
 
 class CompleteTests(SynchronousTestCase):
-    """No key is left out; a row is about its key."""
+    """The table of effects has all keys, and each row is about its key."""
 
     def test_everyKey(self) -> None:
-        """Each key of each table has a row: a new one needs a new row, in the module of its table."""
+        """Each key has a row. A new key needs a new row, in the module of its table."""
         self.assertEqual(set(allKeys()) - {effect.key for effect in EFFECTS}, set())
 
     def test_noOther(self) -> None:
-        """A row is about a key that there is."""
+        """Each row is about a key that exists."""
         self.assertEqual({effect.key for effect in EFFECTS} - set(allKeys()), set())
 
     def test_everyKind(self) -> None:
-        """The keys that all services have are tried with each kind of service."""
+        """The keys that all services share are tried with each kind of service."""
         self.assertEqual(set(connections.MINIMAL), set(tables()) - {"server", "embedded", "http"})
 
     def test_twoValues(self) -> None:
-        """The files of a row differ in the row's key alone, and what is seen differs with them."""
+        """The configurations of a row differ in its key alone, and so do the observations."""
         for effect in EFFECTS:
             with self.subTest(effect.key):
                 self.assertEqual(effect.changes(), {effect.key, *effect.also})
                 self.assertGreater(len({repr(seen) for seen in effect.values.values()}), 1)
 
     def test_everyWord(self) -> None:
-        """Where a key has a list of words, each of them is tried."""
+        """If a key allows certain words only, each of them is tried."""
         for key, kind in allKeys().items():
             tried = " ".join(value for effect in EFFECTS if effect.key == key for value in effect.values)
             with self.subTest(key):
@@ -48,7 +48,7 @@ class CompleteTests(SynchronousTestCase):
 
 
 class EffectTests(SynchronousTestCase):
-    """What is seen is what the table says."""
+    """Each observation is the expected one."""
 
     maxDiff = None
 
@@ -71,7 +71,7 @@ class EffectTests(SynchronousTestCase):
 
 
 def _addTests() -> None:
-    """A test for each row, so that one that fails is named and hides no other."""
+    """Make a test of each row, so that a failing one is named and hides no other."""
     for number, effect in enumerate(EFFECTS):
 
         def test(self: EffectTests, effect: Effect = effect) -> None:

@@ -1,6 +1,6 @@
 """
-The whole gateway made from TOML text, on a reactor in memory: its servers, clients, applications and browsers are
-played by the test, and what they are sent is all that there is to look at.
+The whole gateway, made from TOML text on a reactor in memory. The test plays its servers, clients, web applications
+and browsers, and sees nothing but what these are sent.
 """
 
 from __future__ import annotations
@@ -50,35 +50,39 @@ class Server:
         self._read = 1
 
     def heard(self) -> list[Element]:
-        """What has come since."""
+        """Elements received since the last look."""
         found = list(children(self._transport.value()))[self._read :]
         self._read += len(found)
         return found
 
     def say(self, xml: str) -> list[Element]:
-        """Send stanzas; what comes at once."""
+        """Send stanzas; return the elements that come back at once."""
         self.heard()
         self._transport.say(xml.encode())
         return self.heard()
 
     def told(self, xml: str) -> list[str]:
-        """The same in words."""
+        """Send stanzas; return a line for each element that comes back at once."""
         return [said(each) for each in self.say(xml)]
 
     def knows(self, *secrets: str) -> list[str]:
-        """Which of these secrets the component has proved."""
+        """Of these secrets, the one that the component has proved."""
         return [secret for secret in secrets if handshake("s1", secret) == self.proof]
 
 
 @define(eq=False)
 class Call:
-    """What the gateway has asked of a web application."""
+    """
+    A request of the gateway's to a web application.
+
+    @ivar place: the host and port that it went to.
+    @ivar token: its Authorization header; empty if it has none.
+    """
 
     transport: MemoryTransport
     place: tuple[str, int]
-    method: str
     path: str
-    body: str
+    token: str
 
     def reply(self, document: object, status: int = 200) -> None:
         """Answer it."""
@@ -87,7 +91,7 @@ class Call:
 
 
 class Response:
-    """What is answered to a browser; nothing, perhaps, for now."""
+    """The answer to an HTTP request, as far as it has come."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
@@ -104,7 +108,11 @@ class Response:
 
 @define(eq=False)
 class Gateway:
-    """One that runs; it raises C{ConfigError} for a configuration that is refused."""
+    """
+    A gateway that runs.
+
+    @raise ConfigError: if the configuration is refused.
+    """
 
     folder: Path
     text: str
@@ -123,7 +131,7 @@ class Gateway:
         self._service.startService()
 
     def stop(self) -> None:
-        """Let it end; nobody waits for what it would still have to say."""
+        """Stop the gateway; its connections stay open."""
         self._service.stopService()
         self.wait(20)
 
@@ -144,7 +152,7 @@ class Gateway:
     # Those whom the gateway connects to.
 
     def _connect(self) -> None:
-        """Accept its connections."""
+        """Accept the connections that the gateway is making."""
         self.reactor.advance(0)
         waiting = self.reactor.tcpClients[self._answered :]
         self._answered += len(waiting)
@@ -160,12 +168,12 @@ class Gateway:
                 self._servers[component[1].decode()] = Server(transport, (host, port))
 
     def server(self, component: str) -> Server:
-        """Where this component has connected to."""
+        """The server that this component has connected to."""
         self._connect()
         return self._servers[component]
 
     def calls(self) -> list[Call]:
-        """What web applications have been asked since."""
+        """Requests to web applications since the last look."""
         self._connect()
         return [call for transport, place in self._applications for call in _calls(transport, place)]
 
@@ -173,18 +181,18 @@ class Gateway:
 
     @property
     def listening(self) -> list[tuple[str, int]]:
-        """Where it listens."""
+        """Interfaces and ports that the gateway listens on."""
         return [(interface, port) for port, _, _, interface in self.reactor.tcpServers]
 
     def accept(self, port: int) -> Any:
-        """The protocol that somebody gets who connects there."""
+        """Connect to a port; return the protocol that is built for the connection."""
         [factory] = [factory for number, factory, *_ in self.reactor.tcpServers if number == port]
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40000))  # type: ignore[arg-type]  # it is one
         assert protocol is not None
         return protocol
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
-        """Ask it over HTTP."""
+        """Send an HTTP request to the default port."""
         transport = MemoryTransport(self.reactor)
         transport.protocol = self.accept(5290)
         transport.protocol.makeConnection(transport)
@@ -198,18 +206,18 @@ class Gateway:
         return Response(transport)
 
     def client(self, user: str, password: str) -> Client:
-        """Somebody who logs in on the embedded host and is online."""
+        """A client of the embedded host that is logged in and online."""
         client = self.stranger()
         client.logIn(user, password)
         client.send("<presence/>")
         return client
 
     def stranger(self) -> Client:
-        """A client on the embedded host, before anything."""
+        """A client of the embedded host that is connected only."""
         return Client(self.reactor, self.accept(5222))
 
     def component(self, jid: str, secret: str) -> Component:
-        """A component of somebody else's on the embedded host."""
+        """A component on the embedded host that is not the gateway's own."""
         component = Component(self.reactor, self.accept(5347))
         component.logIn(jid, secret)
         return component
@@ -220,8 +228,9 @@ def _calls(transport: MemoryTransport, place: tuple[str, int]) -> Iterator[Call]
     transport.clear()
     while data:
         head, _, rest = data.partition(b"\r\n\r\n")
-        method, path, _ = head.decode().split("\r\n")[0].split(" ")
+        path = head.decode().split(" ")[1]
+        token = re.search(rb"(?i)\r\nauthorization: (.*)", head + b"\r\n")
         found = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
         length = int(found[1]) if found else 0
-        yield Call(transport, place, method, path, rest[:length].decode())
+        yield Call(transport, place, path, token[1].decode().strip() if token else "")
         data = rest[length:]

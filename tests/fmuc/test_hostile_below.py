@@ -95,6 +95,22 @@ class PeerTests(WireCase):
         )
         self.assertUntouched()
 
+    def test_pendingOfAnother(self) -> None:
+        """A joining node does not change a join that another one has pending."""
+        wire = mirror("mirror.example", peers=("far.example", "farther.example"))
+        wire.nodeJoins(M, "kev", FAR, KEV)
+        wire.nodeJoins(M, "curt", FARTHER, CURT)
+        for node, problem in ((FARTHER, True), (FAR, False)):
+            sent = wire.take(f"<presence from='{node}/kev' to='{M}/kev'>{fmuc(KEV)}<status>new</status></presence>")
+            self.assertEqual([each for each in sent if "reject" in each] != [], problem, sent)
+            self.assertEqual(wire.room(M).pending["kev"].news is None, problem)
+
+    def test_joinWithoutItem(self) -> None:
+        """A peer's join is that of a node, also if it comes from an occupant and does not say the standing."""
+        self.wire.take(f"<presence from='{FAR}/kev' to='{R}/kev'>{fmuc(KEV)}{MUC}</presence>")
+        room = self.wire.room(R)
+        self.assertEqual((set(room.below), room.occupants["kev"].real), ({FAR}, KEV))
+
     def test_destroyedFromBelow(self) -> None:
         """A node below says goodbye for its own; that the room is no more is not its to say."""
         self.federated()

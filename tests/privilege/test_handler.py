@@ -197,6 +197,13 @@ class AdvertisementTests(HandlerCase):
             self.server.send(privilege(xep.ROSTER, server=other))
         self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER))
         self.assertNotGranted("none of the servers", self.handler.getRoster("juliet@montague.lit"))
+        heard: list[object] = []
+        self.handler.watchRosters(lambda user, items: heard.append(user))
+        self.handler.watchPresence(heard.append)
+        self.server.send(privilege(xep.ROSTER + xep.PRESENCE, server="montague.lit"))
+        for xml in (xep.EXAMPLE_4, xep.EXAMPLE_13):
+            self.assertFalse(self.handler.stanzaReceived(stanza(xml.replace(SERVER, "montague.lit"))), xml)
+        self.assertEqual(heard, [])
 
     def test_replaced(self) -> None:
         """What a server says counts until it says something else; each server for itself."""

@@ -16,8 +16,8 @@ from gateway.interfaces import IChecked, IDelegationPlugin, IServicePlugin, ISur
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, ConfigError, Filename
-from tests.proxy.support import MemoryServer
+from gateway.tables import BareJid, ComponentTable, ConfigError, Filename
+from tests.proxy.support import MemoryServer, stanza
 
 C, T = "proxy.example.com", "implementation@example.com"
 
@@ -96,6 +96,18 @@ class ProxyPluginTests(PluginCase):
         Path(self.composition.stateDir).mkdir()
         [handler] = self.compose()
         self.assertNotEqual(handler._translator._correspondents.meet("u@d/r", C).alias, tokens[0])
+
+    def test_exchanges(self) -> None:
+        """Each component leaves its open exchanges in a file of its own."""
+        for name in (C, "other.example.com"):
+            link: Any = ProxyPlugin().makeService(name, ProxyTable(target=BareJid(T)), self.composition)  # type: ignore[arg-type]  # a stand-in
+            link.now = 0.0
+            [handler] = link
+            handler._translator.available(f"{T}/a")
+            handler.stanzaReceived(stanza(f"<iq from='u@d/r' to='{name}' type='set' id='1'><q/></iq>"))
+            handler.drained()
+        left = sorted(path.name for path in self.folder.iterdir() if not path.name.endswith(".key"))
+        self.assertEqual(left, ["other.example.com.exchanges", f"{C}.exchanges"])
 
     def test_keyFile(self) -> None:
         """The key is where the table says, else under the state folder, by the component's name."""

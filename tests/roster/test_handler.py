@@ -38,7 +38,7 @@ class WatcherTests(SynchronousTestCase):
 
     def test_online(self) -> None:
         """A user of the domain who comes online is refreshed; nobody else is, and nobody who goes."""
-        for sender, kind in (("john@h/a", ""), ("john@other/a", ""), ("h", ""), ("mary@h/a", "unavailable")):
+        for sender, kind in (("john@h/a", ""), ("mary@other/a", ""), ("h", ""), ("mary@h/a", "unavailable")):
             self.see(sender, kind)
         self.assertEqual(self.refresher.asked, ["john"])
 

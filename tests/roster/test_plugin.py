@@ -115,6 +115,7 @@ class PluginTests(SynchronousTestCase):
             "http://\u00e4/%s",
             "http://%s.example.com/contacts",
             "http://me:pass@localhost/%s",
+            "http://localhost:0/%s",
         ):
             text = right.replace("http://localhost/contacts/%s", url)
             self.assertIn("url: found", self.problems(text))
