@@ -30,6 +30,7 @@ from gateway.errors import (
     Unreadable,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler
+from gateway.stream.core import Limits
 from tests.delegation.support import (
     COMPONENT,
     GRANT_PATIENCE,
@@ -184,6 +185,11 @@ class AnswerTests(Case):
     def test_none(self) -> None:
         """Nothing is an empty result."""
         self.asked(lambda request: None, answer(reply()))
+
+    def test_tooLarge(self) -> None:
+        """An answer that the server would not take is an error, and ends no stream."""
+        size = Limits().stanzaSize
+        self.asked(lambda request: element(f"<x xmlns='urn:x'>{'x' * size}</x>"), refused(HandlerFailed))
 
     def test_stanzaError(self) -> None:
         """A stanza error is what the requester gets, inside of a result, which all servers pass on."""
