@@ -2,7 +2,7 @@
 Breaks the code on purpose, one place at a time, and lists the breaks that no test notices.
 
 C{make mutants FILES="gateway/roster/plugin.py"}. For each break, the tests of the file's package or those of the
-effects of the configuration should fail. If they pass, the break changes nothing that matters, or a test is missing.
+effects of the configuration should fail. If they pass, the break changes nothing, or a test is missing.
 """
 
 from __future__ import annotations

@@ -140,6 +140,17 @@ def atATime(gateway: Gateway) -> list[int]:
     return [*found, len(gateway.calls())]
 
 
+def connections(gateway: Gateway) -> int:
+    """Connections that are made to the application, for two refreshes of each of forty users."""
+    server = granted(gateway)
+    for _ in "12":
+        refresh(gateway, *(f"u{number}" for number in range(40)))
+        while calls := gateway.calls():
+            for call in calls:
+                applied(server, call, {})
+    return sum(port == 8000 for _, port, *_ in gateway.reactor.tcpClients)
+
+
 def patience(gateway: Gateway) -> float | None:
     """Seconds until a refresh has failed because the application does not answer."""
     granted(gateway)
@@ -264,6 +275,7 @@ EFFECTS = (
         atATime,
         {"": [6, 6], "concurrency = 1": [1, 1], "concurrency = 3": [3, 3]},
     ),
+    Effect("roster.concurrency", FILE, connections, {"": 32, "concurrency = 8": 8, "concurrency = 40": 40}),
     Effect("roster.timeout", FILE, patience, {"": 31.5, "timeout = 2": 7.5, "timeout = 40": None}),
     Effect("roster.timeout", API, patienceWithServer, {"": 10, "timeout = 2": 2, "timeout = 40": 40}),
     Effect("roster.timeout", FILE, connecting, {"": {10}, "timeout = 2": {2}, "timeout = 40": {40}}),
