@@ -41,9 +41,10 @@ def targets(gateway: Gateway) -> list[str]:
 
 def chosen(gateway: Gateway) -> str:
     """Resources that get six requests, three of each of two users. Resource a answers, the others do not."""
-    # The gateway draws from the same source.
-    random.seed(1)
     server = online(gateway, "a", "b", "c")
+    # The gateway draws from the same source.
+    state = random.getstate()
+    random.seed(1)
     found = ""
     for number in "123456":
         [relayed] = ask(server, number, "a@example.net/desk" if number < "4" else "b@example.net/desk")
@@ -51,12 +52,13 @@ def chosen(gateway: Gateway) -> str:
         found += resource
         if resource == "a":
             server.say(f"<iq from='{TARGET}/a' to='{relayed.get('from')}' id='{number}' type='result'/>")
+    random.setstate(state)
     return found
 
 
 def _drawn() -> str:
-    random.seed(1)
-    return "".join("abc"[int(random.random() * 3)] for _ in range(6))
+    source = random.Random(1)
+    return "".join("abc"[int(source.random() * 3)] for _ in range(6))
 
 
 def fit(gateway: Gateway) -> list[str]:
