@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -26,6 +27,9 @@ WORKERS = 2
 LONGEST = 120
 # Methods that only write to the log, or name something.
 TOLD = {"debug", "info", "warn", "failure", "error", "critical", "setName"}
+
+# Functions that declare a class.
+DECLARE = {"frozen", "define", "field"}
 
 # Names of variables that hold a table of the configuration.
 TABLES = ("table", "each")
@@ -94,7 +98,7 @@ def _breaks(node: ast.AST) -> Iterator[tuple[ast.expr | ast.keyword | ast.stmt, 
         yield node.value, b"False"
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not _tells(node.value):
         yield node, b"pass"
-    elif isinstance(node, ast.Call) and not _tells(node):
+    elif isinstance(node, ast.Call) and not _tells(node) and ast.unparse(node.func) not in DECLARE:
         for keyword in node.keywords:
             yield keyword, b""
     elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in TABLES:
@@ -107,32 +111,34 @@ def _tells(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Attribute) and call.func.attr in TOLD
 
 
-def testsOf(name: str) -> list[str]:
-    """The tests nearest to a file."""
-    package = Path(name).parent.name
-    own = [f"tests.{package}"] if Path(ROOT, "tests", package).is_dir() else []
-    if not own:
-        own = ["tests.test_service", "tests.test_site", "tests.test_status", "tests.test_config"]
-    return [*own, "tests.effects"]
+def testsOf(name: str) -> tuple[list[str], list[str]]:
+    """The tests nearest to a file, which notice most breaks, and the rest of those that should notice one."""
+    path = Path(name)
+    package, module = Path(ROOT, "tests", path.parent.name), f"test_{path.stem}"
+    if not package.is_dir():
+        others = [f"tests.{each.stem}" for each in Path(ROOT, "tests").glob("test_*.py") if each.stem != "test_packaging"]
+        return ["tests.effects"], others
+    near = [f"tests.{package.name}.{module}"] if (package / f"{module}.py").exists() else []
+    return [*near, "tests.effects"], [f"tests.{package.name}"]
 
 
 def main(*names: str) -> int:
     """Break these files, one place at a time; return 1 if a break was not noticed."""
     with tempfile.TemporaryDirectory() as scratch:
+        original = Path(scratch, "original")
+        shutil.copytree(ROOT, original, ignore=shutil.ignore_patterns(".*", "_trial_temp*", "__pycache__"))
+        compileall.compile_dir(original, quiet=2)
         copies: SimpleQueue[Path] = SimpleQueue()
         for worker in range(WORKERS):
-            copy = Path(scratch, str(worker))
-            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "_trial_temp*", "__pycache__"))
-            compileall.compile_dir(copy, quiet=2)
-            copies.put(copy)
+            copies.put(Path(shutil.copytree(original, Path(scratch, str(worker)))))
         tried = survived = 0
         for name in names or WIRING:
-            tests = testsOf(name)
-            if _fails(copies, name, None, tests):
-                raise SystemExit(f"{name}: {' '.join(tests)} fail for the file as it is")
-            found = mutants(Path(ROOT, name).read_bytes())
+            attempt = partial(_isNoticed, copies, original / name, name)
+            if attempt(None):
+                raise SystemExit(f"{name}: its tests fail for the file as it is")
+            found = mutants((original / name).read_bytes())
             with ThreadPoolExecutor(WORKERS) as workers:
-                noticed = workers.map(lambda each, name=name, tests=tests: _fails(copies, name, each, tests), found)
+                noticed = workers.map(attempt, found)
                 for mutant, isNoticed in zip(found, noticed, strict=True):
                     tried += 1
                     if not isNoticed:
@@ -144,22 +150,27 @@ def main(*names: str) -> int:
     return int(survived > 0)
 
 
-def _fails(copies: SimpleQueue[Path], name: str, mutant: Mutant | None, tests: list[str]) -> bool:
-    """True if the tests fail in a copy of the tree with this break."""
+def _isNoticed(copies: SimpleQueue[Path], original: Path, name: str, mutant: Mutant | None) -> bool:
+    """True if tests fail in a copy of the tree with this break."""
     copy = copies.get()
-    path = copy / name
-    source = Path(ROOT, name).read_bytes()
+    source = original.read_bytes()
     try:
         if mutant is not None:
-            path.write_bytes(source[: mutant.start] + mutant.new + source[mutant.start + len(mutant.old) :])
-        command = [sys.executable, "-B", "-m", "twisted.trial", "--exitfirst", *tests]
+            broken = source[: mutant.start] + mutant.new + source[mutant.start + len(mutant.old) :]
+            (copy / name).write_bytes(broken)
+        return any(_fail(copy, tests) for tests in testsOf(name))
+    finally:
+        # With its time, so that its compiled form stays valid.
+        shutil.copy2(original, copy / name)
+        copies.put(copy)
+
+
+def _fail(copy: Path, tests: list[str]) -> bool:
+    command = [sys.executable, "-B", "-m", "twisted.trial", "--exitfirst", *tests]
+    try:
         return subprocess.run(command, cwd=copy, capture_output=True, timeout=LONGEST, check=False).returncode != 0
     except subprocess.TimeoutExpired:
         return True
-    finally:
-        # With its time, so that what is compiled of it still counts.
-        shutil.copy2(ROOT / name, path)
-        copies.put(copy)
 
 
 if __name__ == "__main__":
