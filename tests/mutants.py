@@ -116,7 +116,9 @@ def testsOf(name: str) -> tuple[list[str], list[str]]:
     path = Path(name)
     package, module = Path(ROOT, "tests", path.parent.name), f"test_{path.stem}"
     if not package.is_dir():
-        others = [f"tests.{each.stem}" for each in Path(ROOT, "tests").glob("test_*.py") if each.stem != "test_packaging"]
+        others = [
+            f"tests.{each.stem}" for each in Path(ROOT, "tests").glob("test_*.py") if each.stem != "test_packaging"
+        ]
         return ["tests.effects"], others
     near = [f"tests.{package.name}.{module}"] if (package / f"{module}.py").exists() else []
     return [*near, "tests.effects"], [f"tests.{package.name}"]

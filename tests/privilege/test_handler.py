@@ -202,7 +202,7 @@ class AdvertisementTests(HandlerCase):
         self.handler.watchPresence(heard.append)
         self.server.send(privilege(xep.ROSTER + xep.PRESENCE, server="montague.lit"))
         for xml in (xep.EXAMPLE_4, xep.EXAMPLE_13):
-            self.assertFalse(self.handler.stanzaReceived(stanza(xml.replace(SERVER, "montague.lit"))), xml)
+            self.assertFalse(self.handler.stanzaReceived(stanza(xml.replace(JULIET, "juliet@montague.lit"))), xml)
         self.assertEqual(heard, [])
 
     def test_replaced(self) -> None:
