@@ -194,6 +194,7 @@ class Gateway:
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
         """Send an HTTP request to the default port."""
         transport = MemoryTransport(self.reactor)
+        transport.hostAddr = IPv4Address("TCP", "127.0.0.1", 5290)
         transport.protocol = self.accept(5290)
         transport.protocol.makeConnection(transport)
         sent = {"Host": "127.0.0.1:5290", "Content-Length": str(len(body)), "Connection": "close"}
