@@ -31,6 +31,11 @@ TOLD = {"debug", "info", "warn", "failure", "error", "critical", "setName"}
 # Functions that declare a class.
 DECLARE = {"frozen", "define", "field"}
 
+# The tests of modules that are in no package.
+OF_THE_WHOLE = [
+    f"tests.test_{name}" for name in ("service", "config", "plugins", "listener", "site", "status", "tour")
+]
+
 # Names of variables that hold a table of the configuration.
 TABLES = ("table", "each")
 
@@ -124,10 +129,7 @@ def testsOf(name: str) -> tuple[list[str], list[str]]:
     path = Path(name)
     package, module = Path(ROOT, "tests", path.parent.name), f"test_{path.stem}"
     if not package.is_dir():
-        others = [
-            f"tests.{each.stem}" for each in Path(ROOT, "tests").glob("test_*.py") if each.stem != "test_packaging"
-        ]
-        return ["tests.effects"], others
+        return ["tests.effects"], OF_THE_WHOLE
     near = [f"tests.{package.name}.{module}"] if (package / f"{module}.py").exists() else []
     return [*near, "tests.effects"], [f"tests.{package.name}"]
 
@@ -145,7 +147,7 @@ def main(*names: str) -> int:
         for name in names or WIRING:
             attempt = partial(_isNoticed, copies, original / name, name)
             if attempt(None):
-                raise SystemExit(f"{name}: its tests fail for the file as it is")
+                raise SystemExit(f"{name}: its tests fail for the file as it is; try make unit")
             found = mutants((original / name).read_bytes())
             with ThreadPoolExecutor(WORKERS) as workers:
                 noticed = workers.map(attempt, found)

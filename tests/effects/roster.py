@@ -219,6 +219,16 @@ def signed(gateway: Gateway) -> dict[str, Any]:
     return found
 
 
+def demonstrated(gateway: Gateway) -> list[str]:
+    """Contacts that the built-in application takes for alice; nobody is a contact of their own."""
+    found = []
+    for contact in ("alice@one.example", "alice@two.example"):
+        response = gateway.request("PUT", "/demo/contacts/alice", json.dumps({contact: {}}).encode())
+        if response.status in (200, 201, 204):
+            found.append(contact)
+    return found
+
+
 EFFECTS = (
     Effect(
         "roster.domain",
@@ -227,6 +237,15 @@ EFFECTS = (
         {
             'domain = "one.example"': ["a@one.example", "b@one.example", "c@one.example"],
             'domain = "two.example"': ["a@two.example", "b@two.example", "c@two.example"],
+        },
+    ),
+    Effect(
+        "roster.domain",
+        f'[roster."{COMPONENT}"]\n{HERE}\n[embedded]\naccounts = {{ alice = "x" }}\n',
+        demonstrated,
+        {
+            'domain = "one.example"': ["alice@two.example"],
+            'domain = "two.example"': ["alice@one.example"],
         },
     ),
     Effect(
@@ -278,6 +297,12 @@ EFFECTS = (
     Effect("roster.concurrency", FILE, connections, {"": 32, "concurrency = 8": 8, "concurrency = 40": 40}),
     Effect("roster.timeout", FILE, patience, {"": 31.5, "timeout = 2": 7.5, "timeout = 40": None}),
     Effect("roster.timeout", API, patienceWithServer, {"": 10, "timeout = 2": 2, "timeout = 40": 40}),
+    Effect(
+        "roster.timeout",
+        f'[roster."{COMPONENT}"]\ndomain = "localhost"\n{HERE}\n[embedded]\naccounts = {{ alice = "x" }}\n',
+        patience,
+        {"": 31.5, "timeout = 2": 7.5},
+    ),
     Effect("roster.timeout", FILE, connecting, {"": {10}, "timeout = 2": {2}, "timeout = 40": {40}}),
     Effect(
         "roster.max_removals",

@@ -18,6 +18,7 @@ from gateway.roster.plugin import RosterPlugin
 from gateway.roster.resource import RefreshResource
 from gateway.service import check, findPlugins, makeService
 from gateway.tables import ConfigError
+from tests.effects.world import Gateway
 
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "x"\ndomain = "example.com"\n'
 ROSTER = '[roster."{}"]\ndomain = "{}"\nurl = "http://localhost/contacts/%s"\n'
@@ -48,6 +49,22 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(set(admin.children), {b"refresh", b"example.com", b"example.net"})
         for refresh in (admin.children[b"refresh"], admin.children[b"example.net"].children[b"refresh"]):
             self.assertIsInstance(refresh, RefreshResource)
+
+    def test_first(self) -> None:
+        """Of two services, the first one in the file has the address without a name."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        text = "".join(
+            ROSTER.format(f"{name}.example.com", f"{name}.example").replace("/contacts/", f":8000/{name}/")
+            for name in ("one", "two")
+        )
+        gateway = Gateway(folder, SERVER + text)
+        self.addCleanup(gateway.stop)
+        found = []
+        for user, path in (("a", "refresh"), ("b", "one.example/refresh"), ("c", "two.example/refresh")):
+            gateway.request("POST", f"/roster_admin/{path}", f'["{user}"]'.encode())
+            found += [call.path for call in gateway.calls()]
+        self.assertEqual(found, ["/one/a", "/one/b", "/two/c"])
 
     def test_twoOfOneDomain(self) -> None:
         """Of two that decide about the same users each would undo what the other has done."""
