@@ -33,7 +33,7 @@ DECLARE = {"frozen", "define", "field"}
 
 # The tests of modules that are in no package.
 OF_THE_WHOLE = [
-    f"tests.test_{name}" for name in ("service", "config", "plugins", "listener", "site", "status", "tour")
+    f"tests.test_{name}" for name in ("service", "config", "plugins", "listener", "site", "status", "tap", "tour")
 ]
 
 # Names of variables that hold a table of the configuration.
