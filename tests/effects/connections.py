@@ -59,12 +59,12 @@ def sizeTaken(gateway: Gateway) -> list[int]:
 
 
 def mayPass(gateway: Gateway) -> dict[str, list[str]]:
-    """Paths that may be asked, by the token that is shown; the empty one for none."""
+    """Paths that may be asked, by the credentials that are shown; empty for none."""
     paths = ("/healthz", "/status", "/roster_admin/refresh", "/roster_admin/example.com/refresh", "/roster_admin/x")
     found = {}
-    for token in ("", "first", "second"):
-        shown = {"Authorization": f"Bearer {token}"} if token else {}
-        found[token] = [path for path in paths if gateway.request("POST", path, b"[]", **shown).status != 401]
+    for credentials in ("", "Bearer first", "bearer second", "Digest first"):
+        shown = {"Authorization": credentials} if credentials else {}
+        found[credentials] = [path for path in paths if gateway.request("POST", path, b"[]", **shown).status != 401]
     return found
 
 
@@ -144,9 +144,19 @@ EFFECTS = (
         f"[http]\n{HERE}\n{SERVER}{ROSTER}",
         mayPass,
         {
-            "": {"": _ALL, "first": _ALL, "second": _ALL},
-            'token_file = "first.secret"': {"": _OPEN, "first": _ALL, "second": _OPEN},
-            'token_file = "second.secret"': {"": _OPEN, "first": _OPEN, "second": _ALL},
+            "": {"": _ALL, "Bearer first": _ALL, "bearer second": _ALL, "Digest first": _ALL},
+            'token_file = "first.secret"': {
+                "": _OPEN,
+                "Bearer first": _ALL,
+                "bearer second": _OPEN,
+                "Digest first": _OPEN,
+            },
+            'token_file = "second.secret"': {
+                "": _OPEN,
+                "Bearer first": _OPEN,
+                "bearer second": _ALL,
+                "Digest first": _OPEN,
+            },
         },
     ),
     Effect(
