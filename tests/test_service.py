@@ -368,6 +368,17 @@ class HttpServiceTests(ServiceCase):
             http.stopService()
             self.assertFalse(http.running)
 
+    def test_clock(self) -> None:
+        """A request that never ends is ended by the gateway's own clock."""
+        self.start(makeService(self.config(), self.reactor))
+        [(_, site, *_)] = self.reactor.tcpServers
+        transport = StringTransport()
+        channel = site.buildProtocol(transport.getPeer())
+        channel.makeConnection(transport)
+        channel.dataReceived(b"GET / HTTP/1.1\r\n")
+        self.reactor.pump([1.0] * 70)
+        self.assertTrue(transport.disconnecting or transport.disconnected)
+
 
 class EmbeddedTests(ServiceCase):
     """The composition where there is no server."""

@@ -30,7 +30,6 @@ from gateway.errors import (
     Unreadable,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler
-from gateway.stream.core import Limits
 from tests.delegation.support import (
     COMPONENT,
     GRANT_PATIENCE,
@@ -188,8 +187,11 @@ class AnswerTests(Case):
 
     def test_tooLarge(self) -> None:
         """An answer that the server would not take is an error, and ends no stream."""
-        size = Limits().stanzaSize
-        self.asked(lambda request: element(f"<x xmlns='urn:x'>{'x' * size}</x>"), refused(HandlerFailed))
+
+        def respond(request: IDelegatedRequest) -> domish.Element:
+            return element(f"<x xmlns='urn:x'>{'x' * self.server.link.limits.stanzaSize}</x>")
+
+        self.asked(respond, refused(HandlerFailed))
 
     def test_stanzaError(self) -> None:
         """A stanza error is what the requester gets, inside of a result, which all servers pass on."""
