@@ -114,7 +114,7 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_pureStream(self) -> None:
         """Cutting bytes into stanzas, and the queues, need neither a reactor nor a clock."""
-        pure = [f"gateway.stream.{name}" for name in ("checker", "core", "stanzas", "outbox", "replies")]
+        pure = [f"gateway.stream.{name}" for name in ("checker", "core", "stanzas", "outbox", "replies", "shares", "budget")]
         self.assertNoneImport(pure, "twisted.internet", "twisted.logger", "wokkel", "time", "os", "random")
 
     def test_features(self) -> None:

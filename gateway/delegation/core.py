@@ -16,9 +16,9 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.delegation.nesting import REMAINING, VERSIONS
-from gateway.delegation.shares import Shares
 from gateway.errors import NotThere, TooManyPending, Unreadable
 from gateway.interfaces import IDelegatedRequest
+from gateway.stream.shares import Share, Shares, places
 from gateway.stream.stanzas import UnreadElement, parse
 
 # What an iq's content is read under.
@@ -201,6 +201,7 @@ class _Pending:
 
     origin: Any
     request: Request
+    share: Share
     entity: str
     address: str
     left: tuple[str, ...]
@@ -212,7 +213,7 @@ class Delegator:
     """
     Hands requests on to managing entities, and checks what comes back.
 
-    @ivar shares: what each requester has under way.
+    @ivar shares: what each requester has under way; a large request counts for several.
     @param makeId: makes ids that nobody can guess.
     @param patience: seconds for an answer, all managing entities of a namespace together.
     """
@@ -226,10 +227,9 @@ class Delegator:
     ) -> None:
         self._delegations = {each.namespace: each for each in delegations}
         self._makeId = makeId
-        self._bound = bound
         self._patience = patience
         self._pending: dict[str, _Pending] = {}
-        self.shares = Shares()
+        self.shares = Shares(bound)
         self._addresses: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -277,12 +277,12 @@ class Delegator:
         @raise NotThere: when there is nobody to hand it to (section 4.3, N.B. 1).
         @raise TooManyPending: when too many are under way.
         """
-        if len(self._pending) >= self._bound:
+        share = self.shares.of(request.requester)
+        if not share.take(places(len(request.xml))):
             raise TooManyPending
-        self.shares.take(request.requester, len(request.xml))
-        handed = self._hand(origin, request, delegation.entities, now, now + self._patience)
+        handed = self._hand(origin, request, share, delegation.entities, now, now + self._patience)
         if handed is None:
-            self.shares.giveBack(request.requester, len(request.xml))
+            share.giveBack(places(len(request.xml)))
             raise NotThere
         return handed
 
@@ -332,7 +332,7 @@ class Delegator:
         return [self._settle(each) for each in pending]
 
     def _settle(self, pending: _Pending, reply: Reply | None = None) -> Settled:
-        self.shares.giveBack(pending.request.requester, len(pending.request.xml))
+        pending.share.giveBack(places(len(pending.request.xml)))
         return Settled(pending.origin, pending.request, reply)
 
     def _isSafe(self, identifier: str) -> bool:
@@ -344,11 +344,11 @@ class Delegator:
         pending = self._pending.pop(identifier)
         handed = None
         if mayRepeat and pending.until > now:
-            handed = self._hand(pending.origin, pending.request, pending.left, now, pending.until)
+            handed = self._hand(pending.origin, pending.request, pending.share, pending.left, now, pending.until)
         return handed or self._settle(pending)
 
     def _hand(
-        self, origin: Any, request: Request, entities: tuple[str, ...], now: float, until: float
+        self, origin: Any, request: Request, share: Share, entities: tuple[str, ...], now: float, until: float
     ) -> Handed | None:
         """Hand it to the first of them that is there; each that is gets its share of the time."""
         there = tuple(each for each in entities if each in self._addresses)
@@ -357,5 +357,5 @@ class Delegator:
         entity, address = there[0], self._addresses[there[0]]
         identifier = self._makeId()
         deadline = now + (until - now) / len(there)
-        self._pending[identifier] = _Pending(origin, request, entity, address, there[1:], deadline, until)
+        self._pending[identifier] = _Pending(origin, request, share, entity, address, there[1:], deadline, until)
         return Handed(address, identifier, request)

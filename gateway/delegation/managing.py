@@ -10,8 +10,8 @@ from attrs import frozen
 
 from gateway.delegation.core import Request
 from gateway.delegation.nesting import Grant
-from gateway.delegation.shares import Shares
 from gateway.errors import AlreadyOpen, TooManyPending
+from gateway.stream.shares import Share, Shares, places
 
 # Users who have granted something by client mode.
 _MOST_USERS = 10_000
@@ -67,6 +67,7 @@ class Open:
     id: str
     request: Request
     deadline: float
+    share: Share | None = None
 
 
 class OpenRequests:
@@ -74,13 +75,12 @@ class OpenRequests:
     The forwarded requests without an answer, by server and outer id; bounded.
 
     @param patience: seconds for the answer: fewer than any server waits.
-    @ivar shares: what each requester has open.
+    @ivar shares: what each requester has open; a large request counts for several.
     """
 
     def __init__(self, bound: int = 10_000, patience: float = 25.0) -> None:
-        self._bound = bound
         self._patience = patience
-        self.shares = Shares()
+        self.shares = Shares(bound)
         self._open: dict[tuple[str, str], Open] = {}
 
     def __len__(self) -> int:
@@ -96,10 +96,10 @@ class OpenRequests:
         key = (server, identifier)
         if key in self._open:
             raise AlreadyOpen
-        if len(self._open) >= self._bound:
+        share = self.shares.of(request.requester)
+        if not share.take(places(len(request.xml))):
             raise TooManyPending
-        self.shares.take(request.requester, len(request.xml))
-        opened = self._open[key] = Open(version, server, identifier, request, now + self._patience)
+        opened = self._open[key] = Open(version, server, identifier, request, now + self._patience, share)
         return opened
 
     def isOpen(self, opened: Open) -> bool:
@@ -110,7 +110,8 @@ class OpenRequests:
         if not self.isOpen(opened):
             return False
         del self._open[opened.server, opened.id]
-        self.shares.giveBack(opened.request.requester, len(opened.request.xml))
+        if opened.share is not None:
+            opened.share.giveBack(places(len(opened.request.xml)))
         return True
 
     def expire(self, now: float) -> list[Open]:

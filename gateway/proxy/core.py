@@ -32,9 +32,11 @@ from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
 from gateway.proxy.correspondents import Correspondents
 from gateway.proxy.exchanges import Exchange, OpenExchange, Outbound
 from gateway.proxy.pool import Pool, Resource
+from gateway.stream.shares import Shares
 from gateway.stream.stanzas import Stanza, route
 
-# Open exchanges at most, characters at most of an id (each open exchange holds its own), and bytes at most of
+# Open exchanges at most (of which each requester has a fair share), and as many that the implementing client has
+# started; characters at most of an id (each open exchange holds its own), and bytes at most of
 # requests that are kept for a second try. Ended exchanges at most that are remembered just after a start.
 _MOST_PENDING = 16_384
 _LONGEST_ID = 1_023
@@ -71,7 +73,9 @@ class Translator:
         self.component = sealer.component
         self.target = pool.target
         self.dropped: Counter[str] = Counter()
-        self._correspondents = Correspondents(sealer)
+        # Of all requests that are owed an answer, those that share an id as well.
+        self._owed = Shares(_MOST_PENDING)
+        self._correspondents = Correspondents(sealer, self._owed)
         self._pool = pool
         self._rules = rules
         self._relaysIq = "iq" in rules.forward
@@ -79,7 +83,6 @@ class Translator:
         self._targetPrefix = pool.target + "/"
         self._aliasPrefix = self._correspondents.prefix
         self._exchanges: dict[tuple[str, str], Exchange] = {}
-        self._copies = 0
         self._outbound: dict[tuple[str, str, str], Outbound] = {}
         self._retained = 0
         self._sealSufficesUntil = 0.0
@@ -95,7 +98,7 @@ class Translator:
     @property
     def pending(self) -> int:
         """How many answers are owed."""
-        return len(self._exchanges) + self._copies + len(self._outbound)
+        return self._owed.taken + len(self._outbound)
 
     # Requests and their answers.
 
@@ -107,7 +110,7 @@ class Translator:
             return Refuse(NotOffered)
         if self._draining:
             return Refuse(Stopping)
-        if len(self._exchanges) + self._copies >= _MOST_PENDING or len(identifier) > _LONGEST_ID:
+        if len(identifier) > _LONGEST_ID:
             return Refuse(TooManyPending)
         correspondent = self._correspondents.welcome(sender, recipient)
         if correspondent is None:
@@ -116,8 +119,9 @@ class Translator:
         exchange = self._exchanges.get(key)
         if exchange is not None:
             # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one.
+            if not correspondent.share.take():
+                return Refuse(TooManyPending)
             exchange.repeat(now + self._rules.timeout)
-            self._copies += 1
             return correspondent.to(exchange.resource.jid)
         resource = self._pool.choose(sender, now)
         if resource is None:
@@ -126,6 +130,8 @@ class Translator:
         if self._shared:
             # The answer may come to another gateway, so nothing would tell when this one has ended.
             return there
+        if not correspondent.share.take():
+            return Refuse(TooManyPending)
         kept = None
         if stanza.type == "get" and self._retained < _MOST_RETAINED:
             kept = stanza
@@ -147,7 +153,6 @@ class Translator:
         if exchange is not None and (resource := exchange.resource).jid == sender:
             if exchange.copies:
                 exchange.endOldest()
-                self._copies -= 1
             else:
                 self._close(key, exchange)
             if resource.misses:
@@ -185,7 +190,7 @@ class Translator:
             return Refuse(NotOffered)
         if self._draining:
             return Refuse(Stopping)
-        if self.pending >= _MOST_PENDING or len(identifier) > _LONGEST_ID:
+        if len(self._outbound) >= _MOST_PENDING or len(identifier) > _LONGEST_ID:
             return Refuse(TooManyPending)
         correspondent = self._correspondents.resolve(recipient)
         if correspondent is None:
@@ -209,7 +214,7 @@ class Translator:
         exchange = self._exchanges.get(key)
         if exchange is not None and exchange.copies:
             exchange.copies.pop()
-            self._copies -= 1
+            exchange.correspondent.share.giveBack()
         elif exchange is not None:
             self._close(key, exchange)
 
@@ -322,7 +327,7 @@ class Translator:
             exchange = Exchange(correspondent, resource, min(each.deadline, latest), None)
             for deadline in each.copies:
                 exchange.repeat(min(deadline, latest))
-            self._copies += len(each.copies)
+            correspondent.share.keep(1 + len(each.copies))
             key = (correspondent.alias, each.id)
             self._exchanges[key] = exchange
             resource.open[key] = None
@@ -350,7 +355,6 @@ class Translator:
             if self._pool.missed(exchange.resource, now):
                 rested.append(exchange.resource)
             while exchange.deadline <= now and exchange.endOldest():
-                self._copies -= 1
                 actions.append(Fail(exchange.correspondent.back.route, key[1], NoAnswer))
             if exchange.deadline <= now:
                 actions += self._fail(key, exchange, NoAnswer)
@@ -367,12 +371,14 @@ class Translator:
 
     def _fail(self, key: tuple[str, str], exchange: Exchange, error: type[GatewayError]) -> list[Fail | Retry]:
         self._close(key, exchange)
-        owed = 1 + len(exchange.copies or ())
-        self._copies -= owed - 1
+        owed = 1
+        while exchange.endOldest():
+            owed += 1
         return [Fail(exchange.correspondent.back.route, key[1], error)] * owed
 
     def _close(self, key: tuple[str, str], exchange: Exchange) -> None:
         del self._exchanges[key]
+        exchange.correspondent.share.giveBack()
         self._forget(key, exchange)
         if self._ended is not None:
             self._remember(key)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from gateway import jids
 from gateway.proxy.actions import Relay
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
+from gateway.stream.shares import Share, Shares
 from gateway.stream.stanzas import route
 
 # Requesters whose tokens are at hand, and bytes of their addresses; the others' are made, or checked, again when
@@ -25,15 +26,17 @@ class Correspondent:
 
     @ivar alias: who they are for the implementing client, C/TOKEN.
     @ivar back: leads from the address to the requester.
+    @ivar share: what the requester's account has open.
     """
 
-    __slots__ = ("requester", "address", "alias", "back", "_there", "_bytes")
+    __slots__ = ("requester", "address", "alias", "back", "share", "_there", "_bytes")
 
-    def __init__(self, requester: str, address: str, alias: str) -> None:
+    def __init__(self, requester: str, address: str, alias: str, share: Share) -> None:
         self.requester = requester
         self.address = address
         self.alias = alias
         self.back = Relay(route(address, requester))
+        self.share = share
         self._there: dict[str, Relay] = {}
         self._bytes = 0
 
@@ -57,11 +60,13 @@ class Correspondents:
     All of one component's; those who wrote lately are at hand.
 
     @ivar prefix: how each alias begins.
+    @param shares: of the table of open exchanges.
     """
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, shares: Shares) -> None:
         self.prefix = sealer.component + "/"
         self._sealer = sealer
+        self._shares = shares
         self._byAddress: dict[tuple[str, str], Correspondent] = {}
         self._byAlias: dict[str, Correspondent] = {}
 
@@ -82,7 +87,7 @@ class Correspondents:
         if known is not None:
             return known
         alias = self.prefix + self._sealer.seal(requester, address)
-        correspondent = Correspondent(requester, address, alias)
+        correspondent = Correspondent(requester, address, alias, self._shares.of(requester))
         if len(correspondent.back.route) <= _LONGEST:
             if len(self._byAddress) >= _MOST:
                 self._byAddress.clear()

@@ -50,6 +50,7 @@ class Exchange:
         if not self.copies:
             return False
         self.deadline = self.copies.popleft()
+        self.correspondent.share.giveBack()
         return True
 
 

@@ -248,7 +248,7 @@ class DelegatorCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.make(A, B)
 
-    def make(self, *entities: str, bound: int = 10) -> None:
+    def make(self, *entities: str, bound: int = 100) -> None:
         ids = count(1)
         self.delegation = Delegation(NAMESPACE, entities)
         self.delegator = Delegator([self.delegation], lambda: f"id{next(ids)}", bound, self.patience)
@@ -452,7 +452,7 @@ class FailOverTests(DelegatorCase):
 
     def test_bound(self) -> None:
         """There are so many at a time, and room again once one is settled."""
-        self.make(A, bound=2)
+        self.make(A, bound=8)
         handed = [self.forward(), self.forward()]
         self.assertRaises(TooManyPending, self.forward)
         self.assertEqual(len(self.delegator), 2)
@@ -462,8 +462,7 @@ class FailOverTests(DelegatorCase):
 
     def test_fair(self) -> None:
         """One user does not get all of the room, and gets theirs back however a request ends."""
-        self.make(A)
-        self.delegator.shares.most = 1
+        self.make(A, bound=4)
         for end in (
             lambda handed: self.delegator.answered(A, handed.id, reply(), 1.0),
             lambda handed: self.delegator.refused(A, handed.id, True, 1.0),
@@ -476,10 +475,10 @@ class FailOverTests(DelegatorCase):
             self.assertRaises(TooManyPending, self.forward)
             self.assertEqual(len(self.delegator), 1)
             end(handed)
-            self.assertEqual((len(self.delegator), self.delegator.shares._taken), (0, {}))
+            self.assertEqual((len(self.delegator), self.delegator.shares.taken), (0, 0))
         self.delegator.left(A, 0.0)
         self.assertRaises(NotThere, self.forward)
-        self.assertEqual(self.delegator.shares._taken, {})
+        self.assertEqual(self.delegator.shares.taken, 0)
 
 
 class DelegatorMachine(RuleBasedStateMachine):
@@ -489,7 +488,7 @@ class DelegatorMachine(RuleBasedStateMachine):
         super().__init__()
         ids = count(1)
         self.delegation = Delegation(NAMESPACE, (A, B, C))
-        self.delegator = Delegator([self.delegation], lambda: f"id{next(ids)}", bound=4)
+        self.delegator = Delegator([self.delegation], lambda: f"id{next(ids)}", bound=17)
         self.now = 0.0
         self.there: set[str] = set()
         self.numbers = count(1)
@@ -526,7 +525,7 @@ class DelegatorMachine(RuleBasedStateMachine):
     def forward(self, kind: str) -> None:
         number = next(self.numbers)
         asked = request(kind)
-        full = len(self.open) == 4
+        full = len(self.open) == 4  # what one user gets of 17
         try:
             handed = self.delegator.forward(number, asked, self.delegation, self.now)
         except TooManyPending:
@@ -586,7 +585,7 @@ class DelegatorMachine(RuleBasedStateMachine):
     @invariant()
     def counted(self) -> None:
         assert len(self.delegator) == len(self.open)
-        assert sum(self.delegator.shares._taken.values()) == len(self.delegator)
+        assert self.delegator.shares.taken == len(self.delegator)
 
     def teardown(self) -> None:
         # Shares of the time are rounded.

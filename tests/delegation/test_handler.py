@@ -346,7 +346,7 @@ class ManyTests(Case):
     def test_bound(self) -> None:
         """There are so many at a time; each of them is answered."""
         self.serve(lambda request: Deferred())
-        self.handler._open._bound = 3
+        self.handler._open.shares.bound = 12
         for number in range(3):
             self.server.send(wrapper(request(PAYLOAD), f"d{number}"))
         self.assertSent()

@@ -90,8 +90,11 @@ class OpenRequestsTests(SynchronousTestCase):
     """Each request that was forwarded is closed once."""
 
     def setUp(self) -> None:
-        self.open = OpenRequests(bound=3, patience=25.0)
+        self.make(100)
         self.request = Request(f"{JULIET}/balcony", None, "1", "get", "urn:1", {}, b"<x xmlns='urn:1'/>")
+
+    def make(self, bound: int) -> None:
+        self.open = OpenRequests(bound, patience=25.0)
 
     def opened(self, identifier: str, server: str = HOST, now: float = 0.0) -> Open:
         return self.open.opened(ns.DELEGATION_2, server, identifier, self.request, now)
@@ -118,7 +121,12 @@ class OpenRequestsTests(SynchronousTestCase):
 
     def test_bound(self) -> None:
         """So many, and no more; nothing that is open suffers."""
-        opened = [self.opened(each) for each in "abc"]
+        self.make(3)
+        opened = []
+        for each in "abc":
+            self.request = evolve(self.request, requester=f"juliet@{each}.lit")
+            opened.append(self.opened(each))
+        self.request = evolve(self.request, requester="juliet@d.lit")
         self.assertRaises(TooManyPending, self.opened, "d")
         self.assertEqual(len(self.open), 3)
         self.assertTrue(all(self.open.closed(each) for each in opened))
@@ -126,7 +134,7 @@ class OpenRequestsTests(SynchronousTestCase):
 
     def test_shares(self) -> None:
         """One user does not get all of the room, from however many resources; all of it is given back."""
-        self.open.shares.most = 1
+        self.make(4)
         opened = self.opened("a")
         theirs = evolve(self.request, requester="romeo@capulet.lit/orchard")
         self.request = evolve(self.request, requester=f"{JULIET}/chamber")
@@ -137,7 +145,7 @@ class OpenRequestsTests(SynchronousTestCase):
         self.open.closed(opened)
         self.opened("c")
         self.open.abandon()
-        self.assertEqual(self.open.shares._taken, {})
+        self.assertEqual(self.open.shares.taken, 0)
 
     def test_expire(self) -> None:
         """Who is overdue is closed, in order; not before, and not who came later."""

@@ -401,10 +401,10 @@ class BoundTests(TranslatorCase):
     def test_pending(self) -> None:
         """ "The pending table is bounded (resource-constraint)", copies included, and has room again after."""
         for number in range(MOST_PENDING - 1):
-            self.ask(identifier=str(number))
+            self.ask(f"user@{number}.example/r", identifier=str(number))
         self.assertIsInstance(self.ask(identifier="0"), Relay)
         self.assertRefused(self.ask(identifier="0"), errors.TooManyPending)
-        self.assertRefused(self.ask(identifier="more"), errors.TooManyPending)
+        self.assertRefused(self.ask("user@more.example/r"), errors.TooManyPending)
         actions, _ = self.translator.expire(TIMEOUT)
         self.assertEqual(len(actions), MOST_PENDING)
         self.assertIsInstance(self.ask(identifier="more", now=TIMEOUT), Relay)
@@ -413,9 +413,23 @@ class BoundTests(TranslatorCase):
         """The bound holds for what the implementing client starts, too."""
         self.make(outbound=True)
         alias, resource = self.forwarded(identifier="first")
-        for number in range(MOST_PENDING - 1):
-            self.ask(identifier=str(number))
+        for number in range(MOST_PENDING):
+            self.assertIsInstance(self.ask(resource, alias, str(number)), Relay)
         self.assertRefused(self.ask(resource, alias, "out"), errors.TooManyPending)
+        self.assertIsInstance(self.ask(identifier="second"), Relay)
+
+    def test_fair(self) -> None:
+        """One account gets a fifth, by whatever resources and ids, and one domain half; nobody else is affected."""
+        for number in range(MOST_PENDING):
+            self.ask(f"greedy@evil.example/{number % 50}", identifier=str(number % 5_000))
+        self.assertEqual(self.translator.pending, 1 + MOST_PENDING // 5)
+        self.assertRefused(self.ask("greedy@evil.example/new"), errors.TooManyPending)
+        self.assertIsInstance(self.ask("other@evil.example/r"), Relay)
+        for number in range(MOST_PENDING):
+            self.ask(f"user{number % 1_000}@evil.example/r", identifier=str(number))
+        self.assertEqual(self.translator.pending, MOST_PENDING // 2)
+        for number in range(1_000):
+            self.assertIsInstance(self.ask(identifier=str(number)), Relay)
 
     def test_longId(self) -> None:
         """An id is held as long as its exchange: one of great length is refused, not held."""
@@ -922,7 +936,7 @@ class Books(RuleBasedStateMachine):
         """By the end every request has had exactly one answer."""
         self.wait(31.0)
         assert self.owed.total() == 0, self.owed
-        assert self.translator.pending == self.translator._retained == self.translator._copies == 0
+        assert self.translator.pending == self.translator._retained == self.translator._owed.taken == 0
         assert not any(resource.open for resource in self.resources.values())
 
 

@@ -610,7 +610,7 @@ class TimeTests(HandlerCase):
 
     def test_deadlineInALongOutage(self) -> None:
         """... however long it was away, and however many requests were open."""
-        many = 12_000
+        many = 3_000
         self.server.send("".join(f"<iq type='get' id='{n}' to='{C}' from='{U}'/>" for n in range(many)))
         connect = self.server.connect
         self.server.connect = lambda factory: fail(ConnectError())  # type: ignore[method-assign]  # unreachable

@@ -20,6 +20,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from gateway import ns
 from gateway.stream import lane
+from gateway.stream.replies import Replies
 from tests.stream.memory import JID as COMPONENT
 from tests.stream.memory import Tree, World
 
@@ -272,11 +273,19 @@ class OneAnswerTests(LaneCase):
     def test_bound(self) -> None:
         """Past the bound of open requests one is refused at once, and those that are open are not harmed."""
         self.does(self.take)
-        self.patch(self.link._lane.replies, "bound", 2)
+        self.link._lane.replies = Replies(bound=10)
         self.assertEqual(self.world.say(iq(id="1") + iq(id="2")), [])
         self.assertEqual(condition(self.answerTo(iq(id="3"))), "resource-constraint")
         self.world.wait(27)
         self.assertEqual([said[1]["id"] for said in self.world.server.heard()], ["3", "1", "2"])
+
+    def test_fair(self) -> None:
+        """Who has a fair share of the open requests is refused alone."""
+        self.does(self.silent)
+        many = b"".join(iq(id=str(number)) for number in range(2_500))
+        self.assertEqual(len(self.world.say(many)), 500)
+        other = iq(id="other", from_="bob@example.com/r")
+        self.assertEqual(self.world.say(other), [])
 
     def test_unreadableTree(self) -> None:
         """What Twisted's parser cannot take costs its sender an error, and nobody else anything."""

@@ -1,0 +1,100 @@
+"""
+How much of a table that is for everybody one user may fill; pure.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakValueDictionary
+
+from gateway import jids
+
+# One user may have as much as this part of what is left, and all users of one domain together as much as is left. So
+# one user alone gets a fifth of the table, and one domain half of it, be it of a thousand accounts.
+_PART = 4
+
+# Bytes that a request may have for each place that it takes.
+UNIT = 8 * 1024
+
+
+def places(size: int) -> int:
+    """How many places a request of so many bytes takes."""
+    return 1 + size // UNIT
+
+
+class _Domain:
+    """
+    @ivar taken: places that its users have.
+    """
+
+    __slots__ = ("taken", "__weakref__")
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
+class Share:
+    """
+    What one user has.
+
+    @ivar taken: places.
+    """
+
+    __slots__ = ("_shares", "_domain", "taken", "__weakref__")
+
+    def __init__(self, shares: Shares, domain: _Domain) -> None:
+        self._shares = shares
+        self._domain = domain
+        self.taken = 0
+
+    def take(self, count: int = 1) -> bool:
+        """Take places, unless the user or the domain has enough of them; return whether they were taken."""
+        # Each request that is relayed comes by here.
+        shares, domain = self._shares, self._domain
+        left = shares.bound - shares.taken
+        if self.taken * _PART >= left or domain.taken >= left:
+            return False
+        self.taken += count
+        domain.taken += count
+        shares.taken += count
+        return True
+
+    def keep(self, count: int) -> None:
+        """Take places that the user has had before, however many."""
+        self.taken += count
+        self._domain.taken += count
+        self._shares.taken += count
+
+    def giveBack(self, count: int = 1) -> None:
+        self.taken -= count
+        self._domain.taken -= count
+        self._shares.taken -= count
+
+
+class Shares:
+    """
+    The places of one table, and what each user has of them. A user is a bare JID.
+
+    @ivar bound: how many places there are. A request that takes several may go a little beyond.
+    @ivar taken: how many are taken.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        self.taken = 0
+        # Who has a place holds on to the share; so nothing is kept of those who have none.
+        self._users: WeakValueDictionary[str, Share] = WeakValueDictionary()
+        self._domains: WeakValueDictionary[str, _Domain] = WeakValueDictionary()
+
+    def of(self, requester: str) -> Share:
+        """
+        @param requester: any address of the user.
+        """
+        user = jids.bare(requester)
+        share = self._users.get(user)
+        if share is None:
+            name = jids.split(user)[1]
+            domain = self._domains.get(name)
+            if domain is None:
+                domain = self._domains[name] = _Domain()
+            share = self._users[user] = Share(self, domain)
+        return share

@@ -1,0 +1,78 @@
+"""How much of what is for everybody one user may fill."""
+
+from __future__ import annotations
+
+import gc
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.stream.shares import UNIT, Share, Shares, places
+
+
+class SharesTests(SynchronousTestCase):
+    """Everybody has their own."""
+
+    def fill(self, shares: Shares, user: str) -> Share:
+        """Let a user take all that they can get."""
+        share = shares.of(user)
+        while share.take():
+            pass
+        return share
+
+    def test_alone(self) -> None:
+        """One user gets a fifth, by whatever resources, and another one is not affected."""
+        shares = Shares(10_000)
+        juliet = self.fill(shares, "juliet@capulet.lit/balcony")
+        self.assertEqual(juliet.taken, 2_000)
+        self.assertIs(shares.of("juliet@capulet.lit/chamber"), juliet)
+        self.assertTrue(shares.of("romeo@montague.lit/orchard").take())
+        juliet.giveBack(10)
+        self.assertTrue(juliet.take())
+
+    def test_domain(self) -> None:
+        """A thousand accounts of one domain get half; others come in, and have their fair share of the rest."""
+        shares = Shares(10_000)
+        crowd = [self.fill(shares, f"user{number}@evil.example") for number in range(1_000)]
+        self.assertEqual(sum(each.taken for each in crowd), 5_000)
+        self.assertEqual(self.fill(shares, "romeo@montague.lit").taken, 1_000)
+        self.assertEqual(shares.taken, 6_000)
+
+    def test_turns(self) -> None:
+        """However many take all they can: once what they took first has ended, there is room for who has little."""
+        shares = Shares(10_000)
+        crowd = [shares.of(f"user@{number}.evil.example") for number in range(1_000)]
+        for _ in range(20):
+            for share in crowd:
+                while share.take():
+                    pass
+            for share in crowd:
+                share.giveBack(min(share.taken, 1 + share.taken // 4))
+        self.assertGreater(shares.bound - shares.taken, 25)
+
+    def test_one(self) -> None:
+        """The smallest table is filled by one, and no further."""
+        shares = Shares(1)
+        kept = [self.fill(shares, each) for each in ("juliet@capulet.lit", "romeo@montague.lit")]
+        self.assertEqual([each.taken for each in kept], [1, 0])
+
+    def test_size(self) -> None:
+        """A large request counts for several."""
+        self.assertEqual([places(each) for each in (0, UNIT - 1, UNIT, 10 * UNIT)], [1, 1, 2, 11])
+
+    def test_forgotten(self) -> None:
+        """Nothing is kept of those who have nothing."""
+        shares = Shares(10)
+        share = shares.of("juliet@capulet.lit")
+        share.take(4)
+        share.giveBack(4)
+        del share
+        gc.collect()
+        self.assertEqual((shares.taken, len(shares._users), len(shares._domains)), (0, 0, 0))
+
+    def test_kept(self) -> None:
+        """What somebody had before is theirs, however much; and counts."""
+        shares = Shares(10)
+        share = shares.of("juliet@capulet.lit")
+        share.keep(9)
+        self.assertFalse(share.take())
+        self.assertEqual(shares.taken, 9)
