@@ -39,6 +39,10 @@ class TooManyPending(GatewayError):
     """The table of open exchanges is full."""
 
 
+class OverBudget(GatewayError):
+    """The requester has been sent so much in a short time that more would be at the others' cost."""
+
+
 class NotOffered(GatewayError):
     """This kind of stanza is switched off for this service."""
 
@@ -209,6 +213,9 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     ResourceGone: Answer("service-unavailable", "cancel", 503, "The implementing client went offline."),
     NoAnswer: Answer("remote-server-timeout", "wait", 504, "No answer came in time."),
     TooManyPending: Answer("resource-constraint", "wait", 503, "Too many requests are open; try again later."),
+    OverBudget: Answer(
+        "resource-constraint", "wait", 503, "You were sent very much in a short time; try again in a few seconds."
+    ),
     NotOffered: Answer("service-unavailable", "cancel", 403, "This service does not take such stanzas."),
     NoSuchAddress: Answer("item-not-found", "cancel", 404, "Nobody is known by this address."),
     NoSuchNode: Answer("item-not-found", "cancel", 404),

@@ -39,6 +39,7 @@ from gateway.monitor.health import Health, Readiness
 from gateway.monitor.site import QuietSite
 from gateway.monitor.status import Status
 from gateway.privilege.handler import PrivilegeHandler
+from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
 from gateway.stream.link import Link
@@ -270,12 +271,13 @@ class Composition(Surroundings):
 
     def link(self, jid: str, table: ComponentTable) -> Link:
         # A component with an endpoint of its own is on another server, whose name and limits are not known here.
-        limits = Limits()
+        limits, budget = Limits(), Budget()
         domain: str | None = None
         endpoint = None if table.endpoint is None else clientFromString(self.reactor, table.endpoint)
         secret = table.secret
         if self._server is not None:
             limits = Limits(stanzaSize=self._server.max_stanza_size)
+            budget = Budget(self._server.answer_budget)
             secret = secret or self._server.secret
             if endpoint is None:
                 domain = self._server.domain
@@ -288,8 +290,17 @@ class Composition(Surroundings):
         # The configuration is refused when either is missing.
         assert endpoint is not None and secret is not None
         where = table.endpoint or (self._server and self._server.endpoint) or "the embedded host"
-        instances = OtherInstances(jid, secrets.token_hex(8))
-        link = Link(self.reactor, endpoint, jid, secret, limits, domain=domain, where=where, instances=instances)
+        link = Link(
+            self.reactor,
+            endpoint,
+            jid,
+            secret,
+            limits,
+            domain=domain,
+            where=where,
+            instances=OtherInstances(jid, secrets.token_hex(8)),
+            budget=budget,
+        )
         self.links.append(link)
         return link
 

@@ -63,10 +63,12 @@ class ServerTable(ComponentTable):
     @ivar endpoint: a Twisted client endpoint string.
     @ivar domain: the host whose components these are.
     @ivar max_stanza_size: a stanza over it ends the stream.
+    @ivar answer_budget: what one user may be sent at once in answer to little.
     """
 
     domain: Domain | None = None
     max_stanza_size: Bytes = Bytes(256 * 1024)
+    answer_budget: Bytes = Bytes(16 * 1024 * 1024)
 
 
 @frozen(kw_only=True)

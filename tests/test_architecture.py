@@ -114,7 +114,8 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_pureStream(self) -> None:
         """Cutting bytes into stanzas, and the queues, need neither a reactor nor a clock."""
-        pure = [f"gateway.stream.{name}" for name in ("checker", "core", "stanzas", "outbox", "replies", "shares", "budget")]
+        names = ("checker", "core", "stanzas", "outbox", "replies", "shares", "budget")
+        pure = [f"gateway.stream.{name}" for name in names]
         self.assertNoneImport(pure, "twisted.internet", "twisted.logger", "wokkel", "time", "os", "random")
 
     def test_features(self) -> None:

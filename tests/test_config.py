@@ -145,6 +145,7 @@ class RightTests(ConfigCase):
         self.assertEqual(config.state_dir, self.folder / "state")
         self.assertIsNone(config.http)
         self.assertEqual(config.server.max_stanza_size, 256 * 1024)
+        self.assertEqual(config.server.answer_budget, 16 * 1024 * 1024)
         [service] = config.services
         self.assertEqual((service.kind, service.jid), ("proxy", "proxy.example.com"))
         self.assertEqual(service.table, ProxyTable(target="implementation@example.com"))
@@ -328,6 +329,10 @@ class WrongTests(ConfigCase):
             whole + '[echo."@b.c"]\n': ('echo."@b.c"', "a domain"),
             whole.replace('"s3cret"\n', '"s3cret"\nmax_stanza_size = 10\n'): (
                 "server.max_stanza_size: found 10",
+                "1024",
+            ),
+            whole.replace('"s3cret"\n', '"s3cret"\nanswer_budget = true\n'): (
+                "server.answer_budget: found true",
                 "1024",
             ),
             whole.replace('"s3cret"\n', '"s3cret"\ndomain = "a@b"\n'): ('server.domain: found "a@b"', "a domain"),

@@ -39,6 +39,7 @@ FILE = """
 endpoint = "tcp:xmpp.example.com:5347"
 secret = "s3cret"
 max_stanza_size = 70000
+answer_budget = 80000
 [proxy."p1.example.com"]
 target = "implementation@example.com"
 [proxy."p2.example.com"]
@@ -480,6 +481,10 @@ class CompositionTests(ServiceCase):
         links = [composition.link(service.jid, service.table) for service in config.services]
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
         self.assertEqual({link.limits.stanzaSize for link in links}, {70000})
+        for link in links:
+            link.budget.charge("bad@example.com", 80_000, 0.0)
+            self.assertEqual(link.budget.isOver("bad@example.com", 1.0), False)
+            self.assertEqual(link.budget.isOver("bad@example.com", 0.0), True)
         self.assertEqual(composition.links, links)
 
     def test_privileges(self) -> None:

@@ -34,6 +34,7 @@ from gateway.errors import (
     GatewayError,
     HandlerFailed,
     NoAnswer,
+    OverBudget,
     Stopping,
     TooManyPending,
     Unhandled,
@@ -249,6 +250,8 @@ class ManagingHandler(RawHandler):
         request = opened.request
         if self._draining:
             raise Stopping
+        if self._link.budget.isOver(request.requester, self._link.now):
+            raise OverBudget
         _, domain, resource = jids.split(request.entity)
         if domain != opened.server or resource:
             # Only "to itself" or to "any bare jid that it manages" may be forwarded.
@@ -352,6 +355,8 @@ class ManagingHandler(RawHandler):
                 requester=opened.request.requester,
             )
             answer = stanzas.answered(*addresses, "error", errorElement(HandlerFailed))
+        elif not self._link.budget.allows(opened.request.requester, len(answer), self._link.now):
+            answer = stanzas.answered(*addresses, "error", errorElement(OverBudget))
         self._send(answer)
 
     # Disco, section 7: L{wokkel.disco.DiscoHandler} asks.

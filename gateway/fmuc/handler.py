@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from gateway import jids
 from gateway.errors import GatewayError, Stopping, Unreadable
-from gateway.fmuc.actions import Action, News, ToNode
+from gateway.fmuc.actions import Action, News, ToNode, ToUsers
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.queries import answer, result
 from gateway.fmuc.room import Above, Node, Room, State
@@ -115,7 +115,7 @@ class RoomsHandler(RawHandler):
             except Unreadable as error:
                 self._refuse(stanza, type(error))
             else:
-                self._perform(self._rooms.presence(sender, recipient, presence, self._link.now))
+                self._charge(self._perform(self._rooms.presence(sender, recipient, presence, self._link.now)))
                 self._count(stanza, sender, recipient)
         elif kind in ("subscribe", "unsubscribe"):
             # Presence in a room is had by being there.
@@ -135,7 +135,9 @@ class RoomsHandler(RawHandler):
         else:
             # XEP-0045 section 8.2, and so everywhere: "After informing the moderator, the service MUST then inform
             # all of the remaining occupants".
-            self._perform(actions, result(stanza, payload))
+            written = result(stanza, payload)
+            self._link.budget.charge(stanza.sender or "", len(written), self._link.now)
+            self._perform(actions, written)
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless it is one, or nothing that is answered."""
@@ -164,10 +166,21 @@ class RoomsHandler(RawHandler):
             self._told.add(text)
             (self._log.warn if news.warn else self._log.info)("{news}.", news=text)
 
-    def _perform(self, actions: Iterable[Action], answer: bytes = b"") -> None:
+    def _charge(self, sent: Counter[bytes]) -> None:
+        """
+        What a join brings is charged to who has joined: in a mirror that is not the sender, but the room above is.
+        """
+        # Nothing in the bare part of an address is ever escaped.
+        for address, size in sent.items():
+            self._link.budget.charge(address.decode(), size, self._link.now)
+
+    def _perform(self, actions: Iterable[Action], answer: bytes = b"") -> Counter[bytes]:
         """
         @param answer: to an iq; it goes first.
+        @return: how many bytes went to one user or one node alone, by its address; without the first stanza to
+            each, for what happens in a room of two goes to one alone, too.
         """
+        alone: Counter[bytes] = Counter()
         # All is written before anything goes: what cannot be would be answered with an error, by the link.
         ready = [(action, b"" if isinstance(action, News) else write(action)) for action in actions]
         if answer:
@@ -182,9 +195,15 @@ class RoomsHandler(RawHandler):
                 continue
             self._send(data)
             if isinstance(action, ToNode):
+                peer = action.peer.encode()
+                alone[peer] += len(data) if peer in alone else 0
                 node = self._rooms.node(action.room, action.peer)
                 if node is not None:
                     node.sent += len(data)
+            elif isinstance(action, ToUsers) and len(action.recipients) == 1:
+                [user] = action.recipients
+                alone[user] += len(data) if user in alone else 0
+        return alone
 
 
 _STATES = {

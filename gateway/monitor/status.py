@@ -1,5 +1,5 @@
 """
-C{/status}: the state of each link, and what its handlers have to report; for an operator to read.
+C{/status}: the state of each link, and what it and its handlers have to report; for an operator to read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Reported(Watched, typing.Protocol):
 
 
 class Status(Resource):
-    """A line for each link, and below it what its handlers report; then a line for each file."""
+    """A line for each link, and below it what it and its handlers report; then a line for each file."""
 
     def __init__(self, links: Sequence[Reported], files: Sequence[Stored] = ()) -> None:
         super().__init__()
@@ -42,7 +42,10 @@ def _described(link: Reported) -> str:
     if link.ready and link.conflict:
         state += f", but {link.conflict}"
     reports = [
-        report for handler in link if IReporting.providedBy(handler) for report in IReporting(handler).report()
+        report
+        for reporting in (link, *link)
+        if IReporting.providedBy(reporting)
+        for report in IReporting(reporting).report()
     ]
     lines = [line for report in reports for line in report.split("\n")]
     return "".join([f"{link.jid}: {printable(state)}\n", *(f"  {printable(line)}\n" for line in lines)])

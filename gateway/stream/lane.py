@@ -21,8 +21,17 @@ from twisted.words.protocols.jabber.xmlstream import Authenticator, XmlStream
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import GatewayError, HandlerFailed, NoAnswer, TooManyPending, Unhandled, Unreadable
+from gateway.errors import (
+    GatewayError,
+    HandlerFailed,
+    NoAnswer,
+    OverBudget,
+    TooManyPending,
+    Unhandled,
+    Unreadable,
+)
 from gateway.interfaces import IRawHandler
+from gateway.stream.budget import Budget
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, asElement, requestElement
 from gateway.stream.stanzas import FORBIDDEN, Stanza, errorStanza, route, serialised
@@ -35,6 +44,7 @@ class Port(typing.Protocol):
 
     jid: str
     now: float
+    budget: Budget
 
     def sendRaw(self, data: bytes) -> bool:
         """Send serialised stanzas."""
@@ -163,6 +173,8 @@ class ElementLane:
                     id=obj.getAttribute("id"),
                 )
                 return
+            if not self._port.budget.allows(key[0], len(data), self._port.now):
+                data = errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], OverBudget)
         self._port.sendRaw(data)
 
     def request(self, request: Any) -> Deferred[domish.Element]:

@@ -24,8 +24,9 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.errors import HandlerFailed
-from gateway.interfaces import IRawHandler
+from gateway.errors import HandlerFailed, OverBudget
+from gateway.interfaces import IRawHandler, IReporting
+from gateway.stream.budget import Budget
 from gateway.stream.checker import StreamFailed
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
@@ -60,7 +61,7 @@ _SHARED = (
 )
 
 
-@implementer(IXMPPHandlerCollection)
+@implementer(IXMPPHandlerCollection, IReporting)
 class Link(Service):
     """
     One component's stream, whether it is up or down at the moment.
@@ -70,6 +71,8 @@ class Link(Service):
 
     @ivar jid: the component's JID.
     @ivar limits: what a stanza may cost, either way.
+    @ivar budget: what each user may be sent in answer. Handlers charge to it what they send beyond a little; who is
+        over it is refused here.
     @ivar ready: whether stanzas flow.
     @ivar trouble: why not, in words for the operator.
     @ivar now: seconds on the link's clock, which is monotonic, as of the last chunk or tick.
@@ -106,10 +109,13 @@ class Link(Service):
         domain: str | None = None,
         where: str = "the server's endpoint",
         instances: OtherInstances | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._reactor = reactor
         self._random = random or Random()
         self.limits = limits or Limits()
+        self.budget = budget or Budget()
+        self._debts = self.budget.debts
         self._secret = secret
         self.jid = jid
         self.domain = domain
@@ -181,6 +187,11 @@ class Link(Service):
 
     # As the parent of handlers.
 
+    def report(self) -> Iterator[str]:
+        if self.budget.refused:
+            refused, charged = self.budget.refused, len(self.budget.debts)
+            yield f"requests refused, over a user's budget of answers: {refused}; users that are charged: {charged}"
+
     def __iter__(self) -> Iterator[IXMPPHandler]:
         return iter(self._lane)
 
@@ -240,6 +251,9 @@ class Link(Service):
         self.now = self._heardAt = self._reactor.seconds()
 
     def stanzaReceived(self, stanza: Stanza) -> None:
+        if self._debts and self.budget.refuses(stanza, self.now):
+            self._lane.refuse(stanza, OverBudget)
+            return
         for handler in self._raw:
             try:
                 if handler.stanzaReceived(stanza):
@@ -327,6 +341,9 @@ class Link(Service):
     def _tick(self) -> None:
         self.now = now = self._reactor.seconds()
         self._reportDropped(self._outbox.expire(now))
+        self.budget.expire(now)
+        if news := self.budget.news(now):
+            self._log.warn("{jid}: {news}.", jid=self.jid, news=news)
         for handler in self._raw:
             self._lane.guard(handler.tick, now)
         self._lane.tick(now)

@@ -8,8 +8,8 @@ from weakref import WeakValueDictionary
 
 from gateway import jids
 
-# One user may have as much as this part of what is left, and all users of one domain together as much as is left. So
-# one user alone gets a fifth of the table, and one domain half of it, be it of a thousand accounts.
+# One user may have as much as this part of what is left, and all users of one domain together as much as is left.
+# So one user alone gets a fifth of the table, and one domain half of it, be it of a thousand accounts.
 _PART = 4
 
 # Bytes that a request may have for each place that it takes.

@@ -1,0 +1,133 @@
+"""
+How much each user may be sent in answer, where little is asked and much comes of it; pure.
+
+A join of a large room, its history, a stored element: a hundred bytes bring back thousands of times as much, and
+all of it takes its turn on the one stream that everybody's stanzas go by. What others say costs nobody anything,
+nor does a stanza that is handed on as it came.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from attrs import define
+
+from gateway import jids, ns
+from gateway.stream.stanzas import Stanza
+
+# An answer of so many bytes costs nothing, a larger one all that it has.
+FREE = 4 * 1024
+
+# Bytes that a user may be sent at once, the default; and seconds until all of them may be sent again. To join a
+# room of 5,000 with its history takes some 2.5 MB, so seven such joins pass at once, and one more every 2.5 s. A
+# server takes 16 MiB in about a second.
+BURST = 16 * 1024 * 1024
+_REFILL = 16.0
+
+# Users who are kept. What is owed is forgiven in seconds, so there is no stream that could bring so many together.
+_MOST_USERS = 10_000
+
+# Seconds between two lines in the log.
+_REPORT_EVERY = 60.0
+
+_MUC = ns.MUC.encode()
+
+
+@define
+class _Debt:
+    """
+    @ivar owed: bytes, as of C{at}.
+    """
+
+    owed: float
+    at: float
+
+
+class Budget:
+    """
+    A bucket for each user; a user is a bare JID. Only those are kept who owe something.
+
+    @ivar debts: who they are; empty as a rule.
+    @ivar refused: how many requests were refused since the start.
+    @param burst: bytes that a user may be sent at once.
+    """
+
+    def __init__(self, burst: int = BURST) -> None:
+        self.debts: dict[str, _Debt] = {}
+        self.refused = 0
+        self._burst = burst
+        self._news: Counter[str] = Counter()
+        self._reportAt = 0.0
+
+    def refuses(self, stanza: Stanza, now: float) -> bool:
+        """
+        Whether a stanza is one that much may come of, and its sender has been sent too much.
+
+        What is no request is never refused, nor is what says that somebody has left or has something to say.
+        """
+        if stanza.name == "iq":
+            isRequest = stanza.type == "get" or stanza.type == "set"
+        else:
+            isRequest = stanza.name == "presence" and stanza.type is None and _MUC in stanza.raw
+        return isRequest and self.isOver(stanza.sender or "", now)
+
+    def allows(self, requester: str, size: int, now: float) -> bool:
+        """
+        An answer is there: whether it may be sent. If so, it is charged.
+
+        @param requester: any address of the user.
+        @param size: bytes.
+        """
+        if size <= FREE:
+            return True
+        if self.isOver(requester, now):
+            return False
+        self.charge(requester, size, now)
+        return True
+
+    def charge(self, requester: str, size: int, now: float) -> None:
+        """Something was sent."""
+        if size <= FREE:
+            return
+        user = jids.bare(requester)
+        owed = self._owed(user, now) + size
+        if user not in self.debts and len(self.debts) >= _MOST_USERS:
+            # Rather somebody goes free than that anybody's debt is forgotten.
+            return
+        # Nobody waits for longer than it takes to forgive twice what may be sent at once.
+        self.debts[user] = _Debt(min(owed, 2.0 * self._burst), now)
+
+    def expire(self, now: float) -> None:
+        """Forget those who owe nothing any more; about once a second."""
+        for user in [user for user in self.debts if not self._owed(user, now)]:
+            del self.debts[user]
+
+    def news(self, now: float) -> str:
+        """What is to be logged, once a minute at most; empty if there is nothing."""
+        if not self._news or now < self._reportAt:
+            return ""
+        self._reportAt = now + _REPORT_EVERY
+        [(user, _)] = self._news.most_common(1)
+        most = f", most of all {user}" if len(self._news) > 1 else f": {user}"
+        text = f"{self._news.total()} requests of {len(self._news)} users refused, who were sent too much{most}"
+        self._news.clear()
+        return text
+
+    def isOver(self, requester: str, now: float) -> bool:
+        """Whether somebody was sent too much; the request is counted as refused then."""
+        if not self.debts:
+            return False
+        user = jids.bare(requester)
+        if self._owed(user, now) < self._burst:
+            return False
+        self.refused += 1
+        # Nobody is in here who is not, or was not a minute ago, among the debts.
+        if user in self._news or len(self._news) < _MOST_USERS:
+            self._news[user] += 1
+        return True
+
+    def _owed(self, user: str, now: float) -> float:
+        debt = self.debts.get(user)
+        if debt is None:
+            return 0.0
+        return max(0.0, debt.owed - max(0.0, now - debt.at) * self._burst / _REFILL)

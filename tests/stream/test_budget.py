@@ -1,0 +1,126 @@
+"""What users may be sent in answer: the rules alone, told the time."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.stream.budget import BURST, FREE, Budget
+from tests.stream.memory import stanza, steady
+
+BAD, OTHER = "bad@evil.example", "other@example.com"
+
+
+class BudgetTests(SynchronousTestCase):
+    """Who is sent too much is refused, alone, and for a while."""
+
+    def setUp(self) -> None:
+        self.budget = Budget()
+
+    def spend(self, user: str = BAD, size: int = BURST, now: float = 0.0) -> None:
+        self.budget.charge(user, size, now)
+
+    def test_alone(self) -> None:
+        """By whatever resource; and nobody else is."""
+        self.spend(f"{BAD}/a")
+        self.assertTrue(self.budget.isOver(f"{BAD}/b", 0.0))
+        self.assertFalse(self.budget.isOver(f"{OTHER}/a", 0.0))
+        self.assertEqual(self.budget.refused, 1)
+
+    def test_free(self) -> None:
+        """Small answers cost nothing, however many, and nothing is kept of who gets them."""
+        for _ in range(10_000):
+            self.assertTrue(self.budget.allows(BAD, FREE, 0.0))
+        self.assertEqual(self.budget.debts, {})
+
+    def test_large(self) -> None:
+        """What is ordinary passes: several joins of the largest rooms at once, and one every few seconds."""
+        join = 5_000 * 430 + 256 * 1024
+        for _ in range(6):
+            self.assertTrue(self.budget.allows(OTHER, join, 0.0))
+        for number in range(1, 100):
+            self.assertTrue(self.budget.allows(OTHER, join, 2.5 * number))
+
+    def test_many(self) -> None:
+        """400 answers of 220 kB at once: the first 16 MiB of them; and in the long run 1 MiB a second."""
+        allowed = [self.budget.allows(BAD, 220_000, 0.0) for _ in range(400)]
+        self.assertEqual(allowed.count(True), BURST // 220_000 + 1)
+        self.assertEqual(allowed, sorted(allowed, reverse=True))
+        later = sum(self.budget.allows(BAD, 220_000, tenth / 10) for tenth in range(1, 1_001))
+        self.assertLess(abs(later * 220_000 - 100 * 1024 * 1024), 220_000)
+
+    def test_forgiven(self) -> None:
+        """Nobody is refused for longer than 16 seconds, whatever they were sent; after that nothing is kept."""
+        self.spend(size=10 * BURST)
+        self.assertTrue(self.budget.isOver(BAD, 15.9))
+        self.assertFalse(self.budget.isOver(BAD, 16.1))
+        self.budget.expire(31.9)
+        self.assertEqual(list(self.budget.debts), [BAD])
+        self.budget.expire(32.0)
+        self.assertEqual(self.budget.debts, {})
+
+    def test_clock(self) -> None:
+        """A clock that is set back makes nobody owe more, and nobody is forgiven by it."""
+        self.spend(now=1_000.0)
+        self.assertTrue(self.budget.isOver(BAD, 10.0))
+        self.assertFalse(self.budget.isOver(BAD, 1_017.0))
+
+    def test_notForgotten(self) -> None:
+        """Others, however many, do not make the gateway forget who is over the budget, nor fill its memory."""
+        self.spend()
+        for number in range(20_000):
+            self.spend(f"user{number}@evil.example", FREE + 1)
+        self.assertTrue(self.budget.isOver(BAD, 0.0))
+        self.assertEqual(len(self.budget.debts), 10_000)
+        # What they owe is forgiven in no time.
+        self.budget.expire(1.0)
+        self.spend(OTHER, now=1.0)
+        self.assertEqual(sorted(self.budget.debts), [BAD, OTHER])
+
+    def test_whatIsRefused(self) -> None:
+        """Requests and joins; not what answers, says something or leaves, and no change of what one shows."""
+        self.spend()
+        join = f"<x xmlns='{ns.MUC}'/>"
+        for xml, right in (
+            (f"<iq type='get' id='1' from='{BAD}/a'><q xmlns='urn:q'/></iq>", True),
+            (f"<iq type='set' id='1' from='{BAD}/a'><q xmlns='urn:q'/></iq>", True),
+            (f"<presence from='{BAD}/a'>{join}</presence>", True),
+            (f"<iq type='result' id='1' from='{BAD}/a'/>", False),
+            (f"<iq type='error' id='1' from='{BAD}/a'/>", False),
+            (f"<presence from='{BAD}/a'><show>away</show></presence>", False),
+            (f"<presence type='unavailable' from='{BAD}/a'>{join}</presence>", False),
+            (f"<presence type='error' from='{BAD}/a'>{join}</presence>", False),
+            (f"<message from='{BAD}/a'><body>x</body></message>", False),
+            (f"<message type='error' from='{BAD}/a'/>", False),
+            (f"<iq type='get' id='1' from='{OTHER}/a'/>", False),
+            ("<iq type='get' id='1'/>", False),
+        ):
+            self.assertEqual(self.budget.refuses(stanza(xml.encode()), 0.0), right, xml)
+
+    def test_news(self) -> None:
+        """The log names the worst, once a minute at most, and nobody when nothing was refused."""
+        self.assertEqual(self.budget.news(0.0), "")
+        self.spend()
+        self.spend(OTHER)
+        for user in (BAD, BAD, OTHER):
+            self.budget.isOver(user, 0.0)
+        self.assertEqual(
+            self.budget.news(1.0), f"3 requests of 2 users refused, who were sent too much, most of all {BAD}"
+        )
+        self.budget.isOver(OTHER, 0.0)
+        self.assertEqual(self.budget.news(60.9), "")
+        self.assertEqual(self.budget.news(61.0), f"1 requests of 1 users refused, who were sent too much: {OTHER}")
+        self.assertEqual(self.budget.news(999.0), "")
+
+    @steady
+    @given(st.lists(st.tuples(st.integers(0, BURST // 2), st.floats(0.0, 5.0)), max_size=40))
+    def test_bounded(self, answers: list[tuple[int, float]]) -> None:
+        """Whatever is asked when: nobody is sent more than the budget, one answer, and what time has given back."""
+        budget, now, sent = Budget(), 0.0, 0
+        for size, seconds in answers:
+            now += seconds
+            if budget.allows(BAD, size, now):
+                sent += size if size > FREE else 0
+            self.assertLessEqual(sent, BURST + BURST // 2 + now * BURST / 16)

@@ -1,0 +1,234 @@
+"""Each service on a link in memory: one user takes all that can be had, and another one is served as ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.xish import domish
+from wokkel.subprotocols import XMPPHandler
+
+from gateway import ns
+from gateway.delegation.handler import Route
+from gateway.delegation.plugin import manage
+from gateway.errors import OverBudget, TooManyPending
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.values import Dialect
+from gateway.interfaces import IReporting
+from gateway.stream.budget import BURST
+from gateway.stream.stanzas import errorElement
+from tests.delegation.support import FakeNamespace
+from tests.stream.memory import JID, World
+
+BAD, GOOD = "bad@example.com", "good@example.com"
+SERVER = "example.com"
+MANY = 220_000
+
+
+def join(user: str, room: str = "lobby", nick: str = "") -> bytes:
+    """Somebody's join, by the name as the nick unless said otherwise."""
+    nick = nick or user.partition("@")[0]
+    return f"<presence from='{user}/r' to='{room}@{JID}/{nick}'><x xmlns='{ns.MUC}'/></presence>".encode()
+
+
+class FairCase(SynchronousTestCase):
+    """What a server hears, by whom it is for."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.link: Any = self.world.link
+
+    def sent(self, data: bytes) -> bytes:
+        """What comes of it, as bytes: there is much of it."""
+        before = len(self.world.server.value())
+        self.world.server.say(data)
+        return self.world.server.value()[before:]
+
+
+class RoomsTests(FairCase):
+    """A room with 250 kB of history."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        RoomsHandler(Rooms(JID, None, frozenset())).setHandlerParent(self.link)
+        self.world.up()
+        self.world.say(join(GOOD))
+        body = "x" * 5_000
+        for _ in range(50):
+            self.sent(
+                f"<message from='{GOOD}/r' to='lobby@{JID}' type='groupchat'><body>{body}</body></message>".encode()
+            )
+
+    def test_rejoins(self) -> None:
+        """100 rejoins in 11 kB: as many as the budget lets pass, the rest is refused; others join as ever."""
+        out = self.sent(join(BAD) * 100)
+        self.assertLess(len(out), BURST + 600_000)
+        refusals = out.count(errorElement(OverBudget))
+        self.assertTrue(20 < refusals < 60, refusals)
+        self.assertNotIn(b"resource-constraint", self.sent(join("third@example.com")))
+        info = f"<query xmlns='{ns.DISCO_INFO}'/>"
+        self.assertIn(
+            b"result", self.sent(f"<iq type='get' id='1' from='{GOOD}/r' to='{JID}'>{info}</iq>".encode())
+        )
+        # Who is refused can speak, and leave, and has everything again after a while.
+        message = f"<message from='{BAD}/r' to='lobby@{JID}' type='groupchat'><body>x</body></message>"
+        self.assertEqual(self.sent(message.encode()).count(b"<body>x</body>"), 3)
+        self.world.wait(17)
+        self.assertNotIn(b"resource-constraint", self.sent(join(BAD)))
+
+    def test_said(self) -> None:
+        """The log names who it was, once; the status page counts."""
+        warnings: list[str] = []
+        globalLogPublisher.addObserver(lambda event: warnings.append(str(event.get("news", ""))))
+        self.sent(join(BAD) * 100)
+        self.world.wait(3)
+        [line] = [each for each in warnings if "users refused" in each]
+        self.assertIn(f"of 1 users refused, who were sent too much: {BAD}", line)
+        [report] = IReporting(self.link).report()
+        self.assertIn("users that are charged: 1", report)
+
+    def test_fanOut(self) -> None:
+        """What somebody says to many is no answer: a burst of it costs them nothing."""
+        self.sent(b"".join(join(f"user{number}@example.com") for number in range(1_000)))
+        message = f"<message from='{GOOD}/r' to='lobby@{JID}' type='groupchat'><body>{'x' * 1_000}</body></message>"
+        self.world.wait(17)
+        away = f"<presence from='{GOOD}/r' to='lobby@{JID}/good'><show>away</show></presence>"
+        self.sent((message * 60 + away * 60 + away.replace("good", "user7") * 60).encode())
+        self.assertEqual(self.link.budget.debts, {})
+
+
+class DelegationTests(FairCase):
+    """Who has asked stands in the wrapper; the stanza's sender is the server."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.waiting: list[tuple[str, Deferred[Any]]] = []
+        handler = FakeNamespace(self.answer, namespaces=frozenset({"urn:q"}))
+        manage(self.link, {"urn:q": Route(handler)}, frozenset({SERVER}))
+        self.world.up()
+
+    def answer(self, request: Any) -> Deferred[Any]:
+        self.waiting.append((request.requester, Deferred()))
+        return self.waiting[-1][1]
+
+    def ask(self, user: str, identifier: str, kind: str = "get") -> bytes:
+        inner = f"<iq xmlns='{ns.CLIENT}' from='{user}/r' id='1' type='{kind}'><q xmlns='urn:q'/></iq>"
+        wrapped = f"<forwarded xmlns='{ns.FORWARD}'>{inner}</forwarded>"
+        return (
+            f"<iq from='{SERVER}' to='{JID}' type='set' id='{identifier}'>"
+            f"<delegation xmlns='{ns.DELEGATION_2}'>{wrapped}</delegation></iq>".encode()
+        )
+
+    def settle(self) -> bytes:
+        """Let all who wait have 220 kB each."""
+        before = len(self.world.server.value())
+        waiting, self.waiting = self.waiting, []
+        for _, answer in waiting:
+            payload = domish.Element(("urn:q", "q"))
+            payload.addContent("x" * MANY)
+            answer.callback(payload)
+        return self.world.server.value()[before:]
+
+    def test_later(self) -> None:
+        """400 gets of 220 kB, answered later: the budget's worth is sent, the rest are errors; each once."""
+        self.sent(b"".join(self.ask(BAD, f"b{number}") for number in range(400)))
+        self.sent(self.ask(GOOD, "g"))
+        out = self.settle()
+        self.assertLess(len(out), BURST + 3 * MANY)
+        self.assertEqual(out.count(b"</iq></forwarded>"), 401)
+        self.assertEqual(out.count(errorElement(OverBudget)), 400 - BURST // MANY - 1)
+        self.assertIn(b"x" * MANY, out[out.index(b"id='g'") :])
+        # From now on nobody is asked.
+        self.assertEqual(self.sent(self.ask(BAD, "b", "set")).count(errorElement(OverBudget)), 1)
+        self.assertEqual(self.waiting, [])
+        self.assertEqual(self.sent(self.ask(GOOD, "g2")), b"")
+
+    def test_open(self) -> None:
+        """10,000 that are never answered: one account's fair share is kept, and others come in."""
+        out = self.sent(b"".join(self.ask(BAD, f"b{number}") for number in range(10_000)))
+        self.assertEqual(out.count(errorElement(TooManyPending)), 8_000)
+        self.assertEqual(self.sent(self.ask(GOOD, "g")), b"")
+        self.assertEqual([user for user, _ in self.waiting[-1:]], [f"{GOOD}/r"])
+
+
+class LaneTests(FairCase):
+    """An ordinary Wokkel handler that has much to tell."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[domish.Element] = []
+        handler = XMPPHandler()
+        handler.connectionInitialized = self.started
+        self.handler = handler
+        handler.setHandlerParent(self.link)
+        self.world.up()
+
+    def started(self) -> None:
+        self.handler.xmlstream.addObserver("/iq[@type='get']", self.take)
+
+    def take(self, iq: Any) -> None:
+        iq.handled = True
+        self.asked.append(iq)
+
+    def test_later(self) -> None:
+        """The same, at once or later."""
+        self.sent(
+            b"".join(
+                f"<iq type='get' id='{number}' from='{user}/r' to='{JID}'><q xmlns='urn:q'/></iq>".encode()
+                for user, count in ((BAD, 400), (GOOD, 1))
+                for number in range(count)
+            )
+        )
+        before = len(self.world.server.value())
+        for iq in self.asked:
+            result: Any = domish.Element((None, "iq"))
+            result.attributes = {"type": "result", "id": iq["id"], "to": iq["from"], "from": iq["to"]}
+            result.addElement(("urn:q", "q"), content="x" * MANY)
+            self.handler.send(result)
+        out = self.world.server.value()[before:]
+        self.assertLess(len(out), BURST + 3 * MANY)
+        self.assertEqual(out.count(b"</iq>"), 401)
+        self.assertIn(b"x" * MANY, out[out.index(f"to='{GOOD}/r'".encode()) :])
+        refused = self.sent(f"<iq type='get' id='x' from='{BAD}/r' to='{JID}'><q xmlns='urn:q'/></iq>".encode())
+        self.assertIn(errorElement(OverBudget), refused)
+
+
+class MirrorTests(FairCase):
+    """A mirror: what a join brings comes when the room above answers."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.above = "lobby@talk.example.net"
+        self.room = f"lobby\\40talk.example.net@{JID}"
+        allow, users = frozenset({"talk.example.net"}), frozenset({SERVER})
+        mirroring = Mirroring(dialect=Dialect.PROTOXEP, allow=allow, users=users)
+        RoomsHandler(Rooms(JID, mirroring, frozenset())).setHandlerParent(self.link)
+        self.world.up()
+        self.enter(GOOD)
+        self.sent(f"<message from='{self.above}' to='{self.room}' type='groupchat'><subject/></message>".encode())
+
+    def enter(self, user: str) -> bytes:
+        """Join, and let the room above agree."""
+        nick = user.partition("@")[0]
+        self.sent(f"<presence from='{user}/r' to='{self.room}/{nick}'><x xmlns='{ns.MUC}'/></presence>".encode())
+        return self.sent(self.shown(nick, f"{user}/r"))
+
+    def shown(self, nick: str, real: str, more: str = "") -> bytes:
+        x = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{real}'/></x>"
+        return f"<presence from='{self.above}/{nick}' to='{self.room}'>{more}{x}</presence>".encode()
+
+    def test_late(self) -> None:
+        """Who has joined is charged, not the room above that has sent the answer, whoever else joins."""
+        self.sent(b"".join(self.shown(f"n{number}", f"n{number}@talk.example.net/r") for number in range(200)))
+        self.assertEqual(self.link.budget.debts, {})
+        self.assertGreater(len(self.enter(BAD)), 200 * 200)
+        self.assertEqual(list(self.link.budget.debts), [BAD])
+
+    def test_alone(self) -> None:
+        """Nobody is made to owe anything by what somebody else shows, also to one alone."""
+        large = self.shown("n", "n@talk.example.net/r", f"<status>{'x' * 15_000}</status>")
+        self.assertGreater(len(self.sent(large * 3)), 3 * 15_000)
+        self.assertEqual(self.link.budget.debts, {})
