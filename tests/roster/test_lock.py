@@ -13,6 +13,7 @@ from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
 from gateway import ns
+from gateway.errors import TooManyPending
 from gateway.interfaces import IDelegatedNamespace, RosterItem
 from gateway.roster.core import RefreshFailed
 from gateway.roster.lock import LockedRosters
@@ -51,7 +52,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(self.locked.namespaces, {"jabber:iq:roster"})
 
     def test_bounded(self) -> None:
-        """However many log in at once, the application is asked for so many at a time; who waits, waits in time."""
+        """However many log in at once, each of both is asked for so many at a time; who waits, waits in time."""
         asked = [self.ask(entity=f"{name}@h", requester=f"{name}@h/a") for name in "abcd"]
         self.assertEqual([each[1] for each in self.world.taken()], ["a", "b"])
         self.world.answer(FakeAnswer(b"{}"), 0)
@@ -59,7 +60,76 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(self.world.taken(), [("fetch", "c", True)])
         self.clock.advance(10)
         found = [each for each in self.world.taken() if each[0] == "get"]
-        self.assertEqual(found, [("get", f"{name}@h") for name in "bcd"])
+        self.assertEqual(found, [("get", f"{name}@h") for name in "bc"])
+
+    def test_coalesced(self) -> None:
+        """What is asked while the application answers is asked once more, for all who have come by then."""
+        asked = [self.ask() for _ in range(5)]
+        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
+        self.world.answer(FakeAnswer(b'{"old@h": {}}'))
+        self.assertIn("old@h", serialised(self.successResultOf(asked[0]), ns.CLIENT))
+        # The document may have changed since the first one asked: none of the others gets that.
+        for each in asked[1:]:
+            self.assertNoResult(each)
+        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
+        self.world.answer(FakeAnswer(b'{"new@h": {}}'))
+        for each in asked[1:]:
+            self.assertIn("new@h", serialised(self.successResultOf(each), ns.CLIENT))
+        self.assertEqual(self.world.taken(), [])
+        self.assertEqual(self.locked._said._users, {})
+
+    def test_waitingForTurn(self) -> None:
+        """Requests that come before the application is asked are answered by the same question."""
+        for name in "ab":
+            self.ask(entity=f"{name}@h", requester=f"{name}@h/a")
+        asked = [self.ask() for _ in range(3)]
+        self.world.taken()
+        self.world.answer(FakeAnswer(b"{}"), 0)
+        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
+        self.world.answer(FakeAnswer(b'{"new@h": {}}'))
+        self.assertEqual(len({id(self.successResultOf(each)) for each in asked}), 1)
+
+    def test_fair(self) -> None:
+        """2,500 requests of one user at once: some wait, the rest is refused; another user's turn is the next."""
+        self.locked = LockedRosters(self.world, self.world, self.clock, 1)
+        asked = [self.ask() for _ in range(2_500)]
+        refused = [each for each in asked if each.called]
+        for each in refused:
+            self.failureResultOf(each, TooManyPending)
+        self.assertEqual(len(refused), 2_484)
+        other = self.ask(entity="mary@h", requester="mary@h/a")
+        self.world.answer(FakeAnswer(b"{}"), 0)
+        self.assertEqual(self.world.taken(), [("fetch", "john", True), ("fetch", "mary", True)])
+        self.world.answer(FakeAnswer(b'{"right@h": {}}'), 0)
+        self.assertIn("right@h", serialised(self.successResultOf(other), ns.CLIENT))
+        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
+
+    def test_givenUp(self) -> None:
+        """Nothing is asked for who has given up meanwhile, and a fetch that hangs keeps its place no longer."""
+        self.locked = LockedRosters(self.world, self.world, self.clock, 1)
+        self.ask()
+        self.clock.advance(5)
+        late = self.ask()
+        late.cancel()
+        self.failureResultOf(late)
+        self.clock.advance(5)
+        self.assertEqual(self.world.taken(), [("fetch", "john", True), ("get", "john@h")])
+        self.ask(entity="mary@h", requester="mary@h/a")
+        self.assertEqual(self.world.taken(), [("fetch", "mary", True)])
+
+    def test_fallbackCoalesced(self) -> None:
+        """The server is not asked once for each request either, where the application fails."""
+        asked = [self.ask() for _ in range(10)]
+        self.world.fail(RefreshFailed("status 500"))
+        self.assertEqual([each[0] for each in self.world.taken()], ["fetch", "fetch", "get"])
+        self.world.open.pop(0).errback(RefreshFailed("status 500"))
+        self.assertEqual(self.world.taken(), [])
+        self.world.answer([], 0)
+        self.assertEqual([each[0] for each in self.world.taken()], ["get"])
+        self.world.answer([], 0)
+        for each in asked:
+            self.successResultOf(each)
+        self.assertEqual((self.world.taken(), self.locked._kept._users), ([], {}))
 
     def test_get(self) -> None:
         """The user gets what the application says, asked anew at each request."""
