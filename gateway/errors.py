@@ -119,6 +119,10 @@ class StoreBroken(GatewayError):
     """A file cannot be used; the exception's text is for the operator."""
 
 
+class TooManyRooms(GatewayError):
+    """Who makes a room has made as many as one user may have."""
+
+
 class NickInUse(GatewayError):
     """Another occupant of the room has this nick."""
 
@@ -235,6 +239,7 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     StoreFull: Answer("resource-constraint", "wait", 503, "There is no room to store anything; try again later."),
     StoreBusy: Answer("resource-constraint", "wait", 503, "The storage is busy; try again later."),
     StoreBroken: Answer("internal-server-error", "cancel", 500, "The storage does not work at the moment."),
+    TooManyRooms: Answer("resource-constraint", "wait", 503, "You have made as many rooms here as one user may."),
     NickInUse: Answer("conflict", "cancel", 409),
     BadNick: Answer("not-acceptable", "modify", 406, "This nick cannot be taken."),
     NickIsKept: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),

@@ -7,6 +7,8 @@ it says of itself makes it another's.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from attrs import frozen
 
 from gateway import jids
@@ -20,6 +22,7 @@ from gateway.errors import (
     NotMirrored,
     NoVoiceRequests,
     Stopping,
+    TooManyRooms,
     TooMuch,
     Unreadable,
 )
@@ -70,6 +73,7 @@ class Rooms:
     ) -> None:
         self.jid = jid
         self.rooms: dict[str, Room] = {}
+        self._made: Counter[str] = Counter()
         self._mirroring = mirroring
         self._peers = peers
         self._bounds = bounds or Bounds()
@@ -159,6 +163,7 @@ class Rooms:
                 farewell(room, room.above, refusal(Stopping))
             close(room, Notice(gone=True, codes=(SHUTDOWN,)))
         self.rooms.clear()
+        self._made.clear()
         return self._taken()
 
     # Who wants in.
@@ -172,7 +177,8 @@ class Rooms:
         elif room is not None and room.above is not None and room.above.jid == peer:
             why = Loop
         elif room is None:
-            room, why = self._make(jid)
+            # Not the node, behind which there may be many.
+            room, why = self._make(jid, jids.bare(stanza.fmuc.real if stanza.fmuc is not None else peer))
         if room is None or why is not None:
             self._out.append(
                 nodes.reject(jid, sender, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress)
@@ -187,7 +193,7 @@ class Rooms:
             why = NotMirrored
             self._note(f'{jids.split(user)[1]} is not among the "users" of this mirror')
         elif room is None and stanza.joins:
-            room, why = self._make(jid)
+            room, why = self._make(jid, jids.bare(user))
         elif room is None and nick and stanza.fmuc is None:
             self._out.append(presence.astray(jid, nick, user))
             return
@@ -208,8 +214,10 @@ class Rooms:
         isOurs = self._mirroring is not None and domain in self._mirroring.users
         return isOurs or stanza.item is None
 
-    def _make(self, jid: str) -> tuple[Room | None, type[GatewayError] | None]:
+    def _make(self, jid: str, maker: str) -> tuple[Room | None, type[GatewayError] | None]:
         """A new room, or why there can be none."""
+        if self._made[maker] >= self._bounds.made:
+            return None, TooManyRooms
         if len(self.rooms) >= self._bounds.rooms:
             return None, TooMuch
         problem = self.problem(jid)
@@ -217,7 +225,8 @@ class Rooms:
             self._note(f'{self.mirrored(jid)} may not be mirrored: its domain is not among those to "allow"')
         if problem is not None:
             return None, problem
-        room = self.rooms[jid] = Room(jid, self._out, self._bounds, self.calendar)
+        room = self.rooms[jid] = Room(jid, self._out, self._bounds, self.calendar, maker)
+        self._made[maker] += 1
         if self._mirroring is not None:
             source = self.mirrored(jid) or ""
             room.above = Above(source, self._mirroring.dialect, wanted=self._mirroring.replica)
@@ -288,7 +297,10 @@ class Rooms:
     def _sweep(self, room: Room) -> None:
         """A room that nobody needs is no more."""
         if room.isEmpty and not room.settings.persistent:
-            self.rooms.pop(room.jid, None)
+            if self.rooms.pop(room.jid, None) is not None and room.maker:
+                self._made[room.maker] -= 1
+                if not self._made[room.maker]:
+                    del self._made[room.maker]
 
     def _taken(self) -> list[Action]:
         taken, self._out[:] = self._out[:], []

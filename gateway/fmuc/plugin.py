@@ -14,14 +14,15 @@ from zope.interface import implementer
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
-from gateway.fmuc.room import Settings
+from gateway.fmuc.room import Bounds, Settings
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, Domain
+from gateway.tables import ComponentTable, Count, Domain
 from gateway.values import checkDomain
 
 _LOBBY = "lobby"
+_ROOMS_PER_USER = Count(100)
 
 
 @frozen(kw_only=True)
@@ -33,6 +34,7 @@ class MirrorTable(ComponentTable):
     allow: frozenset[str]
     users: frozenset[str]
     peers: frozenset[str] = frozenset()
+    max_rooms_per_user: Count = _ROOMS_PER_USER
 
 
 @frozen(kw_only=True)
@@ -40,6 +42,7 @@ class RoomsTable(ComponentTable):
     """The keys of C{[rooms."component JID"]}; see docs/fmuc.md."""
 
     peers: frozenset[str] = frozenset()
+    max_rooms_per_user: Count = _ROOMS_PER_USER
     backing: Domain | None = None
 
 
@@ -79,7 +82,8 @@ class MirrorPlugin:
             allow=_prepared(table.allow),
             users=_prepared(table.users),
         )
-        return _served(jid, table, composition, Rooms(jid, mirroring, _prepared(table.peers)))
+        bounds = Bounds(made=table.max_rooms_per_user)
+        return _served(jid, table, composition, Rooms(jid, mirroring, _prepared(table.peers), bounds))
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
         return {f"mirror.{domain}": {"allow": [f"rooms.{domain}"], "users": [domain]}}
@@ -104,7 +108,7 @@ class RoomsPlugin:
         return problems
 
     def makeService(self, jid: str, table: RoomsTable, composition: IComposition) -> IService:
-        rooms = Rooms(jid, None, _prepared(table.peers))
+        rooms = Rooms(jid, None, _prepared(table.peers), Bounds(made=table.max_rooms_per_user))
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         return _served(jid, table, composition, rooms)

@@ -41,6 +41,7 @@ class Bounds:
     What one service may hold.
 
     @ivar rooms: at most.
+    @ivar made: those that one user has made; a bare JID is one.
     @ivar occupants: of one room.
     @ivar nodes: below one room.
     @ivar pending: joins of one room that the node above has not answered.
@@ -51,6 +52,7 @@ class Bounds:
     """
 
     rooms: int = 1_000
+    made: int = 100
     occupants: int = 5_000
     nodes: int = 100
     pending: int = 1_000
@@ -241,6 +243,7 @@ class Room:
 
     @ivar jid: bare JID.
     @ivar out: where actions go, in order.
+    @ivar maker: the bare JID of who has made it, by coming first; empty for nobody.
     @ivar users: local occupants by full JID.
     @ivar below: joining nodes by bare JID.
     @ivar pending: joins by nick.
@@ -254,6 +257,7 @@ class Room:
     out: list[Action]
     bounds: Bounds
     calendar: Calendar
+    maker: str = ""
     above: Above | None = None
     settings: Settings = field(factory=Settings)
     occupants: dict[str, Occupant] = field(factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import ns
-from gateway.errors import NotInTheRoom, TooMuch
+from gateway.errors import NotInTheRoom, TooManyRooms, TooMuch
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.room import Bounds
 from gateway.fmuc.values import Dialect
@@ -144,6 +144,43 @@ class UserTests(RoomCase):
         for number in range(3):
             sent = service.take(f"<presence from='u{number}@a.example/1' to='{room}/n{number}'>{MUC}</presence>")
         self.assertSent(sent, refused("presence", f"{room}/n2", "u2@a.example/1", TooMuch, MUC))
+
+    def test_roomsOfOne(self) -> None:
+        """One user makes so many rooms, by whatever resource or node, and others make theirs."""
+        here, bounds = frozenset(("*",)), Bounds(made=3)
+        mirroring = Mirroring(allow=here, users=here)
+        for service in (
+            rooms("chat.example", "node.example", bounds=bounds),
+            Service(Rooms("chat.example", mirroring, frozenset(), bounds)),
+        ):
+            bare = ANN.partition("/")[0]
+            for number in range(4):
+                room = rf"r{number}\40x.example@chat.example"
+                sent = service.take(f"<presence from='{bare}/{number}' to='{room}/ann'>{MUC}</presence>")
+            self.assertSent(sent, refused("presence", f"{room}/ann", f"{bare}/3", TooManyRooms, MUC))
+            if not service.rooms.isMirror:
+                sent = service.take(joining(f"{room[:-12]}node.example", "ann", f"{bare}/4").replace(ABOVE, room))
+                self.assertIn(b"resource-constraint", sent)
+            self.assertEqual(len(service.rooms.rooms), 3)
+            service.take(f"<presence from='{BEN}' to='{room}/ben'>{MUC}</presence>")
+            self.assertEqual(len(service.rooms.rooms), 4)
+            # Who has one less may make another, and nothing is kept of who has none.
+            first = r"r0\40x.example@chat.example"
+            if not service.rooms.isMirror:
+                service.take(f"<presence from='{bare}/0' to='{first}/ann' type='unavailable'/>")
+                sent = service.take(f"<presence from='{bare}/0' to='new@chat.example/ann'>{MUC}</presence>")
+                self.assertIn(b"code='201'", sent)
+            service.shutDown()
+            self.assertEqual(service.rooms._made, {})
+
+    def test_madeAndLeft(self) -> None:
+        """To make rooms and to leave them again counts for nothing."""
+        service = rooms("chat.example", bounds=Bounds(made=2))
+        for number in range(10):
+            sent = service.take(f"<presence from='{ANN}' to='r{number}@chat.example/ann'>{MUC}</presence>")
+            self.assertIn(b"code='201'", sent)
+            service.take(f"<presence from='{ANN}' to='r{number}@chat.example/ann' type='unavailable'/>")
+        self.assertEqual(service.rooms._made, {})
 
     def test_escapes(self) -> None:
         """Nothing in an address or a reason gets out of where it stands."""

@@ -73,6 +73,15 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual((mirroring.dialect, mirroring.replica), (Dialect.XEP_0289, True))
         self.assertEqual((mirroring.allow, mirroring.users), ({"chat.example"}, {"example.com"}))
         self.assertEqual((rooms.jid, rooms._peers), ("m.example.com", frozenset()))
+
+    def test_roomsPerUser(self) -> None:
+        """How many rooms one user may make is the operator's to say, for both kinds."""
+        for table in (MIRROR, ROOMS):
+            self.assertEqual(self.rooms(SERVER + table)._bounds.made, 100)
+            self.assertEqual(self.rooms(SERVER + table + "max_rooms_per_user = 7\n")._bounds.made, 7)
+            with self.assertRaises(ConfigError) as caught:
+                self.config(SERVER + table + "max_rooms_per_user = 0\n")
+            self.assertIn("max_rooms_per_user: found 0", str(caught.exception))
         mirroring = self.rooms(
             SERVER + MIRROR + 'mode = "primary"\nprotocol = "protoxep"\npeers = ["*"]\n'
         )._mirroring
