@@ -25,7 +25,7 @@ from gateway.delegation.advice import howToGrant
 from gateway.delegation.asking import Asking
 from gateway.delegation.core import Delegation, Request
 from gateway.delegation.disco import infoOf, nested
-from gateway.delegation.managing import Grants, Open, OpenRequests
+from gateway.delegation.managing import Grants, Open, OpenRequests, Turns
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
 from gateway.delegation.onward import Onward
 from gateway.errors import (
@@ -97,6 +97,7 @@ class ManagingHandler(RawHandler):
         self._grants = Grants()
         self._open = OpenRequests()
         self._awaited: dict[Open, Deferred[Any]] = {}
+        self._turns: Turns[tuple[IDelegatedNamespace, Open]] = Turns()
         self._draining = False
         self._complainAt: float | None = None
 
@@ -267,7 +268,7 @@ class ManagingHandler(RawHandler):
             self._onward.forward(lambda kind, xml: self._settled(opened, kind, xml), request, found.delegation)
         elif found.handler is None:
             raise Unhandled
-        else:
+        elif self._turns.mayBegin(jids.bare(request.requester), (found.handler, opened)):
             self._ask(found.handler, opened)
 
     def _ask(self, handler: IDelegatedNamespace, opened: Open) -> None:
@@ -282,10 +283,26 @@ class ManagingHandler(RawHandler):
             self._raised(Failure(), opened)
             return
         answer: Deferred[Any] = maybeDeferred(lambda: result)
-        if not answer.called:
+        waits = not answer.called
+        if waits:
             self._awaited[opened] = answer
         answer.addCallback(self._result, opened)
         answer.addErrback(self._raised, opened)
+        if waits:
+            user = jids.bare(opened.request.requester)
+            self._turns.began(user)
+            answer.addBoth(lambda _: self._turnEnded(user))
+
+    def _turnEnded(self, user: str) -> None:
+        self._turns.ended(user)
+        while (following := self._turns.following(user)) is not None:
+            handler, opened = following
+            if not self._open.isOpen(opened):
+                continue
+            if self._link.budget.isOver(user, self._link.now):
+                self._fail(opened, OverBudget)
+            else:
+                self._ask(handler, opened)
 
     def _find(self, request: Request) -> Route | None:
         route = self._routes.get(request.namespace)

@@ -4,14 +4,21 @@ What a managing entity keeps: what it was granted, and what it has yet to answer
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from gateway.delegation.core import Request
 from gateway.delegation.nesting import Grant
 from gateway.errors import AlreadyOpen, TooManyPending
 from gateway.stream.shares import Share, Shares, places
+
+T = TypeVar("T")
+
+# Requests of one user that handlers of this process work on at a time.
+_MOST_AT_WORK = 16
 
 # Users who have granted something by client mode.
 _MOST_USERS = 10_000
@@ -132,3 +139,49 @@ class OpenRequests:
         for each in opened:
             self.closed(each)
         return opened
+
+
+@define
+class _Line(Generic[T]):
+    working: int = 0
+    waiting: deque[T] = field(factory=deque)
+
+
+class Turns(Generic[T]):
+    """
+    So many requests of a user are worked on at a time, the others after them, in order: whatever somebody asks for,
+    few of it are before what another asks for.
+    """
+
+    def __init__(self, most: int = _MOST_AT_WORK) -> None:
+        self._most = most
+        self._lines: dict[str, _Line[T]] = {}
+
+    def mayBegin(self, user: str, request: T) -> bool:
+        """
+        A request has come.
+
+        @return: whether it may be worked on; if not, it waits for L{following}.
+        """
+        line = self._lines.get(user)
+        if line is None or line.working < self._most:
+            return True
+        line.waiting.append(request)
+        return False
+
+    def began(self, user: str) -> None:
+        """A request is worked on that is not answered at once."""
+        self._lines.setdefault(user, _Line()).working += 1
+
+    def ended(self, user: str) -> None:
+        """One of those is answered, or given up."""
+        self._lines[user].working -= 1
+
+    def following(self, user: str) -> T | None:
+        """The request whose turn it is now, if there is one."""
+        line = self._lines[user]
+        if line.waiting and line.working < self._most:
+            return line.waiting.popleft()
+        if not line.waiting and not line.working:
+            del self._lines[user]
+        return None

@@ -296,11 +296,12 @@ class Rooms:
 
     def _sweep(self, room: Room) -> None:
         """A room that nobody needs is no more."""
-        if room.isEmpty and not room.settings.persistent:
-            if self.rooms.pop(room.jid, None) is not None and room.maker:
-                self._made[room.maker] -= 1
-                if not self._made[room.maker]:
-                    del self._made[room.maker]
+        if not room.isEmpty or room.settings.persistent or self.rooms.pop(room.jid, None) is None:
+            return
+        if self._made[room.maker] > 1:
+            self._made[room.maker] -= 1
+        else:
+            del self._made[room.maker]
 
     def _taken(self) -> list[Action]:
         taken, self._out[:] = self._out[:], []

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.delegation import managing
 from gateway.delegation.core import Request
-from gateway.delegation.managing import Grants, Open, OpenRequests
+from gateway.delegation.managing import Grants, Open, OpenRequests, Turns
 from gateway.delegation.nesting import Grant
 from gateway.errors import AlreadyOpen, TooManyPending
 
@@ -164,3 +164,25 @@ class OpenRequestsTests(SynchronousTestCase):
         self.assertEqual(self.open.abandon(), opened)
         self.assertEqual((self.open.abandon(), len(self.open)), ([], 0))
         self.assertFalse(self.open.closed(opened[0]))
+
+
+class TurnsTests(SynchronousTestCase):
+    """So many of a user's requests are worked on at a time."""
+
+    def test_order(self) -> None:
+        """The others come after them, in order; another user's need not wait; and nothing is left."""
+        turns: Turns[int] = Turns(2)
+        for number in range(2):
+            self.assertTrue(turns.mayBegin(JULIET, number))
+            turns.began(JULIET)
+        self.assertEqual([turns.mayBegin(JULIET, number) for number in (2, 3)], [False, False])
+        self.assertTrue(turns.mayBegin("romeo@montague.lit", 9))
+        self.assertIsNone(turns.following(JULIET))
+        turns.ended(JULIET)
+        self.assertEqual(turns.following(JULIET), 2)
+        turns.began(JULIET)
+        self.assertIsNone(turns.following(JULIET))
+        for _ in range(2):
+            turns.ended(JULIET)
+        self.assertEqual([turns.following(JULIET) for _ in range(2)], [3, None])
+        self.assertEqual(turns._lines, {})
