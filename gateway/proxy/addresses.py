@@ -14,6 +14,8 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from urllib.parse import quote, unquote
 
+from gateway.stream.shares import Share, Shares
+
 # 120 bits; a multiple of three bytes, so that what follows starts on a whole character.
 _SEAL_BYTES = 15
 _SEAL_LENGTH = 20
@@ -46,8 +48,8 @@ class Sealer:
     def __init__(self, component: str, key: bytes, rememberedHandles: int = 1_000) -> None:
         self.component = component
         self._key = key
-        self._handles: dict[str, tuple[str, str]] = {}
-        self._rememberedHandles = rememberedHandles
+        self._handles: dict[str, tuple[str, str, Share]] = {}
+        self._shares = Shares(rememberedHandles)
 
     def seal(self, requester: str, address: str) -> str:
         """
@@ -76,7 +78,7 @@ class Sealer:
         if who.startswith(_HANDLE):
             if who not in self._handles:
                 raise UnknownHandle
-            requester, address = self._handles[who]
+            requester, address, _ = self._handles[who]
             expected = f"{self._mac(requester, address)}/{who}"
         else:
             requester = unquote(who, errors="replace")
@@ -99,10 +101,15 @@ class Sealer:
         return f"{self._mac(requester, address)}{written}/{quote(requester, safe=_KEPT).replace(_HANDLE, '%7E')}"
 
     def _remember(self, handle: str, requester: str, address: str) -> None:
-        self._handles.pop(handle, None)
-        self._handles[handle] = (requester, address)
-        if len(self._handles) > self._rememberedHandles:
-            del self._handles[next(iter(self._handles))]
+        known = self._handles.pop(handle, None)
+        share = self._shares.of(requester) if known is None else known[2]
+        if known is None and not share.take():
+            # Who has many forgets one of their own.
+            own = (each for each, (_, _, owner) in self._handles.items() if owner is share)
+            oldest = next(own, None) or next(iter(self._handles))
+            self._handles.pop(oldest)[2].giveBack()
+            share.keep(1)
+        self._handles[handle] = (requester, address, share)
 
     def _mac(self, requester: str, address: str) -> str:
         return _encode(self._digest(b"seal", requester, address)[:_SEAL_BYTES])

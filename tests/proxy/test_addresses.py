@@ -119,14 +119,27 @@ class HandleTests(SynchronousTestCase):
         self.assertRaises(UnknownHandle, makeSealer().unseal, token)
 
     def test_bounded(self) -> None:
-        """Only so many are remembered: the latest used."""
-        sealer = makeSealer(remembered=3)
+        """Only so many of a user's are remembered, here three: the latest used."""
+        sealer = makeSealer(remembered=11)
         first, *others = [sealer.seal(f"{LONG}{number}", COMPONENT) for number in range(3)]
         sealer.unseal(first)
         sealer.seal(f"{LONG}3", COMPONENT)
         self.assertEqual(sealer.unseal(first), (f"{LONG}0", COMPONENT))
         self.assertRaises(UnknownHandle, sealer.unseal, others[0])
         self.assertEqual(sealer.unseal(others[1]), (f"{LONG}2", COMPONENT))
+
+    def test_fair(self) -> None:
+        """However many long addresses somebody has, others' handles are not forgotten for them."""
+        sealer = makeSealer(remembered=100)
+        others = {f"user@{number}.example/{'r' * 1000}": "" for number in range(79)}
+        for requester in others:
+            others[requester] = sealer.seal(requester, COMPONENT)
+        for number in range(1_000):
+            sealer.seal(f"{LONG}{number}", f"{COMPONENT}/{number}")
+        self.assertEqual(
+            {each: sealer.unseal(token)[0] for each, token in others.items()}, dict(zip(others, others))
+        )
+        self.assertLessEqual(len(sealer._handles), 100)
 
     def test_forgeriesAreNotRemembered(self) -> None:
         """What is said by a forged token takes no handle's place, however long it gets when it is spelled out."""
@@ -138,7 +151,7 @@ class HandleTests(SynchronousTestCase):
 
     def test_forgeriesKeepNothing(self) -> None:
         """A handle that is known is sealed too: a forged seal before it opens nothing, nor keeps it longer."""
-        sealer = makeSealer(remembered=2)
+        sealer = makeSealer(remembered=6)
         first, second = (sealer.seal(f"{LONG}{number}", COMPONENT) for number in "12")
         self.assertRaises(BrokenSeal, sealer.unseal, second[:20] + first[20:])
         self.assertRaises(BrokenSeal, sealer.unseal, "A" * 20 + first[20:])
