@@ -200,7 +200,7 @@ class RoomsHandler(RawHandler):
                 node = self._rooms.node(action.room, action.peer)
                 if node is not None:
                     node.sent += len(data)
-            elif isinstance(action, ToUsers) and len(action.recipients) == 1:
+            elif isinstance(action, ToUsers):
                 [user] = action.recipients
                 alone[user] += len(data) if user in alone else 0
         return alone

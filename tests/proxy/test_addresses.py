@@ -136,9 +136,8 @@ class HandleTests(SynchronousTestCase):
             others[requester] = sealer.seal(requester, COMPONENT)
         for number in range(1_000):
             sealer.seal(f"{LONG}{number}", f"{COMPONENT}/{number}")
-        self.assertEqual(
-            {each: sealer.unseal(token)[0] for each, token in others.items()}, dict(zip(others, others))
-        )
+        for requester, token in others.items():
+            self.assertEqual(sealer.unseal(token), (requester, COMPONENT))
         self.assertLessEqual(len(sealer._handles), 100)
 
     def test_forgeriesAreNotRemembered(self) -> None:
