@@ -4,8 +4,6 @@ How much of a table that is for everybody one user may fill; pure.
 
 from __future__ import annotations
 
-from weakref import WeakValueDictionary
-
 from gateway import jids
 
 # One user may have as much as this part of what is left, and all users of one domain together as much as is left.
@@ -21,17 +19,6 @@ def places(size: int) -> int:
     return 1 + size // UNIT
 
 
-class _Domain:
-    """
-    @ivar taken: places that its users have.
-    """
-
-    __slots__ = ("taken", "__weakref__")
-
-    def __init__(self) -> None:
-        self.taken = 0
-
-
 class Share:
     """
     What one user has.
@@ -39,35 +26,43 @@ class Share:
     @ivar taken: places.
     """
 
-    __slots__ = ("_shares", "_domain", "taken", "__weakref__")
+    __slots__ = ("_shares", "_user", "_domain", "taken")
 
-    def __init__(self, shares: Shares, domain: _Domain) -> None:
+    def __init__(self, shares: Shares, user: str) -> None:
         self._shares = shares
-        self._domain = domain
+        self._user = user
+        self._domain = jids.split(user)[1]
         self.taken = 0
 
     def take(self, count: int = 1) -> bool:
         """Take places, unless the user or the domain has enough of them; return whether they were taken."""
-        # Each request that is relayed comes by here.
-        shares, domain = self._shares, self._domain
+        shares = self._shares
         left = shares.bound - shares.taken
-        if self.taken * _PART >= left or domain.taken >= left:
+        if self.taken * _PART >= left or shares.domains.get(self._domain, 0) >= left:
             return False
-        self.taken += count
-        domain.taken += count
-        shares.taken += count
+        self.keep(count)
         return True
 
     def keep(self, count: int) -> None:
         """Take places that the user has had before, however many."""
+        shares, domain = self._shares, self._domain
+        if not self.taken:
+            shares.users[self._user] = self
         self.taken += count
-        self._domain.taken += count
-        self._shares.taken += count
+        shares.domains[domain] = shares.domains.get(domain, 0) + count
+        shares.taken += count
 
     def giveBack(self, count: int = 1) -> None:
+        shares, domain = self._shares, self._domain
         self.taken -= count
-        self._domain.taken -= count
-        self._shares.taken -= count
+        if not self.taken:
+            del shares.users[self._user]
+        left = shares.domains[domain] - count
+        if left:
+            shares.domains[domain] = left
+        else:
+            del shares.domains[domain]
+        shares.taken -= count
 
 
 class Shares:
@@ -76,25 +71,20 @@ class Shares:
 
     @ivar bound: how many places there are. A request that takes several may go a little beyond.
     @ivar taken: how many are taken.
+    @ivar users: the shares of those who have any; C{domains}: how many all of a domain's users have.
     """
 
     def __init__(self, bound: int) -> None:
         self.bound = bound
         self.taken = 0
-        # Who has a place holds on to the share; so nothing is kept of those who have none.
-        self._users: WeakValueDictionary[str, Share] = WeakValueDictionary()
-        self._domains: WeakValueDictionary[str, _Domain] = WeakValueDictionary()
+        self.users: dict[str, Share] = {}
+        self.domains: dict[str, int] = {}
 
     def of(self, requester: str) -> Share:
         """
+        Find a user's share. One that is empty is worth keeping only if nobody else asks for it meanwhile.
+
         @param requester: any address of the user.
         """
         user = jids.bare(requester)
-        share = self._users.get(user)
-        if share is None:
-            name = jids.split(user)[1]
-            domain = self._domains.get(name)
-            if domain is None:
-                domain = self._domains[name] = _Domain()
-            share = self._users[user] = Share(self, domain)
-        return share
+        return self.users.get(user) or Share(self, user)
