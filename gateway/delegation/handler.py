@@ -41,6 +41,7 @@ from gateway.errors import (
     Unreadable,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IReporting
+from gateway.stream.budget import FREE
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
 
@@ -251,7 +252,8 @@ class ManagingHandler(RawHandler):
         request = opened.request
         if self._draining:
             raise Stopping
-        if self._link.budget.isOver(request.requester, self._link.now):
+        budget = self._link.budget
+        if budget.debts and budget.isOver(request.requester, self._link.now):
             raise OverBudget
         _, domain, resource = jids.split(request.entity)
         if domain != opened.server or resource:
@@ -268,7 +270,7 @@ class ManagingHandler(RawHandler):
             self._onward.forward(lambda kind, xml: self._settled(opened, kind, xml), request, found.delegation)
         elif found.handler is None:
             raise Unhandled
-        elif self._turns.mayBegin(jids.bare(request.requester), (found.handler, opened)):
+        elif not self._turns.lines or self._turns.mayBegin(jids.bare(request.requester), (found.handler, opened)):
             self._ask(found.handler, opened)
 
     def _ask(self, handler: IDelegatedNamespace, opened: Open) -> None:
@@ -372,7 +374,9 @@ class ManagingHandler(RawHandler):
                 requester=opened.request.requester,
             )
             answer = stanzas.answered(*addresses, "error", errorElement(HandlerFailed))
-        elif not self._link.budget.allows(opened.request.requester, len(answer), self._link.now):
+        elif len(answer) > FREE and not self._link.budget.allows(
+            opened.request.requester, len(answer), self._link.now
+        ):
             answer = stanzas.answered(*addresses, "error", errorElement(OverBudget))
         self._send(answer)
 

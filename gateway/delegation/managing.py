@@ -151,11 +151,13 @@ class Turns(Generic[T]):
     """
     So many requests of a user are worked on at a time, the others after them, in order: whatever somebody asks for,
     few of it are before what another asks for.
+
+    @ivar lines: of those who have something that is worked on, by user.
     """
 
     def __init__(self, most: int = _MOST_AT_WORK) -> None:
         self._most = most
-        self._lines: dict[str, _Line[T]] = {}
+        self.lines: dict[str, _Line[T]] = {}
 
     def mayBegin(self, user: str, request: T) -> bool:
         """
@@ -163,7 +165,7 @@ class Turns(Generic[T]):
 
         @return: whether it may be worked on; if not, it waits for L{following}.
         """
-        line = self._lines.get(user)
+        line = self.lines.get(user)
         if line is None or line.working < self._most:
             return True
         line.waiting.append(request)
@@ -171,17 +173,17 @@ class Turns(Generic[T]):
 
     def began(self, user: str) -> None:
         """A request is worked on that is not answered at once."""
-        self._lines.setdefault(user, _Line()).working += 1
+        self.lines.setdefault(user, _Line()).working += 1
 
     def ended(self, user: str) -> None:
         """One of those is answered, or given up."""
-        self._lines[user].working -= 1
+        self.lines[user].working -= 1
 
     def following(self, user: str) -> T | None:
         """The request whose turn it is now, if there is one."""
-        line = self._lines[user]
+        line = self.lines[user]
         if line.waiting and line.working < self._most:
             return line.waiting.popleft()
         if not line.waiting and not line.working:
-            del self._lines[user]
+            del self.lines[user]
         return None

@@ -106,20 +106,21 @@ class Translator:
         """An iq of type get or set has come to the component."""
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
             return self._outboundRequest(sender, recipient, identifier, now)
-        if not self._relaysIq:
-            return Refuse(NotOffered)
-        if self._draining:
-            return Refuse(Stopping)
+        if self._draining or not self._relaysIq:
+            return Refuse(Stopping if self._relaysIq else NotOffered)
         if len(identifier) > _LONGEST_ID:
             return Refuse(TooManyPending)
         correspondent = self._correspondents.welcome(sender, recipient)
         if correspondent is None:
             return Refuse(NoSuchAddress)
+        share = correspondent.share
+        if share.isForgotten:
+            share = correspondent.share = self._owed.of(sender)
         key = (correspondent.alias, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None:
             # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one.
-            if not correspondent.share.take():
+            if not share.take():
                 return Refuse(TooManyPending)
             exchange.repeat(now + self._rules.timeout)
             return correspondent.to(exchange.resource.jid)
@@ -130,7 +131,7 @@ class Translator:
         if self._shared:
             # The answer may come to another gateway, so nothing would tell when this one has ended.
             return there
-        if not correspondent.share.take():
+        if not share.take():
             return Refuse(TooManyPending)
         kept = None
         if stanza.type == "get" and self._retained < _MOST_RETAINED:

@@ -69,8 +69,6 @@ class Correspondents:
         self._shares = shares
         self._byAddress: dict[tuple[str, str], Correspondent] = {}
         self._byAlias: dict[str, Correspondent] = {}
-        # Of those who are at hand, by account, so that each has one, empty or not.
-        self._sharesAtHand: dict[str, Share] = {}
 
     def welcome(self, requester: str, address: str) -> Correspondent | None:
         """
@@ -89,16 +87,12 @@ class Correspondents:
         if known is not None:
             return known
         alias = self.prefix + self._sealer.seal(requester, address)
-        account = jids.bare(requester)
-        share = self._sharesAtHand.get(account) or self._shares.of(account)
-        correspondent = Correspondent(requester, address, alias, share)
+        correspondent = Correspondent(requester, address, alias, self._shares.of(requester))
         if len(correspondent.back.route) <= _LONGEST:
             if len(self._byAddress) >= _MOST:
                 self._byAddress.clear()
                 self._byAlias.clear()
-                self._sharesAtHand.clear()
             self._byAddress[requester, address] = self._byAlias[alias] = correspondent
-            self._sharesAtHand[account] = share
         return correspondent
 
     def recall(self, alias: str) -> Correspondent:

@@ -13,10 +13,24 @@ _PART = 4
 # Bytes that a request may have for each place that it takes.
 UNIT = 8 * 1024
 
+# Users who are kept though they have nothing; to keep them is quicker than to make them anew for each request.
+_MOST_IDLE = 4_096
+
 
 def places(size: int) -> int:
     """How many places a request of so many bytes takes."""
     return 1 + size // UNIT
+
+
+class _Domain:
+    """
+    @ivar taken: places that its users have.
+    """
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = 0
 
 
 class Share:
@@ -24,45 +38,39 @@ class Share:
     What one user has.
 
     @ivar taken: places.
+    @ivar isForgotten: whether the user has another one by now, perhaps; never while something is taken.
     """
 
-    __slots__ = ("_shares", "_user", "_domain", "taken")
+    __slots__ = ("_shares", "_domain", "taken", "isForgotten")
 
-    def __init__(self, shares: Shares, user: str) -> None:
+    def __init__(self, shares: Shares, domain: _Domain) -> None:
         self._shares = shares
-        self._user = user
-        self._domain = jids.split(user)[1]
+        self._domain = domain
         self.taken = 0
+        self.isForgotten = False
 
     def take(self, count: int = 1) -> bool:
         """Take places, unless the user or the domain has enough of them; return whether they were taken."""
-        shares = self._shares
+        # Each request that is relayed comes by here.
+        shares, domain = self._shares, self._domain
         left = shares.bound - shares.taken
-        if self.taken * _PART >= left or shares.domains.get(self._domain, 0) >= left:
+        if self.taken * _PART >= left or domain.taken >= left:
             return False
-        self.keep(count)
+        self.taken += count
+        domain.taken += count
+        shares.taken += count
         return True
 
     def keep(self, count: int) -> None:
         """Take places that the user has had before, however many."""
-        shares, domain = self._shares, self._domain
-        if not self.taken:
-            shares.users[self._user] = self
         self.taken += count
-        shares.domains[domain] = shares.domains.get(domain, 0) + count
-        shares.taken += count
+        self._domain.taken += count
+        self._shares.taken += count
 
     def giveBack(self, count: int = 1) -> None:
-        shares, domain = self._shares, self._domain
         self.taken -= count
-        if not self.taken:
-            del shares.users[self._user]
-        left = shares.domains[domain] - count
-        if left:
-            shares.domains[domain] = left
-        else:
-            del shares.domains[domain]
-        shares.taken -= count
+        self._domain.taken -= count
+        self._shares.taken -= count
 
 
 class Shares:
@@ -71,20 +79,40 @@ class Shares:
 
     @ivar bound: how many places there are. A request that takes several may go a little beyond.
     @ivar taken: how many are taken.
-    @ivar users: the shares of those who have any; C{domains}: how many all of a domain's users have.
     """
 
     def __init__(self, bound: int) -> None:
         self.bound = bound
         self.taken = 0
-        self.users: dict[str, Share] = {}
-        self.domains: dict[str, int] = {}
+        self._users: dict[str, Share] = {}
+        self._domains: dict[str, _Domain] = {}
+        self._sweepAt = _MOST_IDLE
+
+    def __len__(self) -> int:
+        """How many users are kept."""
+        return len(self._users)
 
     def of(self, requester: str) -> Share:
         """
-        Find a user's share. One that is empty is worth keeping only if nobody else asks for it meanwhile.
+        Find a user's share.
 
         @param requester: any address of the user.
         """
         user = jids.bare(requester)
-        return self.users.get(user) or Share(self, user)
+        share = self._users.get(user)
+        if share is None:
+            if len(self._users) >= self._sweepAt:
+                self._sweep()
+            name = jids.split(user)[1]
+            domain = self._domains.get(name)
+            if domain is None:
+                domain = self._domains[name] = _Domain()
+            share = self._users[user] = Share(self, domain)
+        return share
+
+    def _sweep(self) -> None:
+        """Forget those who have nothing."""
+        for user in [user for user, share in self._users.items() if not share.taken]:
+            self._users.pop(user).isForgotten = True
+        self._domains = {name: domain for name, domain in self._domains.items() if domain.taken}
+        self._sweepAt = len(self._users) + _MOST_IDLE

@@ -185,4 +185,4 @@ class TurnsTests(SynchronousTestCase):
         for _ in range(2):
             turns.ended(JULIET)
         self.assertEqual([turns.following(JULIET) for _ in range(2)], [3, None])
-        self.assertEqual(turns._lines, {})
+        self.assertEqual(turns.lines, {})

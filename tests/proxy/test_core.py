@@ -431,6 +431,20 @@ class BoundTests(TranslatorCase):
         for number in range(1_000):
             self.assertIsInstance(self.ask(identifier=str(number)), Relay)
 
+    def test_countedOnce(self) -> None:
+        """An account that was forgotten while it had nothing open is one again, by whatever address it writes to."""
+        self.forwarded(identifier="a")
+        self.translator.expire(TIMEOUT)
+        # By addresses so long that they are not kept at hand.
+        for number in range(5_000):
+            self.ask(f"user@{number}.example/{'r' * 600}")
+            self.translator.expire(2 * TIMEOUT)
+        self.ask(identifier="b")
+        self.ask(recipient=f"n@{C}", identifier="c")
+        self.assertEqual(self.translator._owed.of(U).taken, 2)
+        self.translator.expire(3 * TIMEOUT)
+        self.assertEqual((self.translator.pending, self.translator._owed.taken), (0, 0))
+
     def test_longId(self) -> None:
         """An id is held as long as its exchange: one of great length is refused, not held."""
         self.assertIsInstance(self.ask(identifier="x" * LONGEST_ID), Relay)

@@ -59,13 +59,28 @@ class SharesTests(SynchronousTestCase):
         self.assertEqual([places(each) for each in (0, UNIT - 1, UNIT, 10 * UNIT)], [1, 1, 2, 11])
 
     def test_forgotten(self) -> None:
-        """Nothing is kept of those who have nothing."""
-        shares = Shares(10)
-        share = shares.of("juliet@capulet.lit")
+        """Who has nothing is forgotten when there are many of those; who has something is not."""
+        shares = Shares(1_000_000)
+        share, idle = shares.of("juliet@capulet.lit"), shares.of("romeo@montague.lit")
         share.take(4)
+        for number in range(20_000):
+            other = shares.of(f"user@{number}.example")
+            other.take()
+            other.giveBack()
+            self.assertLess(len(shares), 5_000)
         self.assertIs(shares.of("juliet@capulet.lit/balcony"), share)
-        share.giveBack(4)
-        self.assertEqual((shares.taken, shares.users, shares.domains), (0, {}, {}))
+        self.assertEqual((share.isForgotten, idle.isForgotten, shares.taken), (False, True, 4))
+        self.assertLess(len(shares._domains), 5_000)
+
+    def test_manyAtOnce(self) -> None:
+        """Nor is time lost where many have something."""
+        shares = Shares(1_000_000)
+        sweeps: list[int] = []
+        self.patch(shares, "_sweep", lambda: (sweeps.append(len(shares)), Shares._sweep(shares)))
+        for number in range(50_000):
+            shares.of(f"user@{number}.example").take()
+        self.assertEqual(len(shares), 50_000)
+        self.assertLess(len(sweeps), 13)
 
     def test_kept(self) -> None:
         """What somebody had before is theirs, however much; and counts."""
