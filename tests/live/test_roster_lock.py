@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.case import ACCOUNTS, SECRET, scenario
 from tests.live.clients import Client, condition
-from tests.live.rosters import ROSTER, RosterCase
+from tests.live.processes import until
+from tests.live.rosters import ROSTER, RosterCase, WebApplication
 from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
 
-ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
+ALICE, BOB, CAROL = f"alice@{DOMAIN}", f"bob@{DOMAIN}", f"carol@{DOMAIN}"
+
+
+async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as an application that takes its time: whoever it is has the contact carol, 0.15 s later."""
+    body = json.dumps({CAROL: {"name": "Carol"}}).encode()
+    with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.15)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    writer.close()
 
 
 class LockTests(RosterCase):
@@ -63,6 +78,32 @@ class LockTests(RosterCase):
         application.kill9()
         self.assertEqual(await self.contacts(alice), {BOB: ("Robert", "both")})
         self.assertIn("got the roster that the server has", gateway.log())
+
+    @scenario(120)
+    async def test_greedy(self) -> None:
+        """2,500 requests of one user at once: each has an answer, and another user has the right one soon."""
+        served = await asyncio.start_server(slowly, "127.0.0.1", 0)
+        self.stack.callback(served.close)
+        application = WebApplication(self.folder("application-"))
+        application.port = served.sockets[0].getsockname()[1]
+        await self.startRosters(application, lock=True)
+        alice, bob = await self.user("alice"), await self.user("bob")
+        await self.granted(alice, f"<query xmlns='{ROSTER}'/>")
+        alice.received.clear()
+        alice.send("".join(f"<iq type='get' id='g{n}'><query xmlns='{ROSTER}'/></iq>" for n in range(2_500)))
+        # Until they are at the gateway.
+        await asyncio.sleep(1)
+        begun = asyncio.get_running_loop().time()
+        found = await self.contacts(bob)
+        waited = asyncio.get_running_loop().time() - begun
+        self.assertEqual(found, {CAROL: ("Carol", "both")}, f"after {waited} s")
+        self.assertLess(waited, 5, "while alice's are answered")
+
+        async def answered() -> bool:
+            replies = (each for each in alice.received if each.get("type") in ("result", "error"))
+            return len({each.get("id") for each in replies}) >= 2_500
+
+        await until(answered, 60, "alice has all answers")
 
 
 class LockingEmbedded(Embedded):

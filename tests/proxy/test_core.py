@@ -432,7 +432,7 @@ class BoundTests(TranslatorCase):
             self.assertIsInstance(self.ask(identifier=str(number)), Relay)
 
     def test_countedOnce(self) -> None:
-        """An account that was forgotten while it had nothing open is one again, by whatever address it writes to."""
+        """An account that was forgotten while it had nothing open is one again, wherever it writes to."""
         self.forwarded(identifier="a")
         self.translator.expire(TIMEOUT)
         # By addresses so long that they are not kept at hand.
