@@ -26,7 +26,8 @@ class IRawHandler(IXMPPHandler):
     An XMPP handler that takes stanzas before a tree is built of them: the first of a link's two lanes.
 
     What it takes it answers for: an iq request that it takes gets exactly one answer from it. A request at which
-    it raises is answered by the link, so nothing of it may be left open.
+    it raises is answered by the link, so nothing of it may be left open. Where much may come of a small request it
+    charges that to the link's C{budget} (L{gateway.stream.budget.Budget.charge}).
     """
 
     pending: int = Attribute("How many exchanges are open; a link that stops waits for them a while.")

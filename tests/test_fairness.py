@@ -90,6 +90,21 @@ class RoomsTests(FairCase):
         [report] = IReporting(self.link).report()
         self.assertIn("users that are charged: 1", report)
 
+    def test_disco(self) -> None:
+        """Who is in no room, and asks 400 times which rooms there are, is refused alone, too."""
+        for number in range(100):
+            self.sent(join(f"user{number}@example.com", room="r" * 900 + str(number)))
+        items = f"<query xmlns='{ns.DISCO_ITEMS}'/>"
+        info = b"".join(
+            f"<iq type='get' id='{number}' from='{BAD}/r' to='{JID}'>{items}</iq>".encode() for number in range(400)
+        )
+        out = self.sent(info)
+        self.assertLess(len(out), BURST + 500_000)
+        self.assertEqual(out.count(b"</iq>"), 400)
+        self.assertGreater(out.count(errorElement(OverBudget)), 100)
+        asked = f"<iq type='get' id='1' from='{GOOD}/r' to='{JID}'>{items}</iq>".encode()
+        self.assertIn(b"type='result'", self.sent(asked))
+
     def test_fanOut(self) -> None:
         """What somebody says to many is no answer: a burst of it costs them nothing."""
         self.sent(b"".join(join(f"user{number}@example.com") for number in range(1_000)))
@@ -138,9 +153,12 @@ class DelegationTests(FairCase):
         self.sent(self.ask(GOOD, "g"))
         # However many of them there are, few are before another user's.
         self.assertEqual([user for user, _ in self.waiting], [f"{BAD}/r"] * 16 + [f"{GOOD}/r"])
-        out = b""
+        out, asked = b"", 0
         while self.waiting:
+            asked += len(self.waiting)
             out += self.settle()
+        # Once it is certain that nothing will come of it, the handler is not asked.
+        self.assertLess(asked, BURST // MANY + 20)
         self.assertLess(len(out), BURST + 3 * MANY)
         self.assertEqual(out.count(b"</iq></forwarded>"), 401)
         self.assertEqual(out.count(errorElement(OverBudget)), 400 - BURST // MANY - 1)

@@ -37,6 +37,14 @@ class FakeLink:
         return iter([object(), FakeHandler()])
 
 
+@implementer(IReporting)
+class ReportingLink(FakeLink):
+    """One that has something to say itself."""
+
+    def report(self) -> list[str]:
+        return ["of the link"]
+
+
 class StatusTests(SynchronousTestCase):
     """What an operator reads."""
 
@@ -53,6 +61,11 @@ class StatusTests(SynchronousTestCase):
         channel.dataReceived("\r\n".join(lines).encode())
         head, _, body = transport.value().decode().partition("\r\n\r\n")
         return int(head.split()[1]), head.lower(), body
+
+    def test_own(self) -> None:
+        """What a link reports itself comes first."""
+        _, _, body = self.ask([ReportingLink("a.example.com")])
+        self.assertEqual(body, "a.example.com: connected\n  of the link\n  all is well\n  but\n  not for long\n")
 
     def test_links(self) -> None:
         """Each link with its state, and what its handlers report below it."""
