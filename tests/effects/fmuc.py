@@ -78,6 +78,25 @@ def joining(gateway: Gateway, above: str = "") -> list[str]:
     return found
 
 
+def made(gateway: Gateway, above: str = "") -> int:
+    """Number of rooms that one user can make, of 110."""
+    server = gateway.server(COMPONENT)
+    heard = [
+        server.say(f"<presence from='{USER}' to='r{number}{above}@{COMPONENT}/nick'>{MUC}</presence>")
+        for number in range(110)
+    ]
+    return sum(all(each.get("type") != "error" for each in elements) for elements in heard)
+
+
+def rejoined(gateway: Gateway) -> int:
+    """Number of times, of 20, that a user can enter a room anew that has 30,000 bytes of history."""
+    server = gateway.server(COMPONENT)
+    enters = f"<presence from='{USER}' to='room@{COMPONENT}/nick'>{MUC}</presence>"
+    speaks = f"<message from='{USER}' to='room@{COMPONENT}' type='groupchat'><body>{'x' * 3_000}</body></message>"
+    server.say(enters + speaks * 10)
+    return sum(all(each.get("type") != "error" for each in server.say(enters)) for _ in range(20))
+
+
 _NODES = ["", 'peers = ["one.example"]', 'peers = ["two.example"]', 'peers = ["*"]']
 _JOIN = [[], ["one.example"], ["two.example"], ["one.example", "two.example"]]
 _XEP = [f"{MIRRORED}/nick", ns.FMUC, ns.MUC, ns.MUC_USER]
@@ -122,6 +141,24 @@ EFFECTS = (
         dict(zip(_NODES, _JOIN, strict=True)),
     ),
     Effect("rooms.peers", ROOMS, joining, dict(zip(_NODES, _JOIN, strict=True))),
+    Effect(
+        "mirror.max_rooms_per_user",
+        MIRROR,
+        lambda gateway: made(gateway, "\\40rooms.example"),
+        {"": 100, "max_rooms_per_user = 2": 2, "max_rooms_per_user = 105": 105},
+    ),
+    Effect(
+        "rooms.max_rooms_per_user",
+        ROOMS,
+        made,
+        {"": 100, "max_rooms_per_user = 2": 2, "max_rooms_per_user = 105": 105},
+    ),
+    Effect(
+        "server.answer_budget",
+        f'{SERVER}{HERE}\n[rooms."{COMPONENT}"]\n',
+        rejoined,
+        {"": 20, "answer_budget = 100_000": 4, "answer_budget = 300_000": 10},
+    ),
     Effect(
         "rooms.backing",
         ROOMS,
