@@ -75,6 +75,18 @@ class Unreadable(GatewayError):
     """The stanza breaks a rule that every stanza keeps to."""
 
 
+class TooLarge(Unreadable):
+    """The stanza has more bytes than the receiver accepts."""
+
+
+class TooDeep(Unreadable):
+    """The elements of the stanza are nested deeper than the receiver accepts."""
+
+
+class BadNamespace(Unreadable):
+    """The stanza is well-formed XML, but breaks the rules of namespaces in XML."""
+
+
 class Malformed(GatewayError):
     """The address written to is no JID."""
 
@@ -228,6 +240,9 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     HandlerFailed: Answer("internal-server-error", "cancel", 500),
     Unhandled: Answer("service-unavailable", "cancel", 404),
     Unreadable: Answer("bad-request", "modify", 400),
+    TooLarge: Answer("policy-violation", "modify", 413, "The stanza is too large."),
+    TooDeep: Answer("policy-violation", "modify", 400, "The elements of the stanza are nested too deep."),
+    BadNamespace: Answer("bad-request", "modify", 400, "The stanza breaks the rules of namespaces in XML."),
     Malformed: Answer("jid-malformed", "modify", 400, "The address is not a JID."),
     UnknownServer: Answer("remote-server-not-found", "cancel", 502, "This host reaches no other server."),
     NotThere: Answer("service-unavailable", "cancel", 404),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twisted.web.resource import Resource
     from twisted.words.xish import domish
 
+    from gateway.stream.refused import StanzaRefused
     from gateway.stream.stanzas import Stanza
     from gateway.tables import ComponentTable
 
@@ -51,6 +52,20 @@ class IRawHandler(IXMPPHandler):
 
     def drained() -> None:
         """The stop waits no longer; what is sent now still goes out."""
+
+
+class IRefusalHandler(Interface):
+    """
+    A raw handler may provide this to answer a stanza that the stream refused, as it is over a limit or breaks the
+    rules of namespaces. The link answers all others.
+    """
+
+    def stanzaRefused(refused: StanzaRefused) -> bool:
+        """
+        Look at a refused stanza.
+
+        @return: whether it is answered; if not, the link sees to it.
+        """
 
 
 class IReporting(Interface):

@@ -11,6 +11,7 @@ TLS = "urn:ietf:params:xml:ns:xmpp-tls"
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 CLIENT = "jabber:client"
 XML = "http://www.w3.org/XML/1998/namespace"
+XMLNS = "http://www.w3.org/2000/xmlns/"
 
 # RFC 3921 section 3: session establishment, which RFC 6121 dropped and clients still ask for.
 SESSION = "urn:ietf:params:xml:ns:xmpp-session"

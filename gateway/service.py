@@ -276,7 +276,9 @@ class Composition(Surroundings):
         endpoint = None if table.endpoint is None else clientFromString(self.reactor, table.endpoint)
         secret = table.secret
         if self._server is not None:
-            limits = Limits(stanzaSize=self._server.max_stanza_size)
+            limits = Limits(
+                stanzaSize=self._server.max_stanza_size, outgoingSize=self._server.max_outgoing_stanza_size
+            )
             budget = Budget(self._server.answer_budget)
             secret = secret or self._server.secret
             if endpoint is None:

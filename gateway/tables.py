@@ -11,6 +11,8 @@ from attrs import field, frozen
 BareJid = NewType("BareJid", str)
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)
+# What fits any stanza of rooms and of private storage.
+LargeBytes = NewType("LargeBytes", int)
 Count = NewType("Count", int)
 Url = NewType("Url", str)
 # Relative ones are meant from the folder of the configuration file.
@@ -62,12 +64,14 @@ class ServerTable(ComponentTable):
 
     @ivar endpoint: a Twisted client endpoint string.
     @ivar domain: the host whose components these are.
-    @ivar max_stanza_size: a stanza over it ends the stream.
+    @ivar max_stanza_size: a stanza from the server that is over it is refused.
+    @ivar max_outgoing_stanza_size: a larger stanza is not sent: the server would end the stream.
     @ivar answer_budget: what one user may be sent at once in answer to little.
     """
 
     domain: Domain | None = None
-    max_stanza_size: Bytes = Bytes(256 * 1024)
+    max_stanza_size: Bytes = Bytes(4 * 1024 * 1024)
+    max_outgoing_stanza_size: LargeBytes = LargeBytes(512 * 1024)
     answer_budget: Bytes = Bytes(16 * 1024 * 1024)
 
 

@@ -26,6 +26,7 @@ from gateway.tables import (
     Domain,
     Filename,
     Jids,
+    LargeBytes,
     Namespace,
     Passwords,
     Seconds,
@@ -50,6 +51,7 @@ _DESCRIPTIONS: dict[Any, str] = {
     Jids: 'a JID or a list of JIDs, as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
     Seconds: "a number of seconds over 0",
     Bytes: "a number of bytes, 1024 or more",
+    LargeBytes: "a number of bytes, 262144 or more",
     Count: "a whole number, 1 or more",
     Url: 'an address, as "http://127.0.0.1:8000/contacts/%s" or "https://..."',
     Filename: "the name of a file, as a string",
@@ -127,6 +129,7 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         Domain: checkDomain,
         Seconds: _checkSeconds,
         Bytes: _checkBytes,
+        LargeBytes: _checkLargeBytes,
         Count: _checkCount,
         Url: _checkUrl,
         Filename: checkFilename,
@@ -206,10 +209,14 @@ def _checkSeconds(value: Any) -> float:
     return float(value)
 
 
-def _checkBytes(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1024:
+def _checkBytes(value: Any, least: int = 1024) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError
     return value
+
+
+def _checkLargeBytes(value: Any) -> int:
+    return _checkBytes(value, 256 * 1024)
 
 
 def _checkCount(value: Any) -> int:

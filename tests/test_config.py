@@ -144,7 +144,8 @@ class RightTests(ConfigCase):
         config = self.read(SERVER + PROXY)
         self.assertEqual(config.state_dir, self.folder / "state")
         self.assertIsNone(config.http)
-        self.assertEqual(config.server.max_stanza_size, 256 * 1024)
+        self.assertEqual(config.server.max_stanza_size, 4 * 1024 * 1024)
+        self.assertEqual(config.server.max_outgoing_stanza_size, 512 * 1024)
         self.assertEqual(config.server.answer_budget, 16 * 1024 * 1024)
         [service] = config.services
         self.assertEqual((service.kind, service.jid), ("proxy", "proxy.example.com"))
@@ -334,6 +335,10 @@ class WrongTests(ConfigCase):
             whole.replace('"s3cret"\n', '"s3cret"\nanswer_budget = true\n'): (
                 "server.answer_budget: found true",
                 "1024",
+            ),
+            whole.replace('"s3cret"\n', '"s3cret"\nmax_outgoing_stanza_size = 262143\n'): (
+                "server.max_outgoing_stanza_size: found 262143",
+                "262144",
             ),
             whole.replace('"s3cret"\n', '"s3cret"\ndomain = "a@b"\n'): ('server.domain: found "a@b"', "a domain"),
             whole.replace("tcp:", "ssl:"): ('server.endpoint: found "ssl:', "tls:"),

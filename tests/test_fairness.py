@@ -13,7 +13,7 @@ from wokkel.subprotocols import XMPPHandler
 from gateway import ns
 from gateway.delegation.handler import Route
 from gateway.delegation.plugin import manage
-from gateway.errors import NoAnswer, OverBudget, TooManyPending
+from gateway.errors import NoAnswer, OverBudget, TooManyPending, TooMuch
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect
@@ -168,6 +168,20 @@ class DelegationTests(FairCase):
         self.assertEqual(self.sent(self.ask(BAD, "b", "set")).count(errorElement(OverBudget)), 1)
         self.assertEqual(self.waiting, [])
         self.assertEqual(self.sent(self.ask(GOOD, "g2")), b"")
+
+    def test_noRoom(self) -> None:
+        """Results for which there is no room, because the server does not read, are errors inside; one for each."""
+        self.sent(b"".join(self.ask(BAD, f"b{number}") for number in range(10)))
+        protocol = self.world.server.protocol
+        protocol.fullBytes = 3 * MANY
+        protocol.pauseProducing()
+        before = len(self.world.server.value())
+        self.settle()
+        protocol.resumeProducing()
+        out = self.world.server.value()[before:]
+        self.assertEqual(out.count(b"</iq></forwarded>"), 10)
+        self.assertEqual(out.count(errorElement(TooMuch)), 7)
+        self.assertEqual(self.link.pending, 0)
 
     def test_givenUp(self) -> None:
         """Of those that wait for their turn each has its answer in time, too, and nobody is asked for them then."""

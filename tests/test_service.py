@@ -40,6 +40,7 @@ endpoint = "tcp:xmpp.example.com:5347"
 secret = "s3cret"
 max_stanza_size = 70000
 answer_budget = 80000
+max_outgoing_stanza_size = 300000
 [proxy."p1.example.com"]
 target = "implementation@example.com"
 [proxy."p2.example.com"]
@@ -480,7 +481,7 @@ class CompositionTests(ServiceCase):
         composition = Composition(config, None, Agent(self.reactor), self.reactor)
         links = [composition.link(service.jid, service.table) for service in config.services]
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
-        self.assertEqual({link.limits.stanzaSize for link in links}, {70000})
+        self.assertEqual({(link.limits.stanzaSize, link.limits.outgoingSize) for link in links}, {(70000, 300000)})
         for link in links:
             link.budget.charge("bad@example.com", 80_000, 0.0)
             self.assertEqual(link.budget.isOver("bad@example.com", 1.0), False)

@@ -29,7 +29,7 @@ def parsed(xml: bytes) -> domish.Element:
     """
     An element as a tree, meant where the default namespace is C{jabber:client}.
 
-    @raise Unreadable: if Twisted builds none: it knows no namespace with a space in it, for one.
+    @raise Unreadable: if the bytes are not one whole element.
     """
     try:
         return parse(CLIENT_HEADER, xml)

@@ -36,13 +36,16 @@ from gateway.errors import (
     NoAnswer,
     OverBudget,
     Stopping,
+    TooLarge,
     TooManyPending,
+    TooMuch,
     Unhandled,
     Unreadable,
 )
-from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IReporting
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IReporting
 from gateway.stream.budget import FREE
 from gateway.stream.raw import RawHandler
+from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
 
 # Seconds after which a grant that has not come is missed.
@@ -67,7 +70,7 @@ class Route:
         return frozenset() if self.handler or self.delegation is None else self.delegation.filtering
 
 
-@implementer(IDisco, IReporting)
+@implementer(IDisco, IRefusalHandler, IReporting)
 class ManagingHandler(RawHandler):
     """
     A managing entity (XEP-0355).
@@ -248,6 +251,20 @@ class ManagingHandler(RawHandler):
         except GatewayError as error:
             self._fail(opened, type(error))
 
+    def stanzaRefused(self, refused: StanzaRefused) -> bool:
+        """Answer a forwarded request whose payload the stream refused: an outer error is lost on ejabberd."""
+        stanza = refused.stanza
+        if stanza.name != "iq" or stanza.type != "set" or stanza.sender not in self._heard or not stanza.id:
+            return False
+        try:
+            inside = stanzas.unwrapHead(refused.head)
+            request = stanzas.readHead(inside)
+        except Unreadable:
+            return False
+        opened = Open(inside.version, stanza.sender or "", stanza.id, request, self._link.now)
+        self._write(opened, "error", errorElement(refused.why))
+        return True
+
     def _dispatch(self, opened: Open) -> None:
         request = opened.request
         if self._draining:
@@ -364,8 +381,8 @@ class ManagingHandler(RawHandler):
     def _write(self, opened: Open, kind: str, xml: bytes) -> None:
         addresses = opened.version, self._component, opened.server, opened.id, opened.request
         answer = stanzas.answered(*addresses, kind, xml)
-        # The server takes no larger ones than it gives, as the configuration has it: it would end the stream.
-        if len(answer) > self._link.limits.stanzaSize:
+        # The link refuses a larger one as a whole, but only what is in it reaches the requester on every server.
+        if len(answer) > self._link.limits.outgoingSize:
             self._log.warn(
                 "{component}: the answer for {namespace} has {size} bytes; {requester} got an error.",
                 component=self._component,
@@ -373,12 +390,14 @@ class ManagingHandler(RawHandler):
                 size=len(answer),
                 requester=opened.request.requester,
             )
-            answer = stanzas.answered(*addresses, "error", errorElement(HandlerFailed))
+            answer = stanzas.answered(*addresses, "error", errorElement(TooLarge))
         elif len(answer) > FREE and not self._link.budget.allows(
             opened.request.requester, len(answer), self._link.now
         ):
             answer = stanzas.answered(*addresses, "error", errorElement(OverBudget))
-        self._send(answer)
+        if not self._send(answer) and self._link.ready:
+            # Too much waits for the server, but there is room for an error.
+            self._send(stanzas.answered(*addresses, "error", errorElement(TooMuch)))
 
     # Disco, section 7: L{wokkel.disco.DiscoHandler} asks.
 

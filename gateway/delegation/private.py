@@ -13,9 +13,9 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.delegation.core import CLIENT_HEADER
-from gateway.errors import Forbidden, NotAcceptable, TooMuch, Unreadable
+from gateway.errors import Forbidden, NotAcceptable, TooLarge, TooMuch, Unreadable
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
-from gateway.stream.stanzas import parse, serialised
+from gateway.stream.stanzas import parse, serialisedAll
 
 # Bytes and elements that one user may store.
 MOST_BYTES = 1024 * 1024
@@ -75,10 +75,14 @@ class PrivateStorage:
         return await self._get(user, elements[0])
 
     async def _set(self, user: str, elements: list[domish.Element]) -> None:
-        written = {(element.uri, element.name): serialised(element, ns.CLIENT) for element in elements}
-        if any(len(xml.encode()) > LARGEST_ELEMENT for xml in written.values()):
+        try:
+            written = serialisedAll(elements, ns.CLIENT, MOST_BYTES)
+        except TooLarge as error:
+            raise TooMuch from error
+        if any(len(xml.encode()) > LARGEST_ELEMENT for xml in written):
             raise TooMuch
-        if not await self._store.put(user, written, MOST_BYTES, MOST_ELEMENTS):
+        keys = ((element.uri, element.name) for element in elements)
+        if not await self._store.put(user, dict(zip(keys, written, strict=True)), MOST_BYTES, MOST_ELEMENTS):
             raise TooMuch
 
     async def _get(self, user: str, wanted: domish.Element) -> domish.Element:

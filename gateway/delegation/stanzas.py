@@ -17,7 +17,7 @@ from gateway.delegation.core import CLIENT_HEADER, Reply, Request, parsed
 from gateway.delegation.nesting import VERSIONS, Grant, Info
 from gateway.errors import Unreadable
 from gateway.stream.checker import checkWhole
-from gateway.stream.stanzas import Stanza, UnreadElement, escape, serialised
+from gateway.stream.stanzas import START_TAG, Stanza, UnreadElement, escape, serialised, serialisedAll
 
 # How a wrapper is written by servers: nothing between the tags, no entity or line break in a value, no prefix.
 _VALUE = rb"=(?:'[^'<&\t\r\n]*'|\"[^\"<&\t\r\n]*\")"
@@ -75,11 +75,28 @@ def unwrap(stanza: Stanza) -> Inside:
     return _unwrapTree(treeOf(stanza))
 
 
+def unwrapHead(head: bytes) -> Inside:
+    """
+    The iq in a wrapper of which only the beginning is there, and without what is in the iq.
+
+    @param head: of a stanza, from its start tag on.
+    @raise Unreadable: if servers do not write it so.
+    """
+    tag = START_TAG.match(head)
+    wrapper = None if tag is None else _WRAPPER.match(head, tag.end())
+    if wrapper is None:
+        raise Unreadable
+    attributes = _attributes(wrapper.group(4))
+    if attributes.get("xmlns") != ns.CLIENT:
+        raise Unreadable
+    return Inside(wrapper.group(2).decode(), attributes, b"")
+
+
 def treeOf(stanza: Stanza) -> domish.Element:
     """
     A stanza as a tree.
 
-    @raise Unreadable: if Twisted builds none; see L{parsed}.
+    @raise Unreadable: if none can be built.
     """
     try:
         return stanza.element
@@ -112,7 +129,7 @@ def _unwrapTree(element: domish.Element) -> Inside:
     if (ns.XML, "lang") in iq.attributes:
         attributes[_LANGUAGE] = iq.attributes[ns.XML, "lang"]
     _move(iq, ns.FORWARD)
-    return Inside(wrappers[0].uri, attributes, b"".join(written(child) for child in iq.elements()))
+    return Inside(wrappers[0].uri, attributes, _contents(iq))
 
 
 def _move(element: domish.Element, old: str) -> None:
@@ -121,6 +138,11 @@ def _move(element: domish.Element, old: str) -> None:
         element.uri = element.defaultUri = ns.CLIENT
         for child in element.elements():
             _move(child, old)
+
+
+def _contents(element: domish.Element) -> bytes:
+    """The elements in an element, as they stand where the default namespace is C{jabber:client}."""
+    return "".join(serialisedAll(element.elements(), ns.CLIENT)).encode()
 
 
 def written(element: domish.Element) -> bytes:
@@ -174,7 +196,7 @@ def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
     payload = stanza.payload
     if not _isPlain(stanza, payload) or stanza.context.namespace != ns.CLIENT:
         element = treeOf(stanza)
-        payload = b"".join(written(child) for child in element.elements())
+        payload = _contents(element)
     return _request(sender, recipient, stanza.id, stanza.type, payload, stanza.language)
 
 
@@ -352,7 +374,7 @@ def readInfo(iq: domish.Element) -> Info:
                 for each in query.elements(ns.DISCO_INFO, "identity")
             ),
             tuple(get(each, "var", "") for each in query.elements(ns.DISCO_INFO, "feature")),
-            tuple(serialised(each, ns.DISCO_INFO) for each in query.elements(ns.DATA, "x")),
+            tuple(serialisedAll(query.elements(ns.DATA, "x"), ns.DISCO_INFO, _LONGEST_INFO)),
         )
         if len(writeInfo(info)) > _LONGEST_INFO:
             raise Unreadable

@@ -89,7 +89,9 @@ class ClientConnection(PeerConnection):
 
     def _restart(self, limits: Limits) -> None:
         """A new stream on the same transport; nothing of the old one counts."""
-        self._startAnew(Splitter(self.namespace, limits))
+        splitter = Splitter(self.namespace, limits)
+        splitter.skips = False
+        self._startAnew(splitter)
         self._streamId = ""
 
     def _startTls(self) -> None:
@@ -200,6 +202,11 @@ class ClientConnection(PeerConnection):
             recipient or session.account.jid,
             lambda: self._services.router.fromClient(session, stanza, recipient and address(recipient)),
         )
+
+    def _addresses(self, stanza: Stanza) -> tuple[str, str]:
+        session = self._session
+        assert session is not None
+        return session.jid, stanza.recipient or session.account.jid
 
     def push(self, item: Item, removed: bool) -> None:
         # From the account itself, which is what no address means (RFC 6121 section 2.1.6).

@@ -32,6 +32,7 @@ class ComponentConnection(PeerConnection):
         super().__init__(services.router.domain, clock)
         # There is no second header after which other limits could hold.
         self._splitter = Splitter(self.namespace, COMPONENTS)
+        self._splitter.skips = False
         self._services = services
         self._secrets = secrets
         self._jid = ""
@@ -74,6 +75,9 @@ class ComponentConnection(PeerConnection):
             recipient,
             lambda: router.fromComponent(self, stanza, sender, address(recipient)),
         )
+
+    def _addresses(self, stanza: Stanza) -> tuple[str, str]:
+        return stanza.sender or self._jid, stanza.recipient or self._domain
 
     def _hold(self, slow: PeerConnection) -> None:
         """What it has to say is for many."""

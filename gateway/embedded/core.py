@@ -18,7 +18,6 @@ from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account, Session
 from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
-from gateway.stream.core import Limits
 from gateway.stream.stanzas import Stanza
 
 # Resources of an account at a time, and entities that a resource sent presence to beside its contacts.
@@ -26,7 +25,7 @@ _MOST_RESOURCES = 64
 _MOST_DIRECTED = 1_000
 
 # Bytes of a stanza that anybody is sent.
-LARGEST = Limits().stanzaSize
+LARGEST = 256 * 1024
 
 # Presence is kept as long as it holds.
 _LONGEST_PRESENCE = 16 * 1024

@@ -21,7 +21,6 @@ from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import tree
 from gateway.errors import GatewayError, NotThere, Unreadable
-from gateway.stream.checker import StreamFailed
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Context, Stanza, escape
 
@@ -290,7 +289,7 @@ def _isTooDeep(data: bytes) -> bool:
         return False
     splitter = Splitter(ns.CLIENT)
     splitter.feed(_CONTEXT.header)
-    return any(isinstance(event, StreamFailed) for event in splitter.feed(data))
+    return any(not isinstance(event, Stanza) for event in splitter.feed(data))
 
 
 def _isOf(feature: str, namespace: str) -> bool:

@@ -17,9 +17,10 @@ from gateway.embedded import stanzas
 from gateway.embedded.core import LARGEST
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
-from gateway.errors import GatewayError, HandlerFailed, Unreadable
+from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, TooLarge, Unreadable
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter
+from gateway.stream.refused import StanzaRefused, isBounced, substitute
 from gateway.stream.stanzas import Stanza, errorStanza, escape, route
 
 # Until somebody has said who they are, they have little to say.
@@ -55,6 +56,7 @@ class PeerConnection(Connection):
 
     def __init__(self, domain: str, clock: IReactorTime) -> None:
         super().__init__(Splitter(self.namespace, STRANGERS), clock)
+        self._splitter.skips = False
         self._domain = domain
         self._streamId = ""
         # Requests of a client's that others have yet to answer.
@@ -64,6 +66,11 @@ class PeerConnection(Connection):
     def connectionMade(self) -> None:
         super().connectionMade()
         self._setDeadline(self._clock.callLater(self.admittedWithin, self.refuse, "connection-timeout"))
+
+    def _open(self, receive: Callable[[Stanza], object]) -> None:
+        # Who may say something may say too much.
+        self._splitter.skips = True
+        super()._open(receive)
 
     @property
     def isStranger(self) -> bool:
@@ -114,7 +121,28 @@ class PeerConnection(Connection):
         except Exception:
             self._log.failure("The embedded host failed at {stanza!r}.", stanza=stanza)
             error = HandlerFailed
+        if error is NotAcceptable and (stanza.name, stanza.type) == ("iq", "result"):
+            # It was too large to be handed on, and somebody waits for it.
+            instead = substitute(stanza, TooLarge)
+            assert instead is not None
+            self._stanzaReceived(instead)
         self.refuseStanza(stanza, sender, recipient, error)
+
+    def _stanzaReceived(self, stanza: Stanza) -> None:
+        """A stanza of this peer's has come; must not raise."""
+        raise NotImplementedError
+
+    def _addresses(self, stanza: Stanza) -> tuple[str, str]:
+        """The sender and the recipient of a stanza of this peer's, where it names none, too."""
+        raise NotImplementedError
+
+    def _stanzaRefused(self, refused: StanzaRefused) -> None:
+        self._log.warn("The embedded host refused {refused}.", refused=refused.inWords())
+        instead = substitute(refused.stanza, refused.why)
+        if instead is not None:
+            self._stanzaReceived(instead)
+        elif isBounced(refused.stanza):
+            self.refuseStanza(refused.stanza, *self._addresses(refused.stanza), refused.why)
 
     def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
         """Answer a stanza of this peer's with an error; not an error itself (RFC 6120 section 8.3.1)."""

@@ -5,16 +5,16 @@ What the host reads from stanzas and what it writes itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
 from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.embedded.roster import Item
-from gateway.errors import Malformed, NotAcceptable, Unreadable
+from gateway.errors import Malformed, NotAcceptable, TooLarge, Unreadable
 from gateway.stream.checker import SEPARATOR, newParser
-from gateway.stream.stanzas import Context, Stanza, escape, route
+from gateway.stream.stanzas import Context, Stanza, escape, route, serialised, startTag
 
 # Characters of a contact's name and of each group's, and how many groups.
 _LONGEST_NAME = 1_023
@@ -62,7 +62,7 @@ class _Move:
         self._parser.Parse(context.header, False)
         self._written: list[str] = []
         self._size = 0
-        # Of each element that is open: its name, the namespace it is now in, and whether it has moved.
+        # Of each open element: its name as it is written, the default namespace in it, and whether it has moved.
         self._open: list[tuple[str, str, bool]] = []
         self._root: dict[str, str] = {}
 
@@ -78,23 +78,17 @@ class _Move:
         return "".join(self._written).encode()
 
     def _started(self, name: str, attributes: dict[str, str]) -> None:
-        uri, _, local = name.rpartition(SEPARATOR)
+        uri, local = _split(name)
         _, around, moves = self._open[-1] if self._open else ("", self._new, True)
         # What stands in another namespace keeps what is inside of it.
         moves = moves and uri == self._old
         uri = self._new if moves else uri
-        declared = "" if uri == around else f" xmlns='{escape(uri)}'"
         if not self._open:
             attributes = {**attributes, **self._root}
-        self._write(f"<{local}{declared}")
-        for number, (key, value) in enumerate(attributes.items()):
-            space, _, plain = key.rpartition(SEPARATOR)
-            prefix = "" if not space else "xml:" if space == ns.XML else f"a{number}:"
-            if prefix not in ("", "xml:"):
-                self._write(f" xmlns:a{number}='{escape(space)}'")
-            self._write(f" {prefix}{plain}='{escape(value)}'")
-        self._write(">")
-        self._open.append((local, uri, moves))
+        named = {_split(key) if SEPARATOR in key else key: value for key, value in attributes.items()}
+        start, written, inside = startTag(local, uri, around, named)
+        self._write(f"{start}>")
+        self._open.append((written, inside, moves))
 
     def _ended(self, name: str) -> None:
         self._write(f"</{self._open.pop()[0]}>")
@@ -116,42 +110,26 @@ def written(element: domish.Element, namespace: str, largest: int) -> bytes:
 
     @raise NotAcceptable: if that takes more bytes than C{largest}.
     """
-    parts: list[bytes] = []
-    for part in _written(element, namespace):
-        parts.append(part.encode())
-        largest -= len(parts[-1])
-        # A name is written as often as it is used: it may be long.
-        if largest < 0:
-            raise NotAcceptable
-    return b"".join(parts)
+    try:
+        data = serialised(element, namespace, largest).encode()
+    except TooLarge as error:
+        raise NotAcceptable from error
+    if len(data) > largest:
+        raise NotAcceptable
+    return data
 
 
-def _written(element: domish.Element, around: str) -> Iterator[str]:
-    # What is made here has no namespace but that around it.
-    uri = around if element.uri is None else element.uri
-    yield f"<{element.name}" + ("" if uri == around else f" xmlns='{escape(uri)}'")
-    for number, (key, value) in enumerate(element.attributes.items()):
-        space, name = key if isinstance(key, tuple) else ("", key)
-        if space == ns.XML:
-            name = f"xml:{name}"
-        elif space:
-            yield f" xmlns:a{number}='{escape(space)}'"
-            name = f"a{number}:{name}"
-        yield f" {name}='{escape(value)}'"
-    yield ">"
-    for child in element.children:
-        if isinstance(child, domish.Element):
-            yield from _written(child, uri)
-        else:
-            yield escape(str(child))
-    yield f"</{element.name}>"
+def _split(name: str) -> tuple[str, str]:
+    """Namespace and local name."""
+    uri, _, local = name.rpartition(SEPARATOR)
+    return uri, local
 
 
 def tree(stanza: Stanza) -> domish.Element:
     """
     A stanza as a tree.
 
-    @raise Unreadable: if it has a namespace that Twisted's parser does not take, one with a space.
+    @raise Unreadable: if none can be built.
     """
     try:
         return stanza.element

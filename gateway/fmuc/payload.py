@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import Unreadable
-from gateway.stream.stanzas import START_TAG, Stanza, parse, serialised
+from gateway.stream.stanzas import START_TAG, Stanza, parse, serialisedAll
 
 _TAG = re.compile(rb"<!\[CDATA\[.*?\]\]>|" + START_TAG.pattern, re.DOTALL)
 # A start tag whose name has no prefix, and whose values stand for themselves.
@@ -43,7 +43,7 @@ def parts(stanza: Stanza) -> list[Part]:
     """
     The elements of a stanza; text between them means nothing.
 
-    @raise Unreadable: if Twisted builds no tree where one is needed.
+    @raise Unreadable: if there is no tree where one is needed, or if it grows too large in writing.
     """
     if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
         found = _cut(stanza.payload)
@@ -53,9 +53,9 @@ def parts(stanza: Stanza) -> list[Part]:
         tree = stanza.element
     except domish.ParserError as error:
         raise Unreadable from error
-    return [
-        Part(each.uri or "", each.name, serialised(each, ns.COMPONENT_ACCEPT).encode()) for each in tree.elements()
-    ]
+    children = list(tree.elements())
+    written = serialisedAll(children, ns.COMPONENT_ACCEPT)
+    return [Part(each.uri or "", each.name, xml.encode()) for each, xml in zip(children, written, strict=True)]
 
 
 def _cut(payload: bytes) -> list[Part] | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -16,6 +16,7 @@ from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.room import Bounds, Settings
 from gateway.fmuc.values import Dialect
+from gateway.fmuc.writing import LARGEST_STANZA
 from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, Count, Domain
@@ -122,6 +123,8 @@ class RoomsPlugin:
 
 def _served(jid: str, table: ComponentTable, composition: IComposition, rooms: Rooms) -> IService:
     link: Link = composition.link(jid, table)
+    # A room has no use for more, and takes every stanza apart.
+    link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, LARGEST_STANZA))
     RoomsHandler(rooms, composition.wallClock).setHandlerParent(link)
     return link
 

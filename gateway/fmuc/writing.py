@@ -11,9 +11,10 @@ from gateway.fmuc import stamps
 from gateway.fmuc.values import Limits, Refusal, Said, Shown
 from gateway.stream.stanzas import escape
 
-# Bytes of what somebody has chosen, in one stanza: whatever the nodes on its way put around it, it stays below the
-# 256 KiB that servers and gateways take. One that is larger costs a whole stream.
+# Bytes of what somebody has chosen, in one stanza: with everything that nodes put around it, the stanza stays below
+# 256 KiB, and so below every limit that a server has for components and other servers by default.
 LARGEST = 192 * 1024
+LARGEST_STANZA = 256 * 1024
 # Characters of a reason that is handed on.
 LONGEST_REASON = 1_000
 

@@ -41,11 +41,7 @@ def _described(link: Reported) -> str:
     state = "connected" if link.ready else f"not connected: {link.trouble}"
     if link.ready and link.conflict:
         state += f", but {link.conflict}"
-    reports = [
-        report
-        for reporting in (link, *link)
-        if IReporting.providedBy(reporting)
-        for report in IReporting(reporting).report()
-    ]
+    reporting = [each for each in (link, *link) if IReporting.providedBy(each)]
+    reports = [report for each in reporting for report in IReporting(each).report()]
     lines = [line for report in reports for line in report.split("\n")]
     return "".join([f"{link.jid}: {printable(state)}\n", *(f"  {printable(line)}\n" for line in lines)])

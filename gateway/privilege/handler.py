@@ -81,11 +81,7 @@ class PrivilegeHandler(RawHandler):
         sender, recipient = stanza.sender or "", stanza.recipient or self._link.jid
         if recipient != self._link.jid:
             return False
-        try:
-            return self._received(stanza, sender, recipient)
-        except domish.ParserError:
-            # A namespace with a space in it, which Twisted's parser cannot take; nobody can mean it for us.
-            return False
+        return self._received(stanza, sender, recipient)
 
     def _received(self, stanza: Stanza, sender: str, recipient: str) -> bool:
         if stanza.name == "message":

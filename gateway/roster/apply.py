@@ -17,9 +17,9 @@ from twisted.web.http_headers import Headers
 from twisted.words.protocols.jabber.error import StanzaError
 
 from gateway import jids
-from gateway.errors import NotGranted
+from gateway.errors import ANSWERS, NotGranted, TooLarge
 from gateway.interfaces import IPrivileges, RosterItem
-from gateway.roster.core import RefreshFailed
+from gateway.roster.core import RefreshFailed, RosterTooLarge
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
 from gateway.web import Body
@@ -106,6 +106,9 @@ class PrivilegeApplier:
         try:
             return await done
         except (NotGranted, StanzaError) as error:
+            if isinstance(error, StanzaError) and error.text == ANSWERS[TooLarge].text:
+                # These are the link's own words.
+                raise RosterTooLarge(f"{what}: it is larger than max_stanza_size under [server] allows") from error
             raise RefreshFailed(f"{what}: {self._why(error)}") from error
 
     def _why(self, error: NotGranted | StanzaError) -> str:

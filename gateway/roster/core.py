@@ -44,6 +44,12 @@ class RefreshFailed(Exception):
     """
 
 
+class RosterTooLarge(RefreshFailed):
+    """
+    The roster that the server has is too large to be read.
+    """
+
+
 class UserUnknown(RefreshFailed):
     """
     The application has nothing to say about the user.
@@ -307,12 +313,14 @@ class Finished:
     @ivar items: in a dry run, what would be set.
     @ivar reason: why it failed; empty if it did not.
     @ivar isUnknown: whether that is because the application has nothing to say about the user.
+    @ivar isTooLarge: whether that is because the server's roster is too large, which another try would not change.
     """
 
     summary: Summary = Summary()
     items: tuple[RosterItem, ...] = ()
     reason: str = ""
     isUnknown: bool = False
+    isTooLarge: bool = False
 
 
 Step = Fetch | Read | Set | Finished
@@ -380,7 +388,11 @@ class Refresh:
         reason = str(failure)
         if self._done:
             reason = f"{self._done} of {len(self._changes)} changes were made, then: {reason}"
-        return Finished(reason=reason, isUnknown=isinstance(failure, UserUnknown))
+        return Finished(
+            reason=reason,
+            isUnknown=isinstance(failure, UserUnknown),
+            isTooLarge=isinstance(failure, RosterTooLarge),
+        )
 
     def _next(self) -> Step:
         if self._done == len(self._changes):

@@ -20,6 +20,9 @@ from gateway.roster.core import Finished
 from gateway.roster.refresher import Refresher
 from gateway.stream.stanzas import Stanza
 
+# Seconds that a user whose roster is too large to be read is left alone.
+_TOO_LARGE_REST = 3_600.0
+
 # Users whose last refresh is remembered.
 _MOST_USERS = 100_000
 
@@ -54,6 +57,8 @@ class PresenceWatcher:
             self._refresher.refresh(local).addCallback(self._ended, local)
 
     def _ended(self, finished: Finished, name: str) -> None:
+        if finished.isTooLarge and name in self._refreshed:
+            self._refreshed[name] = self._clock.seconds() + _TOO_LARGE_REST - self._minInterval
         # Of whom the application knows nothing there is nothing to say.
         if finished.reason and not finished.isUnknown:
             self._log.warn(

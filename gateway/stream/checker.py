@@ -17,6 +17,11 @@ from gateway.stream.stanzas import START_TAG, Context
 # expat refuses a namespace with one that XML could.
 SEPARATOR = "\x1f"
 
+NOT_WELL_FORMED = "not-well-formed"
+
+# An unfinished token of so many bytes is looked at again only when it may have ended.
+_LONG_TOKEN = 64 * 1024
+
 
 @frozen
 class StreamFailed(Exception):
@@ -42,48 +47,55 @@ class Header:
     attributes: dict[str, str]
 
 
-class Checker:
+class Judge:
     """
-    Expat as a judge of one stream.
+    Expat on the bytes of one stream, and what XMPP forbids beside.
 
     @ivar parsed: how many bytes it was given.
-    @ivar header: set once the root has begun.
-    @ivar declared: the root's namespace declarations.
     """
 
-    def __init__(self, namespace: str) -> None:
+    _parser: expat.XMLParserType
+
+    def _begin(self, parser: expat.XMLParserType) -> None:
+        """Start with the first byte of a stream."""
         self.parsed = 0
-        self.header: Header | None = None
-        self.declared: dict[str | None, str] = {}
-        self._namespace = namespace
         self._refusedAt: int | None = None
-        self._parser = parser = newParser()
+        # Bytes of the unfinished token when expat last looked, and pieces that it has not seen yet.
+        self._unfinished = 0
+        self._held: list[bytes] = []
+        self._parser = parser
         parser.XmlDeclHandler = self._xmlDeclared
         parser.StartDoctypeDeclHandler = self._restricted("a document type declaration")
         parser.ProcessingInstructionHandler = self._restricted("a processing instruction")
         parser.CommentHandler = self._restricted("a comment")
-        parser.StartNamespaceDeclHandler = self._declare
-        parser.StartElementHandler = self._rootStarted
 
     @property
     def ahead(self) -> int:
         """How many of the last bytes are not judged: they are the beginning of something."""
-        # Once a callback has raised, expat goes on through what it has all the same.
-        at = self._parser.CurrentByteIndex if self._refusedAt is None else self._refusedAt
-        return self.parsed - at
+        return self.parsed - (self._parser.CurrentByteIndex if self._refusedAt is None else self._refusedAt)
 
     def check(self, data: bytes) -> StreamFailed | None:
         """Look at more of the stream: what is wrong with it."""
         self.parsed += len(data)
+        if self._unfinished >= _LONG_TOKEN:
+            # Expat begins an unfinished token anew each time. It is a tag, and ends with this character.
+            self._held.append(data)
+            if b">" not in data:
+                return None
+            data = b"".join(self._held)
+            self._held.clear()
         try:
             self._parser.Parse(data, False)
         except StreamFailed as failure:
             return failure
         except expat.ExpatError as error:
             return _failure(error)
+        finally:
+            self._unfinished = self.ahead
         return None
 
     def _refuse(self, condition: str, text: str) -> NoReturn:
+        # Once a callback has raised, expat goes on through what it has all the same.
         self._refusedAt = self._parser.CurrentByteIndex
         raise StreamFailed(condition, text)
 
@@ -99,6 +111,24 @@ class Checker:
         """RFC 6120 section 11.6: a stream is UTF-8."""
         if encoding is not None and encoding.lower() != "utf-8":
             self._refuse("unsupported-encoding", f"the stream is declared to be {encoding}")
+
+
+class Checker(Judge):
+    """
+    Judges a whole stream, namespaces included.
+
+    @ivar header: set once the root has begun.
+    @ivar declared: the root's namespace declarations.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self.header: Header | None = None
+        self.declared: dict[str | None, str] = {}
+        self._namespace = namespace
+        parser = newParser()
+        self._begin(parser)
+        parser.StartNamespaceDeclHandler = self._declare
+        parser.StartElementHandler = self._rootStarted
 
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self.declared[prefix] = uri or ""
@@ -126,9 +156,14 @@ def checkWhole(stream: bytes, namespace: str) -> StreamFailed | None:
     return None
 
 
-def newParser() -> expat.XMLParserType:
-    """Expat, with namespaces, for UTF-8 whatever an XML declaration says (RFC 6120 section 11.6)."""
-    parser = expat.ParserCreate("utf-8", SEPARATOR)
+def newParser(separator: str | None = SEPARATOR) -> expat.XMLParserType:
+    """
+    Expat for UTF-8, whatever an XML declaration says (RFC 6120 section 11.6).
+
+    @param separator: stands between the parts of a name; C{None}: names are not resolved, and what breaks the rules
+        of namespaces alone passes.
+    """
+    parser = expat.ParserCreate("utf-8", separator)
     if hasattr(parser, "SetReparseDeferralEnabled"):
         # A finished stanza is wanted now, not when more bytes have come; the size limit bounds the work.
         parser.SetReparseDeferralEnabled(False)
@@ -149,16 +184,22 @@ def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
 
 def _failure(error: expat.ExpatError) -> StreamFailed:
     text = f"{expat.errors.messages[error.code]} at line {error.lineno}, column {error.offset}"
-    return StreamFailed("restricted-xml" if error.code in _RESTRICTED else "not-well-formed", text)
+    return StreamFailed("restricted-xml" if error.code in _RESTRICTED else NOT_WELL_FORMED, text)
 
 
-def isText(data: bytes) -> bool:
-    """Whether C{data} begins with a character in UTF-8, or is empty."""
+def worded(failure: StreamFailed, unread: bytes) -> StreamFailed:
+    """
+    The same failure, unless the reason is that the bytes are no UTF-8 (RFC 6120 section 11.6).
+
+    @param unread: the bytes from the failure on.
+    """
+    start = unread[:4]
     try:
-        data.decode()
+        start.decode()
     except UnicodeDecodeError as error:
-        return error.start > 0
-    return True
+        if not error.start:
+            return StreamFailed("unsupported-encoding", f"not UTF-8, but {start!r}")
+    return failure
 
 
 # Expat's words for entities other than the five that XML itself knows.

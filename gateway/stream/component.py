@@ -17,6 +17,7 @@ from gateway import ns
 from gateway.stream.checker import SEPARATOR
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter, StreamStarted
+from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, escape
 
 HANDSHAKE = f"{ns.COMPONENT_ACCEPT}{SEPARATOR}handshake"
@@ -47,6 +48,9 @@ class Owner(typing.Protocol):
 
     def stanzaReceived(self, stanza: Stanza) -> None:
         """A stanza has come. Must not raise."""
+
+    def stanzaRefused(self, refused: StanzaRefused) -> None:
+        """A stanza was skipped. Must not raise."""
 
     def streamEnding(self) -> None:
         """Nothing can be written any more. Comes once, and before L{streamLost}."""
@@ -85,6 +89,9 @@ class ComponentProtocol(Connection):
 
     def _chunkReceived(self) -> None:
         self._owner.chunkReceived()
+
+    def _stanzaRefused(self, refused: StanzaRefused) -> None:
+        self._owner.stanzaRefused(refused)
 
     def _ending(self) -> None:
         self._owner.streamEnding()

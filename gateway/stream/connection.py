@@ -15,9 +15,11 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.errors import ANSWERS
 from gateway.stream.checker import StreamFailed
 from gateway.stream.core import Event, Splitter, StreamEnded, StreamStarted, streamError
 from gateway.stream.outflow import Copies, Outflow
+from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
 
 # Bytes of a stanza for which there is room even where larger ones are refused: an error fits.
@@ -111,6 +113,9 @@ class Connection(Protocol):
     def _streamEvent(self, event: StreamStarted | Stanza) -> None:
         """The stream has begun, or a first-level element that is no stanza has come."""
 
+    def _stanzaRefused(self, refused: StanzaRefused) -> None:
+        """A stanza was skipped on a stream that is open for stanzas; must not raise."""
+
     def _ending(self) -> None:
         """Nothing can be written any more. Comes once at most, and before L{_lost}."""
 
@@ -158,6 +163,9 @@ class Connection(Protocol):
                 self._fail(event.condition, event.text)
             elif isinstance(event, StreamEnded):
                 self.close()
+            elif isinstance(event, StanzaRefused):
+                if not self._closing:
+                    self._refusedReceived(event)
             elif not self._closing:
                 self._streamEvent(event)
             if self._splitter is not splitter:
@@ -191,6 +199,16 @@ class Connection(Protocol):
                 self.transport.resumeProducing()
             else:
                 self.transport.pauseProducing()
+
+    def _refusedReceived(self, refused: StanzaRefused) -> None:
+        if self._produces:
+            self._stanzaRefused(refused)
+        else:
+            # Before authentication there is nobody's stream to spare.
+            error = ANSWERS[refused.why]
+            condition = "policy-violation" if error.condition == "policy-violation" else "not-well-formed"
+            self._reason = StreamFailed(condition, error.text)
+            self._fail(condition, error.text)
 
     # Output.
 

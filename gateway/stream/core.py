@@ -4,6 +4,9 @@ Bytes of an XML stream to stanzas (RFC 6120 section 4): pure, no I/O.
 A L{Splitter} is fed what the transport read and answers with events. Expat checks every byte, at its own speed,
 for it calls nobody back from inside a stanza. What it has found well-formed, and free of the constructs that XMPP
 forbids, is then cut by looking for tags alone: no other C{<} is left.
+
+A stanza that is over a limit, or that breaks the rules of namespaces alone, is skipped: its event is a
+L{StanzaRefused}. The stream fails only where nothing can be read on.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ import re
 from attrs import frozen
 
 from gateway import ns
-from gateway.stream.checker import SEPARATOR, Checker, StreamFailed, isText, readTag
+from gateway.errors import BadNamespace, GatewayError, TooDeep, TooLarge
+from gateway.stream.checker import NOT_WELL_FORMED, SEPARATOR, Checker, StreamFailed, readTag, worded
+from gateway.stream.refused import StanzaRefused, refusedRoot, rootOf
+from gateway.stream.skipper import HEAD, Skipper
 from gateway.stream.stanzas import START_TAG, TAGS, Context, Nonza, Stanza, escape
 
 # After this many bytes a parser is replaced: expat keeps every name it ever saw until it is freed, and names
@@ -32,20 +38,32 @@ _PLAIN = re.compile(
     + "|".join(f"{name}='([^'&<>\\t\\n\\r]*)'" for name in ("from", "to", "id", "type", "xml:lang"))
     + r"))*(/?)"
 )
-_UNSEEN = (0, 0)
+_UNSEEN = (0, 0, 0)
+
+# How many bytes are first looked at to find the end of a stanza that is skipped; then twice as many each time.
+_FIRST_PIECE = 1024
 
 
 @frozen
 class Limits:
     """
-    What one stanza may cost.
+    Limits for one stanza. The defaults suit those of Prosody and ejabberd: 512 KiB from other servers, which may be
+    written six times as long, and 512 KiB from a component.
 
     @ivar stanzaSize: bytes from its first C{<} on.
     @ivar depth: nested elements, the stanza's root being the first.
+    @ivar outgoingSize: bytes of one that is sent.
     """
 
-    stanzaSize: int = 256 * 1024
+    stanzaSize: int = 4 * 1024 * 1024
     depth: int = 64
+    outgoingSize: int = 512 * 1024
+
+    def broken(self, size: int, depth: int) -> type[GatewayError] | None:
+        """What is wrong with a stanza of so many bytes and so deep; C{None} if nothing is."""
+        if size > self.stanzaSize:
+            return TooLarge
+        return TooDeep if depth > self.depth else None
 
 
 @frozen
@@ -61,7 +79,7 @@ class StreamEnded:
     """The peer closed its stream in good order (RFC 6120 section 4.4)."""
 
 
-Event = StreamStarted | Stanza | StreamEnded | StreamFailed
+Event = StreamStarted | Stanza | StanzaRefused | StreamEnded | StreamFailed
 
 
 class Splitter:
@@ -69,19 +87,24 @@ class Splitter:
     Cuts the bytes of one XML stream into events.
 
     @ivar namespace: the content namespace that the stream must declare as its default.
+    @ivar skips: whether a refused stanza is skipped to its end, however far that is; else the stream fails.
     """
 
     def __init__(self, namespace: str, limits: Limits | None = None) -> None:
         self.namespace = namespace
+        self.skips = True
         self._limits = limits or Limits()
         self._kinds = {f"{namespace}{SEPARATOR}{kind}": kind for kind in ("iq", "message", "presence")}
         self._checker = Checker(namespace)
         self._context: Context | None = None
-        # What is not complete yet: at least its first byte is unknown to be followed by the rest of an element.
+        self._header = b""
+        # Bytes of the incomplete last element.
         self._rest: list[bytes] = []
         self._restSize = 0
-        # How much of that L{_cutAny} has gone through, and how deep it was then.
+        # How much of that L{_cutAny} has gone through, how deep it was then, and at most.
         self._seen = _UNSEEN
+        # While a stanza is skipped.
+        self._skipper: Skipper | None = None
         self._over = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -91,43 +114,76 @@ class Splitter:
         Never raises for what the peer sent: a L{StreamFailed} is the last event, and nothing is read after it.
         """
         events: list[Event] = []
-        if self._over:
-            return events
+        try:
+            # Each turn leaves what follows a skipped stanza, or what is to be skipped, or nothing.
+            while data and not self._over:
+                skipper = self._skipper
+                data = self._read(data, events) if skipper is None else self._skip(skipper, data, events)
+        except StreamFailed as failure:
+            self._over = True
+            events.append(failure)
+        return events
+
+    def _read(self, data: bytes, events: list[Event]) -> bytes:
         failure = self._checker.check(data)
         if self._rest:
             self._rest.append(data)
             self._restSize += len(data)
             if failure is None and b">" not in data and self._restSize <= self._limits.stanzaSize:
                 # Nothing ends here, and many small pieces must not be joined over and over.
-                return events
+                return b""
             data = b"".join(self._rest)
         checked = len(data) - self._checker.ahead
-        if failure is not None and not isText(data[checked : checked + 4]):
-            failure = StreamFailed("unsupported-encoding", f"not UTF-8, but {data[checked : checked + 4]!r}")
-        try:
-            rest = self._cut(data, checked, events)
-            if events and isinstance(events[-1], StreamEnded):
-                self._over = True
-                return events
-            # What follows a failure was never looked at.
-            self._keep(data[rest:] if failure is None else data[rest:checked])
-        except StreamFailed as broken:
-            failure = broken
-        if failure is not None:
+        rest = self._cut(data, checked, events)
+        if events and isinstance(events[-1], StreamEnded):
             self._over = True
-            events.append(failure)
-        return events
+            return b""
+        if failure is None:
+            return self._keep(data[rest:])
+        if not self.skips or self._context is None or failure.condition != NOT_WELL_FORMED:
+            raise worded(failure, data[checked:])
+        # Without regard to namespaces it may have an end.
+        return self._skipFrom(data[rest:])
 
-    def _keep(self, rest: bytes) -> None:
-        """Hold what is not complete; refuse it once it is too large."""
+    def _keep(self, rest: bytes) -> bytes:
+        """Hold the bytes of an incomplete element, or return them to be skipped where it is over a limit."""
+        if len(rest) > self._limits.stanzaSize or self._seen[2] > self._limits.depth:
+            if not self.skips or self._context is None or rest.startswith(_SECTION):
+                raise StreamFailed("policy-violation", "a header, a text or a stanza is over a limit")
+            return self._skipFrom(rest)
         self._rest = [rest] if rest else []
         self._restSize = len(rest)
-        if self._restSize > self._limits.stanzaSize:
-            raise self._tooLarge()
         if self._context is not None and self._checker.parsed > _PARSER_LIFE + 2 * self._restSize:
-            self._checker = Checker(self.namespace)
-            self._checker.check(self._context.header)
+            self._checkAnew()
             self._checker.check(rest)
+        return b""
+
+    def _checkAnew(self) -> None:
+        self._checker = Checker(self.namespace)
+        self._checker.check(self._header)
+
+    def _skipFrom(self, rest: bytes) -> bytes:
+        """Begin to skip the element that C{rest} begins with."""
+        self._rest = []
+        self._restSize = 0
+        self._seen = _UNSEEN
+        self._skipper = Skipper(self._header)
+        return rest
+
+    def _skip(self, skipper: Skipper, data: bytes, events: list[Event]) -> bytes:
+        # Expat would go through all of it, whatever ends there.
+        piece = data[: max(skipper.given, _FIRST_PIECE)]
+        following = skipper.skip(piece)
+        if following is None:
+            return data[len(piece) :]
+        assert self._context is not None
+        root = rootOf(skipper.name, skipper.attributes, self._context)
+        # The same however the stream was cut into pieces.
+        why = self._limits.broken(skipper.size, skipper.deepest) or BadNamespace
+        events.append(StanzaRefused(root, why, skipper.size, skipper.head[: skipper.size]))
+        self._skipper = None
+        self._checkAnew()
+        return data[len(piece) - following :]
 
     def _cut(self, data: bytes, checked: int, events: list[Event]) -> int:
         """
@@ -161,14 +217,16 @@ class Splitter:
                 name, sender, recipient, identifier, kind, language, slash = tag.groups()
                 opening, ending = TAGS[name]
                 end = close + 1 if slash else _end(data, close, checked, opening, ending)
-                # Short ones have no room for depth.
-                if slash or (end >= 0 and (end - close <= 4 * deepest or data.count(b"<", close, end) < deepest)):
+                # Short ones have no room for depth, and in those that are too large it does not matter.
+                if slash or (end >= 0 and (end - close <= 4 * deepest or _isFlat(data, close, end, self._limits))):
                     position = end if slash else end + len(ending)
-                    if position - start > largest:
-                        raise self._tooLarge()
                     raw = data[start:end]
                     cut = 0 if slash else close - start
-                    events.append(Stanza(name, sender, recipient, identifier, kind, language, raw, context, cut))
+                    stanza = Stanza(name, sender, recipient, identifier, kind, language, raw, context, cut)
+                    if position - start > largest:
+                        events.append(refusedRoot(stanza, TooLarge, position - start, raw[:HEAD]))
+                    else:
+                        events.append(stanza)
                     continue
             elif data[start + 1] == _SLASH:
                 events.append(StreamEnded())
@@ -193,6 +251,7 @@ class Splitter:
         tag = START_TAG.match(data, header.start, checked)
         if tag is None:
             return 0
+        self._header = tag.group()
         self._context = Context.fromDeclarations(self._checker.declared)
         events.append(StreamStarted(header.attributes, self._context))
         return tag.end()
@@ -203,20 +262,20 @@ class Splitter:
         start: int,
         checked: int,
         context: Context,
-        seen: tuple[int, int],
+        seen: tuple[int, int, int],
         events: list[Event],
     ) -> int | None:
         """
         Cut any first-level element, if all of it is there: the same result.
 
-        @param seen: how much of it was gone through before, in vain, and the depth there.
+        @param seen: how much of it was gone through before, in vain, the depth there, and the greatest so far.
         @return: where what follows it begins; C{None} if it is not complete.
         """
         if data.startswith(_SECTION, start):
             # Text between stanzas means nothing.
             ending = data.find(_SECTION_END, start, checked)
             return None if ending < 0 else ending + len(_SECTION_END)
-        offset, depth = seen
+        offset, depth, deepest = seen
         position = start + offset
         while found := _TAG.search(data, position, checked):
             position = found.end()
@@ -224,7 +283,7 @@ class Splitter:
             if tag[1] == _BANG:
                 ending = data.find(_SECTION_END, position, checked)
                 if ending < 0:
-                    self._seen = found.start() - start, depth
+                    self._seen = found.start() - start, depth, deepest
                     return None
                 position = ending
                 continue
@@ -232,16 +291,16 @@ class Splitter:
                 depth -= 1
             else:
                 depth += 1
-                if depth > self._limits.depth:
-                    raise StreamFailed("policy-violation", f"elements are nested over {self._limits.depth} deep")
+                deepest = max(deepest, depth)
                 depth -= tag[-2] == _SLASH
             if not depth:
                 end = found.start() if tag[1] == _SLASH else position
-                if position - start > self._limits.stanzaSize:
-                    raise self._tooLarge()
-                events.append(self._make(data[start:end], context))
+                stanza = self._make(data[start:end], context)
+                size = position - start
+                why = self._limits.broken(size, deepest)
+                events.append(stanza if why is None else refusedRoot(stanza, why, size, stanza.raw[:HEAD]))
                 return position
-        self._seen = checked - start, depth
+        self._seen = checked - start, depth, deepest
         return None
 
     def _make(self, raw: bytes, context: Context) -> Stanza:
@@ -251,9 +310,6 @@ class Splitter:
         if name in self._kinds:
             return Stanza(self._kinds[name], *known, raw, context, 0)
         return Nonza(name, *known, raw, context, 0)
-
-    def _tooLarge(self) -> StreamFailed:
-        return StreamFailed("policy-violation", f"a stanza is over {self._limits.stanzaSize} bytes")
 
 
 def _end(data: bytes, close: int, checked: int, opening: bytes, ending: bytes) -> int:
@@ -272,6 +328,11 @@ def _end(data: bytes, close: int, checked: int, opening: bytes, ending: bytes) -
         end = data.find(ending, end + 1, checked)
         inner = data.find(opening, inner + 1, end)
     return end
+
+
+def _isFlat(data: bytes, start: int, end: int, limits: Limits) -> bool:
+    """Whether the depth of what is there cannot be what it is refused for."""
+    return end - start > limits.stanzaSize or data.count(b"<", start, end) < limits.depth
 
 
 def streamError(condition: str, text: str = "") -> bytes:

@@ -26,7 +26,9 @@ from gateway.errors import (
     HandlerFailed,
     NoAnswer,
     OverBudget,
+    TooLarge,
     TooManyPending,
+    TooMuch,
     Unhandled,
     Unreadable,
 )
@@ -34,7 +36,7 @@ from gateway.interfaces import IRawHandler
 from gateway.stream.budget import Budget
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, asElement, requestElement
-from gateway.stream.stanzas import FORBIDDEN, Stanza, errorStanza, route, serialised
+from gateway.stream.stanzas import FORBIDDEN, MOST_TAGS, Stanza, errorStanza, route, serialised
 
 T = typing.TypeVar("T")
 
@@ -175,6 +177,10 @@ class ElementLane:
                 return
             if not self._port.budget.allows(key[0], len(data), self._port.now):
                 data = errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], OverBudget)
+            if not self._port.sendRaw(data) and self._xmlstream is not None:
+                # Too much waits for the server, but there is room for an error.
+                self._port.sendRaw(errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], TooMuch))
+            return
         self._port.sendRaw(data)
 
     def request(self, request: Any) -> Deferred[domish.Element]:
@@ -209,6 +215,8 @@ class ElementLane:
             self.refuse(stanza, Unreadable)
         elif not self._ordinary:
             self.refuse(stanza, Unhandled)
+        elif stanza.raw.count(b"<") > MOST_TAGS:
+            self.refuse(stanza, TooLarge)
         elif not self.replies.opened(key, self._port.now):
             self.refuse(stanza, TooManyPending)
         else:
@@ -219,7 +227,7 @@ class ElementLane:
 
     def _dispatch(self, stanza: Stanza) -> bool | None:
         """Show a stanza to the handlers: whether one said that it handles it, or C{None} if that failed."""
-        if not self._ordinary or self._xmlstream is None:
+        if not self._ordinary or self._xmlstream is None or stanza.raw.count(b"<") > MOST_TAGS:
             return False
         try:
             element: Any = stanza.element

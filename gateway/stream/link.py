@@ -5,14 +5,11 @@ A component's connection to its server as a service: kept up for ever, two lanes
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from errno import ENOENT
+from functools import partial
 from random import Random
 from typing import Any
 
-from OpenSSL.SSL import Error as TlsError
-from service_identity import VerificationError
 from twisted.application.service import Service
-from twisted.internet import error
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -24,36 +21,25 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.errors import HandlerFailed, OverBudget
+from gateway.errors import GatewayError, HandlerFailed, OverBudget
 from gateway.interfaces import IRawHandler, IReporting
 from gateway.stream.budget import Budget
-from gateway.stream.checker import StreamFailed
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies
+from gateway.stream.refusals import Refusals
+from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
+from gateway.stream.trouble import explain, isRefused
 
 # Seconds between two tries to connect: at first, and at most.
 _FIRST_DELAY = 0.5
 _LAST_DELAY = 30.0
 # Doubled so often, the first has reached the last. There is no end to the tries, but there is one to floats.
 _DOUBLINGS = 6
-
-# What a server's refusal means to an operator.
-_MEANINGS = {
-    # ejabberd says so too to a component that it does not know.
-    "not-authorized": "the server rejects the secret, or does not know this component: compare both with the "
-    "server's configuration",
-    "conflict": "the server has another connection for this component: is a second gateway running, or is the "
-    "name one of the server's own hosts?",
-    "host-unknown": "the server does not know this component: add it to the server's configuration",
-    # Ours about the server's first words, or a server's about ours.
-    "invalid-namespace": "this port of the server is not for components, but perhaps for clients: compare the "
-    "endpoint with the server's configuration",
-}
 
 _SHARED = (
     "another gateway is connected as this component, and the server gives each a part of the stanzas: stop one of "
@@ -134,6 +120,7 @@ class Link(Service):
         self._lane = ElementLane(self)
         self._outbox = Outbox()
         self._dropped = 0
+        self._refusals = Refusals(self, partial(reactor.callLater, 0))
         self._endpoint = endpoint
         self._where = where
         self._factory = Factory.forProtocol(self._makeProtocol)
@@ -191,6 +178,7 @@ class Link(Service):
         if self.budget.refused:
             refused, charged = self.budget.refused, len(self.budget.debts)
             yield f"requests refused, over a user's budget of answers: {refused}; users that are charged: {charged}"
+        yield from self._refusals.report()
 
     def __iter__(self) -> Iterator[IXMPPHandler]:
         return iter(self._lane)
@@ -221,8 +209,16 @@ class Link(Service):
         """
         Send serialised stanzas; while the link is down they wait, bounded in number, size and time.
 
+        A stanza over the server's limit would end the stream: it is refused as if the recipient had done so.
+
         @return: whether they were accepted.
         """
+        if len(data) <= self.limits.outgoingSize:
+            return self.sendAll(data)
+        return self._refusals.outgoing(data, self.limits)
+
+    def sendAll(self, data: bytes) -> bool:
+        """The same, without regard to the server's limit."""
         write = self._write
         if write(data) if write is not None else self._outbox.put(data, self.now):
             return True
@@ -233,7 +229,7 @@ class Link(Service):
         protocol = self._protocol
         if self._write is not None and protocol is not None:
             return protocol.writeCopies(copies) or self._drop()
-        return self.sendRaw(copies.written())
+        return self.sendAll(copies.written())
 
     def _drop(self) -> bool:
         if not self._dropped:
@@ -258,13 +254,18 @@ class Link(Service):
             try:
                 if handler.stanzaReceived(stanza):
                     return
-            except Exception:
-                self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self.jid, stanza=stanza)
+            except Exception as error:
+                why = type(error) if isinstance(error, GatewayError) else HandlerFailed
+                if why is HandlerFailed:
+                    self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self.jid, stanza=stanza)
                 if stanza.name == "iq" and stanza.type in ("get", "set"):
-                    self._lane.refuse(stanza, HandlerFailed)
+                    self._lane.refuse(stanza, why)
                 return
         if self._instances is None or not self._instances.received(stanza, self.now):
             self._lane.stanzaReceived(stanza)
+
+    def stanzaRefused(self, refused: StanzaRefused) -> None:
+        self._refusals.incoming(refused, self._raw)
 
     def streamEnding(self) -> None:
         self._write = None
@@ -323,13 +324,12 @@ class Link(Service):
 
     def _tryAgain(self, reason: Failure) -> None:
         """Say why there is no stream, and when the next try is."""
-        condition = reason.value.condition if isinstance(reason.value, Refused | StreamFailed) else ""
         longest = min(_LAST_DELAY, _FIRST_DELAY * 2 ** min(self._attempts, _DOUBLINGS))
-        if condition in _MEANINGS:
+        if isRefused(reason):
             longest = _LAST_DELAY
         # Half of it is chance, so that many gateways do not come back to a server in step.
         delay = longest * (0.5 + 0.5 * self._random.random())
-        self.trouble = _MEANINGS.get(condition) or _explain(reason, self._where)
+        self.trouble = explain(reason, self._where)
         self._log.warn(
             "{jid}: not connected: {trouble} (next try in {delay:.1f} s).",
             jid=self.jid,
@@ -347,6 +347,7 @@ class Link(Service):
         for handler in self._raw:
             self._lane.guard(handler.tick, now)
         self._lane.tick(now)
+        self._refusals.tick()
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
             if self._instances is not None and not self._protocol.stalled:
@@ -390,26 +391,6 @@ class Link(Service):
                 full=self._dropped,
             )
             self._dropped = 0
-
-
-def _explain(reason: Failure, where: str) -> str:
-    """Why there is no connection, in words for an operator."""
-    if reason.check(error.ConnectionRefusedError) or getattr(reason.value, "osError", None) == ENOENT:
-        return f"nothing listens at {where}: is the server running, and does it listen for components there?"
-    if reason.check(error.DNSLookupError):
-        return f"there is no such host as in {where}: is its name written right?"
-    if reason.check(error.TimeoutError, error.NoRouteError):
-        return f"nothing answers at {where}: is the address right, and does every firewall let the gateway through?"
-    if reason.check(error.ConnectionDone, error.ConnectionLost):
-        return "the server has closed the connection: was it stopped, and does it listen for components there?"
-    if reason.check(VerificationError):
-        return "the server's certificate is for another name than the endpoint's host"
-    if reason.check(TlsError):
-        return (
-            "TLS failed: does the server speak TLS at this port, and is its certificate one that this machine "
-            f"trusts? {reason.value!r}"
-        )
-    return reason.getErrorMessage().rstrip(".")
 
 
 def _authenticated(protocol: ComponentProtocol) -> Deferred[ComponentProtocol]:

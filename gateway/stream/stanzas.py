@@ -5,13 +5,14 @@ Stanzas as bytes: read without a tree, readdressed without a copy of their meani
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import define, field, frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import ANSWERS, GatewayError, Unreadable
+from gateway.errors import ANSWERS, GatewayError, TooLarge, Unreadable
 from gateway.stream.trees import Builder
 
 # A whole start tag that expat has found well-formed: quoted values may hold ">".
@@ -26,6 +27,12 @@ _NAME = re.compile(rb"<([^\s/>]+)")
 # How a stanza of each kind begins and ends where it is written without a prefix.
 TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 _ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
+
+# Tags of a stanza of which a tree is built, which takes some 3 us for each.
+MOST_TAGS = 32_768
+
+# Characters of an element that is written from a tree.
+_LARGEST = 4 * 1024 * 1024
 
 # What no XML document may hold (XML 1.0 section 2.2).
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -85,6 +92,10 @@ class Context:
         return cls(namespace, prefixes, header + b"".join(declaration for _, declaration in uses) + b">", uses)
 
 
+# Of what we write ourselves.
+CONTEXT = Context.fromDeclarations({None: ns.COMPONENT_ACCEPT, "stream": ns.STREAMS})
+
+
 @define(eq=False, repr=False)
 class Stanza:
     """
@@ -124,11 +135,17 @@ class Stanza:
 
     @property
     def element(self) -> domish.Element:
-        """The stanza as a new tree, built by each look at it."""
-        raw = self.raw
-        if not self._isOnlyTag:
-            raw += b"</" + self._writtenName + b">"
-        return parse(self.context.header, raw)
+        """
+        The stanza as a new tree, built by each look at it.
+
+        @raise TooLarge: see L{parse}.
+        """
+        return parse(self.context.header, self.whole)
+
+    @property
+    def whole(self) -> bytes:
+        """Its bytes, the end tag included."""
+        return self.raw if self._isOnlyTag else b"".join((self.raw, b"</", self._writtenName, b">"))
 
     def readdressed(self, addresses: bytes) -> bytes:
         """
@@ -195,7 +212,10 @@ def parse(header: bytes, raw: bytes) -> domish.Element:
     The tree of one stanza, C{raw} being whole and C{header} the start tag of the stream it stands in.
 
     @raise domish.ParserError: if it is not.
+    @raise TooLarge: if there is too much in it: a tree of it would keep the process from all else.
     """
+    if raw.count(b"<") > MOST_TAGS:
+        raise TooLarge
     # To make a builder costs more than most stanzas. While it is used it is nobody else's, in whatever thread.
     builder = _builders.pop(header, None) or Builder(header)
     element = builder.build(raw)
@@ -212,7 +232,7 @@ class UnreadElement(domish.Element):
 
     @ivar header: as L{parse} has it.
     @ivar raw: its bytes.
-    @raise Unreadable: by that look, if Twisted builds no tree: it knows no namespace with a space in it, for one.
+    @raise Unreadable: by that look, if the bytes are not one whole element.
     """
 
     header: bytes
@@ -244,41 +264,92 @@ class UnreadElement(domish.Element):
             child.parent = self
 
 
-def serialised(element: domish.Element, namespace: str) -> str:
+def serialised(element: domish.Element, namespace: str, largest: int = _LARGEST) -> str:
     """
     An element as it stands where C{namespace} is the default one.
 
     Twisted's own C{toXml} writes a namespace as it is, and whoever has chosen it may have put a quote into it, and
     whole stanzas after that; nor does it keep line breaks in attributes. Here no name ends up as anything but a
     name. Prefixes that stand in values only are not kept.
+
+    @param largest: characters at most. A namespace that was declared once is written wherever it is used, so a
+        short stanza may become a long one.
+    @raise TooLarge: if it takes more.
+    @raise ValueError: see L{startTag}.
     """
     written: list[str] = []
-    _serialise(element, namespace, written)
+    if _serialise(element, namespace, written, largest) < 0:
+        raise TooLarge
     return "".join(written)
 
 
-def _serialise(element: domish.Element, around: str, written: list[str]) -> None:
+def serialisedAll(elements: Iterable[domish.Element], namespace: str, largest: int = _LARGEST) -> list[str]:
+    """The same for several, which take no more than C{largest} together."""
+    written = []
+    for element in elements:
+        written.append(serialised(element, namespace, largest))
+        largest -= len(written[-1])
+    return written
+
+
+def startTag(
+    name: str, uri: str, around: str, attributes: Mapping[str | tuple[str, str], str]
+) -> tuple[str, str, str]:
+    """
+    Begin an element.
+
+    @param uri: the namespace of the element.
+    @param around: the default namespace where it stands.
+    @param attributes: by name; one in a namespace has that before it.
+    @return: the start tag without its end, the element's name as it is written, and the default namespace inside.
+    @raise ValueError: if there is something in the namespace of declarations, where XML has no names for elements,
+        nor for attributes.
+    """
+    if uri == around:
+        start = f"<{name}"
+    elif uri == ns.XML:
+        # Namespaces in XML section 3: it must not be the default one, and its prefix is always declared.
+        name = f"xml:{name}"
+        start = f"<{name}"
+    else:
+        start = f"<{name} xmlns='{escape(uri)}'"
+        around = uri
+    prefixes: dict[str, str] = {ns.XML: "xml"}
+    for key, value in attributes.items():
+        if isinstance(key, str):
+            start += f" {key}='{escape(value)}'"
+            continue
+        space, local = key
+        if space not in prefixes:
+            prefixes[space] = f"a{len(prefixes)}"
+            start += f" xmlns:{prefixes[space]}='{escape(space)}'"
+        start += f" {prefixes[space]}:{local}='{escape(value)}'"
+    if around == ns.XMLNS or ns.XMLNS in prefixes:
+        raise ValueError(f"{ns.XMLNS} holds no names of elements or attributes")
+    return start, name, around
+
+
+def _serialise(element: domish.Element, around: str, written: list[str], room: int) -> int:
+    """Return how many characters there is still room for."""
     uri = around if element.uri is None else element.uri
-    written.append(f"<{element.name}" if uri == around else f"<{element.name} xmlns='{escape(uri)}'")
-    for number, (name, value) in enumerate(element.attributes.items()):
-        space, local = name if isinstance(name, tuple) else (None, name)
-        if space == ns.XML:
-            local = f"xml:{local}"
-        elif space:
-            written.append(f" xmlns:a{number}='{escape(space)}'")
-            local = f"a{number}:{local}"
-        written.append(f" {local}='{escape(value)}'")
+    start, name, inside = startTag(element.name, uri, around, element.attributes)
+    written.append(start)
+    room -= len(start) + len(name)
+    if room < 0:
+        raise TooLarge
     if not element.children:
         written.append("/>")
-        return
+        return room
     written.append(">")
     for child in element.children:
         if isinstance(child, domish.Element):
-            _serialise(child, uri, written)
+            room = _serialise(child, inside, written, room)
         else:
             # What is XML already was put there by a handler, which has asked for it.
             written.append(child if isinstance(child, domish.SerializedXML) else escape(child))
-    written.append(f"</{element.name}>")
+            room -= len(written[-1])
+    written.append(f"</{name}>")
+    return room
 
 
 def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:

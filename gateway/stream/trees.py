@@ -9,8 +9,9 @@ from xml.parsers import expat
 
 from twisted.words.xish import domish
 
-# Between the parts of a name that expat has resolved. As with domish, a namespace with a space in it is refused.
-_SEPARATOR = " "
+# Between the parts of a name that expat has resolved. No XML can hold this character. A namespace may hold a space,
+# which is the separator of domish.
+_SEPARATOR = "\x1f"
 
 
 class Builder:

@@ -65,8 +65,8 @@ class RequestTests(SynchronousTestCase):
         self.assertIs(asked.payload, asked.payload)
 
     def test_untreed(self) -> None:
-        """What Twisted builds no tree of is the requester's affair, and no failure of ours."""
-        asked = Request(JULIET, None, "1", "get", NAMESPACE, {}, b"<query xmlns='urn:q'><x xmlns='a b'/></query>")
+        """Bytes of which no tree can be built are unreadable, and no failure of ours."""
+        asked = Request(JULIET, None, "1", "get", NAMESPACE, {}, b"<query xmlns='urn:q'><p:x/></query>")
         self.assertRaises(Unreadable, lambda: asked.payload.name)
 
 

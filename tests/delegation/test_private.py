@@ -133,9 +133,22 @@ class PrivateMixin:
             "<p:x xmlns:p='urn:x' p:a='&lt;'><p:y/>&amp;\u20ac</p:x>",
             "<x xmlns='urn:x'><message xmlns='jabber:client'/><query xmlns='jabber:iq:private'/></x>",
             "<x xmlns='urn:x' xml:lang='de'/>",
+            "<x xmlns='urn:x'><xml:y xml:z=''><z/></xml:y><y xmlns='a b'/></x>",
         ):
             yield self.set(content)
             yield self.assertStored("<x xmlns='urn:x'/>", content)
+
+    @inlineCallbacks
+    def test_xml(self: Any) -> Any:
+        """XML's own namespace, which cannot be declared, is one like any other."""
+        yield self.set("<xml:q><a/></xml:q>")
+        yield self.assertStored("<xml:q/>", "<xml:q><a/></xml:q>")
+
+    @inlineCallbacks
+    def test_swelling(self: Any) -> Any:
+        """What is too large only as it is written is refused at once."""
+        content = f"<a xmlns='urn:a' xmlns:p='{'p' * 1000}'>{'<b><p:a/></b>' * 1_500}</a>"
+        yield self.assertFailure(self.set(content), TooMuch)
 
     @inlineCallbacks
     def test_bounds(self: Any) -> Any:

@@ -50,7 +50,7 @@ def sizeTaken(gateway: Gateway) -> list[int]:
     server = gateway.server("c.example.com")
     server.say("<presence from='target@example.com/a' to='c.example.com'/>")
     taken = []
-    for size in (1_000, 20_000, 50_000):
+    for size in (1_000, 20_000, 300_000):
         payload = f"<q xmlns='urn:q'>{'x' * size}</q>"
         heard = server.say(f"<iq from='{USER}' to='c.example.com' type='get' id='{size}'>{payload}</iq>")
         if any(each.get("to") == "target@example.com/a" for each in heard):
@@ -126,7 +126,16 @@ EFFECTS = (
         {
             "max_stanza_size = 10_000": [1_000],
             "max_stanza_size = 30_000": [1_000, 20_000],
-            "max_stanza_size = 100_000": [1_000, 20_000, 50_000],
+            "max_stanza_size = 600_000": [1_000, 20_000, 300_000],
+        },
+    ),
+    Effect(
+        "server.max_outgoing_stanza_size",
+        f"{SERVER}{HERE}\n{PROXY}",
+        sizeTaken,
+        {
+            "max_outgoing_stanza_size = 262_144": [1_000, 20_000],
+            "max_outgoing_stanza_size = 600_000": [1_000, 20_000, 300_000],
         },
     ),
     Effect(

@@ -161,7 +161,7 @@ class StanzaTests(ComponentCase):
             self.assertTrue(heard.endswith(f"{DOMAIN} > {COMPONENT} bad-request"), heard)
 
     def test_size(self) -> None:
-        """What a client gets at most it takes, and sends; more ends its stream."""
+        """What a client gets at most it takes, and sends; more is refused."""
         alice = self.host.online("alice/r")
         opening = f"<message from='{COMPONENT}' to='alice@{DOMAIN}/r'>"
         fill = "x" * (LARGEST - 100)
@@ -174,7 +174,11 @@ class StanzaTests(ComponentCase):
         )
         self.assertEqual(alice.taken(), [])
         fill *= 2
-        self.assertEnded(self.component, self.component.send(f"{opening}{fill}</message>"), "policy-violation")
+        self.assertEqual(
+            self.component.send(f"{opening}{fill}</message>"),
+            [f"message error alice@{DOMAIN}/r > {COMPONENT} policy-violation"],
+        )
+        self.assertFalse(self.component.disconnecting)
 
     def test_end(self) -> None:
         """A stream that the component ends is ended by the host too."""

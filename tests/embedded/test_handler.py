@@ -99,7 +99,7 @@ class HostTests(HandlerCase):
         self.assertEqual(self.refusal(PING, DOMAIN, "set"), "service-unavailable")
         self.assertEqual(self.refusal("", DOMAIN), "bad-request")
         self.assertEqual(self.refusal(PING + PING, DOMAIN), "bad-request")
-        self.assertEqual(self.refusal("<x xmlns='a b'/>", DOMAIN), "bad-request")
+        self.assertEqual(self.refusal("<x xmlns='a b'/>", DOMAIN), "service-unavailable")
         for namespace in (ns.DISCO_INFO, ns.DISCO_ITEMS):
             self.assertEqual(self.refusal(f"<query xmlns='{namespace}' node='n'/>", DOMAIN), "item-not-found")
         self.assertEqual(self.refusal(ROSTER, DOMAIN), "forbidden")

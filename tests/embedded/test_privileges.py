@@ -510,8 +510,9 @@ class MessageTests(PrivilegesCase):
         message = f"""{start}<x xmlns="urn:'/>&lt;injected/>&lt;x"/><p:x xmlns:p="a'b" p:y="'"/></message>"""
         entity.send(wrapped(message))
         self.assertSent(nurse, message)
-        entity.send(wrapped(f"{start}<x xmlns='a b'/></message>"))
-        self.assertSent(entity, self.error("message", SERVER, "bad-request", "modify"))
+        message = f"{start}<x xmlns='a b'/><xml:y/></message>"
+        entity.send(wrapped(message))
+        self.assertSent(nurse, message)
 
     def test_undeliverable(self) -> None:
         """Who cannot be reached is no affair of the entity's: the error would be the sender's."""
@@ -775,6 +776,7 @@ class IqTests(PrivilegesCase):
             """<x xmlns="urn:'/>&lt;injected/>&lt;x"/>""",
             """<p:x xmlns:p="a'b&lt;" p:y="1" xml:lang='e"n'><p:z/>&lt;z/&gt;'</p:x>""",
             "<x xmlns=''><y xmlns='urn:y' z='&#10;'/></x>",
+            "<x xmlns='a b'><xml:y><z/></xml:y></x>",
         ):
             self.privileged.send(request)
             self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{content}</iq>")
@@ -782,13 +784,9 @@ class IqTests(PrivilegesCase):
             self.assertSent(self.privileged, self.answer(answer))
         long = "x" * 10_000
         swelling = f"<p:x xmlns:p='{long}'>" + f"<y xmlns='{ns.CLIENT}'><p:y/></y>" * 100 + "</p:x>"
-        for content, refused in (
-            (swelling, self.error("iq", JULIET, "not-acceptable", "modify", "priv_iq_1")),
-            ("<x xmlns='a b'/>", self.failure("not-acceptable", "modify", ROMEO)),
-        ):
-            self.privileged.send(request)
-            self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{content}</iq>")
-            self.assertSent(self.privileged, refused)
+        self.privileged.send(request)
+        self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{swelling}</iq>")
+        self.assertSent(self.privileged, self.error("iq", JULIET, "not-acceptable", "modify", "priv_iq_1"))
 
     def test_again(self) -> None:
         """The deadline of a request that is answered is none for a later one of the same kind."""

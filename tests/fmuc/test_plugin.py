@@ -14,6 +14,7 @@ from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IChecked, IDemonstration, IServicePlugin
 from gateway.service import check, findPlugins, makeService
+from gateway.stream.core import Limits
 from gateway.tables import ConfigError
 
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "x"\ndomain = "example.com"\n'
@@ -87,6 +88,15 @@ class PluginTests(SynchronousTestCase):
         )._mirroring
         assert mirroring is not None
         self.assertEqual((mirroring.dialect, mirroring.replica), (Dialect.PROTOXEP, False))
+
+    def test_largest(self) -> None:
+        """A room's stanzas are no larger than rooms are for, nor than the configuration has it."""
+        for size, largest in ((1_000_000, 256 * 1024), (70_000, 70_000)):
+            for table in (MIRROR, ROOMS):
+                text = SERVER.replace("[server]\n", f"[server]\nmax_stanza_size = {size}\n") + table
+                gateway = makeService(self.config(text), MemoryReactorClock())
+                [link] = [each for each in gateway if each.name.startswith(("mirror:", "rooms:"))]
+                self.assertEqual(link.limits, Limits(stanzaSize=largest))
 
     def test_rooms(self) -> None:
         """Without peers there are none; on a real server no room is there before somebody makes it."""

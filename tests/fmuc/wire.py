@@ -33,7 +33,7 @@ class FakeLink(Link):
         self.now = START
         self.sent: list[bytes] = []
 
-    def sendRaw(self, data: bytes) -> bool:
+    def sendAll(self, data: bytes) -> bool:
         self.sent.append(data)
         return True
 

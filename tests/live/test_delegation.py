@@ -117,6 +117,15 @@ class DelegationTests(LiveTests):
             reply = await bob.request(to, inner, kind)
             self.assertEqual((error(reply), reply.get("from")), (wanted, to), inner)
         self.assertEqual(noted(await alice.request(alice.bare, WANTED)), "the last")
+        # What servers write of this is no XML. Either it can be got again, or it is refused at once.
+        reply = await bob.request(bob.bare, f"<query xmlns='{PRIVATE}'><xml:q><a/></xml:q></query>", "set")
+        if reply.get("type") == "error":
+            self.assertEqual((error(reply)[:2], reply.get("from")), (("modify", "bad-request"), bob.bare))
+        else:
+            self.assertIs(self.serverClass, Embedded)
+            reply = await bob.request(bob.bare, f"<query xmlns='{PRIVATE}'><xml:q/></query>")
+            self.assertEqual(len(list(reply.iter("{http://www.w3.org/XML/1998/namespace}q"))), 1)
+            self.assertEqual(len(reply[0][0]), 1)
 
     @scenario(60)
     async def test_storageFails(self) -> None:

@@ -51,6 +51,9 @@ class FmucTests(RoomsCase):
         alice.say(here, "In thunder")
         for each, room in ((alice, here), (bob, there)):
             await each.hears(f"{room}/alice", "In thunder")
+        for inside in ("<xml:q/>", f"""<x>{"'" * 100_000}</x>""", "<a>" * 70 + "</a>" * 70):
+            # Each costs itself: what the server makes of the first is no XML, and the others are over a limit.
+            alice.stream.send_raw(f"<message to='{here}' type='groupchat'><body>spoilt</body>{inside}</message>")
         alice.whisper(f"{here}/bob", "or in rain")
         await bob.hears(f"{there}/alice", "or in rain")
         bob.whisper(f"{there}/alice", "lightning")
@@ -81,6 +84,8 @@ class FmucTests(RoomsCase):
         alice.muc.leave_muc(JID(here), "alice", msg="Paddock calls")
         await alice.sees(f"{here}/alice", "unavailable", "110")
         await bob.sees(f"{there}/alice", "unavailable")
+        for gateway in self._gateways:
+            self.assertNotIn("not connected", gateway.log(1000))
 
     async def invited(self, alice: Talker, here: str) -> None:
         """An invitation comes from the room where its sender is; one that is declined goes back there."""

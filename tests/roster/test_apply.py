@@ -16,11 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 from twisted.words.protocols.jabber.error import StanzaError
 
-from gateway.errors import NotGranted
+from gateway.errors import ANSWERS, NotGranted, TooLarge
 from gateway.interfaces import RosterItem
 from gateway.roster import apply
 from gateway.roster.apply import EjabberdApplier, PrivilegeApplier
-from gateway.roster.core import RefreshFailed
+from gateway.roster.core import RefreshFailed, RosterTooLarge
 from tests.proxy.support import stanza
 
 JOHN = "john@example.com"
@@ -100,6 +100,14 @@ class PrivilegeTests(ApplierCase):
             reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
             self.assertIn("marie@example.com could not be set", reason)
             self.assertIn(part, reason)
+
+    def test_tooLarge(self) -> None:
+        """A roster that the link refuses is told from others, in words that tell what to do."""
+        said = ANSWERS[TooLarge]
+        applier = self.make(lambda: fail(StanzaError(said.condition, text=said.text)))
+        failure = self.failureResultOf(ensureDeferred(applier.get(JOHN)), RosterTooLarge)
+        reason = "the roster could not be read: it is larger than max_stanza_size under [server] allows"
+        self.assertEqual(str(failure.value), reason)
 
     def test_noServer(self) -> None:
         """What the server cannot have said is not laid in its mouth."""

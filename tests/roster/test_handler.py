@@ -19,10 +19,11 @@ class FakeRefresher:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.outcome = Finished()
 
     def refresh(self, name: str, isForced: bool = False) -> Deferred[Finished]:
         self.asked.append(name)
-        return succeed(Finished())
+        return succeed(self.outcome)
 
 
 class WatcherTests(SynchronousTestCase):
@@ -49,6 +50,22 @@ class WatcherTests(SynchronousTestCase):
             self.see("john@h/a")
         # At 0, at 60 and at 120 seconds.
         self.assertEqual(self.refresher.asked, ["john"] * 3)
+
+    def test_tooLarge(self) -> None:
+        """Whose roster is too large is left alone for an hour; others are not."""
+        self.refresher.outcome = Finished(reason="x", isTooLarge=True)
+        self.see("john@h/a")
+        self.refresher.outcome = Finished(reason="x")
+        self.see("mary@h/a")
+        for _ in range(59):
+            self.clock.advance(60)
+            self.see("john@h/a")
+            self.see("mary@h/a")
+        self.assertEqual(self.refresher.asked.count("john"), 1)
+        self.assertEqual(self.refresher.asked.count("mary"), 60)
+        self.clock.advance(60)
+        self.see("john@h/a")
+        self.assertEqual(self.refresher.asked.count("john"), 2)
 
     def test_bounded(self) -> None:
         """Only so many are remembered."""

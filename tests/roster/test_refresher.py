@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
 from gateway.roster import refresher
-from gateway.roster.core import Finished, RefreshFailed, Summary
+from gateway.roster.core import Finished, RefreshFailed, RosterTooLarge, Summary
 from gateway.roster.refresher import Refresher
 
 MARIE = RosterItem(jid="marie@h", subscription="both")
@@ -97,6 +97,14 @@ class RefresherTests(SynchronousTestCase):
         self.world.answer(None)
         self.assertEqual(self.successResultOf(done), Finished(Summary(1, 0, 1)))
         self.assertEqual(self.world.tags, [("john", '"1"')])
+
+    def test_tooLarge(self) -> None:
+        """That the server's roster is too large is told, and nothing is set."""
+        done = self.refresher.refresh("john")
+        self.world.answer(self.document("marie@h"))
+        self.world.fail(RosterTooLarge("too large"))
+        self.assertEqual(self.successResultOf(done), Finished(reason="too large", isTooLarge=True))
+        self.assertEqual([each[0] for each in self.world.taken()], ["fetch", "get"])
 
     def test_forgotten(self) -> None:
         """Once it is known what differs, the document is not kept."""

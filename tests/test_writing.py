@@ -1,0 +1,222 @@
+"""
+What the gateway writes, of whatever it was sent, is read by another parser as what it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree.ElementTree import Element
+from xml.sax.saxutils import quoteattr
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import ensureDeferred
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.delegation import stanzas as delegation
+from gateway.delegation.core import Request
+from gateway.delegation.private import PrivateStorage
+from gateway.embedded import stanzas as embedded
+from gateway.errors import BadNamespace, NotAcceptable, TooLarge
+from gateway.fmuc.payload import parts
+from gateway.stream.core import Splitter
+from gateway.stream.refused import StanzaRefused
+from gateway.stream.stanzas import Nonza, Stanza, route, serialised
+from tests.stream.memory import HEADER, children, split, stanza, steady, tree
+from tests.stream.odd import streams
+
+CLIENT = f"<s:stream xmlns='{ns.CLIENT}' xmlns:s='{ns.STREAMS}'>".encode()
+ALICE, HOST = "alice@h/r", "h"
+
+
+def read(header: bytes, data: bytes) -> list[Any]:
+    """Whole elements that C{data} is, as ElementTree reads them."""
+    found = [tree(each) for each in children(header + data + b"<end/>")]
+    assert found, data
+    assert found.pop()[0].endswith("}end"), data
+    return found
+
+
+def moved(found: Any) -> Any:
+    """A tree in which the two content namespaces are one; below others the host leaves either."""
+    name, attributes, inside = found
+    name = name.replace(f"{{{ns.COMPONENT_ACCEPT}}}", f"{{{ns.CLIENT}}}")
+    return name, attributes, [each if isinstance(each, str) else moved(each) for each in inside]
+
+
+def elements(found: Any) -> list[Any]:
+    """The elements in one."""
+    return [each for each in found[2] if not isinstance(each, str)]
+
+
+def asServersWrite(element: Element, around: str = ns.COMPONENT_ACCEPT) -> str:
+    """An element with each namespace as the default one, whichever it is: so Prosody and ejabberd write it."""
+    uri, _, name = element.tag.rpartition("}")
+    uri = uri[1:]
+    written = f"<{name}" + ("" if uri == around else f" xmlns={quoteattr(uri)}")
+    for number, (key, value) in enumerate(element.attrib.items()):
+        space, _, local = key.rpartition("}")
+        if space:
+            prefix = "xml" if space[1:] == ns.XML else f"n{number}"
+            declared = "" if prefix == "xml" else f" xmlns:{prefix}={quoteattr(space[1:])}"
+            written += f"{declared} {prefix}:{local}={quoteattr(value, ESCAPES)}"
+        else:
+            written += f" {local}={quoteattr(value, ESCAPES)}"
+    text = escaped(element.text or "")
+    inside = "".join(asServersWrite(each, uri) + escaped(each.tail or "") for each in element)
+    return f"{written}>{text}{inside}</{name}>"
+
+
+ESCAPES = {"\n": "&#10;", "\t": "&#9;", "\r": "&#13;"}
+
+
+def escaped(text: str) -> str:
+    """A text as it stands between tags."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class MemoryStore:
+    """What L{PrivateStorage} keeps."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, str] = {}
+
+    async def get(self, user: str, key: Any) -> str | None:
+        return self.kept.get(key)
+
+    async def put(self, user: str, elements: dict[Any, str], mostBytes: int, mostElements: int) -> bool:
+        self.kept |= elements
+        return True
+
+
+class RoundTripTests(SynchronousTestCase):
+    """Streams of all spellings, in every form in which what is in them goes on."""
+
+    @steady
+    @given(streams())
+    def test_stream(self, data: bytes) -> None:
+        """Readdressed, as a tree, in parts, in another namespace: a stanza is the same one."""
+        found = [event for event in split(data) if isinstance(event, Stanza)]
+        for event, other in zip(found, children(data), strict=True):
+            if isinstance(event, Nonza):
+                continue
+            right = tree(other)
+            addressed = right[0], {**right[1], "from": "a<'", "to": "b"}, right[2]
+            self.assertEqual(read(HEADER, event.readdressed(route("a<'", "b"))), [addressed])
+            for header, namespace in ((HEADER, ns.COMPONENT_ACCEPT), (CLIENT, ns.CLIENT)):
+                self.assertEqual(read(header, serialised(event.element, namespace).encode()), [right])
+            self.assertEqual(read(HEADER, b"".join(each.raw for each in parts(event))), elements(right))
+            for part, each in zip(parts(event), elements(right), strict=True):
+                self.assertEqual(f"{{{part.namespace}}}{part.name}".removeprefix("{}"), each[0])
+                self.assertEqual(read(HEADER, serialised(part.element, ns.COMPONENT_ACCEPT).encode()), [each])
+            sent = embedded.readdressed(event, "a<'", "b", ns.CLIENT, 1_000_000)
+            [there] = read(CLIENT, sent)
+            self.assertEqual(there[0], addressed[0].replace(ns.COMPONENT_ACCEPT, ns.CLIENT))
+            self.assertEqual(moved(there), moved(addressed))
+            self.assertEqual(read(CLIENT, embedded.written(event.element, ns.CLIENT, 1_000_000)), [right])
+
+    @steady
+    @given(streams())
+    def test_rewritten(self, data: bytes) -> None:
+        """As a server writes it anew, a stanza is the same one or is refused, and the next one comes."""
+        for other in children(data):
+            namespaces = {each.tag.rpartition("}")[0] for each in other.iter()}
+            first, second = split(HEADER + asServersWrite(other).encode() + b"<iq id='next'/>")[1:]
+            assert isinstance(second, Stanza)
+            self.assertEqual(second.id, "next")
+            if f"{{{ns.XML}" in namespaces:
+                assert isinstance(first, StanzaRefused)
+                self.assertIs(first.why, BadNamespace)
+            else:
+                assert isinstance(first, Stanza)
+                written = serialised(first.element, ns.COMPONENT_ACCEPT).encode()
+                self.assertEqual(read(HEADER, written), [tree(other)])
+
+    @steady
+    @given(streams(), st.booleans())
+    def test_delegated(self, data: bytes, isRead: bool) -> None:
+        """Wrapped for a managing entity and in its answer, a payload is the same, whether looked at or not."""
+        splitter = Splitter(ns.CLIENT)
+        data = data.replace(ns.COMPONENT_ACCEPT.encode(), ns.CLIENT.encode())
+        found = [event for event in splitter.feed(data) if isinstance(event, Stanza)]
+        for event, other in zip(found, children(data), strict=True):
+            inside = elements(tree(other))
+            if event.name != "iq" or len(inside) != 1:
+                continue
+            event.id, event.type = "1", "set"
+            request = delegation.requestOf(event, ALICE, HOST)
+            sent = delegation.forwarded(ns.DELEGATION_2, HOST, "gw", "o", request)
+            again = delegation.readRequest(delegation.unwrap(stanza(sent)))
+            self.assertEqual(read(CLIENT, again.xml), inside)
+            if isRead:
+                again.payload.firstChildElement()
+            answer = delegation.writtenSafely(again.payload)
+            back = delegation.answered(ns.DELEGATION_2, "gw", HOST, "o", again, "result", answer)
+            [outer] = read(HEADER, back)
+            self.assertEqual(elements(elements(elements(elements(outer)[0])[0])[0]), inside)
+
+    @steady
+    @given(streams())
+    def test_stored(self, data: bytes) -> None:
+        """What private storage takes it gives back."""
+        for event, other in zip(
+            (each for each in split(data) if isinstance(each, Stanza)), children(data), strict=True
+        ):
+            if isinstance(event, Nonza):
+                continue
+            for part, right in zip(parts(event), elements(tree(other)), strict=True):
+                storage = PrivateStorage(MemoryStore())
+                xml = f"<query xmlns='{ns.PRIVATE}'>".encode() + serialised(part.element, ns.PRIVATE).encode()
+                store = Request(ALICE, None, "1", "set", ns.PRIVATE, {}, xml + b"</query>")
+                storing = ensureDeferred(storage.answer(store))
+                if part.namespace in ("", ns.CLIENT, ns.PRIVATE):
+                    self.failureResultOf(storing, NotAcceptable)
+                    continue
+                self.successResultOf(storing)
+                wanted: Any = domish.Element((part.namespace, part.name))
+                asked = f"<query xmlns='{ns.PRIVATE}'>{serialised(wanted, ns.PRIVATE)}</query>".encode()
+                get = Request(ALICE, None, "2", "get", ns.PRIVATE, {}, asked)
+                answer = self.successResultOf(ensureDeferred(storage.answer(get)))
+                [query] = read(CLIENT, delegation.writtenSafely(answer))
+                self.assertEqual(elements(query), [right])
+
+
+class WriterTests(SynchronousTestCase):
+    """Names that need care."""
+
+    def test_xml(self) -> None:
+        """Elements and attributes in XML's own namespace have its prefix; what is in them keeps the default one."""
+        raw = "<message><xml:q xml:a='1'><body/><xml:r/></xml:q><x xmlns='urn:x'><xml:q/><y/></x></message>"
+        self.assertEqual(serialised(stanza(raw.encode()).element, ns.COMPONENT_ACCEPT), raw)
+
+    def test_xmlns(self) -> None:
+        """In the namespace of declarations there is nothing to write: it is an error of who has made it."""
+        inside: Any = domish.Element(("urn:x", "x"))
+        inside.addElement((ns.XMLNS, "q"))
+        attribute: Any = domish.Element(("urn:x", "x"))
+        attribute[(ns.XMLNS, "a")] = "urn:a"
+        for element in (domish.Element((ns.XMLNS, "q")), inside, attribute):
+            self.assertRaises(ValueError, serialised, element, "")
+
+    def test_attributes(self) -> None:
+        """A namespace is declared once in a tag, however many attributes are in it."""
+        many = "".join(f" p:a{number}='{number}'" for number in range(100))
+        raw = f"<message xmlns:p='{'u' * 1000}' xmlns:r='r' r:a='' xml:lang='e'{many}/>".encode()
+        written = serialised(stanza(raw).element, ns.COMPONENT_ACCEPT).encode()
+        self.assertLess(len(written), 4_000)
+        self.assertEqual(read(HEADER, written), read(HEADER, raw))
+
+    def test_growth(self) -> None:
+        """What grows without measure, as a long namespace is written wherever it is used, is not written at all."""
+        raw = f"<message xmlns:p='{'u' * 10_000}'>{'<x><p:a/></x>' * 1_000}</message>".encode()
+        for write in (
+            lambda: serialised(stanza(raw).element, ns.COMPONENT_ACCEPT),
+            lambda: parts(stanza(raw)),
+            lambda: delegation.requestOf(stanza(raw.replace(b"message", b"iq")), ALICE, HOST),
+        ):
+            # Not by assertRaises, which would show what there is.
+            with self.assertRaises(TooLarge):
+                write()
+        self.assertRaises(TooLarge, serialised, stanza(b"<message>xxxx</message>").element, "", 20)
