@@ -24,10 +24,14 @@ from gateway.tables import (
     Filename,
     HttpTable,
     ServerTable,
+    elided,
 )
 from gateway.values import checkDomain, describe, makeConverter
 
 T = TypeVar("T")
+
+# Some editors begin a file with a byte order mark, which is no part of what it holds.
+_ENCODING = "utf-8-sig"
 
 _LOOPBACK = re.compile(r"127(\.\d+){3}|localhost|::1|0:0:0:0:0:0:0:1")
 
@@ -73,7 +77,7 @@ def load(path: Path | None, plugins: Iterable[IServicePlugin], reactor: Any) -> 
     if path is None:
         return _Reader(Path.cwd(), plugins, reactor).read({})
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = tomllib.loads(path.read_text(_ENCODING))
     except OSError as error:
         raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
     except ValueError as error:
@@ -322,7 +326,7 @@ def _show(value: Any) -> str:
     if isinstance(value, list):
         shown = f"[{', '.join(map(_show, value[:20]))}]"
     else:
-        shown = f'"{value}"' if isinstance(value, str) else str(value)
+        shown = f'"{elided(value)}"' if isinstance(value, str) else str(value)
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 

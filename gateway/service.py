@@ -34,10 +34,11 @@ from gateway.interfaces import (
     IWarned,
 )
 from gateway.listener import Listener
-from gateway.monitor.access import guarded
+from gateway.monitor.access import Gate
 from gateway.monitor.health import Health, Readiness
 from gateway.monitor.site import QuietSite
 from gateway.monitor.status import Status
+from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from gateway.embedded.host import EmbeddedHost
 
 _log = Logger()
+
+# Paths of the HTTP server that need no token: they reveal whether the gateway is up.
+_FREE = frozenset({b"/healthz", b"/readyz"})
 
 
 def findPlugins() -> list[IServicePlugin]:
@@ -176,8 +180,9 @@ def makeService(
     root = Resource()
     table = config.http or HttpTable()
     token = None if table.token_file is None else readSecret(table.token_file)
+    gate = Gate(token, table.hosts, _FREE)
     # One that the configuration does not speak of may find the default port taken, by another gateway perhaps.
-    http = Listener("http.listen", table.listen, QuietSite(root, reactor=reactor), reactor, config.http is not None)
+    http = Listener("http.listen", table.listen, QuietSite(root, gate, reactor), reactor, config.http is not None)
     http.setName("http")
     http.setServiceParent(gateway)
     try:
@@ -201,9 +206,9 @@ def makeService(
         raise ConfigError(problems)
     root.putChild(b"healthz", Health())
     root.putChild(b"readyz", Readiness(composition.links, composition.databases))
-    root.putChild(b"status", guarded(Status(composition.links, composition.databases), token))
+    root.putChild(b"status", Status(composition.links, composition.databases))
     for name, resource in composition.served.items():
-        root.putChild(name.encode(), guarded(resource, token))
+        root.putChild(name.encode(), resource)
     return gateway
 
 
@@ -262,6 +267,8 @@ class Composition(Surroundings):
         self._server = config.server
         self._host = host
         self.reactor = reactor
+        self.pieces = Pieces(reactor)
+        self.wallClock = reactor.seconds
         self.links: list[Link] = []
         self.databases: list[Database] = []
         self.served: dict[str, Resource] = {}

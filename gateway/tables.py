@@ -4,9 +4,14 @@ The words in which a table of the configuration is declared: a plugin derives it
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NewType
 
 from attrs import field, frozen
+
+# User and password, where they are meant to be or a mistake has put them; and a query.
+_USER_INFO = re.compile(r"(?<=//)\S*:\S*@|(?<=//)[^/?#\s]*@|[^/?#\s:]+:[^/?#\s]*@")
+_QUERY = re.compile(r"[?#]\S+")
 
 BareJid = NewType("BareJid", str)
 Seconds = NewType("Seconds", float)
@@ -20,6 +25,8 @@ Filename = NewType("Filename", str)
 ClientEndpoint = NewType("ClientEndpoint", str)
 ServerEndpoint = NewType("ServerEndpoint", str)
 Domain = NewType("Domain", str)
+# A host as in a URL, with or without a port.
+Host = NewType("Host", str)
 # One that can be delegated (XEP-0355 section 8, rule 5).
 Namespace = NewType("Namespace", str)
 # One or several, of any kind.
@@ -28,6 +35,11 @@ Jids = NewType("Jids", tuple[str, ...])
 Passwords = NewType("Passwords", dict[str, str])
 # A domain, and the secret of each.
 Secrets = NewType("Secrets", dict[str, str])
+
+
+def elided(text: str) -> str:
+    """A URL, right or wrong, without user, password and query: an application may want a secret there."""
+    return _QUERY.sub("?...", _USER_INFO.sub("...@", text))
 
 
 class ConfigError(Exception):
@@ -133,7 +145,9 @@ class HttpTable:
 
     @ivar listen: a Twisted server endpoint string.
     @ivar token_file: holds what a caller must show.
+    @ivar hosts: names by which the listener is reached, beside its own address.
     """
 
     listen: ServerEndpoint = ServerEndpoint("tcp:5290:interface=127.0.0.1")
     token_file: Filename | None = None
+    hosts: frozenset[Host] = frozenset()

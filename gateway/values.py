@@ -25,6 +25,7 @@ from gateway.tables import (
     Count,
     Domain,
     Filename,
+    Host,
     Jids,
     LargeBytes,
     Namespace,
@@ -40,6 +41,8 @@ _WITH_PORT = ("tcp", "tcp6", "ssl", "tls")
 _MAX_PORT = 65535
 # Bytes in the name of a UNIX socket, on every system.
 _MAX_SOCKET_NAME = 103
+# A host and, perhaps, a port: what a name may hold, or an IPv6 address in brackets.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]+)?")
 
 # How each kind of value is described to who wrote another.
 _DESCRIPTIONS: dict[Any, str] = {
@@ -47,6 +50,7 @@ _DESCRIPTIONS: dict[Any, str] = {
     bool: "true or false",
     BareJid: 'a JID without a resource, as "user@example.com"',
     Domain: 'a domain, as "example.com"',
+    Host: 'a host name or address, with or without a port, as "gateway.example.com" or "[::1]:8080"',
     Namespace: "a namespace, and not one of delegation itself",
     Jids: 'a JID or a list of JIDs, as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
     Seconds: "a number of seconds over 0",
@@ -127,6 +131,7 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         bool: _checkBool,
         BareJid: _checkBareJid,
         Domain: checkDomain,
+        Host: _checkHost,
         Seconds: _checkSeconds,
         Bytes: _checkBytes,
         LargeBytes: _checkLargeBytes,
@@ -249,6 +254,14 @@ def checkDomain(value: Any) -> str:
     if "/" in domain or "@" in domain:
         raise ValueError
     return domain
+
+
+def _checkHost(value: Any) -> str:
+    # As it stands in a Host header, which a browser writes in lower case and in ASCII.
+    parts = urlsplit(f"//{_checkString(value)}")
+    if not parts.hostname or parts.netloc != value or "@" in value or parts.port == 0 or not _HOST.fullmatch(value):
+        raise ValueError
+    return str(value).lower()
 
 
 def _checkNamespace(value: Any) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
+from twisted.web._newclient import STATUS, HTTP11ClientProtocol
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
@@ -20,10 +21,56 @@ from zope.interface import implementer
 
 from gateway.listener import Listener, ListenerEndpoint
 
+# Bytes of all that a server sends before a body, and how many answers that may be: before the real one there may be
+# some with status 1xx (RFC 9110 section 15.2).
+_MOST_HEAD = 32 * 1024
+_MOST_HEADS = 4
+
+
+class HeadTooLong(Exception):
+    """A server sends more before the body than is taken; the text says what."""
+
+
+class BoundedClient(HTTP11ClientProtocol):
+    """
+    A connection to a web server. Twisted bounds each line of an answer's head, but not the number of lines, nor the
+    number of heads. This bounds both, and disconnects a server that goes on.
+    """
+
+    transport: Any
+    _isTooLong = False
+
+    def request(self, request: Any) -> Deferred[IResponse]:
+        answer: Deferred[IResponse] = super().request(request)
+        parser: Any = self._parser
+        if parser is None:
+            return answer
+        room, heads = _MOST_HEAD, _MOST_HEADS
+        lineReceived = parser.lineReceived
+
+        def receive(line: bytes) -> None:
+            nonlocal room, heads
+            room -= len(line) + 1
+            heads -= parser.state == STATUS
+            if room < 0 or heads < 0:
+                self._isTooLong = True
+                excess = "status 1xx again and again" if heads < 0 else f"over {_MOST_HEAD} bytes of headers"
+                raise HeadTooLong(excess)
+            lineReceived(line)
+
+        parser.lineReceived = receive
+        return answer
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self._isTooLong:
+            # Over TLS Twisted would wait until the server takes leave.
+            self.transport.abortConnection()
+
 
 class ConnectionPool(HTTPConnectionPool):
     """
-    Connections to web servers; the log says nothing of them.
+    Connections to web servers, which are not logged.
 
     @param most: how many to one server are kept.
     """
@@ -31,14 +78,13 @@ class ConnectionPool(HTTPConnectionPool):
     def __init__(self, reactor: Any, most: int) -> None:
         super().__init__(reactor, persistent=most > 0)
         self.maxPersistentPerHost = most
-        makeFactory = self._factory
+        self._factory = _makeFactory  # type: ignore[assignment]  # a function makes them as well as the class
 
-        def makeQuietFactory(*arguments: Any) -> Any:
-            factory = makeFactory(*arguments)
-            factory.noisy = False
-            return factory
 
-        self._factory = makeQuietFactory  # type: ignore[assignment]  # a function makes them as well as the class
+def _makeFactory(whenQuiescent: Callable[[Any], None], metadata: str) -> Factory[Any]:
+    factory: Factory[Any] = Factory.forProtocol(lambda: BoundedClient(whenQuiescent))
+    factory.noisy = False
+    return factory
 
 
 class Body(Protocol):
@@ -77,6 +123,19 @@ class Body(Protocol):
             producer.stopProducing()
 
 
+def isFromPage(headers: Headers) -> bool:
+    """
+    True if a GET comes from a page in a browser; false if it comes from a program, or somebody typed the address.
+    """
+    sites = headers.getRawHeaders(b"sec-fetch-site")
+    if sites:
+        return sites != [b"none"]
+    # Older browsers do not say it. They name the page, unless it forbids that; and each calls itself Mozilla.
+    if headers.hasHeader(b"origin") or headers.hasHeader(b"referer"):
+        return True
+    return any(b"mozilla/" in agent.lower() for agent in headers.getRawHeaders(b"user-agent") or ())
+
+
 def makeClient(agent: IAgent) -> HTTPClient:
     """A client that keeps no cookies: they would tie together what is asked for different users, without bound."""
     # Not every treq has the class that the latest one is typed with.
@@ -102,6 +161,8 @@ class OwnAgent:
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
         headers = Headers() if headers is None else headers.copy()
+        # By which the listener knows itself.
+        headers.setRawHeaders("host", [self._http.url.removeprefix("http://") or "localhost"])
         if self._token is not None:
             headers.setRawHeaders("authorization", [f"Bearer {self._token}"])
         answer: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, ensureDeferred
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectionAborted
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import ResponseDone, readBody
 from twisted.web.http import PotentialDataLoss
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import alsoProvides
 
 from gateway.listener import Listener, ListenerEndpoint
+from gateway.monitor import site as server
+from gateway.monitor.access import Gate
 from gateway.monitor.site import QuietSite
 from gateway.web import Body, OwnAgent
 
@@ -38,11 +44,11 @@ class BodyTests(SynchronousTestCase):
     def length(self, *chunks: bytes, chunked: bool = False) -> int:
         """How many bytes of a body there are to read."""
         transport = StringTransport()
-        channel = QuietSite(Shown(), reactor=MemoryReactorClock()).buildProtocol(transport.getPeer())
+        channel = QuietSite(Shown(), Gate(), MemoryReactorClock()).buildProtocol(transport.getPeer())
         assert channel is not None
         channel.makeConnection(transport)
         size = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % sum(map(len, chunks))
-        channel.dataReceived(b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + size + b"\r\n\r\n")
+        channel.dataReceived(b"POST / HTTP/1.1\r\nHost: 10.0.0.1\r\nConnection: close\r\n" + size + b"\r\n\r\n")
         for chunk in chunks:
             channel.dataReceived(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
         if chunked:
@@ -61,6 +67,199 @@ class BodyTests(SynchronousTestCase):
         """Of more, one byte too much is kept, however it comes, and nothing is written to disk."""
         for chunked in (False, True):
             self.assertEqual(self.length(*[b"x" * 60_000] * 100, chunked=chunked), MEBIBYTE + 1)
+
+
+class Reading(StringTransport):
+    """A TCP connection, which can be closed in one direction."""
+
+    def __init__(self) -> None:
+        super().__init__(hostAddress=IPv4Address("TCP", "127.0.0.1", 5290))
+        alsoProvides(self, ITCPTransport)
+        self.isHalfClosed = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """As it is."""
+
+    def loseWriteConnection(self) -> None:
+        self.isHalfClosed = True
+
+    def abortConnection(self) -> None:
+        super().abortConnection()
+        self.channel.connectionLost(Failure(ConnectionAborted()))
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+TOKEN = b"Authorization: Bearer t\r\n"
+
+
+class BoundTests(SynchronousTestCase):
+    """What callers may take of memory and time."""
+
+    def setUp(self) -> None:
+        self.clock = MemoryReactorClock()
+        self.served = Served()
+        self.site = QuietSite(self.served, Gate("t"), self.clock)
+
+    def connect(self, *data: bytes) -> Any:
+        transport: Any = Reading()
+        transport.channel = self.site.buildProtocol(transport.getPeer())
+        if transport.channel is None:
+            return None
+        transport.channel.makeConnection(transport)
+        for each in data:
+            transport.channel.dataReceived(each)
+        return transport
+
+    def test_tokenFirst(self) -> None:
+        """Without the token the answer comes at the end of the head; the body is read, in bounds, and not kept."""
+        transport = self.connect(HEAD, b"\r\n")
+        self.assertIn(b"401 Unauthorized", transport.value())
+        self.assertIn(b"connection: close", transport.value().lower())
+        self.assertTrue(transport.isHalfClosed)
+        for _ in range(20):
+            transport.channel.dataReceived(b"x" * 100_000)
+        self.assertEqual((self.site._bytes, transport.channel._dataBuffer), (0, []))
+        self.assertFalse(transport.disconnected)
+        transport.channel.dataReceived(b"x" * 100_000)
+        self.assertTrue(transport.disconnected)
+        self.assertEqual(self.served.bodies, [])
+
+    def test_linger(self) -> None:
+        """A caller who sends nothing more has two seconds to close the connection."""
+        transport = self.connect(HEAD, b"\r\n")
+        self.clock.advance(1.9)
+        transport.channel.dataReceived(b"x")
+        self.assertFalse(transport.disconnected)
+        self.clock.advance(0.2)
+        self.assertTrue(transport.disconnected)
+        self.assertEqual(self.site._connections, 0)
+
+    def test_noContinue(self) -> None:
+        """Nobody is asked to send a body that will not be read."""
+        expect = b"Expect: 100-continue\r\n\r\n"
+        self.assertNotIn(b"100 Continue", self.connect(HEAD, expect).value())
+        self.assertIn(b"100 Continue", self.connect(HEAD, TOKEN, expect).value())
+
+    def test_chunked(self) -> None:
+        """Nor does a body of unknown length matter, or a second request behind the first."""
+        transport = self.connect(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        transport.channel.dataReceived(b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertEqual(transport.value().count(b"HTTP/1.1 401"), 1)
+        self.assertEqual(self.served.bodies, [])
+
+    def test_forms(self) -> None:
+        """A form is a body like any other: it is not parsed."""
+        for kind in (b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x"):
+            head = b"POST /?q=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n" + TOKEN
+            self.connect(head, b"Content-Type: " + kind, b"\r\n\r\n", b"a=b")
+        self.assertEqual(self.served.bodies, [b"a=b"] * 2)
+        self.assertEqual(self.served.args, {b"q": [b"1"]})
+
+    def test_manyBodies(self) -> None:
+        """Of unfinished bodies only so much is kept; the oldest gives way, and an honest caller is served."""
+        waiting = [self.connect(HEAD, TOKEN, b"\r\n", b"x" * 999_999) for _ in range(150)]
+        kept = [transport for transport in waiting if not transport.disconnected]
+        self.assertEqual(kept, waiting[-16:])
+        self.assertLessEqual(self.site._bytes, 16 * MEBIBYTE)
+        self.assertEqual(self.site._bytes, 16 * 999_999)
+        honest = self.connect(HEAD, TOKEN, b"\r\n", b"y" * 1_000_000)
+        self.assertIn(b"200 OK", honest.value())
+        self.assertEqual(self.served.bodies, [b"y" * 1_000_000])
+        waiting[-1].channel.dataReceived(b"x")
+        self.assertIn(b"200 OK", waiting[-1].value())
+        for transport in [*kept[:-1], honest, waiting[-1]]:
+            if not transport.disconnected:
+                transport.channel.connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual((self.site._bytes, self.site._connections, len(self.site._waiting)), (0, 0, 0))
+
+    def test_deadlines(self) -> None:
+        """A head and a body that come in drops end after 30 s each."""
+        drops = HEAD + TOKEN + b"X-Slow: "
+        transport = self.connect(drops)
+        for _ in range(29):
+            self.clock.advance(1)
+            transport.channel.dataReceived(b"a")
+        self.assertFalse(transport.disconnected)
+        self.clock.advance(1)
+        self.assertTrue(transport.disconnected)
+        transport = self.connect(HEAD, TOKEN)
+        self.clock.advance(29)
+        transport.channel.dataReceived(b"\r\n")
+        for _ in range(29):
+            self.clock.advance(1)
+            transport.channel.dataReceived(b"a")
+        self.assertFalse(transport.disconnected)
+        self.clock.advance(1)
+        self.assertTrue(transport.disconnected)
+
+    def test_slowAnswer(self) -> None:
+        """A request that takes long has no deadline of the server's; an answer that nobody takes has."""
+        self.served.isSlow = True
+        close = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + TOKEN + b"\r\n"
+        transport = self.connect(close)
+        self.clock.advance(1_000)
+        self.assertFalse(transport.disconnected)
+        self.served.finish()
+        self.assertIn(b"200 OK", transport.value())
+        self.clock.advance(31)
+        self.assertTrue(transport.disconnected)
+
+    def test_kept(self) -> None:
+        """A connection serves one request after the other, within 30 s each."""
+        get = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
+        transport = self.connect(get)
+        for _ in range(3):
+            self.clock.advance(29)
+            transport.channel.dataReceived(get)
+        self.assertEqual(transport.value().count(b"200 OK"), 4)
+        self.clock.advance(30)
+        self.assertTrue(transport.disconnected)
+
+    def test_manyConnections(self) -> None:
+        """The connection that has waited longest gives way to a new one; one whose request is served does not."""
+        self.patch(server, "_MOST_CONNECTIONS", 3)
+        self.served.isSlow = True
+        get = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
+        serving = self.connect(get)
+        first, second, third = self.connect(), self.connect(b"GET"), self.connect()
+        gone = [each.disconnected for each in (serving, first, second, third)]
+        self.assertEqual(gone, [False, True, False, False])
+        second.channel.dataReceived(get[3:])
+        third.channel.dataReceived(get)
+        self.assertIsNone(self.connect())
+        third.channel.connectionLost(Failure(ConnectionAborted()))
+        self.assertIsNotNone(self.connect())
+
+    def test_noHttp2(self) -> None:
+        """HTTP/2, which Twisted would offer over TLS, has no such bounds."""
+        self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])
+
+
+class Served(Resource):
+    """Notes what comes; answers at once, or when it is told."""
+
+    isLeaf = True
+    isSlow = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: list[bytes] = []
+        self.args: Any = None
+        self.open: list[Any] = []
+
+    def render(self, request: Any) -> Any:
+        self.bodies.append(request.content.read())
+        self.args = request.args
+        if not self.isSlow:
+            return b"ok"
+        self.open.append(request)
+        return NOT_DONE_YET
+
+    def finish(self) -> None:
+        """Answer what is open."""
+        for request in self.open:
+            request.write(b"ok")
+            request.finish()
 
 
 class Producer:
@@ -127,7 +326,7 @@ class OwnAgentTests(TestCase):
     async def test_asks(self) -> None:
         """It finds the server wherever that listens, whatever the URL says, and shows the token."""
         for token, shown in ((None, b"0 0 -"), ("t0ken", b"0 0 Bearer t0ken")):
-            site = QuietSite(Shown(), reactor=reactor)
+            site = QuietSite(Shown(), Gate(), reactor)
             http = Listener("http.listen", "tcp:0:interface=127.0.0.1", site, reactor)
             self.assertEqual(http.url, "")
             http.startService()
@@ -139,8 +338,8 @@ class OwnAgentTests(TestCase):
 
     def test_notListening(self) -> None:
         """Where nothing listens, that is said."""
-        http = Listener("http.listen", "tcp:0:interface=127.0.0.1", QuietSite(Shown(), reactor=reactor), reactor)
-        failed = ListenerEndpoint(http, reactor).connect(QuietSite(Shown(), reactor=reactor))
+        http = Listener("http.listen", "tcp:0:interface=127.0.0.1", QuietSite(Shown(), Gate(), reactor), reactor)
+        failed = ListenerEndpoint(http, reactor).connect(QuietSite(Shown(), Gate(), reactor))
         self.assertIn("http.listen", str(self.failureResultOf(failed, ConnectError).value))
         asked = ensureDeferred(OwnAgent(http, None, reactor).request(b"GET", b"http://h/"))
         self.failureResultOf(asked, ConnectError)

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 from zope.interface import implementer
 
 from gateway.interfaces import IReporting
-from gateway.monitor.access import guarded
+from gateway.monitor.access import Gate
+from gateway.monitor.site import QuietSite
 from gateway.monitor.status import Status
 from tests.test_health import FakeFile
 
@@ -53,11 +53,11 @@ class StatusTests(SynchronousTestCase):
     ) -> tuple[int, str, str]:
         """Status line's code, header and body of the answer to GET /status."""
         root = Resource()
-        root.putChild(b"status", guarded(Status(links, files), token))
+        root.putChild(b"status", Status(links, files))
         transport = StringTransport()
-        channel = Site(root, reactor=MemoryReactorClock()).buildProtocol(transport.getPeer())
+        channel = QuietSite(root, Gate(token), MemoryReactorClock()).buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
-        lines = ["GET /status HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
+        lines = ["GET /status HTTP/1.1", "Host: 10.0.0.1", "Connection: close", *headers, "", ""]
         channel.dataReceived("\r\n".join(lines).encode())
         head, _, body = transport.value().decode().partition("\r\n\r\n")
         return int(head.split()[1]), head.lower(), body

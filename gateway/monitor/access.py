@@ -1,48 +1,129 @@
 """
-Who may see or change something over HTTP: whoever shows the token of C{http.token_file}.
+Rules for who may ask the HTTP server what, decided from a request's head alone; pure.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
 
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request
-from zope.interface import implementer
-
-from gateway.monitor.health import text
+from attrs import field, frozen
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
+from twisted.web.http_headers import Headers
 
 _SCHEME = b"Bearer "
 
+# A host and, perhaps, a port (RFC 9110 section 7.2).
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/@\s]+)(?::([0-9]{1,5}))?")
 
-def guarded(resource: Resource, token: str | None) -> IResource:
-    """The resource, for those who show the token (RFC 6750 section 2.1); as it is, if there is none."""
-    return resource if token is None else _Guard(resource, token.encode())
+# Values of Sec-Fetch-Site that come from no page but our own. All ports of a machine are one site, so this does not
+# include "same-site".
+_OWN_SITE = (b"same-origin", b"none")
 
 
-@implementer(IResource)
-class _Guard:
-    isLeaf = False
+@frozen
+class Refusal:
+    """
+    The answer to a request that is not served.
 
-    def __init__(self, resource: Resource, token: bytes) -> None:
-        self._resource = resource
-        self._token = token
+    @ivar code: the HTTP status.
+    @ivar text: the reason, for people.
+    @ivar headers: further headers of the answer.
+    """
 
-    def _mayPass(self, request: Request) -> bool:
-        shown = request.getHeader(b"authorization") or b""
+    code: int
+    text: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@frozen
+class Gate:
+    """
+    The check that every request passes before anything else of it is looked at, its body included.
+
+    @ivar token: a caller must show it (RFC 6750 section 2.1); C{None} if there is none.
+    @ivar hosts: further values of C{Host} that are ours, in lower case, each with or without a port.
+    @ivar free: paths that everybody may ask for, by any name: a probe has no token, and its own idea of the host.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    hosts: frozenset[str] = frozenset()
+    free: frozenset[bytes] = frozenset()
+
+    def refusal(self, uri: bytes, headers: Headers, address: IAddress, isOld: bool = False) -> Refusal | None:
+        """
+        The reason not to serve a request; C{None} if there is none.
+
+        @param address: the local end of the connection.
+        @param isOld: true for HTTP/1.0, in which a request needs no C{Host}.
+        """
+        if uri.partition(b"?")[0] in self.free:
+            return None
+        if not self._mayPass(headers):
+            text = "The token of http.token_file is needed: Authorization: Bearer TOKEN\n"
+            return Refusal(401, text, ((b"www-authenticate", b"Bearer"),))
+        found = headers.getRawHeaders(b"host") or []
+        if len(found) > 1 or not (found or isOld):
+            return Refusal(400, "A request has one Host header.\n")
+        host = found[0].decode("latin-1").strip().lower() if found else ""
+        if found and not self._isOurs(host, address):
+            # A page may give a name of its own this machine's address, and would be allowed to read every answer.
+            return Refusal(421, f'"{_shown(host)}" is not a name of this server; add it to http.hosts if it is.\n')
+        if _isForeign(headers, self.hosts | {host}):
+            return Refusal(403, "Pages of sites that http.hosts does not name are not served.\n")
+        return None
+
+    def _mayPass(self, headers: Headers) -> bool:
+        if self.token is None:
+            return True
+        shown = (headers.getRawHeaders(b"authorization") or [b""])[0]
         scheme, credentials = shown[: len(_SCHEME)], shown[len(_SCHEME) :].strip()
-        return scheme.lower() == _SCHEME.lower() and hmac.compare_digest(credentials, self._token)
+        return scheme.lower() == _SCHEME.lower() and hmac.compare_digest(credentials, self.token.encode())
 
-    def getChildWithDefault(self, name: bytes, request: Request) -> IResource:
-        child: IResource = self._resource.getChildWithDefault(name, request) if self._mayPass(request) else self
-        return child
+    def _isOurs(self, host: str, address: IAddress) -> bool:
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return False
+        name, port = found[1].removesuffix("."), found[2]
+        if host in self.hosts or name in self.hosts:
+            return True
+        if not isinstance(address, IPv4Address | IPv6Address):
+            # No browser connects to a socket of the file system, and no name leads there.
+            return True
+        return name in _names(address) and port in (None, str(address.port))
 
-    def putChild(self, path: bytes, child: IResource) -> None:
-        self._resource.putChild(path, child)
 
-    def render(self, request: Request) -> bytes | int:
-        if self._mayPass(request):
-            rendered: bytes | int = self._resource.render(request)
-            return rendered
-        request.setHeader(b"www-authenticate", b"Bearer")
-        return text(request, 401, "The token of http.token_file is needed: Authorization: Bearer TOKEN\n")
+def _names(address: IPv4Address | IPv6Address) -> Iterable[str]:
+    """Names of a local address, as they stand in C{Host}."""
+    local = ipaddress.ip_address(address.host.partition("%")[0])
+    local = getattr(local, "ipv4_mapped", None) or local
+    names = [str(local) if local.version == 4 else f"[{local}]"]
+    return [*names, "localhost"] if local.is_loopback else names
+
+
+def _isForeign(headers: Headers, hosts: Iterable[str]) -> bool:
+    """
+    True if a browser says that the request comes from a page of another site.
+
+    @param hosts: hosts whose pages are our own.
+    """
+    if any(site.lower() not in _OWN_SITE for site in headers.getRawHeaders(b"sec-fetch-site") or ()):
+        return True
+    # A page without an address of its own says "null".
+    origins = headers.getRawHeaders(b"origin") or ()
+    return any(not _origin(origin) or _origin(origin) not in hosts for origin in origins)
+
+
+def _origin(origin: bytes) -> str:
+    try:
+        return urlsplit(origin.decode("ascii").lower()).netloc
+    except ValueError:
+        return ""
+
+
+def _shown(text: str) -> str:
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in text[:100])

@@ -1,38 +1,221 @@
 """
-The HTTP server itself: quiet, and bounded in what it takes.
+The HTTP server itself: it logs no requests, and bounds the memory and time that a caller may take.
 """
 
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
+from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web import http
+from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-# Bytes that are kept of a body. One more than anybody takes, so that who reads it sees that it is too long.
+from gateway.monitor.access import Gate, Refusal
+
+# Bytes of a body that are kept: one more than any resource takes, so that it sees that the body is too long.
 _KEPT = 1024 * 1024 + 1
 
+# Bytes of all bodies that are not complete yet; connections.
+_MOST_BYTES = 16 * 1024 * 1024
+_MOST_CONNECTIONS = 256
 
-class _Body(BytesIO):
-    """What comes is counted on, but not kept."""
+# Seconds for a request's head, for its body, and for the caller to take the answer.
+_PATIENCE = 30.0
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes are all that comes
-        super().write(data[: _KEPT - self.tell()])
-        return len(data)
+# Bytes and seconds for which an unwanted body is read: if a connection is closed on unread bytes, the answer may be
+# lost (RFC 9112 section 9.6).
+_DISCARDED = 2 * 1024 * 1024
+_LINGER = 2.0
 
 
 class BoundedRequest(Request):
-    """Keeps the beginning of a body in memory, and nothing on disk."""
+    """
+    Keeps the beginning of a body in memory, and nothing on disk.
+
+    @ivar refusal: the answer, if it was decided from the head alone.
+    """
+
+    channel: Any
+    content: Any
+    refusal: Refusal | None = None
 
     def gotLength(self, length: int | None) -> None:
-        self.content = _Body()
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        kept = data[: _KEPT - self.content.tell()]
+        if kept and self.channel.keep(len(kept)):
+            self.content.write(kept)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        # Not Twisted's own: that parses a form, which takes seconds, before anybody has asked for it.
+        self.content.seek(0)
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path, _, query = path.partition(b"?")
+        self.args = http.parse_qs(query, keep_blank_values=True)
+        self.process()
+
+    def process(self) -> None:
+        if self.refusal is None:
+            super().process()
+            return
+        self.setResponseCode(self.refusal.code)
+        self.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        self.setHeader(b"cache-control", b"no-store")
+        self.setHeader(b"connection", b"close")
+        for name, value in self.refusal.headers:
+            self.setHeader(name, value)
+        body = self.refusal.text.encode()
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+
+class Channel(http.HTTPChannel):
+    """
+    One connection. Its time-outs are deadlines: bytes that come do not put them off.
+
+    @ivar kept: bytes of an incomplete body that are in memory.
+    """
+
+    site: QuietSite
+    transport: Any
+    _networkProducer: Any
+    kept = 0
+    _isDiscarding = False
+    _discarded = 0
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.site.isOpen(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.isGone(self)
+        super().connectionLost(reason)
+
+    def resetTimeout(self) -> None:
+        """Not at each byte: a head or a body that comes in drops must end as well."""
+
+    def allHeadersReceived(self) -> None:
+        request: BoundedRequest = self.requests[-1]
+        request.refusal = self.site.gate.refusal(
+            self._path, request.requestHeaders, self.transport.getHost(), self._version != b"HTTP/1.1"
+        )
+        if request.refusal is None:
+            super().allHeadersReceived()
+            if self.length != 0:
+                self.setTimeout(_PATIENCE)
+            return
+        self.persistent = False
+        self._isDiscarding = self.length != 0
+        # The request is complete now: whatever follows is no part of it.
+        self.length = 0
+        request.gotLength(0)
+
+    def allContentReceived(self) -> None:
+        self.site.isServed(self)
+        super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:
+        if self.persistent:
+            self.site.waits(self)
+        super().requestDone(request)
+
+    def keep(self, count: int) -> bool:
+        """Take so many bytes more into memory; true if the connection still exists."""
+        return self.site.keep(self, count)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if not self._isDiscarding:
+            super().rawDataReceived(data)
+            return
+        self._discarded += len(data)
+        if self._discarded > _DISCARDED:
+            self.transport.abortConnection()
+
+    def loseConnection(self) -> None:
+        self.setTimeout(_LINGER if self._isDiscarding else _PATIENCE)
+        if self._isDiscarding and ITCPTransport.providedBy(self.transport) and not self.isSecure():
+            self._networkProducer.unregisterProducer()
+            self.transport.loseWriteConnection()
+        else:
+            super().loseConnection()
+
+    def timeoutConnection(self) -> None:
+        # Without a log line: a caller could write as many as it likes.
+        self.transport.abortConnection()
 
 
 class QuietSite(Site):
-    """Says nothing of each request: health is asked for every few seconds, and the log is for people."""
+    """
+    Serves what the gate admits. Requests are not logged: health is asked for every few seconds.
+
+    Of connections and of incomplete bodies there is a bound. Where it is reached, the connection that has kept its
+    request incomplete for longest is closed: an honest caller's request is complete within milliseconds.
+
+    @ivar gate: decides at the end of each request's head.
+    """
 
     noisy = False
     requestFactory = BoundedRequest
+    protocol = Channel  # type: ignore[assignment]  # Twisted's own is a switch between it and HTTP/2
+
+    def __init__(self, resource: Resource, gate: Gate, reactor: IReactorTime) -> None:
+        super().__init__(resource, timeout=_PATIENCE, reactor=reactor)
+        self.gate = gate
+        self._bytes = 0
+        self._connections = 0
+        # Connections without a complete request, those that have waited longest first.
+        self._waiting: dict[Channel, None] = {}
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self._connections >= _MOST_CONNECTIONS:
+            if not self._waiting:
+                return None
+            self._drop(next(iter(self._waiting)))
+        return super().buildProtocol(addr)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        # No HTTP/2, which Twisted would offer over TLS: it has none of these bounds.
+        return [b"http/1.1"]
+
+    def isOpen(self, channel: Channel) -> None:
+        """There is a connection more."""
+        self._connections += 1
+        self.waits(channel)
+
+    def waits(self, channel: Channel) -> None:
+        """The channel waits for a request."""
+        self._waiting[channel] = None
+
+    def isServed(self, channel: Channel) -> None:
+        """The channel's request is complete, and will be answered."""
+        self._waiting.pop(channel, None)
+        self._bytes -= channel.kept
+        channel.kept = 0
+
+    def isGone(self, channel: Channel) -> None:
+        """The connection is lost."""
+        self._connections -= 1
+        self.isServed(channel)
+
+    def keep(self, channel: Channel, count: int) -> bool:
+        """Count bytes that a channel keeps; true unless that costs the channel itself its connection."""
+        channel.kept += count
+        self._bytes += count
+        while self._bytes > _MOST_BYTES:
+            self._drop(next(each for each in self._waiting if each.kept))
+        return channel in self._waiting
+
+    def _drop(self, channel: Channel) -> None:
+        self.isServed(channel)
+        for request in channel.requests:
+            request.content = BytesIO()
+        channel.transport.abortConnection()
 
     def log(self, request: http.Request) -> None:
         """Not in the log."""

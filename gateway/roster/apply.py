@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
 from typing import Any
 
 from attrs import evolve
@@ -19,9 +19,13 @@ from twisted.words.protocols.jabber.error import StanzaError
 from gateway import jids
 from gateway.errors import ANSWERS, NotGranted, TooLarge
 from gateway.interfaces import IPrivileges, RosterItem
-from gateway.roster.core import RefreshFailed, RosterTooLarge
+from gateway.pieces import Pieces
+from gateway.roster.core import RosterTooLarge
+from gateway.roster.document import RefreshFailed
+from gateway.roster.members import Members
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
+from gateway.tables import elided
 from gateway.web import Body
 
 # Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
@@ -150,9 +154,11 @@ class EjabberdApplier:
 
     @param url: where it is, as C{http://127.0.0.1:5280/api}.
     @param timeout: seconds for each call.
+    @param pieces: runs what takes long.
     """
 
-    def __init__(self, url: str, client: HTTPClient, reactor: Any, timeout: float) -> None:
+    def __init__(self, url: str, client: HTTPClient, reactor: Any, timeout: float, pieces: Pieces) -> None:
+        self._pieces = pieces
         self._url = url.rstrip("/")
         self._client = client
         self._reactor = reactor
@@ -162,7 +168,7 @@ class EjabberdApplier:
         local, domain, _ = jids.split(user)
         found = await self._call("get_roster", {"user": local, "server": domain}, "the roster could not be read")
         try:
-            return _read(found)
+            return await self._pieces.run(_reading(found))
         except (KeyError, TypeError, AttributeError) as error:
             raise RefreshFailed("the roster could not be read: ejabberd's answer is not one") from error
 
@@ -193,7 +199,7 @@ class EjabberdApplier:
         except ResponseFailed as error:
             raise RefreshFailed(f"{what}: the answer of ejabberd's API broke off") from error
         except Exception as error:
-            raise RefreshFailed(f"{what}: ejabberd's API cannot be reached: {error}") from error
+            raise RefreshFailed(f"{what}: ejabberd's API cannot be reached: {elided(str(error))}") from error
         if code != 200:
             raise RefreshFailed(f"{what}: ejabberd's API answered {command} with status {code}: {answer!r:.200}")
         if isinstance(answer, int) and answer:
@@ -211,26 +217,36 @@ class EjabberdApplier:
         )
         data = await _bounded(response)
         try:
-            return response.code, json.loads(data)
-        except ValueError:
+            return response.code, await self._pieces.run(_parsing(data))
+        except (ValueError, RecursionError):
             return response.code, data
 
 
 async def _bounded(response: Any) -> bytes:
-    parts: list[bytes] = []
-    room = _MOST_BYTES
+    answer = bytearray()
 
     def take(data: bytes) -> None:
-        nonlocal room
-        room -= len(data)
-        if room < 0:
+        if len(answer) + len(data) > _MOST_BYTES:
             raise ValueError(f"its answer has over {_MOST_BYTES} bytes")
-        parts.append(data)
+        answer.extend(data)
 
     body = Body(take)
     response.deliverBody(body)
     await body.whole
-    return b"".join(parts)
+    return bytes(answer)
+
+
+def _parsing(data: bytes) -> Generator[None, None, Any]:
+    """JSON, in pieces if it is a list: a roster has megabytes."""
+    members = Members(data.decode("utf-8-sig"))
+    if members.opening != "[":
+        return json.loads(data)
+    rows: list[Any] = []
+    for member in members:
+        if member is not None:
+            rows.append(member[1])
+        yield
+    return rows
 
 
 def _whose(user: str, contact: str) -> dict[str, str]:
@@ -247,9 +263,10 @@ def _late(outcome: object, timeout: float) -> Any:
     raise _Late
 
 
-def _read(rows: list[dict[str, Any]]) -> list[RosterItem]:
+def _reading(rows: list[dict[str, Any]]) -> Generator[None, None, list[RosterItem]]:
     """
-    A roster as C{get_roster} has it: before 24 a contact has a row for each group, since then a list of them.
+    A roster as C{get_roster} has it, in pieces: before 24 a contact has a row for each group, since then a list of
+    them.
     """
     about: dict[str, dict[str, Any]] = {}
     groups: dict[str, set[str]] = {}
@@ -257,7 +274,11 @@ def _read(rows: list[dict[str, Any]]) -> list[RosterItem]:
         about[row["jid"]] = row
         names = row["groups"] if "groups" in row else [row["group"]]
         groups.setdefault(row["jid"], set()).update(name for name in names if name)
-    return [
-        RosterItem(jid=jid, name=row["nick"], groups=frozenset(groups[jid]), subscription=row["subscription"])
-        for jid, row in about.items()
-    ]
+        yield
+    items: list[RosterItem] = []
+    for jid, row in about.items():
+        items.append(
+            RosterItem(jid=jid, name=row["nick"], groups=frozenset(groups[jid]), subscription=row["subscription"])
+        )
+        yield
+    return items

@@ -1,196 +1,23 @@
 """
-The rules of rosters that a web application decides: what it says, how that differs from what the server has, and
-what one refresh may do; pure.
+Rules of rosters that a web application decides: how its document differs from what the server has, and what one
+refresh may do; pure.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Generator, Iterable, Mapping
 
 from attrs import frozen
 
 from gateway import jids
 from gateway.interfaces import RosterItem
-
-# Characters of a contact's name and of each group's (RFC 6121 leaves it to the server), groups of a contact, and
-# contacts of a user.
-_LONGEST_NAME = 1_023
-_MOST_GROUPS = 100
-MOST_CONTACTS = 20_000
-
-_KEYS = frozenset({"name", "groups", "subscription"})
-_SUBSCRIPTIONS = ("none", "to", "from", "both")
-
-# Bytes of each part of a JID.
-_LONGEST_PART = 1_023
-
-# What no XML can hold (XML 1.0 section 2.2).
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-# As who reads an attribute has it (XML 1.0 section 3.3.3); a server may write it as it stands.
-_WHITE = str.maketrans("\t\n\r", "   ")
-
-# How much of a wrong value is shown.
-_SHOWN = 60
-
-
-class RefreshFailed(Exception):
-    """
-    A user's roster stays as it is; the text says why, to people.
-    """
+from gateway.roster.document import RefreshFailed, UserUnknown, readingDocument
 
 
 class RosterTooLarge(RefreshFailed):
     """
     The roster that the server has is too large to be read.
     """
-
-
-class UserUnknown(RefreshFailed):
-    """
-    The application has nothing to say about the user.
-    """
-
-
-# What the application says.
-
-
-def readDocument(data: bytes, user: str) -> dict[str, RosterItem]:
-    """
-    The contacts of a user, by bare JID, as the application has them: a JSON object of contact JIDs, each with an
-    object that may have C{name} (a string), C{groups} (a list of names, or an object of names that are true) and
-    C{subscription} (C{none}, C{to}, C{from} or C{both}, which is the default).
-
-    @param user: whose they are: a bare JID.
-    @raise RefreshFailed: for anything else. One wrong contact makes all of it worthless: what was left out would be
-        taken for removed.
-    """
-    try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-    except UnicodeDecodeError as error:
-        raise RefreshFailed(f"the document is not UTF-8: byte {error.start}") from error
-    except ValueError as error:
-        raise RefreshFailed(f"the document is not JSON: {error}") from error
-    except RecursionError as error:
-        raise RefreshFailed("the document is not JSON that can be read: it is nested too deeply") from error
-    if not isinstance(document, dict):
-        raise RefreshFailed(f"the document is {_kind(document)}, not an object of contacts")
-    if len(document) > MOST_CONTACTS:
-        raise RefreshFailed(f"the document has {len(document)} contacts; at most {MOST_CONTACTS} are taken")
-    contacts: dict[str, RosterItem] = {}
-    # There are few, and each takes as much memory as the rest of a contact.
-    groups: dict[frozenset[str], frozenset[str]] = {}
-    for written, about in document.items():
-        contact = _readContact(written, about, user, groups)
-        if contact.jid in contacts:
-            raise RefreshFailed(f"contact {_show(written)}: it is there twice, in other spellings")
-        contacts[contact.jid] = contact
-    return contacts
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, in which each key stands once: JSON itself does not mind."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        raise ValueError(f"{_show(max(counts, key=counts.__getitem__))} stands twice in an object")
-    return found
-
-
-def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str], frozenset[str]]) -> RosterItem:
-    def fail(what: str) -> RefreshFailed:
-        return RefreshFailed(f"contact {_show(written)}: {what}")
-
-    try:
-        jid = jids.prepared(written)
-    except ValueError as error:
-        raise fail("it is not a JID") from error
-    if _isLong(jid):
-        raise fail("it is longer than a JID may be")
-    if "/" in jid:
-        raise fail("it has a resource; a contact is a bare JID")
-    # To be taken away before JIDs are compared (RFC 7622 section 3.2), as Prosody does.
-    jid = jid.removesuffix(".")
-    if "@" not in jid and "." not in jid:
-        # More likely {"contacts": {}} or {"error": {}}, which would remove everybody else.
-        raise fail("it has neither a user name nor a dot; a contact is a JID")
-    if jid == user:
-        raise fail("it is the user's own JID")
-    if not isinstance(about, dict):
-        raise fail(f"its value is {_kind(about)}, not an object")
-    if not about.keys() <= _KEYS:
-        raise fail(f"{_show(min(about.keys() - _KEYS))} is unknown; there are {', '.join(sorted(_KEYS))}")
-    name = about.get("name", "")
-    # Some applications have nothing to say in this way.
-    if name is not None and not isinstance(name, str):
-        raise fail(f"its name is {_kind(name)}, not a string")
-    if wrong := _wrongText(name or ""):
-        raise fail(f"its name {wrong}")
-    subscription = about.get("subscription", "both")
-    if subscription not in _SUBSCRIPTIONS:
-        raise fail(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
-    groups = _readGroups(about.get("groups"), fail)
-    name = (name or "").translate(_WHITE)
-    return RosterItem(jid=jid, name=name, groups=shared.setdefault(groups, groups), subscription=subscription)
-
-
-def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
-    if groups is None:
-        return frozenset()
-    if isinstance(groups, dict):
-        for name, isIn in groups.items():
-            if not isinstance(isIn, bool):
-                raise fail(f"its group {_show(name)} is {_kind(isIn)}, not true or false")
-        groups = [name for name, isIn in groups.items() if isIn]
-    if not isinstance(groups, list):
-        raise fail(f"its groups are {_kind(groups)}, not a list or an object")
-    for name in groups:
-        if not isinstance(name, str):
-            raise fail(f"one of its groups is {_kind(name)}, not a string")
-        if not name:
-            raise fail("one of its groups has no name")
-        if wrong := _wrongText(name):
-            raise fail(f"its group {_show(name)} {wrong}")
-    if len(groups) > _MOST_GROUPS:
-        raise fail(f"it is in {len(groups)} groups; at most {_MOST_GROUPS} are taken")
-    return frozenset(name.translate(_WHITE) for name in groups)
-
-
-def _wrongText(text: str) -> str:
-    """What is wrong with a name; empty if nothing is."""
-    if len(text) > _LONGEST_NAME:
-        return f"has {len(text)} characters; at most {_LONGEST_NAME} are taken"
-    if found := _FORBIDDEN.search(text):
-        return f"holds a character that XMPP cannot carry: U+{ord(found.group()):04X}"
-    return ""
-
-
-def _isLong(jid: str) -> bool:
-    """Whether a part of it is (RFC 7622 section 3.1)."""
-    # No character takes more than four bytes.
-    return len(jid) > _LONGEST_PART // 4 and any(len(part.encode()) > _LONGEST_PART for part in jids.split(jid))
-
-
-def _kind(value: Any) -> str:
-    """What a JSON value is, to people."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    for kind, words in ((dict, "an object"), (list, "a list"), (str, "a string")):
-        if isinstance(value, kind):
-            return words
-    return "a number"
-
-
-def _show(value: Any) -> str:
-    # JSON can hold half of a surrogate pair, which cannot be written anywhere.
-    shown = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
-    return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
 
 
 # How it differs from what the server has.
@@ -262,23 +89,6 @@ def checkRemovals(summary: Summary, most: int | None) -> None:
         )
 
 
-def checkUser(name: Any) -> str:
-    """
-    A user name, as the application writes it, as it stands in a JID.
-
-    @raise RefreshFailed: if it cannot stand there.
-    """
-    if not isinstance(name, str):
-        raise RefreshFailed(f"a user name is a string, not {_kind(name)}")
-    try:
-        local, *rest = jids.split(jids.prepared(f"{name}@h"))
-    except ValueError as error:
-        raise RefreshFailed("it is not a user name") from error
-    if rest != ["h", ""] or not local or _isLong(local):
-        raise RefreshFailed("it is not a user name")
-    return local
-
-
 # One refresh of one user, step by step.
 
 
@@ -348,25 +158,28 @@ class Refresh:
     def begin(self) -> Step:
         return Fetch()
 
-    def fetched(self, document: bytes | None) -> Step:
+    def fetched(self, document: bytes | None) -> Generator[None, None, Step]:
         """
-        The application has answered.
+        The application has answered. The next step is found in pieces, as L{readingDocument} is.
 
         @param document: C{None} if it is what it was at the last refresh that went well.
         """
         if document is None:
             return Finished()
         try:
-            self._wanted = readDocument(document, self.user)
+            self._wanted = yield from readingDocument(document, self.user)
         except RefreshFailed as failure:
             return self.failed(failure)
         return Read()
 
-    def read(self, there: Iterable[RosterItem]) -> Step:
-        """The server has answered."""
+    def read(self, there: Iterable[RosterItem]) -> Generator[None, None, Step]:
+        """The server has answered. The next step is found in pieces: a roster may have 100,000 contacts."""
         found = _byContact(there)
+        yield
         self._changes = difference(found.values(), self._wanted)
+        yield
         self._summary = Summary.of(found.values(), self._changes)
+        yield
         # Only what differs is needed any more, and others wait for their turn meanwhile.
         self._before = [found.get(item.jid) or RosterItem(jid=item.jid) for item in self._changes]
         self._wanted = {}

@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from codecs import BOM_UTF8
 from typing import Any
 
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import Logger
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
-from gateway.roster.core import RefreshFailed, checkUser, readDocument
+from gateway.pieces import Pieces
+from gateway.roster.document import RefreshFailed, checkUser, readingDocument
 
-# Users that it knows at most, and bytes that it takes of each.
+# Users that it knows at most, bytes that it takes of each, and of all together.
 _MOST_USERS = 1_000
 _MOST_BYTES = 1024 * 1024
+_MOST_IN_ALL = 8 * 1024 * 1024
 
 
 class Contacts(Resource):
@@ -23,20 +28,23 @@ class Contacts(Resource):
     C{GET} shows what is known of everybody; below it each user has a document.
 
     @param domain: whose users they are.
+    @param pieces: runs what takes long.
     """
 
-    def __init__(self, domain: str) -> None:
+    def __init__(self, domain: str, pieces: Pieces) -> None:
         super().__init__()
         self._domain = domain
+        self._pieces = pieces
         self._documents: dict[str, bytes] = {}
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         # The address that lists everybody ends in a slash, too.
-        return self if not path else _Document(self._domain, self._documents, path)
+        return self if not path else _Document(self._domain, self._documents, path, self._pieces)
 
     def render_GET(self, request: Request) -> bytes:
-        known = {user: json.loads(document) for user, document in sorted(self._documents.items())}
-        return _answered(request, 200, json.dumps(known, indent=1))
+        # Each was read when it came, and stands here as it came.
+        known = [f"{json.dumps(user)}: {document.decode()}" for user, document in sorted(self._documents.items())]
+        return _answered(request, 200, "{" + ",\n ".join(known) + "}")
 
 
 class _Document(Resource):
@@ -44,10 +52,13 @@ class _Document(Resource):
     C{PUT} decides about a user's contacts, C{DELETE} forgets them, C{GET} is what the gateway asks.
     """
 
+    _log = Logger()
+
     isLeaf = True
 
-    def __init__(self, domain: str, documents: dict[str, bytes], name: bytes) -> None:
+    def __init__(self, domain: str, documents: dict[str, bytes], name: bytes, pieces: Pieces) -> None:
         super().__init__()
+        self._pieces = pieces
         self._domain = domain
         self._documents = documents
         self._name = name
@@ -67,17 +78,32 @@ class _Document(Resource):
             return b""
         return _answered(request, 200, document.decode())
 
-    def render_PUT(self, request: Request) -> bytes:
+    def render_PUT(self, request: Request) -> int:
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def answer(body: bytes) -> None:
+            if not gone:
+                request.write(body)
+                request.finish()
+
+        ensureDeferred(self._put(request)).addCallback(answer).addErrback(
+            lambda failure: self._log.failure("A document could not be taken.", failure)
+        )
+        return NOT_DONE_YET
+
+    async def _put(self, request: Request) -> bytes:
         content: Any = request.content
-        document: bytes = content.read(_MOST_BYTES + 1)
+        document: bytes = content.read(_MOST_BYTES + 1).removeprefix(BOM_UTF8)
         if len(document) > _MOST_BYTES:
             return _refused(request, 413, f"a document has at most {_MOST_BYTES} bytes")
-        if self._user not in self._documents and len(self._documents) >= _MOST_USERS:
-            return _refused(request, 507, f"at most {_MOST_USERS} users are known")
         try:
-            readDocument(document, f"{self._user}@{self._domain}")
+            await self._pieces.run(readingDocument(document, f"{self._user}@{self._domain}"))
         except RefreshFailed as failure:
             return _refused(request, 400, str(failure))
+        others = [len(each) for user, each in self._documents.items() if user != self._user]
+        if len(others) >= _MOST_USERS or sum(others) + len(document) > _MOST_IN_ALL:
+            return _refused(request, 507, f"at most {_MOST_USERS} users and {_MOST_IN_ALL} bytes are known")
         self._documents[self._user] = document
         return _answered(
             request, 200, json.dumps({"next": f"POST /roster_admin/refresh {json.dumps([self._user])}"})

@@ -19,8 +19,9 @@ from twisted.web.client import GzipDecoder, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from gateway.roster.core import RefreshFailed, UserUnknown
-from gateway.web import Body
+from gateway.roster.document import RefreshFailed, UserUnknown
+from gateway.tables import elided
+from gateway.web import Body, HeadTooLong
 
 # Bytes of a document, unpacked; users whose entity tags are remembered.
 MOST_BYTES = 8 * 1024 * 1024
@@ -73,6 +74,9 @@ class WebApplication:
         @param anew: whether it is wanted even if it is what it was.
         @raise RefreshFailed: if it cannot be had.
         """
+        if name in (".", ".."):
+            # Whoever takes the URL apart may put another address in its place (RFC 3986 section 5.2.4).
+            raise RefreshFailed(f"the application is not asked for a user named {name!r}")
         tag = None if anew else self._tags.get(name)
         pause = _FIRST_PAUSE
         for left in reversed(range(_TRIES)):
@@ -103,7 +107,9 @@ class WebApplication:
         except (RefreshFailed, _Again):
             raise
         except ResponseFailed as error:
-            # To ask again makes no certificate better.
+            # To ask again makes neither a certificate nor a head better.
+            if broken := [reason for reason in error.reasons if reason.check(HeadTooLong)]:
+                raise RefreshFailed(f"the application sends {broken[0].value}") from error
             if any(reason.check(VerificationError) for reason in error.reasons):
                 raise RefreshFailed("the application's certificate is for another host than the url's") from error
             if broken := [reason for reason in error.reasons if reason.check(TlsError)]:
@@ -114,7 +120,7 @@ class WebApplication:
             raise _Again("the application's answer broke off") from error
         except Exception as error:
             # Refused, reset, a name that is not known: each has words of its own.
-            raise _Again(f"the application cannot be reached: {error}") from error
+            raise _Again(f"the application cannot be reached: {elided(str(error))}") from error
 
     def _late(self, outcome: object, timeout: float) -> Answer:
         raise _Again(f"the application did not answer within {timeout:g} s")
@@ -152,18 +158,16 @@ class WebApplication:
         if plain.length is not UNKNOWN_LENGTH and plain.length > MOST_BYTES:
             self._leave(plain)
             raise RefreshFailed(f"the document has {plain.length} bytes; at most {MOST_BYTES} are taken")
-        parts: list[bytes] = []
-        room = MOST_BYTES
+        # Not a list of pieces, of which there may be a million: a server decides how small they are.
+        document = bytearray()
         packer = zlib.decompressobj(16 + zlib.MAX_WBITS)
 
         def take(data: bytes) -> None:
-            nonlocal room
             if packings:
-                data = packer.decompress(data, room + 1)
-            room -= len(data)
-            if room < 0:
+                data = packer.decompress(data, MOST_BYTES + 1 - len(document))
+            if len(document) + len(data) > MOST_BYTES:
                 raise RefreshFailed(f"the document has over {MOST_BYTES} bytes")
-            parts.append(data)
+            document.extend(data)
 
         body = Body(take)
         plain.deliverBody(body)
@@ -173,7 +177,7 @@ class WebApplication:
             raise RefreshFailed("the document says that it is gzip, and is not") from error
         if packings and not packer.eof:
             raise _Again("the application's answer broke off")
-        return b"".join(parts)
+        return bytes(document)
 
     def _leave(self, response: Any) -> None:
         """Nobody wants the body. It is let pass if it is short, so that the connection can be kept."""

@@ -4,7 +4,7 @@ Locked rosters: clients ask for the roster and get what the application says; th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from attrs import define, field
@@ -19,8 +19,9 @@ from zope.interface import implementer
 from gateway import jids, ns
 from gateway.errors import TooManyPending
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, RosterItem
+from gateway.pieces import Pieces
 from gateway.roster.apply import Applier
-from gateway.roster.core import RefreshFailed, readDocument
+from gateway.roster.document import RefreshFailed, readingDocument
 from gateway.roster.fetch import Answer
 from gateway.roster.refresher import Application
 
@@ -101,6 +102,7 @@ class LockedRosters:
     @param application: what it says when a request comes, or after that, is the truth.
     @param applier: asked for what the server has, where the application fails.
     @param concurrency: for how many users at a time each of the two is asked.
+    @param pieces: runs what takes long.
     """
 
     _log = Logger()
@@ -111,7 +113,15 @@ class LockedRosters:
     bareFeatures: tuple[str, ...] = ()
     bareIdentities: tuple[tuple[str, str, str], ...] = ()
 
-    def __init__(self, application: Application, applier: Applier, clock: IReactorTime, concurrency: int) -> None:
+    def __init__(
+        self,
+        application: Application,
+        applier: Applier,
+        clock: IReactorTime,
+        concurrency: int,
+        pieces: Pieces,
+    ) -> None:
+        self._pieces = pieces
         self._application = application
         self._applier = applier
         self._clock = clock
@@ -155,13 +165,14 @@ class LockedRosters:
     def _fetch(self, user: str) -> Deferred[domish.Element]:
         async def fetch() -> domish.Element:
             answer: Answer = await self._application.fetch(jids.split(user)[0], anew=True)
-            return _query(readDocument(answer.document or b"", user).values())
+            contacts = await self._pieces.run(readingDocument(answer.document or b"", user))
+            return await self._pieces.run(_query(contacts.values()))
 
         return self._inTime(Deferred.fromCoroutine(fetch()))
 
     def _get(self, user: str) -> Deferred[domish.Element]:
         async def get() -> domish.Element:
-            return _query(await self._applier.get(user))
+            return await self._pieces.run(_query(await self._applier.get(user)))
 
         return self._inTime(Deferred.fromCoroutine(get()))
 
@@ -169,11 +180,12 @@ class LockedRosters:
         return waiting.addTimeout(_PATIENCE, self._clock)
 
 
-def _query(items: Iterable[RosterItem]) -> domish.Element:
+def _query(items: Iterable[RosterItem]) -> Generator[None, None, domish.Element]:
     """One for all whom it answers."""
     query = domish.Element((ns.ROSTER, "query"))
     for item in items:
         query.addChild(_written(item))
+        yield
     return query
 
 

@@ -22,12 +22,13 @@ from gateway.roster.fetch import WebApplication
 from gateway.roster.handler import Description, PresenceWatcher
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
-from gateway.roster.resource import RefreshResource
+from gateway.roster.resource import Refreshing, RefreshResource
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url
+from gateway.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url, elided
 from gateway.web import ConnectionPool, makeClient
 
 _CONCURRENCY = Count(32)
+_URL = "the address of a user's contacts, with %s once, where the user name goes"
 _TIMEOUT, _MIN_INTERVAL = Seconds(10.0), Seconds(60.0)
 
 
@@ -36,10 +37,10 @@ class RosterTable(ComponentTable):
     """The keys of C{[roster."component JID"]}; see docs/roster.md."""
 
     domain: Domain
-    url: Url | None = None
+    url: Url | None = field(default=None, repr=False)
     lock: bool = False
     apply: Literal["privilege", "ejabberd-api"] = "privilege"
-    api: Url | None = None
+    api: Url | None = field(default=None, repr=False)
     probes: bool = False
     concurrency: Count = _CONCURRENCY
     timeout: Seconds = _TIMEOUT
@@ -58,9 +59,9 @@ class RosterPlugin:
     def check(self, jid: str, table: RosterTable, surroundings: ISurroundings) -> list[str]:
         problems = []
         if table.url is None and not surroundings.isEmbedded:
-            problems.append("url: found nothing; allowed: where the application has a user's contacts, %s his name")
+            problems.append(f"url: found nothing; allowed: {_URL}")
         if table.url is not None and table.url.count("%s") != 1:
-            problems.append(f'url: found "{table.url}"; allowed: a URL with %s once, where the user name goes')
+            problems.append(f'url: found "{elided(table.url)}"; allowed: {_URL}')
         if (table.apply == "ejabberd-api") != (table.api is not None):
             problems.append('api: allowed: with apply = "ejabberd-api", and needed then')
         if table.probes and table.apply != "privilege":
@@ -82,34 +83,39 @@ class RosterPlugin:
         if table.api is None:
             applier = PrivilegeApplier(privileges, link, table.probes)
         else:
-            applier = EjabberdApplier(table.api, client, reactor, table.timeout)
+            applier = EjabberdApplier(table.api, client, reactor, table.timeout, composition.pieces)
         if table.url is None:
             application = self._demonstration(table, composition)
         else:
             application = WebApplication(table.url, client, reactor, table.timeout)
-        refresher = Refresher(table.domain, application, applier, table.concurrency, table.max_removals)
+        pieces = composition.pieces
+        refresher = Refresher(
+            table.domain, application, applier, table.concurrency, pieces, table.max_removals
+        )
         watcher = PresenceWatcher(table.domain, refresher, table.min_interval, reactor)
         privileges.watchPresence(watcher.seen)
         Description().setHandlerParent(link)
         if table.lock:
             # This answers disco, too.
-            locked = LockedRosters(application, applier, reactor, table.concurrency)
+            locked = LockedRosters(application, applier, reactor, table.concurrency, pieces)
             composition.answers(link, [table.domain], locked)
         else:
             DiscoHandler().setHandlerParent(link)
         mine = Resource()
-        mine.putChild(b"refresh", RefreshResource(refresher, table.signature_secret))
+        secret = None if table.signature_secret is None else table.signature_secret.encode()
+        refreshing = Refreshing(refresher, pieces, composition.wallClock, secret)
+        mine.putChild(b"refresh", RefreshResource(refreshing))
         admin.putChild(table.domain.encode(), mine)
         # The only one, or the first, needs no name.
         if b"refresh" not in admin.children:
-            admin.putChild(b"refresh", RefreshResource(refresher, table.signature_secret))
+            admin.putChild(b"refresh", RefreshResource(refreshing))
         return link
 
     def _demonstration(self, table: RosterTable, composition: IComposition) -> WebApplication:
         """The gateway's own application, asked over HTTP like any other."""
         served = composition.serve("demo")
         if b"contacts" not in served.children:
-            served.putChild(b"contacts", Contacts(table.domain))
+            served.putChild(b"contacts", Contacts(table.domain, composition.pieces))
         client = makeClient(composition.ownAgent)
         return WebApplication("http://localhost/demo/contacts/%s", client, composition.reactor, table.timeout)
 

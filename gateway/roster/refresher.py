@@ -12,8 +12,10 @@ from attrs import define
 from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred, succeed
 from twisted.logger import Logger
 
+from gateway.pieces import Pieces
 from gateway.roster.apply import Applier
-from gateway.roster.core import Fetch, Finished, Read, Refresh, RefreshFailed, Set
+from gateway.roster.core import Fetch, Finished, Read, Refresh, Set
+from gateway.roster.document import RefreshFailed
 from gateway.roster.fetch import Answer
 
 
@@ -44,7 +46,10 @@ class Refresher:
     """
     @param domain: whose users.
     @param concurrency: how many at a time.
+    @param pieces: runs what takes long.
     @param mostRemovals: contacts that one refresh may remove; C{None} for any number.
+
+    @ivar announced: users of requests under way whose refresh has not begun; the requests count them down.
     """
 
     _log = Logger()
@@ -55,12 +60,16 @@ class Refresher:
         application: Application,
         applier: Applier,
         concurrency: int,
+        pieces: Pieces,
         mostRemovals: int | None = None,
     ) -> None:
         self._domain = domain
         self._application = application
         self._applier = applier
         self._mostRemovals = mostRemovals
+        self._pieces = pieces
+        self.concurrency = concurrency
+        self.announced = 0
         self._slots = DeferredSemaphore(concurrency)
         self._users: dict[str, _User] = {}
 
@@ -86,6 +95,13 @@ class Refresher:
             self._users[name] = _User([])
             self._begin(name, [done], isForced)
         return done
+
+    def announce(self, count: int) -> bool:
+        """Count users whose refresh will be asked for; false, and they are not counted, if there are too many."""
+        if self.announced + count > _MOST_USERS:
+            return False
+        self.announced += count
+        return True
 
     @property
     def _isFull(self) -> bool:
@@ -137,11 +153,12 @@ class Refresher:
                     case Fetch():
                         answer = await self._application.fetch(name, anew)
                         tags.append(answer.tag)
-                        step = refresh.fetched(answer.document)
+                        step = await self._pieces.run(refresh.fetched(answer.document))
                         # It may be large, and the rest of this takes its time.
                         del answer
                     case Read():
-                        step = refresh.read(await self._applier.get(refresh.user))
+                        there = await self._applier.get(refresh.user)
+                        step = await self._pieces.run(refresh.read(there))
                     case Set(item, before):
                         await self._applier.set(refresh.user, item, before)
                         step = refresh.set()

@@ -4,194 +4,199 @@ C{/roster_admin/refresh}: the application says whose contacts have changed, and 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from twisted.internet.defer import Deferred, gatherResults
+from attrs import define
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from gateway.interfaces import RosterItem
-from gateway.roster.core import Finished, RefreshFailed, checkUser
+from gateway.pieces import Pieces
+from gateway.roster.batch import Batch, written
+from gateway.roster.document import MOST_NAMES, RefreshFailed, readingNames
 from gateway.roster.refresher import Refresher
+from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
+from gateway.web import isFromPage
 
 # Bytes of a request's body.
 _MOST_BYTES = 1024 * 1024
 
-_SIGNATURE = b"sha256="
-
 # What an option may be; some languages write a truth so.
 _VALUES = {"1": True, "true": True, "0": False, "false": False}
 
+_WAYS = "POST an array of user names to .../refresh, or GET .../refresh/USERNAME"
 
-class _Guarded(Resource):
-    """Knows what may be done, and who has signed for it."""
+
+_UNSIGNED = (
+    "the request is not signed: X-Hub-Signature-256 covers method, path, X-Signature-Time (which is now) and body; "
+    "docs/roster.md has an example"
+)
+
+
+class _Refused(Exception):
+    """
+    The request is answered with an error.
+
+    @ivar code: the HTTP status.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@define
+class Refreshing:
+    """
+    The service behind a resource.
+
+    @ivar pieces: runs what takes long.
+    @ivar secret: what requests must be signed with; C{None} if they need not be.
+    @ivar wallClock: seconds since 1970 UTC.
+    """
+
+    refresher: Refresher
+    pieces: Pieces
+    wallClock: Callable[[], float]
+    secret: bytes | None = None
+
+
+class _Answering(Resource):
+    """
+    Answers each request once, in JSON.
+
+    @ivar allowed: the one method that there is.
+    """
+
+    _log = Logger()
 
     allowed: bytes
 
-    def __init__(self, refresher: Refresher, secret: bytes | None) -> None:
+    def __init__(self, service: Refreshing) -> None:
         super().__init__()
-        self._refresher = refresher
-        self._secret = secret
+        self._service = service
 
-    def render(self, request: Request) -> bytes | int:
-        if request.method not in self.allowed.split(b", "):
+    def render(self, request: Request) -> int:
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        ensureDeferred(self._answer(request, gone)).addErrback(
+            lambda failure: self._log.failure("A request could not be answered.", failure)
+        )
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Request, gone: list[object]) -> None:
+        try:
+            batch = await self._refreshed(request)
+            code = 500 if batch.isFailure else 200
+            answer = await self._service.pieces.run(batch.written())
+        except _Refused as error:
+            code = error.code
+            answer = written({"status": "error", "message": str(error), "updated": 0, "errors": 0})
+        if gone:
+            return
+        request.setResponseCode(code)
+        request.setHeader(b"content-type", b"application/json")
+        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"content-length", b"%d" % len(answer))
+        request.write(answer)
+        request.finish()
+
+    async def _refreshed(self, request: Request) -> Batch:
+        if request.method != self.allowed:
             request.setHeader(b"allow", self.allowed)
-            return _answered(
-                request, 405, "POST an array of user names to .../refresh, or GET .../refresh/USERNAME"
-            )
+            raise _Refused(405, _WAYS)
+        names = await self.names(request, self._signedBody(request))
+        isDry, isForced = _options(request)
+        if isForced and request.method != b"POST":
+            raise _Refused(400, f"force is an option of POST only: {_WAYS}")
+        if len(names) > MOST_NAMES:
+            raise _Refused(413, f"a request names at most {MOST_NAMES} users")
+        if not self._service.refresher.announce(len(names)):
+            request.setHeader(b"retry-after", b"60")
+            raise _Refused(503, "too many users wait for a refresh already; ask again later")
+        batch = Batch(self._service.refresher, self._service.pieces, isDry, isForced)
+        await batch.run(names)
+        return batch
+
+    def _signedBody(self, request: Request) -> bytes:
         content: Any = request.content
         body: bytes = content.read(_MOST_BYTES + 1)
+        # It is not needed again, and the answer may take a while.
+        content.seek(0)
+        content.truncate()
         if len(body) > _MOST_BYTES:
-            return _answered(request, 413, f"a body has at most {_MOST_BYTES} bytes")
-        if self._secret is not None and not _isSigned(request, body, self._secret):
-            return _answered(
-                request, 401, "the body is not signed: X-Hub-Signature-256: sha256=HMAC in hexadecimal"
-            )
-        return self.answer(request, body)
+            raise _Refused(413, f"a body has at most {_MOST_BYTES} bytes")
+        if self._service.secret is not None:
+            self.checkSignature(request, body, self._service.secret)
+        return body
 
-    def answer(self, request: Request, body: bytes) -> bytes | int:
-        """Answer what may be asked."""
+    def checkSignature(self, request: Request, body: bytes, secret: bytes) -> None:
+        """Refuse a request that is not signed as it must be."""
+        shown, time = request.getHeader(SIGNATURE) or b"", request.getHeader(TIME) or b""
+        if not isSigned(shown, time, request.method, request.uri, body, secret, self._service.wallClock()):
+            raise _Refused(401, _UNSIGNED)
+
+    async def names(self, request: Request, body: bytes) -> list[Any]:
+        """Users to be refreshed."""
         raise NotImplementedError
 
 
-class RefreshResource(_Guarded):
-    """
-    C{POST} with a JSON array of user names refreshes them; C{GET} of a name below it, that one.
-
-    @param secret: what a body must be signed with, be it empty; C{None} if it need not be.
-    """
+class RefreshResource(_Answering):
+    """C{POST} with a JSON array of user names refreshes them; C{GET} of a name below it, that one."""
 
     allowed = b"POST"
 
-    def __init__(self, refresher: Refresher, secret: str | None = None) -> None:
-        super().__init__(refresher, None if secret is None else secret.encode())
-
     def getChild(self, path: bytes, request: Request) -> Resource:
-        return _User(self._refresher, self._secret, path) if path else self
+        return _User(self._service, path) if path else self
 
-    def answer(self, request: Request, body: bytes) -> bytes | int:
-        shown = request.getHeader(b"content-type") or b"application/json"
-        kind = shown.decode(errors="replace").partition(";")[0].strip().lower()
+    def checkSignature(self, request: Request, body: bytes, secret: bytes) -> None:
+        # GitHub's form covers the body alone, so it is no permission for options.
+        if request.getHeader(TIME) is None and b"?" not in request.uri:
+            if not isSignedBody(request.getHeader(SIGNATURE) or b"", body, secret):
+                raise _Refused(401, "the body is not signed: X-Hub-Signature-256: sha256=HMAC in hexadecimal")
+        else:
+            super().checkSignature(request, body, secret)
+
+    async def names(self, request: Request, body: bytes) -> list[Any]:
+        shown = (request.getHeader(b"content-type") or b"").decode(errors="replace")
+        kind = shown.partition(";")[0].strip().lower()
         if kind != "application/json":
-            return _answered(request, 415, f"the body is {kind}, not application/json")
+            found = "has no content type" if not shown else f"is {kind[:100]}"
+            raise _Refused(415, f"the body {found}; it must be application/json")
         try:
-            names = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            return _answered(request, 400, f"the body is not JSON: {error}" if body else "there is no body")
-        if not isinstance(names, list):
-            return _answered(request, 400, "the body is not an array of user names")
-        return _refresh(request, self._refresher, names)
+            return await self._service.pieces.run(readingNames(body))
+        except RefreshFailed as error:
+            raise _Refused(400, str(error)) from error
 
 
-class _User(_Guarded):
+class _User(_Answering):
     isLeaf = True
-    allowed = b"GET, HEAD"
+    allowed = b"GET"
 
-    def __init__(self, refresher: Refresher, secret: bytes | None, name: bytes) -> None:
-        super().__init__(refresher, secret)
+    def __init__(self, service: Refreshing, name: bytes) -> None:
+        super().__init__(service)
         self._name = name
 
-    def answer(self, request: Request, body: bytes) -> bytes | int:
+    async def names(self, request: Request, body: bytes) -> list[Any]:
+        if isFromPage(request.requestHeaders):
+            # A page of any site may have a browser send a GET.
+            raise _Refused(403, f"not for pages in a browser: {_WAYS}")
         if request.postpath and request.postpath != [b""]:
-            return _answered(request, 404, "a user name is one part of the path, URL-encoded")
+            raise _Refused(404, "a user name is one part of the path, URL-encoded")
         try:
-            return _refresh(request, self._refresher, [self._name.decode()])
-        except UnicodeDecodeError:
-            return _answered(request, 400, "the user name is not UTF-8")
-
-
-def _refresh(request: Request, refresher: Refresher, names: list[Any]) -> bytes | int:
-    """Refresh these, each once, and answer when all are done."""
-    try:
-        isDry, isForced = _options(request)
-    except ValueError:
-        return _answered(request, 400, "of options there are ?dry_run=1 and ?force=1; 0 is the default of both")
-    refreshes: dict[str, Deferred[Finished]] = {}
-    wrong: dict[str, str] = {}
-    for name in names:
-        try:
-            user = checkUser(name)
-        except RefreshFailed as failure:
-            shown = name if isinstance(name, str) else json.dumps(name)
-            wrong[shown[:100]] = str(failure)
-            continue
-        if user not in refreshes:
-            refreshes[user] = refresher.wouldChange(user) if isDry else refresher.refresh(user, isForced)
-    gone: list[object] = []
-    request.notifyFinish().addErrback(gone.append)
-
-    def done(finished: list[Finished]) -> None:
-        if not gone:
-            code, answer = _summary(dict(zip(refreshes, finished, strict=True)), wrong, isDry)
-            request.write(_json(request, code, answer))
-            request.finish()
-
-    gatherResults(refreshes.values()).addCallback(done)
-    return NOT_DONE_YET
-
-
-def _summary(finished: Mapping[str, Finished], wrong: Mapping[str, str], isDry: bool) -> tuple[int, dict[str, Any]]:
-    """
-    The answer in the form of mod_http_roster_admin, and what has failed.
-
-    @param wrong: what are no user names.
-    """
-    failed = {user: each.reason for user, each in finished.items() if each.reason}
-    updated, errors = len(finished) - len(failed), len(failed) + len(wrong)
-    isFailure = errors > 0 and updated == 0
-    answer: dict[str, Any] = {
-        "status": "error" if isFailure else "ok",
-        "message": "roster update failed" if isFailure else "roster update complete",
-        "updated": updated,
-        "errors": errors,
-        "failed": {**wrong, **failed},
-    }
-    if isDry:
-        answer["message"] = "roster update would fail" if isFailure else "nothing was changed: this would be"
-        answer["changes"] = {
-            user: [_described(item) for item in each.items] for user, each in finished.items() if not each.reason
-        }
-    return (500 if isFailure else 200), answer
-
-
-def _described(item: RosterItem) -> dict[str, Any]:
-    if item.subscription == "remove":
-        return {"jid": item.jid, "subscription": "remove"}
-    groups = sorted(item.groups)
-    return {"jid": item.jid, "name": item.name, "groups": groups, "subscription": item.subscription}
+            return [self._name.decode()]
+        except UnicodeDecodeError as error:
+            raise _Refused(400, "the user name is not UTF-8") from error
 
 
 def _options(request: Request) -> tuple[bool, bool]:
-    """
-    Whether it is a dry run, and whether it is forced.
-
-    @raise ValueError: if somebody may have meant the other.
-    """
+    """True for a dry run, and true if it is forced; refuses anything that might mean something else."""
     # Not the request's arguments: Twisted passes over one that has no value.
     options = parse_qsl(request.uri.partition(b"?")[2].decode("latin-1"), keep_blank_values=True)
     found = {"dry_run": "0", "force": "0", **{name: value.lower() for name, value in options}}
     if len(found) != 2 or len(options) > len(dict(options)) or not {*found.values()} <= _VALUES.keys():
-        raise ValueError
+        raise _Refused(400, "unknown or malformed option; valid: dry_run=0|1, force=0|1 (default 0)")
     return _VALUES[found["dry_run"]], _VALUES[found["force"]]
-
-
-def _isSigned(request: Request, body: bytes, secret: bytes) -> bool:
-    shown = request.getHeader(b"x-hub-signature-256") or b""
-    right = _SIGNATURE + hmac.new(secret, body, hashlib.sha256).hexdigest().encode()
-    return hmac.compare_digest(shown.lower(), right)
-
-
-def _answered(request: Request, code: int, message: str) -> bytes:
-    return _json(request, code, {"status": "error", "message": message, "updated": 0, "errors": 0})
-
-
-def _json(request: Request, code: int, answer: dict[str, Any]) -> bytes:
-    request.setResponseCode(code)
-    request.setHeader(b"content-type", b"application/json")
-    request.setHeader(b"cache-control", b"no-store")
-    return json.dumps(answer).encode() + b"\n"

@@ -18,9 +18,11 @@ from twisted.words.protocols.jabber.error import StanzaError
 
 from gateway.errors import ANSWERS, NotGranted, TooLarge
 from gateway.interfaces import RosterItem
+from gateway.pieces import Pieces
 from gateway.roster import apply
 from gateway.roster.apply import EjabberdApplier, PrivilegeApplier
-from gateway.roster.core import RefreshFailed, RosterTooLarge
+from gateway.roster.core import RosterTooLarge
+from gateway.roster.document import RefreshFailed
 from tests.proxy.support import stanza
 
 JOHN = "john@example.com"
@@ -198,7 +200,7 @@ class EjabberdTests(ApplierCase):
             return code, {}, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 
         client: Any = StubTreq(StringStubbingResource(respond))
-        return EjabberdApplier("http://127.0.0.1:5280/api/", client, Clock(), 5.0)
+        return EjabberdApplier("http://127.0.0.1:5280/api/", client, Clock(), 5.0, Pieces(Clock()))
 
     def test_largeAnswer(self) -> None:
         """No more of an answer is taken than there is room for."""
@@ -262,7 +264,7 @@ class EjabberdTests(ApplierCase):
                 return fail(ResponseNeverReceived([Failure(ConnectionDone())]))
 
         client: Any = Client()
-        reason = self.reason(EjabberdApplier("http://h/api", client, Clock(), 5.0).get(JOHN))
+        reason = self.reason(EjabberdApplier("http://h/api", client, Clock(), 5.0, Pieces(Clock())).get(JOHN))
         self.assertEqual(reason, "the roster could not be read: the answer of ejabberd's API broke off")
 
     def test_failures(self) -> None:

@@ -16,10 +16,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from gateway.interfaces import RosterItem
-from gateway.roster.core import RefreshFailed
+from gateway.pieces import Pieces
+from gateway.roster.document import RefreshFailed
 from gateway.roster.fetch import WebApplication
 from gateway.roster.refresher import Refresher
-from gateway.roster.resource import RefreshResource
+from gateway.roster.resource import Refreshing, RefreshResource
 
 MARIE = "marie@h"
 JOHN = "john@h"
@@ -89,9 +90,9 @@ class CornerTests(SynchronousTestCase):
         self.application: Any = Application(self.says)
         self.server = Server()
         web = WebApplication("http://app/contacts/%s", self.application, self.clock, 10.0)
-        refresher = Refresher("h", web, self.server, 32)
+        refresher = Refresher("h", web, self.server, 32, Pieces(self.clock))
         root, admin = Resource(), Resource()
-        admin.putChild(b"refresh", RefreshResource(refresher))
+        admin.putChild(b"refresh", RefreshResource(Refreshing(refresher, Pieces(self.clock), self.clock.seconds)))
         root.putChild(b"roster_admin", admin)
         self.site = Site(root, reactor=MemoryReactorClock())
         self.old = RosterItem(jid="old@h", name="Old", subscription="both")
@@ -103,8 +104,9 @@ class CornerTests(SynchronousTestCase):
         transport = StringTransport()
         channel = self.site.buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
-        head = f"POST /roster_admin/refresh HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
-        channel.dataReceived(head.encode() + body)
+        length = f"Content-Length: {len(body)}"
+        lines = ["POST /roster_admin/refresh HTTP/1.0", "Content-Type: application/json", length, "", ""]
+        channel.dataReceived("\r\n".join(lines).encode() + body)
         for _ in range(40):
             if not transport.value():
                 self.clock.advance(1)

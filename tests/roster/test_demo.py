@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from gateway.pieces import Pieces
 from gateway.roster import demo
 from gateway.roster.demo import Contacts
 
@@ -19,7 +21,7 @@ class ContactsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         root = Resource()
-        root.putChild(b"contacts", Contacts("h"))
+        root.putChild(b"contacts", Contacts("h", Pieces(Clock())))
         self.site = Site(root, reactor=MemoryReactorClock())
 
     def ask(self, method: str, path: str, body: bytes = b"", *headers: str) -> tuple[int, Any, str]:

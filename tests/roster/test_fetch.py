@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 
 from gateway.roster import fetch
-from gateway.roster.core import RefreshFailed
+from gateway.roster.document import RefreshFailed
 from gateway.roster.fetch import WebApplication
 from gateway.web import makeClient
 from tests.certificates import makeCertificate

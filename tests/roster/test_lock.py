@@ -15,7 +15,8 @@ from zope.interface.verify import verifyObject
 from gateway import ns
 from gateway.errors import TooManyPending
 from gateway.interfaces import IDelegatedNamespace, RosterItem
-from gateway.roster.core import RefreshFailed
+from gateway.pieces import Pieces
+from gateway.roster.document import RefreshFailed
 from gateway.roster.lock import LockedRosters
 from gateway.stream.stanzas import serialised
 from tests.roster.test_refresher import FakeAnswer, FakeWorld
@@ -38,7 +39,7 @@ class LockedRostersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = FakeWorld()
         self.clock: Any = Clock()
-        self.locked = LockedRosters(self.world, self.world, self.clock, 2)
+        self.locked = LockedRosters(self.world, self.world, self.clock, 2, Pieces(self.clock))
 
     def ask(self, **changes: str) -> Deferred[domish.Element]:
         return ensureDeferred(self.locked.answer(Request(**changes)))

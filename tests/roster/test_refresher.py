@@ -8,11 +8,14 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
+from gateway.pieces import Pieces
 from gateway.roster import refresher
-from gateway.roster.core import Finished, RefreshFailed, RosterTooLarge, Summary
+from gateway.roster.core import Finished, RosterTooLarge, Summary
+from gateway.roster.document import RefreshFailed
 from gateway.roster.refresher import Refresher
 
 MARIE = RosterItem(jid="marie@h", subscription="both")
@@ -68,7 +71,7 @@ class RefresherTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.world = FakeWorld()
-        self.refresher = Refresher("h", self.world, self.world, 2, 1)
+        self.refresher = Refresher("h", self.world, self.world, 2, Pieces(Clock()), 1)
 
     def document(self, *contacts: str, tag: str | None = None) -> FakeAnswer:
         return FakeAnswer(json.dumps({contact: {} for contact in contacts}).encode(), tag)

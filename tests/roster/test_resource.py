@@ -11,20 +11,45 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from gateway.interfaces import RosterItem
+from gateway.monitor.access import Gate
+from gateway.monitor.site import QuietSite
+from gateway.pieces import Pieces
 from gateway.roster.core import Finished, Summary
-from gateway.roster.resource import RefreshResource
+from gateway.roster.resource import Refreshing, RefreshResource
+
+
+class SlowClock(MemoryReactorClock):
+    """
+    A clock on which each look takes its time, if it is told so.
+
+    @ivar step: seconds.
+    """
+
+    step = 0.0
+
+    def seconds(self) -> float:
+        self.rightNow += self.step
+        now: float = super().seconds()
+        return now
 
 
 class FakeRefresher:
     """Refreshes as it is told."""
 
+    concurrency = 2
+
     def __init__(self) -> None:
+        self.announced = 0
+        self.room = 100_000
         self.asked: list[tuple[str, bool | str]] = []
         self.outcomes: dict[str, Finished] = {}
         self.waiting: dict[str, Deferred[Finished]] = {}
+
+    def announce(self, count: int) -> bool:
+        self.announced += count if count <= self.room else 0
+        return count <= self.room
 
     def refresh(self, name: str, isForced: bool = False) -> Deferred[Finished]:
         self.asked.append((name, isForced))
@@ -44,17 +69,23 @@ class RefreshTests(SynchronousTestCase):
         self.refresher = FakeRefresher()
         admin, root = Resource(), Resource()
         refreshing: Any = self.refresher
-        admin.putChild(b"refresh", RefreshResource(refreshing, self.secret))
+        self.clock = SlowClock()
+        self.now = 1_700_000_000.0
+        secret = None if self.secret is None else self.secret.encode()
+        service = Refreshing(refreshing, Pieces(self.clock), lambda: self.now, secret)
+        admin.putChild(b"refresh", RefreshResource(service))
         root.putChild(b"roster_admin", admin)
-        self.site = Site(root, reactor=MemoryReactorClock())
+        self.site = QuietSite(root, Gate(), self.clock)
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> StringTransport:
         self.transport = transport = StringTransport()
         self.channel = channel = self.site.buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
-        lines = [f"{method} /roster_admin/refresh{path} HTTP/1.1", "Host: x", "Connection: close"]
+        lines = [f"{method} /roster_admin/refresh{path} HTTP/1.1", "Host: 10.0.0.1", "Connection: close"]
         lines += [f"Content-Length: {len(body)}"] if body else []
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        if method == "POST":
+            headers.setdefault("Content_Type", "application/json")
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value != "-"]
         channel.dataReceived("\r\n".join([*lines, "", ""]).encode(errors="surrogateescape") + body)
         return transport
 
@@ -169,12 +200,13 @@ class RefreshTests(SynchronousTestCase):
                 self.answer(self.send("GET", f"/john?{query}")),
             ):
                 self.assertEqual(found, 400, query)
-                self.assertIn("dry_run=1", answer["message"])
+                self.assertIn("dry_run=0|1", answer["message"])
         self.assertEqual(self.refresher.asked, [])
 
     def test_headers(self) -> None:
         """Nor do bytes in a header matter that are no text."""
         self.assertEqual(self.post([], Content_Type="\udcff")[0], 415)
+        self.assertEqual(self.post([], Content_Type="-")[0], 415)
         self.assertEqual(self.post([], X_Hub_Signature_256="\udcff")[0], 200 if self.secret is None else 401)
 
     def test_wrong(self) -> None:
@@ -191,7 +223,13 @@ class RefreshTests(SynchronousTestCase):
             self.assertEqual(found, code, part)
             self.assertIn(part, answer["message"])
         self.assertEqual(self.refresher.asked, [])
-        for method, path, allowed in (("GET", "", "post"), ("POST", "/john", "get, head"), ("PUT", "", "post")):
+        for method, path, allowed in (
+            ("GET", "", "post"),
+            ("PUT", "", "post"),
+            ("POST", "/john", "get"),
+            ("HEAD", "/john", "get"),
+            ("DELETE", "/john", "get"),
+        ):
             found, _, head = self.answer(self.send(method, path, b"[]"))
             self.assertEqual(found, 405)
             self.assertIn(f"allow: {allowed}", head)
@@ -211,7 +249,12 @@ class SignedTests(RefreshTests):
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> StringTransport:
         if "X_Hub_Signature_256" not in headers:
-            signature = hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+            if method == "POST" and "?" not in path:
+                signed = body
+            else:
+                signed = f"{method}\n/roster_admin/refresh{path}\n{self.now:.0f}\n".encode() + body
+                headers["X_Signature_Time"] = f"{self.now:.0f}"
+            signature = hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
             headers["X_Hub_Signature_256"] = f"sha256={signature}"
         return super().send(method, path, body, **headers)
 

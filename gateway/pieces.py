@@ -1,0 +1,80 @@
+"""
+Long work in pieces, with everything else that the process does in between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+T = TypeVar("T")
+
+# Seconds of one turn of the reactor that all long work may take together.
+_SLICE = 0.01
+
+
+class Pieces:
+    """
+    Shares the process among long work and short.
+
+    Work that fits into the rest of this turn of the reactor is done at once. Other work goes on in later turns;
+    what has waited longest comes first.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._until = 0.0
+        self._turn: IDelayedCall | None = None
+        self._waiting: deque[Deferred[None]] = deque()
+
+    def run(self, work: Generator[None, None, T]) -> Deferred[T]:
+        """
+        Run a generator that yields after each piece; a piece takes a few milliseconds at most.
+
+        @return: fires with what the generator returns, or fails with what it raises.
+        """
+        running: Deferred[T] = ensureDeferred(self._run(work))
+        return running
+
+    async def _run(self, work: Generator[None, None, T]) -> T:
+        while True:
+            if self.isOver:
+                await self.turn()
+            try:
+                next(work)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+
+    @property
+    def isOver(self) -> bool:
+        """True if this turn has no time left for long work."""
+        now = self._clock.seconds()
+        if self._turn is None:
+            self._begin(now)
+        return bool(self._waiting) or now >= self._until
+
+    def turn(self) -> Deferred[None]:
+        """Wait for a later turn."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def _begin(self, now: float) -> None:
+        self._until = now + _SLICE
+        self._turn = self._clock.callLater(0, self._next)
+
+    def _next(self) -> None:
+        self._turn = None
+        if not self._waiting:
+            return
+        self._begin(self._clock.seconds())
+        # At least one, whatever the clock does.
+        for _ in range(len(self._waiting)):
+            self._waiting.popleft().callback(None)
+            if self._clock.seconds() >= self._until:
+                break

@@ -1,0 +1,147 @@
+"""
+The users of one request: refreshed a few at a time, and what is answered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred, gatherResults
+
+from gateway.interfaces import RosterItem
+from gateway.pieces import Pieces
+from gateway.roster.core import Finished
+from gateway.roster.document import RefreshFailed, checkUser
+from gateway.roster.refresher import Refresher
+
+# Changes that one answer lists.
+_MOST_CHANGES = 100_000
+
+# Entries of an answer between two pauses.
+_PIECE = 50
+
+_TOO_MANY = f"the answer would list over {_MOST_CHANGES} changes; ask for fewer users at a time"
+
+
+class Batch:
+    """
+    Refreshes users, each once. No more refreshes are under way than the refresher carries out at a time, so that a
+    long list neither takes much memory nor keeps a short one waiting.
+    """
+
+    def __init__(self, refresher: Refresher, pieces: Pieces, isDry: bool, isForced: bool) -> None:
+        self._refresher = refresher
+        self._pieces = pieces
+        self._isDry = isDry
+        self._isForced = isForced
+        self._seen: set[str] = set()
+        self._wrong: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+        self._changes: dict[str, tuple[RosterItem, ...]] = {}
+        self._listed = 0
+
+    async def run(self, names: list[Any]) -> None:
+        """
+        Refresh all of them.
+
+        @param names: what stands in the request, already announced to the refresher.
+        """
+        left = iter(names)
+        lanes = min(len(names), self._refresher.concurrency)
+        try:
+            await gatherResults([ensureDeferred(self._lane(left)) for _ in range(lanes)])
+        finally:
+            self._refresher.announced -= sum(1 for _ in left)
+
+    async def _lane(self, names: Iterator[Any]) -> None:
+        for name in names:
+            self._refresher.announced -= 1
+            if self._pieces.isOver:
+                await self._pieces.turn()
+            try:
+                user = checkUser(name)
+            except RefreshFailed as failure:
+                shown = name if isinstance(name, str) else json.dumps(name)
+                self._wrong[shown[:100]] = str(failure)
+                continue
+            if user in self._seen:
+                continue
+            self._seen.add(user)
+            if self._isDry:
+                self._note(user, await self._refresher.wouldChange(user))
+            else:
+                self._note(user, await self._refresher.refresh(user, self._isForced))
+
+    def _note(self, user: str, finished: Finished) -> None:
+        self._listed += len(finished.items)
+        if finished.reason:
+            self._failed[user] = finished.reason
+        elif self._listed > _MOST_CHANGES:
+            self._failed[user] = _TOO_MANY
+            self._listed -= len(finished.items)
+        elif self._isDry:
+            self._changes[user] = finished.items
+
+    @property
+    def isFailure(self) -> bool:
+        """True if all have failed."""
+        return bool(self._failed or self._wrong) and len(self._failed) == len(self._seen)
+
+    def written(self) -> Generator[None, None, bytes]:
+        """The answer in the form of mod_http_roster_admin, and what has failed; in pieces."""
+        if self._isDry:
+            message = "roster update would fail" if self.isFailure else "nothing was changed: this would be"
+        else:
+            message = "roster update failed" if self.isFailure else "roster update complete"
+        answer = {
+            "status": "error" if self.isFailure else "ok",
+            "message": message,
+            "updated": len(self._seen) - len(self._failed),
+            "errors": len(self._failed) + len(self._wrong),
+        }
+        parts = [json.dumps(answer)[:-1], ', "failed": ']
+        yield from _writtenObject(parts, {**self._wrong, **self._failed})
+        if self._isDry:
+            parts.append(', "changes": ')
+            yield from _writtenObject(parts, self._changes)
+        parts.append("}\n")
+        return "".join(parts).encode()
+
+
+def written(answer: dict[str, Any]) -> bytes:
+    """A short answer."""
+    return json.dumps(answer).encode() + b"\n"
+
+
+def _writtenObject(parts: list[str], values: dict[str, Any]) -> Generator[None, None, None]:
+    """An object of texts, or of contacts."""
+    separator = "{"
+    for count, (name, value) in enumerate(values.items()):
+        parts += separator, json.dumps(name), ": "
+        separator = ", "
+        if isinstance(value, str):
+            parts.append(json.dumps(value))
+        else:
+            yield from _writtenList(parts, value)
+        if count % _PIECE == 0:
+            yield
+    parts.append("}" if values else "{}")
+
+
+def _writtenList(parts: list[str], items: tuple[RosterItem, ...]) -> Generator[None, None, None]:
+    parts.append("[")
+    for start in range(0, len(items), _PIECE):
+        described = [_described(item) for item in items[start : start + _PIECE]]
+        parts.append(json.dumps(described)[1:-1])
+        parts.append(", " if start + _PIECE < len(items) else "")
+        yield
+    parts.append("]")
+
+
+def _described(item: RosterItem) -> dict[str, Any]:
+    if item.subscription == "remove":
+        return {"jid": item.jid, "subscription": "remove"}
+    groups = sorted(item.groups)
+    return {"jid": item.jid, "name": item.name, "groups": groups, "subscription": item.subscription}

@@ -1,0 +1,123 @@
+"""
+JSON a member at a time: Python's own reader takes a text of megabytes in one go, and for half a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from json import JSONDecodeError, JSONDecoder
+from typing import Any
+
+# Characters of one member. A contact whose groups and name are as long as they may be, each character written as
+# \uXXXX, has so many.
+MOST_CHARACTERS = 640_000
+
+# Characters that are tried first.
+_FIRST = 4_096
+
+_TOO_LONG = f"a member has over {MOST_CHARACTERS} characters"
+
+_WHITE = re.compile(r"[ \t\n\r]*")
+
+
+class MemberTooLong(ValueError):
+    """A member is longer than any that makes sense."""
+
+
+class Members:
+    """
+    Reads one array or object.
+
+    @param unique: makes an object of its names and values, as C{object_pairs_hook} of L{json.loads} does.
+    """
+
+    def __init__(self, text: str, unique: Callable[[list[tuple[str, Any]]], Any] = dict) -> None:
+        self._text = text
+        self._decode = JSONDecoder(object_pairs_hook=unique).raw_decode
+        self._at = self._skip(0)
+        self.opening = text[self._at : self._at + 1]
+
+    def __iter__(self) -> Iterator[tuple[str, Any] | None]:
+        """
+        Each member, with its name, which is empty in an array; C{None} after a piece of work that gave none yet.
+
+        @raise ValueError: as L{json.loads}, or if one of them is too long; what came before has been given by then.
+        """
+        if self.opening not in ("[", "{"):
+            # It is no value at all, or one that has no members.
+            yield from self._value()
+            self._end()
+            yield "", self._found
+            return
+        closing = "]" if self.opening == "[" else "}"
+        self._at = self._skip(self._at + 1)
+        isFirst = True
+        while not (isFirst and self._takes(closing)):
+            isFirst = False
+            name = ""
+            if closing == "}":
+                if self._text[self._at : self._at + 1] != '"':
+                    raise self._error("Expecting property name enclosed in double quotes")
+                yield from self._value()
+                name = self._found
+                if not self._takes(":"):
+                    raise self._error("Expecting ':' delimiter")
+            yield from self._value()
+            yield name, self._found
+            if self._takes(closing):
+                break
+            if not self._takes(","):
+                raise self._error("Expecting ',' delimiter")
+        self._end()
+
+    def _value(self) -> Iterator[None]:
+        """Read one value into C{_found}: of as few characters as it has, so that a wrong one costs no more."""
+        size = _FIRST
+        while True:
+            end = self._at + size
+            isWhole = end >= len(self._text)
+            try:
+                if isWhole:
+                    self._found, at = self._decode(self._text, self._at)
+                else:
+                    self._found, at = self._decode(self._text[self._at : end])
+                    at += self._at
+                # A number at the very end may go on.
+                if isWhole or at < end:
+                    self._at = self._skip(at)
+                    return
+                if size >= MOST_CHARACTERS:
+                    raise MemberTooLong(_TOO_LONG)
+            except JSONDecodeError as error:
+                if isWhole:
+                    raise
+                if size >= MOST_CHARACTERS:
+                    raise self._tooLong(error) from error
+            size = min(size * 8, MOST_CHARACTERS)
+            yield
+
+    def _tooLong(self, error: JSONDecodeError) -> ValueError:
+        """The error for a value that is cut short or wrong before that."""
+        isCut = error.pos >= MOST_CHARACTERS - 16 or error.msg.startswith("Unterminated string")
+        if isCut:
+            return MemberTooLong(_TOO_LONG)
+        return JSONDecodeError(error.msg, self._text, self._at + error.pos)
+
+    def _skip(self, at: int) -> int:
+        found = _WHITE.match(self._text, at)
+        assert found is not None
+        return found.end()
+
+    def _takes(self, character: str) -> bool:
+        if self._text[self._at : self._at + 1] != character:
+            return False
+        self._at = self._skip(self._at + 1)
+        return True
+
+    def _end(self) -> None:
+        if self._at != len(self._text):
+            raise self._error("Extra data")
+
+    def _error(self, message: str) -> JSONDecodeError:
+        return JSONDecodeError(message, self._text, self._at)
