@@ -73,8 +73,5 @@ class Pieces:
         if not self._waiting:
             return
         self._begin(self._clock.seconds())
-        # At least one, whatever the clock does.
-        for _ in range(len(self._waiting)):
+        while self._waiting and self._clock.seconds() < self._until:
             self._waiting.popleft().callback(None)
-            if self._clock.seconds() >= self._until:
-                break

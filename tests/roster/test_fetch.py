@@ -14,12 +14,12 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 
 from gateway.roster import fetch
 from gateway.roster.document import RefreshFailed
 from gateway.roster.fetch import WebApplication
-from gateway.web import makeClient
+from gateway.web import ConnectionPool, makeClient
 from tests.certificates import makeCertificate
 
 DOCUMENT = b'{"marie@example.com": {}}'
@@ -65,7 +65,7 @@ class FetchTests(TestCase):
         self.factory: Any = Factory.forProtocol(Speaker)
         self.factory.answers, self.factory.requests, self.factory.connections = [], [], []
         self.port: Any = reactor.listenTCP(0, self.factory, interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor is a module to mypy
-        self.pool = HTTPConnectionPool(reactor)
+        self.pool = ConnectionPool(reactor, 2)
         self.patch(fetch, "_FIRST_PAUSE", 0.01)
         self.application = self.make(self.port.getHost().port)
 
@@ -242,16 +242,54 @@ class FetchTests(TestCase):
             ("localhost", None, "a certificate that this machine does not trust"),
             ("127.0.0.1", known, "for another host than the url's"),
         ):
-            agent = Agent(reactor, BrowserLikePolicyForHTTPS(trusted))
+            agent = Agent(reactor, BrowserLikePolicyForHTTPS(trusted), pool=self.pool)
             url = f"https://{host}:{self.port.getHost().port}/%s"
             self.application = WebApplication(url, makeClient(agent), reactor, 5)
             yield self.fails(part=part)
         self.assertEqual(len(self.factory.connections), 2)
-        agent = Agent(reactor, BrowserLikePolicyForHTTPS(known))
+        agent = Agent(reactor, BrowserLikePolicyForHTTPS(known), pool=self.pool)
         url = f"https://localhost:{self.port.getHost().port}/%s"
         self.application = WebApplication(url, makeClient(agent), reactor, 5)
         answer = yield self.ask(response())
         self.assertEqual(answer.document, DOCUMENT)
+
+    @inlineCallbacks
+    def test_dots(self) -> Any:
+        """Users whose names would be another address in a URL are not asked for."""
+        for name in (".", ".."):
+            yield self.assertFailure(self.ask(name=name), RefreshFailed)
+        self.assertEqual(self.factory.requests, [])
+
+    @inlineCallbacks
+    def test_smallPieces(self) -> Any:
+        """A document in pieces of a byte is the same document."""
+        chunks = b"".join(b"1\r\n%c\r\n" % each for each in DOCUMENT)
+        answer = yield self.ask(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+        self.assertEqual(answer.document, DOCUMENT)
+
+    @inlineCallbacks
+    def test_interim(self) -> Any:
+        """Some answers with status 1xx may come before the real one."""
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        for count in (1, 3):
+            answer = yield self.ask(interim * count + response())
+            self.assertEqual(answer.document, DOCUMENT)
+        # Each request of a kept connection has the whole bound.
+        self.assertEqual(len(self.factory.connections), 1)
+        yield self.fails(interim * 4 + response(), part="the application sends status 1xx again and again")
+
+    @inlineCallbacks
+    def test_longHead(self) -> Any:
+        """Headers have a bound, in sum, and the error tells it; it is no reason to ask again."""
+        for head in (b"X-Long: %b\r\n" % (b"x" * 1_000) * 31, b"Y: \r\n" * 5_000):
+            answer = yield self.ask(b"HTTP/1.1 200 OK\r\n" + head + b"Content-Length: 2\r\n\r\n{}")
+            self.assertEqual(answer.document, b"{}")
+        for head in (
+            b"HTTP/1.1 200 OK\r\n" + b"X-Long: %b\r\n" % (b"x" * 1_000) * 33 + b"\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"Y: \r\n" * 7_000,
+            b"HTTP/1.1 200 OK\r\nX: x\r\n" + b" continued\r\n" * 3_000,
+        ):
+            yield self.fails(head, part="the application sends over 32768 bytes of headers")
 
     def test_tagsBounded(self) -> None:
         """No more tags are kept than there is room for; a monstrous one is not."""

@@ -1,0 +1,98 @@
+"""Long work in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.pieces import Pieces
+
+
+class PiecesTests(SynchronousTestCase):
+    """Each piece takes 3 ms here, and a turn has 10."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.pieces = Pieces(self.clock)
+        self.done: list[str] = []
+
+    def work(self, name: str, count: int = 1, cost: float = 0.003) -> Generator[None, None, str]:
+        for _ in range(count):
+            self.clock.rightNow += cost
+            self.done.append(name)
+            yield
+        return name
+
+    def turn(self) -> str:
+        """What is done in the next turn of the reactor."""
+        self.done.clear()
+        # Not Clock.advance: that does what is scheduled meanwhile in the same turn.
+        calls, self.clock.calls = self.clock.calls, []
+        for call in calls:
+            call.func(*call.args)
+        return "".join(self.done)
+
+    def test_short(self) -> None:
+        """Short work is done at once."""
+        self.assertEqual(self.successResultOf(self.pieces.run(self.work("a", 3))), "a")
+
+    def test_long(self) -> None:
+        """Long work is done over several turns, with time for others in between."""
+        running = self.pieces.run(self.work("a", 10))
+        self.assertEqual("".join(self.done), "aaaa")
+        self.assertNoResult(running)
+        self.assertEqual(self.turn(), "aaaa")
+        self.assertEqual(self.turn(), "aa")
+        self.assertEqual(self.successResultOf(running), "a")
+        self.assertEqual(self.turn(), "")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_shared(self) -> None:
+        """However much work there is, all of it together has the time of one turn; each gets its turn."""
+        running = [self.pieces.run(self.work(name, 6)) for name in "abcdef"]
+        self.assertEqual("".join(self.done), "aaaa")
+        turns = [self.turn() for _ in range(20)]
+        self.assertLessEqual(max(map(len, turns)), 5)
+        self.assertEqual("".join(turns)[:12], "abcdefabcdef")
+        self.assertEqual(sum(map(bool, turns)), 8)
+        for each in running:
+            self.successResultOf(each)
+
+    def test_manyShort(self) -> None:
+        """Nor do many short works take more than that, one after the other."""
+        running = [self.pieces.run(self.work("a")) for _ in range(100)]
+        self.assertEqual(len(self.done), 4)
+        self.assertLessEqual(max(len(self.turn()) for _ in range(50)), 5)
+        for each in running:
+            self.successResultOf(each)
+
+    def test_tiny(self) -> None:
+        """A turn is used to its end, however short the pieces are."""
+        running = [self.pieces.run(self.work(name, 500, 0.0001)) for name in "ab"]
+        self.assertGreaterEqual(len(self.done), 99)
+        turns = [self.turn() for _ in range(12)]
+        self.assertGreaterEqual(min(map(len, turns[:8])), 99)
+        for each in running:
+            self.successResultOf(each)
+
+    def test_fails(self) -> None:
+        """What the work raises comes to the one who asked for it."""
+
+        def broken() -> Generator[None, None, None]:
+            yield
+            raise ValueError
+
+        self.failureResultOf(self.pieces.run(broken()), ValueError)
+
+    def test_cancelled(self) -> None:
+        """Work that nobody waits for any longer ends; the rest goes on."""
+        first: Deferred[str] = self.pieces.run(self.work("a", 10))
+        second = self.pieces.run(self.work("b", 2))
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        for _ in range(5):
+            self.assertNotIn("a", self.turn())
+        self.successResultOf(second)
