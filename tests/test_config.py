@@ -454,6 +454,16 @@ class SecretTests(ConfigCase):
         self.assertEqual(self.read(self.withSecret('secret_file = "s"')).server.secret, "päss word")
         self.assertEqual(readSecret(str(self.folder / "s")), "päss word")
 
+    def test_mark(self) -> None:
+        """A byte order mark, as some editors write it, is no part of a secret, nor of the configuration."""
+        (self.folder / "s").write_bytes(b"\xef\xbb\xbfhidden\n")
+        self.assertEqual(readSecret(str(self.folder / "s")), "hidden")
+        path = self.file("gateway.toml", "")
+        path.write_bytes(b"\xef\xbb\xbf" + self.withSecret('secret_file = "s"').encode())
+        self.assertEqual(load(path, [ProxyPlugin()], MemoryReactorClock()).server.secret, "hidden")  # type: ignore[union-attr]  # there is one
+        (self.folder / "s").write_bytes(b"\xef\xbb\xbf\n")
+        self.assertRaises(ValueError, readSecret, str(self.folder / "s"))
+
     def test_wrongFiles(self) -> None:
         """Empty, of several lines, no text, missing, a folder: said under its key, never with its content."""
         self.file("empty", "\n")

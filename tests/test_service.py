@@ -12,6 +12,7 @@ from attrs import evolve
 from cryptography import x509
 from twisted.application.service import MultiService, Service
 from twisted.internet import error
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import formatEvent, globalLogPublisher
@@ -361,6 +362,65 @@ class HttpServiceTests(ServiceCase):
         self.assertIn(
             "http.listen: Address already in use: cannot listen on tcp:5290:interface=127.0.0.1", str(error)
         )
+
+    def whole(self, lines: str, listen: str = "tcp:5290:interface=127.0.0.1") -> Any:
+        """The HTTP server of everything that there is, on the embedded host."""
+        path = self.folder / "gateway.toml"
+        path.write_text(f'[http]\nlisten = "{listen}"\n{lines}')
+        self.patch(sys, "stdout", StringIO())
+        gateway = makeService(load(path, findPlugins(), self.reactor), self.reactor)
+        return gateway.getServiceNamed("http")._factory
+
+    def ask(self, site: Any, path: str, *headers: str, method: str = "GET") -> int:
+        """The status of an answer."""
+        transport = StringTransport(hostAddress=IPv4Address("TCP", "127.0.0.1", 5290))
+        channel = site.buildProtocol(transport.getPeer())
+        channel.makeConnection(transport)
+        channel.dataReceived("\r\n".join([f"{method} {path} HTTP/1.1", *headers, "", ""]).encode())
+        channel.connectionLost(Failure(error.ConnectionDone()))
+        return int(transport.value().split()[1])
+
+    def paths(self, resource: Any, path: str = "") -> set[str]:
+        """Every path that is served, with what may be below it."""
+        found = {path or "/", f"{path}/", f"{path}/unknown"}
+        for name, child in resource.children.items():
+            found |= self.paths(child, f"{path}/{name.decode()}")
+        return found
+
+    def test_token(self) -> None:
+        """With a token every path but two is 401 without it, whatever is below it, and by any method."""
+        (self.folder / "token").write_text("s3cret\n")
+        site = self.whole('token_file = "token"\n')
+        paths = self.paths(site.resource)
+        served = {"/status", "/roster_admin/refresh", "/roster_admin/refresh/", "/demo/contacts/"}
+        self.assertTrue(served | {"/healthz", "/readyz"} < paths, paths)
+        paths |= {"/roster_admin/refresh/alice", "/demo/contacts/alice", "*", "/healthz/", "/%68ealthz", "//readyz"}
+        host = "Host: 127.0.0.1:5290"
+        for path in paths - {"/healthz", "/readyz"}:
+            for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
+                for wrong in ((), ("Authorization: Bearer wrong",)):
+                    self.assertEqual(self.ask(site, path, host, *wrong, method=method), 401, (path, method))
+        token = "Authorization: Bearer s3cret"
+        for path, code in (("/status", 200), ("/demo/contacts/", 200), ("/demo/contacts/alice", 404), ("/a", 404)):
+            self.assertEqual(self.ask(site, path, host, token), code, path)
+        self.assertEqual((self.ask(site, "/healthz", host), self.ask(site, "/readyz", host)), (200, 503))
+
+    def test_names(self) -> None:
+        """Without a token it is for this machine's own programs: no page, and no name but the listener's own."""
+        site = self.whole('hosts = ["Gateway.example.com"]\n')
+        for host, code in (
+            ("127.0.0.1:5290", 200),
+            ("localhost:5290", 200),
+            ("gateway.example.com", 200),
+            ("evil.example:5290", 421),
+        ):
+            for path in ("/status", "/demo/contacts/"):
+                self.assertEqual(self.ask(site, path, f"Host: {host}"), code, (host, path))
+            self.assertEqual(self.ask(site, "/healthz", f"Host: {host}"), 200)
+        for headers in (("Origin: http://evil.example",), ("Sec-Fetch-Site: cross-site",)):
+            for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+                refused = self.ask(site, "/demo/contacts/alice", "Host: localhost:5290", *headers, method=method)
+                self.assertEqual(refused, 403, (method, headers))
 
     def test_stop(self) -> None:
         """Stopping closes the port, and is nothing where there is none."""

@@ -230,6 +230,12 @@ class BoundTests(SynchronousTestCase):
         third.channel.connectionLost(Failure(ConnectionAborted()))
         self.assertIsNotNone(self.connect())
 
+    def test_manyRefused(self) -> None:
+        """Callers who were refused, and hold their connections, keep no others out."""
+        self.patch(server, "_MOST_CONNECTIONS", 3)
+        refused = [self.connect(HEAD, b"\r\n") for _ in range(10)]
+        self.assertEqual([each.disconnected for each in refused], [True] * 7 + [False] * 3)
+
     def test_noHttp2(self) -> None:
         """HTTP/2, which Twisted would offer over TLS, has no such bounds."""
         self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])

@@ -138,6 +138,8 @@ class Channel(http.HTTPChannel):
             self.transport.abortConnection()
 
     def loseConnection(self) -> None:
+        # Until the caller has the answer it holds the connection, as it does before its request is complete.
+        self.site.waits(self)
         self.setTimeout(_LINGER if self._isDiscarding else _PATIENCE)
         if self._isDiscarding and ITCPTransport.providedBy(self.transport) and not self.isSecure():
             self._networkProducer.unregisterProducer()
@@ -154,8 +156,8 @@ class QuietSite(Site):
     """
     Serves what the gate admits. Requests are not logged: health is asked for every few seconds.
 
-    Of connections and of incomplete bodies there is a bound. Where it is reached, the connection that has kept its
-    request incomplete for longest is closed: an honest caller's request is complete within milliseconds.
+    Connections and incomplete bodies have a bound. Where it is reached, the connection that has waited for its caller
+    for longest is closed: an honest caller's request is complete within milliseconds.
 
     @ivar gate: decides at the end of each request's head.
     """
@@ -169,7 +171,7 @@ class QuietSite(Site):
         self.gate = gate
         self._bytes = 0
         self._connections = 0
-        # Connections without a complete request, those that have waited longest first.
+        # Connections that wait for the caller, those that have waited longest first.
         self._waiting: dict[Channel, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -189,7 +191,7 @@ class QuietSite(Site):
         self.waits(channel)
 
     def waits(self, channel: Channel) -> None:
-        """The channel waits for a request."""
+        """The channel waits for the caller."""
         self._waiting[channel] = None
 
     def isServed(self, channel: Channel) -> None:

@@ -247,8 +247,9 @@ def _kind(value: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    # JSON can hold half of a surrogate pair, which cannot be written anywhere.
-    shown = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
+    shown = json.dumps(value, ensure_ascii=False)[: _SHOWN + 1]
+    # JSON can hold half of a surrogate pair, which cannot be written anywhere, and what changes how a line is read.
+    shown = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in shown)
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
 
 

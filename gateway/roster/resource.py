@@ -164,7 +164,7 @@ class RefreshResource(_Answering):
         shown = (request.getHeader(b"content-type") or b"").decode(errors="replace")
         kind = shown.partition(";")[0].strip().lower()
         if kind != "application/json":
-            found = "has no content type" if not shown else f"is {kind[:100]}"
+            found = "has no content type" if not shown else f"is {kind[:100]!a}"
             raise _Refused(415, f"the body {found}; it must be application/json")
         try:
             return await self._service.pieces.run(readingNames(body))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway import jids
 from gateway.interfaces import RosterItem
 from gateway.roster import document as reader
 from gateway.roster.core import Fetch, Finished, Read, Refresh, Set, Summary, difference
@@ -152,6 +153,31 @@ class DocumentTests(SynchronousTestCase):
             error = self.assertRaises(RefreshFailed, readDocument, document(value), JOHN)
             self.assertIn("\\ud", str(error))
             str(error).encode()
+
+    def test_mark(self) -> None:
+        """A byte order mark is no part of a document."""
+        self.assertEqual(readDocument(b"\xef\xbb\xbf" + document({MARIE: {}}), JOHN), {MARIE: item()})
+
+    def test_unreadableNames(self) -> None:
+        """What is shown of a name holds nothing that changes how a line is read."""
+        for name in ("\x85@h", "\u202e@h", "\u2028@h", "\x1b@h", "\ufeff@h/"):
+            error = self.assertRaises(RefreshFailed, readDocument, document({name: 1}), JOHN)
+            self.assertTrue(str(error).isprintable(), repr(str(error)))
+
+    def test_longJids(self) -> None:
+        """An address is as long as it may be before it is prepared, too: to prepare it takes time."""
+        prepared: list[str] = []
+        self.patch(jids, "prepared", lambda jid: prepared.append(jid) or jid)
+        for jid in ("x" * 1_024 + "@h.x", "é" * 512 + "@h.x", "a@" + "x" * 1_024, "\ufdfa" * 342 + "@h.x"):
+            self.assertFails({jid: {}}, "longer than a JID may be")
+        self.assertRaises(RefreshFailed, checkUser, "é" * 512)
+        self.assertEqual(prepared, [])
+        readDocument(document({"é" * 511 + "@h.x": {}}), JOHN)
+
+    def test_tooLong(self) -> None:
+        """Nonsense of megabytes is refused after the first part of it."""
+        for nonsense in ("[" + "[]," * 2_000_000, '{"a":' * 900_000, '"' + "x" * 5_000_000, "[" + "1," * 3_000_000):
+            self.assertFails(b'{"a@h.x": {}, "b@h.x": ' + nonsense.encode(), "document")
 
     def test_tooMany(self) -> None:
         """There is a bound."""

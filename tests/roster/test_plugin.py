@@ -103,6 +103,10 @@ class PluginTests(SynchronousTestCase):
         config = self.config(ROSTER.format("r.example.com", "example.com") + 'signature_secret = "hidden"\n')
         self.assertEqual(config.services[0].table.signature_secret, "hidden")  # type: ignore[attr-defined]  # its own
         self.assertNotIn("hidden", repr(config))
+        text = ROSTER.format("r.example.com", "example.com").replace("/%s", "/%s?key=hidden")
+        config = self.config(text + 'apply = "ejabberd-api"\napi = "http://h/api?key=hidden"\n')
+        self.assertIn("hidden", config.services[0].table.url)  # type: ignore[attr-defined]  # its own
+        self.assertNotIn("hidden", repr(config))
 
     def problems(self, text: str) -> str:
         error = self.assertRaises(ConfigError, lambda: check(self.config(text)))
@@ -124,6 +128,24 @@ class PluginTests(SynchronousTestCase):
         for url in ("http://localhost/contacts/", "http://localhost/%s/%s"):
             text = right.replace("http://localhost/contacts/%s", url)
             self.assertIn("with %s once", self.problems(text))
+        for url in (
+            "http://localhost/contacts?key=hidden",
+            "http://localhost/%s/%s?key=hidden&hidden",
+            "http://hidden:hidden@localhost/%s",
+            "http://hidden@localhost/%s",
+            "http://hidden:hid/hidden@localhost/%s",
+            "hidden:hidden@localhost/%s",
+            "localhost/%s?hidden",
+            "http://localhost/%s%s#hidden?hidden",
+            "ftp://localhost/%s?key=hidden",
+        ):
+            problems = self.problems(right.replace("http://localhost/contacts/%s", url))
+            self.assertIn("url: found", problems, url)
+            self.assertNotIn("hid", problems, url)
+            self.assertIn("localhost", problems)
+            self.assertNotIn("hid", self.problems(right + f'apply = "ejabberd-api"\napi = "x{url}"\n'))
+        for line in ('ulr = "http://h/%s?key=hidden"', '[roster]\nurl = "http://h/%s?key=hidden"'):
+            self.assertNotIn("hidden", self.problems(right + line + "\n"))
         # Nobody's name decides who is asked; and nobody would be told the password.
         for url in (
             "ftp://x/%s",

@@ -16,6 +16,7 @@ from gateway.interfaces import RosterItem
 from gateway.monitor.access import Gate
 from gateway.monitor.site import QuietSite
 from gateway.pieces import Pieces
+from gateway.roster import batch, resource
 from gateway.roster.core import Finished, Summary
 from gateway.roster.resource import Refreshing, RefreshResource
 
@@ -136,7 +137,7 @@ class RefreshTests(SynchronousTestCase):
         _, answer, _ = self.post(["john", "John", "john"])
         self.assertEqual((answer["updated"], self.refresher.asked), (1, [("john", False)]))
 
-    def test_names(self) -> None:
+    def test_wrongNames(self) -> None:
         """What is no user name is not fetched, and is told."""
         code, answer, _ = self.post(["john", "a@b", "", 3, None])
         self.assertEqual((code, answer["updated"], answer["errors"]), (200, 1, 4))
@@ -182,6 +183,107 @@ class RefreshTests(SynchronousTestCase):
                 ]
             },
         )
+
+    def test_force(self) -> None:
+        """A GET never forces anything, and HEAD does nothing at all."""
+        for path in ("/john?force=1", "/john?force=true&dry_run=0"):
+            code, answer, _ = self.answer(self.send("GET", path))
+            self.assertEqual((code, self.refresher.asked), (400, []))
+            self.assertIn("POST", answer["message"])
+        self.assertEqual(self.answer(self.send("GET", "/john?force=0"))[0], 200)
+        self.refresher.asked.clear()
+        for path in ("", "/john", "/john?dry_run=1"):
+            self.assertEqual(self.send("HEAD", path).value().split()[1], b"405")
+        self.assertEqual(self.refresher.asked, [])
+
+    def test_pages(self) -> None:
+        """A page in a browser refreshes nobody: not by an image, a link, a form, fetch or a beacon."""
+        for headers in (
+            {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"},
+            {"Sec_Fetch_Site": "same-site"},
+            {"Sec_Fetch_Site": "same-origin"},
+            {"Referer": "http://evil.example/"},
+            {"Origin": "null"},
+            {"User_Agent": "Mozilla/5.0"},
+        ):
+            self.assertEqual(self.send("GET", "/john", **headers).value().split()[1], b"403", headers)
+        for headers in (
+            {"Content_Type": "-", "Origin": "http://evil.example"},
+            {"Content_Type": "application/json", "Origin": "http://evil.example"},
+            {"Content_Type": "-", "Sec_Fetch_Site": "same-site"},
+        ):
+            self.assertEqual(self.send("POST", "", b'["john"]', **headers).value().split()[1], b"403", headers)
+        for kind in ("-", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+            self.assertEqual(self.post(["john"], Content_Type=kind)[0], 415, kind)
+        self.assertEqual(self.refresher.asked, [])
+        self.assertEqual(self.answer(self.send("GET", "/john", Sec_Fetch_Site="none"))[0], 200)
+
+    def test_names(self) -> None:
+        """Names that are another address in a URL, before or after they are prepared, are no user names."""
+        dots = [".", "..", "\uff0e", "\uff0e\uff0e", "\u2024"]
+        _, answer, _ = self.post([*dots, "x" * 1_024, "\ufdfa" * 1_000, "..."])
+        self.assertEqual((answer["errors"], self.refresher.asked), (7, [("...", False)]))
+        for path in ("/.", "/..", "/%2e%2E"):
+            self.assertIn(self.answer(self.send("GET", path))[0], (404, 500), path)
+        self.assertEqual(self.refresher.asked, [("...", False)])
+
+    def test_mark(self) -> None:
+        """A byte order mark is no part of the body."""
+        self.assertEqual(self.post(b'\xef\xbb\xbf["john"]')[0], 200)
+        self.assertEqual(self.post(b'\xff\xfe["john"]')[0], 400)
+        self.assertEqual(self.refresher.asked, [("john", False)])
+
+    def test_many(self) -> None:
+        """A long list does not keep the process: in each turn only so much is done, and few refreshes are open."""
+        names = [f"u{number}" for number in range(2_000)]
+        self.clock.step = 0.001
+        transport = self.send("POST", "", json.dumps(names).encode())
+        turns, asked = 0, len(self.refresher.asked)
+        while not transport.value():
+            [call, *_] = [each for each in self.clock.calls if each.getTime() <= self.clock.rightNow]
+            self.clock.calls.remove(call)
+            call.func(*call.args)
+            turns += 1
+            self.assertLess(len(self.refresher.asked) - asked, 20)
+            asked = len(self.refresher.asked)
+        self.assertEqual(self.answer(transport)[1]["updated"], 2_000)
+        self.assertGreater(turns, 100)
+        self.assertEqual(self.refresher.announced, 0)
+        self.clock.step = 0
+        self.refresher.asked.clear()
+        self.refresher.waiting.update({name: Deferred() for name in names})
+        self.send("POST", "", json.dumps(names).encode())
+        self.assertEqual(len(self.refresher.asked), self.refresher.concurrency)
+
+    def test_full(self) -> None:
+        """While too many wait nobody is added; nor does one request name any number."""
+        self.refresher.room = 2
+        code, answer, head = self.post(["a", "b", "c"])
+        self.assertEqual((code, self.refresher.asked), (503, []))
+        self.assertIn("retry-after", head)
+        self.assertIn("too many users", answer["message"])
+        self.patch(resource, "MOST_NAMES", 2)
+        self.assertEqual(self.post(["a", "b", "c"])[0], 413)
+        self.assertEqual(self.post(["a", "b"])[0], 200)
+        self.assertEqual(self.refresher.announced, 0)
+
+    def test_manyChanges(self) -> None:
+        """A dry run lists so many changes; the users whose changes would be too many are told."""
+        self.patch(batch, "_MOST_CHANGES", 150)
+        for name, count in (("a", 100), ("b", 100), ("c", 50)):
+            items = tuple(RosterItem(jid=f"{number}@h") for number in range(count))
+            self.refresher.outcomes[name] = Finished(Summary(count), items)
+        _, answer, _ = self.post(["a", "b", "c"], "?dry_run=1")
+        self.assertEqual({user: len(items) for user, items in answer["changes"].items()}, {"a": 100, "c": 50})
+        self.assertEqual((answer["updated"], answer["errors"], [*answer["failed"]]), (2, 1, ["b"]))
+
+    def test_controls(self) -> None:
+        """No answer holds a control character, or one that changes how others are read."""
+        transport = self.send("POST", "", json.dumps(["a@\x00\x85\u202e\u2028", "ok"], ensure_ascii=False).encode())
+        body = transport.value().partition(b"\r\n\r\n")[2].decode()
+        self.assertTrue(body.rstrip("\n").isprintable() and body.isascii(), body)
+        message = self.post([], Content_Type="x\x01\u202e")[1]["message"]
+        self.assertTrue(message.isprintable(), message)
 
     def test_optionValues(self) -> None:
         """An option is on or off; nothing is done where somebody may have meant the other."""
@@ -266,7 +368,60 @@ class SignedTests(RefreshTests):
     def test_unsigned(self) -> None:
         """Without the right signature nothing is done."""
         for signature in ("", "sha256=", "x", "sha256=" + "0" * 64):
-            code, answer, _ = self.post(["john"], X_Hub_Signature_256=signature)
-            self.assertEqual(code, 401)
-            self.assertIn("X-Hub-Signature-256", answer["message"])
+            for code, answer, _ in (
+                self.post(["john"], X_Hub_Signature_256=signature),
+                self.post(["john"], "?dry_run=1", X_Hub_Signature_256=signature),
+                self.answer(self.send("GET", "/john", X_Hub_Signature_256=signature)),
+            ):
+                self.assertEqual(code, 401)
+                self.assertIn("X-Hub-Signature-256", answer["message"])
         self.assertEqual(self.refresher.asked, [])
+
+    def sign(self, *lines: str) -> str:
+        return "sha256=" + hmac.new(b"s3cret", "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+
+    def test_covered(self) -> None:
+        """A signature is good for one method, path and query, for five minutes; not for another user or option."""
+        path = "/roster_admin/refresh/john?dry_run=1"
+        time = f"{self.now:.0f}"
+        signed = {"X_Hub_Signature_256": self.sign("GET", path, time, ""), "X_Signature_Time": time}
+        self.assertEqual(self.answer(self.send("GET", "/john?dry_run=1", **signed))[0], 200)
+        self.refresher.asked.clear()
+        for method, other in (
+            ("GET", "/john"),
+            ("GET", "/mary?dry_run=1"),
+            ("GET", "/john?dry_run=0"),
+            ("GET", "/john?dry_run=1&force=0"),
+            ("GET", "/%6aohn?dry_run=1"),
+            ("POST", "?dry_run=1"),
+            ("POST", "?force=1"),
+            ("POST", ""),
+        ):
+            self.assertEqual(self.answer(self.send(method, other, **signed))[0], 401, (method, other))
+        for shown in (f"{self.now + 1:.0f}", f"+{time}", f" {time}x", "", "1e9", "9" * 5_000):
+            refused = self.answer(self.send("GET", "/john?dry_run=1", **{**signed, "X_Signature_Time": shown}))
+            self.assertEqual(refused[0], 401, shown)
+        for seconds, code in ((301, 401), (-301, 401), (299, 200), (-299, 200)):
+            self.now = int(time) + seconds
+            self.assertEqual(self.answer(self.send("GET", "/john?dry_run=1", **signed))[0], code, seconds)
+
+    def test_emptyBody(self) -> None:
+        """The signature of an empty body, the same for all users and for ever, is good for nothing."""
+        for headers in ({}, {"X_Signature_Time": f"{self.now:.0f}"}):
+            refused = self.send("GET", "/john", X_Hub_Signature_256=self.sign(""), **headers)
+            self.assertEqual(self.answer(refused)[0], 401)
+        self.assertEqual(self.refresher.asked, [])
+
+    def test_signedOptions(self) -> None:
+        """GitHub's signature, of the body alone, permits no options: it would be good for them all."""
+        body = json.dumps(["john"])
+        self.assertEqual(self.post(["john"], X_Hub_Signature_256=self.sign(body))[0], 200)
+        for query in ("?force=1", "?dry_run=1", "?"):
+            self.assertEqual(self.post(["john"], query, X_Hub_Signature_256=self.sign(body))[0], 401, query)
+        time = f"{self.now:.0f}"
+        signature = self.sign("POST", "/roster_admin/refresh?force=1", time, body)
+        headers = {"X_Hub_Signature_256": signature, "X_Signature_Time": time}
+        self.refresher.asked.clear()
+        self.assertEqual(self.post(["john"], "?force=1", **headers)[0], 200)
+        self.assertEqual(self.refresher.asked, [("john", True)])
+        self.assertEqual(self.post(["mary"], "?force=1", **headers)[0], 401)
