@@ -26,7 +26,9 @@ OUTER = (
     "asking",
     "mount",
     "disco",
+    "batch",
     "resource",
+    "demo",
     "handler",
     "plugin",
 )
