@@ -108,7 +108,8 @@ class RightTests(ConfigCase):
             self.assertEqual(set(re.findall(r"(?m)^(?:# )?(\w+) = ", section)), own)
         for key in set(fields_dict(ProxyTable)) - {"key_file"}:
             self.assertEqual(getattr(proxy.table, key), getattr(defaults, key), key)
-        self.assertEqual(config.http, HttpTable(token_file=str(self.folder / "http.token")))
+        token = str(self.folder / "http.token")
+        self.assertEqual(config.http, HttpTable(token_file=token, hosts=frozenset({"gateway.example.com"})))
 
     def test_embeddedExamples(self) -> None:
         """What docs/embedded.md shows: first the defaults, then what may follow."""

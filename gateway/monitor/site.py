@@ -156,8 +156,8 @@ class QuietSite(Site):
     """
     Serves what the gate admits. Requests are not logged: health is asked for every few seconds.
 
-    Connections and incomplete bodies have a bound. Where it is reached, the connection that has waited longest for its
-    caller is closed: an honest caller's request is complete within milliseconds.
+    Connections and incomplete bodies have a bound. Where it is reached, the connection is closed that has waited
+    longest for its caller: an honest caller's request is complete within milliseconds.
 
     @ivar gate: decides at the end of each request's head.
     """

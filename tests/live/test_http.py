@@ -1,4 +1,4 @@
-"""The HTTP server of a gateway in a process of its own: the lines of the documentation, and callers who only take."""
+"""The HTTP server of a gateway in a process of its own: lines of the documentation, and callers who only take."""
 
 from __future__ import annotations
 
