@@ -73,5 +73,7 @@ class Pieces:
         if not self._waiting:
             return
         self._begin(self._clock.seconds())
+        # At least one goes on, whatever the clock does.
+        self._waiting.popleft().callback(None)
         while self._waiting and self._clock.seconds() < self._until:
             self._waiting.popleft().callback(None)

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web import http
 from twisted.web.client import ResponseDone, readBody
 from twisted.web.http import PotentialDataLoss
 from twisted.web.resource import Resource
@@ -238,6 +239,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_noHttp2(self) -> None:
         """HTTP/2, which Twisted would offer over TLS, has no such bounds."""
+        self.patch(http, "H2_ENABLED", True)
         self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])
 
 

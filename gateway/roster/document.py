@@ -261,13 +261,13 @@ def checkUser(name: Any) -> str:
     """
     if not isinstance(name, str):
         raise RefreshFailed(f"a user name is a string, not {_kind(name)}")
-    if name in (".", "..") or _isLong(name):
-        # In a URL, a part that is only dots stands for another address.
+    if _isLong(name):
         raise RefreshFailed("it is not a user name")
     try:
         local, *rest = jids.split(jids.prepared(f"{name}@h"))
     except ValueError as error:
         raise RefreshFailed("it is not a user name") from error
+    # In a URL, one or two dots stand for another address.
     if rest != ["h", ""] or not local or local in (".", "..") or _isLong(local):
         raise RefreshFailed("it is not a user name")
     return local

@@ -291,6 +291,15 @@ class FetchTests(TestCase):
         ):
             yield self.fails(head, part="the application sends over 32768 bytes of headers")
 
+    @inlineCallbacks
+    def test_notShown(self) -> Any:
+        """No error shows the query of the url, whatever library it comes from."""
+        client = makeClient(Agent(reactor, pool=self.pool))
+        self.application = WebApplication("http://[::1/%s?key=hidden", client, reactor, 1)
+        failure = yield self.assertFailure(self.ask(), RefreshFailed)
+        self.assertIn("cannot be reached", str(failure))
+        self.assertNotIn("hidden", str(failure))
+
     def test_tagsBounded(self) -> None:
         """No more tags are kept than there is room for; a monstrous one is not."""
         self.patch(fetch, "_MOST_TAGS", 3)

@@ -76,6 +76,13 @@ class RefresherTests(SynchronousTestCase):
     def document(self, *contacts: str, tag: str | None = None) -> FakeAnswer:
         return FakeAnswer(json.dumps({contact: {} for contact in contacts}).encode(), tag)
 
+    def test_announced(self) -> None:
+        """Nor is any number announced."""
+        self.patch(refresher, "_MOST_USERS", 3)
+        self.assertEqual([self.refresher.announce(2) for _ in range(2)], [True, False])
+        self.assertEqual(self.refresher.announced, 2)
+        self.assertTrue(self.refresher.announce(1))
+
     def test_full(self) -> None:
         """Not any number of users waits; who waits already is told of as ever."""
         self.patch(refresher, "_MOST_USERS", 3)
