@@ -16,6 +16,9 @@ MOST_CHARACTERS = 640_000
 # Characters that are tried first.
 _FIRST = 4_096
 
+# Arrays and objects in what is tried, for they take most of the time: as many as all contacts of a user may have.
+_MOST_OPEN = 60_000
+
 _TOO_LONG = f"a member has over {MOST_CHARACTERS} characters"
 
 _WHITE = re.compile(r"[ \t\n\r]*")
@@ -77,6 +80,8 @@ class Members:
         while True:
             end = self._at + size
             isWhole = end >= len(self._text)
+            if size > _FIRST and sum(self._text.count(each, self._at, end) for each in "[{") > _MOST_OPEN:
+                raise MemberTooLong(f"there are over {_MOST_OPEN} brackets in {size} characters")
             try:
                 if isWhole:
                     self._found, at = self._decode(self._text, self._at)

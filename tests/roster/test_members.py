@@ -72,6 +72,14 @@ class MembersTests(SynchronousTestCase):
             for text in (f'{{"a": {value}', f"[{value}", f'[{value}]}}"'):
                 self.assertRaises((MemberTooLong, RecursionError), read, text)
 
+    def test_brackets(self) -> None:
+        """A member of brackets alone, which take longest, is not read; those of as many contacts as may be are."""
+        for nonsense in ("[],", "{},", "[{}],"):
+            error = self.assertRaises(MemberTooLong, read, '{"a": [' + nonsense * 200_000)
+            self.assertIn("brackets", str(error))
+        many = {"a": "x" * 50_000, **{f"{number}@x": {"groups": []} for number in range(20_000)}}
+        self.assertEqual(read(json.dumps(many)), many)
+
     def test_pieces(self) -> None:
         """Nothing keeps the reader for long: after each try and each member the caller may do something else."""
         text = json.dumps({"a": "x" * 100_000, "b": 1, "c": 1})
