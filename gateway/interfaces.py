@@ -101,8 +101,6 @@ class IComposition(ISurroundings):
 
     pieces: Any = Attribute("A L{gateway.pieces.Pieces}, which runs what takes long, for all services together.")
 
-    wallClock: Callable[[], float] = Attribute("Returns the time of day, in seconds since 1970 UTC.")
-
     ownAgent: Any = Attribute("An C{IAgent} that asks what this process serves, whatever host a URL names.")
 
     def link(jid: str, table: ComponentTable) -> Any:

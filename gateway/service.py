@@ -268,7 +268,6 @@ class Composition(Surroundings):
         self._host = host
         self.reactor = reactor
         self.pieces = Pieces(reactor)
-        self.wallClock = reactor.seconds
         self.links: list[Link] = []
         self.databases: list[Database] = []
         self.served: dict[str, Resource] = {}

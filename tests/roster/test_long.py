@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,8 @@ class ComposedTests(TestCase):
         """The HTTP server of one roster on the embedded host."""
         path = self.folder / "gateway.toml"
         path.write_text(f"[roster.'roster.localhost']\ndomain = 'localhost'\nurl = '{url}'\n{more}")
-        return makeService(load(path, [RosterPlugin()], clock), clock).getServiceNamed("http")._factory
+        config = load(path, [RosterPlugin()], clock)
+        return makeService(config, clock, lambda: 1_700_000_000.0).getServiceNamed("http")._factory
 
     def post(self, site: Any, path: str, **headers: str) -> StringTransport:
         transport = StringTransport()
@@ -133,3 +136,9 @@ class ComposedTests(TestCase):
             for path in ("/roster_admin/refresh", "/roster_admin/localhost/refresh"):
                 found = self.post(site, path).value().split()[1:2]
                 self.assertEqual(found == [b"401"], code == b"401", (path, found))
+                # The time is that of the wall clock.
+                time = "1700000000"
+                signed = f'POST\n{path}\n{time}\n["jo"]'.encode()
+                signature = "sha256=" + hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
+                headers = {"X_Signature_Time": time, "X_Hub_Signature_256": signature}
+                self.assertNotIn(b"401", self.post(site, path, **headers).value())
