@@ -20,6 +20,7 @@ Where things are:
     - C{listener}: a port of ours that others connect to.
     - C{files}: every file that is written; C{database}, C{faults}: SQLite, and what goes wrong with it.
     - C{printable}: text from outside in the log and on status pages.
+    - C{web}: HTTP clients, and what their requests tell; C{pieces}: long work, a piece at a time.
     - C{monitor}: what an operator asks over HTTP.
     - C{plugins}: where services are found; a stranger's as well as ours.
     - C{service} composes all of it, C{tap} is the twistd command.

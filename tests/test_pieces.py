@@ -27,7 +27,7 @@ class PiecesTests(SynchronousTestCase):
         return name
 
     def turn(self) -> str:
-        """What is done in the next turn of the reactor."""
+        """Names of the work that the next turn of the reactor does."""
         self.done.clear()
         # Not Clock.advance: that does what is scheduled meanwhile in the same turn.
         calls, self.clock.calls = self.clock.calls, []
@@ -51,7 +51,7 @@ class PiecesTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_shared(self) -> None:
-        """However much work there is, all of it together has the time of one turn; each gets its turn."""
+        """All work together has the time of one turn, and each work gets its share."""
         running = [self.pieces.run(self.work(name, 6)) for name in "abcdef"]
         self.assertEqual("".join(self.done), "aaaa")
         turns = [self.turn() for _ in range(20)]
@@ -62,7 +62,7 @@ class PiecesTests(SynchronousTestCase):
             self.successResultOf(each)
 
     def test_manyShort(self) -> None:
-        """Nor do many short works take more than that, one after the other."""
+        """Many short works together take no more time than one long work."""
         running = [self.pieces.run(self.work("a")) for _ in range(100)]
         self.assertEqual(len(self.done), 4)
         self.assertLessEqual(max(len(self.turn()) for _ in range(50)), 5)
@@ -79,7 +79,7 @@ class PiecesTests(SynchronousTestCase):
             self.successResultOf(each)
 
     def test_fails(self) -> None:
-        """What the work raises comes to the one who asked for it."""
+        """An exception of the work fails its Deferred."""
 
         def broken() -> Generator[None, None, None]:
             yield

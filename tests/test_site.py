@@ -94,7 +94,7 @@ TOKEN = b"Authorization: Bearer t\r\n"
 
 
 class BoundTests(SynchronousTestCase):
-    """What callers may take of memory and time."""
+    """Bounds of the memory and time that callers may take."""
 
     def setUp(self) -> None:
         self.clock = MemoryReactorClock()
@@ -142,7 +142,7 @@ class BoundTests(SynchronousTestCase):
         self.assertIn(b"100 Continue", self.connect(HEAD, TOKEN, expect).value())
 
     def test_chunked(self) -> None:
-        """Nor does a body of unknown length matter, or a second request behind the first."""
+        """A body of unknown length is treated alike; a second request behind the first is not answered."""
         transport = self.connect(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         transport.channel.dataReceived(b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertEqual(transport.value().count(b"HTTP/1.1 401"), 1)

@@ -98,7 +98,7 @@ class Channel(http.HTTPChannel):
         super().connectionLost(reason)
 
     def resetTimeout(self) -> None:
-        """Not at each byte: a head or a body that comes in drops must end as well."""
+        """Do nothing: a head or a body that comes in drops must end as well."""
 
     def allHeadersReceived(self) -> None:
         request: BoundedRequest = self.requests[-1]

@@ -218,7 +218,7 @@ def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
 
 
 def _wrongText(text: str) -> str:
-    """What is wrong with a name; empty if nothing is."""
+    """The fault of a name; empty if there is none."""
     if len(text) > _LONGEST_NAME:
         return f"has {len(text)} characters; at most {_LONGEST_NAME} are taken"
     if found := _FORBIDDEN.search(text):
@@ -227,7 +227,7 @@ def _wrongText(text: str) -> str:
 
 
 def _isLong(jid: str) -> bool:
-    """Whether a part of it is (RFC 7622 section 3.1)."""
+    """True if a part of an address is longer than it may be (RFC 7622 section 3.1)."""
     # No character takes more than four bytes.
     return len(jid) > _LONGEST_PART // 4 and any(
         len(part.encode(errors="surrogatepass")) > _LONGEST_PART for part in jids.split(jid)
@@ -235,7 +235,7 @@ def _isLong(jid: str) -> bool:
 
 
 def _kind(value: Any) -> str:
-    """What a JSON value is, to people."""
+    """The kind of a JSON value, for people."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -47,7 +47,7 @@ class HttpTests(SynchronousTestCase):
         return gateway
 
     def typed(self, gateway: Gateway, lines: str) -> Any:
-        """What the shell shows for lines of the documentation, which is JSON."""
+        """The JSON that lines of the documentation print in a shell."""
         need(next((f"{each} is not installed" for each in ("curl", "openssl") if not shutil.which(each)), None))
         lines = lines.replace(":5290", f":{gateway.httpPort}")
         shown = subprocess.run(["/bin/sh", "-ec", lines], capture_output=True, timeout=30, check=True)

@@ -159,7 +159,7 @@ class DocumentTests(SynchronousTestCase):
         self.assertEqual(readDocument(b"\xef\xbb\xbf" + document({MARIE: {}}), JOHN), {MARIE: item()})
 
     def test_unreadableNames(self) -> None:
-        """What is shown of a name holds nothing that changes how a line is read."""
+        """An error shows a name without anything that changes how a line is read."""
         for name in ("\x85@h", "\u202e@h", "\u2028@h", "\x1b@h", "\ufeff@h/"):
             error = self.assertRaises(RefreshFailed, readDocument, document({name: 1}), JOHN)
             self.assertTrue(str(error).isprintable(), repr(str(error)))

@@ -39,7 +39,7 @@ class TiredClock(Clock):
         return self.rightNow
 
     def turns(self) -> int:
-        """How many turns there are until there is nothing left to do."""
+        """Count the turns until there is nothing left to do."""
         count = 0
         while self.calls:
             calls, self.calls = self.calls, []

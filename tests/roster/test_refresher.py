@@ -77,7 +77,7 @@ class RefresherTests(SynchronousTestCase):
         return FakeAnswer(json.dumps({contact: {} for contact in contacts}).encode(), tag)
 
     def test_announced(self) -> None:
-        """Nor is any number announced."""
+        """The number of announced users has a bound."""
         self.patch(refresher, "_MOST_USERS", 3)
         self.assertEqual([self.refresher.announce(2) for _ in range(2)], [True, False])
         self.assertEqual(self.refresher.announced, 2)
