@@ -174,7 +174,7 @@ class MakeServiceTests(ServiceCase):
         self.start(makeService(config, self.reactor))
         [(_, site, _, _)] = self.reactor.tcpServers
         for path, code in (("/readyz", 503), ("/status", 200)):
-            transport = StringTransport()
+            transport = StringTransport(hostAddress=IPv4Address("TCP", "127.0.0.1", 5290))
             channel = site.buildProtocol(transport.getPeer())
             channel.makeConnection(transport)
             channel.dataReceived(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())

@@ -4,6 +4,7 @@ The HTTP server itself: it logs no requests, and bounds the memory and time that
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -63,7 +64,8 @@ class BoundedRequest(Request):
         if self.refusal is None:
             super().process()
             return
-        self.setResponseCode(self.refusal.code)
+        # Twisted does not know each status by name.
+        self.setResponseCode(self.refusal.code, HTTPStatus(self.refusal.code).phrase.encode())
         self.setHeader(b"content-type", b"text/plain; charset=utf-8")
         self.setHeader(b"cache-control", b"no-store")
         self.setHeader(b"connection", b"close")
