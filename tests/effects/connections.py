@@ -68,6 +68,12 @@ def mayPass(gateway: Gateway) -> dict[str, list[str]]:
     return found
 
 
+def hosts(gateway: Gateway) -> list[str]:
+    """Values of Host under which the status page is served."""
+    named = ("127.0.0.1:5290", "localhost", "one.example", "two.example:8080")
+    return [host for host in named if gateway.request("GET", "/status", Host=host).status == 200]
+
+
 def shownToItself(gateway: Gateway) -> list[str]:
     """Tokens that the gateway shows to its own web application, on the embedded host."""
     for token in ("", "first", "second"):
@@ -166,6 +172,16 @@ EFFECTS = (
                 "bearer second": _ALL,
                 "Digest first": _OPEN,
             },
+        },
+    ),
+    Effect(
+        "http.hosts",
+        f"[http]\n{HERE}\n{SERVER}{ROSTER}",
+        hosts,
+        {
+            "": ["127.0.0.1:5290", "localhost"],
+            'hosts = ["one.example"]': ["127.0.0.1:5290", "localhost", "one.example"],
+            'hosts = ["two.example:8080"]': ["127.0.0.1:5290", "localhost", "two.example:8080"],
         },
     ),
     Effect(
