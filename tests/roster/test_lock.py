@@ -92,7 +92,7 @@ class LockedRostersTests(SynchronousTestCase):
 
     def test_fair(self) -> None:
         """2,500 requests of one user at once: some wait, the rest is refused; another user's turn is the next."""
-        self.locked = LockedRosters(self.world, self.world, self.clock, 1)
+        self.locked = LockedRosters(self.world, self.world, self.clock, 1, Pieces(self.clock))
         asked = [self.ask() for _ in range(2_500)]
         refused = [each for each in asked if each.called]
         for each in refused:
@@ -107,7 +107,7 @@ class LockedRostersTests(SynchronousTestCase):
 
     def test_givenUp(self) -> None:
         """Nothing is asked for who has given up meanwhile, and a fetch that hangs keeps its place no longer."""
-        self.locked = LockedRosters(self.world, self.world, self.clock, 1)
+        self.locked = LockedRosters(self.world, self.world, self.clock, 1, Pieces(self.clock))
         self.ask()
         self.clock.advance(5)
         late = self.ask()
