@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from gateway.stringprep import MAX_PART, nameprep, nodeprep, resourceprep
 
 # XEP-0106 section 4.2; the backslash itself is escaped only where it would begin an escape.
 _ESCAPED = {
@@ -26,7 +26,7 @@ _ESCAPED = {
     "\\": "\\5c",
 }
 # Bytes of three parts and what separates them (RFC 7622 section 3.1).
-_LONGEST = 3 * 1_023 + 2
+_MAX_JID = 3 * MAX_PART + 2
 
 # A bare JID of ASCII alone in which nothing is forbidden: preparing it is to lower its case (RFC 6122 appendix A,
 # RFC 3491, and what RFC 1123 lets a host be called).
@@ -54,17 +54,20 @@ def bare(jid: str) -> str:
 
 def prepared(jid: str) -> str:
     """
-    A JID as a server would write it.
+    A JID as a server would write it: the one form in which addresses are compared (RFC 7622 section 3). A dot at
+    the end of the domain is no part of it.
 
-    @raise ValueError: if it is none.
+    @raise ValueError: if it is none: a part of it is empty, too long, or holds what it must not.
     """
-    # Nearly all are plain, and to look is a hundred times faster than to ask Unicode's tables for each character.
-    if len(jid) <= _LONGEST:
+    # Nearly all are plain, and to look is cheaper than Unicode's tables.
+    if len(jid) <= MAX_PART:
         account, slash, resource = jid.partition("/")
         # Nothing that can be printed is forbidden in a resource, nor is its case changed.
         isPlain = resource.isascii() and resource.isprintable() and bool(resource or not slash)
         if isPlain and _PLAIN.fullmatch(account):
             return account.lower() + slash + resource
+    elif len(jid) > _MAX_JID:
+        raise ValueError("a JID has at most three parts of 1023 bytes each")
     return _preparedByUnicode(jid)
 
 
@@ -76,20 +79,16 @@ def isPrepared(jid: str) -> bool:
         return False
 
 
-# Whoever has one contact with such a name has many, and a refresh reads each twice.
+# A roster with one contact of such a name has many, and a refresh reads each twice.
 @lru_cache(maxsize=4096)
 def _preparedByUnicode(jid: str) -> str:
-    # Before anything else: the time that Unicode takes grows with the square of the length.
-    if len(jid.encode(errors="surrogatepass")) > _LONGEST:
-        raise ValueError("a JID has at most three parts of 1023 bytes each")
-    # What separates parts must have parts to separate; Twisted passes over that.
-    if jid.startswith("@") or jid.find("/") == len(jid) - 1:
-        raise ValueError(f"{jid!r} is not a JID")
-    try:
-        return str(JID(jid).full())
-    except (InvalidFormat, UnicodeError, IndexError) as error:
-        # The last is how it stumbles over a domain such as "a..b".
-        raise ValueError(f"{jid!r} is not a JID") from error
+    account, slash, resource = jid.partition("/")
+    local, at, domain = account.rpartition("@")
+    # A separator without a part to separate is no JID; each profile refuses what is empty.
+    found = nameprep(domain)
+    if at:
+        found = f"{nodeprep(local)}@{found}"
+    return f"{found}/{resourceprep(resource)}" if slash else found
 
 
 def escapeLocal(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 
 from gateway import jids
 
@@ -99,26 +100,54 @@ class PreparedTests(SynchronousTestCase):
         self.assertPreparedAlike("".join(pieces))
 
     def assertPreparedAlike(self, text: str) -> None:
-        """As Unicode's tables would have it, error or not."""
+        """As Twisted has it, error or not; but for the dot at a domain's end, and for separators of nothing."""
         try:
-            expected = jids._preparedByUnicode(text)
-        except ValueError:
+            expected = JID(text)
+            account, slash, resource = text.partition("/")
+            local, at, _ = account.rpartition("@")
+            if bool(local) != bool(at) or bool(resource) != bool(slash):
+                raise ValueError
+        except (InvalidFormat, UnicodeError, IndexError, RuntimeError, ValueError):
             with self.assertRaises(ValueError, msg=repr(text)):
                 jids.prepared(text)
         else:
-            self.assertEqual(jids.prepared(text), expected)
+            expected.host = expected.host.removesuffix(".")
+            self.assertEqual(jids.prepared(text), expected.full())
 
     def test_plain(self) -> None:
         """The tables are not asked about a JID of ASCII."""
-        self.patch(jids, "JID", None)
+        self.patch(jids, "_preparedByUnicode", None)
         self.assertEqual(jids.prepared("John.O\\27Neill@Chat-2.EXAMPLE.com"), "john.o\\27neill@chat-2.example.com")
         self.assertEqual(jids.prepared("R@Chat.h/John @ Home / 1"), "r@chat.h/John @ Home / 1")
 
+    def test_dot(self) -> None:
+        """RFC 7622 section 3.2: a dot at the end of a domain "MUST be stripped" before addresses are compared."""
+        for written in ("TOM@localhost./q", "tom@localhost/q", "tom@localhost\u3002/q", "Tom@LOCALHOST\uff0e/q"):
+            self.assertEqual(jids.prepared(written), "tom@localhost/q")
+        for none in ("a@localhost..", "a@.", ".", "a@localhost. "):
+            self.assertRaises(ValueError, jids.prepared, none)
+
+    def test_nothingLeft(self) -> None:
+        """A part that is mapped to nothing makes no other address of the rest."""
+        for text in ("\u00ad@h", "a@\u00ad", "a@h/\u00ad", "a@h.\u00ad"):
+            self.assertRaises(ValueError, jids.prepared, text)
+
     def test_long(self) -> None:
-        """What is too long is refused before Unicode is asked, which would take minutes for some of it."""
-        self.patch(jids, "JID", None)
-        with self.assertRaises(ValueError):
-            jids.prepared("a" + "\u0301\u0316" * 1_000 + "@h")
+        """A part has 1023 bytes at most, before it is prepared and after that (RFC 7622 section 3.1)."""
+        for longest in ("a" * 1023 + "@h", "a" * 1023, "h/" + "a" * 1023, "é" * 511 + "@h/" + "é" * 511):
+            self.assertEqual(jids.prepared(longest), longest)
+        for text in (
+            "a" * 1024 + "@h",
+            "a" * 1024,
+            "h/" + "a" * 1024,
+            "é" * 512 + "@h",
+            "a@h/" + "\ufdfa" * 1_000,
+            "a@h/" + "\ufdfa" * 100,
+            "a" + "\u0301\u0316" * 1_000 + "@h",
+            "a" * 4_000_000,
+        ):
+            with self.assertRaises(ValueError, msg=text[:10]):
+                jids.prepared(text)
 
 
 class EscapeTests(SynchronousTestCase):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from gateway import jids
 from gateway.interfaces import RosterItem
 from gateway.roster.members import Members, MemberTooLong
+from gateway.stringprep import MAX_PART
 
 T = TypeVar("T")
 
@@ -27,9 +28,6 @@ MOST_NAMES = 100_000
 
 _KEYS = frozenset({"name", "groups", "subscription"})
 _SUBSCRIPTIONS = ("none", "to", "from", "both")
-
-# Bytes of each part of a JID.
-_LONGEST_PART = 1_023
 
 # What no XML can hold (XML 1.0 section 2.2).
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -174,19 +172,12 @@ def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str
 
 
 def _readJid(written: str, user: str, fail: Any) -> str:
-    # Before it is prepared, which takes its time, and after.
-    if _isLong(written):
-        raise fail("it is longer than a JID may be")
     try:
         jid = jids.prepared(written)
     except ValueError as error:
-        raise fail("it is not a JID") from error
-    if _isLong(jid):
-        raise fail("it is longer than a JID may be")
+        raise fail("it is longer than a JID may be" if _isLong(written) else "it is not a JID") from error
     if "/" in jid:
         raise fail("it has a resource; a contact is a bare JID")
-    # To be taken away before JIDs are compared (RFC 7622 section 3.2), as Prosody does.
-    jid = jid.removesuffix(".")
     if "@" not in jid and "." not in jid:
         # More likely {"contacts": {}} or {"error": {}}, which would remove everybody else.
         raise fail("it has neither a user name nor a dot; a contact is a JID")
@@ -228,10 +219,7 @@ def _wrongText(text: str) -> str:
 
 def _isLong(jid: str) -> bool:
     """True if a part of an address is longer than it may be (RFC 7622 section 3.1)."""
-    # No character takes more than four bytes.
-    return len(jid) > _LONGEST_PART // 4 and any(
-        len(part.encode(errors="surrogatepass")) > _LONGEST_PART for part in jids.split(jid)
-    )
+    return any(len(part.encode(errors="surrogatepass")) > MAX_PART for part in jids.split(jid))
 
 
 def _kind(value: Any) -> str:
@@ -261,13 +249,11 @@ def checkUser(name: Any) -> str:
     """
     if not isinstance(name, str):
         raise RefreshFailed(f"a user name is a string, not {_kind(name)}")
-    if _isLong(name):
-        raise RefreshFailed("it is not a user name")
     try:
         local, *rest = jids.split(jids.prepared(f"{name}@h"))
     except ValueError as error:
         raise RefreshFailed("it is not a user name") from error
     # In a URL, one or two dots stand for another address.
-    if rest != ["h", ""] or not local or local in (".", "..") or _isLong(local):
+    if rest != ["h", ""] or not local or local in (".", ".."):
         raise RefreshFailed("it is not a user name")
     return local

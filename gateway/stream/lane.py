@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -20,7 +19,7 @@ from twisted.words.protocols.jabber.jid import JID
 from twisted.words.protocols.jabber.xmlstream import Authenticator, XmlStream
 from twisted.words.xish import domish
 
-from gateway import ns
+from gateway import jids, ns
 from gateway.errors import (
     GatewayError,
     HandlerFailed,
@@ -36,7 +35,7 @@ from gateway.interfaces import IRawHandler
 from gateway.stream.budget import Budget
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, asElement, requestElement
-from gateway.stream.stanzas import FORBIDDEN, MOST_TAGS, Stanza, errorStanza, route, serialised
+from gateway.stream.stanzas import FORBIDDEN, Stanza, errorStanza, route, serialised
 
 T = typing.TypeVar("T")
 
@@ -215,28 +214,29 @@ class ElementLane:
             self.refuse(stanza, Unreadable)
         elif not self._ordinary:
             self.refuse(stanza, Unhandled)
-        elif stanza.raw.count(b"<") > MOST_TAGS:
-            self.refuse(stanza, TooLarge)
         elif not self.replies.opened(key, self._port.now):
             self.refuse(stanza, TooManyPending)
         else:
-            handled = self._dispatch(stanza)
-            if handled is not True and self.replies.isOpen(key):
+            problem = self._dispatch(stanza)
+            if problem is not None and self.replies.isOpen(key):
                 self.replies.closed(key)
-                self.refuse(stanza, Unhandled if handled is False else HandlerFailed)
+                self.refuse(stanza, problem)
 
-    def _dispatch(self, stanza: Stanza) -> bool | None:
-        """Show a stanza to the handlers: whether one said that it handles it, or C{None} if that failed."""
-        if not self._ordinary or self._xmlstream is None or stanza.raw.count(b"<") > MOST_TAGS:
-            return False
+    def _dispatch(self, stanza: Stanza) -> type[GatewayError] | None:
+        """Show a stanza to the handlers. Return the error of a request that none of them handles."""
+        if not self._ordinary or self._xmlstream is None:
+            return Unhandled
         try:
             element: Any = stanza.element
+        except (domish.ParserError, TooLarge) as error:
+            return TooLarge if isinstance(error, TooLarge) else Unreadable
+        try:
             element.handled = False
             self._xmlstream.dispatch(element)
         except Exception:
             self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self._port.jid, stanza=stanza)
-            return None
-        return bool(element.handled)
+            return HandlerFailed
+        return None if element.handled else Unhandled
 
     def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         """Answer with an error, from the address that was written to, if there is somebody to answer."""
@@ -249,9 +249,8 @@ class ElementLane:
         if not requester or not addressed:
             return None
         try:
-            return _normal(requester), identifier, _normal(addressed)
-        except Exception:
-            # InvalidFormat as a rule, but there are strange names that Twisted's preparation trips over.
+            return jids.prepared(requester), identifier, jids.prepared(addressed)
+        except ValueError:
             return None
 
     def guard(self, call: Callable[..., object], *arguments: object) -> None:
@@ -260,12 +259,6 @@ class ElementLane:
             call(*arguments)
         except Exception:
             self._log.failure("{jid}: {call} failed.", jid=self._port.jid, call=call)
-
-
-@lru_cache(maxsize=4096)
-def _normal(jid: str) -> str:
-    """A JID as servers write it; not by C{internJID}, which never forgets a stranger."""
-    return str(JID(jid).full())
 
 
 def _serialise(element: domish.Element) -> bytes:

@@ -13,7 +13,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import ANSWERS, GatewayError, TooLarge, Unreadable
-from gateway.stream.trees import Builder
+from gateway.stream.trees import Builder, checkCost
 
 # A whole start tag that expat has found well-formed: quoted values may hold ">".
 START_TAG = re.compile(rb"""<[^'">]*(?:'[^']*'[^'">]*|"[^"]*"[^'">]*)*>""")
@@ -27,9 +27,6 @@ _NAME = re.compile(rb"<([^\s/>]+)")
 # How a stanza of each kind begins and ends where it is written without a prefix.
 TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 _ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
-
-# Tags of a stanza of which a tree is built, which takes some 3 us for each.
-MOST_TAGS = 32_768
 
 # Characters of an element that is written from a tree.
 _LARGEST = 4 * 1024 * 1024
@@ -212,10 +209,9 @@ def parse(header: bytes, raw: bytes) -> domish.Element:
     The tree of one stanza, C{raw} being whole and C{header} the start tag of the stream it stands in.
 
     @raise domish.ParserError: if it is not.
-    @raise TooLarge: if there is too much in it: a tree of it would keep the process from all else.
+    @raise TooLarge: see L{checkCost}.
     """
-    if raw.count(b"<") > MOST_TAGS:
-        raise TooLarge
+    checkCost(raw)
     # To make a builder costs more than most stanzas. While it is used it is nobody else's, in whatever thread.
     builder = _builders.pop(header, None) or Builder(header)
     element = builder.build(raw)

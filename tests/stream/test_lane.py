@@ -18,10 +18,10 @@ from wokkel.generic import Request, VersionHandler
 from wokkel.ping import PingClientProtocol, PingHandler
 from wokkel.subprotocols import XMPPHandler
 
-from gateway import ns
-from gateway.stream import lane
+from gateway import jids, ns
 from gateway.stream.budget import Budget
 from gateway.stream.replies import Replies
+from gateway.stream.trees import MAX_COST
 from tests.stream.memory import JID as COMPONENT
 from tests.stream.memory import Tree, World
 
@@ -314,6 +314,11 @@ class OneAnswerTests(LaneCase):
         errors = [said for said in heard if said[1]["type"] == "error"]
         self.assertEqual({condition(said) for said in errors}, {"resource-constraint"})
         self.assertEqual(len(errors), 15)
+    def test_tooLargeForATree(self) -> None:
+        """No tree is built of a stanza with very many elements; its sender gets an error, and nothing is logged."""
+        self.does(self.silent)
+        said = self.world.say(iq("<q>" + "<i/>" * MAX_COST + "</q>") + iq(id="2", type="odd"))
+        self.assertEqual([condition(one) for one in said], ["policy-violation", "bad-request"])
 
     def test_lawyers(self) -> None:
         """No id, no type, an odd one, a sender that is no JID: bad-request. Answers, and the nameless: silence."""
@@ -351,8 +356,8 @@ class OneAnswerTests(LaneCase):
     def test_strangersAreForgotten(self) -> None:
         """What is kept of strangers' addresses has a bound."""
         self.does(self.silent)
-        self.world.say(b"".join(iq(from_=f"user{number}@example.com/r") for number in range(5000)))
-        kept = lane._normal.cache_info()
+        self.world.say(b"".join(iq(from_=f"\u00fcser{number}@example.com/r") for number in range(5000)))
+        kept = jids._preparedByUnicode.cache_info()
         self.assertLessEqual(kept.currsize, kept.maxsize or 0)
         self.assertEqual(self.link.pending, 5000)
 

@@ -4,6 +4,7 @@ Trees of stanzas: those that domish itself would build.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from hypothesis import given
@@ -11,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.stream.stanzas import Stanza, serialised
-from gateway.stream.trees import Builder
+from gateway.stream.stanzas import Stanza, parse, serialised
+from gateway.stream.trees import MAX_COST, Builder
 from tests.stream.memory import HEADER, domishTree, split, steady
 from tests.stream.odd import streams
 
@@ -72,3 +73,43 @@ class BuilderTests(SynchronousTestCase):
         """What is not one whole element is an error."""
         for raw in (b"", b"text", b"<iq>", b"<iq><q></iq>", b"<iq/><iq/>", b"</stream:stream>", b"<iq", b"<a:iq/>"):
             self.assertRaises(domish.ParserError, Builder(HEADER).build, raw)
+
+
+class CostTests(SynchronousTestCase):
+    """What a tree may cost; a stanza that is only passed on may have any number of elements."""
+
+    header = f"<s:s xmlns='{ns.COMPONENT_ACCEPT}' xmlns:s='{ns.STREAMS}'>".encode()
+
+    def assertRefused(self, raw: bytes) -> None:
+        started = time.process_time()
+        self.assertRaises(domish.ParserError, parse, self.header, raw)
+        self.assertLess(time.process_time() - started, 0.1)
+
+    def test_most(self) -> None:
+        """As many tags and attributes as may be: built in less than a tenth of a second. One more is refused."""
+        items = b"<i a='' b=\"\"/>" * ((MAX_COST - 2) // 3)
+        started = time.process_time()
+        tree = parse(self.header, b"<iq>" + items + b"</iq>")
+        self.assertLess(time.process_time() - started, 0.1)
+        self.assertEqual(len(tree.children), (MAX_COST - 2) // 3)
+        self.assertRefused(b"<iq>" + items + b"<i/></iq>")
+        self.assertRefused(b"<iq>" + b"<i/>" * (MAX_COST - 1) + b"</iq>")
+
+    def test_hostile(self) -> None:
+        """Four million bytes of whatever costs most."""
+        self.assertRefused(b"<iq>" + b"<a/>" * 1_000_000 + b"</iq>")
+        self.assertRefused(b"<iq" + b"".join(b" a%d=''" % number for number in range(400_000)) + b"></iq>")
+        self.assertRefused(b"<iq" + b"".join(b" xmlns:a%d='u'" % number for number in range(200_000)) + b"></iq>")
+
+    def test_longNamespace(self) -> None:
+        """Expat's work grows with the product of a namespace's length and the number of its uses."""
+        long = b"u" * 130_000
+        self.assertRefused(
+            b"<iq><q xmlns:p='" + long + b"'" + b"".join(b" p:a%d=''" % n for n in range(9_000)) + b"/></iq>"
+        )
+        self.assertRefused(b'<iq><q xmlns = "' + long + b'">' + b"<a/>" * 9_000 + b"</q></iq>")
+
+    def test_text(self) -> None:
+        """Text costs next to nothing, however long; and quotes, or words that look like declarations, are text."""
+        for text in (b"x" * 4_000_000, b"&apos;" * 60_000, b"'" * 60_000, b"xmlns=q" + b"u" * 100_000):
+            self.assertEqual(len(parse(self.header, b"<iq>" + text + b"</iq>").children), 1)
