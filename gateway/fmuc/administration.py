@@ -73,20 +73,29 @@ def level(room: Room, user: str) -> int:
     return _LEVELS[room.affiliation(user)]
 
 
-def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] | None:
+def entitled(room: Room, user: str) -> type[GatewayError] | None:
     """
-    Do all of it, or, if one of the changes may not be, nothing.
+    Why a user may change nothing about anybody.
 
-    @param user: full JID of who wants it.
-    @return: why not.
+    @param user: full JID.
     """
     if room.above is not None:
         # The seed, section "Administration": "connect directly to the MUC and follow the standard process".
         return OnlyInTheRoom
     actor = room.users.get(user)
+    isModerator = actor is not None and actor.rank.role == MODERATOR
+    return None if isModerator or level(room, user) >= _LEVELS[ADMIN] else NotEntitled
+
+
+def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] | None:
+    """
+    Do all of it, or, if one of the changes may not be, nothing.
+
+    @param user: full JID of somebody who is L{entitled}.
+    @return: why not.
+    """
+    actor = room.users.get(user)
     own = level(room, user)
-    if own < _LEVELS[ADMIN] and (actor is None or actor.rank.role != MODERATOR):
-        return NotEntitled
     for each in changes:
         problem = _roleProblem(room, own, each) if each.role else _affiliationProblem(room, user, own, each)
         if problem is not None:
@@ -115,7 +124,7 @@ def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] |
 
 def _jidOf(room: Room, each: Change) -> str:
     occupant = room.occupants.get(each.nick) if each.nick and not each.jid else None
-    return each.jid or ("" if occupant is None else person(occupant.real))
+    return each.jid or ("" if occupant is None else occupant.person)
 
 
 def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | None:
@@ -164,7 +173,7 @@ def _people(room: Room) -> dict[str, list[Occupant]]:
     """Who is in, by bare JID and by domain: one person may be in more than once, by different nicks."""
     found: dict[str, list[Occupant]] = {}
     for occupant in room.occupants.values():
-        who = person(occupant.real)
+        who = occupant.person
         for each in {who, jids.split(who)[1]}:
             found.setdefault(each, []).append(occupant)
     return found
@@ -184,7 +193,7 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
     for occupant in people.get(each.jid, ()):
         # Of a banned domain those whom the room knows better stay; and an earlier change may have thrown him out.
-        isMeant = person(occupant.real) == each.jid or each.affiliation == OUTCAST == room.affiliation(
+        isMeant = occupant.person == each.jid or each.affiliation == OUTCAST == room.affiliation(
             occupant.real
         )
         if not isMeant or room.occupants.get(occupant.nick) is not occupant:

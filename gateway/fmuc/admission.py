@@ -47,10 +47,13 @@ def nickProblem(room: Room, nick: str) -> type[GatewayError] | None:
     The seed, section "Business Rules": "the MUC MUST NOT modify the nick of a user joining from a proxy - if their
     JID is unacceptable, the join must instead fail". So it is for everybody.
     """
-    if not nick.strip() or len(nick.encode()) > room.bounds.nick:
+    if not nick or len(nick.encode()) > room.bounds.nick:
         return BadNick
     # XEP-0045 section 7.2.8: what is a conflict "is up to the implementation". Here two nicks are the same if they
-    # are so as resources (RFC 7622); other spellings of one are not taken.
+    # are so as resources (RFC 7622), and spaces at an end, or several in a row, make no difference (RFC 8266
+    # section 2.1). Of all spellings of a nick only the one that these rules write is taken; its case is kept.
+    if nick != " ".join(nick.split()):
+        return BadNick
     return None if jids.isPrepared(room.address(nick)) else BadNick
 
 

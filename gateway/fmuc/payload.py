@@ -12,6 +12,10 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import Unreadable
 from gateway.stream.stanzas import START_TAG, Stanza, parse, serialisedAll
+from gateway.stream.trees import checkCost
+
+# Elements of one stanza, and of one element in it that is read.
+MAX_PARTS, MAX_CHILDREN = 2_000, 100
 
 _TAG = re.compile(rb"<!\[CDATA\[.*?\]\]>|" + START_TAG.pattern, re.DOTALL)
 # A start tag whose name has no prefix, and whose values stand for themselves.
@@ -43,23 +47,41 @@ def parts(stanza: Stanza) -> list[Part]:
     """
     The elements of a stanza; text between them means nothing.
 
-    @raise Unreadable: if there is no tree where one is needed, or if it grows too large in writing.
+    @raise Unreadable: if there are very many elements, if there is no tree where one is needed, or if it grows too
+        large in writing.
     """
-    if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
-        found = _cut(stanza.payload)
-        if found is not None:
-            return found
     try:
+        checkCost(stanza.raw)
+        if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
+            cut = _cut(stanza.payload)
+            if cut is not None:
+                return cut
         tree = stanza.element
     except domish.ParserError as error:
         raise Unreadable from error
-    children = list(tree.elements())
-    written = serialisedAll(children, ns.COMPONENT_ACCEPT)
-    return [Part(each.uri or "", each.name, xml.encode()) for each, xml in zip(children, written, strict=True)]
+    found = children(tree, MAX_PARTS)
+    written = serialisedAll(found, ns.COMPONENT_ACCEPT)
+    return [Part(each.uri or "", each.name, xml.encode()) for each, xml in zip(found, written, strict=True)]
+
+
+def children(element: domish.Element, most: int = MAX_CHILDREN) -> list[domish.Element]:
+    """
+    The elements in one.
+
+    @raise Unreadable: if there are more than anybody means to send.
+    """
+    found = list(element.elements())
+    if len(found) > most:
+        raise Unreadable
+    return found
 
 
 def _cut(payload: bytes) -> list[Part] | None:
-    """The same by looking for tags; C{None} if one is not easy to read."""
+    """
+    The same by looking for tags; C{None} if one is not easy to read.
+
+    @raise Unreadable: as L{parts}.
+    """
     found: list[Part] = []
     depth = start = 0
     for tag in _TAG.finditer(payload):
@@ -77,6 +99,8 @@ def _cut(payload: bytes) -> list[Part] | None:
             part = _part(payload[start : tag.end()])
             if part is None:
                 return None
+            if len(found) >= MAX_PARTS:
+                raise Unreadable
             found.append(part)
     return found
 

@@ -12,13 +12,14 @@ from gateway import jids, ns
 from gateway.errors import Malformed, NoSuchAddress, NotInTheRoom, TooMuch, Unhandled, Unreadable
 from gateway.fmuc import configuration, inspection
 from gateway.fmuc.actions import Action
-from gateway.fmuc.administration import Change, Listed, change, listed
+from gateway.fmuc.administration import Change, Listed, change, entitled, listed
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.pages import written
 from gateway.fmuc.room import Room, Settings
 from gateway.fmuc.values import AFFILIATIONS, ROLES
 from gateway.fmuc.writing import LARGEST, LONGEST_REASON, attributes
 from gateway.stream.stanzas import Stanza, escape, route
+from gateway.stringprep import MAX_PART
 
 # In one request.
 _MOST_CHANGES = 100
@@ -104,18 +105,25 @@ def _field(var: str, value: str, **more: str) -> str:
 def _administer(
     rooms: Rooms, room: Room, user: str, payload: domish.Element, isSet: bool
 ) -> tuple[str, list[Action]]:
-    """Sections 8 and 9: lists, and changes of them."""
-    changes = [_change(item) for item in payload.elements() if item.name == "item"]
-    if not changes:
+    """
+    Sections 8 and 9: lists, and changes of them.
+
+    Rights come first: nothing is read of what somebody wants who may change nothing.
+    """
+    problem = entitled(room, user) if isSet else None
+    if problem is not None:
+        raise problem
+    items = [item for item in payload.elements() if item.name == "item"]
+    if not items:
         raise Unreadable
-    if len(changes) > _MOST_CHANGES:
+    if len(items) > _MOST_CHANGES:
         raise TooMuch
     if isSet:
-        problem = change(room, user, changes)
+        problem = change(room, user, [_change(item) for item in items])
         if problem is not None:
             raise problem
         return "", rooms.settled(room)
-    found = listed(room, user, changes[0])
+    found = listed(room, user, Change(**_standing(items[0])))
     if not isinstance(found, list):
         raise found
     inside = _listed(found)
@@ -125,24 +133,31 @@ def _administer(
     return _query(ns.MUC_ADMIN, "", inside), []
 
 
-def _change(item: domish.Element) -> Change:
+def _standing(item: domish.Element) -> dict[str, str]:
     role, affiliation = item.getAttribute("role", ""), item.getAttribute("affiliation", "")
-    # One of both; a role is somebody's who is in, by his nick.
+    # One of both; a role is somebody's who is in, by their nick.
     if bool(role) == bool(affiliation) or role not in (*ROLES, "") or affiliation not in (*AFFILIATIONS, ""):
         raise Unreadable
+    return {"role": role, "affiliation": affiliation}
+
+
+def _change(item: domish.Element) -> Change:
     reason = next((str(each) for each in item.elements() if each.name == "reason"), "")
     return Change(
         nick=item.getAttribute("nick", ""),
         jid=_bare(item.getAttribute("jid", "")),
-        role=role,
-        affiliation=affiliation,
         reason=reason[:LONGEST_REASON],
+        **_standing(item),
     )
 
 
 def _bare(jid: str) -> str:
+    """A bare JID as a server writes it; a resource means nothing here, but may be no longer than one is."""
+    account, _, resource = jid.partition("/")
+    if len(resource.encode()) > MAX_PART:
+        raise Malformed
     try:
-        return jids.bare(jids.prepared(jid)) if jid else ""
+        return jids.prepared(account) if jid else ""
     except ValueError:
         raise Malformed from None
 

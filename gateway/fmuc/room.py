@@ -174,6 +174,15 @@ class Occupant:
     address: bytes = b""
     changing: int = 0
     _last: Shown | None = None
+    _person: tuple[str, str] = ("", "")
+
+    @property
+    def person(self) -> str:
+        """The bare JID by which the occupant is known, as L{person} has it."""
+        # A ban asks everybody, and some addresses take long to prepare.
+        if self._person[0] != self.real:
+            self._person = self.real, person(self.real)
+        return self._person[1]
 
     def shown(self, notice: Notice) -> Shown:
         """His presence as it is now."""

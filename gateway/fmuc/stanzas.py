@@ -12,7 +12,7 @@ from gateway.errors import Unreadable
 from gateway.fmuc import stamps
 from gateway.fmuc.actions import Action, Invite, News, Refuse, ToUsers
 from gateway.fmuc.dialects import toNode
-from gateway.fmuc.payload import Part, parts
+from gateway.fmuc.payload import Part, children, parts
 from gateway.fmuc.values import (
     AFFILIATIONS,
     HERE,
@@ -143,7 +143,7 @@ def _address(element: domish.Element, name: str) -> str:
 
 def _limits(element: domish.Element) -> Limits:
     """What cannot be read is no limit."""
-    found = next((each for each in element.elements() if each.name == "history"), None)
+    found = next((each for each in children(element) if each.name == "history"), None)
     if found is None:
         return Limits()
     numbers = {name: found.getAttribute(name, "") for name in ("maxchars", "maxstanzas", "seconds")}
@@ -158,12 +158,12 @@ def _limits(element: domish.Element) -> Limits:
 
 
 def _fmuc(element: domish.Element) -> Fmuc:
-    children = {child.name: child for child in element.elements()}
-    reject = children.get("reject")
+    said = {child.name: child for child in children(element)}
+    reject = said.get("reject")
     return Fmuc(
         real=_address(element, "from"),
-        replica="replica" in children,
-        left="left" in children,
+        replica="replica" in said,
+        left="left" in said,
         reject=None if reject is None else str(reject)[:LONGEST_REASON],
     )
 
@@ -171,7 +171,7 @@ def _fmuc(element: domish.Element) -> Fmuc:
 def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
     return tuple(
         Invitation(_address(child, "to"), _text(child, "reason")[:LONGEST_REASON], child.name == "decline")
-        for child in element.elements()
+        for child in children(element)
         if child.name in ("invite", "decline")
     )
 
@@ -180,7 +180,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
     """What C{muc#user} says beside."""
     codes: list[int] = []
     notice = HERE
-    for child in element.elements():
+    for child in children(element):
         if child.name == "item":
             affiliation, role = child.getAttribute("affiliation", NONE), child.getAttribute("role", PARTICIPANT)
             if affiliation not in AFFILIATIONS or role not in ROLES:
@@ -195,7 +195,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
             presence = evolve(presence, item=Rank(affiliation, role), jid=_address(child, "jid"))
         elif child.name == "status":
             code = child.getAttribute("code", "")
-            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON - {*codes}:
+            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON:
                 codes.append(int(code))
         elif child.name == "destroy":
             notice = evolve(
@@ -204,7 +204,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
                 jid=_address(child, "jid"),
                 reason=_text(child, "reason")[:LONGEST_REASON],
             )
-    return evolve(presence, notice=evolve(notice, codes=tuple(codes)))
+    return evolve(presence, notice=evolve(notice, codes=tuple(dict.fromkeys(codes))))
 
 
 # Status codes that mean the same to those behind a node; the others are said by each node for itself.
@@ -217,7 +217,7 @@ def _refusal(found: list[Part]) -> Refusal | None:
         return None
     element = _tree(part)
     condition, text = "undefined-condition", ""
-    for child in element.elements():
+    for child in children(element):
         if child.uri == ns.STANZA_ERRORS and child.name == "text":
             text = str(child)[:LONGEST_REASON]
         elif child.uri == ns.STANZA_ERRORS:

@@ -17,7 +17,7 @@ from gateway.errors import TooLarge
 _SEPARATOR = "\x1f"
 
 # Tags and attributes of one tree, about: each takes a few microseconds. What is only passed on has no such bound.
-MAX_COST = 20_000
+MAX_COST = 10_000
 # Bytes of a namespace in a large tree. Expat hands it over with each name in it, and goes through all of it for
 # each attribute.
 _MAX_NAMESPACE = 1_000

@@ -6,7 +6,7 @@ from gateway import ns
 from gateway.errors import NotInTheRoom, TooManyRooms, TooMuch
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.room import Bounds
-from gateway.fmuc.values import Dialect
+from gateway.fmuc.values import OUTCAST, Dialect
 from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN
 
@@ -70,6 +70,33 @@ class NodeTests(RoomCase):
         for real in ("a b", "@", "a@/b"):
             self.assertIn(b"<jid-malformed", self.above.take(joining(NODE, "eve", real)))
         self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
+
+    def test_banned(self) -> None:
+        """Whoever is banned, or whose domain is, stays out, however a node spells the address."""
+        self.room.affiliations |= {"tom@localhost": OUTCAST, "evil.example": OUTCAST}
+        for real in (
+            "tom@localhost/q",
+            "TOM@localhost./q",
+            "tom@LOCALHOST\u3002/q",
+            "\uff54om@localhost/q",
+            "t\u00adom@localhost/q",
+            "a@evil.example./q",
+            "a@EVIL\uff0eexample/q",
+        ):
+            self.assertIn(b"<forbidden", self.above.take(joining(NODE, "tom", real)), real)
+        for user in ("Tom@localhost./q", "a@Evil.example./q"):
+            sent = self.above.take(f"<presence from='{user}' to='{ABOVE}/tom'>{MUC}</presence>")
+            self.assertIn(b"<forbidden", sent, user)
+        self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
+
+    def test_bannedInside(self) -> None:
+        """A ban finds those who are in by another spelling; and an admin may spell it as well."""
+        for banned, real in (("tom@localhost", "TOM@localhost./q"), ("EVIL.example.", "a@evil.example/q")):
+            self.above.take(joining(NODE, "tom", real))
+            self.assertIn("tom", self.room.occupants)
+            item = f"<query xmlns='{ns.MUC_ADMIN}'><item jid='{banned}' affiliation='outcast'/></query>"
+            self.above.take(f"<iq from='{OWN}' to='{ABOVE}' id='1' type='set'>{item}</iq>")
+            self.assertNotIn("tom", self.room.occupants)
 
     def test_administration(self) -> None:
         """Nodes administer nothing."""

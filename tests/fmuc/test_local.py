@@ -117,6 +117,23 @@ class EnteringTests(LocalCase):
         for nick in ("x" * 257, "x" * 1_023, "\N{FULLWIDTH LATIN SMALL LETTER A}", "\N{NO-BREAK SPACE}"):
             self.assertSent(self.join(HAG, nick), refused("presence", f"{ROOM}/{nick}", HAG, BadNick, MUC))
 
+    def test_spaces(self) -> None:
+        """Nicks that differ in spaces only are one, and that is written without spaces to spare (RFC 8266)."""
+        for nick in ("hag ", " hag", "old  hag", " ", "  "):
+            self.assertSent(self.join(HAG, nick), refused("presence", f"{ROOM}/{nick}", HAG, BadNick, MUC))
+        self.join(HAG, "old hag")
+        self.assertIn("old hag", self.room.occupants)
+        sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/old hag '/>")
+        self.assertSent(sent, refused("presence", f"{ROOM}/old hag ", HAG, BadNick))
+
+    def test_spellings(self) -> None:
+        """So are spellings of one resource: other widths, ligatures, decomposed or invisible characters."""
+        for nick in ("\uff48ag", "\ufb01g", "o\u0308l", "ha\u00adg", "ha\u200dg", "hag\u00a0"):
+            self.assertSent(self.join(HAG, nick), refused("presence", f"{ROOM}/{nick}", HAG, BadNick, MUC))
+        # Case makes another nick (RFC 6122 appendix B).
+        self.join(HAG, "Crone")
+        self.assertLessEqual({"crone", "Crone"}, set(self.room.occupants))
+
     def test_password(self) -> None:
         """Section 7.2.5."""
         self.room.settings.password = "cauldron"

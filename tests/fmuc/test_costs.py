@@ -1,0 +1,216 @@
+"""Stanzas that are made to be expensive: each is answered, and none keeps the reactor."""
+
+from __future__ import annotations
+
+from gateway import ns
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.stream.core import Limits, Splitter
+from gateway.stream.stanzas import Stanza
+from tests.fmuc.support import HEADER, MUC
+from tests.fmuc.wire import Wire
+from tests.quick import QuickCase
+
+R, OWN, EVE = "r@chat.example", "own@a.example/1", "eve@a.example/1"
+NODE = "x@node.example"
+USER = f"<x xmlns='{ns.MUC_USER}'>%s</x>"
+LIGATURE = "\ufdfa"
+
+
+def _read(xml: str) -> Stanza:
+    """One stanza of whatever size."""
+    splitter = Splitter(ns.COMPONENT_ACCEPT, Limits(stanzaSize=8 * 1024 * 1024))
+    splitter.feed(HEADER.encode())
+    [stanza] = splitter.feed(xml.encode())
+    assert isinstance(stanza, Stanza), stanza
+    return stanza
+
+
+class CostCase(QuickCase):
+    """A room with its owner."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.wire = Wire(Rooms("chat.example", None, frozenset(("node.example",))))
+        self.wire.join(R, "own", OWN)
+
+    def send(self, xml: str, wire: Wire | None = None) -> bytes:
+        """What is sent for a stanza, which must not take long."""
+        wire, stanza = wire or self.wire, _read(xml)
+        with self.quickly(xml[:200]):
+            self.assertTrue(wire.handler.stanzaReceived(stanza))
+        sent = b"".join(wire.link.sent)
+        wire.link.sent.clear()
+        return sent
+
+    def ask(self, user: str, namespace: str, inside: str, kind: str = "set") -> bytes:
+        query = f"<query xmlns='{namespace}'>{inside}</query>"
+        return self.send(f"<iq from='{user}' to='{R}' id='1' type='{kind}'>{query}</iq>")
+
+    def show(self, inside: str) -> bytes:
+        return self.send(f"<presence from='{EVE}' to='{R}/eve'>{inside}</presence>")
+
+
+class AdministrationTests(CostCase):
+    """Lists of changes (XEP-0045 sections 8 and 9)."""
+
+    def items(self, addresses: list[str]) -> str:
+        return "".join(f"<item affiliation='member' jid='{address}'/>" for address in addresses)
+
+    def test_rightsFirst(self) -> None:
+        """Whoever may change nothing is told so before anything is counted or read."""
+        for addresses in (
+            [f"a@h{number}/{LIGATURE * 1_000}" for number in range(80)],
+            ["@"],
+            ["a@b"] * 3_000,
+        ):
+            self.assertIn(b"<forbidden", self.ask(EVE, ns.MUC_ADMIN, self.items(addresses)))
+        self.assertIn(b"<forbidden", self.ask(EVE, ns.MUC_ADMIN, ""))
+
+    def test_sizes(self) -> None:
+        """Those who may: parts of an address are bounded before they are prepared, and after that."""
+        for addresses in (
+            [f"a@h{number}/{LIGATURE * 1_000}" for number in range(80)],
+            [f"{number}{LIGATURE * 300}@h" for number in range(80)],
+            [f"{number}{'é' * 511}@h" for number in range(80)],
+            [f"a@{number}{'é' * 511}" for number in range(80)],
+        ):
+            self.assertIn(b"<jid-malformed", self.ask(OWN, ns.MUC_ADMIN, self.items(addresses)))
+
+    def test_counted(self) -> None:
+        """More items than may be are not read."""
+        self.assertIn(b"<resource-constraint", self.ask(OWN, ns.MUC_ADMIN, self.items(["@"] * 101)))
+
+    def test_expensive(self) -> None:
+        """As many of the most expensive addresses as there may be."""
+        marks = "\u0301\u0316" * 250
+        addresses = [f"{number}{marks}@h{number}/{LIGATURE * 341}" for number in range(100)]
+        self.assertIn(b"type='result'", self.ask(OWN, ns.MUC_ADMIN, self.items(addresses)))
+        self.assertEqual(len(self.wire.room(R).affiliations), 101)
+
+    def test_list(self) -> None:
+        """A list is asked for by role or affiliation; the rest of the request is not read."""
+        item = f"<item affiliation='owner' jid='{LIGATURE * 1_000}'/>"
+        self.assertIn(b"own@a.example", self.ask(OWN, ns.MUC_ADMIN, item * 100, "get"))
+
+    def test_ban(self) -> None:
+        """A ban goes through everybody's address, and prepares none of them anew."""
+        marks = "\u0301\u0316" * 250
+        room = self.wire.room(R)
+        for number in range(300):
+            self.wire.join(R, f"n{number}", f"{number}{marks}@a.example/{marks}")
+        with self.quickly():
+            for occupant in room.occupants.values():
+                occupant.person  # noqa: B018
+        self.assertIn(b"type='result'", self.ask(OWN, ns.MUC_ADMIN, self.items(["tom@localhost"])))
+
+
+class JoinTests(CostCase):
+    """Rooms and nicks by long names."""
+
+    def test_rooms(self) -> None:
+        """200 rooms with long names, as one chunk of the socket may ask for."""
+        joins = [
+            _read(f"<presence from='{EVE}' to='{number}{'é' * 400}@chat.example/é'>{MUC}</presence>")
+            for number in range(200)
+        ]
+        with self.quickly():
+            for join in joins:
+                self.wire.handler.stanzaReceived(join)
+        self.assertEqual(len(self.wire.rooms.rooms), 201)
+
+    def test_mirrors(self) -> None:
+        """The same of a mirror, whose rooms' addresses hold others."""
+        everything = frozenset(("*",))
+        wire = Wire(Rooms("chat.example", Mirroring(allow=everything, users=everything), frozenset()))
+        for number in range(10):
+            room = f"{number}{'é' * 400}\\40{'é' * 50}.example@chat.example"
+            self.send(f"<presence from='{EVE}' to='{room}/é'>{MUC}</presence>", wire)
+        self.assertEqual(len(wire.rooms.rooms), 10)
+
+    def test_nodes(self) -> None:
+        """A node says who joins; and what is no address is none."""
+        real = f"a@h/{LIGATURE * 1_000}"
+        item = USER % f"<item affiliation='none' role='participant' jid='{real}'/>"
+        fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{real}'/>"
+        sent = self.send(f"<presence from='{NODE}/eve' to='{R}/eve'>{fmuc}{MUC}{item}</presence>")
+        self.assertIn(b"<jid-malformed", sent)
+
+
+class ElementTests(CostCase):
+    """Very many elements, where few are meant."""
+
+    def test_items(self) -> None:
+        """Presence with 34,000 items, in one element or in many; also in a stanza that is far larger."""
+        for inside in (
+            MUC + USER % ("<item/>" * 34_000),
+            MUC + USER % ("<item/>" * 101),
+            (USER % "<item/>") * 2_001,
+            (USER % "<item/>") * 100_000,
+        ):
+            self.assertIn(b"<bad-request", self.show(inside))
+        self.assertNotIn("eve", self.wire.room(R).occupants)
+
+    def test_most(self) -> None:
+        """What is just within the bounds takes no time either."""
+        status = USER % ("<status code='301'/>" * 100)
+        for inside in (
+            (USER % "<item/>") * 1_600,
+            status * 48,
+            "<y xmlns:stream='u'/>" + "<stream:a/>" * 1_998,
+            "<a xmlns='u'><b/></a>" * 1_999,
+        ):
+            self.assertNotIn(b"bad-request", self.show(MUC + inside))
+        self.assertIn("eve", self.wire.room(R).occupants)
+
+    def test_words(self) -> None:
+        """Other elements that are read."""
+        many = "<a/>" * 101
+        for inside in (
+            f"<x xmlns='{ns.MUC}'>{many}<history/></x>",
+            f"{MUC}<fmuc xmlns='{ns.FMUC}'>{many}</fmuc>",
+        ):
+            self.assertIn(b"<bad-request", self.show(inside))
+        for inside in (USER % ("<invite to='a@b'/>" * 101), USER % ("<invite to='a@b'/>" * 100_000)):
+            sent = self.send(f"<message from='{OWN}' to='{R}'>{inside}</message>")
+            self.assertIn(b"<bad-request", sent)
+        self.send(f"<message from='{OWN}' to='{R}' type='error'><error>{many}</error></message>")
+
+    def test_messages(self) -> None:
+        """A message of very many elements is refused; one of fewer is handed on as it is."""
+        for inside, isTaken in (("<a/>" * 9_000, True), ("<a/>" * 11_000, False), ("<a/>" * 1_000_000, False)):
+            body = f"<body>x</body><q xmlns='u'>{inside}</q>"
+            sent = self.send(f"<message from='{OWN}' to='{R}' type='groupchat'>{body}</message>")
+            self.assertEqual(inside.encode() in sent, isTaken)
+            self.assertEqual(b"<bad-request" in sent, not isTaken)
+
+    def test_queries(self) -> None:
+        """Requests."""
+        for namespace in (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.MUC_ADMIN, ns.MUC_OWNER):
+            for inside in ("<item/>" * 11_000, "<item/>" * 500_000):
+                self.assertIn(b"<bad-request", self.ask(OWN, namespace, inside, "get"))
+            self.ask(OWN, namespace, "<item/>" * 9_000, "get")
+        fields = "<field var='muc#roomconfig_roomname'><value>x</value></field>" * 1_600
+        self.assertIn(
+            b"type='result'",
+            self.ask(OWN, ns.MUC_OWNER, f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>"),
+        )
+
+
+class AnswerTests(CostCase):
+    """Long answers to short questions."""
+
+    def test_lists(self) -> None:
+        """As many rooms as there may be, and a full room."""
+        for number in range(999):
+            self.wire.join(f"{number}{'r' * 50}@chat.example", "own", OWN)
+        room = self.wire.room(R)
+        for number in range(400):
+            self.wire.join(R, f"n{number}", f"u{number}@a.example/1")
+        self.assertEqual((len(self.wire.rooms.rooms), len(room.occupants)), (1_000, 401))
+        for to in ("chat.example", R):
+            for rsm in ("", f"<set xmlns='{ns.RSM}'><max>10</max><after>{R}/n399</after></set>"):
+                query = f"<query xmlns='{ns.DISCO_ITEMS}'>{rsm}</query>"
+                sent = self.send(f"<iq from='{OWN}' to='{to}' id='1' type='get'>{query}</iq>")
+                self.assertIn(b"<item" if not rsm or to == "chat.example" else b"<count", sent)
+        sent = self.ask(OWN, ns.MUC_ADMIN, "<item role='participant'/>", "get")
+        self.assertEqual(sent.count(b"<item"), 400)
