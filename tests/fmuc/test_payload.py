@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.fmuc.payload import parts
+from gateway.errors import Unreadable
+from gateway.fmuc.payload import MAX_PARTS, parts
+from gateway.stream.stanzas import Stanza
+from gateway.stream.trees import MAX_COST
 from tests.fmuc.support import END, HEADER, stanzas
 
 _SPACES = (" ", "  ", "\n", "\t ")
@@ -86,3 +89,17 @@ class PartsTests(SynchronousTestCase):
         for part, whole in zip(found, meaning(payload), strict=True):
             self.assertEqual(meaning(part.raw.decode()), [whole])
             self.assertEqual((part.element.uri or "", part.element.name), (part.namespace, part.name))
+
+    def test_bounded(self) -> None:
+        """Very many elements are not looked for, beside each other or in one another, cut or as a tree."""
+        for inside in ("<a/>" * (MAX_PARTS + 1), "<q>" + "<a/>" * MAX_COST + "</q>"):
+            for cut in (8, 0):
+                [stanza] = stanzas("<message/>")
+                stanza = Stanza(
+                    "message", None, None, None, None, None, b"<message>" + inside.encode(), stanza.context, cut
+                )
+                self.assertRaises(Unreadable, parts, stanza)
+        found = Stanza(
+            "message", None, None, None, None, None, b"<message>" + b"<a/>" * MAX_PARTS, stanza.context, 8
+        )
+        self.assertEqual(len(parts(found)), MAX_PARTS)
