@@ -214,3 +214,7 @@ class Contestant:
             if line.startswith(field + ":"):
                 return int(line.split()[1]) / 1024
         raise LookupError(field)
+
+    def resetPeak(self) -> None:
+        """Let `VmHWM` begin anew."""
+        pathlib.Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")

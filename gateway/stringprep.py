@@ -18,43 +18,62 @@ from unicodedata import ucd_3_2_0 as unicode
 # Bytes of one part (RFC 7622 section 3.1).
 MAX_PART = 1_023
 
-# Tables of RFC 3454 as the contents of character classes: C.2.2 without its control characters, and C.6 to C.9.
-_SPECIAL = "".join(
-    chr(point)
+Ranges = list[tuple[int, int]]
+
+# Tables of RFC 3454 as ranges: C.2.2 without its control characters, and C.6 to C.9; C.4.
+_SPECIAL: Ranges = [
+    (point, point)
     for table in ("c22_specials", "c6_set", "c7_set", "c8_set", "c9_set")
     for point in getattr(stringprep, table)
-)
-# Table C.4.
-_NONCHARACTERS = "\ufdd0-\ufdef" + "".join(f"{chr(last - 1)}{chr(last)}" for last in range(0xFFFF, 0x110000, 65536))
+]
+_NONCHARACTERS: Ranges = [(0xFDD0, 0xFDEF), *((last - 1, last) for last in range(0xFFFF, 0x110000, 0x10000))]
 # RFC 6122 appendix A.5, and table C.1.1.
-_NOT_IN_NODES = "\"&'/:<>@ "
+_NOT_IN_NODES: Ranges = [(ord(each), ord(each)) for each in "\"&'/:<>@ "]
 # A host name holds no ASCII but letters, digits and the hyphen.
-_NOT_IN_LABELS = "\0-,./:-@\\[-`{-\x7f"
+_NOT_IN_LABELS: Ranges = [(0, 0x2C), (0x2E, 0x2F), (0x3A, 0x40), (0x5B, 0x60), (0x7B, 0x7F)]
+# Elsewhere Unicode 3.2 has code points that are not assigned, and private use.
+_PLANES = range(0x10000), range(0x10000, 0x30000), range(0xE0000, 0xE1000)
+_UNASSIGNED: Ranges = [(0x30000, 0xDFFFF), (0xE1000, 0xEFFFF)]
+_PRIVATE: Ranges = [(0xF0000, 0x10FFFF)]
 
 
-def _points() -> Iterator[str]:
-    """Each code point of the planes in which Unicode 3.2 assigns any, but for private use from U+F0000 on."""
-    return map(chr, chain(range(0x30000), range(0xE0000, 0xE1000)))
-
-
-# The other code points.
-_UNASSIGNED, _PRIVATE = "\U00030000-\U000dffff\U000e1000-\U000effff", "\U000f0000-\U0010ffff"
-
-
-def _runs(property_: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    """A property of Unicode's by ranges: the value, and the range as it stands in a character class."""
-    for value, run in groupby(_points(), property_):
-        points = list(run)
-        yield value, f"\\U{ord(points[0]):08x}-\\U{ord(points[-1]):08x}"
+def _runs(property_: Callable[[str], str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """A property of Unicode's by ranges, none of which is partly in the Basic Multilingual Plane."""
+    for points in _PLANES:
+        for value, run in groupby(map(chr, points), property_):
+            characters = list(run)
+            yield value, (ord(characters[0]), ord(characters[-1]))
 
 
 def _folding() -> dict[int, str]:
     """Table B.2; what it maps to itself is left out."""
     return {
         ord(each): stringprep.map_table_b2(each)
-        for each in _points()
+        for each in map(chr, chain(*_PLANES))
         if each.lower() != each or unicode.decomposition(each) or ord(each) in stringprep.b3_exceptions
     }
+
+
+def _pattern(ranges: Ranges) -> re.Pattern[str]:
+    return re.compile("[" + "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ranges) + "]")
+
+
+class _Table:
+    """
+    A set of characters.
+
+    In a character class those of the Basic Multilingual Plane take one look, and the others one for each range.
+    """
+
+    _beyond = re.compile("[\U00010000-\U0010ffff]")
+
+    def __init__(self, ranges: Ranges) -> None:
+        self._basic = _pattern([each for each in ranges if each[1] < 0x10000])
+        self._others = _pattern([(0, 0), *(each for each in ranges if each[1] >= 0x10000)])
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Find one of these characters."""
+        return self._basic.search(text) or (self._others.search(text) if self._beyond.search(text) else None)
 
 
 # Table B.1 maps to nothing, and goes before B.2.
@@ -62,19 +81,19 @@ _DROPPED = dict.fromkeys(stringprep.b1_set, "")
 _FOLDED = _folding() | _DROPPED
 
 _categories, _directions = list(_runs(unicode.category)), list(_runs(unicode.bidirectional))
-# Tables C.2, C.3 and C.5 to C.9; C.1.2.
-_CONTROLS = "".join(run for value, run in _categories if value in ("Cc", "Co", "Cs")) + _PRIVATE + _SPECIAL
-_SPACES = "".join(run for value, run in _categories if value == "Zs" and not run.endswith("-\\U00000020"))
+# Tables C.2, C.3, C.5 to C.9; C.1.2.
+_CONTROLS = [run for value, run in _categories if value in ("Cc", "Co", "Cs")] + _PRIVATE + _SPECIAL
+_SPACES = [run for value, run in _categories if value == "Zs" and run != (0x20, 0x20)]
 # Table A.1, and C.4 with it: noncharacters are not assigned.
-_NOT_ASSIGNED = "".join(run for value, run in _categories if value == "Cn") + _UNASSIGNED
+_NOT_ASSIGNED = [run for value, run in _categories if value == "Cn"] + _UNASSIGNED
 
-_PROHIBITED = re.compile(f"[{_CONTROLS}{_SPACES}{_NOT_ASSIGNED}]")
-_PROHIBITED_IN_NODES = re.compile(f"[{_CONTROLS}{_SPACES}{_NOT_ASSIGNED}{_NOT_IN_NODES}]")
+_PROHIBITED = _Table(_CONTROLS + _SPACES + _NOT_ASSIGNED)
+_PROHIBITED_IN_NODES = _Table(_CONTROLS + _SPACES + _NOT_ASSIGNED + _NOT_IN_NODES)
 # Twisted prepares labels as "query" strings (RFC 3454 section 7): code points that are not assigned may be in them.
-_PROHIBITED_IN_LABELS = re.compile(f"[{_CONTROLS}{_SPACES}{_NONCHARACTERS}{_NOT_IN_LABELS}]")
+_PROHIBITED_IN_LABELS = _Table(_CONTROLS + _SPACES + _NONCHARACTERS + _NOT_IN_LABELS)
 # Tables D.1 and D.2.
-_RIGHT_TO_LEFT = re.compile("[" + "".join(run for value, run in _directions if value in ("R", "AL")) + "]")
-_LEFT_TO_RIGHT = re.compile("[" + "".join(run for value, run in _directions if value == "L") + "]")
+_RIGHT_TO_LEFT = _Table([run for value, run in _directions if value in ("R", "AL")])
+_LEFT_TO_RIGHT = _Table([run for value, run in _directions if value == "L"])
 del _categories, _directions
 
 
@@ -127,7 +146,7 @@ def _bounded(part: str) -> str:
     return part
 
 
-def _prepared(text: str, mapping: dict[int, str], prohibited: re.Pattern[str]) -> str:
+def _prepared(text: str, mapping: dict[int, str], prohibited: _Table) -> str:
     """RFC 3454: map (section 3), normalise (4), prohibit (5), check the direction (6)."""
     result = unicode.normalize("NFKC", text.translate(mapping))
     if not result:
@@ -135,7 +154,9 @@ def _prepared(text: str, mapping: dict[int, str], prohibited: re.Pattern[str]) -
     if found := prohibited.search(result):
         raise ValueError(f"U+{ord(found.group()):04X} cannot stand in an address")
     if _RIGHT_TO_LEFT.search(result) and (
-        _LEFT_TO_RIGHT.search(result) or not _RIGHT_TO_LEFT.match(result[0]) or not _RIGHT_TO_LEFT.match(result[-1])
+        _LEFT_TO_RIGHT.search(result)
+        or not _RIGHT_TO_LEFT.search(result[0])
+        or not _RIGHT_TO_LEFT.search(result[-1])
     ):
         raise ValueError("writing directions are mixed in a part of an address")
     return result
