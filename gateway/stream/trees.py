@@ -20,7 +20,7 @@ _SEPARATOR = "\x1f"
 MAX_COST = 10_000
 # Bytes of a namespace in a large tree. Expat hands it over with each name in it, and goes through all of it for
 # each attribute.
-_MAX_NAMESPACE = 1_000
+_MAX_NAMESPACE = 1_024
 _LONG_NAMESPACE = re.compile(
     rb"""xmlns[^\s=<]{0,1000}\s*=\s*(?:'[^'<]{%d}|"[^"<]{%d})""" % (_MAX_NAMESPACE, _MAX_NAMESPACE)
 )

@@ -782,8 +782,8 @@ class IqTests(PrivilegesCase):
             self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{content}</iq>")
             answer = inner(f"id='sub_1' from='{ROMEO}' to='{JULIET}'>{content}</iq>")
             self.assertSent(self.privileged, self.answer(answer))
-        long = "x" * 10_000
-        swelling = f"<p:x xmlns:p='{long}'>" + f"<y xmlns='{ns.CLIENT}'><p:y/></y>" * 100 + "</p:x>"
+        long = "x" * 1_000
+        swelling = f"<p:x xmlns:p='{long}'>" + f"<y xmlns='{ns.CLIENT}'><p:y/></y>" * 1_000 + "</p:x>"
         self.privileged.send(request)
         self.montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{swelling}</iq>")
         self.assertSent(self.privileged, self.error("iq", JULIET, "not-acceptable", "modify", "priv_iq_1"))

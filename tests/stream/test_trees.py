@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish import domish
 
 from gateway import ns
+from gateway.errors import TooLarge
 from gateway.stream.stanzas import Stanza, parse, serialised
 from gateway.stream.trees import MAX_COST, Builder
 from tests.quick import QuickCase
@@ -82,7 +83,7 @@ class CostTests(QuickCase):
 
     def assertRefused(self, raw: bytes) -> None:
         with self.quickly(raw[:100]):
-            self.assertRaises(domish.ParserError, parse, self.header, raw)
+            self.assertRaises(TooLarge, parse, self.header, raw)
 
     def test_most(self) -> None:
         """As many tags and attributes as may be: built in less than a tenth of a second. One more is refused."""
