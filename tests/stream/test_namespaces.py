@@ -1,0 +1,61 @@
+"""Long namespaces, which expat copies for each attribute that has one."""
+
+from __future__ import annotations
+
+from gateway.errors import BadNamespace
+from gateway.stream.refused import StanzaRefused
+from gateway.stream.stanzas import Stanza
+from tests.quick import QuickCase
+from tests.stream.memory import HEADER, split
+
+_LONG = "u" * 131_000
+_USES = "".join(f" p:a{number}=''" for number in range(10_500))
+
+
+class LongNamespaceTests(QuickCase):
+    """One stanza is refused, before expat has had the work."""
+
+    def outcome(self, wrong: str, size: int) -> list[str]:
+        """What comes of a stanza between others, in pieces of so many bytes."""
+        data = f"<iq id='1'><q/></iq>{wrong}<iq id='2'/>".encode()
+        with self.quickly((wrong[:100], size)):
+            events = split(HEADER + data, size)[1:]
+        refused = [event.why for event in events if isinstance(event, StanzaRefused)]
+        self.assertLessEqual(set(refused), {BadNamespace})
+        return [event.id or "" if isinstance(event, Stanza) else type(event).__name__ for event in events]
+
+    def test_expensive(self) -> None:
+        """However it is written, whatever declares it, and however it is cut into pieces."""
+        for wrong in (
+            f"<iq id='n'><q xmlns:p='{_LONG}'{_USES}/></iq>",
+            f'<iq id="n"><q a=">" xmlns:p = "{_LONG}"{_USES}/></iq>',
+            f"<iq id='n' xmlns:p='{_LONG}'><q{_USES}/></iq>",
+            f"<iq id='n' xmlns:p='{_LONG}'{_USES}/>",
+            f"<iq id='n'><q>xmlns</q><q xmlns:p='{_LONG}'><q{_USES}/></q></iq>",
+        ):
+            for size in (0, 64 * 1024, 1_000):
+                self.assertEqual(self.outcome(wrong, size), ["1", "StanzaRefused", "2"], wrong[:60])
+
+    def test_pieces(self) -> None:
+        """Wherever the pieces end."""
+        wrong = f"<iq id='n'><q xmlns:p='{'u' * 1_024}' p:a=''/></iq>"
+        for size in range(1, 60):
+            self.assertEqual(self.outcome(wrong, size), ["1", "StanzaRefused", "2"], size)
+
+    def test_bound(self) -> None:
+        """1023 bytes are taken; so is a longer one without a prefix, and what only looks like one."""
+        for right in (
+            f"<iq id='n'><q xmlns:p='{'u' * 1_023}' p:a=''/></iq>",
+            f"<iq id='n'><q xmlns='{_LONG}'/></iq>",
+            f"<iq id='n'><q>xmlns:p={_LONG}</q></iq>",
+            f"<iq id='n'><q>xmlns:p=&apos;{_LONG}&apos;</q></iq>",
+        ):
+            for size in (0, 1_000):
+                self.assertEqual(self.outcome(right, size), ["1", "n", "2"], right[:60])
+
+    def test_most(self) -> None:
+        """As many attributes as a server lets through, with as long a namespace as may be."""
+        uses = "".join(f" p:a{number}=''" for number in range(20_000))
+        self.limit = 0.2
+        found = self.outcome(f"<iq id='n'><q xmlns:p='{'u' * 1_000}'{uses}/></iq>", 64 * 1024)
+        self.assertEqual(found, ["1", "n", "2"])
