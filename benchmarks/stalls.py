@@ -150,6 +150,8 @@ def measure(hostile: Input, turns: int, python: str) -> list[Turn]:
         with contestant:
             for server, component in ((rooms, ROOMS), (delegate, DELEGATE), (roster, ROSTER)):
                 server.accept(component.encode())
+                # What was queued is written by this.
+                server.step(0.1)
             world = World(rooms, delegate, roster, application, http)
             hostile.prepare(world)
             probe = Probe(http)
