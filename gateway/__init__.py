@@ -7,7 +7,8 @@ How a stanza goes::
 
 Where things are:
 
-    - C{ns}, C{errors}, C{jids}, C{interfaces}: the words that everything is said in.
+    - C{ns}, C{errors}, C{jids}, C{interfaces}: the words that everything is said in; C{stringprep}: what addresses
+      are made of.
     - C{tables}: what a table of the configuration is declared with; C{values}: how its values are checked;
       C{config}: the TOML file as such tables, with every error at once.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.

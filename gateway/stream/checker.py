@@ -22,7 +22,7 @@ NOT_WELL_FORMED = "not-well-formed"
 
 # Expat copies the namespace of each attribute that has one, so that 250 KB cost it seconds and a gigabyte. A long
 # namespace with a prefix is refused before expat sees it.
-_LONG_NAMESPACE = re.compile(rb"""xmlns:[^\s=<>]*\s*=\s*(?:'[^'<]{1024}|"[^"<]{1024})""")
+_LONG_NAMESPACE = re.compile(rb"""xmlns:[^\s=<>:]*\s*=\s*(?:'[^'<]{1024}|"[^"<]{1024})""")
 
 # An unfinished token of so many bytes is looked at again only when it may have ended.
 _LONG_TOKEN = 64 * 1024

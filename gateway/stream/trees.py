@@ -22,7 +22,7 @@ MAX_COST = 10_000
 # each attribute.
 _MAX_NAMESPACE = 1_024
 _LONG_NAMESPACE = re.compile(
-    rb"""xmlns[^\s=<]{0,1000}\s*=\s*(?:'[^'<]{%d}|"[^"<]{%d})""" % (_MAX_NAMESPACE, _MAX_NAMESPACE)
+    rb"""xmlns(?::[^\s=<>:]*)?\s*=\s*(?:'[^'<]{%d}|"[^"<]{%d})""" % (_MAX_NAMESPACE, _MAX_NAMESPACE)
 )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.errors import BadNamespace
+from contextlib import suppress
+
+from gateway.errors import BadNamespace, TooLarge
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
+from gateway.stream.trees import checkCost
 from tests.quick import QuickCase
 from tests.stream.memory import HEADER, split
 
@@ -52,6 +55,23 @@ class LongNamespaceTests(QuickCase):
         ):
             for size in (0, 1_000):
                 self.assertEqual(self.outcome(right, size), ["1", "n", "2"], right[:60])
+
+    def test_words(self) -> None:
+        """To look for it takes no longer where there is much that begins as it does."""
+        for text in (
+            "xmlns",
+            "xmlns:",
+            "xmlns:a",
+            "xmlns:a=",
+            "xmlns:a=&apos;",
+            "xmlns:a='",
+            "xmlns:a='xmlns:b=\"",
+            "xmlns:a ",
+        ):
+            raw = f"<iq id='n'><q>{text * (250_000 // len(text))}</q></iq>"
+            self.assertEqual(self.outcome(raw, 64 * 1024), ["1", "n", "2"], text)
+            with self.quickly(text), suppress(TooLarge):
+                checkCost(raw.encode())
 
     def test_most(self) -> None:
         """As many attributes as a server lets through, with as long a namespace as may be."""
