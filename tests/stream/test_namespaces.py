@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
 
 from gateway.errors import BadNamespace, TooLarge
 from gateway.stream.refused import StanzaRefused
@@ -70,7 +70,7 @@ class LongNamespaceTests(QuickCase):
         ):
             raw = f"<iq id='n'><q>{text * (250_000 // len(text))}</q></iq>"
             self.assertEqual(self.outcome(raw, 64 * 1024), ["1", "n", "2"], text)
-            with self.quickly(text), suppress(TooLarge):
+            with self.quickly(text), contextlib.suppress(TooLarge):
                 checkCost(raw.encode())
 
     def test_most(self) -> None:
