@@ -183,8 +183,8 @@ class SizeTests(ClientCase):
         """What becomes too large on its way is refused, not sent: a component would end its stream for it."""
         component = self.host.component()
         alice = self.host.stranger()
-        alice.logIn("alice", PASSWORDS["alice"], declared=f"xmlns:p='urn:{'p' * 100_000}'")
-        body = f"<x xmlns='jabber:client'/>{'<p:y/>' * 100}"
+        alice.logIn("alice", PASSWORDS["alice"], declared=f"xmlns:p='urn:{'p' * 1_000}'")
+        body = f"<x xmlns='jabber:client'/>{'<p:y/>' * 10_000}"
         self.assertEqual(
             alice.send(f"<message to='{COMPONENT}' id='1'>{body}</message>"),
             [f"message error 1 {COMPONENT} > {ALICE}/r not-acceptable"],
