@@ -4,7 +4,28 @@ What to write into a server's configuration so that it delegates: for the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+
+def notGranted(
+    component: str,
+    servers: Iterable[str],
+    routes: Mapping[str, Iterable[str]],
+    isGranted: Callable[[str, str], bool],
+) -> Iterator[str]:
+    """
+    For each server that does not delegate all that is configured, say what is missing and what to do.
+
+    @param routes: the configured namespaces, each with the attributes that the server should filter by.
+    @param isGranted: tells whether a server delegates a namespace.
+    """
+    for server in sorted(servers):
+        missing = {namespace: names for namespace, names in routes.items() if not isGranted(server, namespace)}
+        if missing:
+            yield (
+                f"{server} does not delegate {', '.join(missing)}, so nobody there is served. "
+                + howToGrant(component, server, missing)
+            )
 
 
 def howToGrant(component: str, server: str, namespaces: Mapping[str, Iterable[str]]) -> str:

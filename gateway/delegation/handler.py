@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.delegation import stanzas
-from gateway.delegation.advice import howToGrant
+from gateway.delegation.advice import notGranted
 from gateway.delegation.asking import Asking
 from gateway.delegation.core import Delegation, Request
 from gateway.delegation.disco import infoOf, nested
@@ -192,17 +192,10 @@ class ManagingHandler(RawHandler):
             self._log.warn("{component}: {missed}", component=self._component, missed=missed)
 
     def _missed(self) -> Iterator[str]:
-        for server in sorted(self._servers):
-            missing = {
-                namespace: route.filtering
-                for namespace, route in self._routes.items()
-                if self._grants.get(server, namespace) is None
-            }
-            if missing:
-                yield (
-                    f"{server} does not delegate {', '.join(missing)}, so nobody there is served. "
-                    + howToGrant(self._component, server, missing)
-                )
+        wanted = {namespace: route.filtering for namespace, route in self._routes.items()}
+        return notGranted(
+            self._component, self._servers, wanted, lambda *grant: self._grants.get(*grant) is not None
+        )
 
     def report(self) -> Iterator[str]:
         for server in sorted(self._servers):
