@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree.ElementTree import Element
 
-from tests.live.case import LiveTests
+from tests.live.case import WITH_PRIVILEGED, LiveTests
 from tests.live.clients import Client, local
 from tests.live.gateway import Gateway
 from tests.live.processes import Program, freePort, until
@@ -17,6 +17,7 @@ from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "contacts.py"
 ROSTER = "jabber:iq:roster"
+GROUPS = "12.2: since 24.02 add_rosteritem wants groups, a list, and refuses group: nothing can be set by the API"
 
 
 class Application(Program):
@@ -57,6 +58,8 @@ AnyApplication = TypeVar("AnyApplication", bound=Application)
 
 class RosterCase(LiveTests):
     """A mix-in: an application beside a gateway, and what clients are told."""
+
+    components = WITH_PRIVILEGED
 
     async def startApplication(self) -> WebApplication:
         return await self.running(WebApplication(self.folder("application-")))

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import glob
+import functools
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from tests.live.processes import TWISTD, Program, Value, freePort, need, toml, until
 
+# Makes the root of a newer Debian, and runs programs in it.
+NEWER = Path(__file__).resolve().parents[2] / ".ci" / "newer"
+NEWER_ROOT = Path(os.environ.get("NEWER_ROOT") or "/var/cache/xmpp-gateway/newer")
+
 PASSWORD = "pencil"
 
-# A component to which each server grants all that it can (XEP-0356), if it is one of its components.
+# If they are among its components, each server grants these all privileges that it can (XEP-0356).
 PRIVILEGED = "privileged.localhost"
+ASKING = "asking.localhost"
 PRIVILEGES: Mapping[str, Value] = {"roster": "both", "message": "outgoing", "presence": "roster"}
-# What it may ask on behalf of users.
+# ASKING may ask this on behalf of users, too. PRIVILEGED may not: if ejabberd grants this to one component, the iqs
+# of all components to its domain pass.
 ASKED = "urn:xmpp:test:asked"
 DOMAIN = "localhost"
 
@@ -37,9 +45,21 @@ class Server(Program):
     """
 
     program: ClassVar[str]
+    # The file system that it runs in.
+    root: ClassVar[Path] = Path("/")
     # Whether it nests the disco of a managing entity at its first connection only, and then drops that of others.
     nestsOnce: ClassVar[bool] = False
-    _shared: ClassVar[dict[type[Server], Server]] = {}
+    # Bytes of the longest domain that it takes for one.
+    longestDomain: ClassVar[int] = 1023
+    # Its error for a stanza to a component that is not connected.
+    absent: ClassVar[str]
+    # By privilege: whether it sets rosters, and subscriptions in them; whether it sends requests on behalf of
+    # users, and the answers of clients come back.
+    setsRosters: ClassVar[bool] = True
+    setsSubscriptions: ClassVar[bool] = True
+    asks: ClassVar[bool] = True
+    relaysAnswers: ClassVar[bool] = True
+    _shared: ClassVar[dict[str, Server]] = {}
 
     def __init__(
         self,
@@ -52,6 +72,7 @@ class Server(Program):
         self.accounts = accounts
         self.components = components
         self.delegations = delegations or {}
+        self.privileged = [jid for jid in (PRIVILEGED, ASKING) if jid in components]
         self.clientPort = freePort()
         self.componentPort = freePort()
         self.configure()
@@ -64,15 +85,16 @@ class Server(Program):
     @classmethod
     def shared(cls, accounts: Sequence[str], components: Mapping[str, str], delegations: Delegations) -> Self:
         """
-        The one running instance of this class in the test process, started at the first call.
+        The one running instance of this class and configuration in the test process, started at the first call.
 
         @raise SkipTest: the program is missing, and that may be.
         """
         need(cls.missing())
-        server = Server._shared.get(cls)
+        key = repr((cls, accounts, components, delegations))
+        server = Server._shared.get(key)
         if server is None:
             directory = Path(tempfile.mkdtemp(prefix=f"{cls.name}-"))
-            server = Server._shared[cls] = cls(directory, accounts, components, delegations)
+            server = Server._shared[key] = cls(directory, accounts, components, delegations)
             atexit.register(server.remove)
         if not server.running():
             server.start()
@@ -117,6 +139,7 @@ class Prosody(Server):
 
     name = "prosody"
     program = "prosody"
+    absent = "remote-server-timeout"
     nestsOnce = True
 
     def configure(self) -> None:
@@ -144,11 +167,13 @@ class Prosody(Server):
             f"component_ports = {{ {self.componentPort} }}",
             f'VirtualHost "{DOMAIN}"',
             '  modules_enabled = { "delegation", "privilege" }',
-            f'  privileged_entities = {{ ["{PRIVILEGED}"] = {{',
-            *(f"    {key} = {_lua(value)};" for key, value in PRIVILEGES.items()),
-            f'    iq = {{ ["{ASKED}"] = "both" }} }} }}',
-            "  delegations = {",
+            "  privileged_entities = {",
         ]
+        for jid in self.privileged:
+            granted = [f"{key} = {_lua(value)}" for key, value in PRIVILEGES.items()]
+            granted += [f'iq = {{ ["{ASKED}"] = "both" }}'] * (jid == ASKING)
+            lines.append(f'    ["{jid}"] = {{ {"; ".join(granted)} }};')
+        lines += ["  }", "  delegations = {"]
         for namespace, delegated in self.delegations.items():
             entries = "; ".join(f"{key} = {_lua(value)}" for key, value in delegated.items())
             lines.append(f'    ["{namespace}"] = {{ {entries} }};')
@@ -157,9 +182,9 @@ class Prosody(Server):
         for jid, secret in self.components.items():
             lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
             # Without them it is authenticated and never told what it manages, and what it may do.
-            modules = ['"delegation"'] * (jid in managing) + ['"privilege"'] * (jid == PRIVILEGED)
+            modules = ['"delegation"'] * (jid in managing) + ['"privilege"'] * (jid in self.privileged)
             lines.append(f"  modules_enabled = {{ {', '.join(modules)} }}")
-            if jid == PRIVILEGED:
+            if jid in self.privileged:
                 # It may show users to each other in their names.
                 lines.append("  validate_from_addresses = false")
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
@@ -180,16 +205,32 @@ class Ejabberd(Server):
 
     name = "ejabberd"
     program = "erl"
+    # It looks for the component among other servers, which are forbidden here.
+    absent = "forbidden"
+    setsRosters = False
+    asks = False
 
     @classmethod
     def missing(cls) -> str | None:
-        return super().missing() or (None if _ejabberdLibraries() else f"{cls.name} is not installed")
+        return super().missing() or (None if cls.libraries() else f"{cls.name} is not installed")
+
+    @classmethod
+    def libraries(cls) -> str | None:
+        """Directory of ejabberd's own libraries, for the Erlang machine; None if there is none."""
+        found = sorted(cls.root.glob("usr/lib/*/ejabberd-*/ebin"))
+        return f"/{found[0].parent.parent.relative_to(cls.root)}" if found else None
 
     def configure(self) -> None:
         # To components only.
         delegations = {
             key: str(each["jid"]) for key, each in self.delegations.items() if each["jid"] in self.components
         }
+        trusted = [*{*delegations.values()}, *self.privileged]
+        mod_privilege: dict[str, Any] = {}
+        for jid in self.privileged:
+            mod_privilege |= {key: {str(value): jid} for key, value in PRIVILEGES.items()}
+            if jid == ASKING and self.asks:
+                mod_privilege["iq"] = {ASKED: {"both": jid}}
         self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
         # By default five connections may wait to be taken, and the sixth comes a second later.
@@ -218,8 +259,8 @@ class Ejabberd(Server):
                     "hosts": {jid: {"password": secret} for jid, secret in self.components.items()},
                 },
             ],
-            "acl": {jid: {"server": jid} for jid in (*delegations.values(), PRIVILEGED)},
-            "access_rules": {jid: {"allow": jid} for jid in (*delegations.values(), PRIVILEGED)},
+            "acl": {jid: {"server": jid} for jid in trusted},
+            "access_rules": {jid: {"allow": jid} for jid in trusted},
             "api_permissions": {"loopback": {"who": {"ip": "127.0.0.1/8"}, "what": "*"}},
             "modules": {
                 **{name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
@@ -228,7 +269,8 @@ class Ejabberd(Server):
                     # It knows of filtering, and does not do it.
                     "namespaces": {namespace: {"access": jid} for namespace, jid in delegations.items()}
                 },
-                "mod_privilege": {key: {str(value): PRIVILEGED} for key, value in PRIVILEGES.items()},
+                # Where it is loaded it looks into the iqs of all components.
+                **({"mod_privilege": mod_privilege} if mod_privilege else {}),
             },
         }
         # JSON is YAML.
@@ -250,7 +292,7 @@ class Ejabberd(Server):
         self._run(
             argv,
             {
-                "ERL_LIBS": _ejabberdLibraries() or "",
+                "ERL_LIBS": self.libraries() or "",
                 "HOME": str(self.directory),
                 "EJABBERD_CONFIG_PATH": f"{self.directory}/ejabberd.yml",
                 "EJABBERD_LOG_PATH": f"{self.directory}/ejabberd.log",
@@ -270,11 +312,55 @@ class Ejabberd(Server):
         return [self.output, self.directory / "ejabberd.log"]
 
 
+class Newer(Server):
+    """A mix-in: the same server of a newer Debian, in a file system of its own."""
+
+    root = NEWER_ROOT
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return _newerMissing()
+
+    def _run(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        super()._run([str(NEWER), *argv], environment)
+
+
+@functools.cache
+def _newerMissing() -> str | None:
+    """Why the newer Debian cannot be entered here, or None."""
+    if not NEWER_ROOT.is_dir():
+        return f"there is no newer Debian in {NEWER_ROOT}; .ci/newer makes it"
+    tried = subprocess.run([NEWER, "true"], capture_output=True, text=True, check=False)
+    return None if tried.returncode == 0 else f"the newer Debian cannot be entered: {tried.stderr.strip()}"
+
+
+class NewerProsody(Newer, Prosody):
+    """Prosody 13."""
+
+    name = "newer-prosody"
+    longestDomain = 253
+
+
+class NewerEjabberd(Newer, Ejabberd):
+    """ejabberd 26."""
+
+    name = "newer-ejabberd"
+    setsRosters = True
+    setsSubscriptions = False
+    asks = True
+    relaysAnswers = False
+
+
+# The next generation of each server that has one.
+GENERATIONS: Mapping[type[Server], type[Server]] = {Prosody: NewerProsody, Ejabberd: NewerEjabberd}
+
+
 class Embedded(Server):
     """The gateway's own host for trying out, in a process of its own."""
 
     name = "embedded"
     program = sys.executable
+    absent = "service-unavailable"
 
     @property
     def certificate(self) -> Path | None:
@@ -296,8 +382,12 @@ class Embedded(Server):
         }
 
     def _privileges(self) -> dict[str, Mapping[str, Value]]:
-        table = f'embedded.privileges."{PRIVILEGED}"'
-        return {table: PRIVILEGES, f"{table}.iq": {ASKED: "both"}} if PRIVILEGED in self.components else {}
+        tables: dict[str, Mapping[str, Value]] = {}
+        for jid in self.privileged:
+            tables[f'embedded.privileges."{jid}"'] = PRIVILEGES
+            if jid == ASKING:
+                tables[f'embedded.privileges."{jid}".iq'] = {ASKED: "both"}
+        return tables
 
     def start(self) -> None:
         self._run(*TWISTD)
@@ -348,12 +438,6 @@ def listening(port: int) -> str:
 def _erlang(text: str) -> str:
     """Text as an Erlang binary."""
     return f"<<{','.join(str(byte) for byte in text.encode())}>>"
-
-
-def _ejabberdLibraries() -> str | None:
-    """The directory that holds ejabberd's own, where the Erlang machine shall look for it."""
-    found = sorted(glob.glob("/usr/lib/*/ejabberd-*/ebin"))
-    return str(Path(found[0]).parent.parent) if found else None
 
 
 async def _answers(port: int) -> bool:

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.disks import smallDisk
-from tests.live.case import ENDED_WELL, SECRET, LiveTests, playTogether, scenario
+from tests.live.case import ENDED_WELL, SECRET, LiveTests, TogetherTests, scenario
 from tests.live.clients import Client, condition, local
 from tests.live.delegations import ODD, ODD_GATEWAY, PRIVATE, STORAGE_GATEWAY, UNGRANTED, tables
 from tests.live.forwarder import Forwarder
@@ -283,10 +283,11 @@ class EjabberdDelegationTests(DelegationTests, SynchronousTestCase):
     serverClass = Ejabberd
 
 
-class DeadlineTests(SynchronousTestCase):
+class DeadlineTests(TogetherTests, SynchronousTestCase):
     """What takes as long as a deadline, on all servers at once."""
+
+    classes = (EmbeddedDelegationTests, ProsodyDelegationTests, EjabberdDelegationTests)
 
     def test_withinTheDeadline(self) -> None:
         """Whatever handlers and links do, each request has one answer in time."""
-        classes = (EmbeddedDelegationTests, ProsodyDelegationTests, EjabberdDelegationTests)
-        playTogether(classes, "withinTheDeadline", 60)
+        self.together("withinTheDeadline", 60)

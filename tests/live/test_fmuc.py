@@ -11,7 +11,7 @@ from slixmpp import JID
 from slixmpp.exceptions import IqError, PresenceError
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, playTogether, scenario
+from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, TogetherTests, scenario
 from tests.live.clients import Client, condition, loginAll, stanza
 from tests.live.processes import need, until
 from tests.live.rooms import MIRROR, MUC_USER, RoomsCase, Talker, mirrored
@@ -236,9 +236,7 @@ class FmucTests(RoomsCase):
         room = mirrored(f"x@{ROOMS}")
         user.send(stanza("presence", "<x xmlns='http://jabber.org/protocol/muc'/>", to=f"{room}/x"))
         reply = await user.expect(lambda each: each.get("from") == f"{room}/x", room)
-        # In the words of each server; ejabberd looks for it among other servers, where it may not.
-        found = {Embedded: "service-unavailable", Prosody: "remote-server-timeout", Ejabberd: "forbidden"}
-        self.assertEqual(condition(reply), found[self.serverClass])
+        self.assertEqual(condition(reply), self.server.absent)
 
 
 class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
@@ -316,19 +314,19 @@ class EjabberdFmucTests(FmucTests, SynchronousTestCase):
     serverClass = Ejabberd
 
 
-class WaitingTests(SynchronousTestCase):
+class WaitingTests(TogetherTests, SynchronousTestCase):
     """What mostly waits, on all servers at once."""
 
-    servers = (EmbeddedFmucTests, ProsodyFmucTests, EjabberdFmucTests)
+    classes = (EmbeddedFmucTests, ProsodyFmucTests, EjabberdFmucTests)
 
     def test_dropped(self) -> None:
         """Who is cut off is gone everywhere; and so are all behind a gateway that is stopped, in good order."""
-        playTogether(self.servers, "cutOff", 60)
+        self.together("cutOff", 60)
 
     def test_ghosts(self) -> None:
         """A server that is killed says of nobody that he is gone: the first who speaks after it finds them out."""
-        playTogether(self.servers, "ghosts", 90)
+        self.together("ghosts", 90)
 
     def test_refused(self) -> None:
         """Rooms and users that are not listed, and nonsense; a room whose service is not there."""
-        playTogether(self.servers, "turnedAway", 60)
+        self.together("turnedAway", 60)

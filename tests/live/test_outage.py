@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import PING, PROXY, LiveTests, playTogether, proxy, scenario
+from tests.live.case import PING, PROXY, LiveTests, TogetherTests, proxy, scenario
 from tests.live.clients import ECHO, Client, Implementation, echo, local, newId, untilServed
 from tests.live.processes import holds, until
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
@@ -191,16 +191,15 @@ class EmbeddedOutageTests(OutageTests, SynchronousTestCase):
     serverClass = Embedded
 
 
-ALL = (ProsodyOutageTests, EjabberdOutageTests, EmbeddedOutageTests)
-
-
-class WaitingOutageTests(SynchronousTestCase):
+class WaitingOutageTests(TogetherTests, SynchronousTestCase):
     """What mostly waits, on all servers at once."""
+
+    classes = (ProsodyOutageTests, EjabberdOutageTests, EmbeddedOutageTests)
 
     def test_stanzaOverTheLimits(self) -> None:
         """No user's stanza ends the link, and others' exchanges go on."""
-        playTogether(ALL, "stanzaOverTheLimits", 60)
+        self.together("stanzaOverTheLimits", 60)
 
     def test_serverKilledUnderLoad(self) -> None:
         """A server that is killed under load takes with it only what it held."""
-        playTogether(ALL, "serverKilledUnderLoad", 120)
+        self.together("serverKilledUnderLoad", 120)

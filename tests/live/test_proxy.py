@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from slixmpp import JID
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import ADDRESSES, ENDED_WELL, PING, PROXY, LiveTests, playTogether, proxy, scenario
+from tests.live.case import ADDRESSES, ENDED_WELL, PING, PROXY, LiveTests, TogetherTests, proxy, scenario
 from tests.live.clients import (
     ECHO,
     Client,
@@ -267,9 +267,11 @@ class EmbeddedProxyTests(ProxyTests, SynchronousTestCase):
     serverClass = Embedded
 
 
-class WaitingProxyTests(SynchronousTestCase):
+class WaitingProxyTests(TogetherTests, SynchronousTestCase):
     """What mostly waits, on all servers at once."""
+
+    classes = (ProsodyProxyTests, EjabberdProxyTests, EmbeddedProxyTests)
 
     def test_resourceNeverAnswers(self) -> None:
         """What is never answered ends when its time is over."""
-        playTogether((ProsodyProxyTests, EjabberdProxyTests, EmbeddedProxyTests), "resourceNeverAnswers", 40)
+        self.together("resourceNeverAnswers", 40)

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import ACCOUNTS, SECRET, scenario
+from tests.live.case import SECRET, scenario
 from tests.live.clients import Client, condition
 from tests.live.processes import until
-from tests.live.rosters import ROSTER, RosterCase, WebApplication
+from tests.live.rosters import GROUPS, ROSTER, RosterCase, WebApplication
 from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
 
 ALICE, BOB, CAROL = f"alice@{DOMAIN}", f"bob@{DOMAIN}", f"carol@{DOMAIN}"
@@ -36,11 +36,9 @@ class LockTests(RosterCase):
     @cvar isPushed: whether the server pushes changes to a client whose request for the roster it has delegated.
     """
 
+    components = {PRIVILEGED: SECRET}
+    delegations = {ROSTER: {"jid": PRIVILEGED}}
     isPushed: ClassVar[bool] = True
-
-    def setUp(self) -> None:
-        self.server = self.serverClass.shared(ACCOUNTS, {PRIVILEGED: SECRET}, {ROSTER: {"jid": PRIVILEGED}})
-        self._gateways = []
 
     async def contacts(self, client: Client) -> dict[str | None, tuple[str | None, str | None]]:
         """What a client is told: name and subscription of each contact."""
@@ -106,32 +104,21 @@ class LockTests(RosterCase):
         await until(answered, 60, "alice has all answers")
 
 
-class LockingEmbedded(Embedded):
-    """One of its own, with other delegations."""
-
-
-class LockingProsody(Prosody):
-    """One of its own, with other delegations."""
-
-
-class LockingEjabberd(Ejabberd):
-    """One of its own, with other delegations."""
-
-
 class EmbeddedLockTests(LockTests, SynchronousTestCase):
     """On the embedded host."""
 
-    serverClass = LockingEmbedded
+    serverClass = Embedded
 
 
 class ProsodyLockTests(LockTests, SynchronousTestCase):
     """On Prosody, which counts a client as interested in pushes only when it answers itself."""
 
-    serverClass = LockingProsody
+    serverClass = Prosody
     isPushed = False
 
 
 class EjabberdLockTests(LockTests, SynchronousTestCase):
     """On ejabberd, by its HTTP API."""
 
-    serverClass = LockingEjabberd
+    serverClass = Ejabberd
+    newerTodo = {"test_locked": GROUPS}
