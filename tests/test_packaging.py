@@ -51,7 +51,7 @@ target = "implementation@localhost"
 def tree() -> Path:
     """What a fresh clone would have, so that nothing stale is built; made once, in trial's directory."""
     made = ["__pycache__", ".*_cache", "dropin.cache"]
-    top = [".git", ".venv", ".hypothesis", "_trial_temp*", "build", "dist", "*.egg-info"]
+    top = [".git", ".venv*", ".hypothesis", "_trial_temp*", "build", "dist", "*.egg-info"]
     run = ["gateway.toml", "state", "twistd.*"]
 
     def ignored(directory: str, found: list[str]) -> set[str]:
