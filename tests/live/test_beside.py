@@ -6,20 +6,23 @@ import asyncio
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import PROXY, WITH_PRIVILEGED, proxy, scenario
+from tests.live.case import PROXY, WITH_PRIVILEGED, LiveTests, proxy, scenario
 from tests.live.servers import Ejabberd
-from tests.live.test_delegation import DelegationTests
+from tests.live.test_delegation import STORAGE, WANTED
 
-# A link that is pinged after a second of silence, and has a second more to hear of it.
+# A link for which minutes are seconds.
 IMPATIENT = (
-    "from gateway.stream.link import Link as L; L.pingAfter, L.goneAfter = L.pingAfter / 60, L.goneAfter / 30"
+    "import gateway.stream.instances as i; from gateway.stream.link import Link as L; "
+    "i._NEW = 0; i._SIGN_EVERY /= 30; L.pingAfter /= 30; L.goneAfter /= 30"
 )
 
 
-class BesideTests(DelegationTests):
-    """A mix-in: what such components do with the server itself."""
+class EjabberdBesideTests(LiveTests, SynchronousTestCase):
+    """On ejabberd."""
 
+    serverClass = Ejabberd
     components = WITH_PRIVILEGED
+    newerTodo = {"test_delegated": "12.2: the answers to disco nesting are dropped, to domain/x they would arrive"}
 
     @scenario(30)
     async def test_idle(self) -> None:
@@ -28,16 +31,12 @@ class BesideTests(DelegationTests):
         gateway.prelude = IMPATIENT
         gateway.start()
         await gateway.ready()
-        await asyncio.sleep(6)
+        await asyncio.sleep(8)
         self.assertEqual(gateway.log(1000).count(f"{PROXY}: connected."), 1)
         self.assertTrue(gateway.running())
 
-
-class EjabberdBesideTests(BesideTests, SynchronousTestCase):
-    """On ejabberd."""
-
-    serverClass = Ejabberd
-    newerTodo = {
-        "test_idle": "12.2: the ping to the bare domain is dropped, domain/ping would be answered",
-        "test_privateData": "12.2: the answers to disco nesting are dropped, to domain/x they would arrive",
-    }
+    @scenario(30)
+    async def test_delegated(self) -> None:
+        """What is delegated to one of them is answered by it."""
+        await self.startGateway(STORAGE)
+        await self.granted(await self.user("alice"), WANTED)
