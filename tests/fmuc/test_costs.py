@@ -113,8 +113,9 @@ class JoinTests(CostCase):
 
     def test_rooms(self) -> None:
         """200 rooms with long names, as one chunk of the socket may ask for."""
+        room = "é" * 400
         joins = [
-            _read(f"<presence from='e{each % 4}@a.example/1' to='{each}{'é' * 400}@chat.example/é'>{MUC}</presence>")
+            _read(f"<presence from='e{each % 4}@a.example/1' to='{each}{room}@chat.example/é'>{MUC}</presence>")
             for each in range(200)
         ]
         with self.quickly():

@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 
 DOMAIN, PASSWORD, USER = "localhost", "pencil", "mallory"
 PROXY, ROOMS, STORAGE = f"proxy.{DOMAIN}", f"rooms.{DOMAIN}", f"storage.{DOMAIN}"
 OWN = f"mallory@{ROOMS}"
 HEADER = f"<stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+MUC_USER = "http://jabber.org/protocol/muc#user"
 MUC = "<x xmlns='http://jabber.org/protocol/muc'/>"
 PRIVATE = "<query xmlns='jabber:iq:private'><a xmlns='urn:mallory'>{}</a></query>"
 
@@ -81,7 +81,7 @@ def stanzas(number: int) -> dict[str, str]:
         "long rooms": "".join(
             f"<presence to='{'é' * 400}{number}-{each}@{ROOMS}/m'>{MUC}</presence>" for each in range(200)
         ),
-        "items": f"<presence to='{OWN}/m'><x xmlns='http://jabber.org/protocol/muc#user'>{'<item/>' * 34_000}</x></presence>",
+        "items": f"<presence to='{OWN}/m'><x xmlns='{MUC_USER}'>{'<item/>' * 34_000}</x></presence>",
     }
 
 
@@ -140,8 +140,7 @@ def main(clients: int, http: int, seconds: float) -> int:
 def prepare(stream: Stream) -> None:
     """A room with a long history, and much in private storage."""
     stream.send(f"<presence to='{OWN}/m'>{MUC}</presence>")
-    say: Callable[[int], str] = lambda each: f"<message to='{OWN}' type='groupchat'><body>{'x' * 5_000}</body></message>"  # noqa: E731
-    stream.send("".join(map(say, range(50))))
+    stream.send(f"<message to='{OWN}' type='groupchat'><body>{'x' * 5_000}</body></message>" * 50)
     stream.send(f"<iq type='set' id='set'>{PRIVATE.format('x' * 220_000)}</iq>")
 
 

@@ -51,6 +51,8 @@ class Server(Program):
     nestsOnce: ClassVar[bool] = False
     # Bytes of the longest domain that it takes for one.
     longestDomain: ClassVar[int] = 1023
+    # Whether the stanzas that it takes are as large as its shipped configuration says; else larger ones are.
+    shippedLimits: ClassVar[bool] = False
     # Its error for a stanza to a component that is not connected.
     absent: ClassVar[str]
     # By privilege: whether it sets rosters, and subscriptions in them; whether it sends requests on behalf of
@@ -134,6 +136,9 @@ class Server(Program):
         await until(answers, seconds, f"{self.name} is ready")
 
 
+_LARGE = ("c2s_stanza_size_limit = 1024 * 1024", "component_stanza_size_limit = 1024 * 1024")
+
+
 class Prosody(Server):
     """Prosody in the foreground."""
 
@@ -159,12 +164,11 @@ class Prosody(Server):
             'authentication = "internal_plain"',
             "c2s_require_encryption = false",
             "allow_unencrypted_plain_auth = true",
-            "c2s_stanza_size_limit = 1024 * 1024",
-            "component_stanza_size_limit = 1024 * 1024",
             'c2s_interfaces = { "127.0.0.1" }',
             f"c2s_ports = {{ {self.clientPort} }}",
             'component_interfaces = { "127.0.0.1" }',
             f"component_ports = {{ {self.componentPort} }}",
+            *(() if self.shippedLimits else _LARGE),
             f'VirtualHost "{DOMAIN}"',
             '  modules_enabled = { "delegation", "privilege" }',
             "  privileged_entities = {",
@@ -233,6 +237,7 @@ class Ejabberd(Server):
                 mod_privilege["iq"] = {ASKED: {"both": jid}}
         self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
+        limits = {"max_stanza_size": 262_144} if self.shippedLimits else {}
         # By default five connections may wait to be taken, and the sixth comes a second later.
         config = {
             "hosts": [DOMAIN],
@@ -242,7 +247,7 @@ class Ejabberd(Server):
             "disable_sasl_mechanisms": ["digest-md5", "X-OAUTH2"],
             "shaper_rules": {"max_user_sessions": 1000},
             "listen": [
-                {**listener, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False},
+                {**listener, **limits, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False},
                 {
                     "ip": "127.0.0.1",
                     "port": self.apiPort,

@@ -34,11 +34,10 @@ class Friends:
     @ivar count: how many there were.
     """
 
-    def __init__(self, case: HostileUserTests, gateway: Gateway, application: WebApplication, *clients: Client) -> None:
+    def __init__(self, case: HostileUserTests, gateway: Gateway, alice: Client, bob: Client) -> None:
         self._case = case
         self._gateway = gateway
-        self._application = application
-        self._alice, self._bob = clients
+        self._alice, self._bob = alice, bob
         self.slowest: dict[str, float] = {}
         self.count = 0
 
@@ -65,7 +64,7 @@ class Friends:
         case.assertEqual([each.text for each in reply.iter("{urn:alice}a")], ["mine"])
         took("delegation")
         name = f"B{self.count}"
-        self._application.say("alice", {bob.bare: {"name": name}})
+        case.application.say("alice", {bob.bare: {"name": name}})
         started = time.monotonic()
         code, answer = await case.refresh(self._gateway, "alice", seconds=5)
         case.assertEqual((code, answer["failed"], answer["updated"]), (200, {}, 1))
@@ -78,15 +77,17 @@ class Friends:
 class HostileUserTests(RosterCase):
     """A mix-in: one scenario, for one kind of server."""
 
+    application: WebApplication
+
     @scenario(SECONDS + 60)
     async def test_others(self) -> None:
         """
         For half a minute one user sends what is too large, too deep, no XML for some, and what makes much of
         little; the others' exchanges, rooms, private storage and refreshes are right and none takes a second.
         """
-        application = await self.startApplication()
-        application.say("alice", {})
-        url = f"http://127.0.0.1:{application.port}/contacts/%s"
+        self.application = await self.startApplication()
+        self.application.say("alice", {})
+        url = f"http://127.0.0.1:{self.application.port}/contacts/%s"
         roster: dict[str, Any] = {"domain": DOMAIN, "url": url, **self.applies()}
         gateway = await self.startGateway(
             {
@@ -105,7 +106,7 @@ class HostileUserTests(RosterCase):
         await self.granted(alice, STORED_GET)
         reply = await alice.request(None, STORED, "set")
         self.assertEqual(reply.get("type"), "result")
-        friends = Friends(self, gateway, application, alice, bob)
+        friends = Friends(self, gateway, alice, bob)
         await friends.round()
         friends.slowest.clear()
         argv = [sys.executable, str(MALLORY), str(self.server.clientPort), str(gateway.httpPort), str(SECONDS)]
@@ -124,13 +125,27 @@ class HostileUserTests(RosterCase):
         self.assertLess(max(slowest.values()), 1.0)
 
 
+class ShippedProsody(Prosody):
+    """With the limits of stanzas that are its defaults."""
+
+    name = "prosody-shipped"
+    shippedLimits = True
+
+
+class ShippedEjabberd(Ejabberd):
+    """The same."""
+
+    name = "ejabberd-shipped"
+    shippedLimits = True
+
+
 class ProsodyHostileUserTests(HostileUserTests, SynchronousTestCase):
     """On Prosody."""
 
-    serverClass = Prosody
+    serverClass = ShippedProsody
 
 
 class EjabberdHostileUserTests(HostileUserTests, SynchronousTestCase):
     """On ejabberd."""
 
-    serverClass = Ejabberd
+    serverClass = ShippedEjabberd
