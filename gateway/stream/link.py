@@ -21,11 +21,12 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.errors import GatewayError, HandlerFailed, OverBudget
+from gateway.errors import GatewayError, HandlerFailed
 from gateway.interfaces import IRawHandler, IReporting
 from gateway.stream.budget import Budget
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
+from gateway.stream.fairness import Fairness
 from gateway.stream.instances import OtherInstances
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.outbox import Outbox
@@ -57,8 +58,8 @@ class Link(Service):
 
     @ivar jid: the component's JID.
     @ivar limits: what a stanza may cost, either way.
-    @ivar budget: what each user may be sent in answer. Handlers charge to it what they send beyond a little; who is
-        over it is refused here.
+    @ivar budget: bytes that each user may be sent in answer. Handlers charge to it what they send beyond a little;
+        a user who is over it is slowed down or refused here.
     @ivar ready: whether stanzas flow.
     @ivar trouble: why not, in words for the operator.
     @ivar now: seconds on the link's clock, which is monotonic, as of the last chunk or tick.
@@ -101,7 +102,7 @@ class Link(Service):
         self._random = random or Random()
         self.limits = limits or Limits()
         self.budget = budget or Budget()
-        self._debts = self.budget.debts
+        self._fairness = Fairness(self, self.budget, reactor)
         self._secret = secret
         self.jid = jid
         self.domain = domain
@@ -147,6 +148,7 @@ class Link(Service):
 
     @inlineCallbacks
     def _stop(self) -> Generator[Deferred[Any], Any, None]:
+        self._fairness.drain()
         for handler in self._raw:
             self._lane.guard(handler.drain)
         deadline = self._reactor.seconds() + self.drainFor
@@ -175,9 +177,7 @@ class Link(Service):
     # As the parent of handlers.
 
     def report(self) -> Iterator[str]:
-        if self.budget.refused:
-            refused, charged = self.budget.refused, len(self.budget.debts)
-            yield f"requests refused, over a user's budget of answers: {refused}; users that are charged: {charged}"
+        yield from self._fairness.report()
         yield from self._refusals.report()
 
     def __iter__(self) -> Iterator[IXMPPHandler]:
@@ -247,9 +247,11 @@ class Link(Service):
         self.now = self._heardAt = self._reactor.seconds()
 
     def stanzaReceived(self, stanza: Stanza) -> None:
-        if self._debts and self.budget.refuses(stanza, self.now):
-            self._lane.refuse(stanza, OverBudget)
-            return
+        if not self._fairness.keeps(stanza):
+            self.handle(stanza)
+
+    def handle(self, stanza: Stanza) -> None:
+        """Show a stanza to the handlers."""
         for handler in self._raw:
             try:
                 if handler.stanzaReceived(stanza):
@@ -263,6 +265,16 @@ class Link(Service):
                 return
         if self._instances is None or not self._instances.received(stanza, self.now):
             self._lane.stanzaReceived(stanza)
+
+    def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
+        """Answer a stanza with an error."""
+        self._lane.refuse(stanza, error)
+
+    @property
+    def isCongested(self) -> bool:
+        """True if much output waits: no more should be made of what can wait."""
+        protocol = self._protocol
+        return protocol is not None and protocol.unsentBytes > protocol.pauseAboveBytes
 
     def stanzaRefused(self, refused: StanzaRefused) -> None:
         self._refusals.incoming(refused, self._raw)
@@ -341,9 +353,7 @@ class Link(Service):
     def _tick(self) -> None:
         self.now = now = self._reactor.seconds()
         self._reportDropped(self._outbox.expire(now))
-        self.budget.expire(now)
-        if news := self.budget.news(now):
-            self._log.warn("{jid}: {news}.", jid=self.jid, news=news)
+        self._fairness.tick(now)
         for handler in self._raw:
             self._lane.guard(handler.tick, now)
         self._lane.tick(now)

@@ -1,0 +1,124 @@
+"""
+Slows down or refuses, on a link, a user who was sent much in answer; nobody else notices.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from gateway.errors import GatewayError, OverBudget, Stopping
+from gateway.stream.budget import Budget
+from gateway.stream.holdback import Holdback
+from gateway.stream.stanzas import Stanza
+
+# Seconds of work on stanzas that were held before everything else in the process has its turn.
+_SLICE = 0.02
+
+
+class Port(typing.Protocol):
+    """What this needs of its link."""
+
+    jid: str
+    now: float
+
+    @property
+    def isCongested(self) -> bool:
+        """True if much output waits."""
+
+    def handle(self, stanza: Stanza) -> None:
+        """Show a stanza to the handlers. Must not raise."""
+
+    def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
+        """Answer a stanza with an error."""
+
+
+class Fairness:
+    """
+    Holds joins, and refuses requests, of users whose budget of answers is spent.
+
+    @ivar budget: handlers charge to it what they send.
+    """
+
+    _log = Logger()
+
+    def __init__(self, port: Port, budget: Budget, clock: IReactorTime) -> None:
+        self.budget = budget
+        self._debts = budget.debts
+        self._port = port
+        self._clock = clock
+        self._holdback = Holdback(budget)
+        self._held = self._holdback.users
+        self._releasing: IDelayedCall | None = None
+
+    def keeps(self, stanza: Stanza) -> bool:
+        """Hold or refuse a stanza; false if it is to be handled now, as nearly all are."""
+        if not self._debts and not self._held:
+            return False
+        now = self._port.now
+        if self._holdback.mustWait(stanza, now):
+            if self._holdback.hold(stanza, now):
+                return True
+            if stanza.type != "unavailable":
+                self._refuse(stanza)
+                return True
+            # Nothing else matters of a user who leaves.
+            for each in self._holdback.leave(stanza.sender or ""):
+                self._refuse(each)
+            return False
+        if self.budget.refuses(stanza, now):
+            self._port.refuse(stanza, OverBudget)
+            return True
+        return False
+
+    def tick(self, now: float) -> None:
+        """Handle what may be handled by now; about once a second."""
+        for stanza in self._holdback.late(now):
+            self._refuse(stanza)
+        if self._releasing is None:
+            self._release()
+        self.budget.expire(now)
+        if news := self.budget.news(now):
+            self._log.warn("{jid}: {news}.", jid=self._port.jid, news=news)
+
+    def drain(self) -> None:
+        """Refuse what is held: the gateway stops."""
+        if self._releasing is not None:
+            self._releasing.cancel()
+            self._releasing = None
+        for user in list(self._held):
+            for stanza in self._holdback.leave(user):
+                self._answer(stanza, Stopping)
+
+    def report(self) -> Iterator[str]:
+        """For the status page."""
+        if self.budget.refused:
+            yield (
+                f"requests refused, over a user's budget of answers: {self.budget.refused}; "
+                f"users that are charged: {len(self._debts)}"
+            )
+        if self._held:
+            yield f"stanzas held, of users who were sent much: {len(self._holdback)}; users: {len(self._held)}"
+
+    def _release(self) -> None:
+        self._releasing = None
+        until = self._clock.seconds() + _SLICE
+        for stanza in self._holdback.ready(self._port.now):
+            self._port.handle(stanza)
+            if self._port.isCongested:
+                return
+            if self._clock.seconds() >= until and self._held:
+                self._releasing = self._clock.callLater(0, self._release)
+                return
+
+    def _refuse(self, stanza: Stanza) -> None:
+        # It is counted by this.
+        self.budget.isOver(stanza.sender or "", self._port.now)
+        self._answer(stanza, OverBudget)
+
+    def _answer(self, stanza: Stanza, error: type[GatewayError]) -> None:
+        if stanza.type not in ("error", "result", "unavailable"):
+            self._port.refuse(stanza, error)

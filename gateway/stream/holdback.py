@@ -1,0 +1,118 @@
+"""
+Joins of users who were sent much in answer: held, and handled later; pure.
+
+A user's stanzas keep their order: while a join is held, what the user sends after it waits behind it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from attrs import define, field
+
+from gateway import jids, ns
+from gateway.stream.budget import Budget
+from gateway.stream.stanzas import Stanza
+
+# For each user, and for all of them: how much is held; more is refused. Seconds that a stanza is held.
+MAX_STANZAS = 200
+MAX_BYTES = 256 * 1024
+MAX_BYTES_IN_ALL = 16 * 1024 * 1024
+MAX_SECONDS = 20.0
+
+_MUC = ns.MUC.encode()
+
+
+@define(eq=False)
+class _Held:
+    """
+    @ivar stanzas: each with the time when it came.
+    @ivar size: bytes of all of them.
+    """
+
+    stanzas: deque[tuple[float, Stanza]] = field(factory=deque)
+    size: int = 0
+
+
+class Holdback:
+    """
+    A queue for each user who has to wait; a user is a bare JID.
+
+    @ivar users: the queues; empty as a rule.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.users: dict[str, _Held] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return sum(len(held.stanzas) for held in self.users.values())
+
+    def mustWait(self, stanza: Stanza, now: float) -> bool:
+        """
+        True if a stanza is to be held: it is a join of a user who was sent much, or comes after such a join.
+
+        Answers are never held: they belong to exchanges of others.
+        """
+        if stanza.type in ("result", "error"):
+            return False
+        user = jids.bare(stanza.sender or "")
+        if user in self.users:
+            return True
+        isJoin = stanza.name == "presence" and stanza.type is None and _MUC in stanza.raw
+        return isJoin and self._budget.owes(user, now)
+
+    def hold(self, stanza: Stanza, now: float) -> bool:
+        """
+        Keep a stanza for later.
+
+        @return: whether there is room for it.
+        """
+        user, size = jids.bare(stanza.sender or ""), len(stanza.raw)
+        held = self.users.get(user)
+        isFull = held is not None and (len(held.stanzas) >= MAX_STANZAS or held.size + size > MAX_BYTES)
+        if isFull or self._size + size > MAX_BYTES_IN_ALL:
+            return False
+        if held is None:
+            held = self.users[user] = _Held()
+        held.stanzas.append((now, stanza))
+        held.size += size
+        self._size += size
+        return True
+
+    def leave(self, sender: str) -> Iterator[Stanza]:
+        """Give up all that is held of a user, and yield it."""
+        while stanza := self._next(jids.bare(sender)):
+            yield stanza
+
+    def late(self, now: float) -> Iterator[Stanza]:
+        """Give up what has been held for too long, and yield it."""
+        for user, held in list(self.users.items()):
+            while held.stanzas and held.stanzas[0][0] <= now - MAX_SECONDS and (stanza := self._next(user)):
+                yield stanza
+
+    def ready(self, now: float) -> Iterator[Stanza]:
+        """
+        Yield the stanzas that may be handled, one of each user in turn.
+
+        Each must be handled, and charged, before the next is asked for.
+        """
+        users = list(self.users)
+        while users:
+            users = [user for user in users if user in self.users and not self._budget.owes(user, now)]
+            for user in users:
+                if stanza := self._next(user):
+                    yield stanza
+
+    def _next(self, user: str) -> Stanza | None:
+        held = self.users.get(user)
+        if held is None:
+            return None
+        _, stanza = held.stanzas.popleft()
+        held.size -= len(stanza.raw)
+        self._size -= len(stanza.raw)
+        if not held.stanzas:
+            del self.users[user]
+        return stanza

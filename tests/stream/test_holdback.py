@@ -1,0 +1,97 @@
+"""Joins that wait: the rules alone, told the time."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.stream import holdback
+from gateway.stream.budget import BURST, Budget
+from gateway.stream.holdback import Holdback
+from gateway.stream.stanzas import Stanza
+from tests.stream.memory import stanza
+
+BAD, OTHER = "bad@evil.example", "other@example.com"
+MUC = f"<x xmlns='{ns.MUC}'/>"
+
+
+def join(user: str = f"{BAD}/a", number: int = 0, more: str = "") -> Stanza:
+    """A join, by number."""
+    return stanza(f"<presence from='{user}' to='r@c/n' id='{number}'>{MUC}{more}</presence>".encode())
+
+
+class HoldbackTests(SynchronousTestCase):
+    """A user who was sent too much, and another."""
+
+    def setUp(self) -> None:
+        self.budget = Budget()
+        self.held = Holdback(self.budget)
+        self.budget.charge(BAD, 2 * BURST, 0.0)
+
+    def ids(self, stanzas: list[Stanza]) -> list[str | None]:
+        return [each.id for each in stanzas]
+
+    def test_joins(self) -> None:
+        """Joins must wait, and whatever the user sends after them, but for answers; nothing else must."""
+        message = stanza(f"<message from='{BAD}/b'/>".encode())
+        answers = [stanza(f"<iq type='{kind}' id='1' from='{BAD}/a'/>".encode()) for kind in ("result", "error")]
+        away = stanza(f"<presence from='{BAD}/a'><show>away</show></presence>".encode())
+        gone = stanza(f"<presence from='{BAD}/a' type='unavailable'>{MUC}</presence>".encode())
+        self.assertFalse(any(self.held.mustWait(each, 0.0) for each in (message, away, gone, *answers)))
+        self.assertFalse(self.held.mustWait(join(f"{OTHER}/a"), 0.0))
+        self.assertTrue(self.held.mustWait(join(), 0.0))
+        self.assertTrue(self.held.hold(join(), 0.0))
+        self.assertTrue(all(self.held.mustWait(each, 0.0) for each in (message, away, gone)))
+        self.assertFalse(any(self.held.mustWait(each, 0.0) for each in answers))
+        self.assertFalse(self.held.mustWait(join(f"{OTHER}/a"), 0.0))
+        # As long as one is held, also when no more is owed.
+        self.assertTrue(self.held.mustWait(message, 10.0))
+
+    def test_order(self) -> None:
+        """They come out in their order, each when it may; the budget is asked again after each."""
+        for number in range(5):
+            self.held.hold(join(number=number), 0.0)
+        self.assertEqual(list(self.held.ready(1.9)), [])
+        found = []
+        for each in self.held.ready(2.1):
+            found.append(each)
+            self.budget.charge(BAD, BURST // 2, 2.1)
+        self.assertEqual(self.ids(found), ["0"])
+        self.assertEqual(self.ids(list(self.held.ready(10.0))), ["1", "2", "3", "4"])
+        self.assertEqual((self.held.users, len(self.held)), ({}, 0))
+
+    def test_turns(self) -> None:
+        """Of several users one stanza each has its turn."""
+        for number in range(2):
+            for user in (BAD, OTHER):
+                self.held.hold(join(f"{user}/a", number), 0.0)
+        found = [(each.sender, each.id) for each in self.held.ready(10.0)]
+        self.assertEqual(found, [(f"{u}/a", n) for n in ("0", "1") for u in (BAD, OTHER)])
+
+    def test_bounds(self) -> None:
+        """Stanzas and bytes of a user are bounded, and bytes of all."""
+        taken = [self.held.hold(join(number=number), 0.0) for number in range(300)]
+        self.assertEqual(taken.count(True), holdback.MAX_STANZAS)
+        large = join(f"{OTHER}/a", more=f"<status>{'x' * 100_000}</status>")
+        self.assertEqual([self.held.hold(large, 0.0) for _ in range(3)], [True, True, False])
+        users = [join(f"u{number}@h/a", more=f"<status>{'x' * 200_000}</status>") for number in range(100)]
+        self.assertEqual(sum(self.held.hold(each, 0.0) for each in users), 82)
+        # What is gone leaves room.
+        self.assertEqual(len(list(self.held.leave("u1@h/b"))), 1)
+        self.assertTrue(self.held.hold(users[1], 0.0))
+
+    def test_late(self) -> None:
+        """What waits too long is given up, no earlier, and no other."""
+        self.held.hold(join(number=1), 0.0)
+        self.held.hold(join(number=2), 5.0)
+        self.assertEqual(list(self.held.late(19.9)), [])
+        self.assertEqual(self.ids(list(self.held.late(20.0))), ["1"])
+        self.assertEqual(len(self.held), 1)
+
+    def test_leave(self) -> None:
+        """All of one user is given up, of whatever resource."""
+        self.held.hold(join(number=1), 0.0)
+        self.held.hold(join(f"{BAD}/b", 2), 0.0)
+        self.held.hold(join(f"{OTHER}/a", 3), 0.0)
+        self.assertEqual(self.ids(list(self.held.leave(f"{BAD}/c"))), ["1", "2"])
+        self.assertEqual(list(self.held.users), [OTHER])
