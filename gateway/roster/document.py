@@ -136,7 +136,7 @@ def _safely(members: Members, what: str = "document") -> Iterator[tuple[str, Any
     except ValueError as error:
         raise RefreshFailed(f"the {what} is not JSON: {error}") from error
     except RecursionError as error:
-        raise RefreshFailed(f"the {what} is not JSON that can be read: it is nested too deeply") from error
+        raise RefreshFailed(f"the {what} is too long in one place: it is nested too deeply") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

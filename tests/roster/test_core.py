@@ -89,7 +89,7 @@ class DocumentTests(SynchronousTestCase):
         self.assertFails(b"", "not JSON")
         self.assertFails(b'{"a@b": {}', "not JSON", "line 1")
         self.assertFails(b"\xff{}", "not UTF-8: byte 0")
-        self.assertFails(b'{"a@h.x":' + b"[" * 100_000, "nested too deeply")
+        self.assertFails(b'{"a@h.x":' + b"[" * 100_000, "too long in one place")
         self.assertFails([], "a list, not an object")
         self.assertFails(None, "null, not an object")
         self.assertFails("x", "a string")
