@@ -184,6 +184,7 @@ class PeerConnection(Connection):
         if slow is not self and self not in slow._held:
             slow._held.add(self)
             self._holders += 1
+            self._isEnough = True
             self._steer()
 
     def resumeProducing(self) -> None:

@@ -41,22 +41,24 @@ class Fairness:
     Holds joins, and refuses requests, of users whose budget of answers is spent.
 
     @ivar budget: handlers charge to it what they send.
+    @ivar debts: the budget's, empty as a rule, as is C{held}: then L{keeps} need not be asked.
+    @ivar held: the users whose stanzas are held.
     """
 
     _log = Logger()
 
     def __init__(self, port: Port, budget: Budget, clock: IReactorTime) -> None:
         self.budget = budget
-        self._debts = budget.debts
+        self.debts = budget.debts
         self._port = port
         self._clock = clock
         self._holdback = Holdback(budget)
-        self._held = self._holdback.users
+        self.held = self._holdback.users
         self._releasing: IDelayedCall | None = None
 
     def keeps(self, stanza: Stanza) -> bool:
         """Hold or refuse a stanza; false if it is to be handled now, as nearly all are."""
-        if not self._debts and not self._held:
+        if not self.debts and not self.held:
             return False
         now = self._port.now
         if self._holdback.mustWait(stanza, now):
@@ -89,7 +91,7 @@ class Fairness:
         if self._releasing is not None:
             self._releasing.cancel()
             self._releasing = None
-        for user in list(self._held):
+        for user in list(self.held):
             for stanza in self._holdback.leave(user):
                 self._answer(stanza, Stopping)
 
@@ -98,10 +100,10 @@ class Fairness:
         if self.budget.refused:
             yield (
                 f"requests refused, over a user's budget of answers: {self.budget.refused}; "
-                f"users that are charged: {len(self._debts)}"
+                f"users that are charged: {len(self.debts)}"
             )
-        if self._held:
-            yield f"stanzas held, of users who were sent much: {len(self._holdback)}; users: {len(self._held)}"
+        if self.held:
+            yield f"stanzas held, of users who were sent much: {len(self._holdback)}; users: {len(self.held)}"
 
     def _release(self) -> None:
         self._releasing = None
@@ -110,7 +112,7 @@ class Fairness:
             self._port.handle(stanza)
             if self._port.isCongested:
                 return
-            if self._clock.seconds() >= until and self._held:
+            if self._clock.seconds() >= until and self.held:
                 self._releasing = self._clock.callLater(0, self._release)
                 return
 

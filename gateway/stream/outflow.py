@@ -48,11 +48,12 @@ class Outflow:
 
     @ivar size: bytes that wait, as they will be sent.
     @ivar memory: bytes that they take up here.
+    @ivar parts: what waits; L{put} adds to it, and to C{size}.
     """
 
     def __init__(self) -> None:
         self.size = 0
-        self._parts: deque[bytes | Copies] = deque()
+        self.parts: deque[bytes | Copies] = deque()
         # The recipients of the first part, if that is one of copies, whose copies are on their way already.
         self._taken = 0
         # Parts that are copies, and the bytes that they save.
@@ -65,12 +66,12 @@ class Outflow:
 
     def put(self, data: bytes) -> None:
         """Add bytes."""
-        self._parts.append(data)
+        self.parts.append(data)
         self.size += len(data)
 
     def putCopies(self, copies: Copies) -> None:
         """Add one stanza for many."""
-        self._parts.append(copies)
+        self.parts.append(copies)
         self._shared += 1
         self.size += copies.size
         self._saved += copies.size - _held(copies)
@@ -81,7 +82,7 @@ class Outflow:
 
         @param most: how many, about: what was put in as one piece, or is one copy, is not divided.
         """
-        parts = self._parts
+        parts = self.parts
         if self.size <= most and not self._shared:
             taken = b"".join(parts)  # type: ignore[arg-type]  # all of them are bytes
             parts.clear()
@@ -105,7 +106,7 @@ class Outflow:
 
     def clear(self) -> None:
         """Forget all that waits."""
-        self._parts.clear()
+        self.parts.clear()
         self.size = self._shared = self._saved = self._taken = 0
 
     def _takeCopies(self, copies: Copies, most: int) -> bytes:
@@ -114,7 +115,7 @@ class Outflow:
         stop = min(start + max(1, most // max(1, one)), len(copies.recipients))
         piece = copies.written(start, stop)
         if stop == len(copies.recipients):
-            self._parts.popleft()
+            self.parts.popleft()
             self._taken = 0
             self._shared -= 1
             self._saved += _held(copies) - len(piece)

@@ -160,10 +160,10 @@ class PacingTests(SynchronousTestCase):
 
         self.owner.onStanza = work
         self.clock.callLater(0, handled.append, "somebody else")
-        self.ask(0, 5)
-        self.assertEqual((handled, self.transport.producerState), (["0", "1"], "paused"))
+        self.ask(0, 9)
+        self.assertEqual((handled, self.transport.producerState), (["0", "1", "2", "3"], "paused"))
         self.clock.advance(0)
-        self.assertEqual(handled, ["0", "1", "somebody else", "2", "3", "4"])
+        self.assertEqual(handled, ["0", "1", "2", "3", "somebody else", "4", "5", "6", "7", "8"])
         self.assertEqual(self.transport.producerState, "producing")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
