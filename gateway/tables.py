@@ -84,7 +84,7 @@ class ServerTable(ComponentTable):
     domain: Domain | None = None
     max_stanza_size: Bytes = Bytes(4 * 1024 * 1024)
     max_outgoing_stanza_size: LargeBytes = LargeBytes(512 * 1024)
-    answer_budget: Bytes = Bytes(2 * 1024 * 1024)
+    answer_budget: Bytes = Bytes(1024 * 1024)
 
 
 @frozen(kw_only=True)

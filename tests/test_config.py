@@ -147,7 +147,7 @@ class RightTests(ConfigCase):
         self.assertIsNone(config.http)
         self.assertEqual(config.server.max_stanza_size, 4 * 1024 * 1024)
         self.assertEqual(config.server.max_outgoing_stanza_size, 512 * 1024)
-        self.assertEqual(config.server.answer_budget, 2 * 1024 * 1024)
+        self.assertEqual(config.server.answer_budget, 1024 * 1024)
         [service] = config.services
         self.assertEqual((service.kind, service.jid), ("proxy", "proxy.example.com"))
         self.assertEqual(service.table, ProxyTable(target="implementation@example.com"))

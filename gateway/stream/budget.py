@@ -19,10 +19,10 @@ from gateway.stream.stanzas import Stanza
 FREE = 4 * 1024
 
 # Bytes that a user may be sent at once, the default; and seconds until all of them may be sent again. Prosody needs
-# half a second for 2 MiB of answers to delegated requests, and serves nobody else meanwhile. That is a join of a
-# room of 5,000, or of some 15 rooms of 300: further joins are held for a while (L{gateway.stream.holdback}).
-BURST = 2 * 1024 * 1024
-_REFILL = 2.0
+# a quarter of a second for 1 MiB of answers to delegated requests, and serves nobody else meanwhile. That is a join
+# of the largest room, or of some eight rooms of 300: further joins wait (L{gateway.stream.holdback}).
+BURST = 1024 * 1024
+_REFILL = 1.0
 
 # Users who are kept. What is owed is forgiven in seconds, so there is no stream that could bring so many together.
 _MOST_USERS = 10_000

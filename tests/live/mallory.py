@@ -42,6 +42,10 @@ class Stream:
     def send(self, xml: str) -> None:
         self._socket.sendall(xml.encode())
 
+    def close(self) -> None:
+        """Cut the connection."""
+        self._socket.close()
+
     def _ask(self, xml: str, mark: str) -> None:
         self.send(xml)
         seen = b""

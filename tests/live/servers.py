@@ -51,8 +51,9 @@ class Server(Program):
     nestsOnce: ClassVar[bool] = False
     # Bytes of the longest domain that it takes for one.
     longestDomain: ClassVar[int] = 1023
-    # Whether the stanzas that it takes are as large as its shipped configuration says; else larger ones are.
+    # Whether the stanzas of clients are limited as its shipped configuration has it, and how fast they come.
     shippedLimits: ClassVar[bool] = False
+    shippedShaper: ClassVar[bool] = False
     # Its error for a stanza to a component that is not connected.
     absent: ClassVar[str]
     # By privilege: whether it sets rosters, and subscriptions in them; whether it sends requests on behalf of
@@ -237,7 +238,11 @@ class Ejabberd(Server):
                 mod_privilege["iq"] = {ASKED: {"both": jid}}
         self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
-        limits = {"max_stanza_size": 262_144} if self.shippedLimits else {}
+        clients: dict[str, Any] = {**listener, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False}
+        if self.shippedLimits:
+            clients["max_stanza_size"] = 262_144
+        if self.shippedShaper:
+            clients["shaper"] = "normal"
         # By default five connections may wait to be taken, and the sixth comes a second later.
         config = {
             "hosts": [DOMAIN],
@@ -245,9 +250,10 @@ class Ejabberd(Server):
             "auth_method": "internal",
             "s2s_access": "none",
             "disable_sasl_mechanisms": ["digest-md5", "X-OAUTH2"],
+            "shaper": {"normal": {"rate": 3_000, "burst_size": 20_000}},
             "shaper_rules": {"max_user_sessions": 1000},
             "listen": [
-                {**listener, **limits, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False},
+                clients,
                 {
                     "ip": "127.0.0.1",
                     "port": self.apiPort,

@@ -37,13 +37,13 @@ class BudgetTests(SynchronousTestCase):
 
     def test_large(self) -> None:
         """Ordinary answers pass: to many joins at once, and to one of the largest room every few seconds."""
-        for _ in range(15):
+        for _ in range(7):
             self.assertTrue(self.budget.allows(OTHER, 300 * 350 + 30_000, 0.0))
         for number in range(1, 100):
             self.assertTrue(self.budget.allows(OTHER, 5_000 * 430 + 256 * 1024, 2.5 * number))
 
     def test_many(self) -> None:
-        """400 answers of 220 kB at once: the first 2 MiB of them; and in the long run 1 MiB a second."""
+        """400 answers of 220 kB at once: the first 1 MiB of them; and in the long run 1 MiB a second."""
         allowed = [self.budget.allows(BAD, 220_000, 0.0) for _ in range(400)]
         self.assertEqual(allowed.count(True), BURST // 220_000 + 1)
         self.assertEqual(allowed, sorted(allowed, reverse=True))
@@ -51,13 +51,13 @@ class BudgetTests(SynchronousTestCase):
         self.assertLess(abs(later * 220_000 - 100 * 1024 * 1024), 220_000)
 
     def test_forgiven(self) -> None:
-        """Nobody is refused for longer than two seconds, whatever they were sent; after that nothing is kept."""
+        """Nobody is refused for longer than a second, whatever they were sent; after that nothing is kept."""
         self.spend(size=10 * BURST)
-        self.assertTrue(self.budget.isOver(BAD, 1.9))
-        self.assertFalse(self.budget.isOver(BAD, 2.1))
-        self.budget.expire(3.9)
+        self.assertTrue(self.budget.isOver(BAD, 0.9))
+        self.assertFalse(self.budget.isOver(BAD, 1.1))
+        self.budget.expire(1.9)
         self.assertEqual(list(self.budget.debts), [BAD])
-        self.budget.expire(4.0)
+        self.budget.expire(2.0)
         self.assertEqual(self.budget.debts, {})
 
     def test_clock(self) -> None:
@@ -74,8 +74,8 @@ class BudgetTests(SynchronousTestCase):
         self.assertTrue(self.budget.isOver(BAD, 0.0))
         self.assertEqual(len(self.budget.debts), 10_000)
         # What they owe is forgiven in no time.
-        self.budget.expire(1.0)
-        self.spend(OTHER, now=1.0)
+        self.budget.expire(0.5)
+        self.spend(OTHER, now=0.5)
         self.assertEqual(sorted(self.budget.debts), [BAD, OTHER])
 
     def test_whatIsRefused(self) -> None:
@@ -122,4 +122,4 @@ class BudgetTests(SynchronousTestCase):
             now += seconds
             if budget.allows(BAD, size, now):
                 sent += size if size > FREE else 0
-            self.assertLessEqual(sent, BURST + BURST // 2 + now * BURST / 2)
+            self.assertLessEqual(sent, BURST + BURST // 2 + now * BURST)

@@ -51,11 +51,11 @@ class HoldbackTests(SynchronousTestCase):
         """They come out in their order, each when it may; the budget is asked again after each."""
         for number in range(5):
             self.held.hold(join(number=number), 0.0)
-        self.assertEqual(list(self.held.ready(1.9)), [])
+        self.assertEqual(list(self.held.ready(0.9)), [])
         found = []
-        for each in self.held.ready(2.1):
+        for each in self.held.ready(1.1):
             found.append(each)
-            self.budget.charge(BAD, BURST // 2, 2.1)
+            self.budget.charge(BAD, BURST // 2, 1.1)
         self.assertEqual(self.ids(found), ["0"])
         self.assertEqual(self.ids(list(self.held.ready(10.0))), ["1", "2", "3", "4"])
         self.assertEqual((self.held.users, len(self.held)), ({}, 0))
