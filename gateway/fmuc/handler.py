@@ -185,25 +185,32 @@ class RoomsHandler(RawHandler):
         ready = [(action, b"" if isinstance(action, News) else write(action)) for action in actions]
         if answer:
             self._send(answer)
+        send = self._send
         for action, data in ready:
-            if isinstance(action, News):
-                self._tell(action)
             if isinstance(data, Copies):
                 self._link.sendCopies(data)
-                continue
-            if not data:
-                continue
-            self._send(data)
-            if isinstance(action, ToNode):
-                peer = action.peer.encode()
-                alone[peer] += len(data) if peer in alone else 0
-                node = self._rooms.node(action.room, action.peer)
-                if node is not None:
-                    node.sent += len(data)
             elif isinstance(action, ToUsers):
-                [user] = action.recipients
-                alone[user] += len(data) if user in alone else 0
+                # A join of a large room brings thousands of these.
+                send(data)
+                user = action.recipients[0]
+                if user in alone:
+                    alone[user] += len(data)
+                else:
+                    alone[user] = 0
+            elif isinstance(action, News):
+                self._tell(action)
+            elif data:
+                send(data)
+                if isinstance(action, ToNode):
+                    self._sentToNode(action, len(data), alone)
         return alone
+
+    def _sentToNode(self, action: ToNode, size: int, alone: Counter[bytes]) -> None:
+        peer = action.peer.encode()
+        alone[peer] += size if peer in alone else 0
+        node = self._rooms.node(action.room, action.peer)
+        if node is not None:
+            node.sent += size
 
 
 _STATES = {

@@ -51,7 +51,7 @@ class Connection(Protocol):
     fullBytes = 32 * 1024 * 1024
 
     # Bytes that are handed to the transport at once. What one chunk of input causes is one write, up to this size.
-    pieceBytes = 256 * 1024
+    pieceBytes = 1024 * 1024
 
     # Seconds of work on events before everything else in the process has its turn.
     sliceSeconds = 0.02

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from attrs import field, frozen
 
@@ -38,8 +39,11 @@ class Copies:
 
     def written(self, start: int = 0, stop: int | None = None) -> bytes:
         """The copies for some of the recipients, for all of them by default."""
-        between = self.after + self.before
-        return self.before + between.join(self.recipients[start:stop]) + self.after
+        # Joined once: to copy all of it again would cost more than everything else.
+        parts = list(self.recipients[start:stop])
+        parts[0] = self.before + parts[0]
+        parts[-1] += self.after
+        return (self.after + self.before).join(parts)
 
 
 class Outflow:
@@ -90,17 +94,19 @@ class Outflow:
             return taken
         pieces: list[bytes] = []
         count = 0
-        while parts and count < most:
-            part = parts[0]
-            if isinstance(part, Copies):
-                piece = self._takeCopies(part, most - count)
-            elif count and count + len(part) > most:
-                break
-            else:
+        for part in tuple(islice(parts, 10_000)):
+            if isinstance(part, bytes):
+                if count and count + len(part) > most:
+                    break
                 piece = part
                 parts.popleft()
+            else:
+                piece = self._takeCopies(part, most - count)
             pieces.append(piece)
             count += len(piece)
+            if count >= most or self._taken:
+                # Some copies may be left of this part.
+                break
         self.size -= count
         return b"".join(pieces)
 
