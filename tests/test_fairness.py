@@ -128,6 +128,26 @@ class RoomsTests(FairCase):
         self.assertEqual(out.count(b"type='unavailable'"), 2)
         self.assertEqual(list(IReporting(self.link).report())[1:], [])
 
+    def test_leavesBehindJoins(self) -> None:
+        """A leave that is held behind joins is a leave, whatever becomes of the joins: nobody stays in as a ghost."""
+        gone = f"<presence from='{BAD}/r' to='den@{JID}/bad' type='unavailable'/>".encode()
+        out = f"from='den@{JID}/bad' to='{GOOD}/r' type='unavailable'".encode()
+        ends = (
+            # It waits for too long,
+            lambda: self.world.wait(30),
+            # or another session leaves, and there is room for nothing more,
+            lambda: self.sent(join(BAD) * 300 + gone.replace(b"/r'", b"/s'")),
+            # or the gateway stops.
+            lambda: self.link.stopService(),
+        )
+        for end in ends:
+            self.sent(join(GOOD, room="den") + join(BAD, room="den"))
+            self.sent(join(BAD) * 150 + gone)
+            before = len(self.world.server.value())
+            end()
+            self.assertIn(out, self.world.server.value()[before:])
+            self.world.wait(60)
+
     def test_stops(self) -> None:
         """Joins that are held when the gateway stops are refused at once."""
         self.sent(join(BAD) * 100)

@@ -67,7 +67,7 @@ class Fairness:
             if stanza.type != "unavailable":
                 self._refuse(stanza)
                 return True
-            # Nothing else matters of a user who leaves.
+            # No join matters of a user who leaves.
             for each in self._holdback.leave(stanza.sender or ""):
                 self._refuse(each)
             return False
@@ -117,10 +117,14 @@ class Fairness:
                 return
 
     def _refuse(self, stanza: Stanza) -> None:
+        """What is held and is not to be handled any more; a leave is handled even so."""
         # It is counted by this.
         self.budget.isOver(stanza.sender or "", self._port.now)
         self._answer(stanza, OverBudget)
 
     def _answer(self, stanza: Stanza, error: type[GatewayError]) -> None:
-        if stanza.type not in ("error", "result", "unavailable"):
+        if stanza.type == "unavailable":
+            # Nobody may stay in a room as a ghost. A leave needs no answer, and little comes of it.
+            self._port.handle(stanza)
+        elif stanza.type not in ("error", "result"):
             self._port.refuse(stanza, error)
