@@ -4,6 +4,7 @@ Asking others over HTTP, and the gateway itself.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -13,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web._newclient import STATUS, HTTP11ClientProtocol
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, GzipDecoder, HTTPConnectionPool, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from gateway.listener import Listener, ListenerEndpoint
@@ -121,6 +122,66 @@ class Body(Protocol):
         producer: Any = self.transport
         if producer is not None:
             producer.stopProducing()
+
+
+class Unusable(Exception):
+    """A body is not taken; the text says why, as what follows "the body"."""
+
+
+async def collected(response: Any, most: int) -> bytes:
+    """
+    A body, unpacked, in bounds.
+
+    @param response: as it came, or as it is unpacked by treq, which is not used: it has no bound.
+    @param most: bytes, packed and unpacked.
+    @raise Unusable: if there are more of them, or they are not what they are said to be.
+    @raise ResponseFailed: if it breaks off.
+    """
+    plain, packings = unwrapped(response)
+    # Not a list of pieces, of which there may be a million: a server decides how small they are.
+    found = bytearray()
+    packer = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    came = 0
+
+    def take(data: bytes) -> None:
+        nonlocal came
+        came += len(data)
+        if came > most:
+            raise Unusable(f"has over {most} bytes")
+        if packings:
+            # What follows the end is passed over: zlib would keep it, and copy all of it for each piece.
+            data = b"" if packer.eof else packer.decompress(data, most + 1 - len(found))
+        if len(found) + len(data) > most:
+            raise Unusable(f"has over {most} bytes")
+        found.extend(data)
+
+    why = ""
+    if packings > 1:
+        why = "is packed more than once"
+    elif plain.length is not UNKNOWN_LENGTH and plain.length > most:
+        why = f"has {plain.length} bytes; at most {most} are taken"
+    body = Body(take)
+    plain.deliverBody(body)
+    if why:
+        body.whole.addErrback(lambda reason: None)
+        body.whole.cancel()
+        raise Unusable(why)
+    try:
+        await body.whole
+    except zlib.error as error:
+        raise Unusable("says that it is gzip, and is not") from error
+    if packings and not packer.eof:
+        raise ResponseFailed([])
+    return bytes(found)
+
+
+def unwrapped(response: Any) -> tuple[Any, int]:
+    """A response as it came, and how often it is packed."""
+    packings = 0
+    while isinstance(response, GzipDecoder):
+        response = response.original
+        packings += 1
+    return response, packings
 
 
 def isFromPage(headers: Headers) -> bool:

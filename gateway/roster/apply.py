@@ -26,7 +26,7 @@ from gateway.roster.members import Members
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
 from gateway.tables import elided
-from gateway.web import Body
+from gateway.web import Unusable, collected
 
 # Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
 _MOST_USERS = 100_000
@@ -196,6 +196,8 @@ class EjabberdApplier:
             code, answer = await asking
         except _Late as error:
             raise RefreshFailed(f"{what}: ejabberd's API did not answer within {self._timeout:g} s") from error
+        except Unusable as error:
+            raise RefreshFailed(f"{what}: the answer of ejabberd's API {error}") from error
         except ResponseFailed as error:
             raise RefreshFailed(f"{what}: the answer of ejabberd's API broke off") from error
         except Exception as error:
@@ -215,25 +217,11 @@ class EjabberdApplier:
             unbuffered=True,
             reactor=self._reactor,
         )
-        data = await _bounded(response)
+        data = await collected(response.original, _MOST_BYTES)
         try:
             return response.code, await self._pieces.run(_parsing(data))
         except (ValueError, RecursionError):
             return response.code, data
-
-
-async def _bounded(response: Any) -> bytes:
-    answer = bytearray()
-
-    def take(data: bytes) -> None:
-        if len(answer) + len(data) > _MOST_BYTES:
-            raise ValueError(f"its answer has over {_MOST_BYTES} bytes")
-        answer.extend(data)
-
-    body = Body(take)
-    response.deliverBody(body)
-    await body.whole
-    return bytes(answer)
 
 
 def _parsing(data: bytes) -> Generator[None, None, Any]:

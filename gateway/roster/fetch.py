@@ -4,7 +4,6 @@ What the web application says of a user, over HTTP.
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
 from typing import Any
 from urllib.parse import quote
@@ -15,13 +14,12 @@ from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
-from twisted.web.client import GzipDecoder, ResponseFailed
+from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH
 
 from gateway.roster.document import RefreshFailed, UserUnknown
 from gateway.tables import elided
-from gateway.web import Body, HeadTooLong
+from gateway.web import Body, HeadTooLong, Unusable, collected, unwrapped
 
 # Bytes of a document, unpacked; users whose entity tags are remembered.
 MOST_BYTES = 8 * 1024 * 1024
@@ -150,34 +148,10 @@ class WebApplication:
         raise RefreshFailed(f"the application answered with status {code}")
 
     async def _collected(self, response: Any) -> bytes:
-        """The body, unpacked, in bounds."""
-        plain, packings = _unwrapped(response)
-        if packings > 1:
-            self._leave(plain)
-            raise RefreshFailed("the document is packed more than once")
-        if plain.length is not UNKNOWN_LENGTH and plain.length > MOST_BYTES:
-            self._leave(plain)
-            raise RefreshFailed(f"the document has {plain.length} bytes; at most {MOST_BYTES} are taken")
-        # Not a list of pieces, of which there may be a million: a server decides how small they are.
-        document = bytearray()
-        packer = zlib.decompressobj(16 + zlib.MAX_WBITS)
-
-        def take(data: bytes) -> None:
-            if packings:
-                data = packer.decompress(data, MOST_BYTES + 1 - len(document))
-            if len(document) + len(data) > MOST_BYTES:
-                raise RefreshFailed(f"the document has over {MOST_BYTES} bytes")
-            document.extend(data)
-
-        body = Body(take)
-        plain.deliverBody(body)
         try:
-            await body.whole
-        except zlib.error as error:
-            raise RefreshFailed("the document says that it is gzip, and is not") from error
-        if packings and not packer.eof:
-            raise _Again("the application's answer broke off")
-        return bytes(document)
+            return await collected(response, MOST_BYTES)
+        except Unusable as error:
+            raise RefreshFailed(f"the document {error}") from error
 
     def _leave(self, response: Any) -> None:
         """Nobody wants the body. It is let pass if it is short, so that the connection can be kept."""
@@ -190,17 +164,5 @@ class WebApplication:
                 raise _Again
 
         body = Body(take)
-        _unwrapped(response)[0].deliverBody(body)
+        unwrapped(response)[0].deliverBody(body)
         body.whole.addTimeout(self._timeout, self._reactor).addErrback(lambda reason: None)
-
-
-def _unwrapped(response: Any) -> tuple[Any, int]:
-    """
-    A response as it came, and how often it is packed: what treq unpacks has no bound, and a few bytes would fill
-    the memory.
-    """
-    packings = 0
-    while isinstance(response, GzipDecoder):
-        response = response.original
-        packings += 1
-    return response, packings

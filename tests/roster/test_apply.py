@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -191,13 +192,13 @@ class PrivilegeTests(ApplierCase):
 class EjabberdTests(ApplierCase):
     """By ejabberd's HTTP API."""
 
-    def make(self, code: int, answer: Any) -> EjabberdApplier:
+    def make(self, code: int, answer: Any, more: dict[str, str] | None = None) -> EjabberdApplier:
         self.asked: list[tuple[str, dict[str, str]]] = []
 
         def respond(method: bytes, url: str, params: Any, headers: Any, data: bytes) -> tuple[int, Any, bytes]:
             self.asked.append((url, json.loads(data)))
             self.assertEqual((method, headers[b"Content-Type"]), (b"POST", [b"application/json"]))
-            return code, {}, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            return code, more or {}, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 
         client: Any = StubTreq(StringStubbingResource(respond))
         return EjabberdApplier("http://127.0.0.1:5280/api/", client, Clock(), 5.0, Pieces(Clock()))
@@ -206,7 +207,13 @@ class EjabberdTests(ApplierCase):
         """No more of an answer is taken than there is room for."""
         self.patch(apply, "_MOST_BYTES", 100)
         self.assertEqual(self.result(self.make(200, []).get(JOHN)), [])
-        self.assertIn("its answer has over 100 bytes", self.reason(self.make(200, b" " * 101).get(JOHN)))
+        self.assertIn("API has 101 bytes; at most 100", self.reason(self.make(200, b" " * 101).get(JOHN)))
+        # Nor is more unpacked of one that is small as it comes.
+        bomb = gzip.compress(b" " * 1_000_000)
+        self.patch(apply, "_MOST_BYTES", len(bomb))
+        for times, part in ((1, f"API has over {len(bomb)} bytes"), (2, "API is packed more than once")):
+            applier = self.make(200, bomb, {"content-encoding": ", ".join(["gzip"] * times)})
+            self.assertIn(part, self.reason(applier.get(JOHN)))
 
     def test_get(self) -> None:
         """A row for each group, as 23.01 has it, or a list of them."""

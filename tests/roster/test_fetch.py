@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 
+from gateway import web
 from gateway.roster import fetch
 from gateway.roster.document import RefreshFailed
 from gateway.roster.fetch import WebApplication
@@ -161,16 +162,36 @@ class FetchTests(TestCase):
             def __init__(self, bits: int) -> None:
                 self._packer = make(bits)
 
+            @property
+            def eof(self) -> bool:
+                return bool(self._packer.eof)
+
             def decompress(self, data: bytes, most: int) -> bytes:
                 found = self._packer.decompress(data, most)
                 unpacked.append(len(found))
                 return found
 
         self.patch(fetch, "MOST_BYTES", 10_000)
-        self.patch(fetch.zlib, "decompressobj", Packer)
+        self.patch(web.zlib, "decompressobj", Packer)
         bomb = gzip.compress(b" " * 1_000_000)
         yield self.fails(response(bomb, Content_Encoding="gzip"), part="over 10000 bytes")
         self.assertEqual(sum(unpacked), 10_001)
+
+    @inlineCallbacks
+    def test_behindPacked(self) -> Any:
+        """What follows the end of a packed document is not kept, nor taken for ever."""
+        packers: list[Any] = []
+        make = zlib.decompressobj
+        self.patch(web.zlib, "decompressobj", lambda bits: packers.append(make(bits)) or packers[-1])
+        self.patch(fetch, "MOST_BYTES", 1_000_000)
+        packed = gzip.compress(DOCUMENT)
+        answer = yield self.ask(response(packed + b"x" * 900_000, Content_Encoding="gzip"))
+        self.assertEqual(answer.document, DOCUMENT)
+        # The transport reads no more than this at once.
+        self.assertLess(len(packers[0].unused_data), 65_537)
+        endless = b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in [packed, *[b"x" * 60_000] * 20])
+        head = response(b"", Content_Encoding="gzip", Transfer_Encoding="chunked")
+        yield self.fails(head.replace(b"Content-Length: 0\r\n", b"") + endless, part="over 1000000 bytes")
 
     @inlineCallbacks
     def test_refusals(self) -> Any:
