@@ -129,7 +129,7 @@ class RoomsTests(FairCase):
         self.assertEqual(list(IReporting(self.link).report())[1:], [])
 
     def test_leavesBehindJoins(self) -> None:
-        """A leave that is held behind joins is a leave, whatever becomes of the joins: nobody stays in as a ghost."""
+        """A leave that is held behind joins is a leave, whatever becomes of them: nobody is in as a ghost."""
         gone = f"<presence from='{BAD}/r' to='den@{JID}/bad' type='unavailable'/>".encode()
         out = f"from='den@{JID}/bad' to='{GOOD}/r' type='unavailable'".encode()
         ends = (
@@ -138,7 +138,7 @@ class RoomsTests(FairCase):
             # or another session leaves, and there is room for nothing more,
             lambda: self.sent(join(BAD) * 300 + gone.replace(b"/r'", b"/s'")),
             # or the gateway stops.
-            lambda: self.link.stopService(),
+            self.link.stopService,
         )
         for end in ends:
             self.sent(join(GOOD, room="den") + join(BAD, room="den"))

@@ -216,6 +216,32 @@ class BoundTests(SynchronousTestCase):
         self.clock.advance(30)
         self.assertTrue(transport.disconnected)
 
+    def test_pipelined(self) -> None:
+        """Of the requests in one chunk each has a turn of its own, and none is served while no answer is taken."""
+        get = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
+        transport = self.connect(get * 800)
+        answers = [transport.value().count(b"200 OK")]
+        for _ in range(3):
+            # The clock itself would go through all turns at once.
+            [turn] = [each for each in self.clock.getDelayedCalls() if each.getTime() == self.clock.seconds()]
+            turn.cancel()
+            transport.channel._goOn()
+            answers.append(transport.value().count(b"200 OK"))
+        self.assertEqual(answers, [1, 2, 3, 4])
+        self.assertEqual(transport.producerState, "paused")
+        transport.channel.pauseProducing()
+        transport.channel.dataReceived(get[:9])
+        self.clock.advance(1)
+        self.assertEqual(transport.value().count(b"200 OK"), 4)
+        transport.channel.resumeProducing()
+        self.clock.advance(1)
+        self.assertEqual(transport.value().count(b"200 OK"), 800)
+        self.assertEqual(transport.producerState, "producing")
+        transport.channel.dataReceived(get[9:])
+        transport.channel.connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual(transport.value().count(b"200 OK"), 801)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_manyConnections(self) -> None:
         """The connection that has waited longest gives way to a new one; one whose request is served does not."""
         self.patch(server, "_MOST_CONNECTIONS", 3)

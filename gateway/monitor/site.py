@@ -8,7 +8,7 @@ from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -87,15 +87,24 @@ class Channel(http.HTTPChannel):
     site: QuietSite
     transport: Any
     _networkProducer: Any
+    _handlingRequest: bool
+    _dataBuffer: list[bytes]
+    _waitingForTransport: bool
     kept = 0
     _isDiscarding = False
     _discarded = 0
+    # True from an answer until what follows the request is looked at, and the call that will do it.
+    _isBetween = False
+    _turn: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self.site.isOpen(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._isBetween = False
+        if self._turn is not None:
+            self._turn.cancel()
         self.site.isGone(self)
         super().connectionLost(reason)
 
@@ -126,6 +135,32 @@ class Channel(http.HTTPChannel):
         if self.persistent:
             self.site.waits(self)
         super().requestDone(request)
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """
+        Look at what follows a request, which is answered, in a later turn of the reactor, and when the answer is on
+        its way: a chunk may hold thousands of requests.
+        """
+        self._handlingRequest = self._isBetween = True
+        self._dataBuffer = [extra] if extra else []
+        self._goOnLater()
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        self._goOnLater()
+
+    def _goOnLater(self) -> None:
+        if self._isBetween and not self._waitingForTransport and self._turn is None:
+            self._turn = self.callLater(0, self._goOn)
+
+    def _goOn(self) -> None:
+        self._turn = None
+        if self._waitingForTransport:
+            return
+        self._handlingRequest = self._isBetween = False
+        data, self._dataBuffer = b"".join(self._dataBuffer), []
+        self._networkProducer.resumeProducing()
+        super().setLineMode(data)
 
     def keep(self, count: int) -> bool:
         """Take so many bytes more into memory; true if the connection still exists."""
