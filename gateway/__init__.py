@@ -20,7 +20,7 @@ Where things are:
     - C{embedded}: the host for trying all of it out; C{tour}: a client that shows it.
     - C{listener}: a port of ours that others connect to.
     - C{files}: every file that is written; C{database}, C{faults}: SQLite, and what goes wrong with it.
-    - C{printable}: text from outside in the log and on status pages.
+    - C{printable}: text from outside in the log and on status pages; C{seldom}: what may be logged at any rate.
     - C{web}: HTTP clients, and what their requests tell; C{pieces}: long work, a piece at a time.
     - C{monitor}: what an operator asks over HTTP.
     - C{plugins}: where services are found; a stranger's as well as ours.

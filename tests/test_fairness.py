@@ -187,13 +187,13 @@ class DelegationTests(FairCase):
             f"<delegation xmlns='{ns.DELEGATION_2}'>{wrapped}</delegation></iq>".encode()
         )
 
-    def settle(self) -> bytes:
-        """Let all who wait have 220 kB each."""
+    def settle(self, size: int = MANY) -> bytes:
+        """Let all who wait have 220 kB each, or as much as is said."""
         before = len(self.world.server.value())
         waiting, self.waiting = self.waiting, []
         for _, answer in waiting:
             payload = domish.Element(("urn:q", "q"))
-            payload.addContent("x" * MANY)
+            payload.addContent("x" * size)
             answer.callback(payload)
         return self.world.server.value()[before:]
 
@@ -218,6 +218,30 @@ class DelegationTests(FairCase):
         self.assertEqual(self.sent(self.ask(BAD, "b", "set")).count(errorElement(OverBudget)), 1)
         self.assertEqual(self.waiting, [])
         self.assertEqual(self.sent(self.ask(GOOD, "g2")), b"")
+
+    def test_tooLarge(self) -> None:
+        """Answers that no server takes cost as much to make: they are charged, too, and seldom logged."""
+        told: list[str] = []
+
+        def observer(event: Any) -> None:
+            told.extend([event["told"]] if "told" in event else [])
+
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for many in (5_000_000, 3 * MANY):
+            self.world.wait(10)
+            asked = 0
+            self.sent(b"".join(self.ask(BAD, f"b{number}") for number in range(400)))
+            while self.waiting:
+                asked += len(self.waiting)
+                self.settle(many)
+            self.assertLess(asked, BURST // many + 20)
+        self.assertEqual(len(told), 1)
+        self.world.wait(70)
+        self.sent(self.ask(BAD, "b"))
+        self.settle(many)
+        self.assertEqual(len(told), 2)
+        self.assertRegex(told[1], rf"the answer for urn:q has \d+ bytes; {BAD}/r got an error \(and \d+ more")
 
     def test_noRoom(self) -> None:
         """Results for which there is no room, because the server does not read, are errors inside; one for each."""

@@ -43,6 +43,7 @@ from gateway.errors import (
     Unreadable,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IReporting
+from gateway.seldom import Seldom
 from gateway.stream.budget import FREE
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
@@ -104,6 +105,7 @@ class ManagingHandler(RawHandler):
         self._turns: Turns[tuple[IDelegatedNamespace, Open]] = Turns()
         self._draining = False
         self._complainAt: float | None = None
+        self._tooLarge = Seldom()
 
     @property
     def pending(self) -> int:
@@ -329,7 +331,11 @@ class ManagingHandler(RawHandler):
         if result is None:
             xml = b""
         elif isinstance(result, domish.Element):
-            xml = stanzas.writtenSafely(result)
+            try:
+                xml = stanzas.writtenSafely(result)
+            except TooLarge:
+                self._link.budget.charge(opened.request.requester, self._link.limits.stanzaSize, self._link.now)
+                raise
         else:
             raise TypeError(f"an answer is an element or None, not {type(result).__name__}")
         self._settled(opened, "result", xml)
@@ -376,13 +382,12 @@ class ManagingHandler(RawHandler):
         answer = stanzas.answered(*addresses, kind, xml)
         # The link refuses a larger one as a whole, but only what is in it reaches the requester on every server.
         if len(answer) > self._link.limits.outgoingSize:
-            self._log.warn(
-                "{component}: the answer for {namespace} has {size} bytes; {requester} got an error.",
-                component=self._component,
-                namespace=opened.request.namespace,
-                size=len(answer),
-                requester=opened.request.requester,
-            )
+            # It was as much work as one that is sent.
+            self._link.budget.charge(opened.request.requester, len(answer), self._link.now)
+            if (more := self._tooLarge.more(self._link.now)) is not None:
+                what = f"the answer for {opened.request.namespace} has {len(answer)} bytes"
+                told = f"{what}; {opened.request.requester} got an error{more}"
+                self._log.warn("{component}: {told}.", component=self._component, told=told)
             answer = stanzas.answered(*addresses, "error", errorElement(TooLarge))
         elif len(answer) > FREE and not self._link.budget.allows(
             opened.request.requester, len(answer), self._link.now

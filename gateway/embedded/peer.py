@@ -18,6 +18,7 @@ from gateway.embedded.core import LARGEST
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, TooLarge, Unreadable
+from gateway.seldom import Seldom
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.refused import StanzaRefused, isBounced, substitute
@@ -62,6 +63,7 @@ class PeerConnection(Connection):
         # Requests of a client's that others have yet to answer.
         self._asked = 0
         self._held: set[PeerConnection] = set()
+        self._refusals = Seldom()
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -137,7 +139,8 @@ class PeerConnection(Connection):
         raise NotImplementedError
 
     def _stanzaRefused(self, refused: StanzaRefused) -> None:
-        self._log.warn("The embedded host refused {refused}.", refused=refused.inWords())
+        if (more := self._refusals.more(self._clock.seconds())) is not None:
+            self._log.warn("The embedded host refused {refused}{more}.", refused=refused.inWords(), more=more)
         instead = substitute(refused.stanza, refused.why)
         if instead is not None:
             self._stanzaReceived(instead)

@@ -24,6 +24,7 @@ from gateway.roster.apply import Applier
 from gateway.roster.document import RefreshFailed, readingDocument
 from gateway.roster.fetch import Answer
 from gateway.roster.refresher import Application
+from gateway.seldom import Seldom
 
 # Seconds that the application and the server each have; a delegated request has 25 in all.
 _PATIENCE = 10.0
@@ -127,6 +128,7 @@ class LockedRosters:
         self._clock = clock
         self._said = _Turns(self._fetch, concurrency)
         self._kept = _Turns(self._get, concurrency)
+        self._failed, self._wasKept = Seldom(), Seldom()
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element:
         if jids.bare(request.requester) != request.entity:
@@ -152,14 +154,19 @@ class LockedRosters:
         try:
             there: domish.Element = await self._inTime(self._kept.ask(user))
         except (RefreshFailed, defer.TimeoutError) as error:
-            self._log.warn(
-                "{user} asked for the roster and got an error: {reason}; and the server: {error}",
-                user=user,
-                reason=reason,
-                error=error,
-            )
+            if (more := self._failed.more(self._clock.seconds())) is not None:
+                self._log.warn(
+                    "{user} asked for the roster and got an error: {reason}; and the server: {error}{more}",
+                    user=user,
+                    reason=reason,
+                    error=error,
+                    more=more,
+                )
             raise StanzaError("service-unavailable") from error
-        self._log.warn("{user} got the roster that the server has: {reason}", user=user, reason=reason)
+        if (more := self._wasKept.more(self._clock.seconds())) is not None:
+            self._log.warn(
+                "{user} got the roster that the server has: {reason}{more}", user=user, reason=reason, more=more
+            )
         return there
 
     def _fetch(self, user: str) -> Deferred[domish.Element]:

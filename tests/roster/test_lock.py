@@ -7,6 +7,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
@@ -51,6 +52,28 @@ class LockedRostersTests(SynchronousTestCase):
         """It is what can be delegated, and that is rosters."""
         verifyObject(IDelegatedNamespace, self.locked)
         self.assertEqual(self.locked.namespaces, {"jabber:iq:roster"})
+
+    def test_seldomLogged(self) -> None:
+        """Where the application fails, a user who asks again and again writes one line a minute."""
+        lines: list[Any] = []
+        observer = lines.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for isThere in (True, False):
+            lines.clear()
+            for number in range(101):
+                asked = self.ask()
+                self.world.fail(RefreshFailed("no"))
+                if isThere:
+                    self.world.answer([])
+                    self.successResultOf(asked)
+                else:
+                    self.world.fail(RefreshFailed("neither"))
+                    self.assertEqual(self.refused(asked), "service-unavailable")
+                if number == 99:
+                    self.clock.advance(60)
+            said = [each["more"] for each in lines if each.get("reason") == "no"]
+            self.assertEqual(said, ["", " (and 99 more like it since the last such line)"])
 
     def test_bounded(self) -> None:
         """However many log in at once, each of both is asked for so many at a time; who waits, waits in time."""
