@@ -88,8 +88,8 @@ class Members:
                 else:
                     self._found, at = self._decode(self._text[self._at : end])
                     at += self._at
-                # A number at the very end may go on.
-                if isWhole or at < end:
+                # A number at the very end may go on, and "1.5e+" that is cut there is read as 1.5.
+                if isWhole or at < end - 2 * isinstance(self._found, int | float):
                     self._at = self._skip(at)
                     return
                 if size >= MOST_CHARACTERS:

@@ -22,6 +22,7 @@ MAX_BYTES_IN_ALL = 16 * 1024 * 1024
 MAX_SECONDS = 20.0
 
 _MUC = ns.MUC.encode()
+_REFERENCE = b"&#"
 
 
 @define(eq=False)
@@ -61,7 +62,9 @@ class Holdback:
         user = jids.bare(stanza.sender or "")
         if user in self.users:
             return True
-        isJoin = stanza.name == "presence" and stanza.type is None and _MUC in stanza.raw
+        # Where a character is written by its number, the name may be, too.
+        mayJoin = _MUC in stanza.raw or _REFERENCE in stanza.raw
+        isJoin = mayJoin and stanza.name == "presence" and stanza.type is None
         return isJoin and self._budget.owes(user, now)
 
     def hold(self, stanza: Stanza, now: float) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.logger import globalLogPublisher
+
 from gateway import ns
 from gateway.embedded.peer import CLIENTS, LARGEST, STRANGERS
 from tests.embedded.support import COMPONENT, DOMAIN, PASSWORDS, ClientCase
@@ -178,6 +182,21 @@ class SizeTests(ClientCase):
         self.assertEqual(alice.send(f"</message>{opening}</message>"), [refused])
         self.assertEqual(bob.taken(), [f"message alice@{DOMAIN}/r > bob@{DOMAIN}/r"])
         self.assertFalse(alice.disconnecting)
+
+    def test_seldomLogged(self) -> None:
+        """A client that is refused stanza after stanza writes one line a minute."""
+        lines: list[Any] = []
+        observer = lines.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        alice = self.host.online("alice/r")
+        for _ in range(2):
+            alice.send("<message><a:b/></message>" * 50)
+            self.host.clock.advance(61)
+        self.assertEqual(
+            [each["more"] for each in lines if "refused" in each],
+            ["", " (and 49 more like it since the last such line)"],
+        )
 
     def test_growth(self) -> None:
         """What becomes too large on its way is refused, not sent: a component would end its stream for it."""

@@ -63,6 +63,9 @@ class MembersTests(SynchronousTestCase):
         """A number that goes on behind what is tried first is the whole number."""
         self.patch(members, "_FIRST", 3)
         self.assertEqual(read('{"a": 123456789, "b": [-1.5e10]}'), {"a": 123456789, "b": [-1.5e10]})
+        for first in range(1, 9):
+            self.patch(members, "_FIRST", first)
+            self.assertEqual(read("[15.25, 1e5, 1.5e+5, 2E-3, 12, true]"), [15.25, 1e5, 1.5e5, 2e-3, 12, True])
 
     def test_long(self) -> None:
         """A member has a bound, and no more of it than that is read."""

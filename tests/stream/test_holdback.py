@@ -39,6 +39,8 @@ class HoldbackTests(SynchronousTestCase):
         gone = stanza(f"<presence from='{BAD}/a' type='unavailable'>{MUC}</presence>".encode())
         self.assertFalse(any(self.held.mustWait(each, 0.0) for each in (message, away, gone, *answers)))
         self.assertFalse(self.held.mustWait(join(f"{OTHER}/a"), 0.0))
+        written = MUC.replace("muc", "mu&#99;")
+        self.assertTrue(self.held.mustWait(stanza(f"<presence from='{BAD}/a'>{written}</presence>".encode()), 0.0))
         self.assertTrue(self.held.mustWait(join(), 0.0))
         self.assertTrue(self.held.hold(join(), 0.0))
         self.assertTrue(all(self.held.mustWait(each, 0.0) for each in (message, away, gone)))
