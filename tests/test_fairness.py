@@ -148,12 +148,35 @@ class RoomsTests(FairCase):
             self.assertIn(out, self.world.server.value()[before:])
             self.world.wait(60)
 
+    def test_otherLeaves(self) -> None:
+        """A leave that is held behind a join, of another room, is a leave, whatever becomes of the join."""
+        gone = f"<presence from='{BAD}/r' to='other@{JID}/bad' type='unavailable'/>".encode()
+        hears = f"from='other@{JID}/bad' to='{GOOD}/r' type='unavailable'".encode()
+        self.sent(join(GOOD, room="other"))
+        for more in (b"", join(BAD) * 300 + gone.replace(b"other", b"lobby")):
+            self.world.wait(10)
+            self.assertIn(b"code='110'", self.sent(join(BAD, room="other")))
+            before = len(self.world.server.value())
+            self.link.budget.charge(BAD, 2 * BURST, self.link.now)
+            self.sent(join(BAD) + gone + more)
+            for _ in range(50):
+                self.link.budget.charge(BAD, 2 * BURST, self.link.now)
+                self.world.wait(0.5)
+            self.assertEqual(self.world.server.value()[before:].count(hears), 1)
+
     def test_stops(self) -> None:
         """Joins that are held when the gateway stops are refused at once."""
         self.sent(join(BAD) * 100)
         before = len(self.world.server.value())
         self.link.stopService()
         self.assertGreater(self.world.server.value()[before:].count(errorElement(Stopping)), 85)
+
+    def test_stopsLater(self) -> None:
+        """No more are held while the stop waits for what is open: they would never be answered."""
+        self.patch(RoomsHandler, "pending", 1)
+        self.sent(join(BAD) * 100)
+        self.link.stopService()
+        self.assertEqual(self.sent(join(BAD)).count(errorElement(Stopping)), 1)
 
     def test_fanOut(self) -> None:
         """What somebody says to many is no answer: a burst of it costs them nothing."""

@@ -55,21 +55,22 @@ class Fairness:
         self._holdback = Holdback(budget)
         self.held = self._holdback.users
         self._releasing: IDelayedCall | None = None
+        self._isDraining = False
 
     def keeps(self, stanza: Stanza) -> bool:
         """Hold or refuse a stanza; false if it is to be handled now, as nearly all are."""
         if not self.debts and not self.held:
             return False
         now = self._port.now
-        if self._holdback.mustWait(stanza, now):
+        if not self._isDraining and self._holdback.mustWait(stanza, now):
             if self._holdback.hold(stanza, now):
                 return True
             if stanza.type != "unavailable":
-                self._refuse(stanza)
+                self._refuse(stanza, OverBudget)
                 return True
             # No join matters of a user who leaves.
             for each in self._holdback.leave(stanza.sender or ""):
-                self._refuse(each)
+                self._refuse(each, OverBudget)
             return False
         if self.budget.refuses(stanza, now):
             self._port.refuse(stanza, OverBudget)
@@ -79,7 +80,7 @@ class Fairness:
     def tick(self, now: float) -> None:
         """Handle what may be handled by now; about once a second."""
         for stanza in self._holdback.late(now):
-            self._refuse(stanza)
+            self._refuse(stanza, OverBudget)
         if self._releasing is None:
             self._release()
         self.budget.expire(now)
@@ -87,13 +88,14 @@ class Fairness:
             self._log.warn("{jid}: {news}.", jid=self._port.jid, news=news)
 
     def drain(self) -> None:
-        """Refuse what is held: the gateway stops."""
+        """Refuse what is held, and hold nothing from now on: the gateway stops."""
+        self._isDraining = True
         if self._releasing is not None:
             self._releasing.cancel()
             self._releasing = None
         for user in list(self.held):
             for stanza in self._holdback.leave(user):
-                self._answer(stanza, Stopping)
+                self._refuse(stanza, Stopping)
 
     def report(self) -> Iterator[str]:
         """For the status page."""
@@ -116,15 +118,12 @@ class Fairness:
                 self._releasing = self._clock.callLater(0, self._release)
                 return
 
-    def _refuse(self, stanza: Stanza) -> None:
-        """What is held and is not to be handled any more; a leave is handled even so."""
-        # It is counted by this.
-        self.budget.isOver(stanza.sender or "", self._port.now)
-        self._answer(stanza, OverBudget)
-
-    def _answer(self, stanza: Stanza, error: type[GatewayError]) -> None:
+    def _refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         if stanza.type == "unavailable":
-            # Nobody may stay in a room as a ghost. A leave needs no answer, and little comes of it.
+            # It may be for a room that the user is in.
             self._port.handle(stanza)
-        elif stanza.type not in ("error", "result"):
-            self._port.refuse(stanza, error)
+            return
+        if error is OverBudget:
+            # It is counted by this.
+            self.budget.isOver(stanza.sender or "", self._port.now)
+        self._port.refuse(stanza, error)

@@ -209,9 +209,10 @@ class Link(Service):
         """
         Send serialised stanzas; while the link is down they wait, bounded in number, size and time.
 
-        A stanza over the server's limit would end the stream: it is refused as if the recipient had done so.
+        A stanza over the server's limit would end the stream: it is refused as if the recipient had done so. If it
+        is an answer, the recipient gets an error in its place, and needs no other.
 
-        @return: whether they were accepted.
+        @return: true if there was room.
         """
         if len(data) > self.limits.outgoingSize:
             return self._refusals.outgoing(data, self.limits)
@@ -365,7 +366,8 @@ class Link(Service):
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
             if self._instances is not None and not self._protocol.stalled:
-                self.sendRaw(self._instances.tick(now))
+                if sign := self._instances.tick(now):
+                    self.sendRaw(sign)
                 self._compare(self._instances.found and not self.shared)
 
     def _watch(self, protocol: ComponentProtocol, now: float) -> None:

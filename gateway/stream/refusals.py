@@ -74,26 +74,24 @@ class Refusals:
         """
         Send those of several stanzas that the server takes, and refuse the others. The sender is on this side.
 
-        @return: whether all were accepted.
+        @return: true if there was room for all that is sent; nothing else is to be said of what is refused.
         """
         splitter = Splitter(ns.COMPONENT_ACCEPT, evolve(limits, stanzaSize=limits.outgoingSize))
         splitter.feed(CONTEXT.header)
-        accepted = True
+        hasRoom = True
         events: list[Event | None] = [*splitter.feed(data)]
         for event in events or [None]:
             if isinstance(event, Stanza):
-                accepted = self._port.sendAll(event.whole) and accepted
-                continue
-            accepted = False
-            if not isinstance(event, StanzaRefused):
+                hasRoom = self._port.sendAll(event.whole) and hasRoom
+            elif isinstance(event, StanzaRefused):
+                hasRoom = self._outgoing(event) and hasRoom
+            else:
                 # It is no stanza, or not a whole one, and would end the stream.
                 nothing = Nonza("data", None, None, None, None, None, b"<data>", CONTEXT, 0)
                 self._outgoing(StanzaRefused(nothing, Unreadable, len(data), b""))
-            else:
-                self._outgoing(event)
-        return accepted
+        return hasRoom
 
-    def _outgoing(self, refused: StanzaRefused) -> None:
+    def _outgoing(self, refused: StanzaRefused) -> bool:
         self._note("to the server", refused)
         answer = bounce(refused.stanza, refused.why, self._port.jid)
         instead = substitute(refused.stanza, refused.why)
@@ -101,7 +99,8 @@ class Refusals:
             # Not now: whoever sends is in the middle of it.
             self._later(partial(self._port.stanzaReceived, answer))
         elif instead is not None:
-            self._send(instead)
+            return self._send(instead)
+        return True
 
     def tick(self) -> None:
         """Log what has come to be, at most once a minute."""
@@ -123,8 +122,8 @@ class Refusals:
         self._last = refused.inWords()
         self.tick()
 
-    def _send(self, stanza: Stanza) -> None:
-        self._port.sendAll(stanza.readdressed(route(stanza.sender or "", stanza.recipient or "")))
+    def _send(self, stanza: Stanza) -> bool:
+        return self._port.sendAll(stanza.readdressed(route(stanza.sender or "", stanza.recipient or "")))
 
 
 def _listed(counts: Counter[str]) -> str:

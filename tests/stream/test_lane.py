@@ -20,6 +20,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from gateway import jids, ns
 from gateway.stream.budget import Budget
+from gateway.stream.core import Limits
 from gateway.stream.replies import Replies
 from gateway.stream.trees import MAX_COST
 from tests.stream.memory import JID as COMPONENT
@@ -314,6 +315,19 @@ class OneAnswerTests(LaneCase):
         errors = [said for said in heard if said[1]["type"] == "error"]
         self.assertEqual({condition(said) for said in errors}, {"resource-constraint"})
         self.assertEqual(len(errors), 15)
+    def test_tooLargeForTheServer(self) -> None:
+        """An answer over the server's limit is one error."""
+        self.link.limits = Limits(outgoingSize=1000)
+
+        def answer(element: Any) -> None:
+            element.handled = True
+            result = toResponse(element, "result")
+            result.addElement(("urn:q", "q"), content="x" * 1000)
+            self.link.send(result)
+
+        self.does(answer)
+        self.assertEqual(condition(self.answerTo(iq())), "policy-violation")
+
     def test_tooLargeForATree(self) -> None:
         """No tree is built of a stanza with very many elements; its sender gets an error, and nothing is logged."""
         self.does(self.silent)

@@ -462,7 +462,7 @@ class OutgoingTests(LinkCase):
         """A request and a message come back as errors, as if the recipient had sent them; but not at once."""
         for name, kind in (("iq", "get"), ("iq", "set"), ("message", None), ("message", "groupchat")):
             before = len(self.world.server.heard())
-            self.assertFalse(self.world.link.sendRaw(stanza(name, kind, "x" * 1000)))
+            self.assertTrue(self.world.link.sendRaw(stanza(name, kind, "x" * 1000)))
             self.assertEqual(self.taker.facts(), [])
             self.world.clock.advance(0)
             self.assertEqual(self.taker.facts(), [(name, "error", *BACK, "7", ["policy-violation"])])
@@ -487,14 +487,16 @@ class OutgoingTests(LinkCase):
         self.world.server.clear()
         self.assertTrue(self.world.link.sendRaw(fits))
         self.assertEqual(self.world.server.value(), fits)
-        self.assertFalse(self.world.link.sendRaw(fits.replace(b"xx", b"xxx", 1)))
+        self.world.server.clear()
+        self.world.link.sendRaw(fits.replace(b"xx", b"xxx", 1))
+        self.assertEqual(self.world.server.value(), b"")
 
     def test_several(self) -> None:
         """Of several together those go out that the server takes, in order."""
         small = [b"<message id='%d' to='a'>%b</message>" % (each, b"y" * 400) for each in range(4)]
         large = b"<presence>" + b"x" * 1000 + b"</presence>"
         self.world.server.clear()
-        self.assertFalse(self.world.link.sendRaw(b"".join([*small[:2], large, *small[2:]])))
+        self.assertTrue(self.world.link.sendRaw(b"".join([*small[:2], large, *small[2:]])))
         self.assertEqual(self.world.server.value(), b"".join(small))
         self.world.server.clear()
         self.assertTrue(self.world.link.sendRaw(b"".join(small)))
@@ -511,9 +513,19 @@ class OutgoingTests(LinkCase):
     def test_whileDown(self) -> None:
         """The same holds while the link is down."""
         world = World(Limits(outgoingSize=1000))
-        self.assertFalse(world.link.sendRaw(stanza("presence", None, "x" * 1000)))
+        self.assertTrue(world.link.sendRaw(stanza("presence", None, "x" * 1000)))
         world.up()
         self.assertEqual(world.server.heard(), [])
+
+    def test_noRoom(self) -> None:
+        """The sender hears of it where there is no room for the others, nor for an error in place of one."""
+        protocol: Any = self.world.server.protocol
+        protocol.pauseProducing()
+        protocol.fullBytes = 0
+        large = stanza("iq", "result", "x" * 1000)
+        self.assertTrue(self.world.link.sendRaw(large))
+        self.assertFalse(self.world.link.sendRaw(large))
+        self.assertFalse(self.world.link.sendRaw(b"<message to='a'/>" * 100))
 
 
 class TreeTests(LinkCase):
