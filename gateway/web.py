@@ -5,22 +5,29 @@ Asking others over HTTP, and the gateway itself.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web._newclient import STATUS, HTTP11ClientProtocol
 from twisted.web.client import Agent, GzipDecoder, HTTPConnectionPool, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
+from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from gateway.listener import Listener, ListenerEndpoint
+
+_log = Logger()
+
+# Bytes of the body of a request that any resource takes.
+MAX_BODY = 1024 * 1024
 
 # Bytes of all that a server sends before a body, and how many answers that may be: before the real one there may be
 # some with status 1xx (RFC 9110 section 15.2).
@@ -182,6 +189,32 @@ def unwrapped(response: Any) -> tuple[Any, int]:
         response = response.original
         packings += 1
     return response, packings
+
+
+def answerLater(
+    request: Request, answering: Coroutine[Any, Any, bytes], fault: Callable[[Request], bytes]
+) -> int:
+    """
+    Answer a request with the body that a coroutine returns, unless the caller is gone by then.
+
+    @param fault: makes the body where the coroutine raises. A request without an answer would hold its connection,
+        one of few.
+    @return: for C{render} to return.
+    """
+    gone: list[object] = []
+    request.notifyFinish().addErrback(gone.append)
+
+    def failed(failure: Failure) -> bytes:
+        _log.failure("A request could not be answered.", failure)
+        return fault(request)
+
+    def answer(body: bytes) -> None:
+        if not gone:
+            request.write(body)
+            request.finish()
+
+    ensureDeferred(answering).addErrback(failed).addCallback(answer)
+    return NOT_DONE_YET
 
 
 def isFromPage(headers: Headers) -> bool:

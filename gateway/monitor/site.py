@@ -16,9 +16,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from gateway.monitor.access import Gate, Refusal
+from gateway.web import MAX_BODY
 
 # Bytes of a body that are kept: one more than any resource takes, so that it sees that the body is too long.
-_KEPT = 1024 * 1024 + 1
+_KEPT = MAX_BODY + 1
 
 # Bytes of all bodies that are not complete yet; connections.
 _MOST_BYTES = 16 * 1024 * 1024

@@ -51,7 +51,7 @@ class Batch:
         left = iter(names)
         lanes = min(len(names), self._refresher.concurrency)
         try:
-            await gatherResults([ensureDeferred(self._lane(left)) for _ in range(lanes)])
+            await gatherResults([ensureDeferred(self._lane(left)) for _ in range(lanes)], consumeErrors=True)
         finally:
             self._refresher.announced -= sum(1 for _ in left)
 
@@ -108,11 +108,6 @@ class Batch:
             yield from _writtenObject(parts, self._changes)
         parts.append("}\n")
         return "".join(parts).encode()
-
-
-def written(answer: dict[str, Any]) -> bytes:
-    """A short answer."""
-    return json.dumps(answer).encode() + b"\n"
 
 
 def _writtenObject(parts: list[str], values: dict[str, Any]) -> Generator[None, None, None]:

@@ -9,17 +9,15 @@ import json
 from codecs import BOM_UTF8
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
-from twisted.logger import Logger
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from gateway.pieces import Pieces
 from gateway.roster.document import RefreshFailed, checkUser, readingDocument
+from gateway.web import MAX_BODY, answerLater
 
-# Users that it knows at most, bytes that it takes of each, and of all together.
+# Users that it knows at most, and bytes that it takes of all together.
 _MOST_USERS = 1_000
-_MOST_BYTES = 1024 * 1024
 _MOST_IN_ALL = 8 * 1024 * 1024
 
 
@@ -52,8 +50,6 @@ class _Document(Resource):
     C{PUT} decides about a user's contacts, C{DELETE} forgets them, C{GET} is what the gateway asks.
     """
 
-    _log = Logger()
-
     isLeaf = True
 
     def __init__(self, domain: str, documents: dict[str, bytes], name: bytes, pieces: Pieces) -> None:
@@ -79,24 +75,13 @@ class _Document(Resource):
         return _answered(request, 200, document.decode())
 
     def render_PUT(self, request: Request) -> int:
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-
-        def answer(body: bytes) -> None:
-            if not gone:
-                request.write(body)
-                request.finish()
-
-        ensureDeferred(self._put(request)).addCallback(answer).addErrback(
-            lambda failure: self._log.failure("A document could not be taken.", failure)
-        )
-        return NOT_DONE_YET
+        return answerLater(request, self._put(request), _fault)
 
     async def _put(self, request: Request) -> bytes:
         content: Any = request.content
-        document: bytes = content.read(_MOST_BYTES + 1).removeprefix(BOM_UTF8)
-        if len(document) > _MOST_BYTES:
-            return _refused(request, 413, f"a document has at most {_MOST_BYTES} bytes")
+        document: bytes = content.read(MAX_BODY + 1).removeprefix(BOM_UTF8)
+        if len(document) > MAX_BODY:
+            return _refused(request, 413, f"a document has at most {MAX_BODY} bytes")
         try:
             await self._pieces.run(readingDocument(document, f"{self._user}@{self._domain}"))
         except RefreshFailed as failure:
@@ -117,6 +102,10 @@ class _Document(Resource):
 
 def _refused(request: Request, code: int, message: str) -> bytes:
     return _answered(request, code, json.dumps({"message": message}))
+
+
+def _fault(request: Request) -> bytes:
+    return _refused(request, 500, "an internal error, see the gateway's log")
 
 
 def _answered(request: Request, code: int, text: str) -> bytes:

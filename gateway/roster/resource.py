@@ -4,25 +4,21 @@ C{/roster_admin/refresh}: the application says whose contacts have changed, and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from attrs import define
-from twisted.internet.defer import ensureDeferred
-from twisted.logger import Logger
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from gateway.pieces import Pieces
-from gateway.roster.batch import Batch, written
+from gateway.roster.batch import Batch
 from gateway.roster.document import MOST_NAMES, RefreshFailed, readingNames
 from gateway.roster.refresher import Refresher
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
-from gateway.web import isFromPage
-
-# Bytes of a request's body.
-_MOST_BYTES = 1024 * 1024
+from gateway.web import MAX_BODY, answerLater, isFromPage
 
 # What an option may be; some languages write a truth so.
 _VALUES = {"1": True, "true": True, "0": False, "false": False}
@@ -71,8 +67,6 @@ class _Answering(Resource):
     @ivar allowed: the one method that there is.
     """
 
-    _log = Logger()
-
     allowed: bytes
 
     def __init__(self, service: Refreshing) -> None:
@@ -80,29 +74,14 @@ class _Answering(Resource):
         self._service = service
 
     def render(self, request: Request) -> int:
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-        ensureDeferred(self._answer(request, gone)).addErrback(
-            lambda failure: self._log.failure("A request could not be answered.", failure)
-        )
-        return NOT_DONE_YET
+        return answerLater(request, self._answer(request), _fault)
 
-    async def _answer(self, request: Request, gone: list[object]) -> None:
+    async def _answer(self, request: Request) -> bytes:
         try:
             batch = await self._refreshed(request)
-            code = 500 if batch.isFailure else 200
-            answer = await self._service.pieces.run(batch.written())
         except _Refused as error:
-            code = error.code
-            answer = written({"status": "error", "message": str(error), "updated": 0, "errors": 0})
-        if gone:
-            return
-        request.setResponseCode(code)
-        request.setHeader(b"content-type", b"application/json")
-        request.setHeader(b"cache-control", b"no-store")
-        request.setHeader(b"content-length", b"%d" % len(answer))
-        request.write(answer)
-        request.finish()
+            return _failed(request, error.code, str(error))
+        return _answered(request, 500 if batch.isFailure else 200, await self._service.pieces.run(batch.written()))
 
     async def _refreshed(self, request: Request) -> Batch:
         if request.method != self.allowed:
@@ -123,12 +102,12 @@ class _Answering(Resource):
 
     def _signedBody(self, request: Request) -> bytes:
         content: Any = request.content
-        body: bytes = content.read(_MOST_BYTES + 1)
+        body: bytes = content.read(MAX_BODY + 1)
         # It is not needed again, and the answer may take a while.
         content.seek(0)
         content.truncate()
-        if len(body) > _MOST_BYTES:
-            raise _Refused(413, f"a body has at most {_MOST_BYTES} bytes")
+        if len(body) > MAX_BODY:
+            raise _Refused(413, f"a body has at most {MAX_BODY} bytes")
         if self._service.secret is not None:
             self.checkSignature(request, body, self._service.secret)
         return body
@@ -190,6 +169,24 @@ class _User(_Answering):
             return [self._name.decode()]
         except UnicodeDecodeError as error:
             raise _Refused(400, "the user name is not UTF-8") from error
+
+
+def _answered(request: Request, code: int, answer: bytes) -> bytes:
+    request.setResponseCode(code)
+    request.setHeader(b"content-type", b"application/json")
+    request.setHeader(b"cache-control", b"no-store")
+    request.setHeader(b"content-length", b"%d" % len(answer))
+    return answer
+
+
+def _failed(request: Request, code: int, message: str) -> bytes:
+    """An answer that says only why nothing was done."""
+    answer = {"status": "error", "message": message, "updated": 0, "errors": 0}
+    return _answered(request, code, json.dumps(answer).encode() + b"\n")
+
+
+def _fault(request: Request) -> bytes:
+    return _failed(request, 500, "an internal error, see the gateway's log")
 
 
 def _options(request: Request) -> tuple[bool, bool]:

@@ -80,3 +80,9 @@ class ContactsTests(SynchronousTestCase):
         codes = [self.ask("PUT", name, b"{}" + b" " * size)[0] for name, size in (("a", 50), ("b", 50), ("a", 1))]
         self.assertEqual(codes, [200, 507, 200])
         self.assertEqual(self.ask("GET", "")[1], {"a": {}, "b": {}})
+
+    def test_fault(self) -> None:
+        """A fault of the application's own is an answer, too, and in the log."""
+        self.patch(demo, "readingDocument", lambda *_: None)
+        self.assertEqual(self.ask("PUT", "alice", b"{}")[0], 500)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)

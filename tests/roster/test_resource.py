@@ -7,7 +7,7 @@ import hmac
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, FirstError, succeed
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -276,6 +276,14 @@ class RefreshTests(SynchronousTestCase):
         _, answer, _ = self.post(["a", "b", "c"], "?dry_run=1")
         self.assertEqual({user: len(items) for user, items in answer["changes"].items()}, {"a": 100, "c": 50})
         self.assertEqual((answer["updated"], answer["errors"], [*answer["failed"]]), (2, 1, ["b"]))
+
+    def test_fault(self) -> None:
+        """A fault of the gateway's own is an answer, too, and in the log."""
+        self.refresher.outcomes["a"] = None  # type: ignore[assignment]  # nothing that it ever is
+        code, answer, _ = self.post(["a"])
+        self.assertEqual((code, answer["status"], answer["updated"]), (500, "error", 0))
+        self.assertIn("internal error", answer["message"])
+        self.assertEqual(len(self.flushLoggedErrors(FirstError)), 1)
 
     def test_controls(self) -> None:
         """No answer holds a control character, or one that changes how others are read."""
