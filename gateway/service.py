@@ -163,9 +163,8 @@ def makeService(
     """
     The whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
 
-    @param gateway: what becomes their parent, and is returned; by default a new one.
-
     @param wallClock: as L{IComposition.wallClock}; by default the reactor's clock, for tests with only one.
+    @param gateway: what becomes their parent, and is returned; by default a new one.
     @raise ConfigError: when something that the file names cannot be used.
     """
     check(config)

@@ -44,7 +44,6 @@ from gateway.errors import (
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IReporting
 from gateway.seldom import Seldom
-from gateway.stream.budget import FREE
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
@@ -264,8 +263,7 @@ class ManagingHandler(RawHandler):
         request = opened.request
         if self._draining:
             raise Stopping
-        budget = self._link.budget
-        if budget.debts and budget.isOver(request.requester, self._link.now):
+        if self._link.budget.isOver(request.requester, self._link.now):
             raise OverBudget
         _, domain, resource = jids.split(request.entity)
         if domain != opened.server or resource:
@@ -389,9 +387,7 @@ class ManagingHandler(RawHandler):
                 told = f"{what}; {opened.request.requester} got an error{more}"
                 self._log.warn("{component}: {told}.", component=self._component, told=told)
             answer = stanzas.answered(*addresses, "error", errorElement(TooLarge))
-        elif len(answer) > FREE and not self._link.budget.allows(
-            opened.request.requester, len(answer), self._link.now
-        ):
+        elif not self._link.budget.allows(opened.request.requester, len(answer), self._link.now):
             answer = stanzas.answered(*addresses, "error", errorElement(OverBudget))
         if not self._send(answer) and self._link.ready:
             # Too much waits for the server, but there is room for an error.

@@ -5,14 +5,15 @@ Documents and user names of the web application, read and checked; pure.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 from gateway import jids
 from gateway.interfaces import RosterItem
+from gateway.printable import printable
 from gateway.roster.members import Members, MemberTooLong
+from gateway.stream.stanzas import FORBIDDEN
 from gateway.stringprep import MAX_PART
 
 T = TypeVar("T")
@@ -28,9 +29,6 @@ MOST_NAMES = 100_000
 
 _KEYS = frozenset({"name", "groups", "subscription"})
 _SUBSCRIPTIONS = ("none", "to", "from", "both")
-
-# What no XML can hold (XML 1.0 section 2.2).
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # As who reads an attribute has it (XML 1.0 section 3.3.3); a server may write it as it stands.
 _WHITE = str.maketrans("\t\n\r", "   ")
@@ -212,7 +210,7 @@ def _wrongText(text: str) -> str:
     """The fault of a name; empty if there is none."""
     if len(text) > _LONGEST_NAME:
         return f"has {len(text)} characters; at most {_LONGEST_NAME} are taken"
-    if found := _FORBIDDEN.search(text):
+    if found := FORBIDDEN.search(text):
         return f"holds a character that XMPP cannot carry: U+{ord(found.group()):04X}"
     return ""
 
@@ -235,9 +233,8 @@ def _kind(value: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    shown = json.dumps(value, ensure_ascii=False)[: _SHOWN + 1]
     # JSON can hold half of a surrogate pair, which cannot be written anywhere, and what changes how a line is read.
-    shown = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in shown)
+    shown = printable(json.dumps(value, ensure_ascii=False)[: _SHOWN + 1])
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
 
 
