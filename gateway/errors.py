@@ -132,7 +132,7 @@ class StoreBroken(GatewayError):
 
 
 class TooManyRooms(GatewayError):
-    """Who makes a room has made as many as one user may have."""
+    """The user has made as many rooms as one user may have."""
 
 
 class NickInUse(GatewayError):

@@ -168,7 +168,8 @@ class RoomsHandler(RawHandler):
 
     def _charge(self, sent: Counter[bytes]) -> None:
         """
-        What a join brings is charged to who has joined: in a mirror that is not the sender, but the room above is.
+        Charge what a join brings to the user who has joined: in a mirror the sender is not that user, but the room
+        above.
         """
         # Nothing in the bare part of an address is ever escaped.
         for address, size in sent.items():

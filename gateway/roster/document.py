@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Generator, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from gateway import jids
 from gateway.interfaces import RosterItem
@@ -15,8 +15,6 @@ from gateway.printable import printable
 from gateway.roster.members import Members, MemberTooLong
 from gateway.stream.stanzas import FORBIDDEN
 from gateway.stringprep import MAX_PART
-
-T = TypeVar("T")
 
 # Characters of a contact's name and of each group's (RFC 6121 leaves it to the server), groups of a contact, and
 # contacts of a user.
@@ -49,31 +47,17 @@ class UserUnknown(RefreshFailed):
     """
 
 
-def readDocument(data: bytes, user: str) -> dict[str, RosterItem]:
+def readingDocument(data: bytes, user: str) -> Generator[None, None, dict[str, RosterItem]]:
     """
     The contacts of a user, by bare JID, as the application has them: a JSON object of contact JIDs, each with an
     object that may have C{name} (a string), C{groups} (a list of names, or an object of names that are true) and
-    C{subscription} (C{none}, C{to}, C{from} or C{both}, which is the default).
+    C{subscription} (C{none}, C{to}, C{from} or C{both}, which is the default). In pieces: a large document takes
+    seconds.
 
     @param user: whose they are: a bare JID.
     @raise RefreshFailed: for anything else. One wrong contact makes all of it worthless: what was left out would be
         taken for removed.
     """
-    return whole(readingDocument(data, user))
-
-
-def whole(work: Generator[None, None, T]) -> T:
-    """The value of a generator that is run to its end in one go."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-
-
-def readingDocument(data: bytes, user: str) -> Generator[None, None, dict[str, RosterItem]]:
-    """L{readDocument} in pieces: a large document takes seconds."""
     try:
         # Some applications begin with a byte order mark.
         members = Members(data.decode("utf-8-sig"), _unique)

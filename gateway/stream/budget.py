@@ -1,5 +1,5 @@
 """
-How much each user may be sent in answer, where little is asked and much comes of it; pure.
+Limits on what each user is sent in answer, where little is asked and much comes of it; pure.
 
 A join of a large room, its history, a stored element: a hundred bytes bring back thousands of times as much, and
 all of it takes its turn on the one stream that everybody's stanzas go by. What others say costs nobody anything,
@@ -70,7 +70,7 @@ class Budget:
 
     def allows(self, requester: str, size: int, now: float) -> bool:
         """
-        An answer is there: whether it may be sent. If so, it is charged.
+        Return true, and charge it, if an answer may be sent.
 
         @param requester: any address of the user.
         @param size: bytes.
@@ -100,7 +100,7 @@ class Budget:
             del self.debts[user]
 
     def news(self, now: float) -> str:
-        """What is to be logged, once a minute at most; empty if there is nothing."""
+        """Return a sentence for the log, once a minute at most; empty if there is nothing to say."""
         if not self._news or now < self._reportAt:
             return ""
         self._reportAt = now + _REPORT_EVERY
@@ -111,7 +111,7 @@ class Budget:
         return text
 
     def isOver(self, requester: str, now: float) -> bool:
-        """Whether somebody was sent too much; the request is counted as refused then."""
+        """Return true, and count a refused request, if the requester was sent too much."""
         if not self.debts:
             return False
         user = jids.bare(requester)

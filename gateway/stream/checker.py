@@ -4,7 +4,6 @@ Expat, set up for XMPP: what it finds wrong with a stream, and what it makes of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 from xml.parsers import expat
@@ -13,6 +12,7 @@ from attrs import field, frozen
 
 from gateway import ns
 from gateway.stream.stanzas import START_TAG, Context
+from gateway.stream.trees import MAX_NAMESPACE, longNamespace
 
 # Between the parts of a name that expat has resolved: namespace, local name. No XML can hold this character;
 # expat refuses a namespace with one that XML could.
@@ -23,7 +23,7 @@ NOT_WELL_FORMED = "not-well-formed"
 # Expat copies the namespace of each attribute that has one, so that 250 KB cost it seconds and a gigabyte. A long
 # namespace with a prefix is refused before expat sees it.
 _DECLARATION = b"xmlns:"
-_LONG_NAMESPACE = re.compile(rb"""xmlns:[^\s=<>:]*\s*=\s*(?:'[^'<]{1024}|"[^"<]{1024})""")
+_LONG_NAMESPACE = longNamespace(rb"xmlns:[^\s=<>:]*")
 
 # An unfinished token of so many bytes is looked at again only when it may have ended.
 _LONG_TOKEN = 64 * 1024
@@ -155,7 +155,7 @@ class Checker(Judge):
         start = token.rfind(b"<", 0, found.start()) - len(self._token)
         self._parser.Parse(data[: max(start, 0)], False)
         self._refusedAt = self.parsed - len(data) + start
-        raise StreamFailed(NOT_WELL_FORMED, "the namespace of a prefix has over 1023 bytes")
+        raise StreamFailed(NOT_WELL_FORMED, f"the namespace of a prefix has over {MAX_NAMESPACE} bytes")
 
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self.declared[prefix] = uri or ""

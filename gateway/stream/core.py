@@ -60,7 +60,7 @@ class Limits:
     outgoingSize: int = 512 * 1024
 
     def broken(self, size: int, depth: int) -> type[GatewayError] | None:
-        """What is wrong with a stanza of so many bytes and so deep; C{None} if nothing is."""
+        """Return the error for a stanza of so many bytes and so deep; C{None} if it is within the limits."""
         if size > self.stanzaSize:
             return TooLarge
         return TooDeep if depth > self.depth else None
@@ -331,7 +331,7 @@ def _end(data: bytes, close: int, checked: int, opening: bytes, ending: bytes) -
 
 
 def _isFlat(data: bytes, start: int, end: int, limits: Limits) -> bool:
-    """Whether the depth of what is there cannot be what it is refused for."""
+    """Return true if these bytes are surely not nested too deep, or too large anyway."""
     return end - start > limits.stanzaSize or data.count(b"<", start, end) < limits.depth
 
 

@@ -20,7 +20,7 @@ _SLICE = 0.02
 
 
 class Port(typing.Protocol):
-    """What this needs of its link."""
+    """The part of the link that this uses."""
 
     jid: str
     now: float

@@ -24,7 +24,7 @@ _REPORT_EVERY = 60.0
 
 
 class Port(typing.Protocol):
-    """What this needs of its link."""
+    """The part of the link that this uses."""
 
     jid: str
     now: float

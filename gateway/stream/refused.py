@@ -66,7 +66,7 @@ def rootOf(name: str, attributes: dict[str, str], context: Context) -> Stanza:
 
 def isBounced(stanza: Stanza) -> bool:
     """
-    Whether a refused stanza is answered with an error.
+    Return true if a refused stanza is answered with an error.
 
     Presence is not: a server that gets an error for the presence it broadcasts sends no more of it (RFC 6121
     section 4.4.2).
@@ -89,7 +89,7 @@ def bounce(stanza: Stanza, why: type[GatewayError], component: str) -> Stanza | 
 
 def substitute(stanza: Stanza, why: type[GatewayError]) -> Stanza | None:
     """
-    What the recipient gets in place of a refused stanza; C{None} for nothing.
+    The stanza that the recipient gets in place of a refused one; C{None} for none.
 
     Somebody may wait for an answer, and must learn of an error, of a leave and of what becomes of a subscription:
     these mean the same without their content.

@@ -1,5 +1,5 @@
 """
-How much of a table that is for everybody one user may fill; pure.
+Shares of tables that are for everybody: one user may fill only a part of each; pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_IDLE = 4_096
 
 
 def places(size: int) -> int:
-    """How many places a request of so many bytes takes."""
+    """Return the number of places that a request of so many bytes takes."""
     return 1 + size // UNIT
 
 
@@ -35,7 +35,7 @@ class _Domain:
 
 class Share:
     """
-    What one user has.
+    The part of one user.
 
     @ivar taken: places.
     @ivar isForgotten: whether the user has another one by now, perhaps; never while something is taken.
@@ -89,7 +89,7 @@ class Shares:
         self._sweepAt = _MOST_IDLE
 
     def __len__(self) -> int:
-        """How many users are kept."""
+        """Return the number of users that are kept."""
         return len(self._users)
 
     def of(self, requester: str) -> Share:

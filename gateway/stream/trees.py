@@ -18,12 +18,18 @@ _SEPARATOR = "\x1f"
 
 # Tags and attributes of one tree, about: each takes a few microseconds. What is only passed on has no such bound.
 MAX_COST = 10_000
-# Bytes of a namespace in a large tree. Expat hands it over with each name in it, and goes through all of it for
-# each attribute.
-_MAX_NAMESPACE = 1_024
-_LONG_NAMESPACE = re.compile(
-    rb"""xmlns(?::[^\s=<>:]*)?\s*=\s*(?:'[^'<]{%d}|"[^"<]{%d})""" % (_MAX_NAMESPACE, _MAX_NAMESPACE)
-)
+# Bytes of a namespace in a large tree, and of one with a prefix anywhere. Expat hands it over with each name in it,
+# and goes through all of it for each attribute.
+MAX_NAMESPACE = 1_023
+
+
+def longNamespace(declaration: bytes) -> re.Pattern[bytes]:
+    """A pattern that finds a namespace over L{MAX_NAMESPACE} bytes; C{declaration} is one for what declares it."""
+    long = MAX_NAMESPACE + 1
+    return re.compile(rb"""%b\s*=\s*(?:'[^'<]{%d}|"[^"<]{%d})""" % (declaration, long, long))
+
+
+_LONG_NAMESPACE = longNamespace(rb"xmlns(?::[^\s=<>:]*)?")
 
 
 def checkCost(raw: bytes) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,11 +13,28 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.interfaces import RosterItem
 from gateway.roster import document as reader
 from gateway.roster.core import Fetch, Finished, Read, Refresh, Set, Summary, difference
-from gateway.roster.document import MOST_CONTACTS, RefreshFailed, checkUser, readDocument, whole
+from gateway.roster.document import MOST_CONTACTS, RefreshFailed, checkUser, readingDocument
 from tests.stream.memory import steady
 
 JOHN = "john@example.com"
 MARIE = "marie@example.com"
+
+T = TypeVar("T")
+
+
+def whole(work: Generator[None, None, T]) -> T:
+    """The value of a generator that is run to its end in one go."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+
+def readDocument(data: bytes, user: str) -> dict[str, RosterItem]:
+    """The contacts in a document."""
+    return whole(readingDocument(data, user))
 
 
 def item(jid: str = MARIE, name: str = "", groups: tuple[str, ...] = (), subscription: str = "both") -> RosterItem:
