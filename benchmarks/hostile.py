@@ -1,4 +1,4 @@
-"""What is sent to a gateway to keep it busy, and what must come back: inputs that once did, and their siblings.
+"""Inputs that once kept a gateway busy, their siblings, and the answers that must come back.
 
 Each input is sent several times, with other addresses each time, so that nothing that was learnt helps.
 """

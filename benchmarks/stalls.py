@@ -1,4 +1,4 @@
-"""How long one input keeps a gateway from answering anybody else.
+"""Measures the time that one input keeps a gateway from answering anybody else.
 
 Each input of `hostile.py` is sent to a fresh gateway, some turns in a row, while another connection asks for
 /healthz every 5 ms. Every input must be answered as it should be; the exit status is 1 if one was not, or if the
@@ -182,7 +182,7 @@ def _turn(hostile: Input, world: World, number: int, contestant: Contestant, pro
 
 
 def judged(hostile: Input, turns: list[Turn], limit: float) -> str:
-    """What is wrong; empty if nothing is.
+    """Return the fault that was found; empty if there is none.
 
     A stall of the gateway's is there in each turn, one of the machine's is not: the smallest counts.
     """

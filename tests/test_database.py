@@ -37,7 +37,7 @@ def put(cursor: sqlite3.Cursor, name: str, content: str) -> str:
 
 
 def get(cursor: sqlite3.Cursor, name: str) -> str | None:
-    """What is stored."""
+    """Return the value that is stored."""
     row = cursor.execute("SELECT content FROM kept WHERE name = ?", (name,)).fetchone()
     return None if row is None else row[0]
 

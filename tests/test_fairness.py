@@ -35,14 +35,14 @@ def join(user: str, room: str = "lobby", nick: str = "") -> bytes:
 
 
 class FairCase(SynchronousTestCase):
-    """What a server hears, by whom it is for."""
+    """The bytes that a server hears, by the user whom they are for."""
 
     def setUp(self) -> None:
         self.world = World()
         self.link: Any = self.world.link
 
     def sent(self, data: bytes) -> bytes:
-        """What comes of it, as bytes: there is much of it."""
+        """Return the output that it causes, as bytes: there is much of it."""
         before = len(self.world.server.value())
         self.world.server.say(data)
         return self.world.server.value()[before:]
@@ -101,7 +101,7 @@ class RoomsTests(FairCase):
         self.assertRegex(held, r"stanzas held, of users who were sent much: 1[89]\d; users: 1")
 
     def test_disco(self) -> None:
-        """Who is in no room, and asks 400 times which rooms there are, is refused alone, too."""
+        """A user who is in no room, and asks 400 times which rooms there are, is refused alone, too."""
         for number in range(100):
             self.sent(join(f"user{number}@example.com", room="r" * 900 + str(number)))
         items = f"<query xmlns='{ns.DISCO_ITEMS}'/>"
@@ -179,7 +179,7 @@ class RoomsTests(FairCase):
         self.assertEqual(self.sent(join(BAD)).count(errorElement(Stopping)), 1)
 
     def test_fanOut(self) -> None:
-        """What somebody says to many is no answer: a burst of it costs them nothing."""
+        """Messages to many are no answer: a burst of them costs their sender nothing."""
         self.sent(b"".join(join(f"user{number}@example.com") for number in range(1_000)))
         message = f"<message from='{GOOD}/r' to='lobby@{JID}' type='groupchat'><body>{'x' * 1_000}</body></message>"
         self.world.wait(17)
@@ -189,7 +189,7 @@ class RoomsTests(FairCase):
 
 
 class DelegationTests(FairCase):
-    """Who has asked stands in the wrapper; the stanza's sender is the server."""
+    """The requester stands in the wrapper; the stanza's sender is the server."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -366,7 +366,7 @@ class MirrorTests(FairCase):
         return f"<presence from='{self.above}/{nick}' to='{self.room}'>{more}{x}</presence>".encode()
 
     def test_late(self) -> None:
-        """Who has joined is charged, not the room above that has sent the answer, whoever else joins."""
+        """The user who has joined is charged, not the room above that has sent the answer, whoever else joins."""
         self.sent(b"".join(self.shown(f"n{number}", f"n{number}@talk.example.net/r") for number in range(200)))
         self.assertEqual(self.link.budget.debts, {})
         self.assertGreater(len(self.enter(BAD)), 200 * 200)

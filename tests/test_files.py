@@ -86,7 +86,7 @@ class WriteTests(FilesCase):
             self.assertEqual((found.st_uid, found.st_gid, self.mode(path)), (12345, 23456, 0o600))
 
     def test_noLinks(self) -> None:
-        """Where the file system knows no hard links, a file that is there is kept all the same."""
+        """If the file system knows no hard links, a file that is there is kept all the same."""
 
         def refused(*arguments: object) -> None:
             raise PermissionError(1, "Operation not permitted")

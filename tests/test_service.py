@@ -303,7 +303,7 @@ class MakeServiceTests(ServiceCase):
             self.logged.append(formatEvent(event))
 
     def readable(self, *names: str) -> list[str]:
-        """What is reported of these files."""
+        """Return the report about these files."""
         modes = {name: "0755" if name == "state" else "0644" for name in names}
         return [
             f"{self.folder / name} has mode {mode}, so every user of this machine can use it: chmod o= "

@@ -63,7 +63,7 @@ class StatusTests(SynchronousTestCase):
         return int(head.split()[1]), head.lower(), body
 
     def test_own(self) -> None:
-        """What a link reports itself comes first."""
+        """The link's own report comes first."""
         _, _, body = self.ask([ReportingLink("a.example.com")])
         self.assertEqual(body, "a.example.com: connected\n  of the link\n  all is well\n  but\n  not for long\n")
 

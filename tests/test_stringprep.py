@@ -34,7 +34,7 @@ _MIXED += (
 
 
 def _outcome(prepare: Callable[[str], str], text: str) -> str | None:
-    """What comes of it; C{None} for an error, or for nothing, which is no part of an address."""
+    """Return the prepared text; C{None} for an error, or for nothing, which is no part of an address."""
     try:
         return prepare(text) or None
     except (ValueError, IndexError):
@@ -42,7 +42,7 @@ def _outcome(prepare: Callable[[str], str], text: str) -> str | None:
 
 
 def _expected(prepare: Callable[[str], str], text: str) -> str | None:
-    """What Twisted makes of it, without the dot that ends a domain and without parts that are too long."""
+    """Return Twisted's result, without the dot that ends a domain and without parts that are too long."""
     found = _outcome(prepare, text)
     if found is None or max(len(each.encode(errors="surrogatepass")) for each in (found, text)) > 1023:
         return None
@@ -50,7 +50,7 @@ def _expected(prepare: Callable[[str], str], text: str) -> str | None:
 
 
 class ProfileTests(SynchronousTestCase):
-    """What the fast ones must do."""
+    """Comparisons of the fast profiles with Twisted's."""
 
     def assertAlike(self, text: str) -> None:
         """All three profiles, as Twisted has them."""

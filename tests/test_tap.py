@@ -289,7 +289,7 @@ class ProcessTests(SynchronousTestCase):
             self.logged.append(str(event["log_format"]).format(**event))
 
     def raised(self, name: str) -> str:
-        """What is logged at a signal."""
+        """Return the lines that are logged at a signal."""
         number = getattr(signal, name)
         self.assertTrue(callable(signal.getsignal(number)), f"{name} would end the process")
         self.logged.clear()

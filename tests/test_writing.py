@@ -1,5 +1,5 @@
 """
-What the gateway writes, of whatever it was sent, is read by another parser as what it was.
+Another parser reads the output of the gateway as the tree that the gateway was sent, whatever that is.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def escaped(text: str) -> str:
 
 
 class MemoryStore:
-    """What L{PrivateStorage} keeps."""
+    """A store for L{PrivateStorage}."""
 
     def __init__(self) -> None:
         self.kept: dict[Any, str] = {}
@@ -160,7 +160,7 @@ class RoundTripTests(SynchronousTestCase):
     @steady
     @given(streams())
     def test_stored(self, data: bytes) -> None:
-        """What private storage takes it gives back."""
+        """Private storage gives back every element that it takes."""
         for event, other in zip(
             (each for each in split(data) if isinstance(each, Stanza)), children(data), strict=True
         ):
@@ -209,7 +209,7 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(read(HEADER, written), read(HEADER, raw))
 
     def test_growth(self) -> None:
-        """What grows without measure, as a long namespace is written wherever it is used, is not written at all."""
+        """An element that grows without measure is not written: a long namespace stands wherever it is used."""
         raw = f"<message xmlns:p='{'u' * 1_000}'><x>{'<p:a/>' * 9_000}</x></message>".encode()
         for write in (
             lambda: serialised(stanza(raw).element, ns.COMPONENT_ACCEPT),

@@ -146,7 +146,7 @@ class PrivateMixin:
 
     @inlineCallbacks
     def test_swelling(self: Any) -> Any:
-        """What is too large only as it is written is refused at once."""
+        """An element that is too large only as it is written is refused at once."""
         content = f"<a xmlns='urn:a' xmlns:p='{'p' * 1000}'>{'<b><p:a/></b>' * 1_500}</a>"
         yield self.assertFailure(self.set(content), TooMuch)
 

@@ -161,7 +161,7 @@ class StanzaTests(ComponentCase):
             self.assertTrue(heard.endswith(f"{DOMAIN} > {COMPONENT} bad-request"), heard)
 
     def test_size(self) -> None:
-        """What a client gets at most it takes, and sends; more is refused."""
+        """The largest stanza that a client gets is taken, and sent, too; more is refused."""
         alice = self.host.online("alice/r")
         opening = f"<message from='{COMPONENT}' to='alice@{DOMAIN}/r'>"
         fill = "x" * (LARGEST - 100)

@@ -176,7 +176,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(self.alice.producerState, "producing")
 
     def test_goneWhileHeld(self) -> None:
-        """What a held client had said before it was lost is not handled any more."""
+        """Stanzas that wait, of a client that is lost, are not handled any more."""
         self.stall(self.bob)
         self.alice.send(f"<message to='{BOB}/r'/><message to='carol@{DOMAIN}'/>")
         self.alice.lose(ConnectionError())

@@ -34,7 +34,7 @@ class CostCase(QuickCase):
         self.wire.join(R, "own", OWN)
 
     def send(self, xml: str, wire: Wire | None = None) -> bytes:
-        """What is sent for a stanza, which must not take long."""
+        """Return the bytes that are sent for a stanza, which must not take long."""
         wire, stanza = wire or self.wire, _read(xml)
         with self.quickly(xml[:200]):
             self.assertTrue(wire.handler.stanzaReceived(stanza))
@@ -156,7 +156,7 @@ class ElementTests(CostCase):
         self.assertNotIn("eve", self.wire.room(R).occupants)
 
     def test_most(self) -> None:
-        """What is just within the bounds takes no time either."""
+        """Stanzas just within the bounds take no time either."""
         status = USER % ("<status code='301'/>" * 100)
         for inside in (
             (USER % "<item/>") * 1_600,

@@ -76,7 +76,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual((rooms.jid, rooms._peers), ("m.example.com", frozenset()))
 
     def test_roomsPerUser(self) -> None:
-        """How many rooms one user may make is the operator's to say, for both kinds."""
+        """The operator decides how many rooms one user may make, for both kinds."""
         for table in (MIRROR, ROOMS):
             self.assertEqual(self.rooms(SERVER + table)._bounds.made, 100)
             self.assertEqual(self.rooms(SERVER + table + "max_rooms_per_user = 7\n")._bounds.made, 7)

@@ -63,7 +63,7 @@ class Stream:
 
 
 def stanzas(number: int) -> dict[str, str]:
-    """What mallory sends, by name; C{number} makes ids and names new."""
+    """Mallory's stanzas by name; C{number} makes ids and names new."""
     item = "<item affiliation='member' jid='a@h{}/" + "\ufdfa" * 1_000 + "'/>"
     admin = "".join(item.format(each) for each in range(80))
     return {

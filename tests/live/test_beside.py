@@ -37,6 +37,6 @@ class EjabberdBesideTests(LiveTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_delegated(self) -> None:
-        """What is delegated to one of them is answered by it."""
+        """A namespace that is delegated to one of them is answered by it."""
         await self.startGateway(STORAGE)
         await self.granted(await self.user("alice"), WANTED)

@@ -87,7 +87,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(found, [("get", f"{name}@h") for name in "bc"])
 
     def test_coalesced(self) -> None:
-        """What is asked while the application answers is asked once more, for all who have come by then."""
+        """Requests that come while the application answers make one more question, for all of them."""
         asked = [self.ask() for _ in range(5)]
         self.assertEqual(self.world.taken(), [("fetch", "john", True)])
         self.world.answer(FakeAnswer(b'{"old@h": {}}'))

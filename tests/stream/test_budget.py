@@ -1,4 +1,4 @@
-"""What users may be sent in answer: the rules alone, told the time."""
+"""The budget of answers: the rules alone, told the time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BAD, OTHER = "bad@evil.example", "other@example.com"
 
 
 class BudgetTests(SynchronousTestCase):
-    """Who is sent too much is refused, alone, and for a while."""
+    """A user who is sent too much is refused, alone, and for a while."""
 
     def setUp(self) -> None:
         self.budget = Budget()

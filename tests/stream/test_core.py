@@ -305,7 +305,7 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(last[0], "iq")
 
     def test_endlessStanza(self) -> None:
-        """What never ends, text, tags, one tag or a section, is cut off at the limit where nothing is skipped."""
+        """Text, tags, one tag or a section without end is cut off at the limit where nothing is skipped."""
         for begin, more in (
             (b"<iq>", b"x"),
             (b"<iq>", b"<a/>"),

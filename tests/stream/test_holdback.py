@@ -83,7 +83,7 @@ class HoldbackTests(SynchronousTestCase):
         self.assertTrue(self.held.hold(users[1], 0.0))
 
     def test_late(self) -> None:
-        """What waits too long is given up, no earlier, and no other."""
+        """A stanza that waits too long is given up, no earlier, and no other."""
         self.held.hold(join(number=1), 0.0)
         self.held.hold(join(number=2), 5.0)
         self.assertEqual(list(self.held.late(19.9)), [])

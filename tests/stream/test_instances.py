@@ -81,7 +81,7 @@ class InstancesTests(SynchronousTestCase):
         self.assertIn("no other gateway", self.logged[0])
 
     def test_shared(self) -> None:
-        """Where others are expected they are no conflict, but hear of this one."""
+        """If others are expected they are no conflict, but hear of this one."""
         self.world.link.shared = True
         self.world.up()
         self.world.say(sign("b2"))
@@ -108,7 +108,7 @@ class InstancesTests(SynchronousTestCase):
         self.assertEqual(len(self.world.link._outbox), 0)
 
     def test_others(self) -> None:
-        """What only looks like a sign is an ordinary stanza."""
+        """A stanza that only looks like a sign is an ordinary one."""
         instances = OtherInstances(JID, "a1")
         found: list[Any] = []
         self.patch(self.world.link._lane, "stanzaReceived", found.append)

@@ -282,7 +282,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual([said[1]["id"] for said in self.world.server.heard()], ["3", "1", "2"])
 
     def test_fair(self) -> None:
-        """Who has a fair share of the open requests is refused alone."""
+        """A user who has a fair share of the open requests is refused alone."""
         self.does(self.silent)
         many = b"".join(iq(id=str(number)) for number in range(2_500))
         self.assertEqual(len(self.world.say(many)), 500)

@@ -19,7 +19,7 @@ class LongNamespaceTests(QuickCase):
     """One stanza is refused, before expat has had the work."""
 
     def outcome(self, wrong: str, size: int) -> list[str]:
-        """What comes of a stanza between others, in pieces of so many bytes."""
+        """Return the events of a stanza between others, in pieces of so many bytes."""
         data = f"<iq id='1'><q/></iq>{wrong}<iq id='2'/>".encode()
         with self.quickly((wrong[:100], size)):
             events = split(HEADER + data, size)[1:]

@@ -53,7 +53,7 @@ class OutflowTests(SynchronousTestCase):
         self.assertEqual(copies.largest, max(around + len(recipient) for recipient in copies.recipients))
 
     def test_memory(self) -> None:
-        """What is sent to a thousand is held once, until the last copy is on its way."""
+        """A stanza to a thousand is held once, until the last copy is on its way."""
         output = Outflow()
         output.putCopies(Copies(b"<", [b"recipient"] * 1_000, b">" + b"x" * 100_000))
         self.assertGreater(output.size, 100_000_000)

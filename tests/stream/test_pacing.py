@@ -79,7 +79,7 @@ class PacingTests(SynchronousTestCase):
         self.fail("it never ends")
 
     def test_oneWrite(self) -> None:
-        """What a chunk causes is one write, up to a size."""
+        """All output that a chunk causes is one write, up to a size."""
         writes: list[bytes] = []
         self.patch(self.transport, "write", writes.append)
         self.answering(lambda stanza: b"%70s" % stanza.id.encode())
@@ -168,7 +168,7 @@ class PacingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_lost(self) -> None:
-        """What waits when the connection is lost is handled by nobody, and nothing is left of it."""
+        """Events that wait when the connection is lost are handled by nobody, and nothing is left of them."""
         self.answering(lambda stanza: b"x" * 2_000)
         self.ask(0, 5)
         self.transport.lose(ConnectionDone())
@@ -194,7 +194,7 @@ class PacingTests(SynchronousTestCase):
         self.assertIn(f"the server has read nothing for 300 s, and {waiting} bytes wait", str(lost.value))
 
     def test_closeFlushes(self) -> None:
-        """What was accepted before a close goes out, piece by piece, and the end of the stream behind it."""
+        """Output that was accepted before a close goes out, piece by piece, and the end of the stream behind it."""
         for _ in range(10):
             self.protocol.write(b"x" * 150)
         self.protocol.close()

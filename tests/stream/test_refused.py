@@ -37,10 +37,10 @@ ROOM = "x" * 300
 
 
 class SkipTests(SynchronousTestCase):
-    """What the splitter makes of a stanza that is refused."""
+    """Events of the splitter for stanzas that are refused."""
 
     def test_namespaces(self) -> None:
-        """What breaks the rules of namespaces alone costs itself, however it is spelled and cut into pieces."""
+        """A stanza that breaks only the rules of namespaces costs itself, however it is spelled and cut."""
         for kind, wrong in REFUSED.items():
             for size in (0, 1, 3, 7, 1000):
                 first, found, last = end(b"<iq id='1'/>" + wrong + b"<iq id='2'/>", size)
@@ -164,7 +164,7 @@ class SkipTests(SynchronousTestCase):
 
 
 class MemoryTests(SynchronousTestCase):
-    """What a stanza without end costs."""
+    """The memory that a stanza without end takes."""
 
     def skipped(self, begin: bytes, make: Any, total: int, finish: bytes) -> tuple[int, list[Any]]:
         """The peak of memory while C{total} bytes are skipped, and what comes of them."""
@@ -280,7 +280,7 @@ class Taker(RawHandler):
         return bool(self.outcome)
 
     def facts(self) -> list[Any]:
-        """What it has seen since the last time, and the conditions of errors."""
+        """Return the stanzas that it has seen since the last time, and the conditions of errors."""
         seen, self.seen = self.seen, []
         return [
             (each.name, each.type, each.sender, each.recipient, each.id, conditions(each.element)) for each in seen
@@ -302,7 +302,7 @@ class LinkCase(SynchronousTestCase):
         self.world.up()
 
     def errors(self, data: bytes) -> list[Any]:
-        """What the server hears of this: kind, addresses, id and condition of each."""
+        """Return the answers that the server hears: kind, addresses, id and condition of each."""
         return [
             (
                 name.rpartition("}")[2],
@@ -321,7 +321,7 @@ THERE = ("a@b/c", f"n@{JID}/r")
 
 
 class IncomingTests(LinkCase):
-    """What a link makes of what its server's stanzas are refused for."""
+    """Answers of a link where its server's stanzas are refused."""
 
     def test_answered(self) -> None:
         """An iq request and a message get an error, from the address that was written to; the right one."""
@@ -438,7 +438,7 @@ class Lines:
 
 
 def rendered(status: Status) -> bytes:
-    """What the page shows."""
+    """Return the text of the page."""
     from twisted.web.test.requesthelper import DummyRequest
 
     request: Any = DummyRequest([b""])
@@ -446,10 +446,10 @@ def rendered(status: Status) -> bytes:
 
 
 class OutgoingTests(LinkCase):
-    """What the server would end the stream for is not sent."""
+    """Stanzas for which the server would end the stream are not sent."""
 
     def send(self, data: bytes) -> list[Any]:
-        """What the server hears of it at once."""
+        """Return the stanzas that the server hears at once."""
         before = len(self.world.server.heard())
         self.world.link.sendRaw(data)
         self.world.clock.advance(0)
@@ -504,7 +504,7 @@ class OutgoingTests(LinkCase):
         self.assertEqual(self.world.server.value(), b"".join(small) + large)
 
     def test_nonsense(self) -> None:
-        """What is no stanza at all and over the limit would end the stream, too."""
+        """Bytes over the limit that are no stanza at all would end the stream, too."""
         for data in (b"<a>" * 1000, b"</b>" * 1000, b"x" * 1001, b"<nix:x>" + b"x" * 1000 + b"</nix:x>"):
             self.assertEqual(self.send(data), [])
         self.assertEqual(sum(self.world.link._refusals.counts.values()), 4)
@@ -529,7 +529,7 @@ class OutgoingTests(LinkCase):
 
 
 class TreeTests(LinkCase):
-    """How much there may be in a stanza of which a tree is built."""
+    """Bounds of a stanza of which a tree is built."""
 
     def test_tags(self) -> None:
         """A tree of too many elements is not built; a request is told so, and there is no traceback in the log."""

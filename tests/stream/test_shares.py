@@ -1,4 +1,4 @@
-"""How much of what is for everybody one user may fill."""
+"""The part of a table for everybody that one user may fill."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SharesTests(SynchronousTestCase):
         self.assertEqual([places(each) for each in (0, UNIT - 1, UNIT, 10 * UNIT)], [1, 1, 2, 11])
 
     def test_forgotten(self) -> None:
-        """Who has nothing is forgotten when there are many of those; who has something is not."""
+        """Users who have nothing are forgotten when there are many of them; users who have something are not."""
         shares = Shares(1_000_000)
         share, idle = shares.of("juliet@capulet.lit"), shares.of("romeo@montague.lit")
         share.take(4)
@@ -83,7 +83,7 @@ class SharesTests(SynchronousTestCase):
         self.assertLess(len(sweeps), 13)
 
     def test_kept(self) -> None:
-        """What somebody had before is theirs, however much; and counts."""
+        """Places that a user had before are the user's, however many, and count."""
         shares = Shares(10)
         share = shares.of("juliet@capulet.lit")
         share.keep(9)

@@ -77,7 +77,7 @@ class BuilderTests(SynchronousTestCase):
 
 
 class CostTests(QuickCase):
-    """What a tree may cost; a stanza that is only passed on may have any number of elements."""
+    """Bounds of a tree; a stanza that is only passed on may have any number of elements."""
 
     header = f"<s:s xmlns='{ns.COMPONENT_ACCEPT}' xmlns:s='{ns.STREAMS}'>".encode()
 
