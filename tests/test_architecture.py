@@ -116,7 +116,10 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_pureStream(self) -> None:
         """Cutting bytes into stanzas, and the queues, need neither a reactor nor a clock."""
-        names = ("checker", "core", "stanzas", "outbox", "replies", "shares", "budget")
+        names = (
+            *("checker", "core", "skipper", "stanzas", "trees", "refused", "instances"),
+            *("outbox", "outflow", "replies", "shares", "budget", "holdback"),
+        )
         pure = [f"gateway.stream.{name}" for name in names]
         self.assertNoneImport(pure, "twisted.internet", "twisted.logger", "wokkel", "time", "os", "random")
 

@@ -19,7 +19,8 @@ from gateway.fmuc.plugin import MirrorPlugin, MirrorTable, RoomsPlugin, RoomsTab
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
 from gateway.roster.plugin import RosterPlugin, RosterTable
-from gateway.tables import ComponentTable, ConfigError, EmbeddedTable, HttpTable, PrivilegesTable, Seconds
+from gateway.tables import ComponentTable, ConfigError, EmbeddedTable, HttpTable, PrivilegesTable, Seconds, elided
+from tests.quick import QuickCase
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
@@ -441,6 +442,31 @@ class WrongTests(ConfigCase):
         self.assertSays("\udcff\udcfe", "is not TOML")
         self.assertSays("[server\n", "is not TOML", "line 1")
         self.assertSays('a = "x"\na = "y"\n', "is not TOML")
+
+
+class ElidedTests(QuickCase):
+    """URLs that are shown."""
+
+    def test_elided(self) -> None:
+        """User, password and query are left out, wherever they stand and whatever they hold."""
+        for url, shown in (
+            ("http://h:80/a/%s", "http://h:80/a/%s"),
+            ("http://user:hidden@h/%s?key=hidden", "http://...@h/%s?..."),
+            ("http://hidden@h/%s#hidden", "http://...@h/%s?..."),
+            ("http://user:hi/dd?en@h@h2/%s", "http://...@h2/%s"),
+            ("user:hidden@h/%s", "...@h/%s"),
+            ("http:/user:hidden@h/%s", "http:/...@h/%s"),
+            (":user:hidden@h", "...@h"),
+            ("at http://u:hidden@h/ and http://v:hidden@i/?hidden or", "at http://...@h/ and http://...@i/?... or"),
+            ("mail@h: no user", "mail@h: no user"),
+        ):
+            self.assertEqual(elided(url), shown)
+
+    def test_long(self) -> None:
+        """A long word takes no time, whatever it is made of."""
+        for part in ("a", ":", "@", "/", "//", "a:", "//:", "//a:", "//a@", "a:b@", "?"):
+            with self.quickly(part):
+                elided(part * (16_000 // len(part)))
 
 
 class SecretTests(ConfigCase):
