@@ -19,8 +19,9 @@ from gateway.stream.stanzas import Context, Stanza, escape, route, serialised, s
 _LONGEST_NAME = 1_023
 _MOST_GROUPS = 100
 
-# The declaration of a namespace that does not stand for itself.
-_SPELLED = re.compile(rb"""xmlns[^\s=]*\s*=\s*(?:'[^'&]*&|"[^"&]*&)""")
+# The declaration of a namespace that does not stand for itself. A prefix has no colon: a pattern that took any name
+# would go through a text full of "xmlns" once for each of them.
+_SPELLED = re.compile(rb"""xmlns(?::[^\s=:]*)?\s*=\s*(?:'[^'&]*&|"[^"&]*&)""")
 
 
 def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str, largest: int) -> bytes:

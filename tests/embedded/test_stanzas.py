@@ -14,6 +14,7 @@ from gateway.embedded.roster import Item
 from gateway.errors import GatewayError, Malformed, NotAcceptable, Unreadable
 from gateway.stream.stanzas import parse
 from tests.embedded.support import elements, stanza
+from tests.quick import QuickCase
 
 FROM, TO = "a@h/r", "c.h"
 
@@ -129,6 +130,18 @@ class ReaddressedTests(SynchronousTestCase):
         except NotAcceptable:
             size = 0
         self.assertLess(size, LARGEST)
+
+
+class QuickTests(QuickCase):
+    """Stanzas that once took a minute."""
+
+    def test_declarations(self) -> None:
+        """A text that is full of what looks like declarations takes no time."""
+        for part in ("xmlns", "xmlns:", "xmlns:a", "xmlns =", "xmlns='", 'xmlns="', "xmlns ", "xmlns:a = "):
+            raw = f"<message><body>{part * (250_000 // len(part))}</body></message>"
+            found = stanza(raw)
+            with self.quickly(part):
+                stanzas.readdressed(found, FROM, TO, ns.COMPONENT_ACCEPT, LARGEST)
 
 
 class WrittenTests(SynchronousTestCase):
