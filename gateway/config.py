@@ -223,7 +223,7 @@ class _Reader:
         if http.token_file is not None:
             self._readSecret("http.token_file", http.token_file)
         elif not _isLocal(http.listen):
-            self._problem("http.token_file", "nothing", "a file with a token: http.listen is not loopback alone")
+            self._problem("http.token_file", "nothing", "a file with a token: others can connect to http.listen")
 
     def _readSecret(self, key: str, path: str) -> str:
         try:
@@ -257,20 +257,33 @@ class _Reader:
         if get_origin(kind) in (Union, UnionType):
             [kind] = [each for each in get_args(kind) if each is not NoneType]
         if isinstance(error, IterableValidationError):
-            name, content = get_args(kind)
-            for each, about in error.group_exceptions()[0]:
-                path = f'{key}."{about.index}"'
-                if about.type is content:
-                    self._explain(path, value[about.index], content, each)
-                else:
-                    self._problem(path, _show(about.index), describe(name))
-            return
-        if not isinstance(error, ClassValidationError):
+            self._explainEntries(key, value, kind, error)
+        elif get_origin(kind) is frozenset and isinstance(value, list):
+            self._explainItems(key, value, *get_args(kind))
+        elif not isinstance(error, ClassValidationError):
             self._problem(key, _found(key, value), describe(kind))
-            return
-        if not isinstance(value, dict):
+        elif not isinstance(value, dict):
             self._problem(key, _show(value), "a table")
-            return
+        else:
+            self._explainTable(key, value, kind, error)
+
+    def _explainEntries(self, key: str, value: Any, kind: Any, error: IterableValidationError) -> None:
+        name, content = get_args(kind)
+        for each, about in error.group_exceptions()[0]:
+            path = f'{key}."{about.index}"'
+            if about.type is content:
+                self._explain(path, value[about.index], content, each)
+            else:
+                self._problem(path, _show(about.index), describe(name))
+
+    def _explainItems(self, key: str, value: list[Any], kind: Any) -> None:
+        for each in value:
+            try:
+                self._converter.structure(each, kind)
+            except Exception:
+                self._problem(key, f"{_show(each)} in the list", f"for each item {describe(kind)}")
+
+    def _explainTable(self, key: str, value: dict[str, Any], kind: Any, error: ClassValidationError) -> None:
         fields = fields_dict(kind)
         noted, others = error.group_exceptions()
         for each, note in noted:

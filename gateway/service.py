@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from attrs import fields
 from twisted.application.service import MultiService
@@ -44,7 +44,7 @@ from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, ConfigError, HttpTable
+from gateway.tables import ComponentTable, ConfigError, HttpTable, Url, elided
 from gateway.web import OwnAgent
 
 if TYPE_CHECKING:
@@ -147,11 +147,14 @@ def _fileNames(table: Any) -> Iterator[str]:
 
 
 def _holdsSecret(table: Any) -> bool:
-    """Return whether a secret stands in the table itself; such keys are never shown."""
-    return any(
-        each.repr is False and getattr(table, each.name) and getattr(table, f"{each.name}_file", None) is None
-        for each in fields(type(table))
-    )
+    """Return whether a secret stands in the table itself: in a key that is never shown, or in a URL's query."""
+    for each in fields(type(table)):
+        value = getattr(table, each.name)
+        if each.repr is not False or not value or getattr(table, f"{each.name}_file", None) is not None:
+            continue
+        if Url not in get_args(each.type) or elided(value) != value:
+            return True
+    return False
 
 
 def makeService(

@@ -295,8 +295,11 @@ class WrongTests(ConfigCase):
             whole + "balance = []\n": (".balance: found []", '"least-pending", "sticky"'),
             whole + "resources = 3\n": (".resources: found 3", "a string"),
             whole + 'forward = "iq"\n': ('.forward: found "iq"', 'a list, each item one of "iq"'),
-            whole + 'forward = ["iq", "pubsub"]\n': (".forward: found", "pubsub", 'one of "iq", "message"'),
-            whole + "forward = [[]]\n": (".forward: found [[]]",),
+            whole + 'forward = ["iq", "pubsub"]\n': (
+                '.forward: found "pubsub" in the list; allowed: for each item one of "iq", "message"',
+            ),
+            whole + "forward = [[]]\n": (".forward: found [] in the list",),
+            whole + '[http]\nhosts = ["a.b", "a b"]\n': ('http.hosts: found "a b" in the list', "a host name"),
             whole + 'outbound = "yes"\n': ('.outbound: found "yes"', "true or false"),
             whole + "outbound = 1\n": (".outbound: found 1", "true or false"),
             whole + "timeout = 0\n": (".timeout: found 0", "seconds over 0"),

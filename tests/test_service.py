@@ -29,6 +29,7 @@ from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
 from gateway.interfaces import IChecked, IComposition, IPrivileges, IServicePlugin, ISurroundings
 from gateway.proxy.plugin import ProxyPlugin
+from gateway.roster.plugin import RosterPlugin
 from gateway.service import Composition, check, findPlugins, makeService, warnings
 from gateway.stream.link import Link
 from gateway.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
@@ -310,6 +311,17 @@ class MakeServiceTests(ServiceCase):
             f"{self.folder / name}"
             for name, mode in modes.items()
         ]
+
+    def test_warnings_url(self) -> None:
+        """A configuration file is reported for the query of a URL, which may be a key, and for no other URL."""
+        path = self.folder / "gateway.toml"
+        for query, expected in (("", []), ("?key=abc", self.readable("gateway.toml"))):
+            path.write_text(
+                "[server]\nendpoint = 'tcp:127.0.0.1:5347'\nsecret_file = 'component.secret'\n"
+                f"[roster.'roster.example.com']\ndomain = 'example.com'\nurl = 'http://localhost/%s{query}'\n"
+            )
+            files.write(self.folder / "component.secret", b"s3cret\n")
+            self.assertEqual(warnings(load(path, [RosterPlugin()], self.reactor)), expected)
 
     def test_databases(self) -> None:
         """A database lies in the state folder, and is kept for /readyz; without the folder it is a ConfigError."""

@@ -74,7 +74,8 @@ class Gate:
             # A page may give a name of its own this machine's address, and would be allowed to read every answer.
             return Refusal(421, f'"{_shown(host)}" is not a name of this server; add it to http.hosts if it is.\n')
         if _isForeign(headers, self.hosts | {host}):
-            return Refusal(403, "Pages of sites that http.hosts does not name are not served.\n")
+            text = "Web pages of other sites may not send this request; http.hosts has this server's own names.\n"
+            return Refusal(403, text)
         return None
 
     def _mayPass(self, headers: Headers) -> bool:

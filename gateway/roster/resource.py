@@ -27,8 +27,12 @@ _WAYS = "POST an array of user names to .../refresh, or GET .../refresh/USERNAME
 
 
 _UNSIGNED = (
-    "the request is not signed: X-Hub-Signature-256 covers method, path, X-Signature-Time (which is now) and body; "
-    "docs/roster.md has an example"
+    "the signature is missing, wrong or too old: X-Hub-Signature-256 must cover method, path with query, "
+    "X-Signature-Time (seconds since 1970, at most 300 away from now) and the body; docs/roster.md has an example"
+)
+_UNSIGNED_BODY = (
+    "the signature is missing or wrong: X-Hub-Signature-256 must be sha256= and the HMAC-SHA-256 of the body in "
+    "hexadecimal; docs/roster.md has another form, which has a time"
 )
 
 
@@ -135,7 +139,7 @@ class RefreshResource(_Answering):
         # GitHub's form covers the body alone, so it is no permission for options.
         if request.getHeader(TIME) is None and b"?" not in request.uri:
             if not isSignedBody(request.getHeader(SIGNATURE) or b"", body, secret):
-                raise _Refused(401, "the body is not signed: X-Hub-Signature-256: sha256=HMAC in hexadecimal")
+                raise _Refused(401, _UNSIGNED_BODY)
         else:
             super().checkSignature(request, body, secret)
 
@@ -162,7 +166,7 @@ class _User(_Answering):
     async def names(self, request: Request, body: bytes) -> list[Any]:
         if isFromPage(request.requestHeaders):
             # A page of any site may have a browser send a GET.
-            raise _Refused(403, f"not for pages in a browser: {_WAYS}")
+            raise _Refused(403, f"a web page may not send this request: {_WAYS}")
         if request.postpath and request.postpath != [b""]:
             raise _Refused(404, "a user name is one part of the path, URL-encoded")
         try:

@@ -81,7 +81,7 @@ class HttpTests(SynchronousTestCase):
             example.replace("GET", "PUT"),
         ):
             self.assertNotEqual(wrong, example)
-            self.assertIn("is not signed", self.typed(gateway, wrong)["message"], wrong)
+            self.assertIn("signature is missing, wrong or too old", self.typed(gateway, wrong)["message"], wrong)
 
     def test_unfinished(self) -> None:
         """150 unfinished bodies of a megabyte, and the gateway answers others, and has not grown by as much."""
