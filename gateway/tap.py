@@ -163,7 +163,8 @@ class Process(MultiService):
     def _checkStateDir(self) -> None:
         """twistd has changed the user (--uid) and the root folder (--chroot) since the folder was made."""
         if not os.access(self._stateDir, os.W_OK | os.X_OK, effective_ids=True):
-            raise StartFailed(f"state_dir: not writable by uid {os.geteuid()}, or not there: {self._stateDir}")
+            problem = f"state_dir: not writable by uid {os.geteuid()}, or not there: {self._stateDir}"
+            raise StartFailed(f"{problem}: make it, and give it to that user")
 
 
 def _quitUnlessMayDrop(options: Options) -> None:

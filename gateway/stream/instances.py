@@ -52,6 +52,9 @@ class OtherInstances:
         if stanza.type != "result" or not sender.startswith(self._prefix):
             return False
         if sender != self._own:
+            if not self.found:
+                # The other one is to find this one as soon.
+                self._signAt = now
             self.found = True
             self._foundUntil = now + _GONE_AFTER
         return True

@@ -68,6 +68,13 @@ class InstancesTests(SynchronousTestCase):
         self.assertEqual(self.logged, ["{jid}: {conflict}."])
         self.assertGreaterEqual(self.signs(10), 9)
 
+    def test_foundLater(self) -> None:
+        """A link that is not new answers the sign of another at once, so that the other finds this one as well."""
+        self.world.up()
+        self.world.wait(105)
+        self.world.say(sign("b2"))
+        self.assertIn(self.signs(5), (4, 5, 6))
+
     def test_gone(self) -> None:
         """A minute after its last sign the other is gone, which is logged once, too."""
         self.world.up()
