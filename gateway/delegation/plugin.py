@@ -133,10 +133,7 @@ class DelegationPlugin:
         for namespace, each in table.namespaces.items():
             handler = None if each.handler is None else made[each.handler]
             if handler is not None and namespace not in handler.namespaces:
-                allowed = ", ".join(sorted(handler.namespaces))
-                problems.append(
-                    f'namespaces."{namespace}".handler: found {each.handler}, which answers for {allowed}'
-                )
+                problems.append(_wrongHandler(namespace, str(each.handler), handler.namespaces))
             delegation = None if each.jid is None else Delegation(namespace, each.jid, each.filtering)
             routes[namespace] = Route(handler, delegation)
         if problems:
@@ -161,10 +158,18 @@ class PrivateStoragePlugin:
 
     def check(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
         problem = faults.problem(Path(surroundings.stateDir, _fileName(jid)))
-        return [f"state_dir: {problem}"] if problem else []
+        problems = [f"state_dir: {problem}"] if problem else []
+        for namespace, each in table.namespaces.items():
+            if each.handler == self.name and namespace != ns.PRIVATE:
+                problems.append(_wrongHandler(namespace, self.name, [ns.PRIVATE]))
+        return problems
 
     def makeHandler(self, jid: str, link: Link, composition: IComposition) -> IDelegatedNamespace:
         return PrivateStorage(PrivateFile(composition.database(_fileName(jid), SCHEMA)))
+
+
+def _wrongHandler(namespace: str, name: str, served: Iterable[str]) -> str:
+    return f'namespaces."{namespace}".handler: found {name}, which answers for {", ".join(sorted(served))}'
 
 
 def _fileName(jid: str) -> str:

@@ -192,6 +192,14 @@ class ProblemTests(ComposeCase):
         found = self.problems(x=NamespaceTable(), z=handled("nobody"), y=NamespaceTable(jid=Jids((COMPONENT,))))
         self.assertEqual(len(found), 3)
 
+    def test_privateNamespace(self) -> None:
+        """Private storage for another namespace is found before anything is made, so by --check, too."""
+        table = self.table(private=handled("private-storage"), x=handled("private-storage"))
+        self.assertEqual(
+            DelegationPlugin().check(COMPONENT, table, self.composition),
+            [f'namespaces."urn:x".handler: found private-storage, which answers for {ns.PRIVATE}'],
+        )
+
     def test_file(self) -> None:
         """A file of private data that cannot be used is a problem of the table; a file that is not made is none."""
         path = self.folder / f"{COMPONENT}.private"
