@@ -5,7 +5,8 @@ The users of one request: refreshed a few at a time, and what is answered.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred, gatherResults
@@ -21,6 +22,9 @@ _MOST_CHANGES = 100_000
 
 # Entries of an answer between two pauses.
 _PIECE = 50
+
+# Skipped contacts that one answer lists.
+_MOST_SKIPPED = 10_000
 
 _TOO_MANY = f"the answer would list over {_MOST_CHANGES} changes; ask for fewer users at a time"
 
@@ -41,6 +45,8 @@ class Batch:
         self._failed: dict[str, str] = {}
         self._changes: dict[str, tuple[RosterItem, ...]] = {}
         self._listed = 0
+        self._skipped: dict[str, Mapping[str, str]] = {}
+        self._room = _MOST_SKIPPED
 
     async def run(self, names: list[Any]) -> None:
         """
@@ -76,6 +82,10 @@ class Batch:
 
     def _note(self, user: str, finished: Finished) -> None:
         self._listed += len(finished.items)
+        if finished.skipped:
+            told = dict(islice(finished.skipped.items(), self._room))
+            self._room -= len(told)
+            self._skipped[user] = told or {"...": f"{len(finished.skipped)} or more"}
         if finished.reason:
             self._failed[user] = finished.reason
         elif self._listed > _MOST_CHANGES:
@@ -103,6 +113,9 @@ class Batch:
         }
         parts = [json.dumps(answer)[:-1], ', "failed": ']
         yield from _writtenObject(parts, {**self._wrong, **self._failed})
+        if self._skipped:
+            parts.append(', "skipped": ')
+            yield from _writtenObject(parts, self._skipped)
         if self._isDry:
             parts.append(', "changes": ')
             yield from _writtenObject(parts, self._changes)
@@ -111,12 +124,12 @@ class Batch:
 
 
 def _writtenObject(parts: list[str], values: dict[str, Any]) -> Generator[None, None, None]:
-    """An object of texts, or of contacts."""
+    """An object of texts, of objects of them, or of contacts."""
     separator = "{"
     for count, (name, value) in enumerate(values.items()):
         parts += separator, json.dumps(name), ": "
         separator = ", "
-        if isinstance(value, str):
+        if isinstance(value, str | dict):
             parts.append(json.dumps(value))
         else:
             yield from _writtenList(parts, value)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from gateway import jids
 from gateway.interfaces import RosterItem
-from gateway.roster.document import RefreshFailed, UserUnknown, readingDocument
+from gateway.roster.document import Document, RefreshFailed, UserUnknown, readingDocument
 
 
 class RosterTooLarge(RefreshFailed):
@@ -23,16 +23,19 @@ class RosterTooLarge(RefreshFailed):
 # How it differs from what the server has.
 
 
-def difference(there: Iterable[RosterItem], wanted: Mapping[str, RosterItem]) -> list[RosterItem]:
+def difference(there: Iterable[RosterItem], document: Document) -> list[RosterItem]:
     """
-    What to set so that a roster becomes what is wanted, each contact once: first what is new or other, then what is
-    to be removed.
+    Return items to set so that a roster becomes that of the document, each contact once: first new and changed
+    ones, then those to be removed.
 
     @param there: what the server has.
     """
-    known = _byContact(there)
+    known, wanted = _byContact(there), document.contacts
     changes = [item for jid, item in wanted.items() if jid not in known or _isOther(known[jid], item)]
-    return changes + [RosterItem(jid=jid, subscription="remove") for jid in known if jid not in wanted]
+    if not document.isComplete:
+        return changes
+    gone = [jid for jid in known if jid not in wanted and jid not in document.kept]
+    return changes + [RosterItem(jid=jid, subscription="remove") for jid in gone]
 
 
 def _byContact(there: Iterable[RosterItem]) -> dict[str, RosterItem]:
@@ -121,6 +124,7 @@ class Finished:
 
     @ivar summary: what has changed; in a dry run, what would.
     @ivar items: in a dry run, what would be set.
+    @ivar skipped: reasons, by address, of contacts that cannot be taken from the document, and stay as they are.
     @ivar reason: why it failed; empty if it did not.
     @ivar isUnknown: whether that is because the application has nothing to say about the user.
     @ivar isTooLarge: whether that is because the server's roster is too large, which another try would not change.
@@ -131,6 +135,7 @@ class Finished:
     reason: str = ""
     isUnknown: bool = False
     isTooLarge: bool = False
+    skipped: Mapping[str, str] = field(factory=dict)
 
 
 Step = Fetch | Read | Set | Finished
@@ -143,13 +148,17 @@ class Refresh:
     @param user: bare JID.
     @param mostRemovals: as L{checkRemovals} has it.
     @param isDry: whether only to tell what would change.
+
+    @ivar unknown: keys of the document that mean nothing.
     """
 
     def __init__(self, user: str, mostRemovals: int | None = None, isDry: bool = False) -> None:
         self.user = user
         self._mostRemovals = mostRemovals
         self._isDry = isDry
-        self._wanted: dict[str, RosterItem] = {}
+        self.unknown: frozenset[str] = frozenset()
+        self._wanted = Document()
+        self._skipped: Mapping[str, str] = {}
         self._before: list[RosterItem] = []
         self._changes: list[RosterItem] = []
         self._done = 0
@@ -170,6 +179,7 @@ class Refresh:
             self._wanted = yield from readingDocument(document, self.user)
         except RefreshFailed as failure:
             return self.failed(failure)
+        self._skipped, self.unknown = self._wanted.skipped, self._wanted.unknown
         return Read()
 
     def read(self, there: Iterable[RosterItem]) -> Generator[None, None, Step]:
@@ -182,9 +192,9 @@ class Refresh:
         yield
         # Only what differs is needed any more, and others wait for their turn meanwhile.
         self._before = [found.get(item.jid) or RosterItem(jid=item.jid) for item in self._changes]
-        self._wanted = {}
+        self._wanted = Document()
         if self._isDry:
-            return Finished(self._summary, tuple(self._changes))
+            return Finished(self._summary, tuple(self._changes), skipped=self._skipped)
         try:
             checkRemovals(self._summary, self._mostRemovals)
         except RefreshFailed as failure:
@@ -205,9 +215,10 @@ class Refresh:
             reason=reason,
             isUnknown=isinstance(failure, UserUnknown),
             isTooLarge=isinstance(failure, RosterTooLarge),
+            skipped=self._skipped,
         )
 
     def _next(self) -> Step:
         if self._done == len(self._changes):
-            return Finished(self._summary)
+            return Finished(self._summary, skipped=self._skipped)
         return Set(self._changes[self._done], self._before[self._done])

@@ -83,9 +83,12 @@ class _Document(Resource):
         if len(document) > MAX_BODY:
             return _refused(request, 413, f"a document has at most {MAX_BODY} bytes")
         try:
-            await self._pieces.run(readingDocument(document, f"{self._user}@{self._domain}"))
+            found = await self._pieces.run(readingDocument(document, f"{self._user}@{self._domain}"))
         except RefreshFailed as failure:
             return _refused(request, 400, str(failure))
+        if found.skipped:
+            reasons = [f"contact {json.dumps(written)}: {reason}" for written, reason in found.skipped.items()]
+            return _refused(request, 400, "; ".join(reasons))
         others = [len(each) for user, each in self._documents.items() if user != self._user]
         if len(others) >= _MOST_USERS or sum(others) + len(document) > _MOST_IN_ALL:
             return _refused(request, 507, f"at most {_MOST_USERS} users and {_MOST_IN_ALL} bytes are known")

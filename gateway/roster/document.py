@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from attrs import field, frozen
+
 from gateway import jids
 from gateway.interfaces import RosterItem
 from gateway.printable import printable
@@ -21,6 +23,11 @@ from gateway.stringprep import MAX_PART
 _LONGEST_NAME = 1_023
 _MOST_GROUPS = 100
 MOST_CONTACTS = 20_000
+
+# Contacts of one document whose reasons are told, characters of each one's address, and unknown keys that are told.
+_MOST_SKIPPED = 100
+_LONGEST_ADDRESS = 200
+_MOST_UNKNOWN = 20
 
 # Users that one request names.
 MOST_NAMES = 100_000
@@ -47,27 +54,41 @@ class UserUnknown(RefreshFailed):
     """
 
 
-def readingDocument(data: bytes, user: str) -> Generator[None, None, dict[str, RosterItem]]:
+@frozen
+class Document:
     """
-    The contacts of a user, by bare JID, as the application has them: a JSON object of contact JIDs, each with an
-    object that may have C{name} (a string), C{groups} (a list of names, or an object of names that are true) and
-    C{subscription} (C{none}, C{to}, C{from} or C{both}, which is the default). In pieces: a large document takes
-    seconds.
+    A user's contacts as the application has them.
+
+    @ivar contacts: by bare JID.
+    @ivar skipped: reasons, by address as it is written, of contacts that cannot be taken.
+    @ivar kept: bare JIDs of these: the application knows them, so what the server has for them stays.
+    @ivar isComplete: false if a name is no address, so that it may stand for any contact: then nobody is removed.
+    @ivar unknown: keys that mean nothing.
+    """
+
+    contacts: dict[str, RosterItem] = field(factory=dict)
+    skipped: dict[str, str] = field(factory=dict)
+    kept: frozenset[str] = frozenset()
+    isComplete: bool = True
+    unknown: frozenset[str] = frozenset()
+
+
+def readingDocument(data: bytes, user: str) -> Generator[None, None, Document]:
+    """
+    Read a user's document: a JSON object of contact JIDs, each with an object that may have C{name} (a string),
+    C{groups} (a list of names, or an object of names that are true) and C{subscription} (C{none}, C{to}, C{from} or
+    C{both}, which is the default). Instead of the object a contact may have its name, C{null} or C{[]}, and C{[]}
+    is a document without contacts. In pieces: a large document takes seconds.
 
     @param user: whose they are: a bare JID.
-    @raise RefreshFailed: for anything else. One wrong contact makes all of it worthless: what was left out would be
-        taken for removed.
+    @raise RefreshFailed: for anything else, and if there are contacts and none of them can be taken.
     """
     try:
         # Some applications begin with a byte order mark.
         members = Members(data.decode("utf-8-sig"), _unique)
     except UnicodeDecodeError as error:
         raise RefreshFailed(f"the document is not UTF-8: byte {error.start}") from error
-    contacts: dict[str, RosterItem] = {}
-    # There are few, and each takes as much memory as the rest of a contact.
-    groups: dict[frozenset[str], frozenset[str]] = {}
-    if members.opening == "[":
-        raise RefreshFailed("the document is a list, not an object of contacts")
+    reading = _Reading(user)
     names: set[str] = set()
     for member in _safely(members):
         yield
@@ -75,17 +96,15 @@ def readingDocument(data: bytes, user: str) -> Generator[None, None, dict[str, R
             continue
         written, about = member
         if members.opening != "{":
-            raise RefreshFailed(f"the document is {_kind(about)}, not an object of contacts")
+            found = "a list" if members.opening == "[" else _kind(about)
+            raise RefreshFailed(f"the document is {found}, not an object of contacts")
         if written in names:
             raise RefreshFailed(f"the document is not JSON: {_show(written)} stands twice in an object")
         names.add(written)
         if len(names) > MOST_CONTACTS:
             raise RefreshFailed(f"the document has over {MOST_CONTACTS} contacts; at most that many are taken")
-        contact = _readContact(written, about, user, groups)
-        if contact.jid in contacts:
-            raise RefreshFailed(f"contact {_show(written)}: it is there twice, in other spellings")
-        contacts[contact.jid] = contact
-    return contacts
+        reading.take(written, about)
+    return reading.document()
 
 
 def readingNames(data: bytes) -> Generator[None, None, list[Any]]:
@@ -130,63 +149,121 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _readContact(written: str, about: Any, user: str, shared: dict[frozenset[str], frozenset[str]]) -> RosterItem:
-    def fail(what: str) -> RefreshFailed:
-        return RefreshFailed(f"contact {_show(written)}: {what}")
-
-    jid = _readJid(written, user, fail)
-    if not isinstance(about, dict):
-        raise fail(f"its value is {_kind(about)}, not an object")
-    if not about.keys() <= _KEYS:
-        raise fail(f"{_show(min(about.keys() - _KEYS))} is unknown; there are {', '.join(sorted(_KEYS))}")
-    name = about.get("name", "")
-    # Some applications have nothing to say in this way.
-    if name is not None and not isinstance(name, str):
-        raise fail(f"its name is {_kind(name)}, not a string")
-    if wrong := _wrongText(name or ""):
-        raise fail(f"its name {wrong}")
-    subscription = about.get("subscription", "both")
-    if subscription not in _SUBSCRIPTIONS:
-        raise fail(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
-    groups = _readGroups(about.get("groups"), fail)
-    name = (name or "").translate(_WHITE)
-    return RosterItem(jid=jid, name=name, groups=shared.setdefault(groups, groups), subscription=subscription)
+class _Odd(Exception):
+    """A contact that cannot be taken; the text says why."""
 
 
-def _readJid(written: str, user: str, fail: Any) -> str:
-    try:
-        jid = jids.prepared(written)
-    except ValueError as error:
-        raise fail("it is longer than a JID may be" if _isLong(written) else "it is not a JID") from error
-    if "/" in jid:
-        raise fail("it has a resource; a contact is a bare JID")
-    if "@" not in jid and "." not in jid:
-        # More likely {"contacts": {}} or {"error": {}}, which would remove everybody else.
-        raise fail("it has neither a user name nor a dot; a contact is a JID")
-    if jid == user:
-        raise fail("it is the user's own JID")
-    return jid
+class _Reading:
+    """
+    Takes the contacts of one document.
+
+    @param user: whose they are: a bare JID.
+    """
+
+    def __init__(self, user: str) -> None:
+        self._user = user
+        self._contacts: dict[str, RosterItem] = {}
+        self._skipped: dict[str, str] = {}
+        self._left = 0
+        self._kept: set[str] = set()
+        self._twice: set[str] = set()
+        self._isRoster = False
+        self._isComplete = True
+        self._unknown: set[str] = set()
+        # There are few, and each takes as much memory as the rest of a contact.
+        self._groups: dict[frozenset[str], frozenset[str]] = {}
+
+    def document(self) -> Document:
+        if self._skipped and not self._isRoster:
+            # It is more likely {"error": {}} than a roster.
+            written, reason = next(iter(self._skipped.items()))
+            raise RefreshFailed(f"contact {_show(written)}: {reason}")
+        if self._left:
+            self._skipped["..."] = f"{self._left} more"
+        kept, unknown = frozenset(self._kept), frozenset(self._unknown)
+        return Document(self._contacts, self._skipped, kept, self._isComplete, unknown)
+
+    def take(self, written: str, about: Any) -> None:
+        try:
+            jid = jids.prepared(written)
+        except ValueError:
+            self._isComplete = False
+            self._skip(written, "it is longer than a JID may be" if _isLong(written) else "it is not a JID")
+            return
+        address = jids.bare(jid)
+        try:
+            if "@" not in jid and "." not in jid:
+                if not isinstance(about, dict):
+                    # As {"error": "timeout"}, beside those contacts that came before it.
+                    self._isComplete = False
+                raise _Odd("it has neither a user name nor a dot; a contact is a JID")
+            contact = self._contact(address, about)
+            self._isRoster = True
+            if address != jid:
+                raise _Odd("it has a resource; a contact is a bare JID")
+            if address == self._user:
+                raise _Odd("it is the user's own JID")
+            if address in self._twice or self._contacts.get(address, contact) != contact:
+                self._twice.add(address)
+                self._contacts.pop(address, None)
+                raise _Odd("it is there twice, in other spellings")
+        except _Odd as odd:
+            self._kept.add(address)
+            self._skip(written, str(odd))
+        else:
+            self._contacts[address] = contact
+
+    def _skip(self, written: str, reason: str) -> None:
+        if len(self._skipped) < _MOST_SKIPPED:
+            self._skipped[written[:_LONGEST_ADDRESS]] = reason
+        else:
+            self._left += 1
+
+    def _contact(self, jid: str, about: Any) -> RosterItem:
+        if about is None or about == []:
+            # Some languages write an empty object so.
+            about = {}
+        elif isinstance(about, str):
+            about = {"name": about}
+        elif not isinstance(about, dict):
+            raise _Odd(f"its value is {_kind(about)}, not an object")
+        for key in about.keys() - _KEYS:
+            if len(self._unknown) < _MOST_UNKNOWN:
+                self._unknown.add(_show(key))
+        name = about.get("name")
+        # Some applications have nothing to say in this way.
+        if name is not None and not isinstance(name, str):
+            raise _Odd(f"its name is {_kind(name)}, not a string")
+        if wrong := _wrongText(name or ""):
+            raise _Odd(f"its name {wrong}")
+        subscription = about.get("subscription", "both")
+        if subscription not in _SUBSCRIPTIONS:
+            raise _Odd(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
+        groups = _readGroups(about.get("groups"))
+        name = (name or "").translate(_WHITE)
+        groups = self._groups.setdefault(groups, groups)
+        return RosterItem(jid=jid, name=name, groups=groups, subscription=subscription)
 
 
-def _readGroups(groups: Any, fail: Any) -> frozenset[str]:
+def _readGroups(groups: Any) -> frozenset[str]:
     if groups is None:
         return frozenset()
     if isinstance(groups, dict):
         for name, isIn in groups.items():
             if not isinstance(isIn, bool):
-                raise fail(f"its group {_show(name)} is {_kind(isIn)}, not true or false")
+                raise _Odd(f"its group {_show(name)} is {_kind(isIn)}, not true or false")
         groups = [name for name, isIn in groups.items() if isIn]
     if not isinstance(groups, list):
-        raise fail(f"its groups are {_kind(groups)}, not a list or an object")
+        raise _Odd(f"its groups are {_kind(groups)}, not a list or an object")
     for name in groups:
         if not isinstance(name, str):
-            raise fail(f"one of its groups is {_kind(name)}, not a string")
+            raise _Odd(f"one of its groups is {_kind(name)}, not a string")
         if not name:
-            raise fail("one of its groups has no name")
+            raise _Odd("one of its groups has no name")
         if wrong := _wrongText(name):
-            raise fail(f"its group {_show(name)} {wrong}")
+            raise _Odd(f"its group {_show(name)} {wrong}")
     if len(groups) > _MOST_GROUPS:
-        raise fail(f"it is in {len(groups)} groups; at most {_MOST_GROUPS} are taken")
+        raise _Odd(f"it is in {len(groups)} groups; at most {_MOST_GROUPS} are taken")
     return frozenset(name.translate(_WHITE) for name in groups)
 
 

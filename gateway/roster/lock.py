@@ -172,8 +172,8 @@ class LockedRosters:
     def _fetch(self, user: str) -> Deferred[domish.Element]:
         async def fetch() -> domish.Element:
             answer: Answer = await self._application.fetch(jids.split(user)[0], anew=True)
-            contacts = await self._pieces.run(readingDocument(answer.document or b"", user))
-            return await self._pieces.run(_query(contacts.values()))
+            document = await self._pieces.run(readingDocument(answer.document or b"", user))
+            return await self._pieces.run(_query(document.contacts.values()))
 
         return self._inTime(Deferred.fromCoroutine(fetch()))
 

@@ -33,6 +33,9 @@ class Application(typing.Protocol):
 _MOST_USERS = 100_000
 _FULL = Finished(reason=f"{_MOST_USERS} users wait for a refresh already; ask again later")
 
+# Unknown keys of documents that are logged.
+_MOST_REPORTED = 100
+
 
 @define(eq=False)
 class _User:
@@ -72,6 +75,7 @@ class Refresher:
         self.announced = 0
         self._slots = DeferredSemaphore(concurrency)
         self._users: dict[str, _User] = {}
+        self._reported: set[str] = set()
 
     def refresh(self, name: str, isForced: bool = False) -> Deferred[Finished]:
         """
@@ -134,10 +138,23 @@ class Refresher:
         running: Deferred[Finished] = ensureDeferred(work(*arguments))
         return running
 
+    def _report(self, keys: frozenset[str], user: str) -> None:
+        """Log keys of a document that mean nothing, each once."""
+        for key in sorted(keys - self._reported):
+            if len(self._reported) < _MOST_REPORTED:
+                self._reported.add(key)
+                self._log.warn(
+                    "The key {key} of contacts of {user} is ignored; there are name, groups and subscription.",
+                    user=user,
+                    key=key,
+                )
+
     async def _run(self, name: str, refresh: Refresh, anew: bool) -> Finished:
         tags: list[str | None] = [None]
         finished = await self._steps(name, refresh, anew, tags)
-        self._application.settled(name, None if finished.reason else tags[-1])
+        # What is skipped is told again at the next refresh, even if the document is the same.
+        isDone = not finished.reason and not finished.skipped
+        self._application.settled(name, tags[-1] if isDone else None)
         return finished
 
     async def _steps(self, name: str, refresh: Refresh, anew: bool, tags: list[str | None]) -> Finished:
@@ -154,6 +171,7 @@ class Refresher:
                         answer = await self._application.fetch(name, anew)
                         tags.append(answer.tag)
                         step = await self._pieces.run(refresh.fetched(answer.document))
+                        self._report(refresh.unknown, refresh.user)
                         # It may be large, and the rest of this takes its time.
                         del answer
                     case Read():

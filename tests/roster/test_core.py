@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.interfaces import RosterItem
 from gateway.roster import document as reader
 from gateway.roster.core import Fetch, Finished, Read, Refresh, Set, Summary, difference
-from gateway.roster.document import MOST_CONTACTS, RefreshFailed, checkUser, readingDocument
+from gateway.roster.document import MOST_CONTACTS, Document, RefreshFailed, checkUser, readingDocument
 from tests.stream.memory import steady
 
 JOHN = "john@example.com"
@@ -32,8 +32,8 @@ def whole(work: Generator[None, None, T]) -> T:
             return value
 
 
-def readDocument(data: bytes, user: str) -> dict[str, RosterItem]:
-    """The contacts in a document."""
+def readDocument(data: bytes, user: str) -> Document:
+    """A document, read in one go."""
     return whole(readingDocument(data, user))
 
 
@@ -50,8 +50,9 @@ def document(value: Any) -> bytes:
 class DocumentTests(SynchronousTestCase):
     """The application's answer."""
 
-    def assertReads(self, about: dict[str, Any], expected: RosterItem) -> None:
-        self.assertEqual(readDocument(document({expected.jid: about}), JOHN), {expected.jid: expected})
+    def assertReads(self, about: Any, expected: RosterItem) -> None:
+        found = readDocument(document({expected.jid: about}), JOHN)
+        self.assertEqual((found.contacts, found.skipped), ({expected.jid: expected}, {}))
 
     def assertFails(self, value: Any, *parts: str) -> None:
         data = value if isinstance(value, bytes) else document(value)
@@ -65,12 +66,13 @@ class DocumentTests(SynchronousTestCase):
             b'{"marie@example.com": {"name": "Marie"}, "michael@example.com": {"name": "M"}}', JOHN
         )
         self.assertEqual(
-            found, {MARIE: item(name="Marie"), "michael@example.com": item("michael@example.com", "M")}
+            found.contacts, {MARIE: item(name="Marie"), "michael@example.com": item("michael@example.com", "M")}
         )
 
     def test_nobody(self) -> None:
-        """An empty object is a roster without contacts."""
-        self.assertEqual(readDocument(b" {} ", JOHN), {})
+        """An empty object is a roster without contacts; some languages write it as an empty list."""
+        for empty in (b" {} ", b" [ ] "):
+            self.assertEqual(readDocument(empty, JOHN), Document())
 
     def test_right(self) -> None:
         """Every form that a contact may have."""
@@ -81,6 +83,10 @@ class DocumentTests(SynchronousTestCase):
         self.assertReads({"groups": {"A": True, "B": False}}, item(groups=("A",)))
         self.assertReads({"groups": []}, item())
         self.assertReads({"groups": {}}, item())
+        self.assertReads(None, item())
+        self.assertReads([], item())
+        self.assertReads("Marie", item(name="Marie"))
+        self.assertReads({"nmae": "x", "id": 3}, item())
 
     def test_white(self) -> None:
         """
@@ -94,13 +100,12 @@ class DocumentTests(SynchronousTestCase):
     def test_normalised(self) -> None:
         """A contact is known by its JID as servers write it; a domain may be one."""
         self.assertEqual(
-            list(readDocument(document({"Marie@Example.COM": {}, "Proxy.example.com": {}}), JOHN)),
+            list(readDocument(document({"Marie@Example.COM": {}, "Proxy.example.com": {}}), JOHN).contacts),
             [MARIE, "proxy.example.com"],
         )
         # RFC 7622 section 3.2 takes the last dot away.
-        self.assertEqual(list(readDocument(document({f"{MARIE}.": {}}), JOHN)), [MARIE])
-        self.assertFails({f"{JOHN}.": {}}, "the user's own")
-        self.assertFails({MARIE: {}, f"{MARIE}.": {}}, "twice, in other spellings")
+        self.assertEqual(list(readDocument(document({f"{MARIE}.": {}}), JOHN).contacts), [MARIE])
+        self.assertSkips(f"{JOHN}.", {}, "the user's own")
 
     def test_noDocument(self) -> None:
         """What is no object of contacts says what it is instead, and where."""
@@ -108,41 +113,104 @@ class DocumentTests(SynchronousTestCase):
         self.assertFails(b'{"a@b": {}', "not JSON", "line 1")
         self.assertFails(b"\xff{}", "not UTF-8: byte 0")
         self.assertFails(b'{"a@h.x":' + b"[" * 100_000, "too long in one place")
-        self.assertFails([], "a list, not an object")
+        self.assertFails([{}], "a list, not an object")
+        self.assertFails(b"[", "not JSON")
         self.assertFails(None, "null, not an object")
         self.assertFails("x", "a string")
         self.assertFails(3, "a number")
         self.assertFails(b'{"a@b": {}, "a@b": {}}', '"a@b" stands twice')
         self.assertFails(b'{"a@b": {"name": "x", "name": "y"}}', '"name" stands twice')
 
-    def test_wrongContact(self) -> None:
-        """One wrong contact is named, with what is wrong."""
-        for contact, about, *parts in (
-            ("a@b/c", {}, "a resource"),
-            (JOHN, {}, "the user's own"),
-            ("John@EXAMPLE.com", {}, "the user's own"),
+    def assertSkips(self, contact: str, about: Any, *parts: str) -> Document:
+        """A contact is skipped with this reason, and another one beside it is not."""
+        found = readDocument(document({"ok@example.com": {}, contact: about}), JOHN)
+        self.assertEqual(found.contacts, {"ok@example.com": item("ok@example.com")})
+        [(written, reason)] = found.skipped.items()
+        self.assertEqual(written, contact[:200])
+        for part in parts:
+            self.assertIn(part, reason)
+        return found
+
+    def test_oddContact(self) -> None:
+        """An odd contact is named, with the reason, and costs no other one anything; the server's stays."""
+        for contact, about, kept, part in (
+            ("a@b/c", {}, "a@b", "a resource"),
+            (JOHN, {}, JOHN, "the user's own"),
+            ("John@EXAMPLE.com", {}, JOHN, "the user's own"),
+            ("contacts", {}, "contacts", "neither a user name nor a dot"),
+            (MARIE, [1], MARIE, "a list, not an object"),
+            (MARIE, 3, MARIE, "a number, not an object"),
+            (MARIE, False, MARIE, "false, not an object"),
+            ("Marie@Example.com", {"name": 3}, MARIE, "its name is a number"),
+            (MARIE, {"name": "x" * 1024}, MARIE, "1024 characters"),
+            (MARIE, "x" * 1024, MARIE, "1024 characters"),
+            (MARIE, {"name": "a\x00"}, MARIE, "U+0000"),
+            (MARIE, {"subscription": "friend"}, MARIE, '"friend", not one of none, to, from, both'),
+            (MARIE, {"subscription": None}, MARIE, "null"),
+            (MARIE, {"subscription": []}, MARIE, "[]"),
+            (MARIE, {"subscription": "remove"}, MARIE, '"remove"'),
+            (MARIE, {"groups": "A"}, MARIE, "its groups are a string"),
+            (MARIE, {"groups": [3]}, MARIE, "one of its groups is a number"),
+            (MARIE, {"groups": [""]}, MARIE, "no name"),
+            (MARIE, {"groups": ["a\ud800"]}, MARIE, "U+D800"),
+            (MARIE, {"groups": {"A": 1}}, MARIE, 'group "A" is a number'),
+            (MARIE, {"groups": [str(number) for number in range(101)]}, MARIE, "101 groups"),
+        ):
+            found = self.assertSkips(contact, about, part)
+            self.assertEqual((found.kept, found.isComplete), ({kept}, True), contact)
+
+    def test_noAddress(self) -> None:
+        """A name that is no address may stand for any contact."""
+        for contact, about, part in (
             ("@", {}, "not a JID"),
             ("", {}, "not a JID"),
             ("x" * 1024 + "@x", {}, "longer"),
-            ("contacts", {}, "neither a user name nor a dot"),
-            (MARIE, [], "a list, not an object"),
-            (MARIE, None, "null"),
-            (MARIE, {"nmae": "x"}, '"nmae" is unknown', "groups, name, subscription"),
-            (MARIE, {"name": 3}, "its name is a number"),
-            (MARIE, {"name": "x" * 1024}, "1024 characters"),
-            (MARIE, {"name": "a\x00"}, "U+0000"),
-            (MARIE, {"subscription": "friend"}, '"friend"', "none, to, from, both"),
-            (MARIE, {"subscription": None}, "null"),
-            (MARIE, {"subscription": "remove"}, '"remove"'),
-            (MARIE, {"groups": "A"}, "its groups are a string"),
-            (MARIE, {"groups": [3]}, "one of its groups is a number"),
-            (MARIE, {"groups": [""]}, "no name"),
-            (MARIE, {"groups": ["a\ud800"]}, "U+D800"),
-            (MARIE, {"groups": {"A": 1}}, 'group "A" is a number'),
-            (MARIE, {"groups": [str(number) for number in range(101)]}, "101 groups"),
+            ("error", "timeout", "neither a user name nor a dot"),
+            ("errors", [], "neither a user name nor a dot"),
         ):
-            self.assertFails({"ok@example.com": {}, contact: about}, json.dumps(contact)[:50], *parts)
-        self.assertFails({MARIE: {}, "MARIE@example.com": {}}, "twice, in other spellings")
+            self.assertFalse(self.assertSkips(contact, about, part).isComplete, contact)
+
+    def test_noContact(self) -> None:
+        """A document in which nothing can be taken is no roster."""
+        for value in ({"error": {}}, {"error": "x", "code": 3}, {"contacts": {MARIE: {}}}, {"": {}}, {MARIE: 3}):
+            self.assertFails(value, f"contact {json.dumps(next(iter(value)))}: it")
+
+    def test_onlyOdd(self) -> None:
+        """With the user's own JID alone, or a resource, it is one."""
+        for contact in (JOHN, f"{MARIE}/home"):
+            found = readDocument(document({contact: {}}), JOHN)
+            self.assertEqual((found.contacts, list(found.skipped)), ({}, [contact]))
+
+    def test_twice(self) -> None:
+        """Of two spellings of a contact it does not matter which one is right, or both are skipped."""
+        spellings = MARIE, "MARIE@example.com", f"{MARIE}."
+        found = readDocument(document({each: {} for each in spellings}), JOHN)
+        self.assertEqual((found.contacts, found.skipped), ({MARIE: item()}, {}))
+        about = [{"name": "A"}, {"name": "B"}, {"name": "B"}]
+        found = readDocument(document(dict(zip(spellings, about, strict=True))), JOHN)
+        self.assertEqual((found.contacts, found.kept), ({}, {MARIE}))
+        self.assertEqual(set(found.skipped), set(spellings[1:]))
+        self.assertIn("twice, in other spellings", found.skipped[spellings[1]])
+
+    def test_resourceBeside(self) -> None:
+        """A contact with a resource takes nothing from the one without."""
+        for names in ((MARIE, f"{MARIE}/home"), (f"{MARIE}/home", MARIE)):
+            found = readDocument(document(dict.fromkeys(names)), JOHN)
+            self.assertEqual((found.contacts, list(found.skipped)), ({MARIE: item()}, [f"{MARIE}/home"]))
+
+    def test_unknown(self) -> None:
+        """Unknown keys are told, some of them, in a form that a log can have."""
+        found = readDocument(document({MARIE: {"nmae": 1, "\ud800\n": 2}, "a@x": {"nmae": {}}}), JOHN)
+        self.assertEqual(found.unknown, {'"nmae"', '"\\ud800\\n"'})
+        found = readDocument(document({MARIE: {f"key {number}": 1 for number in range(1_000)}}), JOHN)
+        self.assertEqual(len(found.unknown), 20)
+
+    def test_manyOdd(self) -> None:
+        """So many reasons are told, and how many there are."""
+        odd = {f"c{number}@x": 3 for number in range(150)}
+        found = readDocument(document({MARIE: {}, **odd}), JOHN)
+        self.assertEqual((len(found.skipped), found.skipped["..."]), (101, "50 more"))
+        self.assertEqual(found.kept, odd.keys())
 
     def test_twiceAmongMany(self) -> None:
         """To find what stands twice takes one look at each."""
@@ -166,14 +234,15 @@ class DocumentTests(SynchronousTestCase):
 
     def test_unprintable(self) -> None:
         """What is shown of a wrong document can be written into a log."""
-        for value in ({"\ud800@h": {}}, {MARIE: {"subscription": "\udfff"}}, {MARIE: {"\ud800": 1}}):
+        for value in ({"\ud800@h": {}}, {MARIE: {"subscription": "\udfff"}}):
             error = self.assertRaises(RefreshFailed, readDocument, document(value), JOHN)
             self.assertIn("\\ud", str(error))
             str(error).encode()
 
     def test_mark(self) -> None:
         """A byte order mark is no part of a document."""
-        self.assertEqual(readDocument(b"\xef\xbb\xbf" + document({MARIE: {}}), JOHN), {MARIE: item()})
+        found = readDocument(b"\xef\xbb\xbf" + document({MARIE: {}}), JOHN)
+        self.assertEqual(found.contacts, {MARIE: item()})
 
     def test_unreadableNames(self) -> None:
         """An error shows a name without anything that changes how a line is read."""
@@ -237,7 +306,7 @@ class DifferenceTests(SynchronousTestCase):
         """What is the same is not touched, nor is whether somebody has asked."""
         there = RosterItem(jid=MARIE, name="M", groups=frozenset("AB"), subscription="to", ask=True)
         wanted = item(name="M", groups=("B", "A"), subscription="to")
-        self.assertEqual(difference([there], {MARIE: wanted}), [])
+        self.assertEqual(difference([there], Document({MARIE: wanted})), [])
 
     def test_each(self) -> None:
         """New, renamed, regrouped and otherwise subscribed contacts are set, others removed; each once."""
@@ -249,16 +318,23 @@ class DifferenceTests(SynchronousTestCase):
             item("c2@x", groups=("G",)),
             item("c3@x", subscription="to"),
         ]
-        changes = difference(there, {each.jid: each for each in wanted})
+        changes = difference(there, Document({each.jid: each for each in wanted}))
         removed = RosterItem(jid="c4@x", subscription="remove")
         self.assertEqual(changes, [wanted[0], *wanted[2:], removed])
         self.assertEqual(Summary.of(there, changes), Summary(1, 3, 1))
+
+    def test_kept(self) -> None:
+        """The application knows whom it names oddly: the server's stays, and all do where it may be anyone."""
+        there = [item("odd@x/home"), item("gone@x")]
+        changes = difference(there, Document({MARIE: item()}, kept=frozenset({"odd@x"})))
+        self.assertEqual(changes, [item(), RosterItem(jid="gone@x", subscription="remove")])
+        self.assertEqual(difference(there, Document({MARIE: item()}, isComplete=False)), [item()])
 
     def test_resource(self) -> None:
         """A contact is a bare JID; what a server has with a resource beside it (ejabberd) is that contact."""
         there = item("c0@x/home"), item("c1@x/home")
         removed = RosterItem(jid="c1@x", subscription="remove")
-        changes = difference(there, {"c0@x": item("c0@x")})
+        changes = difference(there, Document({"c0@x": item("c0@x")}))
         self.assertEqual(changes, [item("c0@x"), removed])
         self.assertEqual(Summary.of(there, changes), Summary(0, 1, 1))
         refresh = Refresh(JOHN)
@@ -272,7 +348,7 @@ class DifferenceTests(SynchronousTestCase):
         """Whoever sets all of it has what is wanted, and nothing is set in vain or twice."""
         there = {jid: item(jid, *about) for jid, about in before.items()}
         wanted = {jid: item(jid, *about) for jid, about in after.items()}
-        changes = difference(there.values(), wanted)
+        changes = difference(there.values(), Document(wanted))
         self.assertEqual(len({each.jid for each in changes}), len(changes))
         for each in changes:
             self.assertNotEqual(there.get(each.jid), each)
@@ -304,7 +380,7 @@ class RefreshTests(SynchronousTestCase):
 
     def test_bad(self) -> None:
         """A document that is wrong ends it before the server is asked."""
-        finished = whole(Refresh(JOHN).fetched(b"[]"))
+        finished = whole(Refresh(JOHN).fetched(b"[{}]"))
         assert isinstance(finished, Finished)
         self.assertIn("a list", finished.reason)
 
@@ -316,6 +392,18 @@ class RefreshTests(SynchronousTestCase):
         whole(refresh.read([]))
         refresh.set()
         self.assertEqual(refresh.failed("no answer"), Finished(reason="1 of 2 changes were made, then: no answer"))
+
+    def test_skipped(self) -> None:
+        """What is skipped is told, however it ends."""
+        value = document({MARIE: {}, "a@x": 3})
+        skipped = {"a@x": "its value is a number, not an object"}
+        refresh = Refresh(JOHN)
+        whole(refresh.fetched(value))
+        self.assertEqual(whole(refresh.read([item("a@x"), item()])), Finished(skipped=skipped))
+        self.assertEqual(refresh.failed(RefreshFailed("x")), Finished(reason="x", skipped=skipped))
+        refresh = Refresh(JOHN, isDry=True)
+        whole(refresh.fetched(value))
+        self.assertEqual(whole(refresh.read([])), Finished(Summary(1, 0, 0), (item(),), skipped=skipped))
 
     def test_dry(self) -> None:
         """A dry run tells what it would set, and sets nothing; not even too many removals keep it from that."""

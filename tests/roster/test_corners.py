@@ -198,16 +198,64 @@ class CornerTests(SynchronousTestCase):
         self.assertRefused("status 500; 3 tries")
         self.assertEqual(self.application.asked, ["john"] * 3)
 
+    def assertSkipped(self, odd: str, about: Any, *parts: str) -> None:
+        """An odd contact is told of, the others are applied, and what the server has for the odd one stays."""
+        there = RosterItem(jid="odd@h", name="Odd", subscription="both")
+        self.server.rosters[JOHN] = {self.old.jid: self.old, there.jid: there}
+        self.says["john"] = Says({MARIE: {}, odd: about})
+        code, answer = self.post("john")
+        self.assertEqual((code, answer["updated"], answer["failed"]), (200, 1, {}))
+        self.assertEqual(answer["skipped"].keys(), {"john"})
+        self.assertEqual(answer["skipped"]["john"].keys(), {odd})
+        for part in parts:
+            self.assertIn(part, answer["skipped"]["john"][odd])
+        marie = RosterItem(jid=MARIE, subscription="both")
+        self.assertRoster(marie, *([there] if odd.lower().startswith("odd@h") else []))
+
     def test_resource(self) -> None:
         """A contact with a resource is none."""
-        self.says["john"] = Says({MARIE: {}, f"{MARIE}/home": {}})
-        self.assertRefused(f'"{MARIE}/home"', "a resource")
+        self.assertSkipped("odd@h/home", {}, "a resource")
 
     def test_self(self) -> None:
-        """Nobody is his own contact, however it is written."""
+        """No user is their own contact, however it is written."""
         for own in (JOHN, "John@H"):
-            self.says["john"] = Says({own: {}, MARIE: {}})
-            self.assertRefused(f'"{own}"', "the user's own")
+            self.assertSkipped(own, {}, "the user's own")
+
+    def test_noDot(self) -> None:
+        """A contact is more than a word."""
+        self.assertSkipped("localhost", {"name": "x"}, "neither a user name nor a dot")
+
+    def test_odd(self) -> None:
+        """Nor is it removed for what is said of it."""
+        for about in (3, [1], {"name": 3}, {"subscription": "friend"}, {"groups": [3]}):
+            self.assertSkipped("Odd@H", about, "its ")
+
+    def test_repeated(self) -> None:
+        """What is skipped is told again each time."""
+        self.assertSkipped("odd@h", 3, "a number")
+        self.assertSkipped("odd@h", 3, "a number")
+
+    def test_broken(self) -> None:
+        """A name that may stand for any contact removes none."""
+        for name, about in (("marie@@h", {}), ("error", "timeout after 1 row")):
+            self.server.rosters[JOHN] = {self.old.jid: self.old}
+            self.says["john"] = Says({MARIE: {}, name: about})
+            code, answer = self.post("john")
+            self.assertEqual((code, list(answer["skipped"]["john"])), (200, [name]))
+            self.assertRoster(self.old, RosterItem(jid=MARIE, subscription="both"))
+
+    def test_unknownKeys(self) -> None:
+        """A key that means nothing is ignored."""
+        self.says["john"] = Says({MARIE: {"nmae": "x", "name": "Marie"}})
+        self.assertEqual(self.post("john")[1]["updated"], 1)
+        self.assertRoster(RosterItem(jid=MARIE, name="Marie", subscription="both"))
+
+    def test_briefContact(self) -> None:
+        """A contact is an object, or its name, or nothing."""
+        self.says["john"] = Says({MARIE: "Marie", "b@h": None, "c@h": []})
+        self.assertEqual(self.post("john")[1]["updated"], 1)
+        names = (MARIE, "Marie"), ("b@h", ""), ("c@h", "")
+        self.assertRoster(*(RosterItem(jid=jid, name=name, subscription="both") for jid, name in names))
 
     def test_emptyObject(self) -> None:
         """{} means what it says: no contacts."""
@@ -216,7 +264,16 @@ class CornerTests(SynchronousTestCase):
         self.assertRoster()
 
     def test_emptyList(self) -> None:
-        """What some languages write for it does not."""
-        for value in ([], None, "", {MARIE: []}):
+        """So does what some languages write for it."""
+        self.says["john"] = Says([])
+        self.assertEqual(self.post("john")[1]["updated"], 1)
+        self.assertRoster()
+
+    def test_noObject(self) -> None:
+        """Nothing else does, nor do contacts of which none can be taken."""
+        for value in (None, "", 0, False, [MARIE], [[]], {MARIE: [1]}):
             self.says["john"] = Says(value)
             self.assertRefused("not an object")
+        for value in ({"error": {}}, {"error": "x"}, {"contacts": {MARIE: {}}}):
+            self.says["john"] = Says(value)
+            self.assertRefused("neither a user name nor a dot")

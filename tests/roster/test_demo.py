@@ -59,8 +59,9 @@ class ContactsTests(SynchronousTestCase):
         self.ask("PUT", "alice", b'{"bob@h": {}}')
         for body, part in (
             (b"", "not JSON"),
-            (b"[]", "a list"),
+            (b"[{}]", "a list"),
             (b'{"alice@h": {}}', "own JID"),
+            (b'{"carol@h": {}, "bob@h": 3}', "a number"),
             (b"\xff", "UTF-8"),
         ):
             code, answer, _ = self.ask("PUT", "alice", body)

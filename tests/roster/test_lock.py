@@ -183,8 +183,8 @@ class LockedRostersTests(SynchronousTestCase):
         """Where the application fails, or says nonsense, the user gets what the server has."""
         for fail in (
             lambda: self.world.fail(RefreshFailed("status 500")),
-            lambda: self.world.answer(FakeAnswer(b"[]")),
-            lambda: self.world.answer(FakeAnswer(b'{"john@h": {}}')),
+            lambda: self.world.answer(FakeAnswer(b"[{}]")),
+            lambda: self.world.answer(FakeAnswer(b'{"error": {}}')),
             lambda: self.clock.advance(10.1),
         ):
             asked = self.ask()

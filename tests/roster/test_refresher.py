@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
@@ -133,6 +134,24 @@ class RefresherTests(SynchronousTestCase):
         self.world.answer(FakeAnswer(None, '"1"'))
         self.assertEqual(self.successResultOf(done), Finished())
         self.assertEqual(self.world.tags, [("john", '"1"')])
+
+    def test_skipped(self) -> None:
+        """A document with odd contacts is fetched again next time, so that they are told again."""
+        done = self.refresher.refresh("john")
+        self.world.answer(FakeAnswer(b'{"marie@h": {}, "odd@h": 3}', '"1"'))
+        self.world.answer([MARIE])
+        self.assertEqual(list(self.successResultOf(done).skipped), ["odd@h"])
+        self.assertEqual(self.world.tags, [("john", None)])
+
+    def test_unknownKeys(self) -> None:
+        """Each key that means nothing is logged once, and not any number of them."""
+        self.patch(refresher, "_MOST_REPORTED", 3)
+        with capturedLogs() as logs:
+            for key in "abacd":
+                self.refresher.refresh("john")
+                self.world.answer(FakeAnswer(json.dumps({"marie@h": {key: 1}}).encode()))
+                self.world.answer([MARIE])
+        self.assertEqual([event["key"] for event in logs], ['"a"', '"b"', '"c"'])
 
     def test_failures(self) -> None:
         """Whatever fails, at whatever step, is the reason; and it is all asked for anew the next time."""

@@ -127,6 +127,19 @@ class RefreshTests(SynchronousTestCase):
         code, answer, _ = self.post(["aaron"])
         self.assertEqual((code, answer["status"], answer["errors"]), (500, "error", 1))
 
+    def test_skipped(self) -> None:
+        """Odd contacts are told by user, in bounds; the user is updated all the same, or has failed."""
+        self.patch(batch, "_MOST_SKIPPED", 3)
+        odd = {"a@x": "odd", "b@x": "odd"}
+        for name, reason in (("john", ""), ("aaron", "x"), ("zoe", "")):
+            self.refresher.outcomes[name] = Finished(reason=reason, skipped=odd)
+        self.refresher.concurrency = 1
+        code, answer, _ = self.post(["mary", "john", "aaron", "zoe"])
+        self.assertEqual((code, answer["updated"], answer["failed"]), (200, 3, {"aaron": "x"}))
+        self.assertEqual(answer["skipped"], {"john": odd, "aaron": {"a@x": "odd"}, "zoe": {"...": "2 or more"}})
+        _, answer, _ = self.post(["john"], "?dry_run=1")
+        self.assertEqual((answer["skipped"], answer["changes"]), ({"john": odd}, {"john": []}))
+
     def test_nobody(self) -> None:
         """An empty array is answered at once, and is no error."""
         code, answer, _ = self.post([])
