@@ -1,14 +1,20 @@
 """
-Users who come online are refreshed.
+Refreshes users who come online, and knows who is.
 """
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
+from math import inf
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
+from attrs import define
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.jid import JID
 from wokkel.disco import DiscoFeature, DiscoIdentity
 from wokkel.iwokkel import IDisco
@@ -23,50 +29,188 @@ from gateway.stream.stanzas import Stanza
 # Seconds that a user whose roster is too large to be read is left alone.
 _TOO_LARGE_REST = 3_600.0
 
-# Users whose last refresh is remembered.
+# Seconds until a user whose refresh has failed is refreshed again: the first time, and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
+
+# Users whose last refresh is remembered, who are online, and who are owed a refresh at their next login; resources
+# of each.
 _MOST_USERS = 100_000
+_MOST_RESOURCES = 100
+
+# Refreshes of one user: one under way, and one that begins after it.
+_MOST_PENDING = 2
 
 
-class PresenceWatcher:
+@define(eq=False)
+class _Last:
     """
-    Hears the presence feed (XEP-0356 section 7).
+    The last refresh of a user.
 
-    @param minInterval: seconds between two refreshes of a user by this.
+    @ivar begun: when it began.
+    @ivar restsUntil: the user's presence causes none before.
+    @ivar pending: how many are not over.
+    """
+
+    begun: float = -inf
+    restsUntil: float = -inf
+    pending: int = 0
+
+
+@define(eq=False)
+class _Retry:
+    """The next try for a user whose refresh has failed."""
+
+    call: IDelayedCall
+    pause: float
+    isForced: bool
+
+
+class PresenceWatcher(XMPPHandler):
+    """
+    Hears the presence feed (XEP-0356 section 7), and refreshes users who come online: at each login, and at changes
+    of status. A refresh that fails is tried again while the user is online.
+
+    @param minInterval: seconds between two refreshes of a user because of changes of status.
+    @param isFed: true if the server shows presence.
     """
 
     _log = Logger()
 
-    def __init__(self, domain: str, refresher: Refresher, minInterval: float, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        domain: str,
+        refresher: Refresher,
+        minInterval: float,
+        clock: IReactorTime,
+        isFed: Callable[[], bool],
+    ) -> None:
+        super().__init__()
         self._domain = domain
         self._refresher = refresher
         self._minInterval = minInterval
         self._clock = clock
-        self._refreshed: OrderedDict[str, float] = OrderedDict()
+        self._isFed = isFed
+        self._last: OrderedDict[str, _Last] = OrderedDict()
+        self._online: dict[str, set[str]] = {}
+        self._owed: dict[str, bool] = {}
+        self._retries: dict[str, _Retry] = {}
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Forget who is online: the server shows it anew, and who has gone meanwhile is not told of."""
+        super().connectionLost(reason)
+        for name in list(self._online):
+            self._gone(name)
 
     def seen(self, presence: Stanza) -> None:
         """A resource of a user, or of a contact, has become available or unavailable."""
-        local, domain, _ = jids.split(presence.sender or "")
-        if presence.type is not None or domain != self._domain or not local:
+        local, domain, resource = jids.split(presence.sender or "")
+        if domain != self._domain or not local:
             return
-        now = self._clock.seconds()
-        last = self._refreshed.pop(local, None)
-        self._refreshed[local] = now if last is None or now - last >= self._minInterval else last
-        if len(self._refreshed) > _MOST_USERS:
-            self._refreshed.popitem(last=False)
-        if self._refreshed[local] == now and last != now:
-            self._refresher.refresh(local).addCallback(self._ended, local)
+        if presence.type is None:
+            self._available(local, resource)
+        elif presence.type == "unavailable" and local in self._online:
+            self._online[local].discard(resource)
+            if not self._online[local]:
+                self._gone(local)
 
-    def _ended(self, finished: Finished, name: str) -> None:
-        if finished.isTooLarge and name in self._refreshed:
-            self._refreshed[name] = self._clock.seconds() + _TOO_LARGE_REST - self._minInterval
-        # Of whom the application knows nothing there is nothing to say.
-        if finished.reason and not finished.isUnknown:
+    def isOffline(self, name: str) -> bool:
+        """True if the server shows who is online, and the user is not."""
+        return name not in self._online and len(self._online) < _MOST_USERS and self._isFed()
+
+    def postpone(self, name: str, isForced: bool) -> bool:
+        """
+        Leave the refresh of a user who is not online to the next login.
+
+        @return: false if the user has to be refreshed now.
+        """
+        if not self.isOffline(name) or (name not in self._owed and len(self._owed) >= _MOST_USERS):
+            return False
+        self._owed[name] = isForced or self._owed.get(name, False)
+        return True
+
+    def _available(self, name: str, resource: str) -> None:
+        if name not in self._online and len(self._online) < _MOST_USERS:
+            self._online[name] = set()
+        resources = self._online.get(name, set())
+        isLogin = resource not in resources
+        if len(resources) < _MOST_RESOURCES:
+            resources.add(resource)
+        now = self._clock.seconds()
+        last = self._last.get(name) or _Last()
+        if now >= last.restsUntil and (isLogin or now - last.begun >= self._minInterval):
+            self._refresh(name, self._owed.pop(name, False))
+
+    def _refresh(self, name: str, isForced: bool) -> None:
+        last = self._last.pop(name, None) or _Last()
+        self._last[name] = last
+        if len(self._last) > _MOST_USERS:
+            self._last.popitem(last=False)
+        if last.pending >= _MOST_PENDING and not isForced:
+            # The one that has not begun will do.
+            return
+        last.begun = self._clock.seconds()
+        last.pending += 1
+        self._refresher.refresh(name, isForced).addCallback(self._ended, name, last, isForced)
+
+    def _ended(self, finished: Finished, name: str, last: _Last, isForced: bool) -> None:
+        last.pending -= 1
+        if finished.isTooLarge:
+            last.restsUntil = self._clock.seconds() + _TOO_LARGE_REST
+        for written, reason in islice(finished.skipped.items(), 1):
             self._log.warn(
-                "{name}@{domain} came online, and keeps the roster that is there: {reason}",
+                "{name}@{domain} came online; {count} contacts are skipped, as {written}: {reason}",
                 name=name,
                 domain=self._domain,
-                reason=finished.reason,
+                count=len(finished.skipped),
+                written=json.dumps(written),
+                reason=reason,
             )
+        # If the application knows nothing of the user, that is no fault.
+        mayPass = bool(finished.reason) and not finished.isUnknown and not finished.isTooLarge
+        if mayPass and name not in self._online:
+            if isForced and len(self._owed) < _MOST_USERS:
+                self._owed[name] = True
+        elif mayPass:
+            self._failed(finished.reason, name, isForced)
+        else:
+            self._settle(name)
+            if finished.isTooLarge:
+                self._warn(name, f"{finished.reason}; it is not tried again for an hour")
+
+    def _failed(self, reason: str, name: str, isForced: bool) -> None:
+        retry = self._retries.get(name)
+        if retry is None:
+            self._warn(name, f"{reason}; it is tried again while the user is online")
+            pause = _FIRST_PAUSE
+        elif retry.call.active():
+            retry.isForced = retry.isForced or isForced
+            return
+        else:
+            pause = min(2 * retry.pause, _LONGEST_PAUSE)
+        self._retries[name] = _Retry(self._clock.callLater(pause, self._again, name), pause, isForced)
+
+    def _again(self, name: str) -> None:
+        self._refresh(name, self._retries[name].isForced)
+
+    def _settle(self, name: str) -> bool:
+        """End the tries for a user; true if one of them was to be forced."""
+        retry = self._retries.pop(name, None)
+        if retry is not None and retry.call.active():
+            retry.call.cancel()
+        return retry is not None and retry.isForced
+
+    def _gone(self, name: str) -> None:
+        del self._online[name]
+        if self._settle(name) and len(self._owed) < _MOST_USERS:
+            self._owed[name] = True
+
+    def _warn(self, name: str, reason: str) -> None:
+        self._log.warn(
+            "{name}@{domain} came online, and keeps the roster that is there: {reason}",
+            name=name,
+            domain=self._domain,
+            reason=reason,
+        )
 
 
 @implementer(IDisco)

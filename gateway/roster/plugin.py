@@ -92,7 +92,12 @@ class RosterPlugin:
         refresher = Refresher(
             table.domain, application, applier, table.concurrency, pieces, table.max_removals
         )
-        watcher = PresenceWatcher(table.domain, refresher, table.min_interval, reactor)
+
+        def isFed() -> bool:
+            return bool(privileges.permissions(table.domain).feed != "none")
+
+        watcher = PresenceWatcher(table.domain, refresher, table.min_interval, reactor, isFed)
+        watcher.setHandlerParent(link)
         privileges.watchPresence(watcher.seen)
         Description().setHandlerParent(link)
         if table.lock:

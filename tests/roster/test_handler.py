@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.roster import handler
@@ -15,15 +19,25 @@ from tests.proxy.support import stanza
 
 
 class FakeRefresher:
-    """Refreshes at once."""
+    """
+    Refreshes at once, or when it is told to.
+
+    @ivar waiting: refreshes that are not over; C{None} if all are over at once.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.forced: list[bool] = []
         self.outcome = Finished()
+        self.waiting: list[Deferred[Finished]] | None = None
 
     def refresh(self, name: str, isForced: bool = False) -> Deferred[Finished]:
         self.asked.append(name)
-        return succeed(self.outcome)
+        self.forced.append(isForced)
+        if self.waiting is None:
+            return succeed(self.outcome)
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
 
 
 class WatcherTests(SynchronousTestCase):
@@ -32,7 +46,9 @@ class WatcherTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.refresher: Any = FakeRefresher()
-        self.watcher = PresenceWatcher("h", self.refresher, 60.0, self.clock)  # type: ignore[arg-type]  # a stand-in
+        self.isFed = True
+        clock: Any = self.clock
+        self.watcher = PresenceWatcher("h", self.refresher, 60.0, clock, lambda: self.isFed)
 
     def see(self, sender: str, kind: str = "") -> None:
         self.watcher.seen(stanza(f"<presence from='{sender}'{kind and f' type={kind!r}'}/>"))
@@ -44,22 +60,126 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked, ["john"])
 
     def test_interval(self) -> None:
-        """Not more often than that, however often they come."""
+        """A change of status counts not more often than that."""
         for seconds in (0, 0, 10, 49, 1, 30, 29, 1):
             self.clock.advance(seconds)
             self.see("john@h/a")
         # At 0, at 60 and at 120 seconds.
         self.assertEqual(self.refresher.asked, ["john"] * 3)
 
+    def test_login(self) -> None:
+        """Each login counts, however short a time ago the last one was: of another resource, of the same one."""
+        for sender, kind, count in (
+            ("john@h/a", "", 1),
+            ("john@h/b", "", 2),
+            ("john@h/a", "", 2),
+            ("john@h/a", "unavailable", 2),
+            ("john@h/a", "", 3),
+            ("john@h/b", "", 3),
+            ("john@h/c", "unavailable", 3),
+            ("john@h/b", "unavailable", 3),
+            ("john@h/a", "unavailable", 3),
+            ("john@h/a", "", 4),
+        ):
+            self.see(sender, kind)
+            self.assertEqual(len(self.refresher.asked), count, sender)
+
+    def test_reconnected(self) -> None:
+        """A login while the link was down is one, too."""
+        self.see("john@h/a")
+        self.lose()
+        self.see("john@h/a")
+        self.assertEqual(self.refresher.asked, ["john"] * 2)
+
+    def lose(self) -> None:
+        self.watcher.connectionLost(Failure(ConnectionDone()))
+
+    def test_pending(self) -> None:
+        """Logins by the dozen make one refresh under way, and one after it."""
+        waiting = self.refresher.waiting = []
+        for _ in range(20):
+            self.see("john@h/a")
+            self.see("john@h/a", "unavailable")
+        self.assertEqual(len(self.refresher.asked), 2)
+        waiting.pop(0).callback(Finished())
+        for number in range(20):
+            self.see(f"john@h/{number}")
+        self.assertEqual(len(self.refresher.asked), 3)
+
+    def test_again(self) -> None:
+        """What fails is tried again while the user is online, at growing intervals, and said once."""
+        self.refresher.outcome = Finished(reason="status 500")
+        times: list[float] = []
+        with capturedLogs() as logs:
+            self.see("john@h/a")
+            for _ in range(2_000):
+                asked = len(self.refresher.asked)
+                self.clock.advance(1)
+                times += [self.clock.seconds()] * (len(self.refresher.asked) - asked)
+        self.assertEqual(times[:8], [2, 6, 14, 30, 62, 126, 254, 510])
+        self.assertEqual({later - sooner for sooner, later in pairwise(times[8:])}, {300})
+        [event] = logs
+        self.assertEqual(event["reason"], "status 500; it is tried again while the user is online")
+        self.refresher.outcome = Finished()
+        self.clock.advance(300)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        # The next failure is the first one again.
+        self.refresher.outcome = Finished(reason="status 500")
+        asked = len(self.refresher.asked)
+        self.see("john@h/b")
+        self.clock.advance(2)
+        self.assertEqual(len(self.refresher.asked), asked + 2)
+
+    def test_againOnce(self) -> None:
+        """Changes of status and further logins start no tries beside the first ones; a good one ends them."""
+        self.refresher.outcome = Finished(reason="x")
+        for name in ("a", "b", "c"):
+            self.see(f"john@h/{name}")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.refresher.outcome = Finished()
+        self.see("john@h/d")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_gone(self) -> None:
+        """Once the last resource or the link has gone, there are no more tries."""
+        self.refresher.outcome = Finished(reason="x")
+        for go in (lambda: self.see("john@h/a", "unavailable"), self.lose):
+            self.see("john@h/a")
+            self.see("john@h/b")
+            self.see("john@h/b", "unavailable")
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+            go()
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+        waiting = self.refresher.waiting = []
+        self.see("john@h/a")
+        self.lose()
+        waiting.pop().callback(Finished(reason="x"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_unknown(self) -> None:
+        """Where the application knows nothing of the user, another try makes no difference, and nothing is said."""
+        self.refresher.outcome = Finished(reason="x", isUnknown=True)
+        with capturedLogs() as logs:
+            self.see("john@h/a")
+        self.assertEqual((self.clock.getDelayedCalls(), logs), ([], []))
+
+    def test_skipped(self) -> None:
+        """Skipped contacts are said, by the first one."""
+        self.refresher.outcome = Finished(skipped={"a\n@x": "odd", "b@x": "odd"})
+        with capturedLogs() as logs:
+            self.see("john@h/a")
+        [text] = [str(formatEvent(event)) for event in logs]
+        self.assertEqual(text, 'john@h came online; 2 contacts are skipped, as "a\\n@x": odd')
+
     def test_tooLarge(self) -> None:
-        """Whose roster is too large is left alone for an hour; others are not."""
+        """Whose roster is too large is left alone for an hour, at logins, too; others are not."""
         self.refresher.outcome = Finished(reason="x", isTooLarge=True)
         self.see("john@h/a")
-        self.refresher.outcome = Finished(reason="x")
+        self.refresher.outcome = Finished()
         self.see("mary@h/a")
-        for _ in range(59):
+        for number in range(59):
             self.clock.advance(60)
-            self.see("john@h/a")
+            self.see(f"john@h/{number}")
             self.see("mary@h/a")
         self.assertEqual(self.refresher.asked.count("john"), 1)
         self.assertEqual(self.refresher.asked.count("mary"), 60)
@@ -72,4 +192,16 @@ class WatcherTests(SynchronousTestCase):
         self.patch(handler, "_MOST_USERS", 2)
         for name in ("a", "b", "c", "a"):
             self.see(f"{name}@h/x")
+            self.see(f"{name}@h/x", "unavailable")
         self.assertEqual(self.refresher.asked, ["a", "b", "c", "a"])
+        self.assertEqual((len(self.watcher._last), len(self.watcher._online)), (2, 0))
+
+    def test_boundedOnline(self) -> None:
+        """Where more users or resources are online than are remembered, nobody counts as offline."""
+        self.patch(handler, "_MOST_USERS", 2)
+        self.patch(handler, "_MOST_RESOURCES", 2)
+        for name in ("a", "b", "c"):
+            for resource in "xyz":
+                self.see(f"{name}@h/{resource}")
+        self.assertEqual([len(each) for each in self.watcher._online.values()], [2, 2])
+        self.assertFalse(self.watcher.isOffline("c"))
