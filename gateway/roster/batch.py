@@ -5,7 +5,7 @@ The users of one request: refreshed a few at a time, and what is answered.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,9 @@ from gateway.pieces import Pieces
 from gateway.roster.core import Finished
 from gateway.roster.document import RefreshFailed, checkUser
 from gateway.roster.refresher import Refresher
+
+# Decides about a user, and whether the refresh is forced.
+Postpone = Callable[[str, bool], bool]
 
 # Changes that one answer lists.
 _MOST_CHANGES = 100_000
@@ -33,11 +36,23 @@ class Batch:
     """
     Refreshes users, each once. No more refreshes are under way than the refresher carries out at a time, so that a
     long list neither takes much memory nor keeps a short one waiting.
+
+    @param postpone: told of each user, and whether it is forced, unless this is a dry run; if it returns true, the
+        user is not online and is not refreshed by this.
     """
 
-    def __init__(self, refresher: Refresher, pieces: Pieces, isDry: bool, isForced: bool) -> None:
+    def __init__(
+        self,
+        refresher: Refresher,
+        pieces: Pieces,
+        isDry: bool,
+        isForced: bool,
+        postpone: Postpone | None = None,
+    ) -> None:
         self._refresher = refresher
         self._pieces = pieces
+        self._postpone = postpone
+        self._offline: list[str] = []
         self._isDry = isDry
         self._isForced = isForced
         self._seen: set[str] = set()
@@ -75,7 +90,9 @@ class Batch:
             if user in self._seen:
                 continue
             self._seen.add(user)
-            if self._isDry:
+            if not self._isDry and self._postpone is not None and self._postpone(user, self._isForced):
+                self._offline.append(user)
+            elif self._isDry:
                 self._note(user, await self._refresher.wouldChange(user))
             else:
                 self._note(user, await self._refresher.refresh(user, self._isForced))
@@ -108,7 +125,7 @@ class Batch:
         answer = {
             "status": "error" if self.isFailure else "ok",
             "message": message,
-            "updated": len(self._seen) - len(self._failed),
+            "updated": len(self._seen) - len(self._failed) - len(self._offline),
             "errors": len(self._failed) + len(self._wrong),
         }
         parts = [json.dumps(answer)[:-1], ', "failed": ']
@@ -116,6 +133,13 @@ class Batch:
         if self._skipped:
             parts.append(', "skipped": ')
             yield from _writtenObject(parts, self._skipped)
+        if self._offline:
+            parts.append(', "offline": [')
+            for start in range(0, len(self._offline), _PIECE):
+                parts.append(", " if start else "")
+                parts.append(json.dumps(self._offline[start : start + _PIECE])[1:-1])
+                yield
+            parts.append("]")
         if self._isDry:
             parts.append(', "changes": ')
             yield from _writtenObject(parts, self._changes)

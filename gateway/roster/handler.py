@@ -113,13 +113,17 @@ class PresenceWatcher(XMPPHandler):
             if not self._online[local]:
                 self._gone(local)
 
-    def isOffline(self, name: str) -> bool:
-        """True if the server shows who is online, and the user is not."""
+    def isOffline(self, name: str, isForced: bool = False) -> bool:
+        """
+        True if the server shows who is online, and the user is not.
+
+        @param isForced: makes no difference; L{postpone} has it.
+        """
         return name not in self._online and len(self._online) < _MOST_USERS and self._isFed()
 
     def postpone(self, name: str, isForced: bool) -> bool:
         """
-        Leave the refresh of a user who is not online to the next login.
+        Leave the refresh of a user who is not online to the next login, forced if this one is.
 
         @return: false if the user has to be refreshed now.
         """

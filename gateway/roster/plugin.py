@@ -38,6 +38,7 @@ class RosterTable(ComponentTable):
 
     domain: Domain
     url: Url | None = field(default=None, repr=False)
+    offline: Literal["apply", "skip", "later"] = "apply"
     lock: bool = False
     apply: Literal["privilege", "ejabberd-api"] = "privilege"
     api: Url | None = field(default=None, repr=False)
@@ -108,7 +109,8 @@ class RosterPlugin:
             DiscoHandler().setHandlerParent(link)
         mine = Resource()
         secret = None if table.signature_secret is None else table.signature_secret.encode()
-        refreshing = Refreshing(refresher, pieces, composition.wallClock, secret)
+        postpone = {"apply": None, "skip": watcher.isOffline, "later": watcher.postpone}[table.offline]
+        refreshing = Refreshing(refresher, pieces, composition.wallClock, secret, postpone)
         mine.putChild(b"refresh", RefreshResource(refreshing))
         admin.putChild(table.domain.encode(), mine)
         # The only one, or the first, needs no name.

@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from gateway.pieces import Pieces
-from gateway.roster.batch import Batch
+from gateway.roster.batch import Batch, Postpone, written
 from gateway.roster.document import MOST_NAMES, RefreshFailed, readingNames
 from gateway.roster.refresher import Refresher
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
@@ -56,12 +56,14 @@ class Refreshing:
     @ivar pieces: runs what takes long.
     @ivar secret: what requests must be signed with; C{None} if they need not be.
     @ivar wallClock: seconds since 1970 UTC.
+    @ivar postpone: decides about users who are not online, as L{Batch} has it.
     """
 
     refresher: Refresher
     pieces: Pieces
     wallClock: Callable[[], float]
     secret: bytes | None = None
+    postpone: Postpone | None = None
 
 
 class _Answering(Resource):
@@ -100,7 +102,8 @@ class _Answering(Resource):
         if not self._service.refresher.announce(len(names)):
             request.setHeader(b"retry-after", b"60")
             raise _Refused(503, "too many users wait for a refresh already; ask again later")
-        batch = Batch(self._service.refresher, self._service.pieces, isDry, isForced)
+        service = self._service
+        batch = Batch(service.refresher, service.pieces, isDry, isForced, service.postpone)
         await batch.run(names)
         return batch
 

@@ -202,6 +202,30 @@ def seenAgain(gateway: Gateway) -> list[int]:
     return found
 
 
+def offline(gateway: Gateway) -> list[Any]:
+    """
+    Of a forced refresh of a user who is online and one who is not: who is fetched, and who is told as offline; then
+    who is fetched when the latter comes online, and how many of two contacts this removes.
+    """
+    server = granted(gateway)
+    server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
+    for call in gateway.calls():
+        applied(server, call, {})
+    response = refresh(gateway, "a", "b", path="/roster_admin/refresh?force=1")
+    found: list[Any] = []
+    calls = gateway.calls()
+    found.append(calledFor(calls))
+    for call in calls:
+        applied(server, call, {})
+    found.append(response.body.get("offline"))
+    server.say(f"<presence from='b@example.com/desk' to='{COMPONENT}'/>")
+    calls = gateway.calls()
+    found.append(calledFor(calls))
+    heard = [each for call in calls for each in applied(server, call, {}, "one@example.org", "two@example.org")]
+    items = [item for each in heard for item in each.iter(f"{{{ns.ROSTER}}}item")]
+    return [*found, sum(item.get("subscription") == "remove" for item in items)]
+
+
 def signed(gateway: Gateway) -> dict[str, Any]:
     """Statuses of requests, by the secret that they are signed with; of C{GET} without one."""
     granted(gateway)
@@ -312,6 +336,17 @@ EFFECTS = (
             "": ["3", "3?force=1"],
             "max_removals = 1": ["0", "3?force=1"],
             "max_removals = 3": ["3", "3?force=1"],
+        },
+    ),
+    Effect(
+        "roster.offline",
+        f"{FILE}max_removals = 1\n",
+        offline,
+        {
+            "": [["8000/a", "8000/b"], None, ["8000/b"], 0],
+            'offline = "apply"': [["8000/a", "8000/b"], None, ["8000/b"], 0],
+            'offline = "skip"': [["8000/a"], ["b"], ["8000/b"], 0],
+            'offline = "later"': [["8000/a"], ["b"], ["8000/b"], 2],
         },
     ),
     Effect(

@@ -196,6 +196,50 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked, ["a", "b", "c", "a"])
         self.assertEqual((len(self.watcher._last), len(self.watcher._online)), (2, 0))
 
+    def test_postponed(self) -> None:
+        """Who is not online is refreshed at the next login, by force if that was asked for; once."""
+        self.assertEqual([self.watcher.postpone("john", each) for each in (False, True, False)], [True] * 3)
+        self.assertTrue(self.watcher.postpone("mary", False))
+        self.assertEqual(self.refresher.asked, [])
+        for sender in ("john@h/a", "mary@h/a", "john@h/b"):
+            self.see(sender)
+        self.assertEqual(self.refresher.asked, ["john", "mary", "john"])
+        self.assertEqual(self.refresher.forced, [True, False, False])
+        self.assertEqual(self.watcher._owed, {})
+        self.assertFalse(self.watcher.postpone("john", True))
+
+    def test_offline(self) -> None:
+        """Only where the server shows who is online, somebody is not."""
+        self.see("john@h/a")
+        self.assertEqual([self.watcher.isOffline(each) for each in ("john", "mary")], [False, True])
+        self.isFed = False
+        self.assertEqual([self.watcher.isOffline(each) for each in ("john", "mary")], [False, False])
+        self.assertFalse(self.watcher.postpone("mary", False))
+        self.isFed = True
+        self.lose()
+        self.assertTrue(self.watcher.isOffline("john"))
+
+    def test_stillOwed(self) -> None:
+        """A forced refresh that has not gone well by the time the user goes is owed again."""
+        for outcome in (Finished(reason="x"), None):
+            self.watcher.postpone("john", True)
+            if outcome is None:
+                self.refresher.waiting = []
+            else:
+                self.refresher.outcome = outcome
+            self.see("john@h/a")
+            self.see("john@h/a", "unavailable")
+            for each in self.refresher.waiting or ():
+                each.callback(Finished(reason="x"))
+            self.assertEqual(self.watcher._owed, {"john": True})
+            self.assertEqual(self.refresher.forced.pop(), True)
+
+    def test_boundedOwed(self) -> None:
+        """Only so many wait for their login; further ones are refreshed now."""
+        self.patch(handler, "_MOST_USERS", 2)
+        found = [self.watcher.postpone(name, False) for name in ("a", "b", "c", "a")]
+        self.assertEqual(found, [True, True, False, True])
+
     def test_boundedOnline(self) -> None:
         """Where more users or resources are online than are remembered, nobody counts as offline."""
         self.patch(handler, "_MOST_USERS", 2)

@@ -121,6 +121,7 @@ class PluginTests(SynchronousTestCase):
             ('apply = "ejabberd-api"\napi = "http://localhost/api"\nprobes = true\n', "probes: found true"),
             ('api = "localhost"\n', "an address"),
             ('signature_secret = ""\n', "signature_secret: found an empty string"),
+            ('offline = "never"\n', 'offline: found "never"'),
             ("concurrency = 0\n", "a whole number, 1 or more"),
             ("max_removals = -1\n", "a whole number"),
         ):

@@ -73,7 +73,7 @@ class RefreshTests(SynchronousTestCase):
         self.clock = SlowClock()
         self.now = 1_700_000_000.0
         secret = None if self.secret is None else self.secret.encode()
-        service = Refreshing(refreshing, Pieces(self.clock), lambda: self.now, secret)
+        self.service = service = Refreshing(refreshing, Pieces(self.clock), lambda: self.now, secret)
         admin.putChild(b"refresh", RefreshResource(service))
         root.putChild(b"roster_admin", admin)
         self.site = QuietSite(root, Gate(), self.clock)
@@ -139,6 +139,27 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(answer["skipped"], {"john": odd, "aaron": {"a@x": "odd"}, "zoe": {"...": "2 or more"}})
         _, answer, _ = self.post(["john"], "?dry_run=1")
         self.assertEqual((answer["skipped"], answer["changes"]), ({"john": odd}, {"john": []}))
+
+    def test_offline(self) -> None:
+        """Users who are not online may be left out, which is told; a dry run tells of them, too."""
+        told: list[tuple[str, bool]] = []
+
+        def postpone(name: str, isForced: bool) -> bool:
+            told.append((name, isForced))
+            return name != "on"
+
+        self.service.postpone = postpone
+        names = [f"u{number}" for number in range(120)]
+        code, answer, _ = self.post(["on", *names], "?force=1")
+        self.assertEqual((code, answer["updated"], answer["errors"]), (200, 1, 0))
+        self.assertEqual((answer["offline"], self.refresher.asked), (names, [("on", True)]))
+        self.assertEqual(told, [(name, True) for name in ("on", *names)])
+        code, answer, _ = self.post(["off", 3])
+        self.assertEqual((code, answer["status"], answer["updated"], answer["errors"]), (200, "ok", 0, 1))
+        self.refresher.asked.clear()
+        _, answer, _ = self.post(["off"], "?dry_run=1")
+        self.assertEqual((answer["updated"], self.refresher.asked), (1, [("off", "dry")]))
+        self.assertNotIn("offline", answer)
 
     def test_nobody(self) -> None:
         """An empty array is answered at once, and is no error."""
