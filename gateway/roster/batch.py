@@ -39,6 +39,8 @@ class Batch:
 
     @param postpone: told of each user, and whether it is forced, unless this is a dry run; if it returns true, the
         user is not online and is not refreshed by this.
+
+    @ivar done: how many names of the request are seen to.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Batch:
         self._pieces = pieces
         self._postpone = postpone
         self._offline: list[str] = []
+        self.done = 0
         self._isDry = isDry
         self._isForced = isForced
         self._seen: set[str] = set()
@@ -81,21 +84,25 @@ class Batch:
             self._refresher.announced -= 1
             if self._pieces.isOver:
                 await self._pieces.turn()
-            try:
-                user = checkUser(name)
-            except RefreshFailed as failure:
-                shown = name if isinstance(name, str) else json.dumps(name)
-                self._wrong[shown[:100]] = str(failure)
-                continue
-            if user in self._seen:
-                continue
-            self._seen.add(user)
-            if not self._isDry and self._postpone is not None and self._postpone(user, self._isForced):
-                self._offline.append(user)
-            elif self._isDry:
-                self._note(user, await self._refresher.wouldChange(user))
-            else:
-                self._note(user, await self._refresher.refresh(user, self._isForced))
+            await self._one(name)
+            self.done += 1
+
+    async def _one(self, name: Any) -> None:
+        try:
+            user = checkUser(name)
+        except RefreshFailed as failure:
+            shown = name if isinstance(name, str) else json.dumps(name)
+            self._wrong[shown[:100]] = str(failure)
+            return
+        if user in self._seen:
+            return
+        self._seen.add(user)
+        if self._isDry:
+            self._note(user, await self._refresher.wouldChange(user))
+        elif self._postpone is not None and self._postpone(user, self._isForced):
+            self._offline.append(user)
+        else:
+            self._note(user, await self._refresher.refresh(user, self._isForced))
 
     def _note(self, user: str, finished: Finished) -> None:
         self._listed += len(finished.items)

@@ -22,7 +22,8 @@ from gateway.roster.fetch import WebApplication
 from gateway.roster.handler import Description, PresenceWatcher
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
-from gateway.roster.resource import Refreshing, RefreshResource
+from gateway.roster.resource import Refreshing, RefreshResource, ResultsResource
+from gateway.roster.results import Results
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url, elided
 from gateway.web import ConnectionPool, makeClient
@@ -110,12 +111,15 @@ class RosterPlugin:
         mine = Resource()
         secret = None if table.signature_secret is None else table.signature_secret.encode()
         postpone = {"apply": None, "skip": watcher.isOffline, "later": watcher.postpone}[table.offline]
-        refreshing = Refreshing(refresher, pieces, composition.wallClock, secret, postpone)
+        results = Results(reactor.seconds)
+        refreshing = Refreshing(refresher, pieces, results, composition.wallClock, secret, postpone)
         mine.putChild(b"refresh", RefreshResource(refreshing))
+        mine.putChild(b"results", ResultsResource(refreshing))
         admin.putChild(table.domain.encode(), mine)
         # The only one, or the first, needs no name.
         if b"refresh" not in admin.children:
             admin.putChild(b"refresh", RefreshResource(refreshing))
+            admin.putChild(b"results", ResultsResource(refreshing))
         return link
 
     def _demonstration(self, table: RosterTable, composition: IComposition) -> WebApplication:

@@ -1,15 +1,20 @@
 """
-C{/roster_admin/refresh}: the application says whose contacts have changed, and hears how it went.
+C{/roster_admin/refresh}: the application says whose contacts have changed, and hears how it went: in the answer, or
+from C{/roster_admin/results} if it does not wait.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 from attrs import define
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -17,6 +22,7 @@ from gateway.pieces import Pieces
 from gateway.roster.batch import Batch, Postpone, written
 from gateway.roster.document import MOST_NAMES, RefreshFailed, readingNames
 from gateway.roster.refresher import Refresher
+from gateway.roster.results import LIFETIME, Results
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
 from gateway.web import MAX_BODY, answerLater, isFromPage
 
@@ -55,12 +61,14 @@ class Refreshing:
 
     @ivar pieces: runs what takes long.
     @ivar secret: what requests must be signed with; C{None} if they need not be.
+    @ivar results: answers that callers do not wait for.
     @ivar wallClock: seconds since 1970 UTC.
     @ivar postpone: decides about users who are not online, as L{Batch} has it.
     """
 
     refresher: Refresher
     pieces: Pieces
+    results: Results
     wallClock: Callable[[], float]
     secret: bytes | None = None
     postpone: Postpone | None = None
@@ -71,9 +79,11 @@ class _Answering(Resource):
     Answers each request once, in JSON.
 
     @ivar allowed: the one method that there is.
+    @ivar ways: the right requests, for people.
     """
 
     allowed: bytes
+    ways = _WAYS
 
     def __init__(self, service: Refreshing) -> None:
         super().__init__()
@@ -84,28 +94,17 @@ class _Answering(Resource):
 
     async def _answer(self, request: Request) -> bytes:
         try:
-            batch = await self._refreshed(request)
+            if request.method != self.allowed:
+                request.setHeader(b"allow", self.allowed)
+                raise _Refused(405, self.ways)
+            code, answer = await self.respond(request, self._signedBody(request))
         except _Refused as error:
             return _failed(request, error.code, str(error))
-        return _answered(request, 500 if batch.isFailure else 200, await self._service.pieces.run(batch.written()))
+        return _answered(request, code, answer)
 
-    async def _refreshed(self, request: Request) -> Batch:
-        if request.method != self.allowed:
-            request.setHeader(b"allow", self.allowed)
-            raise _Refused(405, _WAYS)
-        names = await self.names(request, self._signedBody(request))
-        isDry, isForced = _options(request)
-        if isForced and request.method != b"POST":
-            raise _Refused(400, f"force is an option of POST only: {_WAYS}")
-        if len(names) > MOST_NAMES:
-            raise _Refused(413, f"a request names at most {MOST_NAMES} users")
-        if not self._service.refresher.announce(len(names)):
-            request.setHeader(b"retry-after", b"60")
-            raise _Refused(503, "too many users wait for a refresh already; ask again later")
-        service = self._service
-        batch = Batch(service.refresher, service.pieces, isDry, isForced, service.postpone)
-        await batch.run(names)
-        return batch
+    async def respond(self, request: Request, body: bytes) -> tuple[int, bytes]:
+        """Return the status and the body of the answer."""
+        raise NotImplementedError
 
     def _signedBody(self, request: Request) -> bytes:
         content: Any = request.content
@@ -125,12 +124,64 @@ class _Answering(Resource):
         if not isSigned(shown, time, request.method, request.uri, body, secret, self._service.wallClock()):
             raise _Refused(401, _UNSIGNED)
 
+
+class _Refresh(_Answering):
+    """Refreshes users."""
+
+    _log = Logger()
+
+    async def respond(self, request: Request, body: bytes) -> tuple[int, bytes]:
+        service = self._service
+        names = await self.names(request, body)
+        isDry, isForced = _options(request)
+        if isForced and request.method != b"POST":
+            raise _Refused(400, f"force is an option of POST only: {_WAYS}")
+        if len(names) > MOST_NAMES:
+            raise _Refused(413, f"a request names at most {MOST_NAMES} users")
+        isLater = request.method == b"POST" and _prefersLater(request)
+        if (isLater and service.results.isFull) or not service.refresher.announce(len(names)):
+            request.setHeader(b"retry-after", b"60")
+            raise _Refused(503, "too many users wait for a refresh already; ask again later")
+        batch = Batch(service.refresher, service.pieces, isDry, isForced, service.postpone)
+        if isLater:
+            return self._later(request, batch, names)
+        await batch.run(names)
+        return 500 if batch.isFailure else 200, await service.pieces.run(batch.written())
+
+    def _later(self, request: Request, batch: Batch, names: list[Any]) -> tuple[int, bytes]:
+        """
+        > The "respond-async" preference indicates that the client prefers the server to respond asynchronously to a
+        > response  (RFC 7240 section 4.1)
+        """
+        results = self._service.results
+
+        def progress() -> dict[str, Any]:
+            message = f"{batch.done} of {len(names)} users are done"
+            return {"status": "running", "message": message, "done": batch.done, "users": len(names)}
+
+        async def run() -> bytes:
+            await batch.run(names)
+            return await self._service.pieces.run(batch.written())
+
+        def failed(failure: Failure) -> bytes:
+            self._log.failure("A request could not be carried out.", failure)
+            message = "an internal error, see the gateway's log"
+            return written({"status": "error", "message": message, "updated": 0, "errors": 0})
+
+        key = results.begin(progress)
+        ensureDeferred(run()).addErrback(failed).addCallback(partial(results.complete, key))
+        # The request's own path: a service has one with its domain, and perhaps one without.
+        path = request.path.rstrip(b"/").rpartition(b"/")[0] + b"/results/" + key.encode()
+        request.setHeader(b"location", path)
+        request.setHeader(b"preference-applied", b"respond-async")
+        return 202, written({**progress(), "result": path.decode("latin-1")})
+
     async def names(self, request: Request, body: bytes) -> list[Any]:
         """Users to be refreshed."""
         raise NotImplementedError
 
 
-class RefreshResource(_Answering):
+class RefreshResource(_Refresh):
     """C{POST} with a JSON array of user names refreshes them; C{GET} of a name below it, that one."""
 
     allowed = b"POST"
@@ -158,7 +209,7 @@ class RefreshResource(_Answering):
             raise _Refused(400, str(error)) from error
 
 
-class _User(_Answering):
+class _User(_Refresh):
     isLeaf = True
     allowed = b"GET"
 
@@ -194,6 +245,40 @@ def _failed(request: Request, code: int, message: str) -> bytes:
 
 def _fault(request: Request) -> bytes:
     return _failed(request, 500, "an internal error, see the gateway's log")
+
+
+class ResultsResource(_Answering):
+    """C{GET} of an identifier below it: how a request stands whose caller did not wait, or its answer."""
+
+    allowed = b"GET"
+    ways = "GET .../results/ID"
+
+    def __init__(self, service: Refreshing, key: str = "") -> None:
+        super().__init__(service)
+        self._key = key
+        self.isLeaf = bool(key)
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return ResultsResource(self._service, path.decode("latin-1")) if path else self
+
+    async def respond(self, request: Request, body: bytes) -> tuple[int, bytes]:
+        result = None if request.postpath else self._service.results.find(self._key)
+        if result is None:
+            raise _Refused(
+                404,
+                f"there is no such result: results are kept for {LIFETIME:g} s after the request is done, fewer if "
+                "there are many, and until the gateway ends",
+            )
+        if result.answer is not None:
+            return 200, result.answer
+        request.setHeader(b"retry-after", b"1")
+        return 202, written(result.progress())
+
+
+def _prefersLater(request: Request) -> bool:
+    """True if the caller would rather not wait (RFC 7240)."""
+    shown = request.requestHeaders.getRawHeaders(b"prefer") or []
+    return any(each.partition(b";")[0].strip().lower() == b"respond-async" for each in b",".join(shown).split(b","))
 
 
 def _options(request: Request) -> tuple[bool, bool]:

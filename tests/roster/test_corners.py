@@ -21,6 +21,7 @@ from gateway.roster.document import RefreshFailed
 from gateway.roster.fetch import WebApplication
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import Refreshing, RefreshResource
+from gateway.roster.results import Results
 
 MARIE = "marie@h"
 JOHN = "john@h"
@@ -92,7 +93,9 @@ class CornerTests(SynchronousTestCase):
         web = WebApplication("http://app/contacts/%s", self.application, self.clock, 10.0)
         refresher = Refresher("h", web, self.server, 32, Pieces(self.clock))
         root, admin = Resource(), Resource()
-        admin.putChild(b"refresh", RefreshResource(Refreshing(refresher, Pieces(self.clock), self.clock.seconds)))
+        seconds = self.clock.seconds
+        service = Refreshing(refresher, Pieces(self.clock), Results(seconds), seconds)
+        admin.putChild(b"refresh", RefreshResource(service))
         root.putChild(b"roster_admin", admin)
         self.site = Site(root, reactor=MemoryReactorClock())
         self.old = RosterItem(jid="old@h", name="Old", subscription="both")

@@ -46,7 +46,7 @@ class PluginTests(SynchronousTestCase):
         )
         http = gateway.getServiceNamed("http")
         admin = http._factory.resource.children[b"roster_admin"]
-        self.assertEqual(set(admin.children), {b"refresh", b"example.com", b"example.net"})
+        self.assertEqual(set(admin.children), {b"refresh", b"results", b"example.com", b"example.net"})
         for refresh in (admin.children[b"refresh"], admin.children[b"example.net"].children[b"refresh"]):
             self.assertIsInstance(refresh, RefreshResource)
 

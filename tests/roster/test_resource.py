@@ -16,9 +16,15 @@ from gateway.interfaces import RosterItem
 from gateway.monitor.access import Gate
 from gateway.monitor.site import QuietSite
 from gateway.pieces import Pieces
-from gateway.roster import batch, resource
+from gateway.roster import batch, resource, results
 from gateway.roster.core import Finished, Summary
-from gateway.roster.resource import Refreshing, RefreshResource
+from gateway.roster.resource import Refreshing, RefreshResource, ResultsResource
+from gateway.roster.results import Results
+
+
+def whole(path: str) -> str:
+    """A path from the root."""
+    return path if path.startswith("/roster_admin/") else f"/roster_admin/refresh{path}"
 
 
 class SlowClock(MemoryReactorClock):
@@ -73,8 +79,11 @@ class RefreshTests(SynchronousTestCase):
         self.clock = SlowClock()
         self.now = 1_700_000_000.0
         secret = None if self.secret is None else self.secret.encode()
-        self.service = service = Refreshing(refreshing, Pieces(self.clock), lambda: self.now, secret)
+        self.service = service = Refreshing(
+            refreshing, Pieces(self.clock), Results(self.clock.seconds), lambda: self.now, secret
+        )
         admin.putChild(b"refresh", RefreshResource(service))
+        admin.putChild(b"results", ResultsResource(service))
         root.putChild(b"roster_admin", admin)
         self.site = QuietSite(root, Gate(), self.clock)
 
@@ -82,7 +91,7 @@ class RefreshTests(SynchronousTestCase):
         self.transport = transport = StringTransport()
         self.channel = channel = self.site.buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
-        lines = [f"{method} /roster_admin/refresh{path} HTTP/1.1", "Host: 10.0.0.1", "Connection: close"]
+        lines = [f"{method} {whole(path)} HTTP/1.1", "Host: 10.0.0.1", "Connection: close"]
         lines += [f"Content-Length: {len(body)}"] if body else []
         if method == "POST":
             headers.setdefault("Content_Type", "application/json")
@@ -160,6 +169,83 @@ class RefreshTests(SynchronousTestCase):
         _, answer, _ = self.post(["off"], "?dry_run=1")
         self.assertEqual((answer["updated"], self.refresher.asked), (1, [("off", "dry")]))
         self.assertNotIn("offline", answer)
+
+    def later(self, names: Any, path: str = "", prefer: str = "respond-async") -> str:
+        """The address of the result."""
+        code, answer, head = self.post(names, path, Prefer=prefer)
+        self.assertEqual((code, answer["status"]), (202, "running"), answer)
+        self.assertIn("\r\npreference-applied: respond-async", head)
+        self.assertIn(f"\r\nlocation: {answer['result'].lower()}", head)
+        found: str = answer["result"]
+        self.assertTrue(found.startswith("/roster_admin/results/"))
+        return found
+
+    def get(self, path: str) -> tuple[int, dict[str, Any], str]:
+        return self.answer(self.send("GET", path))
+
+    def test_later(self) -> None:
+        """Who does not wait is answered at once; progress and the answer are at an address."""
+        self.refresher.waiting["john"] = Deferred()
+        self.refresher.outcomes["mary"] = Finished(reason="x")
+        path = self.later(["mary", "john", "zoe", "mary", 3])
+        code, answer, head = self.get(path)
+        self.assertEqual((code, answer["status"], answer["done"], answer["users"]), (202, "running", 4, 5))
+        self.assertIn("\r\nretry-after: 1", head)
+        self.refresher.waiting["john"].callback(Finished())
+        for _ in range(2):
+            code, answer, _ = self.get(path)
+            self.assertEqual((code, answer["status"], answer["updated"], answer["errors"]), (200, "ok", 2, 2))
+            self.assertEqual(answer["failed"], {"3": "a user name is a string, not a number", "mary": "x"})
+        self.assertEqual(self.refresher.announced, 0)
+
+    def test_laterFailed(self) -> None:
+        """That all have failed stands in the answer; it is there all the same."""
+        self.refresher.outcomes["mary"] = Finished(reason="x")
+        code, answer, _ = self.get(self.later(["mary"], "?dry_run=1", "wait=5, Respond-Async;x=y"))
+        self.assertEqual((code, answer["status"], answer["failed"]), (200, "error", {"mary": "x"}))
+
+    def test_laterBug(self) -> None:
+        """A fault of ours ends it, too."""
+
+        def fail(name: str, isForced: bool) -> bool:
+            raise ZeroDivisionError
+
+        self.service.postpone = fail
+        code, answer, _ = self.get(self.later(["mary"]))
+        self.assertEqual((code, answer["status"]), (200, "error"))
+        self.assertIn("internal error", answer["message"])
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_notLater(self) -> None:
+        """Other preferences, and those of a GET, are none; nor does one make a wrong request right."""
+        for prefer in ("wait=5", "respond-asynchronously", "return=respond-async", "x;respond-async"):
+            self.assertEqual(self.post(["mary"], Prefer=prefer)[0], 200, prefer)
+        self.assertEqual(self.answer(self.send("GET", "/mary", Prefer="respond-async"))[0], 200)
+        self.assertEqual(self.post({}, Prefer="respond-async")[0], 400)
+
+    def test_noResult(self) -> None:
+        """What is not there is said in words; what it is, nobody can change."""
+        path = self.later([])
+        for other in ("/roster_admin/results", "/roster_admin/results/", path[:-1], f"{path}/x", f"{path}%FF"):
+            code, answer, _ = self.get(other)
+            self.assertEqual((code, answer["status"]), (404, "error"), other)
+            self.assertIn("kept for 3600 s", answer["message"])
+        code, answer, head = self.post([], path)
+        self.assertEqual((code, answer["message"]), (405, "GET .../results/ID"))
+        self.assertIn("\r\nallow: get", head)
+
+    def test_laterFull(self) -> None:
+        """Only so many are under way; the next one is refused, and is not announced. Complete ones make room."""
+        self.patch(results, "_MOST_RESULTS", 2)
+        self.refresher.waiting["john"] = Deferred()
+        first = self.later([])
+        for _ in range(2):
+            self.later(["john"])
+        self.assertEqual(self.get(first)[0], 404)
+        code, _, head = self.post(["mary"], Prefer="respond-async")
+        self.assertEqual((code, self.refresher.announced), (503, 0))
+        self.assertIn("\r\nretry-after: 60", head)
+        self.assertEqual(self.post(["mary"])[0], 200)
 
     def test_nobody(self) -> None:
         """An empty array is answered at once, and is no error."""
@@ -396,7 +482,7 @@ class SignedTests(RefreshTests):
             if method == "POST" and "?" not in path:
                 signed = body
             else:
-                signed = f"{method}\n/roster_admin/refresh{path}\n{self.now:.0f}\n".encode() + body
+                signed = f"{method}\n{whole(path)}\n{self.now:.0f}\n".encode() + body
                 headers["X_Signature_Time"] = f"{self.now:.0f}"
             signature = hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
             headers["X_Hub_Signature_256"] = f"sha256={signature}"
@@ -414,6 +500,7 @@ class SignedTests(RefreshTests):
                 self.post(["john"], X_Hub_Signature_256=signature),
                 self.post(["john"], "?dry_run=1", X_Hub_Signature_256=signature),
                 self.answer(self.send("GET", "/john", X_Hub_Signature_256=signature)),
+                self.answer(self.send("GET", "/roster_admin/results/x", X_Hub_Signature_256=signature)),
             ):
                 self.assertEqual(code, 401)
                 self.assertIn("X-Hub-Signature-256", answer["message"])
