@@ -72,6 +72,8 @@ class PresenceWatcher(XMPPHandler):
 
     @param minInterval: seconds between two refreshes of a user because of changes of status.
     @param isFed: true if the server shows presence.
+    @param isWhole: true if it also shows who is online when the component connects, and each end of a session.
+        ejabberd does neither: there a login may look like a change of status, so none of these is passed over.
     """
 
     _log = Logger()
@@ -83,6 +85,7 @@ class PresenceWatcher(XMPPHandler):
         minInterval: float,
         clock: IReactorTime,
         isFed: Callable[[], bool],
+        isWhole: bool = True,
     ) -> None:
         super().__init__()
         self._domain = domain
@@ -90,10 +93,12 @@ class PresenceWatcher(XMPPHandler):
         self._minInterval = minInterval
         self._clock = clock
         self._isFed = isFed
+        self._isWhole = isWhole
         self._last: OrderedDict[str, _Last] = OrderedDict()
         self._online: dict[str, set[str]] = {}
         self._owed: dict[str, bool] = {}
         self._retries: dict[str, _Retry] = {}
+        self._due: dict[str, IDelayedCall] = {}
 
     def connectionLost(self, reason: Failure) -> None:
         """Forget who is online: the server shows it anew, and who has gone meanwhile is not told of."""
@@ -119,7 +124,8 @@ class PresenceWatcher(XMPPHandler):
 
         @param isForced: makes no difference; L{postpone} has it.
         """
-        return name not in self._online and len(self._online) < _MOST_USERS and self._isFed()
+        isKnown = self._isWhole and len(self._online) < _MOST_USERS and self._isFed()
+        return isKnown and name not in self._online
 
     def postpone(self, name: str, isForced: bool) -> bool:
         """
@@ -141,10 +147,16 @@ class PresenceWatcher(XMPPHandler):
             resources.add(resource)
         now = self._clock.seconds()
         last = self._last.get(name) or _Last()
-        if now >= last.restsUntil and (isLogin or now - last.begun >= self._minInterval):
+        if now < last.restsUntil:
+            return
+        wait = last.begun + self._minInterval - now
+        if isLogin or wait <= 0:
             self._refresh(name, self._owed.pop(name, False))
+        elif not self._isWhole and name in self._online and name not in self._due:
+            self._due[name] = self._clock.callLater(wait, self._refresh, name, False)
 
     def _refresh(self, name: str, isForced: bool) -> None:
+        self._cancelDue(name)
         last = self._last.pop(name, None) or _Last()
         self._last[name] = last
         if len(self._last) > _MOST_USERS:
@@ -203,8 +215,14 @@ class PresenceWatcher(XMPPHandler):
             retry.call.cancel()
         return retry is not None and retry.isForced
 
+    def _cancelDue(self, name: str) -> None:
+        due = self._due.pop(name, None)
+        if due is not None and due.active():
+            due.cancel()
+
     def _gone(self, name: str) -> None:
         del self._online[name]
+        self._cancelDue(name)
         if self._settle(name) and len(self._owed) < _MOST_USERS:
             self._owed[name] = True
 

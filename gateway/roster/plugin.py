@@ -68,6 +68,11 @@ class RosterPlugin:
             problems.append('api: allowed: with apply = "ejabberd-api", and needed then')
         if table.probes and table.apply != "privilege":
             problems.append('probes: found true; allowed: with apply = "privilege" only')
+        if table.offline != "apply" and table.api is not None:
+            # Else a user who is online might wait for the next login.
+            problems.append(
+                f'offline: found "{table.offline}"; allowed: "apply" with api: ejabberd does not show who is online'
+            )
         if table.signature_secret == "":
             problems.append("signature_secret: found an empty string; allowed: a secret")
         return problems
@@ -98,7 +103,7 @@ class RosterPlugin:
         def isFed() -> bool:
             return bool(privileges.permissions(table.domain).feed != "none")
 
-        watcher = PresenceWatcher(table.domain, refresher, table.min_interval, reactor, isFed)
+        watcher = PresenceWatcher(table.domain, refresher, table.min_interval, reactor, isFed, table.api is None)
         watcher.setHandlerParent(link)
         privileges.watchPresence(watcher.seen)
         Description().setHandlerParent(link)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import scenario
 from tests.live.clients import Client, local
 from tests.live.gateway import Gateway
-from tests.live.processes import until
+from tests.live.processes import holds, until
 from tests.live.rosters import GROUPS, RosterCase, WebApplication
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
@@ -124,16 +124,37 @@ class RosterTests(RosterCase):
         for wrong, part in (
             ("", "not JSON"),
             ('{"carol@localhost": {}', "not JSON"),
-            ("[]", "a list"),
-            ({**right, "x@y/z": {}}, "a resource"),
-            ({**right, alice.bare: {}}, "the user's own"),
-            ({**right, f"carol@{DOMAIN}": {"subscription": "friend"}}, '"friend"'),
+            ("null", "null, not an object"),
+            ("[{}]", "a list"),
+            ({"error": "timeout"}, "neither a user name nor a dot"),
         ):
             application.say("alice", wrong)
             code, answer = await self.refresh(gateway, "alice")
             self.assertEqual((code, answer["status"]), (500, "error"))
             self.assertIn(part, answer["failed"]["alice"])
             self.assertEqual(await self.roster(alice), before)
+        # The contact that is odd is told of, and nothing else comes of it.
+        for odd, about, part in (
+            ("x@y/z", {}, "a resource"),
+            (alice.bare, {}, "the user's own"),
+            ("localhost", {}, "neither a user name nor a dot"),
+            (f"carol@{DOMAIN}", {"subscription": "friend"}, '"friend"'),
+            (f"bob@{DOMAIN}", 3, "a number"),
+        ):
+            application.say("alice", {"kept@example.org": {}, **right, odd: about})
+            code, answer = await self.refresh(gateway, "alice")
+            self.assertEqual((code, answer["updated"], answer["failed"]), (200, 1, {}))
+            self.assertIn(part, answer["skipped"]["alice"][odd])
+            self.assertEqual(await self.roster(alice), [*before, "kept@example.org"])
+        brief = {"kept@example.org": "Kept", "b@example.org": None, "c@example.org": []}
+        application.say("alice", {**right, "": {}, **brief})
+        code, answer = await self.refresh(gateway, "alice")
+        self.assertEqual((code, list(answer["skipped"]["alice"])), (200, [""]))
+        there = sorted([*before, "b@example.org", "c@example.org", "kept@example.org"])
+        self.assertEqual(await self.roster(alice), there)
+        application.say("alice", right)
+        code, answer = await self.refresh(gateway, "alice")
+        self.assertEqual((code, await self.roster(alice)), (200, before))
         code, answer = await self.refresh(gateway, "nobody-has-a-file")
         self.assertIn("status 404", answer["failed"]["nobody-has-a-file"])
         application.kill9()
@@ -151,25 +172,75 @@ class RosterTests(RosterCase):
 
     @scenario(60)
     async def test_online(self) -> None:
-        """A user who comes online is refreshed."""
+        """A user who comes online is refreshed, at each login; if the application fails then, a moment later."""
         application = await self.startApplication()
+        # ejabberd does not show the end of the session: the next login is refreshed at the end of the interval.
+        more = {"min_interval": 3} if isinstance(self.server, Ejabberd) else {}
+        gateway = await self.startRosters(application, **more)
+        for user in ("bob", "dave"):
+            application.say("carol", {f"{user}@{DOMAIN}": {}})
+            carol = await self.online("carol")
+            await self.becomes(carol, f"{user}@{DOMAIN}")
+            await carol.close()
+        application.kill9()
         application.say("carol", {f"bob@{DOMAIN}": {}})
-        await self.startRosters(application)
         carol = await self.online("carol")
+        await holds(lambda: "it is tried again" in gateway.log(1000), 20, "the refresh has failed")
+        self.assertEqual(await self.roster(carol), [f"dave@{DOMAIN}"])
+        application.start()
+        await self.becomes(carol, f"bob@{DOMAIN}")
+
+    async def becomes(self, client: Client, *contacts: str) -> None:
+        """Wait until these are the contacts."""
 
         async def isRefreshed() -> bool:
-            return await self.roster(carol) == [f"bob@{DOMAIN}"]
+            return await self.roster(client) == sorted(contacts)
 
         await until(isRefreshed, 20, "the roster is what the application says")
 
 
-class EmbeddedRosterTests(RosterTests, SynchronousTestCase):
+class OfflineTests(RosterTests):
+    """A mix-in: for servers that show who is online."""
+
+    @scenario(60)
+    async def test_offline(self) -> None:
+        """Users who are not online are refreshed at their login; others at once, also after a restart."""
+        application = await self.startApplication()
+        gateway = await self.startRosters(application, offline="later", max_removals=1)
+        contacts = [f"{name}@{DOMAIN}" for name in ("bob", "dave")]
+        for user in ("alice", "carol"):
+            application.say(user, dict.fromkeys(contacts))
+        alice = await self.online("alice")
+        code, answer = await self.refresh(gateway, "alice", "carol")
+        self.assertEqual((code, answer["updated"], answer["offline"]), (200, 1, ["carol"]))
+        self.assertEqual(await self.roster(alice), contacts)
+        carol = await self.online("carol")
+        await self.becomes(carol, *contacts)
+        await carol.close()
+        gateway.kill9()
+        gateway.start()
+        await gateway.ready()
+        application.say("carol", {})
+
+        async def isOffline() -> bool:
+            _, answer = await self.refresh(gateway, "alice", "carol", query="?force=1")
+            return bool(answer.get("offline") == ["carol"] and answer["updated"] == 1)
+
+        await until(isOffline, 20, "the server has shown who is online")
+        carol = await self.online("carol")
+        await self.becomes(carol)
+        application.say("alice", {})
+        await self.refresh(gateway, "alice", query="?force=1")
+        self.assertEqual(await self.roster(alice), [])
+
+
+class EmbeddedRosterTests(OfflineTests, SynchronousTestCase):
     """On the embedded host."""
 
     serverClass = Embedded
 
 
-class ProsodyRosterTests(RosterTests, SynchronousTestCase):
+class ProsodyRosterTests(OfflineTests, SynchronousTestCase):
     """On Prosody."""
 
     serverClass = Prosody

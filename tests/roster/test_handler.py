@@ -47,8 +47,11 @@ class WatcherTests(SynchronousTestCase):
         self.clock = Clock()
         self.refresher: Any = FakeRefresher()
         self.isFed = True
+        self.watcher = self.made(True)
+
+    def made(self, isWhole: bool) -> PresenceWatcher:
         clock: Any = self.clock
-        self.watcher = PresenceWatcher("h", self.refresher, 60.0, clock, lambda: self.isFed)
+        return PresenceWatcher("h", self.refresher, 60.0, clock, lambda: self.isFed, isWhole)
 
     def see(self, sender: str, kind: str = "") -> None:
         self.watcher.seen(stanza(f"<presence from='{sender}'{kind and f' type={kind!r}'}/>"))
@@ -83,6 +86,34 @@ class WatcherTests(SynchronousTestCase):
         ):
             self.see(sender, kind)
             self.assertEqual(len(self.refresher.asked), count, sender)
+
+    def test_looksLikeStatus(self) -> None:
+        """Where a login may look like a change of status, an early one counts at the end of the interval."""
+        self.watcher = self.made(False)
+        times: list[float] = []
+        for second in range(400):
+            asked = len(self.refresher.asked)
+            if second in (0, 10, 59, 150, 151, 250):
+                self.see("john@h/a")
+            times += [second] * (len(self.refresher.asked) - asked)
+            asked = len(self.refresher.asked)
+            self.clock.advance(1)
+            times += [second + 1] * (len(self.refresher.asked) - asked)
+        self.assertEqual(times, [0, 60, 150, 210, 270])
+        self.assertEqual((self.clock.getDelayedCalls(), self.watcher._due), ([], {}))
+        self.assertFalse(self.watcher.isOffline("mary"))
+
+    def test_earlier(self) -> None:
+        """A login that is seen as one ends the waiting for it, as the user's end does."""
+        self.watcher = self.made(False)
+        for resource in "aab":
+            self.see(f"john@h/{resource}")
+        self.assertEqual((len(self.refresher.asked), self.clock.getDelayedCalls()), (2, []))
+        self.see("john@h/b")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        for resource in "ab":
+            self.see(f"john@h/{resource}", "unavailable")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_reconnected(self) -> None:
         """A login while the link was down is one, too."""

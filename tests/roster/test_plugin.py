@@ -122,6 +122,7 @@ class PluginTests(SynchronousTestCase):
             ('api = "localhost"\n', "an address"),
             ('signature_secret = ""\n', "signature_secret: found an empty string"),
             ('offline = "never"\n', 'offline: found "never"'),
+            ('apply = "ejabberd-api"\napi = "http://h/api"\noffline = "skip"\n', 'allowed: "apply" with api'),
             ("concurrency = 0\n", "a whole number, 1 or more"),
             ("max_removals = -1\n", "a whole number"),
         ):
