@@ -154,6 +154,11 @@ class Batch:
         return "".join(parts).encode()
 
 
+def written(answer: dict[str, Any]) -> bytes:
+    """A short answer."""
+    return json.dumps(answer).encode() + b"\n"
+
+
 def _writtenObject(parts: list[str], values: dict[str, Any]) -> Generator[None, None, None]:
     """An object of texts, of objects of them, or of contacts."""
     separator = "{"

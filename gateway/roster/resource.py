@@ -5,7 +5,6 @@ from C{/roster_admin/results} if it does not wait.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -240,7 +239,7 @@ def _answered(request: Request, code: int, answer: bytes) -> bytes:
 def _failed(request: Request, code: int, message: str) -> bytes:
     """An answer that says only why nothing was done."""
     answer = {"status": "error", "message": message, "updated": 0, "errors": 0}
-    return _answered(request, code, json.dumps(answer).encode() + b"\n")
+    return _answered(request, code, written(answer))
 
 
 def _fault(request: Request) -> bytes:
