@@ -24,7 +24,7 @@ from gateway.delegation import stanzas
 from gateway.delegation.advice import notGranted
 from gateway.delegation.asking import Asking
 from gateway.delegation.core import Delegation, Request
-from gateway.delegation.disco import infoOf, nested
+from gateway.delegation.disco import infoOf, nested, olderQuery
 from gateway.delegation.managing import Grants, Open, OpenRequests, Turns
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
 from gateway.delegation.onward import Onward
@@ -154,6 +154,11 @@ class ManagingHandler(RawHandler):
                     self._forwardedReceived(stanza)
                     return True
                 return False
+            if kind == "get":
+                query = olderQuery(stanza, self._component) if stanza.sender in self._servers else None
+                if query is not None:
+                    self._link.handle(query)
+                return query is not None
             return kind in ("result", "error") and self._onward.answerReceived(stanza)
         if name == "message":
             if stanza.sender in self._heard and kind != "error" and stanzas.isWrapped(stanza):
@@ -408,9 +413,9 @@ class ManagingHandler(RawHandler):
         route = self._routes[namespace]
         own = Info() if route.handler is None else infoOf(route.handler, bare)
         if route.delegation is None:
-            return nested(own, namespace, bare)
+            return nested(own, namespace)
         theirs = self._onward.info(route.delegation, bare)
-        return theirs.addCallback(lambda info: nested(own + info, namespace, bare))
+        return theirs.addCallback(lambda info: nested(own + info, namespace))
 
     def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:
         return []

@@ -28,6 +28,9 @@ _WRAPPER = re.compile(
 _INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
 _PAYLOAD = re.compile(rb"<([A-Za-z_][\w.-]*)((?: [A-Za-z_][\w.-]*" + _VALUE + rb")*)(/?)>")
 _LANGUAGE = "xml:lang"
+
+# Resource of an address of a server; see answerAddress.
+_ANSWERED = "delegation"
 _ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
 
 # Characters of what one node tells.
@@ -272,6 +275,17 @@ def forwarded(version: str, sender: str, recipient: str, identifier: str, reques
     return b"".join((head.encode(), request.xml, b"</iq></forwarded></delegation></iq>"))
 
 
+def answerAddress(version: str, server: str) -> str:
+    """
+    The address of a server for answers about delegation in this version.
+
+    ejabberd alone speaks the older version. With mod_privilege loaded it drops results to bare addresses from a
+    component without privileges (24.10 and newer); it matches answers by their id only. Prosody requires its bare
+    domain.
+    """
+    return f"{server}/{_ANSWERED}" if version == ns.DELEGATION_1 else server
+
+
 def answered(
     version: str, sender: str, recipient: str, identifier: str, request: Request, kind: str, xml: bytes
 ) -> bytes:
@@ -279,9 +293,11 @@ def answered(
     The answer to a request, wrapped for the server, in the one form that all of them pass on: an error, too, is in
     a result; there is no white space; the inner iq has its namespace and both addresses.
 
+    @param recipient: the server; see L{answerAddress}.
     @param kind: the inner iq's type.
     @param xml: what is in it, meant where the default namespace is C{jabber:client}.
     """
+    recipient = answerAddress(version, recipient)
     head = (
         f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='result'>"
         f"<delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' "

@@ -42,6 +42,9 @@ _LAST_DELAY = 30.0
 # Doubled so often, the first has reached the last. There is no end to the tries, but there is one to floats.
 _DOUBLINGS = 6
 
+# Resource of the server's address that is pinged. Every server answers, be it with an error.
+_PINGED = "ping"
+
 _SHARED = (
     "another gateway is connected as this component, and the server gives each a part of the stanzas: stop one of "
     "them (several proxies of one component need shared = true and one key_file)"
@@ -384,7 +387,9 @@ class Link(Service):
                 protocol.abort(Refused("connection-timeout", "the server has gone silent"))
         else:
             self._pingedAt = now
-            ping = domish.Element((None, "iq"), attribs={"type": "get", "to": self.domain, "from": self.jid})
+            # With a resource: an ejabberd with mod_privilege drops a component's iqs to bare addresses.
+            recipient = f"{self.domain}/{_PINGED}"
+            ping = domish.Element((None, "iq"), attribs={"type": "get", "to": recipient, "from": self.jid})
             ping.addElement((ns.PING, "ping"))
             # Any answer is a sign of life; silence is seen to above.
             self._lane.request(ping).addBoth(lambda answer: None)

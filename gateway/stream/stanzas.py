@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.words.xish import domish
 
 from gateway import ns
@@ -176,6 +176,12 @@ class Stanza:
         rest = [b" %b=%b" % (name, value) for name, value in kept if name not in (b"to", b"from")]
         name = self._writtenName
         return b"".join((b"<", name, addresses, *declarations, *rest, b">", self.payload, b"</", name, b">"))
+
+    def sentBy(self, sender: str, recipient: str) -> Stanza:
+        """The same stanza with other addresses."""
+        written = self.readdressed(route(sender, recipient))
+        raw = written[: written.rindex(b"</")]
+        return evolve(self, sender=sender, recipient=recipient, raw=raw, cut=0)
 
     @property
     def _startTag(self) -> re.Match[bytes]:

@@ -17,6 +17,7 @@ from gateway.delegation.advice import howToGrant
 from gateway.delegation.core import Delegation
 from gateway.delegation.handler import Route
 from gateway.delegation.nesting import Info
+from gateway.delegation.stanzas import answerAddress
 from gateway.errors import (
     AlreadyOpen,
     BadNamespace,
@@ -107,11 +108,14 @@ class HeardTests(Case):
         )
 
     def test_versions(self) -> None:
-        """Each version is answered in itself."""
+        """
+        Each version is answered in itself. ejabberd speaks the older one and may drop results to its bare domain.
+        Prosody takes no others.
+        """
         self.serve(lambda request: None)
-        for version in (ns.DELEGATION_1, ns.DELEGATION_2):
+        for version, recipient in ((ns.DELEGATION_1, f"{HOST}/delegation"), (ns.DELEGATION_2, HOST)):
             self.server.send(wrapper(request(PAYLOAD), version=version))
-            self.assertSent(answer(reply(), version=version))
+            self.assertSent(answer(reply(), version=version, to=recipient))
 
     def test_servers(self) -> None:
         """Several servers, each for its own users."""
@@ -170,7 +174,11 @@ class HeardTests(Case):
         for payload, error in ((rewritten, BadNamespace), (deep, TooDeep), ("x" * 4_200_000, TooLarge)):
             for version in (ns.DELEGATION_1, ns.DELEGATION_2):
                 self.server.send(wrapper(request(payload, to="romeo@capulet.lit"), version=version))
-                self.assertSent(refused(error, sender="romeo@capulet.lit").replace(ns.DELEGATION_2, version))
+                self.assertSent(
+                    refused(error, sender="romeo@capulet.lit")
+                    .replace(ns.DELEGATION_2, version)
+                    .replace(f"to='{HOST}'", f"to='{answerAddress(version, HOST)}'", 1)
+                )
         self.server.send(wrapper(request(rewritten), server="montaigu.lit"))
         outer = f"type='error'>{errorXml(BadNamespace)}</iq>"
         self.assertSent(f"<iq from='{COMPONENT}' to='montaigu.lit' id='d1' {outer}")
@@ -513,7 +521,9 @@ class DiscoTests(Case):
         query = f"<query xmlns='{ns.DISCO_INFO}'{written}"
         self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' id='i' type='get'>{query}/></iq>")
         content = f"{query}>{expected}</query>" if kind == "result" else expected
-        self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='i' type='{kind}'>{content}</iq>")
+        # As test_versions has it.
+        to = f"{HOST}/delegation" if node.startswith(f"{ns.DELEGATION_1}:") else HOST
+        self.assertSent(f"<iq from='{COMPONENT}' to='{to}' id='i' type='{kind}'>{content}</iq>")
 
     def test_nodes(self) -> None:
         """Both nodes, in both versions; the node is echoed, without which Prosody takes no answer."""
@@ -533,7 +543,14 @@ class DiscoTests(Case):
         self.serve(lambda request: None)
         for version in (ns.DELEGATION_1, ns.DELEGATION_2):
             self.info(f"{version}::{PUBSUB}", f"<feature var='{PUBSUB}'/>")
-            self.info(f"{version}:bare:{PUBSUB}", f"<feature var='{ns.DISCO_INFO}'/>")
+            self.info(f"{version}:bare:{PUBSUB}", f"<feature var='{PUBSUB}'/>")
+
+    def test_once(self) -> None:
+        """The server lists the feature of disco itself, so it is not nested: it would be there twice."""
+        features = (ns.DISCO_INFO, "urn:f")
+        self.serve(lambda request: None, features=features, bareFeatures=features)
+        for node in (f"{ns.DELEGATION_2}::{PUBSUB}", f"{ns.DELEGATION_2}:bare:{PUBSUB}"):
+            self.info(node, "<feature var='urn:f'/>")
 
     def test_unknown(self) -> None:
         """Any other node."""

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from gateway import ns
 from gateway.delegation.core import Delegation
 from gateway.delegation.handler import Route
+from gateway.delegation.stanzas import answerAddress
 from gateway.errors import Forbidden, NotThere
 from tests.delegation.support import (
     COMPONENT,
@@ -516,7 +517,7 @@ class InfoTests(OnwardCase):
     def told(self, *features: str, node: str = NODES[0]) -> str:
         content = "".join(f"<feature var='{each}'/>" for each in features)
         return (
-            f"<iq from='{COMPONENT}' to='{HOST}' id='i' type='result'>"
+            f"<iq from='{COMPONENT}' to='{answerAddress(node.partition('::')[0], HOST)}' id='i' type='result'>"
             f"<query xmlns='{ns.DISCO_INFO}' node='{node}'>{content}</query></iq>"
         )
 

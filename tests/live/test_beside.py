@@ -22,7 +22,6 @@ class EjabberdBesideTests(LiveTests, SynchronousTestCase):
 
     serverClass = Ejabberd
     components = WITH_PRIVILEGED
-    newerTodo = {"test_delegated": "12.2: the answers to disco nesting are dropped, to domain/x they would arrive"}
 
     @scenario(30)
     async def test_idle(self) -> None:

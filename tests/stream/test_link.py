@@ -322,7 +322,9 @@ class WatchTests(SynchronousTestCase):
         world.wait(4)
         [(name, attributes, [(ping, _, _)])] = world.server.heard()
         self.assertEqual((name, ping), (f"{{{ns.COMPONENT_ACCEPT}}}iq", f"{{{ns.PING}}}ping"))
-        self.assertEqual((attributes["to"], attributes["from"], attributes["type"]), ("example.com", JID, "get"))
+        self.assertEqual(
+            (attributes["to"], attributes["from"], attributes["type"]), ("example.com/ping", JID, "get")
+        )
         world.wait(27)
         self.assertFalse(world.server.aborted)
         first = world.server
