@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
+from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCollection
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish import domish
@@ -25,6 +25,7 @@ from gateway.errors import NotGranted
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IPrivileges
 from gateway.stream.lane import HandlerStream
 from gateway.stream.link import Link
+from gateway.stream.stanzas import readError
 
 Identity = tuple[str, str, str]
 
@@ -115,7 +116,7 @@ class Mount(XMPPHandler):
         if answer is None:
             self._log.warn("{to}: an answer to no open request was not sent.", to=iq.getAttribute("to"))
         elif iq["type"] == "error":
-            answer.errback(exceptionFromStanza(iq))
+            answer.errback(readError(iq))
         else:
             answer.callback(next(iq.elements(), None))
 

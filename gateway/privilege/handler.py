@@ -20,7 +20,7 @@ from gateway.interfaces import IPrivileges, IReporting, RosterItem
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions
 from gateway.stream.raw import RawHandler
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza, readError, route
 
 # Seconds after which a grant that has not come is missed.
 _GRANT_PATIENCE = 3.0
@@ -110,7 +110,7 @@ class PrivilegeHandler(RawHandler):
             "{jid}: {server} has not sent a message on: {error}.",
             jid=self._link.jid,
             server=server,
-            error=stanzas.readError(element),
+            error=readError(element).condition,
         )
         return True
 
@@ -163,7 +163,7 @@ class PrivilegeHandler(RawHandler):
         items: list[RosterItem] | None = yield self._link.ask(stanzas.rosterRequest(user), stanzas.readRoster)
         if items is None:
             # To take it for an empty one would have somebody's contacts removed, or all of them added again.
-            raise StanzaError("undefined-condition", text="The answer holds no roster.")
+            raise StanzaError("undefined-condition", "cancel", "The answer holds no roster.")
         return items
 
     @inlineCallbacks
@@ -188,7 +188,13 @@ class PrivilegeHandler(RawHandler):
         if not inner.getAttribute("id"):
             inner.addUniqueId()
         permissions.checkIq(stanzas.describeIq(user, inner.getAttribute("type", ""), inner))
-        answer = yield self._link.request(stanzas.wrapIq(permissions.version, user, inner))
+        try:
+            answer = yield self._link.request(stanzas.wrapIq(permissions.version, user, inner))
+        except StanzaError as error:
+            # One that came in no stanza is the link's own.
+            answer = getattr(error, "stanza", None)
+            if answer is None or not stanzas.holdsAnswer(answer):
+                raise
         return stanzas.unwrapAnswer(answer, user, inner)
 
     def watchPresence(self, observer: Callable[[Stanza], object]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
+from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
 from gateway import jids, ns
@@ -14,10 +14,11 @@ from gateway.errors import Unreadable
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
 from gateway.stream.checker import SEPARATOR, newParser
-from gateway.stream.stanzas import Stanza, escape
+from gateway.stream.stanzas import Stanza, escape, readError
 
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
 _QUERY, _ITEM, _GROUP = (f"{ns.ROSTER}{SEPARATOR}{name}" for name in ("query", "item", "group"))
+_NO_ANSWER = "The answer cannot be read."
 # How the ids of messages that bring another begin.
 _WRAPPED = "privileged-"
 _PUSH = {"true": True, "1": True, "false": False, "0": False}
@@ -217,15 +218,6 @@ def isWrapped(outer: domish.Element) -> bool:
     return str(outer.getAttribute("id", "")).startswith(_WRAPPED)
 
 
-def readError(message: domish.Element) -> str:
-    """What a message of type error complains of, in the words of the specification."""
-    try:
-        return exceptionFromStanza(message).condition or "undefined-condition"
-    except Exception:
-        # There are error codes that Twisted cannot read.
-        return "undefined-condition"
-
-
 def unwrapMessage(outer: domish.Element) -> domish.Element:
     """
     The message that a privileged entity wants to be sent.
@@ -292,25 +284,28 @@ def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> d
     """
     The answer to a request that a server has sent on for a user.
 
-    @param outer: the server's result.
+    @param outer: the server's own answer, a result. Prosody 13 and ejabberd 26 bring an error in an error.
     @return: the answer, of type result, in the namespace of clients.
     @raise StanzaError: what the answer is, or C{undefined-condition} if it is none to this request.
     """
     try:
         inner = _only(each for privilege in _privileges(outer) for each in _forwarded(privilege, "iq"))
-        answer = moved(inner)
-        kind = answer.getAttribute("type")
-        # The server has matched it already; what says otherwise is not to be trusted in anything.
-        right = answer.getAttribute("id") == request["id"] and answer.getAttribute("to", user) == user
-        error = exceptionFromStanza(answer) if kind == "error" and right else None
-    except Exception as raised:
-        # There are error codes that Twisted cannot read.
-        raise StanzaError("undefined-condition", text="The answer cannot be read.") from raised
-    if error is not None and error.condition:
-        raise error
-    if kind != "result" or not right:
-        raise StanzaError("undefined-condition", text="The answer cannot be read.")
+    except Unreadable:
+        raise StanzaError("undefined-condition", "cancel", _NO_ANSWER) from None
+    answer = moved(inner)
+    kind = answer.getAttribute("type")
+    # The server has matched it already; what says otherwise is not to be trusted in anything.
+    right = answer.getAttribute("id") == request["id"] and answer.getAttribute("to", user) == user
+    if not right or kind not in ("result", "error") or outer.getAttribute("type") not in ("result", kind):
+        raise StanzaError("undefined-condition", "cancel", _NO_ANSWER)
+    if kind == "error":
+        raise readError(answer)
     return answer
+
+
+def holdsAnswer(outer: domish.Element) -> bool:
+    """Whether a server's error brings a forwarded answer; else it is the server's own."""
+    return any(True for privilege in _privileges(outer) for _ in _forwarded(privilege, "iq"))
 
 
 def isPrivileged(stanza: domish.Element) -> bool:

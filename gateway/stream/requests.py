@@ -10,10 +10,10 @@ from typing import Any
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
+from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
-from gateway.stream.stanzas import Stanza
+from gateway.stream.stanzas import Stanza, readError
 
 Key = tuple[str, str]
 
@@ -77,10 +77,10 @@ class Requests:
             return False
         try:
             isError = stanza.type == "error"
-            outcome = exceptionFromStanza(stanza.element) if isError else request.read(stanza)
+            outcome = readError(stanza.element) if isError else request.read(stanza)
         except Exception:
-            # Anybody may be asked, so anything may come: a tree or an error code that Twisted cannot read.
-            outcome = StanzaError("undefined-condition")
+            # Anybody may be asked, so anything may come, such as a tree that is too large.
+            outcome = StanzaError("undefined-condition", "cancel")
         # Fires either way, with a failure if it is an exception.
         request.answer.callback(Failure(outcome) if isinstance(outcome, Exception) else outcome)
         return True

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import define, evolve, field, frozen
+from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
 from twisted.words.xish import domish
 
 from gateway import ns
@@ -352,6 +353,24 @@ def _serialise(element: domish.Element, around: str, written: list[str], room: i
             room -= len(written[-1])
     written.append(f"</{name}>")
     return room
+
+
+def readError(stanza: domish.Element) -> StanzaError:
+    """
+    Return what a stanza of type error says. If it has no error, or one that cannot be read, the condition is
+    C{undefined-condition}. Neither that nor the type is ever C{None}, which could not be written again.
+    """
+    try:
+        error = exceptionFromStanza(stanza)
+    except Exception:
+        # There are error codes that Twisted does not know.
+        error = StanzaError(None)
+    if not error.condition:
+        error = StanzaError("undefined-condition", error.type, error.text)
+        error.stanza = stanza
+    # Twisted knows no type for this condition, nor for one that is not in RFC 6120.
+    error.type = error.type or "cancel"
+    return error
 
 
 def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:

@@ -575,6 +575,31 @@ class IqTests(HandlerCase):
         )
         self.assertFailed("forbidden", answer)
 
+    def test_errorInError(self) -> None:
+        """Newer servers bring an error in an error: the inner one counts, whether the outer one has any, or not."""
+        refusal = "<error type='modify'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        outer = "<error type='cancel'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+        failing = xep.EXAMPLE_11.replace("<iq type='result' from='romeo", "<iq type='error' from='romeo")
+        for content, condition in (
+            (refusal, "not-acceptable"),
+            ("", "undefined-condition"),
+            ("<error code='x'/>", "undefined-condition"),
+        ):
+            for end in ("</iq>", outer):
+                answer, identifier = self.ask()
+                xml = failing.replace(xep.SUBSCRIBED, content).replace("type='result'", "type='error'", 1)
+                self.assertNotEqual(xml, failing.replace(xep.SUBSCRIBED, content))
+                self.server.send(xml[: xml.rindex("</iq>")].replace("priv_iq_1", identifier) + end)
+                self.assertFailed(condition, answer)
+
+    def test_resultInError(self) -> None:
+        """A result in an error is no result."""
+        answer, identifier = self.ask()
+        self.server.send(
+            xep.EXAMPLE_11.replace("type='result'", "type='error'", 1).replace("priv_iq_1", identifier)
+        )
+        self.assertFailed("undefined-condition", answer)
+
     def test_nonsense(self) -> None:
         """An answer to something else, or none at all, is an error, never a result."""
         right = xep.EXAMPLE_11

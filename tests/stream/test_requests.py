@@ -66,6 +66,21 @@ class RequestsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(wanted[_identifier]), "_identifier")
         self.assertEqual(self.failureResultOf(wanted[_stumble], StanzaError).value.condition, "undefined-condition")
 
+    def test_withoutCondition(self) -> None:
+        """An error that says nothing, or what nobody can read, has a condition that can be written."""
+        requests = Requests()
+        for content in ("", "<error/>", "<error type='cancel'/>", "<error code='x'/>", "<q xmlns='urn:q'/>"):
+            answer = requests.add("a", "1", 30.0)
+            requests.answered(stanza(f"<iq from='a' id='1' type='error'>{content}</iq>".encode()))
+            error = self.failureResultOf(answer, StanzaError).value
+            self.assertEqual(error.condition, "undefined-condition")
+            self.assertIn("undefined-condition", error.getElement().toXml())
+        answer = requests.add("a", "1", 30.0)
+        unknown = "<error><unheard-of xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        requests.answered(stanza(f"<iq from='a' id='1' type='error'>{unknown}</iq>".encode()))
+        error = self.failureResultOf(answer, StanzaError).value
+        self.assertIn("unheard-of", error.getElement().toXml())
+
     def test_error(self) -> None:
         """An error is a failure with the peer's own words."""
         requests = Requests()
