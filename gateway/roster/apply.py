@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Mapping
 from typing import Any
 
 from attrs import evolve
@@ -42,8 +42,9 @@ _OWN_WORDS = {
 # Bytes of an answer of ejabberd's API: a roster has some 300 for each contact and group.
 _MOST_BYTES = 32 * 1024 * 1024
 
-# How ejabberd's API wants the names of several groups.
+# How ejabberd's API before 24.02 wants the names of several groups.
 _BETWEEN_GROUPS = ";"
+_BAD_REQUEST = 400
 
 
 class Applier(typing.Protocol):
@@ -163,10 +164,14 @@ class EjabberdApplier:
         self._client = client
         self._reactor = reactor
         self._timeout = timeout
+        # Groups are a list since 24.02, and a string before. Each version refuses the other form; the one that was
+        # accepted last is tried first.
+        self._listsGroups = True
 
     async def get(self, user: str) -> list[RosterItem]:
         local, domain, _ = jids.split(user)
-        found = await self._call("get_roster", {"user": local, "server": domain}, "the roster could not be read")
+        about = {"user": local, "server": domain}
+        found = await self._call("get_roster", domain, about, "the roster could not be read")
         try:
             return await self._pieces.run(_reading(found))
         except (KeyError, TypeError, AttributeError) as error:
@@ -180,17 +185,27 @@ class EjabberdApplier:
             # Else the server would end the contact's subscriptions as well: only the application may (RFC 6121
             # section 2.5). What groups it is in does not matter any more, and not all can be written.
             await self._add(user, evolve(before, subscription="none", groups=frozenset()))
-        await self._call("delete_rosteritem", _whose(user, item.jid), f"{item.jid} could not be set")
+        domain = jids.split(user)[1]
+        await self._call("delete_rosteritem", domain, _whose(user, item.jid), f"{item.jid} could not be set")
 
     async def _add(self, user: str, item: RosterItem) -> None:
+        domain = jids.split(user)[1]
         what = f"{item.jid} could not be set"
-        if unwritable := [group for group in item.groups if _BETWEEN_GROUPS in group]:
-            raise RefreshFailed(f"{what}: ejabberd's API takes the group {min(unwritable)!r} for several")
-        about = {"nick": item.name, "group": _BETWEEN_GROUPS.join(sorted(item.groups)), "subs": item.subscription}
-        await self._call("add_rosteritem", {**_whose(user, item.jid), **about}, what)
+        about = {**_whose(user, item.jid), "nick": item.name, "subs": item.subscription}
+        asList = self._listsGroups
+        try:
+            await self._call("add_rosteritem", domain, {**about, **_groups(item, asList, what)}, what)
+        except _Refused as refused:
+            other = _groups(item, not asList, what)
+            try:
+                await self._call("add_rosteritem", domain, {**about, **other}, what)
+            except _Refused:
+                # The groups are not the reason.
+                raise refused from None
+            self._listsGroups = not asList
 
-    async def _call(self, command: str, arguments: dict[str, str], what: str) -> Any:
-        asking: Deferred[Any] = ensureDeferred(self._ask(command, arguments))
+    async def _call(self, command: str, domain: str, arguments: Mapping[str, object], what: str) -> Any:
+        asking: Deferred[Any] = ensureDeferred(self._ask(command, domain, arguments))
         asking.addTimeout(self._timeout, self._reactor, _late)
         try:
             code, answer = await asking
@@ -203,16 +218,18 @@ class EjabberdApplier:
         except Exception as error:
             raise RefreshFailed(f"{what}: ejabberd's API cannot be reached: {elided(str(error))}") from error
         if code != 200:
-            raise RefreshFailed(f"{what}: ejabberd's API answered {command} with status {code}: {answer!r:.200}")
+            kind = _Refused if code == _BAD_REQUEST else RefreshFailed
+            raise kind(f"{what}: ejabberd's API answered {command} with status {code}: {answer!r:.200}")
         if isinstance(answer, int) and answer:
             raise RefreshFailed(f"{what}: ejabberd's API answered {command} with {answer}")
         return answer
 
-    async def _ask(self, command: str, arguments: dict[str, str]) -> tuple[int, Any]:
+    async def _ask(self, command: str, domain: str, arguments: Mapping[str, object]) -> tuple[int, Any]:
         response: Any = await self._client.post(
             f"{self._url}/{command}",
             data=json.dumps(arguments).encode(),
-            headers=Headers({"content-type": ["application/json"]}),
+            # An ejabberd logs a warning for each request to a host that it does not serve.
+            headers=Headers({"content-type": ["application/json"], "host": [domain]}),
             allow_redirects=False,
             unbuffered=True,
             reactor=self._reactor,
@@ -241,6 +258,24 @@ def _whose(user: str, contact: str) -> dict[str, str]:
     """Two JIDs as the API wants them."""
     (local, domain, _), (name, host, _) = jids.split(user), jids.split(contact)
     return {"localuser": local, "localhost": domain, "user": name, "host": host}
+
+
+def _groups(item: RosterItem, asList: bool, what: str) -> dict[str, object]:
+    """
+    The argument for a contact's groups.
+
+    @raise RefreshFailed: if they cannot be written so.
+    """
+    names = sorted(item.groups)
+    if asList:
+        return {"groups": names}
+    if unwritable := [name for name in names if _BETWEEN_GROUPS in name]:
+        raise RefreshFailed(f"{what}: this ejabberd's API takes the group {unwritable[0]!r} for several")
+    return {"group": _BETWEEN_GROUPS.join(names)}
+
+
+class _Refused(RefreshFailed):
+    """The API does not take these arguments."""
 
 
 class _Late(Exception):

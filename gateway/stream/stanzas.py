@@ -360,6 +360,7 @@ def readError(stanza: domish.Element) -> StanzaError:
     Return what a stanza of type error says. If it has no error, or one that cannot be read, the condition is
     C{undefined-condition}. Neither that nor the type is ever C{None}, which could not be written again.
     """
+    error: Any
     try:
         error = exceptionFromStanza(stanza)
     except Exception:
@@ -370,7 +371,8 @@ def readError(stanza: domish.Element) -> StanzaError:
         error.stanza = stanza
     # Twisted knows no type for this condition, nor for one that is not in RFC 6120.
     error.type = error.type or "cancel"
-    return error
+    found: StanzaError = error
+    return found
 
 
 def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:

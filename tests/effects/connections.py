@@ -123,7 +123,7 @@ EFFECTS = (
         "server.domain",
         f"{SERVER}{HERE}\n{PROXY}",
         pinged,
-        {"": set(), 'domain = "example.com"': {"example.com"}, 'domain = "example.org"': {"example.org"}},
+        {"": set(), 'domain = "example.com"': {"example.com/ping"}, 'domain = "example.org"': {"example.org/ping"}},
     ),
     Effect(
         "server.max_stanza_size",

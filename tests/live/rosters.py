@@ -17,7 +17,6 @@ from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "contacts.py"
 ROSTER = "jabber:iq:roster"
-GROUPS = "12.2: since 24.02 add_rosteritem wants groups, a list, and refuses group: nothing can be set by the API"
 
 
 class Application(Program):

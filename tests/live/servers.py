@@ -214,6 +214,8 @@ class Ejabberd(Server):
     absent = "forbidden"
     setsRosters = False
     asks = False
+    # Whether its API takes groups as a list; else a string with a semicolon between them.
+    listsGroups: ClassVar[bool] = False
 
     @classmethod
     def missing(cls) -> str | None:
@@ -356,6 +358,7 @@ class NewerEjabberd(Newer, Ejabberd):
     """ejabberd 26."""
 
     name = "newer-ejabberd"
+    listsGroups = True
     setsRosters = True
     setsSubscriptions = False
     asks = True

@@ -11,7 +11,7 @@ from tests.live.case import scenario
 from tests.live.clients import Client, local
 from tests.live.gateway import Gateway
 from tests.live.processes import holds, until
-from tests.live.rosters import GROUPS, RosterCase, WebApplication
+from tests.live.rosters import RosterCase, WebApplication
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
 
@@ -264,4 +264,20 @@ class EjabberdRosterTests(RosterTests, SynchronousTestCase):
     """On ejabberd."""
 
     serverClass = Ejabberd
-    newerTodo = dict.fromkeys(("test_nothingWrong", "test_online", "test_presence", "test_refresh"), GROUPS)
+
+    @scenario(30)
+    async def test_semicolon(self) -> None:
+        """A group with a semicolon is one group, or is refused; it never becomes two."""
+        application = await self.startApplication()
+        bob = f"bob@{DOMAIN}"
+        application.say("alice", {bob: {"groups": ["A;B", "C"]}})
+        gateway = await self.startRosters(application)
+        alice = await self.online("alice")
+        _, answer = await self.refresh(gateway, "alice")
+        pushes = await self.pushes(alice)
+        assert isinstance(self.server, Ejabberd)
+        if self.server.listsGroups:
+            self.assertEqual((answer["failed"], pushes), ({}, [(bob, None, "both", "A;B,C")]))
+        else:
+            self.assertIn("takes the group 'A;B' for several", answer["failed"]["alice"])
+            self.assertEqual(pushes, [])

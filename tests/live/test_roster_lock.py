@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import SECRET, scenario
 from tests.live.clients import Client, condition
 from tests.live.processes import until
-from tests.live.rosters import GROUPS, ROSTER, RosterCase, WebApplication
+from tests.live.rosters import ROSTER, RosterCase, WebApplication
 from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
 
 ALICE, BOB, CAROL = f"alice@{DOMAIN}", f"bob@{DOMAIN}", f"carol@{DOMAIN}"
@@ -121,4 +121,3 @@ class EjabberdLockTests(LockTests, SynchronousTestCase):
     """On ejabberd, by its HTTP API."""
 
     serverClass = Ejabberd
-    newerTodo = {"test_locked": GROUPS}

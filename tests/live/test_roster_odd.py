@@ -19,7 +19,7 @@ from tests.live.gateway import Gateway
 from tests.live.odd_application import CROWD, ODD, contacts
 from tests.live.processes import holds, until
 from tests.live.rawcomponent import RawComponent
-from tests.live.rosters import GROUPS, ROSTER, Application, RosterCase
+from tests.live.rosters import ROSTER, Application, RosterCase
 from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
 
 # Contacts of each of the crowd. Prosody writes a whole roster for each contact of it that is set: with 100 it takes
@@ -224,7 +224,6 @@ class EjabberdOddTests(OddTests, SynchronousTestCase):
     """On ejabberd."""
 
     serverClass = Ejabberd
-    newerTodo = {"odd": GROUPS, "test_crowd": GROUPS}
     nobody: dict[str, str] = {}
 
 

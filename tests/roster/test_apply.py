@@ -192,12 +192,18 @@ class PrivilegeTests(ApplierCase):
 class EjabberdTests(ApplierCase):
     """By ejabberd's HTTP API."""
 
+    # The name of an argument that the server does not know.
+    refused = ""
+
     def make(self, code: int, answer: Any, more: dict[str, str] | None = None) -> EjabberdApplier:
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.asked: list[tuple[str, dict[str, Any]]] = []
 
         def respond(method: bytes, url: str, params: Any, headers: Any, data: bytes) -> tuple[int, Any, bytes]:
             self.asked.append((url, json.loads(data)))
             self.assertEqual((method, headers[b"Content-Type"]), (b"POST", [b"application/json"]))
+            self.assertEqual(headers[b"Host"], [b"example.com"])
+            if self.refused in self.asked[-1][1]:
+                return 400, {}, b'"Request have unknown arguments"'
             return code, more or {}, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 
         client: Any = StubTreq(StringStubbingResource(respond))
@@ -228,7 +234,7 @@ class EjabberdTests(ApplierCase):
             applier = self.make(200, answer)
             self.assertEqual(self.result(applier.get(JOHN)), [MARIE])
             self.assertEqual(
-                self.asked, [("http://127.0.0.1:5280/api/get_roster", {"user": "john", "server": "example.com"})]
+                self.asked, [("http://example.com:5280/api/get_roster", {"user": "john", "server": "example.com"})]
             )
         nobody = [{"jid": "x@y", "nick": "", "subscription": "none", "ask": "none", "group": ""}]
         self.assertEqual(self.result(self.make(200, nobody).get(JOHN)), [RosterItem(jid="x@y")])
@@ -236,13 +242,13 @@ class EjabberdTests(ApplierCase):
     def test_set(self) -> None:
         """A contact is added as it is, or deleted; its own roster stays as it is, if it is the server's."""
         applier = self.make(200, 0)
-        base = "http://127.0.0.1:5280/api"
+        base = "http://example.com:5280/api"
         whose = {"localuser": "john", "localhost": "example.com", "user": "marie", "host": "example.com"}
-        added = {**whose, "nick": "M & N", "group": "A;B", "subs": "both"}
+        added = {**whose, "nick": "M & N", "groups": ["A", "B"], "subs": "both"}
         self.result(applier.set(JOHN, MARIE, NOBODY))
         self.assertEqual(self.asked, [(f"{base}/add_rosteritem", added)])
         # Whatever its groups: it is about to go.
-        ended = {**added, "group": "", "subs": "none"}
+        ended = {**added, "groups": [], "subs": "none"}
         for before, host, first in (
             (MARIE, "example.com", [(f"{base}/add_rosteritem", ended)]),
             (evolve(MARIE, groups=frozenset({"a;b"})), "example.com", [(f"{base}/add_rosteritem", ended)]),
@@ -254,12 +260,38 @@ class EjabberdTests(ApplierCase):
             self.result(applier.set(JOHN, RosterItem(jid=jid, subscription="remove"), evolve(before, jid=jid)))
             self.assertEqual(self.asked, [*first, (f"{base}/delete_rosteritem", {**whose, "host": host})])
 
-    def test_group(self) -> None:
-        """A group that the API would take for two is refused."""
+    def test_groups(self) -> None:
+        """Before 24.02 a server refuses a list of groups; then it gets none, until it refuses the other form."""
         applier = self.make(200, 0)
-        reason = self.reason(applier.set(JOHN, RosterItem(jid="x@y", groups=frozenset({"a;b"})), NOBODY))
-        self.assertIn("'a;b'", reason)
-        self.assertEqual(self.asked, [])
+
+        def forms() -> list[Any]:
+            self.asked.clear()
+            self.result(applier.set(JOHN, MARIE, NOBODY))
+            return [each.get("groups", each.get("group")) for _, each in self.asked]
+
+        self.refused = "groups"
+        self.assertEqual(forms(), [["A", "B"], "A;B"])
+        self.assertEqual(forms(), ["A;B"])
+        self.refused = "group"
+        self.assertEqual(forms(), ["A;B", ["A", "B"]])
+        self.assertEqual(forms(), [["A", "B"]])
+        # The groups are not always the reason.
+        self.refused = "nick"
+        self.assertIn("status 400", self.reason(applier.set(JOHN, MARIE, NOBODY)))
+        self.refused = ""
+        self.assertEqual(forms(), [["A", "B"]])
+
+    def test_group(self) -> None:
+        """A group that the API would take for two is refused, where it would."""
+        item = RosterItem(jid="x@y", groups=frozenset({"a;b"}))
+        applier = self.make(200, 0)
+        self.result(applier.set(JOHN, item, NOBODY))
+        self.assertEqual(self.asked[-1][1]["groups"], ["a;b"])
+        self.refused = "groups"
+        applier = self.make(200, 0)
+        for _ in "12":
+            self.assertIn("'a;b'", self.reason(applier.set(JOHN, item, NOBODY)))
+        self.assertEqual([each["groups"] for _, each in self.asked], [["a;b"]] * 2)
 
     def test_brokenOff(self) -> None:
         """An answer that breaks off is said in words, not in ours."""
