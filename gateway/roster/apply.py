@@ -12,6 +12,7 @@ from typing import Any
 from attrs import evolve
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.words.protocols.jabber.error import StanzaError
@@ -39,12 +40,20 @@ _OWN_WORDS = {
     "resource-constraint": "too many requests wait for the server",
 }
 
+# What to do where privileges are of no use.
+_USE_API = "an ejabberd sets rosters by its HTTP API: set api under [roster], see docs/roster.md"
+# What ejabberd before 24.10 answers to each roster that is set by privilege.
+_NO_SET = "internal-server-error"
+
 # Bytes of an answer of ejabberd's API: a roster has some 300 for each contact and group.
 _MOST_BYTES = 32 * 1024 * 1024
 
 # How ejabberd's API before 24.02 wants the names of several groups.
 _BETWEEN_GROUPS = ";"
 _BAD_REQUEST = 400
+
+
+_VERIFIED = "rosters are set by privilege; the server keeps subscriptions"
 
 
 class Applier(typing.Protocol):
@@ -61,6 +70,15 @@ class Applier(typing.Protocol):
 
         @param before: what the server has.
         """
+
+    def connectionLost(self) -> None:
+        """Forget what was found out about the server: it may be another one the next time."""
+
+    def loopedBack(self) -> None:
+        """The server has delegated a request of this one's to the component that it came from."""
+
+    def report(self) -> str:
+        """For the status page: how rosters are set."""
 
 
 def _sees(item: RosterItem) -> bool:
@@ -82,14 +100,22 @@ class PrivilegeApplier:
     """
     By the roster privilege; one iq for each contact.
 
+    ejabberd 24.10 and newer answers a set with a result and keeps the contact's old subscription. So the roster is
+    read back after the first set of a connection that changes a subscription.
+
+    @ivar useless: why nothing can be set, in words for the operator; empty where that is not known.
     @param probes: whether to show two users of the server who may see each other now that they are there, and that
         they are gone when they may not any more, in their names; a server must let the component use them.
     """
+
+    _log = Logger()
 
     def __init__(self, privileges: IPrivileges, link: Link, probes: bool = False) -> None:
         self._privileges = privileges
         self._link = link
         self._probes = probes
+        self.useless = ""
+        self._isVerified = False
         # Who is there, by bare JID: full JIDs, those seen last at the end.
         self._there: dict[str, dict[str, None]] = {}
         if probes:
@@ -102,10 +128,51 @@ class PrivilegeApplier:
         return items
 
     async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
-        await self._inWords(self._privileges.setRoster(user, [item]), f"{item.jid} could not be set")
+        what = f"{item.jid} could not be set"
+        if self.useless:
+            raise RefreshFailed(f"{what}: {self.useless}")
+        await self._inWords(self._privileges.setRoster(user, [item]), what)
+        if not self._isVerified and item.subscription not in ("remove", before.subscription):
+            await self._verify(user, item, before)
         if self._probes and _isNeighbour(user, item.jid):
             self._show(item.jid, user, _sees(before), _sees(item))
             self._show(user, item.jid, _isSeen(before), _isSeen(item))
+
+    async def _verify(self, user: str, item: RosterItem, before: RosterItem) -> None:
+        """
+        Compare what was set with what the server has now.
+
+        @raise RefreshFailed: if the subscription is another.
+        """
+        found = [each.subscription for each in await self.get(user) if jids.bare(each.jid) == item.jid]
+        if found == [item.subscription]:
+            if not self._isVerified:
+                self._log.info("{jid}: {report}.", jid=self._link.jid, report=_VERIFIED)
+            self._isVerified = True
+            return
+        there = found[0] if found else "no such contact"
+        failure = f"{item.jid} was set with {item.subscription}, and the server has {there}"
+        if found != [before.subscription]:
+            # Somebody else may have changed it meanwhile.
+            raise RefreshFailed(failure)
+        self._isUseless(f"the server takes rosters by privilege and does not keep subscriptions; {_USE_API}")
+        raise RefreshFailed(f"{failure}: {self.useless}")
+
+    def loopedBack(self) -> None:
+        self._isUseless(f"the server delegates the component's own requests for rosters to it; {_USE_API}")
+
+    def _isUseless(self, why: str) -> None:
+        if not self.useless:
+            self._log.warn("{jid}: no roster can be set by privilege: {why}.", jid=self._link.jid, why=why)
+        self.useless = why
+
+    def connectionLost(self) -> None:
+        self.useless, self._isVerified = "", False
+
+    def report(self) -> str:
+        if self.useless:
+            return f"rosters cannot be set: {self.useless}"
+        return _VERIFIED if self._isVerified else "rosters are set by privilege; subscriptions are not verified yet"
 
     async def _inWords(self, done: Deferred[Any], what: str) -> Any:
         try:
@@ -117,10 +184,14 @@ class PrivilegeApplier:
             raise RefreshFailed(f"{what}: {self._why(error)}") from error
 
     def _why(self, error: NotGranted | StanzaError) -> str:
+        if self.useless:
+            return self.useless
         if not self._link.ready and self._link.trouble:
             return f"there is no connection to the server: {self._link.trouble}"
         if isinstance(error, NotGranted):
             return str(error)
+        if error.condition == _NO_SET:
+            return f"the server says {error.condition}; {_USE_API}"
         return _OWN_WORDS.get(error.condition) or f"the server says {error.condition}"
 
     def _show(self, seen: str, seeing: str, before: bool, now: bool) -> None:
@@ -187,6 +258,15 @@ class EjabberdApplier:
             await self._add(user, evolve(before, subscription="none", groups=frozenset()))
         domain = jids.split(user)[1]
         await self._call("delete_rosteritem", domain, _whose(user, item.jid), f"{item.jid} could not be set")
+
+    def connectionLost(self) -> None:
+        """The API is no part of the component's connection."""
+
+    def loopedBack(self) -> None:
+        """Nor are its requests."""
+
+    def report(self) -> str:
+        return "rosters are set by ejabberd's HTTP API"
 
     async def _add(self, user: str, item: RosterItem) -> None:
         domain = jids.split(user)[1]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf
 from typing import Any
@@ -22,6 +22,8 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import jids, ns
+from gateway.interfaces import IReporting
+from gateway.roster.apply import Applier
 from gateway.roster.core import Finished
 from gateway.roster.refresher import Refresher
 from gateway.stream.stanzas import Stanza
@@ -233,6 +235,28 @@ class PresenceWatcher(XMPPHandler):
             domain=self._domain,
             reason=reason,
         )
+
+
+@implementer(IReporting)
+class ApplierWatcher(XMPPHandler):
+    """Tells an applier of the connection, and an operator of the applier."""
+
+    _log = Logger()
+
+    def __init__(self, jid: str, applier: Applier) -> None:
+        super().__init__()
+        self._jid = jid
+        self._applier = applier
+
+    def connectionInitialized(self) -> None:
+        self._log.info("{jid}: {report}.", jid=self._jid, report=self._applier.report())
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self._applier.connectionLost()
+
+    def report(self) -> Iterator[str]:
+        yield self._applier.report()
 
 
 @implementer(IDisco)

@@ -104,6 +104,8 @@ class LockedRosters:
     @param applier: asked for what the server has, where the application fails.
     @param concurrency: for how many users at a time each of the two is asked.
     @param pieces: runs what takes long.
+    @param component: the JID that the applier asks the server as.
+    @param loopedBack: is called if the server delegates such a request to the component: ejabberd does.
     """
 
     _log = Logger()
@@ -121,7 +123,11 @@ class LockedRosters:
         clock: IReactorTime,
         concurrency: int,
         pieces: Pieces,
+        component: str = "",
+        loopedBack: Callable[[], None] = lambda: None,
     ) -> None:
+        self._component = component
+        self._loopedBack = loopedBack
         self._pieces = pieces
         self._application = application
         self._applier = applier
@@ -131,6 +137,8 @@ class LockedRosters:
         self._failed, self._wasKept = Seldom(), Seldom()
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element:
+        if jids.bare(request.requester) == self._component:
+            self._loopedBack()
         if jids.bare(request.requester) != request.entity:
             # Section 2.3.3: <forbidden/> "if the sender of the roster set is not authorized to update the roster";
             # nor is it anybody else's to read.

@@ -19,7 +19,7 @@ from gateway.roster import tour
 from gateway.roster.apply import Applier, EjabberdApplier, PrivilegeApplier
 from gateway.roster.demo import Contacts
 from gateway.roster.fetch import WebApplication
-from gateway.roster.handler import Description, PresenceWatcher
+from gateway.roster.handler import ApplierWatcher, Description, PresenceWatcher
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import Refreshing, RefreshResource, ResultsResource
@@ -41,7 +41,7 @@ class RosterTable(ComponentTable):
     url: Url | None = field(default=None, repr=False)
     offline: Literal["apply", "skip", "later"] = "apply"
     lock: bool = False
-    apply: Literal["privilege", "ejabberd-api"] = "privilege"
+    apply: Literal["auto", "privilege", "ejabberd-api"] = "auto"
     api: Url | None = field(default=None, repr=False)
     probes: bool = False
     concurrency: Count = _CONCURRENCY
@@ -64,10 +64,12 @@ class RosterPlugin:
             problems.append(f"url: found nothing; allowed: {_URL}")
         if table.url is not None and table.url.count("%s") != 1:
             problems.append(f'url: found "{elided(table.url)}"; allowed: {_URL}')
-        if (table.apply == "ejabberd-api") != (table.api is not None):
-            problems.append('api: allowed: with apply = "ejabberd-api", and needed then')
-        if table.probes and table.apply != "privilege":
-            problems.append('probes: found true; allowed: with apply = "privilege" only')
+        if table.apply == "ejabberd-api" and table.api is None:
+            problems.append('api: found nothing; needed with apply = "ejabberd-api"')
+        if table.apply == "privilege" and table.api is not None:
+            problems.append('api: found with apply = "privilege"; allowed: with "auto" or "ejabberd-api"')
+        if table.probes and table.api is not None:
+            problems.append("probes: found true; allowed: without api only")
         if table.offline != "apply" and table.api is not None:
             # Else a user who is online might wait for the next login.
             problems.append(
@@ -107,9 +109,12 @@ class RosterPlugin:
         watcher.setHandlerParent(link)
         privileges.watchPresence(watcher.seen)
         Description().setHandlerParent(link)
+        ApplierWatcher(jid, applier).setHandlerParent(link)
         if table.lock:
             # This answers disco, too.
-            locked = LockedRosters(application, applier, reactor, table.concurrency, pieces)
+            locked = LockedRosters(
+                application, applier, reactor, table.concurrency, pieces, jid, applier.loopedBack
+            )
             composition.answers(link, [table.domain], locked)
         else:
             DiscoHandler().setHandlerParent(link)

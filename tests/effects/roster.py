@@ -43,9 +43,9 @@ def answer(server: Server, iq: Element, content: str = "") -> list[Element]:
     return server.say(f"<iq {addresses} type='result'>{content}</iq>")
 
 
-def rosterOf(*contacts: str) -> str:
-    """A roster with these contacts."""
-    items = "".join(f"<item jid='{each}' subscription='both'/>" for each in contacts)
+def rosterOf(**contacts: str) -> str:
+    """A roster with these contacts, each with its subscription."""
+    items = "".join(f"<item jid='{each}' subscription='{kind}'/>" for each, kind in contacts.items())
     return f"<query xmlns='{ns.ROSTER}'>{items}</query>"
 
 
@@ -55,6 +55,16 @@ def applied(server: Server, call: Call, document: object, *contacts: str) -> lis
 
     @param contacts: those that the server has.
     """
+    there = dict.fromkeys(contacts, "both")
+
+    def read(iq: Element) -> str:
+        """A roster, or nothing in answer to a set, which is kept."""
+        if iq.get("type") == "get":
+            return rosterOf(**there)
+        for item in iq.iter(f"{{{ns.ROSTER}}}item"):
+            there[item.get("jid", "")] = item.get("subscription", "")
+        return ""
+
     server.heard()
     call.reply(document)
     found: list[Element] = []
@@ -65,7 +75,7 @@ def applied(server: Server, call: Call, document: object, *contacts: str) -> lis
             more
             for each in waiting
             if each.get("type") in ("get", "set")
-            for more in answer(server, each, rosterOf(*contacts) if each.get("type") == "get" else "")
+            for more in answer(server, each, read(each))
         ]
     return found
 
@@ -113,6 +123,13 @@ def appliedBy(gateway: Gateway) -> list[str]:
     [call] = gateway.calls()
     heard = applied(server, call, {})
     return [f"XMPP {each.get('to')}" for each in heard] + calledFor(gateway.calls())
+
+
+def reported(gateway: Gateway) -> list[str]:
+    """How rosters are set, as the status page says."""
+    granted(gateway)
+    page = gateway.request("GET", "/status").text
+    return [line.strip() for line in page.splitlines() if "rosters are set" in line]
 
 
 def probed(gateway: Gateway) -> list[str]:
@@ -289,8 +306,20 @@ EFFECTS = (
         appliedBy,
         {
             "": ["XMPP a@example.com"],
+            'apply = "auto"': ["XMPP a@example.com"],
+            'apply = "auto"\napi = "http://127.0.0.1:9000/api"': ["9000/api/get_roster"],
             'apply = "privilege"': ["XMPP a@example.com"],
             'apply = "ejabberd-api"\napi = "http://127.0.0.1:9000/api"': ["9000/api/get_roster"],
+        },
+        also=("roster.api",),
+    ),
+    Effect(
+        "roster.apply",
+        FILE,
+        reported,
+        {
+            "": ["rosters are set by privilege; subscriptions are not verified yet"],
+            'apply = "ejabberd-api"\napi = "http://127.0.0.1:9000/api"': ["rosters are set by ejabberd's HTTP API"],
         },
         also=("roster.api",),
     ),

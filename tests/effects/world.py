@@ -102,6 +102,11 @@ class Response:
         return int(found[1]) if found else None
 
     @property
+    def text(self) -> str:
+        """All of it."""
+        return self._transport.value().decode()
+
+    @property
     def body(self) -> Any:
         return json.loads(self._transport.value().partition(b"\r\n\r\n")[2])
 

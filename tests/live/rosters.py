@@ -71,9 +71,12 @@ class RosterCase(LiveTests):
         return application
 
     async def startRosters(self, application: Application, **more: Any) -> Gateway:
-        url = f"http://127.0.0.1:{application.port}/contacts/%s"
-        table = {"domain": DOMAIN, "url": url, **more}
-        return await self.startGateway({f'roster."{PRIVILEGED}"': {**table, **self.applies()}})
+        table = {**self.table(application), **more, **self.applies()}
+        return await self.startGateway({f'roster."{PRIVILEGED}"': table})
+
+    def table(self, application: Application) -> dict[str, Any]:
+        """What a configuration needs in any case."""
+        return {"domain": DOMAIN, "url": f"http://127.0.0.1:{application.port}/contacts/%s"}
 
     def applies(self) -> dict[str, str]:
         """How the server is told: ejabberd by its HTTP API, 23.01 sets no rosters by privilege."""

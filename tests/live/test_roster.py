@@ -12,7 +12,7 @@ from tests.live.clients import Client, local
 from tests.live.gateway import Gateway
 from tests.live.processes import holds, until
 from tests.live.rosters import RosterCase, WebApplication
-from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
+from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
 
 
 class RosterTests(RosterCase):
@@ -281,3 +281,24 @@ class EjabberdRosterTests(RosterTests, SynchronousTestCase):
         else:
             self.assertIn("takes the group 'A;B' for several", answer["failed"]["alice"])
             self.assertEqual(pushes, [])
+
+    @scenario(30)
+    async def test_privilege(self) -> None:
+        """By privilege this server sets no subscriptions: a refresh says so and what to use, and updates nobody."""
+        application = await self.startApplication()
+        application.say("alice", {f"bob@{DOMAIN}": {}})
+        gateway = await self.startGateway({f'roster."{PRIVILEGED}"': self.table(application)})
+        for _ in range(2):
+            code, answer = await self.refresh(gateway, "alice")
+            self.assertEqual((code, answer["updated"]), (500, 0))
+            self.assertIn("set api under [roster]", answer["failed"]["alice"])
+
+    @scenario(30)
+    async def test_auto(self) -> None:
+        """With an address of its API, that is used."""
+        application = await self.startApplication()
+        application.say("alice", {f"bob@{DOMAIN}": {}})
+        api = {"api": self.applies()["api"]}
+        gateway = await self.startGateway({f'roster."{PRIVILEGED}"': {**self.table(application), **api}})
+        self.assertEqual((await self.refresh(gateway, "alice"))[0], 200)
+        self.assertIn("rosters are set by ejabberd's HTTP API", gateway.log())

@@ -121,3 +121,15 @@ class EjabberdLockTests(LockTests, SynchronousTestCase):
     """On ejabberd, by its HTTP API."""
 
     serverClass = Ejabberd
+
+    @scenario(30)
+    async def test_privilege(self) -> None:
+        """Without its API this server delegates the own requests of the component to it, which is said."""
+        application = await self.startApplication()
+        application.say("alice", {BOB: {}})
+        table = {**self.table(application), "lock": True}
+        gateway = await self.startGateway({f'roster."{PRIVILEGED}"': table})
+        await self.granted(await self.user("alice"), f"<query xmlns='{ROSTER}'/>")
+        code, answer = await self.refresh(gateway, "alice")
+        self.assertEqual((code, answer["updated"]), (500, 0))
+        self.assertIn("own requests for rosters to it; an ejabberd sets", answer["failed"]["alice"])

@@ -64,6 +64,7 @@ class FakePrivileges:
 class FakeLink:
     """What goes out."""
 
+    jid = "roster.example.com"
     ready = True
     trouble = ""
 
@@ -80,7 +81,9 @@ class PrivilegeTests(ApplierCase):
     def make(self, outcome: Callable[[], Deferred[Any]], probes: bool = False) -> PrivilegeApplier:
         self.privileges: Any = FakePrivileges(outcome)
         self.link: Any = FakeLink()
-        return PrivilegeApplier(self.privileges, self.link, probes)
+        applier = PrivilegeApplier(self.privileges, self.link, probes)
+        applier._isVerified = True
+        return applier
 
     def test_asks(self) -> None:
         """A roster is read whole, and set contact by contact."""
@@ -127,6 +130,83 @@ class PrivilegeTests(ApplierCase):
             self.reason(applier.get(JOHN)),
             "the roster could not be read: there is no connection to the server: nothing listens at tcp:h:5347",
         )
+
+    def verifying(self, keep: Callable[[RosterItem, RosterItem | None], RosterItem | None]) -> PrivilegeApplier:
+        """
+        Make one on a server that has no contacts.
+
+        @param keep: gets what is set and what was there, and gives what is there then.
+        """
+        applier = self.make(lambda: succeed(None))
+        self.roster: dict[str, RosterItem] = {}
+        privileges = self.privileges
+
+        def get(user: str) -> Deferred[Any]:
+            privileges.asked.append((user,))
+            return succeed(list(self.roster.values()))
+
+        def set_(user: str, items: list[RosterItem]) -> Deferred[Any]:
+            [item] = items
+            privileges.asked.append((user, item))
+            kept = keep(item, self.roster.pop(item.jid, None))
+            if kept is not None:
+                self.roster[item.jid] = kept
+            return succeed(None)
+
+        privileges.getRoster, privileges.setRoster = get, set_
+        applier.connectionLost()
+        return applier
+
+    def test_verified(self) -> None:
+        """The first set of a connection that changes a subscription is verified, and no other."""
+        applier = self.verifying(lambda item, there: item)
+        self.assertIn("not verified yet", applier.report())
+        self.result(applier.set(JOHN, evolve(MARIE, subscription="none"), NOBODY))
+        self.assertEqual(len(self.privileges.asked), 1)
+        self.result(applier.set(JOHN, MARIE, NOBODY))
+        self.assertEqual(self.privileges.asked[2:], [(JOHN,)])
+        self.assertIn("keeps subscriptions", applier.report())
+        self.result(applier.set(JOHN, evolve(MARIE, subscription="to"), MARIE))
+        self.assertEqual(len(self.privileges.asked), 4)
+        applier.connectionLost()
+        self.result(applier.set(JOHN, MARIE, NOBODY))
+        self.assertEqual(self.privileges.asked[-1], (JOHN,))
+
+    def test_notKept(self) -> None:
+        """A server that answers with a result and keeps the old subscription is told from one that sets it."""
+        applier = self.verifying(lambda item, there: evolve(item, subscription="none"))
+        reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
+        self.assertIn("set with both, and the server has none: ", reason)
+        self.assertIn("set api under [roster]", reason)
+        self.assertIn("set api under [roster]", applier.report())
+        # Nothing else is tried on this connection.
+        self.privileges.asked.clear()
+        self.assertIn("set api under [roster]", self.reason(applier.set(JOHN, MARIE, NOBODY)))
+        self.assertEqual(self.privileges.asked, [])
+
+    def test_changedMeanwhile(self) -> None:
+        """A contact that is another's by then is no success, and says nothing about the server."""
+        for other in (None, evolve(MARIE, subscription="from")):
+            applier = self.verifying(lambda item, there, other=other: other)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
+            there = other.subscription if other else "no such contact"
+            reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
+            self.assertEqual(reason, f"marie@example.com was set with both, and the server has {there}")
+            self.assertEqual(applier.useless, "")
+
+    def test_loopedBack(self) -> None:
+        """A server delegates the component's own requests to it: the answer that comes is not the reason."""
+        applier = self.make(lambda: fail(StanzaError("forbidden")))
+        self.assertIn("the server says forbidden", self.reason(applier.get(JOHN)))
+        applier.loopedBack()
+        for work in (applier.get(JOHN), applier.set(JOHN, MARIE, NOBODY)):
+            reason = self.reason(work)
+            self.assertIn("delegates the component's own requests", reason)
+            self.assertIn("set api under [roster]", reason)
+
+    def test_older(self) -> None:
+        """ejabberd before 24.10 answers each set so: the reason says what to do."""
+        applier = self.make(lambda: fail(StanzaError("internal-server-error")))
+        self.assertIn("set api under [roster]", self.reason(applier.set(JOHN, MARIE, NOBODY)))
 
     def shown(self, before: str, now: str, jid: str = MARIE.jid) -> list[bytes]:
         """What is sent when John's contact has this subscription now, and had that before."""

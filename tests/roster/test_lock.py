@@ -179,6 +179,16 @@ class LockedRostersTests(SynchronousTestCase):
             self.assertEqual(self.refused(self.ask(requester="mary@h/a", type=kind)), "forbidden")
         self.assertEqual(self.world.taken(), [])
 
+    def test_loopedBack(self) -> None:
+        """A request of the component's own, from any of its addresses, is told from those of others."""
+        looped: list[str] = []
+        self.locked = LockedRosters(
+            self.world, self.world, self.clock, 1, Pieces(self.clock), "r.h", lambda: looped.append("looped")
+        )
+        for requester, count in (("mary@h/a", 0), ("r.h.evil", 0), ("r.h", 1), ("r.h/x", 2)):
+            self.assertEqual(self.refused(self.ask(requester=requester)), "forbidden")
+            self.assertEqual(len(looped), count, requester)
+
     def test_failing(self) -> None:
         """Where the application fails, or says nonsense, the user gets what the server has."""
         for fail in (

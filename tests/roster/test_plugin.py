@@ -116,8 +116,9 @@ class PluginTests(SynchronousTestCase):
         """What is wrong is said by its key."""
         right = ROSTER.format("r.example.com", "example.com")
         for more, part in (
-            ('apply = "ejabberd-api"\n', 'api: allowed: with apply = "ejabberd-api"'),
-            ('api = "http://localhost/api"\n', "api: allowed"),
+            ('apply = "ejabberd-api"\n', "api: found nothing"),
+            ('apply = "privilege"\napi = "http://localhost/api"\n', 'api: found with apply = "privilege"'),
+            ('api = "http://localhost/api"\nprobes = true\n', "probes: found true"),
             ('apply = "ejabberd-api"\napi = "http://localhost/api"\nprobes = true\n', "probes: found true"),
             ('api = "localhost"\n', "an address"),
             ('signature_secret = ""\n', "signature_secret: found an empty string"),
