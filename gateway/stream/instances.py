@@ -19,6 +19,11 @@ _GONE_AFTER = 60.0
 
 _RESOURCE = "gateway-instance-"
 
+SHARED = (
+    "another gateway is connected as this component, and the server gives each a part of the stanzas: stop one of "
+    "them (several proxies of one component need shared = true and one key_file)"
+)
+
 
 class OtherInstances:
     """

@@ -20,19 +20,19 @@ from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCol
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import ns
 from gateway.errors import GatewayError, HandlerFailed
 from gateway.interfaces import IRawHandler, IReporting
 from gateway.stream.budget import Budget
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.fairness import Fairness
-from gateway.stream.instances import OtherInstances
+from gateway.stream.instances import SHARED, OtherInstances
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies
 from gateway.stream.refusals import Refusals
 from gateway.stream.refused import StanzaRefused
+from gateway.stream.requests import pingOf
 from gateway.stream.stanzas import Stanza
 from gateway.stream.trouble import explain, isRefused
 
@@ -41,14 +41,6 @@ _FIRST_DELAY = 0.5
 _LAST_DELAY = 30.0
 # Doubled so often, the first has reached the last. There is no end to the tries, but there is one to floats.
 _DOUBLINGS = 6
-
-# Resource of the server's address that is pinged. Every server answers, be it with an error.
-_PINGED = "ping"
-
-_SHARED = (
-    "another gateway is connected as this component, and the server gives each a part of the stanzas: stop one of "
-    "them (several proxies of one component need shared = true and one key_file)"
-)
 
 
 @implementer(IXMPPHandlerCollection, IReporting)
@@ -82,6 +74,10 @@ class Link(Service):
     pingAfter = 60.0
     goneAfter = 30.0
     stallFor = 300.0
+
+    # Seconds from the handshake until what waits is sent. ejabberd 24.10 and newer learns of privileges a moment after
+    # the handshake, and drops iqs that come before.
+    settleFor = 0.2
 
     # Seconds that a stream must have been up for the next try to be as quick as the first.
     steadyAfter = 10.0
@@ -163,6 +159,7 @@ class Link(Service):
             self._retry.cancel()
             self._retry = None
         if self._protocol is not None:
+            self._settled(self._protocol)
             self._stopped = Deferred()
             self._protocol.close()
             yield self._stopped
@@ -324,15 +321,23 @@ class Link(Service):
         self.ready = True
         self._upAt = self._heardAt = self._reactor.seconds()
         self._pingedAt = None
-        self._write = protocol.write
         self.trouble = ""
         if self._instances is not None:
             self._instances.connected(self._upAt)
         self._log.info("{jid}: connected.", jid=self.jid)
+        self._reportDropped(self._outbox.expire(self._upAt))
+        if len(self._outbox):
+            self._reactor.callLater(self.settleFor, self._settled, protocol)
+        else:
+            self._write = protocol.write
         # What waits comes first: a handler that is told of the connection sends at once.
-        self._reportDropped(self._outbox.expire(self._reactor.seconds()))
-        protocol.write(self._outbox.takeAll())
         self._lane.connected(protocol.streamId)
+
+    def _settled(self, protocol: ComponentProtocol) -> None:
+        """Send what waits, if it is still this connection that is up."""
+        if protocol is self._protocol and self.ready:
+            self._write = protocol.write
+            protocol.write(self._outbox.takeAll())
 
     def _failed(self, reason: Failure) -> None:
         self._trying = None
@@ -387,18 +392,14 @@ class Link(Service):
                 protocol.abort(Refused("connection-timeout", "the server has gone silent"))
         else:
             self._pingedAt = now
-            # With a resource: an ejabberd with mod_privilege drops a component's iqs to bare addresses.
-            recipient = f"{self.domain}/{_PINGED}"
-            ping = domish.Element((None, "iq"), attribs={"type": "get", "to": recipient, "from": self.jid})
-            ping.addElement((ns.PING, "ping"))
             # Any answer is a sign of life; silence is seen to above.
-            self._lane.request(ping).addBoth(lambda answer: None)
+            self._lane.request(pingOf(self.domain)).addBoth(lambda answer: None)
 
     def _compare(self, isShared: bool) -> None:
         """Log it once when another gateway comes or goes."""
         if isShared and not self.conflict:
-            self.conflict = _SHARED
-            self._log.warn("{jid}: {conflict}.", jid=self.jid, conflict=_SHARED)
+            self.conflict = SHARED
+            self._log.warn("{jid}: {conflict}.", jid=self.jid, conflict=SHARED)
         elif self.conflict and not isShared:
             self.conflict = ""
             self._log.info("{jid}: no other gateway is connected as this component any longer.", jid=self.jid)

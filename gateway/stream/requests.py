@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
+from gateway import ns
 from gateway.stream.stanzas import Stanza, readError
 
 Key = tuple[str, str]
@@ -116,3 +117,14 @@ def requestElement(request: Any) -> domish.Element:
     if not element.getAttribute("id"):
         element.addUniqueId()
     return element
+
+
+def pingOf(domain: str) -> domish.Element:
+    """
+    A request that every server answers, be it with an error (XEP-0199).
+
+    It goes to a resource: an ejabberd with mod_privilege may drop iqs of components to bare addresses.
+    """
+    ping = domish.Element((None, "iq"), attribs={"type": "get", "to": f"{domain}/ping"})
+    ping.addElement((ns.PING, "ping"))
+    return ping

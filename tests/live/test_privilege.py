@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.case import COMPONENTS, SECRET, LiveTests, scenario
 from tests.live.clients import Client, condition, local, stanza
+from tests.live.early import COUNT
 from tests.live.gateway import Gateway
 from tests.live.processes import holds
 from tests.live.servers import ASKED, ASKING, DOMAIN, Ejabberd, Embedded, Prosody
@@ -138,6 +139,16 @@ class PrivilegeTests(LiveTests):
                 break
         self.assertIn(f"{bob.jid} None", seen)
         self.assertIn(f"{bob.jid} unavailable", seen)
+
+
+    @scenario(30)
+    async def test_early(self) -> None:
+        """What waits for the link is not lost, though ejabberd 26 learns of privileges after the handshake."""
+        gateway = self.newGateway({f'early."{ASKING}"': {"server": DOMAIN}})
+        gateway.plug(Path(__file__).with_name("early.py"))
+        gateway.start()
+        await gateway.ready()
+        await holds(lambda: f"early: {COUNT} answered" in gateway.log(1000), 10, "all are answered")
 
 
 class EmbeddedPrivilegeTests(PrivilegeTests, SynchronousTestCase):

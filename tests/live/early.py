@@ -1,0 +1,66 @@
+"""
+A service that asks before its link is up; for a gateway's plugin folder, into which the tests copy this module. The
+requests go out after the handshake. How many were answered is logged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import IService
+from twisted.logger import Logger
+from twisted.plugin import IPlugin
+from twisted.words.xish import domish
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
+
+from gateway.interfaces import IComposition, IServicePlugin
+from gateway.tables import ComponentTable, Domain
+
+COUNT = 40
+
+
+class Asking(XMPPHandler):
+    """Asks the server's own domain so many times."""
+
+    _log = Logger()
+
+    def __init__(self, link: Any, server: str) -> None:
+        super().__init__()
+        self._answers: list[bool] = []
+        for _ in range(COUNT):
+            iq = domish.Element((None, "iq"), attribs={"type": "get", "to": server})
+            iq.addElement(("http://jabber.org/protocol/disco#info", "query"))
+            link.request(iq).addCallbacks(self._answered, self._failed)
+
+    def _answered(self, answer: Any) -> None:
+        self._answers.append(True)
+        self._log.info("early: {count} answered", count=len(self._answers))
+
+    def _failed(self, failure: Any) -> None:
+        self._log.warn("early: {error}", error=failure.value)
+
+
+@frozen(kw_only=True)
+class EarlyTable(ComponentTable):
+    """C{[early."component JID"]}."""
+
+    server: Domain
+
+
+@implementer(IPlugin, IServicePlugin)
+class EarlyPlugin:
+    """Composes it."""
+
+    kind = "early"
+    table = EarlyTable
+
+    def makeService(self, jid: str, table: EarlyTable, composition: IComposition) -> IService:
+        link: Any = composition.link(jid, table)
+        Asking(link, table.server).setHandlerParent(link)
+        service: IService = link
+        return service
+
+
+early = EarlyPlugin()
