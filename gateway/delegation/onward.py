@@ -37,6 +37,9 @@ _NOT_THERE = frozenset(
     }
 )
 
+# Of those, what a managing entity itself may say, too: some take only their own server for a delegating one.
+_REFUSALS = frozenset({"forbidden", "not-allowed"})
+
 # Seconds until a managing entity that was not there is asked again: at first, and at most.
 _FIRST_RETRY = 2.0
 _LAST_RETRY = 60.0
@@ -56,6 +59,7 @@ class _Contact:
     @ivar address: where it is asked; a client's full JID is known by its presence only.
     @ivar askAt: when it is asked next whether it is there; C{None} while that is known, or being asked.
     @ivar asking: how many answers are awaited.
+    @ivar refusal: the condition of its last answer, if that was its own refusal or its server's; or empty.
     """
 
     entity: str
@@ -63,6 +67,7 @@ class _Contact:
     askAt: float | None = None
     patience: float = _FIRST_RETRY
     asking: int = 0
+    refusal: str = ""
 
 
 @frozen(eq=False)
@@ -121,8 +126,12 @@ class Onward:
     def report(self) -> Iterator[str]:
         """For the status page."""
         for entity in sorted(self._contacts):
-            state = "is not there" if self._delegator.address(entity) is None else "is there"
+            state = "is there" if self._delegator.address(entity) is not None else self._absence(entity)
             yield f"managing entity {entity} {state}"
+
+    def _absence(self, entity: str) -> str:
+        refusal = self._contacts[entity].refusal
+        return f"is not there, or refuses {self._component} ({refusal})" if refusal else "is not there"
 
     def missed(self) -> Iterator[str]:
         """Who should be there by now."""
@@ -130,9 +139,17 @@ class Onward:
             if self._delegator.address(entity) is None:
                 if _isClient(entity):
                     todo = f"its client must be online, and accept the subscription that {self._component} asks for"
+                elif self._contacts[entity].refusal:
+                    todo = (
+                        f"is it connected to its server, and is {self._component} the server that it takes "
+                        "delegations from? It is asked again at least once a minute"
+                    )
                 else:
-                    todo = "is it connected to its server? It is asked again at least once a minute"
-                yield f"{entity} is not there, so nothing is handed on to it; {todo}."
+                    todo = (
+                        "is it connected to its server? An ejabberd with mod_privilege drops requests between "
+                        "components, see docs/privilege.md. It is asked again at least once a minute"
+                    )
+                yield f"{entity} {self._absence(entity)}, so nothing is handed on to it; {todo}."
 
     # Requests and their answers.
 
@@ -153,7 +170,7 @@ class Onward:
             condition = _condition(stanza)
             done = self._delegator.refused(sender, identifier, condition not in _NOT_THERE, now)
             if done is not None and condition in _NOT_THERE:
-                self._missing(sender)
+                self._missing(sender, condition)
         else:
             reply: Reply | None
             try:
@@ -231,6 +248,8 @@ class Onward:
         contact.asking -= 1
         # One that came in no stanza is the link's own: too many requests, or its deadline.
         isAnswer = failure.check(StanzaError) and getattr(failure.value, "stanza", None) is not None
+        if isAnswer:
+            contact.refusal = _refusal(failure.value.condition)
         if isAnswer and failure.value.condition not in _NOT_THERE:
             self._found(contact, address)
         elif self._delegator.address(contact.entity) is None:
@@ -239,6 +258,7 @@ class Onward:
 
     def _found(self, contact: _Contact, address: str) -> None:
         contact.askAt = None
+        contact.refusal = ""
         contact.patience = _FIRST_RETRY
         if self._delegator.address(contact.entity) is None:
             self._delegator.arrived(contact.entity, address)
@@ -253,12 +273,16 @@ class Onward:
             identifier = secrets.token_urlsafe(6)
             self._send(stanzas.advertisement(ns.DELEGATION_2, self._component, address, identifier, granted))
 
-    def _missing(self, address: str) -> None:
-        """A server says that somebody is not there."""
+    def _missing(self, address: str, condition: str) -> None:
+        """A server says that somebody is not there, or that one refuses."""
         for contact in self._contacts.values():
             if contact.address == address and self._delegator.address(contact.entity) is not None:
+                contact.refusal = _refusal(condition)
                 self._log.warn(
-                    "{component}: {entity} is not there any more.", component=self._component, entity=contact.entity
+                    "{component}: nothing is handed on to {entity} any longer: it {absence}.",
+                    component=self._component,
+                    entity=contact.entity,
+                    absence=self._absence(contact.entity),
                 )
                 self._lost(contact)
                 self._askLater(contact)
@@ -315,6 +339,10 @@ def _isClient(entity: str) -> bool:
 def _isBare(entity: str) -> bool:
     """Whether it is a client's bare JID: requests to that would be its server's to answer."""
     return _isClient(entity) and "/" not in entity
+
+
+def _refusal(condition: str) -> str:
+    return condition if condition in _REFUSALS else ""
 
 
 def _condition(stanza: Stanza) -> str:

@@ -75,8 +75,8 @@ class Link(Service):
     goneAfter = 30.0
     stallFor = 300.0
 
-    # Seconds from the handshake until what waits is sent. ejabberd 24.10 and newer learns of privileges a moment after
-    # the handshake, and drops iqs that come before.
+    # Seconds from the handshake until what waits is sent. ejabberd 24.10 and newer learns of privileges a moment
+    # after the handshake, and drops iqs that come before.
     settleFor = 0.2
 
     # Seconds that a stream must have been up for the next try to be as quick as the first.

@@ -431,6 +431,7 @@ class ConnectionTests(Case):
         waiting.callback(None)
         self.server.clock.advance(2.0)
         self.server.accept()
+        self.server.clock.advance(0.3)
         self.assertSent(answer(reply()))
         self.assertEqual(self.handler.pending, 0)
 

@@ -201,6 +201,21 @@ class ArrivalTests(OnwardCase):
         self.assertIn("accept the subscription", client)
         self.assertIn(f"{COMPONENT}: {NEXT} is not there", component)
         self.assertIn("is it connected", component)
+        self.assertIn("see docs/privilege.md", component)
+
+    def test_missedRefusing(self) -> None:
+        """Who refuses is not just said not to be there: the refusal is said, and what to look at."""
+        self.hands(NEXT)
+        self.tellError(self.asks(NEXT), "not-allowed")
+        self.wait(5)
+        [said] = [line for line in self.logged if "is not there" in line]
+        self.assertIn(f"{NEXT} is not there, or refuses {COMPONENT} (not-allowed)", said)
+        self.assertIn(f"is {COMPONENT} the server that it takes delegations from", said)
+        reports = "".join(self.handler.report())
+        self.assertIn(f"managing entity {NEXT} is not there, or refuses {COMPONENT} (not-allowed)", reports)
+        # What it answers next counts.
+        self.tellError(self.asks(NEXT), "service-unavailable")
+        self.assertNotIn("refuses", "".join(self.handler.report()))
 
     def test_missedFiltering(self) -> None:
         """What the server should filter by is in the lines that it lacks."""
