@@ -11,16 +11,16 @@ def notGranted(
     component: str,
     servers: Iterable[str],
     routes: Mapping[str, Iterable[str]],
-    isGranted: Callable[[str, str], bool],
+    grant: Callable[[str, str], object],
 ) -> Iterator[str]:
     """
     For each server that does not delegate all that is configured, say what is missing and what to do.
 
     @param routes: the configured namespaces, each with the attributes that the server should filter by.
-    @param isGranted: tells whether a server delegates a namespace.
+    @param grant: returns a server's grant for a namespace, or C{None}.
     """
     for server in sorted(servers):
-        missing = {namespace: names for namespace, names in routes.items() if not isGranted(server, namespace)}
+        missing = {namespace: names for namespace, names in routes.items() if grant(server, namespace) is None}
         if missing:
             yield (
                 f"{server} does not delegate {', '.join(missing)}, so nobody there is served. "

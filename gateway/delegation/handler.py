@@ -199,9 +199,7 @@ class ManagingHandler(RawHandler):
 
     def _missed(self) -> Iterator[str]:
         wanted = {namespace: route.filtering for namespace, route in self._routes.items()}
-        return notGranted(
-            self._component, self._servers, wanted, lambda *grant: self._grants.get(*grant) is not None
-        )
+        return notGranted(self._component, self._servers, wanted, self._grants.get)
 
     def report(self) -> Iterator[str]:
         for server in sorted(self._servers):
