@@ -1,8 +1,10 @@
 """
 Addresses as text: the parts of a JID (RFC 7622) and the escapes of its localpart (XEP-0106).
 
-The stream carries addresses that a server has already normalised, so they are taken apart as they stand; what
-comes from people goes through L{prepared} first.
+Every address that a server accepts as a sender is an address here, too. The stream carries addresses that a server
+has already normalised, so they are taken apart as they stand. Addresses that people write go through L{prepared}
+first, and so does each address before it is compared. A text is no address if a part of it is empty or too long,
+mixes writing directions, or holds a separator, a control character or a code point without a glyph.
 """
 
 from __future__ import annotations
@@ -28,9 +30,8 @@ _ESCAPED = {
 # Bytes of three parts and what separates them (RFC 7622 section 3.1).
 _MAX_JID = 3 * MAX_PART + 2
 
-# A bare JID of ASCII alone in which nothing is forbidden: preparing it is to lower its case (RFC 6122 appendix A,
-# RFC 3491, and what RFC 1123 lets a host be called).
-_LABEL = r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
+# A bare JID of ASCII alone in which nothing is forbidden: preparing it is to lower its case.
+_LABEL = r"[!#-%()+-\-0-9;=?A-Z\[-~]+"
 _PLAIN = re.compile(rf"(?:[!#-%(-.0-9;=?A-Z\[-~]+@)?{_LABEL}(?:\.{_LABEL})*")
 
 _CHARACTERS = {escape: character for character, escape in _ESCAPED.items()}

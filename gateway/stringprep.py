@@ -1,9 +1,19 @@
 """
 The stringprep profiles of the parts of an address (RFC 3454): Nodeprep and Resourceprep (RFC 6122 appendices A and
-B), and Nameprep for each label of a domain (RFC 3491, RFC 3490 section 4.1 with UseSTD3ASCIIRules).
+B), and Nameprep for each label of a domain (RFC 3491).
 
-Each gives the result of C{twisted.words.protocols.jabber.xmpp_stringprep}. Twisted calls several Python functions
-for each character, so one long address costs it tens of milliseconds. Here the tables are regular expressions.
+RFC 7622 replaces them with PRECIS, but servers still use them, and the results differ: PRECIS keeps "\u00df" and
+"\ufb01", which servers write as "ss" and "fi", and has no symbols in localparts. Addresses are compared as servers
+write them, so the profiles stay. They are wider than RFC 6122 in two places, as servers are:
+
+- Code points that Unicode 3.2 does not assign, such as most emoji, are allowed ("query" strings, RFC 3454 section
+  7). Of these, code points without a glyph are refused (RFC 8264 section 9.13): two names would look alike.
+- A domain may hold any printable ASCII that a localpart may hold, but "*", and may be an IPv6 address in brackets.
+  RFC 3490 would restrict it to letters, digits and the hyphen.
+
+For every other text, the result is that of C{twisted.words.protocols.jabber.xmpp_stringprep}. Twisted calls several
+Python functions for each character, so one long address costs it tens of milliseconds. Here the tables are regular
+expressions.
 """
 
 from __future__ import annotations
@@ -27,14 +37,27 @@ _SPECIAL: Ranges = [
     for point in getattr(stringprep, table)
 ]
 _NONCHARACTERS: Ranges = [(0xFDD0, 0xFDEF), *((last - 1, last) for last in range(0xFFFF, 0x110000, 0x10000))]
+# The property Default_Ignorable_Code_Point, where Unicode 3.2 has nothing.
+_INVISIBLE: Ranges = [
+    (0x61C, 0x61C),
+    (0x180F, 0x180F),
+    (0x2064, 0x2069),
+    (0xFFF0, 0xFFF8),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+    (0xE0000, 0xE0FFF),
+]
 # RFC 6122 appendix A.5, and table C.1.1.
-_NOT_IN_NODES: Ranges = [(ord(each), ord(each)) for each in "\"&'/:<>@ "]
-# A host name holds no ASCII but letters, digits and the hyphen.
-_NOT_IN_LABELS: Ranges = [(0, 0x2C), (0x2E, 0x2F), (0x3A, 0x40), (0x5B, 0x60), (0x7B, 0x7F)]
-# Elsewhere Unicode 3.2 has code points that are not assigned, and private use.
+_NOT_IN_NAMES: Ranges = [(ord(each), ord(each)) for each in "\"&'/:<>@ "]
+# A dot separates labels, and some characters become one when they are prepared; "*" stands for all domains in the
+# configuration.
+_NOT_IN_LABELS: Ranges = [(ord(each), ord(each)) for each in ".*"]
+# The planes in which Unicode 3.2 assigns code points; above these is private use.
 _PLANES = range(0x10000), range(0x10000, 0x30000), range(0xE0000, 0xE1000)
-_UNASSIGNED: Ranges = [(0x30000, 0xDFFFF), (0xE1000, 0xEFFFF)]
 _PRIVATE: Ranges = [(0xF0000, 0x10FFFF)]
+
+# RFC 3986 section 3.2.2, as far as it matters: what is in the brackets is compared, and never connected to.
+_IP_LITERAL = re.compile(r"\[[0-9A-Fa-f:.]+\]")
 
 
 def _runs(property_: Callable[[str], str]) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -81,16 +104,14 @@ _DROPPED = dict.fromkeys(stringprep.b1_set, "")
 _FOLDED = _folding() | _DROPPED
 
 _categories, _directions = list(_runs(unicode.category)), list(_runs(unicode.bidirectional))
-# Tables C.2, C.3, C.5 to C.9; C.1.2.
-_CONTROLS = [run for value, run in _categories if value in ("Cc", "Co", "Cs")] + _PRIVATE + _SPECIAL
+# Tables C.1.2 and C.2 to C.9.
+_CONTROLS = [run for value, run in _categories if value in ("Cc", "Co", "Cs")]
 _SPACES = [run for value, run in _categories if value == "Zs" and run != (0x20, 0x20)]
-# Table A.1, and C.4 with it: noncharacters are not assigned.
-_NOT_ASSIGNED = [run for value, run in _categories if value == "Cn"] + _UNASSIGNED
+_NOWHERE = _CONTROLS + _SPACES + _SPECIAL + _PRIVATE + _NONCHARACTERS + _INVISIBLE
 
-_PROHIBITED = _Table(_CONTROLS + _SPACES + _NOT_ASSIGNED)
-_PROHIBITED_IN_NODES = _Table(_CONTROLS + _SPACES + _NOT_ASSIGNED + _NOT_IN_NODES)
-# Twisted prepares labels as "query" strings (RFC 3454 section 7): code points that are not assigned may be in them.
-_PROHIBITED_IN_LABELS = _Table(_CONTROLS + _SPACES + _NONCHARACTERS + _NOT_IN_LABELS)
+_PROHIBITED = _Table(_NOWHERE)
+_PROHIBITED_IN_NODES = _Table(_NOWHERE + _NOT_IN_NAMES)
+_PROHIBITED_IN_LABELS = _Table(_NOWHERE + _NOT_IN_NAMES + _NOT_IN_LABELS)
 # Tables D.1 and D.2.
 _RIGHT_TO_LEFT = _Table([run for value, run in _directions if value in ("R", "AL")])
 _LEFT_TO_RIGHT = _Table([run for value, run in _directions if value == "L"])
@@ -122,17 +143,12 @@ def nameprep(domain: str) -> str:
 
     @raise ValueError: if it is none.
     """
-    labels = idna.dots.split(_bounded(domain))
+    if _IP_LITERAL.fullmatch(_bounded(domain)):
+        return domain.lower()
+    labels = idna.dots.split(domain)
     if len(labels) > 1 and not labels[-1]:
         labels.pop()
-    return _bounded(".".join(map(_label, labels)))
-
-
-def _label(text: str) -> str:
-    label = _prepared(text, _FOLDED, _PROHIBITED_IN_LABELS)
-    if label.startswith("-") or label.endswith("-"):
-        raise ValueError(f"{label!r} begins or ends with a hyphen")
-    return label
+    return _bounded(".".join(_prepared(label, _FOLDED, _PROHIBITED_IN_LABELS) for label in labels))
 
 
 def _bounded(part: str) -> str:

@@ -47,6 +47,23 @@ class CompatTests(SynchronousTestCase):
         self.assertEqual(done.stderr.count("twisted.python.compat."), 1, done.stderr)
         self.assertIn("twisted.python.compat.unicode was deprecated", done.stderr)
 
+    def test_addresses(self) -> None:
+        """Twisted's JIDs are prepared as the gateway's, and fail as Twisted's; no part becomes another."""
+        self.python(
+            "import gateway\n"
+            "from twisted.words.protocols.jabber.jid import JID, InvalidFormat, internJID\n"
+            "for jid in ('max@chat_srv.lan', 'u@[2001:db8::1]/x', 'u@h/\\U0001f44d', 'h/a@b'):\n"
+            "    assert JID(jid).full() == internJID(jid).full() == jid\n"
+            "assert JID('U@H./R') == JID(tuple=('u', 'h', 'R'))\n"
+            "assert JID(tuple=('', 'h', '')).full() == JID('@h/').full() == 'h'\n"
+            "for parts in (('a/b', 'h', None), ('a', '', None), ('a', 'h/b', None), ('a', 'h', 'b\\0')):\n"
+            "    try:\n"
+            "        print(JID(tuple=parts))\n"
+            "    except InvalidFormat:\n"
+            "        continue\n"
+            "    raise SystemExit(parts)\n"
+        )
+
     def test_twice(self) -> None:
         """Doing it again changes nothing: neither the two names nor the number of warning filters."""
         self.python(

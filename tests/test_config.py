@@ -186,6 +186,22 @@ class RightTests(ConfigCase):
             ),
         )
 
+    def test_oddDomains(self) -> None:
+        """Domains that servers serve are accepted wherever a domain or a JID may stand."""
+        for domain in ("chat_srv.lan", "[2001:db8::1]", "-x-.lan"):
+            server = SERVER + f'domain = "{domain}"\n'
+            config = self.read(
+                f'{server}[proxy."proxy_.lan"]\ntarget = "impl_x@{domain}"\n'
+                f'[rooms."rooms.lan"]\npeers = ["{domain}"]\n'
+            )
+            assert config.server is not None
+            self.assertEqual(config.server.domain, domain)
+            proxy, rooms = config.services
+            self.assertEqual((proxy.jid, proxy.table.target), ("proxy_.lan", f"impl_x@{domain}"))
+            self.assertEqual(rooms.table.peers, {domain})
+        for domain in ("example.com:5222", "exam ple.com", "'example.com'", "<example.com>", "a..b", "a/b"):
+            self.assertIn("server.domain", self.problems(f'{SERVER}domain = "{domain}"\n{PROXY}')[0])
+
     def test_embedded(self) -> None:
         """
         Without [server] there is the embedded host, with what its defaults are; and where nothing else is asked

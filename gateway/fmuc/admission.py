@@ -12,6 +12,7 @@ from gateway.errors import (
     Banned,
     GatewayError,
     Loop,
+    Malformed,
     MembersOnly,
     NickInUse,
     RoomFull,
@@ -38,6 +39,19 @@ from gateway.fmuc.values import (
 )
 
 _NO_SUBJECT = Content(b"<subject/>")
+
+
+def addressProblem(real: str) -> type[GatewayError] | None:
+    """
+    Return the error for a user whose JID cannot be compared with others: no ban would hold, and no membership.
+
+    @param real: full JID.
+    """
+    try:
+        jids.prepared(real)
+    except ValueError:
+        return Malformed
+    return None
 
 
 def nickProblem(room: Room, nick: str) -> type[GatewayError] | None:

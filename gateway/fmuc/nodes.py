@@ -5,7 +5,7 @@ What comes from joining nodes, which are below.
 from __future__ import annotations
 
 from gateway import jids
-from gateway.errors import Forbidden, GatewayError, Loop, Malformed, TooMuch
+from gateway.errors import Forbidden, GatewayError, Loop, TooMuch
 from gateway.fmuc import messages, privately
 from gateway.fmuc.actions import Rejected, ToNode
 from gateway.fmuc.departure import remove
@@ -101,7 +101,7 @@ def _isOf(pending: Pending, node: Node, real: str) -> bool:
 
 def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
     known, peer = node, jids.bare(sender)
-    problem: type[GatewayError] | None = None if _isJid(fmuc.real) else Malformed
+    problem: type[GatewayError] | None = None
     if node is None:
         node = Node(peer, dialectOf(sender, stanza), fmuc.replica)
         node.mirrors = node.echoes
@@ -126,15 +126,6 @@ def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presen
         if known is None:
             room.below.pop(peer, None)
         room.toNode(node, Rejected(nick, fmuc.real, refusal(problem)))
-
-
-def _isJid(real: str) -> bool:
-    """Whether somebody can be known by it."""
-    try:
-        jids.prepared(real)
-    except ValueError:
-        return False
-    return True
 
 
 def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message, now: float) -> None:

@@ -8,7 +8,7 @@ from attrs import evolve
 
 from gateway.errors import GatewayError, NickIsKept, NoNick, RoomFull, TooMuch
 from gateway.fmuc.actions import Refuse, ToUsers
-from gateway.fmuc.admission import access, admit, conflict, nickProblem, welcomeBack
+from gateway.fmuc.admission import access, addressProblem, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
 from gateway.fmuc.room import Node, Occupant, Pending, Room, person
 from gateway.fmuc.upward import ANSWER, ask, cancel, change, gone
@@ -105,7 +105,7 @@ def enter(room: Room, entry: Entry, node: Node | None, now: float) -> type[Gatew
 
     @return: why he may not.
     """
-    problem = nickProblem(room, entry.nick) or conflict(room, entry, node)
+    problem = addressProblem(entry.real) or nickProblem(room, entry.nick) or conflict(room, entry, node)
     if problem is not None:
         return problem
     above = room.above

@@ -241,7 +241,7 @@ def person(user: str) -> str:
     try:
         return jids.prepared(bare)
     except ValueError:
-        # A server may know characters that are too new here.
+        # Such a user cannot join, and is in no list.
         return bare
 
 

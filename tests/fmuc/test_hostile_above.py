@@ -33,7 +33,7 @@ class NameTests(WireCase):
             r"room\5c40talk.example",
             r"a\40b\40c.example",
             r"room\40talk.example\20",
-            r"room\40-",
+            r"room\40*",
             "\\27\\22\\26\\3c\\3e\\40x",
         )
         for name in names:
@@ -307,8 +307,8 @@ class SizeTests(WireCase):
         """The list of rooms comes in pieces (XEP-0045 section 6.3), which have all of them."""
         wire = rooms("rooms.example")
         names = [f"{'x' * 900}{number}@rooms.example" for number in range(120)]
-        for name in names:
-            wire.join(name, "alice", f"{name[900:903]}@here.example/1")
+        for number, name in enumerate(names):
+            wire.join(name, "alice", f"{number}@here.example/1")
         found: list[str] = []
         after = ""
         for _ in range(20):

@@ -74,6 +74,11 @@ class DocumentTests(SynchronousTestCase):
         for empty in (b" {} ", b" [ ] "):
             self.assertEqual(readDocument(empty, JOHN), Document())
 
+    def test_addresses(self) -> None:
+        """Addresses that servers accept are taken."""
+        for jid in ("max@chat_srv.lan", "u@[2001:db8::1]", "\U0001f44d@h.example"):
+            self.assertEqual(list(readDocument(document({jid: {}}), JOHN).contacts), [jid])
+
     def test_right(self) -> None:
         """Every form that a contact may have."""
         self.assertReads({}, item())

@@ -98,6 +98,26 @@ class WokkelTests(LaneCase):
         features = {part[1].get("var") for part in parts[0][2]}
         self.assertLessEqual({"jabber:iq:version", ns.PING}, features)
 
+    def test_oddAddresses(self) -> None:
+        """The handlers answer everybody whom a server has let in, and do not raise at what is no address."""
+        DiscoHandler().setHandlerParent(self.link)
+        VersionHandler("gateway", "1").setHandlerParent(self.link)
+        for sender in (
+            "max@chat_srv.lan/r",
+            "u@[2001:db8::1]/x",
+            "u@h/\U0001f44d",
+            "\U0001f44d@h/x",
+            "u@h.",
+            "u@-/x",
+        ):
+            for to in (COMPONENT, f"{COMPONENT}/\U0001f44d"):
+                for query in (DISCO, "jabber:iq:version"):
+                    answer = self.answerTo(iq(f"<query xmlns='{query}'/>", from_=sender, to=to))[1]
+                    self.assertEqual((answer["type"], answer["to"], answer["from"]), ("result", sender, to))
+        for sender in ("u@h/\u202e", "a@b@c", "u@h/a\u2066"):
+            said = self.answerTo(iq(f"<query xmlns='{DISCO}'/>", from_=sender))
+            self.assertEqual(condition(said), "bad-request")
+
     def test_version(self) -> None:
         """VersionHandler answers, from the node that was asked."""
         VersionHandler("gateway", "1.0").setHandlerParent(self.link)
@@ -315,6 +335,7 @@ class OneAnswerTests(LaneCase):
         errors = [said for said in heard if said[1]["type"] == "error"]
         self.assertEqual({condition(said) for said in errors}, {"resource-constraint"})
         self.assertEqual(len(errors), 15)
+
     def test_tooLargeForTheServer(self) -> None:
         """An answer over the server's limit is one error."""
         self.link.limits = Limits(outgoingSize=1000)
