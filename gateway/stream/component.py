@@ -23,6 +23,9 @@ from gateway.stream.stanzas import Stanza, escape
 HANDSHAKE = f"{ns.COMPONENT_ACCEPT}{SEPARATOR}handshake"
 _ERROR = f"{ns.STREAMS}{SEPARATOR}error"
 
+# The condition of L{Refused} where the server's header has no id; no stream error is called so.
+NO_STREAM_ID = "no-stream-id"
+
 
 @frozen
 class Refused(Exception):
@@ -67,8 +70,9 @@ class ComponentProtocol(Connection):
     @ivar streamId: the server's name for the stream.
     """
 
-    # Seconds for the server to accept the handshake.
+    # Seconds for the server to accept the handshake, and to say why its header has no id.
     handshakeWithin = 15.0
+    errorWithin = 2.0
 
     def __init__(self, owner: Owner, jid: str, secret: str, limits: Limits, clock: IReactorTime) -> None:
         super().__init__(Splitter(ns.COMPONENT_ACCEPT, limits), clock)
@@ -108,10 +112,16 @@ class ComponentProtocol(Connection):
     def _streamEvent(self, event: StreamStarted | Stanza) -> None:
         if isinstance(event, StreamStarted):
             self.streamId = event.attributes.get("id", "")
+            if not self.streamId:
+                # Openfire begins each refusal so. A handshake would be a hash of the secret alone: it proves nothing,
+                # and anybody who sees it could use it again.
+                self._reason = Refused(NO_STREAM_ID, "the server's stream has no id")
+                self._setDeadline(self._clock.callLater(self.errorWithin, self.close))
+                return
             self.write(f"<handshake>{handshake(self.streamId, self._secret)}</handshake>".encode())
         elif event.name == _ERROR:
             self._reason = _refusal(event)
-        elif event.name == HANDSHAKE and not self.authenticated.called:
+        elif event.name == HANDSHAKE and self.streamId and not self.authenticated.called:
             self._open(self._owner.stanzaReceived)
             self.authenticated.callback(self)
 

@@ -12,7 +12,7 @@ from twisted.internet import error
 from twisted.python.failure import Failure
 
 from gateway.stream.checker import StreamFailed
-from gateway.stream.component import Refused
+from gateway.stream.component import NO_STREAM_ID, Refused
 
 # Refusals that only an operator can change, by their stream error.
 _MEANINGS = {
@@ -22,6 +22,10 @@ _MEANINGS = {
     "conflict": "the server has another connection for this component: is a second gateway running, or is the "
     "name one of the server's own hosts?",
     "host-unknown": "the server does not know this component: add it to the server's configuration",
+    # Openfire has no other word for this where its stream error does not come through.
+    NO_STREAM_ID: "the server does not take this component's name: is a second gateway running, is the name one "
+    "of the server's own services, and may it connect? In Openfire's admin console see Server > Server Settings > "
+    "External Components",
     # Ours about the server's first words, or a server's about ours.
     "invalid-namespace": "this port of the server is not for components, but perhaps for clients: compare the "
     "endpoint with the server's configuration",

@@ -83,6 +83,29 @@ class ComponentTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(self.protocol.authenticated), self.protocol)
         self.assertEqual(self.protocol.streamId, "<\u20ac")
 
+    def test_noId(self) -> None:
+        """A header without an id, or with an empty one, is a refusal: no hash of the secret alone is sent."""
+        for header in (HEADER.replace(b" id='s1'", b""), HEADER.replace(b"'s1'", b"''")):
+            for end in (b"", b"</stream:stream>", b"<handshake/>", b"<iq id='1'/>"):
+                self.setUp()
+                self.transport.clear()
+                self.transport.say(header + end)
+                self.clock.advance(ComponentProtocol.errorWithin)
+                self.clock.advance(ComponentProtocol.closeWithin)
+                self.clock.advance(0)
+                self.assertEqual(self.transport.value(), b"</stream:stream>", end)
+                self.failureResultOf(self.protocol.authenticated, Refused)
+                self.assertEqual((self.owner.stanzas, self.clock.getDelayedCalls()), ([], []))
+
+    def test_noIdThenError(self) -> None:
+        """If a stream error follows, that is the reason."""
+        conflict = f"<stream:error><conflict xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>".encode()
+        self.transport.clear()
+        self.transport.say(HEADER.replace(b" id='s1'", b"") + conflict)
+        self.clock.advance(0)
+        self.assertEqual(self.transport.value(), b"</stream:stream>")
+        self.assertEqual(self.failureResultOf(self.protocol.authenticated, Refused).value.condition, "conflict")
+
     def test_sameSegment(self) -> None:
         """Stanzas in the segment of the handshake are for the component; those before it are not."""
         self.transport.say(HEADER + b"<iq id='1'/><handshake></handshake><iq id='2'/><handshake/><iq id='3'/>")

@@ -10,7 +10,7 @@ from typing import Any
 from OpenSSL.SSL import Error as TlsError
 from twisted.internet import error
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
@@ -202,6 +202,16 @@ class ReconnectTests(SynchronousTestCase):
                 self.assertIn(words, self.link.trouble)
                 self.assertFalse(self.link.ready)
                 self.assertGreaterEqual(self.gap(), 15.0)
+
+    def test_nameTaken(self) -> None:
+        """Openfire gives a taken name a header without an id, and closes: this is told, and tried again slowly."""
+        self.link.startService()
+        self.world.server.say(HEADER.replace(b" id='s1'", b""))
+        self.world.server.lose(ConnectionDone())
+        self.assertIn("is a second gateway running", self.link.trouble)
+        self.assertIn("Server > Server Settings > External Components", self.link.trouble)
+        self.assertFalse(self.link.ready)
+        self.assertGreaterEqual(self.gap(), 15.0)
 
     def test_wrongPort(self) -> None:
         """A server's port for clients is told as one, and tried again slowly."""
