@@ -91,6 +91,11 @@ class Translator:
         self._draining = False
 
     @property
+    def timeout(self) -> float:
+        """Seconds for an answer."""
+        return self._rules.timeout
+
+    @property
     def resources(self) -> Pool:
         """The resources of the target that are known to be online."""
         return self._pool

@@ -12,12 +12,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway import jids
-from gateway.errors import HandlerFailed, Unreadable
+from gateway.errors import GatewayError, HandlerFailed, NoResource, Unreadable
 from gateway.interfaces import IReporting
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
 from gateway.proxy.store import ExchangeFile
+from gateway.proxy.waiting import WaitingRoom
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply, errorStanza
 
@@ -48,6 +49,7 @@ class ProxyHandler(RawHandler):
         self._wallClock = wallClock
         self._translator = translator
         self._file = file
+        self._waiting = WaitingRoom()
         self._component = translator.component
         self._target = translator.target
         self._started = False
@@ -59,7 +61,7 @@ class ProxyHandler(RawHandler):
 
     @property
     def pending(self) -> int:
-        return self._translator.pending
+        return self._translator.pending + len(self._waiting)
 
     def report(self) -> Iterator[str]:
         if self._link.ready:
@@ -71,6 +73,7 @@ class ProxyHandler(RawHandler):
 
     def drain(self) -> None:
         self._translator.drain()
+        self._stopWaiting()
 
     def drained(self) -> None:
         self._perform(self._translator.abandon())
@@ -86,6 +89,7 @@ class ProxyHandler(RawHandler):
             self._translator.reopen(self._file.take(self._offset()), self._link.now)
             self._translator.started(self._link.now)
         self._expire(self._link.now)
+        self._waiting.open(self._link.now, self._translator.timeout)
         # Both are answered by the target's server alone where the subscription stands. In this order: at a probe
         # that it may not answer Prosody drops the subscription that waits.
         self._send(presence(self._component, self._target, "probe"))
@@ -96,6 +100,13 @@ class ProxyHandler(RawHandler):
         super().connectionLost(reason)
         self._translator.forgetResources()
         self._subscribeAt = None
+        # The errors are sent when the link is back.
+        self._stopWaiting()
+
+    def _stopWaiting(self) -> None:
+        """Handle what has waited for the target's presence, with what is known by now."""
+        for stanza in self._waiting.close():
+            self._link.handle(stanza)
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
@@ -130,8 +141,13 @@ class ProxyHandler(RawHandler):
                 self._lost(stanza, action)
                 raise
         elif isinstance(action, Refuse) and kind != "error" and kind != "result":
-            self._send(errorReply(stanza, action.error))
+            self._refuse(stanza, action.error)
         return True
+
+    def _refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
+        """Answer with an error; but what lacks a resource waits while nothing is known of these."""
+        if error is not NoResource or not self._waiting.hold(stanza):
+            self._send(errorReply(stanza, error))
 
     def _unaddressed(self, sender: str | None) -> bool:
         """Without a recipient a stanza is for the component itself, which has nothing to say."""
@@ -154,6 +170,8 @@ class ProxyHandler(RawHandler):
         # meanwhile ends when it is back.
         if self._link.ready:
             self._expire(now)
+        if self._waiting.isOver(now):
+            self._stopWaiting()
         if self._subscribeAt is not None and self._subscribeAt <= now:
             self._subscribe()
         if self._reportAt <= now and self._translator.dropped != self._reported:
@@ -208,6 +226,8 @@ class ProxyHandler(RawHandler):
         elif kind is None or kind == "unavailable":
             relays = self._translator.presence(sender, recipient)
             if isinstance(relays, list):
+                if not relays:
+                    self._waiting.hold(stanza)
                 for relay in relays:
                     self._send(stanza.readdressed(relay.route))
             elif kind is None:
@@ -223,10 +243,14 @@ class ProxyHandler(RawHandler):
             self._warned = False
             if self._translator.available(sender):
                 self._log.info("{component}: {resource} is online.", component=self._component, resource=sender)
+                self._stopWaiting()
         elif kind == "unavailable":
             if sender in self._translator.resources:
                 self._log.info("{component}: {resource} is offline.", component=self._component, resource=sender)
             self._perform(self._translator.unavailable(sender))
+            if sender == self._target:
+                # The answer to a probe if no resource is online (RFC 6121 section 4.3.2).
+                self._stopWaiting()
         elif kind == "subscribed":
             self._subscribeAt = None
         elif kind == "unsubscribed":
@@ -245,10 +269,12 @@ class ProxyHandler(RawHandler):
                 component=self._component,
                 target=self._target,
             )
+            self._stopWaiting()
 
     def _revoked(self) -> None:
         """The subscription is denied or revoked, or was never accepted: a server may answer the probe so."""
         self._translator.forgetResources()
+        self._stopWaiting()
         if self._subscribeAt is None:
             self._patience = _FIRST_RESUBSCRIPTION
             self._subscribeLater()

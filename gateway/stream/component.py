@@ -113,8 +113,8 @@ class ComponentProtocol(Connection):
         if isinstance(event, StreamStarted):
             self.streamId = event.attributes.get("id", "")
             if not self.streamId:
-                # Openfire begins each refusal so. A handshake would be a hash of the secret alone: it proves nothing,
-                # and anybody who sees it could use it again.
+                # Openfire begins each refusal so. A handshake would be a hash of the secret alone, which proves
+                # nothing, and which anybody who sees it could use again.
                 self._reason = Refused(NO_STREAM_ID, "the server's stream has no id")
                 self._setDeadline(self._clock.callLater(self.errorWithin, self.close))
                 return
