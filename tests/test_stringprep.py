@@ -120,9 +120,15 @@ class ProfileTests(SynchronousTestCase):
         self.assertAlike(text)
 
     def test_fast(self) -> None:
-        """The worst part takes a few milliseconds; Twisted takes 50 times as long."""
-        for text in ("\u1e9e" * 341, "a" + "\u0301\u0316" * 255, "\ufdfa" * 341, "é." * 341 + "é", "\u05d0" * 511):
+        """The worst part takes a third of a millisecond; Twisted takes 50 times as long, and more."""
+        for text in (
+            *("\u1e9e" * 341, "a" + "\u0301\u0316" * 255, "\ufdfa" * 341, "é." * 341 + "é", "\u05d0" * 511),
+            *("\U0001f44d" * 255, "\U0001f44d\u0301" * 170, "\U00010c80" * 255, "[" * 1023, "a." * 511 + "b"),
+        ):
             for fast, _ in _PROFILES:
-                started = time.process_time()
-                _outcome(fast, text)
-                self.assertLess(time.process_time() - started, 0.02, (fast.__name__, text[:3]))
+                taken = []
+                for _ in range(5):
+                    started = time.process_time()
+                    _outcome(fast, text)
+                    taken.append(time.process_time() - started)
+                self.assertLess(min(taken), 0.002, (fast.__name__, text[:3]))
