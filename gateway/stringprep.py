@@ -7,11 +7,12 @@ RFC 7622 replaces them with PRECIS, but servers still use them, and the results 
 write them, so the profiles stay. They are wider than RFC 6122 in two places, as servers are:
 
 - Code points that Unicode 3.2 does not assign, such as most emoji, are allowed ("query" strings, RFC 3454 section
-  7). Of these, code points without a glyph are refused (RFC 8264 section 9.13): two names would look alike.
+  7); they are never changed. Of these, code points without a glyph are refused (RFC 8264 section 9.13): two names
+  would look alike.
 - A domain may hold any printable ASCII that a localpart may hold, but "*", and may be an IPv6 address in brackets.
   RFC 3490 would restrict it to letters, digits and the hyphen.
 
-For every other text, the result is that of C{twisted.words.protocols.jabber.xmpp_stringprep}. Twisted calls several
+Otherwise the result is that of C{twisted.words.protocols.jabber.xmpp_stringprep}. Twisted calls several
 Python functions for each character, so one long address costs it tens of milliseconds. Here the tables are regular
 expressions.
 """
@@ -68,13 +69,24 @@ def _runs(property_: Callable[[str], str]) -> Iterator[tuple[str, tuple[int, int
             yield value, (ord(characters[0]), ord(characters[-1]))
 
 
+def _isKnown(text: str) -> bool:
+    """True if Unicode 3.2 assigns all of these code points."""
+    return all(unicode.category(each) != "Cn" for each in text)
+
+
 def _folding() -> dict[int, str]:
-    """Table B.2; what it maps to itself is left out."""
-    return {
-        ord(each): stringprep.map_table_b2(each)
+    """
+    Table B.2; what it maps to itself is left out.
+
+    Python's own function goes by the Unicode of the running Python up to 3.13; the table is of Unicode 3.2.
+    """
+    changed = (
+        each
         for each in map(chr, chain(*_PLANES))
         if each.lower() != each or unicode.decomposition(each) or ord(each) in stringprep.b3_exceptions
-    }
+    )
+    folded = {each: stringprep.map_table_b2(each) for each in changed if _isKnown(each)}
+    return {ord(each): becomes for each, becomes in folded.items() if _isKnown(becomes)}
 
 
 def _pattern(ranges: Ranges) -> re.Pattern[str]:

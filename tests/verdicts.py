@@ -187,15 +187,8 @@ DANGEROUS = {
     "u\U000e0101@h",
 }
 
-# Prepared in another way than by any server: RFC 7622 section 3.3.1 has all letters of localparts in lower case;
-# section 3.2 (by RFC 5895) has the ideographic full stop separate labels.
-WIDER = {
-    "\u1e9e@h": "ss@h",
-    "\ua64a@h": "\ua64b@h",
-    "\u1c90@h": "\u10d0@h",
-    "\U00010c80@h": "\U00010cc0@h",
-    "u@a\u3002b": "u@a.b",
-}
+# Prepared in another way than by any server: the ideographic full stop separates labels (RFC 3490 section 3.1).
+WIDER = {"u@a\u3002b": "u@a.b"}
 
 # Refused by servers only because they look at the writing direction across all labels.
 BY_LABEL = {"u@\u05d0.example"}
