@@ -83,6 +83,8 @@ class WaitingTests(HandlerCase):
         self.assertEqual(self.handler.pending, 0)
         self.server.clock.advance(2.0)
         self.server.accept()
+        # What has waited for the link goes a moment later.
+        self.server.clock.advance(0.2)
         self.assertSent(error("iq", C, U, NOBODY_ONLINE), PROBE, SUBSCRIBE)
 
     def test_stopping(self) -> None:
