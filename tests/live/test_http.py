@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,18 @@ class HttpTests(SynchronousTestCase):
     def test_documentation(self) -> None:
         """docs/roster.md: each line with curl does what is said of it."""
         lines = re.findall(r"^    (curl .*)$", DOCS.read_text(), re.MULTILINE)
-        asking, *trying = lines
+        asking, later, *trying = lines
         self.assertEqual([line.split()[-1].rpartition("/")[2] for line in trying], ["alice", "refresh", "alice"])
         gateway = self.run_({})
         answer = self.typed(gateway, asking)
+        self.assertEqual((answer["status"], answer["errors"], {*answer["failed"]}), ("error", 2, {"john", "marie"}))
+        begun = self.typed(gateway, later)
+        self.assertEqual((begun["status"], begun["users"]), ("running", 2))
+        for _ in range(50):
+            answer = self.typed(gateway, f"curl http://127.0.0.1:5290{begun['result']}")
+            if answer["status"] != "running":
+                break
+            time.sleep(0.1)
         self.assertEqual((answer["status"], answer["errors"], {*answer["failed"]}), ("error", 2, {"john", "marie"}))
         decided, refreshed, forgotten = (self.typed(gateway, line) for line in trying)
         self.assertIn("POST /roster_admin/refresh", decided["next"])
