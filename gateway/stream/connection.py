@@ -24,6 +24,8 @@ from gateway.stream.stanzas import Stanza
 
 # Bytes of a stanza for which there is room even where larger ones are refused: an error fits.
 _SMALL = 4 * 1024
+# Bytes of copies for which a system call of their own is no matter.
+_MUCH = 64 * 1024
 # The clock is asked after each fourth event: the bits of their number that are not 0 meanwhile.
 _BY_CLOCK = 3
 
@@ -248,6 +250,9 @@ class Connection(Protocol):
         """Send one stanza to many; the same otherwise."""
         if self._closing or not self._hasRoom(copies.largest):
             return False
+        if self._output.size and not self.stalled and copies.size > _MUCH:
+            # What precedes them is joined at once then, not part by part.
+            self._flush()
         self._output.putCopies(copies)
         self._written()
         return True
