@@ -323,7 +323,9 @@ def _grant(world: World) -> None:
 
 
 def _document(world: World, turn: int) -> None:
-    contacts = {f"{'é' * 300}{turn}-{n}@{SERVER}": {"name": f"{n}"} for n in range(4_000)}
+    # This server keeps no rosters: of subscriptions the gateway would find out that they are not kept.
+    about = {"subscription": "none"}
+    contacts = {f"{'é' * 300}{turn}-{n}@{SERVER}": {"name": f"{n}", **about} for n in range(4_000)}
     world.application.say(json.dumps(contacts).encode())
     _refresh(world, [f"user{turn}"], lambda status, answer: answer.get("updated") == 1)
 
