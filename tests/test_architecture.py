@@ -212,4 +212,4 @@ class ArchitectureTests(SynchronousTestCase):
     def test_size(self) -> None:
         """No module grows past what can be read in one go."""
         for name, path in MODULES.items():
-            self.assertLessEqual(len(path.read_text().splitlines()), 420, name)
+            self.assertLessEqual(len(path.read_text().splitlines()), 450, name)

@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 from wokkel.subprotocols import XMPPHandler
 
 from gateway import ns
-from gateway.delegation.handler import Route
+from gateway.delegation.managing import Route
 from gateway.delegation.plugin import manage
 from gateway.errors import NoAnswer, OverBudget, Stopping, TooManyPending, TooMuch
 from gateway.fmuc.core import Mirroring, Rooms

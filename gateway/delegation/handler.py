@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,9 +22,9 @@ from gateway import jids, ns
 from gateway.delegation import stanzas
 from gateway.delegation.advice import notGranted
 from gateway.delegation.asking import Asking
-from gateway.delegation.core import Delegation, Request
+from gateway.delegation.core import Request
 from gateway.delegation.disco import infoOf, nested, olderQuery
-from gateway.delegation.managing import Grants, Open, OpenRequests, Turns
+from gateway.delegation.managing import Grants, Open, OpenRequests, Route, Turns
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
 from gateway.delegation.onward import Onward
 from gateway.errors import (
@@ -44,30 +43,13 @@ from gateway.errors import (
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IReporting
 from gateway.seldom import Seldom
+from gateway.stream.budget import FREE
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
 
 # Seconds after which a grant that has not come is missed.
 _GRANT_PATIENCE = 3.0
-
-
-@frozen
-class Route:
-    """
-    Who answers for a namespace.
-
-    @ivar handler: if it is one of this process, or where requests are handed on by their attributes.
-    @ivar delegation: if they are handed on.
-    """
-
-    handler: IDelegatedNamespace | None
-    delegation: Delegation | None = None
-
-    @property
-    def filtering(self) -> frozenset[str]:
-        """By which attributes the server should filter: what lacks them has nobody."""
-        return frozenset() if self.handler or self.delegation is None else self.delegation.filtering
 
 
 @implementer(IDisco, IRefusalHandler, IReporting)
@@ -266,7 +248,8 @@ class ManagingHandler(RawHandler):
         request = opened.request
         if self._draining:
             raise Stopping
-        if self._link.budget.isOver(request.requester, self._link.now):
+        budget = self._link.budget
+        if budget.debts and budget.isOver(request.requester, self._link.now):
             raise OverBudget
         _, domain, resource = jids.split(request.entity)
         if domain != opened.server or resource:
@@ -381,20 +364,24 @@ class ManagingHandler(RawHandler):
     def _write(self, opened: Open, kind: str, xml: bytes) -> None:
         addresses = opened.version, self._component, opened.server, opened.id, opened.request
         answer = stanzas.answered(*addresses, kind, xml)
-        # The link refuses a larger one as a whole, but only what is in it reaches the requester on every server.
-        if len(answer) > self._link.limits.outgoingSize:
-            # It was as much work as one that is sent.
-            self._link.budget.charge(opened.request.requester, len(answer), self._link.now)
-            if (more := self._tooLarge.more(self._link.now)) is not None:
-                what = f"the answer for {opened.request.namespace} has {len(answer)} bytes"
-                told = f"{what}; {opened.request.requester} got an error{more}"
-                self._log.warn("{component}: {told}.", component=self._component, told=told)
-            answer = stanzas.answered(*addresses, "error", errorElement(TooLarge))
-        elif not self._link.budget.allows(opened.request.requester, len(answer), self._link.now):
-            answer = stanzas.answered(*addresses, "error", errorElement(OverBudget))
+        if len(answer) > FREE and (error := self._refusal(opened, len(answer))) is not None:
+            answer = stanzas.answered(*addresses, "error", errorElement(error))
         if not self._send(answer) and self._link.ready:
             # Too much waits for the server, but there is room for an error.
             self._send(stanzas.answered(*addresses, "error", errorElement(TooMuch)))
+
+    def _refusal(self, opened: Open, size: int) -> type[GatewayError] | None:
+        """Charge the requester for a large answer; return the error that is sent instead if it is too much."""
+        link, request = self._link, opened.request
+        # The link refuses a larger one as a whole, but only what is in it reaches the requester on every server.
+        if size <= link.limits.outgoingSize:
+            return None if link.budget.allows(request.requester, size, link.now) else OverBudget
+        # It was as much work as one that is sent.
+        link.budget.charge(request.requester, size, link.now)
+        if (more := self._tooLarge.more(link.now)) is not None:
+            told = f"the answer for {request.namespace} has {size} bytes; {request.requester} got an error{more}"
+            self._log.warn("{component}: {told}.", component=self._component, told=told)
+        return TooLarge
 
     # Disco, section 7: L{wokkel.disco.DiscoHandler} asks.
 

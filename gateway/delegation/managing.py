@@ -10,9 +10,10 @@ from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 
-from gateway.delegation.core import Request
+from gateway.delegation.core import Delegation, Request
 from gateway.delegation.nesting import Grant
 from gateway.errors import AlreadyOpen, TooManyPending
+from gateway.interfaces import IDelegatedNamespace
 from gateway.stream.shares import Share, Shares, places
 
 T = TypeVar("T")
@@ -22,6 +23,24 @@ _MOST_AT_WORK = 16
 
 # Users who have granted something by client mode.
 _MOST_USERS = 10_000
+
+
+@frozen
+class Route:
+    """
+    Who answers for a namespace.
+
+    @ivar handler: if it is one of this process, or where requests are handed on by their attributes.
+    @ivar delegation: if they are handed on.
+    """
+
+    handler: IDelegatedNamespace | None
+    delegation: Delegation | None = None
+
+    @property
+    def filtering(self) -> frozenset[str]:
+        """By which attributes the server should filter: what lacks them has nobody."""
+        return frozenset() if self.handler or self.delegation is None else self.delegation.filtering
 
 
 class Grants:
@@ -65,9 +84,13 @@ class Grants:
         return namespace in self._users.get(user, {})
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Open:
-    """A request that was forwarded to the managing entity and has no answer yet."""
+    """
+    A request that was forwarded to the managing entity and has no answer yet.
+
+    @ivar share: the requester's, in which it has C{places}; C{None} for one that is answered at once.
+    """
 
     version: str
     server: str
@@ -75,6 +98,7 @@ class Open:
     request: Request
     deadline: float
     share: Share | None = None
+    places: int = 0
 
 
 class OpenRequests:
@@ -104,9 +128,10 @@ class OpenRequests:
         if key in self._open:
             raise AlreadyOpen
         share = self.shares.of(request.requester)
-        if not share.take(places(len(request.xml))):
+        size = places(len(request.xml))
+        if not share.take(size):
             raise TooManyPending
-        opened = self._open[key] = Open(version, server, identifier, request, now + self._patience, share)
+        opened = self._open[key] = Open(version, server, identifier, request, now + self._patience, share, size)
         return opened
 
     def isOpen(self, opened: Open) -> bool:
@@ -118,7 +143,7 @@ class OpenRequests:
             return False
         del self._open[opened.server, opened.id]
         if opened.share is not None:
-            opened.share.giveBack(places(len(opened.request.xml)))
+            opened.share.giveBack(opened.places)
         return True
 
     def expire(self, now: float) -> list[Open]:

@@ -18,7 +18,8 @@ from gateway import faults, ns
 from gateway.delegation import tour
 from gateway.delegation.asking import Asking
 from gateway.delegation.core import Delegation
-from gateway.delegation.handler import ManagingHandler, Route
+from gateway.delegation.handler import ManagingHandler
+from gateway.delegation.managing import Route
 from gateway.delegation.onward import Onward
 from gateway.delegation.private import PrivateStorage
 from gateway.delegation.store import SCHEMA, PrivateFile

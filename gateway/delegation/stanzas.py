@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from attrs import frozen
 from twisted.words.xish import domish
@@ -109,8 +110,11 @@ def treeOf(stanza: Stanza) -> domish.Element:
 
 def _isPlain(stanza: Stanza, payload: bytes) -> bool:
     """Whether its meaning hangs on nothing around it, and each "<" in it begins a tag."""
-    if b"<!" in payload or any(use in payload for use, _ in stanza.context.uses):
+    if b"<!" in payload:
         return False
+    for use, _ in stanza.context.uses:
+        if use in payload:
+            return False
     # A plain start tag declares nothing.
     return bool(stanza.cut) or b"xmlns" not in stanza.raw[: len(stanza.raw) - len(payload)]
 
@@ -297,14 +301,23 @@ def answered(
     @param kind: the inner iq's type.
     @param xml: what is in it, meant where the default namespace is C{jabber:client}.
     """
-    recipient = answerAddress(version, recipient)
+    outer, wrapper = _answerHead(version, sender, recipient)
     head = (
-        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='result'>"
-        f"<delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' "
+        f"{outer}{escape(identifier)}{wrapper}"
         f"from='{escape(request.entity)}' to='{escape(request.requester)}' id='{escape(request.id)}' type='{kind}'"
     )
     inside = b">" + xml + b"</iq>" if xml else b"/>"
     return b"".join((head.encode(), inside, b"</forwarded></delegation></iq>"))
+
+
+@lru_cache(256)
+def _answerHead(version: str, sender: str, server: str) -> tuple[str, str]:
+    """Return what is the same in all answers to one server: the text before the outer id, and after it."""
+    recipient = answerAddress(version, server)
+    return (
+        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='",
+        f"' type='result'><delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' ",
+    )
 
 
 # Advertisements, section 4.2.

@@ -58,13 +58,14 @@ class Judge:
     Expat on the bytes of one stream, and what XMPP forbids beside.
 
     @ivar parsed: how many bytes it was given.
+    @ivar ahead: how many of the last bytes are not judged: they are the beginning of something.
     """
 
     _parser: expat.XMLParserType
 
     def _begin(self, parser: expat.XMLParserType) -> None:
         """Start with the first byte of a stream."""
-        self.parsed = 0
+        self.parsed = self.ahead = 0
         self._refusedAt: int | None = None
         # Bytes of the unfinished token when expat last looked, and pieces that it has not seen yet.
         self._unfinished = 0
@@ -75,11 +76,6 @@ class Judge:
         parser.ProcessingInstructionHandler = self._restricted("a processing instruction")
         parser.CommentHandler = self._restricted("a comment")
 
-    @property
-    def ahead(self) -> int:
-        """How many of the last bytes are not judged: they are the beginning of something."""
-        return self.parsed - (self._parser.CurrentByteIndex if self._refusedAt is None else self._refusedAt)
-
     def check(self, data: bytes) -> StreamFailed | None:
         """Look at more of the stream: what is wrong with it."""
         self.parsed += len(data)
@@ -87,6 +83,7 @@ class Judge:
             # Expat begins an unfinished token anew each time. It is a tag, and ends with this character.
             self._held.append(data)
             if b">" not in data:
+                self.ahead += len(data)
                 return None
             data = b"".join(self._held)
             self._held.clear()
@@ -97,7 +94,8 @@ class Judge:
         except expat.ExpatError as error:
             return _failure(error)
         finally:
-            self._unfinished = self.ahead
+            index = self._parser.CurrentByteIndex if self._refusedAt is None else self._refusedAt
+            self.ahead = self._unfinished = self.parsed - index
         return None
 
     def _parse(self, data: bytes) -> None:
@@ -132,8 +130,8 @@ class Checker(Judge):
     """
 
     def __init__(self, namespace: str) -> None:
-        # Bytes of the unfinished token.
-        self._token = b""
+        # What expat was given last, with the unfinished token before it.
+        self._last = b""
         self.header: Header | None = None
         self.declared: dict[str | None, str] = {}
         self._namespace = namespace
@@ -143,16 +141,15 @@ class Checker(Judge):
         parser.StartElementHandler = self._rootStarted
 
     def _parse(self, data: bytes) -> None:
-        token = self._token + data if self._token else data
+        token = self._last[-self._unfinished :] + data if self._unfinished else data
         # Most streams hold no such declaration, and to look for these bytes costs a tenth of the pattern.
         found = _LONG_NAMESPACE.search(token) if _DECLARATION in token else None
         if found is None:
+            self._last = token
             self._parser.Parse(data, False)
-            ahead = self.ahead
-            self._token = token[-ahead:] if ahead else b""
             return
         # What precedes the tag is judged first.
-        start = token.rfind(b"<", 0, found.start()) - len(self._token)
+        start = token.rfind(b"<", 0, found.start()) - self._unfinished
         self._parser.Parse(data[: max(start, 0)], False)
         self._refusedAt = self.parsed - len(data) + start
         raise StreamFailed(NOT_WELL_FORMED, f"the namespace of a prefix has over {MAX_NAMESPACE} bytes")

@@ -46,7 +46,7 @@ class Refused(Exception):
 class Owner(typing.Protocol):
     """Who is told what happens on a connection."""
 
-    def chunkReceived(self) -> None:
+    def chunkReceived(self, now: float) -> None:
         """Bytes have come; the stanzas in them follow."""
 
     def stanzaReceived(self, stanza: Stanza) -> None:
@@ -91,8 +91,8 @@ class ComponentProtocol(Connection):
             f"xmlns:stream='{ns.STREAMS}' to='{escape(self._jid)}'>".encode()
         )
 
-    def _chunkReceived(self) -> None:
-        self._owner.chunkReceived()
+    def _chunkReceived(self, now: float) -> None:
+        self._owner.chunkReceived(now)
 
     def _stanzaRefused(self, refused: StanzaRefused) -> None:
         self._owner.stanzaRefused(refused)

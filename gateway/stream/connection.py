@@ -111,7 +111,7 @@ class Connection(Protocol):
         self._splitter = splitter
         self._waiting.clear()
 
-    def _chunkReceived(self) -> None:
+    def _chunkReceived(self, now: float) -> None:
         """Bytes have come, or it is the turn of some that came before; the stanzas in them follow."""
 
     def _early(self, stanza: Stanza) -> None:
@@ -157,14 +157,13 @@ class Connection(Protocol):
 
     def _work(self, events: Iterator[Event]) -> None:
         """Handle events until there are no more, too much output waits, or it is somebody else's turn."""
-        self._chunkReceived()
+        now = self._clock.seconds()
+        self._chunkReceived(now)
         # What they cause is written at once: a system call costs more than a stanza.
         self._working = True
         self._isEnough = False
-        splitter, seconds = self._splitter, self._clock.seconds
-        until = seconds() + self.sliceSeconds
-        numbered = enumerate(events, 1)
-        for count, event in numbered:
+        splitter, until = self._splitter, now + self.sliceSeconds
+        for count, event in enumerate(events, 1):
             if event.__class__ is Stanza:
                 self._receive(event)
             elif isinstance(event, StreamFailed):
@@ -180,12 +179,13 @@ class Connection(Protocol):
             if self._splitter is not splitter:
                 break
             # The clock is asked after some events only: it costs as much as half of a small one.
-            if self._isEnough or (not count & _BY_CLOCK and seconds() >= until):
-                self._waiting.extend(event for _, event in numbered)
+            if self._isEnough or (not count & _BY_CLOCK and self._clock.seconds() >= until):
+                self._waiting.extend(events)
                 break
         self._working = False
         self._flush()
-        self._steer()
+        if self._waiting or not self._reading or self._output.size or self._holders:
+            self._steer()
 
     def _goOn(self) -> None:
         """Handle the events that wait."""

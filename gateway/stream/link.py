@@ -246,8 +246,8 @@ class Link(Service):
 
     # As the owner of a connection.
 
-    def chunkReceived(self) -> None:
-        self.now = self._heardAt = self._reactor.seconds()
+    def chunkReceived(self, now: float) -> None:
+        self.now = self._heardAt = now
 
     def stanzaReceived(self, stanza: Stanza) -> None:
         fairness = self._fairness

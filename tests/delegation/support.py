@@ -17,7 +17,8 @@ from zope.interface import implementer
 from gateway import ns
 from gateway.delegation.asking import Asking
 from gateway.delegation.core import Delegation
-from gateway.delegation.handler import ManagingHandler, Route
+from gateway.delegation.handler import ManagingHandler
+from gateway.delegation.managing import Route
 from gateway.delegation.onward import Onward
 from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection

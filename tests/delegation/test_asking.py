@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import ns
-from gateway.delegation.handler import Route
+from gateway.delegation.managing import Route
 from gateway.errors import Forbidden
 from tests.delegation.support import (
     COMPONENT,

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from gateway import ns
 from gateway.delegation.core import Delegation
-from gateway.delegation.handler import Route
+from gateway.delegation.managing import Route
 from gateway.delegation.stanzas import answerAddress
 from gateway.errors import Forbidden, NotThere
 from tests.delegation.support import (

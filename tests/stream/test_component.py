@@ -32,7 +32,7 @@ class Owner:
         self.lost: list[Failure] = []
         self.onStanza: Any = None
 
-    def chunkReceived(self) -> None:
+    def chunkReceived(self, now: float) -> None:
         pass
 
     def stanzaReceived(self, stanza: Stanza) -> None:
