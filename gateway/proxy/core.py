@@ -32,6 +32,7 @@ from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
 from gateway.proxy.correspondents import Correspondents
 from gateway.proxy.exchanges import Exchange, OpenExchange, Outbound
 from gateway.proxy.pool import Pool, Resource
+from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Shares
 from gateway.stream.stanzas import Stanza, route
 
@@ -82,8 +83,8 @@ class Translator:
         self._shared = rules.shared
         self._targetPrefix = pool.target + "/"
         self._aliasPrefix = self._correspondents.prefix
-        self._exchanges: dict[tuple[str, str], Exchange] = {}
-        self._outbound: dict[tuple[str, str, str], Outbound] = {}
+        self._exchanges: PendingTable[tuple[str, str], Exchange] = PendingTable(_MOST_PENDING)
+        self._outbound: PendingTable[tuple[str, str, str], Outbound] = PendingTable(_MOST_PENDING)
         self._retained = 0
         self._sealSufficesUntil = 0.0
         # Hashes of the exchanges that have ended, as long as a seal suffices.
@@ -142,7 +143,7 @@ class Translator:
         if stanza.type == "get" and self._retained < _MOST_RETAINED:
             kept = stanza
             self._retained += len(stanza.raw)
-        self._exchanges[key] = Exchange(correspondent, resource, now + self._rules.timeout, kept)
+        self._exchanges.add(key, Exchange(correspondent, resource, now + self._rules.timeout, kept))
         resource.open[key] = None
         return there
 
@@ -158,7 +159,9 @@ class Translator:
         exchange = self._exchanges.get(key)
         if exchange is not None and (resource := exchange.resource).jid == sender:
             if exchange.copies:
+                del self._exchanges[key]
                 exchange.endOldest()
+                self._exchanges.add(key, exchange)
             else:
                 self._close(key, exchange)
             if resource.misses:
@@ -196,7 +199,7 @@ class Translator:
             return Refuse(NotOffered)
         if self._draining:
             return Refuse(Stopping)
-        if len(self._outbound) >= _MOST_PENDING or len(identifier) > _LONGEST_ID:
+        if self._outbound.isFull or len(identifier) > _LONGEST_ID:
             return Refuse(TooManyPending)
         correspondent = self._correspondents.resolve(recipient)
         if correspondent is None:
@@ -205,7 +208,7 @@ class Translator:
         if key in self._outbound:
             return Refuse(AlreadyOpen)
         back = Relay(route(recipient, sender))
-        self._outbound[key] = Outbound(back, now + self._rules.timeout)
+        self._outbound.add(key, Outbound(back, now + self._rules.timeout))
         return correspondent.back
 
     def withdraw(self, sender: str, recipient: str, identifier: str) -> None:
@@ -326,7 +329,8 @@ class Translator:
         """Take over what the process before this one left open."""
         for each in exchanges:
             correspondent = self._correspondents.welcome(each.requester, each.address)
-            if correspondent is None:
+            key = ("" if correspondent is None else correspondent.alias, each.id)
+            if correspondent is None or self._exchanges.isFull or key in self._exchanges:
                 continue
             resource = self._pool.former(each.resource)
             latest = now + self._rules.timeout
@@ -334,8 +338,7 @@ class Translator:
             for deadline in each.copies:
                 exchange.repeat(min(deadline, latest))
             correspondent.share.keep(1 + len(each.copies))
-            key = (correspondent.alias, each.id)
-            self._exchanges[key] = exchange
+            self._exchanges.add(key, exchange)
             resource.open[key] = None
 
     def abandon(self) -> list[Fail]:
@@ -343,9 +346,7 @@ class Translator:
         Nobody waits any longer: end what the implementing client started. An answer to it could not be told from
         a forgery by the process that comes after this one.
         """
-        actions = [Fail(outbound.back.route, key[2], Stopping) for key, outbound in self._outbound.items()]
-        self._outbound.clear()
-        return actions
+        return [Fail(outbound.back.route, key[2], Stopping) for key, outbound in self._outbound.popAll()]
 
     def expire(self, now: float) -> tuple[list[Fail | Retry], list[Resource]]:
         """
@@ -357,15 +358,16 @@ class Translator:
             self._ended = None
         actions: list[Fail | Retry] = []
         rested = []
-        for key, exchange in [entry for entry in self._exchanges.items() if entry[1].deadline <= now]:
+        for key, exchange in self._exchanges.expire(now):
             if self._pool.missed(exchange.resource, now):
                 rested.append(exchange.resource)
             while exchange.deadline <= now and exchange.endOldest():
                 actions.append(Fail(exchange.correspondent.back.route, key[1], NoAnswer))
             if exchange.deadline <= now:
                 actions += self._fail(key, exchange, NoAnswer)
-        for outKey, outbound in [entry for entry in self._outbound.items() if entry[1].deadline <= now]:
-            del self._outbound[outKey]
+            else:
+                self._exchanges.add(key, exchange)
+        for outKey, outbound in self._outbound.expire(now):
             actions.append(Fail(outbound.back.route, outKey[2], NoAnswer))
         return actions, rested
 
@@ -383,7 +385,7 @@ class Translator:
         return [Fail(exchange.correspondent.back.route, key[1], error)] * owed
 
     def _close(self, key: tuple[str, str], exchange: Exchange) -> None:
-        del self._exchanges[key]
+        self._exchanges.pop(key, None)
         exchange.correspondent.share.giveBack()
         self._forget(key, exchange)
         if self._ended is not None:

@@ -8,6 +8,7 @@ from collections import deque
 
 from attrs import define, field
 
+from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares
 
 # (who asked, id, whom)
@@ -21,6 +22,11 @@ class _Waiting:
     share: Share
     deadlines: deque[float] = field(factory=deque)
 
+    @property
+    def deadline(self) -> float:
+        """The first one."""
+        return self.deadlines[0]
+
 
 class Replies:
     """
@@ -33,7 +39,8 @@ class Replies:
     def __init__(self, bound: int = 10_000, patience: float = 25.0) -> None:
         self.patience = patience
         self._shares = Shares(bound)
-        self._open: dict[Key, _Waiting] = {}
+        # What bounds it is the shares.
+        self._open: PendingTable[Key, _Waiting] = PendingTable(bound)
 
     def __len__(self) -> int:
         return self._shares.taken
@@ -44,11 +51,13 @@ class Replies:
 
         @return: whether there is room for this requester; if not, it is not in the table and must be refused.
         """
-        waiting = self._open.get(key) or _Waiting(self._shares.of(key[0]))
+        known = self._open.get(key)
+        waiting = known or _Waiting(self._shares.of(key[0]))
         if not waiting.share.take():
             return False
-        self._open[key] = waiting
         waiting.deadlines.append(now + self.patience)
+        if known is None:
+            self._open.add(key, waiting)
         return True
 
     def isOpen(self, key: Key) -> bool:
@@ -60,18 +69,24 @@ class Replies:
 
         @return: whether it may be: there is such a request, and no other answer was sent.
         """
-        waiting = self._open.get(key)
+        waiting = self._open.pop(key, None)
         if waiting is None:
             return False
-        waiting.deadlines.popleft()
-        waiting.share.giveBack()
-        if not waiting.deadlines:
-            del self._open[key]
+        self._oldestEnded(key, waiting)
         return True
 
     def expire(self, now: float) -> list[Key]:
         """Close the requests whose deadline has passed, and return them: each gets an error now."""
-        overdue = [key for key, waiting in self._open.items() for deadline in waiting.deadlines if deadline <= now]
-        for key in overdue:
-            self.closed(key)
+        overdue = []
+        # One that was opened twice is overdue again, perhaps.
+        while ended := self._open.expire(now):
+            for key, waiting in ended:
+                overdue.append(key)
+                self._oldestEnded(key, waiting)
         return overdue
+
+    def _oldestEnded(self, key: Key, waiting: _Waiting) -> None:
+        waiting.deadlines.popleft()
+        waiting.share.giveBack()
+        if waiting.deadlines:
+            self._open.add(key, waiting)

@@ -14,6 +14,8 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
 from gateway import ns
+from gateway.errors import AlreadyOpen, TooManyPending
+from gateway.stream.pending import PendingTable
 from gateway.stream.stanzas import Stanza, readError
 
 Key = tuple[str, str]
@@ -34,13 +36,10 @@ def asElement(result: Stanza) -> domish.Element:
 class Requests:
     """
     The table of requests under way, matched by who must answer and the id; bounded.
-
-    @ivar bound: how many may be under way.
     """
 
     def __init__(self, bound: int = 1_000) -> None:
-        self.bound = bound
-        self._open: dict[Key, _Request] = {}
+        self._open: PendingTable[Key, _Request] = PendingTable(bound)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -59,10 +58,10 @@ class Requests:
         """
         key = (recipient, identifier)
         answer: Deferred[Any] = Deferred(lambda _: self._forget(key))
-        if len(self._open) >= self.bound or key in self._open:
+        try:
+            self._open.add(key, _Request(deadline, answer, read))
+        except (AlreadyOpen, TooManyPending):
             answer.errback(StanzaError("resource-constraint"))
-        else:
-            self._open[key] = _Request(deadline, answer, read)
         return answer
 
     def answered(self, stanza: Stanza) -> bool:
@@ -88,20 +87,19 @@ class Requests:
 
     def expire(self, now: float) -> None:
         """End the requests whose deadline has passed."""
-        overdue = [key for key, request in self._open.items() if request.deadline <= now]
-        self._fail(overdue, "remote-server-timeout")
+        self._fail(self._open.expire(now), "remote-server-timeout")
 
     def fail(self, condition: str) -> None:
         """End all of them: the stream that would have brought the answers is gone."""
-        self._fail(list(self._open), condition)
+        self._fail(self._open.popAll(), condition)
 
     def _forget(self, key: Key) -> None:
         self._open.pop(key, None)
 
-    def _fail(self, keys: list[Key], condition: str) -> None:
-        for key in keys:
-            request = self._open.pop(key, None)
-            if request is not None:
+    def _fail(self, removed: list[tuple[Key, _Request]], condition: str) -> None:
+        for _, request in removed:
+            # What another one's failure has brought about may have cancelled it.
+            if not request.answer.called:
                 request.answer.errback(StanzaError(condition))
 
 
