@@ -19,13 +19,14 @@ from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
 from gateway.proxy.store import ExchangeFile
 from gateway.proxy.waiting import WaitingRoom
+from gateway.stream.backoff import Backoff
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply, errorStanza
 
 # Seconds before a subscription is asked for again: at first, and at most.
 _FIRST_RESUBSCRIPTION = 1.0
 _LAST_RESUBSCRIPTION = 300.0
-# With this patience, some seconds and three questions after the first moment, it is no accident any more.
+# At this interval, some seconds and three requests after the first one, the operator is told.
 _WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 
 # Between two lines about stanzas that were dropped.
@@ -54,7 +55,7 @@ class ProxyHandler(RawHandler):
         self._target = translator.target
         self._started = False
         self._subscribeAt: float | None = None
-        self._patience = _FIRST_RESUBSCRIPTION
+        self._resubscription = Backoff(_FIRST_RESUBSCRIPTION, _LAST_RESUBSCRIPTION)
         self._warned = False
         self._reported: Counter[str] = Counter()
         self._reportAt = 0.0
@@ -93,7 +94,7 @@ class ProxyHandler(RawHandler):
         # Both are answered by the target's server alone where the subscription stands. In this order: at a probe
         # that it may not answer Prosody drops the subscription that waits.
         self._send(presence(self._component, self._target, "probe"))
-        self._patience = _FIRST_RESUBSCRIPTION
+        self._resubscription.reset()
         self._subscribe()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -204,7 +205,7 @@ class ProxyHandler(RawHandler):
 
     def _subscribe(self) -> None:
         """Ask for the target's presence, again and again until it is seen: nobody may have looked at it."""
-        if self._patience >= _WORTH_A_WARNING and not self._warned:
+        if self._resubscription.interval >= _WORTH_A_WARNING and not self._warned:
             self._warned = True
             self._log.warn("{component}: {unseen}", component=self._component, unseen=self._unseen())
         self._send(presence(self._component, self._target, "subscribe"))
@@ -217,8 +218,7 @@ class ProxyHandler(RawHandler):
         )
 
     def _subscribeLater(self) -> None:
-        self._subscribeAt = self._link.now + self._patience
-        self._patience = min(2 * self._patience, _LAST_RESUBSCRIPTION)
+        self._subscribeAt = self._link.now + self._resubscription.next()
 
     def _presenceReceived(self, stanza: Stanza, sender: str, recipient: str, kind: str | None) -> None:
         if recipient == self._component and jids.bare(sender) == self._target:
@@ -276,5 +276,5 @@ class ProxyHandler(RawHandler):
         self._translator.forgetResources()
         self._stopWaiting()
         if self._subscribeAt is None:
-            self._patience = _FIRST_RESUBSCRIPTION
+            self._resubscription.reset()
             self._subscribeLater()

@@ -29,6 +29,9 @@ _MUCH = 64 * 1024
 # The clock is asked after each fourth event: the bits of their number that are not 0 meanwhile.
 _BY_CLOCK = 3
 
+# A timer that is late by so many seconds says that the process was suspended.
+_ASLEEP = 30.0
+
 
 @implementer(IPushProducer)
 class Connection(Protocol):
@@ -306,6 +309,10 @@ class Connection(Protocol):
         self.close(streamError(condition, text))
 
     def _stalledTooLong(self) -> None:
+        if self._deadline is not None and self._clock.seconds() - self._deadline.getTime() > _ASLEEP:
+            # The process did not run meanwhile, so it could not see what the peer has read.
+            self._setDeadline(self._clock.callLater(self.stallFor, self._stalledTooLong))
+            return
         waiting = f"{self.unsentBytes} bytes wait" if self.unsentBytes else "its buffers are full"
         self.abort(self._goneReason(f"the peer has read nothing for {self.stallFor:.0f} s, and {waiting}"))
 

@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from gateway.errors import GatewayError, HandlerFailed
 from gateway.interfaces import IRawHandler, IReporting
+from gateway.stream.backoff import Backoff
 from gateway.stream.budget import Budget
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
@@ -37,10 +38,8 @@ from gateway.stream.stanzas import Stanza
 from gateway.stream.trouble import explain, isRefused
 
 # Seconds between two tries to connect: at first, and at most.
-_FIRST_DELAY = 0.5
+_FIRST_DELAY = 1.0
 _LAST_DELAY = 30.0
-# Doubled so often, the first has reached the last. There is no end to the tries, but there is one to floats.
-_DOUBLINGS = 6
 
 
 @implementer(IXMPPHandlerCollection, IReporting)
@@ -98,7 +97,7 @@ class Link(Service):
         budget: Budget | None = None,
     ) -> None:
         self._reactor = reactor
-        self._random = random or Random()
+        self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random())
         self.limits = limits or Limits()
         self.budget = budget or Budget()
         self._fairness = Fairness(self, self.budget, reactor)
@@ -125,7 +124,6 @@ class Link(Service):
         self._where = where
         self._factory = Factory.forProtocol(self._makeProtocol)
         self._factory.noisy = False
-        self._attempts = 0
         self._trying: Deferred[Any] | None = None
         self._retry: IDelayedCall | None = None
         self._ticking = LoopingCall(self._tick)
@@ -294,7 +292,7 @@ class Link(Service):
         self.ready = False
         # A server that accepts and cuts at once is one that refuses.
         if self._reactor.seconds() - self._upAt >= self.steadyAfter:
-            self._attempts = 0
+            self._backoff.reset()
         self._lane.disconnected(reason)
         if self._stopped is not None:
             self._stopped.callback(None)
@@ -310,7 +308,6 @@ class Link(Service):
 
     def _connect(self) -> None:
         self._retry = None
-        self._attempts += 1
         trying: Deferred[Any] = maybeDeferred(self._endpoint.connect, self._factory)
         self._trying = trying
         trying.addCallback(_authenticated)
@@ -349,11 +346,7 @@ class Link(Service):
 
     def _tryAgain(self, reason: Failure) -> None:
         """Say why there is no stream, and when the next try is."""
-        longest = min(_LAST_DELAY, _FIRST_DELAY * 2 ** min(self._attempts, _DOUBLINGS))
-        if isRefused(reason):
-            longest = _LAST_DELAY
-        # Half of it is chance, so that many gateways do not come back to a server in step.
-        delay = longest * (0.5 + 0.5 * self._random.random())
+        delay = self._backoff.next(isRefused(reason))
         self.trouble = explain(reason, self._where)
         self._log.warn(
             "{jid}: not connected: {trouble} (next try in {delay:.1f} s).",

@@ -29,6 +29,7 @@ from zope.interface import implementer
 
 from gateway import ns
 from gateway.interfaces import IRawHandler
+from gateway.stream.backoff import Backoff
 from gateway.stream.core import Limits
 from gateway.stream.link import Link
 from gateway.stream.outbox import Outbox
@@ -132,7 +133,7 @@ class ReconnectTests(SynchronousTestCase):
         gaps = set()
         for seed in (1, 2):
             self.setUp()
-            self.link._random = Random(seed)
+            self.link._backoff = Backoff(1.0, 30.0, Random(seed))
             self.world.endpoint.mode = "refuse"
             self.link.startService()
             gaps.add(self.gap())
@@ -387,11 +388,11 @@ class WatchTests(SynchronousTestCase):
     def test_sleepWhileWriting(self) -> None:
         """A server that had something left to read when the machine fell asleep has its minutes to read it."""
         world = World(domain="example.com").up()
-        world.server.protocol.pauseProducing()
+        first = world.server
+        first.protocol.pauseProducing()
         world.clock.advance(7200)
         world.wait(298)
-        self.assertFalse(world.server.aborted)
-        first = world.server
+        self.assertFalse(first.aborted)
         world.wait(6)
         self.assertTrue(first.aborted)
 

@@ -1,0 +1,38 @@
+"""
+Intervals between tries that grow; pure.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+
+class Backoff:
+    """
+    The interval doubles after each try.
+
+    @ivar interval: seconds, as L{next} returns them, but for what is random.
+    @param first: seconds before the second try.
+    @param last: seconds at most.
+    @param random: half of each interval is random, so that many gateways do not come back in step; C{None}: none.
+    """
+
+    def __init__(self, first: float, last: float, random: Random | None = None) -> None:
+        self._first = first
+        self._last = last
+        self._random = random
+        self.interval = first
+
+    def next(self, isHopeless: bool = False) -> float:
+        """
+        Return the seconds until the next try.
+
+        @param isHopeless: another try soon would end in the same way, so the interval is the longest one.
+        """
+        interval = self._last if isHopeless else self.interval
+        self.interval = min(2 * self.interval, self._last)
+        return interval if self._random is None else interval * (0.5 + 0.5 * self._random.random())
+
+    def reset(self) -> None:
+        """A try has succeeded."""
+        self.interval = self._first

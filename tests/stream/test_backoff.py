@@ -1,0 +1,41 @@
+"""Tests for L{gateway.stream.backoff}."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.stream.backoff import Backoff
+
+
+class BackoffTests(SynchronousTestCase):
+    """L{Backoff}."""
+
+    def test_doubles(self) -> None:
+        """Each interval is twice the one before it, up to the last."""
+        backoff = Backoff(1.0, 5.0)
+        self.assertEqual([backoff.next() for _ in range(5)], [1.0, 2.0, 4.0, 5.0, 5.0])
+
+    def test_reset(self) -> None:
+        """After a success it begins anew."""
+        backoff = Backoff(1.0, 30.0)
+        backoff.next()
+        backoff.next()
+        backoff.reset()
+        self.assertEqual(backoff.next(), 1.0)
+
+    def test_hopeless(self) -> None:
+        """Where a try soon would end in the same way the longest interval comes first."""
+        self.assertEqual(Backoff(1.0, 30.0).next(isHopeless=True), 30.0)
+
+    def test_random(self) -> None:
+        """Half of an interval is random, never more."""
+        intervals = [Backoff(8.0, 8.0, Random(seed)).next() for seed in range(100)]
+        self.assertTrue(all(4.0 <= each < 8.0 for each in intervals))
+        self.assertGreater(len(set(intervals)), 90)
+
+    def test_forEver(self) -> None:
+        """Thousands of tries do no harm."""
+        backoff = Backoff(1.0, 30.0)
+        self.assertEqual([backoff.next() for _ in range(5_000)][-1], 30.0)
