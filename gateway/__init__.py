@@ -11,6 +11,7 @@ Where things are:
       are made of.
     - C{tables}: what a table of the configuration is declared with; C{values}: how its values are checked;
       C{config}: the TOML file as such tables, with every error at once.
+    - C{xml}: bytes to names and trees and back (C{read}, C{write}, C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
     - C{delegation}: Namespace Delegation, both sides.

@@ -130,6 +130,14 @@ class ArchitectureTests(SynchronousTestCase):
             if own:
                 self.assertNoneImport(own, *(f"gateway.{other}" for other in FEATURES - {feature}))
 
+    def test_xml(self) -> None:
+        """XML is below all else: it knows the words, and nothing that uses it."""
+        xml = [name for name in MODULES if within(name, "gateway.xml")]
+        self.assertTrue(xml)
+        known = {each for name in xml for each in IMPORTED[name] if within(each, "gateway")}
+        allowed = ("gateway.ns", "gateway.errors", "gateway.xml")
+        self.assertFalse([each for each in known if not any(within(each, one) for one in allowed)])
+
     def test_stream(self) -> None:
         """The stream serves features and knows none, nor what composes it."""
         stream = [name for name in MODULES if within(name, "gateway.stream")]

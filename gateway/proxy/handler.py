@@ -21,7 +21,8 @@ from gateway.proxy.store import ExchangeFile
 from gateway.proxy.waiting import WaitingRoom
 from gateway.stream.backoff import Backoff
 from gateway.stream.raw import RawHandler
-from gateway.stream.stanzas import Stanza, errorReply, errorStanza
+from gateway.stream.stanzas import Stanza, errorReply
+from gateway.xml.errors import errorStanza
 
 # Seconds before a subscription is asked for again: at first, and at most.
 _FIRST_RESUBSCRIPTION = 1.0

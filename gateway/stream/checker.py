@@ -11,12 +11,21 @@ from xml.parsers import expat
 from attrs import field, frozen
 
 from gateway import ns
-from gateway.stream.stanzas import START_TAG, Context
-from gateway.stream.trees import MAX_NAMESPACE, longNamespace
+from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, readTag
 
-# Between the parts of a name that expat has resolved: namespace, local name. No XML can hold this character;
-# expat refuses a namespace with one that XML could.
-SEPARATOR = "\x1f"
+# Kept until every module imports these from gateway.xml.
+__all__ = [
+    "NOT_WELL_FORMED",
+    "SEPARATOR",
+    "Checker",
+    "Header",
+    "Judge",
+    "StreamFailed",
+    "checkWhole",
+    "newParser",
+    "readTag",
+    "worded",
+]
 
 NOT_WELL_FORMED = "not-well-formed"
 
@@ -178,32 +187,6 @@ def checkWhole(stream: bytes, namespace: str) -> StreamFailed | None:
     except expat.ExpatError as error:
         return _failure(error)
     return None
-
-
-def newParser(separator: str | None = SEPARATOR) -> expat.XMLParserType:
-    """
-    Expat for UTF-8, whatever an XML declaration says (RFC 6120 section 11.6).
-
-    @param separator: stands between the parts of a name; C{None}: names are not resolved, and what breaks the rules
-        of namespaces alone passes.
-    """
-    parser = expat.ParserCreate("utf-8", separator)
-    if hasattr(parser, "SetReparseDeferralEnabled"):
-        # A finished stanza is wanted now, not when more bytes have come; the size limit bounds the work.
-        parser.SetReparseDeferralEnabled(False)
-    return parser
-
-
-def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
-    """The name and attributes, as expat resolves them, of a start tag that is known to be well-formed."""
-    tag = START_TAG.match(raw)
-    assert tag is not None
-    found: list[tuple[str, dict[str, str]]] = []
-    parser = newParser()
-    parser.Parse(context.header, False)
-    parser.StartElementHandler = lambda name, attributes: found.append((name, attributes))
-    parser.Parse(tag.group(), False)
-    return found[0]
 
 
 def _failure(error: expat.ExpatError) -> StreamFailed:

@@ -14,11 +14,12 @@ from twisted.python.failure import Failure
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.stream.checker import SEPARATOR
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.refused import StanzaRefused
-from gateway.stream.stanzas import Stanza, escape
+from gateway.stream.stanzas import Stanza
+from gateway.xml.read import SEPARATOR
+from gateway.xml.write import escape
 
 HANDSHAKE = f"{ns.COMPONENT_ACCEPT}{SEPARATOR}handshake"
 _ERROR = f"{ns.STREAMS}{SEPARATOR}error"

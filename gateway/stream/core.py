@@ -17,10 +17,13 @@ from attrs import frozen
 
 from gateway import ns
 from gateway.errors import BadNamespace, GatewayError, TooDeep, TooLarge
-from gateway.stream.checker import NOT_WELL_FORMED, SEPARATOR, Checker, StreamFailed, readTag, worded
+from gateway.stream.checker import NOT_WELL_FORMED, Checker, StreamFailed, worded
 from gateway.stream.refused import StanzaRefused, refusedRoot, rootOf
 from gateway.stream.skipper import HEAD, Skipper
-from gateway.stream.stanzas import START_TAG, TAGS, Context, Nonza, Stanza, escape
+from gateway.stream.stanzas import TAGS, Nonza, Stanza
+from gateway.xml.context import Context
+from gateway.xml.read import SEPARATOR, START_TAG, readTag
+from gateway.xml.write import escape
 
 # After this many bytes a parser is replaced: expat keeps every name it ever saw until it is freed, and names
 # come from strangers.

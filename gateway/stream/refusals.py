@@ -17,7 +17,8 @@ from gateway.errors import Unreadable
 from gateway.interfaces import IRawHandler, IRefusalHandler
 from gateway.stream.core import Event, Limits, Splitter
 from gateway.stream.refused import WORDS, StanzaRefused, bounce, substitute
-from gateway.stream.stanzas import CONTEXT, Nonza, Stanza, route
+from gateway.stream.stanzas import Nonza, Stanza, route
+from gateway.xml.context import COMPONENT
 
 # Seconds between two lines in the log.
 _REPORT_EVERY = 60.0
@@ -77,7 +78,7 @@ class Refusals:
         @return: true if there was room for all that is sent; nothing else is to be said of what is refused.
         """
         splitter = Splitter(ns.COMPONENT_ACCEPT, evolve(limits, stanzaSize=limits.outgoingSize))
-        splitter.feed(CONTEXT.header)
+        splitter.feed(COMPONENT.header)
         hasRoom = True
         events: list[Event | None] = [*splitter.feed(data)]
         for event in events or [None]:
@@ -87,7 +88,7 @@ class Refusals:
                 hasRoom = self._outgoing(event) and hasRoom
             else:
                 # It is no stanza, or not a whole one, and would end the stream.
-                nothing = Nonza("data", None, None, None, None, None, b"<data>", CONTEXT, 0)
+                nothing = Nonza("data", None, None, None, None, None, b"<data>", COMPONENT, 0)
                 self._outgoing(StanzaRefused(nothing, Unreadable, len(data), b""))
         return hasRoom
 

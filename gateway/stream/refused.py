@@ -10,8 +10,11 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway.errors import BadNamespace, GatewayError, TooDeep, TooLarge, Unreadable
-from gateway.stream.checker import SEPARATOR
-from gateway.stream.stanzas import Context, Nonza, Stanza, errorStanza, escape, route
+from gateway.stream.stanzas import Nonza, Stanza, route
+from gateway.xml.context import Context
+from gateway.xml.errors import errorStanza
+from gateway.xml.read import SEPARATOR
+from gateway.xml.write import escape
 
 # Characters of an address in the log.
 _LONGEST_ADDRESS = 200

@@ -16,7 +16,8 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import AlreadyOpen, TooManyPending
 from gateway.stream.pending import PendingTable
-from gateway.stream.stanzas import Stanza, readError
+from gateway.stream.stanzas import Stanza
+from gateway.xml.errors import readError
 
 Key = tuple[str, str]
 

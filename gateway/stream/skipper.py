@@ -4,8 +4,8 @@ Finds the end of a stanza that is refused, in bounded memory. Pure.
 
 from __future__ import annotations
 
-from gateway.stream.checker import Judge, StreamFailed, newParser, worded
-from gateway.stream.stanzas import START_TAG
+from gateway.stream.checker import Judge, StreamFailed, worded
+from gateway.xml.read import START_TAG, newParser
 
 # Bytes of a single tag, or of the names of all elements that are open, each with what an open element costs beside
 # its name. Beyond that the stream ends: memory is bounded.

@@ -15,10 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.errors import TooDeep, TooLarge
 from gateway.stream import core
-from gateway.stream.checker import SEPARATOR, StreamFailed
+from gateway.stream.checker import StreamFailed
 from gateway.stream.core import Event, Limits, Splitter, StreamEnded, StreamStarted
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Nonza, Stanza
+from gateway.xml.read import SEPARATOR
 from tests.stream.memory import HEADER, children, domishTree, split, steady, tree
 from tests.stream.odd import BROKEN, streams
 

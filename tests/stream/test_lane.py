@@ -22,7 +22,7 @@ from gateway import jids, ns
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.replies import Replies
-from gateway.stream.trees import MAX_COST
+from gateway.xml.read import MAX_COST
 from tests.stream.memory import JID as COMPONENT
 from tests.stream.memory import Tree, World
 

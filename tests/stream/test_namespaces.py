@@ -7,7 +7,7 @@ import contextlib
 from gateway.errors import BadNamespace, TooLarge
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
-from gateway.stream.trees import checkCost
+from gateway.xml.read import checkCost
 from tests.quick import QuickCase
 from tests.stream.memory import HEADER, split
 

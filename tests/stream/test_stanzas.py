@@ -15,7 +15,9 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import ANSWERS, Unreadable
-from gateway.stream.stanzas import Nonza, Stanza, UnreadElement, errorReply, escape, parse, route, serialised
+from gateway.stream.stanzas import Nonza, Stanza, UnreadElement, errorReply, route
+from gateway.xml.read import parse
+from gateway.xml.write import escape, serialised
 from tests.stream.memory import HEADER, children, domishTree, split, stanza, steady, tree
 from tests.stream.odd import streams
 

@@ -12,8 +12,9 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import TooLarge
-from gateway.stream.stanzas import Stanza, parse, serialised
-from gateway.stream.trees import MAX_COST, Builder
+from gateway.stream.stanzas import Stanza
+from gateway.xml.read import MAX_COST, Builder, parse
+from gateway.xml.write import serialised
 from tests.quick import QuickCase
 from tests.stream.memory import HEADER, domishTree, split, steady
 from tests.stream.odd import streams

@@ -1,0 +1,44 @@
+"""
+The namespaces that a stream's header declares, and that its stanzas rely on.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from gateway import ns
+from gateway.xml.write import escape
+
+
+@frozen(eq=False)
+class Context:
+    """
+    What a stream's header declares, and so what the prefixes in its stanzas mean.
+
+    @ivar namespace: the content namespace.
+    @ivar prefixes: prefix to namespace, without the default one.
+    @ivar header: a stream start tag that declares the same.
+    @ivar uses: for each prefix, how its use begins, and its declaration.
+    """
+
+    namespace: str
+    prefixes: dict[str, str]
+    header: bytes
+    uses: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+
+    @classmethod
+    def fromDeclarations(cls, declared: dict[str | None, str]) -> Context:
+        namespace = declared.get(None, "")
+        prefixes = {prefix: uri for prefix, uri in declared.items() if prefix is not None}
+        uses = tuple(
+            (f"{prefix}:".encode(), f" xmlns:{prefix}='{escape(uri)}'".encode()) for prefix, uri in prefixes.items()
+        )
+        # The root is never in the default namespace: that is the content's.
+        root = next(prefix for prefix, uri in prefixes.items() if uri == ns.STREAMS)
+        header = f"<{root}:stream xmlns='{escape(namespace)}'".encode()
+        return cls(namespace, prefixes, header + b"".join(declaration for _, declaration in uses) + b">", uses)
+
+
+# The streams that the gateway itself writes for: a component's, a client's.
+COMPONENT = Context.fromDeclarations({None: ns.COMPONENT_ACCEPT, "stream": ns.STREAMS})
+CLIENT = Context.fromDeclarations({None: ns.CLIENT, "stream": ns.STREAMS})

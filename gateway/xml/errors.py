@@ -1,0 +1,53 @@
+"""
+Stanza errors (RFC 6120 section 8.3): read, and written from the table in L{gateway.errors}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanza
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.errors import ANSWERS, GatewayError
+from gateway.xml.write import escape
+
+
+def readError(stanza: domish.Element) -> StanzaError:
+    """
+    Return what a stanza of type error says. If it has no error, or one that cannot be read, the condition is
+    C{undefined-condition}. Neither that nor the type is ever C{None}, which could not be written again.
+    """
+    error: Any
+    try:
+        error = exceptionFromStanza(stanza)
+    except Exception:
+        # There are error codes that Twisted does not know.
+        error = StanzaError(None)
+    if not error.condition:
+        error = StanzaError("undefined-condition", error.type, error.text)
+        error.stanza = stanza
+    # Twisted knows no type for this condition, nor for one that is not in RFC 6120.
+    error.type = error.type or "cancel"
+    found: StanzaError = error
+    return found
+
+
+def errorStanza(name: str, addresses: bytes, identifier: str | None, error: type[GatewayError]) -> bytes:
+    """
+    A stanza of type error.
+
+    @param name: the kind of stanza.
+    @param addresses: what L{route} gives.
+    """
+    given = "" if identifier is None else f" id='{escape(identifier)}'"
+    head = f"{given} type='error'>"
+    return b"".join((f"<{name}".encode(), addresses, head.encode(), errorElement(error), f"</{name}>".encode()))
+
+
+def errorElement(error: type[GatewayError]) -> bytes:
+    """How an error is said in a stanza (RFC 6120 section 8.3.2); in the namespace that is the default one there."""
+    answer = ANSWERS[error]
+    text = f"<text xmlns='{ns.STANZA_ERRORS}'>{escape(answer.text)}</text>" if answer.text else ""
+    return (f"<error type='{answer.kind}'><{answer.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error>").encode()

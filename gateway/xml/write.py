@@ -1,0 +1,127 @@
+"""
+Text and trees to XML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.errors import TooLarge
+
+# Characters of an element that is written from a tree.
+MAX_WRITTEN = 4 * 1024 * 1024
+
+# What no XML document may hold (XML 1.0 section 2.2).
+FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_ESCAPES = str.maketrans(
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "'": "&apos;",
+        '"': "&quot;",
+        "\t": "&#9;",
+        "\n": "&#10;",
+        "\r": "&#13;",
+    }
+)
+_TO_ESCAPE = re.compile("[&<>'\"\t\n\r]")
+
+
+def escape(text: str) -> str:
+    """C{text} as it may stand in an attribute value or between tags."""
+    # Nearly all addresses and ids stand for themselves, and to look is much cheaper than to translate.
+    return text.translate(_ESCAPES) if _TO_ESCAPE.search(text) else text
+
+
+def serialised(element: domish.Element, namespace: str, largest: int = MAX_WRITTEN) -> str:
+    """
+    An element as it stands where C{namespace} is the default one.
+
+    Twisted's own C{toXml} writes a namespace as it is, and whoever has chosen it may have put a quote into it, and
+    whole stanzas after that; nor does it keep line breaks in attributes. Here no name ends up as anything but a
+    name. Prefixes that stand in values only are not kept.
+
+    @param largest: characters at most. A namespace that was declared once is written wherever it is used, so a
+        short stanza may become a long one.
+    @raise TooLarge: if it takes more.
+    @raise ValueError: see L{startTag}.
+    """
+    written: list[str] = []
+    if _serialise(element, namespace, written, largest) < 0:
+        raise TooLarge
+    return "".join(written)
+
+
+def serialisedAll(elements: Iterable[domish.Element], namespace: str, largest: int = MAX_WRITTEN) -> list[str]:
+    """The same for several, which take no more than C{largest} together."""
+    written = []
+    for element in elements:
+        written.append(serialised(element, namespace, largest))
+        largest -= len(written[-1])
+    return written
+
+
+def startTag(
+    name: str, uri: str, around: str, attributes: Mapping[str | tuple[str, str], str]
+) -> tuple[str, str, str]:
+    """
+    Begin an element.
+
+    @param uri: the namespace of the element.
+    @param around: the default namespace where it stands.
+    @param attributes: by name; one in a namespace has that before it.
+    @return: the start tag without its end, the element's name as it is written, and the default namespace inside.
+    @raise ValueError: if there is something in the namespace of declarations, where XML has no names for elements,
+        nor for attributes.
+    """
+    if uri == around:
+        start = f"<{name}"
+    elif uri == ns.XML:
+        # Namespaces in XML section 3: it must not be the default one, and its prefix is always declared.
+        name = f"xml:{name}"
+        start = f"<{name}"
+    else:
+        start = f"<{name} xmlns='{escape(uri)}'"
+        around = uri
+    prefixes: dict[str, str] = {ns.XML: "xml"}
+    for key, value in attributes.items():
+        if isinstance(key, str):
+            start += f" {key}='{escape(value)}'"
+            continue
+        space, local = key
+        if space not in prefixes:
+            prefixes[space] = f"a{len(prefixes)}"
+            start += f" xmlns:{prefixes[space]}='{escape(space)}'"
+        start += f" {prefixes[space]}:{local}='{escape(value)}'"
+    if around == ns.XMLNS or ns.XMLNS in prefixes:
+        raise ValueError(f"{ns.XMLNS} holds no names of elements or attributes")
+    return start, name, around
+
+
+def _serialise(element: domish.Element, around: str, written: list[str], room: int) -> int:
+    """Return how many characters there is still room for."""
+    uri = around if element.uri is None else element.uri
+    start, name, inside = startTag(element.name, uri, around, element.attributes)
+    written.append(start)
+    room -= len(start) + len(name)
+    if room < 0:
+        raise TooLarge
+    if not element.children:
+        written.append("/>")
+        return room
+    written.append(">")
+    for child in element.children:
+        if isinstance(child, domish.Element):
+            room = _serialise(child, inside, written, room)
+        else:
+            # What is XML already was put there by a handler, which has asked for it.
+            written.append(child if isinstance(child, domish.SerializedXML) else escape(child))
+            room -= len(written[-1])
+    written.append(f"</{name}>")
+    return room
