@@ -196,7 +196,7 @@ def acknowledgement(addresses: bytes, identifier: str) -> bytes:
     """
     The answer to a push.
 
-    @param addresses: what L{gateway.stream.stanzas.route} gives.
+    @param addresses: as L{gateway.stream.stanzas.route} returns them.
     """
     return b"<iq%b id='%b' type='result'/>" % (addresses, escape(identifier).encode())
 

@@ -1,5 +1,5 @@
 """
-What the rules say is to be done.
+Actions: the decisions of the core, which the handler carries out.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """
-The translated address of a requester: readable, sealed, the same after a restart. Pure.
+The translated address of a requester: readable, sealed, and the same after a restart. Pure.
 
 A requester U who writes to the address A of the component C is, for the implementing client, C/TOKEN with
-TOKEN = SEAL/U. The seal is a truncated HMAC over C, U and A, so that only the gateway can make a token; where A
-is not simply C, A follows within the seal, so that a token alone tells where an answer goes and where it must
-come from. A resource may have 1023 bytes (RFC 7622 section 3.4): where that does not suffice, a handle that the
-gateway remembers stands in place of U and A.
+TOKEN = SEAL/U. The seal is a truncated HMAC over C, U and A, so that only the gateway can make a token. If A
+is not C, A follows within the seal, so a token alone tells the recipient of an answer and its sender. A resource
+may have 1023 bytes (RFC 7622 section 3.4). If a token is longer, it has a handle in place of U and A, which the
+gateway remembers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from gateway.stream.shares import Share, Shares
 
-# 120 bits; a multiple of three bytes, so that what follows starts on a whole character.
+# 120 bits: a multiple of three bytes, so that the text behind it starts on a whole character.
 _SEAL_BYTES = 15
 _SEAL_LENGTH = 20
 
@@ -35,7 +35,7 @@ class BrokenSeal(Exception):
 
 
 class UnknownHandle(Exception):
-    """The token's handle is not, or no longer, remembered."""
+    """The token's handle is unknown, or was forgotten."""
 
 
 class Sealer:
@@ -53,10 +53,10 @@ class Sealer:
 
     def seal(self, requester: str, address: str) -> str:
         """
-        The token of C{requester}, who wrote to C{address}.
+        Return the token of a requester for the address that it wrote to.
 
         @param requester: full JID.
-        @param address: the component's address, with any localpart and resource, exactly as written to.
+        @param address: the component's address, with any localpart and resource, exactly as it was written.
         """
         token = self._spell(requester, address)
         if len(token) <= _MAX_RESOURCE:
@@ -67,10 +67,10 @@ class Sealer:
 
     def unseal(self, token: str) -> tuple[str, str]:
         """
-        The requester of a token, and the address written to.
+        Return the requester of a token, and the address that it wrote to.
 
-        @raise BrokenSeal: if nothing about it can be believed.
-        @raise UnknownHandle: if it may be right but stands for a requester that is forgotten.
+        @raise BrokenSeal: if the gateway did not make this token.
+        @raise UnknownHandle: if its handle is not remembered.
         """
         seal, slash, who = token.partition("/")
         if not slash or len(token) > _MAX_RESOURCE:
@@ -84,7 +84,7 @@ class Sealer:
             requester = unquote(who, errors="replace")
             address = _decode(seal[_SEAL_LENGTH:]) or self.component
             try:
-                # Of all spellings of a token only the one that was given out counts.
+                # Only the spelling that was given out is valid.
                 expected = self._spell(requester, address)
             except UnicodeError as error:
                 raise BrokenSeal from error
@@ -95,7 +95,7 @@ class Sealer:
         return requester, address
 
     def _spell(self, requester: str, address: str) -> str:
-        """The token, however long."""
+        """Return the token, of any length."""
         written = "" if address == self.component else _encode(address.encode())
         # quote() always keeps "~", so it is escaped by hand.
         return f"{self._mac(requester, address)}{written}/{quote(requester, safe=_KEPT).replace(_HANDLE, '%7E')}"
@@ -104,7 +104,7 @@ class Sealer:
         known = self._handles.pop(handle, None)
         share = self._shares.of(requester) if known is None else known[2]
         if known is None and not share.take():
-            # Who has many forgets one of their own.
+            # A requester with many handles loses its own oldest one.
             own = (each for each, (_, _, owner) in self._handles.items() if owner is share)
             oldest = next(own, None) or next(iter(self._handles))
             self._handles.pop(oldest)[2].giveBack()

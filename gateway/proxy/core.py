@@ -1,12 +1,12 @@
 """
-The rules of Jabber Address Translation: what comes in, and what is to be done about it. Pure.
+The rules of Jabber Address Translation: stanzas in, actions out. Pure.
 
 U is a requester, C the component, T the target account whose resources implement the service::
 
     U -> C (any localpart or resource: "the address")    becomes    C/TOKEN -> T/resource
     T/resource -> C/TOKEN                                becomes    the address -> U
 
-Every method that takes a stanza returns an action, or C{None} where the stanza is none of the proxy's business.
+Every method that takes a stanza returns an action, or C{None} if the stanza is not for the proxy.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Shares
 from gateway.stream.stanzas import Stanza, route
 
-# Open exchanges at most (of which each requester has a fair share), and as many that the implementing client has
-# started; characters at most of an id (each open exchange holds its own), and bytes at most of
-# requests that are kept for a second try. Ended exchanges at most that are remembered just after a start.
-_MOST_PENDING = 16_384
-_LONGEST_ID = 1_023
-_MOST_RETAINED = 8 * 1024 * 1024
-_MOST_ENDED = 65_536
+# Limits: open exchanges (each requester has a fair share), and as many that the implementing client has started;
+# characters of an id, which each open exchange holds; bytes of requests that are kept for a second try; ended
+# exchanges that are remembered after a start.
+_MAX_PENDING = 16_384
+_MAX_ID = 1_023
+_MAX_RETAINED = 8 * 1024 * 1024
+_MAX_ENDED = 65_536
 
 
 @frozen(kw_only=True)
 class Rules:
     """
-    What an operator may decide.
+    The operator's options.
 
     @ivar forward: the kinds of stanza that are forwarded.
-    @ivar outbound: whether the implementing client may start exchanges.
+    @ivar outbound: true if the implementing client may start exchanges.
     @ivar timeout: seconds for an answer.
-    @ivar shared: whether other gateways serve the same component. Not together with C{outbound}, nor with a
-        balance that counts open exchanges: none is kept.
+    @ivar shared: true if other gateways serve the same component. Not together with C{outbound}, nor with a
+        balance that counts open exchanges: there is no table of them then.
     """
 
     forward: frozenset[str] = frozenset({"iq"})
@@ -67,15 +67,15 @@ class Translator:
     """
     One component's translation.
 
-    @ivar dropped: how many stanzas were dropped, by reason.
+    @ivar dropped: number of dropped stanzas by reason.
     """
 
     def __init__(self, sealer: Sealer, pool: Pool, rules: Rules) -> None:
         self.component = sealer.component
         self.target = pool.target
         self.dropped: Counter[str] = Counter()
-        # Of all requests that are owed an answer, those that share an id as well.
-        self._owed = Shares(_MOST_PENDING)
+        # All requests that wait for an answer, including those with the same id.
+        self._owed = Shares(_MAX_PENDING)
         self._correspondents = Correspondents(sealer, self._owed)
         self._pool = pool
         self._rules = rules
@@ -83,8 +83,8 @@ class Translator:
         self._shared = rules.shared
         self._targetPrefix = pool.target + "/"
         self._aliasPrefix = self._correspondents.prefix
-        self._exchanges: PendingTable[tuple[str, str], Exchange] = PendingTable(_MOST_PENDING)
-        self._outbound: PendingTable[tuple[str, str, str], Outbound] = PendingTable(_MOST_PENDING)
+        self._exchanges: PendingTable[tuple[str, str], Exchange] = PendingTable(_MAX_PENDING)
+        self._outbound: PendingTable[tuple[str, str, str], Outbound] = PendingTable(_MAX_PENDING)
         self._retained = 0
         self._sealSufficesUntil = 0.0
         # Hashes of the exchanges that have ended, as long as a seal suffices.
@@ -103,20 +103,20 @@ class Translator:
 
     @property
     def pending(self) -> int:
-        """How many answers are owed."""
+        """Number of answers that are owed."""
         return self._owed.taken + len(self._outbound)
 
     # Requests and their answers.
 
     def request(self, stanza: Stanza, sender: str, recipient: str, identifier: str, now: float) -> Action:
-        """An iq of type get or set has come to the component."""
+        """Handle an iq of type get or set to the component."""
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
             return self._outboundRequest(sender, recipient, identifier, now)
         if self._draining or not self._relaysIq:
             return Refuse(Stopping if self._relaysIq else NotOffered)
-        if len(identifier) > _LONGEST_ID:
+        if len(identifier) > _MAX_ID:
             return Refuse(TooManyPending)
-        correspondent = self._correspondents.welcome(sender, recipient)
+        correspondent = self._correspondents.forRequest(sender, recipient)
         if correspondent is None:
             return Refuse(NoSuchAddress)
         share = correspondent.share
@@ -125,7 +125,7 @@ class Translator:
         key = (correspondent.alias, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None:
-            # The ids are the requester's affair. Its answers cannot be told apart, so they must come from one.
+            # The requester used the id twice. The answers cannot be told apart, so one resource must give both.
             if not share.take():
                 return Refuse(TooManyPending)
             exchange.repeat(now + self._rules.timeout)
@@ -135,12 +135,12 @@ class Translator:
             return Refuse(NoResource)
         there = correspondent.to(resource.jid)
         if self._shared:
-            # The answer may come to another gateway, so nothing would tell when this one has ended.
+            # The answer may come to another gateway, so this one would not see the end of the exchange.
             return there
         if not share.take():
             return Refuse(TooManyPending)
         kept = None
-        if stanza.type == "get" and self._retained < _MOST_RETAINED:
+        if stanza.type == "get" and self._retained < _MAX_RETAINED:
             kept = stanza
             self._retained += len(stanza.raw)
         self._exchanges.add(key, Exchange(correspondent, resource, now + self._rules.timeout, kept))
@@ -149,7 +149,7 @@ class Translator:
 
     def answer(self, sender: str, recipient: str, identifier: str, now: float) -> Action | None:
         """
-        An iq of type result or error has come to the component.
+        Handle an iq of type result or error to the component.
 
         It is delivered only if its exchange is open and it comes from the resource that was asked. A seal alone
         is enough while another process may have forwarded the request: after a start, and when the component is
@@ -179,9 +179,9 @@ class Translator:
         return self._answerBySeal(recipient, key, now)
 
     def _answerBySeal(self, recipient: str, key: tuple[str, str], now: float) -> Action:
-        """The target has answered what this process does not know of."""
+        """Handle an answer of the target to an exchange that this process does not know."""
         try:
-            correspondent = self._correspondents.recall(recipient)
+            correspondent = self._correspondents.byAlias(recipient)
         except BrokenSeal:
             return self._drop("a broken seal")
         except UnknownHandle:
@@ -199,9 +199,9 @@ class Translator:
             return Refuse(NotOffered)
         if self._draining:
             return Refuse(Stopping)
-        if self._outbound.isFull or len(identifier) > _LONGEST_ID:
+        if self._outbound.isFull or len(identifier) > _MAX_ID:
             return Refuse(TooManyPending)
-        correspondent = self._correspondents.resolve(recipient)
+        correspondent = self._correspondents.byRecipient(recipient)
         if correspondent is None:
             return Refuse(NoSuchAddress)
         key = (correspondent.requester, correspondent.address, identifier)
@@ -212,13 +212,13 @@ class Translator:
         return correspondent.back
 
     def withdraw(self, sender: str, recipient: str, identifier: str) -> None:
-        """A request that was just taken could not be handed on; who found out answers it."""
+        """Forget a request that was just taken but could not be handed on; the caller answers it."""
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
-            asked = self._correspondents.resolve(recipient)
+            asked = self._correspondents.byRecipient(recipient)
             if asked is not None:
                 self._outbound.pop((asked.requester, asked.address, identifier), None)
             return
-        correspondent = self._correspondents.welcome(sender, recipient)
+        correspondent = self._correspondents.forRequest(sender, recipient)
         key = ("" if correspondent is None else correspondent.alias, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None and exchange.copies:
@@ -230,13 +230,13 @@ class Translator:
     # Messages and presence.
 
     def message(self, sender: str, recipient: str, kind: str | None, now: float) -> Action:
-        """A message has come to the component."""
+        """Handle a message to the component."""
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
             action: Action = self._fromTarget("message", recipient)
         elif "message" not in self._rules.forward or kind == "groupchat":
             action = Refuse(NotOffered)
         else:
-            correspondent = self._correspondents.welcome(sender, recipient)
+            correspondent = self._correspondents.forRequest(sender, recipient)
             resource = self._pool.choose(sender, now)
             if correspondent is None:
                 action = Refuse(NoSuchAddress)
@@ -250,13 +250,13 @@ class Translator:
         return action
 
     def presence(self, sender: str, recipient: str) -> list[Relay] | Refuse:
-        """Presence, available or not, has come to the component: from others than the target's to itself."""
+        """Handle presence to the component, but for the target's own to the component itself."""
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
             action = self._fromTarget("presence", recipient)
             return [action] if isinstance(action, Relay) else action
         if "presence" not in self._rules.forward:
             return Refuse(NotOffered)
-        correspondent = self._correspondents.welcome(sender, recipient)
+        correspondent = self._correspondents.forRequest(sender, recipient)
         if correspondent is None:
             return Refuse(NoSuchAddress)
         return [correspondent.to(resource.jid) for resource in self._pool.all()]
@@ -266,19 +266,19 @@ class Translator:
             return Refuse(NotOffered)
         if not recipient.startswith(self._aliasPrefix) and not self._rules.outbound:
             return Refuse(NotOffered)
-        correspondent = self._correspondents.resolve(recipient)
+        correspondent = self._correspondents.byRecipient(recipient)
         return Refuse(NoSuchAddress) if correspondent is None else correspondent.back
 
     # The target's resources.
 
     def available(self, jid: str) -> bool:
-        """A resource of the target is online: whether that is news."""
+        """Note a resource of the target that is online; return true if it is new."""
         return self._pool.available(jid)
 
     def unavailable(self, jid: str) -> list[Fail | Retry]:
         """
-        A resource of the target is offline, so its exchanges end: a get is tried once more at another resource,
-        the rest get an error now. Neither server tells the requester (server-side, the request was delivered).
+        End the exchanges of a resource that is offline. A get is tried once more at another resource, other
+        requests get an error now. No server tells the requester, because the request was delivered.
         """
         resource = self._pool.unavailable(jid)
         actions: list[Fail | Retry] = []
@@ -287,13 +287,13 @@ class Translator:
         return actions
 
     def forgetResources(self) -> None:
-        """What was known of who is online is out of date; open exchanges may still be answered."""
+        """Forget who is online; open exchanges may still be answered."""
         self._pool.clear()
 
     def _moveOrFail(self, key: tuple[str, str], exchange: Exchange) -> list[Fail | Retry]:
-        # Of several with one id, nothing tells which is still open, and so what a second try would ask.
+        # If several requests have one id, it is unknown which of them is still open.
         kept = exchange.kept if exchange.copies is None else None
-        # The deadline stays, so a second try is worth its while or ends with it.
+        # The second try has the deadline of the first.
         other = self._pool.choose(exchange.correspondent.requester, 0.0) if kept else None
         if kept is None or other is None:
             return self._fail(key, exchange, ResourceGone)
@@ -306,13 +306,13 @@ class Translator:
 
     def started(self, now: float) -> None:
         """
-        The component is connected for the first time. Answers may come to what an earlier process forwarded.
+        Note the first connection of this process. Answers may come to requests of an earlier process.
         """
         self._sealSufficesUntil = now + self._rules.timeout
         self._ended = set()
 
     def openExchanges(self) -> list[OpenExchange]:
-        """What is open, for the process that comes after this one."""
+        """Return the open exchanges, for the next process."""
         return [
             OpenExchange(
                 requester=exchange.correspondent.requester,
@@ -326,9 +326,9 @@ class Translator:
         ]
 
     def reopen(self, exchanges: list[OpenExchange], now: float) -> None:
-        """Take over what the process before this one left open."""
+        """Take over the open exchanges of the previous process."""
         for each in exchanges:
-            correspondent = self._correspondents.welcome(each.requester, each.address)
+            correspondent = self._correspondents.forRequest(each.requester, each.address)
             key = ("" if correspondent is None else correspondent.alias, each.id)
             if correspondent is None or self._exchanges.isFull or key in self._exchanges:
                 continue
@@ -343,16 +343,16 @@ class Translator:
 
     def abandon(self) -> list[Fail]:
         """
-        Nobody waits any longer: end what the implementing client started. An answer to it could not be told from
-        a forgery by the process that comes after this one.
+        End the exchanges that the implementing client started. The next process could not tell their answers from
+        forgeries.
         """
         return [Fail(outbound.back.route, key[2], Stopping) for key, outbound in self._outbound.popAll()]
 
     def expire(self, now: float) -> tuple[list[Fail | Retry], list[Resource]]:
         """
-        End what is overdue.
+        End the exchanges whose deadline has passed.
 
-        @return: what to tell the requesters, and which resources are rested from now on.
+        @return: the actions for the requesters, and the resources that are rested from now on.
         """
         if now >= self._sealSufficesUntil:
             self._ended = None
@@ -392,8 +392,8 @@ class Translator:
             self._remember(key)
 
     def _remember(self, key: tuple[str, str]) -> None:
-        """An exchange has ended, and the seal alone must not bring it a second answer."""
-        if self._ended is not None and len(self._ended) < _MOST_ENDED:
+        """Remember an ended exchange, so that a seal alone does not allow a second answer."""
+        if self._ended is not None and len(self._ended) < _MAX_ENDED:
             self._ended.add(hash(key))
 
     def _forget(self, key: tuple[str, str], exchange: Exchange) -> None:
@@ -403,7 +403,7 @@ class Translator:
             exchange.kept = None
 
     def _isAlias(self, recipient: str) -> bool:
-        """Whether the implementing client writes to somebody behind the component, not to the component."""
+        """True if a stanza of the implementing client is for a requester, not for the component itself."""
         return recipient.startswith(self._aliasPrefix) or "\\40" in jids.split(recipient)[0]
 
     def _drop(self, reason: str) -> Drop:

@@ -1,5 +1,5 @@
 """
-Who is behind each address that the translation gives, and what leads there. Pure.
+Requesters, each with the alias by which the implementing client knows it. Pure.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
 from gateway.stream.shares import Share, Shares
 from gateway.stream.stanzas import route
 
-# Requesters whose tokens are at hand, and bytes of their addresses; the others' are made, or checked, again when
-# needed.
+# Cached requesters, and bytes of their addresses. Tokens of others are made, or checked, again when needed.
 _MOST = 4_096
-_LONGEST = 512
+_MAX_ROUTE = 512
 
-# Ways to resources that each of them keeps, and bytes of these.
-_MOST_WAYS = 16
-_MOST_BYTES = 2_048
+# Cached relays to resources for each of them, and bytes of these.
+_MAX_WAYS = 16
+_MAX_BYTES = 2_048
 
 
 class Correspondent:
     """
-    Somebody who wrote to the component, together with the address they wrote to.
+    A requester, together with the address that it wrote to.
 
-    @ivar alias: who they are for the implementing client, C/TOKEN.
-    @ivar back: leads from the address to the requester.
-    @ivar share: what the requester's account has open.
+    @ivar alias: its address for the implementing client, C/TOKEN.
+    @ivar back: the relay from that address to the requester.
+    @ivar share: the open requests of the requester's account.
     """
 
     __slots__ = ("requester", "address", "alias", "back", "share", "_there", "_bytes")
@@ -41,15 +40,15 @@ class Correspondent:
         self._bytes = 0
 
     def to(self, resource: str) -> Relay:
-        """What leads from the alias to a resource of the target."""
+        """Return the relay from the alias to a resource of the target."""
         relay = self._there.get(resource)
         if relay is None:
             relay = Relay(route(self.alias, resource))
             size = len(relay.route)
-            if len(self._there) >= _MOST_WAYS or self._bytes + size > _MOST_BYTES:
+            if len(self._there) >= _MAX_WAYS or self._bytes + size > _MAX_BYTES:
                 self._there.clear()
                 self._bytes = 0
-            if size <= _MOST_BYTES:
+            if size <= _MAX_BYTES:
                 self._there[resource] = relay
                 self._bytes += size
         return relay
@@ -57,10 +56,10 @@ class Correspondent:
 
 class Correspondents:
     """
-    All of one component's; those who wrote lately are at hand.
+    The correspondents of one component; the recent ones are cached.
 
-    @ivar prefix: how each alias begins.
-    @param shares: of the table of open exchanges.
+    @ivar prefix: the beginning of each alias.
+    @param shares: the shares of the table of open exchanges.
     """
 
     def __init__(self, sealer: Sealer, shares: Shares) -> None:
@@ -70,49 +69,49 @@ class Correspondents:
         self._byAddress: dict[tuple[str, str], Correspondent] = {}
         self._byAlias: dict[str, Correspondent] = {}
 
-    def welcome(self, requester: str, address: str) -> Correspondent | None:
+    def forRequest(self, requester: str, address: str) -> Correspondent | None:
         """
-        The correspondent for a requester and the address written to, if it is the component's.
+        Return the correspondent for a requester and the address that it wrote to; C{None} if that is another component's.
 
-        A server may know several components on one connection, and what is for one must not reach another's target.
+        A server may use one connection for several components; stanzas for one must not reach another's target.
         """
         known = self._byAddress.get((requester, address))
         if known is None and jids.split(address)[1].lower() == self._sealer.component:
-            return self.meet(requester, address)
+            return self.getOrMake(requester, address)
         return known
 
-    def meet(self, requester: str, address: str) -> Correspondent:
-        """The correspondent for a requester and an address of the component."""
+    def getOrMake(self, requester: str, address: str) -> Correspondent:
+        """Return the correspondent for a requester and an address of the component."""
         known = self._byAddress.get((requester, address))
         if known is not None:
             return known
         alias = self.prefix + self._sealer.seal(requester, address)
         correspondent = Correspondent(requester, address, alias, self._shares.of(requester))
-        if len(correspondent.back.route) <= _LONGEST:
+        if len(correspondent.back.route) <= _MAX_ROUTE:
             if len(self._byAddress) >= _MOST:
                 self._byAddress.clear()
                 self._byAlias.clear()
             self._byAddress[requester, address] = self._byAlias[alias] = correspondent
         return correspondent
 
-    def recall(self, alias: str) -> Correspondent:
+    def byAlias(self, alias: str) -> Correspondent:
         """
-        The correspondent whom an alias stands for.
+        Return the correspondent of an alias.
 
         @raise BrokenSeal: as L{Sealer.unseal}.
         @raise UnknownHandle: as L{Sealer.unseal}.
         """
         known = self._byAlias.get(alias)
-        return known or self.meet(*self._sealer.unseal(alias.removeprefix(self.prefix)))
+        return known or self.getOrMake(*self._sealer.unseal(alias.removeprefix(self.prefix)))
 
-    def resolve(self, recipient: str) -> Correspondent | None:
+    def byRecipient(self, recipient: str) -> Correspondent | None:
         """
-        Whom the implementing client means: a token's requester, or C{user\\40domain@C/resource} (XEP-0106); if
-        anybody.
+        Find the correspondent that the implementing client writes to, by an alias or by
+        C{user\\40domain@C/resource} (XEP-0106); C{None} if there is none.
         """
         if recipient.startswith(self.prefix):
             try:
-                return self.recall(recipient)
+                return self.byAlias(recipient)
             except (BrokenSeal, UnknownHandle):
                 return None
         local, domain, resource = jids.split(recipient)
@@ -122,7 +121,7 @@ class Correspondents:
             user = jids.prepared(jids.unescapeLocal(local) + (f"/{resource}" if resource else ""))
         except ValueError:
             return None
-        # Back to the component itself would be a loop.
+        # A stanza to the component itself would loop.
         if jids.split(user)[1] == self._sealer.component:
             return None
-        return self.meet(user, self._sealer.component)
+        return self.getOrMake(user, self._sealer.component)

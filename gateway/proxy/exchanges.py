@@ -1,5 +1,5 @@
 """
-What is open: requests that were handed on and have no answer yet.
+Exchanges: requests that were handed on and have no answer yet.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Exchange:
     """
     A request that was handed to a resource.
 
-    @ivar deadline: the oldest request's.
-    @ivar copies: the deadlines of those that were sent after it with the same id between the same addresses, each
-        to be answered; C{None} if there never was one.
+    @ivar deadline: deadline of the oldest request.
+    @ivar copies: deadlines of later requests with the same id between the same addresses, each of which gets an
+        answer; C{None} if there never was one.
     @ivar kept: the request, if it may be tried a second time.
     """
 
@@ -43,9 +43,9 @@ class Exchange:
 
     def endOldest(self) -> bool:
         """
-        An answer has come, or a deadline is past.
+        End the oldest request: its answer has come, or its deadline has passed.
 
-        @return: whether there is another request that waits.
+        @return: true if another request waits.
         """
         if not self.copies:
             return False
@@ -57,10 +57,10 @@ class Exchange:
 @frozen
 class OpenExchange:
     """
-    An exchange as it outlives the process.
+    An exchange as it is kept over a restart.
 
-    @ivar deadline: in seconds, on a clock that goes on.
-    @ivar copies: the same of those with the same id.
+    @ivar deadline: seconds on a clock that is kept over a restart.
+    @ivar copies: deadlines of later requests with the same id.
     """
 
     requester: str

@@ -1,5 +1,5 @@
 """
-The proxy on a link's raw lane: shows stanzas to the rules and carries out what they say.
+The proxy on a link's raw lane: gives stanzas to the core and carries out its actions.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply
 from gateway.xml.errors import errorStanza
 
-# Seconds before a subscription is asked for again: at first, and at most.
+# Seconds until a subscription is requested again: at first, and at most.
 _FIRST_RESUBSCRIPTION = 1.0
 _LAST_RESUBSCRIPTION = 300.0
 # At this interval, some seconds and three requests after the first one, the operator is told.
 _WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 
-# Between two lines about stanzas that were dropped.
+# Seconds between two log lines about dropped stanzas.
 _REPORT_EVERY = 60.0
 
 
@@ -92,8 +92,8 @@ class ProxyHandler(RawHandler):
             self._translator.started(self._link.now)
         self._expire(self._link.now)
         self._waiting.open(self._link.now, self._translator.timeout)
-        # Both are answered by the target's server alone where the subscription stands. In this order: at a probe
-        # that it may not answer Prosody drops the subscription that waits.
+        # If the subscription exists, the target's server answers both. The order matters: Prosody drops a waiting
+        # subscription at a probe that it may not answer.
         self._send(presence(self._component, self._target, "probe"))
         self._resubscription.reset()
         self._subscribe()
@@ -102,11 +102,11 @@ class ProxyHandler(RawHandler):
         super().connectionLost(reason)
         self._translator.forgetResources()
         self._subscribeAt = None
-        # The errors are sent when the link is back.
+        # The errors are sent when the link is up again.
         self._stopWaiting()
 
     def _stopWaiting(self) -> None:
-        """Handle what has waited for the target's presence, with what is known by now."""
+        """Handle the stanzas that have waited for the target's presence."""
         for stanza in self._waiting.close():
             self._link.handle(stanza)
 
@@ -147,18 +147,18 @@ class ProxyHandler(RawHandler):
         return True
 
     def _refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
-        """Answer with an error; but what lacks a resource waits while nothing is known of these."""
+        """Answer with an error; while the target's resources are unknown the stanza waits instead."""
         if error is not NoResource or not self._waiting.hold(stanza):
             self._send(errorReply(stanza, error))
 
     def _unaddressed(self, sender: str | None) -> bool:
-        """Without a recipient a stanza is for the component itself, which has nothing to say."""
+        """Refuse a stanza without a recipient: the component itself answers nothing."""
         if not sender:
             self._translator.dropped["a missing address"] += 1
         return not sender
 
     def _lost(self, stanza: Stanza, relay: Relay) -> None:
-        """A stanza could not be handed on, by a fault of ours: still a request gets one answer."""
+        """Handle a stanza that the gateway failed to hand on: a request still gets one answer."""
         identifier = stanza.id or ""
         if stanza.name != "iq":
             return
@@ -168,8 +168,8 @@ class ProxyHandler(RawHandler):
             self._send(errorStanza("iq", relay.route, identifier, HandlerFailed))
 
     def tick(self, now: float) -> None:
-        # While the link is down nobody can be told, and what waits for the link is not kept for ever; so what ends
-        # meanwhile ends when it is back.
+        # While the link is down an error may be dropped from the outbox. So exchanges that end meanwhile are ended
+        # when the link is up again.
         if self._link.ready:
             self._expire(now)
         if self._waiting.isOver(now):
@@ -205,7 +205,7 @@ class ProxyHandler(RawHandler):
                 self._send(errorStanza("iq", action.route, action.id, action.error))
 
     def _subscribe(self) -> None:
-        """Ask for the target's presence, again and again until it is seen: nobody may have looked at it."""
+        """Request a subscription to the target's presence, and again until presence comes."""
         if self._resubscription.interval >= _WORTH_A_WARNING and not self._warned:
             self._warned = True
             self._log.warn("{component}: {unseen}", component=self._component, unseen=self._unseen())
@@ -234,11 +234,11 @@ class ProxyHandler(RawHandler):
             elif kind is None:
                 self._send(errorReply(stanza, relays.error))
         elif kind == "subscribe" or kind == "unsubscribe":
-            # Who can be reached here is the implementing client's affair, and it has no roster of requesters.
+            # The component has no roster, and the implementing client none of requesters: nobody may subscribe.
             self._send(presence(jids.bare(recipient), jids.bare(sender), "unsubscribed"))
 
     def _targetPresence(self, sender: str, kind: str | None) -> None:
-        """What the target account, or its server for it, tells the component (RFC 6121 sections 3 and 4)."""
+        """Handle presence of the target account (RFC 6121 sections 3 and 4)."""
         if kind is None:
             self._subscribeAt = None
             self._warned = False
@@ -273,7 +273,7 @@ class ProxyHandler(RawHandler):
             self._stopWaiting()
 
     def _revoked(self) -> None:
-        """The subscription is denied or revoked, or was never accepted: a server may answer the probe so."""
+        """Handle C{unsubscribed}: the subscription is denied or revoked. A server may answer the probe with it."""
         self._translator.forgetResources()
         self._stopWaiting()
         if self._subscribeAt is None:

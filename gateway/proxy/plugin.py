@@ -64,7 +64,7 @@ class ProxyPlugin:
         stateDir = surroundings.stateDir
         if jids.split(table.target)[1] in surroundings.components:
             problems.append(f'target: found "{table.target}", on a component of this file; allowed: a real account')
-        # Another gateway may get the answer, so this one keeps no exchange, and cannot tell what is open.
+        # Another gateway may get the answer, so this one has no table of open exchanges.
         if table.shared and table.outbound:
             problems.append("outbound: found true beside shared = true; allowed: one of them")
         if table.shared and table.balance == "least-pending":
@@ -75,7 +75,7 @@ class ProxyPlugin:
         except ConfigError as error:
             problems += error.problems
         except FileNotFoundError:
-            # The state folder, and its parents, are made; no other folder is.
+            # The state folder and its parents are created, other folders are not.
             if str(keyFile.parent) != stateDir:
                 problem = files.folderProblem(keyFile.parent) if keyFile.parent.exists() else "it has no folder"
                 if problem:
@@ -118,9 +118,9 @@ def _keyFile(jid: str, table: ProxyTable, stateDir: str) -> Path:
 
 def loadKey(path: Path) -> bytes:
     """
-    The seal key in C{path}, which is made, for its owner's eyes only, if it is not there.
+    Read the seal key in C{path}; create it with mode 0600 if it does not exist.
 
-    @raise ConfigError: if that is not possible, or what is there is no key.
+    @raise ConfigError: if that is not possible, or if the file has no valid key.
     """
     try:
         return readKey(path)
@@ -129,7 +129,7 @@ def loadKey(path: Path) -> bytes:
     try:
         files.write(path, f"{key.hex()}\n".encode(), replace=False)
     except FileExistsError:
-        # Another gateway has just made it.
+        # Another gateway has just created it.
         return readKey(path)
     except OSError as error:
         raise ConfigError([f"key_file: {path} cannot be made: {error.strerror}"]) from error
@@ -138,10 +138,10 @@ def loadKey(path: Path) -> bytes:
 
 def readKey(path: Path) -> bytes:
     """
-    The seal key in C{path}.
+    Read the seal key in C{path}.
 
-    @raise FileNotFoundError: if there is none.
-    @raise ConfigError: if it cannot be read, or what is there is no key.
+    @raise FileNotFoundError: if it does not exist.
+    @raise ConfigError: if it cannot be read, or if it has no valid key.
     """
     try:
         key = bytes.fromhex(files.readLine(path))

@@ -1,5 +1,5 @@
 """
-The resources of the target account, and which of them gets a request. Pure.
+The resources of the target account, and the choice of one for each request. Pure.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from hashlib import blake2b
 
 BALANCES = ("random", "round-robin", "least-pending", "sticky")
 
-# So many deadlines in a row may pass before a resource is rested, and it rests for so many seconds.
+# Missed deadlines in a row after which a resource is rested, and seconds of that rest.
 _MISSES = 3
 _REST = 60.0
 
-# An account with more resources than this has some that get nothing.
+# Resources of an account that are used; further ones get no requests.
 _MOST = 1_000
 
 
@@ -23,9 +23,9 @@ class Resource:
     One resource that is online.
 
     @ivar jid: full JID.
-    @ivar open: the keys of its exchanges, in their order; the values mean nothing.
-    @ivar misses: deadlines in a row that passed without its answer.
-    @ivar restsUntil: when it may be chosen again, in seconds.
+    @ivar open: keys of its exchanges in order; the values have no meaning.
+    @ivar misses: number of missed deadlines in a row.
+    @ivar restsUntil: time when it may be chosen again, in seconds.
     """
 
     __slots__ = ("jid", "open", "misses", "restsUntil")
@@ -47,14 +47,14 @@ class Pool:
     @param target: the account's bare JID.
     @param pattern: the glob that a resource's name must match.
     @param balance: one of L{BALANCES}.
-    @param random: gives numbers from 0 up to but without 1.
+    @param random: returns numbers in [0, 1).
     """
 
     def __init__(self, target: str, pattern: str, balance: str, random: Callable[[], float]) -> None:
         self.target = target
         self._pattern = pattern
         self._resources: dict[str, Resource] = {}
-        # Those that were online before the connection was lost, as long as they may have open exchanges.
+        # Resources from before the connection was lost, as long as they have open exchanges.
         self._former: dict[str, Resource] = {}
         self._fit: list[Resource] = []
         self._resting: list[Resource] = []
@@ -75,9 +75,9 @@ class Pool:
 
     def available(self, jid: str) -> bool:
         """
-        A resource is online.
+        Add a resource that is online.
 
-        @return: whether it is new.
+        @return: true if it is new.
         """
         name = jid.partition("/")[2]
         if jid in self._resources or not name or not fnmatchcase(name, self._pattern):
@@ -91,7 +91,7 @@ class Pool:
         return True
 
     def unavailable(self, jid: str) -> Resource | None:
-        """A resource is offline: what it was, if it was known, be it from before the connection was lost."""
+        """Remove a resource that is offline, and return it; C{None} if it was unknown."""
         resource = self._resources.pop(jid, None)
         if resource is None:
             resource = self._former.pop(jid, None)
@@ -100,7 +100,7 @@ class Pool:
         return resource
 
     def clear(self) -> None:
-        """Nothing is known any more of who is online."""
+        """Forget who is online."""
         known = [*self._former.values(), *self._resources.values()]
         self._former = {resource.jid: resource for resource in known if resource.open}
         self._resources.clear()
@@ -108,16 +108,16 @@ class Pool:
         self._resting.clear()
 
     def former(self, jid: str) -> Resource:
-        """A resource that has exchanges from before the connection was there."""
+        """Return a resource that has exchanges from before this connection."""
         return self._former.setdefault(jid, Resource(jid))
 
     def all(self) -> list[Resource]:
-        """Every resource that is online, rested ones too."""
+        """Return all resources that are online, also rested ones."""
         return list(self._resources.values())
 
     def choose(self, requester: str, now: float) -> Resource | None:
         """
-        Who gets a request of C{requester}: one that is not resting, or if all are, any: nobody is better then.
+        Choose the resource for a request of C{requester}: one that is not rested; any, if all of them are.
         """
         if self._resting:
             self._wake(now)
@@ -128,9 +128,9 @@ class Pool:
 
     def missed(self, resource: Resource, now: float) -> bool:
         """
-        A deadline passed without an answer from C{resource}.
+        Count a missed deadline of a resource.
 
-        @return: whether it is rested for that.
+        @return: true if it is rested for that.
         """
         resource.misses += 1
         if resource.misses < _MISSES or resource not in self._fit:
@@ -141,7 +141,7 @@ class Pool:
         return True
 
     def answered(self, resource: Resource) -> None:
-        """An answer came, so the resource is well."""
+        """Note an answer: the resource works."""
         resource.misses = 0
         if resource.restsUntil and resource in self._resting:
             self._resting.remove(resource)
@@ -151,7 +151,7 @@ class Pool:
     def _wake(self, now: float) -> None:
         while self._resting and self._resting[0].restsUntil <= now:
             resource = self._resting.pop(0)
-            # One more silence and it rests again.
+            # One more missed deadline, and it is rested again.
             resource.misses = _MISSES - 1
             resource.restsUntil = 0.0
             self._fit.append(resource)
@@ -167,7 +167,7 @@ class Pool:
         return min(able, key=_openExchanges)
 
     def _chooseSticky(self, requester: str, able: list[Resource]) -> Resource:
-        # Rendezvous hashing: when a resource comes or goes, no requester moves but those it takes or leaves.
+        # Rendezvous hashing: when a resource comes or goes, only its own requesters move.
         return max(able, key=lambda resource: _weight(requester, resource.jid))
 
 

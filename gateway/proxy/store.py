@@ -1,5 +1,5 @@
 """
-The exchanges that are open when the gateway stops, kept for its next start.
+The file that keeps open exchanges over a restart of the gateway.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from twisted.logger import Logger
 from gateway import files
 from gateway.proxy.exchanges import OpenExchange
 
-# Raised for text that is none, no JSON, or something else in JSON.
+# Raised for a file that is not text, not JSON, or has other JSON.
 _NOT_EXCHANGES = (ValueError, TypeError, BaseValidationError)
 
 
 class ExchangeFile:
     """
-    A file that one process leaves and the next one takes. Its deadlines are in UTC: the next process has another
+    A file that one process writes and the next one reads. Its deadlines are in UTC, because the next process has another
     monotonic clock.
 
-    @ivar path: where it is.
+    @ivar path: its path.
     """
 
     _log = Logger()
@@ -33,7 +33,7 @@ class ExchangeFile:
 
     def leave(self, exchanges: list[OpenExchange], offset: float = 0.0) -> None:
         """
-        Write what is open, all of it or nothing; no file if nothing is.
+        Write the open exchanges, all or none; without any the file is removed.
 
         @param offset: seconds since 1970 when the link's clock was at 0.
         """
@@ -51,7 +51,7 @@ class ExchangeFile:
             )
 
     def problem(self) -> str:
-        """Return why what was left cannot be taken; empty if it can, or if nothing was left. Changes nothing."""
+        """Return why the file cannot be read; empty if it can, or if there is none. Changes nothing."""
         try:
             self._read()
         except FileNotFoundError:
@@ -64,7 +64,7 @@ class ExchangeFile:
 
     def take(self, offset: float = 0.0) -> list[OpenExchange]:
         """
-        Read what was left, once.
+        Read the file and remove it.
 
         @param offset: as in L{leave}.
         """
@@ -73,7 +73,7 @@ class ExchangeFile:
             self._log.error("{problem}.", problem=problem)
         try:
             left = [] if problem else self._read()
-            # What cannot be removed would be taken twice.
+            # A file that cannot be removed would be read twice.
             self.path.unlink()
         except FileNotFoundError:
             return []

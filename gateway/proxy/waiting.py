@@ -1,8 +1,8 @@
 """
-Stanzas that wait until the target's server has said who is online. Pure.
+Stanzas that wait until the presence of the target is known. Pure.
 
 A connection begins with a probe for the target's presence. A server may send requests in the same packet as the end
-of the handshake (Openfire does), so nothing is known of the target yet, and an error would be wrong.
+of the handshake (Openfire does). The target's resources are unknown then, and an error would be wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class WaitingRoom:
     """
     The stanzas of one connection that wait, in order.
 
-    @ivar isOpen: whether the answer to the probe is still to come.
+    @ivar isOpen: true until the answer to the probe has come.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class WaitingRoom:
         return len(self._stanzas)
 
     def open(self, now: float, seconds: float = MAX_SECONDS) -> None:
-        """The component is connected, and the target probed."""
+        """Begin to wait: the component is connected, and the target probed."""
         self.isOpen = True
         self._until = now + min(seconds, MAX_SECONDS)
 
@@ -45,7 +45,7 @@ class WaitingRoom:
         """
         Keep a stanza.
 
-        @return: whether there is a reason to wait, and room.
+        @return: true if it was kept: there is a reason to wait, and room.
         """
         if not self.isOpen:
             return False
@@ -59,7 +59,7 @@ class WaitingRoom:
         """
         End the wait.
 
-        @return: all that has waited.
+        @return: the stanzas that have waited.
         """
         self.isOpen = False
         held, self._stanzas = self._stanzas, []

@@ -1,3 +1,3 @@
 """
-Bytes to stanzas and back, and the link that carries them: what every feature stands on.
+Bytes to stanzas and back, and the link that carries them; all features use it.
 """

@@ -1,9 +1,9 @@
 """
-Limits on what each user is sent in answer, where little is asked and much comes of it; pure.
+Limits of the bytes that each user is sent in answer to small requests; pure.
 
-A join of a large room, its history, a stored element: a hundred bytes bring back thousands of times as much, and
-all of it takes its turn on the one stream that everybody's stanzas go by. What others say costs nobody anything,
-nor does a stanza that is handed on as it came.
+A join of a large room, its history or a stored element: a hundred bytes may bring back thousands of times as many,
+on the one stream that all users share. Messages of others are not charged, nor are stanzas that are handed on
+unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attrs import define
 from gateway import jids
 from gateway.stream.stanzas import Stanza
 
-# An answer of so many bytes costs nothing, a larger one all that it has.
+# Bytes of an answer that is not charged. A larger one is charged in full.
 FREE = 4 * 1024
 
 # Bytes that a user may be sent at once, the default; and seconds until all of them may be sent again. Prosody needs
@@ -24,8 +24,8 @@ FREE = 4 * 1024
 BURST = 1024 * 1024
 _REFILL = 1.0
 
-# Users who are kept. What is owed is forgiven in seconds, so there is no stream that could bring so many together.
-_MOST_USERS = 10_000
+# Users that are kept. Debts are forgiven within seconds, so no stream brings so many together.
+_MAX_USERS = 10_000
 
 # Seconds between two lines in the log.
 _REPORT_EVERY = 60.0
@@ -43,10 +43,10 @@ class _Debt:
 
 class Budget:
     """
-    A bucket for each user; a user is a bare JID. Only those are kept who owe something.
+    A token bucket for each user; a user is a bare JID. Only users with a debt are kept.
 
-    @ivar debts: who they are; empty as a rule.
-    @ivar refused: how many requests were refused since the start.
+    @ivar debts: the users who owe something; empty as a rule.
+    @ivar refused: number of refused requests since the start.
     @param burst: bytes that a user may be sent at once.
     """
 
@@ -59,18 +59,18 @@ class Budget:
 
     def refuses(self, stanza: Stanza, now: float) -> bool:
         """
-        True if a stanza is an iq request, of which much may come, and its sender has been sent too much.
+        True if a stanza is an iq request and its sender has been sent too much.
         """
         isRequest = stanza.name == "iq" and (stanza.type == "get" or stanza.type == "set")
         return isRequest and self.isOver(stanza.sender or "", now)
 
     def owes(self, user: str, now: float) -> bool:
-        """True if a user, a bare JID, has been sent too much; nothing is refused by this."""
+        """True if a user, a bare JID, has been sent too much. It counts nothing."""
         return user in self.debts and self._owed(user, now) >= self._burst
 
     def allows(self, requester: str, size: int, now: float) -> bool:
         """
-        Return true, and charge it, if an answer may be sent.
+        Charge an answer and return true; return false if it must not be sent.
 
         @param requester: any address of the user.
         @param size: bytes.
@@ -83,19 +83,19 @@ class Budget:
         return True
 
     def charge(self, requester: str, size: int, now: float) -> None:
-        """Something was sent."""
+        """Charge a user for bytes that were sent."""
         if size <= FREE:
             return
         user = jids.bare(requester)
         owed = self._owed(user, now) + size
-        if user not in self.debts and len(self.debts) >= _MOST_USERS:
-            # Rather somebody goes free than that anybody's debt is forgotten.
+        if user not in self.debts and len(self.debts) >= _MAX_USERS:
+            # A new user is not charged; the debts of the others are kept.
             return
-        # Nobody waits for longer than it takes to forgive twice what may be sent at once.
+        # So nobody waits for longer than two refill times.
         self.debts[user] = _Debt(min(owed, 2.0 * self._burst), now)
 
     def expire(self, now: float) -> None:
-        """Forget those who owe nothing any more; about once a second."""
+        """Forget users without a debt. To be called about once a second."""
         for user in [user for user in self.debts if not self._owed(user, now)]:
             del self.debts[user]
 
@@ -118,8 +118,8 @@ class Budget:
         if not self.owes(user, now):
             return False
         self.refused += 1
-        # Nobody is in here who is not, or was not a minute ago, among the debts.
-        if user in self._news or len(self._news) < _MOST_USERS:
+        # Bounded by the table of debts, as of the last minute.
+        if user in self._news or len(self._news) < _MAX_USERS:
             self._news[user] += 1
         return True
 

@@ -1,5 +1,5 @@
 """
-Expat, set up for XMPP: what it finds wrong with a stream, and what it makes of a name. Pure.
+Expat, set up to judge an XML stream by the rules of XMPP. Pure.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOT_WELL_FORMED = "not-well-formed"
 _DECLARATION = b"xmlns:"
 _LONG_NAMESPACE = longNamespace(rb"xmlns:[^\s=<>:]*")
 
-# An unfinished token of so many bytes is looked at again only when it may have ended.
+# Bytes of an unfinished token from which on expat is given more only when the token may have ended.
 _LONG_TOKEN = 64 * 1024
 
 
@@ -44,7 +44,7 @@ class StreamFailed(Exception):
     The peer broke the rules; nothing after this can be read.
 
     @ivar condition: the stream error to close with (RFC 6120 section 4.9.3).
-    @ivar text: what was wrong, for the log and for the peer.
+    @ivar text: the fault, for the log and for the peer.
     """
 
     condition: str
@@ -56,7 +56,7 @@ class StreamFailed(Exception):
 
 @frozen
 class Header:
-    """Where a stream's root begins, in bytes from the stream's first, and its attributes."""
+    """Offset of a stream's root element, in bytes, and its attributes."""
 
     start: int
     attributes: dict[str, str]
@@ -64,10 +64,10 @@ class Header:
 
 class Judge:
     """
-    Expat on the bytes of one stream, and what XMPP forbids beside.
+    Expat on the bytes of one stream, and the constructs that XMPP forbids.
 
-    @ivar parsed: how many bytes it was given.
-    @ivar ahead: how many of the last bytes are not judged: they are the beginning of something.
+    @ivar parsed: number of bytes that it was given.
+    @ivar ahead: number of the last bytes that are not judged yet: an unfinished token.
     """
 
     _parser: expat.XMLParserType
@@ -86,10 +86,10 @@ class Judge:
         parser.CommentHandler = self._restricted("a comment")
 
     def check(self, data: bytes) -> StreamFailed | None:
-        """Look at more of the stream: what is wrong with it."""
+        """Judge more bytes of the stream; return its fault, or C{None}."""
         self.parsed += len(data)
         if self._unfinished >= _LONG_TOKEN:
-            # Expat begins an unfinished token anew each time. It is a tag, and ends with this character.
+            # Expat starts an unfinished token again at each call. The token is a tag, and ends with this character.
             self._held.append(data)
             if b">" not in data:
                 self.ahead += len(data)
@@ -108,16 +108,16 @@ class Judge:
         return None
 
     def _parse(self, data: bytes) -> None:
-        """Let expat look at it."""
+        """Give the bytes to expat."""
         self._parser.Parse(data, False)
 
     def _refuse(self, condition: str, text: str) -> NoReturn:
-        # Once a callback has raised, expat goes on through what it has all the same.
+        # After a callback has raised, expat still goes through the rest of its input.
         self._refusedAt = self._parser.CurrentByteIndex
         raise StreamFailed(condition, text)
 
     def _restricted(self, what: str) -> Callable[..., None]:
-        """RFC 6120 section 11.1: what a stream must not contain."""
+        """Return a callback that refuses a construct (RFC 6120 section 11.1)."""
 
         def refuse(*details: Any) -> None:
             self._refuse("restricted-xml", f"{what} in the stream")
@@ -125,7 +125,7 @@ class Judge:
         return refuse
 
     def _xmlDeclared(self, version: str, encoding: str | None, standalone: int) -> None:
-        """RFC 6120 section 11.6: a stream is UTF-8."""
+        """Refuse another encoding than UTF-8 (RFC 6120 section 11.6)."""
         if encoding is not None and encoding.lower() != "utf-8":
             self._refuse("unsupported-encoding", f"the stream is declared to be {encoding}")
 
@@ -139,7 +139,7 @@ class Checker(Judge):
     """
 
     def __init__(self, namespace: str) -> None:
-        # What expat was given last, with the unfinished token before it.
+        # The last bytes that expat was given, with the unfinished token before them.
         self._last = b""
         self.header: Header | None = None
         self.declared: dict[str | None, str] = {}
@@ -151,13 +151,13 @@ class Checker(Judge):
 
     def _parse(self, data: bytes) -> None:
         token = self._last[-self._unfinished :] + data if self._unfinished else data
-        # Most streams hold no such declaration, and to look for these bytes costs a tenth of the pattern.
+        # Most input has no such declaration, and this test costs a tenth of the pattern.
         found = _LONG_NAMESPACE.search(token) if _DECLARATION in token else None
         if found is None:
             self._last = token
             self._parser.Parse(data, False)
             return
-        # What precedes the tag is judged first.
+        # The bytes before the tag are judged first.
         start = token.rfind(b"<", 0, found.start()) - self._unfinished
         self._parser.Parse(data[: max(start, 0)], False)
         self._refusedAt = self.parsed - len(data) + start
@@ -167,7 +167,7 @@ class Checker(Judge):
         self.declared[prefix] = uri or ""
 
     def _rootStarted(self, name: str, attributes: dict[str, str]) -> None:
-        """Check the stream header (RFC 6120 section 4.8); from here on expat calls nobody."""
+        """Check the stream header (RFC 6120 section 4.8); from here on expat has no callbacks."""
         self._parser.StartElementHandler = self._parser.StartNamespaceDeclHandler = None
         if name != f"{ns.STREAMS}{SEPARATOR}stream":
             self._refuse("invalid-namespace", f"the stream's root is {name.replace(SEPARATOR, ' ')!r}")
@@ -178,10 +178,10 @@ class Checker(Judge):
 
 
 def checkWhole(stream: bytes, namespace: str) -> StreamFailed | None:
-    """What is wrong with a stream of our own, header and end included."""
+    """Return the fault of a whole stream, from header to end tag; C{None} if it has none."""
     if b"<!" in stream or b"<?" in stream:
         return Checker(namespace).check(stream)
-    # There is nothing to be called back for, and that is most of the cost.
+    # Without callbacks expat needs much less time.
     try:
         newParser().Parse(stream, True)
     except expat.ExpatError as error:
@@ -196,7 +196,7 @@ def _failure(error: expat.ExpatError) -> StreamFailed:
 
 def worded(failure: StreamFailed, unread: bytes) -> StreamFailed:
     """
-    The same failure, unless the reason is that the bytes are no UTF-8 (RFC 6120 section 11.6).
+    Return the failure, or C{unsupported-encoding} if the bytes are not UTF-8 (RFC 6120 section 11.6).
 
     @param unread: the bytes from the failure on.
     """
@@ -209,7 +209,7 @@ def worded(failure: StreamFailed, unread: bytes) -> StreamFailed:
     return failure
 
 
-# Expat's words for entities other than the five that XML itself knows.
+# Expat's errors for entities other than the five of XML itself.
 _RESTRICTED = {
     expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY],
     expat.errors.codes[expat.errors.XML_ERROR_ENTITY_DECLARED_IN_PE],

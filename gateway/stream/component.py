@@ -24,17 +24,17 @@ from gateway.xml.write import escape
 HANDSHAKE = f"{ns.COMPONENT_ACCEPT}{SEPARATOR}handshake"
 _ERROR = f"{ns.STREAMS}{SEPARATOR}error"
 
-# The condition of L{Refused} where the server's header has no id; no stream error is called so.
+# The condition of L{Refused} if the server's header has no id. No stream error has this name.
 NO_STREAM_ID = "no-stream-id"
 
 
 @frozen
 class Refused(Exception):
     """
-    The stream was ended for a reason that the protocol has a name for (RFC 6120 section 4.9.3).
+    The stream was ended with a stream error (RFC 6120 section 4.9.3).
 
     @ivar condition: the stream error's condition.
-    @ivar text: words, if there were any.
+    @ivar text: the error's text; may be empty.
     """
 
     condition: str
@@ -45,7 +45,7 @@ class Refused(Exception):
 
 
 class Owner(typing.Protocol):
-    """Who is told what happens on a connection."""
+    """The owner of a connection, which is told of all that happens on it."""
 
     def chunkReceived(self, now: float) -> None:
         """Bytes have come; the stanzas in them follow."""
@@ -60,15 +60,16 @@ class Owner(typing.Protocol):
         """Nothing can be written any more. Comes once, and before L{streamLost}."""
 
     def streamLost(self, reason: Failure) -> None:
-        """A connection that was authenticated is no more."""
+        """A connection that was authenticated is lost."""
 
 
 class ComponentProtocol(Connection):
     """
     The connecting side of XEP-0114 on one transport.
 
-    @ivar authenticated: fires with this when the server accepts the handshake; fails with why it did not.
-    @ivar streamId: the server's name for the stream.
+    @ivar authenticated: fires with this protocol when the server accepts the handshake, and fails with the
+        reason if it does not.
+    @ivar streamId: the stream's id, given by the server.
     """
 
     # Seconds for the server to accept the handshake, and to say why its header has no id.
@@ -114,8 +115,8 @@ class ComponentProtocol(Connection):
         if isinstance(event, StreamStarted):
             self.streamId = event.attributes.get("id", "")
             if not self.streamId:
-                # Openfire begins each refusal so. A handshake would be a hash of the secret alone, which proves
-                # nothing, and which anybody who sees it could use again.
+                # Openfire begins each refusal like this. A handshake would be a hash of the secret alone: it proves
+                # nothing, and can be used again by anybody who sees it.
                 self._reason = Refused(NO_STREAM_ID, "the server's stream has no id")
                 self._setDeadline(self._clock.callLater(self.errorWithin, self.close))
                 return
@@ -128,12 +129,12 @@ class ComponentProtocol(Connection):
 
 
 def handshake(streamId: str, secret: str) -> str:
-    """What proves the secret: SHA-1 over stream id and secret, in lower case hexadecimal (XEP-0114 section 3)."""
+    """Return the proof of the secret (XEP-0114 section 3): SHA-1 of id and secret, in lower case hexadecimal."""
     return sha1((streamId + secret).encode(), usedforsecurity=False).hexdigest()
 
 
 def _refusal(error: Stanza) -> Refused:
-    """What the server's stream error says."""
+    """Read the server's stream error."""
     condition, text = "undefined-condition", ""
     try:
         children = list(error.element.elements())

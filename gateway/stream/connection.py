@@ -1,7 +1,7 @@
 """
-One end of an XML stream on a transport: events in, bounded output, an end in good order.
+One end of an XML stream on a transport: events in, bounded output, an orderly end.
 
-Whichever side opened the stream, and whatever is spoken on it: what differs is in what derives from this.
+Base class for both sides of a stream, and for all kinds of streams.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from gateway.stream.outflow import Copies, Outflow
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
 
-# Bytes of a stanza for which there is room even where larger ones are refused: an error fits.
+# Bytes of a stanza that is accepted even when larger ones are refused: an error fits.
 _SMALL = 4 * 1024
-# Bytes of copies for which a system call of their own is no matter.
+# Bytes of copies that are worth a system call of their own.
 _MUCH = 64 * 1024
-# The clock is asked after each fourth event: the bits of their number that are not 0 meanwhile.
+# The clock is read after each fourth event: the bits of the event's number that must be 0.
 _BY_CLOCK = 3
 
 # A timer that is late by so many seconds says that the process was suspended.
@@ -36,29 +36,29 @@ _ASLEEP = 30.0
 @implementer(IPushProducer)
 class Connection(Protocol):
     """
-    A stream's transport and what is cut from it.
+    A stream's transport and the events that are cut from it.
 
     Input and output are paced together. When much output waits, no further event is handled and nothing more is
     read; both go on when the peer has read. A burst slows a connection down, it does not end it: a connection ends
     only when the peer takes nothing for L{stallFor} seconds.
 
-    @ivar stalled: whether the transport takes no output at the moment.
+    @ivar stalled: true while the transport takes no output.
     """
 
-    # Of TCP, TLS or a UNIX socket.
+    # TCP, TLS or a UNIX socket.
     transport: typing.Any
 
-    # Bytes of waiting output above which no event is handled and nothing is read. Not fewer, because a peer that
-    # writes with all its might may read again only when we have read.
+    # Bytes of waiting output above which no event is handled and nothing is read. Not fewer, because some
+    # peers read nothing while they write.
     pauseAboveBytes = 4 * 1024 * 1024
 
-    # Bytes of memory that waiting output may take. Only output that no event of this stream caused gets there.
+    # Bytes of memory that waiting output may take. Only output without an event of this stream reaches it.
     fullBytes = 32 * 1024 * 1024
 
-    # Bytes that are handed to the transport at once. What one chunk of input causes is one write, up to this size.
+    # Bytes that are given to the transport at once. The output for one chunk of input is one write, up to this size.
     pieceBytes = 1024 * 1024
 
-    # Seconds of work on events before everything else in the process has its turn.
+    # Seconds of work on events before the rest of the process has its turn.
     sliceSeconds = 0.02
 
     # Seconds that the peer may go without taking any output.
@@ -73,14 +73,14 @@ class Connection(Protocol):
         self._clock = clock
         self._output = Outflow()
         self._append = self._output.parts.append
-        # Events that are cut, but not handled, and the call that will go on with them.
+        # Events that are cut but not handled yet, and the call that will handle them.
         self._waiting: deque[Event] = deque()
         self._goingOn: IDelayedCall | None = None
         self._working = False
-        # Whether the event at work is the last one for now.
+        # True if no further event is to be handled in this turn.
         self._isEnough = False
         self._reading = True
-        # How many others want nothing to be read.
+        # Number of others that want reading to stop.
         self._holders = 0
         self._reason: Exception | None = None
         self._deadline: IDelayedCall | None = None
@@ -91,7 +91,7 @@ class Connection(Protocol):
         self._produces = False
         self.stalled = False
 
-    # For what derives from this.
+    # For subclasses.
 
     def _open(self, receive: Callable[[Stanza], object]) -> None:
         """
@@ -101,7 +101,7 @@ class Connection(Protocol):
         """
         self._receive = receive
         self._setDeadline(None)
-        # Not before: while TLS shakes hands it has a producer wait, and only reading brings it to an end.
+        # Not earlier: during its handshake TLS pauses a producer, and only reading completes the handshake.
         self._produces = True
         self.transport.registerProducer(self, True)
 
@@ -109,16 +109,16 @@ class Connection(Protocol):
         """
         Begin a new stream on the same transport.
 
-        What the peer sent ahead is part of no stream: had it come before TLS, anybody could have written it.
+        Bytes that the peer sent ahead are dropped: before TLS anybody could have written them.
         """
         self._splitter = splitter
         self._waiting.clear()
 
     def _chunkReceived(self, now: float) -> None:
-        """Bytes have come, or it is the turn of some that came before; the stanzas in them follow."""
+        """Bytes have come, or earlier ones have their turn; the stanzas in them follow."""
 
     def _early(self, stanza: Stanza) -> None:
-        """A stanza has come on a stream that is not, or no longer, open for stanzas."""
+        """A stanza has come before the stream is open for stanzas, or after that."""
 
     def _streamEvent(self, event: StreamStarted | Stanza) -> None:
         """The stream has begun, or a first-level element that is no stanza has come."""
@@ -142,7 +142,7 @@ class Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         events = self._splitter.feed(data)
         if self._waiting:
-            # The transport had this before it was paused.
+            # The transport had read this before it was paused.
             self._waiting.extend(events)
         else:
             self._work(iter(events))
@@ -159,10 +159,10 @@ class Connection(Protocol):
     # Input.
 
     def _work(self, events: Iterator[Event]) -> None:
-        """Handle events until there are no more, too much output waits, or it is somebody else's turn."""
+        """Handle events until there are no more, too much output waits, or the time slice is over."""
         now = self._clock.seconds()
         self._chunkReceived(now)
-        # What they cause is written at once: a system call costs more than a stanza.
+        # Their output is written at once: a system call costs more than a stanza.
         self._working = True
         self._isEnough = False
         splitter, until = self._splitter, now + self.sliceSeconds
@@ -181,7 +181,7 @@ class Connection(Protocol):
                 self._streamEvent(event)
             if self._splitter is not splitter:
                 break
-            # The clock is asked after some events only: it costs as much as half of a small one.
+            # The clock is read after some events only: it costs half as much as a small event.
             if self._isEnough or (not count & _BY_CLOCK and self._clock.seconds() >= until):
                 self._waiting.extend(events)
                 break
@@ -197,10 +197,10 @@ class Connection(Protocol):
         self._work(iter(events))
 
     def _steer(self) -> None:
-        """Read, or do not; and see to it that events that wait are handled as soon as they may be."""
+        """Start or stop reading, and schedule the events that wait."""
         if self._closing:
             return
-        # Where it was too much, a good part has to be gone first.
+        # After too much output, half of it must be gone before reading goes on.
         room = self.pauseAboveBytes if self._reading else self.pauseAboveBytes // 2
         mayTake = not self._holders and self._output.size <= room
         if mayTake and self._waiting and self._goingOn is None:
@@ -217,7 +217,7 @@ class Connection(Protocol):
         if self._produces:
             self._stanzaRefused(refused)
         else:
-            # Before authentication there is nobody's stream to spare.
+            # Before authentication the stream need not be spared.
             error = ANSWERS[refused.why]
             condition = "policy-violation" if error.condition == "policy-violation" else "not-well-formed"
             self._reason = StreamFailed(condition, error.text)
@@ -234,12 +234,12 @@ class Connection(Protocol):
         """
         Send serialised stanzas, as soon as the peer takes them; nothing once the stream ends.
 
-        @return: whether there is room for them.
+        @return: true if there was room.
         """
         output = self._output
         size = output.size + len(data)
         if self._working and size <= self.pieceBytes and not self._closing:
-            # Nearly all output is caused by an event, and written when the chunk is done.
+            # Nearly all output is caused by an event; it is written at the end of the chunk.
             output.size = size
             self._append(data)
             return True
@@ -250,11 +250,11 @@ class Connection(Protocol):
         return True
 
     def writeCopies(self, copies: Copies) -> bool:
-        """Send one stanza to many; the same otherwise."""
+        """Send one stanza to many recipients, otherwise as L{write}."""
         if self._closing or not self._hasRoom(copies.largest):
             return False
         if self._output.size and not self.stalled and copies.size > _MUCH:
-            # What precedes them is joined at once then, not part by part.
+            # Then the output before them is joined once, not part by part.
             self._flush()
         self._output.putCopies(copies)
         self._written()
@@ -273,10 +273,10 @@ class Connection(Protocol):
             self._steer()
 
     def _flush(self) -> None:
-        """Hand to the transport what it takes."""
+        """Give output to the transport until it stalls."""
         output = self._output
         while output.size and not self.stalled:
-            # It may stall by this.
+            # The transport may stall here.
             self.transport.write(output.take(self.pieceBytes))
         if self._closing and not output.size and self._closeBy:
             self._closeBy = 0.0
@@ -286,7 +286,7 @@ class Connection(Protocol):
             self.transport.loseConnection()
 
     def close(self, last: bytes = b"</stream:stream>") -> None:
-        """End the stream in good order; what was written before still goes out."""
+        """End the stream in an orderly way; earlier output is still sent."""
         if self._closing:
             return
         self._end()
@@ -297,7 +297,11 @@ class Connection(Protocol):
         self._flush()
 
     def abort(self, reason: Exception) -> None:
-        """End the connection at once, C{reason} being why it was lost."""
+        """
+        End the connection at once.
+
+        @param reason: reported as the reason of the loss.
+        """
         self._reason = self._reason or reason
         if not self._closing:
             self._end()
@@ -305,7 +309,7 @@ class Connection(Protocol):
         self.transport.abortConnection()
 
     def _fail(self, condition: str, text: str) -> None:
-        """End the stream with an error of ours."""
+        """End the stream with a stream error."""
         self.close(streamError(condition, text))
 
     def _stalledTooLong(self) -> None:
@@ -317,7 +321,7 @@ class Connection(Protocol):
         self.abort(self._goneReason(f"the peer has read nothing for {self.stallFor:.0f} s, and {waiting}"))
 
     def _goneReason(self, text: str) -> Exception:
-        """The reason to end a connection whose peer takes nothing any more."""
+        """Return the reason to end a connection whose peer has stopped reading."""
         return ConnectionAbortedError(text)
 
     def _end(self) -> None:
@@ -326,7 +330,7 @@ class Connection(Protocol):
         self._ending()
 
     def _forget(self) -> None:
-        """Neither events nor output matter any more."""
+        """Drop waiting events and output."""
         self._waiting.clear()
         self._output.clear()
         self._closeBy = 0.0
@@ -360,8 +364,8 @@ class Connection(Protocol):
         self._steer()
 
     def stopProducing(self) -> None:
-        """The transport is gone; L{connectionLost} says so too."""
+        """The transport is gone; L{connectionLost} follows."""
 
 
 def _drop(stanza: Stanza) -> None:
-    """Nothing is read any more."""
+    """Ignore a stanza: the stream ends."""

@@ -1,12 +1,12 @@
 """
 Bytes of an XML stream to stanzas (RFC 6120 section 4): pure, no I/O.
 
-A L{Splitter} is fed what the transport read and answers with events. Expat checks every byte, at its own speed,
-for it calls nobody back from inside a stanza. What it has found well-formed, and free of the constructs that XMPP
-forbids, is then cut by looking for tags alone: no other C{<} is left.
+A L{Splitter} takes the transport's bytes and returns events. Expat checks every byte, and has no callbacks inside
+stanzas, so it runs at full speed. Checked bytes are well-formed and free of the constructs that XMPP forbids, so
+stanzas are cut from them by a search for tags.
 
 A stanza that is over a limit, or that breaks the rules of namespaces alone, is skipped: its event is a
-L{StanzaRefused}. The stream fails only where nothing can be read on.
+L{StanzaRefused}. The stream fails only if no more can be read.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from gateway.xml.context import Context
 from gateway.xml.read import SEPARATOR, START_TAG, readTag
 from gateway.xml.write import escape
 
-# After this many bytes a parser is replaced: expat keeps every name it ever saw until it is freed, and names
-# come from strangers.
+# Bytes after which a parser is replaced: expat keeps every name until it is freed, and anybody can make names up.
 _PARSER_LIFE = 4 * 1024 * 1024
 
 # In well-formed content: a tag, or the beginning of a section in which "<" begins no tag.
@@ -34,8 +33,7 @@ _TAG = re.compile(rb"<!\[CDATA\[|" + START_TAG.pattern)
 _SECTION, _SECTION_END = b"<![CDATA[", b"]]>"
 _SLASH, _BANG = b"/!"
 
-# A start tag as servers write nearly all of them: known attributes, between single quotes, that stand for
-# themselves.
+# A start tag as servers write nearly all of them: known attributes, in single quotes, without entities.
 _PLAIN = re.compile(
     r"<(iq|message|presence)(?: (?:"
     + "|".join(f"{name}='([^'&<>\\t\\n\\r]*)'" for name in ("from", "to", "id", "type", "xml:lang"))
@@ -43,7 +41,7 @@ _PLAIN = re.compile(
 )
 _UNSEEN = (0, 0, 0)
 
-# How many bytes are first looked at to find the end of a stanza that is skipped; then twice as many each time.
+# Bytes in which the end of a skipped stanza is searched at first; twice as many each time after that.
 _FIRST_PIECE = 1024
 
 
@@ -55,7 +53,7 @@ class Limits:
 
     @ivar stanzaSize: bytes from its first C{<} on.
     @ivar depth: nested elements, the stanza's root being the first.
-    @ivar outgoingSize: bytes of one that is sent.
+    @ivar outgoingSize: bytes of a stanza that is sent.
     """
 
     stanzaSize: int = 4 * 1024 * 1024
@@ -63,7 +61,7 @@ class Limits:
     outgoingSize: int = 512 * 1024
 
     def broken(self, size: int, depth: int) -> type[GatewayError] | None:
-        """Return the error for a stanza of so many bytes and so deep; C{None} if it is within the limits."""
+        """Return the error for a stanza with this size and depth; C{None} if it is within the limits."""
         if size > self.stanzaSize:
             return TooLarge
         return TooDeep if depth > self.depth else None
@@ -71,7 +69,7 @@ class Limits:
 
 @frozen
 class StreamStarted:
-    """The peer's stream header: its unqualified attributes, and what its namespaces mean for the stanzas."""
+    """The peer's stream header: its unqualified attributes and its namespaces."""
 
     attributes: dict[str, str]
     context: Context
@@ -79,7 +77,7 @@ class StreamStarted:
 
 @frozen
 class StreamEnded:
-    """The peer closed its stream in good order (RFC 6120 section 4.4)."""
+    """The peer closed its stream (RFC 6120 section 4.4)."""
 
 
 Event = StreamStarted | Stanza | StanzaRefused | StreamEnded | StreamFailed
@@ -90,7 +88,7 @@ class Splitter:
     Cuts the bytes of one XML stream into events.
 
     @ivar namespace: the content namespace that the stream must declare as its default.
-    @ivar skips: whether a refused stanza is skipped to its end, however far that is; else the stream fails.
+    @ivar skips: true: a refused stanza is skipped to its end, however far that is; false: the stream fails.
     """
 
     def __init__(self, namespace: str, limits: Limits | None = None) -> None:
@@ -104,7 +102,7 @@ class Splitter:
         # Bytes of the incomplete last element.
         self._rest: list[bytes] = []
         self._restSize = 0
-        # How much of that L{_cutAny} has gone through, how deep it was then, and at most.
+        # For L{_cutAny}: number of those bytes that were searched, the depth there, and the greatest depth.
         self._seen = _UNSEEN
         # While a stanza is skipped.
         self._skipper: Skipper | None = None
@@ -114,11 +112,11 @@ class Splitter:
         """
         Take the next bytes of the stream and return what they complete, in order.
 
-        Never raises for what the peer sent: a L{StreamFailed} is the last event, and nothing is read after it.
+        No input makes it raise: on a failure the last event is a L{StreamFailed}, and nothing is read after it.
         """
         events: list[Event] = []
         try:
-            # Each turn leaves what follows a skipped stanza, or what is to be skipped, or nothing.
+            # Each turn leaves the bytes behind a skipped stanza, or the bytes to be skipped, or nothing.
             while data and not self._over:
                 skipper = self._skipper
                 data = self._read(data, events) if skipper is None else self._skip(skipper, data, events)
@@ -133,7 +131,7 @@ class Splitter:
             self._rest.append(data)
             self._restSize += len(data)
             if failure is None and b">" not in data and self._restSize <= self._limits.stanzaSize:
-                # Nothing ends here, and many small pieces must not be joined over and over.
+                # Nothing ends here: do not join many small pieces again and again.
                 return b""
             data = b"".join(self._rest)
         checked = len(data) - self._checker.ahead
@@ -145,11 +143,11 @@ class Splitter:
             return self._keep(data[rest:])
         if not self.skips or self._context is None or failure.condition != NOT_WELL_FORMED:
             raise worded(failure, data[checked:])
-        # Without regard to namespaces it may have an end.
+        # Without namespaces it may still have an end.
         return self._skipFrom(data[rest:])
 
     def _keep(self, rest: bytes) -> bytes:
-        """Hold the bytes of an incomplete element, or return them to be skipped where it is over a limit."""
+        """Keep the bytes of an incomplete element; return them if it is over a limit and has to be skipped."""
         if len(rest) > self._limits.stanzaSize or self._seen[2] > self._limits.depth:
             if not self.skips or self._context is None or rest.startswith(_SECTION):
                 raise StreamFailed("policy-violation", "a header, a text or a stanza is over a limit")
@@ -174,14 +172,14 @@ class Splitter:
         return rest
 
     def _skip(self, skipper: Skipper, data: bytes, events: list[Event]) -> bytes:
-        # Expat would go through all of it, whatever ends there.
+        # Expat would go through all of it, even if the stanza ends early in it.
         piece = data[: max(skipper.given, _FIRST_PIECE)]
         following = skipper.skip(piece)
         if following is None:
             return data[len(piece) :]
         assert self._context is not None
         root = rootOf(skipper.name, skipper.attributes, self._context)
-        # The same however the stream was cut into pieces.
+        # The result does not depend on how the stream was cut into pieces.
         why = self._limits.broken(skipper.size, skipper.deepest) or BadNamespace
         events.append(StanzaRefused(root, why, skipper.size, skipper.head[: skipper.size]))
         self._skipper = None
@@ -190,10 +188,10 @@ class Splitter:
 
     def _cut(self, data: bytes, checked: int, events: list[Event]) -> int:
         """
-        Add what is complete in C{data} to C{events}.
+        Add the complete stanzas in C{data} to C{events}.
 
-        @param checked: how much of C{data} expat has found well-formed.
-        @return: where the rest begins.
+        @param checked: number of bytes of C{data} that expat has found well-formed.
+        @return: offset of the rest.
         """
         position = 0
         if self._context is None:
@@ -213,14 +211,14 @@ class Splitter:
             close = find(b">", start, checked)
             if close < 0:
                 return start
-            # Nearly all stanzas are plain, and this is where the gateway spends its time.
-            # What is so large that it comes in many pieces is looked for its end only where it has grown.
+            # Fast path: nearly all stanzas are plain, and the gateway spends most of its time here. A stanza that
+            # comes in many pieces is searched only in its new part.
             tag = match(data[start:close].decode()) if plainly and (start or seen is _UNSEEN) else None
             if tag is not None:
                 name, sender, recipient, identifier, kind, language, slash = tag.groups()
                 opening, ending = TAGS[name]
                 end = close + 1 if slash else _end(data, close, checked, opening, ending)
-                # Short ones have no room for depth, and in those that are too large it does not matter.
+                # Short ones cannot be deep, and for those that are too large the depth does not matter.
                 if slash or (end >= 0 and (end - close <= 4 * deepest or _isFlat(data, close, end, self._limits))):
                     position = end if slash else end + len(ending)
                     raw = data[start:end]
@@ -241,15 +239,15 @@ class Splitter:
 
     def _begin(self, data: bytes, checked: int, events: list[Event]) -> int:
         """
-        Read the stream header, once all of it is there; C{data} is the stream from its first byte.
+        Read the stream header if it is complete; C{data} is the stream from its first byte.
 
-        @return: where what follows it begins.
+        @return: offset of the first byte behind it.
         """
         header = self._checker.header
         if header is None:
             return 0
         if b"\0" in data[header.start : header.start + 2]:
-            # By its first bytes expat takes a stream for UTF-16, whatever it was told.
+            # Expat detects UTF-16 by the first bytes, although it was told UTF-8.
             raise StreamFailed("unsupported-encoding", "not UTF-8, but UTF-16")
         tag = START_TAG.match(data, header.start, checked)
         if tag is None:
@@ -269,13 +267,13 @@ class Splitter:
         events: list[Event],
     ) -> int | None:
         """
-        Cut any first-level element, if all of it is there: the same result.
+        Slow path: cut any first-level element, if it is complete.
 
-        @param seen: how much of it was gone through before, in vain, the depth there, and the greatest so far.
-        @return: where what follows it begins; C{None} if it is not complete.
+        @param seen: number of its bytes that were searched before, the depth there, and the greatest depth.
+        @return: offset of the first byte behind it; C{None} if it is not complete.
         """
         if data.startswith(_SECTION, start):
-            # Text between stanzas means nothing.
+            # Text between stanzas has no meaning.
             ending = data.find(_SECTION_END, start, checked)
             return None if ending < 0 else ending + len(_SECTION_END)
         offset, depth, deepest = seen
@@ -317,13 +315,13 @@ class Splitter:
 
 def _end(data: bytes, close: int, checked: int, opening: bytes, ending: bytes) -> int:
     """
-    Where the end tag of a stanza is.
+    Return the offset of a stanza's end tag.
 
-    At the first of its name up to which as many end as begin: were one of those that begin another, or an only tag,
-    or did one end in an odd spelling, there would be fewer ends.
+    It is the first one at which start and end tags of this name balance. Prefixed names, self-closing tags or an
+    unusual spelling can only make end tags look too few.
 
-    @param close: where its start tag ends.
-    @return: -1 if there is none, or one that is not so easy to see.
+    @param close: offset of the end of its start tag.
+    @return: -1 if there is none in these bytes; the slow path then decides.
     """
     end = data.find(ending, close, checked)
     inner = data.find(opening, close, end)
@@ -334,12 +332,12 @@ def _end(data: bytes, close: int, checked: int, opening: bytes, ending: bytes) -
 
 
 def _isFlat(data: bytes, start: int, end: int, limits: Limits) -> bool:
-    """Return true if these bytes are surely not nested too deep, or too large anyway."""
+    """True if these bytes are certainly not nested too deep, or are too large in any case."""
     return end - start > limits.stanzaSize or data.count(b"<", start, end) < limits.depth
 
 
 def streamError(condition: str, text: str = "") -> bytes:
-    """A stream error with its closing tag, to be the last bytes of a stream (RFC 6120 section 4.9)."""
+    """Return a stream error with the closing tag: the last bytes of a stream (RFC 6120 section 4.9)."""
     words = f"<text xmlns='{ns.STREAM_ERRORS}'>{escape(text)}</text>" if text else ""
     return (
         f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{words}</stream:error></stream:stream>"

@@ -1,5 +1,5 @@
 """
-Slows down or refuses, on a link, a user who was sent much in answer; nobody else notices.
+Slows down or refuses users of a link who have been sent much in answer. Others are not affected.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.stream.budget import Budget
 from gateway.stream.holdback import Holdback
 from gateway.stream.stanzas import Stanza
 
-# Seconds of work on stanzas that were held before everything else in the process has its turn.
+# Seconds of work on held stanzas before the rest of the process has its turn.
 _SLICE = 0.02
 
 
@@ -40,8 +40,8 @@ class Fairness:
     """
     Holds joins, and refuses requests, of users whose budget of answers is spent.
 
-    @ivar budget: handlers charge to it what they send.
-    @ivar debts: the budget's, empty as a rule, as is C{held}: then L{keeps} need not be asked.
+    @ivar budget: handlers charge their answers to it.
+    @ivar debts: the budget's. If it and C{held} are empty, as they nearly always are, L{keeps} need not be called.
     @ivar held: the users whose stanzas are held.
     """
 
@@ -58,7 +58,7 @@ class Fairness:
         self._isDraining = False
 
     def keeps(self, stanza: Stanza) -> bool:
-        """Hold or refuse a stanza; false if it is to be handled now, as nearly all are."""
+        """Hold or refuse a stanza; return false if it is to be handled now."""
         if not self.debts and not self.held:
             return False
         now = self._port.now
@@ -68,7 +68,7 @@ class Fairness:
             if stanza.type != "unavailable":
                 self._refuse(stanza, OverBudget)
                 return True
-            # No join matters of a user who leaves.
+            # The user leaves, so held joins are obsolete.
             for each in self._holdback.leave(stanza.sender or ""):
                 self._refuse(each, OverBudget)
             return False
@@ -78,7 +78,7 @@ class Fairness:
         return False
 
     def tick(self, now: float) -> None:
-        """Handle what may be handled by now; about once a second."""
+        """Handle held stanzas whose time has come. To be called about once a second."""
         for stanza in self._holdback.late(now):
             self._refuse(stanza, OverBudget)
         if self._releasing is None:
@@ -88,7 +88,7 @@ class Fairness:
             self._log.warn("{jid}: {news}.", jid=self._port.jid, news=news)
 
     def drain(self) -> None:
-        """Refuse what is held, and hold nothing from now on: the gateway stops."""
+        """Refuse all held stanzas, and hold none from now on: the gateway stops."""
         self._isDraining = True
         if self._releasing is not None:
             self._releasing.cancel()
@@ -120,10 +120,10 @@ class Fairness:
 
     def _refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         if stanza.type == "unavailable":
-            # It may be for a room that the user is in.
+            # The user may be in that room.
             self._port.handle(stanza)
             return
         if error is OverBudget:
-            # It is counted by this.
+            # This counts it.
             self.budget.isOver(stanza.sender or "", self._port.now)
         self._port.refuse(stanza, error)

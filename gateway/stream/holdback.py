@@ -1,7 +1,7 @@
 """
-Joins of users who were sent much in answer: held, and handled later; pure.
+Joins of users who have been sent much in answer: held, and handled later; pure.
 
-A user's stanzas keep their order: while a join is held, what the user sends after it waits behind it.
+A user's stanzas keep their order: later stanzas of the user wait behind a held join.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway import jids, ns
 from gateway.stream.budget import Budget
 from gateway.stream.stanzas import Stanza
 
-# For each user, and for all of them: how much is held; more is refused. Seconds that a stanza is held.
+# Limits for each user and for all users; more is refused. Seconds that a stanza is held.
 MAX_STANZAS = 200
 MAX_BYTES = 256 * 1024
 MAX_BYTES_IN_ALL = 16 * 1024 * 1024
@@ -28,7 +28,7 @@ _REFERENCE = b"&#"
 @define(eq=False)
 class _Held:
     """
-    @ivar stanzas: each with the time when it came.
+    @ivar stanzas: each with its time of arrival.
     @ivar size: bytes of all of them.
     """
 
@@ -38,7 +38,7 @@ class _Held:
 
 class Holdback:
     """
-    A queue for each user who has to wait; a user is a bare JID.
+    A queue for each user that has to wait; a user is a bare JID.
 
     @ivar users: the queues; empty as a rule.
     """
@@ -53,7 +53,7 @@ class Holdback:
 
     def mustWait(self, stanza: Stanza, now: float) -> bool:
         """
-        True if a stanza is to be held: it is a join of a user who was sent much, or comes after such a join.
+        True if a stanza is to be held: it is a join of a user who has been sent much, or follows such a join.
 
         Answers are never held: they belong to exchanges of others.
         """
@@ -62,7 +62,7 @@ class Holdback:
         user = jids.bare(stanza.sender or "")
         if user in self.users:
             return True
-        # Where a character is written by its number, the name may be, too.
+        # With character references, the name may be written by them.
         mayJoin = _MUC in stanza.raw or _REFERENCE in stanza.raw
         isJoin = mayJoin and stanza.name == "presence" and stanza.type is None
         return isJoin and self._budget.owes(user, now)
@@ -71,7 +71,7 @@ class Holdback:
         """
         Keep a stanza for later.
 
-        @return: whether there is room for it.
+        @return: true if there is room.
         """
         user, size = jids.bare(stanza.sender or ""), len(stanza.raw)
         held = self.users.get(user)
@@ -86,12 +86,12 @@ class Holdback:
         return True
 
     def leave(self, sender: str) -> Iterator[Stanza]:
-        """Give up all that is held of a user, and yield it."""
+        """Remove and yield all held stanzas of a user."""
         while stanza := self._next(jids.bare(sender)):
             yield stanza
 
     def late(self, now: float) -> Iterator[Stanza]:
-        """Give up what has been held for too long, and yield it."""
+        """Remove and yield the stanzas that have been held for too long."""
         for user, held in list(self.users.items()):
             while held.stanzas and held.stanzas[0][0] <= now - MAX_SECONDS and (stanza := self._next(user)):
                 yield stanza
@@ -100,7 +100,7 @@ class Holdback:
         """
         Yield the stanzas that may be handled, one of each user in turn.
 
-        Each must be handled, and charged, before the next is asked for.
+        The caller must handle and charge each before it asks for the next one.
         """
         users = list(self.users)
         while users:

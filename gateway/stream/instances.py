@@ -1,20 +1,19 @@
 """
 Detection of another gateway that is connected as the same component. Pure.
 
-Some servers accept several connections of one component and give each a part of the stanzas (ejabberd). Two
-gateways that do not know of each other then lose answers. So each link sends signs from the component to the
-component itself. The server delivers a sign to any of the connections; a link that receives one of another name is
-not alone.
+ejabberd accepts several connections of one component and gives each of them a part of the stanzas. Two gateways
+that do not know of each other then lose answers. So each link sends signs from the component to itself. The server
+delivers a sign to any of the connections: a link that receives a sign with another name is not alone.
 """
 
 from __future__ import annotations
 
 from gateway.stream.stanzas import Stanza, route
 
-# Seconds between two signs. While the connection is new, or another gateway is there, one goes out at each tick.
+# Seconds between two signs. On a new connection, or while another gateway is there, a sign is sent at each tick.
 _SIGN_EVERY = 30.0
 _NEW = 10.0
-# Seconds without a sign after which the other gateway counts as gone: its signs may rarely come to this one.
+# Seconds without a sign after which the other gateway counts as gone. Few of its signs may arrive here.
 _GONE_AFTER = 60.0
 
 _RESOURCE = "gateway-instance-"
@@ -29,8 +28,8 @@ class OtherInstances:
     """
     The signs of one link.
 
-    @ivar found: whether there is another gateway.
-    @ivar sign: the stanza to send. A result without a request: no software answers that.
+    @ivar found: true if there is another gateway.
+    @ivar sign: the stanza to send: a result without a request, which no software answers.
     @param jid: the component's.
     @param name: different for each link of each process; hexadecimal digits.
     """
@@ -51,14 +50,14 @@ class OtherInstances:
         """
         Look at a stanza.
 
-        @return: whether it is a sign.
+        @return: true if it is a sign.
         """
         sender = stanza.sender or ""
         if stanza.type != "result" or not sender.startswith(self._prefix):
             return False
         if sender != self._own:
             if not self.found:
-                # The other one is to find this one as soon.
+                # So that the other gateway finds this one as quickly.
                 self._signAt = now
             self.found = True
             self._foundUntil = now + _GONE_AFTER
@@ -68,7 +67,7 @@ class OtherInstances:
         """
         Forget another gateway that is gone. To be called about once a second.
 
-        @return: what is to be sent.
+        @return: the bytes to send.
         """
         self.found = self.found and now < self._foundUntil
         if now < self._signAt:

@@ -1,8 +1,8 @@
 """
 The second lane of a link: ordinary Wokkel handlers on an ordinary xmlstream.
 
-They need not know of the gateway. What they are held to is that each iq request gets exactly one answer: what
-nobody handles, what takes too long and what is answered twice is seen to here.
+The lane guarantees that each iq request gets exactly one answer: it answers requests that no handler takes or that
+take too long, and drops second answers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ T = typing.TypeVar("T")
 
 
 class Port(typing.Protocol):
-    """What the lane needs of its link."""
+    """The part of the link that the lane uses."""
 
     jid: str
     now: float
@@ -54,21 +54,21 @@ class Port(typing.Protocol):
 
 
 class Outlet(typing.Protocol):
-    """What takes what handlers send."""
+    """Takes the output of handlers."""
 
     def send(self, obj: Any) -> None:
         """Send an element, or serialised text or bytes."""
 
 
 class HandlerStream(XmlStream):
-    """What a Wokkel handler knows as its C{xmlstream}: observers on top, the link below."""
+    """The C{xmlstream} of Wokkel handlers: observers on top, the link below."""
 
     def __init__(self, outlet: Outlet, jid: str, streamId: str) -> None:
         super().__init__(Authenticator())
         self._outlet = outlet
         self.namespace = ns.COMPONENT_ACCEPT
         self.version = (0, 0)
-        self.sid = streamId  # type: ignore[assignment]  # Twisted shows None as its type.
+        self.sid = streamId  # type: ignore[assignment]  # its type in Twisted is None
         self.thisEntity: Any = JID(jid)
         self.otherEntity: Any = self.thisEntity
 
@@ -78,13 +78,13 @@ class HandlerStream(XmlStream):
 
 class ElementLane:
     """
-    Tells handlers when the stream comes and goes, shows elements to the ordinary ones, watches over answers.
+    Tells handlers of the stream's begin and end, gives elements to the Wokkel handlers, and guards their answers.
 
     @ivar replies: the incoming requests without an answer.
     @ivar requests: the outgoing requests without an answer.
     """
 
-    # Seconds for the answer to a request that does not name its own timeout.
+    # Default timeout of a request, in seconds.
     requestTimeout = 30.0
 
     _log = Logger()
@@ -138,7 +138,7 @@ class ElementLane:
             self._dispatch(stanza)
 
     def tick(self, now: float) -> None:
-        """End what is overdue; an incoming request only while its answer can be sent, be that later."""
+        """End overdue requests; incoming ones only while the error can be sent."""
         self.requests.expire(now)
         if self._xmlstream is None:
             return
@@ -153,11 +153,11 @@ class ElementLane:
 
     def send(self, obj: Any) -> None:
         """
-        Send what a handler gives: an element, or serialised text or bytes, which are sent as they are.
+        Send an element of a handler, or serialised text or bytes, which are sent unchanged.
 
         An iq answer goes out only if its request is open: the first answer wins.
 
-        @raise ValueError: if there is a character in it that XML cannot hold; it would cost the stream.
+        @raise ValueError: if it has a character that XML does not allow, which would end the stream.
         """
         if isinstance(obj, str):
             obj = obj.encode()
@@ -179,7 +179,7 @@ class ElementLane:
             if not self._port.budget.allows(key[0], len(data), self._port.now):
                 data = errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], OverBudget)
             if not self._port.sendRaw(data) and self._xmlstream is not None:
-                # Too much waits for the server, but there is room for an error.
+                # Too much output waits, but an error has room.
                 self._port.sendRaw(errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], TooMuch))
             return
         self._port.sendRaw(data)
@@ -192,7 +192,8 @@ class ElementLane:
         """
         Send a C{wokkel.generic.Request}, or an iq element, and wait for its answer.
 
-        @return: see L{Requests.add}, as for C{read}.
+        @param read: see L{Requests.add}.
+        @return: see L{Requests.add}.
         @raise ValueError: if it is no request, or as in L{send}.
         """
         element = requestElement(request)
@@ -205,7 +206,7 @@ class ElementLane:
         return answer
 
     def _serialised(self, element: domish.Element) -> bytes:
-        """An element as it is sent, from the component where it does not say from whom."""
+        """Serialise an element; its sender is the component if it names none."""
         if not element.getAttribute("from"):
             element["from"] = self._port.jid
         return _serialise(element)
@@ -225,7 +226,7 @@ class ElementLane:
                 self.refuse(stanza, problem)
 
     def _dispatch(self, stanza: Stanza) -> type[GatewayError] | None:
-        """Show a stanza to the handlers. Return the error of a request that none of them handles."""
+        """Give a stanza to the handlers. Return the error for a request that none of them handles."""
         if not self._ordinary or self._xmlstream is None:
             return Unhandled
         try:
@@ -241,13 +242,13 @@ class ElementLane:
         return None if element.handled else Unhandled
 
     def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
-        """Answer with an error, from the address that was written to, if there is somebody to answer."""
+        """Answer with an error from the recipient's address; without a sender nobody is answered."""
         if stanza.sender:
             addresses = route(stanza.recipient or self._port.jid, stanza.sender)
             self._port.sendRaw(errorStanza(stanza.name, addresses, stanza.id, error))
 
     def _key(self, requester: str, identifier: str, addressed: str) -> Key | None:
-        """The same key for every spelling of the same addresses; C{None} if one is no JID."""
+        """Return the key of a request, equal for all spellings of its addresses; C{None} if one is not a JID."""
         if not requester or not addressed:
             return None
         try:
@@ -256,7 +257,7 @@ class ElementLane:
             return None
 
     def guard(self, call: Callable[..., object], *arguments: object) -> None:
-        """Call a handler, which may fail and then harms nobody else."""
+        """Call a handler; log its failure."""
         try:
             call(*arguments)
         except Exception:
@@ -264,7 +265,7 @@ class ElementLane:
 
 
 def _serialise(element: domish.Element) -> bytes:
-    """An element as it stands in a component stream."""
+    """Serialise an element for a component stream."""
     text = serialised(element, ns.COMPONENT_ACCEPT)
     if FORBIDDEN.search(text):
         raise ValueError(f"not XML: {FORBIDDEN.findall(text)!r} in a stanza to {element.getAttribute('to')!r}")

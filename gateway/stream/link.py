@@ -1,5 +1,5 @@
 """
-A component's connection to its server as a service: kept up for ever, two lanes of handlers, bounded queues.
+A component's connection to its server as a service: reconnection for ever, two lanes of handlers, bounded queues.
 """
 
 from __future__ import annotations
@@ -45,37 +45,37 @@ _LAST_DELAY = 30.0
 @implementer(IXMPPHandlerCollection, IReporting)
 class Link(Service):
     """
-    One component's stream, whether it is up or down at the moment.
+    The stream of one component, up or down.
 
-    Handlers are added with their C{setHandlerParent}. Those that provide L{IRawHandler} see stanzas first and
-    without a tree; what they leave goes to the others.
+    Handlers are added with their C{setHandlerParent}. Those that provide L{IRawHandler} see stanzas first, and
+    as bytes; other handlers get the stanzas that no raw handler took.
 
     @ivar jid: the component's JID.
-    @ivar limits: what a stanza may cost, either way.
-    @ivar budget: bytes that each user may be sent in answer. Handlers charge to it what they send beyond a little;
-        a user who is over it is slowed down or refused here.
-    @ivar ready: whether stanzas flow.
-    @ivar trouble: why not, in words for the operator.
+    @ivar limits: limits of a stanza, in both directions.
+    @ivar budget: bytes that each user may be sent in answer. Handlers charge large answers
+        to it; a user who is over it is slowed down or refused here.
+    @ivar ready: true if stanzas flow.
+    @ivar trouble: the reason if they do not, for the operator.
     @ivar now: seconds on the link's clock, which is monotonic, as of the last chunk or tick.
-    @ivar domain: the server's own host, which is pinged when nothing has come for long; C{None} for never.
-    @ivar conflict: why it is of little use although it is up, in words for the operator; empty as a rule.
-    @ivar shared: whether other gateways may be connected as this component.
+    @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
+    @ivar conflict: the reason for the operator if the link is up but of little use; otherwise empty.
+    @ivar shared: true if other gateways may be connected as this component.
     @param where: the endpoint in the operator's words.
-    @param instances: finds other gateways that are connected as this component; by default none is looked for.
+    @param instances: detects other gateways that are connected as this component; C{None} for no detection.
     """
 
-    # Seconds that a stop waits for open exchanges, and the time between two ticks.
+    # Seconds that a stop waits for open exchanges; seconds between two ticks.
     drainFor = 5.0
     tickEvery = 1.0
 
-    # Seconds without a byte until the server is pinged, and from the ping until it counts as gone; seconds that
-    # it may go without reading.
+    # Seconds without a byte until the server is pinged; from the ping until it counts as gone; without reading
+    # until it counts as gone.
     pingAfter = 60.0
     goneAfter = 30.0
     stallFor = 300.0
 
-    # Seconds from the handshake until what waits is sent. ejabberd 24.10 and newer learns of privileges a moment
-    # after the handshake, and drops iqs that come before.
+    # Seconds from the handshake until the outbox is sent. ejabberd 24.10 and newer knows a component's privileges a
+    # moment after the handshake, and drops earlier iqs.
     settleFor = 0.2
 
     # Seconds that a stream must have been up for the next try to be as quick as the first.
@@ -169,7 +169,7 @@ class Link(Service):
 
     @property
     def pending(self) -> int:
-        """How many exchanges are open."""
+        """Number of open exchanges."""
         return len(self._lane.replies) + len(self._lane.requests) + sum(handler.pending for handler in self._raw)
 
     # As the parent of handlers.
@@ -200,33 +200,33 @@ class Link(Service):
         return self._lane.request(request)
 
     def ask(self, request: Any, read: Callable[[Stanza], T]) -> Deferred[T]:
-        """The same for an answer that is worth no tree, as L{ElementLane.ask} has it."""
+        """Send an iq request and read its answer as bytes, as L{ElementLane.ask} has it."""
         return self._lane.ask(request, read)
 
     def sendRaw(self, data: bytes) -> bool:
         """
         Send serialised stanzas; while the link is down they wait, bounded in number, size and time.
 
-        A stanza over the server's limit would end the stream: it is refused as if the recipient had done so. If it
-        is an answer, the recipient gets an error in its place, and needs no other.
+        A stanza over the server's limit would end the stream. It is refused as if the recipient had done so; if it
+        is an answer, the recipient gets an error in its place.
 
         @return: true if there was room.
         """
         if len(data) > self.limits.outgoingSize:
             return self._refusals.outgoing(data, self.limits)
         write = self._write
-        # The same as sendAll, without the call: all that a proxy does passes here.
+        # As sendAll, without the call: all stanzas of a proxy pass here.
         return (write is not None and write(data)) or self.sendAll(data)
 
     def sendAll(self, data: bytes) -> bool:
-        """The same, without regard to the server's limit."""
+        """Send serialised stanzas of any size."""
         write = self._write
         if write(data) if write is not None else self._outbox.put(data, self.now):
             return True
         return self._drop()
 
     def sendCopies(self, copies: Copies) -> bool:
-        """Send one stanza to many; it is held once, however many they are. The same otherwise."""
+        """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendAll}."""
         protocol = self._protocol
         if self._write is not None and protocol is not None:
             return protocol.writeCopies(copies) or self._drop()
@@ -275,7 +275,7 @@ class Link(Service):
 
     @property
     def isCongested(self) -> bool:
-        """True if much output waits: no more should be made of what can wait."""
+        """True if much output waits, so that work that can wait should wait."""
         protocol = self._protocol
         return protocol is not None and protocol.unsentBytes > protocol.pauseAboveBytes
 
@@ -290,7 +290,7 @@ class Link(Service):
     def streamLost(self, reason: Failure) -> None:
         self._protocol = self._write = None
         self.ready = False
-        # A server that accepts and cuts at once is one that refuses.
+        # A server that accepts and disconnects at once refuses the component.
         if self._reactor.seconds() - self._upAt >= self.steadyAfter:
             self._backoff.reset()
         self._lane.disconnected(reason)
@@ -327,11 +327,11 @@ class Link(Service):
             self._reactor.callLater(self.settleFor, self._settled, protocol)
         else:
             self._write = protocol.write
-        # What waits comes first: a handler that is told of the connection sends at once.
+        # The outbox comes first, because handlers send as soon as they are connected.
         self._lane.connected(protocol.streamId)
 
     def _settled(self, protocol: ComponentProtocol) -> None:
-        """Send what waits, if it is still this connection that is up."""
+        """Send the outbox, if this connection is still the current one."""
         if protocol is self._protocol and self.ready:
             self._write = protocol.write
             protocol.write(self._outbox.takeAll())
@@ -345,7 +345,7 @@ class Link(Service):
             self._tryAgain(reason)
 
     def _tryAgain(self, reason: Failure) -> None:
-        """Say why there is no stream, and when the next try is."""
+        """Log why there is no stream, and schedule the next try."""
         delay = self._backoff.next(isRefused(reason))
         self.trouble = explain(reason, self._where)
         self._log.warn(
@@ -372,24 +372,24 @@ class Link(Service):
                 self._compare(self._instances.found and not self.shared)
 
     def _watch(self, protocol: ComponentProtocol, now: float) -> None:
-        """Give up a connection that is up in name only."""
+        """Close a connection whose server is silent."""
         if protocol.stalled:
-            # Nothing is read meanwhile, so that nothing comes says nothing.
+            # Reading is paused, so silence has no meaning.
             self._heardAt = now
             return
         if now - self._heardAt < self.pingAfter or self.domain is None:
             self._pingedAt = None
         elif self._pingedAt is not None:
-            # Counted from the ping: on a machine that slept, nobody could say anything.
+            # Counted from the ping: while the machine slept nothing could arrive.
             if now - self._pingedAt > self.goneAfter:
                 protocol.abort(Refused("connection-timeout", "the server has gone silent"))
         else:
             self._pingedAt = now
-            # Any answer is a sign of life; silence is seen to above.
+            # Any answer shows that the server lives; silence is handled above.
             self._lane.request(pingOf(self.domain)).addBoth(lambda answer: None)
 
     def _compare(self, isShared: bool) -> None:
-        """Log it once when another gateway comes or goes."""
+        """Log once that another gateway has come, or has gone."""
         if isShared and not self.conflict:
             self.conflict = SHARED
             self._log.warn("{jid}: {conflict}.", jid=self.jid, conflict=SHARED)

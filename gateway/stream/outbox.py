@@ -1,5 +1,5 @@
 """
-What is sent while the link is down.
+Stanzas that wait while the link is down.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ class Outbox:
     """
     A bounded queue of serialised stanzas, each with a deadline; pure.
 
-    @ivar maxCount: how many may wait.
-    @ivar maxBytes: how many bytes may wait.
+    @ivar maxCount: number of stanzas that may wait.
+    @ivar maxBytes: number of bytes that may wait.
     @ivar patience: seconds that each may wait.
     """
 
@@ -30,7 +30,7 @@ class Outbox:
         """
         Add one stanza.
 
-        @return: whether there was room for it.
+        @return: true if there was room.
         """
         if len(self._waiting) >= self.maxCount or self._bytes + len(data) > self.maxBytes:
             return False
@@ -39,7 +39,7 @@ class Outbox:
         return True
 
     def expire(self, now: float) -> int:
-        """Drop what has waited too long, and return how many that were."""
+        """Drop overdue stanzas and return their number."""
         count = 0
         while self._waiting and self._waiting[0][0] <= now:
             self._bytes -= len(self._waiting.popleft()[1])
@@ -47,7 +47,7 @@ class Outbox:
         return count
 
     def takeAll(self) -> bytes:
-        """Everything that waits, in order; the queue is empty after."""
+        """Empty the queue; return its stanzas in order."""
         data = b"".join(stanza for _, stanza in self._waiting)
         self._waiting.clear()
         self._bytes = 0

@@ -1,5 +1,5 @@
 """
-Output that waits until the peer reads: kept in order, counted, and handed over in pieces; pure.
+Output that waits until the peer reads: in order, counted, returned in pieces; pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attrs import field, frozen
 @frozen
 class Copies:
     """
-    One stanza for many recipients, held once, however many they are.
+    One stanza for many recipients, kept once.
 
     @ivar before: the bytes up to the recipient's address.
     @ivar recipients: the addresses, escaped; at least one.
@@ -38,8 +38,8 @@ class Copies:
         return len(self.before) + len(self.after) + max(map(len, self.recipients))
 
     def written(self, start: int = 0, stop: int | None = None) -> bytes:
-        """The copies for some of the recipients, for all of them by default."""
-        # Joined once: to copy all of it again would cost more than everything else.
+        """Return the copies for some of the recipients, by default for all of them."""
+        # Joined once: another copy of all bytes would cost more than the rest.
         parts = list(self.recipients[start:stop])
         parts[0] = self.before + parts[0]
         parts[-1] += self.after
@@ -51,14 +51,14 @@ class Outflow:
     A queue of output.
 
     @ivar size: bytes that wait, as they will be sent.
-    @ivar memory: bytes that they take up here.
-    @ivar parts: what waits; L{put} adds to it, and to C{size}.
+    @ivar memory: bytes of memory that they take.
+    @ivar parts: the queue; L{put} adds to it, and to C{size}.
     """
 
     def __init__(self) -> None:
         self.size = 0
         self.parts: deque[bytes | Copies] = deque()
-        # The recipients of the first part, if that is one of copies, whose copies are on their way already.
+        # If the first part is one of copies: number of its recipients whose copies were returned.
         self._taken = 0
         # Parts that are copies, and the bytes that they save.
         self._shared = 0
@@ -84,7 +84,7 @@ class Outflow:
         """
         Remove the next bytes and return them.
 
-        @param most: how many, about: what was put in as one piece, or is one copy, is not divided.
+        @param most: number of bytes, about: one piece, or one copy, is not divided.
         """
         parts = self.parts
         if self.size <= most and not self._shared:
@@ -132,5 +132,5 @@ class Outflow:
 
 
 def _held(copies: Copies) -> int:
-    """Bytes that copies take up; the addresses are the room's, but for the references to them."""
+    """Bytes of memory that copies take; the addresses belong to the room, only references to them count."""
     return len(copies.before) + len(copies.after) + 8 * len(copies.recipients)

@@ -1,5 +1,5 @@
 """
-A table of what waits for an answer: bounded, each entry with a deadline; pure.
+A bounded table of entries that wait for an answer, each with a deadline; pure.
 """
 
 from __future__ import annotations

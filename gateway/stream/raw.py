@@ -1,5 +1,5 @@
 """
-What the handlers on a link's raw lane have in common.
+Base class of the handlers on a link's raw lane.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class RawHandler(XMPPHandler):
     """
     A raw handler that takes nothing and has nothing open; derive from it.
 
-    @ivar _link: what it is on.
+    @ivar _link: the link that it is on.
     @ivar _send: sends serialised stanzas there.
     """
 
@@ -32,7 +32,7 @@ class RawHandler(XMPPHandler):
         return 0
 
     def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
-        # A raw handler is of use on a link only.
+        # A raw handler needs a link.
         assert isinstance(parent, Link)
         self._link = parent
         self._send = parent.sendRaw
@@ -42,10 +42,10 @@ class RawHandler(XMPPHandler):
         return False
 
     def tick(self, now: float) -> None:
-        """Nothing is overdue."""
+        """Called about once a second; end overdue exchanges here."""
 
     def drain(self) -> None:
-        """Nothing is open."""
+        """The link will stop: accept nothing new."""
 
     def drained(self) -> None:
-        """Nothing is left."""
+        """The link stops: end the exchanges that are still open."""

@@ -1,5 +1,5 @@
 """
-Carries out on a link what is to become of stanzas that are refused, counts them and logs them.
+Answers, counts and logs the refused stanzas of a link.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Port(typing.Protocol):
 
 class Refusals:
     """
-    @ivar counts: how many stanzas were refused, by direction and reason.
+    @ivar counts: number of refused stanzas by direction and reason.
     @param later: calls a function soon, but not at once.
     """
 
@@ -54,7 +54,7 @@ class Refusals:
         self._last = ""
 
     def incoming(self, refused: StanzaRefused, handlers: Iterable[IRawHandler]) -> None:
-        """A stanza that came was refused: one of the handlers answers it, or its sender gets the error."""
+        """Handle a refused incoming stanza: a handler answers it, or its sender gets the error."""
         self._note("from the server", refused)
         for handler in handlers:
             if IRefusalHandler.providedBy(handler):
@@ -73,9 +73,9 @@ class Refusals:
 
     def outgoing(self, data: bytes, limits: Limits) -> bool:
         """
-        Send those of several stanzas that the server takes, and refuse the others. The sender is on this side.
+        Send those of several stanzas that are within the server's limit, and refuse the others.
 
-        @return: true if there was room for all that is sent; nothing else is to be said of what is refused.
+        @return: true if there was room for the stanzas that are sent.
         """
         splitter = Splitter(ns.COMPONENT_ACCEPT, evolve(limits, stanzaSize=limits.outgoingSize))
         splitter.feed(COMPONENT.header)
@@ -87,7 +87,7 @@ class Refusals:
             elif isinstance(event, StanzaRefused):
                 hasRoom = self._outgoing(event) and hasRoom
             else:
-                # It is no stanza, or not a whole one, and would end the stream.
+                # It is not a stanza, or not a whole one: it would end the stream.
                 nothing = Nonza("data", None, None, None, None, None, b"<data>", COMPONENT, 0)
                 self._outgoing(StanzaRefused(nothing, Unreadable, len(data), b""))
         return hasRoom
@@ -97,14 +97,14 @@ class Refusals:
         answer = bounce(refused.stanza, refused.why, self._port.jid)
         instead = substitute(refused.stanza, refused.why)
         if answer is not None:
-            # Not now: whoever sends is in the middle of it.
+            # Not now: the caller is in the middle of sending.
             self._later(partial(self._port.stanzaReceived, answer))
         elif instead is not None:
             return self._send(instead)
         return True
 
     def tick(self) -> None:
-        """Log what has come to be, at most once a minute."""
+        """Log the new counts, at most once a minute."""
         if self.counts == self._told or self._port.now < self._tellAt:
             return
         self._tellAt = self._port.now + _REPORT_EVERY

@@ -17,7 +17,7 @@ from gateway.xml.read import SEPARATOR
 from gateway.xml.write import escape
 
 # Characters of an address in the log.
-_LONGEST_ADDRESS = 200
+_MAX_ADDRESS = 200
 
 WORDS: dict[type[GatewayError], str] = {
     TooLarge: "too large",
@@ -32,7 +32,7 @@ class StanzaRefused:
     """
     A stanza, or another first-level element, that was skipped to its end.
 
-    @ivar stanza: what its start tag says; it has no content.
+    @ivar stanza: the stanza without content, as its start tag has it.
     @ivar why: the reason, as an error.
     @ivar size: its bytes.
     @ivar head: the first bytes of it, 16 KiB at most.
@@ -46,16 +46,16 @@ class StanzaRefused:
     def inWords(self) -> str:
         """For the log."""
         stanza = self.stanza
-        name = stanza.name.replace(SEPARATOR, " ")[:_LONGEST_ADDRESS]
+        name = stanza.name.replace(SEPARATOR, " ")[:_MAX_ADDRESS]
         addresses = f"from {_shown(stanza.sender)} to {_shown(stanza.recipient)}"
         return f"{ascii(name)[1:-1]} {addresses}, {self.size} bytes, {WORDS[self.why]}"
 
 
 def rootOf(name: str, attributes: dict[str, str], context: Context) -> Stanza:
     """
-    The stanza that begins with this start tag, without content.
+    Return the stanza with this start tag, without content.
 
-    @param name: as it is written, as the attributes' names: with a prefix perhaps.
+    @param name: as it is written, perhaps with a prefix; so are the names of the attributes.
     """
     prefix, _, local = name.rpartition(":")
     declaration = f"xmlns:{prefix}" if prefix else "xmlns"
@@ -81,7 +81,7 @@ def isBounced(stanza: Stanza) -> bool:
 
 def bounce(stanza: Stanza, why: type[GatewayError], component: str) -> Stanza | None:
     """
-    The error that the sender of a refused stanza gets; C{None} for none.
+    Return the error for the sender of a refused stanza; C{None} for none.
 
     @param component: the recipient of a stanza that names none.
     """
@@ -92,10 +92,10 @@ def bounce(stanza: Stanza, why: type[GatewayError], component: str) -> Stanza | 
 
 def substitute(stanza: Stanza, why: type[GatewayError]) -> Stanza | None:
     """
-    The stanza that the recipient gets in place of a refused one; C{None} for none.
+    Return the stanza that the recipient gets in place of a refused one; C{None} for none.
 
-    Somebody may wait for an answer, and must learn of an error, of a leave and of what becomes of a subscription:
-    these mean the same without their content.
+    The recipient may wait for an answer, an error, a leave or a change of subscription: these mean the same without
+    their content.
     """
     kind = stanza.type
     if stanza.name == "presence" and kind is not None and kind != "error":
@@ -117,10 +117,10 @@ def _error(stanza: Stanza, sender: str | None, recipient: str | None, why: type[
 
 
 def _shown(address: str | None) -> str:
-    return "nobody" if address is None else ascii(address[:_LONGEST_ADDRESS])
+    return "nobody" if address is None else ascii(address[:_MAX_ADDRESS])
 
 
 def refusedRoot(stanza: Stanza, why: type[GatewayError], size: int, head: bytes) -> StanzaRefused:
-    """The same for a stanza that was read: nothing is kept of its content."""
+    """Return the refusal of a stanza that was read; its content is not kept."""
     known = stanza.sender, stanza.recipient, stanza.id, stanza.type, stanza.language
     return StanzaRefused(type(stanza)(stanza.name, *known, b"<root>", stanza.context, 0), why, size, head)

@@ -11,7 +11,7 @@ from attrs import define, field
 from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares
 
-# (who asked, id, whom)
+# requester, id, recipient
 Key = tuple[str, str, str]
 
 
@@ -24,7 +24,7 @@ class _Waiting:
 
     @property
     def deadline(self) -> float:
-        """The first one."""
+        """The first of the deadlines."""
         return self.deadlines[0]
 
 
@@ -32,14 +32,14 @@ class Replies:
     """
     The requests that were handed to handlers and have no answer yet; pure and bounded.
 
-    @param bound: how many may be open, of which each requester has a fair share.
-    @ivar patience: seconds a handler has for its answer.
+    @param bound: number of requests that may be open; each requester has a fair share.
+    @ivar patience: seconds that a handler has for its answer.
     """
 
     def __init__(self, bound: int = 10_000, patience: float = 25.0) -> None:
         self.patience = patience
         self._shares = Shares(bound)
-        # What bounds it is the shares.
+        # The shares bound it.
         self._open: PendingTable[Key, _Waiting] = PendingTable(bound)
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class Replies:
         """
         A request has come.
 
-        @return: whether there is room for this requester; if not, it is not in the table and must be refused.
+        @return: true if there is room for this requester; otherwise it is not in the table and must be refused.
         """
         known = self._open.get(key)
         waiting = known or _Waiting(self._shares.of(key[0]))
@@ -67,7 +67,7 @@ class Replies:
         """
         An answer is about to be sent.
 
-        @return: whether it may be: there is such a request, and no other answer was sent.
+        @return: true if it may be sent: there is such a request, and no other answer was sent.
         """
         waiting = self._open.pop(key, None)
         if waiting is None:
@@ -78,7 +78,7 @@ class Replies:
     def expire(self, now: float) -> list[Key]:
         """Close the requests whose deadline has passed, and return them: each gets an error now."""
         overdue = []
-        # One that was opened twice is overdue again, perhaps.
+        # A key that was opened twice may be overdue again.
         while ended := self._open.expire(now):
             for key, waiting in ended:
                 overdue.append(key)

@@ -30,7 +30,7 @@ class _Request:
 
 
 def asElement(result: Stanza) -> domish.Element:
-    """A result as a tree."""
+    """Return a result as a tree."""
     return result.element
 
 
@@ -51,9 +51,9 @@ class Requests:
         """
         Expect an answer.
 
-        @param recipient: who must answer, exactly as written to.
+        @param recipient: the address that must answer, exactly as it was written.
         @param deadline: seconds on the clock that L{expire} is given.
-        @param read: what to make of a result; it may fail where that cannot be read.
+        @param read: reads the result; it raises if that cannot be read.
         @return: fires with what was read; fails with a C{StanzaError}: the peer's own, or
             C{remote-server-timeout}, or C{resource-constraint} at once when too many are under way.
         """
@@ -69,7 +69,7 @@ class Requests:
         """
         Look at an iq of type result or error.
 
-        @return: whether it answers one of these requests, which then is done.
+        @return: true if it answers one of these requests, which is then closed.
         """
         if not self._open:
             return False
@@ -80,9 +80,9 @@ class Requests:
             isError = stanza.type == "error"
             outcome = readError(stanza.element) if isError else request.read(stanza)
         except Exception:
-            # Anybody may be asked, so anything may come, such as a tree that is too large.
+            # The answer may be anything, for example too large a tree.
             outcome = StanzaError("undefined-condition", "cancel")
-        # Fires either way, with a failure if it is an exception.
+        # Fires with a failure if it is an exception.
         request.answer.callback(Failure(outcome) if isinstance(outcome, Exception) else outcome)
         return True
 
@@ -91,7 +91,7 @@ class Requests:
         self._fail(self._open.expire(now), "remote-server-timeout")
 
     def fail(self, condition: str) -> None:
-        """End all of them: the stream that would have brought the answers is gone."""
+        """End all requests: the stream for the answers is gone."""
         self._fail(self._open.popAll(), condition)
 
     def _forget(self, key: Key) -> None:
@@ -99,14 +99,14 @@ class Requests:
 
     def _fail(self, removed: list[tuple[Key, _Request]], condition: str) -> None:
         for _, request in removed:
-            # What another one's failure has brought about may have cancelled it.
+            # The failure of another request may have cancelled this one.
             if not request.answer.called:
                 request.answer.errback(StanzaError(condition))
 
 
 def requestElement(request: Any) -> domish.Element:
     """
-    The element of a C{wokkel.generic.Request}, or the element itself; with an id in any case.
+    Return the element of a C{wokkel.generic.Request}, or the element itself, with an id.
 
     @raise ValueError: if it is no request.
     """
@@ -120,7 +120,7 @@ def requestElement(request: Any) -> domish.Element:
 
 def pingOf(domain: str) -> domish.Element:
     """
-    A request that every server answers, be it with an error (XEP-0199).
+    Return a ping (XEP-0199); every server answers it, some with an error.
 
     It goes to a resource: an ejabberd with mod_privilege may drop iqs of components to bare addresses.
     """

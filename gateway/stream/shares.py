@@ -1,20 +1,20 @@
 """
-Shares of tables that are for everybody: one user may fill only a part of each; pure.
+Fair shares of a table that all users fill: each user may take a part of it; pure.
 """
 
 from __future__ import annotations
 
 from gateway import jids
 
-# One user may have as much as this part of what is left, and all users of one domain together as much as is left.
-# So one user alone gets a fifth of the table, and one domain half of it, be it of a thousand accounts.
+# A user may take 1/_PART of the free places, and all users of a domain together as many as are free. So one user
+# alone gets a fifth of the table, and one domain half of it, however many accounts it has.
 _PART = 4
 
-# Bytes that a request may have for each place that it takes.
+# Bytes of a request for each place that it takes.
 UNIT = 8 * 1024
 
-# Users who are kept though they have nothing; to keep them is quicker than to make them anew for each request.
-_MOST_IDLE = 4_096
+# Users without open requests that are kept: that is faster than a new entry for each request.
+_MAX_IDLE = 4_096
 
 
 def places(size: int) -> int:
@@ -38,7 +38,7 @@ class Share:
     The part of one user.
 
     @ivar taken: places.
-    @ivar isForgotten: whether the user has another one by now, perhaps; never while something is taken.
+    @ivar isForgotten: true if the user may have another share by now; never while something is taken.
     """
 
     __slots__ = ("_shares", "_domain", "taken", "isForgotten")
@@ -50,8 +50,8 @@ class Share:
         self.isForgotten = False
 
     def take(self, count: int = 1) -> bool:
-        """Take places, unless the user or the domain has enough of them; return whether they were taken."""
-        # Each request that is relayed comes by here.
+        """Take places and return true; return false if the user or the domain has too many."""
+        # Called for each request that is relayed.
         shares, domain = self._shares, self._domain
         left = shares.bound - shares.taken
         if self.taken * _PART >= left or domain.taken >= left:
@@ -62,7 +62,7 @@ class Share:
         return True
 
     def keep(self, count: int) -> None:
-        """Take places that the user has had before, however many."""
+        """Take places that the user had before a restart, without a limit."""
         self.taken += count
         self._domain.taken += count
         self._shares.taken += count
@@ -75,10 +75,10 @@ class Share:
 
 class Shares:
     """
-    The places of one table, and what each user has of them. A user is a bare JID.
+    The places of one table, and the share of each user. A user is a bare JID.
 
-    @ivar bound: how many places there are. A request that takes several may go a little beyond.
-    @ivar taken: how many are taken.
+    @ivar bound: number of places. A request that takes several may go a little beyond.
+    @ivar taken: number of places that are taken.
     """
 
     def __init__(self, bound: int) -> None:
@@ -86,7 +86,7 @@ class Shares:
         self.taken = 0
         self._users: dict[str, Share] = {}
         self._domains: dict[str, _Domain] = {}
-        self._sweepAt = _MOST_IDLE
+        self._sweepAt = _MAX_IDLE
 
     def __len__(self) -> int:
         """Return the number of users that are kept."""
@@ -111,8 +111,8 @@ class Shares:
         return share
 
     def _sweep(self) -> None:
-        """Forget those who have nothing."""
+        """Forget users without open requests."""
         for user in [user for user, share in self._users.items() if not share.taken]:
             self._users.pop(user).isForgotten = True
         self._domains = {name: domain for name, domain in self._domains.items() if domain.taken}
-        self._sweepAt = len(self._users) + _MOST_IDLE
+        self._sweepAt = len(self._users) + _MAX_IDLE

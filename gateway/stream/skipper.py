@@ -1,5 +1,5 @@
 """
-Finds the end of a stanza that is refused, in bounded memory. Pure.
+Finds the end of a refused stanza in bounded memory. Pure.
 """
 
 from __future__ import annotations
@@ -7,30 +7,29 @@ from __future__ import annotations
 from gateway.stream.checker import Judge, StreamFailed, worded
 from gateway.xml.read import START_TAG, newParser
 
-# Bytes of a single tag, or of the names of all elements that are open, each with what an open element costs beside
-# its name. Beyond that the stream ends: memory is bounded.
+# Bytes of a single tag, or of the names of all open elements with _LEVEL bytes more for each. Beyond that the
+# stream ends, so memory is bounded.
 HARD_BOUND = 16 * 1024 * 1024
 _LEVEL = 128
 
-# After this many bytes a parser is replaced: expat keeps every name it ever saw until it is freed, and here Python
-# does, too.
+# Bytes after which a parser is replaced: expat keeps every name until it is freed, and here Python does, too.
 _PARSER_LIFE = 512 * 1024
 
-# Bytes of the element that are kept, to tell who is to be answered.
+# Bytes of the element that are kept, to find out whom to answer.
 HEAD = 16 * 1024
 
 
 class Skipper(Judge):
     """
-    Reads one first-level element and keeps none of it but its beginning.
+    Reads one first-level element and keeps only its beginning.
 
-    Namespaces are not looked at: an element that breaks their rules alone has an end like any other.
+    It ignores namespaces, so an element that breaks only their rules has an end like any other.
 
     @ivar name: the root's name as it is written; empty until it has come.
     @ivar attributes: the root's, by the names as they are written.
-    @ivar given: bytes of the stream that it was given, from the beginning of the element on once that has come.
+    @ivar given: number of bytes that it was given, from the element's first byte on.
     @ivar size: bytes of the whole element, once its end is found.
-    @ivar deepest: how many elements were nested at most.
+    @ivar deepest: greatest depth of nested elements.
     @ivar head: the first bytes of the element.
     @param header: the start tag of the stream.
     """
@@ -41,14 +40,14 @@ class Skipper(Judge):
         self.size = self.deepest = 0
         self.head = b""
         self._header = header
-        # Names of the elements that are open, the root being the first, and what they cost.
+        # Names of the open elements, the root first, and their cost in bytes.
         self._open: list[str] = []
         self._openSize = 0
         self._inSection = False
         # The unfinished token.
         self._rest: list[bytes] = []
         self.given = 0
-        # Where the root's start tag and the last tag begin, in bytes before the end of what expat was given.
+        # Offsets of the root's start tag and of the last tag, counted from the end of expat's input.
         self._fromRoot: int | None = None
         self._fromEnd: int | None = None
         self._isOnlyTag = False
@@ -58,7 +57,7 @@ class Skipper(Judge):
         """
         Take more of the stream.
 
-        @return: how many of these bytes follow the element; C{None} while it has not ended.
+        @return: number of these bytes that follow the element; C{None} while it has not ended.
         @raise StreamFailed: if it is not well-formed, or goes beyond the hard bound.
         """
         if len(self.head) < HEAD:
@@ -82,7 +81,7 @@ class Skipper(Judge):
         return None
 
     def _readRoot(self, unread: bytes) -> None:
-        """Look at the root's start tag, which is in C{unread}."""
+        """Read the root's start tag in C{unread}."""
         assert self._fromRoot is not None
         tag = START_TAG.match(unread, len(unread) - self._fromRoot)
         assert tag is not None
@@ -94,8 +93,8 @@ class Skipper(Judge):
 
     def _ended(self, unread: bytes, at: int) -> int:
         """
-        @param at: where the last tag begins, or its last byte.
-        @return: how many bytes follow.
+        @param at: offset of the last tag, or of its last byte.
+        @return: number of bytes that follow.
         """
         following = len(unread) - (unread.index(b">", at) + 1)
         self.size = self.given - following
@@ -128,7 +127,7 @@ class Skipper(Judge):
             self._openSize -= len(name) + _LEVEL
         if not self._open:
             self._fromEnd = self.parsed - self._parser.CurrentByteIndex
-            # What follows is not for this one to look at.
+            # The bytes behind it belong to other elements.
             self._parser.StartElementHandler = self._parser.EndElementHandler = None
 
     def _sectionStarted(self) -> None:

@@ -1,5 +1,5 @@
 """
-Stanzas as bytes: read without a tree, readdressed without a copy of their meaning, answered.
+Stanzas as bytes: their addresses read, rewritten and answered without a tree.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ __all__ = [
 ]
 
 _NAME = re.compile(rb"<([^\s/>]+)")
-# How a stanza of each kind begins and ends where it is written without a prefix.
+# Beginning of the start tag, and end tag, of each kind of stanza without a prefix.
 TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 _ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
 
 
 def route(sender: str, recipient: str) -> bytes:
-    """The two addresses of a stanza as they stand in its start tag; worth keeping where they recur."""
+    """Return the two addresses of a stanza as they stand in its start tag; keep the result if they recur."""
     return f" from='{escape(sender)}' to='{escape(recipient)}'".encode()
 
 
@@ -60,8 +60,8 @@ class Stanza:
     @ivar type: C{type}.
     @ivar language: C{xml:lang}.
     @ivar raw: its bytes up to but without the end tag.
-    @ivar cut: where in C{raw} the start tag's C{>} is, if the tag is plain: there is content, and it has these
-        attributes only, between single quotes, where each stands for itself. Else 0.
+    @ivar cut: offset in C{raw} of the start tag's C{>} if the tag is plain: there is content, and it has these
+        attributes only, in single quotes and without entities. Otherwise 0.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Stanza:
     @property
     def element(self) -> domish.Element:
         """
-        The stanza as a new tree, built by each look at it.
+        The stanza as a tree; a new one at each access.
 
         @raise TooLarge: see L{parse}.
         """
@@ -101,9 +101,9 @@ class Stanza:
 
     def readdressed(self, addresses: bytes) -> bytes:
         """
-        The stanza with other addresses: a new start tag, the payload byte for byte.
+        Return the stanza with other addresses: a new start tag, and the payload byte for byte.
 
-        @param addresses: what L{route} gives.
+        @param addresses: as L{route} returns them.
         """
         raw, cut = self.raw, self.cut
         if not cut:
@@ -120,7 +120,7 @@ class Stanza:
         return b"".join((opening, addresses, declarations, kept.encode(), raw[cut:], ending))
 
     def _readdressedCarefully(self, addresses: bytes) -> bytes:
-        """The same for any start tag: all but the two addresses is copied as it stands."""
+        """Slow path, for any start tag: all but the two addresses is copied."""
         kept = _ATTRIBUTE.findall(self._startTag.group())
         own = {name for name, _ in kept}
         declarations = [
@@ -133,7 +133,7 @@ class Stanza:
         return b"".join((b"<", name, addresses, *declarations, *rest, b">", self.payload, b"</", name, b">"))
 
     def sentBy(self, sender: str, recipient: str) -> Stanza:
-        """The same stanza with other addresses."""
+        """Return the same stanza with other addresses."""
         written = self.readdressed(route(sender, recipient))
         raw = written[: written.rindex(b"</")]
         return evolve(self, sender=sender, recipient=recipient, raw=raw, cut=0)
@@ -167,13 +167,13 @@ class Nonza(Stanza):
 
 class UnreadElement(domish.Element):
     """
-    The tree of one element, built at the first look at it: only then is it there, and an ordinary element.
+    The tree of one element, built at the first access; from then on it is an ordinary element.
 
-    While it is one of these nobody has read or changed it.
+    As long as it has this class, nobody has read or changed it.
 
     @ivar header: as L{parse} has it.
     @ivar raw: its bytes.
-    @raise Unreadable: by that look, if the bytes are not one whole element.
+    @raise Unreadable: by that access, if the bytes are not one whole element.
     """
 
     header: bytes
@@ -184,7 +184,7 @@ class UnreadElement(domish.Element):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            # The interpreter asks, for a copy or an interface: such are the class's to have.
+            # Special methods are looked up on the class.
             raise AttributeError(name)
         self._read()
         return getattr(self, name)
@@ -206,6 +206,6 @@ class UnreadElement(domish.Element):
 
 
 def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:
-    """The error answer to C{stanza}, from exactly the address it was sent to (RFC 6120 section 8.3)."""
+    """Return the error answer to C{stanza}, from exactly the address it was sent to (RFC 6120 section 8.3)."""
     addresses = route(stanza.recipient or "", stanza.sender or "")
     return errorStanza(stanza.name, addresses, stanza.id, error)

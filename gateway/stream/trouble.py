@@ -14,15 +14,15 @@ from twisted.python.failure import Failure
 from gateway.stream.checker import StreamFailed
 from gateway.stream.component import NO_STREAM_ID, Refused
 
-# Refusals that only an operator can change, by their stream error.
+# Stream errors that only an operator can resolve.
 _MEANINGS = {
-    # ejabberd says so too to a component that it does not know.
+    # ejabberd uses it for an unknown component, too.
     "not-authorized": "the server rejects the secret, or does not know this component: compare both with the "
     "server's configuration",
     "conflict": "the server has another connection for this component: is a second gateway running, or is the "
     "name one of the server's own hosts?",
     "host-unknown": "the server does not know this component: add it to the server's configuration",
-    # Openfire has no other word for this where its stream error does not come through.
+    # Openfire: its stream error is lost sometimes; then this is the only sign.
     NO_STREAM_ID: "the server does not take this component's name: is a second gateway running, is the name one "
     "of the server's own services, and may it connect? In Openfire's admin console see Server > Server Settings > "
     "External Components",
@@ -33,13 +33,13 @@ _MEANINGS = {
 
 
 def isRefused(reason: Failure) -> bool:
-    """True if the server refuses this component, or is none that could take it: to ask again soon is of no use."""
+    """True if the server refuses this component or does not speak XEP-0114, so that another try soon is useless."""
     return _condition(reason) in _MEANINGS
 
 
 def explain(reason: Failure, where: str) -> str:
     """
-    Say why there is no connection, and what to do.
+    Return why there is no connection, and what to do.
 
     @param where: the endpoint in the operator's words.
     """

@@ -1,3 +1,3 @@
 """
-XML as bytes, and as trees where somebody wants one: read, written, and what a stanza error looks like. Pure.
+XML as bytes and as trees: reading, writing, and stanza errors. Pure.
 """

@@ -13,12 +13,12 @@ from gateway.xml.write import escape
 @frozen(eq=False)
 class Context:
     """
-    What a stream's header declares, and so what the prefixes in its stanzas mean.
+    The namespaces that a stream's header declares; they give the prefixes in its stanzas a meaning.
 
     @ivar namespace: the content namespace.
     @ivar prefixes: prefix to namespace, without the default one.
     @ivar header: a stream start tag that declares the same.
-    @ivar uses: for each prefix, how its use begins, and its declaration.
+    @ivar uses: for each prefix, the first bytes of its use, and its declaration.
     """
 
     namespace: str
@@ -33,7 +33,7 @@ class Context:
         uses = tuple(
             (f"{prefix}:".encode(), f" xmlns:{prefix}='{escape(uri)}'".encode()) for prefix, uri in prefixes.items()
         )
-        # The root is never in the default namespace: that is the content's.
+        # The root always has a prefix: the default namespace is the content's.
         root = next(prefix for prefix, uri in prefixes.items() if uri == ns.STREAMS)
         header = f"<{root}:stream xmlns='{escape(namespace)}'".encode()
         return cls(namespace, prefixes, header + b"".join(declaration for _, declaration in uses) + b">", uses)

@@ -16,14 +16,14 @@ from gateway.xml.write import escape
 
 def readError(stanza: domish.Element) -> StanzaError:
     """
-    Return what a stanza of type error says. If it has no error, or one that cannot be read, the condition is
-    C{undefined-condition}. Neither that nor the type is ever C{None}, which could not be written again.
+    Read the error of a stanza of type error. Without a readable error the condition is C{undefined-condition}.
+    Condition and type are never C{None}, so that the error can be written again.
     """
     error: Any
     try:
         error = exceptionFromStanza(stanza)
     except Exception:
-        # There are error codes that Twisted does not know.
+        # Twisted raises for unknown error codes.
         error = StanzaError(None)
     if not error.condition:
         error = StanzaError("undefined-condition", error.type, error.text)
@@ -36,10 +36,10 @@ def readError(stanza: domish.Element) -> StanzaError:
 
 def errorStanza(name: str, addresses: bytes, identifier: str | None, error: type[GatewayError]) -> bytes:
     """
-    A stanza of type error.
+    Return a stanza of type error.
 
     @param name: the kind of stanza.
-    @param addresses: what L{route} gives.
+    @param addresses: as L{route} returns them.
     """
     given = "" if identifier is None else f" id='{escape(identifier)}'"
     head = f"{given} type='error'>"
@@ -47,7 +47,7 @@ def errorStanza(name: str, addresses: bytes, identifier: str | None, error: type
 
 
 def errorElement(error: type[GatewayError]) -> bytes:
-    """How an error is said in a stanza (RFC 6120 section 8.3.2); in the namespace that is the default one there."""
+    """Return the error element of a stanza (RFC 6120 section 8.3.2), in the default namespace of the stream."""
     answer = ANSWERS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{escape(answer.text)}</text>" if answer.text else ""
     return (f"<error type='{answer.kind}'><{answer.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error>").encode()

@@ -16,14 +16,13 @@ from gateway.xml.context import Context
 # A whole start tag that expat has found well-formed: quoted values may hold ">".
 START_TAG = re.compile(rb"""<[^'">]*(?:'[^']*'[^'">]*|"[^"]*"[^'">]*)*>""")
 
-# Between the parts of a name that expat has resolved: namespace, local name. No XML can hold this character;
-# expat refuses a namespace with one that XML could.
+# Separates namespace and local name in names from expat. XML does not allow this character in a document.
 SEPARATOR = "\x1f"
 
-# Tags and attributes of one tree, about: each takes a few microseconds. What is only passed on has no such bound.
+# Tags and attributes of one tree, about; each takes a few microseconds. Stanzas that stay bytes have no such limit.
 MAX_COST = 10_000
-# Bytes of a namespace in a large tree, and of one with a prefix anywhere. Expat hands it over with each name in it,
-# and goes through all of it for each attribute.
+# Bytes of a namespace in a large tree, and of one with a prefix in any stanza: expat copies it for each name and
+# searches it for each attribute.
 MAX_NAMESPACE = 1_023
 
 # Builders of trees by header, of which a process has few; and the bytes after which one is replaced: expat keeps
@@ -34,7 +33,11 @@ _BUILDER_LIFE = 4 * 1024 * 1024
 
 
 def longNamespace(declaration: bytes) -> re.Pattern[bytes]:
-    """A pattern that finds a namespace over L{MAX_NAMESPACE} bytes; C{declaration} is one for what declares it."""
+    """
+    Return a pattern that finds a namespace over L{MAX_NAMESPACE} bytes.
+
+    @param declaration: pattern of the attribute that declares it.
+    """
     long = MAX_NAMESPACE + 1
     return re.compile(rb"""%b\s*=\s*(?:'[^'<]{%d}|"[^"<]{%d})""" % (declaration, long, long))
 
@@ -44,11 +47,11 @@ _LONG_NAMESPACE = longNamespace(rb"xmlns(?::[^\s=<>:]*)?")
 
 def checkCost(raw: bytes) -> None:
     """
-    Refuse to build a tree that would keep the reactor.
+    Refuse a tree that would take too long to build.
 
     @raise TooLarge: if there are more tags and attributes in it than L{MAX_COST}, or if a namespace is too long.
     """
-    # No byte costs more than 1.
+    # Each byte costs 1 at most.
     if len(raw) <= MAX_COST:
         return
     cost = raw.count(b"<")
@@ -60,20 +63,19 @@ def checkCost(raw: bytes) -> None:
 
 def newParser(separator: str | None = SEPARATOR) -> expat.XMLParserType:
     """
-    Expat for UTF-8, whatever an XML declaration says (RFC 6120 section 11.6).
+    Return expat for UTF-8, regardless of an XML declaration (RFC 6120 section 11.6).
 
-    @param separator: stands between the parts of a name; C{None}: names are not resolved, and what breaks the rules
-        of namespaces alone passes.
+    @param separator: stands between the parts of a name; C{None}: namespaces are ignored.
     """
     parser = expat.ParserCreate("utf-8", separator)
     if hasattr(parser, "SetReparseDeferralEnabled"):
-        # A finished stanza is wanted now, not when more bytes have come; the size limit bounds the work.
+        # Report a finished stanza at once, not with the next bytes; the size limit bounds the work.
         parser.SetReparseDeferralEnabled(False)
     return parser
 
 
 def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
-    """The name and attributes, as expat resolves them, of a start tag that is known to be well-formed."""
+    """Return name and attributes of a well-formed start tag, with namespaces resolved."""
     tag = START_TAG.match(raw)
     assert tag is not None
     found: list[tuple[str, dict[str, str]]] = []
@@ -86,13 +88,16 @@ def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
 
 def parse(header: bytes, raw: bytes) -> domish.Element:
     """
-    The tree of one stanza, C{raw} being whole and C{header} the start tag of the stream it stands in.
+    Return the tree of one element.
+
+    @param header: start tag of the stream that it stands in.
+    @param raw: the whole element.
 
     @raise domish.ParserError: if it is not.
     @raise TooLarge: see L{checkCost}.
     """
     checkCost(raw)
-    # To make a builder costs more than most stanzas. While it is used it is nobody else's, in whatever thread.
+    # A new builder costs more than most stanzas. While it is in use no other thread can get it.
     builder = _builders.pop(header, None) or Builder(header)
     element = builder.build(raw)
     if builder.parsed < _BUILDER_LIFE and len(_builders) < _BUILDERS:
@@ -102,9 +107,9 @@ def parse(header: bytes, raw: bytes) -> domish.Element:
 
 class Builder:
     """
-    Builds the trees of stanzas of one stream, one after the other.
+    Builds trees of elements of one stream, one after the other.
 
-    @ivar parsed: how many bytes went into it; expat keeps every name it ever saw.
+    @ivar parsed: number of bytes that it was given; expat keeps every name it ever saw.
     """
 
     def __init__(self, header: bytes) -> None:
@@ -117,7 +122,7 @@ class Builder:
         self._found: list[domish.Element] = []
         self._open: list[domish.Element] = []
         self._parser = parser = newParser()
-        # Text comes in one piece, unless it is very long.
+        # Deliver text in one piece, unless it is very long.
         parser.buffer_text = True
         parser.StartNamespaceDeclHandler = self._declared
         parser.EndNamespaceDeclHandler = self._undeclared
@@ -129,9 +134,9 @@ class Builder:
 
     def build(self, raw: bytes) -> domish.Element:
         """
-        The tree of one whole stanza.
+        Return the tree of one whole element.
 
-        @raise domish.ParserError: if it is none; this builder cannot be used any more.
+        @raise domish.ParserError: if it is not one; this builder must not be used again.
         """
         self.parsed += len(raw)
         try:

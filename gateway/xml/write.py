@@ -15,7 +15,7 @@ from gateway.errors import TooLarge
 # Characters of an element that is written from a tree.
 MAX_WRITTEN = 4 * 1024 * 1024
 
-# What no XML document may hold (XML 1.0 section 2.2).
+# Characters that XML does not allow (XML 1.0 section 2.2).
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _ESCAPES = str.maketrans(
@@ -34,18 +34,17 @@ _TO_ESCAPE = re.compile("[&<>'\"\t\n\r]")
 
 
 def escape(text: str) -> str:
-    """C{text} as it may stand in an attribute value or between tags."""
-    # Nearly all addresses and ids stand for themselves, and to look is much cheaper than to translate.
+    """Escape text for an attribute value or for content."""
+    # Nearly all texts need no escape, and the search is much cheaper than the translation.
     return text.translate(_ESCAPES) if _TO_ESCAPE.search(text) else text
 
 
 def serialised(element: domish.Element, namespace: str, largest: int = MAX_WRITTEN) -> str:
     """
-    An element as it stands where C{namespace} is the default one.
+    Serialise an element for a place where C{namespace} is the default one.
 
-    Twisted's own C{toXml} writes a namespace as it is, and whoever has chosen it may have put a quote into it, and
-    whole stanzas after that; nor does it keep line breaks in attributes. Here no name ends up as anything but a
-    name. Prefixes that stand in values only are not kept.
+    Twisted's own C{toXml} does not escape namespaces, so a quote in one could begin a stanza, and it loses line breaks
+    in attributes. Prefixes that occur only in values are not kept.
 
     @param largest: characters at most. A namespace that was declared once is written wherever it is used, so a
         short stanza may become a long one.
@@ -59,7 +58,7 @@ def serialised(element: domish.Element, namespace: str, largest: int = MAX_WRITT
 
 
 def serialisedAll(elements: Iterable[domish.Element], namespace: str, largest: int = MAX_WRITTEN) -> list[str]:
-    """The same for several, which take no more than C{largest} together."""
+    """Serialise several elements, of C{largest} characters together at most."""
     written = []
     for element in elements:
         written.append(serialised(element, namespace, largest))
@@ -77,13 +76,12 @@ def startTag(
     @param around: the default namespace where it stands.
     @param attributes: by name; one in a namespace has that before it.
     @return: the start tag without its end, the element's name as it is written, and the default namespace inside.
-    @raise ValueError: if there is something in the namespace of declarations, where XML has no names for elements,
-        nor for attributes.
+    @raise ValueError: if the element or an attribute is in the namespace of declarations, which has no such names.
     """
     if uri == around:
         start = f"<{name}"
     elif uri == ns.XML:
-        # Namespaces in XML section 3: it must not be the default one, and its prefix is always declared.
+        # Namespaces in XML section 3: this namespace must not be the default one; its prefix is always declared.
         name = f"xml:{name}"
         start = f"<{name}"
     else:
@@ -105,7 +103,7 @@ def startTag(
 
 
 def _serialise(element: domish.Element, around: str, written: list[str], room: int) -> int:
-    """Return how many characters there is still room for."""
+    """Append an element; return the number of characters that are left."""
     uri = around if element.uri is None else element.uri
     start, name, inside = startTag(element.name, uri, around, element.attributes)
     written.append(start)
@@ -120,7 +118,7 @@ def _serialise(element: domish.Element, around: str, written: list[str], room: i
         if isinstance(child, domish.Element):
             room = _serialise(child, inside, written, room)
         else:
-            # What is XML already was put there by a handler, which has asked for it.
+            # A handler has put it there as XML.
             written.append(child if isinstance(child, domish.SerializedXML) else escape(child))
             room -= len(written[-1])
     written.append(f"</{name}>")

@@ -192,7 +192,7 @@ class ExchangeTests(TranslatorCase):
             alias, resource = self.forwarded(requester, identifier=identifier)
             self.assertLessEqual(len(alias.partition("/")[2]), 1023)
             for number in range(1_001):
-                self.translator._correspondents.meet(f"{requester}{number}", C)
+                self.translator._correspondents.getOrMake(f"{requester}{number}", C)
             self.assertRelayed(self.answer(alias, resource, identifier), C, requester)
         self.assertBalanced()
 
@@ -481,7 +481,7 @@ class BoundTests(TranslatorCase):
         self.make("")
         for number in range(100):
             self.translator.available(f"{T}/{number}")
-        met = self.translator._correspondents.meet(U, C)
+        met = self.translator._correspondents.getOrMake(U, C)
         found = {ends(met.to(resource.jid).route)[1] for resource in self.pool.all()}
         self.assertEqual(len(found), 100)
         self.assertLessEqual(len(met._there), 16)
@@ -489,7 +489,7 @@ class BoundTests(TranslatorCase):
     def test_routesBytes(self) -> None:
         """... in bytes as well: long addresses take no more room than short ones, and lead as far."""
         for resource in (*(f"{T}/{'r' * 900}{number}" for number in range(16)), f"{T}/{'&' * 1000}", f"{T}/a"):
-            met = self.translator._correspondents.meet(U, C)
+            met = self.translator._correspondents.getOrMake(U, C)
             self.assertEqual(ends(met.to(resource).route), (met.alias, resource))
             kept = sum(len(relay.route) for relay in met._there.values())
             self.assertEqual(kept, met._bytes)
@@ -883,7 +883,7 @@ class Books(RuleBasedStateMachine):
     @rule(which=st.integers(0, 100), identifier=st.sampled_from(IDS), user=st.sampled_from((U, V)))
     def requestOut(self, which: int, identifier: str, user: str) -> None:
         resource = self.RESOURCES[which % 3]
-        alias = self.translator._correspondents.meet(user, C).alias
+        alias = self.translator._correspondents.getOrMake(user, C).alias
         action = self.translator.request(
             stanza(f"<iq type='get' id='{identifier}'/>"), resource, alias, identifier, self.now
         )
@@ -911,7 +911,7 @@ class Books(RuleBasedStateMachine):
     )
     def forge(self, sender: str, user: str, address: str, identifier: str, spoil: bool) -> None:
         """An answer that may be right only where one is owed; under a broken seal never."""
-        alias = self.translator._correspondents.meet(user, address).alias + "x" * spoil
+        alias = self.translator._correspondents.getOrMake(user, address).alias + "x" * spoil
         action = self.translator.answer(sender, alias, identifier, self.now)
         if isinstance(action, Relay):
             assert not spoil

@@ -89,13 +89,13 @@ class ProxyPluginTests(PluginCase):
     def test_sameTokens(self) -> None:
         """A token is the same before and after a restart, and not that of a gateway with another state."""
         tokens = [
-            self.compose().__iter__().__next__()._translator._correspondents.meet("u@d/r", C).alias for _ in "12"
+            next(iter(self.compose()))._translator._correspondents.getOrMake("u@d/r", C).alias for _ in "12"
         ]
         self.assertEqual(tokens[0], tokens[1])
         self.composition.stateDir = self.mktemp()
         Path(self.composition.stateDir).mkdir()
         [handler] = self.compose()
-        self.assertNotEqual(handler._translator._correspondents.meet("u@d/r", C).alias, tokens[0])
+        self.assertNotEqual(handler._translator._correspondents.getOrMake("u@d/r", C).alias, tokens[0])
 
     def test_exchanges(self) -> None:
         """Each component leaves its open exchanges in a file of its own."""
