@@ -20,8 +20,8 @@ _NOT_EXCHANGES = (ValueError, TypeError, BaseValidationError)
 
 class ExchangeFile:
     """
-    A file that one process writes and the next one reads. Its deadlines are in UTC, because the next process has another
-    monotonic clock.
+    A file that one process writes and the next one reads. Its deadlines are in UTC, because the next process has
+    another monotonic clock.
 
     @ivar path: its path.
     """

@@ -9,7 +9,7 @@ from gateway.interfaces import IGuide
 
 
 async def show(guide: IGuide, jid: str) -> None:
-    """Send the built-in implementing client each request that it answers, to each form of the component's address."""
+    """Send the built-in implementing client all that it answers, to each form of the component's address."""
     guide.say(
         f"{jid} is a component. Behind it is an ordinary account, whose client knows nothing of components: it is "
         "logged in and answers what it is asked. You write to the component, and the gateway hands the request to "

@@ -43,8 +43,8 @@ def serialised(element: domish.Element, namespace: str, largest: int = MAX_WRITT
     """
     Serialise an element for a place where C{namespace} is the default one.
 
-    Twisted's own C{toXml} does not escape namespaces, so a quote in one could begin a stanza, and it loses line breaks
-    in attributes. Prefixes that occur only in values are not kept.
+    Twisted's own C{toXml} does not escape namespaces, so a quote in one could begin a stanza, and it loses line
+    breaks in attributes. Prefixes that occur only in values are not kept.
 
     @param largest: characters at most. A namespace that was declared once is written wherever it is used, so a
         short stanza may become a long one.
