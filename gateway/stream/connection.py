@@ -55,7 +55,7 @@ class Connection(Protocol):
     # Bytes of memory that waiting output may take. Only output without an event of this stream reaches it.
     fullBytes = 32 * 1024 * 1024
 
-    # Bytes that are given to the transport at once. The output for one chunk of input is one write up to this size.
+    # Bytes that are given to the transport at once. The output for one chunk of input is one write, if it fits.
     pieceBytes = 1024 * 1024
 
     # Seconds of work on events before the rest of the process has its turn.
