@@ -71,7 +71,7 @@ class Correspondents:
 
     def forRequest(self, requester: str, address: str) -> Correspondent | None:
         """
-        Return the correspondent for a requester and the address it wrote to; C{None} if that is another component's.
+        Return the correspondent for a requester and the address it wrote to; C{None} if it is another component's.
 
         A server may use one connection for several components; stanzas for one must not reach another's target.
         """
