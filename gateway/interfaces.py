@@ -138,6 +138,14 @@ class IComposition(ISurroundings):
         @return: provides L{IPrivileges}.
         """
 
+    def survey(link: Any, server: str) -> Any:
+        """
+        What is found out about the server of a link after each connection: a L{gateway.stream.survey.Survey}.
+
+        @param link: what L{link} gave.
+        @param server: the domain that is asked, unless the link belongs to the configured server: then that is.
+        """
+
     def answers(link: Any, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
         """
         Let the link's component answer for the handler's namespaces where servers delegate them (XEP-0355).

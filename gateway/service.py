@@ -44,6 +44,7 @@ from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
 from gateway.stream.link import Link
+from gateway.stream.survey import Survey
 from gateway.tables import ComponentTable, ConfigError, HttpTable, Url, elided
 from gateway.web import OwnAgent
 
@@ -271,6 +272,7 @@ class Composition(Surroundings):
         self.reactor = reactor
         self.pieces = Pieces(reactor)
         self.links: list[Link] = []
+        self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
         self.served: dict[str, Resource] = {}
 
@@ -312,7 +314,16 @@ class Composition(Surroundings):
             budget=budget,
         )
         self.links.append(link)
+        if domain is not None:
+            self.survey(link, domain)
         return link
+
+    def survey(self, link: Link, server: str) -> Survey:
+        survey = self._surveys.get(link)
+        if survey is None:
+            survey = self._surveys[link] = Survey(server, link.jid, self.reactor)
+            survey.setHandlerParent(link)
+        return survey
 
     def database(self, name: str, schema: tuple[str, ...]) -> Database:
         path = Path(self.stateDir, name)

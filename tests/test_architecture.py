@@ -20,6 +20,8 @@ OUTER = (
     "store",
     "fetch",
     "apply",
+    "api",
+    "auto",
     "refresher",
     "lock",
     "onward",

@@ -239,7 +239,11 @@ class PresenceWatcher(XMPPHandler):
 
 @implementer(IReporting)
 class ApplierWatcher(XMPPHandler):
-    """Tells an applier of the connection, and an operator of the applier."""
+    """
+    Tells an applier of the connection, and an operator of the applier.
+
+    @ivar serverFound: to be called when something was found out about the server.
+    """
 
     _log = Logger()
 
@@ -247,9 +251,13 @@ class ApplierWatcher(XMPPHandler):
         super().__init__()
         self._jid = jid
         self._applier = applier
+        self._told = ""
+        applier.changed = self.serverFound = self._tell
 
     def connectionInitialized(self) -> None:
-        self._log.info("{jid}: {report}.", jid=self._jid, report=self._applier.report())
+        self._told = ""
+        self._applier.connected()
+        self._tell()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
@@ -257,6 +265,13 @@ class ApplierWatcher(XMPPHandler):
 
     def report(self) -> Iterator[str]:
         yield self._applier.report()
+
+    def _tell(self) -> None:
+        report = self._applier.report()
+        if report != self._told:
+            self._told = report
+            log = self._log.warn if self._applier.useless else self._log.info
+            log("{jid}: {report}", jid=self._jid, report=report)
 
 
 @implementer(IDisco)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from attrs import field, frozen
+from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from twisted.web.client import Agent
@@ -14,9 +15,19 @@ from twisted.web.resource import Resource
 from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
-from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
+from gateway.interfaces import (
+    IChecked,
+    IComposition,
+    IDemonstration,
+    IGuide,
+    IPrivileges,
+    IServicePlugin,
+    ISurroundings,
+)
 from gateway.roster import tour
-from gateway.roster.apply import Applier, EjabberdApplier, PrivilegeApplier
+from gateway.roster.api import EjabberdApplier
+from gateway.roster.apply import Applier, PrivilegeApplier
+from gateway.roster.auto import AutoApplier
 from gateway.roster.demo import Contacts
 from gateway.roster.fetch import WebApplication
 from gateway.roster.handler import ApplierWatcher, Description, PresenceWatcher
@@ -25,6 +36,7 @@ from gateway.roster.refresher import Refresher
 from gateway.roster.resource import Refreshing, RefreshResource, ResultsResource
 from gateway.roster.results import Results
 from gateway.stream.link import Link
+from gateway.stream.survey import Survey
 from gateway.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url, elided
 from gateway.web import ConnectionPool, makeClient
 
@@ -88,19 +100,14 @@ class RosterPlugin:
         client = makeClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
         link: Link = composition.link(jid, table)
         privileges = composition.privileges(link, [table.domain])
-        applier: Applier
-        if table.api is None:
-            applier = PrivilegeApplier(privileges, link, table.probes)
-        else:
-            applier = EjabberdApplier(table.api, client, reactor, table.timeout, composition.pieces)
+        survey: Survey = composition.survey(link, table.domain)
+        applier = self._applier(table, link, privileges, survey, client, composition)
         if table.url is None:
             application = self._demonstration(table, composition)
         else:
             application = WebApplication(table.url, client, reactor, table.timeout)
         pieces = composition.pieces
-        refresher = Refresher(
-            table.domain, application, applier, table.concurrency, pieces, table.max_removals
-        )
+        refresher = Refresher(table.domain, application, applier, table.concurrency, pieces, table.max_removals)
 
         def isFed() -> bool:
             return bool(privileges.permissions(table.domain).feed != "none")
@@ -109,7 +116,9 @@ class RosterPlugin:
         watcher.setHandlerParent(link)
         privileges.watchPresence(watcher.seen)
         Description().setHandlerParent(link)
-        ApplierWatcher(jid, applier).setHandlerParent(link)
+        applierWatcher = ApplierWatcher(jid, applier)
+        applierWatcher.setHandlerParent(link)
+        survey.watch(applierWatcher.serverFound)
         if table.lock:
             # This answers disco, too.
             locked = LockedRosters(
@@ -131,6 +140,31 @@ class RosterPlugin:
             admin.putChild(b"refresh", RefreshResource(refreshing))
             admin.putChild(b"results", ResultsResource(refreshing))
         return link
+
+    def _applier(
+        self,
+        table: RosterTable,
+        link: Link,
+        privileges: IPrivileges,
+        survey: Survey,
+        client: HTTPClient,
+        composition: IComposition,
+    ) -> Applier:
+        byPrivilege = PrivilegeApplier(privileges, link, survey, table.probes)
+        if table.api is None:
+            return byPrivilege
+        byApi = EjabberdApplier(table.api, client, composition.reactor, table.timeout, composition.pieces)
+        if table.apply == "ejabberd-api":
+            return byApi
+
+        def obstacle() -> str:
+            if survey.isEjabberd:
+                return f"{table.domain} is {survey.software or 'ejabberd'}, which sets no rosters by privilege"
+            if privileges.permissions(table.domain).roster != "both":
+                return f"{table.domain} does not grant to get and set rosters"
+            return byPrivilege.useless
+
+        return AutoApplier(byApi, byPrivilege, obstacle, f"gateway@{table.domain}", composition.reactor)
 
     def _demonstration(self, table: RosterTable, composition: IComposition) -> WebApplication:
         """The gateway's own application, asked over HTTP like any other."""

@@ -160,7 +160,7 @@ class Prosody(Server):
             f'pidfile = "{self.directory}/prosody.pid"',
             f'data_path = "{self.directory}/data"',
             f'log = {{ info = "{self.directory}/prosody.log" }}',
-            'modules_enabled = { "roster", "saslauth", "disco", "ping", "posix" }',
+            'modules_enabled = { "roster", "saslauth", "disco", "ping", "version", "posix" }',
             'modules_disabled = { "s2s", "offline" }',
             'authentication = "internal_plain"',
             "c2s_require_encryption = false",
@@ -276,7 +276,7 @@ class Ejabberd(Server):
             "access_rules": {jid: {"allow": jid} for jid in trusted},
             "api_permissions": {"loopback": {"who": {"ip": "127.0.0.1/8"}, "what": "*"}},
             "modules": {
-                **{name: {} for name in ("mod_disco", "mod_ping", "mod_roster", "mod_caps")},
+                **{name: {} for name in ("mod_disco", "mod_ping", "mod_version", "mod_roster", "mod_caps")},
                 **{name: {} for name in ("mod_http_api", "mod_admin_extra")},
                 "mod_delegation": {
                     # It knows of filtering, and does not do it.

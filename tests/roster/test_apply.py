@@ -20,8 +20,9 @@ from twisted.words.protocols.jabber.error import StanzaError
 from gateway.errors import ANSWERS, NotGranted, TooLarge
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
-from gateway.roster import apply
-from gateway.roster.apply import EjabberdApplier, PrivilegeApplier
+from gateway.roster import api, apply
+from gateway.roster.api import EjabberdApplier
+from gateway.roster.apply import PrivilegeApplier
 from gateway.roster.core import RosterTooLarge
 from gateway.roster.document import RefreshFailed
 from tests.proxy.support import stanza
@@ -61,6 +62,16 @@ class FakePrivileges:
         return self._outcome()
 
 
+class FakeServer:
+    """What is known about the server."""
+
+    software = ""
+
+    @property
+    def isEjabberd(self) -> bool:
+        return "ejabberd" in self.software
+
+
 class FakeLink:
     """What goes out."""
 
@@ -81,7 +92,8 @@ class PrivilegeTests(ApplierCase):
     def make(self, outcome: Callable[[], Deferred[Any]], probes: bool = False) -> PrivilegeApplier:
         self.privileges: Any = FakePrivileges(outcome)
         self.link: Any = FakeLink()
-        applier = PrivilegeApplier(self.privileges, self.link, probes)
+        self.server = FakeServer()
+        applier = PrivilegeApplier(self.privileges, self.link, self.server, probes)
         applier._isVerified = True
         return applier
 
@@ -291,12 +303,12 @@ class EjabberdTests(ApplierCase):
 
     def test_largeAnswer(self) -> None:
         """No more of an answer is taken than there is room for."""
-        self.patch(apply, "_MOST_BYTES", 100)
+        self.patch(api, "_MOST_BYTES", 100)
         self.assertEqual(self.result(self.make(200, []).get(JOHN)), [])
         self.assertIn("API has 101 bytes; at most 100", self.reason(self.make(200, b" " * 101).get(JOHN)))
         # Nor is more unpacked of one that is small as it comes.
         bomb = gzip.compress(b" " * 1_000_000)
-        self.patch(apply, "_MOST_BYTES", len(bomb))
+        self.patch(api, "_MOST_BYTES", len(bomb))
         for times, part in ((1, f"API has over {len(bomb)} bytes"), (2, "API is packed more than once")):
             applier = self.make(200, bomb, {"content-encoding": ", ".join(["gzip"] * times)})
             self.assertIn(part, self.reason(applier.get(JOHN)))

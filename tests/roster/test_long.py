@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway.config import load
 from gateway.pieces import Pieces
-from gateway.roster.apply import EjabberdApplier
+from gateway.roster.api import EjabberdApplier
 from gateway.roster.lock import LockedRosters
 from gateway.roster.plugin import RosterPlugin
 from gateway.roster.refresher import Refresher

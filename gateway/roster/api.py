@@ -1,0 +1,235 @@
+"""
+Rosters of an ejabberd by its own HTTP API.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+from attrs import evolve
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.web.client import ResponseFailed
+from twisted.web.http_headers import Headers
+
+from gateway import jids
+from gateway.interfaces import RosterItem
+from gateway.pieces import Pieces
+from gateway.roster.apply import isNeighbour
+from gateway.roster.document import RefreshFailed
+from gateway.roster.members import Members
+from gateway.tables import elided
+from gateway.web import Unusable, collected
+
+# Bytes of an answer of ejabberd's API: a roster has some 300 for each contact and group.
+_MOST_BYTES = 32 * 1024 * 1024
+
+# How ejabberd's API before 24.02 wants the names of several groups.
+_BETWEEN_GROUPS = ";"
+_BAD_REQUEST = 400
+# Statuses with which an API that is not there, or not for this machine, answers any command.
+_UNUSABLE = (401, 403, 404, 405)
+
+
+class EjabberdApplier:
+    """
+    By ejabberd's HTTP API (mod_http_api, mod_admin_extra).
+
+    @param url: where it is, as C{http://127.0.0.1:5280/api}.
+    @param timeout: seconds for each call.
+    @param pieces: runs what takes long.
+    """
+
+    def __init__(self, url: str, client: HTTPClient, reactor: Any, timeout: float, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self._url = url.rstrip("/")
+        self._client = client
+        self._reactor = reactor
+        self._timeout = timeout
+        self.changed: Callable[[], object] = lambda: None
+        self.useless = ""
+        # Calls that were answered.
+        self._done = 0
+        # Groups are a list since 24.02, and a string before. Each version refuses the other form; the one that was
+        # accepted last is tried first.
+        self._listsGroups = True
+
+    async def get(self, user: str) -> list[RosterItem]:
+        local, domain, _ = jids.split(user)
+        about = {"user": local, "server": domain}
+        found = await self._call("get_roster", domain, about, "the roster could not be read")
+        try:
+            return await self._pieces.run(_reading(found))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RefreshFailed("the roster could not be read: ejabberd's answer is not one") from error
+
+    async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
+        if item.subscription != "remove":
+            await self._add(user, item)
+            return
+        if before.subscription != "none" and isNeighbour(user, item.jid):
+            # Else the server would end the contact's subscriptions as well: only the application may (RFC 6121
+            # section 2.5). What groups it is in does not matter any more, and not all can be written.
+            await self._add(user, evolve(before, subscription="none", groups=frozenset()))
+        domain = jids.split(user)[1]
+        await self._call("delete_rosteritem", domain, _whose(user, item.jid), f"{item.jid} could not be set")
+
+    def connected(self) -> None:
+        """Nothing is known yet."""
+
+    def connectionLost(self) -> None:
+        self.useless = ""
+
+    def loopedBack(self) -> None:
+        """A request to the API is never delegated."""
+
+    def report(self) -> str:
+        if self.useless:
+            return f"rosters cannot be set: {self.useless}"
+        return "rosters are set by ejabberd's HTTP API"
+
+    async def _add(self, user: str, item: RosterItem) -> None:
+        domain = jids.split(user)[1]
+        what = f"{item.jid} could not be set"
+        about = {**_whose(user, item.jid), "nick": item.name, "subs": item.subscription}
+        asList = self._listsGroups
+        try:
+            await self._call("add_rosteritem", domain, {**about, **_groups(item, asList, what)}, what)
+        except _Refused as refused:
+            other = _groups(item, not asList, what)
+            try:
+                await self._call("add_rosteritem", domain, {**about, **other}, what)
+            except _Refused:
+                # The groups are not the reason.
+                raise refused from None
+            self._listsGroups = not asList
+
+    async def _call(self, command: str, domain: str, arguments: Mapping[str, object], what: str) -> Any:
+        done = self._done
+        try:
+            answer = await self._answer(command, domain, arguments)
+        except ApiUnusable as failure:
+            if self._done == done:
+                # Nothing was answered meanwhile, so this is not one call of many that was late.
+                self._becomes(str(failure))
+            raise ApiUnusable(f"{what}: {failure}") from failure
+        except RefreshFailed as failure:
+            self._becomes("")
+            raise type(failure)(f"{what}: {failure}") from failure
+        self._becomes("")
+        return answer
+
+    def _becomes(self, useless: str) -> None:
+        self._done += not useless
+        isOther = bool(useless) != bool(self.useless)
+        self.useless = useless
+        if isOther:
+            self.changed()
+
+    async def _answer(self, command: str, domain: str, arguments: Mapping[str, object]) -> Any:
+        asking: Deferred[Any] = ensureDeferred(self._ask(command, domain, arguments))
+        asking.addTimeout(self._timeout, self._reactor, _late)
+        try:
+            code, answer = await asking
+        except _Late as error:
+            raise ApiUnusable(f"ejabberd's API did not answer within {self._timeout:g} s") from error
+        except Unusable as error:
+            raise RefreshFailed(f"the answer of ejabberd's API {error}") from error
+        except ResponseFailed as error:
+            raise ApiUnusable("the answer of ejabberd's API broke off") from error
+        except Exception as error:
+            raise ApiUnusable(f"ejabberd's API cannot be reached: {elided(str(error))}") from error
+        if code != 200:
+            kind = _Refused if code == _BAD_REQUEST else ApiUnusable if code in _UNUSABLE else RefreshFailed
+            raise kind(f"ejabberd's API answered {command} with status {code}: {answer!r:.200}")
+        if isinstance(answer, int) and answer:
+            raise RefreshFailed(f"ejabberd's API answered {command} with {answer}")
+        return answer
+
+    async def _ask(self, command: str, domain: str, arguments: Mapping[str, object]) -> tuple[int, Any]:
+        response: Any = await self._client.post(
+            f"{self._url}/{command}",
+            data=json.dumps(arguments).encode(),
+            # An ejabberd logs a warning for each request to a host that it does not serve.
+            headers=Headers({"content-type": ["application/json"], "host": [domain]}),
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        data = await collected(response.original, _MOST_BYTES)
+        try:
+            return response.code, await self._pieces.run(_parsing(data))
+        except (ValueError, RecursionError):
+            return response.code, data
+
+
+def _parsing(data: bytes) -> Generator[None, None, Any]:
+    """JSON, in pieces if it is a list: a roster has megabytes."""
+    members = Members(data.decode("utf-8-sig"))
+    if members.opening != "[":
+        return json.loads(data)
+    rows: list[Any] = []
+    for member in members:
+        if member is not None:
+            rows.append(member[1])
+        yield
+    return rows
+
+
+def _whose(user: str, contact: str) -> dict[str, str]:
+    """Two JIDs as the API wants them."""
+    (local, domain, _), (name, host, _) = jids.split(user), jids.split(contact)
+    return {"localuser": local, "localhost": domain, "user": name, "host": host}
+
+
+def _groups(item: RosterItem, asList: bool, what: str) -> dict[str, object]:
+    """
+    The argument for a contact's groups.
+
+    @raise RefreshFailed: if they cannot be written so.
+    """
+    names = sorted(item.groups)
+    if asList:
+        return {"groups": names}
+    if unwritable := [name for name in names if _BETWEEN_GROUPS in name]:
+        raise RefreshFailed(f"{what}: this ejabberd's API takes the group {unwritable[0]!r} for several")
+    return {"group": _BETWEEN_GROUPS.join(names)}
+
+
+class ApiUnusable(RefreshFailed):
+    """The API does not answer, or not this machine: no command would fare better."""
+
+
+class _Refused(RefreshFailed):
+    """The API does not take these arguments."""
+
+
+class _Late(Exception):
+    """The time is up."""
+
+
+def _late(outcome: object, timeout: float) -> Any:
+    raise _Late
+
+
+def _reading(rows: list[dict[str, Any]]) -> Generator[None, None, list[RosterItem]]:
+    """
+    A roster as C{get_roster} has it, in pieces: before 24 a contact has a row for each group, since then a list of
+    them.
+    """
+    about: dict[str, dict[str, Any]] = {}
+    groups: dict[str, set[str]] = {}
+    for row in rows:
+        about[row["jid"]] = row
+        names = row["groups"] if "groups" in row else [row["group"]]
+        groups.setdefault(row["jid"], set()).update(name for name in names if name)
+        yield
+    items: list[RosterItem] = []
+    for jid, row in about.items():
+        items.append(
+            RosterItem(jid=jid, name=row["nick"], groups=frozenset(groups[jid]), subscription=row["subscription"])
+        )
+        yield
+    return items

@@ -1,0 +1,99 @@
+"""
+C{apply = "auto"} with an address of ejabberd's HTTP API: rosters are set by it, or else by privilege.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+
+from gateway.interfaces import RosterItem
+from gateway.roster.api import ApiUnusable, EjabberdApplier
+from gateway.roster.apply import PrivilegeApplier
+from gateway.roster.document import RefreshFailed
+
+# Seconds from the connection until the API is asked: the server has granted by then what it grants.
+_ASK_AFTER = 2.0
+# Seconds for which the API is not asked again where privileges do.
+_REST = 60.0
+
+
+class AutoApplier:
+    """
+    Finds the way by trying. The API comes first: an ejabberd that has it keeps no subscription that comes by
+    privilege. If it cannot be used, and the server grants rosters and is no ejabberd, privileges are used; the API
+    is asked again once a minute, and after each connection.
+
+    @param obstacle: tells why privileges cannot be used, in words; empty if they can.
+    @param nobody: bare JID of the domain, to ask the API about.
+    """
+
+    def __init__(
+        self,
+        api: EjabberdApplier,
+        privilege: PrivilegeApplier,
+        obstacle: Callable[[], str],
+        nobody: str,
+        clock: IReactorTime,
+    ) -> None:
+        self._api = api
+        self._privilege = privilege
+        self._obstacle = obstacle
+        self._nobody = nobody
+        self._clock = clock
+        self._restsUntil = 0.0
+        self._connections = 0
+        self.changed: Callable[[], object] = lambda: None
+        api.changed = privilege.changed = self._wayChanged
+
+    def _wayChanged(self) -> None:
+        self.changed()
+
+    @property
+    def _isByApi(self) -> bool:
+        return not self._api.useless or bool(self._obstacle())
+
+    async def get(self, user: str) -> list[RosterItem]:
+        now = self._clock.seconds()
+        if self._isByApi or now >= self._restsUntil:
+            self._restsUntil = now + _REST
+            try:
+                return await self._api.get(user)
+            except ApiUnusable as failure:
+                if self._isByApi:
+                    raise RefreshFailed("; ".join(filter(None, (str(failure), self._obstacle())))) from failure
+        return await self._privilege.get(user)
+
+    async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
+        await (self._api if self._isByApi else self._privilege).set(user, item, before)
+
+    def connected(self) -> None:
+        self._connections += 1
+        self._clock.callLater(_ASK_AFTER, self._ask, self._connections)
+
+    def connectionLost(self) -> None:
+        self._connections += 1
+        self._restsUntil = 0.0
+        self._api.connectionLost()
+        self._privilege.connectionLost()
+
+    def _ask(self, connection: int) -> None:
+        """Find the way before anybody needs it, so that an operator can read it."""
+        if connection == self._connections:
+            ensureDeferred(self.get(self._nobody)).addErrback(lambda failure: failure.trap(RefreshFailed))
+
+    def loopedBack(self) -> None:
+        self._privilege.loopedBack()
+
+    @property
+    def useless(self) -> str:
+        if self._isByApi:
+            return self._api.useless and f"{self._api.useless}; {self._obstacle()}"
+        return ""
+
+    def report(self) -> str:
+        if self._isByApi:
+            return f"rosters cannot be set: {self.useless}" if self.useless else self._api.report()
+        return f"{self._privilege.report()}; the API cannot be used: {self._api.useless}"

@@ -1,0 +1,140 @@
+"""
+The software of a link's server, and whether it loses the component's requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
+
+from gateway import ns
+from gateway.interfaces import IReporting
+from gateway.printable import printable
+from gateway.stream.requests import pingOf
+
+# Seconds from the connection until the server is asked: ejabberd has granted by then what it grants.
+_ASK_AFTER = 1.0
+# Seconds that the answer may come later than that of the ping, which was sent after it.
+_PATIENCE = 3.0
+# Characters of the software's name and version that are shown.
+_SHOWN = 60
+
+
+@implementer(IReporting)
+class Survey(XMPPHandler):
+    """
+    Asks the server for its software (XEP-0092) after each connection, and pings it at an address with a resource.
+
+    ejabberd 24.10 and newer, with mod_privilege, drops iqs of a component to addresses without a resource, unless
+    it grants the component something. So if only the ping is answered, the component's requests are lost.
+
+    @param domain: the server's own host.
+    @param jid: the component's.
+
+    @ivar software: name and version of the server, in its own words; empty if it does not say.
+    @ivar isLossy: whether the server drops the component's requests.
+    """
+
+    _log = Logger()
+
+    def __init__(self, domain: str, jid: str, clock: IReactorTime) -> None:
+        super().__init__()
+        self._domain = domain
+        self._jid = jid
+        self._clock = clock
+        self._round = 0
+        self._observers: list[Callable[[], object]] = []
+        self.software = ""
+        self.isLossy = False
+
+    @property
+    def isEjabberd(self) -> bool:
+        """True if the server says so, or behaves as no other does."""
+        return self.isLossy or self.software.lower().startswith("ejabberd")
+
+    def watch(self, observer: Callable[[], object]) -> None:
+        """Call this each time that something was found out."""
+        self._observers.append(observer)
+
+    def connectionInitialized(self) -> None:
+        self._round += 1
+        self._clock.callLater(_ASK_AFTER, self._ask, self._round)
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self._round += 1
+
+    def report(self) -> Iterator[str]:
+        if self.software:
+            yield f"{self._domain} is {self.software}"
+        if self.isLossy:
+            yield self._loss()
+
+    def _ask(self, turn: int) -> None:
+        link: Any = self.parent
+        if turn != self._round or link is None:
+            return
+        version = domish.Element((None, "iq"), attribs={"type": "get", "to": self._domain})
+        version.addElement((ns.VERSION, "query"))
+        told: Deferred[Any] = link.request(version)
+        told.addCallbacks(self._told, self._refused, callbackArgs=(turn,), errbackArgs=(turn,))
+        pinged: Deferred[Any] = link.request(pingOf(self._domain))
+        pinged.addBoth(self._pinged, turn, told)
+
+    def _told(self, answer: domish.Element, turn: int) -> None:
+        about = [
+            str(each)
+            for query in answer.elements(ns.VERSION, "query")
+            for name in ("name", "version")
+            for each in query.elements(ns.VERSION, name)
+        ]
+        self._found(turn, printable(" ".join(about))[:_SHOWN].strip(), False)
+
+    def _refused(self, failure: Failure, turn: int) -> None:
+        """An error is an answer, too: the request has arrived."""
+        if _isAnswer(failure.value):
+            self._found(turn, "", False)
+
+    def _pinged(self, outcome: object, turn: int, told: Deferred[Any]) -> None:
+        isAnswered = not isinstance(outcome, Failure) or _isAnswer(outcome.value)
+        if isAnswered and not told.called:
+            self._clock.callLater(_PATIENCE, self._judge, turn, told)
+
+    def _judge(self, turn: int, told: Deferred[Any]) -> None:
+        if not told.called:
+            # Nobody has to wait for it when the link stops.
+            told.cancel()
+            self._found(turn, "", True)
+
+    def _found(self, turn: int, software: str, isLossy: bool) -> None:
+        if turn != self._round:
+            return
+        if isLossy and not self.isLossy:
+            self._log.warn("{jid}: {loss}", jid=self._jid, loss=self._loss())
+        self.software, self.isLossy = software, isLossy
+        for observer in self._observers:
+            observer()
+
+    def _loss(self) -> str:
+        name = self._jid.partition(".")[0]
+        return f"""{self._domain} drops requests of this component, as ejabberd 24.10 and newer with mod_privilege:
+    to users and to {self._domain} itself, until it grants this component something:
+        acl: {{{name}: {{server: {self._jid}}}}}
+        access_rules: {{{name}: {{allow: {name}}}}}
+        modules:
+          mod_privilege: {{presence: {{managed_entity: {name}}}}}
+    to rooms, other components and other servers, whatever it grants. See docs/privilege.md."""
+
+
+def _isAnswer(error: BaseException | None) -> bool:
+    """True if a request has failed because the server answered with an error: the link's own come in no stanza."""
+    return isinstance(error, StanzaError) and getattr(error, "stanza", None) is not None

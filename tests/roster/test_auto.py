@@ -1,0 +1,176 @@
+"""The way is found by trying: ejabberd's HTTP API, or else privileges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.interfaces import RosterItem
+from gateway.roster.api import ApiUnusable
+from gateway.roster.auto import AutoApplier
+from gateway.roster.document import RefreshFailed
+from gateway.roster.handler import ApplierWatcher
+
+JOHN = "john@example.com"
+MARIE = RosterItem(jid="marie@example.com", subscription="both")
+NOBODY = RosterItem(jid="marie@example.com")
+
+
+class FakeApplier:
+    """One way: it works, or fails with what it is told to."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.failure: Exception | None = None
+        self.isDown = False
+        self.useless = ""
+        self.changed: Any = None
+        self.asked: list[str] = []
+
+    async def get(self, user: str) -> list[RosterItem]:
+        self.asked.append(user)
+        self._becomes(self.isDown)
+        if self.failure is not None:
+            raise self.failure
+        return []
+
+    def _becomes(self, isUseless: bool) -> None:
+        if isUseless != bool(self.useless):
+            self.useless = str(self.failure) if isUseless else ""
+            self.changed()
+
+    async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
+        self.asked.append(item.jid)
+
+    def connectionLost(self) -> None:
+        self.useless = ""
+
+    def loopedBack(self) -> None:
+        self.useless = "looped"
+
+    def report(self) -> str:
+        return f"by {self._name}"
+
+
+class AutoTests(SynchronousTestCase):
+    """An API and privileges that work or not."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.api: Any = FakeApplier("API")
+        self.privilege: Any = FakeApplier("privilege")
+        self.obstacle = ""
+        self.applier = AutoApplier(
+            self.api, self.privilege, lambda: self.obstacle, "gateway@example.com", self.clock
+        )
+        self.watcher = ApplierWatcher("roster.example.com", self.applier)
+        self.told: list[tuple[str, str]] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+
+    def observe(self, event: dict[str, Any]) -> None:
+        if event.get("log_namespace") == "gateway.roster.handler.ApplierWatcher":
+            self.told.append((event["log_level"].name, event["report"]))
+
+    def breaks(self) -> None:
+        self.api.failure, self.api.isDown = ApiUnusable("no API"), True
+
+    def works(self) -> None:
+        self.api.failure, self.api.isDown = None, False
+
+    def ways(self) -> list[str]:
+        """Who is asked for a roster, and who has a contact set."""
+        self.api.asked.clear()
+        self.privilege.asked.clear()
+        self.successResultOf(ensureDeferred(self.applier.get(JOHN)))
+        self.successResultOf(ensureDeferred(self.applier.set(JOHN, MARIE, NOBODY)))
+        return [
+            f"{name} {asked}"
+            for name, way in (("api", self.api), ("privilege", self.privilege))
+            for asked in way.asked
+        ]
+
+    def reason(self) -> str:
+        return str(self.failureResultOf(ensureDeferred(self.applier.get(JOHN)), RefreshFailed).value)
+
+    def test_api(self) -> None:
+        """The API is the first choice, whatever privileges there are."""
+        self.assertEqual(self.ways(), [f"api {JOHN}", f"api {MARIE.jid}"])
+
+    def test_privilege(self) -> None:
+        """Without an API that answers it is done by privilege; the API is tried again once a minute."""
+        self.breaks()
+        self.assertEqual(self.ways(), [f"api {JOHN}", f"privilege {JOHN}", f"privilege {MARIE.jid}"])
+        self.assertEqual(self.applier.report(), "by privilege; the API cannot be used: no API")
+        self.assertEqual(self.ways(), [f"privilege {JOHN}", f"privilege {MARIE.jid}"])
+        self.clock.advance(61)
+        self.assertEqual(self.ways()[0], f"api {JOHN}")
+        self.works()
+        self.clock.advance(59)
+        self.assertEqual(self.ways(), [f"privilege {JOHN}", f"privilege {MARIE.jid}"])
+        self.clock.advance(2)
+        self.assertEqual(self.ways(), [f"api {JOHN}", f"api {MARIE.jid}"])
+        self.assertEqual(self.applier.report(), "by API")
+
+    def test_neither(self) -> None:
+        """Where neither can be used both reasons are told, and nothing is set by privilege."""
+        self.breaks()
+        self.obstacle = "it is ejabberd"
+        for _ in "12":
+            self.assertEqual(self.reason(), "no API; it is ejabberd")
+        self.assertEqual(self.privilege.asked, [])
+        self.assertEqual(self.applier.report(), "rosters cannot be set: no API; it is ejabberd")
+        # What is found out later counts.
+        self.obstacle = ""
+        self.ways()
+        self.obstacle = "it keeps no subscriptions"
+        self.assertIn("it keeps no subscriptions", self.reason())
+        self.works()
+        self.assertEqual(self.ways(), [f"api {JOHN}", f"api {MARIE.jid}"])
+
+    def test_otherFailure(self) -> None:
+        """A call that fails for a reason of its own says nothing about the API."""
+        for failure in (RefreshFailed("no such user"), ApiUnusable("late, as others were not")):
+            self.api.failure = failure
+            self.assertEqual(self.reason(), str(failure))
+        self.assertEqual(self.privilege.asked, [])
+
+    def test_told(self) -> None:
+        """The way is found and told two seconds after the connection, and each time that it is another."""
+        self.breaks()
+        self.watcher.connectionInitialized()
+        self.clock.advance(2)
+        self.assertEqual(self.api.asked, ["gateway@example.com"])
+        self.assertEqual(self.told, [("info", "by API"), ("info", "by privilege; the API cannot be used: no API")])
+        self.works()
+        self.clock.advance(60)
+        self.ways()
+        self.assertEqual(self.told[2:], [("info", "by API")])
+        self.breaks()
+        self.obstacle = "it is ejabberd"
+        self.reason()
+        self.applier.changed()
+        self.assertEqual(self.told[3:], [("warn", "rosters cannot be set: no API; it is ejabberd")])
+
+    def test_connectionLost(self) -> None:
+        """The next server may have an API; nobody asks for a connection that is gone."""
+        self.breaks()
+        self.ways()
+        self.works()
+        self.applier.connectionLost()
+        self.assertEqual(self.ways()[0], f"api {JOHN}")
+        self.api.asked.clear()
+        self.applier.connected()
+        self.applier.connectionLost()
+        self.clock.advance(5)
+        self.assertEqual(self.api.asked, [])
+
+    def test_loopedBack(self) -> None:
+        """That concerns privileges."""
+        self.applier.loopedBack()
+        self.assertEqual(self.privilege.useless, "looped")
+        self.assertEqual(self.applier.useless, "")

@@ -1,0 +1,148 @@
+"""A link's server is asked what it is, and whether what it is asked arrives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.protocols.jabber.error import NS_XMPP_STANZAS
+
+from gateway import ns
+from gateway.stream.survey import Survey
+from tests.stream.memory import JID, World
+
+DOMAIN = "example.com"
+
+
+class SurveyTests(SynchronousTestCase):
+    """Servers that answer, refuse, or are silent."""
+
+    def setUp(self) -> None:
+        self.world = World(domain=DOMAIN)
+        self.survey = Survey(DOMAIN, JID, self.world.clock)
+        self.survey.setHandlerParent(self.world.link)
+        self.found: list[tuple[str, bool]] = []
+        self.survey.watch(lambda: self.found.append((self.survey.software, self.survey.isLossy)))
+        self.logged: list[str] = []
+        globalLogPublisher.addObserver(self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+        self.world.up()
+        self.world.wait(1.1)
+
+    def observe(self, event: dict[str, Any]) -> None:
+        if event.get("log_namespace") == "gateway.stream.survey.Survey":
+            self.logged.append(event["loss"])
+
+    def answer(self, to: str, outcome: str) -> None:
+        """Answer the last request to this address: an attribute and the content."""
+        asked = [about for _, about, _ in self.world.server.heard() if about.get("to") == to]
+        addresses = f"from='{to}' to='{JID}' id='{asked[-1]['id']}'"
+        self.world.say(f"<iq {addresses} {outcome}</iq>".encode())
+
+    def tells(self, name: str, version: str) -> None:
+        content = f"<name>{name}</name><version>{version}</version><os>Linux</os>"
+        self.answer(DOMAIN, f"type='result'><query xmlns='{ns.VERSION}'>{content}</query>")
+
+    def refuses(self, to: str, condition: str = "service-unavailable") -> None:
+        self.answer(to, f"type='error'><error type='cancel'><{condition} xmlns='{NS_XMPP_STANZAS}'/></error>")
+
+    def pongs(self) -> None:
+        self.refuses(f"{DOMAIN}/ping", "item-not-found")
+
+    def again(self) -> None:
+        """The connection is lost, and there is another."""
+        self.world.server.lose(ConnectionLost())
+        self.world.wait(5)
+        self.world.server.accept()
+        self.world.wait(1.1)
+
+    def test_asks(self) -> None:
+        """One request for the software, and one that arrives in any case, a second after the connection."""
+        asked = [(about["to"], children[0][0]) for _, about, children in self.world.server.heard()]
+        self.assertEqual(asked, [(DOMAIN, f"{{{ns.VERSION}}}query"), (f"{DOMAIN}/ping", f"{{{ns.PING}}}ping")])
+
+    def test_told(self) -> None:
+        """What the server says is shown, on one line and not at any length."""
+        self.tells("Prosody", "13.0.7")
+        self.pongs()
+        self.world.wait(10)
+        self.assertEqual(self.found, [("Prosody 13.0.7", False)])
+        self.assertEqual(list(self.survey.report()), ["example.com is Prosody 13.0.7"])
+        self.assertFalse(self.survey.isEjabberd)
+        self.again()
+        self.tells("ejabberd", f"2&#10;{'6' * 100}")
+        self.assertTrue(self.survey.isEjabberd)
+        [line] = self.survey.report()
+        self.assertLess(len(line), 80)
+        self.assertNotIn("\n", line)
+
+    def test_refused(self) -> None:
+        """A server that does not say what it is has heard the question."""
+        self.pongs()
+        self.refuses(DOMAIN)
+        self.world.wait(10)
+        self.assertEqual((self.found, self.logged), ([("", False)], []))
+        self.assertEqual(list(self.survey.report()), [])
+
+    def test_nonsense(self) -> None:
+        """An answer that says nothing is an answer."""
+        self.answer(DOMAIN, "type='result'>")
+        self.assertEqual(self.found, [("", False)])
+
+    def test_lossy(self) -> None:
+        """Of a server that answers the second request only the first is lost: what that costs is told, once."""
+        self.pongs()
+        self.world.wait(2.8)
+        self.assertEqual(self.found, [])
+        self.world.wait(0.4)
+        self.assertEqual(self.found, [("", True)])
+        self.assertTrue(self.survey.isEjabberd)
+        # A link that stops has nothing to wait for.
+        self.assertEqual(self.world.link.pending, 0)
+        self.assertEqual(self.logged, list(self.survey.report()))
+        for part in (
+            "example.com drops requests of this component",
+            "mod_privilege: {presence: {managed_entity: gw}}",
+        ):
+            self.assertIn(part, self.logged[0])
+        self.again()
+        self.pongs()
+        self.world.wait(4)
+        self.assertEqual((self.found[1:], len(self.logged)), ([("", True)], 1))
+        # It grants something now.
+        self.again()
+        self.tells("ejabberd", "26.07")
+        self.assertEqual(list(self.survey.report()), ["example.com is ejabberd 26.07"])
+
+    def test_slow(self) -> None:
+        """A server that answers neither, and one whose answer comes a little later, are not taken for such."""
+        self.world.wait(20)
+        self.tells("Prosody", "0.12.3")
+        self.pongs()
+        self.world.wait(5)
+        self.assertEqual(self.found, [("Prosody 0.12.3", False)])
+        self.again()
+        self.pongs()
+        self.world.wait(2)
+        self.tells("Prosody", "0.12.3")
+        self.world.wait(5)
+        self.again()
+        self.world.wait(40)
+        self.assertEqual((self.found[1:], self.logged), ([("Prosody 0.12.3", False)], []))
+
+    def test_lost(self) -> None:
+        """A connection that is lost meanwhile says nothing about the next server."""
+        self.pongs()
+        self.world.wait(1)
+        self.again()
+        self.world.wait(4)
+        self.assertEqual((self.found, self.logged), ([], []))
+        self.world.server.lose(ConnectionLost())
+        self.world.wait(2)
+        self.world.server.accept()
+        before = len(self.world.server.heard())
+        self.world.server.lose(ConnectionLost())
+        self.world.wait(2)
+        self.assertEqual(before, 0)
