@@ -214,6 +214,8 @@ class Ejabberd(Server):
     absent = "forbidden"
     setsRosters = False
     asks = False
+    # Whether it drops requests of components that it grants nothing, where it grants something to others.
+    dropsRequests: ClassVar[bool] = False
     # Whether its API takes groups as a list; else a string with a semicolon between them.
     listsGroups: ClassVar[bool] = False
 
@@ -359,6 +361,7 @@ class NewerEjabberd(Newer, Ejabberd):
 
     name = "newer-ejabberd"
     listsGroups = True
+    dropsRequests = True
     setsRosters = True
     setsSubscriptions = False
     asks = True

@@ -7,8 +7,11 @@ import asyncio
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.case import PROXY, WITH_PRIVILEGED, LiveTests, proxy, scenario
-from tests.live.servers import Ejabberd
+from tests.live.processes import until
+from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd
 from tests.live.test_delegation import STORAGE, WANTED
+
+ROSTER = {"domain": DOMAIN, "url": "http://127.0.0.1:9/%s"}
 
 # A link for which minutes are seconds.
 IMPATIENT = (
@@ -39,3 +42,20 @@ class EjabberdBesideTests(LiveTests, SynchronousTestCase):
         """A namespace that is delegated to one of them is answered by it."""
         await self.startGateway(STORAGE)
         await self.granted(await self.user("alice"), WANTED)
+
+    @scenario(30)
+    async def test_loss(self) -> None:
+        """A server that drops requests of one of them is found out: the log and /status say what is lost."""
+        gateway = await self.startGateway({**proxy(PROXY), f'roster."{PRIVILEGED}"': ROSTER})
+        # One that is granted nothing, and one that is.
+        isDropped = self.server.dropsRequests
+        about = f"{DOMAIN} drops requests of this component"
+
+        async def isFound() -> bool:
+            _, status = await gateway.get("/status")
+            return status.count(f"{DOMAIN} is ejabberd") == 2 - isDropped and status.count(about) == isDropped
+
+        await until(isFound, 15, "the server is found out")
+        await asyncio.sleep(4)
+        self.assertTrue(await isFound())
+        self.assertEqual(gateway.log(1000).count(f"{PROXY}: {about}"), isDropped)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import scenario
 from tests.live.clients import Client, local
 from tests.live.gateway import Gateway
-from tests.live.processes import holds, until
+from tests.live.processes import freePort, holds, until
 from tests.live.rosters import RosterCase, WebApplication
 from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
 
@@ -199,6 +199,11 @@ class RosterTests(RosterCase):
         await until(isRefreshed, 20, "the roster is what the application says")
 
 
+    def nothing(self) -> dict[str, str]:
+        """An API where nothing listens."""
+        return {"api": f"http://127.0.0.1:{freePort()}/api"}
+
+
 class OfflineTests(RosterTests):
     """A mix-in: for servers that show who is online."""
 
@@ -232,6 +237,22 @@ class OfflineTests(RosterTests):
         application.say("alice", {})
         await self.refresh(gateway, "alice", query="?force=1")
         self.assertEqual(await self.roster(alice), [])
+
+
+    @scenario(30)
+    async def test_autoWithoutApi(self) -> None:
+        """Where no API answers, it is done by privilege; the log and /status say so, and why."""
+        application = await self.startApplication()
+        bob = f"bob@{DOMAIN}"
+        application.say("alice", {bob: {"subscription": "to"}})
+        gateway = await self.startGateway({f'roster."{PRIVILEGED}"': {**self.table(application), **self.nothing()}})
+        found = "rosters are set by privilege; subscriptions are not verified yet; the API cannot be used: "
+        await holds(lambda: found in gateway.log(1000), 20, "the way is found")
+        alice = await self.online("alice")
+        code, answer = await self.refresh(gateway, "alice", query="?force=1")
+        self.assertEqual((code, answer["failed"], await self.roster(alice)), (200, {}, [bob]))
+        _, status = await gateway.get("/status")
+        self.assertIn("the server keeps subscriptions; the API cannot be used: ejabberd's API cannot be", status)
 
 
 class EmbeddedRosterTests(OfflineTests, SynchronousTestCase):
@@ -294,11 +315,29 @@ class EjabberdRosterTests(RosterTests, SynchronousTestCase):
             self.assertIn("set api under [roster]", answer["failed"]["alice"])
 
     @scenario(30)
+    async def test_privilegeIsKnown(self) -> None:
+        """Before anybody is refreshed it is said that this server keeps no subscriptions, and what to configure."""
+        application = await self.startApplication()
+        gateway = await self.startGateway({f'roster."{PRIVILEGED}"': self.table(application)})
+        await holds(lambda: "known to keep them" in gateway.log(1000), 20, "the server is found out")
+        for part in (f'[roster."{PRIVILEGED}"]', 'api = "http://127.0.0.1:5280/api"', "what: [add_rosteritem,"):
+            self.assertIn(part, gateway.log(1000))
+
+    @scenario(30)
     async def test_auto(self) -> None:
-        """With an address of its API, that is used."""
+        """With an address of its API, that is used; where nothing answers there, nothing is set by privilege."""
         application = await self.startApplication()
         application.say("alice", {f"bob@{DOMAIN}": {}})
         api = {"api": self.applies()["api"]}
         gateway = await self.startGateway({f'roster."{PRIVILEGED}"': {**self.table(application), **api}})
         self.assertEqual((await self.refresh(gateway, "alice"))[0], 200)
         self.assertIn("rosters are set by ejabberd's HTTP API", gateway.log())
+        gateway.stop()
+        gateway = await self.startGateway({f'roster."{PRIVILEGED}"': {**self.table(application), **self.nothing()}})
+        await holds(lambda: "rosters cannot be set: " in gateway.log(1000), 20, "the API is missed")
+        application.say("alice", {f"bob@{DOMAIN}": {}, f"dave@{DOMAIN}": {}})
+        code, answer = await self.refresh(gateway, "alice")
+        self.assertEqual((code, answer["updated"]), (500, 0))
+        self.assertIn("ejabberd's API cannot be reached", answer["failed"]["alice"])
+        self.assertIn("is ejabberd", answer["failed"]["alice"])
+        self.assertEqual(await self.roster(await self.online("alice")), [f"bob@{DOMAIN}"])
