@@ -120,6 +120,15 @@ def refresher(name: str, port: int, application: int) -> "Contestant":
     return _script(name, "wokkel_roster.py", *arguments, http=freePort())
 
 
+def rosterGateway(port: int, url: str, isLocked: bool) -> "Contestant":
+    """The gateway with rosters, on a real server.
+
+    @param url: of the web application.
+    """
+    table = _ROSTER.format(component=rosters.COMPONENT, server=rosters.SERVER, url=url)
+    return _gateway(port, table + "lock = true\n" * isLocked, largest=_LARGEST)
+
+
 def rooms(port: int, component: str) -> "Contestant":
     """The gateway with rooms of its own.
 

@@ -21,6 +21,12 @@ _CONDITION = re.compile(rb"<error\s[^>]*><([\w-]+)")
 _CHUNK = 1 << 18
 # What a gateway sends to itself, to find out whether another one is connected as the same component.
 _SIGN = re.compile(rb"<iq\s[^>]*/gateway-instance-[^>]*/>")
+# What it asks the server itself after the connection: its software, and a ping.
+_SURVEY = re.compile(
+    rb"<iq\s([^>]*to=['\"][\w.]+(?:/ping)?['\"][^>]*)>"
+    rb"<(?:query xmlns='jabber:iq:version'|ping xmlns='urn:xmpp:ping')/></iq>"
+)
+_SURVEYED = 2
 
 
 class Broken(Exception):
@@ -98,6 +104,7 @@ class FakeServer(Wire):
     def __init__(self, receiveBuffer: int | None = None) -> None:
         super().__init__()
         self._unended = b""
+        self._surveyed = 0
         self._listener = socket.socket()
         if receiveBuffer is not None:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiveBuffer)
@@ -119,17 +126,33 @@ class FakeServer(Wire):
         self.send(b"<handshake/>")
 
     def step(self, seconds: float, reading: bool = True) -> bytes:
-        """Do the same; what the component sends to itself is left out."""
+        """Do the same; what the component sends to itself, and what is for the server itself, is left out."""
         data = self._unended + super().step(seconds, reading)
         last = data.rfind(b"<iq ")
-        unended = last if last >= 0 and data.find(b">", last) < 0 else len(data)
+        unended = last if last >= 0 and _isOpen(data, last) else len(data)
         data, self._unended = data[:unended], data[unended:]
-        return _SIGN.sub(b"", data) if b"/gateway-instance-" in data else data
+        if b"/gateway-instance-" in data:
+            data = _SIGN.sub(b"", data)
+        return data if self._surveyed == _SURVEYED else _SURVEY.sub(self._refuse, data)
+
+    def _refuse(self, request: re.Match[bytes]) -> bytes:
+        """Answer that the server does not say what it is."""
+        self._surveyed += 1
+        asked = dict(_ATTRIBUTE.findall(request[1]))
+        addresses = b"from='%b' to='%b' id='%b'" % (asked[b"to"], asked[b"from"], asked[b"id"])
+        self.send(b"<iq type='error' %b><error type='cancel'/></iq>" % addresses)
+        return b""
 
     def close(self) -> None:
         """Close the connection, if there is one, and the port."""
         super().close()
         self._listener.close()
+
+
+def _isOpen(data: bytes, start: int) -> bool:
+    """Whether the end of the iq that begins here has not come yet."""
+    end = data.find(b">", start)
+    return end < 0 or (data[end - 1 : end] != b"/" and data.find(b"</iq>", end) < 0)
 
 
 class Books:

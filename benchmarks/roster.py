@@ -2,6 +2,8 @@
 
 This process is the server; the web application and each contestant are processes of their own. Everything that is
 asked, set and answered is checked; the exit status is 1 if anything was lost, wrong or done twice.
+
+Then, on a Prosody: how long a client waits for its roster after a login (`logins.py`).
 """
 
 import argparse
@@ -15,6 +17,7 @@ from itertools import pairwise
 
 import chart
 import contestants
+import logins
 import rosters
 import rounds
 from fakeapplication import FakeApplication
@@ -122,11 +125,22 @@ def _median(figures: list[rounds.Figures]) -> float:
 
 def main() -> int:
     """Run the rounds, print the tables. Returns the exit status."""
-    parser = rounds.newParser(__doc__, list(contestants.REFRESHERS), 3)
+    names = list(dict.fromkeys((*contestants.REFRESHERS, *logins.NAMES)))
+    parser = rounds.newParser(__doc__, names, 3)
     parser.add_argument("--size", type=int, action="append", help=f"contacts of a user; may be repeated {SIZES}")
     parser.add_argument("--total", type=int, default=TOTAL, help="contacts of all users (%(default)s)")
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="CPU by size, as SVG")
+    parser.add_argument("--part", choices=("refreshes", "logins"), help="only one of both parts")
+    parser.add_argument("--users", type=int, default=5, help="who log in, in a round (%(default)s)")
+    parser.add_argument(
+        "--modules", action="append", default=[], metavar="DIR", help=f"where {logins.MODULE} is; may be repeated"
+    )
     options: argparse.Namespace = parser.parse_args()
+    refreshes = options.part == "logins" or _refreshes(options)
+    return 0 if (options.part == "refreshes" or _logins(options)) and refreshes else 1
+
+
+def _refreshes(options: argparse.Namespace) -> bool:
     sizes = options.size or SIZES
     chosen = {
         f"{name}, {size} contacts": (name, size)
@@ -137,14 +151,35 @@ def main() -> int:
     print(f"{options.rounds} rounds; a refresh makes {rosters.CHANGES} changes; {options.total} contacts in all\n")
     gathered = rounds.gather({each: partial(measure, *chosen[each], options.total) for each in chosen}, options)
     if not gathered:
-        return 1
+        return False
     figures = {chosen[each]: found for each, found in gathered.items()}
     print(report(figures, options.markdown))
     if options.plot:
         options.plot.write_text(plot(figures))
     if options.json:
         options.json.write_text(json.dumps({"changes": rosters.CHANGES, "rounds": gathered}, indent=2) + "\n")
-    return 0
+    return True
+
+
+def _logins(options: argparse.Namespace) -> bool:
+    left = {name: logins.missing(name, options.modules) for name in logins.NAMES}
+    chosen = {
+        f"{name}, {size} contacts": (name, size)
+        for size in options.size or logins.SIZES
+        for name, reason in left.items()
+        if reason is None and name in (options.only or logins.NAMES)
+    }
+    print(f"\n{options.rounds} rounds of {options.users} users who log in to Prosody, one after the other\n")
+    for name, reason in left.items():
+        if reason is not None:
+            print(f"left out: {name}: {reason}")
+    if not chosen:
+        return True
+    measures = {each: partial(logins.measure, *chosen[each], options.users, options.modules) for each in chosen}
+    gathered = rounds.gather(measures, options)
+    if gathered:
+        print(logins.report({chosen[each]: found for each, found in gathered.items()}, options.markdown))
+    return bool(gathered)
 
 
 if __name__ == "__main__":
