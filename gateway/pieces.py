@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 # Seconds of one turn of the reactor that all long work may take together.
 _SLICE = 0.01
+# Seconds of it that one work has before others that wait have theirs: a piece may be as small as the change to another
+# work, and each work that has begun holds memory.
+_SHARE = 0.005
 
 
 class Pieces:
@@ -41,11 +44,15 @@ class Pieces:
         return running
 
     async def _run(self, work: Generator[None, None, T]) -> T:
+        seconds = self._clock.seconds
         while True:
             if self.isOver:
                 await self.turn()
+            until = min(self._until, seconds() + _SHARE)
             try:
                 next(work)
+                while seconds() < until:
+                    next(work)
             except StopIteration as end:
                 value: T = end.value
                 return value

@@ -13,6 +13,9 @@ from typing import Any
 # \uXXXX, has so many.
 MOST_CHARACTERS = 640_000
 
+# Characters of a text that is read in one go: in the worst case it takes some milliseconds.
+_WHOLE = 65_536
+
 # Characters that are tried first.
 _FIRST = 4_096
 
@@ -37,7 +40,8 @@ class Members:
 
     def __init__(self, text: str, unique: Callable[[list[tuple[str, Any]]], Any] = dict) -> None:
         self._text = text
-        self._decode = JSONDecoder(object_pairs_hook=unique).raw_decode
+        self._decoder = JSONDecoder(object_pairs_hook=unique)
+        self._decode = self._decoder.raw_decode
         self._at = self._skip(0)
         self.opening = text[self._at : self._at + 1]
 
@@ -45,13 +49,18 @@ class Members:
         """
         Each member, with its name, which is empty in an array; C{None} after a piece of work that gave none yet.
 
-        @raise ValueError: as L{json.loads}, or if one of them is too long; what came before has been given by then.
+        @raise ValueError: as L{json.loads}, or if one of them is too long. Of a long text, what came before has been
+            given by then.
         """
         if self.opening not in ("[", "{"):
             # It is no value at all, or one that has no members.
             yield from self._value()
             self._end()
             yield "", self._found
+            return
+        if len(self._text) <= _WHOLE:
+            found = self._decoder.decode(self._text)
+            yield from found.items() if self.opening == "{" else (("", each) for each in found)
             return
         closing = "]" if self.opening == "[" else "}"
         self._at = self._skip(self._at + 1)
