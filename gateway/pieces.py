@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 # Seconds of one turn of the reactor that all long work may take together.
 _SLICE = 0.01
-# Seconds of it that one work has before others that wait have theirs: a piece may be as small as the change to another
-# work, and each work that has begun holds memory.
+# Seconds of it that one work has before others that wait have theirs. The change to another work costs as much as a
+# small piece, and each work that has begun holds memory.
 _SHARE = 0.005
 
 

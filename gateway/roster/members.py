@@ -49,8 +49,8 @@ class Members:
         """
         Each member, with its name, which is empty in an array; C{None} after a piece of work that gave none yet.
 
-        @raise ValueError: as L{json.loads}, or if one of them is too long. Of a long text, what came before has been
-            given by then.
+        @raise ValueError: as L{json.loads}, or if one of them is too long. Of a long text, what came before it has
+            been given by then.
         """
         if self.opening not in ("[", "{"):
             # It is no value at all, or one that has no members.

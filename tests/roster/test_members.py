@@ -43,8 +43,9 @@ class MembersTests(SynchronousTestCase):
     def test_same(self, value: Any, indent: int | None, isAscii: bool) -> None:
         """It reads the same, however few characters are tried first."""
         text = json.dumps(value, indent=indent, ensure_ascii=isAscii)
-        for self_first in (1, 5, 4_096):
-            self.patch(members, "_FIRST", self_first)
+        for whole, first in ((0, 1), (0, 5), (0, 4_096), (65_536, 1)):
+            self.patch(members, "_WHOLE", whole)
+            self.patch(members, "_FIRST", first)
             self.assertEqual(read(text), json.loads(text))
             self.assertEqual(read(f" {text}\n"), value)
 
@@ -55,12 +56,14 @@ class MembersTests(SynchronousTestCase):
         text = json.dumps(value)
         at %= len(text) + 1
         for broken in (text[:at] + more, text[:at] + more + text[at:], text[:at] + more + text[at + 1 :]):
-            for first in (1, 4_096):
+            for whole, first in ((0, 1), (0, 4_096), (65_536, 1)):
+                self.patch(members, "_WHOLE", whole)
                 self.patch(members, "_FIRST", first)
                 self.assertEqual(self.outcome(read, broken), self.outcome(json.loads, broken), broken)
 
     def test_cut(self) -> None:
         """A number that goes on behind what is tried first is the whole number."""
+        self.patch(members, "_WHOLE", 0)
         self.patch(members, "_FIRST", 3)
         self.assertEqual(read('{"a": 123456789, "b": [-1.5e10]}'), {"a": 123456789, "b": [-1.5e10]})
         for first in range(1, 9):
