@@ -227,9 +227,10 @@ class _Reading:
             about = {"name": about}
         elif not isinstance(about, dict):
             raise _Odd(f"its value is {_kind(about)}, not an object")
-        for key in about.keys() - _KEYS:
-            if len(self._unknown) < _MOST_UNKNOWN:
-                self._unknown.add(_show(key))
+        if not about.keys() <= _KEYS:
+            for key in about.keys() - _KEYS:
+                if len(self._unknown) < _MOST_UNKNOWN:
+                    self._unknown.add(_show(key))
         name = about.get("name")
         # Some applications have nothing to say in this way.
         if name is not None and not isinstance(name, str):

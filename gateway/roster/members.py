@@ -16,7 +16,10 @@ MOST_CHARACTERS = 640_000
 # Characters of a text that is read in one go: in the worst case it takes some milliseconds.
 _WHOLE = 65_536
 
-# Characters that are tried first.
+# Characters that a name or an ordinary value has less than.
+_SHORT = 512
+
+# Characters that are tried first where it has more.
 _FIRST = 4_096
 
 # Arrays and objects in what is tried, for they take most of the time: as many as all contacts of a user may have.
@@ -42,6 +45,7 @@ class Members:
         self._text = text
         self._decoder = JSONDecoder(object_pairs_hook=unique)
         self._decode = self._decoder.raw_decode
+        self._scan = self._decoder.scan_once
         self._at = self._skip(0)
         self.opening = text[self._at : self._at + 1]
 
@@ -71,17 +75,33 @@ class Members:
             if closing == "}":
                 if self._text[self._at : self._at + 1] != '"':
                     raise self._error("Expecting property name enclosed in double quotes")
-                yield from self._value()
+                if not self._short():
+                    yield from self._value()
                 name = self._found
                 if not self._takes(":"):
                     raise self._error("Expecting ':' delimiter")
-            yield from self._value()
+            if not self._short():
+                yield from self._value()
             yield name, self._found
             if self._takes(closing):
                 break
             if not self._takes(","):
                 raise self._error("Expecting ',' delimiter")
         self._end()
+
+    def _short(self) -> bool:
+        """Read one value as L{_value} does, if it is short and right, and does not end the text."""
+        at = self._at
+        text = self._text[at : at + _SHORT]
+        try:
+            self._found, end = self._scan(text, 0)
+        except (JSONDecodeError, StopIteration):
+            return False
+        # A number may go on.
+        if end + 2 >= _SHORT or at + end + 2 >= len(self._text):
+            return False
+        self._at = self._skip(at + end)
+        return True
 
     def _value(self) -> Iterator[None]:
         """Read one value into C{_found}: of as few characters as it has, so that a wrong one costs no more."""

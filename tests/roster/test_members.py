@@ -43,8 +43,9 @@ class MembersTests(SynchronousTestCase):
     def test_same(self, value: Any, indent: int | None, isAscii: bool) -> None:
         """It reads the same, however few characters are tried first."""
         text = json.dumps(value, indent=indent, ensure_ascii=isAscii)
-        for whole, first in ((0, 1), (0, 5), (0, 4_096), (65_536, 1)):
+        for whole, short, first in ((0, 0, 1), (0, 9, 5), (0, 99, 1), (0, 0, 4_096), (65_536, 0, 1)):
             self.patch(members, "_WHOLE", whole)
+            self.patch(members, "_SHORT", short)
             self.patch(members, "_FIRST", first)
             self.assertEqual(read(text), json.loads(text))
             self.assertEqual(read(f" {text}\n"), value)
@@ -56,8 +57,9 @@ class MembersTests(SynchronousTestCase):
         text = json.dumps(value)
         at %= len(text) + 1
         for broken in (text[:at] + more, text[:at] + more + text[at:], text[:at] + more + text[at + 1 :]):
-            for whole, first in ((0, 1), (0, 4_096), (65_536, 1)):
+            for whole, short, first in ((0, 0, 1), (0, 9, 1), (0, 99, 4_096), (65_536, 0, 1)):
                 self.patch(members, "_WHOLE", whole)
+                self.patch(members, "_SHORT", short)
                 self.patch(members, "_FIRST", first)
                 self.assertEqual(self.outcome(read, broken), self.outcome(json.loads, broken), broken)
 
@@ -67,8 +69,10 @@ class MembersTests(SynchronousTestCase):
         self.patch(members, "_FIRST", 3)
         self.assertEqual(read('{"a": 123456789, "b": [-1.5e10]}'), {"a": 123456789, "b": [-1.5e10]})
         for first in range(1, 9):
-            self.patch(members, "_FIRST", first)
-            self.assertEqual(read("[15.25, 1e5, 1.5e+5, 2E-3, 12, true]"), [15.25, 1e5, 1.5e5, 2e-3, 12, True])
+            for short in (0, first):
+                self.patch(members, "_FIRST", first)
+                self.patch(members, "_SHORT", short)
+                self.assertEqual(read("[15.25, 1e5, 1.5e+5, 2E-3, 12, true]"), [15.25, 1e5, 1.5e5, 2e-3, 12, True])
 
     def test_long(self) -> None:
         """A member has a bound, and no more of it than that is read."""
