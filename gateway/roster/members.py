@@ -45,7 +45,7 @@ class Members:
         self._text = text
         self._decoder = JSONDecoder(object_pairs_hook=unique)
         self._decode = self._decoder.raw_decode
-        self._scan = self._decoder.scan_once
+        self._scan = self._decoder.scan_once  # type: ignore[attr-defined]  # typeshed lacks it
         self._at = self._skip(0)
         self.opening = text[self._at : self._at + 1]
 
