@@ -62,7 +62,9 @@ _MODULE = """\
   http_roster_url = "{url}"
 """
 _GRANTS = """\
-  privileged_entities = {{ ["{component}"] = {{ roster = "both"; presence = "managed_entity" }} }}
+  privileged_entities = {{ ["{component}"] = {{
+    roster = "both"; presence = "managed_entity"; iq = {{ ["jabber:iq:roster"] = "set" }}
+  }} }}
   {delegations}
 Component "{component}"
   component_secret = "secret"
