@@ -388,6 +388,18 @@ class IPrivileges(Interface):
         @return: fires with the result; an error is a C{StanzaError}.
         """
 
+    def pushRoster(user: str, resource: str, item: RosterItem, refused: Callable[[], object]) -> bool:
+        """
+        Tell one of a user's clients of a change of the roster, in the user's name, where the server does not do so
+        itself (RFC 6121 section 2.1.6).
+
+        @param user: bare JID.
+        @param resource: full JID of the client.
+        @param refused: is called if an error comes back: the client may be gone.
+        @return: false if too much waits for the server.
+        @raise gateway.errors.NotGranted: if the server does not grant to set C{jabber:iq:roster} in users' names.
+        """
+
     def watchPresence(observer: Callable[[Stanza], object]) -> None:
         """
         Hear of the presence that is granted: of each resource that becomes available (no type) or C{unavailable}.

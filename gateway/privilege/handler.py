@@ -4,6 +4,8 @@ The privileged entity on a link's raw lane: learns what servers grant, and does 
 
 from __future__ import annotations
 
+import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
@@ -18,12 +20,15 @@ from gateway import jids, ns
 from gateway.errors import Malformed, NotGranted
 from gateway.interfaces import IPrivileges, IReporting, RosterItem
 from gateway.privilege import stanzas
-from gateway.privilege.core import Permissions
+from gateway.privilege.core import Permissions, PrivilegedIq
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, readError, route
 
 # Seconds after which a grant that has not come is missed.
 _GRANT_PATIENCE = 3.0
+
+# Pushes to clients whose answers are looked at.
+_MAX_PUSHES = 1_000
 
 
 @implementer(IPrivileges, IReporting)
@@ -44,6 +49,10 @@ class PrivilegeHandler(RawHandler):
         self._presenceObservers: list[Callable[[Stanza], object]] = []
         self._rosterObservers: list[Callable[[str, list[RosterItem]], object]] = []
         self._complainAt: float | None = None
+        self._pushes = 0
+        # Prosody drops a push whose id was in use up to two minutes before, by the gateway's last process perhaps.
+        self._pushId = f"roster-push-{secrets.token_hex(4)}-"
+        self._unanswered: OrderedDict[str, tuple[str, Callable[[], object]]] = OrderedDict()
 
     # As a handler.
 
@@ -53,6 +62,7 @@ class PrivilegeHandler(RawHandler):
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._granted.clear()
+        self._unanswered.clear()
         self._complainAt = None
 
     def tick(self, now: float) -> None:
@@ -88,7 +98,9 @@ class PrivilegeHandler(RawHandler):
             return sender in self._servers and b"privilege" in stanza.raw and self._messageReceived(sender, stanza)
         if stanza.name == "presence":
             return self._presenceReceived(sender, stanza)
-        return stanza.type == "set" and self._pushReceived(sender, recipient, stanza)
+        if stanza.type == "set":
+            return self._pushReceived(sender, recipient, stanza)
+        return bool(self._unanswered) and self._pushAnswered(stanza)
 
     def _messageReceived(self, server: str, stanza: Stanza) -> bool:
         element = stanza.element
@@ -141,6 +153,17 @@ class PrivilegeHandler(RawHandler):
         self._link.sendRaw(stanzas.acknowledgement(route(recipient, user), stanza.id))
         for observer in self._rosterObservers:
             self._tell(observer, user, items)
+        return True
+
+    def _pushAnswered(self, stanza: Stanza) -> bool:
+        """The answer to a push of this component comes back, from the user's bare JID: from the server."""
+        identifier = stanza.id or ""
+        user, refused = self._unanswered.get(identifier, ("", None))
+        if refused is None or stanza.sender != user:
+            return False
+        del self._unanswered[identifier]
+        if stanza.type == "error":
+            self._tell(refused)
         return True
 
     def _tell(self, observer: Callable[..., object], *news: object) -> None:
@@ -196,6 +219,17 @@ class PrivilegeHandler(RawHandler):
             if answer is None or not stanzas.holdsAnswer(answer):
                 raise
         return stanzas.unwrapAnswer(answer, user, inner)
+
+    def pushRoster(self, user: str, resource: str, item: RosterItem, refused: Callable[[], object]) -> bool:
+        user, permissions = self._managed(user)
+        permissions.checkIq(PrivilegedIq(user, "set", ns.CLIENT, user, "set", ns.ROSTER))
+        self._pushes += 1
+        identifier = f"{self._pushId}{self._pushes}"
+        # The client's answer changes nothing, so it has no deadline.
+        self._unanswered[identifier] = user, refused
+        if len(self._unanswered) > _MAX_PUSHES:
+            self._unanswered.popitem(last=False)
+        return self._link.sendRaw(stanzas.push(self._link.jid, user, resource, item, identifier))
 
     def watchPresence(self, observer: Callable[[Stanza], object]) -> None:
         self._presenceObservers.append(observer)

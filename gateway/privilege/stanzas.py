@@ -14,7 +14,7 @@ from gateway.errors import Unreadable
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
 from gateway.stream.checker import SEPARATOR, newParser
-from gateway.stream.stanzas import Stanza, escape, readError
+from gateway.stream.stanzas import Stanza, escape, readError, route, serialised
 
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
 _QUERY, _ITEM, _GROUP = (f"{ns.ROSTER}{SEPARATOR}{name}" for name in ("query", "item", "group"))
@@ -115,6 +115,31 @@ def _addItem(query: domish.Element, item: RosterItem) -> None:
         element["name"] = item.name
     for group in sorted(item.groups):
         element.addElement("group", content=group)
+
+
+def push(component: str, user: str, resource: str, item: RosterItem, identifier: str) -> bytes:
+    """
+    The privileged iq by which a server tells a client of a change (RFC 6121 section 2.1.6).
+
+    @param resource: full JID of the client.
+    """
+    query = domish.Element((ns.ROSTER, "query"))
+    _addItem(query, item)
+    if item.ask:
+        next(query.elements())["ask"] = "subscribe"
+    written = escape(identifier).encode()
+    request = b"<iq xmlns='%b'%b id='%b' type='set'>%b</iq>" % (
+        ns.CLIENT.encode(),
+        route(user, resource),
+        written,
+        serialised(query, ns.CLIENT).encode(),
+    )
+    return b"<iq%b id='%b' type='set'><privileged_iq xmlns='%b'>%b</privileged_iq></iq>" % (
+        route(component, user),
+        written,
+        ns.PRIVILEGE.encode(),
+        request,
+    )
 
 
 def readRoster(iq: Stanza) -> list[RosterItem] | None:

@@ -17,9 +17,9 @@ from twisted.web.http_headers import Headers
 from gateway import jids
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
-from gateway.roster.apply import isNeighbour
 from gateway.roster.document import RefreshFailed
 from gateway.roster.members import Members
+from gateway.roster.shown import isNeighbour
 from gateway.tables import elided
 from gateway.web import Unusable, collected
 

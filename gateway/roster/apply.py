@@ -17,12 +17,8 @@ from gateway.interfaces import IPrivileges, RosterItem
 from gateway.roster.advice import howToUseApi
 from gateway.roster.core import RosterTooLarge
 from gateway.roster.document import RefreshFailed
+from gateway.roster.shown import Shown, isNeighbour
 from gateway.stream.link import Link
-from gateway.stream.stanzas import Stanza, route
-
-# Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
-_MOST_USERS = 100_000
-_MOST_RESOURCES = 100
 
 # What the link says in place of a server that does not.
 _OWN_WORDS = {
@@ -85,21 +81,6 @@ class Server(typing.Protocol):
         """True if it is known to be one."""
 
 
-def _sees(item: RosterItem) -> bool:
-    """Whether the user gets the contact's presence."""
-    return item.subscription in ("to", "both")
-
-
-def _isSeen(item: RosterItem) -> bool:
-    """Whether the contact gets the user's."""
-    return item.subscription in ("from", "both")
-
-
-def isNeighbour(user: str, contact: str) -> bool:
-    """Whether the application decides about the contact's roster, too."""
-    return jids.split(contact)[1] == jids.split(user)[1]
-
-
 class PrivilegeApplier:
     """
     By the roster privilege; one iq for each contact.
@@ -116,14 +97,12 @@ class PrivilegeApplier:
         self._privileges = privileges
         self._link = link
         self._server = server
-        self._probes = probes
         self.changed: Callable[[], object] = lambda: None
         self.useless = ""
         self._isVerified = False
-        # Who is there, by bare JID: full JIDs, those seen last at the end.
-        self._there: dict[str, dict[str, None]] = {}
-        if probes:
-            privileges.watchPresence(self._seen)
+        self._shown = Shown() if probes else None
+        if self._shown is not None:
+            privileges.watchPresence(self._shown.seen)
 
     async def get(self, user: str) -> list[RosterItem]:
         items: list[RosterItem] = await self._inWords(
@@ -135,12 +114,23 @@ class PrivilegeApplier:
         what = f"{item.jid} could not be set"
         if self.useless:
             raise RefreshFailed(f"{what}: {self.useless}")
+        shown = self._shown if isNeighbour(user, item.jid) else None
+        if shown is None:
+            await self._set(user, item, before, what)
+            return
+        shown.setting(user, item, before)
+        try:
+            await self._set(user, item, before, what)
+        finally:
+            shown.settled(user, item)
+        isFed = self._privileges.permissions(jids.split(user)[1]).feed != "none"
+        for presence in shown.changed(user, item, before, isFed):
+            self._link.sendRaw(presence)
+
+    async def _set(self, user: str, item: RosterItem, before: RosterItem, what: str) -> None:
         await self._inWords(self._privileges.setRoster(user, [item]), what)
         if not self._isVerified and item.subscription not in ("remove", before.subscription):
             await self._verify(user, item, before)
-        if self._probes and isNeighbour(user, item.jid):
-            self._show(item.jid, user, _sees(before), _sees(item))
-            self._show(user, item.jid, _isSeen(before), _isSeen(item))
 
     async def _verify(self, user: str, item: RosterItem, before: RosterItem) -> None:
         """
@@ -173,6 +163,8 @@ class PrivilegeApplier:
 
     def connectionLost(self) -> None:
         self.useless, self._isVerified = "", False
+        if self._shown is not None:
+            self._shown.clear()
 
     def report(self) -> str:
         if self.useless:
@@ -205,27 +197,3 @@ class PrivilegeApplier:
             return f"the server says {error.condition}; {_USE_API}"
         return _OWN_WORDS.get(error.condition) or f"the server says {error.condition}"
 
-    def _show(self, seen: str, seeing: str, before: bool, now: bool) -> None:
-        if now and not before:
-            # The server answers for whom it may.
-            self._link.sendRaw(b"<presence%b type='probe'/>" % route(seeing, seen))
-        elif before and not now:
-            for resource in sorted(self._there.get(seen, ())):
-                self._link.sendRaw(b"<presence%b type='unavailable'/>" % route(resource, seeing))
-
-    def _seen(self, presence: Stanza) -> None:
-        """A resource of a user, or of a contact, has become available or unavailable."""
-        resource = presence.sender or ""
-        user = jids.bare(resource)
-        if presence.type is None:
-            if user in self._there or len(self._there) < _MOST_USERS:
-                resources = self._there.setdefault(user, {})
-                resources.pop(resource, None)
-                resources[resource] = None
-                if len(resources) > _MOST_RESOURCES:
-                    # ejabberd does not tell of one whose connection was lost.
-                    del resources[next(iter(resources))]
-        elif presence.type == "unavailable" and user in self._there:
-            self._there[user].pop(resource, None)
-            if not self._there[user]:
-                del self._there[user]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from gateway import jids
 from gateway.interfaces import RosterItem
@@ -105,6 +105,15 @@ class Read:
     """Ask the server for the user's roster."""
 
 
+def kept(item: RosterItem, before: RosterItem) -> RosterItem:
+    """
+    Return what a server has once a contact is set: a subscription request stays open until it is granted.
+
+    @param before: what the server had.
+    """
+    return evolve(item, ask=before.ask and item.subscription in ("none", "from"))
+
+
 @frozen
 class Set:
     """
@@ -128,6 +137,7 @@ class Finished:
     @ivar reason: why it failed; empty if it did not.
     @ivar isUnknown: whether that is because the application has nothing to say about the user.
     @ivar isTooLarge: whether that is because the server's roster is too large, which another try would not change.
+    @ivar there: the server's roster, if it was read and nothing was set since.
     """
 
     summary: Summary = Summary()
@@ -136,6 +146,7 @@ class Finished:
     isUnknown: bool = False
     isTooLarge: bool = False
     skipped: Mapping[str, str] = field(factory=dict)
+    there: tuple[RosterItem, ...] | None = field(default=None, eq=False, repr=False)
 
 
 Step = Fetch | Read | Set | Finished
@@ -160,6 +171,7 @@ class Refresh:
         self._wanted = Document()
         self._skipped: Mapping[str, str] = {}
         self._before: list[RosterItem] = []
+        self._there: tuple[RosterItem, ...] | None = None
         self._changes: list[RosterItem] = []
         self._done = 0
         self._summary = Summary()
@@ -187,6 +199,7 @@ class Refresh:
         found = _byContact(there)
         yield
         self._changes = difference(found.values(), self._wanted)
+        self._there = None if self._changes else tuple(found.values())
         yield
         self._summary = Summary.of(found.values(), self._changes)
         yield
@@ -220,5 +233,5 @@ class Refresh:
 
     def _next(self) -> Step:
         if self._done == len(self._changes):
-            return Finished(self._summary, skipped=self._skipped)
+            return Finished(self._summary, skipped=self._skipped, there=self._there)
         return Set(self._changes[self._done], self._before[self._done])

@@ -76,6 +76,7 @@ class PresenceWatcher(XMPPHandler):
     @param isFed: true if the server shows presence.
     @param isWhole: true if it also shows who is online when the component connects, and each end of a session.
         ejabberd does neither: there a login may look like a change of status, so none of these is passed over.
+    @param takeFresh: returns true if a full JID that comes online has got its roster from the application just now.
     """
 
     _log = Logger()
@@ -88,6 +89,7 @@ class PresenceWatcher(XMPPHandler):
         clock: IReactorTime,
         isFed: Callable[[], bool],
         isWhole: bool = True,
+        takeFresh: Callable[[str], bool] = lambda jid: False,
     ) -> None:
         super().__init__()
         self._domain = domain
@@ -96,6 +98,7 @@ class PresenceWatcher(XMPPHandler):
         self._clock = clock
         self._isFed = isFed
         self._isWhole = isWhole
+        self._takeFresh = takeFresh
         self._last: OrderedDict[str, _Last] = OrderedDict()
         self._online: dict[str, set[str]] = {}
         self._owed: dict[str, bool] = {}
@@ -152,23 +155,30 @@ class PresenceWatcher(XMPPHandler):
         if now < last.restsUntil:
             return
         wait = last.begun + self._minInterval - now
-        if isLogin or wait <= 0:
+        if isLogin and self._takeFresh(f"{name}@{self._domain}/{resource}") and name not in self._owed:
+            last.begun = now
+            self._remember(name, last)
+        elif isLogin or wait <= 0:
             self._refresh(name, self._owed.pop(name, False))
         elif not self._isWhole and name in self._online and name not in self._due:
             self._due[name] = self._clock.callLater(wait, self._refresh, name, False)
 
     def _refresh(self, name: str, isForced: bool) -> None:
         self._cancelDue(name)
-        last = self._last.pop(name, None) or _Last()
-        self._last[name] = last
-        if len(self._last) > _MOST_USERS:
-            self._last.popitem(last=False)
+        last = self._last.get(name) or _Last()
+        self._remember(name, last)
         if last.pending >= _MOST_PENDING and not isForced:
             # The one that has not begun will do.
             return
         last.begun = self._clock.seconds()
         last.pending += 1
         self._refresher.refresh(name, isForced).addCallback(self._ended, name, last, isForced)
+
+    def _remember(self, name: str, last: _Last) -> None:
+        self._last.pop(name, None)
+        self._last[name] = last
+        if len(self._last) > _MOST_USERS:
+            self._last.popitem(last=False)
 
     def _ended(self, finished: Finished, name: str, last: _Last, isForced: bool) -> None:
         last.pending -= 1

@@ -4,10 +4,11 @@ Locked rosters: clients ask for the roster and get what the application says; th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -21,12 +22,12 @@ from gateway.errors import TooManyPending
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.apply import Applier
-from gateway.roster.document import RefreshFailed, readingDocument
-from gateway.roster.fetch import Answer
-from gateway.roster.refresher import Application
+from gateway.roster.document import RefreshFailed
+from gateway.roster.interested import InterestedClients
+from gateway.roster.refresher import Refresher
 from gateway.seldom import Seldom
 
-# Seconds that the application and the server each have; a delegated request has 25 in all.
+# Seconds that a refresh and the server each have; a delegated request has 25 in all.
 _PATIENCE = 10.0
 
 # Requests of one user that wait at a time: more than the clients that a user has.
@@ -85,14 +86,29 @@ class _Turns:
 
     def _answered(self, answer: Any, user: str, asked: _Asked) -> None:
         waiting, asked.now = asked.now, []
-        if asked.next:
-            self._begin(user, asked)
-        else:
-            del self._users[user]
+        # What they are told is what is there now: before anything else is asked or set.
         for each in waiting:
             # It may have been given up by now.
             if not each.called:
                 each.callback(answer)
+        if asked.next:
+            self._begin(user, asked)
+        else:
+            del self._users[user]
+
+
+@frozen
+class _Told:
+    """
+    What a client is told.
+
+    @ivar reason: why it may not be what the application says; empty if it is.
+    @ivar isFresh: whether it is, in every respect.
+    """
+
+    query: domish.Element
+    reason: str = ""
+    isFresh: bool = False
 
 
 @implementer(IDelegatedNamespace)
@@ -100,10 +116,15 @@ class LockedRosters:
     """
     Answers for C{jabber:iq:roster} (RFC 6121 section 2), where a server delegates it.
 
-    @param application: what it says when a request comes, or after that, is the truth.
-    @param applier: asked for what the server has, where the application fails.
+    The user is refreshed, and then the client gets what the server has: so what it is told and what the server goes
+    by are the same, also where the application or the server fails. What a refresh changes is told to clients that
+    have got the roster before.
+
+    @param refresher: what the application says when a request comes, or after that, is the truth.
+    @param applier: asked for what the server has.
     @param concurrency: for how many users at a time each of the two is asked.
     @param pieces: runs what takes long.
+    @param interested: told of clients that get the roster, and of its changes.
     @param component: the JID that the applier asks the server as.
     @param loopedBack: is called if the server delegates such a request to the component: ejabberd does.
     """
@@ -118,23 +139,28 @@ class LockedRosters:
 
     def __init__(
         self,
-        application: Application,
+        refresher: Refresher,
         applier: Applier,
         clock: IReactorTime,
         concurrency: int,
         pieces: Pieces,
+        interested: InterestedClients,
         component: str = "",
         loopedBack: Callable[[], None] = lambda: None,
     ) -> None:
         self._component = component
         self._loopedBack = loopedBack
         self._pieces = pieces
-        self._application = application
+        self._refresher = refresher
         self._applier = applier
         self._clock = clock
-        self._said = _Turns(self._fetch, concurrency)
-        self._kept = _Turns(self._get, concurrency)
+        self._interested = interested
+        self._refreshed = _Turns(self._refresh, concurrency)
+        self._read = _Turns(self._get, concurrency)
+        # What was set while a roster is read and written, by user: a list for each that is.
+        self._changes: dict[str, list[dict[str, RosterItem]]] = {}
         self._failed, self._wasKept = Seldom(), Seldom()
+        refresher.watch(self._changed)
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element:
         if jids.bare(request.requester) == self._component:
@@ -145,63 +171,99 @@ class LockedRosters:
             raise StanzaError("forbidden")
         if request.type == "set":
             raise StanzaError("not-allowed", text="Your contacts are decided elsewhere, not in your client.")
-        return await self._roster(request.entity)
+        told = await self._roster(request.entity)
+        self._interested.given(request.requester, told.isFresh)
+        return told.query
 
-    async def _roster(self, user: str) -> domish.Element:
+    async def _roster(self, user: str) -> _Told:
         """
         @raise TooManyPending: if the user has asked too often.
         """
+        reason = f"the refresh takes over {_PATIENCE:g} s"
         try:
-            # The time that is waited for the user's turn counts, too.
-            said: domish.Element = await self._inTime(self._said.ask(user))
-            return said
-        except RefreshFailed as failure:
-            reason = str(failure)
-        except defer.TimeoutError:
-            reason = f"the application did not answer within {_PATIENCE:g} s"
-        try:
-            there: domish.Element = await self._inTime(self._kept.ask(user))
+            try:
+                # The time that is waited for the user's turn counts, too.
+                told: _Told = await self._inTime(self._refreshed.ask(user))
+                reason = told.reason
+            except defer.TimeoutError:
+                told = await self._inTime(self._read.ask(user))
         except (RefreshFailed, defer.TimeoutError) as error:
             if (more := self._failed.more(self._clock.seconds())) is not None:
                 self._log.warn(
-                    "{user} asked for the roster and got an error: {reason}; and the server: {error}{more}",
+                    "{user} asked for the roster and got an error: {error}{more}",
                     user=user,
-                    reason=reason,
-                    error=error,
+                    error=str(error) or "the server did not answer in time",
                     more=more,
                 )
             raise StanzaError("service-unavailable") from error
-        if (more := self._wasKept.more(self._clock.seconds())) is not None:
+        if reason and (more := self._wasKept.more(self._clock.seconds())) is not None:
             self._log.warn(
                 "{user} got the roster that the server has: {reason}{more}", user=user, reason=reason, more=more
             )
-        return there
+        return told
 
-    def _fetch(self, user: str) -> Deferred[domish.Element]:
-        async def fetch() -> domish.Element:
-            answer: Answer = await self._application.fetch(jids.split(user)[0], anew=True)
-            document = await self._pieces.run(readingDocument(answer.document or b"", user))
-            return await self._pieces.run(_query(document.contacts.values()))
+    def _refresh(self, user: str) -> Deferred[_Told]:
+        async def refresh() -> _Told:
+            finished = await self._refresher.refresh(jids.split(user)[0], isAnew=True)
+            isFresh = not finished.reason and not finished.skipped
+            return _Told(await self._written(user, finished.there), finished.reason, isFresh)
 
-        return self._inTime(Deferred.fromCoroutine(fetch()))
+        return self._inTime(Deferred.fromCoroutine(refresh()))
 
-    def _get(self, user: str) -> Deferred[domish.Element]:
-        async def get() -> domish.Element:
-            return await self._pieces.run(_query(await self._applier.get(user)))
+    def _get(self, user: str) -> Deferred[_Told]:
+        async def get() -> _Told:
+            return _Told(await self._written(user))
 
         return self._inTime(Deferred.fromCoroutine(get()))
 
-    def _inTime(self, waiting: Deferred[domish.Element]) -> Deferred[domish.Element]:
+    async def _written(self, user: str, there: Iterable[RosterItem] | None = None) -> domish.Element:
+        """
+        A roster as a client gets it, with all that was set until the moment at which this returns.
+
+        @param there: what the server has, if it is known.
+        """
+        with self._recording(user) as changes:
+            if there is None:
+                there = await self._applier.get(user)
+            items = await self._pieces.run(_items(there))
+            for jid, item in changes.items():
+                items.pop(jid, None)
+                if item.subscription != "remove":
+                    items[jid] = _written(item)
+            query = domish.Element((ns.ROSTER, "query"))
+            query.children = list(items.values())
+            return query
+
+    @contextmanager
+    def _recording(self, user: str) -> Iterator[Mapping[str, RosterItem]]:
+        """What is set meanwhile in a user's roster, by contact."""
+        changes: dict[str, RosterItem] = {}
+        recorded = self._changes.setdefault(user, [])
+        recorded.append(changes)
+        try:
+            yield changes
+        finally:
+            # By identity: two that are empty are equal.
+            recorded[:] = [each for each in recorded if each is not changes]
+            if not recorded:
+                del self._changes[user]
+
+    def _changed(self, user: str, item: RosterItem) -> None:
+        for changes in self._changes.get(user, ()):
+            changes[item.jid] = item
+        self._interested.changed(user, item)
+
+    def _inTime(self, waiting: Deferred[Any]) -> Deferred[Any]:
         return waiting.addTimeout(_PATIENCE, self._clock)
 
 
-def _query(items: Iterable[RosterItem]) -> Generator[None, None, domish.Element]:
-    """One for all whom it answers."""
-    query = domish.Element((ns.ROSTER, "query"))
-    for item in items:
-        query.addChild(_written(item))
+def _items(there: Iterable[RosterItem]) -> Generator[None, None, dict[str, domish.Element]]:
+    """By bare JID: one for all whom it answers."""
+    items: dict[str, domish.Element] = {}
+    for item in there:
+        items[jids.bare(item.jid)] = _written(item)
         yield
-    return query
+    return items
 
 
 def _written(item: RosterItem) -> domish.Element:

@@ -31,6 +31,7 @@ from gateway.roster.auto import AutoApplier
 from gateway.roster.demo import Contacts
 from gateway.roster.fetch import WebApplication
 from gateway.roster.handler import ApplierWatcher, Description, PresenceWatcher
+from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import Refreshing, RefreshResource, ResultsResource
@@ -112,7 +113,18 @@ class RosterPlugin:
         def isFed() -> bool:
             return bool(privileges.permissions(table.domain).feed != "none")
 
-        watcher = PresenceWatcher(table.domain, refresher, table.min_interval, reactor, isFed, table.api is None)
+        # Others push what is set to clients that have got the roster from the component, too.
+        pushing = table.lock and table.api is None and not composition.isEmbedded
+        interested = InterestedClients(jid, table.domain, privileges if pushing else None, reactor)
+        watcher = PresenceWatcher(
+            table.domain,
+            refresher,
+            table.min_interval,
+            reactor,
+            isFed,
+            table.api is None,
+            interested.takeFresh,
+        )
         watcher.setHandlerParent(link)
         privileges.watchPresence(watcher.seen)
         Description().setHandlerParent(link)
@@ -120,9 +132,11 @@ class RosterPlugin:
         applierWatcher.setHandlerParent(link)
         survey.watch(applierWatcher.serverFound)
         if table.lock:
+            interested.setHandlerParent(link)
+            privileges.watchPresence(interested.seen)
             # This answers disco, too.
             locked = LockedRosters(
-                application, applier, reactor, table.concurrency, pieces, jid, applier.loopedBack
+                refresher, applier, reactor, table.concurrency, pieces, interested, jid, applier.loopedBack
             )
             composition.answers(link, [table.domain], locked)
         else:

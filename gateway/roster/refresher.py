@@ -12,9 +12,10 @@ from attrs import define
 from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred, succeed
 from twisted.logger import Logger
 
+from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.apply import Applier
-from gateway.roster.core import Fetch, Finished, Read, Refresh, Set
+from gateway.roster.core import Fetch, Finished, Read, Refresh, Set, kept
 from gateway.roster.document import RefreshFailed
 from gateway.roster.fetch import Answer
 
@@ -43,6 +44,7 @@ class _User:
 
     waiting: list[Deferred[Finished]]
     isForced: bool = False
+    isAnew: bool = False
 
 
 class Refresher:
@@ -76,8 +78,13 @@ class Refresher:
         self._slots = DeferredSemaphore(concurrency)
         self._users: dict[str, _User] = {}
         self._reported: set[str] = set()
+        self._observers: list[Callable[[str, RosterItem], object]] = []
 
-    def refresh(self, name: str, isForced: bool = False) -> Deferred[Finished]:
+    def watch(self, observer: Callable[[str, RosterItem], object]) -> None:
+        """Have each contact that was set, or removed, told: the user's bare JID, and what the server has now."""
+        self._observers.append(observer)
+
+    def refresh(self, name: str, isForced: bool = False, isAnew: bool = False) -> Deferred[Finished]:
         """
         Refresh a user.
 
@@ -86,6 +93,7 @@ class Refresher:
 
         @param name: without the domain, as it stands in a JID.
         @param isForced: whether any number of contacts may be removed, and whether what has not changed counts too.
+        @param isAnew: whether what has not changed counts too.
         @return: fires with how it went; never fails.
         """
         done: Deferred[Finished] = Deferred()
@@ -93,11 +101,12 @@ class Refresher:
         if user is not None:
             user.waiting.append(done)
             user.isForced = user.isForced or isForced
+            user.isAnew = user.isAnew or isAnew
         elif self._isFull:
             done.callback(_FULL)
         else:
             self._users[name] = _User([])
-            self._begin(name, [done], isForced)
+            self._begin(name, _User([done], isForced, isAnew))
         return done
 
     def announce(self, count: int) -> bool:
@@ -119,20 +128,22 @@ class Refresher:
         running: Deferred[Finished] = self._slots.run(self._start, self._steps, name, refresh, True, [])
         return running
 
-    def _begin(self, name: str, waiting: list[Deferred[Finished]], isForced: bool) -> None:
-        refresh = Refresh(f"{name}@{self._domain}", None if isForced else self._mostRemovals)
-        running: Deferred[Finished] = self._slots.run(self._start, self._run, name, refresh, isForced)
-        running.addCallback(self._ended, name, waiting)
+    def _begin(self, name: str, asked: _User) -> None:
+        refresh = Refresh(f"{name}@{self._domain}", None if asked.isForced else self._mostRemovals)
+        isAnew = asked.isForced or asked.isAnew
+        running: Deferred[Finished] = self._slots.run(self._start, self._run, name, refresh, isAnew)
+        running.addCallback(self._ended, name, asked.waiting)
 
     def _ended(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
+        # First those who wait: what they are told is what is there now, and nothing is set meanwhile.
+        for each in waiting:
+            each.callback(finished)
         user = self._users[name]
         if user.waiting:
             self._users[name] = _User([])
-            self._begin(name, user.waiting, user.isForced)
+            self._begin(name, user)
         else:
             del self._users[name]
-        for each in waiting:
-            each.callback(finished)
 
     def _start(self, work: Callable[..., Coroutine[Any, Any, Finished]], *arguments: object) -> Deferred[Finished]:
         running: Deferred[Finished] = ensureDeferred(work(*arguments))
@@ -179,6 +190,8 @@ class Refresher:
                         step = await self._pieces.run(refresh.read(there))
                     case Set(item, before):
                         await self._applier.set(refresh.user, item, before)
+                        for observer in self._observers:
+                            observer(refresh.user, kept(item, before))
                         step = refresh.set()
             except RefreshFailed as failure:
                 step = refresh.failed(failure)

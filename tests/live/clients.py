@@ -68,6 +68,7 @@ class Client:
 
     @ivar jid: its full JID.
     @ivar received: each stanza that came after the login, in order; kept over reconnections.
+    @ivar initialPresence: what it sends as soon as it is logged in; empty for nothing.
     @ivar trusted: the certificate that the server must show; None for plain text.
     @param mechanism: of SASL.
     """
@@ -80,6 +81,7 @@ class Client:
         self.bare = f"{user}@{DOMAIN}"
         self.jid = f"{self.bare}/{resource}"
         self.received: list[Element] = []
+        self.initialPresence = "<presence/>"
         self._awaited: list[tuple[Callable[[Element], bool], asyncio.Future[Element]]] = []
         self._replies: dict[str, asyncio.Future[Element]] = {}
         self._stream: ClientXMPP | None = None
@@ -120,7 +122,7 @@ class Client:
             raise ConnectionError(f"{self.jid}: no session after {seconds:g} s") from None
         if str(stream.boundjid) != self.jid:
             raise ConnectionError(f"{self.jid}: bound to {stream.boundjid}")
-        self.send("<presence/>")
+        self.send(self.initialPresence)
         return self
 
     async def loginAgain(self, seconds: float) -> Self:

@@ -13,10 +13,9 @@ from tests.live.case import WITH_PRIVILEGED, LiveTests
 from tests.live.clients import Client, local
 from tests.live.gateway import Gateway
 from tests.live.processes import Program, freePort, until
-from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd
+from tests.live.servers import DOMAIN, PRIVILEGED, ROSTER, Ejabberd
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "contacts.py"
-ROSTER = "jabber:iq:roster"
 
 
 class Application(Program):

@@ -30,6 +30,7 @@ PRIVILEGES: Mapping[str, Value] = {"roster": "both", "message": "outgoing", "pre
 # ASKING may ask this on behalf of users, too. PRIVILEGED may not: if ejabberd grants this to one component, the iqs
 # of all components to its domain pass.
 ASKED = "urn:xmpp:test:asked"
+ROSTER = "jabber:iq:roster"
 DOMAIN = "localhost"
 
 # What a server delegates, by namespace: jid, the managing entity, and maybe filtering, a list of attributes.
@@ -176,7 +177,12 @@ class Prosody(Server):
         ]
         for jid in self.privileged:
             granted = [f"{key} = {_lua(value)}" for key, value in PRIVILEGES.items()]
-            granted += [f'iq = {{ ["{ASKED}"] = "both" }}'] * (jid == ASKING)
+            asks = {ASKED: "both"} if jid == ASKING else {}
+            if self.delegations.get(ROSTER, {}).get("jid") == jid:
+                # It tells clients of changes itself.
+                asks = {**asks, ROSTER: "set"}
+            written = "; ".join(f'["{namespace}"] = "{kind}"' for namespace, kind in asks.items())
+            granted += [f"iq = {{ {written} }}"] * bool(asks)
             lines.append(f'    ["{jid}"] = {{ {"; ".join(granted)} }};')
         lines += ["  }", "  delegations = {"]
         for namespace, delegated in self.delegations.items():

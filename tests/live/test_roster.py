@@ -85,6 +85,38 @@ class RosterTests(RosterCase):
                     if seen is not None:
                         self.assertEqual(presences[-1:], seen)
 
+    @scenario(60)
+    async def test_once(self) -> None:
+        """
+        Two users who become contacts by one request see each other once, whichever order they came in; and once that
+        the other is gone. Somebody who has missed a contact's presence sees it when the contact is in the roster.
+        """
+        self.application = await self.startApplication()
+        self.gateway = await self.startRosters(self.application, **self.probing(), min_interval=1000)
+        for user in ("alice", "bob"):
+            self.application.say(user, {})
+        self.users = alice, bob = await self.online("alice"), await self.online("bob")
+        await asyncio.sleep(1)
+        for names in (["alice", "bob"], ["bob", "alice"], ["alice", "bob"]):
+            for subscription, seen in (("both", ["available"]), ("remove", ["unavailable"])):
+                with self.subTest(f"{names}, {subscription}"):
+                    found = await self.settled(subscription, subscription, names)
+                    self.assertEqual([presences for _, presences in found], [seen, seen])
+            await alice.close()
+            await asyncio.sleep(0.5)
+            alice = await self.online("alice")
+            await asyncio.sleep(1)
+            alice.received.clear()
+            self.users = alice, bob
+        await self.settled("remove", "both", ["bob"])
+        await alice.close()
+        alice = await self.online("alice")
+        await asyncio.sleep(1)
+        alice.received.clear()
+        self.users = alice, bob
+        found = await self.settled("both", "both", ["alice"])
+        self.assertEqual([presences for _, presences in found][0], ["available"])
+
     def probing(self) -> dict[str, Any]:
         """What the server needs for that, in the gateway's table."""
         return {"probes": True} if isinstance(self.server, Prosody) else {}

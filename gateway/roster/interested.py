@@ -1,0 +1,188 @@
+"""
+The clients that a locked roster was given to, and what they are told when it changes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import partial
+
+from attrs import define
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
+
+from gateway import jids, ns
+from gateway.errors import NotGranted
+from gateway.interfaces import IPrivileges, IReporting, RosterItem
+from gateway.seldom import Seldom
+from gateway.stream.stanzas import Stanza
+
+# Users whose clients are known, and clients of each.
+_MAX_USERS = 100_000
+_MAX_CLIENTS = 100
+
+# Seconds after the connection at which a grant that has not come is missed.
+_GRANT_TIMEOUT = 3.0
+
+# A server stamps the presence of a client that was there before it shows it (XEP-0203).
+_DELAY = b"urn:xmpp:delay"
+
+
+@define(eq=False)
+class _Client:
+    """
+    A client that is online.
+
+    @ivar isInterested: whether it has got the roster, and so is told of changes.
+    @ivar isAvailable: whether it has shown its presence.
+    @ivar isFresh: whether it has got what the application says, and has shown no presence since.
+    """
+
+    isInterested: bool = False
+    isAvailable: bool = False
+    isFresh: bool = False
+
+
+@implementer(IReporting)
+class InterestedClients(XMPPHandler):
+    """
+    Tells clients of changes of a locked roster where the server does not: Prosody pushes to those clients alone to
+    which it has given the roster itself. A client is told if L{gateway.roster.lock} has given it the roster, or if
+    it was online before the gateway was connected: an earlier process may have given it.
+
+    @param component: the JID of the gateway's component.
+    @param domain: of the users.
+    @param privileges: by which changes are told; C{None} where the server tells them itself.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, component: str, domain: str, privileges: IPrivileges | None, clock: IReactorTime
+    ) -> None:
+        super().__init__()
+        self._component = component
+        self._domain = domain
+        self._privileges = privileges
+        self._clock = clock
+        self._connectedAt: float | None = None
+        self._users: OrderedDict[str, dict[str, _Client]] = OrderedDict()
+        self._pushed = 0
+        self._lost = Seldom()
+
+    def connectionInitialized(self) -> None:
+        self._connectedAt = self._clock.seconds()
+        if self._privileges is not None:
+            self._clock.callLater(_GRANT_TIMEOUT, self._complain, self._connectedAt)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Forget all clients: the server shows those that are online anew."""
+        super().connectionLost(reason)
+        self._connectedAt = None
+        self._users.clear()
+
+    def given(self, jid: str, isFresh: bool) -> None:
+        """A client was given its user's roster."""
+        client = self._add(jid)
+        client.isInterested = True
+        client.isFresh = isFresh and not client.isAvailable
+
+    def takeFresh(self, jid: str) -> bool:
+        """
+        Return true if a client that shows its first presence has just got what the application says; then there is
+        no need to ask it again.
+        """
+        client = self._users.get(jids.bare(jid), {}).get(jid)
+        if client is None or not client.isFresh:
+            return False
+        client.isFresh = False
+        return True
+
+    def seen(self, presence: Stanza) -> None:
+        """A resource of a user, or of a contact, has become available or unavailable."""
+        jid = presence.sender or ""
+        if presence.type == "unavailable":
+            self._remove(jid)
+        elif presence.type is None and jids.split(jid)[1] == self._domain:
+            client = self._add(jid)
+            client.isInterested |= not client.isAvailable and _DELAY in presence.raw
+            client.isAvailable = True
+
+    def changed(self, user: str, item: RosterItem) -> None:
+        """The server has this contact in a user's roster now."""
+        if self._privileges is None:
+            return
+        for jid in [jid for jid, client in self._users.get(user, {}).items() if client.isInterested]:
+            try:
+                isSent = self._privileges.pushRoster(user, jid, item, partial(self._refused, jid))
+            except NotGranted:
+                # It was complained of when it was missed.
+                return
+            if isSent:
+                self._pushed += 1
+            elif (more := self._lost.more(self._clock.seconds())) is not None:
+                self._log.warn(
+                    "{jid} was not told of a change of its roster: too much waits for the server.{more}",
+                    jid=jid,
+                    more=more,
+                )
+
+    def report(self) -> Iterator[str]:
+        clients = sum(client.isInterested for clients in self._users.values() for client in clients.values())
+        if self._privileges is None:
+            yield f"locked rosters were given to {clients} clients; the server pushes changes"
+        elif self._connectedAt is not None and self._clock.seconds() - self._connectedAt >= _GRANT_TIMEOUT:
+            yield self._missed() or f"changes are pushed to {clients} clients; {self._pushed} pushes were sent"
+
+    def _add(self, jid: str) -> _Client:
+        bare = jids.bare(jid)
+        clients = self._users.setdefault(bare, {})
+        self._users.move_to_end(bare)
+        if len(self._users) > _MAX_USERS:
+            self._users.popitem(last=False)
+        client = clients.pop(jid, None) or _Client()
+        clients[jid] = client
+        if len(clients) > _MAX_CLIENTS:
+            del clients[next(iter(clients))]
+        return client
+
+    def _remove(self, jid: str) -> None:
+        bare = jids.bare(jid)
+        clients = self._users.get(bare, {})
+        if clients.pop(jid, None) is not None and not clients:
+            del self._users[bare]
+
+    def _refused(self, jid: str) -> None:
+        """An error came back: forget the client, unless its presence says that it is there."""
+        client = self._users.get(jids.bare(jid), {}).get(jid)
+        if client is not None and not client.isAvailable:
+            self._remove(jid)
+
+    def _missed(self) -> str:
+        """Return advice if the server does not grant what pushes need, else an empty string."""
+        assert self._privileges is not None
+        granted = self._privileges.permissions(self._domain).iq.get(ns.ROSTER, "none")
+        return "" if granted in ("set", "both") else advice(self._component, self._domain)
+
+    def _complain(self, connectedAt: float) -> None:
+        if self._connectedAt == connectedAt and (missed := self._missed()):
+            self._log.warn("{jid}: {missed}", jid=self._component, missed=missed)
+
+
+def advice(component: str, domain: str) -> str:
+    """Lines for Prosody's configuration that let the component tell clients of changes."""
+    return f"""{domain} does not let the component push locked rosters: clients see a change at their next login.
+In Prosody's configuration:
+    VirtualHost "{domain}"
+      modules_enabled = {{ "delegation", "privilege" }}
+      delegations = {{ ["{ns.ROSTER}"] = {{ jid = "{component}" }} }}
+      privileged_entities = {{
+        ["{component}"] = {{ roster = "both", presence = "roster", iq = {{ ["{ns.ROSTER}"] = "set" }} }};
+      }}
+    Component "{component}"
+      modules_enabled = {{ "delegation", "privilege" }}
+An ejabberd needs its API instead: set api under [roster], see docs/roster.md."""
