@@ -23,6 +23,7 @@ OUTER = (
     "api",
     "auto",
     "refresher",
+    "interested",
     "lock",
     "onward",
     "asking",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
@@ -18,8 +19,11 @@ from gateway.errors import TooManyPending
 from gateway.interfaces import IDelegatedNamespace, RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.document import RefreshFailed
+from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
+from gateway.roster.refresher import Refresher
 from gateway.stream.stanzas import serialised
+from tests.roster.test_interested import FakePrivileges
 from tests.roster.test_refresher import FakeAnswer, FakeWorld
 
 
@@ -40,10 +44,36 @@ class LockedRostersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = FakeWorld()
         self.clock: Any = Clock()
-        self.locked = LockedRosters(self.world, self.world, self.clock, 2, Pieces(self.clock))
+        self.privileges = FakePrivileges()
+        self.make(2)
+
+    def make(self, concurrency: int, component: str = "r.h", loopedBack: Any = None) -> None:
+        pieces = Pieces(self.clock)
+        self.refresher = Refresher("h", self.world, self.world, concurrency, pieces, 1)
+        privileges: Any = self.privileges
+        self.interested = InterestedClients(component, "h", privileges, self.clock)
+        self.locked = LockedRosters(
+            self.refresher,
+            self.world,
+            self.clock,
+            concurrency,
+            pieces,
+            self.interested,
+            component,
+            loopedBack or (lambda: None),
+        )
+
+    def fetched(self, document: bytes, number: int = -1) -> None:
+        """The application answers, and the server has the same."""
+        self.world.answer(FakeAnswer(document), number)
+        self.world.answer([RosterItem(jid=jid, subscription="both") for jid in json.loads(document)])
 
     def ask(self, **changes: str) -> Deferred[domish.Element]:
         return ensureDeferred(self.locked.answer(Request(**changes)))
+
+    def contacts(self, asked: Deferred[domish.Element]) -> dict[str, str]:
+        """Subscriptions in an answer."""
+        return {item["jid"]: item["subscription"] for item in self.successResultOf(asked).elements()}
 
     def refused(self, asked: Deferred[Any]) -> str:
         return str(self.failureResultOf(asked, StanzaError).value.condition)
@@ -53,35 +83,134 @@ class LockedRostersTests(SynchronousTestCase):
         verifyObject(IDelegatedNamespace, self.locked)
         self.assertEqual(self.locked.namespaces, {"jabber:iq:roster"})
 
+    def test_get(self) -> None:
+        """The user is refreshed, from a document that is asked for anew; what the server has is the answer."""
+        asked = self.ask()
+        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
+        document = b'{"marie@h": {"name": "M\\u00e4r<", "groups": ["b", "a"]}, "x@y": {"subscription": "to"}}'
+        self.world.answer(FakeAnswer(document))
+        self.assertEqual(self.world.taken(), [("get", "john@h")])
+        there = [
+            RosterItem(jid="marie@h", name="M\u00e4r<", groups=frozenset("ab"), subscription="both"),
+            RosterItem(jid="x@y", subscription="to"),
+        ]
+        self.assertNoResult(asked)
+        self.world.answer(there)
+        self.assertEqual(
+            serialised(self.successResultOf(asked), ns.CLIENT),
+            "<query xmlns='jabber:iq:roster'>"
+            "<item jid='marie@h' subscription='both' name='M\u00e4r&lt;'><group>a</group><group>b</group></item>"
+            "<item jid='x@y' subscription='to'/></query>",
+        )
+        self.assertEqual(self.world.taken(), [])
+
+    def test_applied(self) -> None:
+        """What the application says otherwise is set first, and then the server is asked again."""
+        asked = self.ask()
+        self.world.answer(FakeAnswer(b'{"new@h": {}}'))
+        self.world.answer([RosterItem(jid="old@h", subscription="both")])
+        self.world.answer(None)
+        self.assertNoResult(asked)
+        self.world.answer(None)
+        self.assertEqual(
+            self.world.taken(),
+            [
+                ("fetch", "john", True),
+                ("get", "john@h"),
+                ("set", "john@h", "new@h", "both"),
+                ("set", "john@h", "old@h", "remove"),
+                ("get", "john@h"),
+            ],
+        )
+        self.world.answer([RosterItem(jid="new@h", subscription="both")])
+        self.assertEqual(self.contacts(asked), {"new@h": "both"})
+
+    def test_notApplied(self) -> None:
+        """If something of it cannot be set, the client is not told otherwise; nor is the roster fresh."""
+        asked = self.ask()
+        self.world.answer(FakeAnswer(b'{"new@h": {}}'))
+        self.world.answer([RosterItem(jid="old@h", subscription="both")])
+        with capturedLogs() as logs:
+            self.world.fail(RefreshFailed("no"))
+            self.world.answer([RosterItem(jid="old@h", subscription="both")])
+        self.assertEqual(self.contacts(asked), {"old@h": "both"})
+        self.assertEqual([event["reason"] for event in logs], ["no"])
+        self.assertFalse(self.interested.takeFresh("john@h/a"))
+
+    def test_removals(self) -> None:
+        """More removals than are believable change nothing here either."""
+        there = [RosterItem(jid=f"{each}@h", subscription="both") for each in "ab"]
+        asked = self.ask()
+        self.world.answer(FakeAnswer(b"{}"))
+        self.world.answer(there)
+        self.world.answer(there)
+        self.assertEqual(len(self.contacts(asked)), 2)
+        self.assertNotIn("set", [each[0] for each in self.world.taken()])
+
+    def test_fresh(self) -> None:
+        """A client that has got what the application says needs no refresh when it shows itself; an odd one does."""
+        for document, isFresh in ((b'{"a@h": {}}', True), (b'{"a@h": {}, "odd@h": 3}', False)):
+            asked = self.ask()
+            self.world.answer(FakeAnswer(document))
+            self.world.answer([RosterItem(jid="a@h", subscription="both")])
+            self.successResultOf(asked)
+            self.assertEqual(self.interested.takeFresh("john@h/a"), isFresh)
+
+    def test_pushed(self) -> None:
+        """Each set is told to those who have got the roster before; who gets it meanwhile gets all of that."""
+        first = self.ask()
+        self.fetched(b"{}")
+        self.successResultOf(first)
+        refreshed = self.refresher.refresh("john")
+        self.world.answer(FakeAnswer(b'{"new@h": {}, "more@h": {}}'))
+        self.world.answer([RosterItem(jid="old@h", subscription="both")])
+        # Its own refresh is behind that one: after 10 s it gets what the server has.
+        asked = self.ask(requester="john@h/b")
+        self.clock.advance(10)
+        self.assertEqual(self.world.taken()[-1], ("get", "john@h"))
+        self.world.answer(None, 0)
+        self.assertEqual(self.privileges.taken(), ["john@h/a"])
+        # The roster that was read before is on its way.
+        for step in ("set", "set"):
+            self.assertEqual(self.world.taken()[-1][0], step)
+            self.world.answer(None, -1)
+        self.assertEqual(self.privileges.taken(), ["john@h/a", "john@h/a"])
+        self.successResultOf(refreshed)
+        self.world.answer([RosterItem(jid="old@h", subscription="both")], 0)
+        self.assertEqual(self.contacts(asked), {"new@h": "both", "more@h": "both"})
+        self.assertEqual(self.locked._changes, {})
+        self.refresher.refresh("john")
+        self.world.answer(FakeAnswer(b'{"more@h": {}}'))
+        self.world.answer([RosterItem(jid=f"{each}@h", subscription="both") for each in ("new", "more")])
+        self.world.answer(None)
+        self.assertEqual(sorted(self.privileges.taken()), ["john@h/a", "john@h/b"])
+
     def test_seldomLogged(self) -> None:
         """Where the application fails, a user who asks again and again writes one line a minute."""
-        lines: list[Any] = []
-        observer = lines.append
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        for isThere in (True, False):
-            lines.clear()
-            for number in range(101):
-                asked = self.ask()
-                self.world.fail(RefreshFailed("no"))
-                if isThere:
-                    self.world.answer([])
-                    self.successResultOf(asked)
-                else:
-                    self.world.fail(RefreshFailed("neither"))
-                    self.assertEqual(self.refused(asked), "service-unavailable")
-                if number == 99:
-                    self.clock.advance(60)
-            said = [each["more"] for each in lines if each.get("reason") == "no"]
+        for isThere, key in ((True, "reason"), (False, "error")):
+            with capturedLogs() as logs:
+                for number in range(101):
+                    asked = self.ask()
+                    self.world.fail(RefreshFailed("no"))
+                    if isThere:
+                        self.world.answer([])
+                        self.successResultOf(asked)
+                    else:
+                        self.world.fail(RefreshFailed("neither"))
+                        self.assertEqual(self.refused(asked), "service-unavailable")
+                    if number == 99:
+                        self.clock.advance(60)
+            said = [event["more"] for event in logs if event.get(key)]
             self.assertEqual(said, ["", " (and 99 more like it since the last such line)"])
 
     def test_bounded(self) -> None:
-        """However many log in at once, each of both is asked for so many at a time; who waits, waits in time."""
+        """However many log in at once, the application is asked for so many at a time; who waits, waits in time."""
         asked = [self.ask(entity=f"{name}@h", requester=f"{name}@h/a") for name in "abcd"]
         self.assertEqual([each[1] for each in self.world.taken()], ["a", "b"])
         self.world.answer(FakeAnswer(b"{}"), 0)
+        self.world.answer([])
         self.successResultOf(asked[0])
-        self.assertEqual(self.world.taken(), [("fetch", "c", True)])
+        self.assertEqual(self.world.taken(), [("get", "a@h"), ("fetch", "c", True)])
         self.clock.advance(10)
         found = [each for each in self.world.taken() if each[0] == "get"]
         self.assertEqual(found, [("get", f"{name}@h") for name in "bc"])
@@ -90,17 +219,17 @@ class LockedRostersTests(SynchronousTestCase):
         """Requests that come while the application answers make one more question, for all of them."""
         asked = [self.ask() for _ in range(5)]
         self.assertEqual(self.world.taken(), [("fetch", "john", True)])
-        self.world.answer(FakeAnswer(b'{"old@h": {}}'))
-        self.assertIn("old@h", serialised(self.successResultOf(asked[0]), ns.CLIENT))
+        self.fetched(b'{"old@h": {}}')
+        self.assertEqual(self.contacts(asked[0]), {"old@h": "both"})
         # The document may have changed since the first one asked: none of the others gets that.
         for each in asked[1:]:
             self.assertNoResult(each)
-        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
-        self.world.answer(FakeAnswer(b'{"new@h": {}}'))
+        self.assertEqual(self.world.taken(), [("get", "john@h"), ("fetch", "john", True)])
+        self.fetched(b'{"new@h": {}}')
         for each in asked[1:]:
-            self.assertIn("new@h", serialised(self.successResultOf(each), ns.CLIENT))
-        self.assertEqual(self.world.taken(), [])
-        self.assertEqual(self.locked._said._users, {})
+            self.assertEqual(self.contacts(each), {"new@h": "both"})
+        self.assertEqual(self.world.taken(), [("get", "john@h")])
+        self.assertEqual(self.locked._refreshed._users, {})
 
     def test_waitingForTurn(self) -> None:
         """Requests that come before the application is asked are answered by the same question."""
@@ -109,28 +238,29 @@ class LockedRostersTests(SynchronousTestCase):
         asked = [self.ask() for _ in range(3)]
         self.world.taken()
         self.world.answer(FakeAnswer(b"{}"), 0)
-        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
-        self.world.answer(FakeAnswer(b'{"new@h": {}}'))
+        self.world.answer([])
+        self.assertEqual(self.world.taken(), [("get", "a@h"), ("fetch", "john", True)])
+        self.fetched(b'{"new@h": {}}')
         self.assertEqual(len({id(self.successResultOf(each)) for each in asked}), 1)
 
     def test_fair(self) -> None:
         """2,500 requests of one user at once: some wait, the rest is refused; another user's turn is the next."""
-        self.locked = LockedRosters(self.world, self.world, self.clock, 1, Pieces(self.clock))
+        self.make(1)
         asked = [self.ask() for _ in range(2_500)]
         refused = [each for each in asked if each.called]
         for each in refused:
             self.failureResultOf(each, TooManyPending)
         self.assertEqual(len(refused), 2_484)
         other = self.ask(entity="mary@h", requester="mary@h/a")
-        self.world.answer(FakeAnswer(b"{}"), 0)
-        self.assertEqual(self.world.taken(), [("fetch", "john", True), ("fetch", "mary", True)])
-        self.world.answer(FakeAnswer(b'{"right@h": {}}'), 0)
-        self.assertIn("right@h", serialised(self.successResultOf(other), ns.CLIENT))
-        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
+        self.fetched(b"{}", 0)
+        self.assertEqual([each for each in self.world.taken() if each[0] == "fetch"][-1], ("fetch", "mary", True))
+        self.fetched(b'{"right@h": {}}', 0)
+        self.assertEqual(self.contacts(other), {"right@h": "both"})
+        self.assertEqual([each for each in self.world.taken() if each[0] == "fetch"], [("fetch", "john", True)])
 
     def test_givenUp(self) -> None:
-        """Nothing is asked for who has given up meanwhile, and a fetch that hangs keeps its place no longer."""
-        self.locked = LockedRosters(self.world, self.world, self.clock, 1, Pieces(self.clock))
+        """Nothing is asked for who has given up meanwhile."""
+        self.make(1)
         self.ask()
         self.clock.advance(5)
         late = self.ask()
@@ -138,35 +268,21 @@ class LockedRostersTests(SynchronousTestCase):
         self.failureResultOf(late)
         self.clock.advance(5)
         self.assertEqual(self.world.taken(), [("fetch", "john", True), ("get", "john@h")])
-        self.ask(entity="mary@h", requester="mary@h/a")
-        self.assertEqual(self.world.taken(), [("fetch", "mary", True)])
+        self.fetched(b"{}", 0)
+        self.assertEqual(self.world.taken(), [("get", "john@h")])
+        self.assertEqual(self.locked._refreshed._users, {})
 
     def test_fallbackCoalesced(self) -> None:
-        """The server is not asked once for each request either, where the application fails."""
+        """The server is not asked once for each request either, where the application does not answer."""
         asked = [self.ask() for _ in range(10)]
-        self.world.fail(RefreshFailed("status 500"))
-        self.assertEqual([each[0] for each in self.world.taken()], ["fetch", "fetch", "get"])
-        self.world.open.pop(0).errback(RefreshFailed("status 500"))
-        self.assertEqual(self.world.taken(), [])
-        self.world.answer([], 0)
+        self.clock.advance(10)
+        self.assertEqual([each[0] for each in self.world.taken()], ["fetch", "get"])
+        self.world.answer([])
         self.assertEqual([each[0] for each in self.world.taken()], ["get"])
-        self.world.answer([], 0)
+        self.world.answer([])
         for each in asked:
             self.successResultOf(each)
-        self.assertEqual((self.world.taken(), self.locked._kept._users), ([], {}))
-
-    def test_get(self) -> None:
-        """The user gets what the application says, asked anew at each request."""
-        asked = self.ask()
-        self.assertEqual(self.world.taken(), [("fetch", "john", True)])
-        document = b'{"marie@h": {"name": "M\\u00e4r<", "groups": ["b", "a"]}, "x@y": {"subscription": "to"}}'
-        self.world.answer(FakeAnswer(document))
-        self.assertEqual(
-            serialised(self.successResultOf(asked), ns.CLIENT),
-            "<query xmlns='jabber:iq:roster'>"
-            "<item jid='marie@h' subscription='both' name='M\u00e4r&lt;'><group>a</group><group>b</group></item>"
-            "<item jid='x@y' subscription='to'/></query>",
-        )
+        self.assertEqual((self.world.taken(), self.locked._read._users), ([], {}))
 
     def test_set(self) -> None:
         """No client changes anything, and nobody is asked."""
@@ -182,9 +298,7 @@ class LockedRostersTests(SynchronousTestCase):
     def test_loopedBack(self) -> None:
         """A request of the component's own, from any of its addresses, is told from those of others."""
         looped: list[str] = []
-        self.locked = LockedRosters(
-            self.world, self.world, self.clock, 1, Pieces(self.clock), "r.h", lambda: looped.append("looped")
-        )
+        self.make(1, "r.h", lambda: looped.append("looped"))
         for requester, count in (("mary@h/a", 0), ("r.h.evil", 0), ("r.h", 1), ("r.h/x", 2)):
             self.assertEqual(self.refused(self.ask(requester=requester)), "forbidden")
             self.assertEqual(len(looped), count, requester)
@@ -197,6 +311,7 @@ class LockedRostersTests(SynchronousTestCase):
             lambda: self.world.answer(FakeAnswer(b'{"error": {}}')),
             lambda: self.clock.advance(10.1),
         ):
+            self.make(2)
             asked = self.ask()
             fail()
             self.assertEqual(self.world.taken(), [("fetch", "john", True), ("get", "john@h")])

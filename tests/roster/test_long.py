@@ -17,8 +17,10 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway.config import load
+from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.api import EjabberdApplier
+from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
 from gateway.roster.plugin import RosterPlugin
 from gateway.roster.refresher import Refresher
@@ -71,11 +73,17 @@ class LongTests(SynchronousTestCase):
 
     def test_locked(self) -> None:
         """Reading a document for a client, and writing the roster."""
-        locked = LockedRosters(self.world, self.world, Clock(), 2, self.pieces)
+        clock = Clock()
+        refresher = Refresher("h", self.world, self.world, 2, self.pieces)
+        interested = InterestedClients("r.h", "h", None, clock)
+        locked = LockedRosters(refresher, self.world, clock, 2, self.pieces, interested)
         asked = ensureDeferred(locked.answer(Request()))
         self.world.answer(DOCUMENT)
         self.assertNoResult(asked)
-        self.assertGreater(self.clock.turns(), 100)
+        self.assertGreater(self.clock.turns(), 50)
+        self.world.answer([RosterItem(jid=jid, subscription="both") for jid in json.loads(DOCUMENT.document or b"")])
+        self.assertNoResult(asked)
+        self.assertGreater(self.clock.turns(), 50)
         self.assertEqual(len(self.successResultOf(asked).children), 50)
 
     def test_ejabberd(self) -> None:

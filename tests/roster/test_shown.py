@@ -1,0 +1,156 @@
+"""Users of a server that shows nothing by itself: each is shown to another at once, and once."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.interfaces import RosterItem
+from gateway.roster import shown
+from gateway.roster.shown import Shown, isNeighbour
+from tests.proxy.support import stanza
+
+JOHN, MARIE = "john@h", "marie@h"
+# What John and Marie are sent.
+TO_JOHN, TO_MARIE = f"probe {JOHN} {MARIE}", f"probe {MARIE} {JOHN}"
+
+
+class ShownTests(SynchronousTestCase):
+    """What is sent in their names."""
+
+    def setUp(self) -> None:
+        self.shown = Shown()
+
+    def comes(self, jid: str, kind: str = "", wasThere: bool = False) -> None:
+        delay = "<delay xmlns='urn:xmpp:delay' stamp='2026-11-29T10:00:00Z'/>" if wasThere else ""
+        type_ = f" type='{kind}'" if kind else ""
+        self.shown.seen(stanza(f"<presence from='{jid}'{type_}>{delay}</presence>"))
+
+    def sets(self, user: str, contact: str, before: str, now: str, isFed: bool = True) -> list[str]:
+        """A contact is set: type, sender and recipient of what is sent."""
+        item, there = (RosterItem(jid=contact, subscription=each) for each in (now, before))
+        self.shown.setting(user, item, there)
+        self.shown.settled(user, item)
+        found = []
+        for each in self.shown.changed(user, item, there, isFed):
+            sent = stanza(each.decode())
+            found.append(f"{sent.type} {sent.sender} {sent.recipient}")
+        return found
+
+    def test_neighbours(self) -> None:
+        """Only of its own users a server shows the presence by itself."""
+        self.assertTrue(isNeighbour(JOHN, MARIE))
+        self.assertFalse(isNeighbour(JOHN, "marie@other"))
+
+    def test_both(self) -> None:
+        """Two who become each other's contacts are each shown once, in whichever order they came and are set."""
+        for first, second in ((JOHN, MARIE), (MARIE, JOHN)):
+            for one, other, probes in ((JOHN, MARIE, [TO_MARIE, TO_JOHN]), (MARIE, JOHN, [TO_JOHN, TO_MARIE])):
+                self.setUp()
+                self.comes(f"{first}/a")
+                self.comes(f"{second}/a")
+                sent = self.sets(one, other, "none", "both")
+                # The server answers no probe for a user whose own roster has nobody yet.
+                self.assertIn(probes[0], sent)
+                self.assertIn(probes[1], self.sets(other, one, "none", "both"))
+                gone = self.sets(one, other, "both", "remove")
+                gone += self.sets(other, one, "both", "remove")
+                self.assertEqual(gone, [f"unavailable {one}/a {other}", f"unavailable {other}/a {one}"])
+                self.assertEqual(len(self.sets(one, other, "none", "both")), 2)
+                self.assertEqual(len(self.sets(other, one, "none", "both")), 1)
+
+    def test_atOnce(self) -> None:
+        """Where the set that will show a user is under way, nothing else does."""
+        self.comes(f"{MARIE}/a")
+        self.comes(f"{JOHN}/a")
+        item = RosterItem(jid=JOHN, subscription="both")
+        self.shown.setting(MARIE, item, RosterItem(jid=JOHN))
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [TO_MARIE])
+        self.shown.settled(MARIE, item)
+        self.assertEqual(
+            [bytes(each) for each in self.shown.changed(MARIE, item, RosterItem(jid=JOHN), True)],
+            [b"<presence from='john@h' to='marie@h' type='probe'/>"],
+        )
+
+    def test_missed(self) -> None:
+        """A resource that came after a contact's last presence is shown it; one that has seen it is not."""
+        self.comes(f"{JOHN}/early")
+        self.comes(f"{MARIE}/a")
+        self.comes(f"{JOHN}/late")
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [f"probe {JOHN}/late {MARIE}"])
+        # Now it is known to all of them, and to another that comes then it is not.
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [])
+        self.comes(f"{JOHN}/third")
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [f"probe {JOHN}/third {MARIE}"])
+        self.comes(f"{JOHN}/fourth")
+        self.comes(f"{MARIE}/a")
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [])
+        # A change of status is no login.
+        self.comes(f"{JOHN}/fourth")
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [])
+
+    def test_hiddenAndShown(self) -> None:
+        """A contact that was hidden, and is let see again, is shown to everybody who was told."""
+        self.comes(f"{JOHN}/a")
+        self.comes(f"{MARIE}/a")
+        self.assertEqual(self.sets(JOHN, MARIE, "to", "none"), [f"unavailable {MARIE}/a {JOHN}"])
+        self.assertEqual(self.sets(JOHN, MARIE, "to", "none"), [])
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [f"probe {JOHN}/a {MARIE}"])
+        self.sets(JOHN, MARIE, "to", "none")
+        # The server went by the contact's roster, and showed it again.
+        self.comes(f"{MARIE}/a")
+        self.assertEqual(self.sets(MARIE, JOHN, "from", "none"), [f"unavailable {MARIE}/a {JOHN}"])
+
+    def test_gone(self) -> None:
+        """Nobody is sent anything who is not there, and nobody is shown who is not."""
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [])
+        self.comes(f"{JOHN}/a")
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [])
+        self.assertEqual(self.sets(JOHN, MARIE, "both", "to"), [f"unavailable {JOHN}/a {MARIE}"])
+        self.comes(f"{JOHN}/a", "unavailable")
+        self.comes(f"{JOHN}/b", "unavailable")
+        self.assertEqual(self.shown.there, {})
+        self.comes(f"{MARIE}/a")
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [])
+
+    def test_onlyWhatChanged(self) -> None:
+        """Nothing is sent for a name, nor for the side that stays."""
+        self.comes(f"{MARIE}/a")
+        self.comes(f"{JOHN}/a")
+        for same in ("none", "to", "from", "both"):
+            self.assertEqual(self.sets(JOHN, MARIE, same, same), [])
+        self.assertEqual(self.sets(JOHN, MARIE, "to", "both"), [TO_MARIE])
+        self.assertEqual(self.sets(JOHN, MARIE, "from", "both"), [f"probe {JOHN}/a {MARIE}"])
+        self.assertEqual(self.sets(JOHN, MARIE, "both", "to"), [f"unavailable {JOHN}/a {MARIE}"])
+        self.assertEqual(self.sets(JOHN, MARIE, "both", "from"), [f"unavailable {MARIE}/a {JOHN}"])
+
+    def test_unfed(self) -> None:
+        """Where the server does not show who is there, both are probed."""
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "both", False), [TO_MARIE, TO_JOHN])
+
+    def test_connection(self) -> None:
+        """After a connection it is not known who has seen whom: rather twice than not at all."""
+        self.comes(f"{JOHN}/a")
+        self.comes(f"{MARIE}/a")
+        self.shown.clear()
+        self.comes(f"{JOHN}/a", wasThere=True)
+        self.comes(f"{MARIE}/a", wasThere=True)
+        self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [f"probe {JOHN}/a {MARIE}"])
+        self.assertEqual(self.sets(JOHN, MARIE, "to", "none"), [f"unavailable {MARIE}/a {JOHN}"])
+
+    def test_bounded(self) -> None:
+        """Only of so many users it is known where they are, at how many resources, and of so many pairs."""
+        for name in ("_MOST_USERS", "_MOST_RESOURCES", "_MAX_PAIRS"):
+            self.patch(shown, name, 2)
+        for name in "abc":
+            self.comes(f"{name}@h/r")
+        for resource in "stu":
+            self.comes(f"a@h/{resource}")
+        self.assertEqual(
+            {user: list(resources) for user, resources in self.shown.there.items()},
+            {"a@h": ["a@h/t", "a@h/u"], "b@h": ["b@h/r"]},
+        )
+        # Of others it is not known that they are gone.
+        self.assertEqual(self.sets("a@h", "c@h", "none", "from"), ["probe c@h a@h"])
+        for contact in "bcd":
+            self.sets("a@h", f"{contact}@h", "none", "from")
+        self.assertEqual([seeing for _, seeing in self.shown._pairs], ["c@h", "d@h"])
