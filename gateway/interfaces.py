@@ -205,6 +205,17 @@ class IWarned(Interface):
         """
 
 
+class INoted(Interface):
+    """Provided by a plugin beside L{IServicePlugin}, if the server must grant something; C{--check} prints it."""
+
+    def notes(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
+        """
+        Look, and make nothing.
+
+        @return: what the server's configuration needs; each in one or several lines.
+        """
+
+
 class IDemonstration(Interface):
     """
     What a plugin may provide beside L{IServicePlugin} to be part of the embedded default, and of the tour.

@@ -29,6 +29,7 @@ from gateway.interfaces import (
     IComposition,
     IDelegatedNamespace,
     IDelegationPlugin,
+    INoted,
     IServicePlugin,
     ISurroundings,
     IWarned,
@@ -138,6 +139,17 @@ def warnings(config: Config) -> list[str]:
             told = IWarned(service.plugin).warnings(service.jid, service.table, surroundings)
             found += [f'{service.kind}."{service.jid}": {each}' for each in told]
     return list(dict.fromkeys(found))
+
+
+def notes(config: Config) -> list[str]:
+    """Return what the server's configuration needs, as plugins know it."""
+    surroundings = Surroundings(config)
+    return [
+        f'{service.kind}."{service.jid}".{note}'
+        for service in config.services
+        if INoted.providedBy(service.plugin)
+        for note in INoted(service.plugin).notes(service.jid, service.table, surroundings)
+    ]
 
 
 def _fileNames(table: Any) -> Iterator[str]:

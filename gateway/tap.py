@@ -57,6 +57,8 @@ class Options(usage.Options):
             config = _orQuit(self, service.read)
             for warning in service.warnings(config):
                 sys.stderr.write(f"warning: {printable(warning)}\n")
+            for note in service.notes(config):
+                sys.stdout.write("".join(f"{printable(line)}\n" for line in note.split("\n")))
             name = find(self["config"]) or "The embedded default"
             sys.stdout.write(f"{name}: the configuration is right.\n")
             sys.exit(0)

@@ -87,6 +87,17 @@ class TapTests(SynchronousTestCase):
             warning = f"{where} has mode {mode}, so every user of this machine can use it: chmod o= {where}"
             self.assertIn(f"warning: {warning}", lines)
 
+    def test_notes(self) -> None:
+        """What the server must grant is printed, line by line."""
+        roster = '[roster."r.example.com"]\ndomain = "example.com"\nurl = "http://localhost/%s"\nlock = true\n'
+        path = self.write(RIGHT + roster, "mine.toml")
+        done = self.twistd("--config", path, "--check")
+        first, *_, last = done.stdout.splitlines()
+        note = 'roster."r.example.com".lock: the server must delegate rosters. In Prosody\'s configuration:'
+        self.assertEqual((done.returncode, first), (0, note), done.stderr)
+        self.assertIn('\n    VirtualHost "example.com"\n', done.stdout)
+        self.assertEqual(last, f"{path}: the configuration is right.")
+
     def test_printable(self) -> None:
         """No text of the file acts on the operator's screen, or looks like a line of its own."""
         self.write(RIGHT.replace("implementation@", "\u202e\\u001b[2J\\n  forged: @"))

@@ -61,9 +61,7 @@ class InterestedClients(XMPPHandler):
 
     _log = Logger()
 
-    def __init__(
-        self, component: str, domain: str, privileges: IPrivileges | None, clock: IReactorTime
-    ) -> None:
+    def __init__(self, component: str, domain: str, privileges: IPrivileges | None, clock: IReactorTime) -> None:
         super().__init__()
         self._component = component
         self._domain = domain
@@ -166,17 +164,21 @@ class InterestedClients(XMPPHandler):
         """Return advice if the server does not grant what pushes need, else an empty string."""
         assert self._privileges is not None
         granted = self._privileges.permissions(self._domain).iq.get(ns.ROSTER, "none")
-        return "" if granted in ("set", "both") else advice(self._component, self._domain)
+        if granted in ("set", "both"):
+            return ""
+        return (
+            f"{self._domain} does not let the component push changes of locked rosters: clients see them at their "
+            f"next login. {howToGrant(self._component, self._domain)}"
+        )
 
     def _complain(self, connectedAt: float) -> None:
         if self._connectedAt == connectedAt and (missed := self._missed()):
             self._log.warn("{jid}: {missed}", jid=self._component, missed=missed)
 
 
-def advice(component: str, domain: str) -> str:
-    """Lines for Prosody's configuration that let the component tell clients of changes."""
-    return f"""{domain} does not let the component push locked rosters: clients see a change at their next login.
-In Prosody's configuration:
+def howToGrant(component: str, domain: str) -> str:
+    """Lines for Prosody's configuration that delegate rosters to the component, and let it push changes."""
+    return f"""In Prosody's configuration:
     VirtualHost "{domain}"
       modules_enabled = {{ "delegation", "privilege" }}
       delegations = {{ ["{ns.ROSTER}"] = {{ jid = "{component}" }} }}

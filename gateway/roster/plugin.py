@@ -20,6 +20,7 @@ from gateway.interfaces import (
     IComposition,
     IDemonstration,
     IGuide,
+    INoted,
     IPrivileges,
     IServicePlugin,
     ISurroundings,
@@ -31,7 +32,7 @@ from gateway.roster.auto import AutoApplier
 from gateway.roster.demo import Contacts
 from gateway.roster.fetch import WebApplication
 from gateway.roster.handler import ApplierWatcher, Description, PresenceWatcher
-from gateway.roster.interested import InterestedClients
+from gateway.roster.interested import InterestedClients, howToGrant
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import Refreshing, RefreshResource, ResultsResource
@@ -64,7 +65,7 @@ class RosterTable(ComponentTable):
     signature_secret: str | None = field(default=None, repr=False)
 
 
-@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IChecked, INoted, IDemonstration)
 class RosterPlugin:
     """Composes rosters from a web application."""
 
@@ -91,6 +92,14 @@ class RosterPlugin:
         if table.signature_secret == "":
             problems.append("signature_secret: found an empty string; allowed: a secret")
         return problems
+
+    def notes(self, jid: str, table: RosterTable, surroundings: ISurroundings) -> list[str]:
+        notes = []
+        if table.lock and table.api is None and not surroundings.isEmbedded:
+            notes.append(f"lock: the server must delegate rosters. {howToGrant(jid, table.domain)}")
+        if table.probes:
+            notes.append(f'probes: in Prosody, Component "{jid}" needs validate_from_addresses = false')
+        return notes
 
     def makeService(self, jid: str, table: RosterTable, composition: IComposition) -> IService:
         admin = composition.serve("roster_admin")

@@ -90,8 +90,8 @@ class RosterTests(RosterCase):
     @scenario(60)
     async def test_once(self) -> None:
         """
-        Two users who become contacts by one request see each other once, whichever order they came in; and once that
-        the other is gone. With probes, a user who has missed a contact's presence sees it with the contact.
+        Two users who become contacts by one request see each other once, whoever came first; and once that the
+        other is gone. With probes, a user who has missed a contact's presence sees it with the contact.
         """
         self.application = await self.startApplication()
         self.gateway = await self.startRosters(self.application, **self.probing(), min_interval=1000)

@@ -167,6 +167,26 @@ class PushTests(RosterCase):
         # ejabberd ends what has not begun.
         self.assertNotIn("available", self.presences(watcher, again.jid))
 
+    @scenario(60)
+    async def test_restart(self) -> None:
+        """Clients that are online when the gateway ends are told of changes when it is back, as are others."""
+        await self.start({USERS[0]: {other(0): {}}, USERS[1]: {}})
+        clients = [await self.first(user) for user in USERS[:2]]
+        self.gateway.kill9()
+        self.gateway.start()
+        await self.gateway.ready()
+        clients.append(await self.first(USERS[2]))
+        await asyncio.sleep(1)
+        for client in clients:
+            client.received.clear()
+        for number in range(3):
+            self.application.say(USERS[number], {other(number, 5): {}})
+        code, answer = await self.refresh(self.gateway, *USERS[:3])
+        self.assertEqual((code, answer["failed"]), (200, {}))
+        pushed = [[(jid, kind) for jid, _, kind, _ in await self.pushes(client)] for client in clients]
+        added = [[(other(number, 5), "both")] for number in range(3)]
+        self.assertEqual(pushed, [added[0] + self.removed(other(0)), added[1], added[2]])
+
     async def seen(self, watcher: Client, jid: str, kind: str) -> None:
         async with asyncio.timeout(10):
             while kind not in self.presences(watcher, jid):

@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.errors import Malformed, NotGranted, Unreadable
 from gateway.interfaces import IPrivileges, IRawHandler, IReporting, RosterItem
+from gateway.privilege import handler
 from gateway.privilege.core import Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.stanzas import Stanza
@@ -536,6 +537,51 @@ class IqTests(HandlerCase):
         self.server.send(xep.EXAMPLE_8)
         self.request["type"] = "get"
         self.assertNotGranted('granted as "set"', self.handler.requestAs(JULIET, self.request))
+
+    def test_pushes(self) -> None:
+        """A push goes to one client, from its user; of the answer only an error of the server's matters, once."""
+        item = RosterItem(jid="r@h", name="R & J", groups=frozenset("ba"), subscription="none", ask=True)
+        refused: list[str] = []
+        resource = f"{JULIET}/balcony"
+
+        def push(given: RosterItem) -> str:
+            self.assertTrue(self.handler.pushRoster(JULIET, resource, given, lambda: refused.append("")))
+            return self.sent()
+
+        self.assertRaises(NotGranted, push, item)
+        self.assertSent()
+        self.server.send(privilege("<perm access='iq'><namespace ns='jabber:iq:roster' type='set'/></perm>"))
+        found = push(item)
+        [identifier] = set(re.findall(' id="([^"]+)"', found))
+        [expected] = canonical(
+            f"<iq from='{ENTITY}' to='{JULIET}' id='{identifier}' type='set'>"
+            f"<privileged_iq xmlns='urn:xmpp:privilege:2'>"
+            f"<iq xmlns='jabber:client' from='{JULIET}' to='{resource}' id='{identifier}' type='set'>"
+            "<query xmlns='jabber:iq:roster'><item jid='r@h' subscription='none' name='R &amp; J' ask='subscribe'>"
+            "<group>a</group><group>b</group></item></query></iq></privileged_iq></iq>"
+        )
+        self.assertEqual(found, expected)
+        # Another id each time: Prosody drops a second one.
+        self.assertNotIn(identifier, push(RosterItem(jid="r@h", subscription="remove")))
+
+        def answer(sender: str, kind: str) -> list[str]:
+            self.server.send(f"<iq type='{kind}' from='{sender}' to='{ENTITY}' id='{identifier}'/>")
+            return refused
+
+        self.assertEqual(answer(resource, "error"), [])
+        self.assertEqual(answer(JULIET, "error"), [""])
+        self.assertEqual(answer(JULIET, "error"), [""])
+        [identifier] = set(re.findall(' id="([^"]+)"', push(item)))
+        answer(JULIET, "result")
+        self.assertEqual(answer(JULIET, "error"), [""])
+        self.patch(handler, "_MAX_PUSHES", 2)
+        [identifier] = set(re.findall(' id="([^"]+)"', push(item)))
+        for _ in "12":
+            push(item)
+        self.assertEqual(answer(JULIET, "error"), [""])
+        self.assertEqual(len(self.handler._unanswered), 2)
+        self.server.disconnect()
+        self.assertEqual(len(self.handler._unanswered), 0)
 
     def test_noRequest(self) -> None:
         """What holds no payload, or two, is no request."""

@@ -87,6 +87,31 @@ class WatcherTests(SynchronousTestCase):
             self.see(sender, kind)
             self.assertEqual(len(self.refresher.asked), count, sender)
 
+    def test_fresh(self) -> None:
+        """A login whose client has the application's roster is refreshed by nobody, unless a refresh is owed."""
+        fresh = {"john@h/a", "john@h/b", "mary@h/a"}
+        clock: Any = self.clock
+        self.watcher = PresenceWatcher("h", self.refresher, 60.0, clock, lambda: True, True, fresh.__contains__)
+        for sender in ("john@h/a", "john@h/b", "john@h/a"):
+            self.see(sender)
+        self.assertEqual(self.refresher.asked, [])
+        self.see("john@h/c")
+        self.assertEqual(self.refresher.asked, ["john"])
+        self.watcher.postpone("mary", True)
+        self.see("mary@h/a")
+        self.assertEqual((self.refresher.asked, self.refresher.forced), (["john", "mary"], [False, True]))
+        # A change of status counts from then on.
+        self.see("lucy@h/a")
+        fresh.add("lucy@h/b")
+        self.clock.advance(59)
+        self.see("lucy@h/b")
+        self.clock.advance(2)
+        self.see("lucy@h/a")
+        self.assertEqual(self.refresher.asked.count("lucy"), 1)
+        self.clock.advance(60)
+        self.see("lucy@h/a")
+        self.assertEqual(self.refresher.asked.count("lucy"), 2)
+
     def test_looksLikeStatus(self) -> None:
         """Where a login may look like a change of status, an early one counts at the end of the interval."""
         self.watcher = self.made(False)

@@ -148,7 +148,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertNotIn("set", [each[0] for each in self.world.taken()])
 
     def test_fresh(self) -> None:
-        """A client that has got what the application says needs no refresh when it shows itself; an odd one does."""
+        """A client that has got what the application says needs no refresh when it comes online."""
         for document, isFresh in ((b'{"a@h": {}}', True), (b'{"a@h": {}, "odd@h": 3}', False)):
             asked = self.ask()
             self.world.answer(FakeAnswer(document))

@@ -81,7 +81,7 @@ class LongTests(SynchronousTestCase):
         self.world.answer(DOCUMENT)
         self.assertNoResult(asked)
         self.assertGreater(self.clock.turns(), 50)
-        self.world.answer([RosterItem(jid=jid, subscription="both") for jid in json.loads(DOCUMENT.document or b"")])
+        self.world.answer([RosterItem(jid=jid, subscription="both") for jid in CONTACTS])
         self.assertNoResult(asked)
         self.assertGreater(self.clock.turns(), 50)
         self.assertEqual(len(self.successResultOf(asked).children), 50)

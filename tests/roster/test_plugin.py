@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,12 +12,13 @@ from zope.interface.verify import verifyObject
 
 from gateway.config import Config, load
 from gateway.delegation.handler import ManagingHandler
-from gateway.interfaces import IDemonstration
+from gateway.interfaces import IDemonstration, INoted
 from gateway.roster.demo import Contacts
 from gateway.roster.handler import Description
+from gateway.roster.interested import InterestedClients
 from gateway.roster.plugin import RosterPlugin
 from gateway.roster.resource import RefreshResource
-from gateway.service import check, findPlugins, makeService
+from gateway.service import check, findPlugins, makeService, notes
 from gateway.tables import ConfigError
 from tests.effects.world import Gateway
 
@@ -97,6 +99,44 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(sum(isinstance(each, ManagingHandler) for each in handlers), managing)
             self.assertEqual(sum(isinstance(each, DiscoHandler) for each in handlers), 1)
             self.assertEqual(sum(isinstance(each, Description) for each in handlers), 1)
+
+    def test_pushing(self) -> None:
+        """Locked rosters are pushed by the gateway where neither an API nor the embedded host does so."""
+        roster = ROSTER.format("r.example.com", "example.com")
+        api = 'api = "http://127.0.0.1:5280/api"\n'
+        for text, pushing in (
+            (f"{roster}lock = true\n", [True]),
+            (f"{roster}lock = true\n{api}", [False]),
+            (roster, []),
+        ):
+            gateway = makeService(self.config(text), self.reactor)
+            self.assertEqual(self.pushing(gateway, "r.example.com"), pushing, text)
+        self.assertEqual(self.pushing(makeService(self.embedded(), self.reactor), "r.localhost"), [False])
+
+    def pushing(self, gateway: Any, jid: str) -> list[bool]:
+        handlers = gateway.getServiceNamed(f"roster:{jid}")
+        return [each._privileges is not None for each in handlers if isinstance(each, InterestedClients)]
+
+    def embedded(self) -> Config:
+        """Locked rosters on the embedded host."""
+        path = Path(self.mktemp())
+        path.write_text('[roster."r.localhost"]\ndomain = "localhost"\nlock = true\n[embedded]\n')
+        return load(path, [RosterPlugin()], self.reactor)
+
+    def test_notes(self) -> None:
+        """C{--check} names what the server must grant."""
+        [plugin] = [each for each in findPlugins() if each.kind == "roster"]
+        verifyObject(INoted, plugin)
+        roster = ROSTER.format("r.example.com", "example.com")
+        self.assertEqual(notes(self.config(roster)), [])
+        [note] = notes(self.config(f"{roster}lock = true\n"))
+        self.assertTrue(note.startswith('roster."r.example.com".lock: the server must delegate rosters.'), note)
+        self.assertIn('["r.example.com"] = { roster = "both"', note)
+        self.assertIn('iq = { ["jabber:iq:roster"] = "set" }', note)
+        self.assertEqual(notes(self.config(f'{roster}lock = true\napi = "http://127.0.0.1:5280/api"\n')), [])
+        [note] = notes(self.config(f"{roster}probes = true\n"))
+        self.assertIn('Component "r.example.com" needs validate_from_addresses = false', note)
+        self.assertEqual(notes(self.embedded()), [])
 
     def test_secret(self) -> None:
         """What bodies are signed with is not shown by accident."""

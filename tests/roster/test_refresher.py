@@ -210,6 +210,55 @@ class RefresherTests(SynchronousTestCase):
         self.world.answer(None)
         self.assertEqual(self.successResultOf(forced), Finished(Summary(0, 0, 2)))
 
+    def test_watched(self) -> None:
+        """Each contact that was set is told, as the server has it then; one that could not be set is not."""
+        told: list[tuple[str, RosterItem]] = []
+        self.refresher.watch(lambda user, item: told.append((user, item)))
+        self.refresher.refresh("john")
+        self.world.answer(FakeAnswer(b'{"to@h": {"subscription": "to"}, "from@h": {"subscription": "from"}}'))
+        self.world.answer([RosterItem(jid=jid, ask=True) for jid in ("to@h", "from@h", "old@h")])
+        for _ in range(2):
+            self.world.answer(None)
+        self.world.fail(RefreshFailed("no"))
+        self.assertEqual(
+            told,
+            [
+                # Who waits for the contact's leave still does, unless there is nothing to wait for any more.
+                ("john@h", RosterItem(jid="to@h", subscription="to")),
+                ("john@h", RosterItem(jid="from@h", subscription="from", ask=True)),
+            ],
+        )
+
+    def test_anew(self) -> None:
+        """A roster that must be compared in any case is, also by the refresh that is waited for; without force."""
+        for isSecond in (False, True):
+            first = self.refresher.refresh("john") if isSecond else None
+            done = self.refresher.refresh("john", isAnew=True)
+            if first is not None:
+                self.world.answer(FakeAnswer(None))
+            self.assertEqual(self.world.taken()[-1], ("fetch", "john", True))
+            self.world.answer(self.document())
+            self.world.answer([RosterItem(jid="a@h"), RosterItem(jid="b@h")])
+            self.assertIn("max_removals", self.successResultOf(done).reason)
+
+    def test_there(self) -> None:
+        """A roster that was read and not changed is told; after a change it is not known."""
+        for there, expected in (([MARIE], (MARIE,)), ([], None)):
+            done = self.refresher.refresh("john")
+            self.world.answer(self.document("marie@h"))
+            self.world.answer(there)
+            if not there:
+                self.world.answer(None)
+            self.assertEqual(self.successResultOf(done).there, expected)
+
+    def test_toldFirst(self) -> None:
+        """Who waited for a refresh is told before the next one begins."""
+        asked: list[int] = []
+        self.refresher.refresh("john").addCallback(lambda _: asked.append(len(self.world.asked)))
+        self.refresher.refresh("john")
+        self.world.answer(FakeAnswer(None))
+        self.assertEqual((asked, len(self.world.asked)), ([1], 2))
+
     def test_dry(self) -> None:
         """A dry run sets nothing, and nothing counts as done."""
         done = self.refresher.wouldChange("john")
