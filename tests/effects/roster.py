@@ -117,6 +117,36 @@ def locked(gateway: Gateway) -> list[str]:
     return [item.get("jid", "") for each in answers for item in each.iter(f"{{{ns.ROSTER}}}item")]
 
 
+def toldOf(gateway: Gateway) -> list[Any]:
+    """
+    Of a user whose client asks for the roster and comes online: calls to the application; then whom the component
+    sends iqs for a contact that is added, while the client is there and when it has gone.
+    """
+    server = granted(gateway)
+    server.say(
+        f"<message from='example.com' to='{COMPONENT}'><privilege xmlns='{ns.PRIVILEGE}'>"
+        "<perm access='roster' type='both'/><perm access='presence' type='managed_entity'/>"
+        f"<perm access='iq'><namespace ns='{ns.ROSTER}' type='set'/></perm></privilege></message>"
+    )
+    inner = request(rosterOf(), requester="a@example.com/desk", to="a@example.com")
+    server.say(wrapper(inner, identifier="1", server="example.com", to=COMPONENT))
+    found: list[Any] = []
+    for _ in "12":
+        calls = gateway.calls()
+        found.append(len(calls))
+        for call in calls:
+            applied(server, call, {})
+        server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
+    for contact in ("one@example.org", "two@example.org"):
+        refresh(gateway, "a")
+        [call] = gateway.calls()
+        heard = applied(server, call, {contact: {}})
+        inners = [each for stanza in heard for each in stanza.iter("{jabber:client}iq")]
+        found.append([each.get("to") for each in inners])
+        server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}' type='unavailable'/>")
+    return found
+
+
 def appliedBy(gateway: Gateway) -> list[str]:
     """Addresses that are asked for the roster that the server has."""
     server = granted(gateway)
@@ -303,6 +333,12 @@ EFFECTS = (
             'url = "http://127.0.0.1:8001/one/%s"': ["8001/one/a"],
             'url = "http://127.0.0.1:8002/?two=%s"': ["8002/?two=a"],
         },
+    ),
+    Effect(
+        "roster.lock",
+        FILE,
+        toldOf,
+        {"": [0, 1, [], []], "lock = true": [1, 0, ["a@example.com/desk"], []]},
     ),
     Effect("roster.lock", FILE, locked, {"": [], "lock = true": ["friend@example.com"]}),
     Effect(

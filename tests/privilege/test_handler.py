@@ -580,7 +580,7 @@ class IqTests(HandlerCase):
             push(item)
         self.assertEqual(answer(JULIET, "error"), [""])
         self.assertEqual(len(self.handler._unanswered), 2)
-        self.server.disconnect()
+        self.server.lose()
         self.assertEqual(len(self.handler._unanswered), 0)
 
     def test_noRequest(self) -> None:

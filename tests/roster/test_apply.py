@@ -258,6 +258,24 @@ class PrivilegeTests(ApplierCase):
         self.privileges._outcome = lambda: succeed(None)
         self.assertEqual(self.shown("none", "to"), [probe % (f"{JOHN}/a".encode(), MARIE.jid.encode())])
 
+    def test_underWay(self) -> None:
+        """If a set that will show a contact is under way, a set of the other side shows it not as well."""
+        self.applier = self.make(lambda: succeed(None), True)
+        for jid in (f"{MARIE.jid}/b", f"{JOHN}/a"):
+            self.privileges.observer(stanza(f"<presence from='{jid}'/>"))
+        waiting: Deferred[Any] = Deferred()
+        self.privileges._outcome = lambda: waiting
+        both, nobody = (RosterItem(jid=JOHN, subscription=each) for each in ("both", "none"))
+        setting = ensureDeferred(self.applier.set(MARIE.jid, both, nobody))
+        self.privileges._outcome = lambda: succeed(None)
+        toJohn = b"<presence from='marie@example.com' to='john@example.com' type='probe'/>"
+        self.assertEqual(self.shown("none", "both"), [toJohn])
+        self.link.sent.clear()
+        waiting.callback(None)
+        self.successResultOf(setting)
+        toMarie = b"<presence from='john@example.com' to='marie@example.com' type='probe'/>"
+        self.assertEqual(self.link.sent, [toMarie])
+
     def test_noProbes(self) -> None:
         """Unless that is wanted, nothing is sent in anybody's name, nor is anybody watched."""
         self.applier = self.make(lambda: succeed(None))
