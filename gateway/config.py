@@ -25,6 +25,7 @@ from gateway.tables import (
     HttpTable,
     ServerTable,
     elided,
+    keyOf,
 )
 from gateway.values import checkDomain, describe, makeConverter
 
@@ -245,7 +246,7 @@ class _Reader:
         """A table without its unknown keys, if these were all that was wrong: its values may be looked at."""
         if not isinstance(value, dict) or not isinstance(kind, type) or not has(kind):
             return None
-        known = {key: value[key] for key in value.keys() & fields_dict(kind)}
+        known = {key: value[key] for key in value.keys() & set(map(keyOf, fields_dict(kind)))}
         try:
             structured: T = self._converter.structure(known, kind)  # type: ignore[assignment]  # of the kind it is told
         except Exception:
@@ -288,15 +289,16 @@ class _Reader:
         noted, others = error.group_exceptions()
         for each, note in noted:
             field = fields[note.name]
-            path = f"{key}.{note.name}"
-            if isinstance(each, KeyError) and note.name not in value:
+            name = keyOf(note.name)
+            path = f"{key}.{name}"
+            if isinstance(each, KeyError) and name not in value:
                 self._problem(path, "nothing", describe(field.type))
             else:
-                self._explain(path, value.get(note.name), field.type, each)
+                self._explain(path, value.get(name), field.type, each)
         for each in others:
             if isinstance(each, ForbiddenExtraKeysError):
                 for extra in sorted(each.extra_fields):
-                    allowed = f"one of {', '.join(fields)}" + _unquoted(f"{key}.{extra}", value[extra])
+                    allowed = f"one of {', '.join(map(keyOf, fields))}" + _unquoted(f"{key}.{extra}", value[extra])
                     self._problem(f"{key}.{extra}", "an unknown key", allowed)
             else:
                 self._problem(key, _show(value), "a table")

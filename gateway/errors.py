@@ -107,6 +107,10 @@ class NotGranted(GatewayError):
     """A server has not granted the privilege that this takes; the exception's text says which."""
 
 
+class CannotAsk(GatewayError):
+    """A server does not let the gateway ask for what it stores; the exception's text is for the operator."""
+
+
 class NotAllowed(GatewayError):
     """What is asked for makes no sense for anybody."""
 
@@ -248,6 +252,7 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     NotThere: Answer("service-unavailable", "cancel", 404),
     Forbidden: Answer("forbidden", "auth", 403),
     NotGranted: Answer("forbidden", "auth", 403, "The privilege for this is not granted."),
+    CannotAsk: Answer("service-unavailable", "cancel", 503),
     NotAllowed: Answer("not-allowed", "cancel", 405),
     NotAcceptable: Answer("not-acceptable", "modify", 406),
     TooMuch: Answer("resource-constraint", "wait", 503, "There is no room for more of these."),

@@ -194,7 +194,7 @@ class IChecked(Interface):
 class IWarned(Interface):
     """
     Provided by a plugin beside L{IServicePlugin}, if it has warnings: faults that do not keep a service from
-    working. C{--check} prints them, the start logs them.
+    working. C{--check} prints them, the start logs them. An L{IDelegationPlugin} may provide it, too.
     """
 
     def warnings(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
@@ -292,6 +292,7 @@ class IDelegatedRequest(Interface):
     """An iq request in a delegated namespace (XEP-0355), as it was sent to the server."""
 
     requester: str = Attribute("Who sent it: a full JID as a rule.")
+    id: str = Attribute("Its id, as the requester has chosen it.")
     entity: str = Attribute("Whom it is for: the bare JID of a user of the server, or the server's own.")
     type: str = Attribute('C{"get"} or C{"set"}.')
     namespace: str = Attribute("Its payload's.")
@@ -331,6 +332,23 @@ class IDelegationPlugin(Interface):
         """
         @param jid: the managing entity's.
         @param link: its L{gateway.stream.link.Link}.
+        """
+
+
+class IImportingPlugin(Interface):
+    """
+    Provided by an L{IDelegationPlugin} for C{import = true}: its handler can take over what users stored with the
+    server before the namespace was delegated.
+    """
+
+    def makeImportingHandler(
+        jid: str, link: Any, composition: IComposition, privileges: IPrivileges, servers: Iterable[str]
+    ) -> IDelegatedNamespace:
+        """
+        The same as L{IDelegationPlugin.makeHandler}, for a handler that imports.
+
+        @param privileges: what the servers grant to the link's component.
+        @param servers: the domains of the servers that delegate.
         """
 
 

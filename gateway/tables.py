@@ -67,6 +67,11 @@ class ConfigError(Exception):
         self.rest = rest
 
 
+def keyOf(attribute: str) -> str:
+    """The key of a table that an attribute stands for: of one that Python keeps for itself, as C{import_}."""
+    return attribute.removesuffix("_")
+
+
 @frozen(kw_only=True)
 class ComponentTable:
     """

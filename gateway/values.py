@@ -13,8 +13,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
-from attrs import has
+from attrs import fields, has, resolve_types
 from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, override
 from twisted.internet.endpoints import clientFromString, serverFromString
 
 from gateway import jids, ns
@@ -34,6 +35,7 @@ from gateway.tables import (
     Secrets,
     ServerEndpoint,
     Url,
+    keyOf,
 )
 
 # Twisted's kinds of endpoints that have a port.
@@ -147,7 +149,19 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
     }.items():
         converter.register_structure_hook(kind, _hook(check))
     _addContainers(converter)
+    converter.register_structure_hook_factory(_hasOtherKeys, partial(_structureByKeys, converter))
     return converter
+
+
+def _hasOtherKeys(kind: Any) -> bool:
+    return isinstance(kind, type) and has(kind) and any(keyOf(each.name) != each.name for each in fields(kind))
+
+
+def _structureByKeys(converter: Converter, kind: Any) -> Any:
+    """Return a hook for a table of which some attributes are not named as their keys."""
+    resolve_types(kind)
+    renamed: dict[str, Any] = {each.name: override(rename=keyOf(each.name)) for each in fields(kind)}
+    return make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **renamed)
 
 
 def _split(endpoint: str) -> tuple[str, list[str], dict[str, str]]:

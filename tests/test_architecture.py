@@ -18,6 +18,9 @@ LENT.add("gateway.delegation.nesting")
 # The files of a feature that run things; every other is rules and values.
 OUTER = (
     "store",
+    "readthrough",
+    "exports",
+    "importer",
     "fetch",
     "apply",
     "api",

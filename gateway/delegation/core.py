@@ -69,6 +69,16 @@ class Request:
         return jids.bare(self.requester) if self.recipient is None else self.recipient
 
     @property
+    def line(self) -> str:
+        """
+        The line that it waits in: its user's, a bare JID. A requester without a resource is a privileged entity
+        that asks in the user's name (XEP-0356 section 6): it has a line of its own, since handlers of the user's
+        requests may wait for it.
+        """
+        user, slash, _ = self.requester.partition("/")
+        return user if slash else f"{user}/"
+
+    @property
     def payload(self) -> domish.Element:
         """Its payload as a tree, built at the first look."""
         if self._payload is None:

@@ -266,7 +266,7 @@ class ManagingHandler(RawHandler):
             self._onward.forward(lambda kind, xml: self._settled(opened, kind, xml), request, found.delegation)
         elif found.handler is None:
             raise Unhandled
-        elif not self._turns.lines or self._turns.mayBegin(jids.bare(request.requester), (found.handler, opened)):
+        elif not self._turns.lines or self._turns.mayBegin(request.line, (found.handler, opened)):
             self._ask(found.handler, opened)
 
     def _ask(self, handler: IDelegatedNamespace, opened: Open) -> None:
@@ -287,17 +287,16 @@ class ManagingHandler(RawHandler):
         answer.addCallback(self._result, opened)
         answer.addErrback(self._raised, opened)
         if waits:
-            user = jids.bare(opened.request.requester)
-            self._turns.began(user)
-            answer.addBoth(lambda _: self._turnEnded(user))
+            self._turns.began(opened.request.line)
+            answer.addBoth(lambda _: self._turnEnded(opened.request.line))
 
-    def _turnEnded(self, user: str) -> None:
-        self._turns.ended(user)
-        while (following := self._turns.following(user)) is not None:
+    def _turnEnded(self, line: str) -> None:
+        self._turns.ended(line)
+        while (following := self._turns.following(line)) is not None:
             handler, opened = following
             if not self._open.isOpen(opened):
                 continue
-            if self._link.budget.isOver(user, self._link.now):
+            if self._link.budget.isOver(opened.request.requester, self._link.now):
                 self._fail(opened, OverBudget)
             else:
                 self._ask(handler, opened)

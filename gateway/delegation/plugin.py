@@ -22,6 +22,7 @@ from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route
 from gateway.delegation.onward import Onward
 from gateway.delegation.private import PrivateStorage
+from gateway.delegation.readthrough import ReadThrough
 from gateway.delegation.store import SCHEMA, PrivateFile
 from gateway.interfaces import (
     IChecked,
@@ -30,8 +31,11 @@ from gateway.interfaces import (
     IDelegationPlugin,
     IDemonstration,
     IGuide,
+    IImportingPlugin,
+    IPrivileges,
     IServicePlugin,
     ISurroundings,
+    IWarned,
 )
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
@@ -45,11 +49,13 @@ class NamespaceTable:
     @ivar handler: the name of a plugin.
     @ivar jid: managing entities that requests are handed on to; the first that is there.
     @ivar filtering: only requests whose payload has all of these attributes are handed on.
+    @ivar import_: whether the handler takes over what the server has stored before.
     """
 
     handler: str | None = None
     jid: Jids | None = None
     filtering: frozenset[str] = frozenset()
+    import_: bool = False
 
 
 @frozen(kw_only=True)
@@ -81,7 +87,7 @@ def answers(link: Link, servers: Iterable[str], handler: IDelegatedNamespace) ->
     manage(link, dict.fromkeys(handler.namespaces, Route(handler)), frozenset(servers))
 
 
-@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IChecked, IWarned, IDemonstration)
 class DelegationPlugin:
     """Composes a managing entity."""
 
@@ -116,19 +122,36 @@ class DelegationPlugin:
                 problems.append(f"{key}.filtering: found no jid beside it; allowed: with jid only")
             if jid in (each.jid or ()):
                 problems.append(f"{key}.jid: found the component itself; allowed: other managing entities")
+            if each.import_ and not IImportingPlugin.providedBy(plugins.get(each.handler or "")):
+                found = "no handler" if each.handler is None else f'handler = "{each.handler}"'
+                allowed = 'beside a handler that can, as "private-storage"'
+                problems.append(f"{key}.import: found true beside {found}; allowed: {allowed}")
         for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
             if IChecked.providedBy(plugins[name]):
                 problems += IChecked(plugins[name]).check(jid, table, surroundings)
         return problems
 
+    def warnings(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
+        plugins = surroundings.delegationPlugins()
+        found: list[str] = []
+        for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
+            if IWarned.providedBy(plugins[name]):
+                found += IWarned(plugins[name]).warnings(jid, table, surroundings)
+        return found
+
     def makeService(self, jid: str, table: DelegationTable, composition: IComposition) -> IService:
         plugins = composition.delegationPlugins()
         link: Link = composition.link(jid, table)
         # For handlers that act in users' names: they find it on the link.
-        composition.privileges(link, table.servers)
+        privileges = composition.privileges(link, table.servers)
         made: dict[str, IDelegatedNamespace] = {}
+        importing = {each.handler for each in table.namespaces.values() if each.import_}
         for name in {each.handler for each in table.namespaces.values() if each.handler is not None}:
-            made[name] = plugins[name].makeHandler(jid, link, composition)
+            if name in importing:
+                plugin = IImportingPlugin(plugins[name])
+                made[name] = plugin.makeImportingHandler(jid, link, composition, privileges, table.servers)
+            else:
+                made[name] = plugins[name].makeHandler(jid, link, composition)
         routes: dict[str, Route] = {}
         problems = []
         for namespace, each in table.namespaces.items():
@@ -151,7 +174,7 @@ class DelegationPlugin:
         await tour.show(guide, jid)
 
 
-@implementer(IPlugin, IDelegationPlugin, IChecked)
+@implementer(IPlugin, IDelegationPlugin, IImportingPlugin, IChecked, IWarned)
 class PrivateStoragePlugin:
     """Composes private storage."""
 
@@ -165,8 +188,34 @@ class PrivateStoragePlugin:
                 problems.append(_wrongHandler(namespace, self.name, [ns.PRIVATE]))
         return problems
 
+    def warnings(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
+        """Warn before the first start, when nothing is lost yet, of what the delegation hides."""
+        each = table.namespaces.get(Namespace(ns.PRIVATE))
+        imports = each is None or each.import_
+        if imports or surroundings.isEmbedded or Path(surroundings.stateDir, _fileName(jid)).exists():
+            return []
+        hidden = "what users have stored with the server so far will be hidden from them"
+        advice = 'set "import = true", or see docs/delegation.md, "What the server had stored"'
+        return [f'namespaces."{ns.PRIVATE}": {hidden}; {advice}']
+
     def makeHandler(self, jid: str, link: Link, composition: IComposition) -> IDelegatedNamespace:
-        return PrivateStorage(PrivateFile(composition.database(_fileName(jid), SCHEMA)))
+        return PrivateStorage(_store(jid, composition))
+
+    def makeImportingHandler(
+        self,
+        jid: str,
+        link: Link,
+        composition: IComposition,
+        privileges: IPrivileges,
+        servers: Iterable[str],
+    ) -> IDelegatedNamespace:
+        source = ReadThrough(privileges, servers, composition.reactor)
+        source.setHandlerParent(link)
+        return PrivateStorage(_store(jid, composition), source)
+
+
+def _store(jid: str, composition: IComposition) -> PrivateFile:
+    return PrivateFile(composition.database(_fileName(jid), SCHEMA))
 
 
 def _wrongHandler(namespace: str, name: str, served: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ Private XML Storage (XEP-0049): what a user's clients put there, one element for
 from __future__ import annotations
 
 import typing
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from twisted.words.xish import domish
@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.delegation.core import CLIENT_HEADER
-from gateway.errors import Forbidden, NotAcceptable, TooLarge, TooMuch, Unreadable
+from gateway.errors import CannotAsk, Forbidden, NotAcceptable, NotThere, TooLarge, TooMuch, Unreadable
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
 from gateway.stream.stanzas import parse, serialisedAll
 
@@ -37,11 +37,41 @@ class Store(typing.Protocol):
     def put(self, user: str, elements: dict[Key, str], mostBytes: int, mostElements: int) -> Awaitable[bool]:
         """Keep all of them, or none if there is no room; return whether there was."""
 
+    def wasAsked(self, user: str, key: Key) -> Awaitable[bool]:
+        """True if L{adopt} was told that the user's server has nothing there."""
+
+    def adopt(
+        self, user: str, key: Key, xml: str | None, mostBytes: int, mostElements: int
+    ) -> Awaitable[str | None]:
+        """
+        Keep the answer of the user's server, if there is room, unless the user has something there by now.
+
+        @param xml: C{None} if the server has nothing there.
+        @return: the user's element: what was there, or else C{xml}.
+        """
+
+
+class Source(typing.Protocol):
+    """The server's own storage, which the delegation hides."""
+
+    def ask(self, user: str, key: Key) -> Awaitable[domish.Element | None]:
+        """
+        Fetch what a user has there; C{None} for nothing.
+
+        @raise CannotAsk: if the server does not let anybody ask.
+        @raise NoAnswer: if it should answer and did not, so that nothing is known.
+        """
+
+    def isOwn(self, request: IDelegatedRequest) -> bool:
+        """True for a request of L{ask} itself that the server has delegated."""
+
 
 @implementer(IDelegatedNamespace)
 class PrivateStorage:
     """
     Answers for C{jabber:iq:private}.
+
+    @param source: where to look for what is not stored here; C{None}: nowhere.
     """
 
     namespaces = frozenset({ns.PRIVATE})
@@ -50,8 +80,9 @@ class PrivateStorage:
     bareFeatures: tuple[str, ...] = ()
     bareIdentities: tuple[tuple[str, str, str], ...] = ()
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, source: Source | None = None) -> None:
         self._store = store
+        self._source = source
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element | None:
         """
@@ -59,7 +90,12 @@ class PrivateStorage:
         @raise Unreadable: if there is not exactly one element to get, or none to set.
         @raise NotAcceptable: if an element has no namespace of its own.
         @raise TooMuch: if there is no room.
+        @raise NoAnswer: if the server may have stored the element and has not answered: a client that takes it for
+            missing would replace it.
+        @raise NotThere: if the request is the gateway's own.
         """
+        if self._source is not None and self._source.isOwn(request):
+            raise NotThere
         user = jids.bare(request.requester)
         if request.entity != user:
             raise Forbidden
@@ -75,18 +111,16 @@ class PrivateStorage:
         return await self._get(user, elements[0])
 
     async def _set(self, user: str, elements: list[domish.Element]) -> None:
-        try:
-            written = serialisedAll(elements, ns.CLIENT, MOST_BYTES)
-        except TooLarge as error:
-            raise TooMuch from error
-        if any(len(xml.encode()) > LARGEST_ELEMENT for xml in written):
-            raise TooMuch
         keys = ((element.uri, element.name) for element in elements)
-        if not await self._store.put(user, dict(zip(keys, written, strict=True)), MOST_BYTES, MOST_ELEMENTS):
+        kept = dict(zip(keys, storable(elements), strict=True))
+        if not await self._store.put(user, kept, MOST_BYTES, MOST_ELEMENTS):
             raise TooMuch
 
     async def _get(self, user: str, wanted: domish.Element) -> domish.Element:
-        stored = await self._store.get(user, (wanted.uri, wanted.name))
+        key = wanted.uri, wanted.name
+        stored = await self._store.get(user, key)
+        if stored is None and self._source is not None and not await self._store.wasAsked(user, key):
+            stored = await self._imported(self._source, user, key)
         answer: Any = domish.Element((ns.PRIVATE, "query"))
         if stored is None:
             # Section 2: as it was asked for, with nothing in it.
@@ -94,3 +128,27 @@ class PrivateStorage:
         else:
             answer.addChild(parse(CLIENT_HEADER, stored.encode()))
         return typing.cast(domish.Element, answer)
+
+    async def _imported(self, source: Source, user: str, key: Key) -> str | None:
+        """The element that the user has stored with the server, which is kept from now on."""
+        try:
+            found = await source.ask(user, key)
+        except CannotAsk:
+            return None
+        [xml] = [None] if found is None else storable([found])
+        return await self._store.adopt(user, key, xml, MOST_BYTES, MOST_ELEMENTS)
+
+
+def storable(elements: Iterable[domish.Element]) -> list[str]:
+    """
+    Elements as they are stored.
+
+    @raise TooMuch: if one is too large, or all of them together.
+    """
+    try:
+        written = serialisedAll(elements, ns.CLIENT, MOST_BYTES)
+    except TooLarge as error:
+        raise TooMuch from error
+    if any(len(xml.encode()) > LARGEST_ELEMENT for xml in written):
+        raise TooMuch
+    return written

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from gateway.database import Database
 from gateway.delegation.private import Key
+from gateway.errors import TooMuch
 
 SCHEMA = (
     """
@@ -18,7 +19,16 @@ SCHEMA = (
         PRIMARY KEY (user, namespace, name)
     ) WITHOUT ROWID
     """,
+    # What the users' server has nothing for.
+    """
+    CREATE TABLE IF NOT EXISTS asked (
+        user TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (user, namespace, name)
+    ) WITHOUT ROWID
+    """,
 )
+
+# Characters of a namespace and a name that L{PrivateFile.wasAsked} remembers.
+_MAX_ASKED = 1_024
 
 
 class PrivateFile:
@@ -33,6 +43,14 @@ class PrivateFile:
     def put(self, user: str, elements: dict[Key, str], mostBytes: int, mostElements: int) -> Deferred[bool]:
         return self._database.write(_put, user, elements, mostBytes, mostElements)
 
+    def wasAsked(self, user: str, key: Key) -> Deferred[bool]:
+        return self._database.read(_wasAsked, user, key)
+
+    def adopt(
+        self, user: str, key: Key, xml: str | None, mostBytes: int, mostElements: int
+    ) -> Deferred[str | None]:
+        return self._database.write(_adopt, user, key, xml, mostBytes, mostElements)
+
 
 def _get(cursor: sqlite3.Cursor, user: str, key: Key) -> str | None:
     cursor.execute("SELECT xml FROM private WHERE user = ? AND namespace = ? AND name = ?", (user, *key))
@@ -46,9 +64,52 @@ def _put(cursor: sqlite3.Cursor, user: str, elements: dict[Key, str], mostBytes:
         "INSERT INTO private VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET xml = excluded.xml",
         [(user, *key, xml) for key, xml in elements.items()],
     )
+    return _fits(cursor, user, mostBytes, mostElements)
+
+
+def _fits(cursor: sqlite3.Cursor, user: str, mostBytes: int, mostElements: int) -> bool:
+    """Return whether the user has no more than that; if not, go back to where the transaction was."""
     cursor.execute("SELECT count(*), sum(length(CAST(xml AS BLOB))) FROM private WHERE user = ?", (user,))
     count, size = cursor.fetchone()
     if count > mostElements or size > mostBytes:
         cursor.execute("ROLLBACK TO before")
         return False
     return True
+
+
+def insert(cursor: sqlite3.Cursor, user: str, key: Key, xml: str, mostBytes: int, mostElements: int) -> str | None:
+    """
+    Store what was stored elsewhere before, unless the user has something there.
+
+    @return: what the user has there; C{None} if C{xml} was stored.
+    @raise TooMuch: if there is no room.
+    """
+    there = _get(cursor, user, key)
+    if there is None:
+        cursor.execute("SAVEPOINT before")
+        cursor.execute("INSERT INTO private VALUES (?, ?, ?, ?)", (user, *key, xml))
+        if not _fits(cursor, user, mostBytes, mostElements):
+            raise TooMuch
+    return there
+
+
+def _adopt(
+    cursor: sqlite3.Cursor, user: str, key: Key, xml: str | None, mostBytes: int, mostElements: int
+) -> str | None:
+    if xml is not None:
+        try:
+            return insert(cursor, user, key, xml, mostBytes, mostElements) or xml
+        except TooMuch:
+            # The user still has it where it is.
+            return xml
+    there = _get(cursor, user, key)
+    if there is None and sum(map(len, key)) <= _MAX_ASKED:
+        cursor.execute("SELECT count(*) FROM asked WHERE user = ?", (user,))
+        if cursor.fetchone()[0] < mostElements:
+            cursor.execute("INSERT OR IGNORE INTO asked VALUES (?, ?, ?)", (user, *key))
+    return there
+
+
+def _wasAsked(cursor: sqlite3.Cursor, user: str, key: Key) -> bool:
+    cursor.execute("SELECT 1 FROM asked WHERE user = ? AND namespace = ? AND name = ?", (user, *key))
+    return cursor.fetchone() is not None

@@ -109,6 +109,13 @@ def filtered(gateway: Gateway) -> list[str]:
     )
 
 
+def imports(gateway: Gateway) -> bool:
+    """Whether the operator is told which privilege it takes to fetch what the server has stored."""
+    gateway.server(COMPONENT)
+    gateway.wait(5)
+    return "import = true" in gateway.request("GET", "/status").text
+
+
 def handled(gateway: Gateway) -> list[str]:
     """The outcome of a request that is not handed on."""
     return outcome(forward(there(gateway, "m.example.com"), PRIVATE))
@@ -149,6 +156,12 @@ EFFECTS = (
         f'{FILE}"{ns.PRIVATE}" = {{ jid = "m.example.com", filtering = ["node"]{HERE} }}\n',
         handled,
         {"": [NOBODY], ', handler = "private-storage"': [ANSWERED]},
+    ),
+    Effect(
+        "delegation.namespaces.import",
+        f'{FILE}"{ns.PRIVATE}" = {{ handler = "private-storage"{HERE} }}\n',
+        imports,
+        {"": False, ", import = false": False, ", import = true": True},
     ),
     Effect(
         "delegation.namespaces.jid",

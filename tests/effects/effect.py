@@ -14,6 +14,7 @@ from attrs import fields, frozen, has, resolve_types
 
 from gateway.config import Config
 from gateway.service import findPlugins
+from gateway.tables import keyOf
 from tests.effects.world import Gateway
 
 # Fields of the configuration that are no keys of the file.
@@ -83,7 +84,7 @@ def words(kind: Any) -> set[str]:
 
 def _keys(table: type, prefix: str) -> Iterator[tuple[str, Any]]:
     for attribute in fields(resolve_types(table)):
-        key = f"{prefix}.{attribute.name}"
+        key = f"{prefix}.{keyOf(attribute.name)}"
         yield key, attribute.type
         if inner := _tableIn(attribute.type):
             yield from _keys(inner, key)
@@ -121,5 +122,5 @@ def _differences(one: Any, other: Any, kind: Any, key: str) -> Iterator[str]:
             inner, path = table, key
         else:
             assert table is not None
-            inner, path = {each.name: each.type for each in fields(table)}.get(name), f"{key}.{name}"
+            inner, path = {keyOf(each.name): each.type for each in fields(table)}.get(name), f"{key}.{name}"
         yield from _differences(one.get(name), other.get(name), inner or str, path)

@@ -1,0 +1,228 @@
+"""
+C{python -m gateway.delegation.importer}: puts into private storage what users had stored with their server before.
+
+The gateway may run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+from attrs import define, field
+
+from gateway.delegation import exports
+from gateway.delegation.private import MOST_BYTES, MOST_ELEMENTS
+from gateway.delegation.store import insert
+from gateway.delegation.stored import BadData, Entry, Skipped
+from gateway.errors import TooMuch
+from gateway.faults import domainError
+from gateway.printable import printable
+from gateway.values import checkDomain
+
+# Elements and characters of one transaction. The gateway waits half a second for the lock.
+_MOST_AT_ONCE = 100
+_MOST_CHARACTERS = 1024 * 1024
+# Seconds to wait for the gateway's own.
+_LOCK_TIMEOUT = 10
+
+_KEPT = "the user has stored another one since, which stays"
+_FULL = f"there is no room: a user may keep {MOST_ELEMENTS:,} elements and {MOST_BYTES} bytes"
+
+
+class Failed(Exception):
+    """It ends here; the exception's text says why."""
+
+
+@define
+class Counts:
+    """
+    What has become of the elements.
+
+    @ivar imported: stored now.
+    @ivar present: stored already, just so.
+    @ivar kept: not stored, as the user has another one here.
+    @ivar skipped: not stored for another reason.
+    """
+
+    imported: int = 0
+    present: int = 0
+    kept: int = 0
+    skipped: int = 0
+
+    def inWords(self) -> str:
+        """One line for the operator."""
+        return (
+            f"imported: {self.imported}; here already: {self.present}; another one here, which stays: {self.kept}; "
+            f"skipped: {self.skipped}"
+        )
+
+
+@define
+class Importer:
+    """
+    Stores elements, a few in each transaction.
+
+    @ivar connection: of the storage, without a transaction of its own.
+    @ivar tell: is called with a line for each element that is not stored.
+    @ivar isTrial: nothing is to be stored.
+    """
+
+    connection: sqlite3.Connection
+    tell: Callable[[str], object]
+    isTrial: bool = False
+    counts: Counts = field(factory=Counts)
+    _batch: list[Entry] = field(factory=list, init=False)
+    _characters: int = field(default=0, init=False)
+
+    def run(self, found: Iterable[Entry | Skipped]) -> None:
+        """
+        Store all that is found.
+
+        @raise Failed: if the storage does not work; what is counted is stored.
+        """
+        try:
+            for each in found:
+                if isinstance(each, Skipped):
+                    self._skip(each.what, each.why)
+                    continue
+                self._batch.append(each)
+                self._characters += len(each.xml)
+                if len(self._batch) >= _MOST_AT_ONCE or self._characters >= _MOST_CHARACTERS:
+                    self._store()
+        finally:
+            self._store()
+
+    def _store(self) -> None:
+        batch, self._batch, self._characters = self._batch, [], 0
+        if not batch:
+            return
+        try:
+            cursor = self.connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                outcomes = [_insert(cursor, each) for each in batch]
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            cursor.execute("ROLLBACK" if self.isTrial else "COMMIT")
+        except sqlite3.Error as error:
+            raise Failed(f"the storage: {domainError(error) or error}") from error
+        for each, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                self.counts.imported += 1
+            elif outcome and _same(outcome, each.xml):
+                self.counts.present += 1
+            elif outcome:
+                self.counts.kept += 1
+                self._tell(each, _KEPT)
+            else:
+                self.counts.skipped += 1
+                self._tell(each, _FULL)
+
+    def _tell(self, entry: Entry, why: str) -> None:
+        self.tell(f"{entry.user}: {entry.key[1]} in {entry.key[0]}: {why}")
+
+    def _skip(self, what: str, why: str) -> None:
+        self.counts.skipped += 1
+        self.tell(f"{what}: skipped: {why}")
+
+
+def _same(one: str, other: str) -> bool:
+    """True if both mean the same: no server keeps the order of attributes."""
+    return one == other or ElementTree.canonicalize(one) == ElementTree.canonicalize(other)
+
+
+def _insert(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
+    """Return the element that is there instead; empty if there is no room for this one."""
+    try:
+        return insert(cursor, entry.user, entry.key, entry.xml, MOST_BYTES, MOST_ELEMENTS)
+    except TooMuch:
+        return ""
+
+
+def openStorage(path: Path) -> sqlite3.Connection:
+    """
+    Open the file of a component's private storage, which exists.
+
+    @raise Failed: if it is none.
+    """
+    wanted = "wanted is COMPONENT.private in the gateway's state_dir, which the gateway makes when it starts"
+    if not path.is_file():
+        raise Failed(f"{path} is not there: {wanted}")
+    connection = None
+    try:
+        uri = f"file:{quote(str(path))}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT, isolation_level=None)
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(private)")]
+    except sqlite3.Error as error:
+        raise Failed(f"{path} cannot be used: {domainError(error) or error}") from error
+    if columns != ["user", "namespace", "name", "xml"]:
+        connection.close()
+        raise Failed(f"{path} is no private storage: {wanted}")
+    return connection
+
+
+def main(arguments: list[str], write: Callable[[str], object]) -> int:
+    """
+    Run the command.
+
+    @param write: is given all that it says.
+    @return: the exit code: 0, or 1 if something could not be read or stored.
+    """
+    options = _parser().parse_args(arguments)
+
+    def tell(line: str) -> None:
+        write(f"{printable(line)}\n")
+
+    failed = False
+    try:
+        domain = checkDomain(options.domain)
+    except ValueError:
+        tell(f"{options.domain} is no domain")
+        return 1
+    try:
+        with closing(openStorage(options.storage)) as connection:
+            importer = Importer(connection, tell, options.dry_run)
+            for source in options.source:
+                try:
+                    importer.run(exports.read(source, domain))
+                except (BadData, OSError) as error:
+                    failed = True
+                    tell(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}")
+                except Failed:
+                    tell(importer.counts.inWords())
+                    raise
+    except Failed as error:
+        tell(str(error))
+        return 1
+    tell(("Nothing is stored, as this is a trial. " if options.dry_run else "") + importer.counts.inWords())
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m gateway.delegation.importer",
+        description="Put into private storage (XEP-0049) what users had stored with their server before. What they "
+        "have stored here since stays. It may be repeated, and the gateway may run. See docs/delegation.md.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("storage", type=Path, help="STATE_DIR/COMPONENT.private, which the gateway has made")
+    parser.add_argument("domain", help="whose users, as example.com")
+    parser.add_argument(
+        "source",
+        type=Path,
+        nargs="+",
+        help="Prosody's data folder or its prosody.sqlite, or a file that ejabberdctl export_piefxis_host wrote",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], sys.stdout.write))

@@ -1,0 +1,170 @@
+"""
+What users had stored with their server before it delegated C{jabber:iq:private}: fetched from it, one by one.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from twisted.internet.defer import TimeoutError as Overdue
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+from zope.interface import implementer
+
+from gateway import jids, ns
+from gateway.delegation.private import Key
+from gateway.errors import CannotAsk, NoAnswer, NotGranted
+from gateway.interfaces import IDelegatedRequest, IPrivileges, IReporting
+from gateway.seldom import Seldom
+from gateway.stream.raw import RawHandler
+
+# Seconds for the server's answer: well under the 25 that the client's own request has.
+_PATIENCE = 8.0
+# Seconds after which a privilege that has not come is missed.
+_GRANT_PATIENCE = 3.0
+
+# Errors by which a server says that nobody can ask it, or that it has no such storage. After any other error it is
+# unknown if there is something.
+_REFUSALS = frozenset({"service-unavailable", "feature-not-implemented", "forbidden", "not-allowed"})
+
+_GUIDE = 'docs/delegation.md, "What the server had stored"'
+
+
+@implementer(IReporting)
+class ReadThrough(RawHandler):
+    """
+    Asks servers by privileged iq (XEP-0356 section 6), in the user's name.
+
+    @param servers: domains of the servers that delegate.
+    @param reactor: its clock.
+    """
+
+    _log = Logger()
+
+    def __init__(self, privileges: IPrivileges, servers: Iterable[str], reactor: IReactorTime) -> None:
+        super().__init__()
+        self._privileges = privileges
+        self._servers = frozenset(servers)
+        self._reactor = reactor
+        # Users by the ids of open requests.
+        self._asked: dict[str, str] = {}
+        # Servers that have delegated such a request to this component itself.
+        self._returning: set[str] = set()
+        self._complainAt: float | None = None
+        self._failures = Seldom()
+
+    async def ask(self, user: str, key: Key) -> domish.Element | None:
+        """
+        As L{gateway.delegation.private.Source.ask} has it.
+        """
+        server = jids.split(user)[1]
+        if server in self._returning:
+            raise CannotAsk
+        request = _request(user, key)
+        self._asked[request["id"]] = user
+        try:
+            answer = await self._privileges.requestAs(user, request).addTimeout(_PATIENCE, self._reactor)
+        except NotGranted as error:
+            raise CannotAsk from error
+        except (StanzaError, Overdue) as error:
+            condition = error.condition if isinstance(error, StanzaError) else "remote-server-timeout"
+            if server in self._returning or condition in _REFUSALS:
+                raise CannotAsk from error
+            self._failed(server, condition)
+            raise NoAnswer from error
+        finally:
+            del self._asked[request["id"]]
+        return _content(answer, key)
+
+    def isOwn(self, request: IDelegatedRequest) -> bool:
+        """
+        As L{gateway.delegation.private.Source.isOwn} has it.
+        """
+        # Requests of clients come from a resource.
+        isOwn = self._asked.get(request.id) == request.requester
+        if isOwn:
+            server = jids.split(request.requester)[1]
+            if server not in self._returning:
+                self._returning.add(server)
+                self._log.warn("{component}: {missed}", component=self._link.jid, missed=self._loop(server))
+        return isOwn
+
+    def _failed(self, server: str, condition: str) -> None:
+        if (more := self._failures.more(self._link.now)) is not None:
+            self._log.warn(
+                "{component}: {server} was asked for what a user has stored there, and answered {condition}: the "
+                "user got an error, and may ask again{more}.",
+                component=self._link.jid,
+                server=server,
+                condition=condition,
+                more=more,
+            )
+
+    # As a handler of the link.
+
+    def connectionInitialized(self) -> None:
+        self._complainAt = self._link.now + _GRANT_PATIENCE
+        # The server may be another by now, or have another configuration.
+        self._returning.clear()
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self._complainAt = None
+
+    def tick(self, now: float) -> None:
+        if self._complainAt is not None and self._complainAt <= now:
+            self._complainAt = None
+            for missed in self._missed():
+                self._log.warn("{component}: {missed}", component=self._link.jid, missed=missed)
+
+    def report(self) -> Iterator[str]:
+        # Until the privileges have come they are not missed.
+        if self._link.ready and self._complainAt is None:
+            yield from self._missed()
+        yield from map(self._loop, sorted(self._returning))
+
+    def _missed(self) -> Iterator[str]:
+        component = self._link.jid
+        for server in sorted(self._servers):
+            if self._privileges.permissions(server).iq.get(ns.PRIVATE) not in ("get", "both"):
+                yield f"""{server} does not grant to get {ns.PRIVATE} in its users' names, so "import = true" has \
+no effect, and what they have stored there stays hidden. In Prosody's configuration:
+    VirtualHost "{server}"
+      modules_enabled = {{ "private", "privilege" }}
+      privileged_entities = {{ ["{component}"] = {{ iq = {{ ["{ns.PRIVATE}"] = "get" }} }} }}
+    Component "{component}"
+      modules_enabled = {{ "privilege" }}
+An ejabberd cannot be asked: see {_GUIDE}.
+"""
+
+    def _loop(self, server: str) -> str:
+        return (
+            f'{server} delegates the gateway\'s own requests for {ns.PRIVATE}, too, so "import = true" has no '
+            f"effect, and what its users have stored there stays hidden: see {_GUIDE}."
+        )
+
+
+def _request(user: str, key: Key) -> domish.Element:
+    """The request for one element, from a user to the user's own account."""
+    iq: Any = domish.Element((None, "iq"), attribs={"type": "get", "to": user})
+    iq.addUniqueId()
+    query = iq.addElement((ns.PRIVATE, "query"))
+    query.addElement(key)
+    # Prosody's mod_delegation passes over an iq in which anything stands beside the payload, so that Prosody itself
+    # answers. A server that does not is recognised by the request that comes back.
+    iq.addContent(" ")
+    return typing.cast(domish.Element, iq)
+
+
+def _content(answer: domish.Element, key: Key) -> domish.Element | None:
+    """The element in an answer; C{None} for an empty one, which stands for nothing (XEP-0049 section 2)."""
+    for query in answer.elements(ns.PRIVATE, "query"):
+        for element in query.elements(*key):
+            if element.children or element.attributes:
+                return typing.cast(domish.Element, element)
+    return None
