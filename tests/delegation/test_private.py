@@ -5,6 +5,7 @@ and on the one in a file.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from attrs import define, field
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.trial.unittest import TestCase
+from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
 from gateway import ns
@@ -21,8 +23,19 @@ from gateway.delegation.core import Request
 from gateway.delegation.private import Key, PrivateStorage
 from gateway.delegation.stanzas import written
 from gateway.delegation.store import SCHEMA, PrivateFile
-from gateway.errors import ANSWERS, Forbidden, GatewayError, NotAcceptable, TooMuch, Unreadable
-from gateway.interfaces import IDelegatedNamespace
+from gateway.errors import (
+    ANSWERS,
+    CannotAsk,
+    Forbidden,
+    GatewayError,
+    NoAnswer,
+    NotAcceptable,
+    NotThere,
+    TooMuch,
+    Unreadable,
+)
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
+from tests.delegation import support
 from tests.delegation.support import meaning
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -35,6 +48,7 @@ class MemoryStore:
     """The port's twin in memory."""
 
     users: dict[str, dict[Key, str]] = field(factory=dict)
+    asked: set[tuple[str, Key]] = field(factory=set)
 
     def get(self, user: str, key: Key) -> Deferred[str | None]:
         return succeed(self.users.get(user, {}).get(key))
@@ -45,6 +59,47 @@ class MemoryStore:
         if fits:
             self.users[user] = kept
         return succeed(fits)
+
+    def wasAsked(self, user: str, key: Key) -> Deferred[bool]:
+        return succeed((user, key) in self.asked)
+
+    def adopt(
+        self, user: str, key: Key, xml: str | None, mostBytes: int, mostElements: int
+    ) -> Deferred[str | None]:
+        there = self.users.get(user, {}).get(key)
+        if there is None and xml is not None:
+            self.put(user, {key: xml}, mostBytes, mostElements)
+            return succeed(xml)
+        short = sum(map(len, key)) <= 1_024
+        if there is None and short and len([each for each, _ in self.asked if each == user]) < mostElements:
+            self.asked.add((user, key))
+        return succeed(there)
+
+
+@define
+class FakeSource:
+    """
+    A server's own storage.
+
+    @ivar has: what it answers, by name.
+    @ivar asked: the names that it was asked for.
+    @ivar meanwhile: is called while it is asked.
+    """
+
+    has: dict[str, str | Exception] = field(factory=dict)
+    asked: list[str] = field(factory=list)
+    meanwhile: Callable[[], Deferred[Any]] = lambda: succeed(None)
+
+    async def ask(self, user: str, key: Key) -> domish.Element | None:
+        self.asked.append(key[1])
+        await self.meanwhile()
+        found = self.has.get(key[1])
+        if isinstance(found, Exception):
+            raise found
+        return None if found is None else support.element(found)
+
+    def isOwn(self, request: IDelegatedRequest) -> bool:
+        return request.id == "own"
 
 
 class PrivateMixin:
@@ -194,6 +249,94 @@ class PrivateMixin:
         yield self.assertStored("<exodus xmlns='exodus:prefs'/>", EXODUS)
 
 
+class ImportMixin(PrivateMixin):
+    """The same where the server had a storage of its own, and what is taken from there."""
+
+    source: FakeSource
+
+    @inlineCallbacks
+    def test_imported(self: Any) -> Any:
+        """What is not here is asked for, stored and answered; the server is asked once."""
+        self.source.has = {"a": "<a xmlns='urn:1' b='2'>old</a>"}
+        for _ in range(2):
+            yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1' b='2'>old</a>")
+        self.assertEqual(self.source.asked, ["a"])
+        self.source.has = {}
+        yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1' b='2'>old</a>")
+
+    @inlineCallbacks
+    def test_askedOnce(self: Any) -> Any:
+        """A server that has nothing is asked once for each user and element."""
+        for _ in range(2):
+            yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'/>")
+            yield self.assertStored("<b xmlns='urn:1'/>", "<b xmlns='urn:1'/>")
+            yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'/>", MACBETH)
+        self.assertEqual(self.source.asked, ["a", "b", "a"])
+
+    @inlineCallbacks
+    def test_setWins(self: Any) -> Any:
+        """What the user sets is neither asked for nor replaced, also if it is set while the server is asked."""
+        self.source.has = dict.fromkeys("abc", "<a xmlns='urn:1'>old</a>")
+        yield self.set("<a xmlns='urn:1'>new</a>")
+        yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'>new</a>")
+        self.assertEqual(self.source.asked, [])
+        for name in ("b", "c"):
+            # The second is missing there.
+            self.source.has = {"b": "<b xmlns='urn:1'>old</b>"}
+            self.source.meanwhile = lambda name=name: self.set(f"<{name} xmlns='urn:1'>new</{name}>")
+            yield self.assertStored(f"<{name} xmlns='urn:1'/>", f"<{name} xmlns='urn:1'>new</{name}>")
+        self.source.meanwhile = lambda: succeed(None)
+        yield self.assertStored("<b xmlns='urn:1'/>", "<b xmlns='urn:1'>new</b>")
+
+    @inlineCallbacks
+    def test_failed(self: Any) -> Any:
+        """A server that does not answer may have something: the user gets an error, and the server is asked again."""
+        self.source.has = {"a": NoAnswer()}
+        yield self.assertFailure(self.ask("<a xmlns='urn:1'/>"), NoAnswer)
+        self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}
+        yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'>old</a>")
+        self.assertEqual(self.source.asked, ["a", "a"])
+
+    @inlineCallbacks
+    def test_cannotAsk(self: Any) -> Any:
+        """If the server cannot be asked there is nothing, and that is not remembered."""
+        self.source.has = {"a": CannotAsk()}
+        yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'/>")
+        self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}
+        yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'>old</a>")
+
+    @inlineCallbacks
+    def test_own(self: Any) -> Any:
+        """The gateway's own request, delegated to itself, asks nobody."""
+        request = Request(HAMLET, None, "own", "get", ns.PRIVATE, {}, f"<query xmlns='{ns.PRIVATE}'/>".encode())
+        yield self.assertFailure(Deferred.fromCoroutine(self.storage.answer(request)), NotThere)
+        self.assertEqual(self.source.asked, [])
+
+    @inlineCallbacks
+    def test_noRoom(self: Any) -> Any:
+        """What there is no room for is answered, and stays where it is; what is too large at all is refused."""
+        self.patch(private, "MOST_ELEMENTS", 1)
+        yield self.set("<b xmlns='urn:1'/>")
+        self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}
+        for _ in range(2):
+            yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'>old</a>")
+        self.assertEqual(self.source.asked, ["a", "a"])
+        yield self.set("<b xmlns='urn:1'>2</b>")
+        self.patch(private, "LARGEST_ELEMENT", 10)
+        yield self.assertFailure(self.ask("<a xmlns='urn:1'/>"), TooMuch)
+
+    @inlineCallbacks
+    def test_rememberedBounds(self: Any) -> Any:
+        """Of what is missing so much is remembered for a user; the rest is asked for each time."""
+        self.patch(private, "MOST_ELEMENTS", 1)
+        for name in ("a", "b", "b"):
+            yield self.assertStored(f"<{name} xmlns='urn:1'/>", f"<{name} xmlns='urn:1'/>")
+        long = "n" * 1_024
+        for _ in range(2):
+            yield self.assertStored(f"<{long} xmlns='urn:1'/>", f"<{long} xmlns='urn:1'/>", MACBETH)
+        self.assertEqual(self.source.asked, ["a", "b", "b", long, long])
+
+
 class MemoryTests(PrivateMixin, TestCase):
     """In memory."""
 
@@ -208,6 +351,24 @@ class FileTests(PrivateMixin, TestCase):
         database = Database(Path(self.mktemp()), SCHEMA, reactor)
         self.addCleanup(database.close)
         self.storage = PrivateStorage(PrivateFile(database))
+
+
+class MemoryImportTests(ImportMixin, TestCase):
+    """In memory, with a server's own storage behind."""
+
+    def setUp(self) -> None:
+        self.source = FakeSource()
+        self.storage = PrivateStorage(MemoryStore(), self.source)
+
+
+class FileImportTests(ImportMixin, TestCase):
+    """In a file, with a server's own storage behind."""
+
+    def setUp(self) -> None:
+        database = Database(Path(self.mktemp()), SCHEMA, reactor)
+        self.addCleanup(database.close)
+        self.source = FakeSource()
+        self.storage = PrivateStorage(PrivateFile(database), self.source)
 
 
 class ErrorTests(TestCase):
