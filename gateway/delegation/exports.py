@@ -24,6 +24,7 @@ from gateway.delegation.stored import BadData, Entry, ExportReader, Skipped, ent
 _MAX_FILE = 8 * 1024 * 1024
 _PIECE = 64 * 1024
 _SQLITE = b"SQLite format 3\0"
+_USER_FILE = ".dat"
 
 _ELEMENTS = (
     "SELECT user, key, type, CASE WHEN length(value) <= ? THEN value END FROM prosody WHERE host = ? AND store = ?"
@@ -56,13 +57,13 @@ def _folder(folder: Path, domain: str) -> Found:
         )
     with os.scandir(users) as files:
         for file in files:
-            if file.name.endswith(".dat"):
+            if file.name.endswith(_USER_FILE):
                 yield from _file(Path(file.path), domain)
 
 
 def _file(path: Path, domain: str) -> Found:
     try:
-        user = _user(_decoded(path.stem), domain)
+        user = _user(_decoded(path.name.removesuffix(_USER_FILE)), domain)
         table = lua.read(_whole(path))
         if not isinstance(table, dict):
             raise BadData("it is no table")

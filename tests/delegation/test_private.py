@@ -290,7 +290,7 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_failed(self: Any) -> Any:
-        """A server that does not answer may have something: the user gets an error, and the server is asked again."""
+        """A server that does not answer may have something: the user gets an error, and it is asked again."""
         self.source.has = {"a": NoAnswer()}
         yield self.assertFailure(self.ask("<a xmlns='urn:1'/>"), NoAnswer)
         self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}

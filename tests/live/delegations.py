@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tests.live.processes import Value
-from tests.live.servers import DOMAIN, Delegations
+from tests.live.servers import DOMAIN, PRIVATE, Delegations
 
-PRIVATE = "jabber:iq:private"
 DISCO_INFO = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
 PUBSUB = "http://jabber.org/protocol/pubsub"

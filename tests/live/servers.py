@@ -31,6 +31,10 @@ PRIVILEGES: Mapping[str, Value] = {"roster": "both", "message": "outgoing", "pre
 # of all components to its domain pass.
 ASKED = "urn:xmpp:test:asked"
 ROSTER = "jabber:iq:roster"
+# IMPORTING may ask this, and the server has such a storage of its own.
+IMPORTING = "importing.localhost"
+PRIVATE = "jabber:iq:private"
+ASKABLE = {ASKING: ASKED, IMPORTING: PRIVATE}
 DOMAIN = "localhost"
 
 # What a server delegates, by namespace: jid, the managing entity, and maybe filtering, a list of attributes.
@@ -63,6 +67,8 @@ class Server(Program):
     setsSubscriptions: ClassVar[bool] = True
     asks: ClassVar[bool] = True
     relaysAnswers: ClassVar[bool] = True
+    # Whether it answers a request on behalf of a user itself, also in a namespace that it delegates.
+    answersItself: ClassVar[bool] = False
     _shared: ClassVar[dict[str, Server]] = {}
 
     def __init__(
@@ -76,7 +82,7 @@ class Server(Program):
         self.accounts = accounts
         self.components = components
         self.delegations = delegations or {}
-        self.privileged = [jid for jid in (PRIVILEGED, ASKING) if jid in components]
+        self.privileged = [jid for jid in (PRIVILEGED, ASKING, IMPORTING) if jid in components]
         self.clientPort = freePort()
         self.componentPort = freePort()
         self.configure()
@@ -148,20 +154,22 @@ class Prosody(Server):
     program = "prosody"
     absent = "remote-server-timeout"
     nestsOnce = True
+    answersItself = True
 
     def configure(self) -> None:
         accounts = self.directory / "data" / DOMAIN / "accounts"
-        accounts.mkdir(parents=True)
-        (self.directory / "certs").mkdir()
+        accounts.mkdir(parents=True, exist_ok=True)
+        (self.directory / "certs").mkdir(exist_ok=True)
         for account in self.accounts:
             (accounts / f"{_stored(account)}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}" }};\n')
+        private = ', "private"' if IMPORTING in self.components else ""
         lines = [
             "run_as_root = true",
             "daemonize = false",
             f'pidfile = "{self.directory}/prosody.pid"',
             f'data_path = "{self.directory}/data"',
             f'log = {{ info = "{self.directory}/prosody.log" }}',
-            'modules_enabled = { "roster", "saslauth", "disco", "ping", "version", "posix" }',
+            f'modules_enabled = {{ "roster", "saslauth", "disco", "ping", "version", "posix"{private} }}',
             'modules_disabled = { "s2s", "offline" }',
             'authentication = "internal_plain"',
             "c2s_require_encryption = false",
@@ -177,7 +185,7 @@ class Prosody(Server):
         ]
         for jid in self.privileged:
             granted = [f"{key} = {_lua(value)}" for key, value in PRIVILEGES.items()]
-            asks = {ASKED: "both"} if jid == ASKING else {}
+            asks = {ASKABLE[jid]: "both"} if jid in ASKABLE else {}
             if self.delegations.get(ROSTER, {}).get("jid") == jid:
                 # It tells clients of changes itself.
                 asks = {**asks, ROSTER: "set"}
@@ -244,8 +252,8 @@ class Ejabberd(Server):
         mod_privilege: dict[str, Any] = {}
         for jid in self.privileged:
             mod_privilege |= {key: {str(value): jid} for key, value in PRIVILEGES.items()}
-            if jid == ASKING and self.asks:
-                mod_privilege["iq"] = {ASKED: {"both": jid}}
+            if jid in ASKABLE and self.asks:
+                mod_privilege["iq"] = {ASKABLE[jid]: {"both": jid}}
         self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
         clients: dict[str, Any] = {**listener, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False}
@@ -292,6 +300,7 @@ class Ejabberd(Server):
                 },
                 # Where it is loaded it looks into the iqs of all components.
                 **({"mod_privilege": mod_privilege} if mod_privilege else {}),
+                **({"mod_private": {}} if IMPORTING in self.components else {}),
             },
         }
         # JSON is YAML.
@@ -408,8 +417,8 @@ class Embedded(Server):
         tables: dict[str, Mapping[str, Value]] = {}
         for jid in self.privileged:
             tables[f'embedded.privileges."{jid}"'] = PRIVILEGES
-            if jid == ASKING:
-                tables[f'embedded.privileges."{jid}".iq'] = {ASKED: "both"}
+            if jid in ASKABLE:
+                tables[f'embedded.privileges."{jid}".iq'] = {ASKABLE[jid]: "both"}
         return tables
 
     def start(self) -> None:

@@ -1,0 +1,396 @@
+"""The command that imports private data: from each kind of source, over and over, and from what is none."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import inlineCallbacks
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from gateway.database import Database
+from gateway.delegation import exports, importer
+from gateway.delegation.private import LARGEST_ELEMENT
+from gateway.delegation.store import SCHEMA, PrivateFile
+from gateway.delegation.stored import Entry
+from tests.delegation.test_stored import DOMAIN, EXPORT, USER
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+KEY = ("urn:1", "a")
+OLD, NEW = "<a xmlns='urn:1'>old</a>", "<a xmlns='urn:1'>new</a>"
+# As Prosody stores OLD.
+LUA = '["a:urn:1"] = { ["name"] = "a"; ["attr"] = { ["xmlns"] = "urn:1"; }; "old"; };'
+JSON = '{"name":"a","attr":{"xmlns":"urn:1"},"__array":["old"]}'
+PROSODY = (
+    'CREATE TABLE "prosody" ("host" TEXT NOT NULL, "user" TEXT NOT NULL, "store" TEXT NOT NULL, '
+    '"key" TEXT NOT NULL, "type" TEXT NOT NULL, "value" TEXT NOT NULL)'
+)
+
+
+class ImporterCase(SynchronousTestCase):
+    """A storage, and a folder for what is imported."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.storage = self.folder / "c.example.private"
+        with closing(sqlite3.connect(self.storage)) as made:
+            for statement in SCHEMA:
+                made.execute(statement)
+
+    def run_(self, *arguments: object, code: int = 0) -> list[str]:
+        """The lines that the command says."""
+        said: list[str] = []
+        found = importer.main([str(each) for each in arguments], said.append)
+        self.assertEqual(found, code, said)
+        return "".join(said).splitlines()
+
+    def imported(self, *sources: object, code: int = 0) -> list[str]:
+        return self.run_(self.storage, DOMAIN, *sources, code=code)
+
+    def stored(self) -> dict[tuple[str, str, str], str]:
+        with closing(sqlite3.connect(self.storage)) as opened:
+            return {tuple(row[:3]): row[3] for row in opened.execute("SELECT * FROM private")}  # type: ignore[misc]
+
+    def store(self, xml: str, user: str = USER) -> None:
+        with closing(sqlite3.connect(self.storage, isolation_level=None)) as opened:
+            opened.execute("INSERT OR REPLACE INTO private VALUES (?, ?, ?, ?)", (user, *KEY, xml))
+
+    def prosody(self, name: str, content: str | bytes) -> Path:
+        """A user's file in Prosody's data folder."""
+        path = self.folder / "data" / "capulet%2elit" / "private" / f"{name}.dat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def database(self, *rows: tuple[Any, ...]) -> Path:
+        """Prosody's SQLite file."""
+        path = self.folder / "prosody.sqlite"
+        with closing(sqlite3.connect(path)) as made:
+            made.execute(PROSODY)
+            made.executemany("INSERT INTO prosody VALUES (?, ?, ?, ?, ?, ?)", rows)
+            made.commit()
+        return path
+
+    def file(self, content: str | bytes, name: str = "export.xml") -> Path:
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+
+def counted(imported: int = 0, present: int = 0, kept: int = 0, skipped: int = 0) -> str:
+    """The last line."""
+    return importer.Counts(imported, present, kept, skipped).inWords()
+
+
+class SourceTests(ImporterCase):
+    """What may be imported."""
+
+    def test_folder(self) -> None:
+        """Prosody's data folder: users' names and the domain are escaped; other domains and files are none."""
+        self.prosody("juliet", f"return {{ {LUA} }};\n")
+        self.prosody("o%27neill%2e%c3%a4", f"return {{ {LUA} }};\n")
+        self.prosody("empty", "return {};\n")
+        (self.prosody("juliet", f"return {{ {LUA} }};\n").parent / "juliet.dat~").write_text("half")
+        other = self.folder / "data" / "other%2elit" / "private"
+        other.mkdir(parents=True)
+        (other / "juliet.dat").write_text("broken")
+        lines = self.imported(self.folder / "data")
+        self.assertEqual(
+            (lines[0].rpartition(": skipped: ")[0].rpartition("/")[2], lines[1:]),
+            ("o%27neill%2e%c3%a4.dat", [counted(1, skipped=1)]),
+        )
+        self.prosody("o%27neill%2e%c3%a4", "").unlink()
+        self.prosody("neill%2e%c3%a4", f"return {{ {LUA} }};\n")
+        self.assertEqual(self.imported(self.folder / "data"), [counted(1, 1)])
+        self.assertEqual(self.stored(), {(USER, *KEY): OLD, (f"neill.\u00e4@{DOMAIN}", *KEY): OLD})
+
+    def test_database(self) -> None:
+        """Prosody's SQLite file: the domain's users and the store of private data alone."""
+        source = self.database(
+            (DOMAIN, "juliet", "private", "a:urn:1", "json", JSON),
+            ("other.lit", "juliet", "private", "a:urn:1", "json", JSON),
+            (DOMAIN, "juliet", "accounts", "password", "string", "secret"),
+        )
+        self.assertEqual(self.imported(source), [counted(1)])
+        self.assertEqual(self.stored(), {(USER, *KEY): OLD})
+
+    def test_export(self) -> None:
+        """A file that ejabberd has exported."""
+        self.assertEqual(self.imported(self.file(EXPORT)), [counted(3)])
+        self.assertEqual(len(self.stored()), 3)
+
+    def test_several(self) -> None:
+        """Several sources at once; one that cannot be read does not keep the others, and tells by the exit code."""
+        self.prosody("juliet", f"return {{ {LUA} }};\n")
+        missing = self.folder / "missing"
+        lines = self.imported(missing, self.folder / "data", self.file(EXPORT), code=1)
+        self.assertEqual(lines, [f"{missing} cannot be read: No such file or directory", counted(4)])
+
+
+class AgainTests(ImporterCase):
+    """What is here already."""
+
+    def test_idempotent(self) -> None:
+        """A second time nothing is imported."""
+        source = self.file(EXPORT)
+        self.imported(source)
+        before = self.stored()
+        self.assertEqual(self.imported(source), [counted(0, 3)])
+        self.assertEqual(self.stored(), before)
+
+    def test_newer(self) -> None:
+        """What a user has stored here since stays, and is named."""
+        self.store(NEW)
+        self.prosody("juliet", f"return {{ {LUA} }};\n")
+        for _ in range(2):
+            self.assertEqual(
+                self.imported(self.folder / "data"),
+                [f"{USER}: a in urn:1: the user has stored another one since, which stays", counted(kept=1)],
+            )
+            self.assertEqual(self.stored(), {(USER, *KEY): NEW})
+
+    def test_same(self) -> None:
+        """The same in another spelling, as what was read through before, is no other."""
+        self.store('<a c="2" b="1" xmlns="urn:1"></a>')
+        element = '{ ["name"] = "a"; ["attr"] = { ["xmlns"] = "urn:1"; b="1", c="2" } }'
+        self.prosody("juliet", f'return {{ ["a:urn:1"] = {element} }};')
+        self.assertEqual(self.imported(self.folder / "data"), [counted(present=1)])
+
+    def test_trial(self) -> None:
+        """Only said, nothing stored."""
+        said = f"Nothing is stored, as this is a trial. {counted(3)}"
+        self.assertEqual(self.run_("--dry-run", self.storage, DOMAIN, self.file(EXPORT)), [said])
+        self.assertEqual(self.stored(), {})
+
+    def test_asked(self) -> None:
+        """An element that the server was said not to have is imported all the same."""
+        with closing(sqlite3.connect(self.storage, isolation_level=None)) as opened:
+            opened.execute("INSERT INTO asked VALUES (?, ?, ?)", ("romeo@capulet.lit", *KEY))
+        self.assertEqual(self.imported(self.file(EXPORT)), [counted(3)])
+
+    def test_room(self) -> None:
+        """What a user has no room for is skipped, and the others are not."""
+        many = "".join(f"<e{number} xmlns='urn:1'/>" for number in range(1_002))
+        lines = self.imported(self.file(EXPORT.replace("<e xmlns='urn:empty'/>", many)))
+        self.assertEqual(lines[-1], counted(1_001, skipped=3))
+        self.assertEqual(len(lines), 4)
+        self.assertIn(f"{USER}: e999 in urn:1: there is no room: a user may keep 1,000 elements", lines[0])
+
+
+class BadTests(ImporterCase):
+    """What cannot be imported."""
+
+    def skipped(self, *contents: str | bytes) -> list[str]:
+        """The reasons for which these files of Prosody's users are skipped."""
+        for number, content in enumerate(contents):
+            self.prosody(f"u{number}", content)
+        self.prosody("juliet", f"return {{ {LUA} }};\n")
+        *lines, last = self.imported(self.folder / "data")
+        self.assertEqual(self.stored(), {(USER, *KEY): OLD})
+        self.assertIn(last, (counted(1, skipped=len(lines)), counted(0, 1, skipped=len(lines))))
+        return [line.partition(": skipped: ")[2] for line in sorted(lines)]
+
+    def test_code(self) -> None:
+        """Code in Prosody's files is never run: it costs its own user's data."""
+        mark = self.folder / "mark"
+        found = self.skipped(
+            f'os.execute("touch {mark}")\nreturn {{}}',
+            f'return {{ x = io.open("{mark}", "w") }}',
+            f"return {{}} os.execute('touch {mark}')",
+            "while true do end",
+        )
+        self.assertEqual(len(found), 4)
+        self.assertEqual([each for each in found if "it is no data of Prosody's: line 1" not in each], [])
+        self.assertFalse(mark.exists())
+
+    def test_broken(self) -> None:
+        """Broken and odd files, and odd entries in right ones."""
+        found = self.skipped("", "return 1;", b"\xff\0", f"return {{ {LUA}", 'return { ["b:urn:1"] = "x" }')
+        self.assertEqual(len(found), 5)
+        found = self.skipped(
+            f"return {{ {LUA.replace('a:urn:1', 'b:urn:1')} }}",
+            f"return {{ {LUA.replace('a:urn:1', 'a')} }}",
+            f"return {{ {LUA.replace('urn:1', 'jabber:client')} }}",
+            f"return {{ {LUA.replace('old', chr(92) + '000')} }}",
+            f"return {{ {LUA[12:]} }}",
+        )
+        self.assertIn("it is the element a in the namespace urn:1, so the key is wrong", found)
+        self.assertEqual(len(found), 5)
+
+    def test_large(self) -> None:
+        """Files and elements that are too large."""
+        found = self.skipped(
+            b"return {" + b" " * (8 * 1024 * 1024) + b"}",
+            f"return {{ {LUA.replace('old', 'x' * LARGEST_ELEMENT)} }}",
+        )
+        self.assertEqual(found, ["it is too large to be kept", "it has over 8388608 bytes"][::-1])
+
+    def test_files(self) -> None:
+        """What stands in the place of a user's file: a folder, a link, a pipe without a writer, another's names."""
+        path = self.prosody("x", "")
+        path.unlink()
+        path.mkdir()
+        (path.parent / "l.dat").symlink_to("/etc/passwd")
+        os.mkfifo(path.parent / "p.dat")
+        for name in ("a%2fb", "a%40b", "a%00b", "%ff", "", "a%20b"):
+            (path.parent / f"{name}.dat").write_text(f"return {{ {LUA} }}")
+        *lines, last = self.imported(self.folder / "data")
+        self.assertEqual((last, len(lines)), (counted(skipped=9), 9))
+        self.assertEqual(self.stored(), {})
+
+    def test_database(self) -> None:
+        """Odd rows, and files that are no database of Prosody's."""
+        deep = "[" * 200_000
+        rows = [
+            (DOMAIN, "u", "private", "a:urn:1", kind, value)
+            for kind, value in (
+                *(
+                    ("json", each)
+                    for each in ("", "1", "{", "null", deep, '{"name":"\ud800"}'.encode("utf-8", "replace"))
+                ),
+                *(("xml", JSON), ("string", JSON), ("json", b"\xff"), ("json", " " * 9_000_000)),
+                ("json", '{"name":"a","attr":{"xmlns":"urn:1"},"__array":["\\ud800"]}'),
+            )
+        ]
+        rows.append((DOMAIN, "a/b", "private", "a:urn:1", "json", JSON))
+        rows.append((DOMAIN, "u", "private", "", "json", JSON))
+        rows.append((DOMAIN, "juliet", "private", "a:urn:1", "json", JSON))
+        *lines, last = self.imported(self.database(*rows))
+        self.assertEqual((last, len(lines)), (counted(1, skipped=len(rows) - 1), len(rows) - 1))
+        [line, _] = self.imported(self.storage, code=1)
+        self.assertIn("it is no database of Prosody's that can be read: no such table: prosody", line)
+        [line, _] = self.imported(self.file(b"SQLite format 3\0" + b"x" * 5_000), code=1)
+        self.assertIn("it is no database of Prosody's that can be read", line)
+
+    def test_export(self) -> None:
+        """XML that breaks off: what came before is imported."""
+        lines = self.imported(self.file(EXPORT[: EXPORT.index("<user name='romeo'")]), code=1)
+        self.assertEqual(lines[1], counted(2))
+        self.assertIn("cannot be read: it is not well-formed XML", lines[0])
+
+    def test_names(self) -> None:
+        """Users' names that are none, and names that would act on a terminal."""
+        for name in ("a/b", "a@b", "", "a b", "\u202eb"):
+            xml = EXPORT.replace("'romeo'", f"'{name}'")
+            lines = self.imported(self.file(xml))
+            self.assertEqual(len(lines), 2, name)
+            self.assertTrue(lines[0].isprintable())
+
+    def test_wrongSource(self) -> None:
+        """What is no source at all; what is wanted is told."""
+        empty = self.folder / "empty"
+        empty.mkdir()
+        [line, _] = self.imported(empty, code=1)
+        self.assertIn(f"there is no folder {empty}/capulet%2elit/private. Wanted is Prosody's data folder", line)
+        for content in ("", "text", b"\0" * 100, "<a/>"):
+            [line, _] = self.imported(self.file(content), code=1)
+            self.assertIn("export.xml cannot be read: it ", line)
+
+    def test_wrongDomain(self) -> None:
+        """What is no domain, and a domain that has nothing."""
+        self.assertEqual(self.run_(self.storage, "a@b", self.file(EXPORT), code=1), ["a@b is no domain"])
+        lines = self.run_(self.storage, "Other.LIT", self.file(EXPORT))
+        self.assertEqual(lines, [f"{DOMAIN}: skipped: its domain is not other.lit", counted(skipped=1)])
+
+    def test_wrongStorage(self) -> None:
+        """A storage that does not exist is not made; another database is left alone."""
+        wanted = "wanted is COMPONENT.private in the gateway's state_dir"
+        missing = self.folder / "missing.private"
+        [line] = self.run_(missing, DOMAIN, self.file(EXPORT), code=1)
+        self.assertIn(f"{missing} is not there: {wanted}", line)
+        self.assertFalse(missing.exists())
+        [line] = self.run_(self.folder, DOMAIN, self.file(EXPORT), code=1)
+        self.assertIn(wanted, line)
+        prosody = self.database()
+        before = prosody.read_bytes()
+        [line] = self.run_(prosody, DOMAIN, self.file(EXPORT), code=1)
+        self.assertIn(f"is no private storage: {wanted}", line)
+        self.assertEqual(prosody.read_bytes(), before)
+        [line] = self.run_(self.file("text" * 2_000), DOMAIN, self.file(EXPORT), code=1)
+        self.assertIn("cannot be used", line)
+
+    def test_usage(self) -> None:
+        """Arguments that are missing end it as usual."""
+        self.patch(sys, "stderr", open(os.devnull, "w"))  # noqa: SIM115
+        self.addCleanup(sys.stderr.close)
+        error = self.assertRaises(SystemExit, importer.main, [str(self.storage)], lambda text: None)
+        self.assertEqual(error.code, 2)
+
+
+class LockTests(ImporterCase):
+    """Beside a gateway that runs."""
+
+    def test_locked(self) -> None:
+        """A lock that is held for long ends the import; it is said what is stored, and it may be repeated."""
+        self.patch(importer, "_LOCK_TIMEOUT", 0.1)
+        source = self.file(EXPORT)
+        with closing(sqlite3.connect(self.storage, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            lines = self.imported(source, code=1)
+            self.assertEqual(lines[0], counted())
+            self.assertIn("another process has locked it", lines[1])
+        self.assertEqual(self.imported(source), [counted(3)])
+
+    def test_transactions(self) -> None:
+        """The lock is held for a hundred elements at a time, not while files are read."""
+        self.patch(importer, "_MOST_AT_ONCE", 2)
+        seen: list[tuple[int, bool]] = []
+
+        def found() -> Any:
+            for number in range(5):
+                with closing(sqlite3.connect(self.storage, timeout=0, isolation_level=None)) as other:
+                    other.execute("BEGIN IMMEDIATE")
+                    seen.append((other.execute("SELECT count(*) FROM private").fetchone()[0], True))
+                    other.execute("ROLLBACK")
+                yield Entry(f"u{number}@{DOMAIN}", KEY, OLD)
+
+        self.patch(exports, "read", lambda source, domain: found())
+        self.assertEqual(self.imported("any"), [counted(5)])
+        self.assertEqual([count for count, _ in seen], [0, 0, 2, 2, 4])
+
+
+class RunningTests(TestCase):
+    """A gateway's own storage, open meanwhile."""
+
+    @inlineCallbacks
+    def test_open(self) -> Any:
+        """What is imported is there for the gateway at once, and what it stores for the command."""
+        path = Path(self.mktemp()).absolute()
+        database = Database(path, SCHEMA, reactor)
+        self.addCleanup(database.close)
+        store = PrivateFile(database)
+        yield store.put(USER, {KEY: NEW}, 1_000, 10)
+        source = path.with_suffix(".xml")
+        source.write_text(EXPORT.replace("name='romeo'", "name='juliet'"))
+        said: list[str] = []
+        code = importer.main([str(path), DOMAIN, str(source)], said.append)
+        self.assertEqual((code, said[-1]), (0, f"{counted(2, kept=1)}\n"))
+        self.assertEqual((yield store.get(USER, KEY)), NEW)
+        self.assertEqual((yield store.get(USER, ("urn:empty", "e"))), "<e xmlns='urn:empty'/>")
+
+
+class MemoryTests(ImporterCase):
+    """Bounds."""
+
+    def test_memory(self) -> None:
+        """A file of 30 MB takes no more memory than a small one."""
+        user = "<user name='u%d'><query xmlns='jabber:iq:private'><a xmlns='urn:1'>%s</a></query></user>"
+        source = self.folder / "large.xml"
+        with open(source, "w") as file:
+            file.write(f"<host xmlns='urn:xmpp:pie:0' jid='{DOMAIN}'>")
+            file.writelines(user % (number, "x" * 1_500) for number in range(20_000))
+            file.write("</host>")
+        self.assertGreater(source.stat().st_size, 30_000_000)
+        command = [sys.executable, "-m", "gateway.delegation.importer", self.storage, DOMAIN, source]
+        ended = subprocess.run(command, cwd=ROOT, timeout=120, capture_output=True, text=True, check=False)
+        self.assertEqual((ended.returncode, ended.stdout), (0, f"{counted(20_000)}\n"), ended.stderr)
+        # Of all children so far, in KiB.
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 150 * 1024)
