@@ -19,7 +19,16 @@ from gateway.delegation.core import Delegation
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable, NamespaceTable, PrivateStoragePlugin
 from gateway.delegation.private import PrivateStorage
-from gateway.interfaces import IChecked, IDelegatedNamespace, IDelegationPlugin, IDemonstration, IServicePlugin
+from gateway.delegation.readthrough import ReadThrough
+from gateway.interfaces import (
+    IChecked,
+    IDelegatedNamespace,
+    IDelegationPlugin,
+    IDemonstration,
+    IImportingPlugin,
+    IServicePlugin,
+    IWarned,
+)
 from gateway.tables import ConfigError, Domain, Jids, Namespace
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace
 from tests.proxy.test_plugin import FakeComposition
@@ -45,6 +54,8 @@ class FakePlugin:
 
 class Composition(FakeComposition):
     """Knows two plugins."""
+
+    isEmbedded = False
 
     def __init__(self, stateDir: str) -> None:
         super().__init__(stateDir)
@@ -102,6 +113,8 @@ class ComposedTests(ComposeCase):
         verifyObject(IDemonstration, DelegationPlugin())
         verifyObject(IChecked, DelegationPlugin())
         verifyObject(IDelegationPlugin, PrivateStoragePlugin())
+        verifyObject(IImportingPlugin, PrivateStoragePlugin())
+        verifyObject(IWarned, DelegationPlugin())
         for plugin in (DelegationPlugin(), PrivateStoragePlugin()):
             self.assertTrue(IPlugin.providedBy(plugin))
         self.assertEqual((DelegationPlugin.kind, PrivateStoragePlugin.name), ("delegation", "private-storage"))
@@ -143,6 +156,16 @@ class ComposedTests(ComposeCase):
         made = PrivateStoragePlugin().makeHandler(COMPONENT, None, self.composition)  # type: ignore[arg-type]  # unused
         verifyObject(IDelegatedNamespace, made)
 
+    def test_importing(self) -> None:
+        """Only with C{import = true} there is something on the link that asks the server."""
+        for imports in (False, True):
+            table = NamespaceTable(handler="private-storage", import_=imports)
+            link = self.compose(private=table)
+            sources = [each for each in link if isinstance(each, ReadThrough)]
+            self.assertEqual(len(sources), imports)
+            handler = self.managing(link)._routes[ns.PRIVATE].handler
+            self.assertEqual([handler._source], sources or [None])
+
     def test_demonstration(self) -> None:
         """What the embedded default shows can be composed."""
         [(jid, table)] = DelegationPlugin().demoTables("localhost").items()
@@ -182,6 +205,14 @@ class ProblemTests(ComposeCase):
                 'namespaces."urn:x".jid: found the component itself; allowed: other managing entities',
             ),
             ({"x": handled("fake")}, 'namespaces."urn:x".handler: found fake, which answers for '),
+            (
+                {"pubsub": NamespaceTable(handler="fake", import_=True)},
+                f'namespaces."{PUBSUB}".import: found true beside handler = "fake"; allowed: beside a handler',
+            ),
+            (
+                {"x": NamespaceTable(jid=jid, import_=True)},
+                'namespaces."urn:x".import: found true beside no handler; allowed: beside a handler that can',
+            ),
         ):
             with self.subTest(said):
                 [problem] = self.problems(**given)
@@ -213,6 +244,32 @@ class ProblemTests(ComposeCase):
         self.assertEqual(DelegationPlugin().check(COMPONENT, table, self.composition), [])
 
 
+class WarningTests(ComposeCase):
+    """What users may lose sight of."""
+
+    def warnings(self, **given: Any) -> list[str]:
+        return DelegationPlugin().warnings(COMPONENT, self.table(**given), self.composition)
+
+    def test_hidden(self) -> None:
+        """Until the first start it is said that what the server has will be hidden, and where to read on."""
+        [found] = self.warnings(private=handled("private-storage"))
+        self.assertIn(
+            f'namespaces."{ns.PRIVATE}": what users have stored with the server so far will be hid', found
+        )
+        self.assertIn('set "import = true", or see docs/delegation.md, "What the server had stored"', found)
+        self.assertIn("### What the server had stored\n", (ROOT / "docs" / "delegation.md").read_text())
+        self.assertEqual(list(self.folder.iterdir()), [])
+        self.compose(private=handled("private-storage"))
+        self.assertEqual(self.warnings(private=handled("private-storage")), [])
+
+    def test_none(self) -> None:
+        """There is nothing to say where it is imported, of other namespaces, and on the embedded host."""
+        self.assertEqual(self.warnings(private=NamespaceTable(handler="private-storage", import_=True)), [])
+        self.assertEqual(self.warnings(pubsub=handled("fake"), private=handled("nobody")), [])
+        self.composition.isEmbedded = True
+        self.assertEqual(self.warnings(private=handled("private-storage")), [])
+
+
 class ConfigTests(SynchronousTestCase):
     """The table in a file."""
 
@@ -236,7 +293,8 @@ class ConfigTests(SynchronousTestCase):
         """Every key; one JID or several; names as servers write them."""
         table = self.table(
             f'[delegation."{COMPONENT.upper()}"]\nservers = ["Capulet.lit", "montaigu.lit"]\nusers = ["x.lit"]\n'
-            f'[delegation."{COMPONENT.upper()}".namespaces]\n"{ns.PRIVATE}" = {{ handler = "private-storage" }}\n'
+            f'[delegation."{COMPONENT.upper()}".namespaces]\n'
+            f'"{ns.PRIVATE}" = {{ handler = "private-storage", import = true }}\n'
             '"urn:1" = { jid = "A.x", filtering = ["node", "b"] }\n'
             '"urn:2" = { jid = ["b@Y/z", "a.x"] }\n'
         )
@@ -246,7 +304,7 @@ class ConfigTests(SynchronousTestCase):
                 servers=frozenset({Domain(HOST), Domain("montaigu.lit")}),
                 users=frozenset({Domain("x.lit")}),
                 namespaces={
-                    Namespace(ns.PRIVATE): NamespaceTable(handler="private-storage"),
+                    Namespace(ns.PRIVATE): NamespaceTable(handler="private-storage", import_=True),
                     Namespace("urn:1"): NamespaceTable(jid=Jids(("a.x",)), filtering=frozenset({"node", "b"})),
                     Namespace("urn:2"): NamespaceTable(jid=Jids(("b@y/z", "a.x"))),
                 },
@@ -278,6 +336,14 @@ class ConfigTests(SynchronousTestCase):
                 f"{entry}.jids: found an unknown key; allowed: one of ",
             ),
             (TABLE + NAMESPACES + '"urn:x" = { filtering = "a" }\n', f"{entry}.filtering: found "),
+            (
+                TABLE + NAMESPACES + '"urn:x" = { handler = "a", import = 1 }\n',
+                f"{entry}.import: found 1; allowed: true or false",
+            ),
+            (
+                TABLE + NAMESPACES + '"urn:x" = { handler = "a", import_ = true }\n',
+                f"{entry}.import_: found an unknown key; allowed: one of handler, jid, filtering, import",
+            ),
         ):
             with self.subTest(text):
                 problems = self.problems(text)
@@ -311,6 +377,9 @@ class ConfigTests(SynchronousTestCase):
         rows = re.findall(r"(?m)^\| (`[^|]*`) \|", said)
         listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
         self.assertLessEqual(
-            {"servers", "users", "namespaces", "handler", "jid", "filtering", "endpoint", "secret", "secret_file"},
+            {
+                *("servers", "users", "namespaces", "handler", "jid", "filtering", "import"),
+                *("endpoint", "secret", "secret_file"),
+            },
             listed,
         )
