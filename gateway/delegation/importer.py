@@ -1,5 +1,5 @@
 """
-C{python -m gateway.delegation.importer}: puts into private storage what users had stored with their server before.
+C{python -m gateway.delegation.importer}: imports private data that users had stored with their server before.
 
 The gateway may run meanwhile.
 """
@@ -43,7 +43,7 @@ class Failed(Exception):
 @define
 class Counts:
     """
-    What has become of the elements.
+    Numbers of elements, by outcome.
 
     @ivar imported: stored now.
     @ivar present: stored already, just so.

@@ -1,5 +1,6 @@
 """
-What users had stored with their server before it delegated C{jabber:iq:private}: fetched from it, one by one.
+Read-through of private storage: fetches the elements that users had stored with their server before it delegated
+C{jabber:iq:private}.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ _GRANT_PATIENCE = 3.0
 # Errors by which a server says that nobody can ask it, or that it has no such storage. After any other error it is
 # unknown if there is something.
 _REFUSALS = frozenset({"service-unavailable", "feature-not-implemented", "forbidden", "not-allowed"})
+
+_REFUSED = "the element counts as missing; Prosody needs its module private for this"
+_FAILED = "the user got an error, and may ask again"
 
 _GUIDE = 'docs/delegation.md, "What the server had stored"'
 
@@ -73,10 +77,11 @@ class ReadThrough(RawHandler):
             raise CannotAsk from error
         except (StanzaError, Overdue) as error:
             condition = error.condition if isinstance(error, StanzaError) else "remote-server-timeout"
-            if server in self._returning or condition in _REFUSALS:
+            if server in self._returning:
                 raise CannotAsk from error
-            self._failed(server, condition)
-            raise NoAnswer from error
+            refuses = condition in _REFUSALS
+            self._failed(server, condition, _REFUSED if refuses else _FAILED)
+            raise CannotAsk if refuses else NoAnswer from error
         finally:
             del self._asked[request["id"]]
         return _content(answer, key)
@@ -94,14 +99,15 @@ class ReadThrough(RawHandler):
                 self._log.warn("{component}: {missed}", component=self._link.jid, missed=self._loop(server))
         return isOwn
 
-    def _failed(self, server: str, condition: str) -> None:
+    def _failed(self, server: str, condition: str, outcome: str) -> None:
         if (more := self._failures.more(self._link.now)) is not None:
             self._log.warn(
-                "{component}: {server} was asked for what a user has stored there, and answered {condition}: the "
-                "user got an error, and may ask again{more}.",
+                "{component}: {server} was asked for what a user has stored there, and answered {condition}: "
+                "{outcome}{more}.",
                 component=self._link.jid,
                 server=server,
                 condition=condition,
+                outcome=outcome,
                 more=more,
             )
 

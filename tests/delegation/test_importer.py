@@ -91,7 +91,7 @@ def counted(imported: int = 0, present: int = 0, kept: int = 0, skipped: int = 0
 
 
 class SourceTests(ImporterCase):
-    """What may be imported."""
+    """Each kind of source."""
 
     def test_folder(self) -> None:
         """Prosody's data folder: users' names and the domain are escaped; other domains and files are none."""
@@ -136,7 +136,7 @@ class SourceTests(ImporterCase):
 
 
 class AgainTests(ImporterCase):
-    """What is here already."""
+    """Elements that are here already."""
 
     def test_idempotent(self) -> None:
         """A second time nothing is imported."""
@@ -147,7 +147,7 @@ class AgainTests(ImporterCase):
         self.assertEqual(self.stored(), before)
 
     def test_newer(self) -> None:
-        """What a user has stored here since stays, and is named."""
+        """An element that the user has stored here since stays, and is named."""
         self.store(NEW)
         self.prosody("juliet", f"return {{ {LUA} }};\n")
         for _ in range(2):
@@ -177,7 +177,7 @@ class AgainTests(ImporterCase):
         self.assertEqual(self.imported(self.file(EXPORT)), [counted(3)])
 
     def test_room(self) -> None:
-        """What a user has no room for is skipped, and the others are not."""
+        """An element that the user has no room for is skipped, and the others are not."""
         many = "".join(f"<e{number} xmlns='urn:1'/>" for number in range(1_002))
         lines = self.imported(self.file(EXPORT.replace("<e xmlns='urn:empty'/>", many)))
         self.assertEqual(lines[-1], counted(1_001, skipped=3))
@@ -186,7 +186,7 @@ class AgainTests(ImporterCase):
 
 
 class BadTests(ImporterCase):
-    """What cannot be imported."""
+    """Sources and elements that cannot be imported."""
 
     def skipped(self, *contents: str | bytes) -> list[str]:
         """The reasons for which these files of Prosody's users are skipped."""
@@ -234,7 +234,7 @@ class BadTests(ImporterCase):
         self.assertEqual(found, ["it is too large to be kept", "it has over 8388608 bytes"][::-1])
 
     def test_files(self) -> None:
-        """What stands in the place of a user's file: a folder, a link, a pipe without a writer, another's names."""
+        """A folder, a link, a pipe without a writer and files with odd names are skipped."""
         path = self.prosody("x", "")
         path.unlink()
         path.mkdir()
@@ -286,7 +286,7 @@ class BadTests(ImporterCase):
             self.assertTrue(lines[0].isprintable())
 
     def test_wrongSource(self) -> None:
-        """What is no source at all; what is wanted is told."""
+        """A source of no known kind is an error, which tells the known kinds."""
         empty = self.folder / "empty"
         empty.mkdir()
         [line, _] = self.imported(empty, code=1)
@@ -296,7 +296,7 @@ class BadTests(ImporterCase):
             self.assertIn("export.xml cannot be read: it ", line)
 
     def test_wrongDomain(self) -> None:
-        """What is no domain, and a domain that has nothing."""
+        """A text that is no domain, and a domain that has nothing."""
         self.assertEqual(self.run_(self.storage, "a@b", self.file(EXPORT), code=1), ["a@b is no domain"])
         lines = self.run_(self.storage, "Other.LIT", self.file(EXPORT))
         self.assertEqual(lines, [f"{DOMAIN}: skipped: its domain is not other.lit", counted(skipped=1)])
@@ -363,7 +363,7 @@ class RunningTests(TestCase):
 
     @inlineCallbacks
     def test_open(self) -> Any:
-        """What is imported is there for the gateway at once, and what it stores for the command."""
+        """The gateway sees at once what is imported, and the command what the gateway has stored."""
         path = Path(self.mktemp()).absolute()
         database = Database(path, SCHEMA, reactor)
         self.addCleanup(database.close)

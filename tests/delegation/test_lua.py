@@ -55,7 +55,7 @@ class ReadTests(SynchronousTestCase):
     """Data."""
 
     def test_prosody(self) -> None:
-        """What Prosody has written."""
+        """A file as Prosody has written it."""
         nick = {1: '\u20acuro "\\\n\r\x001', "attr": {"xmlns": "storage:bookmarks"}, "name": "nick"}
         conference = {1: nick, 2: "tail", "attr": {"urn:p\x01z": "1"}}
         self.assertEqual(read(PROSODY), {"storage:storage:bookmarks": {1: conference, "name": "storage"}})
@@ -88,7 +88,7 @@ class ReadTests(SynchronousTestCase):
 
 
 class RefusedTests(SynchronousTestCase):
-    """What is no data."""
+    """Files that are no data."""
 
     def refused(self, text: bytes) -> str:
         return str(self.assertRaises(NoData, read, text))

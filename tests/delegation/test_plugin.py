@@ -245,7 +245,7 @@ class ProblemTests(ComposeCase):
 
 
 class WarningTests(ComposeCase):
-    """What users may lose sight of."""
+    """Warnings before the first start."""
 
     def warnings(self, **given: Any) -> list[str]:
         return DelegationPlugin().warnings(COMPONENT, self.table(**given), self.composition)

@@ -250,13 +250,13 @@ class PrivateMixin:
 
 
 class ImportMixin(PrivateMixin):
-    """The same where the server had a storage of its own, and what is taken from there."""
+    """The same where the server had a storage of its own, and imports from that."""
 
     source: FakeSource
 
     @inlineCallbacks
     def test_imported(self: Any) -> Any:
-        """What is not here is asked for, stored and answered; the server is asked once."""
+        """A missing element is asked for, stored and answered; the server is asked once."""
         self.source.has = {"a": "<a xmlns='urn:1' b='2'>old</a>"}
         for _ in range(2):
             yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1' b='2'>old</a>")
@@ -275,7 +275,7 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_setWins(self: Any) -> Any:
-        """What the user sets is neither asked for nor replaced, also if it is set while the server is asked."""
+        """An element that the user sets is neither asked for nor replaced, also if it is set while the server is asked."""
         self.source.has = dict.fromkeys("abc", "<a xmlns='urn:1'>old</a>")
         yield self.set("<a xmlns='urn:1'>new</a>")
         yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'>new</a>")
@@ -314,7 +314,7 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_noRoom(self: Any) -> Any:
-        """What there is no room for is answered, and stays where it is; what is too large at all is refused."""
+        """An element without room is answered, and not stored; one that is too large at all is refused."""
         self.patch(private, "MOST_ELEMENTS", 1)
         yield self.set("<b xmlns='urn:1'/>")
         self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}

@@ -1,4 +1,4 @@
-"""What users had stored with their server, fetched by privileged iq, over a link in memory."""
+"""Read-through of private storage by privileged iq, over a link in memory."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class AskTests(ReadThroughCase):
         verifyObject(IReporting, self.source)
 
     def test_stored(self) -> None:
-        """What the server has."""
+        """The server's element is fetched."""
         self.server.send(GRANT)
         found = self.fetch()
         self.sentRequest()
@@ -157,6 +157,8 @@ class AskTests(ReadThroughCase):
             error = f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
             self.serverAnswers(error, "error", "error")
             self.failureResultOf(found, CannotAsk)
+        [told] = [line for line in self.logged if "was asked for" in line]
+        self.assertIn("answered service-unavailable: the element counts as missing; Prosody needs", told)
 
     def test_failed(self) -> None:
         """After other errors, without an answer, and without a connection nothing is known; one line in the log."""
@@ -279,7 +281,7 @@ class ClientTests(ReadThroughCase):
 
 
 class ReportTests(ReadThroughCase):
-    """What operators are told."""
+    """Lines for operators, in the log and in the status."""
 
     def reported(self) -> list[str]:
         return list(self.source.report())

@@ -29,7 +29,7 @@ EXPORT = (
 
 
 def table(name: str = "a", uri: str = "urn:1", *children: Any, **attributes: str) -> dict[Any, Any]:
-    """What Prosody stores for an element."""
+    """A table as Prosody stores it for an element."""
     return {"name": name, "attr": {"xmlns": uri, **attributes}, **dict(enumerate(children, 1))}
 
 
@@ -59,7 +59,7 @@ class EntryTests(SynchronousTestCase):
             self.assertIn("no namespace of its own", self.refused(domish.Element((uri, "a"))))
 
     def test_size(self) -> None:
-        """What a client could not store is not imported either."""
+        """An element that a client could not store is not imported."""
         self.assertIn("too large", self.refused(element(f"<a xmlns='urn:1'>{'x' * LARGEST_ELEMENT}</a>")))
         many = domish.Element(("urn:1", "a"))
         for _ in range(20_000):
@@ -162,7 +162,7 @@ class ExportTests(SynchronousTestCase):
         return str(self.assertRaises(BadData, self.read, xml))
 
     def test_ejabberd(self) -> None:
-        """What ejabberd exports, in pieces of any size."""
+        """A file that ejabberd has exported is read in pieces of any size."""
         bookmarks = EXPORT[EXPORT.index("<storage") : EXPORT.index("<e xmlns")]
         expected = ("juliet", bookmarks), ("juliet", "<e xmlns='urn:empty'/>"), ("romeo", "<a xmlns='urn:1'>1</a>")
         for size in (1, 7, 1_000_000):
@@ -200,7 +200,7 @@ class ExportTests(SynchronousTestCase):
             self.assertFound(xml, ("mallory", "<a xmlns='urn:1'/>"))
 
     def test_broken(self) -> None:
-        """What is no such file, or breaks off."""
+        """A file of another kind, or one that breaks off, is an error."""
         self.assertIn("no export by XEP-0227", self.refused("<a/>"))
         self.assertIn("not well-formed", self.refused(""))
         self.assertIn("not well-formed", self.refused("text"))
@@ -233,7 +233,7 @@ class ExportTests(SynchronousTestCase):
             self.assertEqual((name, found.name), ("u", "ok"))
 
     def test_hostile(self) -> None:
-        """What would cost expat memory or time ends the import, with the user's name."""
+        """Data that would cost expat memory or time ends the import; the user is named."""
         long = "n" * 300_000
         many = "".join(f" p:a{number}=''" for number in range(1_000))
         started = process_time()

@@ -110,7 +110,7 @@ def filtered(gateway: Gateway) -> list[str]:
 
 
 def imports(gateway: Gateway) -> bool:
-    """Whether the operator is told which privilege it takes to fetch what the server has stored."""
+    """True if the status names the privilege that it takes to fetch what the server has stored."""
     gateway.server(COMPONENT)
     gateway.wait(5)
     return "import = true" in gateway.request("GET", "/status").text

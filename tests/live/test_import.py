@@ -1,4 +1,4 @@
-"""What users had stored with a real server before it delegated private storage: read through it, and imported."""
+"""Private data that users had stored with a real server before it delegated the namespace: fetched and imported."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class ImportTests(LiveTests):
         return found
 
     async def source(self) -> Path:
-        """What the command reads."""
+        """The file or folder that the command reads."""
         raise NotImplementedError
 
 
