@@ -275,7 +275,7 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_setWins(self: Any) -> Any:
-        """An element that the user sets is neither asked for nor replaced, also if it is set while the server is asked."""
+        """An element that the user sets is not replaced, also if it is set while the server is asked."""
         self.source.has = dict.fromkeys("abc", "<a xmlns='urn:1'>old</a>")
         yield self.set("<a xmlns='urn:1'>new</a>")
         yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'>new</a>")
