@@ -79,7 +79,8 @@ class ImportTests(LiveTests):
         before = await self.storeBefore()
         gateway = await self.startGateway(STORAGE)
         alice, bob = await self.user("alice"), await self.user("bob")
-        # The first request of anybody, and a change before it.
+        # Until then ejabberd itself answers.
+        await holds(lambda: f"{DOMAIN} delegates {PRIVATE}" in gateway.log(), 20, "the server delegates")
         empty = await self.granted(bob, query("<x xmlns='urn:xmpp:test:none'/>"))
         self.assertEqual(stored(empty), written("<x xmlns='urn:xmpp:test:none'/>"))
         self.assertEqual((await alice.request(None, query(NEW), "set")).get("type"), "result")
