@@ -16,9 +16,7 @@ from gateway import ns
 from gateway.delegation.core import CLIENT_HEADER
 from gateway.delegation.private import Key, storable
 from gateway.errors import TooLarge, TooMuch
-from gateway.stream.checker import SEPARATOR, newParser
-from gateway.stream.stanzas import parse
-from gateway.stream.trees import MAX_NAMESPACE, longNamespace
+from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, parse
 
 # Elements within each other.
 _MAX_DEPTH = 60
