@@ -6,6 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from gateway import ns
+
+_HIDES = (
+    f"A server that delegates {ns.PRIVATE} hides what users have stored there so far: see first docs/delegation.md, "
+    '"What the server had stored". '
+)
+
 
 def notGranted(
     component: str,
@@ -44,7 +51,8 @@ def howToGrant(component: str, server: str, namespaces: Mapping[str, Iterable[st
         f'      "{namespace}": {{access: {name}{f", filtering: [{names}]" if names else ""}}}'
         for namespace, names in written.items()
     )
-    return f"""In Prosody's configuration:
+    warning = _HIDES if ns.PRIVATE in namespaces else ""
+    return f"""{warning}In Prosody's configuration:
     VirtualHost "{server}"
       modules_enabled = {{ "delegation" }}
       delegations = {{

@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 from gateway import ns
 from gateway.config import Config, load
 from gateway.database import Database
+from gateway.delegation.advice import howToGrant
 from gateway.delegation.core import Delegation
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable, NamespaceTable, PrivateStoragePlugin
@@ -261,6 +262,14 @@ class WarningTests(ComposeCase):
         self.assertEqual(list(self.folder.iterdir()), [])
         self.compose(private=handled("private-storage"))
         self.assertEqual(self.warnings(private=handled("private-storage")), [])
+
+    def test_advice(self) -> None:
+        """The advice to delegate private storage says first what that hides; that for other namespaces does not."""
+        found = howToGrant(COMPONENT, HOST, {ns.PRIVATE: ()})
+        self.assertTrue(
+            found.startswith(f"A server that delegates {ns.PRIVATE} hides what users have stored"), found
+        )
+        self.assertTrue(howToGrant(COMPONENT, HOST, {PUBSUB: ()}).startswith("In Prosody's configuration:"))
 
     def test_none(self) -> None:
         """There is nothing to say where it is imported, of other namespaces, and on the embedded host."""
