@@ -32,6 +32,7 @@ OUTER = (
     "asking",
     "mount",
     "disco",
+    "held",
     "batch",
     "resource",
     "demo",

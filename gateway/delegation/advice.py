@@ -68,3 +68,20 @@ or in ejabberd's:
         namespaces:
     {ejabberd.replace(chr(10), chr(10) + "    ")}
 """
+
+
+def tooLate(component: str, server: str, version: str, entities: Iterable[str], namespaces: Iterable[str]) -> str:
+    """
+    Say that managing entities were not there in time for a server's disco nesting query, and what to do.
+
+    @param version: the one that the server asked in: it tells what kind of server it is.
+    """
+    todo = (
+        f"restart the gateway: ejabberd asks once for each connection of {component}"
+        if version == ns.DELEGATION_1
+        else "restart the server: Prosody asks once in its life"
+    )
+    return (
+        f"{server} shows nothing of {', '.join(namespaces)} in its disco#info, because {' or '.join(entities)} was "
+        f"not there in time. Requests are handed on all the same. When it is there, {todo}."
+    )

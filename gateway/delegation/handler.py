@@ -23,7 +23,8 @@ from gateway.delegation import stanzas
 from gateway.delegation.advice import notGranted
 from gateway.delegation.asking import Asking
 from gateway.delegation.core import Request
-from gateway.delegation.disco import infoOf, nested, olderQuery
+from gateway.delegation.disco import infoOf, nested
+from gateway.delegation.held import HeldQueries
 from gateway.delegation.managing import Grants, Open, OpenRequests, Route, Turns
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
 from gateway.delegation.onward import Onward
@@ -81,6 +82,7 @@ class ManagingHandler(RawHandler):
         self._routes = routes
         self._onward = onward
         self._grants = Grants()
+        self._held = HeldQueries(component, routes, onward, self._grants.get)
         self._open = OpenRequests()
         self._awaited: dict[Open, Deferred[Any]] = {}
         self._turns: Turns[tuple[IDelegatedNamespace, Open]] = Turns()
@@ -104,6 +106,7 @@ class ManagingHandler(RawHandler):
 
     def drain(self) -> None:
         self._draining = True
+        self._held.drain()
 
     def drained(self) -> None:
         self._onward.abandon()
@@ -137,10 +140,7 @@ class ManagingHandler(RawHandler):
                     return True
                 return False
             if kind == "get":
-                query = olderQuery(stanza, self._component) if stanza.sender in self._servers else None
-                if query is not None:
-                    self._link.handle(query)
-                return query is not None
+                return stanza.sender in self._servers and self._held.queryReceived(stanza)
             return kind in ("result", "error") and self._onward.answerReceived(stanza)
         if name == "message":
             if stanza.sender in self._heard and kind != "error" and stanzas.isWrapped(stanza):
@@ -189,6 +189,7 @@ class ManagingHandler(RawHandler):
             if granted:
                 yield f"{server} delegates {', '.join(granted)}"
         yield from self._onward.report()
+        yield from self._held.report()
         yield f"open requests: {len(self._open)}"
         # Until they have come they are not missed.
         if self._link.ready and self._complainAt is None:

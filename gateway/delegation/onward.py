@@ -85,28 +85,30 @@ class Onward:
     Hands requests on.
 
     @param component: the JID that it does so as.
+    @ivar link: the component's link.
     """
 
     _log = Logger()
 
     def __init__(self, component: str, delegations: Iterable[Delegation], link: Link) -> None:
         self._component = component
-        self._link = link
+        self.link = link
         self._delegator = Delegator(delegations, secrets.token_urlsafe)
         entities = [entity for each in self._delegator.delegations for entity in each.entities]
         self._contacts = {entity: _Contact(entity, None if _isBare(entity) else entity) for entity in entities}
         self._infos: dict[tuple[str, str], Info] = {}
         self._wanted: list[_Wanted] = []
+        self._watchers: list[Callable[[float], object]] = []
 
     def connected(self) -> None:
         for contact in self._contacts.values():
             contact.patience = _FIRST_RETRY
-            contact.askAt = self._link.now
+            contact.askAt = self.link.now
             if _isClient(contact.entity):
                 # In this order: at a probe that it may not answer Prosody drops the subscription that waits.
                 self._send(self._presence(contact, "probe"))
                 self._send(self._presence(contact, "subscribe"))
-        self.tick(self._link.now)
+        self.tick(self.link.now)
 
     def disconnected(self) -> None:
         for contact in self._contacts.values():
@@ -160,12 +162,12 @@ class Onward:
         @param settle: is called once, with how it is answered.
         @raise GatewayError: if it cannot be.
         """
-        self._perform([self._delegator.forward(settle, request, delegation, self._link.now)])
+        self._perform([self._delegator.forward(settle, request, delegation, self.link.now)])
 
     def answerReceived(self, stanza: Stanza) -> bool:
         """Take an iq result or error; return whether it was for this."""
         sender, identifier = stanza.sender or "", stanza.id or ""
-        now = self._link.now
+        now = self.link.now
         if stanza.type == "error":
             condition = _condition(stanza)
             done = self._delegator.refused(sender, identifier, condition not in _NOT_THERE, now)
@@ -231,7 +233,7 @@ class Onward:
                 )
                 query.addElement((ns.DISCO_INFO, "query"))["node"] = node
                 contact.asking += 1
-                answer = self._link.request(query)
+                answer = self.link.request(query)
                 answer.addCallbacks(
                     self._told, self._untold, callbackArgs=(contact, address, node), errbackArgs=(contact, address)
                 )
@@ -242,7 +244,7 @@ class Onward:
             self._infos[contact.entity, node] = stanzas.readInfo(result)
         contact.asking -= 1
         self._found(contact, address)
-        self._inform(self._link.now)
+        self._inform(self.link.now)
 
     def _untold(self, failure: Any, contact: _Contact, address: str) -> None:
         contact.asking -= 1
@@ -254,7 +256,7 @@ class Onward:
             self._found(contact, address)
         elif self._delegator.address(contact.entity) is None:
             self._askLater(contact)
-        self._inform(self._link.now)
+        self._inform(self.link.now)
 
     def _found(self, contact: _Contact, address: str) -> None:
         contact.askAt = None
@@ -290,20 +292,40 @@ class Onward:
     def _lost(self, contact: _Contact) -> None:
         if _isBare(contact.entity):
             contact.address = None
-        self._perform(self._delegator.left(contact.entity, self._link.now))
+        self._perform(self._delegator.left(contact.entity, self.link.now))
 
     def _askLater(self, contact: _Contact) -> None:
         if contact.askAt is None:
-            contact.askAt = self._link.now + contact.patience
+            contact.askAt = self.link.now + contact.patience
             contact.patience = min(2 * contact.patience, _LAST_RETRY)
 
     # What is nested.
 
+    def watch(self, observer: Callable[[float], object]) -> None:
+        """Call an observer with the time whenever a managing entity may have told something, and once a second."""
+        self._watchers.append(observer)
+
+    def isTold(self, delegation: Delegation, bare: bool) -> bool:
+        """True if it is known what to nest; also if a managing entity is there and has nothing to tell."""
+        node = nestingNode(ns.DELEGATION_2, delegation.namespace, bare)
+        return any(
+            (entity, node) in self._infos
+            or (self._delegator.address(entity) is not None and not self._contacts[entity].asking)
+            for entity in delegation.entities
+        )
+
+    def seek(self, delegation: Delegation) -> None:
+        """Ask the managing entities that are not there soon: somebody waits for what they tell."""
+        soon = self.link.now + _FIRST_RETRY
+        for contact in (self._contacts[entity] for entity in delegation.entities):
+            if contact.askAt is not None and contact.askAt > soon:
+                contact.askAt = soon
+
     def info(self, delegation: Delegation, bare: bool) -> Deferred[Info]:
         """What a delegation's managing entity tells of itself; soon, if it is being asked just now."""
-        wanted = _Wanted(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, bare), self._link.now)
+        wanted = _Wanted(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, bare), self.link.now)
         # The others are not looked at: anybody may ask, and as often as they like.
-        if not self._tell(wanted, self._link.now):
+        if not self._tell(wanted, self.link.now):
             self._wanted.append(wanted)
         return wanted.told
 
@@ -311,6 +333,8 @@ class Onward:
         """Answer who wants to know, if there is an answer or hardly any hope of one."""
         waiting, self._wanted = self._wanted, []
         self._wanted += [wanted for wanted in waiting if not self._tell(wanted, now)]
+        for observer in self._watchers:
+            observer(now)
 
     def _tell(self, wanted: _Wanted, now: float) -> bool:
         """Answer one of them; return whether it was time to."""
@@ -329,7 +353,7 @@ class Onward:
         return b"<presence%b type='%b'/>" % (addresses, kind.encode())
 
     def _send(self, data: bytes) -> None:
-        self._link.sendRaw(data)
+        self.link.sendRaw(data)
 
 
 def _isClient(entity: str) -> bool:

@@ -169,6 +169,21 @@ class ChainTests(LiveTests):
         self.assertTrue({f"managed:{BESIDE}", f"managed:{ALONE}"} <= await self.nested(alice, DOMAIN))
         self.assertTrue({f"managed-bare:{BESIDE}", f"managed-bare:{ALONE}"} <= await self.nested(alice, alice.bare))
 
+    @scenario(60)
+    async def test_comesLater(self) -> None:
+        """A managing entity that connects after the gateway is nested, and requests are handed on to it."""
+        await self.willNest()
+        gateway = await self.startOddGateway(chain(MANAGING, SPARE))
+        alice = await self.user("alice")
+        await self.untilAnswered(alice, BESIDE, lambda reply: condition(reply) == "service-unavailable")
+        await holds(lambda: "is not there" in gateway.log(1000), 10, "the log says that it is missed")
+        for to in (DOMAIN, alice.bare):
+            self.assertFalse([each for each in await self.nested(alice, to) if each.startswith("managed")])
+        await self.entity(MANAGING)
+        await self.untilHandled(alice, MANAGING, ALONE)
+        self.assertIn(f"managed:{ALONE}", await self.nested(alice, DOMAIN))
+        self.assertIn(f"managed-bare:{ALONE}", await self.nested(alice, alice.bare))
+
     @scenario(40)
     async def test_forgeries(self) -> None:
         """A reply that is not quite the answer gives the requester an error, once, and reaches nobody else."""

@@ -1,0 +1,196 @@
+"""
+Servers' disco nesting queries (XEP-0355 section 7.2) that wait for a managing entity which is not connected yet.
+
+A server nests only what the first answer contains, and asks seldom: Prosody once in its life, ejabberd once for
+each connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from gateway import ns
+from gateway.delegation import stanzas
+from gateway.delegation.advice import tooLate
+from gateway.delegation.core import Delegation
+from gateway.delegation.disco import olderQuery
+from gateway.delegation.managing import Route
+from gateway.delegation.nesting import readNestingNode
+from gateway.delegation.onward import Onward
+from gateway.errors import Unreadable
+from gateway.stream.stanzas import Stanza
+
+# Seconds for a server that may delegate nothing before it has the answer: ejabberd waits for 32 seconds, and a
+# gateway that hands on for 30. What passes the limit may take two more.
+_FIRST_LIMIT = 25.0
+
+# Seconds for a server that delegates already, as Prosody: only its disco waits, and it takes an answer at any time.
+_LAST_LIMIT = 3600.0
+
+
+@frozen(eq=False)
+class _Query:
+    """
+    A query that is not answered yet.
+
+    @ivar version: the one of its node.
+    @ivar since: when it came.
+    """
+
+    stanza: Stanza
+    server: str
+    version: str
+    delegation: Delegation
+    bare: bool
+    since: float
+
+
+class HeldQueries:
+    """
+    Holds a server's nesting query while no managing entity of the namespace has told anything. Each query gets one
+    answer: it is handed to the link again, which has it answered as any other.
+
+    There is one query at most for each server and node. Requests, and queries for a namespace that has a handler of
+    this process, never wait here.
+
+    @param routes: who answers, by namespace.
+    @param granted: returns a server's grant for a namespace, or C{None}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        component: str,
+        routes: Mapping[str, Route],
+        onward: Onward,
+        granted: Callable[[str, str], object],
+    ) -> None:
+        self._component = component
+        self._delegations = {
+            namespace: route.delegation
+            for namespace, route in routes.items()
+            if route.delegation is not None and route.handler is None
+        }
+        self._onward = onward
+        self._granted = granted
+        self._held: dict[tuple[str, str], _Query] = {}
+        self._passing: Stanza | None = None
+        # What a server was not told in time, by server and namespace; and the version that it asked in.
+        self._late: dict[tuple[str, str], str] = {}
+        self._upSince: float | None = None
+        self._draining = False
+        onward.watch(self.tick)
+
+    def queryReceived(self, stanza: Stanza) -> bool:
+        """
+        Take an iq get from a server.
+
+        @return: true if it is held, or was handed to the link in another form.
+        """
+        if stanza is self._passing:
+            return False
+        if self._delegations and stanzas.isWrapped(stanza) and self._holds(stanza):
+            return True
+        query = olderQuery(stanza, self._component)
+        if query is not None:
+            self._onward.link.handle(query)
+        return query is not None
+
+    def _holds(self, stanza: Stanza) -> bool:
+        node = _nodeOf(stanza)
+        asked = readNestingNode(node)
+        delegation = None if asked is None else self._delegations.get(asked[0])
+        if asked is None or delegation is None:
+            return False
+        server, bare = stanza.sender or "", asked[1]
+        # The server has asked again, so nobody waits for the earlier answer.
+        earlier = self._held.pop((server, node), None)
+        if earlier is not None:
+            self._answer(earlier)
+        if self._draining or self._onward.isTold(delegation, bare):
+            self._late.pop((server, delegation.namespace), None)
+            return False
+        version = ns.DELEGATION_1 if node.startswith(ns.DELEGATION_1) else ns.DELEGATION_2
+        self._held[server, node] = _Query(stanza, server, version, delegation, bare, self._onward.link.now)
+        return True
+
+    def drain(self) -> None:
+        """Answer all of them; none is held any more."""
+        self._draining = True
+        for query in self._takeAll(lambda query: True):
+            self._answer(query)
+
+    def tick(self, now: float) -> None:
+        """Answer the queries for which something is known, and those whose time is over."""
+        if not self._onward.link.ready:
+            self._upSince = None
+            return
+        if self._upSince is None:
+            self._upSince = now
+        if not self._held and not self._late:
+            return
+        for query in self._takeAll(lambda query: self._onward.isTold(query.delegation, query.bare)):
+            self._answer(query)
+        overdue = self._takeAll(lambda query: self._deadline(query) <= now)
+        late = {(each.server, each.delegation.namespace): each.version for each in overdue}
+        self._late |= late
+        self._logLate(late)
+        for query in overdue:
+            self._answer(query)
+        for query in self._held.values():
+            if now < self._since(query) + _FIRST_LIMIT:
+                self._onward.seek(query.delegation)
+
+    def _deadline(self, query: _Query) -> float:
+        isGranted = self._granted(query.server, query.delegation.namespace) is not None
+        limit = _LAST_LIMIT if isGranted and query.version == ns.DELEGATION_2 else _FIRST_LIMIT
+        return self._since(query) + limit
+
+    def _since(self, query: _Query) -> float:
+        """Return when a query began to wait; the time before the present connection does not count."""
+        return max(query.since, self._upSince or query.since)
+
+    def _takeAll(self, matches: Callable[[_Query], bool]) -> list[_Query]:
+        taken = [(key, query) for key, query in self._held.items() if matches(query)]
+        for key, _ in taken:
+            del self._held[key]
+        return [query for _, query in taken]
+
+    def _answer(self, query: _Query) -> None:
+        """Have the link treat a query as if it had come now, and not hold it again."""
+        before, self._passing = self._passing, query.stanza
+        self._onward.link.handle(olderQuery(query.stanza, self._component) or query.stanza)
+        self._passing = before
+
+    # For the operator.
+
+    def report(self) -> Iterator[str]:
+        """Return lines for the status page."""
+        waiting = sorted({(each.server, each.delegation.namespace) for each in self._held.values()})
+        for server, namespace in waiting:
+            entities = " or ".join(self._delegations[namespace].entities)
+            yield f"{server} is told what {namespace} has to show when {entities} is there"
+        yield from self._tooLate(self._late)
+
+    def _logLate(self, late: Mapping[tuple[str, str], str]) -> None:
+        for line in self._tooLate(late):
+            self._log.warn("{component}: {line}", component=self._component, line=line)
+
+    def _tooLate(self, late: Mapping[tuple[str, str], str]) -> Iterator[str]:
+        for server, version in sorted({(server, version) for (server, _), version in late.items()}):
+            namespaces = sorted(name for (each, name), asked in late.items() if (each, asked) == (server, version))
+            entities = sorted({entity for name in namespaces for entity in self._delegations[name].entities})
+            yield tooLate(self._component, server, version, entities, namespaces)
+
+
+def _nodeOf(stanza: Stanza) -> str:
+    """The node of a disco#info query; empty if it is none."""
+    try:
+        element = stanzas.treeOf(stanza)
+    except Unreadable:
+        return ""
+    return next((str(each.getAttribute("node", "")) for each in element.elements(ns.DISCO_INFO, "query")), "")

@@ -1,0 +1,265 @@
+"""Nesting queries of servers wait for the managing entity, each for one answer, and nothing waits with them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from gateway import ns
+from gateway.delegation.core import Delegation
+from gateway.delegation.managing import Route
+from gateway.delegation.stanzas import answerAddress
+from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace, meaning
+from tests.delegation.test_onward import ASKED, LAST, NEXT, NODES, REFUSED, OnwardCase
+from tests.stream.memory import Tree
+
+OTHER = "urn:xmpp:test:other"
+OLDER = [node.replace(ns.DELEGATION_2, ns.DELEGATION_1) for node in NODES]
+ABSENT = "service-unavailable"
+FEATURE = "<feature var='urn:g'/>"
+
+
+class HeldCase(OnwardCase):
+    """A server that asks what to nest, and a managing entity that is not there, or comes late."""
+
+    def info(self, node: str = NODES[0], sender: str = HOST, identifier: str = "i") -> None:
+        """Somebody asks what to nest."""
+        self.server.send(
+            f"<iq from='{sender}' to='{COMPONENT}' id='{identifier}' type='get'>"
+            f"<query xmlns='{ns.DISCO_INFO}' node='{node}'/></iq>"
+        )
+
+    def told(self, *features: str, node: str = NODES[0], to: str = "", identifier: str = "i") -> str:
+        """How that is answered."""
+        version = ns.DELEGATION_1 if node in OLDER else ns.DELEGATION_2
+        content = "".join(f"<feature var='{each}'/>" for each in features)
+        return (
+            f"<iq from='{COMPONENT}' to='{to or answerAddress(version, HOST)}' id='{identifier}' type='result'>"
+            f"<query xmlns='{ns.DISCO_INFO}' node='{node}'>{content}</query></iq>"
+        )
+
+    def hold(self, *nodes: str) -> None:
+        """The managing entity is not there, and the server asks for these nodes."""
+        self.hands(NEXT)
+        self.tellError(self.asks(NEXT), ABSENT)
+        for node in nodes:
+            self.info(node, identifier=node)
+        self.assertSent()
+
+    def grant(self, namespace: str = PUBSUB, version: str = ns.DELEGATION_2) -> None:
+        """The server delegates."""
+        delegated = f"<delegation xmlns='{version}'><delegated namespace='{namespace}'/></delegation>"
+        self.server.send(f"<message from='{HOST}' to='{COMPONENT}'>{delegated}</message>")
+
+    def passes(self, seconds: int) -> list[tuple[int, Tree]]:
+        """
+        Let time pass; the managing entity is not there whenever it is asked.
+
+        @return: what else is sent, each with the second.
+        """
+        found = []
+        for second in range(1, seconds + 1):
+            self.wait(1)
+            sent = self.taken()
+            found += [(second, each) for each in sent if each[1]["to"] != NEXT]
+            self.absent([each for each in sent if each[1]["to"] == NEXT])
+        return found
+
+    def absent(self, asked: list[Tree]) -> None:
+        """The managing entity's server says that it is not there."""
+        for each in asked:
+            self.server.send(
+                f"<iq from='{NEXT}' to='{COMPONENT}' id='{each[1]['id']}' type='error'>"
+                f"<error type='cancel'><{ABSENT} xmlns='{ns.STANZA_ERRORS}'/></error></iq>"
+            )
+
+    def comes(self) -> list[Tree]:
+        """The managing entity connects, and answers; return what is sent then, but for what it is told."""
+        for _ in range(100):
+            self.wait(1)
+            if self.server._transport.value():
+                break
+        self.tell(self.asks(NEXT), FEATURE)
+        return [each for each in self.taken() if each[1]["to"] != NEXT]
+
+    def reports(self) -> str:
+        """The status page."""
+        return "\n".join(self.handler.report())
+
+    def assertAnswered(self, found: list[Tree], *expected: str) -> None:
+        """Exactly these, in any order."""
+        wanted = [each for xml in expected for each in meaning(xml)]
+        self.assertEqual(sorted(found, key=repr), sorted(wanted, key=repr))
+
+
+class HoldingTests(HeldCase):
+    """What waits, and for what."""
+
+    def test_comes(self) -> None:
+        """A managing entity that comes within 25 seconds is in the answer to each node, in either version."""
+        for nodes in (NODES, OLDER):
+            self.hold(*nodes)
+            self.assertEqual(self.passes(20), [])
+            found = self.comes()
+            self.assertAnswered(found, *(self.told("urn:g", node=node, identifier=node) for node in nodes))
+            self.assertEqual(self.passes(60), [])
+            self.assertNotIn("was not there in time", self.reports())
+
+    def test_sought(self) -> None:
+        """While a query waits for it, the managing entity is asked every two seconds, and less often then."""
+        self.hold(NODES[0])
+        asked = []
+        for second in range(1, 61):
+            self.wait(1)
+            found = [each for each in self.taken() if each[1]["to"] == NEXT]
+            asked += [second] * bool(found)
+            self.absent(found)
+        soon = [each for each in asked if each <= 25]
+        self.assertLessEqual(max(later - earlier for earlier, later in pairwise(soon)), 3)
+        self.assertLessEqual(len(asked) - len(soon), 3)
+
+    def test_tooLate(self) -> None:
+        """After 25 seconds the server has an answer, and the operator is told what to do."""
+        for node, todo in ((NODES[0], "restart the server: Prosody"), (OLDER[0], "restart the gateway: ejabberd")):
+            self.logged.clear()
+            self.hold(node)
+            self.assertIn(f"{HOST} is told what {PUBSUB} has to show when {NEXT} is there", self.reports())
+            [(second, found)] = self.passes(60)
+            self.assertIn(second, (25, 26))
+            self.assertAnswered([found], self.told(PUBSUB, node=node, identifier=node))
+            [line] = [each for each in self.logged if "was not there in time" in each]
+            self.assertIn(f"{COMPONENT}: {HOST} shows nothing of {PUBSUB} in its disco#info, because {NEXT}", line)
+            self.assertIn(todo, line)
+            self.assertIn(todo, self.reports())
+            self.assertNotIn("is told what", self.reports())
+            # It is true until the server asks again.
+            self.assertEqual(self.comes(), [])
+            self.assertIn(todo, self.reports())
+            self.info(node)
+            self.assertSent(self.told("urn:g", node=node))
+            self.assertNotIn(todo, self.reports())
+
+    def test_delegates(self) -> None:
+        """A server that delegates all the same, as Prosody does, gets its answer an hour later."""
+        self.hold(*NODES)
+        self.grant()
+        self.assertEqual(self.passes(3500), [])
+        self.assertAnswered(self.comes(), *(self.told("urn:g", node=node, identifier=node) for node in NODES))
+
+    def test_delegatesLong(self) -> None:
+        """But not later."""
+        self.hold(NODES[0])
+        self.grant()
+        [(second, found)] = self.passes(4000)
+        self.assertIn(second, (3600, 3601))
+        self.assertAnswered([found], self.told(PUBSUB, identifier=NODES[0]))
+        self.assertIn("was not there in time", self.reports())
+
+    def test_delegatesOlder(self) -> None:
+        """One that speaks the older version never waits for longer: ejabberd has no use for an answer then."""
+        self.hold(OLDER[0])
+        self.grant(version=ns.DELEGATION_1)
+        [(second, _)] = self.passes(60)
+        self.assertIn(second, (25, 26))
+
+    def test_spare(self) -> None:
+        """Of several managing entities one that is there is enough."""
+        self.hands(NEXT, LAST)
+        asked = self.asks(NEXT, LAST)
+        self.tellError({key: each for key, each in asked.items() if key[0] == NEXT}, ABSENT)
+        self.info()
+        self.assertSent()
+        self.tell(asked, FEATURE, LAST)
+        self.assertAnswered([each for each in self.taken() if each[1]["to"] == HOST], self.told("urn:g"))
+
+    def test_hasNothing(self) -> None:
+        """One that is there and tells nothing is not waited for."""
+        self.hands(NEXT)
+        asked = self.asks(NEXT)
+        self.info()
+        self.assertSent()
+        self.tellError(asked, "item-not-found")
+        self.assertAnswered([each for each in self.taken() if each[1]["to"] == HOST], self.told(PUBSUB))
+
+
+class NothingElseTests(HeldCase):
+    """What does not wait."""
+
+    def test_others(self) -> None:
+        """Only a server's query waits: anybody else is answered at once."""
+        self.hold(NODES[0])
+        self.info(sender="romeo@montaigu.lit/x")
+        self.assertSent(self.told(PUBSUB, to="romeo@montaigu.lit/x"))
+
+    def test_odd(self) -> None:
+        """Nor does a query without such a node, or one that cannot be read."""
+        self.hold(NODES[0])
+        for node in ("", "urn:x", f"{ns.DELEGATION_2}::urn:unknown", ns.DELEGATION_2, f"{ns.DELEGATION_2}::"):
+            self.info(node)
+            [found] = self.taken()
+            self.assertEqual((found[1]["to"], found[1]["id"]), (HOST, "i"), node)
+        for payload in ("", "<x xmlns='a b'/>", f"<x xmlns='{ns.DELEGATION_2}'/>"):
+            text = f"<y xmlns='{ns.DELEGATION_2}'/>"
+            self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' id='i' type='get'>{payload}{text}</iq>")
+            [found] = self.taken()
+            self.assertEqual((found[1]["to"], found[1]["type"]), (HOST, "error"), payload)
+        self.assertQuiet()
+
+    def test_handler(self) -> None:
+        """Namespaces with a handler of this process never wait, be it alone or beside a managing entity."""
+        fake = FakeNamespace(lambda request: None, namespaces=frozenset({PUBSUB, OTHER}), features=("urn:own",))
+        delegation = Delegation(PUBSUB, (NEXT,), frozenset({"node"}))
+        alone = Delegation("urn:alone", (NEXT,))
+        routes = {PUBSUB: Route(fake, delegation), OTHER: Route(fake), "urn:alone": Route(None, alone)}
+        self.make(routes)
+        self.passes(1)
+        self.info(f"{ns.DELEGATION_2}::urn:alone")
+        self.taken()
+        for node in (NODES[0], OLDER[0], f"{ns.DELEGATION_2}::{OTHER}"):
+            self.info(node)
+            self.assertSent(self.told("urn:own", node=node))
+
+    def test_requests(self) -> None:
+        """Requests are answered meanwhile, and nothing counts as open."""
+        self.hold(*NODES)
+        self.server.send(ASKED)
+        self.assertSent(REFUSED)
+        self.assertEqual((self.handler.pending, self.server.link.pending), (0, 0))
+
+    def test_again(self) -> None:
+        """A server that asks again has no use for the first answer: each query has its own, the later one waits."""
+        self.hold(NODES[0])
+        for number in range(1_000):
+            self.info(identifier=f"again{number}")
+        before = [each[1]["id"] for each in self.taken()]
+        self.assertEqual(before, [NODES[0], *(f"again{number}" for number in range(999))])
+        self.assertAnswered(self.comes(), self.told("urn:g", identifier="again999"))
+
+    def test_stop(self) -> None:
+        """A stop does not wait: every query is answered at once."""
+        self.hold(*NODES)
+        self.handler.drain()
+        expected = [self.told(PUBSUB, node=node, identifier=node) for node in NODES]
+        self.assertAnswered(self.taken(), *expected)
+        self.info()
+        self.assertSent(self.told(PUBSUB))
+
+    def test_reconnection(self) -> None:
+        """A query outlives the connection, as Prosody's does; time while the link is down does not count."""
+        self.hold(NODES[0])
+        self.assertEqual(self.passes(20), [])
+        self.server.lose()
+        self.server.clock.advance(30.0)
+        self.assertEqual(len(self.handler._held._held), 1)
+        self.server.accept()
+        self.assertEqual(self.passes(20), [])
+        self.assertAnswered(self.comes(), self.told("urn:g", identifier=NODES[0]))
+
+    def test_servers(self) -> None:
+        """Each server's query is its own."""
+        hosts = (HOST, "montaigu.lit")
+        self.make({PUBSUB: Route(None, Delegation(PUBSUB, (NEXT,)))}, servers=hosts)
+        self.tellError(self.asks(NEXT), ABSENT)
+        for host in hosts:
+            self.info(sender=host)
+        self.assertSent()
+        self.assertAnswered(self.comes(), *(self.told("urn:g", to=host) for host in hosts))
