@@ -155,8 +155,11 @@ class DelegatingServer(Extension):
         ):
             # Who manages commands shall not be able to hinder users from revoking that (section 6).
             return False
-        # The host has no nodes of its own; it does have disco#info for an account.
-        isOwn = request.namespace == ns.DISCO_INFO and not request.attributes.get("node")
+        # The host has no nodes of its own. It answers disco#info of an account without a node; with one it refuses
+        # those who may not see the account. Prosody does so, too, and leaves disco#items to the managing entity.
+        account = self._router.accounts.get(recipient)
+        isSeen = account is not None and self._router.mayKnow(sender, account)
+        isOwn = request.namespace == ns.DISCO_INFO and not (isSeen and request.attributes.get("node"))
         managed = isOwn or recipient == self._router.domain
         delegation = self._delegator.find(request, managed) or self.consents.find(request, recipient, managed)
         # Section 4.3.1: nor is what a managing entity sends in a user's name delegated back to it.

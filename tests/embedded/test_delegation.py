@@ -481,3 +481,27 @@ class DiscoTests(DelegatingCase):
                     self.answers(self.handed(request(payload, to=to)), reply(sender=to))
                 self.assertEqual(len(self.juliet.taken()), 1)
                 self.assertEqual(self.managing.taken(), [])
+
+    def test_remainingUnseen(self) -> None:
+        """
+        Nodes of an account are shown to itself and to those who may see it; disco#items is handed on whoever asks.
+        Prosody does the same.
+        """
+        info, items = (f"{ns.DELEGATION_2}:bare:disco#{name}:*" for name in ("info", "items"))
+        self.make_(Delegation(info, (COMPONENT,)), Delegation(items, (COMPONENT,)))
+        romeo = self.host.services.router.accounts["romeo@capulet.lit"]
+        for to in (romeo.jid, "nobody@capulet.lit"):
+            for node in ("", " node='n'"):
+                self.ask(f"<query xmlns='{ns.DISCO_INFO}'{node}/>", to=to)
+                [refused] = self.juliet.taken()
+                self.assertEqual(refused[2], meaning(f"<iq>{errorXml(NotThere)}</iq>")[0][2])
+                self.assertEqual(self.managing.taken(), [])
+        payload = f"<query xmlns='{ns.DISCO_ITEMS}' node='n'/>"
+        self.ask(payload, to=romeo.jid)
+        self.answers(self.handed(request(payload, to=romeo.jid)), reply(sender=romeo.jid))
+        self.juliet.taken()
+        romeo.roster.set(BARE, "", ()).from_ = True
+        payload = f"<query xmlns='{ns.DISCO_INFO}' node='n'/>"
+        self.ask(payload, to=romeo.jid)
+        self.answers(self.handed(request(payload, to=romeo.jid)), reply(sender=romeo.jid))
+        self.assertEqual(len(self.juliet.taken()), 1)

@@ -143,6 +143,10 @@ class ExampleTests(LiveTests):
             (DISCO_INFO, "node='n'", DOMAIN, False),
             (DISCO_ITEMS, "", DOMAIN, False),
             (DISCO_ITEMS, "node='n'", DOMAIN, False),
+            # No contact.
+            (DISCO_INFO, "node='n'", f"bob@{DOMAIN}", False),
+            (DISCO_INFO, "node='n'", f"nobody@{DOMAIN}", False),
+            (DISCO_ITEMS, "node='n'", f"bob@{DOMAIN}", True),
         ):
             found = await self.delegated(service, alice, to, query(namespace, attributes), "get")
             self.assertEqual(found, is_, f"{namespace} {attributes} to {to}")
