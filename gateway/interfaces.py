@@ -146,6 +146,16 @@ class IComposition(ISurroundings):
         @param server: the domain that is asked, unless the link belongs to the configured server: then that is.
         """
 
+    def lend(privileges: Any, server: str, entities: Iterable[str]) -> Callable[[str], object]:
+        """
+        Let other components use what a server lets the link's component do for its users.
+
+        @param privileges: what L{privileges} gave.
+        @param server: whose privileges are lent, its domain.
+        @param entities: the domains of these components.
+        @return: is to be called with each of them when it has connected, which is advertised to it then.
+        """
+
     def answers(link: Any, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
         """
         Let the link's component answer for the handler's namespaces where servers delegate them (XEP-0355).

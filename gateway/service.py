@@ -41,6 +41,7 @@ from gateway.monitor.site import QuietSite
 from gateway.monitor.status import Status
 from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler
+from gateway.privilege.lending import Lending
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
@@ -350,6 +351,11 @@ class Composition(Surroundings):
         handler = PrivilegeHandler(servers)
         handler.setHandlerParent(link)
         return handler
+
+    def lend(self, privileges: PrivilegeHandler, server: str, entities: Iterable[str]) -> Callable[[str], object]:
+        lending = Lending(privileges, server, entities)
+        lending.setHandlerParent(privileges.parent)
+        return lending.arrived
 
     def answers(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
         answers(link, servers, handler)

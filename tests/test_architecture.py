@@ -37,6 +37,7 @@ OUTER = (
     "resource",
     "demo",
     "handler",
+    "lending",
     "plugin",
 )
 LAYERS = ("core", "stanzas", *OUTER)
@@ -164,7 +165,8 @@ class ArchitectureTests(SynchronousTestCase):
         shared = [name for name in shared if not within(name, "gateway.embedded")]
         self.assertNoneImport(shared, *(f"gateway.{feature}" for feature in FEATURES))
         # What a server grants and delegates is what several features work with, so it is composed for them.
-        ported = {"gateway.privilege.handler.PrivilegeHandler", "gateway.delegation.plugin.answers"}
+        ported = {f"gateway.privilege.{name}" for name in ("handler.PrivilegeHandler", "lending.Lending")}
+        ported.add("gateway.delegation.plugin.answers")
         self.assertLessEqual(ported, IMPORTED["gateway.service"])
         above = {name: IMPORTED[name] - ported for name in ("gateway.service", "gateway.tap", "gateway.tour")}
         known = [each for names in above.values() for each in names]

@@ -85,12 +85,19 @@ class Onward:
     Hands requests on.
 
     @param component: the JID that it does so as.
+    @param arrived: is told of each managing entity that has connected.
     @ivar link: the component's link.
     """
 
     _log = Logger()
 
-    def __init__(self, component: str, delegations: Iterable[Delegation], link: Link) -> None:
+    def __init__(
+        self,
+        component: str,
+        delegations: Iterable[Delegation],
+        link: Link,
+        arrived: Callable[[str], object] | None = None,
+    ) -> None:
         self._component = component
         self.link = link
         self._delegator = Delegator(delegations, secrets.token_urlsafe)
@@ -99,6 +106,7 @@ class Onward:
         self._infos: dict[tuple[str, str], Info] = {}
         self._wanted: list[_Wanted] = []
         self._watchers: list[Callable[[float], object]] = []
+        self._arrived = arrived
 
     def connected(self) -> None:
         for contact in self._contacts.values():
@@ -274,6 +282,8 @@ class Onward:
             granted = [(each.namespace, each.filtering) for each in delegated]
             identifier = secrets.token_urlsafe(6)
             self._send(stanzas.advertisement(ns.DELEGATION_2, self._component, address, identifier, granted))
+            if self._arrived is not None:
+                self._arrived(contact.entity)
 
     def _missing(self, address: str, condition: str) -> None:
         """A server says that somebody is not there, or that one refuses."""

@@ -4,7 +4,7 @@ C{[delegation."component JID"]}: the table, and how the service is composed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +60,34 @@ class NamespaceTable:
 
 @frozen(kw_only=True)
 class DelegationTable(ComponentTable):
-    """The keys of C{[delegation."component JID"]}; see docs/delegation.md."""
+    """
+    The keys of C{[delegation."component JID"]}; see docs/delegation.md.
+
+    @ivar lend_privileges: managing entities that may use the component's own privileges.
+    """
 
     servers: frozenset[Domain] = frozenset()
     users: frozenset[Domain] = frozenset()
+    lend_privileges: frozenset[Domain] = frozenset()
     namespaces: dict[Namespace, NamespaceTable] = field(factory=dict)
 
 
 def manage(
-    link: Link, routes: Mapping[str, Route], servers: frozenset[str], users: frozenset[str] = frozenset()
+    link: Link,
+    routes: Mapping[str, Route],
+    servers: frozenset[str],
+    users: frozenset[str] = frozenset(),
+    arrived: Callable[[str], object] | None = None,
 ) -> None:
     """
     Make a link's component a managing entity.
 
     @param routes: who answers, by namespace.
     @param servers: which may delegate to it; and C{users}: the domains whose users may (section 5).
+    @param arrived: is told of each managing entity that requests are handed on to, when it has connected.
     """
-    onward = Onward(link.jid, [route.delegation for route in routes.values() if route.delegation is not None], link)
+    delegations = [route.delegation for route in routes.values() if route.delegation is not None]
+    onward = Onward(link.jid, delegations, link, arrived)
     asking = Asking(link.jid, users, routes, link)
     ManagingHandler(link.jid, servers, routes, onward, asking, users).setHandlerParent(link)
     DiscoHandler().setHandlerParent(link)
@@ -126,6 +137,7 @@ class DelegationPlugin:
                 found = "no handler" if each.handler is None else f'handler = "{each.handler}"'
                 allowed = 'beside a handler that can, as "private-storage"'
                 problems.append(f"{key}.import: found true beside {found}; allowed: {allowed}")
+        problems += _lendingProblems(table)
         for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
             if IChecked.providedBy(plugins[name]):
                 problems += IChecked(plugins[name]).check(jid, table, surroundings)
@@ -144,6 +156,10 @@ class DelegationPlugin:
         link: Link = composition.link(jid, table)
         # For handlers that act in users' names: they find it on the link.
         privileges = composition.privileges(link, table.servers)
+        arrived = None
+        if table.lend_privileges:
+            [server] = table.servers
+            arrived = composition.lend(privileges, server, table.lend_privileges)
         made: dict[str, IDelegatedNamespace] = {}
         importing = {each.handler for each in table.namespaces.values() if each.import_}
         for name in {each.handler for each in table.namespaces.values() if each.handler is not None}:
@@ -162,7 +178,7 @@ class DelegationPlugin:
             routes[namespace] = Route(handler, delegation)
         if problems:
             raise ConfigError(problems)
-        manage(link, routes, table.servers, table.users)
+        manage(link, routes, table.servers, table.users, arrived)
         return link
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
@@ -216,6 +232,14 @@ class PrivateStoragePlugin:
 
 def _store(jid: str, composition: IComposition) -> PrivateFile:
     return PrivateFile(composition.database(_fileName(jid), SCHEMA))
+
+
+def _lendingProblems(table: DelegationTable) -> Iterator[str]:
+    if table.lend_privileges and len(table.servers) != 1:
+        yield f"lend_privileges: found {len(table.servers)} servers; allowed: one, whose privileges these are"
+    known = {jid for each in table.namespaces.values() for jid in each.jid or ()}
+    for entity in sorted(table.lend_privileges - known):
+        yield f'lend_privileges: found "{entity}"; allowed: components that are a jid in namespaces'
 
 
 def _wrongHandler(namespace: str, name: str, served: Iterable[str]) -> str:

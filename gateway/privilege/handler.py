@@ -48,6 +48,7 @@ class PrivilegeHandler(RawHandler):
         self._granted: dict[str, Permissions] = {}
         self._presenceObservers: list[Callable[[Stanza], object]] = []
         self._rosterObservers: list[Callable[[str, list[RosterItem]], object]] = []
+        self._grantObservers: list[Callable[[], object]] = []
         self._complainAt: float | None = None
         self._pushes = 0
         # Prosody drops a push whose id was in use up to two minutes before, by the gateway's last process perhaps.
@@ -109,9 +110,12 @@ class PrivilegeHandler(RawHandler):
         permissions = stanzas.readAdvertisement(server, element)
         if permissions is None:
             return False
-        if permissions != self._granted.get(server):
-            self._log.info("{jid}: {grants}.", jid=self._link.jid, grants=permissions.inWords())
+        isNews = permissions != self._granted.get(server)
         self._granted[server] = permissions
+        if isNews:
+            self._log.info("{jid}: {grants}.", jid=self._link.jid, grants=permissions.inWords())
+            for observer in self._grantObservers:
+                self._tell(observer)
         return True
 
     def _refused(self, server: str, element: domish.Element) -> bool:
@@ -181,7 +185,7 @@ class PrivilegeHandler(RawHandler):
 
     @inlineCallbacks
     def getRoster(self, user: str) -> Generator[Deferred[Any], Any, list[RosterItem]]:
-        user, permissions = self._managed(user)
+        user, permissions = self.managed(user)
         permissions.checkRoster(user, "get")
         items: list[RosterItem] | None = yield self._link.ask(stanzas.rosterRequest(user), stanzas.readRoster)
         if items is None:
@@ -191,14 +195,14 @@ class PrivilegeHandler(RawHandler):
 
     @inlineCallbacks
     def setRoster(self, user: str, items: Iterable[RosterItem]) -> Generator[Deferred[Any], Any, None]:
-        user, permissions = self._managed(user)
+        user, permissions = self.managed(user)
         permissions.checkRoster(user, "set")
         for item in items:
             # One at a time (RFC 6121 section 2.1.5): Prosody takes several, and answers each with the same id.
             yield self._link.ask(stanzas.rosterRequest(user, item), lambda result: None)
 
     def sendAs(self, message: domish.Element) -> None:
-        sender, permissions = self._managed(message.getAttribute("from", ""))
+        sender, permissions = self.managed(message.getAttribute("from", ""))
         permissions.checkMessage(sender)
         inner = stanzas.moved(message)
         inner["from"] = sender
@@ -206,7 +210,7 @@ class PrivilegeHandler(RawHandler):
 
     @inlineCallbacks
     def requestAs(self, user: str, iq: domish.Element) -> Generator[Deferred[Any], Any, domish.Element]:
-        user, permissions = self._managed(user)
+        user, permissions = self.managed(user)
         inner = stanzas.moved(iq)
         if not inner.getAttribute("id"):
             inner.addUniqueId()
@@ -237,7 +241,11 @@ class PrivilegeHandler(RawHandler):
     def watchRosters(self, observer: Callable[[str, list[RosterItem]], object]) -> None:
         self._rosterObservers.append(observer)
 
-    def _managed(self, user: str) -> tuple[str, Permissions]:
+    def watchGrants(self, observer: Callable[[], object]) -> None:
+        """Call an observer when a server has granted something else than before."""
+        self._grantObservers.append(observer)
+
+    def managed(self, user: str) -> tuple[str, Permissions]:
         """
         A user's JID as servers write it, and what their server grants.
 

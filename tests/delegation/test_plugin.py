@@ -61,6 +61,8 @@ class Composition(FakeComposition):
     def __init__(self, stateDir: str) -> None:
         super().__init__(stateDir)
         self.fake = FakePlugin()
+        self.lent: object = None
+        self.arrived: list[str] = []
 
     def delegationPlugins(self) -> dict[str, Any]:
         return {"fake": self.fake, "private-storage": PrivateStoragePlugin()}
@@ -71,6 +73,10 @@ class Composition(FakeComposition):
     def privileges(self, link: Any, servers: Any) -> None:
         self.privileged = link, servers
 
+    def lend(self, privileges: Any, server: str, entities: Any) -> Any:
+        self.lent = server, set(entities)
+        return self.arrived.append
+
 
 class ComposeCase(SynchronousTestCase):
     """A state folder, and a composition."""
@@ -80,11 +86,14 @@ class ComposeCase(SynchronousTestCase):
         self.folder.mkdir()
         self.composition: Any = Composition(str(self.folder))
 
-    def table(self, servers: tuple[str, ...] = (HOST,), **namespaces: NamespaceTable) -> DelegationTable:
+    def table(
+        self, servers: tuple[str, ...] = (HOST,), lent: tuple[str, ...] = (), **namespaces: NamespaceTable
+    ) -> DelegationTable:
         """A table with these namespaces, C{a} to C{z} standing for C{urn:a} and so on."""
         spelled = {"pubsub": PUBSUB, "private": ns.PRIVATE}
         return DelegationTable(
             servers=frozenset(map(Domain, servers)),
+            lend_privileges=frozenset(map(Domain, lent)),
             namespaces={Namespace(spelled.get(name, f"urn:{name}")): each for name, each in namespaces.items()},
         )
 
@@ -148,6 +157,17 @@ class ComposedTests(ComposeCase):
         self.assertIsNotNone(routes[PUBSUB].handler)
         self.assertEqual(routes["urn:z"].delegation, Delegation("urn:z", ("a.x",)))
         self.assertIsNone(routes["urn:z"].handler)
+
+    def test_lent(self) -> None:
+        """A managing entity that is lent the privileges is told of them when it is there; by default none is."""
+        handedOn = NamespaceTable(jid=Jids(("a.x", "b.x")))
+        self.compose(z=handedOn)
+        self.assertIsNone(self.composition.lent)
+        link = self.compose(lent=("a.x",), z=handedOn)
+        self.assertEqual(self.composition.lent, (HOST, {"a.x"}))
+        onward = self.managing(link)._onward
+        onward._found(onward._contacts["a.x"], "a.x")
+        self.assertEqual(self.composition.arrived, ["a.x"])
 
     def test_privateFile(self) -> None:
         """Under the state folder, by the component's name, for its owner alone."""
@@ -213,6 +233,15 @@ class ProblemTests(ComposeCase):
             (
                 {"x": NamespaceTable(jid=jid, import_=True)},
                 'namespaces."urn:x".import: found true beside no handler; allowed: beside a handler that can',
+            ),
+            (
+                {"x": NamespaceTable(jid=jid), "lent": ("a.x", "b.x")},
+                'lend_privileges: found "b.x"; allowed: components that are a jid in namespaces',
+            ),
+            ({"pubsub": handled("fake"), "lent": (COMPONENT,)}, f'lend_privileges: found "{COMPONENT}"; allowed: '),
+            (
+                {"x": NamespaceTable(jid=jid), "lent": ("a.x",), "servers": (HOST, "montaigu.lit")},
+                "lend_privileges: found 2 servers; allowed: one, whose privileges these are",
             ),
         ):
             with self.subTest(said):
@@ -302,6 +331,7 @@ class ConfigTests(SynchronousTestCase):
         """Every key; one JID or several; names as servers write them."""
         table = self.table(
             f'[delegation."{COMPONENT.upper()}"]\nservers = ["Capulet.lit", "montaigu.lit"]\nusers = ["x.lit"]\n'
+            'lend_privileges = ["A.x"]\n'
             f'[delegation."{COMPONENT.upper()}".namespaces]\n'
             f'"{ns.PRIVATE}" = {{ handler = "private-storage", import = true }}\n'
             '"urn:1" = { jid = "A.x", filtering = ["node", "b"] }\n'
@@ -312,6 +342,7 @@ class ConfigTests(SynchronousTestCase):
             DelegationTable(
                 servers=frozenset({Domain(HOST), Domain("montaigu.lit")}),
                 users=frozenset({Domain("x.lit")}),
+                lend_privileges=frozenset({Domain("a.x")}),
                 namespaces={
                     Namespace(ns.PRIVATE): NamespaceTable(handler="private-storage", import_=True),
                     Namespace("urn:1"): NamespaceTable(jid=Jids(("a.x",)), filtering=frozenset({"node", "b"})),
@@ -327,6 +358,8 @@ class ConfigTests(SynchronousTestCase):
         for text, said in (
             (TABLE.replace(f'["{HOST}"]', "1"), f"{key}.servers: found 1; allowed: a list, each item a domain"),
             (TABLE.replace(f'["{HOST}"]', '["a@b"]'), f"{key}.servers: found "),
+            (TABLE + "lend_privileges = 'a.x'\n", f'{key}.lend_privileges: found "a.x"; allowed: a list, each item a'),
+            (TABLE + "lend_privileges = ['u@a.x']\n", f"{key}.lend_privileges: found "),
             (TABLE + "server = 'x'\n", f"{key}.server: found an unknown key; allowed: one of "),
             (TABLE + "namespaces = 1\n", f"{key}.namespaces: found 1; allowed: a table"),
             (TABLE + NAMESPACES + '"urn:x" = 1\n', f"{entry}: found 1; allowed: a table"),

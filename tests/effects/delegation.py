@@ -121,6 +121,21 @@ def handled(gateway: Gateway) -> list[str]:
     return outcome(forward(there(gateway, "m.example.com"), PRIVATE))
 
 
+def lent(gateway: Gateway) -> list[str]:
+    """The managing entities that are let send a message in a user's name."""
+    server = there(gateway, "one.example", "two.example")
+    granted = f"<privilege xmlns='{ns.PRIVILEGE}'><perm access='message' type='outgoing'/></privilege>"
+    server.say(f"<message from='example.com' to='{COMPONENT}'>{granted}</message>")
+    inner = f"<message xmlns='{ns.CLIENT}' from='user@example.com' to='b@example.com'/>"
+    carried = f"<privilege xmlns='{ns.PRIVILEGE}'><forwarded xmlns='{ns.FORWARD}'>{inner}</forwarded></privilege>"
+    return [
+        entity
+        for entity in ("one.example", "two.example")
+        for each in server.say(f"<message from='{entity}' to='{COMPONENT}' id='m'>{carried}</message>")
+        if each.get("to") == "example.com"
+    ]
+
+
 EFFECTS = (
     Effect(
         "delegation.servers",
@@ -140,6 +155,17 @@ EFFECTS = (
             {"": [], 'users = ["one.example"]': ["one.example"], 'users = ["two.example"]': ["two.example"]},
         )
         for seen in (asked, served)
+    ),
+    Effect(
+        "delegation.lend_privileges",
+        f'{TABLE}servers = ["example.com"]\n{HERE}\n'
+        'namespaces = { "urn:q" = { jid = ["one.example", "two.example"] } }\n',
+        lent,
+        {
+            "": [],
+            'lend_privileges = ["one.example"]': ["one.example"],
+            'lend_privileges = ["one.example", "two.example"]': ["one.example", "two.example"],
+        },
     ),
     Effect(
         "delegation.namespaces",

@@ -1,0 +1,305 @@
+"""
+Privileges for a third party (XEP-0356): a component behind this one may use what a server grants this one.
+
+Towards that component the gateway is the server. Messages come to the gateway's own address. Requests for a user
+come to C{user\\40domain@component}, because C{user@domain} leads past the gateway. Presence cannot be lent: it
+would have to come from the users' addresses.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+
+from attrs import define, evolve, frozen
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+from zope.interface import implementer
+
+from gateway import jids, ns
+from gateway.errors import (
+    GatewayError,
+    NoAnswer,
+    Stopping,
+    TooLarge,
+    TooManyPending,
+    TooMuch,
+    Unreadable,
+)
+from gateway.interfaces import IReporting
+from gateway.privilege import stanzas
+from gateway.privilege.core import VERSIONS, Permissions
+from gateway.privilege.handler import PrivilegeHandler
+from gateway.seldom import Seldom
+from gateway.stream.raw import RawHandler
+from gateway.stream.stanzas import Stanza, errorReply, escape, readError, route, serialised
+
+# Requests under way, of all entities together; and seconds for each.
+_MAX_OPEN = 500
+_TIMEOUT = 30.0
+
+# Messages that the server may still refuse.
+_MAX_SENT = 1_000
+
+
+@frozen(eq=False)
+class _Open:
+    """
+    A request that was passed on.
+
+    @ivar stanza: as it came.
+    @ivar user: who was asked.
+    """
+
+    stanza: Stanza
+    user: str
+    deadline: float
+
+
+@define
+class _Count:
+    """What an entity has done: the messages and requests that were passed on, and what was refused."""
+
+    messages: int = 0
+    requests: int = 0
+    refused: int = 0
+
+
+@implementer(IReporting)
+class Lending(RawHandler):
+    """
+    Passes on what entities ask for within the privileges of the link's component.
+
+    @param privileges: the component's own.
+    @param server: whose privileges are lent, its domain.
+    @param entities: the components that they are lent to, by domain.
+    """
+
+    _log = Logger()
+
+    def __init__(self, privileges: PrivilegeHandler, server: str, entities: Iterable[str]) -> None:
+        super().__init__()
+        self._privileges = privileges
+        self._server = server
+        self._counts = {entity: _Count() for entity in sorted(entities)}
+        self._there: set[str] = set()
+        self._open: dict[str, _Open] = {}
+        # The messages that may come back, by their outer id.
+        self._sent: dict[str, Stanza] = {}
+        self._draining = False
+        self._refusals = Seldom()
+        privileges.watchGrants(self._advertiseAll)
+
+    # As a handler.
+
+    @property
+    def pending(self) -> int:
+        return len(self._open)
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self._there.clear()
+        self._sent.clear()
+
+    def drain(self) -> None:
+        self._draining = True
+
+    def drained(self) -> None:
+        for identifier in list(self._open):
+            self._fail(identifier, Stopping)
+
+    def tick(self, now: float) -> None:
+        for identifier in [each for each, opened in self._open.items() if opened.deadline <= now]:
+            self._fail(identifier, NoAnswer)
+
+    def report(self) -> Iterator[str]:
+        granted = self._privileges.permissions(self._server).version
+        for entity, count in self._counts.items():
+            if granted:
+                yield (
+                    f"{entity} is lent the privileges on {self._server}: {count.messages} messages, "
+                    f"{count.requests} requests, {count.refused} refused"
+                )
+            elif self._link.ready:
+                yield f"{self._server} grants no privileges, so {entity} is lent none: see docs/privilege.md"
+
+    def stanzaReceived(self, stanza: Stanza) -> bool:
+        kind = stanza.type
+        if stanza.name == "message":
+            if kind == "error":
+                return stanza.id in self._sent and stanza.sender == self._server and self._cameBack(stanza)
+            return b"urn:xmpp:privilege:" in stanza.raw and self._take(stanza, self._message)
+        if stanza.name != "iq":
+            return False
+        if kind in ("get", "set"):
+            return "\\40" in (stanza.recipient or "") and self._take(stanza, self._request)
+        return stanza.id in self._open and self._answered(stanza)
+
+    # What an entity wants.
+
+    def _take(self, stanza: Stanza, act: Callable[[Stanza, domish.Element], bool]) -> bool:
+        """
+        Do what an entity asks for, or refuse it.
+
+        @param act: returns false for what is about no privilege.
+        """
+        count = self._counts.get(jids.bare(stanza.sender or ""))
+        if count is None:
+            return False
+        try:
+            return act(stanza, _treeOf(stanza))
+        except GatewayError as error:
+            count.refused += 1
+            self._link.refuse(stanza, type(error))
+            if (more := self._refusals.more(self._link.now)) is not None:
+                reason = str(error) or type(error).__name__
+                what = f"{stanza.sender} was refused a {stanza.name}: {reason}{more}"
+                self._log.warn("{jid}: {what}.", jid=self._link.jid, what=what)
+            return True
+
+    def _message(self, stanza: Stanza, outer: domish.Element) -> bool:
+        """Section 5: a message in the name of a user, or of the server."""
+        if (stanza.recipient or self._link.jid) != self._link.jid or not stanzas.isPrivileged(outer):
+            return False
+        inner = stanzas.moved(stanzas.unwrapMessage(outer))
+        sender, permissions = self._privileges.managed(inner.getAttribute("from", ""))
+        permissions.checkMessage(sender)
+        if not inner.getAttribute("to"):
+            raise Unreadable
+        inner["from"] = sender
+        wrapped = stanzas.wrapMessage(permissions.version, self._server, inner)
+        identifier = self._passOn(wrapped)
+        if len(self._sent) >= _MAX_SENT:
+            del self._sent[next(iter(self._sent))]
+        self._sent[identifier] = evolve(stanza, recipient=self._link.jid, raw=b"<message/>", cut=0)
+        self._count(stanza).messages += 1
+        return True
+
+    def _request(self, stanza: Stanza, outer: domish.Element) -> bool:
+        """Sections 4 and 6: a request for a user's roster, or on behalf of a user."""
+        local, domain, resource = jids.split(stanza.recipient or "")
+        payloads = list(outer.elements())
+        isRoster = [each.uri for each in payloads] == [ns.ROSTER]
+        if domain != self._link.jid or resource or not (isRoster or stanzas.isPrivileged(outer)):
+            return False
+        if not stanza.id:
+            raise Unreadable
+        user, permissions = self._privileges.managed(jids.unescapeLocal(local))
+        kind = stanza.type or ""
+        if isRoster:
+            permissions.checkRoster(user, kind)
+            # Prosody takes several items, and answers each with the same id.
+            if kind == "set" and len(list(payloads[0].elements(ns.ROSTER, "item"))) != 1:
+                raise Unreadable
+            request = domish.Element((None, "iq"), attribs={"type": kind, "to": user})
+            request.addChild(payloads[0])
+        else:
+            inner = stanzas.unwrapIq(outer)
+            permissions.checkIq(stanzas.describeIq(user, kind, inner))
+            request = stanzas.wrapIq(permissions.version, user, inner)
+        if self._draining:
+            raise Stopping
+        if len(self._open) >= _MAX_OPEN:
+            raise TooManyPending
+        identifier = self._passOn(request)
+        self._open[identifier] = _Open(stanza, user, self._link.now + _TIMEOUT)
+        self._count(stanza).requests += 1
+        return True
+
+    def _passOn(self, outer: domish.Element) -> str:
+        """
+        Send a stanza to the server with an id that nobody can guess.
+
+        @return: the id.
+        """
+        outer["from"], outer["id"] = self._link.jid, secrets.token_urlsafe()
+        data = serialised(outer, ns.COMPONENT_ACCEPT).encode()
+        # The link would tell this component, and not the entity.
+        if len(data) > self._link.limits.outgoingSize:
+            raise TooLarge
+        if not self._link.sendRaw(data):
+            raise TooMuch
+        identifier: str = outer["id"]
+        return identifier
+
+    def _count(self, stanza: Stanza) -> _Count:
+        return self._counts[jids.bare(stanza.sender or "")]
+
+    # What the server says to it.
+
+    def _answered(self, answer: Stanza) -> bool:
+        """Pass an answer back as it is, from the address that was written to."""
+        identifier = answer.id or ""
+        if answer.sender != self._open[identifier].user:
+            return False
+        opened = self._open.pop(identifier)
+        data = answer.readdressed(_back(opened.stanza))
+        # Of what the answer begins with, only its id is this.
+        self._reply(opened, data.replace(identifier.encode(), escape(opened.stanza.id or "").encode(), 1))
+        return True
+
+    def _fail(self, identifier: str, error: type[GatewayError]) -> None:
+        opened = self._open.pop(identifier)
+        self._link.refuse(opened.stanza, error)
+
+    def _reply(self, opened: _Open, data: bytes) -> None:
+        if not self._link.sendRaw(data) and self._link.ready:
+            # Too much waits for the server, but there is room for an error.
+            self._link.sendRaw(errorReply(opened.stanza, TooMuch))
+
+    def _cameBack(self, error: Stanza) -> bool:
+        """The server has refused a message: its error goes to the entity."""
+        sent = self._sent.pop(error.id or "")
+        self._count(sent).refused += 1
+        try:
+            reason = readError(error.element)
+        except Exception:
+            reason = StanzaError("undefined-condition", "cancel")
+        given = "" if sent.id is None else f" id='{escape(sent.id)}'"
+        head = f"<message{_back(sent).decode()}{given} type='error'>"
+        self._link.sendRaw(f"{head}{serialised(reason.getElement(), ns.COMPONENT_ACCEPT)}</message>".encode())
+        return True
+
+    # What an entity is told.
+
+    def arrived(self, entity: str) -> None:
+        """Advertise the privileges to an entity that has connected."""
+        if entity in self._counts:
+            self._there.add(entity)
+            self._advertise(entity)
+
+    def _advertiseAll(self) -> None:
+        for entity in sorted(self._there):
+            self._advertise(entity)
+
+    def _advertise(self, entity: str) -> None:
+        granted = self._privileges.permissions(self._server)
+        if not granted.version:
+            return
+        # Who knows both versions takes the later message for what counts.
+        for version in reversed(VERSIONS):
+            # In the older version there are no privileged iqs.
+            iq = granted.iq if version == ns.PRIVILEGE else {}
+            lent = Permissions(self._link.jid, version, granted.roster, False, granted.message, "none", iq)
+            self._link.send(stanzas.advertisement(lent, entity))
+
+
+def _back(stanza: Stanza) -> bytes:
+    """The addresses of an answer."""
+    return route(stanza.recipient or "", stanza.sender or "")
+
+
+def _treeOf(stanza: Stanza) -> domish.Element:
+    """
+    A stanza as a tree.
+
+    @raise Unreadable: if none can be built.
+    """
+    try:
+        return stanza.element
+    except domish.ParserError as error:
+        raise Unreadable from error
+
+
