@@ -1,9 +1,10 @@
 """
 Privileges for a third party (XEP-0356): a component behind this one may use what a server grants this one.
 
-Towards that component the gateway is the server. Messages come to the gateway's own address. Requests for a user
-come to C{user\\40domain@component}, because C{user@domain} leads past the gateway. Presence cannot be lent: it
-would have to come from the users' addresses.
+Towards that component the gateway is the server. A request for a user comes to C{user\\40domain@component/x}: an
+address without the gateway's domain leads past it. A message may come to any address of the gateway. The resource
+is of no matter here, but needed on the way: Prosody's mod_privilege, which is loaded for the component, and that of
+ejabberd take stanzas without one away. Presence cannot be lent: it would have to come from the users' addresses.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ class Lending(RawHandler):
 
     def _message(self, stanza: Stanza, outer: domish.Element) -> bool:
         """Section 5: a message in the name of a user, or of the server."""
-        if (stanza.recipient or self._link.jid) != self._link.jid or not stanzas.isPrivileged(outer):
+        recipient = stanza.recipient or self._link.jid
+        if jids.split(recipient)[1] != self._link.jid or not stanzas.isPrivileged(outer):
             return False
         inner = stanzas.moved(stanzas.unwrapMessage(outer))
         sender, permissions = self._privileges.managed(inner.getAttribute("from", ""))
@@ -173,16 +175,16 @@ class Lending(RawHandler):
         identifier = self._passOn(wrapped)
         if len(self._sent) >= _MAX_SENT:
             del self._sent[next(iter(self._sent))]
-        self._sent[identifier] = evolve(stanza, recipient=self._link.jid, raw=b"<message/>", cut=0)
+        self._sent[identifier] = evolve(stanza, recipient=recipient, raw=b"<message/>", cut=0)
         self._count(stanza).messages += 1
         return True
 
     def _request(self, stanza: Stanza, outer: domish.Element) -> bool:
         """Sections 4 and 6: a request for a user's roster, or on behalf of a user."""
-        local, domain, resource = jids.split(stanza.recipient or "")
+        local, domain, _ = jids.split(stanza.recipient or "")
         payloads = list(outer.elements())
         isRoster = [each.uri for each in payloads] == [ns.ROSTER]
-        if domain != self._link.jid or resource or not (isRoster or stanzas.isPrivileged(outer)):
+        if domain != self._link.jid or not (isRoster or stanzas.isPrivileged(outer)):
             return False
         if not stanza.id:
             raise Unreadable

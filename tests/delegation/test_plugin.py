@@ -358,7 +358,7 @@ class ConfigTests(SynchronousTestCase):
         for text, said in (
             (TABLE.replace(f'["{HOST}"]', "1"), f"{key}.servers: found 1; allowed: a list, each item a domain"),
             (TABLE.replace(f'["{HOST}"]', '["a@b"]'), f"{key}.servers: found "),
-            (TABLE + "lend_privileges = 'a.x'\n", f'{key}.lend_privileges: found "a.x"; allowed: a list, each item a'),
+            (TABLE + "lend_privileges = 'a.x'\n", f'{key}.lend_privileges: found "a.x"; allowed: a list, each'),
             (TABLE + "lend_privileges = ['u@a.x']\n", f"{key}.lend_privileges: found "),
             (TABLE + "server = 'x'\n", f"{key}.server: found an unknown key; allowed: one of "),
             (TABLE + "namespaces = 1\n", f"{key}.namespaces: found 1; allowed: a table"),

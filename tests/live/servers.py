@@ -69,6 +69,8 @@ class Server(Program):
     relaysAnswers: ClassVar[bool] = True
     # Whether it answers a request on behalf of a user itself, also in a namespace that it delegates.
     answersItself: ClassVar[bool] = False
+    # Whether, if it grants any privilege, it drops the iqs between components that go to no resource.
+    dropsIqs: ClassVar[bool] = False
     _shared: ClassVar[dict[str, Server]] = {}
 
     def __init__(
@@ -381,6 +383,7 @@ class NewerEjabberd(Newer, Ejabberd):
     setsSubscriptions = False
     asks = True
     relaysAnswers = False
+    dropsIqs = True
 
 
 # The next generation of each server that has one.

@@ -230,10 +230,9 @@ class MessageTests(LendingCase):
         self.assertRefused(outer(carried(inner(f"<body>{'x' * size}</body>"))), TooLarge)
 
     def test_notLent(self) -> None:
-        """Whoever else sends one is not listened to, as ever; nor is it one to another address."""
+        """Whoever else sends one is not listened to, as ever."""
         for sender in (OTHER, "romeo@capulet.lit/x", f"x@{OTHER}", f"user@{PEP}", SERVER):
             self.server.send(outer(carried(inner()), sender=sender))
-            self.server.send(outer(carried(inner()), to=f"x@{GATEWAY}"))
             self.server.send(outer("<x xmlns='urn:xmpp:privilege:2'/>", sender=sender))
             self.assertSent()
         self.assertIn("0 messages, 0 requests, 0 refused", self.report())
@@ -250,6 +249,15 @@ class MessageTests(LendingCase):
             self.server.send(f"{head}{error}</message>")
             self.assertSent(*expected)
         self.assertIn("1 messages, 0 requests, 1 refused", self.report())
+
+    def test_address(self) -> None:
+        """It may come to any address of the gateway, and its error comes from that."""
+        for to in (ALIAS, f"{ALIAS}/x", f"x@{GATEWAY}", f"{GATEWAY}/x"):
+            self.server.send(outer(carried(inner()), to=to))
+            identifier = self.passed(outer(carried(inner()), sender=GATEWAY, to=SERVER), "m1")
+            self.server.send(f"<message from='{SERVER}' to='{GATEWAY}' id='{identifier}' type='error'/>")
+            [told] = self.server.taken()
+            self.assertIn(canonical(f"<x from='{to}'/>")[0].split()[-1].partition(">")[0], told)
 
     def test_comesBackOdd(self) -> None:
         """An error that says nothing is one all the same."""
@@ -293,6 +301,13 @@ class RequestTests(LendingCase):
             items = f"<query xmlns='{ns.ROSTER}' ver='7'>{ITEM * 4_000}</query>"
             self.assertComesBack(identifier, items if kind == "get" else "")
         self.assertIn("0 messages, 2 requests, 0 refused", self.report())
+
+    def test_resource(self) -> None:
+        """A resource in the address is of no matter, and stays in that of the answer."""
+        self.server.send(iq(QUERY, to=f"{ALIAS}/x"))
+        identifier = self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
+        self.server.send(iq(QUERY, "result", JULIET, GATEWAY, identifier))
+        self.assertSent(iq(QUERY, "result", f"{ALIAS}/x", PEP))
 
     def test_error(self) -> None:
         """The server's refusal."""
