@@ -119,10 +119,9 @@ class HeldQueries:
         return True
 
     def drain(self) -> None:
-        """Answer all of them; none is held any more."""
+        """Answer all of them; none is held any more. A server that speaks the newer version will not ask again."""
         self._draining = True
-        for query in self._takeAll(lambda query: True):
-            self._answer(query)
+        self._answerLate(self._takeAll(lambda query: True))
 
     def tick(self, now: float) -> None:
         """Answer the queries for which something is known, and those whose time is over."""
@@ -135,12 +134,7 @@ class HeldQueries:
             return
         for query in self._takeAll(lambda query: self._onward.isTold(query.delegation, query.bare)):
             self._answer(query)
-        overdue = self._takeAll(lambda query: self._deadline(query) <= now)
-        late = {(each.server, each.delegation.namespace): each.version for each in overdue}
-        self._late |= late
-        self._logLate(late)
-        for query in overdue:
-            self._answer(query)
+        self._answerLate(self._takeAll(lambda query: self._deadline(query) <= now))
         for query in self._held.values():
             if now < self._since(query) + _FIRST_LIMIT:
                 self._onward.seek(query.delegation)
@@ -160,6 +154,15 @@ class HeldQueries:
             del self._held[key]
         return [query for _, query in taken]
 
+    def _answerLate(self, queries: list[_Query]) -> None:
+        """Answer queries though nothing is known, and log what that means."""
+        late = {(each.server, each.delegation.namespace): each.version for each in queries}
+        self._late |= late
+        for line in self._tooLate(late):
+            self._log.warn("{component}: {line}", component=self._component, line=line)
+        for query in queries:
+            self._answer(query)
+
     def _answer(self, query: _Query) -> None:
         """Have the link treat a query as if it had come now, and not hold it again."""
         before, self._passing = self._passing, query.stanza
@@ -175,10 +178,6 @@ class HeldQueries:
             entities = " or ".join(self._delegations[namespace].entities)
             yield f"{server} is told what {namespace} has to show when {entities} is there"
         yield from self._tooLate(self._late)
-
-    def _logLate(self, late: Mapping[tuple[str, str], str]) -> None:
-        for line in self._tooLate(late):
-            self._log.warn("{component}: {line}", component=self._component, line=line)
 
     def _tooLate(self, late: Mapping[tuple[str, str], str]) -> Iterator[str]:
         for server, version in sorted({(server, version) for (server, _), version in late.items()}):

@@ -171,6 +171,18 @@ class HoldingTests(HeldCase):
         self.tell(asked, FEATURE, LAST)
         self.assertAnswered([each for each in self.taken() if each[1]["to"] == HOST], self.told("urn:g"))
 
+    def test_slow(self) -> None:
+        """One that is there and has told the half is waited for with the rest."""
+        self.hands(NEXT)
+        asked = self.asks(NEXT)
+        self.tell({key: each for key, each in asked.items() if key[1] == NODES[0]}, FEATURE)
+        for node in NODES:
+            self.info(node)
+        self.wait(10)
+        self.assertAnswered([each for each in self.taken() if each[1]["to"] == HOST], self.told("urn:g"))
+        self.tell({key: each for key, each in asked.items() if key[1] == NODES[1]}, FEATURE)
+        self.assertSent(self.told("urn:g", node=NODES[1]))
+
     def test_hasNothing(self) -> None:
         """One that is there and tells nothing is not waited for."""
         self.hands(NEXT)
@@ -235,11 +247,13 @@ class NothingElseTests(HeldCase):
         self.assertAnswered(self.comes(), self.told("urn:g", identifier="again999"))
 
     def test_stop(self) -> None:
-        """A stop does not wait: every query is answered at once."""
+        """A stop does not wait: every query is answered at once, and the log says what that means."""
         self.hold(*NODES)
         self.handler.drain()
         expected = [self.told(PUBSUB, node=node, identifier=node) for node in NODES]
         self.assertAnswered(self.taken(), *expected)
+        [line] = [each for each in self.logged if "was not there in time" in each]
+        self.assertIn("restart the server", line)
         self.info()
         self.assertSent(self.told(PUBSUB))
 

@@ -160,6 +160,11 @@ class AdvertisementTests(LendingCase):
         self.server.lose()
         self.server.clock.advance(5.0)
         self.server.accept()
+        self.server.send(privilege(self.granted.replace("type='both'", "type='get'", 1)))
+        self.assertEqual(self.told(), [])
+        self.server.lose()
+        self.server.clock.advance(5.0)
+        self.server.accept()
         self.lending.arrived(PEP)
         self.assertEqual(self.told(), [])
         self.assertEqual(
@@ -389,6 +394,14 @@ class RequestTests(LendingCase):
             [found] = self.server.taken()
             self.assertIn("service-unavailable", found)
             self.assertNotIn(before, found)
+        self.assertIn("0 messages, 0 requests, 0 refused", self.report())
+
+    def test_elsewhere(self) -> None:
+        """Nor is it what is for another component, as ejabberd may deliver it."""
+        self.server.send(outer(carried(inner()), to=OTHER))
+        self.assertSent()
+        self.server.send(iq(QUERY, to=ALIAS.replace(GATEWAY, OTHER)))
+        self.assertIn("service-unavailable", "".join(self.server.taken()))
         self.assertIn("0 messages, 0 requests, 0 refused", self.report())
 
     def test_deadline(self) -> None:
