@@ -34,8 +34,11 @@ from gateway.privilege import stanzas
 from gateway.privilege.core import VERSIONS, Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.seldom import Seldom
+from gateway.stream.pending import PendingTable
 from gateway.stream.raw import RawHandler
-from gateway.stream.stanzas import Stanza, errorReply, escape, readError, route, serialised
+from gateway.stream.stanzas import Stanza, errorReply, route
+from gateway.xml.errors import readError
+from gateway.xml.write import escape, serialised
 
 # Requests under way, of all entities together; and seconds for each.
 _MAX_OPEN = 500
@@ -50,7 +53,7 @@ class _Open:
     """
     A request that was passed on.
 
-    @ivar stanza: as it came.
+    @ivar stanza: what L{_head} kept of it.
     @ivar user: who was asked.
     """
 
@@ -86,7 +89,7 @@ class Lending(RawHandler):
         self._server = server
         self._counts = {entity: _Count() for entity in sorted(entities)}
         self._there: set[str] = set()
-        self._open: dict[str, _Open] = {}
+        self._open: PendingTable[str, _Open] = PendingTable(_MAX_OPEN)
         # The messages that may come back, by their outer id.
         self._sent: dict[str, Stanza] = {}
         self._draining = False
@@ -108,12 +111,12 @@ class Lending(RawHandler):
         self._draining = True
 
     def drained(self) -> None:
-        for identifier in list(self._open):
-            self._fail(identifier, Stopping)
+        for _, opened in self._open.popAll():
+            self._link.refuse(opened.stanza, Stopping)
 
     def tick(self, now: float) -> None:
-        for identifier in [each for each, opened in self._open.items() if opened.deadline <= now]:
-            self._fail(identifier, NoAnswer)
+        for _, opened in self._open.expire(now):
+            self._link.refuse(opened.stanza, NoAnswer)
 
     def report(self) -> Iterator[str]:
         granted = self._privileges.permissions(self._server).version
@@ -175,7 +178,7 @@ class Lending(RawHandler):
         identifier = self._passOn(wrapped)
         if len(self._sent) >= _MAX_SENT:
             del self._sent[next(iter(self._sent))]
-        self._sent[identifier] = evolve(stanza, recipient=recipient, raw=b"<message/>", cut=0)
+        self._sent[identifier] = _head(stanza, recipient)
         self._count(stanza).messages += 1
         return True
 
@@ -203,10 +206,10 @@ class Lending(RawHandler):
             request = stanzas.wrapIq(permissions.version, user, inner)
         if self._draining:
             raise Stopping
-        if len(self._open) >= _MAX_OPEN:
+        if self._open.isFull:
             raise TooManyPending
         identifier = self._passOn(request)
-        self._open[identifier] = _Open(stanza, user, self._link.now + _TIMEOUT)
+        self._open.add(identifier, _Open(_head(stanza, stanza.recipient or ""), user, self._link.now + _TIMEOUT))
         self._count(stanza).requests += 1
         return True
 
@@ -241,10 +244,6 @@ class Lending(RawHandler):
         # Of what the answer begins with, only its id is this.
         self._reply(opened, data.replace(identifier.encode(), escape(opened.stanza.id or "").encode(), 1))
         return True
-
-    def _fail(self, identifier: str, error: type[GatewayError]) -> None:
-        opened = self._open.pop(identifier)
-        self._link.refuse(opened.stanza, error)
 
     def _reply(self, opened: _Open, data: bytes) -> None:
         if not self._link.sendRaw(data) and self._link.ready:
@@ -286,6 +285,11 @@ class Lending(RawHandler):
             iq = granted.iq if version == ns.PRIVILEGE else {}
             lent = Permissions(self._link.jid, version, granted.roster, False, granted.message, "none", iq)
             self._link.send(stanzas.advertisement(lent, entity))
+
+
+def _head(stanza: Stanza, recipient: str) -> Stanza:
+    """What is needed to answer a stanza, without its content."""
+    return evolve(stanza, recipient=recipient, raw=f"<{stanza.name}/>".encode(), cut=0)
 
 
 def _back(stanza: Stanza) -> bytes:

@@ -429,7 +429,7 @@ class RequestTests(LendingCase):
 
     def test_bounded(self) -> None:
         """So many are open at a time."""
-        self.patch(lending, "_MAX_OPEN", 10)
+        self.lending._open.bound = 10
         for _ in range(10):
             self.server.send(iq(QUERY))
         self.server.taken()
