@@ -82,7 +82,7 @@ class ManagingHandler(RawHandler):
         self._routes = routes
         self._onward = onward
         self._grants = Grants()
-        self._held = HeldQueries(component, routes, onward, self._grants.get)
+        self._held = HeldQueries(component, servers, routes, onward, self._grants.get)
         self._open = OpenRequests()
         self._awaited: dict[Open, Deferred[Any]] = {}
         self._turns: Turns[tuple[IDelegatedNamespace, Open]] = Turns()

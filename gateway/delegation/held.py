@@ -7,10 +7,11 @@ each connection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from attrs import frozen
 from twisted.logger import Logger
+from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.delegation import stanzas
@@ -18,7 +19,7 @@ from gateway.delegation.advice import tooLate
 from gateway.delegation.core import Delegation
 from gateway.delegation.disco import olderQuery
 from gateway.delegation.managing import Route
-from gateway.delegation.nesting import readNestingNode
+from gateway.delegation.nesting import Grant, Info, readNestingNode
 from gateway.delegation.onward import Onward
 from gateway.errors import Unreadable
 from gateway.stream.stanzas import Stanza
@@ -26,6 +27,9 @@ from gateway.stream.stanzas import Stanza
 # Seconds for a server that may delegate nothing before it has the answer: ejabberd waits for 32 seconds, and a
 # gateway that hands on for 30. What passes the limit may take two more.
 _FIRST_LIMIT = 25.0
+
+# Seconds from the start of a connection until it is checked that a server shows what it was told in an earlier one.
+_CHECK_AFTER = 5.0
 
 # Seconds for a server that delegates already, as Prosody: only its disco waits, and it takes an answer at any time.
 _LAST_LIMIT = 3600.0
@@ -56,6 +60,10 @@ class HeldQueries:
     There is one query at most for each server and node. Requests, and queries for a namespace that has a handler of
     this process, never wait here.
 
+    A server that delegates and does not ask has asked in an earlier connection. Its own disco#info tells once a
+    connection if the answer was worth anything.
+
+    @param servers: which delegate.
     @param routes: who answers, by namespace.
     @param granted: returns a server's grant for a namespace, or C{None}.
     """
@@ -65,11 +73,13 @@ class HeldQueries:
     def __init__(
         self,
         component: str,
+        servers: Iterable[str],
         routes: Mapping[str, Route],
         onward: Onward,
-        granted: Callable[[str, str], object],
+        granted: Callable[[str, str], Grant | None],
     ) -> None:
         self._component = component
+        self._servers = sorted(servers)
         self._delegations = {
             namespace: route.delegation
             for namespace, route in routes.items()
@@ -82,6 +92,8 @@ class HeldQueries:
         # What a server was not told in time, by server and namespace; and the version that it asked in.
         self._late: dict[tuple[str, str], str] = {}
         self._upSince: float | None = None
+        # What was checked in this connection, by server and namespace.
+        self._checked: set[tuple[str, str]] = set()
         self._draining = False
         onward.watch(self.tick)
 
@@ -127,10 +139,13 @@ class HeldQueries:
         """Answer the queries for which something is known, and those whose time is over."""
         if not self._onward.link.ready:
             self._upSince = None
+            self._checked.clear()
             return
         if self._upSince is None:
             self._upSince = now
-        if not self._held and not self._late:
+        if now >= self._upSince + _CHECK_AFTER:
+            self._check()
+        if not self._held:
             return
         for query in self._takeAll(lambda query: self._onward.isTold(query.delegation, query.bare)):
             self._answer(query)
@@ -156,18 +171,48 @@ class HeldQueries:
 
     def _answerLate(self, queries: list[_Query]) -> None:
         """Answer queries though nothing is known, and log what that means."""
-        late = {(each.server, each.delegation.namespace): each.version for each in queries}
+        self._addLate({(each.server, each.delegation.namespace): each.version for each in queries})
+        for query in queries:
+            self._answer(query)
+
+    def _addLate(self, late: Mapping[tuple[str, str], str]) -> None:
         self._late |= late
         for line in self._tooLate(late):
             self._log.warn("{component}: {line}", component=self._component, line=line)
-        for query in queries:
-            self._answer(query)
 
     def _answer(self, query: _Query) -> None:
         """Have the link treat a query as if it had come now, and not hold it again."""
         before, self._passing = self._passing, query.stanza
         self._onward.link.handle(olderQuery(query.stanza, self._component) or query.stanza)
         self._passing = before
+
+    # What a server shows.
+
+    def _check(self) -> None:
+        """Ask servers for their own disco#info, where a managing entity has told something since."""
+        held = {(query.server, query.delegation.namespace) for query in self._held.values()}
+        for server in self._servers:
+            told = {
+                namespace: info.features
+                for namespace, delegation in self._delegations.items()
+                if (server, namespace) not in held | self._checked | self._late.keys()
+                and (grant := self._granted(server, namespace)) is not None
+                and grant.version == ns.DELEGATION_2
+                and (info := self._onward.told(delegation)) is not None
+            }
+            if not told:
+                continue
+            self._checked |= {(server, namespace) for namespace in told}
+            query = domish.Element((None, "iq"), attribs={"type": "get", "to": server})
+            query.addElement((ns.DISCO_INFO, "query"))
+            answer = self._onward.link.request(query).addCallback(stanzas.readInfo)
+            # Without an answer nothing is known.
+            answer.addCallbacks(self._compare, lambda failure: None, callbackArgs=(server, told))
+
+    def _compare(self, shown: Info, server: str, told: Mapping[str, tuple[str, ...]]) -> None:
+        known = {*shown.features, ns.DISCO_INFO}
+        missing = {namespace for namespace, features in told.items() if not known.issuperset(features)}
+        self._addLate({(server, namespace): ns.DELEGATION_2 for namespace in missing})
 
     # For the operator.
 

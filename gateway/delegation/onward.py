@@ -324,6 +324,11 @@ class Onward:
             for entity in delegation.entities
         )
 
+    def told(self, delegation: Delegation) -> Info | None:
+        """Return what is to be nested into the server's own disco#info, if it is known."""
+        node = nestingNode(ns.DELEGATION_2, delegation.namespace, False)
+        return next((self._infos[each, node] for each in delegation.entities if (each, node) in self._infos), None)
+
     def seek(self, delegation: Delegation) -> None:
         """Ask the managing entities that are not there soon: somebody waits for what they tell."""
         soon = self.link.now + _FIRST_RETRY

@@ -277,3 +277,87 @@ class NothingElseTests(HeldCase):
             self.info(sender=host)
         self.assertSent()
         self.assertAnswered(self.comes(), *(self.told("urn:g", to=host) for host in hosts))
+
+
+class CheckTests(HeldCase):
+    """A server that does not ask any more: its disco#info tells if it shows what it should."""
+
+    def begin(self, version: str = ns.DELEGATION_2) -> None:
+        """A connection in which a managing entity is there, and the server delegates but does not ask."""
+        self.hands(NEXT)
+        self.grant(version=version)
+        self.tell(self.asks(NEXT), f"<feature var='{ns.DISCO_INFO}'/>{FEATURE}")
+        self.assertAdvertised(NEXT)
+
+    def checked(self) -> str:
+        """The id of the one question to the server."""
+        [(name, attributes, [query])] = self.taken()
+        self.assertEqual((name, attributes["to"], attributes["type"]), ("{jabber:client}iq", HOST, "get"))
+        self.assertEqual(query, (f"{{{ns.DISCO_INFO}}}query", {}, []))
+        return attributes["id"]
+
+    def show(self, identifier: str, content: str, kind: str = "result") -> None:
+        """The server's answer."""
+        self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' id='{identifier}' type='{kind}'>{content}</iq>")
+
+    def test_missing(self) -> None:
+        """If it lacks something, log and status say so, and what to do; each connection is checked once."""
+        self.begin()
+        self.wait(4)
+        self.assertSent()
+        self.wait(2)
+        self.show(self.checked(), f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>")
+        [line] = [each for each in self.logged if "was not there in time" in each]
+        self.assertIn(f"{HOST} shows nothing of {PUBSUB}", line)
+        self.assertIn("restart the server", self.reports())
+        self.wait(100)
+        self.assertSent()
+        # It has been restarted, and asks.
+        self.info()
+        self.assertSent(self.told("urn:g"))
+        self.assertNotIn("restart", self.reports())
+
+    def test_shown(self) -> None:
+        """If it shows everything, or says nothing that can be read, there is nothing to say."""
+        shown = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/>{FEATURE}</query>"
+        refused = f"<error type='cancel'><{ABSENT} xmlns='{ns.STANZA_ERRORS}'/></error>"
+        for kind, content in (
+            ("result", shown),
+            ("error", refused),
+            ("result", ""),
+            ("result", "<x xmlns='a b'/>"),
+        ):
+            self.begin()
+            self.wait(6)
+            self.show(self.checked(), content, kind)
+            self.assertNotIn("was not there in time", "".join(self.logged))
+            self.assertNotIn("restart", self.reports())
+        self.assertQuiet()
+
+    def test_reconnection(self) -> None:
+        """A new connection is checked anew, once the managing entity has told something."""
+        self.begin()
+        self.wait(6)
+        self.checked()
+        self.server.lose()
+        self.server.clock.advance(5.0)
+        self.server.accept()
+        self.grant()
+        self.wait(4)
+        self.taken()
+        self.wait(3)
+        self.checked()
+
+    def test_none(self) -> None:
+        """There is no question to a server that asks in each connection, has not delegated, or waits."""
+        self.begin(ns.DELEGATION_1)
+        self.wait(60)
+        self.assertSent()
+        self.hands(NEXT)
+        self.tell(self.asks(NEXT), FEATURE)
+        self.assertAdvertised(NEXT)
+        self.wait(60)
+        self.assertSent()
+        self.hold(*NODES)
+        self.grant()
+        self.assertEqual(self.passes(60), [])

@@ -184,6 +184,27 @@ class ChainTests(LiveTests):
         self.assertIn(f"managed:{ALONE}", await self.nested(alice, DOMAIN))
         self.assertIn(f"managed-bare:{ALONE}", await self.nested(alice, alice.bare))
 
+    @scenario(60)
+    async def test_tooLate(self) -> None:
+        """Where a restart of the gateway is too late, as on Prosody, which asks once, the status page says so."""
+        await self.willNest()
+        gateway = await self.startOddGateway(chain(MANAGING, SPARE))
+        alice = await self.user("alice")
+        await self.untilAnswered(alice, BESIDE, lambda reply: condition(reply) == "service-unavailable")
+        gateway.stop()
+        await self.entity(MANAGING)
+        gateway.start()
+        await gateway.ready()
+        await self.untilHandled(alice, MANAGING, ALONE)
+        if self.server.nestsOnce:
+            said = f"{DOMAIN} shows nothing of {ALONE} in its disco#info"
+            await holds(lambda: said in gateway.log(1000), 15, "the log says so")
+            self.assertIn(said, (await gateway.get("/status"))[1])
+        else:
+            await asyncio.sleep(8)
+            self.assertNotIn("shows nothing of", (await gateway.get("/status"))[1])
+        self.assertEqual(f"managed:{ALONE}" in await self.nested(alice, DOMAIN), not self.server.nestsOnce)
+
     @scenario(40)
     async def test_forgeries(self) -> None:
         """A reply that is not quite the answer gives the requester an error, once, and reaches nobody else."""
