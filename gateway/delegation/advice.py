@@ -79,7 +79,7 @@ def tooLate(component: str, server: str, version: str, entities: Iterable[str], 
     todo = (
         f"restart the gateway: ejabberd asks once for each connection of {component}"
         if version == ns.DELEGATION_1
-        else "restart the server: Prosody asks once in its life, and forgets it when others connect for the first time"
+        else "restart the server: Prosody asks once in its life, and forgets the answer when others connect"
     )
     return (
         f"{server} shows nothing of {', '.join(namespaces)} in its disco#info, because {' or '.join(entities)} was "
