@@ -54,7 +54,7 @@ class _Open:
     A request that was passed on.
 
     @ivar stanza: what L{_head} kept of it.
-    @ivar user: who was asked.
+    @ivar user: the user whom the request is for, bare.
     """
 
     stanza: Stanza
@@ -64,7 +64,7 @@ class _Open:
 
 @define
 class _Count:
-    """What an entity has done: the messages and requests that were passed on, and what was refused."""
+    """Numbers for one entity: messages and requests that were passed on, and refusals."""
 
     messages: int = 0
     requests: int = 0
@@ -288,7 +288,7 @@ class Lending(RawHandler):
 
 
 def _head(stanza: Stanza, recipient: str) -> Stanza:
-    """What is needed to answer a stanza, without its content."""
+    """Return a stanza without its content: enough to answer it."""
     return evolve(stanza, recipient=recipient, raw=f"<{stanza.name}/>".encode(), cut=0)
 
 

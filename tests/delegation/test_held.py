@@ -29,7 +29,7 @@ class HeldCase(OnwardCase):
         )
 
     def told(self, *features: str, node: str = NODES[0], to: str = "", identifier: str = "i") -> str:
-        """How that is answered."""
+        """The answer to that."""
         version = ns.DELEGATION_1 if node in OLDER else ns.DELEGATION_2
         content = "".join(f"<feature var='{each}'/>" for each in features)
         return (
@@ -92,7 +92,7 @@ class HeldCase(OnwardCase):
 
 
 class HoldingTests(HeldCase):
-    """What waits, and for what."""
+    """Queries that wait for a managing entity, and the end of that."""
 
     def test_comes(self) -> None:
         """A managing entity that comes within 25 seconds is in the answer to each node, in either version."""
@@ -194,7 +194,7 @@ class HoldingTests(HeldCase):
 
 
 class NothingElseTests(HeldCase):
-    """What does not wait."""
+    """Everything else does not wait."""
 
     def test_others(self) -> None:
         """Only a server's query waits: anybody else is answered at once."""

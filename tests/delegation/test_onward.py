@@ -520,7 +520,7 @@ class ClientTests(OnwardCase):
 
 
 class InfoTests(OnwardCase):
-    """What it has to nest is in what those are told who ask; a server's own query may wait, see L{test_held}."""
+    """Disco of a managing entity is in the gateway's; a server's own query may wait, see L{test_held}."""
 
     asking = "romeo@montaigu.lit/x"
 
@@ -550,7 +550,7 @@ class InfoTests(OnwardCase):
         self.assertSent(self.told("urn:bare", "urn:f", "urn:g", node=NODES[1]))
 
     def test_soon(self) -> None:
-        """Who asks while the managing entity is being asked waits for it a little."""
+        """A query waits a little while the managing entity is being asked."""
         self.hands(NEXT)
         asked = self.asks(NEXT)
         self.info()

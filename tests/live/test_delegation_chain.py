@@ -186,7 +186,7 @@ class ChainTests(LiveTests):
 
     @scenario(60)
     async def test_tooLate(self) -> None:
-        """Where a restart of the gateway is too late, as on Prosody, which asks once, the status page says so."""
+        """After a restart of the gateway Prosody, which asks once, shows nothing; the status page says so."""
         await self.willNest()
         gateway = await self.startOddGateway(chain(MANAGING, SPARE))
         alice = await self.user("alice")

@@ -50,7 +50,7 @@ def publish(entity: Managing, delegated: Delegated) -> None:
 
 
 def events(client: Client) -> list[str | None]:
-    """Who has notified a client."""
+    """The senders of the notifications that a client has got."""
     return [each.get("from") for each in client.received if each.find(f"{{{EVENT}}}event") is not None]
 
 

@@ -34,7 +34,7 @@ def inner(
 
 
 def carried(*messages: str, version: str = ns.PRIVILEGE) -> str:
-    """What brings a message."""
+    """The wrapper that brings messages."""
     forwarded = "".join(f"<forwarded xmlns='{ns.FORWARD}'>{each}</forwarded>" for each in messages)
     return f"<privilege xmlns='{version}'>{forwarded}</privilege>"
 
@@ -122,10 +122,10 @@ class LendingCase(TestCase):
 
 
 class AdvertisementTests(LendingCase):
-    """What the entity is told."""
+    """Advertisements to the entity."""
 
     def told(self) -> list[str]:
-        """What it was told, without ids."""
+        """The stanzas since the last look, without ids."""
         return [re.sub(r' id="[^"]*"', "", each) for each in self.server.taken()]
 
     def expected(self, roster: str = "both") -> list[str]:
@@ -230,12 +230,12 @@ class MessageTests(LendingCase):
         self.assertRefused(outer(carried(inner(sender="a@b@"))), malformed)
 
     def test_tooLarge(self) -> None:
-        """What the server would not take costs the entity an error, and the link nothing."""
+        """A message over the limit of the server costs the entity an error, and the link nothing."""
         size = self.server.link.limits.outgoingSize - 50
         self.assertRefused(outer(carried(inner(f"<body>{'x' * size}</body>"))), TooLarge)
 
     def test_notLent(self) -> None:
-        """Whoever else sends one is not listened to, as ever."""
+        """Messages of anybody else are ignored, as ever."""
         for sender in (OTHER, "romeo@capulet.lit/x", f"x@{OTHER}", f"user@{PEP}", SERVER):
             self.server.send(outer(carried(inner()), sender=sender))
             self.server.send(outer("<x xmlns='urn:xmpp:privilege:2'/>", sender=sender))
@@ -378,7 +378,7 @@ class RequestTests(LendingCase):
                 self.assertRefused(iq(payload, "set"), Unreadable)
 
     def test_notGranted(self) -> None:
-        """What the server does not grant the gateway it cannot lend."""
+        """The gateway cannot lend more than the server grants it."""
         self.server.send(privilege("<perm access='roster' type='get'/>"))
         self.assertRefused(iq(QUERY.replace("/>", f">{ITEM}</query>"), "set"))
         self.assertRefused(iq(privileged(), "set"))
