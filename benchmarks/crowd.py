@@ -21,6 +21,8 @@ _SAY = "<message from='{user}' to='{room}' type='groupchat' id='m{number}'><body
 # The end of each stanza of a kind, and bytes that may hold the beginning of one.
 _ENDS = {"presence": b"</presence>", "message": b"</message>"}
 _TAIL = 16
+# Bytes of a message, of all copies of one, and of its elements.
+_LARGEST, _COPIES, _AROUND = 190_000, 64 * 1024 * 1024, 20
 
 
 class Crowd:
@@ -84,7 +86,7 @@ def _user(number: int) -> str:
     return f"u{number}@{mucs.USERS}/r"
 
 
-def measure(size: int, burst: int, messages: int, large: int) -> None:
+def measure(size: int, burst: int, messages: int, large: int | None) -> None:
     """One room: prints a line for each step.
 
     @raise Broken: if the link was lost, or anything was lost or came twice.
@@ -95,6 +97,7 @@ def measure(size: int, burst: int, messages: int, large: int) -> None:
             server.accept(mucs.ROOMS.encode())
             crowd = Crowd(server, contestant)
             base = contestant.memory("VmRSS")
+            length = large or min(_LARGEST, _COPIES // size - _AROUND)
 
             def told(what: str, started: float, cpu: float, before: int) -> None:
                 megabytes = (crowd.received - before) / 1e6
@@ -107,7 +110,7 @@ def measure(size: int, burst: int, messages: int, large: int) -> None:
             steps = (
                 (f"join, {burst} in a burst", lambda: _joinAll(crowd, size, burst)),
                 (f"{messages} messages in one burst", lambda: crowd.say(messages, "Hello, everybody!")),
-                (f"one message of {large} bytes", lambda: crowd.say(1, "x" * large)),
+                (f"one message of {length} bytes", lambda: crowd.say(1, "x" * length)),
             )
             print(f"{size:>5} {'at the start':<44} {'':>8}   {'':>8}       {'':>9}     now  {base:6.0f} MiB")
             for what, step in steps:
@@ -131,7 +134,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, action="append", help="occupants; may be repeated (1000, 5000)")
     parser.add_argument("--burst", type=int, default=20, help="joins in one burst (%(default)s)")
     parser.add_argument("--messages", type=int, default=60, help="in one burst (%(default)s)")
-    parser.add_argument("--large", type=int, default=190_000, help="bytes of the large message (%(default)s)")
+    parser.add_argument("--large", type=int, help="bytes of the large message (as many as the room takes)")
     options = parser.parse_args()
     try:
         for size in options.size or (1_000, 5_000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -98,7 +99,7 @@ class RoomsTests(FairCase):
         self.assertIn(f"of 1 users refused, who were sent too much: {BAD}", line)
         [refused, held] = IReporting(self.link).report()
         self.assertIn("users that are charged: 1", refused)
-        self.assertRegex(held, r"stanzas held, of users who were sent much: 1[89]\d; users: 1")
+        self.assertRegex(held, r"stanzas held, of users who were sent much or said much to many: 1[89]\d; users: 1")
 
     def test_disco(self) -> None:
         """A user who is in no room, and asks 400 times which rooms there are, is refused alone, too."""
@@ -178,14 +179,172 @@ class RoomsTests(FairCase):
         self.link.stopService()
         self.assertEqual(self.sent(join(BAD)).count(errorElement(Stopping)), 1)
 
-    def test_fanOut(self) -> None:
-        """Messages to many are no answer: a burst of them costs their sender nothing."""
-        self.sent(b"".join(join(f"user{number}@example.com") for number in range(1_000)))
-        message = f"<message from='{GOOD}/r' to='lobby@{JID}' type='groupchat'><body>{'x' * 1_000}</body></message>"
-        self.world.wait(17)
-        away = f"<presence from='{GOOD}/r' to='lobby@{JID}/good'><show>away</show></presence>"
-        self.sent((message * 60 + away * 60 + away.replace("good", "user7") * 60).encode())
+
+class SpeakerTests(FairCase):
+    """A room of many, of whom one says much: the server hears the bytes, and nothing is kept of them."""
+
+    MANY = 500
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.rooms = Rooms(JID, None, frozenset({"node.example"}))
+        RoomsHandler(self.rooms).setHandlerParent(self.link)
+        self.world.up()
+        self.heard: Counter[bytes] = Counter()
+        self.size = 0
+        self.patch(self.world.server, "write", self.written)
+        self.crowd(self.MANY)
+        self.world.wait(2)
+        self.size = 0
+        self.heard.clear()
+
+    def written(self, data: bytes) -> None:
+        self.size += len(data)
+        for word in (b"<message ", b"<presence ", b"resource-constraint", b"policy-violation", b"<iq "):
+            self.heard[word] += data.count(word)
+
+    def crowd(self, count: int) -> None:
+        for number in range(count):
+            self.world.server.say(join(f"user{number}@example.com"))
+
+    def speak(self, user: str, body: str, count: int = 1) -> int:
+        """Return the number of messages that everybody hears at once."""
+        before = self.heard[b"<message "]
+        message = f"<message from='{user}/r' to='lobby@{JID}' type='groupchat'><body>{body}</body></message>"
+        self.world.server.say(message.encode() * count)
+        return (self.heard[b"<message "] - before) // self.MANY
+
+    def bad(self, number: int = 0) -> str:
+        return f"user{number}@example.com"
+
+    def test_bursts(self) -> None:
+        """60 short messages in one burst all go through at once, by one or by many, also after such a burst."""
+        self.assertEqual(self.speak(self.bad(), "Hello, everybody!", 60), 60)
+        self.assertEqual(sum(self.speak(self.bad(number), "Hello, everybody!") for number in range(60)), 60)
         self.assertEqual(self.link.budget.debts, {})
+        self.assertEqual(self.link.fairness.held, {})
+        self.world.wait(16.1)
+        self.assertEqual(self.link.fairness.copies.debts, {})
+
+    def test_flood(self) -> None:
+        """One user cannot fill the link with 60 kB for each of 500; the others speak as ever."""
+        self.assertEqual(self.speak(self.bad(), "x" * 60_000, 200), 2)
+        self.assertEqual(self.speak(self.bad(1), "x"), 1)
+        for _ in range(8):
+            self.world.wait(16)
+            self.assertLess(self.speak(self.bad(), "x" * 60_000, 10), 3)
+        # 128 seconds' worth, and what goes at once.
+        self.assertLess(self.size, (128 * 2 + 64) * 1024 * 1024)
+        # The others are refused, each once: there is no room for them, or they have waited for too long.
+        self.world.wait(30)
+        self.assertEqual(self.heard[b"policy-violation"], 0)
+        self.assertEqual(self.heard[b"resource-constraint"] + self.heard[b"<message "] // self.MANY, 281)
+
+    def test_slowed(self) -> None:
+        """Short messages beyond the burst are late, in order, and not lost."""
+        self.assertEqual(self.speak(self.bad(), "x", 240), 132)
+        [held] = IReporting(self.link).report()
+        self.assertIn("said much to many: 108; users: 1", held)
+        before = self.heard[b"<message "]
+        self.world.wait(5)
+        self.assertIn((self.heard[b"<message "] - before) // self.MANY, range(30, 43))
+        self.world.wait(12)
+        self.assertEqual(self.heard[b"<message "] - before, 108 * self.MANY)
+        self.assertEqual(self.heard[b"resource-constraint"], 0)
+        self.assertEqual(self.link.fairness.held, {})
+
+    def test_told(self) -> None:
+        """The log and the status page tell of refused stanzas, and of whom."""
+        warnings: list[str] = []
+
+        def observer(event: Any) -> None:
+            warnings.append(str(event.get("news", "")))
+
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.speak(self.bad(), "x", 400)
+        self.world.wait(2)
+        self.assertIn("stanzas of 1 users refused, who said too much to too many: user0@example.com", warnings[-1])
+        self.assertIn("stanzas refused, over a user's budget of copies for others: 68", [*self.link.report()])
+
+    def test_presence(self) -> None:
+        """What is shown to many is the same: changes of presence, other nicks, joins and leaves."""
+        address = f"to='lobby@{JID}"
+        shows = f"<presence from='user0@example.com/r' {address}/user0'><status>{'x' * 15_000}</status></presence>"
+        nicks = [f"<presence from='user1@example.com/r' {address}/{nick}'/>" for nick in ("a", "b")]
+        enters = join(self.bad(2)).decode()
+        leaves = f"<presence from='user2@example.com/r' {address}/user2' type='unavailable'/>"
+        for stanzas in (shows * 20, "".join(nicks) * 100, (leaves + enters) * 100):
+            before = self.heard[b"<presence "]
+            self.world.server.say(stanzas.encode())
+            self.assertLess(self.heard[b"<presence "] - before, 140 * self.MANY)
+        self.assertEqual(len(self.link.fairness.held), 3)
+
+    def test_administration(self) -> None:
+        """What one request makes of many is charged, too, and the next one waits."""
+        items = "".join(f"<item nick='user{number}' role='visitor'/>" for number in range(1, 99))
+        query = f"<query xmlns='{ns.MUC_ADMIN}'>{items}</query>"
+        request = f"<iq from='user0@example.com/r' to='lobby@{JID}' id='1' type='set'>{query}</iq>"
+        self.world.server.say(request.encode())
+        self.world.server.say(request.replace("visitor", "participant").encode())
+        self.world.server.say(request.encode())
+        self.assertEqual(self.heard[b"<iq "], 2)
+        self.world.wait(17)
+        self.assertEqual(self.heard[b"<iq "], 3)
+
+    def test_overflow(self) -> None:
+        """A user who fills what is held and leaves, which gives that up, speaks no sooner by it."""
+        self.speak(self.bad(), "x", 400)
+        gone = f"<presence from='user0@example.com/s' to='other@{JID}/user0' type='unavailable'/>"
+        for _ in range(5):
+            self.world.server.say(gone.encode())
+            self.assertEqual(self.speak(self.bad(), "x", 200), 0)
+
+    def test_tooLarge(self) -> None:
+        """A message whose copies are over 64 MiB together is refused, and is in nobody's history."""
+        self.assertEqual(self.speak(self.bad(), "x" * 140_000), 0)
+        self.assertEqual(self.heard[b"policy-violation"], 1)
+        self.assertEqual(len(self.rooms.rooms[f"lobby@{JID}"].history), 0)
+        self.assertNotIn(self.bad(), self.link.fairness.copies.debts)
+        self.assertEqual(self.speak(self.bad(1), "x" * 130_000), 1)
+
+    def test_nodes(self) -> None:
+        """Of those behind a joining node each is refused alone; presence of a node is never kept back."""
+        node, room = "m@node.example", f"lobby@{JID}"
+        for nick in ("bad", "good"):
+            self.world.server.say(
+                f"<presence from='{node}/{nick}' to='{room}/{nick}'>"
+                f"<fmuc xmlns='{ns.FMUC}' from='{nick}@x.example/r'/>"
+                f"<x xmlns='{ns.MUC}'/><x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x>"
+                "</presence>".encode()
+            )
+
+        def speak(nick: str, count: int) -> int:
+            before = self.heard[b"<message "]
+            message = f"<message from='{node}/{nick}' to='{room}' type='groupchat'><body>x</body></message>"
+            self.world.server.say(message.encode() * count)
+            return (self.heard[b"<message "] - before) // self.MANY
+
+        # Its join was the first.
+        self.assertEqual(speak("bad", 200), 131)
+        self.assertEqual(self.heard[b"resource-constraint"], 69)
+        self.assertEqual(speak("good", 1), 1)
+        before = self.heard[b"<presence "]
+        self.world.server.say(f"<presence from='{node}/bad' to='{room}/bad' type='unavailable'/>".encode())
+        self.assertEqual(self.heard[b"<presence "] - before, self.MANY)
+        self.assertEqual(self.speak(self.bad(), "x"), 1)
+
+    def test_stopped(self) -> None:
+        """A link that is started again after a stop holds what must wait, and its rooms take stanzas."""
+        self.speak(self.bad(), "x", 140)
+        self.link.stopService()
+        self.world.wait(20)
+        self.link.startService()
+        self.world.server.accept()
+        self.patch(self.world.server, "write", self.written)
+        self.crowd(self.MANY)
+        self.assertEqual(self.speak(self.bad(), "x", 240), 132)
+        self.assertEqual(len(self.link.fairness.held), 1)
 
 
 class DelegationTests(FairCase):
@@ -377,3 +536,27 @@ class MirrorTests(FairCase):
         large = self.shown("n", "n@talk.example.net/r", f"<status>{'x' * 15_000}</status>")
         self.assertGreater(len(self.sent(large * 3)), 3 * 15_000)
         self.assertEqual(self.link.budget.debts, {})
+
+    def test_speakers(self) -> None:
+        """A local user is charged for what comes back for everybody; nobody is for what others say elsewhere."""
+        nicks = [f"user{number}" for number in range(1_000)]
+        for nick in nicks:
+            self.enter(f"{nick}@{SERVER}")
+
+        def back(nick: str, count: int) -> None:
+            addresses = f"from='{self.above}/{nick}' to='{self.room}'"
+            self.world.server.clear()
+            message = f"<message {addresses} type='groupchat'><body>x</body></message>"
+            self.world.server.say(message.encode() * count)
+
+        self.sent(self.shown("other", "other@talk.example.net/r"))
+        self.world.wait(20)
+        for nick in ("other", "nobody"):
+            back(nick, 80)
+            self.assertEqual(self.link.fairness.copies.debts, {})
+        back("user7", 80)
+        self.assertEqual(list(self.link.fairness.copies.debts), [f"user7@{SERVER}"])
+        said = f"<message from='user7@{SERVER}/r' to='{self.room}' type='groupchat'><body>x</body></message>"
+        self.world.server.clear()
+        self.assertEqual(self.sent(said.encode()), b"")
+        self.assertIn(self.above.encode(), self.sent(said.replace("user7", "user8").encode()))

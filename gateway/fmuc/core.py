@@ -64,6 +64,7 @@ class Rooms:
     @ivar jid: the component's.
     @ivar rooms: by bare JID.
     @ivar calendar: the time of day; every C{now} is on the link's clock.
+    @ivar home: the server's own domain; empty if it is not known.
     @param mirroring: C{None} where the rooms are its own.
     @param peers: the domains whose nodes may join.
     """
@@ -78,6 +79,7 @@ class Rooms:
         self._peers = peers
         self._bounds = bounds or Bounds()
         self.calendar = Calendar()
+        self.home = ""
         self._out: list[Action] = []
 
     @property
@@ -138,6 +140,48 @@ class Rooms:
             self._refuse("message", recipient, sender, stanza.id, why)
         return self._done(room)
 
+    def unread(
+        self, sender: str, recipient: str, identifier: str | None, why: type[GatewayError], joins: bool
+    ) -> list[Action]:
+        """
+        An available presence was refused before anybody read it. Somebody who wants in, or wants another nick,
+        waits for an answer, and so does a node. An occupant who only shows something else waits for none, and would
+        take an error for the end of being in.
+
+        @param joins: whether the part of it that was kept asks to join.
+        """
+        local, _, nick = jids.split(recipient)
+        peer = jids.bare(sender)
+        room = self.rooms.get(jids.bare(recipient))
+        isIn = False
+        if room is not None:
+            if room.above is not None and room.above.jid == peer:
+                return []
+            occupant = room.occupants.get(nick)
+            isIn = occupant is not None and (
+                occupant.real == sender if occupant.node is None else occupant.node.jid == peer
+            )
+        if local and (joins or (nick and not isIn)):
+            self._refuse("presence", recipient, sender, identifier, why, joining=True)
+        return self._taken()
+
+    def speaker(self, sender: str, recipient: str) -> str:
+        """
+        Return whom the copies of a stanza are charged to: the bare JID of a local user, or the address of somebody
+        behind a joining node. Empty for nobody: the joined node hands on what others have said.
+        """
+        peer, _, resource = sender.partition("/")
+        room = self.rooms.get(jids.bare(recipient))
+        if room is not None and sender in room.users:
+            return peer
+        if room is not None and room.above is not None and room.above.jid == peer:
+            # In a mirror a local user's own message comes back this way.
+            occupant = room.occupants.get(resource)
+            return jids.bare(occupant.real) if occupant is not None and occupant.node is None else ""
+        if within(jids.split(peer)[1], self._peers):
+            return sender if resource else ""
+        return peer
+
     def node(self, room: str, jid: str) -> Node | None:
         """Whom a room stands with; both bare JIDs."""
         found = self.rooms.get(room)
@@ -177,8 +221,9 @@ class Rooms:
         elif room is not None and room.above is not None and room.above.jid == peer:
             why = Loop
         elif room is None:
-            # Not the node, behind which there may be many.
-            room, why = self._make(jid, jids.bare(stanza.fmuc.real if stanza.fmuc is not None else peer))
+            # Not the node, behind which there may be many. But its domain: a node may name any.
+            maker = jids.bare(stanza.fmuc.real if stanza.fmuc is not None else peer)
+            room, why = self._make(jid, maker, jids.split(peer)[1])
         if room is None or why is not None:
             self._out.append(
                 nodes.reject(jid, sender, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress)
@@ -193,7 +238,7 @@ class Rooms:
             why = NotMirrored
             self._note(f'{jids.split(user)[1]} is not among the "users" of this mirror')
         elif room is None and stanza.joins:
-            room, why = self._make(jid, jids.bare(user))
+            room, why = self._make(jid, jids.bare(user), jids.split(user)[1])
         elif room is None and nick and stanza.fmuc is None:
             self._out.append(presence.astray(jid, nick, user))
             return
@@ -214,19 +259,26 @@ class Rooms:
         isOurs = self._mirroring is not None and domain in self._mirroring.users
         return isOurs or stanza.item is None
 
-    def _make(self, jid: str, maker: str) -> tuple[Room | None, type[GatewayError] | None]:
-        """A new room, or why there can be none."""
+    def _make(self, jid: str, maker: str, domain: str) -> tuple[Room | None, type[GatewayError] | None]:
+        """
+        A new room, or why there can be none.
+
+        @param domain: where the join comes from. Accounts of other servers may be made at will, so all those of one
+            domain together make as many rooms as are left, which is half of them, and some are left for others.
+        """
+        makers = maker, f"@{domain}"
         if self._made[maker] >= self._bounds.made:
             return None, TooManyRooms
-        if len(self.rooms) >= self._bounds.rooms:
+        left = self._bounds.rooms - len(self.rooms)
+        if left <= 0 or (domain != self.home and self._made[makers[1]] >= left):
             return None, TooMuch
         problem = self.problem(jid)
         if problem is NotMirrored:
             self._note(f'{self.mirrored(jid)} may not be mirrored: its domain is not among those to "allow"')
         if problem is not None:
             return None, problem
-        room = self.rooms[jid] = Room(jid, self._out, self._bounds, self.calendar, maker)
-        self._made[maker] += 1
+        room = self.rooms[jid] = Room(jid, self._out, self._bounds, self.calendar, makers)
+        self._made.update(makers)
         if self._mirroring is not None:
             source = self.mirrored(jid) or ""
             room.above = Above(source, self._mirroring.dialect, wanted=self._mirroring.replica)
@@ -298,10 +350,11 @@ class Rooms:
         """A room that nobody needs is no more."""
         if not room.isEmpty or room.settings.persistent or self.rooms.pop(room.jid, None) is None:
             return
-        if self._made[room.maker] > 1:
-            self._made[room.maker] -= 1
-        else:
-            del self._made[room.maker]
+        for maker in room.makers:
+            if self._made[maker] > 1:
+                self._made[maker] -= 1
+            else:
+                del self._made[maker]
 
     def _taken(self) -> list[Action]:
         taken, self._out[:] = self._out[:], []

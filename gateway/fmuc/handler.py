@@ -4,6 +4,7 @@ Rooms on a link's raw lane: shows stanzas to the rules and carries out what they
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,16 +12,18 @@ from twisted.logger import Logger
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import jids
-from gateway.errors import GatewayError, Stopping, Unreadable
+from gateway import jids, ns
+from gateway.errors import GatewayError, OverBudget, Stopping, Unreadable
 from gateway.fmuc.actions import Action, News, ToNode, ToUsers
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.queries import answer, result
 from gateway.fmuc.room import Above, Node, Room, State
 from gateway.fmuc.stanzas import readMessage, readPresence, write
-from gateway.interfaces import IReporting
+from gateway.interfaces import IRefusalHandler, IReporting
+from gateway.stream.budget import COPY, FREE
 from gateway.stream.outflow import Copies
 from gateway.stream.raw import RawHandler
+from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorReply, route
 
 # Rooms that the status page names; the others are counted.
@@ -31,8 +34,11 @@ _REPORT_EVERY = 60.0
 _MOST_TOLD = 200
 _LONGEST_LINE = 1_000
 
+# A stanza asks to join if this namespace is declared in it.
+_ASKS = re.compile(rb"""=\s*["']%b["']""" % re.escape(ns.MUC.encode()))
 
-@implementer(IReporting)
+
+@implementer(IRefusalHandler, IReporting)
 class RoomsHandler(RawHandler):
     """
     All rooms of one component.
@@ -65,6 +71,8 @@ class RoomsHandler(RawHandler):
         self._stopping = True
 
     def connectionInitialized(self) -> None:
+        # A link that was stopped may be started again.
+        self._stopping = False
         self._readWallClock(self._link.now)
 
     def _readWallClock(self, now: float) -> None:
@@ -98,13 +106,28 @@ class RoomsHandler(RawHandler):
             self._presenceReceived(stanza, sender, recipient)
         return True
 
+    def stanzaRefused(self, refused: StanzaRefused) -> bool:
+        stanza = refused.stanza
+        if stanza.name != "presence" or stanza.type is not None or not stanza.sender or not stanza.recipient:
+            return False
+        joins = _ASKS.search(refused.head) is not None
+        why = Stopping if self._stopping else refused.why
+        self._perform(self._rooms.unread(stanza.sender, stanza.recipient, stanza.id, why, joins))
+        return True
+
     def _messageReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         try:
             message = readMessage(stanza)
         except Unreadable as error:
             self._refuse(stanza, type(error))
         else:
-            self._perform(self._rooms.message(sender, recipient, message, self._link.now))
+            speaker, now = self._rooms.speaker(sender, recipient), self._link.now
+            # Of those behind a node each is refused alone. The link holds what local users send.
+            mayBeOver = "/" in speaker and message.kind == "groupchat"
+            if mayBeOver and self._link.fairness.copies.isUserOver(speaker, now):
+                self._refuse(stanza, OverBudget)
+            else:
+                self._perform(self._rooms.message(sender, recipient, message, now), speaker=speaker)
             self._count(stanza, sender, recipient)
 
     def _presenceReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
@@ -115,7 +138,9 @@ class RoomsHandler(RawHandler):
             except Unreadable as error:
                 self._refuse(stanza, type(error))
             else:
-                self._charge(self._perform(self._rooms.presence(sender, recipient, presence, self._link.now)))
+                speaker = self._rooms.speaker(sender, recipient)
+                actions = self._rooms.presence(sender, recipient, presence, self._link.now)
+                self._charge(self._perform(actions, speaker=speaker))
                 self._count(stanza, sender, recipient)
         elif kind in ("subscribe", "unsubscribe"):
             # Presence in a room is had by being there.
@@ -137,7 +162,7 @@ class RoomsHandler(RawHandler):
             # all of the remaining occupants".
             written = result(stanza, payload)
             self._link.budget.charge(stanza.sender or "", len(written), self._link.now)
-            self._perform(actions, written)
+            self._perform(actions, written, jids.bare(stanza.sender or ""))
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless it is one, or nothing that is answered."""
@@ -175,13 +200,15 @@ class RoomsHandler(RawHandler):
         for address, size in sent.items():
             self._link.budget.charge(address.decode(), size, self._link.now)
 
-    def _perform(self, actions: Iterable[Action], answer: bytes = b"") -> Counter[bytes]:
+    def _perform(self, actions: Iterable[Action], answer: bytes = b"", speaker: str = "") -> Counter[bytes]:
         """
         @param answer: to an iq; it goes first.
+        @param speaker: whom copies for many are charged to; empty for nobody.
         @return: how many bytes went to one user or one node alone, by its address; without the first stanza to
             each, for what happens in a room of two goes to one alone, too.
         """
         alone: Counter[bytes] = Counter()
+        spread = 0
         # All is written before anything goes: what cannot be would be answered with an error, by the link.
         ready = [(action, b"" if isinstance(action, News) else write(action)) for action in actions]
         if answer:
@@ -189,6 +216,7 @@ class RoomsHandler(RawHandler):
         send = self._send
         for action, data in ready:
             if isinstance(data, Copies):
+                spread += max(data.size, COPY * len(data.recipients))
                 self._link.sendCopies(data)
             elif isinstance(action, ToUsers):
                 # A join of a large room brings thousands of these.
@@ -204,6 +232,8 @@ class RoomsHandler(RawHandler):
                 send(data)
                 if isinstance(action, ToNode):
                     self._sentToNode(action, len(data), alone)
+        if speaker and spread > FREE:
+            self._link.fairness.spread(speaker, spread)
         return alone
 
     def _sentToNode(self, action: ToNode, size: int, alone: Counter[bytes]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway.errors import GatewayError, NotInTheRoom, NoVoice
+from gateway.errors import GatewayError, NotInTheRoom, NoVoice, TooLarge
 from gateway.fmuc.actions import Refuse
 from gateway.fmuc.federation import spread
 from gateway.fmuc.privately import bounce
@@ -44,6 +44,8 @@ def problem(room: Room, occupant: Occupant | None, stanza: Message) -> type[Gate
     """Why he may not say that. Where there is a node above, it decides."""
     if occupant is None:
         return NotInTheRoom
+    if len(stanza.content.raw) * len(room.users) > room.bounds.copies:
+        return TooLarge
     if occupant.rank.role == MODERATOR:
         return None
     # Section 7.4: a visitor in a moderated room is "forbidden"; section 8.1: so is who may not change the subject.

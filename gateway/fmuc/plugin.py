@@ -125,6 +125,7 @@ def _served(jid: str, table: ComponentTable, composition: IComposition, rooms: R
     link: Link = composition.link(jid, table)
     # A room has no use for more, and takes every stanza apart.
     link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, LARGEST_STANZA))
+    rooms.home = link.domain or ""
     RoomsHandler(rooms, composition.wallClock).setHandlerParent(link)
     return link
 

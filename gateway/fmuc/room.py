@@ -49,6 +49,7 @@ class Bounds:
     @ivar messages: that are kept as history of one room.
     @ivar bytes: the same, in size.
     @ivar affiliations: of one room.
+    @ivar copies: bytes of all copies of one message.
     """
 
     rooms: int = 1_000
@@ -60,6 +61,7 @@ class Bounds:
     messages: int = 50
     bytes: int = 256 * 1024
     affiliations: int = 5_000
+    copies: int = 64 * 1024 * 1024
 
 
 @define
@@ -252,7 +254,7 @@ class Room:
 
     @ivar jid: bare JID.
     @ivar out: where actions go, in order.
-    @ivar maker: the bare JID of who has made it, by coming first; empty for nobody.
+    @ivar makers: the names that its making is counted by: the bare JID of the first who came, and the domain.
     @ivar users: local occupants by full JID.
     @ivar below: joining nodes by bare JID.
     @ivar pending: joins by nick.
@@ -266,7 +268,7 @@ class Room:
     out: list[Action]
     bounds: Bounds
     calendar: Calendar
-    maker: str = ""
+    makers: tuple[str, ...] = ()
     above: Above | None = None
     settings: Settings = field(factory=Settings)
     occupants: dict[str, Occupant] = field(factory=dict)

@@ -375,6 +375,10 @@ class Translator:
         """Take no new requests."""
         self._draining = True
 
+    def resume(self) -> None:
+        """Take requests again: the link is started anew."""
+        self._draining = False
+
     # The books.
 
     def _fail(self, key: tuple[str, str], exchange: Exchange, error: type[GatewayError]) -> list[Fail | Retry]:

@@ -86,6 +86,8 @@ class ProxyHandler(RawHandler):
         return 0.0 if self._wallClock is None else self._wallClock() - self._link.now
 
     def connectionInitialized(self) -> None:
+        # A link that was stopped may be started again.
+        self._translator.resume()
         if not self._started:
             self._started = True
             self._translator.reopen(self._file.take(self._offset()), self._link.now)

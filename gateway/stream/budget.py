@@ -3,7 +3,7 @@ Limits of the bytes that each user is sent in answer to small requests; pure.
 
 A join of a large room, its history or a stored element: a hundred bytes may bring back thousands of times as many,
 on the one stream that all users share. Messages of others are not charged, nor are stanzas that are handed on
-unchanged.
+unchanged. Copies of one user's messages for many recipients have a budget of their own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ FREE = 4 * 1024
 # of the largest room, or of some eight rooms of 300: further joins wait (L{gateway.stream.holdback}).
 BURST = 1024 * 1024
 _REFILL = 1.0
+
+# The budget of copies for others: its size as a multiple of the burst of answers, and the seconds until all of it may
+# be used again. 60 short messages to 1,000 people in one burst pass; in the long run a user may send 2 MiB/s, or
+# 4,096 copies a second.
+_COPIES = 32
+_COPIES_REFILL = 16.0
+# Bytes that a copy counts for at least: the cost of a short copy is the work for a stanza.
+COPY = 512
 
 # Users that are kept. Debts are forgiven within seconds, so no stream brings so many together.
 _MAX_USERS = 10_000
@@ -46,14 +54,26 @@ class Budget:
     A token bucket for each user; a user is a bare JID. Only users with a debt are kept.
 
     @ivar debts: the users who owe something; empty as a rule.
-    @ivar refused: number of refused requests since the start.
-    @param burst: bytes that a user may be sent at once.
+    @ivar refused: number of refused stanzas since the start.
+    @ivar burst: bytes that a user may be sent, or may send, at once.
+    @param refill: seconds until all of it may be used again.
+    @param kind: the name of the refused stanzas in the log.
+    @param reason: the reason in the log.
     """
 
-    def __init__(self, burst: int = BURST) -> None:
+    def __init__(
+        self,
+        burst: int = BURST,
+        refill: float = _REFILL,
+        kind: str = "requests",
+        reason: str = "who were sent too much",
+    ) -> None:
         self.debts: dict[str, _Debt] = {}
         self.refused = 0
-        self._burst = burst
+        self.burst = burst
+        self._refill = refill
+        self._kind = kind
+        self._reason = reason
         self._news: Counter[str] = Counter()
         self._reportAt = 0.0
 
@@ -66,7 +86,7 @@ class Budget:
 
     def owes(self, user: str, now: float) -> bool:
         """True if a user, a bare JID, has been sent too much. It counts nothing."""
-        return user in self.debts and self._owed(user, now) >= self._burst
+        return user in self.debts and self._owed(user, now) >= self.burst
 
     def allows(self, requester: str, size: int, now: float) -> bool:
         """
@@ -86,13 +106,16 @@ class Budget:
         """Charge a user for bytes that were sent."""
         if size <= FREE:
             return
-        user = jids.bare(requester)
+        self.chargeUser(jids.bare(requester), size, now)
+
+    def chargeUser(self, user: str, size: int, now: float) -> None:
+        """Charge a user, by the key of C{debts}, for any number of bytes."""
         owed = self._owed(user, now) + size
         if user not in self.debts and len(self.debts) >= _MAX_USERS:
             # A new user is not charged; the debts of the others are kept.
             return
         # So nobody waits for longer than two refill times.
-        self.debts[user] = _Debt(min(owed, 2.0 * self._burst), now)
+        self.debts[user] = _Debt(min(owed, 2.0 * self.burst), now)
 
     def expire(self, now: float) -> None:
         """Forget users without a debt. To be called about once a second."""
@@ -106,15 +129,16 @@ class Budget:
         self._reportAt = now + _REPORT_EVERY
         [(user, _)] = self._news.most_common(1)
         most = f", most of all {user}" if len(self._news) > 1 else f": {user}"
-        text = f"{self._news.total()} requests of {len(self._news)} users refused, who were sent too much{most}"
+        text = f"{self._news.total()} {self._kind} of {len(self._news)} users refused, {self._reason}{most}"
         self._news.clear()
         return text
 
     def isOver(self, requester: str, now: float) -> bool:
-        """Return true, and count a refused request, if the requester was sent too much."""
-        if not self.debts:
-            return False
-        user = jids.bare(requester)
+        """Return true, and count a refused stanza, if the requester was sent too much."""
+        return bool(self.debts) and self.isUserOver(jids.bare(requester), now)
+
+    def isUserOver(self, user: str, now: float) -> bool:
+        """As L{isOver}, for a key of C{debts}."""
         if not self.owes(user, now):
             return False
         self.refused += 1
@@ -127,4 +151,9 @@ class Budget:
         debt = self.debts.get(user)
         if debt is None:
             return 0.0
-        return max(0.0, debt.owed - max(0.0, now - debt.at) * self._burst / _REFILL)
+        return max(0.0, debt.owed - max(0.0, now - debt.at) * self.burst / self._refill)
+
+
+def copiesBudget(answers: Budget) -> Budget:
+    """Return a budget for the copies of what users say to many; L{Budget.chargeUser} takes their bytes."""
+    return Budget(_COPIES * answers.burst, _COPIES_REFILL, "stanzas", "who said too much to too many")

@@ -1,5 +1,6 @@
 """
-Slows down or refuses users of a link who have been sent much in answer. Others are not affected.
+Slows down or refuses users of a link who have been sent much in answer, or have sent much to many. Others are not
+affected.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Iterator
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from gateway import jids
 from gateway.errors import GatewayError, OverBudget, Stopping
-from gateway.stream.budget import Budget
+from gateway.stream.budget import Budget, copiesBudget
 from gateway.stream.holdback import Holdback
 from gateway.stream.stanzas import Stanza
 
@@ -38,9 +40,11 @@ class Port(typing.Protocol):
 
 class Fairness:
     """
-    Holds joins, and refuses requests, of users whose budget of answers is spent.
+    Holds joins, and refuses requests, of users whose budget of answers is spent; holds all stanzas of users whose
+    budget of copies is.
 
     @ivar budget: handlers charge their answers to it.
+    @ivar copies: the budget of copies; L{spread} charges it.
     @ivar debts: the budget's. If it and C{held} are empty, as they nearly always are, L{keeps} need not be called.
     @ivar held: the users whose stanzas are held.
     """
@@ -49,10 +53,11 @@ class Fairness:
 
     def __init__(self, port: Port, budget: Budget, clock: IReactorTime) -> None:
         self.budget = budget
+        self.copies = copiesBudget(budget)
         self.debts = budget.debts
         self._port = port
         self._clock = clock
-        self._holdback = Holdback(budget)
+        self._holdback = Holdback(budget, self.copies)
         self.held = self._holdback.users
         self._releasing: IDelayedCall | None = None
         self._isDraining = False
@@ -71,11 +76,27 @@ class Fairness:
             # The user leaves, so held joins are obsolete.
             for each in self._holdback.leave(stanza.sender or ""):
                 self._refuse(each, OverBudget)
+            self._holdback.watch(jids.bare(stanza.sender or ""), now)
             return False
         if self.budget.refuses(stanza, now):
             self._port.refuse(stanza, OverBudget)
             return True
         return False
+
+    def spread(self, user: str, size: int) -> None:
+        """
+        Charge copies for many recipients to the user who caused them.
+
+        @param user: a bare JID. A full JID, of an occupant of another room, is charged and never held.
+        @param size: bytes; each copy counts for L{gateway.stream.budget.COPY} at least.
+        """
+        now = self._port.now
+        self.copies.chargeUser(user, size, now)
+        self._holdback.watch(user, now)
+
+    def resume(self) -> None:
+        """Hold stanzas again: the link is started again."""
+        self._isDraining = False
 
     def tick(self, now: float) -> None:
         """Handle held stanzas whose time has come. To be called about once a second."""
@@ -83,9 +104,10 @@ class Fairness:
             self._refuse(stanza, OverBudget)
         if self._releasing is None:
             self._release()
-        self.budget.expire(now)
-        if news := self.budget.news(now):
-            self._log.warn("{jid}: {news}.", jid=self._port.jid, news=news)
+        for budget in (self.budget, self.copies):
+            budget.expire(now)
+            if news := budget.news(now):
+                self._log.warn("{jid}: {news}.", jid=self._port.jid, news=news)
 
     def drain(self) -> None:
         """Refuse all held stanzas, and hold none from now on: the gateway stops."""
@@ -104,8 +126,13 @@ class Fairness:
                 f"requests refused, over a user's budget of answers: {self.budget.refused}; "
                 f"users that are charged: {len(self.debts)}"
             )
+        if self.copies.refused:
+            yield f"stanzas refused, over a user's budget of copies for others: {self.copies.refused}"
         if self.held:
-            yield f"stanzas held, of users who were sent much: {len(self._holdback)}; users: {len(self.held)}"
+            yield (
+                f"stanzas held, of users who were sent much or said much to many: {len(self._holdback)}; "
+                f"users: {len(self.held)}"
+            )
 
     def _release(self) -> None:
         self._releasing = None
@@ -125,5 +152,6 @@ class Fairness:
             return
         if error is OverBudget:
             # This counts it.
-            self.budget.isOver(stanza.sender or "", self._port.now)
+            sender, now = stanza.sender or "", self._port.now
+            self.budget.isOver(sender, now) or self.copies.isOver(sender, now)
         self._port.refuse(stanza, error)

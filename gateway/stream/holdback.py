@@ -1,5 +1,6 @@
 """
-Joins of users who have been sent much in answer: held, and handled later; pure.
+Joins of users who have been sent much in answer, and all stanzas of users who have sent much to many: held, and
+handled later; pure.
 
 A user's stanzas keep their order: later stanzas of the user wait behind a held join.
 """
@@ -40,11 +41,14 @@ class Holdback:
     """
     A queue for each user that has to wait; a user is a bare JID.
 
-    @ivar users: the queues; empty as a rule.
+    @ivar users: the queues; empty as a rule. The queue of a user who owes copies may be empty.
+    @param budget: the budget of answers; joins wait for it.
+    @param copies: the budget of copies; all stanzas but answers wait for it.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, copies: Budget) -> None:
         self._budget = budget
+        self._copies = copies
         self.users: dict[str, _Held] = {}
         self._size = 0
 
@@ -53,19 +57,28 @@ class Holdback:
 
     def mustWait(self, stanza: Stanza, now: float) -> bool:
         """
-        True if a stanza is to be held: it is a join of a user who has been sent much, or follows such a join.
+        True if a stanza is to be held: it is a join of a user who has been sent much, or follows such a join, or
+        its user has sent much to many.
 
         Answers are never held: they belong to exchanges of others.
         """
         if stanza.type in ("result", "error"):
             return False
         user = jids.bare(stanza.sender or "")
-        if user in self.users:
-            return True
+        held = self.users.get(user)
+        if held is not None:
+            if held.stanzas or self._owes(user, now):
+                return True
+            del self.users[user]
         # With character references, the name may be written by them.
         mayJoin = _MUC in stanza.raw or _REFERENCE in stanza.raw
         isJoin = mayJoin and stanza.name == "presence" and stanza.type is None
         return isJoin and self._budget.owes(user, now)
+
+    def watch(self, user: str, now: float) -> None:
+        """Hold from now on what a user sends, if the user owes copies."""
+        if self._copies.owes(user, now):
+            self.users.setdefault(user, _Held())
 
     def hold(self, stanza: Stanza, now: float) -> bool:
         """
@@ -104,14 +117,20 @@ class Holdback:
         """
         users = list(self.users)
         while users:
-            users = [user for user in users if user in self.users and not self._budget.owes(user, now)]
+            users = [user for user in users if user in self.users and not self._owes(user, now)]
             for user in users:
                 if stanza := self._next(user):
                     yield stanza
 
+    def _owes(self, user: str, now: float) -> bool:
+        return self._budget.owes(user, now) or self._copies.owes(user, now)
+
     def _next(self, user: str) -> Stanza | None:
         held = self.users.get(user)
         if held is None:
+            return None
+        if not held.stanzas:
+            del self.users[user]
             return None
         _, stanza = held.stanzas.popleft()
         held.size -= len(stanza.raw)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from operator import attrgetter
 from random import Random
 from typing import Any
 
@@ -52,8 +53,8 @@ class Link(Service):
 
     @ivar jid: the component's JID.
     @ivar limits: limits of a stanza, in both directions.
-    @ivar budget: bytes that each user may be sent in answer. Handlers charge large answers
-        to it; a user who is over it is slowed down or refused here.
+    @ivar budget: bytes that each user may be sent in answer. Handlers charge large answers to it.
+    @ivar fairness: slows down or refuses users who are over it. Handlers tell it of copies (L{Fairness.spread}).
     @ivar ready: true if stanzas flow.
     @ivar trouble: the reason if they do not, for the operator.
     @ivar now: seconds on the link's clock, which is monotonic, as of the last chunk or tick.
@@ -100,7 +101,7 @@ class Link(Service):
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random())
         self.limits = limits or Limits()
         self.budget = budget or Budget()
-        self._fairness = Fairness(self, self.budget, reactor)
+        self.fairness = Fairness(self, self.budget, reactor)
         self._secret = secret
         self.jid = jid
         self.domain = domain
@@ -134,6 +135,7 @@ class Link(Service):
     def startService(self) -> None:
         super().startService()
         self.trouble = "connecting"
+        self.fairness.resume()
         self._ticking.start(self.tickEvery, now=False)
         self._connect()
 
@@ -145,7 +147,7 @@ class Link(Service):
 
     @inlineCallbacks
     def _stop(self) -> Generator[Deferred[Any], Any, None]:
-        self._fairness.drain()
+        self.fairness.drain()
         for handler in self._raw:
             self._lane.guard(handler.drain)
         deadline = self._reactor.seconds() + self.drainFor
@@ -175,7 +177,7 @@ class Link(Service):
     # As the parent of handlers.
 
     def report(self) -> Iterator[str]:
-        yield from self._fairness.report()
+        yield from self.fairness.report()
         yield from self._refusals.report()
 
     def __iter__(self) -> Iterator[IXMPPHandler]:
@@ -226,7 +228,9 @@ class Link(Service):
         return self._drop()
 
     def sendCopies(self, copies: Copies) -> bool:
-        """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendAll}."""
+        """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendRaw}."""
+        if copies.largest > self.limits.outgoingSize:
+            return not [n for n in range(len(copies.recipients)) if not self.sendRaw(copies.written(n, n + 1))]
         protocol = self._protocol
         if self._write is not None and protocol is not None:
             return protocol.writeCopies(copies) or self._drop()
@@ -248,7 +252,7 @@ class Link(Service):
         self.now = self._heardAt = now
 
     def stanzaReceived(self, stanza: Stanza) -> None:
-        fairness = self._fairness
+        fairness = self.fairness
         if (fairness.debts or fairness.held) and fairness.keeps(stanza):
             return
         self.handle(stanza)
@@ -310,7 +314,7 @@ class Link(Service):
         self._retry = None
         trying: Deferred[Any] = maybeDeferred(self._endpoint.connect, self._factory)
         self._trying = trying
-        trying.addCallback(_authenticated)
+        trying.addCallback(attrgetter("authenticated"))
         trying.addCallbacks(self._connected, self._failed)
 
     def _connected(self, protocol: ComponentProtocol) -> None:
@@ -359,7 +363,7 @@ class Link(Service):
     def _tick(self) -> None:
         self.now = now = self._reactor.seconds()
         self._reportDropped(self._outbox.expire(now))
-        self._fairness.tick(now)
+        self.fairness.tick(now)
         for handler in self._raw:
             self._lane.guard(handler.tick, now)
         self._lane.tick(now)
@@ -406,7 +410,3 @@ class Link(Service):
                 full=self._dropped,
             )
             self._dropped = 0
-
-
-def _authenticated(protocol: ComponentProtocol) -> Deferred[ComponentProtocol]:
-    return protocol.authenticated

@@ -206,6 +206,7 @@ class AnswerTests(CostCase):
 
     def test_lists(self) -> None:
         """As many rooms as there may be, and a full room."""
+        self.wire.rooms.home = "a.example"
         for number in range(999):
             self.wire.join(f"{number}{'r' * 50}@chat.example", "own", f"own{number % 20}@a.example/1")
         room = self.wire.room(R)

@@ -10,11 +10,11 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from gateway import ns
-from gateway.errors import NoSuchAddress, NotThere, Stopping, Unreadable
+from gateway.errors import BadNamespace, NoSuchAddress, NotThere, Stopping, TooDeep, Unreadable
 from gateway.fmuc import handler
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
-from gateway.interfaces import IRawHandler, IReporting
+from gateway.interfaces import IRawHandler, IRefusalHandler, IReporting
 from tests.fmuc.support import MUC, refused
 from tests.proxy.support import MemoryServer, canonical
 
@@ -63,6 +63,7 @@ class HandlerTests(HandlerCase):
     def test_interfaces(self) -> None:
         """It is what a link wants, and has something to report."""
         verifyObject(IRawHandler, self.handler)
+        verifyObject(IRefusalHandler, self.handler)
         verifyObject(IReporting, self.handler)
 
     def test_taken(self) -> None:
@@ -129,6 +130,75 @@ class HandlerTests(HandlerCase):
         self.server.clock.advance(1)
         self.assertEqual(len(self.logged), 1)
         self.assertEqual(set(self.rooms.rooms[ROOM].occupants), {"ann"})
+
+    def test_refusedJoins(self) -> None:
+        """
+        An available presence that the stream refuses is answered if it asks for something: by a namespace that was
+        read, or as its sender is not in, or not by that nick. An occupant who shows something else is not answered.
+        """
+        bad = f"<q xmlns='{ns.XML}'/>"
+        deep = "<a>" * 70 + "</a>" * 70
+        user = f"<x xmlns='{ns.MUC_USER}'/>"
+        ben = "ben@a.example/1"
+        self.join()
+        for sender, nick, inside, why in (
+            (ben, "ben", MUC + bad, BadNamespace),
+            (ben, "ben", bad, BadNamespace),
+            (ben, "ben", MUC + deep, TooDeep),
+            (ben, "ann", bad, BadNamespace),
+            (ANN, "ann", MUC.replace("'", '"') + bad, BadNamespace),
+            (ANN, "other", bad, BadNamespace),
+        ):
+            self.server.send(f"<presence from='{sender}' to='{ROOM}/{nick}' id='7'>{inside}</presence>")
+            self.assertSent(refused("presence", f"{ROOM}/{nick}", sender, why, f"id='7'{MUC}"))
+        self.server.send(f"<presence from='{ben}' to='new@{C}/ben'>{bad}</presence>")
+        self.assertSent(refused("presence", f"new@{C}/ben", ben, BadNamespace, MUC))
+        for sender, to, inside in (
+            (ANN, f"{ROOM}/ann", f"<show>away</show>{bad}"),
+            (ANN, f"{ROOM}/ann", user + bad),
+            (ben, ROOM, bad),
+            (ben, f"{C}/ben", bad),
+            (ben, C, MUC + bad),
+            ("", f"{ROOM}/ben", MUC + bad),
+        ):
+            self.server.send(f"<presence from='{sender}' to='{to}'>{inside}</presence>")
+            self.assertSent()
+        for kind in ("error", "subscribed"):
+            self.server.send(f"<presence from='{ben}' to='{ROOM}/ben' type='{kind}'>{MUC}{bad}</presence>")
+            self.assertSent()
+        self.assertEqual(set(self.rooms.rooms), {ROOM})
+        self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann' type='unavailable'>{bad}</presence>")
+        [gone] = self.server.taken()
+        self.assertIn('type="unavailable"', gone)
+
+    def test_refusedJoinsOfNodes(self) -> None:
+        """The same for nodes: a join through one is answered there; the joined node is never answered."""
+        bad, node = f"<q xmlns='{ns.XML}'/>", "m@node.example"
+        shown = f"<fmuc xmlns='{ns.FMUC}' from='x@y/z'/>"
+        user = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='x@y/z'/></x>"
+        for inside in (shown + MUC + user, shown):
+            self.server.send(f"<presence from='{node}/x' to='{ROOM}/x'>{inside}{bad}</presence>")
+            self.assertSent(refused("presence", f"{ROOM}/x", f"{node}/x", BadNamespace, MUC))
+        self.server.send(f"<presence from='{node}/x' to='{ROOM}/x'>{shown}{MUC}{user}</presence>")
+        self.assertIn(f'to="{node}"', "".join(self.server.taken()))
+        self.server.send(f"<presence from='{node}/x' to='{ROOM}/x'>{shown}{bad}</presence>")
+        self.assertSent()
+        self.server.send(f"<presence from='{node}/y' to='{ROOM}/y'>{shown}{bad}</presence>")
+        self.assertSent(refused("presence", f"{ROOM}/y", f"{node}/y", BadNamespace, MUC))
+        everything = frozenset(("*",))
+        self.make(Rooms(C, Mirroring(allow=everything, users=everything), frozenset()))
+        mirror = rf"room\40x.example@{C}"
+        self.join(mirror)
+        for to in (f"{mirror}/ann", mirror):
+            self.server.send(f"<presence from='room@x.example/ann' to='{to}'>{shown}{MUC}{bad}</presence>")
+            self.assertSent()
+
+    def test_refusedWhileStopping(self) -> None:
+        """When the gateway stops, it says so."""
+        self.patch(RoomsHandler, "pending", 1)
+        self.server.link.stopService()
+        self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann'>{MUC}<q xmlns='{ns.XML}'/></presence>")
+        self.assertSent(refused("presence", f"{ROOM}/ann", ANN, Stopping, MUC))
 
     def test_deadlines(self) -> None:
         """The link's clock ends what is overdue."""

@@ -162,6 +162,7 @@ class UserTests(RoomCase):
             rooms("chat.example", bounds=bounds),
             Service(Rooms("chat.example", mirroring, frozenset(), bounds)),
         ):
+            service.rooms.home = "a.example"
             for number in range(4):
                 room = rf"r{number}\40x.example@chat.example"
                 sent = service.take(f"<presence from='{ANN}' to='{room}/ann'>{MUC}</presence>")
@@ -171,6 +172,49 @@ class UserTests(RoomCase):
         for number in range(3):
             sent = service.take(f"<presence from='u{number}@a.example/1' to='{room}/n{number}'>{MUC}</presence>")
         self.assertSent(sent, refused("presence", f"{room}/n2", "u2@a.example/1", TooMuch, MUC))
+
+    def test_roomsOfDomain(self) -> None:
+        """
+        Users of another server make half of the rooms, as many accounts as they have, and those of a third server
+        half of what is left. The server's own users make as many as there may be.
+        """
+        here, bounds = frozenset(("*",)), Bounds(rooms=40)
+        mirroring = Mirroring(allow=here, users=here)
+        for service in (
+            rooms("chat.example", bounds=bounds),
+            Service(Rooms("chat.example", mirroring, frozenset(), bounds)),
+        ):
+            service.rooms.home = "home.example"
+            made = [self.make(service, domain) for domain in ("a.example", "b.example", "home.example")]
+            self.assertEqual(made, [20, 10, 10])
+            if service.rooms.isMirror:
+                continue
+            # Where some are gone, as many may be made.
+            for number in range(20):
+                room = rf"a.example{number}\40x.example@chat.example"
+                service.take(f"<presence from='u{number}@a.example/1' to='{room}/n' type='unavailable'/>")
+            made = [self.make(service, domain) for domain in ("c.example", "home.example")]
+            self.assertEqual(made, [10, 10])
+
+    def make(self, service: Service, domain: str) -> int:
+        """Return how many rooms 50 users of a domain can make."""
+        before, sent = len(service.rooms.rooms), b""
+        for number in range(50):
+            room = rf"{domain}{number}\40x.example@chat.example"
+            sent = service.take(f"<presence from='u{number}@{domain}/1' to='{room}/n'>{MUC}</presence>")
+        self.assertSent(sent, refused("presence", f"{room}/n", f"u49@{domain}/1", TooMuch, MUC))
+        return len(service.rooms.rooms) - before
+
+    def test_roomsOfNode(self) -> None:
+        """A node names whomever it likes as the maker, also one of the server's own users: its domain counts."""
+        service = rooms("chat.example", "node.example", bounds=Bounds(rooms=40))
+        service.rooms.home = "home.example"
+        for number in range(50):
+            real = f"u{number}@home.example/1" if number % 2 else f"u@{number}.example/1"
+            join = joining("r@node.example", "n", real).replace(ABOVE, f"r{number}@chat.example")
+            sent = service.take(join)
+        self.assertIn(b"resource-constraint", sent)
+        self.assertEqual(len(service.rooms.rooms), 20)
 
     def test_roomsOfOne(self) -> None:
         """One user makes so many rooms, by whatever resource or node, and others make theirs."""

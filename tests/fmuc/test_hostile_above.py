@@ -76,6 +76,7 @@ class NameTests(WireCase):
             (mirror("mirror.example"), r"room{}\40talk.example@mirror.example"),
         ):
             refused = 0
+            wire.rooms.home = "evil.example"
             for number in range(10_000):
                 [*_, last] = wire.join(name.format(number), "eve", f"eve{number // 50}@evil.example/1")
                 refused += "resource-constraint" in last

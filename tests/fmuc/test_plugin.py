@@ -89,6 +89,12 @@ class PluginTests(SynchronousTestCase):
         assert mirroring is not None
         self.assertEqual((mirroring.dialect, mirroring.replica), (Dialect.PROTOXEP, False))
 
+    def test_home(self) -> None:
+        """The server's own domain is known to the rooms, unless the component is on another server."""
+        for table in (MIRROR, ROOMS):
+            self.assertEqual(self.rooms(SERVER + table).home, "example.com")
+            self.assertEqual(self.rooms(SERVER + table + 'endpoint = "tcp:127.0.0.1:5348"\n').home, "")
+
     def test_largest(self) -> None:
         """A room's stanzas are no larger than rooms are for, nor than the configuration has it."""
         for size, largest in ((1_000_000, 256 * 1024), (70_000, 70_000)):

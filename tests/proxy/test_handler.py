@@ -693,6 +693,15 @@ class StopTests(HandlerCase):
         self.server.lose()
         self.successResultOf(stopped)
 
+    def test_again(self) -> None:
+        """A link that is started again after a stop takes requests."""
+        self.server.stop()
+        self.server.start()
+        self.server.send(f"<presence from='{T}/a' to='{C}'/>")
+        self.server.taken()
+        self.server.send(f"<iq type='get' id='3' to='{C}' from='{U}'/>")
+        self.assertSent(f"<iq type='get' id='3' to='{T}/a' from='{self.alias()}'/>")
+
 
 class OutboundTests(HandlerCase):
     """The implementing client starts."""

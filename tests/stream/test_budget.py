@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.stream.budget import BURST, FREE, Budget
+from gateway.stream.budget import BURST, COPY, FREE, Budget, copiesBudget
 from tests.stream.memory import stanza, steady
 
 BAD, OTHER = "bad@evil.example", "other@example.com"
@@ -112,6 +112,24 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(self.budget.news(60.9), "")
         self.assertEqual(self.budget.news(61.0), f"1 requests of 1 users refused, who were sent too much: {OTHER}")
         self.assertEqual(self.budget.news(999.0), "")
+
+    def test_copies(self) -> None:
+        """
+        Copies for others: 60 short messages to 1,000 people at once, some to 5,000; in the long run four a second,
+        and nearly one. A user by a longer name is another one.
+        """
+        for people, burst, rate in ((500, 132, 8.2), (1_000, 66, 4.1), (5_000, 14, 0.82)):
+            copies, taken = copiesBudget(Budget()), []
+            for tenth in range(1_000):
+                while not copies.isUserOver(BAD, tenth / 10):
+                    taken.append(tenth)
+                    copies.chargeUser(BAD, people * COPY, tenth / 10)
+            self.assertEqual(taken.count(0), burst, people)
+            self.assertLess(abs(len(taken) - burst - 100 * rate), 5, people)
+        self.assertFalse(copies.isUserOver(f"{BAD}/a", 99.9))
+        self.assertTrue(copies.isOver(f"{BAD}/a", 99.9))
+        self.assertEqual(copiesBudget(Budget(1_000)).burst, 32_000)
+        self.assertIn("stanzas of 1 users refused, who said too much to too many: bad@", copies.news(100.0))
 
     @steady
     @given(st.lists(st.tuples(st.integers(0, BURST // 2), st.floats(0.0, 5.0)), max_size=40))

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.stream import holdback
-from gateway.stream.budget import BURST, Budget
+from gateway.stream.budget import BURST, Budget, copiesBudget
 from gateway.stream.holdback import Holdback
 from gateway.stream.stanzas import Stanza
 from tests.stream.memory import stanza
@@ -25,7 +25,8 @@ class HoldbackTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.budget = Budget()
-        self.held = Holdback(self.budget)
+        self.copies = copiesBudget(self.budget)
+        self.held = Holdback(self.budget, self.copies)
         self.budget.charge(BAD, 2 * BURST, 0.0)
 
     def ids(self, stanzas: list[Stanza]) -> list[str | None]:
@@ -97,3 +98,39 @@ class HoldbackTests(SynchronousTestCase):
         self.held.hold(join(f"{OTHER}/a", 3), 0.0)
         self.assertEqual(self.ids(list(self.held.leave(f"{BAD}/c"))), ["1", "2"])
         self.assertEqual(list(self.held.users), [OTHER])
+
+    def speak(self, user: str, size: int) -> None:
+        """Make a user owe copies."""
+        self.copies.chargeUser(user, size, 0.0)
+        self.held.watch(user, 0.0)
+
+    def test_speakers(self) -> None:
+        """Everything but answers waits of a user who said much to many, until that is forgiven, in order."""
+        stanzas = [
+            stanza(f"<{inside} from='{OTHER}/a' id='{number}'/>".encode())
+            for number, inside in enumerate(("message", "presence", "iq type='get'", "presence type='unavailable'"))
+        ]
+        self.speak(OTHER, self.copies.burst - 1)
+        self.assertEqual(self.held.users, {})
+        self.speak(OTHER, 2)
+        self.assertEqual(len(self.held), 0)
+        self.assertTrue(all(self.held.mustWait(each, 0.0) and self.held.hold(each, 0.0) for each in stanzas))
+        for kind in ("iq type='result'", "message type='error'"):
+            self.assertFalse(self.held.mustWait(stanza(f"<{kind} from='{OTHER}/a'/>".encode()), 0.0))
+        self.assertFalse(self.held.mustWait(stanza(b"<message from='third@example.com/a'/>"), 0.0))
+        # The half of a second forgives more than what was too much.
+        self.assertEqual(self.ids(list(self.held.ready(0.5))), ["0", "1", "2", "3"])
+        self.assertEqual(self.held.users, {})
+
+    def test_forgiven(self) -> None:
+        """A speaker who has waited for long enough waits no longer, and is forgotten."""
+        self.speak(OTHER, self.copies.burst)
+        message = stanza(f"<message from='{OTHER}/a'/>".encode())
+        self.assertTrue(self.held.mustWait(message, 0.0))
+        self.assertFalse(self.held.mustWait(message, 0.1))
+        self.assertEqual(self.held.users, {})
+        self.speak("a@b", self.copies.burst)
+        self.assertEqual((list(self.held.ready(0.0)), list(self.held.users)), ([], ["a@b"]))
+        self.assertEqual((list(self.held.ready(1.0)), self.held.users), ([], {}))
+        self.speak("c@d", self.copies.burst)
+        self.assertEqual((list(self.held.leave("c@d/e")), self.held.users), ([], {}))

@@ -24,6 +24,7 @@ from gateway.monitor.status import Status
 from gateway.stream import core, skipper
 from gateway.stream.checker import StreamFailed
 from gateway.stream.core import Limits, Splitter
+from gateway.stream.outflow import Copies
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
@@ -509,6 +510,25 @@ class OutgoingTests(LinkCase):
             self.assertEqual(self.send(data), [])
         self.assertEqual(sum(self.world.link._refusals.counts.values()), 4)
         self.assertTrue(self.world.link.ready)
+
+    def test_copies(self) -> None:
+        """Of one stanza for many each copy is one: those that are too large are refused, the others are sent."""
+        empty = stanza("message", None, "")
+        before, _, after = stanza("message", None, "x" * (1000 - len(empty))).partition(f"n@{JID}/r".encode())
+        short, long = f"n@{JID}/r".encode(), f"n@{JID}/rr".encode()
+        self.world.server.clear()
+        self.assertTrue(self.world.link.sendCopies(Copies(before, [short, long, short], after)))
+        self.assertEqual(self.world.server.value(), (before + short + after) * 2)
+        self.world.clock.advance(0)
+        error = ("message", "error", f"n@{JID}/rr", "a@b/c", "7", ["policy-violation"])
+        self.assertEqual(self.taker.facts(), [error])
+        after = b"'>" + b"x" * 1000 + b"</presence>"
+        leave = Copies(b"<presence type='unavailable' to='", [b"a@b/c", b"d@e/f"], after)
+        self.world.server.clear()
+        self.assertTrue(self.world.link.sendCopies(leave))
+        self.assertEqual(self.world.server.value().count(b"type='unavailable'"), 2)
+        self.assertNotIn(b"x" * 1000, self.world.server.value())
+        self.assertEqual(sum(self.world.link._refusals.counts.values()), 3)
 
     def test_whileDown(self) -> None:
         """The same holds while the link is down."""
