@@ -64,6 +64,23 @@ class CompatTests(SynchronousTestCase):
             "    raise SystemExit(parts)\n"
         )
 
+    def test_interned(self) -> None:
+        """Interned JIDs are kept, but not all of them for ever; wokkel interns the sender of each request."""
+        self.python(
+            "import gateway, gc\n"
+            "from twisted.words.protocols.jabber.jid import JID, internJID\n"
+            "from wokkel.generic import Request\n"
+            "from twisted.words.xish.domish import Element\n"
+            "assert internJID('U@h') is internJID('U@h') and internJID('U@h') == JID('u@h')\n"
+            "assert internJID('u@h/r').userhostJID() is internJID('u@h')\n"
+            "for number in range(10_000):\n"
+            "    iq = Element((None, 'iq'), attribs={'from': f'u{number}@h/r', 'id': '1', 'type': 'get'})\n"
+            "    assert Request.fromElement(iq).sender.userhost() == f'u{number}@h'\n"
+            "gc.collect()\n"
+            "count = sum(isinstance(each, JID) for each in gc.get_objects())\n"
+            "assert 1 < count < 5_000, count\n"
+        )
+
     def test_twice(self) -> None:
         """Doing it again changes nothing: neither the two names nor the number of warning filters."""
         self.python(
