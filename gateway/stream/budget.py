@@ -29,7 +29,8 @@ _REFILL = 1.0
 # 4,096 copies a second.
 _COPIES = 32
 _COPIES_REFILL = 16.0
-# Bytes that a copy counts for at least: the cost of a short copy is the work for a stanza.
+# Bytes that a copy counts for at least: the cost of a short copy is the work for a stanza. A copy takes 40 to 60 us of
+# Prosody's CPU, and 1 MB of large copies 50 ms: one user takes a quarter of it at most.
 COPY = 512
 
 # Users that are kept. Debts are forgiven within seconds, so no stream brings so many together.

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
@@ -201,6 +202,10 @@ class ProblemTests(ComposeCase):
         """No server, no namespace: both are said."""
         one, two = self.problems(servers=())
         self.assertIn("servers: found none", one)
+        # A component that users alone may delegate to needs no server.
+        table = evolve(self.table(servers=()), users=frozenset({Domain("x.lit")}))
+        [problem] = DelegationPlugin().check(COMPONENT, table, self.composition)
+        self.assertIn("namespaces: found none", problem)
         self.assertIn("namespaces: found none", two)
 
     def test_each(self) -> None:

@@ -284,6 +284,61 @@ class HandlerTests(HandlerCase):
             self.join(rf"r{number}\40third.example@{C}")
         self.assertEqual(len(self.told), 200)
 
+    def test_wallClock(self) -> None:
+        """The first message is stamped by the time of day, also in the first second of a connection."""
+        wall = 5e8
+        self.server = MemoryServer(C)
+        self.handler = RoomsHandler(self.rooms, lambda: wall)
+        self.handler.setHandlerParent(self.server.link)
+        self.addCleanup(self.server.stop)
+        self.server.start()
+        self.assertEqual(self.rooms.calendar.utc(self.server.link.now), wall)
+
+    def test_dropped(self) -> None:
+        """Dropped stanzas are logged once a minute, each once, and nothing where there are none."""
+        nameless = f"<message to='{ROOM}'/>"
+        self.server.clock.pump([1] * 70)
+        self.assertEqual(self.logged, [])
+        self.server.send(nameless)
+        self.server.clock.pump([1] * 10)
+        self.server.send(nameless * 2)
+        self.server.clock.pump([1] * 30)
+        self.assertEqual(self.logged, ["1 without an address"])
+        self.server.clock.pump([1] * 70)
+        self.assertEqual(self.logged, ["1 without an address", "2 without an address"])
+
+    def test_expensive(self) -> None:
+        """A request that no tree is built of has one answer."""
+        inside = "<item/>" * 11_000
+        self.server.send(f"<iq from='{ANN}' to='{ROOM}' id='1' type='get'><q xmlns='u'>{inside}</q></iq>")
+        [answer] = self.server.taken()
+        self.assertIn("policy-violation", answer)
+
+    def test_charged(self) -> None:
+        """A long answer is charged to who has asked; what a node is told of many occupants, to the node."""
+        for number in range(40):
+            self.server.send(f"<presence from='u{number}@a.example/1' to='r{number}@{C}/n'>{MUC}</presence>")
+            self.server.send(f"<presence from='u{number}@a.example/1' to='{ROOM}/n{number}'>{MUC}</presence>")
+        self.server.taken()
+        budget = self.server.link.budget
+        self.server.clock.pump([1] * 3)
+        self.assertEqual(budget.debts, {})
+        query = f"<query xmlns='{ns.DISCO_ITEMS}'/>"
+        self.server.send(f"<iq from='{ANN}' to='{C}' id='1' type='get'>{query}</iq>")
+        self.server.taken()
+        self.server.clock.pump([1] * 3)
+        self.assertEqual(budget.debts, {})
+        for number in range(100):
+            room = f"{'r' * 99}{number}@{C}"
+            self.server.send(f"<presence from='u@b{number}.example/1' to='{room}/n'>{MUC}</presence>")
+        self.server.taken()
+        self.server.send(f"<iq from='{ANN}' to='{C}' id='1' type='get'>{query}</iq>")
+        self.assertEqual(list(budget.debts), ["ann@a.example"])
+        self.server.clock.pump([1] * 3)
+        fmuc = f"<fmuc xmlns='{ns.FMUC}' from='ben@b.example/1'/>"
+        self.server.send(f"<presence from='x@node.example' to='{ROOM}/ben'>{fmuc}</presence>")
+        self.assertEqual(list(budget.debts), ["x@node.example"])
+
     def test_report(self) -> None:
         """How many are in, and which rooms stand with others."""
         self.assertEqual(list(self.handler.report()), ["rooms: 0; occupants: 0"])
@@ -296,6 +351,7 @@ class HandlerTests(HandlerCase):
         )
         found = re.fullmatch(pattern, line)
         assert found is not None, line
+        self.assertEqual(int(found[2]), len(f"<presence from='x@node.example' to='{ROOM}/ben'>{fmuc}"))
         self.assertGreater(int(found[1]), int(found[2]))
         body = "<body>x</body>"
         self.server.taken()
@@ -303,6 +359,13 @@ class HandlerTests(HandlerCase):
         [_, line] = self.handler.report()
         copy = f"<message from='{ROOM}/ann' to='x@node.example' type='groupchat'>{body}</message>"
         self.assertIn(f"with 1, {int(found[1]) + len(copy)} bytes to it, {found[2]} from it", line)
+        message = f"<message from='x@node.example/ben' to='{ROOM}' type='groupchat'>{body}"
+        self.server.send(f"{message}</message>")
+        [_, line] = self.handler.report()
+        self.assertIn(f"{int(found[2]) + len(message)} from it", line)
+        # A room that stands with no other is only counted.
+        self.join(f"other@{C}")
+        self.assertEqual(len(list(self.handler.report())), 2)
         everything = frozenset(("*",))
         self.make(Rooms(C, Mirroring(allow=everything, users=everything), frozenset()))
         room = rf"coven\40other.example@{C}"

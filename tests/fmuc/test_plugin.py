@@ -151,3 +151,4 @@ class PluginTests(SynchronousTestCase):
         rooms = self.rooms('[rooms."rooms.localhost"]\npeers = ["mirror.localhost"]\n')
         [lobby] = rooms.rooms.values()
         self.assertEqual((lobby.jid, lobby.settings.persistent), ("lobby@rooms.localhost", True))
+        self.assertEqual(lobby.settings.name, "The lobby")

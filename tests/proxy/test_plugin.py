@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import stat
 from pathlib import Path
 from typing import Any
@@ -183,11 +184,20 @@ class CheckTests(PluginCase):
             (garbage, "is not a seal key"),
             (self.folder, "cannot be read"),
             (garbage / "key", "cannot be read"),
-            (self.folder / "none" / "key", "cannot be made"),
+            (self.folder / "none" / "key", "cannot be made: it has no folder"),
         ):
             [problem] = self.check(key_file=Filename(str(path)))
             self.assertTrue(problem.startswith(f"key_file: {path} "), problem)
             self.assertIn(words, problem)
+
+    def test_keyFolder(self) -> None:
+        """Another folder than the state folder has to be there, and it must be possible to make a file in it."""
+        there = Path(self.mktemp())
+        there.mkdir()
+        self.assertEqual(self.check(key_file=Filename(str(there / "key"))), [])
+        [problem] = self.check(key_file=Filename("/proc/key"))
+        self.assertTrue(problem.startswith("key_file: /proc/key is not there and cannot be made: "), problem)
+        self.assertNotIn("it has no folder", problem)
 
 
 class KeyTests(PluginCase):
@@ -203,6 +213,19 @@ class KeyTests(PluginCase):
         self.assertEqual(loadKey(path), key)
         self.assertEqual(path.read_bytes(), written)
         self.assertNotEqual(loadKey(self.folder / "other"), key)
+
+    def test_madeMeanwhile(self) -> None:
+        """Of two gateways that make a key at the same time one is first, and the other takes that one's."""
+        path = self.folder / "key"
+
+        def token(size: int) -> bytes:
+            if not path.exists():
+                path.write_text("11" * size)
+            return bytes(size)
+
+        self.patch(secrets, "token_bytes", token)
+        self.assertEqual(loadKey(path), b"\x11" * 32)
+        self.assertEqual(path.read_text(), "11" * 32)
 
     def test_readOnly(self) -> None:
         """One that others made, as for a shared component, is read, and left as it is."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
 from wokkel.disco import DiscoHandler
 from zope.interface.verify import verifyObject
 
@@ -14,10 +17,10 @@ from gateway.config import Config, load
 from gateway.delegation.handler import ManagingHandler
 from gateway.interfaces import IDemonstration, INoted
 from gateway.roster.demo import Contacts
-from gateway.roster.handler import Description
+from gateway.roster.handler import Description, PresenceWatcher
 from gateway.roster.interested import InterestedClients
 from gateway.roster.plugin import RosterPlugin
-from gateway.roster.resource import RefreshResource
+from gateway.roster.resource import RefreshResource, ResultsResource
 from gateway.service import check, findPlugins, makeService, notes
 from gateway.tables import ConfigError
 from tests.effects.world import Gateway
@@ -49,8 +52,9 @@ class PluginTests(SynchronousTestCase):
         http = gateway.getServiceNamed("http")
         admin = http._factory.resource.children[b"roster_admin"]
         self.assertEqual(set(admin.children), {b"refresh", b"results", b"example.com", b"example.net"})
-        for refresh in (admin.children[b"refresh"], admin.children[b"example.net"].children[b"refresh"]):
-            self.assertIsInstance(refresh, RefreshResource)
+        for served in (admin, admin.children[b"example.com"], admin.children[b"example.net"]):
+            self.assertIsInstance(served.children[b"refresh"], RefreshResource)
+            self.assertIsInstance(served.children[b"results"], ResultsResource)
 
     def test_first(self) -> None:
         """Of two services, the first one in the file has the address without a name."""
@@ -80,14 +84,34 @@ class PluginTests(SynchronousTestCase):
     def test_demonstration(self) -> None:
         """On the embedded host the built-in application serves where no other is named; a real server needs one."""
         path = self.folder / "embedded.toml"
-        path.write_text("[roster.'roster.localhost']\ndomain = 'localhost'\n")
+        text = "[roster.'roster.localhost']\ndomain = 'localhost'\n"
+        path.write_text(text)
         gateway = makeService(load(path, [RosterPlugin()], self.reactor), self.reactor)
         served = gateway.getServiceNamed("http")._factory.resource.children
         self.assertIsInstance(served[b"demo"].children[b"contacts"], Contacts)
+        # Two share it.
+        path.write_text(text + text.replace("localhost", "other.localhost"))
+        putting: list[bytes] = []
+        put = Resource.putChild
+        self.patch(Resource, "putChild", lambda self, path, child: (putting.append(path), put(self, path, child)))
+        makeService(load(path, [RosterPlugin()], self.reactor), self.reactor)
+        self.assertEqual(putting.count(b"contacts"), 1)
         self.assertIn("url: found nothing", self.problems('[roster."r.example.com"]\ndomain = "example.com"\n'))
         [plugin] = [each for each in findPlugins() if each.kind == "roster"]
         self.assertTrue(verifyObject(IDemonstration, plugin))
         self.assertEqual(plugin.demoTables("h"), {"roster.h": {"domain": "h"}})
+
+    def test_connectionLost(self) -> None:
+        """When the link is lost nobody is known to be online; ejabberd's feed shows not all who are."""
+        api = 'apply = "ejabberd-api"\napi = "http://localhost/api"\n'
+        for more, isWhole in (("", True), (api, False)):
+            gateway = makeService(self.config(ROSTER.format("r.example.com", "example.com") + more), self.reactor)
+            link = gateway.getServiceNamed("roster:r.example.com")
+            [watcher] = [each for each in link if isinstance(each, PresenceWatcher)]
+            self.assertEqual(watcher._isWhole, isWhole)
+            watcher._online["ann"] = {"x"}
+            link._lane.disconnected(Failure(ConnectionLost()))
+            self.assertEqual(watcher._online, {})
 
     def test_lock(self) -> None:
         """Only where rosters are locked the component answers for them; it says what it is in any case."""
