@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, TogetherTests, scenario
 from tests.live.clients import Client, condition, loginAll, stanza
 from tests.live.processes import need, until
-from tests.live.rooms import MIRROR, MUC_USER, RoomsCase, Talker, mirrored
+from tests.live.rooms import MIRROR, MUC, MUC_USER, RoomsCase, Talker, mirrored
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 from tests.live.terminal import Profanity, Terminal
 
@@ -98,6 +98,12 @@ class FmucTests(RoomsCase):
         words = f"<decline to='{invite.get('from')}'><reason>So depart</reason></decline>"
         guest.send(stanza("message", f"<x xmlns='{MUC_USER}'>{words}</x>", to=here))
         await alice.isDeclined(here, "So depart")
+        if isinstance(self.server, Embedded):
+            return
+        # A join that nobody can read has an answer, too: of this, servers make what is no XML with namespaces.
+        guest.send(stanza("presence", f"<x xmlns='{MUC}'/><xml:q/>", to=f"{here}/guest"))
+        answer = await guest.expect(lambda each: each.get("from") == f"{here}/guest", "the error")
+        self.assertEqual((answer.get("type"), condition(answer)), ("error", "bad-request"))
 
     async def denied(self, alice: Talker, here: str, there: str) -> None:
         """What nobody may do in a mirror; and that a self-ping is answered."""
