@@ -19,8 +19,8 @@ from gateway.errors import (
 )
 from gateway.fmuc.actions import Invite
 from gateway.fmuc.admission import defaultRole
-from gateway.fmuc.departure import remove
-from gateway.fmuc.room import Occupant, Room, person
+from gateway.fmuc.departure import remove, removeAll
+from gateway.fmuc.room import Occupant, Room
 from gateway.fmuc.values import (
     ADMIN,
     BANNED,
@@ -37,6 +37,7 @@ from gateway.fmuc.values import (
     Invitation,
     Notice,
     Rank,
+    person,
 )
 
 # Each may do what those before it may (section 5.2).
@@ -191,6 +192,7 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
         sender = room.address(actor)
         room.out.append(Invite(room.jid, sender, Invitation(each.jid, each.reason), room.settings.password))
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
+    out: list[Occupant] = []
     for occupant in people.get(each.jid, ()):
         # Of a banned domain those whom the room knows better stay; and an earlier change may have thrown him out.
         isMeant = occupant.person == each.jid or each.affiliation == OUTCAST == room.affiliation(
@@ -200,9 +202,10 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
             continue
         occupant.rank = Rank(each.affiliation, defaultRole(room, each.affiliation))
         if code:
-            remove(room, occupant, Notice(gone=True, codes=(code,), reason=each.reason, actor=actor))
+            out.append(occupant)
         else:
             room.tell(occupant, evolve(HERE, reason=each.reason, actor=actor), toOwner=True)
+    removeAll(room, out, Notice(gone=True, codes=(code,), reason=each.reason, actor=actor))
 
 
 def listed(room: Room, user: str, wanted: Change) -> list[Listed] | type[GatewayError]:

@@ -129,7 +129,7 @@ def admit(room: Room, entry: Entry, node: Node | None, rank: Rank, now: float, c
         # Section 7.2.2: first "the complete list of existing occupants", then "the new occupant's own presence".
         for other in occupants:
             room.show(other, occupant)
-        room.tell(occupant, HERE, toOwner=True, but=occupant)
+        room.tell(occupant, HERE, toOwner=True, isNews=False)
         codes = (*((REAL_JIDS_ARE_SHOWN,) if occupant.public else ()), *((CREATED,) if created else ()))
         room.toSelf(occupant, HERE, *codes)
         _catchUp(room, entry.limits, occupant, now)

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from gateway.errors import NotAcceptable, NotEntitled, OnlyInTheRoom
-from gateway.fmuc.departure import close, remove
+from gateway.fmuc.departure import close, removeAll
 from gateway.fmuc.room import Room, Settings
 from gateway.fmuc.values import MEMBERS_ONLY_NOW, NONE, OWNER, Content, Notice, Said
 from gateway.fmuc.writing import statusXml
@@ -91,9 +91,8 @@ def configure(room: Room, user: str, given: Mapping[str, str]) -> None:
             occupant.public = settings.public
     if settings.membersOnly and not before.membersOnly:
         # Section 9.5: who is no member of a room that is for members now "MUST" be removed.
-        for occupant in list(room.occupants.values()):
-            if occupant.rank.affiliation == NONE:
-                remove(room, occupant, Notice(gone=True, codes=(MEMBERS_ONLY_NOW,)))
+        others = [occupant for occupant in room.occupants.values() if occupant.rank.affiliation == NONE]
+        removeAll(room, others, Notice(gone=True, codes=(MEMBERS_ONLY_NOW,)))
     if settings != before:
         news = Said(nick="", content=Content(statusXml(codes)))
         room.toUsers(news, [occupant.address for occupant in room.users.values()])

@@ -4,6 +4,8 @@ How somebody is in no more (XEP-0045 sections 7.14 and 8.2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.fmuc.actions import Left
 from gateway.fmuc.room import Node, Occupant, Room
 from gateway.fmuc.values import Notice
@@ -15,11 +17,24 @@ def remove(room: Room, occupant: Occupant, notice: Notice, own: bool = False) ->
 
     @param own: whether he has left by himself; the joining node that he is behind then knows it.
     """
-    node = occupant.node
-    room.remove(occupant)
-    # He is not among the local users any more, but hears of it.
-    room.tell(occupant, notice, toOwner=not own or (node is not None and node.echoes))
-    if node is not None and node is not room.above and not node.occupants:
+    removeAll(room, [occupant], notice, own)
+
+
+def removeAll(room: Room, occupants: Sequence[Occupant], notice: Notice, own: bool = False) -> None:
+    """
+    The same for several at once. Everybody who stays is told of each; of those who go each is told of itself only:
+    to tell thousands of thousands would keep the reactor for seconds.
+    """
+    for occupant in occupants:
+        room.remove(occupant)
+    audience = room.audience()
+    for occupant in occupants:
+        node = occupant.node
+        # He is not among the local users any more, but hears of it.
+        room.tell(occupant, notice, not own or (node is not None and node.echoes), audience)
+    for node in dict.fromkeys(occupant.node for occupant in occupants):
+        if node is None or node is room.above or node.occupants:
+            continue
         if own:
             release(room, node)
         elif node.joined:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from gateway import jids
 from gateway.errors import GatewayError, Malformed, NotEntitled, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Invite, Refuse
-from gateway.fmuc.room import Room, person
-from gateway.fmuc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, refusal
+from gateway.fmuc.room import Room
+from gateway.fmuc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, person, refusal
 
 # In one message.
 _MOST = 20

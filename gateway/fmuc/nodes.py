@@ -8,7 +8,7 @@ from gateway import jids
 from gateway.errors import Forbidden, GatewayError, Loop, TooMuch
 from gateway.fmuc import messages, privately
 from gateway.fmuc.actions import Rejected, ToNode
-from gateway.fmuc.departure import remove
+from gateway.fmuc.departure import removeAll
 from gateway.fmuc.presence import enter, leave
 from gateway.fmuc.room import Node, Occupant, Pending, Room
 from gateway.fmuc.upward import cancel, change, gone
@@ -143,8 +143,9 @@ def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message
 def lost(room: Room, node: Node, now: float) -> None:
     """What goes to a node comes back, or it has begun anew: all who were behind it are out."""
     room.note(f"{node.jid} cannot be reached, or has begun anew: all who came through it are out", warn=True)
-    for occupant in list(node.occupants.values()):
-        remove(room, occupant, Notice(gone=True, codes=(TROUBLE,)))
+    occupants = list(node.occupants.values())
+    removeAll(room, occupants, Notice(gone=True, codes=(TROUBLE,)))
+    for occupant in occupants:
         gone(room, occupant, now)
     for pending in list(room.pending.values()):
         if pending.node is node and not pending.gone:

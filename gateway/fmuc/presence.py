@@ -10,7 +10,7 @@ from gateway.errors import GatewayError, NickIsKept, NoNick, RoomFull, TooMuch
 from gateway.fmuc.actions import Refuse, ToUsers
 from gateway.fmuc.admission import access, addressProblem, admit, conflict, nickProblem, welcomeBack
 from gateway.fmuc.departure import remove
-from gateway.fmuc.room import Node, Occupant, Pending, Room, person
+from gateway.fmuc.room import Node, Occupant, Pending, Room
 from gateway.fmuc.upward import ANSWER, ask, cancel, change, gone
 from gateway.fmuc.values import (
     GONE,
@@ -28,6 +28,7 @@ from gateway.fmuc.values import (
     Presence,
     Rank,
     Shown,
+    person,
     refusal,
 )
 from gateway.stream.stanzas import escape

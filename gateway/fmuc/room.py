@@ -7,6 +7,7 @@ mirror it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from attrs import define, field, frozen
@@ -22,6 +23,7 @@ from gateway.fmuc.values import (
     NONE,
     OUTCAST,
     SELF,
+    Audience,
     Content,
     Delay,
     Dialect,
@@ -31,6 +33,7 @@ from gateway.fmuc.values import (
     Rank,
     Said,
     Shown,
+    person,
 )
 from gateway.stream.stanzas import escape
 
@@ -234,19 +237,6 @@ class Pending:
     news: Content | None = None
 
 
-def person(user: str) -> str:
-    """
-    The bare JID by which somebody is known, whatever resource he has and however his server spells it: some keep
-    the case that he has logged in with.
-    """
-    bare = jids.bare(user)
-    try:
-        return jids.prepared(bare)
-    except ValueError:
-        # Such a user cannot join, and is in no list.
-        return bare
-
-
 @define(eq=False)
 class Room:
     """
@@ -358,7 +348,7 @@ class Room:
     def toUsers(
         self,
         what: Shown | Said,
-        recipients: list[bytes] | tuple[bytes, ...],
+        recipients: Sequence[bytes],
         revealing: bool = False,
         codes: tuple[int, ...] = (),
     ) -> None:
@@ -379,25 +369,33 @@ class Room:
         revealing = occupant.public or to.rank.role == MODERATOR
         self.toUsers(occupant.shown(HERE), (to.address,), revealing)
 
-    def tell(self, occupant: Occupant, notice: Notice, toOwner: bool, but: Occupant | None = None) -> None:
+    def audience(self, but: Occupant | None = None) -> Audience:
+        """The addresses of local users, but for one: of moderators, who see real JIDs, in the second part."""
+        plain: list[bytes] = []
+        privileged: list[bytes] = []
+        for user in self.users.values():
+            if user is not but:
+                (privileged if user.rank.role == MODERATOR else plain).append(user.address)
+        return tuple(plain), tuple(privileged)
+
+    def tell(
+        self, occupant: Occupant, notice: Notice, toOwner: bool, known: Audience | None = None, isNews: bool = True
+    ) -> None:
         """
         An occupant's presence to all local users, himself too, and to the nodes below.
 
         @param toOwner: whether the joining node that he is behind is told as well.
-        @param but: a local user who is not.
+        @param known: the other local users, where they are known already.
+        @param isNews: whether he is told himself.
         """
         shown = occupant.shown(notice)
-        plain: list[bytes] = []
-        privileged: list[bytes] = []
-        for user in self.users.values():
-            if user is not occupant and user is not but:
-                (privileged if user.rank.role == MODERATOR else plain).append(user.address)
+        plain, privileged = known or self.audience(occupant)
         if occupant.public:
             self.toUsers(shown, plain + privileged, True)
         else:
             self.toUsers(shown, plain)
             self.toUsers(shown, privileged, True)
-        if occupant.node is None and occupant is not but:
+        if occupant.node is None and isNews:
             self.toSelf(occupant, notice)
         for node in self.below.values():
             if node.joined and (toOwner or node is not occupant.node):

@@ -8,6 +8,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
+from gateway import jids
 from gateway.errors import ANSWERS, GatewayError
 
 PARTICIPANT, VISITOR, MODERATOR, NO_ROLE = "participant", "visitor", "moderator", "none"
@@ -269,3 +270,20 @@ class Message:
     invitations: tuple[Invitation, ...] = ()
     form: bool = False
     refusal: Refusal | None = None
+
+
+# Local users' addresses, escaped: those who see real JIDs only where everybody does, and those who always do.
+Audience = tuple[tuple[bytes, ...], tuple[bytes, ...]]
+
+
+def person(user: str) -> str:
+    """
+    The bare JID by which somebody is known, whatever resource he has and however his server spells it: some keep
+    the case that he has logged in with.
+    """
+    bare = jids.bare(user)
+    try:
+        return jids.prepared(bare)
+    except ValueError:
+        # Such a user cannot join, and is in no list.
+        return bare

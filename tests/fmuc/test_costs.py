@@ -108,6 +108,60 @@ class AdministrationTests(CostCase):
         self.assertIn(b"type='result'", self.ask(OWN, ns.MUC_ADMIN, self.items(["tom@localhost"])))
 
 
+class RemovalTests(CostCase):
+    """A small stanza that puts many out: they are not told of each other, or it would be a million stanzas."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for number in range(1_000):
+            self.wire.join(R, f"n{number}", f"u{number}@b.example/1")
+        self.wire.join(R, "carol", "carol@c.example/1")
+        self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='member' jid='carol@c.example'/>")
+
+    def assertOut(self, sent: bytes, code: int, stay: int = 2) -> None:
+        """Each of those who are out is told so; each who stays is told of each of them."""
+        room = self.wire.room(R)
+        self.assertEqual(set(room.occupants), {"own", "carol"})
+        self.assertEqual(sent.count(f"<status code='{code}'/><status code='110'/>".encode()), 1_000)
+        self.assertEqual(sent.count(f"<status code='{code}'/>".encode()), 1_000 * (1 + stay))
+        self.assertEqual(sent.count(b"type='unavailable'"), 1_000 * (1 + stay))
+        # Moderators alone see the real JIDs of others.
+        self.assertEqual(sent.count(b"jid='u7@b.example/1'"), 1)
+        self.assertIn(f"from='{R}/n999' to='carol@c.example/1' type='unavailable'".encode(), sent)
+
+    def test_membersOnly(self) -> None:
+        """A room that is for members now."""
+        fields = "<field var='muc#roomconfig_membersonly'><value>1</value></field>"
+        self.assertOut(self.ask(OWN, ns.MUC_OWNER, f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>"), 322)
+
+    def test_domain(self) -> None:
+        """A ban of their domain."""
+        self.assertOut(self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='outcast' jid='b.example'/>"), 301)
+
+
+class NodeRemovalTests(CostCase):
+    """The same for a node."""
+
+    def test_lost(self) -> None:
+        """A node that cannot be reached: those who were behind it are told nothing, the others each of each."""
+        for number in range(1_000):
+            self.wire.nodeJoins(R, f"n{number}", NODE, f"u{number}@b.example/1")
+        error = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"
+        sent = self.send(f"<message from='{NODE}' to='{R}' type='error'>{error}</message>")
+        self.assertEqual(sent.count(f"to='{OWN}' type='unavailable'".encode()), 1_000)
+        self.assertEqual(set(self.wire.room(R).occupants), {"own"})
+        self.assertEqual(self.wire.room(R).below, {})
+
+    def test_banned(self) -> None:
+        """A ban of the domain of all who are behind a node: it is told of each, and that it is out after that."""
+        for number in range(10):
+            self.wire.nodeJoins(R, f"n{number}", NODE, f"u{number}@b.example/1")
+        sent = self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='outcast' jid='b.example'/>")
+        told = [part for part in sent.split(b"</presence>") if f"to='{NODE}'".encode() in part]
+        self.assertEqual([b"code='301'" in part for part in told], [True] * 10 + [False])
+        self.assertIn(b"<left", told[-1])
+
+
 class JoinTests(CostCase):
     """Rooms and nicks by long names."""
 
