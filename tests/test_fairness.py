@@ -334,6 +334,13 @@ class SpeakerTests(FairCase):
         self.assertEqual(self.heard[b"<presence "] - before, self.MANY)
         self.assertEqual(self.speak(self.bad(), "x"), 1)
 
+    def test_everybodyAPeer(self) -> None:
+        """Where every domain may be a node's, local users are still held, and not refused."""
+        self.rooms._peers = frozenset({"*"})
+        self.assertEqual(self.speak(self.bad(), "x", 240), 132)
+        self.assertEqual(list(self.link.fairness.held), [self.bad()])
+        self.assertEqual(self.heard[b"resource-constraint"], 0)
+
     def test_stopped(self) -> None:
         """A link that is started again after a stop holds what must wait, and its rooms take stanzas."""
         self.speak(self.bad(), "x", 140)

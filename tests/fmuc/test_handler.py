@@ -192,6 +192,8 @@ class HandlerTests(HandlerCase):
         for to in (f"{mirror}/ann", mirror):
             self.server.send(f"<presence from='room@x.example/ann' to='{to}'>{shown}{MUC}{bad}</presence>")
             self.assertSent()
+        self.server.send(f"<presence from='ben@a.example/1' to='{mirror}/ben'>{MUC}{bad}</presence>")
+        self.assertSent(refused("presence", f"{mirror}/ben", "ben@a.example/1", BadNamespace, MUC))
 
     def test_refusedWhileStopping(self) -> None:
         """When the gateway stops, it says so."""

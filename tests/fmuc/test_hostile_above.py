@@ -69,6 +69,32 @@ class NameTests(WireCase):
         self.assertTold(wire.join(victim, "r", EVE), f"presence {victim}/r > {EVE} error not-allowed")
         self.assertEqual(wire.rooms.rooms, {})
 
+    def test_speaker(self) -> None:
+        """Copies are charged to local users, to somebody behind a node, or to nobody; nobody else can be named."""
+        room = r"r\40talk.example@mirror.example"
+        above = "r@talk.example"
+        wire = mirror("mirror.example", replica=False, peers=("node.example",))
+        wire.join(room, "alice", ALICE)
+        wire.take(f"<presence from='{above}/alice' to='{room}'>{fmuc(ALICE)}</presence>")
+        wire.take(f"<message from='{above}' to='{room}' type='groupchat'><subject/></message>")
+        wire.take(f"<presence from='{above}/bob' to='{room}'>{fmuc('bob@talk.example/1')}</presence>")
+        wire.nodeJoins(room, "ned", "m@node.example", "ned@x.example/1")
+        self.assertEqual(set(wire.room(room).occupants), {"alice", "bob", "ned"})
+        for sender, right in (
+            (ALICE, ALICE.partition("/")[0]),
+            ("eve@evil.example/alice", "eve@evil.example"),
+            (f"{above}/alice", ALICE.partition("/")[0]),
+            (f"{above}/bob", ""),
+            (f"{above}/ned", ""),
+            (f"{above}/nobody", ""),
+            (above, ""),
+            ("m@node.example/ned", "m@node.example/ned"),
+            ("m@node.example/alice", "m@node.example/alice"),
+            ("m@node.example", ""),
+        ):
+            self.assertEqual(wire.rooms.speaker(sender, room), right, sender)
+        self.assertEqual(wire.rooms.speaker(ALICE, "none@mirror.example/x"), ALICE.partition("/")[0])
+
     def test_manyRooms(self) -> None:
         """10,000 joins to as many rooms: there are so many, and no more."""
         for wire, name in (

@@ -11,6 +11,7 @@ from twisted.internet.defer import fail
 from twisted.internet.error import ConnectError
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
+from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
 from gateway import ns
@@ -21,6 +22,7 @@ from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
 from gateway.proxy.store import ExchangeFile
+from gateway.stream.stanzas import Stanza
 from tests.proxy.support import MemoryServer, canonical
 
 C = "proxy.domain.example"
@@ -287,6 +289,8 @@ class PresenceTests(HandlerCase):
         self.assertEqual(list(self.handler.report()), ["open requests: 1"])
         self.make()
         self.server.start()
+        # It may come in a moment.
+        self.assertEqual(len(list(self.handler.report())), 2)
         self.server.clock.pump([1.0] * 10)
         online, unseen, _ = self.handler.report()
         self.assertEqual(online, f"resources of {T} that requests go to: 0")
@@ -410,6 +414,7 @@ class BadInputTests(HandlerCase):
         self.assertSent(error("iq", C, U, "service-unavailable"))
         self.server.send(f"<message from='{U}'/><presence from='{U}'/><iq type='result' id='1' from='{U}'/>")
         self.assertSent()
+        self.assertEqual(self.translator.dropped, {})
 
     def test_noId(self) -> None:
         """RFC 6120 section 8.2.3: an iq must have an id; its error then has none either."""
@@ -417,6 +422,7 @@ class BadInputTests(HandlerCase):
         self.assertSent(error("iq", C, U, "bad-request", ""))
         self.server.send(f"<iq type='set' id='' to='{C}' from='{U}'/>")
         self.assertSent(error("iq", C, U, "bad-request", "").replace("<iq ", "<iq id='' "))
+        self.assertEqual(self.translator.dropped, {})
 
     def test_answerWithoutId(self) -> None:
         """An answer without an id is none: it is dropped and counted."""
@@ -693,6 +699,27 @@ class StopTests(HandlerCase):
         self.server.lose()
         self.successResultOf(stopped)
 
+    def test_waiting(self) -> None:
+        """A request that waits for the target's presence has its answer at once when the gateway stops."""
+        self.make()
+        self.server.start()
+        self.server.taken()
+        self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
+        self.assertSent()
+        self.server.link.stopService()
+        self.assertSent(error("iq", C, U, STOPPING))
+
+    def test_outbound(self) -> None:
+        """A request of the implementing client ends with an error once the gateway waits for it no longer."""
+        self.remake(outbound=True)
+        self.server.send(f"<iq type='get' id='7' to='bob\\40example.org@{C}/phone' from='{T}/a'/>")
+        self.server.taken()
+        self.server.link.stopService()
+        self.server.clock.pump([0.1] * 40)
+        self.assertSent()
+        self.server.clock.pump([0.1] * 20)
+        self.assertSent(error("iq", f"bob\\40example.org@{C}/phone", f"{T}/a", STOPPING, "7"))
+
     def test_again(self) -> None:
         """A link that is started again after a stop takes requests."""
         self.server.stop()
@@ -701,6 +728,40 @@ class StopTests(HandlerCase):
         self.server.taken()
         self.server.send(f"<iq type='get' id='3' to='{C}' from='{U}'/>")
         self.assertSent(f"<iq type='get' id='3' to='{T}/a' from='{self.alias()}'/>")
+
+
+class OtherTests(HandlerCase):
+    """Stanzas that are not the proxy's, not this process's, or not to be sent."""
+
+    def test_unsendable(self) -> None:
+        """A message that cannot be handed on has no answer; it is none to an iq."""
+        self.remake(forward=frozenset({"iq", "message"}))
+
+        def raising(stanza: Stanza, addresses: bytes) -> bytes:
+            raise ValueError(stanza)
+
+        patch = self.patch(Stanza, "readdressed", raising)
+        self.server.send(f"<message to='{C}' from='{U}'><body>x</body></message>")
+        patch.restore()
+        self.assertSent()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_notOurs(self) -> None:
+        """The answer to a request of another handler on the link, or of the link itself, is left to that."""
+        ping = domish.Element((None, "iq"), attribs={"type": "get", "to": "d.example/ping", "id": "p1"})
+        answer = self.server.link.request(ping)
+        self.server.taken()
+        self.server.send(f"<iq type='result' id='p1' to='{C}' from='d.example/ping'/>")
+        self.assertEqual(self.successResultOf(answer)["id"], "p1")
+
+    def test_earlierProcess(self) -> None:
+        """For as long as an answer takes after a start, a valid seal is enough; for no longer."""
+        for seconds in (1, 31):
+            self.remake()
+            self.server.clock.pump([1.0] * seconds)
+            self.server.taken()
+            self.server.send(f"<iq type='result' id='e' to='{self.alias()}' from='{T}/a'/>")
+            self.assertSent(*[f"<iq type='result' id='e' to='{U}' from='{C}'/>"] * (seconds < 30))
 
 
 class OutboundTests(HandlerCase):
