@@ -376,7 +376,7 @@ class Translator:
         self._draining = True
 
     def resume(self) -> None:
-        """Take requests again: the link is started anew."""
+        """Take requests again: the link is started again."""
         self._draining = False
 
     # The books.

@@ -24,13 +24,13 @@ FREE = 4 * 1024
 BURST = 1024 * 1024
 _REFILL = 1.0
 
-# The budget of copies for others: its size as a multiple of the burst of answers, and the seconds until all of it may
-# be used again. 60 short messages to 1,000 people in one burst pass; in the long run a user may send 2 MiB/s, or
-# 4,096 copies a second.
+# The budget of copies for others: its size as a multiple of the burst of answers, and the seconds until all of it
+# may be used again. 60 short messages to 1,000 people in one burst pass; in the long run a user may send 2 MiB/s,
+# or 4,096 copies a second.
 _COPIES = 32
 _COPIES_REFILL = 16.0
-# Bytes that a copy counts for at least: the cost of a short copy is the work for a stanza. A copy takes 40 to 60 us of
-# Prosody's CPU, and 1 MB of large copies 50 ms: one user takes a quarter of it at most.
+# Bytes that a copy counts for at least: the cost of a short copy is the work for a stanza. A copy takes 40 to 60 us
+# of Prosody's CPU, and 1 MB of large copies 50 ms: one user takes a quarter of it at most.
 COPY = 512
 
 # Users that are kept. Debts are forgiven within seconds, so no stream brings so many together.
