@@ -109,14 +109,22 @@ class Budget:
             return
         self.chargeUser(jids.bare(requester), size, now)
 
-    def chargeUser(self, user: str, size: int, now: float) -> None:
-        """Charge a user, by the key of C{debts}, for any number of bytes."""
-        owed = self._owed(user, now) + size
-        if user not in self.debts and len(self.debts) >= _MAX_USERS:
-            # A new user is not charged; the debts of the others are kept.
-            return
+    def chargeUser(self, user: str, size: int, now: float) -> bool:
+        """
+        Charge a user, by the key of C{debts}, for any number of bytes.
+
+        @return: true if the user owes too much by now, as L{owes} has it.
+        """
+        debt = self.debts.get(user)
+        if debt is None:
+            if len(self.debts) >= _MAX_USERS:
+                # A new user is not charged; the debts of the others are kept.
+                return False
+            debt = self.debts[user] = _Debt(0.0, now)
         # So nobody waits for longer than two refill times.
-        self.debts[user] = _Debt(min(owed, 2.0 * self.burst), now)
+        debt.owed = min(self._left(debt, now) + size, 2.0 * self.burst)
+        debt.at = now
+        return debt.owed >= self.burst
 
     def expire(self, now: float) -> None:
         """Forget users without a debt. To be called about once a second."""
@@ -150,8 +158,9 @@ class Budget:
 
     def _owed(self, user: str, now: float) -> float:
         debt = self.debts.get(user)
-        if debt is None:
-            return 0.0
+        return 0.0 if debt is None else self._left(debt, now)
+
+    def _left(self, debt: _Debt, now: float) -> float:
         return max(0.0, debt.owed - max(0.0, now - debt.at) * self.burst / self._refill)
 
 

@@ -76,7 +76,9 @@ class Fairness:
             # The user leaves, so held joins are obsolete.
             for each in self._holdback.leave(stanza.sender or ""):
                 self._refuse(each, OverBudget)
-            self._holdback.watch(jids.bare(stanza.sender or ""), now)
+            user = jids.bare(stanza.sender or "")
+            if self.copies.owes(user, now):
+                self._holdback.watch(user)
             return False
         if self.budget.refuses(stanza, now):
             self._port.refuse(stanza, OverBudget)
@@ -90,9 +92,8 @@ class Fairness:
         @param user: a bare JID. A full JID, of an occupant of another room, is charged and never held.
         @param size: bytes; each copy counts for L{gateway.stream.budget.COPY} at least.
         """
-        now = self._port.now
-        self.copies.chargeUser(user, size, now)
-        self._holdback.watch(user, now)
+        if self.copies.chargeUser(user, size, self._port.now):
+            self._holdback.watch(user)
 
     def resume(self) -> None:
         """Hold stanzas again: the link is started again."""

@@ -75,10 +75,10 @@ class Holdback:
         isJoin = mayJoin and stanza.name == "presence" and stanza.type is None
         return isJoin and self._budget.owes(user, now)
 
-    def watch(self, user: str, now: float) -> None:
-        """Hold from now on what a user sends, if the user owes copies."""
-        if self._copies.owes(user, now):
-            self.users.setdefault(user, _Held())
+    def watch(self, user: str) -> None:
+        """Hold the next stanzas of a user, as long as the user owes copies."""
+        if user not in self.users:
+            self.users[user] = _Held()
 
     def hold(self, stanza: Stanza, now: float) -> bool:
         """

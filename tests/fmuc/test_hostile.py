@@ -241,6 +241,8 @@ class UserTests(RoomCase):
                 service.take(f"<presence from='{bare}/0' to='{first}/ann' type='unavailable'/>")
                 sent = service.take(f"<presence from='{bare}/0' to='new@chat.example/ann'>{MUC}</presence>")
                 self.assertIn(b"code='201'", sent)
+                sent = service.take(f"<presence from='{bare}/0' to='newer@chat.example/ann'>{MUC}</presence>")
+                self.assertIn(b"resource-constraint", sent)
             service.shutDown()
             self.assertEqual(service.rooms._made, {})
 

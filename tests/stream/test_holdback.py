@@ -101,8 +101,8 @@ class HoldbackTests(SynchronousTestCase):
 
     def speak(self, user: str, size: int) -> None:
         """Make a user owe copies."""
-        self.copies.chargeUser(user, size, 0.0)
-        self.held.watch(user, 0.0)
+        if self.copies.chargeUser(user, size, 0.0):
+            self.held.watch(user)
 
     def test_speakers(self) -> None:
         """Everything but answers waits of a user who said much to many, until that is forgiven, in order."""
