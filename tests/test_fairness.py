@@ -329,6 +329,9 @@ class SpeakerTests(FairCase):
         self.assertEqual(speak("bad", 200), 131)
         self.assertEqual(self.heard[b"resource-constraint"], 69)
         self.assertEqual(speak("good", 1), 1)
+        whisper = f"<message from='{node}/bad' to='{room}/user1' type='chat'><body>x</body></message>"
+        self.world.server.say(whisper.encode())
+        self.assertEqual(self.heard[b"resource-constraint"], 69)
         before = self.heard[b"<presence "]
         self.world.server.say(f"<presence from='{node}/bad' to='{room}/bad' type='unavailable'/>".encode())
         self.assertEqual(self.heard[b"<presence "] - before, self.MANY)

@@ -166,6 +166,12 @@ class HandlerTests(HandlerCase):
         for kind in ("error", "subscribed"):
             self.server.send(f"<presence from='{ben}' to='{ROOM}/ben' type='{kind}'>{MUC}{bad}</presence>")
             self.assertSent()
+        self.server.send(f"<presence from='{ben}'>{MUC}{bad}</presence>")
+        self.assertSent()
+        self.assertEqual(self.flushLoggedErrors(), [])
+        # Everything else is the link's to answer.
+        self.server.send(f"<message from='{ben}' to='{ROOM}/ben'>{MUC}{bad}</message>")
+        self.assertSent(refused("message", f"{ROOM}/ben", ben, BadNamespace))
         self.assertEqual(set(self.rooms.rooms), {ROOM})
         self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann' type='unavailable'>{bad}</presence>")
         [gone] = self.server.taken()
