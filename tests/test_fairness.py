@@ -268,7 +268,7 @@ class SpeakerTests(FairCase):
         self.assertIn("stanzas refused, over a user's budget of copies for others: 68", [*self.link.report()])
 
     def test_presence(self) -> None:
-        """What is shown to many is the same: changes of presence, other nicks, joins and leaves."""
+        """Presence for many counts likewise: changes of it, other nicks, joins and leaves."""
         address = f"to='lobby@{JID}"
         shows = f"<presence from='user0@example.com/r' {address}/user0'><status>{'x' * 15_000}</status></presence>"
         nicks = [f"<presence from='user1@example.com/r' {address}/{nick}'/>" for nick in ("a", "b")]
@@ -281,7 +281,7 @@ class SpeakerTests(FairCase):
         self.assertEqual(len(self.link.fairness.held), 3)
 
     def test_administration(self) -> None:
-        """What one request makes of many is charged, too, and the next one waits."""
+        """The copies that one request causes are charged, too, and the next request waits."""
         items = "".join(f"<item nick='user{number}' role='visitor'/>" for number in range(1, 99))
         query = f"<query xmlns='{ns.MUC_ADMIN}'>{items}</query>"
         request = f"<iq from='user0@example.com/r' to='lobby@{JID}' id='1' type='set'>{query}</iq>"
@@ -338,7 +338,7 @@ class SpeakerTests(FairCase):
         self.assertEqual(self.speak(self.bad(), "x"), 1)
 
     def test_everybodyAPeer(self) -> None:
-        """Where every domain may be a node's, local users are still held, and not refused."""
+        """If every domain may be that of a node, local users are still held, and not refused."""
         self.rooms._peers = frozenset({"*"})
         self.assertEqual(self.speak(self.bad(), "x", 240), 132)
         self.assertEqual(list(self.link.fairness.held), [self.bad()])

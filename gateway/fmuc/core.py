@@ -144,11 +144,10 @@ class Rooms:
         self, sender: str, recipient: str, identifier: str | None, why: type[GatewayError], joins: bool
     ) -> list[Action]:
         """
-        An available presence was refused before anybody read it. Somebody who wants in, or wants another nick,
-        waits for an answer, and so does a node. An occupant who only shows something else waits for none, and would
-        take an error for the end of being in.
+        Answer an available presence that the stream refused. A join and another nick get an error: the user, or the
+        node, waits for an answer. A change of status gets none: clients take an error for their removal.
 
-        @param joins: whether the part of it that was kept asks to join.
+        @param joins: true if the first bytes of the presence ask to join.
         """
         local, _, nick = jids.split(recipient)
         peer = jids.bare(sender)
@@ -167,15 +166,15 @@ class Rooms:
 
     def speaker(self, sender: str, recipient: str) -> str:
         """
-        Return whom the copies of a stanza are charged to: the bare JID of a local user, or the address of somebody
-        behind a joining node. Empty for nobody: the joined node hands on what others have said.
+        Return the user that the copies of a stanza are charged to: the bare JID of a local user, or the address of
+        an occupant behind a joining node. It is empty for the joined node, which hands on stanzas of others.
         """
         peer, _, resource = sender.partition("/")
         room = self.rooms.get(jids.bare(recipient))
         if room is not None and sender in room.users:
             return peer
         if room is not None and room.above is not None and room.above.jid == peer:
-            # In a mirror a local user's own message comes back this way.
+            # In a mirror, messages of local users come back this way.
             occupant = room.occupants.get(resource)
             return jids.bare(occupant.real) if occupant is not None and occupant.node is None else ""
         if within(jids.split(peer)[1], self._peers):
@@ -221,7 +220,8 @@ class Rooms:
         elif room is not None and room.above is not None and room.above.jid == peer:
             why = Loop
         elif room is None:
-            # Not the node, behind which there may be many. But its domain: a node may name any.
+            # The user makes the room, not the node, which stands for many. The domain is the node's: it may name
+            # users of any domain.
             maker = jids.bare(stanza.fmuc.real if stanza.fmuc is not None else peer)
             room, why = self._make(jid, maker, jids.split(peer)[1])
         if room is None or why is not None:
@@ -263,8 +263,8 @@ class Rooms:
         """
         A new room, or why there can be none.
 
-        @param domain: where the join comes from. Accounts of other servers may be made at will, so all those of one
-            domain together make as many rooms as are left, which is half of them, and some are left for others.
+        @param domain: the domain that the join comes from. Other servers may have any number of accounts, so all
+            users of one domain together make as many rooms as are left: half of all, if nobody else makes any.
         """
         makers = maker, f"@{domain}"
         if self._made[maker] >= self._bounds.made:

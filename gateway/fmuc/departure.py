@@ -22,15 +22,15 @@ def remove(room: Room, occupant: Occupant, notice: Notice, own: bool = False) ->
 
 def removeAll(room: Room, occupants: Sequence[Occupant], notice: Notice, own: bool = False) -> None:
     """
-    The same for several at once. Everybody who stays is told of each; of those who go each is told of itself only:
-    to tell thousands of thousands would keep the reactor for seconds.
+    Remove several occupants. Those who stay are told of each, and each of the others of itself only: to tell
+    thousands of thousands would keep the reactor for seconds.
     """
     for occupant in occupants:
         room.remove(occupant)
     audience = room.audience()
     for occupant in occupants:
         node = occupant.node
-        # He is not among the local users any more, but hears of it.
+        # The occupant is no local user any longer, but is told.
         room.tell(occupant, notice, not own or (node is not None and node.echoes), audience)
     for node in dict.fromkeys(occupant.node for occupant in occupants):
         if node is None or node is room.above or node.occupants:

@@ -122,7 +122,7 @@ class RoomsHandler(RawHandler):
             self._refuse(stanza, type(error))
         else:
             speaker, now = self._rooms.speaker(sender, recipient), self._link.now
-            # Of those behind a node each is refused alone. The link holds what local users send.
+            # An occupant behind a node is refused alone. The link holds stanzas of local users.
             mayBeOver = "/" in speaker and message.kind == "groupchat"
             if mayBeOver and self._link.fairness.copies.isUserOver(speaker, now):
                 self._refuse(stanza, OverBudget)
@@ -162,7 +162,8 @@ class RoomsHandler(RawHandler):
             # all of the remaining occupants".
             written = result(stanza, payload)
             self._link.budget.charge(stanza.sender or "", len(written), self._link.now)
-            self._perform(actions, written, jids.bare(stanza.sender or ""))
+            speaker = self._rooms.speaker(stanza.sender or "", stanza.recipient or "")
+            self._perform(actions, written, speaker)
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless it is one, or nothing that is answered."""
@@ -203,7 +204,7 @@ class RoomsHandler(RawHandler):
     def _perform(self, actions: Iterable[Action], answer: bytes = b"", speaker: str = "") -> Counter[bytes]:
         """
         @param answer: to an iq; it goes first.
-        @param speaker: whom copies for many are charged to; empty for nobody.
+        @param speaker: the user that copies for many are charged to; empty for nobody.
         @return: how many bytes went to one user or one node alone, by its address; without the first stanza to
             each, for what happens in a room of two goes to one alone, too.
         """

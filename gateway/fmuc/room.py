@@ -386,7 +386,7 @@ class Room:
 
         @param toOwner: whether the joining node that he is behind is told as well.
         @param known: the other local users, where they are known already.
-        @param isNews: whether he is told himself.
+        @param isNews: true if the occupant itself is told, too.
         """
         shown = occupant.shown(notice)
         plain, privileged = known or self.audience(occupant)

@@ -272,18 +272,18 @@ class Message:
     refusal: Refusal | None = None
 
 
-# Local users' addresses, escaped: those who see real JIDs only where everybody does, and those who always do.
+# Escaped addresses of local users: of those who see real JIDs in a non-anonymous room only, and of moderators.
 Audience = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 
 
 def person(user: str) -> str:
     """
-    The bare JID by which somebody is known, whatever resource he has and however his server spells it: some keep
-    the case that he has logged in with.
+    The bare JID of a user as lists have it: prepared, because some servers keep the case that the user has logged
+    in with.
     """
     bare = jids.bare(user)
     try:
         return jids.prepared(bare)
     except ValueError:
-        # Such a user cannot join, and is in no list.
+        # Such a user cannot join and is in no list.
         return bare
