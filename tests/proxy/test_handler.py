@@ -371,8 +371,9 @@ class PresenceTests(HandlerCase):
 
     def test_strangersSubscribe(self) -> None:
         """Requesters' subscriptions are declined, between bare addresses (RFC 6121 section 3.1.3)."""
-        self.server.send(f"<presence from='{U}' to='n@{C}/r' type='subscribe'/>")
-        self.assertSent(f"<presence from='n@{C}' to='{U.partition('/')[0]}' type='unsubscribed'/>")
+        for kind in ("subscribe", "unsubscribe"):
+            self.server.send(f"<presence from='{U}' to='n@{C}/r' type='{kind}'/>")
+            self.assertSent(f"<presence from='n@{C}' to='{U.partition('/')[0]}' type='unsubscribed'/>")
 
     def test_forwarded(self) -> None:
         """With its option, presence goes to every resource, and back to whom it is for."""
