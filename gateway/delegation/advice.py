@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from gateway import ns
 
 _HIDES = (
-    f"A server that delegates {ns.PRIVATE} hides what users have stored there so far: see first docs/delegation.md, "
-    '"What the server had stored". '
+    f"A server that delegates {ns.PRIVATE} hides what users have stored there so far: first see "
+    'docs/delegation.md, "What the server had stored". '
 )
 
 

@@ -225,7 +225,7 @@ class PrivilegeHandler(RawHandler):
         return stanzas.unwrapAnswer(answer, user, inner)
 
     def pushRoster(self, user: str, resource: str, item: RosterItem, refused: Callable[[], object]) -> bool:
-        user, permissions = self._managed(user)
+        user, permissions = self.managed(user)
         permissions.checkIq(PrivilegedIq(user, "set", ns.CLIENT, user, "set", ns.ROSTER))
         self._pushes += 1
         identifier = f"{self._pushId}{self._pushes}"

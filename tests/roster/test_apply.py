@@ -21,7 +21,7 @@ from gateway.errors import ANSWERS, NotGranted, TooLarge
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.privilege.core import Permissions
-from gateway.roster import api, apply
+from gateway.roster import api
 from gateway.roster.api import EjabberdApplier
 from gateway.roster.apply import PrivilegeApplier
 from gateway.roster.core import RosterTooLarge
