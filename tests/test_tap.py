@@ -88,7 +88,7 @@ class TapTests(SynchronousTestCase):
             self.assertIn(f"warning: {warning}", lines)
 
     def test_notes(self) -> None:
-        """What the server must grant is printed, line by line."""
+        """Grants that the server needs are printed, line by line."""
         roster = '[roster."r.example.com"]\ndomain = "example.com"\nurl = "http://localhost/%s"\nlock = true\n'
         path = self.write(RIGHT + roster, "mine.toml")
         done = self.twistd("--config", path, "--check")

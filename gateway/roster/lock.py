@@ -100,7 +100,7 @@ class _Turns:
 @frozen
 class _Told:
     """
-    What a client is told.
+    An answer to a client.
 
     @ivar reason: why it may not be what the application says; empty if it is.
     @ivar isFresh: whether it is, in every respect.
@@ -236,7 +236,7 @@ class LockedRosters:
 
     @contextmanager
     def _recording(self, user: str) -> Iterator[Mapping[str, RosterItem]]:
-        """What is set meanwhile in a user's roster, by contact."""
+        """Record contacts that are set in a user's roster meanwhile."""
         changes: dict[str, RosterItem] = {}
         recorded = self._changes.setdefault(user, [])
         recorded.append(changes)

@@ -1,5 +1,5 @@
 """
-Which users were shown to which, and what shows them after a change of a roster, at once and once; pure.
+Presence that shows users to each other after a change of a roster: at once, and once; pure.
 
 It is for servers that send no presence when a component changes a roster (Prosody). What a user's contact sees is
 decided by the user's roster alone; when the contact comes online, the server looks into the contact's roster, too.
@@ -28,17 +28,17 @@ _DELAY = b"urn:xmpp:delay"
 
 
 def isNeighbour(user: str, contact: str) -> bool:
-    """Whether the application decides about the contact's roster, too."""
+    """Return true if the application decides about the contact's roster, too."""
     return jids.split(contact)[1] == jids.split(user)[1]
 
 
 def _sees(item: RosterItem) -> bool:
-    """Whether the user gets the contact's presence."""
+    """Return true if the user gets the contact's presence."""
     return item.subscription in ("to", "both")
 
 
 def _isSeen(item: RosterItem) -> bool:
-    """Whether the contact gets the user's."""
+    """Return true if the contact gets the user's."""
     return item.subscription in ("from", "both")
 
 
@@ -57,7 +57,7 @@ class _Resource:
 
 @define(eq=False)
 class _Pair:
-    """What one user was last sent of another: whether that the other is there, and when, in the same order."""
+    """The last presence that one user was sent of another: available or not, and when, in the same order."""
 
     isShown: bool
     at: int

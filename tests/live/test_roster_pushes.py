@@ -76,7 +76,7 @@ class PushTests(RosterCase):
         self.gateway = await self.startRosters(self.application, lock=True, **more)
 
     async def told(self, client: Client) -> dict[str | None, tuple[Any, ...]]:
-        """What a client gets for its roster."""
+        """Return the roster that a client gets."""
         reply = await client.request(None, f"<query xmlns='{ROSTER}'/>")
         self.assertEqual(reply.get("type"), "result")
         return {
@@ -89,7 +89,7 @@ class PushTests(RosterCase):
         }
 
     def said(self, user: str) -> dict[str, tuple[Any, ...]]:
-        """The same as the application decides."""
+        """Return the roster that the application decides."""
         return {
             jid: (about.get("name"), about.get("subscription", "both"), sorted(about.get("groups", [])))
             for jid, about in self.contacts[user].items()
@@ -148,7 +148,7 @@ class PushTests(RosterCase):
 
     @scenario(60)
     async def test_agrees(self) -> None:
-        """What a client is told is what the server holds: a contact that is gone no longer sees the user."""
+        """A client is told the roster that the server holds: a contact that is gone no longer sees the user."""
         names = [f"{user}@{DOMAIN}" for user in USERS[:5]]
         await self.start({USERS[1]: {names[2]: {}, names[3]: {}}, USERS[3]: {names[1]: {}}})
         watcher = await self.first(USERS[3])

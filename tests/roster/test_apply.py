@@ -233,7 +233,7 @@ class PrivilegeTests(ApplierCase):
         return list(self.link.sent)
 
     def test_probes(self) -> None:
-        """Who may see whom is shown, among the server's own users, after a set that went well."""
+        """Users of the server who may see each other are shown, after a set that went well."""
         self.applier = self.make(lambda: succeed(None), True)
         probe = b"<presence from='%b' to='%b' type='probe'/>"
         self.privileges.feed = "none"

@@ -126,7 +126,7 @@ class InterestedTests(SynchronousTestCase):
         self.assertFalse(self.clients.takeFresh("john@h/c"))
 
     def test_serverPushes(self) -> None:
-        """Where the server tells clients itself, nothing is sent."""
+        """Nothing is sent if the server tells clients itself."""
         self.clients = InterestedClients("r.h", "h", None, self.clock)
         self.clients.connectionInitialized()
         self.clock.advance(10)

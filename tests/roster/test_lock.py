@@ -105,7 +105,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(self.world.taken(), [])
 
     def test_applied(self) -> None:
-        """What the application says otherwise is set first, and then the server is asked again."""
+        """Differences are set first, and then the server is asked again."""
         asked = self.ask()
         self.world.answer(FakeAnswer(b'{"new@h": {}}'))
         self.world.answer([RosterItem(jid="old@h", subscription="both")])
@@ -204,7 +204,7 @@ class LockedRostersTests(SynchronousTestCase):
             self.assertEqual(said, ["", " (and 99 more like it since the last such line)"])
 
     def test_bounded(self) -> None:
-        """However many log in at once, the application is asked for so many at a time; who waits, waits in time."""
+        """The application is asked for so many users at a time; waiting for a turn counts as time."""
         asked = [self.ask(entity=f"{name}@h", requester=f"{name}@h/a") for name in "abcd"]
         self.assertEqual([each[1] for each in self.world.taken()], ["a", "b"])
         self.world.answer(FakeAnswer(b"{}"), 0)

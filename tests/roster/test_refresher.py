@@ -252,7 +252,7 @@ class RefresherTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(done).there, expected)
 
     def test_toldFirst(self) -> None:
-        """Who waited for a refresh is told before the next one begins."""
+        """Callers that waited for a refresh are told before the next one begins."""
         asked: list[int] = []
         self.refresher.refresh("john").addCallback(lambda _: asked.append(len(self.world.asked)))
         self.refresher.refresh("john")

@@ -15,7 +15,7 @@ TO_JOHN, TO_MARIE = f"probe {JOHN} {MARIE}", f"probe {MARIE} {JOHN}"
 
 
 class ShownTests(SynchronousTestCase):
-    """What is sent in their names."""
+    """Presence that is sent in the names of two users."""
 
     def setUp(self) -> None:
         self.shown = Shown()
@@ -59,7 +59,7 @@ class ShownTests(SynchronousTestCase):
                 self.assertEqual(len(self.sets(other, one, "none", "both")), 1)
 
     def test_atOnce(self) -> None:
-        """Where the set that will show a user is under way, nothing else does."""
+        """If the set that will show a user is under way, nothing else does."""
         self.comes(f"{MARIE}/a")
         self.comes(f"{JOHN}/a")
         item = RosterItem(jid=JOHN, subscription="both")
@@ -124,7 +124,7 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(self.sets(JOHN, MARIE, "both", "from"), [f"unavailable {MARIE}/a {JOHN}"])
 
     def test_unfed(self) -> None:
-        """Where the server does not show who is there, both are probed."""
+        """Both are probed if the server shows no presence."""
         self.assertEqual(self.sets(JOHN, MARIE, "none", "both", False), [TO_MARIE, TO_JOHN])
 
     def test_connection(self) -> None:
