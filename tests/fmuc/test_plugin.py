@@ -12,7 +12,7 @@ from gateway.config import Config, load
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
 from gateway.fmuc.values import Dialect
-from gateway.interfaces import IChecked, IDemonstration, IServicePlugin
+from gateway.interfaces import IChecked, IDemonstration, IRawHandler, IServicePlugin
 from gateway.service import check, findPlugins, makeService
 from gateway.stream.core import Limits
 from gateway.tables import ConfigError
@@ -38,7 +38,7 @@ class PluginTests(SynchronousTestCase):
         """Those of the one service of this configuration."""
         gateway = makeService(self.config(text), MemoryReactorClock())
         [service] = [each for each in gateway if each.name.startswith(("mirror:", "rooms:"))]
-        [handler] = service
+        [handler] = [each for each in service if IRawHandler.providedBy(each)]
         return handler._rooms
 
     def test_wallClock(self) -> None:
@@ -47,7 +47,7 @@ class PluginTests(SynchronousTestCase):
         reactor = MemoryReactorClock()
         gateway = makeService(self.config(SERVER + ROOMS), reactor, lambda: wall[0])
         link = gateway.getServiceNamed("rooms:r.example.com")
-        [handler] = link
+        [handler] = [each for each in link if IRawHandler.providedBy(each)]
         link._tick()
         self.assertEqual(handler._rooms.calendar.utc(link.now), 5e8)
         wall[0] -= 3600
