@@ -267,6 +267,8 @@ class WatcherTests(SynchronousTestCase):
     def test_offline(self) -> None:
         """Only where the server shows who is online, somebody is not."""
         self.see("john@h/a")
+        for kind in ("subscribe", "unsubscribed", "probe", "error"):
+            self.see("john@h/a", kind)
         self.assertEqual([self.watcher.isOffline(each) for each in ("john", "mary")], [False, True])
         self.isFed = False
         self.assertEqual([self.watcher.isOffline(each) for each in ("john", "mary")], [False, False])
