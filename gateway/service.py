@@ -46,7 +46,7 @@ from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
 from gateway.stream.link import Link
-from gateway.stream.survey import Survey
+from gateway.stream.survey import NOTE, Survey
 from gateway.tables import ComponentTable, ConfigError, HttpTable, Url, elided
 from gateway.web import OwnAgent
 
@@ -143,14 +143,15 @@ def warnings(config: Config) -> list[str]:
 
 
 def notes(config: Config) -> list[str]:
-    """Return what the server's configuration needs, as plugins know it."""
+    """Return the needs of the server's configuration, as plugins know them; and what C{--check} cannot find out."""
     surroundings = Surroundings(config)
-    return [
+    found = [
         f'{service.kind}."{service.jid}".{note}'
         for service in config.services
         if INoted.providedBy(service.plugin)
         for note in INoted(service.plugin).notes(service.jid, service.table, surroundings)
     ]
+    return found if surroundings.isEmbedded else [*found, NOTE]
 
 
 def _fileNames(table: Any) -> Iterator[str]:

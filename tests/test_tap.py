@@ -25,6 +25,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StartFailed
+from gateway.stream.survey import NOTE
 from gateway.tap import Options, Process, _make, _quitUnlessMayDrop, useMonotonicClock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,8 @@ class TapTests(SynchronousTestCase):
         """Exit with 0, having made, connected and shown nothing."""
         path = self.write(RIGHT, "mine.toml")
         done = self.twistd("--config", path, "--check")
-        self.assertEqual((done.returncode, done.stdout), (0, f"{path}: the configuration is right.\n"), done.stderr)
+        said = f"{NOTE}\n{path}: the configuration is right.\n"
+        self.assertEqual((done.returncode, done.stdout), (0, said), done.stderr)
         self.assertEqual(done.stderr, "")
         self.assertEqual([each.name for each in self.folder.iterdir()], ["mine.toml"])
 
@@ -79,7 +81,8 @@ class TapTests(SynchronousTestCase):
         (self.folder / "key").write_text("00" * 32)
         (self.folder / "key").chmod(0o644)
         done = self.twistd("--config", path, "--check")
-        self.assertEqual((done.returncode, done.stdout), (0, f"{path}: the configuration is right.\n"), done.stderr)
+        said = f"{NOTE}\n{path}: the configuration is right.\n"
+        self.assertEqual((done.returncode, done.stdout), (0, said), done.stderr)
         lines = done.stderr.splitlines()
         self.assertEqual(len(lines), 3, lines)
         for name, mode in (("state", "0755"), ("key", "0644"), ("mine.toml", "0644")):

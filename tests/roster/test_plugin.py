@@ -22,6 +22,7 @@ from gateway.roster.interested import InterestedClients
 from gateway.roster.plugin import RosterPlugin
 from gateway.roster.resource import RefreshResource, ResultsResource
 from gateway.service import check, findPlugins, makeService, notes
+from gateway.stream.survey import NOTE
 from gateway.tables import ConfigError
 from tests.effects.world import Gateway
 
@@ -152,13 +153,13 @@ class PluginTests(SynchronousTestCase):
         [plugin] = [each for each in findPlugins() if each.kind == "roster"]
         verifyObject(INoted, plugin)
         roster = ROSTER.format("r.example.com", "example.com")
-        self.assertEqual(notes(self.config(roster)), [])
-        [note] = notes(self.config(f"{roster}lock = true\n"))
+        self.assertEqual(notes(self.config(roster)), [NOTE])
+        [note, _] = notes(self.config(f"{roster}lock = true\n"))
         self.assertTrue(note.startswith('roster."r.example.com".lock: the server must delegate rosters.'), note)
         self.assertIn('["r.example.com"] = { roster = "both"', note)
         self.assertIn('iq = { ["jabber:iq:roster"] = "set" }', note)
-        self.assertEqual(notes(self.config(f'{roster}lock = true\napi = "http://127.0.0.1:5280/api"\n')), [])
-        [note] = notes(self.config(f"{roster}probes = true\n"))
+        self.assertEqual(notes(self.config(f'{roster}lock = true\napi = "http://127.0.0.1:5280/api"\n')), [NOTE])
+        [note, _] = notes(self.config(f"{roster}probes = true\n"))
         self.assertIn('Component "r.example.com" needs validate_from_addresses = false', note)
         self.assertEqual(notes(self.embedded()), [])
 
