@@ -15,8 +15,8 @@ from gateway import jids
 from gateway.interfaces import RosterItem
 from gateway.printable import printable
 from gateway.roster.members import Members, MemberTooLong
-from gateway.stream.stanzas import FORBIDDEN
 from gateway.stringprep import MAX_PART
+from gateway.xml.write import FORBIDDEN
 
 # Characters of a contact's name and of each group's (RFC 6121 leaves it to the server), groups of a contact, and
 # contacts of a user.

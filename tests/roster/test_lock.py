@@ -22,7 +22,7 @@ from gateway.roster.document import RefreshFailed
 from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
-from gateway.stream.stanzas import serialised
+from gateway.xml.write import serialised
 from tests.roster.test_interested import FakePrivileges
 from tests.roster.test_refresher import FakeAnswer, FakeWorld
 
