@@ -24,7 +24,7 @@ from gateway.tables import elided
 from gateway.web import Unusable, collected
 
 # Bytes of an answer of ejabberd's API: a roster has some 300 for each contact and group.
-_MOST_BYTES = 32 * 1024 * 1024
+_MAX_BYTES = 32 * 1024 * 1024
 
 # How ejabberd's API before 24.02 wants the names of several groups.
 _BETWEEN_GROUPS = ";"
@@ -158,7 +158,7 @@ class EjabberdApplier:
             unbuffered=True,
             reactor=self._reactor,
         )
-        data = await collected(response.original, _MOST_BYTES)
+        data = await collected(response.original, _MAX_BYTES)
         try:
             return response.code, await self._pieces.run(_parsing(data))
         except (ValueError, RecursionError):

@@ -21,7 +21,7 @@ from gateway.roster.shown import Shown, isNeighbour
 from gateway.stream.link import Link
 
 # What the link says in place of a server that does not.
-_OWN_WORDS = {
+_LINK_ERRORS = {
     "remote-server-timeout": "the server did not answer in time",
     "remote-server-not-found": "the connection to the server was lost",
     "resource-constraint": "too many requests wait for the server",
@@ -195,5 +195,5 @@ class PrivilegeApplier:
             return str(error)
         if error.condition == _NO_SET:
             return f"the server says {error.condition}; {_USE_API}"
-        return _OWN_WORDS.get(error.condition) or f"the server says {error.condition}"
+        return _LINK_ERRORS.get(error.condition) or f"the server says {error.condition}"
 

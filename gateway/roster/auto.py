@@ -17,7 +17,7 @@ from gateway.roster.document import RefreshFailed
 # Seconds from the connection until the API is asked: the server has granted by then what it grants.
 _ASK_AFTER = 2.0
 # Seconds for which the API is not asked again where privileges do.
-_REST = 60.0
+_RETRY_INTERVAL = 60.0
 
 
 class AutoApplier:
@@ -58,7 +58,7 @@ class AutoApplier:
     async def get(self, user: str) -> list[RosterItem]:
         now = self._clock.seconds()
         if self._isByApi or now >= self._restsUntil:
-            self._restsUntil = now + _REST
+            self._restsUntil = now + _RETRY_INTERVAL
             try:
                 return await self._api.get(user)
             except ApiUnusable as failure:

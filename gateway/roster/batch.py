@@ -21,15 +21,15 @@ from gateway.roster.refresher import Refresher
 Postpone = Callable[[str, bool], bool]
 
 # Changes that one answer lists.
-_MOST_CHANGES = 100_000
+_MAX_CHANGES = 100_000
 
 # Entries of an answer between two pauses.
 _PIECE = 50
 
 # Skipped contacts that one answer lists.
-_MOST_SKIPPED = 10_000
+_MAX_SKIPPED = 10_000
 
-_TOO_MANY = f"the answer would list over {_MOST_CHANGES} changes; ask for fewer users at a time"
+_TOO_MANY = f"the answer would list over {_MAX_CHANGES} changes; ask for fewer users at a time"
 
 
 class Batch:
@@ -64,7 +64,7 @@ class Batch:
         self._changes: dict[str, tuple[RosterItem, ...]] = {}
         self._listed = 0
         self._skipped: dict[str, Mapping[str, str]] = {}
-        self._room = _MOST_SKIPPED
+        self._room = _MAX_SKIPPED
 
     async def run(self, names: list[Any]) -> None:
         """
@@ -112,7 +112,7 @@ class Batch:
             self._skipped[user] = told or {"...": f"{len(finished.skipped)} or more"}
         if finished.reason:
             self._failed[user] = finished.reason
-        elif self._listed > _MOST_CHANGES:
+        elif self._listed > _MAX_CHANGES:
             self._failed[user] = _TOO_MANY
             self._listed -= len(finished.items)
         elif self._isDry:

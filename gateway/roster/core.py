@@ -157,15 +157,15 @@ class Refresh:
     One refresh of one user: each method takes what has happened and gives the next step.
 
     @param user: bare JID.
-    @param mostRemovals: as L{checkRemovals} has it.
+    @param maxRemovals: as L{checkRemovals} has it.
     @param isDry: whether only to tell what would change.
 
     @ivar unknown: keys of the document that mean nothing.
     """
 
-    def __init__(self, user: str, mostRemovals: int | None = None, isDry: bool = False) -> None:
+    def __init__(self, user: str, maxRemovals: int | None = None, isDry: bool = False) -> None:
         self.user = user
-        self._mostRemovals = mostRemovals
+        self._maxRemovals = maxRemovals
         self._isDry = isDry
         self.unknown: frozenset[str] = frozenset()
         self._wanted = Document()
@@ -209,7 +209,7 @@ class Refresh:
         if self._isDry:
             return Finished(self._summary, tuple(self._changes), skipped=self._skipped)
         try:
-            checkRemovals(self._summary, self._mostRemovals)
+            checkRemovals(self._summary, self._maxRemovals)
         except RefreshFailed as failure:
             return self.failed(failure)
         return self._next()

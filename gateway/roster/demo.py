@@ -17,8 +17,8 @@ from gateway.roster.document import RefreshFailed, checkUser, readingDocument
 from gateway.web import MAX_BODY, answerLater
 
 # Users that it knows at most, and bytes that it takes of all together.
-_MOST_USERS = 1_000
-_MOST_IN_ALL = 8 * 1024 * 1024
+_MAX_USERS = 1_000
+_MAX_TOTAL_BYTES = 8 * 1024 * 1024
 
 
 class Contacts(Resource):
@@ -90,8 +90,8 @@ class _Document(Resource):
             reasons = [f"contact {json.dumps(written)}: {reason}" for written, reason in found.skipped.items()]
             return _refused(request, 400, "; ".join(reasons))
         others = [len(each) for user, each in self._documents.items() if user != self._user]
-        if len(others) >= _MOST_USERS or sum(others) + len(document) > _MOST_IN_ALL:
-            return _refused(request, 507, f"at most {_MOST_USERS} users and {_MOST_IN_ALL} bytes are known")
+        if len(others) >= _MAX_USERS or sum(others) + len(document) > _MAX_TOTAL_BYTES:
+            return _refused(request, 507, f"at most {_MAX_USERS} users and {_MAX_TOTAL_BYTES} bytes are known")
         self._documents[self._user] = document
         return _answered(
             request, 200, json.dumps({"next": f"POST /roster_admin/refresh {json.dumps([self._user])}"})

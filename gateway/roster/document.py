@@ -20,17 +20,17 @@ from gateway.xml.write import FORBIDDEN
 
 # Characters of a contact's name and of each group's (RFC 6121 leaves it to the server), groups of a contact, and
 # contacts of a user.
-_LONGEST_NAME = 1_023
-_MOST_GROUPS = 100
-MOST_CONTACTS = 20_000
+_MAX_NAME_LENGTH = 1_023
+_MAX_GROUPS = 100
+MAX_CONTACTS = 20_000
 
 # Contacts of one document whose reasons are told, characters of each one's address, and unknown keys that are told.
-_MOST_SKIPPED = 100
-_LONGEST_ADDRESS = 200
-_MOST_UNKNOWN = 20
+_MAX_SKIPPED = 100
+_MAX_ADDRESS_LENGTH = 200
+_MAX_UNKNOWN_KEYS = 20
 
 # Users that one request names.
-MOST_NAMES = 100_000
+MAX_NAMES = 100_000
 
 _KEYS = frozenset({"name", "groups", "subscription"})
 _SUBSCRIPTIONS = ("none", "to", "from", "both")
@@ -101,8 +101,8 @@ def readingDocument(data: bytes, user: str) -> Generator[None, None, Document]:
         if written in names:
             raise RefreshFailed(f"the document is not JSON: {_show(written)} stands twice in an object")
         names.add(written)
-        if len(names) > MOST_CONTACTS:
-            raise RefreshFailed(f"the document has over {MOST_CONTACTS} contacts; at most that many are taken")
+        if len(names) > MAX_CONTACTS:
+            raise RefreshFailed(f"the document has over {MAX_CONTACTS} contacts; at most that many are taken")
         reading.take(written, about)
     return reading.document()
 
@@ -122,7 +122,7 @@ def readingNames(data: bytes) -> Generator[None, None, list[Any]]:
     names: list[Any] = []
     for member in _safely(members, "body"):
         yield
-        if member is not None and len(names) <= MOST_NAMES:
+        if member is not None and len(names) <= MAX_NAMES:
             names.append(member[1])
     if members.opening != "[":
         raise RefreshFailed("the body is not an array of user names")
@@ -214,8 +214,8 @@ class _Reading:
             self._contacts[address] = contact
 
     def _skip(self, written: str, reason: str) -> None:
-        if len(self._skipped) < _MOST_SKIPPED:
-            self._skipped[written[:_LONGEST_ADDRESS]] = reason
+        if len(self._skipped) < _MAX_SKIPPED:
+            self._skipped[written[:_MAX_ADDRESS_LENGTH]] = reason
         else:
             self._left += 1
 
@@ -229,7 +229,7 @@ class _Reading:
             raise _Odd(f"its value is {_kind(about)}, not an object")
         if not about.keys() <= _KEYS:
             for key in about.keys() - _KEYS:
-                if len(self._unknown) < _MOST_UNKNOWN:
+                if len(self._unknown) < _MAX_UNKNOWN_KEYS:
                     self._unknown.add(_show(key))
         name = about.get("name")
         # Some applications have nothing to say in this way.
@@ -263,15 +263,15 @@ def _readGroups(groups: Any) -> frozenset[str]:
             raise _Odd("one of its groups has no name")
         if wrong := _wrongText(name):
             raise _Odd(f"its group {_show(name)} {wrong}")
-    if len(groups) > _MOST_GROUPS:
-        raise _Odd(f"it is in {len(groups)} groups; at most {_MOST_GROUPS} are taken")
+    if len(groups) > _MAX_GROUPS:
+        raise _Odd(f"it is in {len(groups)} groups; at most {_MAX_GROUPS} are taken")
     return frozenset(name.translate(_WHITE) for name in groups)
 
 
 def _wrongText(text: str) -> str:
     """The fault of a name; empty if there is none."""
-    if len(text) > _LONGEST_NAME:
-        return f"has {len(text)} characters; at most {_LONGEST_NAME} are taken"
+    if len(text) > _MAX_NAME_LENGTH:
+        return f"has {len(text)} characters; at most {_MAX_NAME_LENGTH} are taken"
     if found := FORBIDDEN.search(text):
         return f"holds a character that XMPP cannot carry: U+{ord(found.group()):04X}"
     return ""

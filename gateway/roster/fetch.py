@@ -22,12 +22,12 @@ from gateway.tables import elided
 from gateway.web import Body, HeadTooLong, Unusable, collected, unwrapped
 
 # Bytes of a document, unpacked; users whose entity tags are remembered.
-MOST_BYTES = 8 * 1024 * 1024
-_MOST_TAGS = 100_000
-_LONGEST_TAG = 1_024
+MAX_BYTES = 8 * 1024 * 1024
+_MAX_TAGS = 100_000
+_MAX_TAG_LENGTH = 1_024
 
 # Bytes of a body that nobody wants.
-_MOST_LEFT = 64 * 1024
+_MAX_DISCARDED = 64 * 1024
 
 # Tries in all, and seconds before the second; each next one waits twice as long.
 _TRIES = 3
@@ -92,9 +92,9 @@ class WebApplication:
         What the document says is done, and need not be done again; or, without a tag, it cannot be told.
         """
         self._tags.pop(name, None)
-        if tag is not None and len(tag) <= _LONGEST_TAG:
+        if tag is not None and len(tag) <= _MAX_TAG_LENGTH:
             self._tags[name] = tag
-            if len(self._tags) > _MOST_TAGS:
+            if len(self._tags) > _MAX_TAGS:
                 self._tags.popitem(last=False)
 
     async def _try(self, name: str, tag: str | None) -> Answer:
@@ -149,13 +149,13 @@ class WebApplication:
 
     async def _collected(self, response: Any) -> bytes:
         try:
-            return await collected(response, MOST_BYTES)
+            return await collected(response, MAX_BYTES)
         except Unusable as error:
             raise RefreshFailed(f"the document {error}") from error
 
     def _leave(self, response: Any) -> None:
         """Nobody wants the body. It is let pass if it is short, so that the connection can be kept."""
-        room = _MOST_LEFT
+        room = _MAX_DISCARDED
 
         def take(data: bytes) -> None:
             nonlocal room

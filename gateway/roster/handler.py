@@ -29,18 +29,18 @@ from gateway.roster.refresher import Refresher
 from gateway.stream.stanzas import Stanza
 
 # Seconds that a user whose roster is too large to be read is left alone.
-_TOO_LARGE_REST = 3_600.0
+_TOO_LARGE_PAUSE = 3_600.0
 
 # Seconds until a user whose refresh has failed is refreshed again: the first time, and at most.
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
+_FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
 
 # Users whose last refresh is remembered, who are online, and who are owed a refresh at their next login; resources
 # of each.
-_MOST_USERS = 100_000
-_MOST_RESOURCES = 100
+_MAX_USERS = 100_000
+_MAX_RESOURCES = 100
 
 # Refreshes of one user: one under way, and one that begins after it.
-_MOST_PENDING = 2
+_MAX_PENDING = 2
 
 
 @define(eq=False)
@@ -129,7 +129,7 @@ class PresenceWatcher(XMPPHandler):
 
         @param isForced: makes no difference; L{postpone} has it.
         """
-        isKnown = self._isWhole and len(self._online) < _MOST_USERS and self._isFed()
+        isKnown = self._isWhole and len(self._online) < _MAX_USERS and self._isFed()
         return isKnown and name not in self._online
 
     def postpone(self, name: str, isForced: bool) -> bool:
@@ -138,17 +138,17 @@ class PresenceWatcher(XMPPHandler):
 
         @return: false if the user has to be refreshed now.
         """
-        if not self.isOffline(name) or (name not in self._owed and len(self._owed) >= _MOST_USERS):
+        if not self.isOffline(name) or (name not in self._owed and len(self._owed) >= _MAX_USERS):
             return False
         self._owed[name] = isForced or self._owed.get(name, False)
         return True
 
     def _available(self, name: str, resource: str) -> None:
-        if name not in self._online and len(self._online) < _MOST_USERS:
+        if name not in self._online and len(self._online) < _MAX_USERS:
             self._online[name] = set()
         resources = self._online.get(name, set())
         isLogin = resource not in resources
-        if len(resources) < _MOST_RESOURCES:
+        if len(resources) < _MAX_RESOURCES:
             resources.add(resource)
         now = self._clock.seconds()
         last = self._last.get(name) or _Last()
@@ -167,7 +167,7 @@ class PresenceWatcher(XMPPHandler):
         self._cancelDue(name)
         last = self._last.get(name) or _Last()
         self._remember(name, last)
-        if last.pending >= _MOST_PENDING and not isForced:
+        if last.pending >= _MAX_PENDING and not isForced:
             # The one that has not begun will do.
             return
         last.begun = self._clock.seconds()
@@ -177,13 +177,13 @@ class PresenceWatcher(XMPPHandler):
     def _remember(self, name: str, last: _Last) -> None:
         self._last.pop(name, None)
         self._last[name] = last
-        if len(self._last) > _MOST_USERS:
+        if len(self._last) > _MAX_USERS:
             self._last.popitem(last=False)
 
     def _ended(self, finished: Finished, name: str, last: _Last, isForced: bool) -> None:
         last.pending -= 1
         if finished.isTooLarge:
-            last.restsUntil = self._clock.seconds() + _TOO_LARGE_REST
+            last.restsUntil = self._clock.seconds() + _TOO_LARGE_PAUSE
         for written, reason in islice(finished.skipped.items(), 1):
             self._log.warn(
                 "{name}@{domain} came online; {count} contacts are skipped, as {written}: {reason}",
@@ -196,7 +196,7 @@ class PresenceWatcher(XMPPHandler):
         # If the application knows nothing of the user, that is no fault.
         mayPass = bool(finished.reason) and not finished.isUnknown and not finished.isTooLarge
         if mayPass and name not in self._online:
-            if isForced and len(self._owed) < _MOST_USERS:
+            if isForced and len(self._owed) < _MAX_USERS:
                 self._owed[name] = True
         elif mayPass:
             self._failed(finished.reason, name, isForced)
@@ -214,7 +214,7 @@ class PresenceWatcher(XMPPHandler):
             retry.isForced = retry.isForced or isForced
             return
         else:
-            pause = min(2 * retry.pause, _LONGEST_PAUSE)
+            pause = min(2 * retry.pause, _MAX_PAUSE)
         self._retries[name] = _Retry(self._clock.callLater(pause, self._again, name), pause, isForced)
 
     def _again(self, name: str) -> None:
@@ -235,7 +235,7 @@ class PresenceWatcher(XMPPHandler):
     def _gone(self, name: str) -> None:
         del self._online[name]
         self._cancelDue(name)
-        if self._settle(name) and len(self._owed) < _MOST_USERS:
+        if self._settle(name) and len(self._owed) < _MAX_USERS:
             self._owed[name] = True
 
     def _warn(self, name: str, reason: str) -> None:

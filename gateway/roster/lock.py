@@ -28,10 +28,10 @@ from gateway.roster.refresher import Refresher
 from gateway.seldom import Seldom
 
 # Seconds that a refresh and the server each have; a delegated request has 25 in all.
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 # Requests of one user that wait at a time: more than the clients that a user has.
-_MOST_WAITING = 16
+_MAX_WAITING = 16
 
 
 @define(eq=False)
@@ -67,7 +67,7 @@ class _Turns:
         """
         asked = self._users.get(user) or _Asked()
         # Those that have given up are among them until their turn.
-        if len(asked.now) + len(asked.next) >= _MOST_WAITING:
+        if len(asked.now) + len(asked.next) >= _MAX_WAITING:
             raise TooManyPending
         answer: Deferred[Any] = Deferred()
         asked.next.append(answer)
@@ -179,7 +179,7 @@ class LockedRosters:
         """
         @raise TooManyPending: if the user has asked too often.
         """
-        reason = f"the refresh takes over {_PATIENCE:g} s"
+        reason = f"the refresh takes over {_TIMEOUT:g} s"
         try:
             try:
                 # The time that is waited for the user's turn counts, too.
@@ -254,7 +254,7 @@ class LockedRosters:
         self._interested.changed(user, item)
 
     def _inTime(self, waiting: Deferred[Any]) -> Deferred[Any]:
-        return waiting.addTimeout(_PATIENCE, self._clock)
+        return waiting.addTimeout(_TIMEOUT, self._clock)
 
 
 def _items(there: Iterable[RosterItem]) -> Generator[None, None, dict[str, domish.Element]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 # Characters of one member. A contact whose groups and name are as long as they may be, each character written as
 # \uXXXX, has so many.
-MOST_CHARACTERS = 640_000
+MAX_CHARACTERS = 640_000
 
 # Characters of a text that is read in one go: in the worst case it takes some milliseconds.
 _WHOLE = 65_536
@@ -23,9 +23,9 @@ _SHORT = 512
 _FIRST = 4_096
 
 # Arrays and objects in what is tried, for they take most of the time: as many as all contacts of a user may have.
-_MOST_OPEN = 60_000
+_MAX_BRACKETS = 60_000
 
-_TOO_LONG = f"a member has over {MOST_CHARACTERS} characters"
+_TOO_LONG = f"a member has over {MAX_CHARACTERS} characters"
 
 _WHITE = re.compile(r"[ \t\n\r]*")
 
@@ -109,8 +109,8 @@ class Members:
         while True:
             end = self._at + size
             isWhole = end >= len(self._text)
-            if size > _FIRST and sum(self._text.count(each, self._at, end) for each in "[{") > _MOST_OPEN:
-                raise MemberTooLong(f"there are over {_MOST_OPEN} brackets in {size} characters")
+            if size > _FIRST and sum(self._text.count(each, self._at, end) for each in "[{") > _MAX_BRACKETS:
+                raise MemberTooLong(f"there are over {_MAX_BRACKETS} brackets in {size} characters")
             try:
                 if isWhole:
                     self._found, at = self._decode(self._text, self._at)
@@ -121,19 +121,19 @@ class Members:
                 if isWhole or at < end - 2 * isinstance(self._found, int | float):
                     self._at = self._skip(at)
                     return
-                if size >= MOST_CHARACTERS:
+                if size >= MAX_CHARACTERS:
                     raise MemberTooLong(_TOO_LONG)
             except JSONDecodeError as error:
                 if isWhole:
                     raise
-                if size >= MOST_CHARACTERS:
+                if size >= MAX_CHARACTERS:
                     raise self._tooLong(error) from error
-            size = min(size * 8, MOST_CHARACTERS)
+            size = min(size * 8, MAX_CHARACTERS)
             yield
 
     def _tooLong(self, error: JSONDecodeError) -> ValueError:
         """The error for a value that is cut short or wrong before that."""
-        isCut = error.pos >= MOST_CHARACTERS - 16 or error.msg.startswith("Unterminated string")
+        isCut = error.pos >= MAX_CHARACTERS - 16 or error.msg.startswith("Unterminated string")
         if isCut:
             return MemberTooLong(_TOO_LONG)
         return JSONDecodeError(error.msg, self._text, self._at + error.pos)

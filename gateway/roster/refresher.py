@@ -31,11 +31,11 @@ class Application(typing.Protocol):
 
 
 # Users whose refresh is under way or waits for its turn.
-_MOST_USERS = 100_000
-_FULL = Finished(reason=f"{_MOST_USERS} users wait for a refresh already; ask again later")
+_MAX_USERS = 100_000
+_FULL = Finished(reason=f"{_MAX_USERS} users wait for a refresh already; ask again later")
 
 # Unknown keys of documents that are logged.
-_MOST_REPORTED = 100
+_MAX_LOGGED_KEYS = 100
 
 
 @define(eq=False)
@@ -52,7 +52,7 @@ class Refresher:
     @param domain: whose users.
     @param concurrency: how many at a time.
     @param pieces: runs what takes long.
-    @param mostRemovals: contacts that one refresh may remove; C{None} for any number.
+    @param maxRemovals: contacts that one refresh may remove; C{None} for any number.
 
     @ivar announced: users of requests under way whose refresh has not begun; the requests count them down.
     """
@@ -66,12 +66,12 @@ class Refresher:
         applier: Applier,
         concurrency: int,
         pieces: Pieces,
-        mostRemovals: int | None = None,
+        maxRemovals: int | None = None,
     ) -> None:
         self._domain = domain
         self._application = application
         self._applier = applier
-        self._mostRemovals = mostRemovals
+        self._maxRemovals = maxRemovals
         self._pieces = pieces
         self.concurrency = concurrency
         self.announced = 0
@@ -111,14 +111,14 @@ class Refresher:
 
     def announce(self, count: int) -> bool:
         """Count users whose refresh will be asked for; false, and they are not counted, if there are too many."""
-        if self.announced + count > _MOST_USERS:
+        if self.announced + count > _MAX_USERS:
             return False
         self.announced += count
         return True
 
     @property
     def _isFull(self) -> bool:
-        return max(len(self._users), len(self._slots.waiting)) >= _MOST_USERS
+        return max(len(self._users), len(self._slots.waiting)) >= _MAX_USERS
 
     def wouldChange(self, name: str) -> Deferred[Finished]:
         """Tell what a refresh would change, and change nothing."""
@@ -129,7 +129,7 @@ class Refresher:
         return running
 
     def _begin(self, name: str, asked: _User) -> None:
-        refresh = Refresh(f"{name}@{self._domain}", None if asked.isForced else self._mostRemovals)
+        refresh = Refresh(f"{name}@{self._domain}", None if asked.isForced else self._maxRemovals)
         isAnew = asked.isForced or asked.isAnew
         running: Deferred[Finished] = self._slots.run(self._start, self._run, name, refresh, isAnew)
         running.addCallback(self._ended, name, asked.waiting)
@@ -152,7 +152,7 @@ class Refresher:
     def _report(self, keys: frozenset[str], user: str) -> None:
         """Log keys of a document that mean nothing, each once."""
         for key in sorted(keys - self._reported):
-            if len(self._reported) < _MOST_REPORTED:
+            if len(self._reported) < _MAX_LOGGED_KEYS:
                 self._reported.add(key)
                 self._log.warn(
                     "The key {key} of contacts of {user} is ignored; there are name, groups and subscription.",

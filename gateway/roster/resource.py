@@ -19,7 +19,7 @@ from twisted.web.server import Request
 
 from gateway.pieces import Pieces
 from gateway.roster.batch import Batch, Postpone, written
-from gateway.roster.document import MOST_NAMES, RefreshFailed, readingNames
+from gateway.roster.document import MAX_NAMES, RefreshFailed, readingNames
 from gateway.roster.refresher import Refresher
 from gateway.roster.results import LIFETIME, Results
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
@@ -28,7 +28,7 @@ from gateway.web import MAX_BODY, answerLater, isFromPage
 # What an option may be; some languages write a truth so.
 _VALUES = {"1": True, "true": True, "0": False, "false": False}
 
-_WAYS = "POST an array of user names to .../refresh, or GET .../refresh/USERNAME"
+_USAGE = "POST an array of user names to .../refresh, or GET .../refresh/USERNAME"
 
 
 _UNSIGNED = (
@@ -82,7 +82,7 @@ class _Answering(Resource):
     """
 
     allowed: bytes
-    ways = _WAYS
+    ways = _USAGE
 
     def __init__(self, service: Refreshing) -> None:
         super().__init__()
@@ -134,9 +134,9 @@ class _Refresh(_Answering):
         names = await self.names(request, body)
         isDry, isForced = _options(request)
         if isForced and request.method != b"POST":
-            raise _Refused(400, f"force is an option of POST only: {_WAYS}")
-        if len(names) > MOST_NAMES:
-            raise _Refused(413, f"a request names at most {MOST_NAMES} users")
+            raise _Refused(400, f"force is an option of POST only: {_USAGE}")
+        if len(names) > MAX_NAMES:
+            raise _Refused(413, f"a request names at most {MAX_NAMES} users")
         isLater = request.method == b"POST" and _prefersLater(request)
         if (isLater and service.results.isFull) or not service.refresher.announce(len(names)):
             request.setHeader(b"retry-after", b"60")
@@ -219,7 +219,7 @@ class _User(_Refresh):
     async def names(self, request: Request, body: bytes) -> list[Any]:
         if isFromPage(request.requestHeaders):
             # A page of any site may have a browser send a GET.
-            raise _Refused(403, f"a web page may not send this request: {_WAYS}")
+            raise _Refused(403, f"a web page may not send this request: {_USAGE}")
         if request.postpath and request.postpath != [b""]:
             raise _Refused(404, "a user name is one part of the path, URL-encoded")
         try:

@@ -12,9 +12,9 @@ from typing import Any
 from attrs import define
 
 # Requests whose answers are kept or under way; seconds for which an answer is kept; bytes of all answers.
-_MOST_RESULTS = 100
+_MAX_RESULTS = 100
 LIFETIME = 3_600.0
-_MOST_BYTES = 32 * 1024 * 1024
+_MAX_BYTES = 32 * 1024 * 1024
 
 # Random bytes of an identifier.
 _KEY_BYTES = 16
@@ -51,7 +51,7 @@ class Results:
     @property
     def isFull(self) -> bool:
         """True if there is no room for another request, even if all complete ones are forgotten."""
-        return len(self._running) >= _MOST_RESULTS
+        return len(self._running) >= _MAX_RESULTS
 
     def begin(self, progress: Callable[[], dict[str, Any]]) -> str:
         """Return the identifier of a new result, which is under way."""
@@ -75,9 +75,9 @@ class Results:
         now = self._seconds()
         while self._complete:
             oldest = next(iter(self._complete.values()))
-            isOver = len(self._running) + len(self._complete) > _MOST_RESULTS
+            isOver = len(self._running) + len(self._complete) > _MAX_RESULTS
             # One answer alone may be larger than that.
-            isLarge = self._bytes > _MOST_BYTES and len(self._complete) > 1
+            isLarge = self._bytes > _MAX_BYTES and len(self._complete) > 1
             if not (oldest.until <= now or isOver or isLarge):
                 break
             self._complete.popitem(last=False)

@@ -17,8 +17,8 @@ from gateway.interfaces import RosterItem
 from gateway.stream.stanzas import Stanza, route
 
 # Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
-_MOST_USERS = 100_000
-_MOST_RESOURCES = 100
+_MAX_USERS = 100_000
+_MAX_RESOURCES = 100
 
 # Pairs of users of whom it is known that one was shown to the other; beyond that one may be shown twice.
 _MAX_PAIRS = 100_000
@@ -92,14 +92,14 @@ class Shown:
                 resources.pop(jid, None)
                 if not resources:
                     del self.there[user]
-        elif presence.type is None and (resources is not None or len(self.there) < _MOST_USERS):
+        elif presence.type is None and (resources is not None or len(self.there) < _MAX_USERS):
             self._available(self.there.setdefault(user, {}), jid, _DELAY in presence.raw)
 
     def _available(self, resources: dict[str, _Resource], jid: str, wasThere: bool) -> None:
         event = self._next()
         before = resources.pop(jid, None)
         resources[jid] = _Resource(event if before is None else before.since, 0 if wasThere else event)
-        if len(resources) > _MOST_RESOURCES:
+        if len(resources) > _MAX_RESOURCES:
             # Not every server tells of one whose connection was lost.
             del resources[next(iter(resources))]
 
@@ -159,7 +159,7 @@ class Shown:
         self._note(seen, seeing, False)
 
     def _isGone(self, user: str) -> bool:
-        return user not in self.there and len(self.there) < _MOST_USERS
+        return user not in self.there and len(self.there) < _MAX_USERS
 
     def _note(self, seen: str, seeing: str, isShown: bool) -> None:
         self._pairs.pop((seen, seeing), None)

@@ -305,12 +305,12 @@ class EjabberdTests(ApplierCase):
 
     def test_largeAnswer(self) -> None:
         """No more of an answer is taken than there is room for."""
-        self.patch(api, "_MOST_BYTES", 100)
+        self.patch(api, "_MAX_BYTES", 100)
         self.assertEqual(self.result(self.make(200, []).get(JOHN)), [])
         self.assertIn("API has 101 bytes; at most 100", self.reason(self.make(200, b" " * 101).get(JOHN)))
         # Nor is more unpacked of one that is small as it comes.
         bomb = gzip.compress(b" " * 1_000_000)
-        self.patch(api, "_MOST_BYTES", len(bomb))
+        self.patch(api, "_MAX_BYTES", len(bomb))
         for times, part in ((1, f"API has over {len(bomb)} bytes"), (2, "API is packed more than once")):
             applier = self.make(200, bomb, {"content-encoding": ", ".join(["gzip"] * times)})
             self.assertIn(part, self.reason(applier.get(JOHN)))

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.interfaces import RosterItem
 from gateway.roster import document as reader
 from gateway.roster.core import Fetch, Finished, Read, Refresh, Set, Summary, difference
-from gateway.roster.document import MOST_CONTACTS, Document, RefreshFailed, checkUser, readingDocument
+from gateway.roster.document import MAX_CONTACTS, Document, RefreshFailed, checkUser, readingDocument
 from tests.stream.memory import steady
 
 JOHN = "john@example.com"
@@ -269,7 +269,7 @@ class DocumentTests(SynchronousTestCase):
 
     def test_tooMany(self) -> None:
         """There is a bound."""
-        self.assertFails({f"c{number}@example.com": {} for number in range(MOST_CONTACTS + 1)}, "at most")
+        self.assertFails({f"c{number}@example.com": {} for number in range(MAX_CONTACTS + 1)}, "at most")
 
     @steady
     @given(
@@ -412,7 +412,7 @@ class RefreshTests(SynchronousTestCase):
 
     def test_dry(self) -> None:
         """A dry run tells what it would set, and sets nothing; not even too many removals keep it from that."""
-        refresh = Refresh(JOHN, mostRemovals=0, isDry=True)
+        refresh = Refresh(JOHN, maxRemovals=0, isDry=True)
         whole(refresh.fetched(document({MARIE: {}})))
         removal = RosterItem(jid="old@x", subscription="remove")
         self.assertEqual(whole(refresh.read([item("old@x")])), Finished(Summary(1, 0, 1), (item(), removal)))
@@ -420,13 +420,13 @@ class RefreshTests(SynchronousTestCase):
     def test_removals(self) -> None:
         """More removals than are believable are refused, with how to force them."""
         there = [item(f"c{number}@x") for number in range(3)]
-        refresh = Refresh(JOHN, mostRemovals=2)
+        refresh = Refresh(JOHN, maxRemovals=2)
         whole(refresh.fetched(b"{}"))
         finished = whole(refresh.read(there))
         assert isinstance(finished, Finished)
         for part in ("3 contacts", "max_removals (2)", "?force=1"):
             self.assertIn(part, finished.reason)
-        refresh = Refresh(JOHN, mostRemovals=3)
+        refresh = Refresh(JOHN, maxRemovals=3)
         whole(refresh.fetched(b"{}"))
         self.assertIsInstance(whole(refresh.read(there)), Set)
 

@@ -74,10 +74,10 @@ class ContactsTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """There is room for so many users; those who are known can still change."""
-        self.patch(demo, "_MOST_USERS", 2)
+        self.patch(demo, "_MAX_USERS", 2)
         codes = [self.ask("PUT", name, b"{}")[0] for name in ("a", "b", "c", "a")]
         self.assertEqual(codes, [200, 200, 507, 200])
-        self.patch(demo, "_MOST_IN_ALL", 100)
+        self.patch(demo, "_MAX_TOTAL_BYTES", 100)
         codes = [self.ask("PUT", name, b"{}" + b" " * size)[0] for name, size in (("a", 50), ("b", 50), ("a", 1))]
         self.assertEqual(codes, [200, 507, 200])
         self.assertEqual(self.ask("GET", "")[1], {"a": {}, "b": {}})

@@ -171,7 +171,7 @@ class FetchTests(TestCase):
                 unpacked.append(len(found))
                 return found
 
-        self.patch(fetch, "MOST_BYTES", 10_000)
+        self.patch(fetch, "MAX_BYTES", 10_000)
         self.patch(web.zlib, "decompressobj", Packer)
         bomb = gzip.compress(b" " * 1_000_000)
         yield self.fails(response(bomb, Content_Encoding="gzip"), part="over 10000 bytes")
@@ -183,7 +183,7 @@ class FetchTests(TestCase):
         packers: list[Any] = []
         make = zlib.decompressobj
         self.patch(web.zlib, "decompressobj", lambda bits: packers.append(make(bits)) or packers[-1])
-        self.patch(fetch, "MOST_BYTES", 1_000_000)
+        self.patch(fetch, "MAX_BYTES", 1_000_000)
         packed = gzip.compress(DOCUMENT)
         answer = yield self.ask(response(packed + b"x" * 900_000, Content_Encoding="gzip"))
         self.assertEqual(answer.document, DOCUMENT)
@@ -323,7 +323,7 @@ class FetchTests(TestCase):
 
     def test_tagsBounded(self) -> None:
         """No more tags are kept than there is room for; a monstrous one is not."""
-        self.patch(fetch, "_MOST_TAGS", 3)
+        self.patch(fetch, "_MAX_TAGS", 3)
         for number in range(5):
             self.application.settled(str(number), '"x"')
         self.application.settled("4", "x" * 2_000)

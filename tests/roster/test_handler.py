@@ -245,7 +245,7 @@ class WatcherTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Only so many are remembered."""
-        self.patch(handler, "_MOST_USERS", 2)
+        self.patch(handler, "_MAX_USERS", 2)
         for name in ("a", "b", "c", "a"):
             self.see(f"{name}@h/x")
             self.see(f"{name}@h/x", "unavailable")
@@ -294,14 +294,14 @@ class WatcherTests(SynchronousTestCase):
 
     def test_boundedOwed(self) -> None:
         """Only so many wait for their login; further ones are refreshed now."""
-        self.patch(handler, "_MOST_USERS", 2)
+        self.patch(handler, "_MAX_USERS", 2)
         found = [self.watcher.postpone(name, False) for name in ("a", "b", "c", "a")]
         self.assertEqual(found, [True, True, False, True])
 
     def test_boundedOnline(self) -> None:
         """Where more users or resources are online than are remembered, nobody counts as offline."""
-        self.patch(handler, "_MOST_USERS", 2)
-        self.patch(handler, "_MOST_RESOURCES", 2)
+        self.patch(handler, "_MAX_USERS", 2)
+        self.patch(handler, "_MAX_RESOURCES", 2)
         for name in ("a", "b", "c"):
             for resource in "xyz":
                 self.see(f"{name}@h/{resource}")

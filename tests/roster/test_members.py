@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.roster import members
-from gateway.roster.members import MOST_CHARACTERS, Members, MemberTooLong
+from gateway.roster.members import MAX_CHARACTERS, Members, MemberTooLong
 from tests.stream.memory import steady
 
 VALUES = st.recursive(
@@ -76,7 +76,7 @@ class MembersTests(SynchronousTestCase):
 
     def test_long(self) -> None:
         """A member has a bound, and no more of it than that is read."""
-        most = "x" * (MOST_CHARACTERS - 3)
+        most = "x" * (MAX_CHARACTERS - 3)
         self.assertEqual(read(json.dumps({"a": most, "b": 1}))["a"], most)
         for value in ('"' + "x" * 2_000_000, "[" + "1," * 1_000_000, '{"a":' * 400_000):
             for text in (f'{{"a": {value}', f"[{value}", f'[{value}]}}"'):

@@ -79,14 +79,14 @@ class RefresherTests(SynchronousTestCase):
 
     def test_announced(self) -> None:
         """The number of announced users has a bound."""
-        self.patch(refresher, "_MOST_USERS", 3)
+        self.patch(refresher, "_MAX_USERS", 3)
         self.assertEqual([self.refresher.announce(2) for _ in range(2)], [True, False])
         self.assertEqual(self.refresher.announced, 2)
         self.assertTrue(self.refresher.announce(1))
 
     def test_full(self) -> None:
         """Not any number of users waits; who waits already is told of as ever."""
-        self.patch(refresher, "_MOST_USERS", 3)
+        self.patch(refresher, "_MAX_USERS", 3)
         asked = [self.refresher.refresh(name) for name in ("a", "b", "c")]
         for refused in (self.refresher.refresh("d"), self.refresher.wouldChange("d")):
             self.assertIn("ask again later", self.successResultOf(refused).reason)
@@ -145,7 +145,7 @@ class RefresherTests(SynchronousTestCase):
 
     def test_unknownKeys(self) -> None:
         """Each key that means nothing is logged once, and not any number of them."""
-        self.patch(refresher, "_MOST_REPORTED", 3)
+        self.patch(refresher, "_MAX_LOGGED_KEYS", 3)
         with capturedLogs() as logs:
             for key in "abacd":
                 self.refresher.refresh("john")

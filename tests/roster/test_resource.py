@@ -138,7 +138,7 @@ class RefreshTests(SynchronousTestCase):
 
     def test_skipped(self) -> None:
         """Odd contacts are told by user, in bounds; the user is updated all the same, or has failed."""
-        self.patch(batch, "_MOST_SKIPPED", 3)
+        self.patch(batch, "_MAX_SKIPPED", 3)
         odd = {"a@x": "odd", "b@x": "odd"}
         for name, reason in (("john", ""), ("aaron", "x"), ("zoe", "")):
             self.refresher.outcomes[name] = Finished(reason=reason, skipped=odd)
@@ -236,7 +236,7 @@ class RefreshTests(SynchronousTestCase):
 
     def test_laterFull(self) -> None:
         """Only so many are under way; the next one is refused, and is not announced. Complete ones make room."""
-        self.patch(results, "_MOST_RESULTS", 2)
+        self.patch(results, "_MAX_RESULTS", 2)
         self.refresher.waiting["john"] = Deferred()
         first = self.later([])
         for _ in range(2):
@@ -382,14 +382,14 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual((code, self.refresher.asked), (503, []))
         self.assertIn("retry-after", head)
         self.assertIn("too many users", answer["message"])
-        self.patch(resource, "MOST_NAMES", 2)
+        self.patch(resource, "MAX_NAMES", 2)
         self.assertEqual(self.post(["a", "b", "c"])[0], 413)
         self.assertEqual(self.post(["a", "b"])[0], 200)
         self.assertEqual(self.refresher.announced, 0)
 
     def test_manyChanges(self) -> None:
         """A dry run lists so many changes; the users whose changes would be too many are told."""
-        self.patch(batch, "_MOST_CHANGES", 150)
+        self.patch(batch, "_MAX_CHANGES", 150)
         for name, count in (("a", 100), ("b", 100), ("c", 50)):
             items = tuple(RosterItem(jid=f"{number}@h") for number in range(count))
             self.refresher.outcomes[name] = Finished(Summary(count), items)

@@ -42,7 +42,7 @@ class ResultsTests(SynchronousTestCase):
 
     def test_many(self) -> None:
         """Those that are complete make room, the oldest first."""
-        self.patch(results, "_MOST_RESULTS", 3)
+        self.patch(results, "_MAX_RESULTS", 3)
         keys = [self.complete(b"%d" % number) for number in range(4)]
         self.assertEqual(self.answers(*keys), [None, b"1", b"2", b"3"])
         running = [self.results.begin(dict) for _ in range(2)]
@@ -56,7 +56,7 @@ class ResultsTests(SynchronousTestCase):
 
     def test_large(self) -> None:
         """All answers together have a bound, and the last one is there in any case."""
-        self.patch(results, "_MOST_BYTES", 10)
+        self.patch(results, "_MAX_BYTES", 10)
         keys = [self.complete(b"1" * size) for size in (4, 6, 1)]
         self.assertEqual(self.answers(*keys), [None, b"1" * 6, b"1"])
         keys.append(self.complete(b"2" * 20))

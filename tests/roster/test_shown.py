@@ -139,7 +139,7 @@ class ShownTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Only of so many users it is known where they are, at how many resources, and of so many pairs."""
-        for name in ("_MOST_USERS", "_MOST_RESOURCES", "_MAX_PAIRS"):
+        for name in ("_MAX_USERS", "_MAX_RESOURCES", "_MAX_PAIRS"):
             self.patch(shown, name, 2)
         for name in "abc":
             self.comes(f"{name}@h/r")
