@@ -5,7 +5,7 @@ Configuration for a server that sets rosters by its HTTP API only: for the log a
 from __future__ import annotations
 
 
-def howToUseApi(component: str) -> str:
+def ejabberdApiAdvice(component: str) -> str:
     """Lines for the gateway and for ejabberd by which a component's rosters are set by ejabberd's HTTP API."""
     return f"""In the gateway's configuration:
     [roster."{component}"]

@@ -19,7 +19,7 @@ from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.document import RefreshFailed
 from gateway.roster.members import Members
-from gateway.roster.shown import isNeighbour
+from gateway.roster.visibility import isSameDomain
 from gateway.tables import elided
 from gateway.web import Unusable, collected
 
@@ -48,10 +48,10 @@ class EjabberdApplier:
         self._client = client
         self._reactor = reactor
         self._timeout = timeout
-        self.changed: Callable[[], object] = lambda: None
-        self.useless = ""
+        self.onChange: Callable[[], object] = lambda: None
+        self.problem = ""
         # Calls that were answered.
-        self._done = 0
+        self._answered = 0
         # Groups are a list since 24.02, and a string before. Each version refuses the other form; the one that was
         # accepted last is tried first.
         self._listsGroups = True
@@ -61,7 +61,7 @@ class EjabberdApplier:
         about = {"user": local, "server": domain}
         found = await self._call("get_roster", domain, about, "the roster could not be read")
         try:
-            return await self._pieces.run(_reading(found))
+            return await self._pieces.run(_readRoster(found))
         except (KeyError, TypeError, AttributeError) as error:
             raise RefreshFailed("the roster could not be read: ejabberd's answer is not one") from error
 
@@ -69,31 +69,31 @@ class EjabberdApplier:
         if item.subscription != "remove":
             await self._add(user, item)
             return
-        if before.subscription != "none" and isNeighbour(user, item.jid):
+        if before.subscription != "none" and isSameDomain(user, item.jid):
             # Else the server would end the contact's subscriptions as well: only the application may (RFC 6121
             # section 2.5). What groups it is in does not matter any more, and not all can be written.
             await self._add(user, evolve(before, subscription="none", groups=frozenset()))
         domain = jids.split(user)[1]
-        await self._call("delete_rosteritem", domain, _whose(user, item.jid), f"{item.jid} could not be set")
+        await self._call("delete_rosteritem", domain, _addresses(user, item.jid), f"{item.jid} could not be set")
 
-    def connected(self) -> None:
+    def connectionMade(self) -> None:
         """Nothing is known yet."""
 
     def connectionLost(self) -> None:
-        self.useless = ""
+        self.problem = ""
 
-    def loopedBack(self) -> None:
+    def onLoopback(self) -> None:
         """A request to the API is never delegated."""
 
     def report(self) -> str:
-        if self.useless:
-            return f"rosters cannot be set: {self.useless}"
+        if self.problem:
+            return f"rosters cannot be set: {self.problem}"
         return "rosters are set by ejabberd's HTTP API"
 
     async def _add(self, user: str, item: RosterItem) -> None:
         domain = jids.split(user)[1]
         what = f"{item.jid} could not be set"
-        about = {**_whose(user, item.jid), "nick": item.name, "subs": item.subscription}
+        about = {**_addresses(user, item.jid), "nick": item.name, "subs": item.subscription}
         asList = self._listsGroups
         try:
             await self._call("add_rosteritem", domain, {**about, **_groups(item, asList, what)}, what)
@@ -107,33 +107,33 @@ class EjabberdApplier:
             self._listsGroups = not asList
 
     async def _call(self, command: str, domain: str, arguments: Mapping[str, object], what: str) -> Any:
-        done = self._done
+        done = self._answered
         try:
-            answer = await self._answer(command, domain, arguments)
+            answer = await self._checkedCall(command, domain, arguments)
         except ApiUnusable as failure:
-            if self._done == done:
+            if self._answered == done:
                 # Nothing was answered meanwhile, so this is not one call of many that was late.
-                self._becomes(str(failure))
+                self._setProblem(str(failure))
             raise ApiUnusable(f"{what}: {failure}") from failure
         except RefreshFailed as failure:
-            self._becomes("")
+            self._setProblem("")
             raise type(failure)(f"{what}: {failure}") from failure
-        self._becomes("")
+        self._setProblem("")
         return answer
 
-    def _becomes(self, useless: str) -> None:
-        self._done += not useless
-        isOther = bool(useless) != bool(self.useless)
-        self.useless = useless
+    def _setProblem(self, problem: str) -> None:
+        self._answered += not problem
+        isOther = bool(problem) != bool(self.problem)
+        self.problem = problem
         if isOther:
-            self.changed()
+            self.onChange()
 
-    async def _answer(self, command: str, domain: str, arguments: Mapping[str, object]) -> Any:
-        asking: Deferred[Any] = ensureDeferred(self._ask(command, domain, arguments))
-        asking.addTimeout(self._timeout, self._reactor, _late)
+    async def _checkedCall(self, command: str, domain: str, arguments: Mapping[str, object]) -> Any:
+        waiting: Deferred[Any] = ensureDeferred(self._post(command, domain, arguments))
+        waiting.addTimeout(self._timeout, self._reactor, _raiseTimedOut)
         try:
-            code, answer = await asking
-        except _Late as error:
+            code, answer = await waiting
+        except _TimedOut as error:
             raise ApiUnusable(f"ejabberd's API did not answer within {self._timeout:g} s") from error
         except Unusable as error:
             raise RefreshFailed(f"the answer of ejabberd's API {error}") from error
@@ -148,7 +148,7 @@ class EjabberdApplier:
             raise RefreshFailed(f"ejabberd's API answered {command} with {answer}")
         return answer
 
-    async def _ask(self, command: str, domain: str, arguments: Mapping[str, object]) -> tuple[int, Any]:
+    async def _post(self, command: str, domain: str, arguments: Mapping[str, object]) -> tuple[int, Any]:
         response: Any = await self._client.post(
             f"{self._url}/{command}",
             data=json.dumps(arguments).encode(),
@@ -160,12 +160,12 @@ class EjabberdApplier:
         )
         data = await collected(response.original, _MAX_BYTES)
         try:
-            return response.code, await self._pieces.run(_parsing(data))
+            return response.code, await self._pieces.run(_parseJson(data))
         except (ValueError, RecursionError):
             return response.code, data
 
 
-def _parsing(data: bytes) -> Generator[None, None, Any]:
+def _parseJson(data: bytes) -> Generator[None, None, Any]:
     """JSON, in pieces if it is a list: a roster has megabytes."""
     members = Members(data.decode("utf-8-sig"))
     if members.opening != "[":
@@ -178,7 +178,7 @@ def _parsing(data: bytes) -> Generator[None, None, Any]:
     return rows
 
 
-def _whose(user: str, contact: str) -> dict[str, str]:
+def _addresses(user: str, contact: str) -> dict[str, str]:
     """Two JIDs as the API wants them."""
     (local, domain, _), (name, host, _) = jids.split(user), jids.split(contact)
     return {"localuser": local, "localhost": domain, "user": name, "host": host}
@@ -206,15 +206,15 @@ class _Refused(RefreshFailed):
     """The API does not take these arguments."""
 
 
-class _Late(Exception):
+class _TimedOut(Exception):
     """The time is up."""
 
 
-def _late(outcome: object, timeout: float) -> Any:
-    raise _Late
+def _raiseTimedOut(outcome: object, timeout: float) -> Any:
+    raise _TimedOut
 
 
-def _reading(rows: list[dict[str, Any]]) -> Generator[None, None, list[RosterItem]]:
+def _readRoster(rows: list[dict[str, Any]]) -> Generator[None, None, list[RosterItem]]:
     """
     A roster as C{get_roster} has it, in pieces: before 24 a contact has a row for each group, since then a list of
     them.

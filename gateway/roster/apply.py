@@ -14,10 +14,10 @@ from twisted.words.protocols.jabber.error import StanzaError
 from gateway import jids
 from gateway.errors import ANSWERS, NotGranted, TooLarge
 from gateway.interfaces import IPrivileges, RosterItem
-from gateway.roster.advice import howToUseApi
+from gateway.roster.advice import ejabberdApiAdvice
 from gateway.roster.core import RosterTooLarge
 from gateway.roster.document import RefreshFailed
-from gateway.roster.shown import Shown, isNeighbour
+from gateway.roster.visibility import Visibility, isSameDomain
 from gateway.stream.link import Link
 
 # What the link says in place of a server that does not.
@@ -30,7 +30,7 @@ _LINK_ERRORS = {
 # What to do where privileges are of no use.
 _USE_API = "an ejabberd sets rosters by its HTTP API: set api under [roster], see docs/roster.md"
 # What ejabberd before 24.10 answers to each roster that is set by privilege.
-_NO_SET = "internal-server-error"
+_SET_UNSUPPORTED = "internal-server-error"
 
 _VERIFIED = "rosters are set by privilege; the server keeps subscriptions"
 
@@ -42,10 +42,10 @@ class Applier(typing.Protocol):
     @ivar changed: is called when what L{report} says has changed.
     """
 
-    changed: Callable[[], object]
+    onChange: Callable[[], object]
 
     @property
-    def useless(self) -> str:
+    def problem(self) -> str:
         """Why no roster can be set, in words for the operator; empty if that is not known."""
 
     def get(self, user: str) -> Awaitable[list[RosterItem]]:
@@ -58,13 +58,13 @@ class Applier(typing.Protocol):
         @param before: what the server has.
         """
 
-    def connected(self) -> None:
+    def connectionMade(self) -> None:
         """The component is connected."""
 
     def connectionLost(self) -> None:
         """Forget what was found out about the server: it may be another one the next time."""
 
-    def loopedBack(self) -> None:
+    def onLoopback(self) -> None:
         """The server has delegated a request of this one's to the component that it came from."""
 
     def report(self) -> str:
@@ -97,38 +97,38 @@ class PrivilegeApplier:
         self._privileges = privileges
         self._link = link
         self._server = server
-        self.changed: Callable[[], object] = lambda: None
-        self.useless = ""
+        self.onChange: Callable[[], object] = lambda: None
+        self.problem = ""
         self._isVerified = False
-        self._shown = Shown() if probes else None
-        if self._shown is not None:
-            privileges.watchPresence(self._shown.seen)
+        self._visibility = Visibility() if probes else None
+        if self._visibility is not None:
+            privileges.watchPresence(self._visibility.onPresence)
 
     async def get(self, user: str) -> list[RosterItem]:
-        items: list[RosterItem] = await self._inWords(
+        items: list[RosterItem] = await self._translateErrors(
             self._privileges.getRoster(user), "the roster could not be read"
         )
         return items
 
     async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
         what = f"{item.jid} could not be set"
-        if self.useless:
-            raise RefreshFailed(f"{what}: {self.useless}")
-        shown = self._shown if isNeighbour(user, item.jid) else None
-        if shown is None:
+        if self.problem:
+            raise RefreshFailed(f"{what}: {self.problem}")
+        visibility = self._visibility if isSameDomain(user, item.jid) else None
+        if visibility is None:
             await self._set(user, item, before, what)
             return
-        shown.setting(user, item, before)
+        visibility.beginSet(user, item, before)
         try:
             await self._set(user, item, before, what)
         finally:
-            shown.settled(user, item)
-        isFed = self._privileges.permissions(jids.split(user)[1]).feed != "none"
-        for presence in shown.changed(user, item, before, isFed):
+            visibility.endSet(user, item)
+        hasPresenceFeed = self._privileges.permissions(jids.split(user)[1]).feed != "none"
+        for presence in visibility.onSet(user, item, before, hasPresenceFeed):
             self._link.sendRaw(presence)
 
     async def _set(self, user: str, item: RosterItem, before: RosterItem, what: str) -> None:
-        await self._inWords(self._privileges.setRoster(user, [item]), what)
+        await self._translateErrors(self._privileges.setRoster(user, [item]), what)
         if not self._isVerified and item.subscription not in ("remove", before.subscription):
             await self._verify(user, item, before)
 
@@ -141,59 +141,59 @@ class PrivilegeApplier:
         found = [each.subscription for each in await self.get(user) if jids.bare(each.jid) == item.jid]
         if found == [item.subscription]:
             self._isVerified = True
-            self.changed()
+            self.onChange()
             return
         there = found[0] if found else "no such contact"
         failure = f"{item.jid} was set with {item.subscription}, and the server has {there}"
         if found != [before.subscription]:
             # Somebody else may have changed it meanwhile.
             raise RefreshFailed(failure)
-        self._isUseless(f"the server takes rosters by privilege and does not keep subscriptions; {_USE_API}")
-        raise RefreshFailed(f"{failure}: {self.useless}")
+        self._setProblem(f"the server takes rosters by privilege and does not keep subscriptions; {_USE_API}")
+        raise RefreshFailed(f"{failure}: {self.problem}")
 
-    def loopedBack(self) -> None:
-        self._isUseless(f"the server delegates the component's own requests for rosters to it; {_USE_API}")
+    def onLoopback(self) -> None:
+        self._setProblem(f"the server delegates the component's own requests for rosters to it; {_USE_API}")
 
-    def _isUseless(self, why: str) -> None:
-        self.useless = why
-        self.changed()
+    def _setProblem(self, why: str) -> None:
+        self.problem = why
+        self.onChange()
 
-    def connected(self) -> None:
+    def connectionMade(self) -> None:
         """Nothing is known yet."""
 
     def connectionLost(self) -> None:
-        self.useless, self._isVerified = "", False
-        if self._shown is not None:
-            self._shown.clear()
+        self.problem, self._isVerified = "", False
+        if self._visibility is not None:
+            self._visibility.clear()
 
     def report(self) -> str:
-        if self.useless:
-            return f"rosters cannot be set: {self.useless}\n{howToUseApi(self._link.jid)}"
+        if self.problem:
+            return f"rosters cannot be set: {self.problem}\n{ejabberdApiAdvice(self._link.jid)}"
         if self._isVerified:
             return _VERIFIED
         report = "rosters are set by privilege; subscriptions are not verified yet"
         if not self._server.isEjabberd:
             return report
         name = self._server.software or "ejabberd"
-        return f"{report}, and no {name} is known to keep them\n{howToUseApi(self._link.jid)}"
+        return f"{report}, and no {name} is known to keep them\n{ejabberdApiAdvice(self._link.jid)}"
 
-    async def _inWords(self, done: Deferred[Any], what: str) -> Any:
+    async def _translateErrors(self, done: Deferred[Any], what: str) -> Any:
         try:
             return await done
         except (NotGranted, StanzaError) as error:
             if isinstance(error, StanzaError) and error.text == ANSWERS[TooLarge].text:
                 # These are the link's own words.
                 raise RosterTooLarge(f"{what}: it is larger than max_stanza_size under [server] allows") from error
-            raise RefreshFailed(f"{what}: {self._why(error)}") from error
+            raise RefreshFailed(f"{what}: {self._explain(error)}") from error
 
-    def _why(self, error: NotGranted | StanzaError) -> str:
-        if self.useless:
-            return self.useless
+    def _explain(self, error: NotGranted | StanzaError) -> str:
+        if self.problem:
+            return self.problem
         if not self._link.ready and self._link.trouble:
             return f"there is no connection to the server: {self._link.trouble}"
         if isinstance(error, NotGranted):
             return str(error)
-        if error.condition == _NO_SET:
+        if error.condition == _SET_UNSUPPORTED:
             return f"the server says {error.condition}; {_USE_API}"
         return _LINK_ERRORS.get(error.condition) or f"the server says {error.condition}"
 

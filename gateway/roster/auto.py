@@ -26,7 +26,7 @@ class AutoApplier:
     privilege. If it cannot be used, and the server grants rosters and is no ejabberd, privileges are used; the API
     is asked again once a minute, and after each connection.
 
-    @param obstacle: tells why privileges cannot be used, in words; empty if they can.
+    @param privilegeProblem: tells why privileges cannot be used, in words; empty if they can.
     @param nobody: bare JID of the domain, to ask the API about.
     """
 
@@ -34,48 +34,49 @@ class AutoApplier:
         self,
         api: EjabberdApplier,
         privilege: PrivilegeApplier,
-        obstacle: Callable[[], str],
+        privilegeProblem: Callable[[], str],
         nobody: str,
         clock: IReactorTime,
     ) -> None:
         self._api = api
         self._privilege = privilege
-        self._obstacle = obstacle
+        self._privilegeProblem = privilegeProblem
         self._nobody = nobody
         self._clock = clock
-        self._restsUntil = 0.0
+        self._nextTry = 0.0
         self._connections = 0
-        self.changed: Callable[[], object] = lambda: None
-        api.changed = privilege.changed = self._wayChanged
+        self.onChange: Callable[[], object] = lambda: None
+        api.onChange = privilege.onChange = self._reportChange
 
-    def _wayChanged(self) -> None:
-        self.changed()
+    def _reportChange(self) -> None:
+        self.onChange()
 
     @property
     def _isByApi(self) -> bool:
-        return not self._api.useless or bool(self._obstacle())
+        return not self._api.problem or bool(self._privilegeProblem())
 
     async def get(self, user: str) -> list[RosterItem]:
         now = self._clock.seconds()
-        if self._isByApi or now >= self._restsUntil:
-            self._restsUntil = now + _RETRY_INTERVAL
+        if self._isByApi or now >= self._nextTry:
+            self._nextTry = now + _RETRY_INTERVAL
             try:
                 return await self._api.get(user)
             except ApiUnusable as failure:
                 if self._isByApi:
-                    raise RefreshFailed("; ".join(filter(None, (str(failure), self._obstacle())))) from failure
+                    reasons = filter(None, (str(failure), self._privilegeProblem()))
+                    raise RefreshFailed("; ".join(reasons)) from failure
         return await self._privilege.get(user)
 
     async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
         await (self._api if self._isByApi else self._privilege).set(user, item, before)
 
-    def connected(self) -> None:
+    def connectionMade(self) -> None:
         self._connections += 1
         self._clock.callLater(_ASK_AFTER, self._ask, self._connections)
 
     def connectionLost(self) -> None:
         self._connections += 1
-        self._restsUntil = 0.0
+        self._nextTry = 0.0
         self._api.connectionLost()
         self._privilege.connectionLost()
 
@@ -84,16 +85,16 @@ class AutoApplier:
         if connection == self._connections:
             ensureDeferred(self.get(self._nobody)).addErrback(lambda failure: failure.trap(RefreshFailed))
 
-    def loopedBack(self) -> None:
-        self._privilege.loopedBack()
+    def onLoopback(self) -> None:
+        self._privilege.onLoopback()
 
     @property
-    def useless(self) -> str:
+    def problem(self) -> str:
         if self._isByApi:
-            return self._api.useless and f"{self._api.useless}; {self._obstacle()}"
+            return self._api.problem and f"{self._api.problem}; {self._privilegeProblem()}"
         return ""
 
     def report(self) -> str:
         if self._isByApi:
-            return f"rosters cannot be set: {self.useless}" if self.useless else self._api.report()
-        return f"{self._privilege.report()}; the API cannot be used: {self._api.useless}"
+            return f"rosters cannot be set: {self.problem}" if self.problem else self._api.report()
+        return f"{self._privilege.report()}; the API cannot be used: {self._api.problem}"

@@ -64,7 +64,7 @@ class Batch:
         self._changes: dict[str, tuple[RosterItem, ...]] = {}
         self._listed = 0
         self._skipped: dict[str, Mapping[str, str]] = {}
-        self._room = _MAX_SKIPPED
+        self._skippedLeft = _MAX_SKIPPED
 
     async def run(self, names: list[Any]) -> None:
         """
@@ -84,10 +84,10 @@ class Batch:
             self._refresher.announced -= 1
             if self._pieces.isOver:
                 await self._pieces.turn()
-            await self._one(name)
+            await self._refreshOne(name)
             self.done += 1
 
-    async def _one(self, name: Any) -> None:
+    async def _refreshOne(self, name: Any) -> None:
         try:
             user = checkUser(name)
         except RefreshFailed as failure:
@@ -98,17 +98,17 @@ class Batch:
             return
         self._seen.add(user)
         if self._isDry:
-            self._note(user, await self._refresher.wouldChange(user))
+            self._record(user, await self._refresher.dryRun(user))
         elif self._postpone is not None and self._postpone(user, self._isForced):
             self._offline.append(user)
         else:
-            self._note(user, await self._refresher.refresh(user, self._isForced))
+            self._record(user, await self._refresher.refresh(user, self._isForced))
 
-    def _note(self, user: str, finished: Finished) -> None:
+    def _record(self, user: str, finished: Finished) -> None:
         self._listed += len(finished.items)
         if finished.skipped:
-            told = dict(islice(finished.skipped.items(), self._room))
-            self._room -= len(told)
+            told = dict(islice(finished.skipped.items(), self._skippedLeft))
+            self._skippedLeft -= len(told)
             self._skipped[user] = told or {"...": f"{len(finished.skipped)} or more"}
         if finished.reason:
             self._failed[user] = finished.reason
@@ -123,7 +123,7 @@ class Batch:
         """True if all have failed."""
         return bool(self._failed or self._wrong) and len(self._failed) == len(self._seen)
 
-    def written(self) -> Generator[None, None, bytes]:
+    def encode(self) -> Generator[None, None, bytes]:
         """The answer in the form of mod_http_roster_admin, and what has failed; in pieces."""
         if self._isDry:
             message = "roster update would fail" if self.isFailure else "nothing was changed: this would be"
@@ -136,10 +136,10 @@ class Batch:
             "errors": len(self._failed) + len(self._wrong),
         }
         parts = [json.dumps(answer)[:-1], ', "failed": ']
-        yield from _writtenObject(parts, {**self._wrong, **self._failed})
+        yield from _encodeObject(parts, {**self._wrong, **self._failed})
         if self._skipped:
             parts.append(', "skipped": ')
-            yield from _writtenObject(parts, self._skipped)
+            yield from _encodeObject(parts, self._skipped)
         if self._offline:
             parts.append(', "offline": [')
             for start in range(0, len(self._offline), _PIECE):
@@ -149,17 +149,17 @@ class Batch:
             parts.append("]")
         if self._isDry:
             parts.append(', "changes": ')
-            yield from _writtenObject(parts, self._changes)
+            yield from _encodeObject(parts, self._changes)
         parts.append("}\n")
         return "".join(parts).encode()
 
 
-def written(answer: dict[str, Any]) -> bytes:
+def encodeAnswer(answer: dict[str, Any]) -> bytes:
     """A short answer."""
     return json.dumps(answer).encode() + b"\n"
 
 
-def _writtenObject(parts: list[str], values: dict[str, Any]) -> Generator[None, None, None]:
+def _encodeObject(parts: list[str], values: dict[str, Any]) -> Generator[None, None, None]:
     """An object of texts, of objects of them, or of contacts."""
     separator = "{"
     for count, (name, value) in enumerate(values.items()):
@@ -168,23 +168,23 @@ def _writtenObject(parts: list[str], values: dict[str, Any]) -> Generator[None, 
         if isinstance(value, str | dict):
             parts.append(json.dumps(value))
         else:
-            yield from _writtenList(parts, value)
+            yield from _encodeList(parts, value)
         if count % _PIECE == 0:
             yield
     parts.append("}" if values else "{}")
 
 
-def _writtenList(parts: list[str], items: tuple[RosterItem, ...]) -> Generator[None, None, None]:
+def _encodeList(parts: list[str], items: tuple[RosterItem, ...]) -> Generator[None, None, None]:
     parts.append("[")
     for start in range(0, len(items), _PIECE):
-        described = [_described(item) for item in items[start : start + _PIECE]]
-        parts.append(json.dumps(described)[1:-1])
+        encoded = [_asJson(item) for item in items[start : start + _PIECE]]
+        parts.append(json.dumps(encoded)[1:-1])
         parts.append(", " if start + _PIECE < len(items) else "")
         yield
     parts.append("]")
 
 
-def _described(item: RosterItem) -> dict[str, Any]:
+def _asJson(item: RosterItem) -> dict[str, Any]:
     if item.subscription == "remove":
         return {"jid": item.jid, "subscription": "remove"}
     groups = sorted(item.groups)

@@ -31,7 +31,7 @@ def difference(there: Iterable[RosterItem], document: Document) -> list[RosterIt
     @param there: what the server has.
     """
     known, wanted = _byContact(there), document.contacts
-    changes = [item for jid, item in wanted.items() if jid not in known or _isOther(known[jid], item)]
+    changes = [item for jid, item in wanted.items() if jid not in known or _differs(known[jid], item)]
     if not document.isComplete:
         return changes
     gone = [jid for jid in known if jid not in wanted and jid not in document.kept]
@@ -43,7 +43,7 @@ def _byContact(there: Iterable[RosterItem]) -> dict[str, RosterItem]:
     return {jids.bare(item.jid): item for item in there}
 
 
-def _isOther(there: RosterItem, wanted: RosterItem) -> bool:
+def _differs(there: RosterItem, wanted: RosterItem) -> bool:
     return (there.jid, there.name, there.groups, there.subscription) != (
         wanted.jid,
         wanted.name,
@@ -105,7 +105,7 @@ class Read:
     """Ask the server for the user's roster."""
 
 
-def kept(item: RosterItem, before: RosterItem) -> RosterItem:
+def afterSet(item: RosterItem, before: RosterItem) -> RosterItem:
     """
     Return what a server has once a contact is set: a subscription request stays open until it is granted.
 
@@ -179,7 +179,7 @@ class Refresh:
     def begin(self) -> Step:
         return Fetch()
 
-    def fetched(self, document: bytes | None) -> Generator[None, None, Step]:
+    def onDocument(self, document: bytes | None) -> Generator[None, None, Step]:
         """
         The application has answered. The next step is found in pieces, as L{readingDocument} is.
 
@@ -190,11 +190,11 @@ class Refresh:
         try:
             self._wanted = yield from readingDocument(document, self.user)
         except RefreshFailed as failure:
-            return self.failed(failure)
+            return self.onFailure(failure)
         self._skipped, self.unknown = self._wanted.skipped, self._wanted.unknown
         return Read()
 
-    def read(self, there: Iterable[RosterItem]) -> Generator[None, None, Step]:
+    def onRoster(self, there: Iterable[RosterItem]) -> Generator[None, None, Step]:
         """The server has answered. The next step is found in pieces: a roster may have 100,000 contacts."""
         found = _byContact(there)
         yield
@@ -211,15 +211,15 @@ class Refresh:
         try:
             checkRemovals(self._summary, self._maxRemovals)
         except RefreshFailed as failure:
-            return self.failed(failure)
+            return self.onFailure(failure)
         return self._next()
 
-    def set(self) -> Step:
+    def onSet(self) -> Step:
         """The contact is set."""
         self._done += 1
         return self._next()
 
-    def failed(self, failure: RefreshFailed) -> Step:
+    def onFailure(self, failure: RefreshFailed) -> Step:
         """Something of it has failed."""
         reason = str(failure)
         if self._done:

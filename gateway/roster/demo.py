@@ -42,7 +42,7 @@ class Contacts(Resource):
     def render_GET(self, request: Request) -> bytes:
         # Each was read when it came, and stands here as it came.
         known = [f"{json.dumps(user)}: {document.decode()}" for user, document in sorted(self._documents.items())]
-        return _answered(request, 200, "{" + ",\n ".join(known) + "}")
+        return _respond(request, 200, "{" + ",\n ".join(known) + "}")
 
 
 class _Document(Resource):
@@ -63,55 +63,55 @@ class _Document(Resource):
         try:
             self._user = checkUser(self._name.decode())
         except (RefreshFailed, UnicodeDecodeError):
-            return _refused(request, 404, "that is no user name")
+            return _errorAnswer(request, 404, "that is no user name")
         return super().render(request)
 
     def render_GET(self, request: Request) -> Any:
         document = self._documents.get(self._user)
         if document is None:
-            return _refused(request, 404, "nothing is known of this user")
+            return _errorAnswer(request, 404, "nothing is known of this user")
         if request.setETag(b'"' + hashlib.sha256(document).hexdigest().encode() + b'"'):
             return b""
-        return _answered(request, 200, document.decode())
+        return _respond(request, 200, document.decode())
 
     def render_PUT(self, request: Request) -> int:
-        return answerLater(request, self._put(request), _fault)
+        return answerLater(request, self._put(request), _internalError)
 
     async def _put(self, request: Request) -> bytes:
         content: Any = request.content
         document: bytes = content.read(MAX_BODY + 1).removeprefix(BOM_UTF8)
         if len(document) > MAX_BODY:
-            return _refused(request, 413, f"a document has at most {MAX_BODY} bytes")
+            return _errorAnswer(request, 413, f"a document has at most {MAX_BODY} bytes")
         try:
             found = await self._pieces.run(readingDocument(document, f"{self._user}@{self._domain}"))
         except RefreshFailed as failure:
-            return _refused(request, 400, str(failure))
+            return _errorAnswer(request, 400, str(failure))
         if found.skipped:
             reasons = [f"contact {json.dumps(written)}: {reason}" for written, reason in found.skipped.items()]
-            return _refused(request, 400, "; ".join(reasons))
+            return _errorAnswer(request, 400, "; ".join(reasons))
         others = [len(each) for user, each in self._documents.items() if user != self._user]
         if len(others) >= _MAX_USERS or sum(others) + len(document) > _MAX_TOTAL_BYTES:
-            return _refused(request, 507, f"at most {_MAX_USERS} users and {_MAX_TOTAL_BYTES} bytes are known")
+            return _errorAnswer(request, 507, f"at most {_MAX_USERS} users and {_MAX_TOTAL_BYTES} bytes are known")
         self._documents[self._user] = document
-        return _answered(
+        return _respond(
             request, 200, json.dumps({"next": f"POST /roster_admin/refresh {json.dumps([self._user])}"})
         )
 
     def render_DELETE(self, request: Request) -> bytes:
         if self._documents.pop(self._user, None) is None:
-            return _refused(request, 404, "nothing is known of this user")
-        return _answered(request, 200, "{}")
+            return _errorAnswer(request, 404, "nothing is known of this user")
+        return _respond(request, 200, "{}")
 
 
-def _refused(request: Request, code: int, message: str) -> bytes:
-    return _answered(request, code, json.dumps({"message": message}))
+def _errorAnswer(request: Request, code: int, message: str) -> bytes:
+    return _respond(request, code, json.dumps({"message": message}))
 
 
-def _fault(request: Request) -> bytes:
-    return _refused(request, 500, "an internal error, see the gateway's log")
+def _internalError(request: Request) -> bytes:
+    return _errorAnswer(request, 500, "an internal error, see the gateway's log")
 
 
-def _answered(request: Request, code: int, text: str) -> bytes:
+def _respond(request: Request, code: int, text: str) -> bytes:
     request.setResponseCode(code)
     request.setHeader(b"content-type", b"application/json")
     request.setHeader(b"cache-control", b"no-cache")

@@ -88,23 +88,23 @@ def readingDocument(data: bytes, user: str) -> Generator[None, None, Document]:
         members = Members(data.decode("utf-8-sig"), _unique)
     except UnicodeDecodeError as error:
         raise RefreshFailed(f"the document is not UTF-8: byte {error.start}") from error
-    reading = _Reading(user)
+    reader = _DocumentReader(user)
     names: set[str] = set()
-    for member in _safely(members):
+    for member in _checkedMembers(members):
         yield
         if member is None:
             continue
         written, about = member
         if members.opening != "{":
-            found = "a list" if members.opening == "[" else _kind(about)
+            found = "a list" if members.opening == "[" else _typeName(about)
             raise RefreshFailed(f"the document is {found}, not an object of contacts")
         if written in names:
             raise RefreshFailed(f"the document is not JSON: {_show(written)} stands twice in an object")
         names.add(written)
         if len(names) > MAX_CONTACTS:
             raise RefreshFailed(f"the document has over {MAX_CONTACTS} contacts; at most that many are taken")
-        reading.take(written, about)
-    return reading.document()
+        reader.add(written, about)
+    return reader.document()
 
 
 def readingNames(data: bytes) -> Generator[None, None, list[Any]]:
@@ -120,7 +120,7 @@ def readingNames(data: bytes) -> Generator[None, None, list[Any]]:
     if not data:
         raise RefreshFailed("there is no body")
     names: list[Any] = []
-    for member in _safely(members, "body"):
+    for member in _checkedMembers(members, "body"):
         yield
         if member is not None and len(names) <= MAX_NAMES:
             names.append(member[1])
@@ -129,7 +129,7 @@ def readingNames(data: bytes) -> Generator[None, None, list[Any]]:
     return names
 
 
-def _safely(members: Members, what: str = "document") -> Iterator[tuple[str, Any] | None]:
+def _checkedMembers(members: Members, what: str = "document") -> Iterator[tuple[str, Any] | None]:
     try:
         yield from members
     except MemberTooLong as error:
@@ -149,11 +149,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-class _Odd(Exception):
+class _BadContact(Exception):
     """A contact that cannot be taken; the text says why."""
 
 
-class _Reading:
+class _DocumentReader:
     """
     Takes the contacts of one document.
 
@@ -164,9 +164,9 @@ class _Reading:
         self._user = user
         self._contacts: dict[str, RosterItem] = {}
         self._skipped: dict[str, str] = {}
-        self._left = 0
+        self._unlisted = 0
         self._kept: set[str] = set()
-        self._twice: set[str] = set()
+        self._ambiguous: set[str] = set()
         self._isRoster = False
         self._isComplete = True
         self._unknown: set[str] = set()
@@ -178,17 +178,17 @@ class _Reading:
             # It is more likely {"error": {}} than a roster.
             written, reason = next(iter(self._skipped.items()))
             raise RefreshFailed(f"contact {_show(written)}: {reason}")
-        if self._left:
-            self._skipped["..."] = f"{self._left} more"
+        if self._unlisted:
+            self._skipped["..."] = f"{self._unlisted} more"
         kept, unknown = frozenset(self._kept), frozenset(self._unknown)
         return Document(self._contacts, self._skipped, kept, self._isComplete, unknown)
 
-    def take(self, written: str, about: Any) -> None:
+    def add(self, written: str, about: Any) -> None:
         try:
             jid = jids.prepared(written)
         except ValueError:
             self._isComplete = False
-            self._skip(written, "it is longer than a JID may be" if _isLong(written) else "it is not a JID")
+            self._skip(written, "it is longer than a JID may be" if _isTooLong(written) else "it is not a JID")
             return
         address = jids.bare(jid)
         try:
@@ -196,18 +196,18 @@ class _Reading:
                 if not isinstance(about, dict):
                     # As {"error": "timeout"}, beside those contacts that came before it.
                     self._isComplete = False
-                raise _Odd("it has neither a user name nor a dot; a contact is a JID")
+                raise _BadContact("it has neither a user name nor a dot; a contact is a JID")
             contact = self._contact(address, about)
             self._isRoster = True
             if address != jid:
-                raise _Odd("it has a resource; a contact is a bare JID")
+                raise _BadContact("it has a resource; a contact is a bare JID")
             if address == self._user:
-                raise _Odd("it is the user's own JID")
-            if address in self._twice or self._contacts.get(address, contact) != contact:
-                self._twice.add(address)
+                raise _BadContact("it is the user's own JID")
+            if address in self._ambiguous or self._contacts.get(address, contact) != contact:
+                self._ambiguous.add(address)
                 self._contacts.pop(address, None)
-                raise _Odd("it is there twice, in other spellings")
-        except _Odd as odd:
+                raise _BadContact("it is there twice, in other spellings")
+        except _BadContact as odd:
             self._kept.add(address)
             self._skip(written, str(odd))
         else:
@@ -217,7 +217,7 @@ class _Reading:
         if len(self._skipped) < _MAX_SKIPPED:
             self._skipped[written[:_MAX_ADDRESS_LENGTH]] = reason
         else:
-            self._left += 1
+            self._unlisted += 1
 
     def _contact(self, jid: str, about: Any) -> RosterItem:
         if about is None or about == []:
@@ -226,7 +226,7 @@ class _Reading:
         elif isinstance(about, str):
             about = {"name": about}
         elif not isinstance(about, dict):
-            raise _Odd(f"its value is {_kind(about)}, not an object")
+            raise _BadContact(f"its value is {_typeName(about)}, not an object")
         if not about.keys() <= _KEYS:
             for key in about.keys() - _KEYS:
                 if len(self._unknown) < _MAX_UNKNOWN_KEYS:
@@ -234,12 +234,12 @@ class _Reading:
         name = about.get("name")
         # Some applications have nothing to say in this way.
         if name is not None and not isinstance(name, str):
-            raise _Odd(f"its name is {_kind(name)}, not a string")
-        if wrong := _wrongText(name or ""):
-            raise _Odd(f"its name {wrong}")
+            raise _BadContact(f"its name is {_typeName(name)}, not a string")
+        if wrong := _textError(name or ""):
+            raise _BadContact(f"its name {wrong}")
         subscription = about.get("subscription", "both")
         if subscription not in _SUBSCRIPTIONS:
-            raise _Odd(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
+            raise _BadContact(f"its subscription is {_show(subscription)}, not one of {', '.join(_SUBSCRIPTIONS)}")
         groups = _readGroups(about.get("groups"))
         name = (name or "").translate(_WHITE)
         groups = self._groups.setdefault(groups, groups)
@@ -252,23 +252,23 @@ def _readGroups(groups: Any) -> frozenset[str]:
     if isinstance(groups, dict):
         for name, isIn in groups.items():
             if not isinstance(isIn, bool):
-                raise _Odd(f"its group {_show(name)} is {_kind(isIn)}, not true or false")
+                raise _BadContact(f"its group {_show(name)} is {_typeName(isIn)}, not true or false")
         groups = [name for name, isIn in groups.items() if isIn]
     if not isinstance(groups, list):
-        raise _Odd(f"its groups are {_kind(groups)}, not a list or an object")
+        raise _BadContact(f"its groups are {_typeName(groups)}, not a list or an object")
     for name in groups:
         if not isinstance(name, str):
-            raise _Odd(f"one of its groups is {_kind(name)}, not a string")
+            raise _BadContact(f"one of its groups is {_typeName(name)}, not a string")
         if not name:
-            raise _Odd("one of its groups has no name")
-        if wrong := _wrongText(name):
-            raise _Odd(f"its group {_show(name)} {wrong}")
+            raise _BadContact("one of its groups has no name")
+        if wrong := _textError(name):
+            raise _BadContact(f"its group {_show(name)} {wrong}")
     if len(groups) > _MAX_GROUPS:
-        raise _Odd(f"it is in {len(groups)} groups; at most {_MAX_GROUPS} are taken")
+        raise _BadContact(f"it is in {len(groups)} groups; at most {_MAX_GROUPS} are taken")
     return frozenset(name.translate(_WHITE) for name in groups)
 
 
-def _wrongText(text: str) -> str:
+def _textError(text: str) -> str:
     """The fault of a name; empty if there is none."""
     if len(text) > _MAX_NAME_LENGTH:
         return f"has {len(text)} characters; at most {_MAX_NAME_LENGTH} are taken"
@@ -277,12 +277,12 @@ def _wrongText(text: str) -> str:
     return ""
 
 
-def _isLong(jid: str) -> bool:
+def _isTooLong(jid: str) -> bool:
     """True if a part of an address is longer than it may be (RFC 7622 section 3.1)."""
     return any(len(part.encode(errors="surrogatepass")) > MAX_PART for part in jids.split(jid))
 
 
-def _kind(value: Any) -> str:
+def _typeName(value: Any) -> str:
     """The kind of a JSON value, for people."""
     if value is None:
         return "null"
@@ -307,7 +307,7 @@ def checkUser(name: Any) -> str:
     @raise RefreshFailed: if it cannot stand there.
     """
     if not isinstance(name, str):
-        raise RefreshFailed(f"a user name is a string, not {_kind(name)}")
+        raise RefreshFailed(f"a user name is a string, not {_typeName(name)}")
     try:
         local, *rest = jids.split(jids.prepared(f"{name}@h"))
     except ValueError as error:

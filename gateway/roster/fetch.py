@@ -35,7 +35,7 @@ _FIRST_PAUSE = 0.5
 
 
 @frozen
-class Answer:
+class Fetched:
     """
     @ivar document: C{None} if it is what it was.
     @ivar tag: its entity tag, if it has one (RFC 9110 section 8.8.3).
@@ -45,7 +45,7 @@ class Answer:
     tag: str | None
 
 
-class _Again(Exception):
+class _Retriable(Exception):
     """It may go better a moment later; the text says what went wrong."""
 
 
@@ -64,30 +64,30 @@ class WebApplication:
         self._timeout = timeout
         self._tags: OrderedDict[str, str] = OrderedDict()
 
-    async def fetch(self, name: str, anew: bool = False) -> Answer:
+    async def fetch(self, name: str, isUnconditional: bool = False) -> Fetched:
         """
         Ask for a user's document.
 
         @param name: the user's, without the domain.
-        @param anew: whether it is wanted even if it is what it was.
+        @param isUnconditional: whether it is wanted even if it is what it was.
         @raise RefreshFailed: if it cannot be had.
         """
         if name in (".", ".."):
             # Whoever takes the URL apart may put another address in its place (RFC 3986 section 5.2.4).
             raise RefreshFailed(f"the application is not asked for a user named {name!r}")
-        tag = None if anew else self._tags.get(name)
+        tag = None if isUnconditional else self._tags.get(name)
         pause = _FIRST_PAUSE
         for left in reversed(range(_TRIES)):
             try:
                 return await self._try(name, tag)
-            except _Again as failure:
+            except _Retriable as failure:
                 if not left:
                     raise RefreshFailed(f"{failure}; {_TRIES} tries") from failure
             await deferLater(self._reactor, pause)
             pause *= 2
         raise AssertionError
 
-    def settled(self, name: str, tag: str | None) -> None:
+    def remember(self, name: str, tag: str | None) -> None:
         """
         What the document says is done, and need not be done again; or, without a tag, it cannot be told.
         """
@@ -97,12 +97,12 @@ class WebApplication:
             if len(self._tags) > _MAX_TAGS:
                 self._tags.popitem(last=False)
 
-    async def _try(self, name: str, tag: str | None) -> Answer:
-        asking: Deferred[Answer] = ensureDeferred(self._ask(name, tag))
-        asking.addTimeout(self._timeout, self._reactor, self._late)
+    async def _try(self, name: str, tag: str | None) -> Fetched:
+        asking: Deferred[Fetched] = ensureDeferred(self._ask(name, tag))
+        asking.addTimeout(self._timeout, self._reactor, self._raiseTimeout)
         try:
             return await asking
-        except (RefreshFailed, _Again):
+        except (RefreshFailed, _Retriable):
             raise
         except ResponseFailed as error:
             # To ask again makes neither a certificate nor a head better.
@@ -115,15 +115,15 @@ class WebApplication:
                     "the application does not speak TLS, or shows a certificate that this machine does not trust: "
                     f"{broken[0].value!r}"
                 ) from error
-            raise _Again("the application's answer broke off") from error
+            raise _Retriable("the application's answer broke off") from error
         except Exception as error:
             # Refused, reset, a name that is not known: each has words of its own.
-            raise _Again(f"the application cannot be reached: {elided(str(error))}") from error
+            raise _Retriable(f"the application cannot be reached: {elided(str(error))}") from error
 
-    def _late(self, outcome: object, timeout: float) -> Answer:
-        raise _Again(f"the application did not answer within {timeout:g} s")
+    def _raiseTimeout(self, outcome: object, timeout: float) -> Fetched:
+        raise _Retriable(f"the application did not answer within {timeout:g} s")
 
-    async def _ask(self, name: str, tag: str | None) -> Answer:
+    async def _ask(self, name: str, tag: str | None) -> Fetched:
         headers = Headers({"accept": ["application/json"]})
         if tag is not None:
             headers.setRawHeaders(b"if-none-match", [tag.encode("latin-1")])
@@ -135,12 +135,12 @@ class WebApplication:
         if code == 200:
             document = await self._collected(response.original)
             [found] = response.headers.getRawHeaders(b"etag", [None])[:1]
-            return Answer(document, found and found.decode("latin-1"))
-        self._leave(response.original)
+            return Fetched(document, found and found.decode("latin-1"))
+        self._discard(response.original)
         if code == 304 and tag is not None:
-            return Answer(None, tag)
+            return Fetched(None, tag)
         if code >= 500:
-            raise _Again(f"the application answered with status {code}")
+            raise _Retriable(f"the application answered with status {code}")
         if code == 404:
             raise UserUnknown("the application does not know the user: it answered with status 404")
         if 300 <= code < 400:
@@ -153,7 +153,7 @@ class WebApplication:
         except Unusable as error:
             raise RefreshFailed(f"the document {error}") from error
 
-    def _leave(self, response: Any) -> None:
+    def _discard(self, response: Any) -> None:
         """Nobody wants the body. It is let pass if it is short, so that the connection can be kept."""
         room = _MAX_DISCARDED
 
@@ -161,7 +161,7 @@ class WebApplication:
             nonlocal room
             room -= len(data)
             if room < 0:
-                raise _Again
+                raise _Retriable
 
         body = Body(take)
         unwrapped(response)[0].deliverBody(body)

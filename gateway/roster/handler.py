@@ -44,17 +44,17 @@ _MAX_PENDING = 2
 
 
 @define(eq=False)
-class _Last:
+class _LastRefresh:
     """
     The last refresh of a user.
 
     @ivar begun: when it began.
-    @ivar restsUntil: the user's presence causes none before.
+    @ivar pausedUntil: the user's presence causes none before.
     @ivar pending: how many are not over.
     """
 
     begun: float = -inf
-    restsUntil: float = -inf
+    pausedUntil: float = -inf
     pending: int = 0
 
 
@@ -73,9 +73,10 @@ class PresenceWatcher(XMPPHandler):
     of status. A refresh that fails is tried again while the user is online.
 
     @param minInterval: seconds between two refreshes of a user because of changes of status.
-    @param isFed: true if the server shows presence.
-    @param isWhole: true if it also shows who is online when the component connects, and each end of a session.
-        ejabberd does neither: there a login may look like a change of status, so none of these is passed over.
+    @param hasPresenceFeed: true if the server shows presence.
+    @param isFeedComplete: true if it also shows who is online when the component connects, and each end of a
+        session. ejabberd does neither: there a login may look like a change of status, so each of these
+        counts.
     @param takeFresh: returns true if a full JID that comes online has got its roster from the application just now.
     """
 
@@ -87,8 +88,8 @@ class PresenceWatcher(XMPPHandler):
         refresher: Refresher,
         minInterval: float,
         clock: IReactorTime,
-        isFed: Callable[[], bool],
-        isWhole: bool = True,
+        hasPresenceFeed: Callable[[], bool],
+        isFeedComplete: bool = True,
         takeFresh: Callable[[str], bool] = lambda jid: False,
     ) -> None:
         super().__init__()
@@ -96,12 +97,12 @@ class PresenceWatcher(XMPPHandler):
         self._refresher = refresher
         self._minInterval = minInterval
         self._clock = clock
-        self._isFed = isFed
-        self._isWhole = isWhole
+        self._hasPresenceFeed = hasPresenceFeed
+        self._isFeedComplete = isFeedComplete
         self._takeFresh = takeFresh
-        self._last: OrderedDict[str, _Last] = OrderedDict()
+        self._last: OrderedDict[str, _LastRefresh] = OrderedDict()
         self._online: dict[str, set[str]] = {}
-        self._owed: dict[str, bool] = {}
+        self._postponed: dict[str, bool] = {}
         self._retries: dict[str, _Retry] = {}
         self._due: dict[str, IDelayedCall] = {}
 
@@ -109,19 +110,19 @@ class PresenceWatcher(XMPPHandler):
         """Forget who is online: the server shows it anew, and who has gone meanwhile is not told of."""
         super().connectionLost(reason)
         for name in list(self._online):
-            self._gone(name)
+            self._onOffline(name)
 
-    def seen(self, presence: Stanza) -> None:
+    def onPresence(self, presence: Stanza) -> None:
         """A resource of a user, or of a contact, has become available or unavailable."""
         local, domain, resource = jids.split(presence.sender or "")
         if domain != self._domain or not local:
             return
         if presence.type is None:
-            self._available(local, resource)
+            self._onAvailable(local, resource)
         elif presence.type == "unavailable" and local in self._online:
             self._online[local].discard(resource)
             if not self._online[local]:
-                self._gone(local)
+                self._onOffline(local)
 
     def isOffline(self, name: str, isForced: bool = False) -> bool:
         """
@@ -129,7 +130,7 @@ class PresenceWatcher(XMPPHandler):
 
         @param isForced: makes no difference; L{postpone} has it.
         """
-        isKnown = self._isWhole and len(self._online) < _MAX_USERS and self._isFed()
+        isKnown = self._isFeedComplete and len(self._online) < _MAX_USERS and self._hasPresenceFeed()
         return isKnown and name not in self._online
 
     def postpone(self, name: str, isForced: bool) -> bool:
@@ -138,12 +139,12 @@ class PresenceWatcher(XMPPHandler):
 
         @return: false if the user has to be refreshed now.
         """
-        if not self.isOffline(name) or (name not in self._owed and len(self._owed) >= _MAX_USERS):
+        if not self.isOffline(name) or (name not in self._postponed and len(self._postponed) >= _MAX_USERS):
             return False
-        self._owed[name] = isForced or self._owed.get(name, False)
+        self._postponed[name] = isForced or self._postponed.get(name, False)
         return True
 
-    def _available(self, name: str, resource: str) -> None:
+    def _onAvailable(self, name: str, resource: str) -> None:
         if name not in self._online and len(self._online) < _MAX_USERS:
             self._online[name] = set()
         resources = self._online.get(name, set())
@@ -151,39 +152,39 @@ class PresenceWatcher(XMPPHandler):
         if len(resources) < _MAX_RESOURCES:
             resources.add(resource)
         now = self._clock.seconds()
-        last = self._last.get(name) or _Last()
-        if now < last.restsUntil:
+        last = self._last.get(name) or _LastRefresh()
+        if now < last.pausedUntil:
             return
         wait = last.begun + self._minInterval - now
-        if isLogin and self._takeFresh(f"{name}@{self._domain}/{resource}") and name not in self._owed:
+        if isLogin and self._takeFresh(f"{name}@{self._domain}/{resource}") and name not in self._postponed:
             last.begun = now
             self._remember(name, last)
         elif isLogin or wait <= 0:
-            self._refresh(name, self._owed.pop(name, False))
-        elif not self._isWhole and name in self._online and name not in self._due:
+            self._refresh(name, self._postponed.pop(name, False))
+        elif not self._isFeedComplete and name in self._online and name not in self._due:
             self._due[name] = self._clock.callLater(wait, self._refresh, name, False)
 
     def _refresh(self, name: str, isForced: bool) -> None:
         self._cancelDue(name)
-        last = self._last.get(name) or _Last()
+        last = self._last.get(name) or _LastRefresh()
         self._remember(name, last)
         if last.pending >= _MAX_PENDING and not isForced:
             # The one that has not begun will do.
             return
         last.begun = self._clock.seconds()
         last.pending += 1
-        self._refresher.refresh(name, isForced).addCallback(self._ended, name, last, isForced)
+        self._refresher.refresh(name, isForced).addCallback(self._onRefreshed, name, last, isForced)
 
-    def _remember(self, name: str, last: _Last) -> None:
+    def _remember(self, name: str, last: _LastRefresh) -> None:
         self._last.pop(name, None)
         self._last[name] = last
         if len(self._last) > _MAX_USERS:
             self._last.popitem(last=False)
 
-    def _ended(self, finished: Finished, name: str, last: _Last, isForced: bool) -> None:
+    def _onRefreshed(self, finished: Finished, name: str, last: _LastRefresh, isForced: bool) -> None:
         last.pending -= 1
         if finished.isTooLarge:
-            last.restsUntil = self._clock.seconds() + _TOO_LARGE_PAUSE
+            last.pausedUntil = self._clock.seconds() + _TOO_LARGE_PAUSE
         for written, reason in islice(finished.skipped.items(), 1):
             self._log.warn(
                 "{name}@{domain} came online; {count} contacts are skipped, as {written}: {reason}",
@@ -196,16 +197,16 @@ class PresenceWatcher(XMPPHandler):
         # If the application knows nothing of the user, that is no fault.
         mayPass = bool(finished.reason) and not finished.isUnknown and not finished.isTooLarge
         if mayPass and name not in self._online:
-            if isForced and len(self._owed) < _MAX_USERS:
-                self._owed[name] = True
+            if isForced and len(self._postponed) < _MAX_USERS:
+                self._postponed[name] = True
         elif mayPass:
-            self._failed(finished.reason, name, isForced)
+            self._scheduleRetry(finished.reason, name, isForced)
         else:
-            self._settle(name)
+            self._cancelRetry(name)
             if finished.isTooLarge:
                 self._warn(name, f"{finished.reason}; it is not tried again for an hour")
 
-    def _failed(self, reason: str, name: str, isForced: bool) -> None:
+    def _scheduleRetry(self, reason: str, name: str, isForced: bool) -> None:
         retry = self._retries.get(name)
         if retry is None:
             self._warn(name, f"{reason}; it is tried again while the user is online")
@@ -215,12 +216,12 @@ class PresenceWatcher(XMPPHandler):
             return
         else:
             pause = min(2 * retry.pause, _MAX_PAUSE)
-        self._retries[name] = _Retry(self._clock.callLater(pause, self._again, name), pause, isForced)
+        self._retries[name] = _Retry(self._clock.callLater(pause, self._retry, name), pause, isForced)
 
-    def _again(self, name: str) -> None:
+    def _retry(self, name: str) -> None:
         self._refresh(name, self._retries[name].isForced)
 
-    def _settle(self, name: str) -> bool:
+    def _cancelRetry(self, name: str) -> bool:
         """End the tries for a user; true if one of them was to be forced."""
         retry = self._retries.pop(name, None)
         if retry is not None and retry.call.active():
@@ -232,11 +233,11 @@ class PresenceWatcher(XMPPHandler):
         if due is not None and due.active():
             due.cancel()
 
-    def _gone(self, name: str) -> None:
+    def _onOffline(self, name: str) -> None:
         del self._online[name]
         self._cancelDue(name)
-        if self._settle(name) and len(self._owed) < _MAX_USERS:
-            self._owed[name] = True
+        if self._cancelRetry(name) and len(self._postponed) < _MAX_USERS:
+            self._postponed[name] = True
 
     def _warn(self, name: str, reason: str) -> None:
         self._log.warn(
@@ -252,7 +253,7 @@ class ApplierWatcher(XMPPHandler):
     """
     Tells an applier of the connection, and an operator of the applier.
 
-    @ivar serverFound: to be called when something was found out about the server.
+    @ivar onServerIdentified: to be called when something was found out about the server.
     """
 
     _log = Logger()
@@ -261,13 +262,13 @@ class ApplierWatcher(XMPPHandler):
         super().__init__()
         self._jid = jid
         self._applier = applier
-        self._told = ""
-        applier.changed = self.serverFound = self._tell
+        self._lastReport = ""
+        applier.onChange = self.onServerIdentified = self._logReport
 
     def connectionInitialized(self) -> None:
-        self._told = ""
-        self._applier.connected()
-        self._tell()
+        self._lastReport = ""
+        self._applier.connectionMade()
+        self._logReport()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
@@ -276,16 +277,16 @@ class ApplierWatcher(XMPPHandler):
     def report(self) -> Iterator[str]:
         yield self._applier.report()
 
-    def _tell(self) -> None:
+    def _logReport(self) -> None:
         report = self._applier.report()
-        if report != self._told:
-            self._told = report
-            log = self._log.warn if self._applier.useless else self._log.info
+        if report != self._lastReport:
+            self._lastReport = report
+            log = self._log.warn if self._applier.problem else self._log.info
             log("{jid}: {report}", jid=self._jid, report=report)
 
 
 @implementer(IDisco)
-class Description(XMPPHandler):
+class DiscoInfo(XMPPHandler):
     """What the component says that it is (XEP-0030); L{wokkel.disco.DiscoHandler} asks."""
 
     def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:

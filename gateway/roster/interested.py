@@ -70,12 +70,12 @@ class InterestedClients(XMPPHandler):
         self._connectedAt: float | None = None
         self._users: OrderedDict[str, dict[str, _Client]] = OrderedDict()
         self._pushed = 0
-        self._lost = Seldom()
+        self._unsent = Seldom()
 
     def connectionInitialized(self) -> None:
         self._connectedAt = self._clock.seconds()
         if self._privileges is not None:
-            self._clock.callLater(_GRANT_TIMEOUT, self._complain, self._connectedAt)
+            self._clock.callLater(_GRANT_TIMEOUT, self._logMissingGrant, self._connectedAt)
 
     def connectionLost(self, reason: Failure) -> None:
         """Forget all clients: the server shows those that are online anew."""
@@ -83,7 +83,7 @@ class InterestedClients(XMPPHandler):
         self._connectedAt = None
         self._users.clear()
 
-    def given(self, jid: str, isFresh: bool) -> None:
+    def onRosterGiven(self, jid: str, isFresh: bool) -> None:
         """A client was given its user's roster."""
         client = self._add(jid)
         client.isInterested = True
@@ -100,7 +100,7 @@ class InterestedClients(XMPPHandler):
         client.isFresh = False
         return True
 
-    def seen(self, presence: Stanza) -> None:
+    def onPresence(self, presence: Stanza) -> None:
         """A resource of a user, or of a contact, has become available or unavailable."""
         jid = presence.sender or ""
         if presence.type == "unavailable":
@@ -110,19 +110,19 @@ class InterestedClients(XMPPHandler):
             client.isInterested |= not client.isAvailable and _DELAY in presence.raw
             client.isAvailable = True
 
-    def changed(self, user: str, item: RosterItem) -> None:
+    def onContactSet(self, user: str, item: RosterItem) -> None:
         """The server has this contact in a user's roster now."""
         if self._privileges is None:
             return
         for jid in [jid for jid, client in self._users.get(user, {}).items() if client.isInterested]:
             try:
-                isSent = self._privileges.pushRoster(user, jid, item, partial(self._refused, jid))
+                isSent = self._privileges.pushRoster(user, jid, item, partial(self._onPushError, jid))
             except NotGranted:
                 # It was complained of when it was missed.
                 return
             if isSent:
                 self._pushed += 1
-            elif (more := self._lost.more(self._clock.seconds())) is not None:
+            elif (more := self._unsent.more(self._clock.seconds())) is not None:
                 self._log.warn(
                     "{jid} was not told of a change of its roster: too much waits for the server.{more}",
                     jid=jid,
@@ -134,7 +134,8 @@ class InterestedClients(XMPPHandler):
         if self._privileges is None:
             yield f"locked rosters were given to {clients} clients; the server pushes changes"
         elif self._connectedAt is not None and self._clock.seconds() - self._connectedAt >= _GRANT_TIMEOUT:
-            yield self._missed() or f"changes are pushed to {clients} clients; {self._pushed} pushes were sent"
+            pushes = f"changes are pushed to {clients} clients; {self._pushed} pushes were sent"
+            yield self._missingGrant() or pushes
 
     def _add(self, jid: str) -> _Client:
         bare = jids.bare(jid)
@@ -154,13 +155,13 @@ class InterestedClients(XMPPHandler):
         if clients.pop(jid, None) is not None and not clients:
             del self._users[bare]
 
-    def _refused(self, jid: str) -> None:
+    def _onPushError(self, jid: str) -> None:
         """An error came back: forget the client, unless its presence says that it is there."""
         client = self._users.get(jids.bare(jid), {}).get(jid)
         if client is not None and not client.isAvailable:
             self._remove(jid)
 
-    def _missed(self) -> str:
+    def _missingGrant(self) -> str:
         """Return advice if the server does not grant what pushes need, else an empty string."""
         assert self._privileges is not None
         granted = self._privileges.permissions(self._domain).iq.get(ns.ROSTER, "none")
@@ -168,15 +169,15 @@ class InterestedClients(XMPPHandler):
             return ""
         return (
             f"{self._domain} does not let the component push changes of locked rosters: clients see them at their "
-            f"next login. {howToGrant(self._component, self._domain)}"
+            f"next login. {prosodyGrantAdvice(self._component, self._domain)}"
         )
 
-    def _complain(self, connectedAt: float) -> None:
-        if self._connectedAt == connectedAt and (missed := self._missed()):
+    def _logMissingGrant(self, connectedAt: float) -> None:
+        if self._connectedAt == connectedAt and (missed := self._missingGrant()):
             self._log.warn("{jid}: {missed}", jid=self._component, missed=missed)
 
 
-def howToGrant(component: str, domain: str) -> str:
+def prosodyGrantAdvice(component: str, domain: str) -> str:
     """Lines for Prosody's configuration that delegate rosters to the component, and let it push changes."""
     return f"""In Prosody's configuration:
     VirtualHost "{domain}"

@@ -98,7 +98,7 @@ class _Turns:
 
 
 @frozen
-class _Told:
+class _Result:
     """
     An answer to a client.
 
@@ -126,7 +126,7 @@ class LockedRosters:
     @param pieces: runs what takes long.
     @param interested: told of clients that get the roster, and of its changes.
     @param component: the JID that the applier asks the server as.
-    @param loopedBack: is called if the server delegates such a request to the component: ejabberd does.
+    @param onLoopback: is called if the server delegates such a request to the component: ejabberd does.
     """
 
     _log = Logger()
@@ -146,10 +146,10 @@ class LockedRosters:
         pieces: Pieces,
         interested: InterestedClients,
         component: str = "",
-        loopedBack: Callable[[], None] = lambda: None,
+        onLoopback: Callable[[], None] = lambda: None,
     ) -> None:
         self._component = component
-        self._loopedBack = loopedBack
+        self._loopedBack = onLoopback
         self._pieces = pieces
         self._refresher = refresher
         self._applier = applier
@@ -160,7 +160,7 @@ class LockedRosters:
         # What was set while a roster is read and written, by user: a list for each that is.
         self._changes: dict[str, list[dict[str, RosterItem]]] = {}
         self._failed, self._wasKept = Seldom(), Seldom()
-        refresher.watch(self._changed)
+        refresher.watch(self._onContactSet)
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element:
         if jids.bare(request.requester) == self._component:
@@ -171,11 +171,11 @@ class LockedRosters:
             raise StanzaError("forbidden")
         if request.type == "set":
             raise StanzaError("not-allowed", text="Your contacts are decided elsewhere, not in your client.")
-        told = await self._roster(request.entity)
-        self._interested.given(request.requester, told.isFresh)
-        return told.query
+        result = await self._result(request.entity)
+        self._interested.onRosterGiven(request.requester, result.isFresh)
+        return result.query
 
-    async def _roster(self, user: str) -> _Told:
+    async def _result(self, user: str) -> _Result:
         """
         @raise TooManyPending: if the user has asked too often.
         """
@@ -183,10 +183,10 @@ class LockedRosters:
         try:
             try:
                 # The time that is waited for the user's turn counts, too.
-                told: _Told = await self._inTime(self._refreshed.ask(user))
-                reason = told.reason
+                result: _Result = await self._withTimeout(self._refreshed.ask(user))
+                reason = result.reason
             except defer.TimeoutError:
-                told = await self._inTime(self._read.ask(user))
+                result = await self._withTimeout(self._read.ask(user))
         except (RefreshFailed, defer.TimeoutError) as error:
             if (more := self._failed.more(self._clock.seconds())) is not None:
                 self._log.warn(
@@ -200,23 +200,23 @@ class LockedRosters:
             self._log.warn(
                 "{user} got the roster that the server has: {reason}{more}", user=user, reason=reason, more=more
             )
-        return told
+        return result
 
-    def _refresh(self, user: str) -> Deferred[_Told]:
-        async def refresh() -> _Told:
-            finished = await self._refresher.refresh(jids.split(user)[0], isAnew=True)
+    def _refresh(self, user: str) -> Deferred[_Result]:
+        async def refresh() -> _Result:
+            finished = await self._refresher.refresh(jids.split(user)[0], isUnconditional=True)
             isFresh = not finished.reason and not finished.skipped
-            return _Told(await self._written(user, finished.there), finished.reason, isFresh)
+            return _Result(await self._rosterQuery(user, finished.there), finished.reason, isFresh)
 
-        return self._inTime(Deferred.fromCoroutine(refresh()))
+        return self._withTimeout(Deferred.fromCoroutine(refresh()))
 
-    def _get(self, user: str) -> Deferred[_Told]:
-        async def get() -> _Told:
-            return _Told(await self._written(user))
+    def _get(self, user: str) -> Deferred[_Result]:
+        async def get() -> _Result:
+            return _Result(await self._rosterQuery(user))
 
-        return self._inTime(Deferred.fromCoroutine(get()))
+        return self._withTimeout(Deferred.fromCoroutine(get()))
 
-    async def _written(self, user: str, there: Iterable[RosterItem] | None = None) -> domish.Element:
+    async def _rosterQuery(self, user: str, there: Iterable[RosterItem] | None = None) -> domish.Element:
         """
         A roster as a client gets it, with all that was set until the moment at which this returns.
 
@@ -229,7 +229,7 @@ class LockedRosters:
             for jid, item in changes.items():
                 items.pop(jid, None)
                 if item.subscription != "remove":
-                    items[jid] = _written(item)
+                    items[jid] = _itemElement(item)
             query = domish.Element((ns.ROSTER, "query"))
             query.children = list(items.values())
             return query
@@ -248,12 +248,12 @@ class LockedRosters:
             if not recorded:
                 del self._changes[user]
 
-    def _changed(self, user: str, item: RosterItem) -> None:
+    def _onContactSet(self, user: str, item: RosterItem) -> None:
         for changes in self._changes.get(user, ()):
             changes[item.jid] = item
-        self._interested.changed(user, item)
+        self._interested.onContactSet(user, item)
 
-    def _inTime(self, waiting: Deferred[Any]) -> Deferred[Any]:
+    def _withTimeout(self, waiting: Deferred[Any]) -> Deferred[Any]:
         return waiting.addTimeout(_TIMEOUT, self._clock)
 
 
@@ -261,12 +261,12 @@ def _items(there: Iterable[RosterItem]) -> Generator[None, None, dict[str, domis
     """By bare JID: one for all whom it answers."""
     items: dict[str, domish.Element] = {}
     for item in there:
-        items[jids.bare(item.jid)] = _written(item)
+        items[jids.bare(item.jid)] = _itemElement(item)
         yield
     return items
 
 
-def _written(item: RosterItem) -> domish.Element:
+def _itemElement(item: RosterItem) -> domish.Element:
     element = domish.Element((ns.ROSTER, "item"))
     element["jid"], element["subscription"] = item.jid, item.subscription
     if item.name:

@@ -46,8 +46,8 @@ class Members:
         self._decoder = JSONDecoder(object_pairs_hook=unique)
         self._decode = self._decoder.raw_decode
         self._scan = self._decoder.scan_once  # type: ignore[attr-defined]  # typeshed lacks it
-        self._at = self._skip(0)
-        self.opening = text[self._at : self._at + 1]
+        self._position = self._skip(0)
+        self.opening = text[self._position : self._position + 1]
 
     def __iter__(self) -> Iterator[tuple[str, Any] | None]:
         """
@@ -58,68 +58,68 @@ class Members:
         """
         if self.opening not in ("[", "{"):
             # It is no value at all, or one that has no members.
-            yield from self._value()
-            self._end()
-            yield "", self._found
+            yield from self._readValue()
+            self._expectEnd()
+            yield "", self._value
             return
         if len(self._text) <= _WHOLE:
             found = self._decoder.decode(self._text)
             yield from found.items() if self.opening == "{" else (("", each) for each in found)
             return
         closing = "]" if self.opening == "[" else "}"
-        self._at = self._skip(self._at + 1)
+        self._position = self._skip(self._position + 1)
         isFirst = True
-        while not (isFirst and self._takes(closing)):
+        while not (isFirst and self._accept(closing)):
             isFirst = False
             name = ""
             if closing == "}":
-                if self._text[self._at : self._at + 1] != '"':
+                if self._text[self._position : self._position + 1] != '"':
                     raise self._error("Expecting property name enclosed in double quotes")
-                if not self._short():
-                    yield from self._value()
-                name = self._found
-                if not self._takes(":"):
+                if not self._readShort():
+                    yield from self._readValue()
+                name = self._value
+                if not self._accept(":"):
                     raise self._error("Expecting ':' delimiter")
-            if not self._short():
-                yield from self._value()
-            yield name, self._found
-            if self._takes(closing):
+            if not self._readShort():
+                yield from self._readValue()
+            yield name, self._value
+            if self._accept(closing):
                 break
-            if not self._takes(","):
+            if not self._accept(","):
                 raise self._error("Expecting ',' delimiter")
-        self._end()
+        self._expectEnd()
 
-    def _short(self) -> bool:
-        """Read one value as L{_value} does, if it is short and right, and does not end the text."""
-        at = self._at
+    def _readShort(self) -> bool:
+        """Read one value as L{_readValue} does, if it is short and right, and does not end the text."""
+        at = self._position
         text = self._text[at : at + _SHORT]
         try:
-            self._found, end = self._scan(text, 0)
+            self._value, end = self._scan(text, 0)
         except (JSONDecodeError, StopIteration):
             return False
         # A number may go on.
         if end + 2 >= _SHORT or at + end + 2 >= len(self._text):
             return False
-        self._at = self._skip(at + end)
+        self._position = self._skip(at + end)
         return True
 
-    def _value(self) -> Iterator[None]:
+    def _readValue(self) -> Iterator[None]:
         """Read one value into C{_found}: of as few characters as it has, so that a wrong one costs no more."""
         size = _FIRST
         while True:
-            end = self._at + size
+            end = self._position + size
             isWhole = end >= len(self._text)
-            if size > _FIRST and sum(self._text.count(each, self._at, end) for each in "[{") > _MAX_BRACKETS:
+            if size > _FIRST and sum(self._text.count(each, self._position, end) for each in "[{") > _MAX_BRACKETS:
                 raise MemberTooLong(f"there are over {_MAX_BRACKETS} brackets in {size} characters")
             try:
                 if isWhole:
-                    self._found, at = self._decode(self._text, self._at)
+                    self._value, at = self._decode(self._text, self._position)
                 else:
-                    self._found, at = self._decode(self._text[self._at : end])
-                    at += self._at
+                    self._value, at = self._decode(self._text[self._position : end])
+                    at += self._position
                 # A number at the very end may go on, and "1.5e+" that is cut there is read as 1.5.
-                if isWhole or at < end - 2 * isinstance(self._found, int | float):
-                    self._at = self._skip(at)
+                if isWhole or at < end - 2 * isinstance(self._value, int | float):
+                    self._position = self._skip(at)
                     return
                 if size >= MAX_CHARACTERS:
                     raise MemberTooLong(_TOO_LONG)
@@ -127,31 +127,31 @@ class Members:
                 if isWhole:
                     raise
                 if size >= MAX_CHARACTERS:
-                    raise self._tooLong(error) from error
+                    raise self._tooLongError(error) from error
             size = min(size * 8, MAX_CHARACTERS)
             yield
 
-    def _tooLong(self, error: JSONDecodeError) -> ValueError:
+    def _tooLongError(self, error: JSONDecodeError) -> ValueError:
         """The error for a value that is cut short or wrong before that."""
         isCut = error.pos >= MAX_CHARACTERS - 16 or error.msg.startswith("Unterminated string")
         if isCut:
             return MemberTooLong(_TOO_LONG)
-        return JSONDecodeError(error.msg, self._text, self._at + error.pos)
+        return JSONDecodeError(error.msg, self._text, self._position + error.pos)
 
     def _skip(self, at: int) -> int:
         found = _WHITE.match(self._text, at)
         assert found is not None
         return found.end()
 
-    def _takes(self, character: str) -> bool:
-        if self._text[self._at : self._at + 1] != character:
+    def _accept(self, character: str) -> bool:
+        if self._text[self._position : self._position + 1] != character:
             return False
-        self._at = self._skip(self._at + 1)
+        self._position = self._skip(self._position + 1)
         return True
 
-    def _end(self) -> None:
-        if self._at != len(self._text):
+    def _expectEnd(self) -> None:
+        if self._position != len(self._text):
             raise self._error("Extra data")
 
     def _error(self, message: str) -> JSONDecodeError:
-        return JSONDecodeError(message, self._text, self._at)
+        return JSONDecodeError(message, self._text, self._position)

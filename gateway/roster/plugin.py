@@ -31,11 +31,11 @@ from gateway.roster.apply import Applier, PrivilegeApplier
 from gateway.roster.auto import AutoApplier
 from gateway.roster.demo import Contacts
 from gateway.roster.fetch import WebApplication
-from gateway.roster.handler import ApplierWatcher, Description, PresenceWatcher
-from gateway.roster.interested import InterestedClients, howToGrant
+from gateway.roster.handler import ApplierWatcher, DiscoInfo, PresenceWatcher
+from gateway.roster.interested import InterestedClients, prosodyGrantAdvice
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
-from gateway.roster.resource import Refreshing, RefreshResource, ResultsResource
+from gateway.roster.resource import RefreshResource, RefreshService, ResultsResource
 from gateway.roster.results import Results
 from gateway.stream.link import Link
 from gateway.stream.survey import Survey
@@ -96,7 +96,7 @@ class RosterPlugin:
     def notes(self, jid: str, table: RosterTable, surroundings: ISurroundings) -> list[str]:
         notes = []
         if table.lock and table.api is None and not surroundings.isEmbedded:
-            notes.append(f"lock: the server must delegate rosters. {howToGrant(jid, table.domain)}")
+            notes.append(f"lock: the server must delegate rosters. {prosodyGrantAdvice(jid, table.domain)}")
         if table.probes:
             notes.append(f'probes: in Prosody, Component "{jid}" needs validate_from_addresses = false')
         return notes
@@ -119,7 +119,7 @@ class RosterPlugin:
         pieces = composition.pieces
         refresher = Refresher(table.domain, application, applier, table.concurrency, pieces, table.max_removals)
 
-        def isFed() -> bool:
+        def hasPresenceFeed() -> bool:
             return bool(privileges.permissions(table.domain).feed != "none")
 
         # Others push what is set to clients that have got the roster from the component, too.
@@ -130,22 +130,22 @@ class RosterPlugin:
             refresher,
             table.min_interval,
             reactor,
-            isFed,
+            hasPresenceFeed,
             table.api is None,
             interested.takeFresh,
         )
         watcher.setHandlerParent(link)
-        privileges.watchPresence(watcher.seen)
-        Description().setHandlerParent(link)
+        privileges.watchPresence(watcher.onPresence)
+        DiscoInfo().setHandlerParent(link)
         applierWatcher = ApplierWatcher(jid, applier)
         applierWatcher.setHandlerParent(link)
-        survey.watch(applierWatcher.serverFound)
+        survey.watch(applierWatcher.onServerIdentified)
         if table.lock:
             interested.setHandlerParent(link)
-            privileges.watchPresence(interested.seen)
+            privileges.watchPresence(interested.onPresence)
             # This answers disco, too.
             locked = LockedRosters(
-                refresher, applier, reactor, table.concurrency, pieces, interested, jid, applier.loopedBack
+                refresher, applier, reactor, table.concurrency, pieces, interested, jid, applier.onLoopback
             )
             composition.answers(link, [table.domain], locked)
         else:
@@ -154,7 +154,7 @@ class RosterPlugin:
         secret = None if table.signature_secret is None else table.signature_secret.encode()
         postpone = {"apply": None, "skip": watcher.isOffline, "later": watcher.postpone}[table.offline]
         results = Results(reactor.seconds)
-        refreshing = Refreshing(refresher, pieces, results, composition.wallClock, secret, postpone)
+        refreshing = RefreshService(refresher, pieces, results, composition.wallClock, secret, postpone)
         mine.putChild(b"refresh", RefreshResource(refreshing))
         mine.putChild(b"results", ResultsResource(refreshing))
         admin.putChild(table.domain.encode(), mine)
@@ -180,14 +180,14 @@ class RosterPlugin:
         if table.apply == "ejabberd-api":
             return byApi
 
-        def obstacle() -> str:
+        def privilegeProblem() -> str:
             if survey.isEjabberd:
                 return f"{table.domain} is {survey.software or 'ejabberd'}, which sets no rosters by privilege"
             if privileges.permissions(table.domain).roster != "both":
                 return f"{table.domain} does not grant to get and set rosters"
-            return byPrivilege.useless
+            return byPrivilege.problem
 
-        return AutoApplier(byApi, byPrivilege, obstacle, f"gateway@{table.domain}", composition.reactor)
+        return AutoApplier(byApi, byPrivilege, privilegeProblem, f"gateway@{table.domain}", composition.reactor)
 
     def _demonstration(self, table: RosterTable, composition: IComposition) -> WebApplication:
         """The gateway's own application, asked over HTTP like any other."""

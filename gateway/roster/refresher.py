@@ -15,18 +15,18 @@ from twisted.logger import Logger
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.apply import Applier
-from gateway.roster.core import Fetch, Finished, Read, Refresh, Set, kept
+from gateway.roster.core import Fetch, Finished, Read, Refresh, Set, afterSet
 from gateway.roster.document import RefreshFailed
-from gateway.roster.fetch import Answer
+from gateway.roster.fetch import Fetched
 
 
 class Application(typing.Protocol):
     """Where documents come from: L{gateway.roster.fetch.WebApplication}."""
 
-    def fetch(self, name: str, anew: bool = False) -> Awaitable[Answer]:
+    def fetch(self, name: str, isUnconditional: bool = False) -> Awaitable[Fetched]:
         """Ask for a user's document."""
 
-    def settled(self, name: str, tag: str | None) -> None:
+    def remember(self, name: str, tag: str | None) -> None:
         """What it says is done, or cannot be told."""
 
 
@@ -44,7 +44,7 @@ class _User:
 
     waiting: list[Deferred[Finished]]
     isForced: bool = False
-    isAnew: bool = False
+    isUnconditional: bool = False
 
 
 class Refresher:
@@ -84,7 +84,7 @@ class Refresher:
         """Have each contact that was set, or removed, told: the user's bare JID, and what the server has now."""
         self._observers.append(observer)
 
-    def refresh(self, name: str, isForced: bool = False, isAnew: bool = False) -> Deferred[Finished]:
+    def refresh(self, name: str, isForced: bool = False, isUnconditional: bool = False) -> Deferred[Finished]:
         """
         Refresh a user.
 
@@ -93,7 +93,7 @@ class Refresher:
 
         @param name: without the domain, as it stands in a JID.
         @param isForced: whether any number of contacts may be removed, and whether what has not changed counts too.
-        @param isAnew: whether what has not changed counts too.
+        @param isUnconditional: whether what has not changed counts too.
         @return: fires with how it went; never fails.
         """
         done: Deferred[Finished] = Deferred()
@@ -101,12 +101,12 @@ class Refresher:
         if user is not None:
             user.waiting.append(done)
             user.isForced = user.isForced or isForced
-            user.isAnew = user.isAnew or isAnew
+            user.isUnconditional = user.isUnconditional or isUnconditional
         elif self._isFull:
             done.callback(_FULL)
         else:
             self._users[name] = _User([])
-            self._begin(name, _User([done], isForced, isAnew))
+            self._begin(name, _User([done], isForced, isUnconditional))
         return done
 
     def announce(self, count: int) -> bool:
@@ -120,7 +120,7 @@ class Refresher:
     def _isFull(self) -> bool:
         return max(len(self._users), len(self._slots.waiting)) >= _MAX_USERS
 
-    def wouldChange(self, name: str) -> Deferred[Finished]:
+    def dryRun(self, name: str) -> Deferred[Finished]:
         """Tell what a refresh would change, and change nothing."""
         if self._isFull:
             return succeed(_FULL)
@@ -130,8 +130,8 @@ class Refresher:
 
     def _begin(self, name: str, asked: _User) -> None:
         refresh = Refresh(f"{name}@{self._domain}", None if asked.isForced else self._maxRemovals)
-        isAnew = asked.isForced or asked.isAnew
-        running: Deferred[Finished] = self._slots.run(self._start, self._run, name, refresh, isAnew)
+        isUnconditional = asked.isForced or asked.isUnconditional
+        running: Deferred[Finished] = self._slots.run(self._start, self._run, name, refresh, isUnconditional)
         running.addCallback(self._ended, name, asked.waiting)
 
     def _ended(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
@@ -149,7 +149,7 @@ class Refresher:
         running: Deferred[Finished] = ensureDeferred(work(*arguments))
         return running
 
-    def _report(self, keys: frozenset[str], user: str) -> None:
+    def _logUnknownKeys(self, keys: frozenset[str], user: str) -> None:
         """Log keys of a document that mean nothing, each once."""
         for key in sorted(keys - self._reported):
             if len(self._reported) < _MAX_LOGGED_KEYS:
@@ -160,15 +160,15 @@ class Refresher:
                     key=key,
                 )
 
-    async def _run(self, name: str, refresh: Refresh, anew: bool) -> Finished:
+    async def _run(self, name: str, refresh: Refresh, isUnconditional: bool) -> Finished:
         tags: list[str | None] = [None]
-        finished = await self._steps(name, refresh, anew, tags)
+        finished = await self._steps(name, refresh, isUnconditional, tags)
         # What is skipped is told again at the next refresh, even if the document is the same.
         isDone = not finished.reason and not finished.skipped
-        self._application.settled(name, tags[-1] if isDone else None)
+        self._application.remember(name, tags[-1] if isDone else None)
         return finished
 
-    async def _steps(self, name: str, refresh: Refresh, anew: bool, tags: list[str | None]) -> Finished:
+    async def _steps(self, name: str, refresh: Refresh, isUnconditional: bool, tags: list[str | None]) -> Finished:
         """
         Take one step after the other.
 
@@ -179,23 +179,23 @@ class Refresher:
             try:
                 match step:
                     case Fetch():
-                        answer = await self._application.fetch(name, anew)
+                        answer = await self._application.fetch(name, isUnconditional)
                         tags.append(answer.tag)
-                        step = await self._pieces.run(refresh.fetched(answer.document))
-                        self._report(refresh.unknown, refresh.user)
+                        step = await self._pieces.run(refresh.onDocument(answer.document))
+                        self._logUnknownKeys(refresh.unknown, refresh.user)
                         # It may be large, and the rest of this takes its time.
                         del answer
                     case Read():
                         there = await self._applier.get(refresh.user)
-                        step = await self._pieces.run(refresh.read(there))
+                        step = await self._pieces.run(refresh.onRoster(there))
                     case Set(item, before):
                         await self._applier.set(refresh.user, item, before)
                         for observer in self._observers:
-                            observer(refresh.user, kept(item, before))
-                        step = refresh.set()
+                            observer(refresh.user, afterSet(item, before))
+                        step = refresh.onSet()
             except RefreshFailed as failure:
-                step = refresh.failed(failure)
+                step = refresh.onFailure(failure)
             except Exception:
                 self._log.failure("The refresh of {user} failed.", user=refresh.user)
-                step = refresh.failed(RefreshFailed("an internal error, see the gateway's log"))
+                step = refresh.onFailure(RefreshFailed("an internal error, see the gateway's log"))
         return step

@@ -18,7 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from gateway.pieces import Pieces
-from gateway.roster.batch import Batch, Postpone, written
+from gateway.roster.batch import Batch, Postpone, encodeAnswer
 from gateway.roster.document import MAX_NAMES, RefreshFailed, readingNames
 from gateway.roster.refresher import Refresher
 from gateway.roster.results import LIFETIME, Results
@@ -54,7 +54,7 @@ class _Refused(Exception):
 
 
 @define
-class Refreshing:
+class RefreshService:
     """
     The service behind a resource.
 
@@ -73,33 +73,33 @@ class Refreshing:
     postpone: Postpone | None = None
 
 
-class _Answering(Resource):
+class _JsonResource(Resource):
     """
     Answers each request once, in JSON.
 
     @ivar allowed: the one method that there is.
-    @ivar ways: the right requests, for people.
+    @ivar usage: the right requests, for people.
     """
 
     allowed: bytes
-    ways = _USAGE
+    usage = _USAGE
 
-    def __init__(self, service: Refreshing) -> None:
+    def __init__(self, service: RefreshService) -> None:
         super().__init__()
         self._service = service
 
     def render(self, request: Request) -> int:
-        return answerLater(request, self._answer(request), _fault)
+        return answerLater(request, self._answer(request), _internalError)
 
     async def _answer(self, request: Request) -> bytes:
         try:
             if request.method != self.allowed:
                 request.setHeader(b"allow", self.allowed)
-                raise _Refused(405, self.ways)
+                raise _Refused(405, self.usage)
             code, answer = await self.respond(request, self._signedBody(request))
         except _Refused as error:
-            return _failed(request, error.code, str(error))
-        return _answered(request, code, answer)
+            return _errorAnswer(request, error.code, str(error))
+        return _respond(request, code, answer)
 
     async def respond(self, request: Request, body: bytes) -> tuple[int, bytes]:
         """Return the status and the body of the answer."""
@@ -124,7 +124,7 @@ class _Answering(Resource):
             raise _Refused(401, _UNSIGNED)
 
 
-class _Refresh(_Answering):
+class _Refresh(_JsonResource):
     """Refreshes users."""
 
     _log = Logger()
@@ -137,17 +137,17 @@ class _Refresh(_Answering):
             raise _Refused(400, f"force is an option of POST only: {_USAGE}")
         if len(names) > MAX_NAMES:
             raise _Refused(413, f"a request names at most {MAX_NAMES} users")
-        isLater = request.method == b"POST" and _prefersLater(request)
-        if (isLater and service.results.isFull) or not service.refresher.announce(len(names)):
+        isAsync = request.method == b"POST" and _prefersAsync(request)
+        if (isAsync and service.results.isFull) or not service.refresher.announce(len(names)):
             request.setHeader(b"retry-after", b"60")
             raise _Refused(503, "too many users wait for a refresh already; ask again later")
         batch = Batch(service.refresher, service.pieces, isDry, isForced, service.postpone)
-        if isLater:
-            return self._later(request, batch, names)
+        if isAsync:
+            return self._runAsync(request, batch, names)
         await batch.run(names)
-        return 500 if batch.isFailure else 200, await service.pieces.run(batch.written())
+        return 500 if batch.isFailure else 200, await service.pieces.run(batch.encode())
 
-    def _later(self, request: Request, batch: Batch, names: list[Any]) -> tuple[int, bytes]:
+    def _runAsync(self, request: Request, batch: Batch, names: list[Any]) -> tuple[int, bytes]:
         """
         > The "respond-async" preference indicates that the client prefers the server to respond asynchronously to a
         > response  (RFC 7240 section 4.1)
@@ -160,12 +160,12 @@ class _Refresh(_Answering):
 
         async def run() -> bytes:
             await batch.run(names)
-            return await self._service.pieces.run(batch.written())
+            return await self._service.pieces.run(batch.encode())
 
         def failed(failure: Failure) -> bytes:
             self._log.failure("A request could not be carried out.", failure)
             message = "an internal error, see the gateway's log"
-            return written({"status": "error", "message": message, "updated": 0, "errors": 0})
+            return encodeAnswer({"status": "error", "message": message, "updated": 0, "errors": 0})
 
         key = results.begin(progress)
         ensureDeferred(run()).addErrback(failed).addCallback(partial(results.complete, key))
@@ -173,7 +173,7 @@ class _Refresh(_Answering):
         path = request.path.rstrip(b"/").rpartition(b"/")[0] + b"/results/" + key.encode()
         request.setHeader(b"location", path)
         request.setHeader(b"preference-applied", b"respond-async")
-        return 202, written({**progress(), "result": path.decode("latin-1")})
+        return 202, encodeAnswer({**progress(), "result": path.decode("latin-1")})
 
     async def names(self, request: Request, body: bytes) -> list[Any]:
         """Users to be refreshed."""
@@ -212,7 +212,7 @@ class _User(_Refresh):
     isLeaf = True
     allowed = b"GET"
 
-    def __init__(self, service: Refreshing, name: bytes) -> None:
+    def __init__(self, service: RefreshService, name: bytes) -> None:
         super().__init__(service)
         self._name = name
 
@@ -228,7 +228,7 @@ class _User(_Refresh):
             raise _Refused(400, "the user name is not UTF-8") from error
 
 
-def _answered(request: Request, code: int, answer: bytes) -> bytes:
+def _respond(request: Request, code: int, answer: bytes) -> bytes:
     request.setResponseCode(code)
     request.setHeader(b"content-type", b"application/json")
     request.setHeader(b"cache-control", b"no-store")
@@ -236,23 +236,23 @@ def _answered(request: Request, code: int, answer: bytes) -> bytes:
     return answer
 
 
-def _failed(request: Request, code: int, message: str) -> bytes:
+def _errorAnswer(request: Request, code: int, message: str) -> bytes:
     """An answer that says only why nothing was done."""
     answer = {"status": "error", "message": message, "updated": 0, "errors": 0}
-    return _answered(request, code, written(answer))
+    return _respond(request, code, encodeAnswer(answer))
 
 
-def _fault(request: Request) -> bytes:
-    return _failed(request, 500, "an internal error, see the gateway's log")
+def _internalError(request: Request) -> bytes:
+    return _errorAnswer(request, 500, "an internal error, see the gateway's log")
 
 
-class ResultsResource(_Answering):
+class ResultsResource(_JsonResource):
     """C{GET} of an identifier below it: how a request stands whose caller did not wait, or its answer."""
 
     allowed = b"GET"
-    ways = "GET .../results/ID"
+    usage = "GET .../results/ID"
 
-    def __init__(self, service: Refreshing, key: str = "") -> None:
+    def __init__(self, service: RefreshService, key: str = "") -> None:
         super().__init__(service)
         self._key = key
         self.isLeaf = bool(key)
@@ -271,10 +271,10 @@ class ResultsResource(_Answering):
         if result.answer is not None:
             return 200, result.answer
         request.setHeader(b"retry-after", b"1")
-        return 202, written(result.progress())
+        return 202, encodeAnswer(result.progress())
 
 
-def _prefersLater(request: Request) -> bool:
+def _prefersAsync(request: Request) -> bool:
     """True if the caller would rather not wait (RFC 7240)."""
     shown = request.requestHeaders.getRawHeaders(b"prefer") or []
     return any(each.partition(b";")[0].strip().lower() == b"respond-async" for each in b",".join(shown).split(b","))

@@ -57,7 +57,7 @@ class Results:
         """Return the identifier of a new result, which is under way."""
         key = token_urlsafe(_KEY_BYTES)
         self._running[key] = Result(progress)
-        self._forget()
+        self._removeOld()
         return key
 
     def complete(self, key: str, answer: bytes) -> None:
@@ -65,13 +65,13 @@ class Results:
         result.answer, result.until = answer, self._seconds() + LIFETIME
         self._complete[key] = result
         self._bytes += len(answer)
-        self._forget()
+        self._removeOld()
 
     def find(self, key: str) -> Result | None:
-        self._forget()
+        self._removeOld()
         return self._running.get(key) or self._complete.get(key)
 
-    def _forget(self) -> None:
+    def _removeOld(self) -> None:
         now = self._seconds()
         while self._complete:
             oldest = next(iter(self._complete.values()))

@@ -47,12 +47,12 @@ async def _becomeContacts(guide: IGuide, friend: IGuide, before: dict[str, dict[
         "of them yet, so first it learns what their rosters hold anyhow, but not each other."
     )
     for one, other in ((guide, friend), (friend, guide)):
-        await _decide(guide, one, {jid: each for jid, each in before[one.jid].items() if jid != _bare(other)})
+        await _putDocument(guide, one, {jid: each for jid, each in before[one.jid].items() if jid != _bare(other)})
     await _refresh(guide, users)
     guide.say("Now it decides that they know each other, in a group; and says that both have changed.")
     for one, other in ((guide, friend), (friend, guide)):
         contact = {"name": _name(other).title(), "groups": ["Tour"], "subscription": "both"}
-        await _decide(guide, one, {**before[one.jid], _bare(other): contact})
+        await _putDocument(guide, one, {**before[one.jid], _bare(other): contact})
     await _refresh(guide, users)
     for one, other in ((guide, friend), (friend, guide)):
         await one.hear(partial(_isPushed, _bare(other)), f"the roster push that tells {one.jid} of {_bare(other)}")
@@ -61,7 +61,7 @@ async def _becomeContacts(guide: IGuide, friend: IGuide, before: dict[str, dict[
         "What was there before comes back, and the application forgets both: from here on it leaves them alone."
     )
     for each in (guide, friend):
-        await _decide(guide, each, before[each.jid])
+        await _putDocument(guide, each, before[each.jid])
     await _refresh(guide, users)
     for one, other in ((guide, friend), (friend, guide)):
         isThere = _bare(other) in await _contacts(one)
@@ -81,7 +81,7 @@ async def _contacts(each: IGuide) -> dict[str, Any]:
     return contacts
 
 
-async def _decide(guide: IGuide, each: IGuide, contacts: dict[str, Any]) -> None:
+async def _putDocument(guide: IGuide, each: IGuide, contacts: dict[str, Any]) -> None:
     status, answer = await guide.web("PUT", _document(each), json.dumps(contacts))
     guide.check(status == 200, f"the application takes it{'' if status == 200 else ': ' + answer}")
 

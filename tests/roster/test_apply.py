@@ -208,13 +208,13 @@ class PrivilegeTests(ApplierCase):
             there = other.subscription if other else "no such contact"
             reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
             self.assertEqual(reason, f"marie@example.com was set with both, and the server has {there}")
-            self.assertEqual(applier.useless, "")
+            self.assertEqual(applier.problem, "")
 
     def test_loopedBack(self) -> None:
         """A server delegates the component's own requests to it: the answer that comes is not the reason."""
         applier = self.make(lambda: fail(StanzaError("forbidden")))
         self.assertIn("the server says forbidden", self.reason(applier.get(JOHN)))
-        applier.loopedBack()
+        applier.onLoopback()
         for work in (applier.get(JOHN), applier.set(JOHN, MARIE, NOBODY)):
             reason = self.reason(work)
             self.assertIn("delegates the component's own requests", reason)

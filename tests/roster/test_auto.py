@@ -27,30 +27,30 @@ class FakeApplier:
         self._name = name
         self.failure: Exception | None = None
         self.isDown = False
-        self.useless = ""
-        self.changed: Any = None
+        self.problem = ""
+        self.onChange: Any = None
         self.asked: list[str] = []
 
     async def get(self, user: str) -> list[RosterItem]:
         self.asked.append(user)
-        self._becomes(self.isDown)
+        self._setProblem(self.isDown)
         if self.failure is not None:
             raise self.failure
         return []
 
-    def _becomes(self, isUseless: bool) -> None:
-        if isUseless != bool(self.useless):
-            self.useless = str(self.failure) if isUseless else ""
-            self.changed()
+    def _setProblem(self, isUseless: bool) -> None:
+        if isUseless != bool(self.problem):
+            self.problem = str(self.failure) if isUseless else ""
+            self.onChange()
 
     async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
         self.asked.append(item.jid)
 
     def connectionLost(self) -> None:
-        self.useless = ""
+        self.problem = ""
 
-    def loopedBack(self) -> None:
-        self.useless = "looped"
+    def onLoopback(self) -> None:
+        self.problem = "looped"
 
     def report(self) -> str:
         return f"by {self._name}"
@@ -63,9 +63,9 @@ class AutoTests(SynchronousTestCase):
         self.clock = Clock()
         self.api: Any = FakeApplier("API")
         self.privilege: Any = FakeApplier("privilege")
-        self.obstacle = ""
+        self.privilegeProblem = ""
         self.applier = AutoApplier(
-            self.api, self.privilege, lambda: self.obstacle, "gateway@example.com", self.clock
+            self.api, self.privilege, lambda: self.privilegeProblem, "gateway@example.com", self.clock
         )
         self.watcher = ApplierWatcher("roster.example.com", self.applier)
         self.told: list[tuple[str, str]] = []
@@ -119,15 +119,15 @@ class AutoTests(SynchronousTestCase):
     def test_neither(self) -> None:
         """Where neither can be used both reasons are told, and nothing is set by privilege."""
         self.breaks()
-        self.obstacle = "it is ejabberd"
+        self.privilegeProblem = "it is ejabberd"
         for _ in "12":
             self.assertEqual(self.reason(), "no API; it is ejabberd")
         self.assertEqual(self.privilege.asked, [])
         self.assertEqual(self.applier.report(), "rosters cannot be set: no API; it is ejabberd")
         # What is found out later counts.
-        self.obstacle = ""
+        self.privilegeProblem = ""
         self.ways()
-        self.obstacle = "it keeps no subscriptions"
+        self.privilegeProblem = "it keeps no subscriptions"
         self.assertIn("it keeps no subscriptions", self.reason())
         self.works()
         self.assertEqual(self.ways(), [f"api {JOHN}", f"api {MARIE.jid}"])
@@ -151,9 +151,9 @@ class AutoTests(SynchronousTestCase):
         self.ways()
         self.assertEqual(self.told[2:], [("info", "by API")])
         self.breaks()
-        self.obstacle = "it is ejabberd"
+        self.privilegeProblem = "it is ejabberd"
         self.reason()
-        self.applier.changed()
+        self.applier.onChange()
         self.assertEqual(self.told[3:], [("warn", "rosters cannot be set: no API; it is ejabberd")])
 
     def test_connectionLost(self) -> None:
@@ -164,13 +164,13 @@ class AutoTests(SynchronousTestCase):
         self.applier.connectionLost()
         self.assertEqual(self.ways()[0], f"api {JOHN}")
         self.api.asked.clear()
-        self.applier.connected()
+        self.applier.connectionMade()
         self.applier.connectionLost()
         self.clock.advance(5)
         self.assertEqual(self.api.asked, [])
 
     def test_loopedBack(self) -> None:
         """That concerns privileges."""
-        self.applier.loopedBack()
-        self.assertEqual(self.privilege.useless, "looped")
-        self.assertEqual(self.applier.useless, "")
+        self.applier.onLoopback()
+        self.assertEqual(self.privilege.problem, "looped")
+        self.assertEqual(self.applier.problem, "")

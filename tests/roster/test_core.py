@@ -343,9 +343,9 @@ class DifferenceTests(SynchronousTestCase):
         self.assertEqual(changes, [item("c0@x"), removed])
         self.assertEqual(Summary.of(there, changes), Summary(0, 1, 1))
         refresh = Refresh(JOHN)
-        whole(refresh.fetched(document({"c0@x": {}})))
-        self.assertEqual(whole(refresh.read(there)), Set(item("c0@x"), item("c0@x/home")))
-        self.assertEqual(refresh.set(), Set(removed, item("c1@x/home")))
+        whole(refresh.onDocument(document({"c0@x": {}})))
+        self.assertEqual(whole(refresh.onRoster(there)), Set(item("c0@x"), item("c0@x/home")))
+        self.assertEqual(refresh.onSet(), Set(removed, item("c1@x/home")))
 
     @steady
     @given(ROSTERS, ROSTERS)
@@ -371,64 +371,65 @@ class RefreshTests(SynchronousTestCase):
         """Fetch, read, set each, finish."""
         refresh = Refresh(JOHN)
         self.assertEqual(refresh.begin(), Fetch())
-        self.assertEqual(whole(refresh.fetched(document({MARIE: {}}))), Read())
-        self.assertEqual(whole(refresh.read([item("old@x")])), Set(item(), RosterItem(jid=MARIE)))
-        self.assertEqual(refresh.set(), Set(RosterItem(jid="old@x", subscription="remove"), item("old@x")))
-        self.assertEqual(refresh.set(), Finished(Summary(1, 0, 1)))
+        self.assertEqual(whole(refresh.onDocument(document({MARIE: {}}))), Read())
+        self.assertEqual(whole(refresh.onRoster([item("old@x")])), Set(item(), RosterItem(jid=MARIE)))
+        self.assertEqual(refresh.onSet(), Set(RosterItem(jid="old@x", subscription="remove"), item("old@x")))
+        self.assertEqual(refresh.onSet(), Finished(Summary(1, 0, 1)))
 
     def test_unchanged(self) -> None:
         """What the application has not changed costs nothing; what the server has already, neither."""
-        self.assertEqual(whole(Refresh(JOHN).fetched(None)), Finished())
+        self.assertEqual(whole(Refresh(JOHN).onDocument(None)), Finished())
         refresh = Refresh(JOHN)
-        whole(refresh.fetched(document({MARIE: {}})))
-        self.assertEqual(whole(refresh.read([item()])), Finished(Summary()))
+        whole(refresh.onDocument(document({MARIE: {}})))
+        self.assertEqual(whole(refresh.onRoster([item()])), Finished(Summary()))
 
     def test_bad(self) -> None:
         """A document that is wrong ends it before the server is asked."""
-        finished = whole(Refresh(JOHN).fetched(b"[{}]"))
+        finished = whole(Refresh(JOHN).onDocument(b"[{}]"))
         assert isinstance(finished, Finished)
         self.assertIn("a list", finished.reason)
 
     def test_failed(self) -> None:
         """What fails ends it; how far it came is said."""
         refresh = Refresh(JOHN)
-        self.assertEqual(refresh.failed("no answer"), Finished(reason="no answer"))
-        whole(refresh.fetched(document({"a@x": {}, "b@x": {}})))
-        whole(refresh.read([]))
-        refresh.set()
-        self.assertEqual(refresh.failed("no answer"), Finished(reason="1 of 2 changes were made, then: no answer"))
+        self.assertEqual(refresh.onFailure("no answer"), Finished(reason="no answer"))
+        whole(refresh.onDocument(document({"a@x": {}, "b@x": {}})))
+        whole(refresh.onRoster([]))
+        refresh.onSet()
+        reason = "1 of 2 changes were made, then: no answer"
+        self.assertEqual(refresh.onFailure("no answer"), Finished(reason=reason))
 
     def test_skipped(self) -> None:
         """What is skipped is told, however it ends."""
         value = document({MARIE: {}, "a@x": 3})
         skipped = {"a@x": "its value is a number, not an object"}
         refresh = Refresh(JOHN)
-        whole(refresh.fetched(value))
-        self.assertEqual(whole(refresh.read([item("a@x"), item()])), Finished(skipped=skipped))
-        self.assertEqual(refresh.failed(RefreshFailed("x")), Finished(reason="x", skipped=skipped))
+        whole(refresh.onDocument(value))
+        self.assertEqual(whole(refresh.onRoster([item("a@x"), item()])), Finished(skipped=skipped))
+        self.assertEqual(refresh.onFailure(RefreshFailed("x")), Finished(reason="x", skipped=skipped))
         refresh = Refresh(JOHN, isDry=True)
-        whole(refresh.fetched(value))
-        self.assertEqual(whole(refresh.read([])), Finished(Summary(1, 0, 0), (item(),), skipped=skipped))
+        whole(refresh.onDocument(value))
+        self.assertEqual(whole(refresh.onRoster([])), Finished(Summary(1, 0, 0), (item(),), skipped=skipped))
 
     def test_dry(self) -> None:
         """A dry run tells what it would set, and sets nothing; not even too many removals keep it from that."""
         refresh = Refresh(JOHN, maxRemovals=0, isDry=True)
-        whole(refresh.fetched(document({MARIE: {}})))
+        whole(refresh.onDocument(document({MARIE: {}})))
         removal = RosterItem(jid="old@x", subscription="remove")
-        self.assertEqual(whole(refresh.read([item("old@x")])), Finished(Summary(1, 0, 1), (item(), removal)))
+        self.assertEqual(whole(refresh.onRoster([item("old@x")])), Finished(Summary(1, 0, 1), (item(), removal)))
 
     def test_removals(self) -> None:
         """More removals than are believable are refused, with how to force them."""
         there = [item(f"c{number}@x") for number in range(3)]
         refresh = Refresh(JOHN, maxRemovals=2)
-        whole(refresh.fetched(b"{}"))
-        finished = whole(refresh.read(there))
+        whole(refresh.onDocument(b"{}"))
+        finished = whole(refresh.onRoster(there))
         assert isinstance(finished, Finished)
         for part in ("3 contacts", "max_removals (2)", "?force=1"):
             self.assertIn(part, finished.reason)
         refresh = Refresh(JOHN, maxRemovals=3)
-        whole(refresh.fetched(b"{}"))
-        self.assertIsInstance(whole(refresh.read(there)), Set)
+        whole(refresh.onDocument(b"{}"))
+        self.assertIsInstance(whole(refresh.onRoster(there)), Set)
 
 
 class UserTests(SynchronousTestCase):

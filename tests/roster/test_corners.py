@@ -20,7 +20,7 @@ from gateway.pieces import Pieces
 from gateway.roster.document import RefreshFailed
 from gateway.roster.fetch import WebApplication
 from gateway.roster.refresher import Refresher
-from gateway.roster.resource import Refreshing, RefreshResource
+from gateway.roster.resource import RefreshResource, RefreshService
 from gateway.roster.results import Results
 
 MARIE = "marie@h"
@@ -94,7 +94,7 @@ class CornerTests(SynchronousTestCase):
         refresher = Refresher("h", web, self.server, 32, Pieces(self.clock))
         root, admin = Resource(), Resource()
         seconds = self.clock.seconds
-        service = Refreshing(refresher, Pieces(self.clock), Results(seconds), seconds)
+        service = RefreshService(refresher, Pieces(self.clock), Results(seconds), seconds)
         admin.putChild(b"refresh", RefreshResource(service))
         root.putChild(b"roster_admin", admin)
         self.site = Site(root, reactor=MemoryReactorClock())

@@ -84,9 +84,9 @@ class FetchTests(TestCase):
         client = makeClient(Agent(reactor, pool=self.pool))
         return WebApplication(f"http://127.0.0.1:{port}/contacts/%s?x=1", client, reactor, timeout)
 
-    def ask(self, *answers: bytes | None, name: str = "john", anew: bool = False) -> Deferred[Any]:
+    def ask(self, *answers: bytes | None, name: str = "john", isUnconditional: bool = False) -> Deferred[Any]:
         self.factory.answers[:] = answers
-        return ensureDeferred(self.application.fetch(name, anew))
+        return ensureDeferred(self.application.fetch(name, isUnconditional))
 
     @inlineCallbacks
     def fails(self, *answers: bytes | None, part: str) -> Any:
@@ -120,20 +120,20 @@ class FetchTests(TestCase):
         self.assertEqual(answer.tag, '"1"')
         yield self.ask(tagged)
         self.assertNotIn("none-match", self.factory.requests[-1].lower())
-        self.application.settled("john", '"1"')
+        self.application.remember("john", '"1"')
         answer = yield self.ask(response(b"", "304 Not Modified"))
         self.assertEqual((answer.document, answer.tag), (None, '"1"'))
         self.assertIn('if-none-match: "1"', self.factory.requests[-1].lower())
-        yield self.ask(tagged, anew=True)
+        yield self.ask(tagged, isUnconditional=True)
         self.assertNotIn("none-match", self.factory.requests[-1].lower())
-        self.application.settled("john", None)
+        self.application.remember("john", None)
         yield self.fails(response(b"", "304 Not Modified"), part="status 304")
 
     @inlineCallbacks
     def test_strangeTag(self) -> Any:
         """A tag need not be ASCII (RFC 9110 section 8.8.3); it comes back byte for byte."""
         answer = yield self.ask(response().replace(b"\r\n\r\n", b'\r\nETag: "\xe9\xff"\r\n\r\n'))
-        self.application.settled("john", answer.tag)
+        self.application.remember("john", answer.tag)
         yield self.ask(response(b"", "304 Not Modified"))
         self.assertIn(b'if-none-match: "\xe9\xff"', self.factory.requests[-1].encode("latin-1").lower())
 
@@ -325,6 +325,6 @@ class FetchTests(TestCase):
         """No more tags are kept than there is room for; a monstrous one is not."""
         self.patch(fetch, "_MAX_TAGS", 3)
         for number in range(5):
-            self.application.settled(str(number), '"x"')
-        self.application.settled("4", "x" * 2_000)
+            self.application.remember(str(number), '"x"')
+        self.application.remember("4", "x" * 2_000)
         self.assertEqual(list(self.application._tags), ["2", "3"])

@@ -46,15 +46,15 @@ class WatcherTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.refresher: Any = FakeRefresher()
-        self.isFed = True
+        self.hasPresenceFeed = True
         self.watcher = self.made(True)
 
-    def made(self, isWhole: bool) -> PresenceWatcher:
+    def made(self, isFeedComplete: bool) -> PresenceWatcher:
         clock: Any = self.clock
-        return PresenceWatcher("h", self.refresher, 60.0, clock, lambda: self.isFed, isWhole)
+        return PresenceWatcher("h", self.refresher, 60.0, clock, lambda: self.hasPresenceFeed, isFeedComplete)
 
     def see(self, sender: str, kind: str = "") -> None:
-        self.watcher.seen(stanza(f"<presence from='{sender}'{kind and f' type={kind!r}'}/>"))
+        self.watcher.onPresence(stanza(f"<presence from='{sender}'{kind and f' type={kind!r}'}/>"))
 
     def test_online(self) -> None:
         """A user of the domain who comes online is refreshed; nobody else is, and nobody who goes."""
@@ -261,7 +261,7 @@ class WatcherTests(SynchronousTestCase):
             self.see(sender)
         self.assertEqual(self.refresher.asked, ["john", "mary", "john"])
         self.assertEqual(self.refresher.forced, [True, False, False])
-        self.assertEqual(self.watcher._owed, {})
+        self.assertEqual(self.watcher._postponed, {})
         self.assertFalse(self.watcher.postpone("john", True))
 
     def test_offline(self) -> None:
@@ -270,10 +270,10 @@ class WatcherTests(SynchronousTestCase):
         for kind in ("subscribe", "unsubscribed", "probe", "error"):
             self.see("john@h/a", kind)
         self.assertEqual([self.watcher.isOffline(each) for each in ("john", "mary")], [False, True])
-        self.isFed = False
+        self.hasPresenceFeed = False
         self.assertEqual([self.watcher.isOffline(each) for each in ("john", "mary")], [False, False])
         self.assertFalse(self.watcher.postpone("mary", False))
-        self.isFed = True
+        self.hasPresenceFeed = True
         self.lose()
         self.assertTrue(self.watcher.isOffline("john"))
 
@@ -289,7 +289,7 @@ class WatcherTests(SynchronousTestCase):
             self.see("john@h/a", "unavailable")
             for each in self.refresher.waiting or ():
                 each.callback(Finished(reason="x"))
-            self.assertEqual(self.watcher._owed, {"john": True})
+            self.assertEqual(self.watcher._postponed, {"john": True})
             self.assertEqual(self.refresher.forced.pop(), True)
 
     def test_boundedOwed(self) -> None:

@@ -58,10 +58,10 @@ class InterestedTests(SynchronousTestCase):
     def shows(self, jid: str, kind: str = "", wasThere: bool = False) -> None:
         delay = "<delay xmlns='urn:xmpp:delay' stamp='2026-11-29T10:00:00Z'/>" if wasThere else ""
         type_ = f" type='{kind}'" if kind else ""
-        self.clients.seen(stanza(f"<presence from='{jid}'{type_}>{delay}</presence>"))
+        self.clients.onPresence(stanza(f"<presence from='{jid}'{type_}>{delay}</presence>"))
 
     def told(self, user: str = "john@h") -> list[str]:
-        self.clients.changed(user, MARIE)
+        self.clients.onContactSet(user, MARIE)
         return sorted(self.privileges.taken())
 
     def test_interface(self) -> None:
@@ -71,7 +71,7 @@ class InterestedTests(SynchronousTestCase):
         """Each client that was given the roster is told, and no other, until it goes."""
         self.shows("john@h/never")
         for jid in ("john@h/a", "john@h/b", "mary@h/c"):
-            self.clients.given(jid, True)
+            self.clients.onRosterGiven(jid, True)
         self.shows("john@h/a")
         self.assertEqual(self.told(), ["john@h/a", "john@h/b"])
         self.shows("john@h/a", "unavailable")
@@ -92,18 +92,18 @@ class InterestedTests(SynchronousTestCase):
 
     def test_connectionLost(self) -> None:
         """The server shows all who are online again; the others are gone."""
-        self.clients.given("john@h/a", True)
-        self.clients.given("john@h/b", True)
+        self.clients.onRosterGiven("john@h/a", True)
+        self.clients.onRosterGiven("john@h/b", True)
         self.clients.connectionLost(Failure(ConnectionDone()))
         self.shows("john@h/b", wasThere=True)
         self.assertEqual(self.told(), ["john@h/b"])
 
     def test_refused(self) -> None:
         """A client for which an error comes back is forgotten, unless it is online: then it is its own error."""
-        self.clients.given("john@h/a", True)
+        self.clients.onRosterGiven("john@h/a", True)
         self.shows("john@h/b")
-        self.clients.given("john@h/b", True)
-        self.clients.given("john@h/c", True)
+        self.clients.onRosterGiven("john@h/b", True)
+        self.clients.onRosterGiven("john@h/c", True)
         self.told()
         for refused in self.privileges.refused:
             refused()
@@ -115,14 +115,14 @@ class InterestedTests(SynchronousTestCase):
 
     def test_fresh(self) -> None:
         """A client's first presence after it has got what the application says is no reason to ask that again."""
-        self.clients.given("john@h/a", True)
+        self.clients.onRosterGiven("john@h/a", True)
         self.assertEqual([self.clients.takeFresh("john@h/a") for _ in "12"], [True, False])
-        self.clients.given("john@h/b", False)
+        self.clients.onRosterGiven("john@h/b", False)
         self.assertFalse(self.clients.takeFresh("john@h/b"))
         self.assertFalse(self.clients.takeFresh("nobody@h/a"))
         # One that asks later asks for itself.
         self.shows("john@h/c")
-        self.clients.given("john@h/c", True)
+        self.clients.onRosterGiven("john@h/c", True)
         self.assertFalse(self.clients.takeFresh("john@h/c"))
 
     def test_serverPushes(self) -> None:
@@ -130,7 +130,7 @@ class InterestedTests(SynchronousTestCase):
         self.clients = InterestedClients("r.h", "h", None, self.clock)
         self.clients.connectionInitialized()
         self.clock.advance(10)
-        self.clients.given("john@h/a", True)
+        self.clients.onRosterGiven("john@h/a", True)
         self.assertEqual(self.told(), [])
         self.assertEqual(
             list(self.clients.report()), ["locked rosters were given to 1 clients; the server pushes changes"]
@@ -139,7 +139,7 @@ class InterestedTests(SynchronousTestCase):
     def test_notGranted(self) -> None:
         """If the server does not grant it, the operator reads what to write, once a connection."""
         self.privileges.iq = {}
-        self.clients.given("john@h/a", True)
+        self.clients.onRosterGiven("john@h/a", True)
         with capturedLogs() as logs:
             self.clients.connectionInitialized()
             self.assertEqual(list(self.clients.report()), [])
@@ -167,7 +167,7 @@ class InterestedTests(SynchronousTestCase):
                 self.clients.connectionInitialized()
                 self.clock.advance(3)
             self.assertEqual(logs, [])
-        self.clients.given("john@h/a", True)
+        self.clients.onRosterGiven("john@h/a", True)
         self.told()
         self.assertEqual(list(self.clients.report()), ["changes are pushed to 1 clients; 1 pushes were sent"])
         self.privileges.iq = {"jabber:iq:roster": "get"}
@@ -178,7 +178,7 @@ class InterestedTests(SynchronousTestCase):
         self.privileges.hasRoom = False
         self.clients.connectionInitialized()
         self.clock.advance(3)
-        self.clients.given("john@h/a", True)
+        self.clients.onRosterGiven("john@h/a", True)
         with capturedLogs() as logs:
             self.told()
             self.told()
@@ -190,7 +190,7 @@ class InterestedTests(SynchronousTestCase):
         self.patch(interested, "_MAX_USERS", 2)
         self.patch(interested, "_MAX_CLIENTS", 2)
         for jid in ("a@h/1", "b@h/1", "c@h/1", "b@h/2", "b@h/1", "b@h/3"):
-            self.clients.given(jid, False)
+            self.clients.onRosterGiven(jid, False)
         self.assertEqual(
             {user: list(clients) for user, clients in self.clients._users.items()},
             {"c@h": ["c@h/1"], "b@h": ["b@h/1", "b@h/3"]},

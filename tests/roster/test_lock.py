@@ -47,7 +47,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.privileges = FakePrivileges()
         self.make(2)
 
-    def make(self, concurrency: int, component: str = "r.h", loopedBack: Any = None) -> None:
+    def make(self, concurrency: int, component: str = "r.h", onLoopback: Any = None) -> None:
         pieces = Pieces(self.clock)
         self.refresher = Refresher("h", self.world, self.world, concurrency, pieces, 1)
         privileges: Any = self.privileges
@@ -60,7 +60,7 @@ class LockedRostersTests(SynchronousTestCase):
             pieces,
             self.interested,
             component,
-            loopedBack or (lambda: None),
+            onLoopback or (lambda: None),
         )
 
     def fetched(self, document: bytes, number: int = -1) -> None:

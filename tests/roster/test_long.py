@@ -62,7 +62,7 @@ class LongTests(SynchronousTestCase):
     def test_refresh(self) -> None:
         """Reading a document, and what is different."""
         refresher = Refresher("h", self.world, self.world, 2, self.pieces)
-        refresher.wouldChange("john")
+        refresher.dryRun("john")
         self.world.taken()
         self.world.answer(DOCUMENT)
         self.assertEqual(self.world.taken(), [])

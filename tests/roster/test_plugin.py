@@ -17,7 +17,7 @@ from gateway.config import Config, load
 from gateway.delegation.handler import ManagingHandler
 from gateway.interfaces import IDemonstration, INoted
 from gateway.roster.demo import Contacts
-from gateway.roster.handler import Description, PresenceWatcher
+from gateway.roster.handler import DiscoInfo, PresenceWatcher
 from gateway.roster.interested import InterestedClients
 from gateway.roster.plugin import RosterPlugin
 from gateway.roster.resource import RefreshResource, ResultsResource
@@ -105,11 +105,11 @@ class PluginTests(SynchronousTestCase):
     def test_connectionLost(self) -> None:
         """When the link is lost nobody is known to be online; ejabberd's feed shows not all who are."""
         api = 'apply = "ejabberd-api"\napi = "http://localhost/api"\n'
-        for more, isWhole in (("", True), (api, False)):
+        for more, isFeedComplete in (("", True), (api, False)):
             gateway = makeService(self.config(ROSTER.format("r.example.com", "example.com") + more), self.reactor)
             link = gateway.getServiceNamed("roster:r.example.com")
             [watcher] = [each for each in link if isinstance(each, PresenceWatcher)]
-            self.assertEqual(watcher._isWhole, isWhole)
+            self.assertEqual(watcher._isFeedComplete, isFeedComplete)
             watcher._online["ann"] = {"x"}
             link._lane.disconnected(Failure(ConnectionLost()))
             self.assertEqual(watcher._online, {})
@@ -123,7 +123,7 @@ class PluginTests(SynchronousTestCase):
             handlers = list(gateway.getServiceNamed("roster:r.example.com"))
             self.assertEqual(sum(isinstance(each, ManagingHandler) for each in handlers), managing)
             self.assertEqual(sum(isinstance(each, DiscoHandler) for each in handlers), 1)
-            self.assertEqual(sum(isinstance(each, Description) for each in handlers), 1)
+            self.assertEqual(sum(isinstance(each, DiscoInfo) for each in handlers), 1)
 
     def test_pushing(self) -> None:
         """Locked rosters are pushed by the gateway where neither an API nor the embedded host does so."""

@@ -43,10 +43,10 @@ class FakeWorld:
         self.open.append(Deferred())
         return self.open[-1]
 
-    def fetch(self, name: str, anew: bool = False) -> Deferred[Any]:
-        return self._ask("fetch", name, anew)
+    def fetch(self, name: str, isUnconditional: bool = False) -> Deferred[Any]:
+        return self._ask("fetch", name, isUnconditional)
 
-    def settled(self, name: str, tag: str | None) -> None:
+    def remember(self, name: str, tag: str | None) -> None:
         self.tags.append((name, tag))
 
     def get(self, user: str) -> Deferred[Any]:
@@ -88,7 +88,7 @@ class RefresherTests(SynchronousTestCase):
         """Not any number of users waits; who waits already is told of as ever."""
         self.patch(refresher, "_MAX_USERS", 3)
         asked = [self.refresher.refresh(name) for name in ("a", "b", "c")]
-        for refused in (self.refresher.refresh("d"), self.refresher.wouldChange("d")):
+        for refused in (self.refresher.refresh("d"), self.refresher.dryRun("d")):
             self.assertIn("ask again later", self.successResultOf(refused).reason)
         again = self.refresher.refresh("a")
         for each in (*asked, again):
@@ -233,7 +233,7 @@ class RefresherTests(SynchronousTestCase):
         """A roster that must be compared in any case is, also by the refresh that is waited for; without force."""
         for isSecond in (False, True):
             first = self.refresher.refresh("john") if isSecond else None
-            done = self.refresher.refresh("john", isAnew=True)
+            done = self.refresher.refresh("john", isUnconditional=True)
             if first is not None:
                 self.world.answer(FakeAnswer(None))
             self.assertEqual(self.world.taken()[-1], ("fetch", "john", True))
@@ -261,7 +261,7 @@ class RefresherTests(SynchronousTestCase):
 
     def test_dry(self) -> None:
         """A dry run sets nothing, and nothing counts as done."""
-        done = self.refresher.wouldChange("john")
+        done = self.refresher.dryRun("john")
         self.assertEqual(self.world.taken(), [("fetch", "john", True)])
         self.world.answer(self.document("marie@h", tag='"1"'))
         self.world.answer([])
@@ -270,7 +270,7 @@ class RefresherTests(SynchronousTestCase):
 
     def test_dryWithoutChanges(self) -> None:
         """Even if there is nothing to change."""
-        done = self.refresher.wouldChange("john")
+        done = self.refresher.dryRun("john")
         self.world.answer(self.document(tag='"1"'))
         self.world.answer([])
         self.assertEqual(self.successResultOf(done), Finished())

@@ -18,7 +18,7 @@ from gateway.monitor.site import QuietSite
 from gateway.pieces import Pieces
 from gateway.roster import batch, resource, results
 from gateway.roster.core import Finished, Summary
-from gateway.roster.resource import Refreshing, RefreshResource, ResultsResource
+from gateway.roster.resource import RefreshResource, RefreshService, ResultsResource
 from gateway.roster.results import Results
 
 
@@ -62,7 +62,7 @@ class FakeRefresher:
         self.asked.append((name, isForced))
         return self.waiting.get(name) or succeed(self.outcomes.get(name, Finished()))
 
-    def wouldChange(self, name: str) -> Deferred[Finished]:
+    def dryRun(self, name: str) -> Deferred[Finished]:
         self.asked.append((name, "dry"))
         return succeed(self.outcomes.get(name, Finished()))
 
@@ -79,7 +79,7 @@ class RefreshTests(SynchronousTestCase):
         self.clock = SlowClock()
         self.now = 1_700_000_000.0
         secret = None if self.secret is None else self.secret.encode()
-        self.service = service = Refreshing(
+        self.service = service = RefreshService(
             refreshing, Pieces(self.clock), Results(self.clock.seconds), lambda: self.now, secret
         )
         admin.putChild(b"refresh", RefreshResource(service))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
-from gateway.roster import shown
-from gateway.roster.shown import Shown, isNeighbour
+from gateway.roster import visibility
+from gateway.roster.visibility import Visibility, isSameDomain
 from tests.proxy.support import stanza
 
 JOHN, MARIE = "john@h", "marie@h"
@@ -14,32 +14,32 @@ JOHN, MARIE = "john@h", "marie@h"
 TO_JOHN, TO_MARIE = f"probe {JOHN} {MARIE}", f"probe {MARIE} {JOHN}"
 
 
-class ShownTests(SynchronousTestCase):
+class VisibilityTests(SynchronousTestCase):
     """Presence that is sent in the names of two users."""
 
     def setUp(self) -> None:
-        self.shown = Shown()
+        self.visibility = Visibility()
 
     def comes(self, jid: str, kind: str = "", wasThere: bool = False) -> None:
         delay = "<delay xmlns='urn:xmpp:delay' stamp='2026-11-29T10:00:00Z'/>" if wasThere else ""
         type_ = f" type='{kind}'" if kind else ""
-        self.shown.seen(stanza(f"<presence from='{jid}'{type_}>{delay}</presence>"))
+        self.visibility.onPresence(stanza(f"<presence from='{jid}'{type_}>{delay}</presence>"))
 
-    def sets(self, user: str, contact: str, before: str, now: str, isFed: bool = True) -> list[str]:
+    def sets(self, user: str, contact: str, before: str, now: str, hasPresenceFeed: bool = True) -> list[str]:
         """A contact is set: type, sender and recipient of what is sent."""
         item, there = (RosterItem(jid=contact, subscription=each) for each in (now, before))
-        self.shown.setting(user, item, there)
-        self.shown.settled(user, item)
+        self.visibility.beginSet(user, item, there)
+        self.visibility.endSet(user, item)
         found = []
-        for each in self.shown.changed(user, item, there, isFed):
+        for each in self.visibility.onSet(user, item, there, hasPresenceFeed):
             sent = stanza(each.decode())
             found.append(f"{sent.type} {sent.sender} {sent.recipient}")
         return found
 
     def test_neighbours(self) -> None:
         """Only of its own users a server shows the presence by itself."""
-        self.assertTrue(isNeighbour(JOHN, MARIE))
-        self.assertFalse(isNeighbour(JOHN, "marie@other"))
+        self.assertTrue(isSameDomain(JOHN, MARIE))
+        self.assertFalse(isSameDomain(JOHN, "marie@other"))
 
     def test_both(self) -> None:
         """Two who become each other's contacts are each shown once, in whichever order they came and are set."""
@@ -63,11 +63,11 @@ class ShownTests(SynchronousTestCase):
         self.comes(f"{MARIE}/a")
         self.comes(f"{JOHN}/a")
         item = RosterItem(jid=JOHN, subscription="both")
-        self.shown.setting(MARIE, item, RosterItem(jid=JOHN))
+        self.visibility.beginSet(MARIE, item, RosterItem(jid=JOHN))
         self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [TO_MARIE])
-        self.shown.settled(MARIE, item)
+        self.visibility.endSet(MARIE, item)
         self.assertEqual(
-            [bytes(each) for each in self.shown.changed(MARIE, item, RosterItem(jid=JOHN), True)],
+            [bytes(each) for each in self.visibility.onSet(MARIE, item, RosterItem(jid=JOHN), True)],
             [b"<presence from='john@h' to='marie@h' type='probe'/>"],
         )
 
@@ -108,7 +108,7 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(self.sets(JOHN, MARIE, "both", "to"), [f"unavailable {JOHN}/a {MARIE}"])
         self.comes(f"{JOHN}/a", "unavailable")
         self.comes(f"{JOHN}/b", "unavailable")
-        self.assertEqual(self.shown.there, {})
+        self.assertEqual(self.visibility.there, {})
         self.comes(f"{MARIE}/a")
         self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [])
 
@@ -131,7 +131,7 @@ class ShownTests(SynchronousTestCase):
         """After a connection it is not known who has seen whom: rather twice than not at all."""
         self.comes(f"{JOHN}/a")
         self.comes(f"{MARIE}/a")
-        self.shown.clear()
+        self.visibility.clear()
         self.comes(f"{JOHN}/a", wasThere=True)
         self.comes(f"{MARIE}/a", wasThere=True)
         self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [f"probe {JOHN}/a {MARIE}"])
@@ -140,17 +140,17 @@ class ShownTests(SynchronousTestCase):
     def test_bounded(self) -> None:
         """Only of so many users it is known where they are, at how many resources, and of so many pairs."""
         for name in ("_MAX_USERS", "_MAX_RESOURCES", "_MAX_PAIRS"):
-            self.patch(shown, name, 2)
+            self.patch(visibility, name, 2)
         for name in "abc":
             self.comes(f"{name}@h/r")
         for resource in "stu":
             self.comes(f"a@h/{resource}")
         self.assertEqual(
-            {user: list(resources) for user, resources in self.shown.there.items()},
+            {user: list(resources) for user, resources in self.visibility.there.items()},
             {"a@h": ["a@h/t", "a@h/u"], "b@h": ["b@h/r"]},
         )
         # Of others it is not known that they are gone.
         self.assertEqual(self.sets("a@h", "c@h", "none", "from"), ["probe c@h a@h"])
         for contact in "bcd":
             self.sets("a@h", f"{contact}@h", "none", "from")
-        self.assertEqual([seeing for _, seeing in self.shown._pairs], ["c@h", "d@h"])
+        self.assertEqual([seeing for _, seeing in self.visibility._pairs], ["c@h", "d@h"])

@@ -27,7 +27,7 @@ _MAX_PAIRS = 100_000
 _DELAY = b"urn:xmpp:delay"
 
 
-def isNeighbour(user: str, contact: str) -> bool:
+def isSameDomain(user: str, contact: str) -> bool:
     """Return true if the application decides about the contact's roster, too."""
     return jids.split(contact)[1] == jids.split(user)[1]
 
@@ -63,7 +63,7 @@ class _Pair:
     at: int
 
 
-class Shown:
+class Visibility:
     """
     One server's users.
 
@@ -82,7 +82,7 @@ class Shown:
         self.there.clear()
         self._pairs.clear()
 
-    def seen(self, presence: Stanza) -> None:
+    def onPresence(self, presence: Stanza) -> None:
         """A resource of a user, or of a contact, has become available or unavailable."""
         jid = presence.sender or ""
         user = jids.bare(jid)
@@ -103,21 +103,21 @@ class Shown:
             # Not every server tells of one whose connection was lost.
             del resources[next(iter(resources))]
 
-    def setting(self, user: str, item: RosterItem, before: RosterItem) -> None:
+    def beginSet(self, user: str, item: RosterItem, before: RosterItem) -> None:
         """A contact will be set; L{settled} must follow."""
         if _isSeen(item) and not _isSeen(before):
             self._coming.add((user, item.jid))
 
-    def settled(self, user: str, item: RosterItem) -> None:
+    def endSet(self, user: str, item: RosterItem) -> None:
         """The contact was set, or could not be."""
         self._coming.discard((user, item.jid))
 
-    def changed(self, user: str, item: RosterItem, before: RosterItem, isFed: bool) -> list[bytes]:
+    def onSet(self, user: str, item: RosterItem, before: RosterItem, hasPresenceFeed: bool) -> list[bytes]:
         """
         A contact of the same server was set.
 
         @param before: what the server had.
-        @param isFed: whether the server shows who is available.
+        @param hasPresenceFeed: whether the server shows who is available.
         @return: presence to send in the users' names.
         """
         sent: list[bytes] = []
@@ -125,12 +125,12 @@ class Shown:
         if _isSeen(item) and not _isSeen(before):
             # The server answers for whom it may: now it may.
             self._note(user, contact, True)
-            if not (isFed and (self._isGone(user) or self._isGone(contact))):
+            if not (hasPresenceFeed and (self._isGone(user) or self._isGone(contact))):
                 sent.append(_probe(contact, user))
         elif _isSeen(before) and not _isSeen(item):
             sent += self._hide(user, contact)
         if _sees(item) and not _sees(before):
-            if not isFed:
+            if not hasPresenceFeed:
                 sent.append(_probe(user, contact))
             # If the contact's own roster is about to let the user see it, that will show it.
             elif (contact, user) not in self._coming:
