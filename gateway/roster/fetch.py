@@ -18,6 +18,7 @@ from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
 from gateway.roster.document import RefreshFailed, UserUnknown
+from gateway.stream.backoff import Backoff
 from gateway.tables import elided
 from gateway.web import Body, HeadTooLong, Unusable, collected, unwrapped
 
@@ -29,9 +30,9 @@ _MAX_TAG_LENGTH = 1_024
 # Bytes of a body that nobody wants.
 _MAX_DISCARDED = 64 * 1024
 
-# Tries in all, and seconds before the second; each next one waits twice as long.
+# Tries in all; seconds before the second one, and at most.
 _TRIES = 3
-_FIRST_PAUSE = 0.5
+_FIRST_PAUSE, _MAX_PAUSE = 0.5, 1.0
 
 
 @frozen
@@ -76,15 +77,14 @@ class WebApplication:
             # Whoever takes the URL apart may put another address in its place (RFC 3986 section 5.2.4).
             raise RefreshFailed(f"the application is not asked for a user named {name!r}")
         tag = None if isUnconditional else self._tags.get(name)
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
         for left in reversed(range(_TRIES)):
             try:
                 return await self._try(name, tag)
             except _Retriable as failure:
                 if not left:
                     raise RefreshFailed(f"{failure}; {_TRIES} tries") from failure
-            await deferLater(self._reactor, pause)
-            pause *= 2
+            await deferLater(self._reactor, backoff.next())
         raise AssertionError
 
     def remember(self, name: str, tag: str | None) -> None:

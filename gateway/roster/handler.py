@@ -11,7 +11,7 @@ from itertools import islice
 from math import inf
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,6 +26,7 @@ from gateway.interfaces import IReporting
 from gateway.roster.apply import Applier
 from gateway.roster.core import Finished
 from gateway.roster.refresher import Refresher
+from gateway.stream.backoff import Backoff
 from gateway.stream.stanzas import Stanza
 
 # Seconds that a user whose roster is too large to be read is left alone.
@@ -60,11 +61,15 @@ class _LastRefresh:
 
 @define(eq=False)
 class _Retry:
-    """The next try for a user whose refresh has failed."""
+    """
+    The next try for a user whose refresh has failed.
 
-    call: IDelayedCall
-    pause: float
-    isForced: bool
+    @ivar call: C{None} until the first try is scheduled.
+    """
+
+    call: IDelayedCall | None = None
+    isForced: bool = False
+    backoff: Backoff = field(factory=lambda: Backoff(_FIRST_PAUSE, _MAX_PAUSE))
 
 
 class PresenceWatcher(XMPPHandler):
@@ -210,13 +215,12 @@ class PresenceWatcher(XMPPHandler):
         retry = self._retries.get(name)
         if retry is None:
             self._warn(name, f"{reason}; it is tried again while the user is online")
-            pause = _FIRST_PAUSE
-        elif retry.call.active():
+            retry = self._retries[name] = _Retry()
+        elif retry.call is not None and retry.call.active():
             retry.isForced = retry.isForced or isForced
             return
-        else:
-            pause = min(2 * retry.pause, _MAX_PAUSE)
-        self._retries[name] = _Retry(self._clock.callLater(pause, self._retry, name), pause, isForced)
+        retry.isForced = isForced
+        retry.call = self._clock.callLater(retry.backoff.next(), self._retry, name)
 
     def _retry(self, name: str) -> None:
         self._refresh(name, self._retries[name].isForced)
@@ -224,7 +228,7 @@ class PresenceWatcher(XMPPHandler):
     def _cancelRetry(self, name: str) -> bool:
         """End the tries for a user; true if one of them was to be forced."""
         retry = self._retries.pop(name, None)
-        if retry is not None and retry.call.active():
+        if retry is not None and retry.call is not None and retry.call.active():
             retry.call.cancel()
         return retry is not None and retry.isForced
 
