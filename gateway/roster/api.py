@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from gateway import jids
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.members import Members
 from gateway.roster.visibility import isSameDomain
 from gateway.tables import elided

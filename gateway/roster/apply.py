@@ -15,8 +15,7 @@ from gateway import jids
 from gateway.errors import ANSWERS, NotGranted, TooLarge
 from gateway.interfaces import IPrivileges, RosterItem
 from gateway.roster.advice import ejabberdApiAdvice
-from gateway.roster.core import RosterTooLarge
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed, RosterTooLarge
 from gateway.roster.visibility import Visibility, isSameDomain
 from gateway.stream.link import Link
 

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from gateway.interfaces import RosterItem
 from gateway.roster.api import ApiUnusable, EjabberdApplier
 from gateway.roster.apply import PrivilegeApplier
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed
 
 # Seconds from the connection until the API is asked: the server has granted by then what it grants.
 _ASK_AFTER = 2.0

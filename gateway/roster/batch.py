@@ -14,7 +14,8 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.core import Finished
-from gateway.roster.document import RefreshFailed, checkUser
+from gateway.roster.document import checkUser
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.refresher import Refresher
 
 # Decides about a user, and whether the refresh is forced.

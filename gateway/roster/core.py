@@ -1,98 +1,17 @@
 """
-Rules of rosters that a web application decides: how its document differs from what the server has, and what one
-refresh may do; pure.
+One refresh of one user, step by step; pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from gateway import jids
 from gateway.interfaces import RosterItem
-from gateway.roster.document import Document, RefreshFailed, UserUnknown, readingDocument
-
-
-class RosterTooLarge(RefreshFailed):
-    """
-    The roster that the server has is too large to be read.
-    """
-
-
-# How it differs from what the server has.
-
-
-def difference(there: Iterable[RosterItem], document: Document) -> list[RosterItem]:
-    """
-    Return items to set so that a roster becomes that of the document, each contact once: first new and changed
-    ones, then those to be removed.
-
-    @param there: what the server has.
-    """
-    known, wanted = _byContact(there), document.contacts
-    changes = [item for jid, item in wanted.items() if jid not in known or _differs(known[jid], item)]
-    if not document.isComplete:
-        return changes
-    gone = [jid for jid in known if jid not in wanted and jid not in document.kept]
-    return changes + [RosterItem(jid=jid, subscription="remove") for jid in gone]
-
-
-def _byContact(there: Iterable[RosterItem]) -> dict[str, RosterItem]:
-    """By bare JID: ejabberd shows the resource that a client has added a contact with, and goes by the rest."""
-    return {jids.bare(item.jid): item for item in there}
-
-
-def _differs(there: RosterItem, wanted: RosterItem) -> bool:
-    return (there.jid, there.name, there.groups, there.subscription) != (
-        wanted.jid,
-        wanted.name,
-        wanted.groups,
-        wanted.subscription,
-    )
-
-
-@frozen
-class Summary:
-    """
-    What a refresh of one user has changed, or would change.
-
-    @ivar added: how many contacts were not there.
-    @ivar changed: how many have another name, other groups, another subscription.
-    @ivar removed: how many are there no more.
-    """
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-
-    @classmethod
-    def of(cls, there: Iterable[RosterItem], changes: Iterable[RosterItem]) -> Summary:
-        known = _byContact(there)
-        changes = list(changes)
-        removed = sum(item.subscription == "remove" for item in changes)
-        changed = sum(item.subscription != "remove" and item.jid in known for item in changes)
-        return cls(len(changes) - changed - removed, changed, removed)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
-
-
-def checkRemovals(summary: Summary, most: int | None) -> None:
-    """
-    Refuse to remove more contacts at once than is believable.
-
-    @param most: how many are; C{None} for any number.
-    @raise RefreshFailed: if there are more.
-    """
-    if most is not None and summary.removed > most:
-        raise RefreshFailed(
-            f"it would remove {summary.removed} contacts, more than max_removals ({most}); if that is right, ask "
-            "again with ?force=1"
-        )
-
-
-# One refresh of one user, step by step.
+from gateway.roster.difference import Summary, byContact, checkRemovals, difference
+from gateway.roster.document import Document, readingDocument
+from gateway.roster.failures import RefreshFailed, RosterTooLarge, UserUnknown
 
 
 @frozen
@@ -103,15 +22,6 @@ class Fetch:
 @frozen
 class Read:
     """Ask the server for the user's roster."""
-
-
-def afterSet(item: RosterItem, before: RosterItem) -> RosterItem:
-    """
-    Return what a server has once a contact is set: a subscription request stays open until it is granted.
-
-    @param before: what the server had.
-    """
-    return evolve(item, ask=before.ask and item.subscription in ("none", "from"))
 
 
 @frozen
@@ -140,7 +50,7 @@ class Finished:
     @ivar there: the server's roster, if it was read and nothing was set since.
     """
 
-    summary: Summary = Summary()
+    summary: Summary = field(factory=Summary)
     items: tuple[RosterItem, ...] = ()
     reason: str = ""
     isUnknown: bool = False
@@ -196,7 +106,7 @@ class Refresh:
 
     def onRoster(self, there: Iterable[RosterItem]) -> Generator[None, None, Step]:
         """The server has answered. The next step is found in pieces: a roster may have 100,000 contacts."""
-        found = _byContact(there)
+        found = byContact(there)
         yield
         self._changes = difference(found.values(), self._wanted)
         self._there = None if self._changes else tuple(found.values())

@@ -13,7 +13,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from gateway.pieces import Pieces
-from gateway.roster.document import RefreshFailed, checkUser, readingDocument
+from gateway.roster.document import checkUser, readingDocument
+from gateway.roster.failures import RefreshFailed
 from gateway.web import MAX_BODY, answerLater
 
 # Users that it knows at most, and bytes that it takes of all together.

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from gateway import jids
 from gateway.interfaces import RosterItem
 from gateway.printable import printable
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.members import Members, MemberTooLong
 from gateway.stringprep import MAX_PART
 from gateway.xml.write import FORBIDDEN
@@ -40,18 +41,6 @@ _WHITE = str.maketrans("\t\n\r", "   ")
 
 # How much of a wrong value is shown.
 _SHOWN = 60
-
-
-class RefreshFailed(Exception):
-    """
-    A user's roster stays as it is; the text says why, to people.
-    """
-
-
-class UserUnknown(RefreshFailed):
-    """
-    The application has nothing to say about the user.
-    """
 
 
 @frozen

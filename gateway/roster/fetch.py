@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
-from gateway.roster.document import RefreshFailed, UserUnknown
+from gateway.roster.failures import RefreshFailed, UserUnknown
 from gateway.stream.backoff import Backoff
 from gateway.tables import elided
 from gateway.web import Body, HeadTooLong, Unusable, collected, unwrapped

@@ -22,7 +22,7 @@ from gateway.errors import TooManyPending
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.apply import Applier
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.interested import InterestedClients
 from gateway.roster.refresher import Refresher
 from gateway.seldom import Seldom

@@ -15,8 +15,9 @@ from twisted.logger import Logger
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.apply import Applier
-from gateway.roster.core import Fetch, Finished, Read, Refresh, Set, afterSet
-from gateway.roster.document import RefreshFailed
+from gateway.roster.core import Fetch, Finished, Read, Refresh, Set
+from gateway.roster.difference import afterSet
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.fetch import Fetched
 
 

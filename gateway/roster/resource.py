@@ -19,7 +19,8 @@ from twisted.web.server import Request
 
 from gateway.pieces import Pieces
 from gateway.roster.batch import Batch, Postpone, encodeAnswer
-from gateway.roster.document import MAX_NAMES, RefreshFailed, readingNames
+from gateway.roster.document import MAX_NAMES, readingNames
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.refresher import Refresher
 from gateway.roster.results import LIFETIME, Results
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody

@@ -24,8 +24,7 @@ from gateway.privilege.core import Permissions
 from gateway.roster import api
 from gateway.roster.api import EjabberdApplier
 from gateway.roster.apply import PrivilegeApplier
-from gateway.roster.core import RosterTooLarge
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed, RosterTooLarge
 from tests.proxy.support import stanza
 
 JOHN = "john@example.com"

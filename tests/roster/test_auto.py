@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.interfaces import RosterItem
 from gateway.roster.api import ApiUnusable
 from gateway.roster.auto import AutoApplier
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.handler import ApplierWatcher
 
 JOHN = "john@example.com"

@@ -17,7 +17,7 @@ from twisted.web.server import Site
 
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.fetch import WebApplication
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import RefreshResource, RefreshService

@@ -18,7 +18,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 
 from gateway import web
 from gateway.roster import fetch
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.fetch import WebApplication
 from gateway.web import ConnectionPool, makeClient
 from tests.certificates import makeCertificate

@@ -18,7 +18,7 @@ from gateway import ns
 from gateway.errors import TooManyPending
 from gateway.interfaces import IDelegatedNamespace, RosterItem
 from gateway.pieces import Pieces
-from gateway.roster.document import RefreshFailed
+from gateway.roster.failures import RefreshFailed
 from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher

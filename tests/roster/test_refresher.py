@@ -15,8 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster import refresher
-from gateway.roster.core import Finished, RosterTooLarge, Summary
-from gateway.roster.document import RefreshFailed
+from gateway.roster.core import Finished
+from gateway.roster.difference import Summary
+from gateway.roster.failures import RefreshFailed, RosterTooLarge
 from gateway.roster.refresher import Refresher
 
 MARIE = RosterItem(jid="marie@h", subscription="both")

@@ -17,7 +17,8 @@ from gateway.monitor.access import Gate
 from gateway.monitor.site import QuietSite
 from gateway.pieces import Pieces
 from gateway.roster import batch, resource, results
-from gateway.roster.core import Finished, Summary
+from gateway.roster.core import Finished
+from gateway.roster.difference import Summary
 from gateway.roster.resource import RefreshResource, RefreshService, ResultsResource
 from gateway.roster.results import Results
 

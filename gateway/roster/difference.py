@@ -1,0 +1,92 @@
+"""
+The difference between a user's roster and the application's document; pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import evolve, frozen
+
+from gateway import jids
+from gateway.interfaces import RosterItem
+from gateway.roster.document import Document
+from gateway.roster.failures import RefreshFailed
+
+
+def difference(there: Iterable[RosterItem], document: Document) -> list[RosterItem]:
+    """
+    Return items to set so that a roster becomes that of the document, each contact once: first new and changed
+    ones, then those to be removed.
+
+    @param there: what the server has.
+    """
+    known, wanted = byContact(there), document.contacts
+    changes = [item for jid, item in wanted.items() if jid not in known or _differs(known[jid], item)]
+    if not document.isComplete:
+        return changes
+    gone = [jid for jid in known if jid not in wanted and jid not in document.kept]
+    return changes + [RosterItem(jid=jid, subscription="remove") for jid in gone]
+
+
+def byContact(there: Iterable[RosterItem]) -> dict[str, RosterItem]:
+    """By bare JID: ejabberd shows the resource that a client has added a contact with, and goes by the rest."""
+    return {jids.bare(item.jid): item for item in there}
+
+
+def _differs(there: RosterItem, wanted: RosterItem) -> bool:
+    return (there.jid, there.name, there.groups, there.subscription) != (
+        wanted.jid,
+        wanted.name,
+        wanted.groups,
+        wanted.subscription,
+    )
+
+
+@frozen
+class Summary:
+    """
+    What a refresh of one user has changed, or would change.
+
+    @ivar added: how many contacts were not there.
+    @ivar changed: how many have another name, other groups, another subscription.
+    @ivar removed: how many are there no more.
+    """
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+    @classmethod
+    def of(cls, there: Iterable[RosterItem], changes: Iterable[RosterItem]) -> Summary:
+        known = byContact(there)
+        changes = list(changes)
+        removed = sum(item.subscription == "remove" for item in changes)
+        changed = sum(item.subscription != "remove" and item.jid in known for item in changes)
+        return cls(len(changes) - changed - removed, changed, removed)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+def checkRemovals(summary: Summary, most: int | None) -> None:
+    """
+    Refuse to remove more contacts at once than is believable.
+
+    @param most: how many are; C{None} for any number.
+    @raise RefreshFailed: if there are more.
+    """
+    if most is not None and summary.removed > most:
+        raise RefreshFailed(
+            f"it would remove {summary.removed} contacts, more than max_removals ({most}); if that is right, ask "
+            "again with ?force=1"
+        )
+
+
+def afterSet(item: RosterItem, before: RosterItem) -> RosterItem:
+    """
+    Return what a server has once a contact is set: a subscription request stays open until it is granted.
+
+    @param before: what the server had.
+    """
+    return evolve(item, ask=before.ask and item.subscription in ("none", "from"))

@@ -1,0 +1,81 @@
+"""Differences between a roster and a document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.interfaces import RosterItem
+from gateway.roster.core import Refresh, Set
+from gateway.roster.difference import Summary, difference
+from gateway.roster.document import Document
+from tests.roster.support import JOHN, MARIE, document, item, whole
+from tests.stream.memory import steady
+
+ROSTERS = st.dictionaries(
+    st.sampled_from([f"c{number}@example.com" for number in range(5)]),
+    st.tuples(st.sampled_from(["", "N"]), st.sampled_from([(), ("G",)]), st.sampled_from(["none", "both"])),
+)
+
+
+class DifferenceTests(SynchronousTestCase):
+    """What to set."""
+
+    def test_none(self) -> None:
+        """What is the same is not touched, nor is whether somebody has asked."""
+        there = RosterItem(jid=MARIE, name="M", groups=frozenset("AB"), subscription="to", ask=True)
+        wanted = item(name="M", groups=("B", "A"), subscription="to")
+        self.assertEqual(difference([there], Document({MARIE: wanted})), [])
+
+    def test_each(self) -> None:
+        """New, renamed, regrouped and otherwise subscribed contacts are set, others removed; each once."""
+        there = [item(f"c{number}@x") for number in range(5)]
+        wanted = [
+            item("new@x"),
+            item("c0@x"),
+            item("c1@x", name="N"),
+            item("c2@x", groups=("G",)),
+            item("c3@x", subscription="to"),
+        ]
+        changes = difference(there, Document({each.jid: each for each in wanted}))
+        removed = RosterItem(jid="c4@x", subscription="remove")
+        self.assertEqual(changes, [wanted[0], *wanted[2:], removed])
+        self.assertEqual(Summary.of(there, changes), Summary(1, 3, 1))
+
+    def test_kept(self) -> None:
+        """The application knows whom it names oddly: the server's stays, and all do where it may be anyone."""
+        there = [item("odd@x/home"), item("gone@x")]
+        changes = difference(there, Document({MARIE: item()}, kept=frozenset({"odd@x"})))
+        self.assertEqual(changes, [item(), RosterItem(jid="gone@x", subscription="remove")])
+        self.assertEqual(difference(there, Document({MARIE: item()}, isComplete=False)), [item()])
+
+    def test_resource(self) -> None:
+        """A contact is a bare JID; what a server has with a resource beside it (ejabberd) is that contact."""
+        there = item("c0@x/home"), item("c1@x/home")
+        removed = RosterItem(jid="c1@x", subscription="remove")
+        changes = difference(there, Document({"c0@x": item("c0@x")}))
+        self.assertEqual(changes, [item("c0@x"), removed])
+        self.assertEqual(Summary.of(there, changes), Summary(0, 1, 1))
+        refresh = Refresh(JOHN)
+        whole(refresh.onDocument(document({"c0@x": {}})))
+        self.assertEqual(whole(refresh.onRoster(there)), Set(item("c0@x"), item("c0@x/home")))
+        self.assertEqual(refresh.onSet(), Set(removed, item("c1@x/home")))
+
+    @steady
+    @given(ROSTERS, ROSTERS)
+    def test_becomes(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """Whoever sets all of it has what is wanted, and nothing is set in vain or twice."""
+        there = {jid: item(jid, *about) for jid, about in before.items()}
+        wanted = {jid: item(jid, *about) for jid, about in after.items()}
+        changes = difference(there.values(), Document(wanted))
+        self.assertEqual(len({each.jid for each in changes}), len(changes))
+        for each in changes:
+            self.assertNotEqual(there.get(each.jid), each)
+            if each.subscription == "remove":
+                del there[each.jid]
+            else:
+                there[each.jid] = each
+        self.assertEqual(there, wanted)
