@@ -1,8 +1,10 @@
 """
-Configuration for a server that sets rosters by its HTTP API only: for the log and the status page.
+Lines of configuration that a server needs: for the log, the status page and C{--check}.
 """
 
 from __future__ import annotations
+
+from gateway import ns
 
 
 def ejabberdApiAdvice(component: str) -> str:
@@ -25,3 +27,17 @@ and in ejabberd's:
     modules:
       mod_http_api: {{}}
       mod_admin_extra: {{}}"""
+
+
+def prosodyGrantAdvice(component: str, domain: str) -> str:
+    """Lines for Prosody's configuration that delegate rosters to the component, and let it push changes."""
+    return f"""In Prosody's configuration:
+    VirtualHost "{domain}"
+      modules_enabled = {{ "delegation", "privilege" }}
+      delegations = {{ ["{ns.ROSTER}"] = {{ jid = "{component}" }} }}
+      privileged_entities = {{
+        ["{component}"] = {{ roster = "both", presence = "roster", iq = {{ ["{ns.ROSTER}"] = "set" }} }};
+      }}
+    Component "{component}"
+      modules_enabled = {{ "delegation", "privilege" }}
+An ejabberd needs its API instead: set api under [roster], see docs/roster.md."""

@@ -18,6 +18,7 @@ from zope.interface import implementer
 from gateway import jids, ns
 from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, IReporting, RosterItem
+from gateway.roster.advice import prosodyGrantAdvice
 from gateway.seldom import Seldom
 from gateway.stream.stanzas import Stanza
 
@@ -175,17 +176,3 @@ class InterestedClients(XMPPHandler):
     def _logMissingGrant(self, connectedAt: float) -> None:
         if self._connectedAt == connectedAt and (missed := self._missingGrant()):
             self._log.warn("{jid}: {missed}", jid=self._component, missed=missed)
-
-
-def prosodyGrantAdvice(component: str, domain: str) -> str:
-    """Lines for Prosody's configuration that delegate rosters to the component, and let it push changes."""
-    return f"""In Prosody's configuration:
-    VirtualHost "{domain}"
-      modules_enabled = {{ "delegation", "privilege" }}
-      delegations = {{ ["{ns.ROSTER}"] = {{ jid = "{component}" }} }}
-      privileged_entities = {{
-        ["{component}"] = {{ roster = "both", presence = "roster", iq = {{ ["{ns.ROSTER}"] = "set" }} }};
-      }}
-    Component "{component}"
-      modules_enabled = {{ "delegation", "privilege" }}
-An ejabberd needs its API instead: set api under [roster], see docs/roster.md."""

@@ -26,13 +26,14 @@ from gateway.interfaces import (
     ISurroundings,
 )
 from gateway.roster import tour
+from gateway.roster.advice import prosodyGrantAdvice
 from gateway.roster.api import EjabberdApplier
 from gateway.roster.apply import Applier, PrivilegeApplier
 from gateway.roster.auto import AutoApplier
 from gateway.roster.demo import Contacts
 from gateway.roster.fetch import WebApplication
 from gateway.roster.handler import ApplierWatcher, DiscoInfo, PresenceWatcher
-from gateway.roster.interested import InterestedClients, prosodyGrantAdvice
+from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import RefreshResource, RefreshService, ResultsResource
