@@ -47,7 +47,7 @@ class Finished:
     @ivar reason: why it failed; empty if it did not.
     @ivar isUnknown: whether that is because the application has nothing to say about the user.
     @ivar isTooLarge: whether that is because the server's roster is too large, which another try would not change.
-    @ivar there: the server's roster, if it was read and nothing was set since.
+    @ivar roster: the server's roster, if it was read and nothing was set since.
     """
 
     summary: Summary = field(factory=Summary)
@@ -56,7 +56,7 @@ class Finished:
     isUnknown: bool = False
     isTooLarge: bool = False
     skipped: Mapping[str, str] = field(factory=dict)
-    there: tuple[RosterItem, ...] | None = field(default=None, eq=False, repr=False)
+    roster: tuple[RosterItem, ...] | None = field(default=None, eq=False, repr=False)
 
 
 Step = Fetch | Read | Set | Finished
@@ -81,7 +81,7 @@ class Refresh:
         self._wanted = Document()
         self._skipped: Mapping[str, str] = {}
         self._before: list[RosterItem] = []
-        self._there: tuple[RosterItem, ...] | None = None
+        self._roster: tuple[RosterItem, ...] | None = None
         self._changes: list[RosterItem] = []
         self._done = 0
         self._summary = Summary()
@@ -104,12 +104,12 @@ class Refresh:
         self._skipped, self.unknown = self._wanted.skipped, self._wanted.unknown
         return Read()
 
-    def onRoster(self, there: Iterable[RosterItem]) -> Generator[None, None, Step]:
+    def onRoster(self, roster: Iterable[RosterItem]) -> Generator[None, None, Step]:
         """The server has answered. The next step is found in pieces: a roster may have 100,000 contacts."""
-        found = byContact(there)
+        found = byContact(roster)
         yield
         self._changes = difference(found.values(), self._wanted)
-        self._there = None if self._changes else tuple(found.values())
+        self._roster = None if self._changes else tuple(found.values())
         yield
         self._summary = Summary.of(found.values(), self._changes)
         yield
@@ -143,5 +143,5 @@ class Refresh:
 
     def _next(self) -> Step:
         if self._done == len(self._changes):
-            return Finished(self._summary, skipped=self._skipped, there=self._there)
+            return Finished(self._summary, skipped=self._skipped, roster=self._roster)
         return Set(self._changes[self._done], self._before[self._done])

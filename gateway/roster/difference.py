@@ -14,14 +14,14 @@ from gateway.roster.document import Document
 from gateway.roster.failures import RefreshFailed
 
 
-def difference(there: Iterable[RosterItem], document: Document) -> list[RosterItem]:
+def difference(roster: Iterable[RosterItem], document: Document) -> list[RosterItem]:
     """
     Return items to set so that a roster becomes that of the document, each contact once: first new and changed
     ones, then those to be removed.
 
-    @param there: what the server has.
+    @param roster: what the server has.
     """
-    known, wanted = byContact(there), document.contacts
+    known, wanted = byContact(roster), document.contacts
     changes = [item for jid, item in wanted.items() if jid not in known or _differs(known[jid], item)]
     if not document.isComplete:
         return changes
@@ -29,13 +29,13 @@ def difference(there: Iterable[RosterItem], document: Document) -> list[RosterIt
     return changes + [RosterItem(jid=jid, subscription="remove") for jid in gone]
 
 
-def byContact(there: Iterable[RosterItem]) -> dict[str, RosterItem]:
+def byContact(roster: Iterable[RosterItem]) -> dict[str, RosterItem]:
     """By bare JID: ejabberd shows the resource that a client has added a contact with, and goes by the rest."""
-    return {jids.bare(item.jid): item for item in there}
+    return {jids.bare(item.jid): item for item in roster}
 
 
-def _differs(there: RosterItem, wanted: RosterItem) -> bool:
-    return (there.jid, there.name, there.groups, there.subscription) != (
+def _differs(current: RosterItem, wanted: RosterItem) -> bool:
+    return (current.jid, current.name, current.groups, current.subscription) != (
         wanted.jid,
         wanted.name,
         wanted.groups,
@@ -58,8 +58,8 @@ class Summary:
     removed: int = 0
 
     @classmethod
-    def of(cls, there: Iterable[RosterItem], changes: Iterable[RosterItem]) -> Summary:
-        known = byContact(there)
+    def of(cls, roster: Iterable[RosterItem], changes: Iterable[RosterItem]) -> Summary:
+        known = byContact(roster)
         changes = list(changes)
         removed = sum(item.subscription == "remove" for item in changes)
         changed = sum(item.subscription != "remove" and item.jid in known for item in changes)
@@ -69,16 +69,16 @@ class Summary:
         return bool(self.added or self.changed or self.removed)
 
 
-def checkRemovals(summary: Summary, most: int | None) -> None:
+def checkRemovals(summary: Summary, limit: int | None) -> None:
     """
     Refuse to remove more contacts at once than is believable.
 
-    @param most: how many are; C{None} for any number.
+    @param limit: how many are; C{None} for any number.
     @raise RefreshFailed: if there are more.
     """
-    if most is not None and summary.removed > most:
+    if limit is not None and summary.removed > limit:
         raise RefreshFailed(
-            f"it would remove {summary.removed} contacts, more than max_removals ({most}); if that is right, ask "
+            f"it would remove {summary.removed} contacts, more than max_removals ({limit}); if that is right, ask "
             "again with ?force=1"
         )
 

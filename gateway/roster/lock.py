@@ -35,19 +35,19 @@ _MAX_WAITING = 16
 
 
 @define(eq=False)
-class _Asked:
+class _Questions:
     """
     One user's requests.
 
-    @ivar now: those that the question that is being asked is for.
+    @ivar current: those that the question that is being asked is for.
     @ivar next: those that have come since.
     """
 
-    now: list[Deferred[Any]] = field(factory=list)
+    current: list[Deferred[Any]] = field(factory=list)
     next: list[Deferred[Any]] = field(factory=list)
 
 
-class _Turns:
+class _UserTurns:
     """
     Asks one question for each user at a time. What is asked meanwhile is asked once more, after it, for all who
     have come by then: an answer is never older than the request. Users take turns.
@@ -59,40 +59,40 @@ class _Turns:
     def __init__(self, ask: Callable[[str], Deferred[Any]], concurrency: int) -> None:
         self._ask = ask
         self._slots = DeferredSemaphore(concurrency)
-        self._users: dict[str, _Asked] = {}
+        self._users: dict[str, _Questions] = {}
 
     def ask(self, user: str) -> Deferred[Any]:
         """
         @raise TooManyPending: if too many of the user's requests wait.
         """
-        asked = self._users.get(user) or _Asked()
+        questions = self._users.get(user) or _Questions()
         # Those that have given up are among them until their turn.
-        if len(asked.now) + len(asked.next) >= _MAX_WAITING:
+        if len(questions.current) + len(questions.next) >= _MAX_WAITING:
             raise TooManyPending
         answer: Deferred[Any] = Deferred()
-        asked.next.append(answer)
+        questions.next.append(answer)
         if user not in self._users:
-            self._users[user] = asked
-            self._begin(user, asked)
+            self._users[user] = questions
+            self._begin(user, questions)
         return answer
 
-    def _begin(self, user: str, asked: _Asked) -> None:
-        self._slots.run(self._take, user, asked)
+    def _begin(self, user: str, questions: _Questions) -> None:
+        self._slots.run(self._start, user, questions)
 
-    def _take(self, user: str, asked: _Asked) -> Deferred[Any]:
-        asked.now, asked.next = [each for each in asked.next if not each.called], []
-        answer = self._ask(user) if asked.now else defer.succeed(None)
-        return answer.addBoth(self._answered, user, asked)
+    def _start(self, user: str, questions: _Questions) -> Deferred[Any]:
+        questions.current, questions.next = [each for each in questions.next if not each.called], []
+        answer = self._ask(user) if questions.current else defer.succeed(None)
+        return answer.addBoth(self._onAnswer, user, questions)
 
-    def _answered(self, answer: Any, user: str, asked: _Asked) -> None:
-        waiting, asked.now = asked.now, []
+    def _onAnswer(self, answer: Any, user: str, questions: _Questions) -> None:
+        waiting, questions.current = questions.current, []
         # What they are told is what is there now: before anything else is asked or set.
         for each in waiting:
             # It may have been given up by now.
             if not each.called:
                 each.callback(answer)
-        if asked.next:
-            self._begin(user, asked)
+        if questions.next:
+            self._begin(user, questions)
         else:
             del self._users[user]
 
@@ -149,14 +149,14 @@ class LockedRosters:
         onLoopback: Callable[[], None] = lambda: None,
     ) -> None:
         self._component = component
-        self._loopedBack = onLoopback
+        self._onLoopback = onLoopback
         self._pieces = pieces
         self._refresher = refresher
         self._applier = applier
         self._clock = clock
         self._interested = interested
-        self._refreshed = _Turns(self._refresh, concurrency)
-        self._read = _Turns(self._get, concurrency)
+        self._refreshTurns = _UserTurns(self._refresh, concurrency)
+        self._readTurns = _UserTurns(self._get, concurrency)
         # What was set while a roster is read and written, by user: a list for each that is.
         self._changes: dict[str, list[dict[str, RosterItem]]] = {}
         self._failed, self._wasKept = Seldom(), Seldom()
@@ -164,7 +164,7 @@ class LockedRosters:
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element:
         if jids.bare(request.requester) == self._component:
-            self._loopedBack()
+            self._onLoopback()
         if jids.bare(request.requester) != request.entity:
             # Section 2.3.3: <forbidden/> "if the sender of the roster set is not authorized to update the roster";
             # nor is it anybody else's to read.
@@ -183,10 +183,10 @@ class LockedRosters:
         try:
             try:
                 # The time that is waited for the user's turn counts, too.
-                result: _Result = await self._withTimeout(self._refreshed.ask(user))
+                result: _Result = await self._withTimeout(self._refreshTurns.ask(user))
                 reason = result.reason
             except defer.TimeoutError:
-                result = await self._withTimeout(self._read.ask(user))
+                result = await self._withTimeout(self._readTurns.ask(user))
         except (RefreshFailed, defer.TimeoutError) as error:
             if (more := self._failed.more(self._clock.seconds())) is not None:
                 self._log.warn(
@@ -206,7 +206,7 @@ class LockedRosters:
         async def refresh() -> _Result:
             finished = await self._refresher.refresh(jids.split(user)[0], isUnconditional=True)
             isFresh = not finished.reason and not finished.skipped
-            return _Result(await self._rosterQuery(user, finished.there), finished.reason, isFresh)
+            return _Result(await self._rosterQuery(user, finished.roster), finished.reason, isFresh)
 
         return self._withTimeout(Deferred.fromCoroutine(refresh()))
 
@@ -216,16 +216,16 @@ class LockedRosters:
 
         return self._withTimeout(Deferred.fromCoroutine(get()))
 
-    async def _rosterQuery(self, user: str, there: Iterable[RosterItem] | None = None) -> domish.Element:
+    async def _rosterQuery(self, user: str, roster: Iterable[RosterItem] | None = None) -> domish.Element:
         """
         A roster as a client gets it, with all that was set until the moment at which this returns.
 
-        @param there: what the server has, if it is known.
+        @param roster: what the server has, if it is known.
         """
         with self._recording(user) as changes:
-            if there is None:
-                there = await self._applier.get(user)
-            items = await self._pieces.run(_items(there))
+            if roster is None:
+                roster = await self._applier.get(user)
+            items = await self._pieces.run(_items(roster))
             for jid, item in changes.items():
                 items.pop(jid, None)
                 if item.subscription != "remove":
@@ -257,10 +257,10 @@ class LockedRosters:
         return waiting.addTimeout(_TIMEOUT, self._clock)
 
 
-def _items(there: Iterable[RosterItem]) -> Generator[None, None, dict[str, domish.Element]]:
+def _items(roster: Iterable[RosterItem]) -> Generator[None, None, dict[str, domish.Element]]:
     """By bare JID: one for all whom it answers."""
     items: dict[str, domish.Element] = {}
-    for item in there:
+    for item in roster:
         items[jids.bare(item.jid)] = _itemElement(item)
         yield
     return items

@@ -114,7 +114,7 @@ class RosterPlugin:
         survey: Survey = composition.survey(link, table.domain)
         applier = self._applier(table, link, privileges, survey, client, composition)
         if table.url is None:
-            application = self._demonstration(table, composition)
+            application = self._builtInApplication(table, composition)
         else:
             application = WebApplication(table.url, client, reactor, table.timeout)
         pieces = composition.pieces
@@ -151,18 +151,18 @@ class RosterPlugin:
             composition.answers(link, [table.domain], locked)
         else:
             DiscoHandler().setHandlerParent(link)
-        mine = Resource()
+        resource = Resource()
         secret = None if table.signature_secret is None else table.signature_secret.encode()
         postpone = {"apply": None, "skip": watcher.isOffline, "later": watcher.postpone}[table.offline]
         results = Results(reactor.seconds)
-        refreshing = RefreshService(refresher, pieces, results, composition.wallClock, secret, postpone)
-        mine.putChild(b"refresh", RefreshResource(refreshing))
-        mine.putChild(b"results", ResultsResource(refreshing))
-        admin.putChild(table.domain.encode(), mine)
+        service = RefreshService(refresher, pieces, results, composition.wallClock, secret, postpone)
+        resource.putChild(b"refresh", RefreshResource(service))
+        resource.putChild(b"results", ResultsResource(service))
+        admin.putChild(table.domain.encode(), resource)
         # The only one, or the first, needs no name.
         if b"refresh" not in admin.children:
-            admin.putChild(b"refresh", RefreshResource(refreshing))
-            admin.putChild(b"results", ResultsResource(refreshing))
+            admin.putChild(b"refresh", RefreshResource(service))
+            admin.putChild(b"results", ResultsResource(service))
         return link
 
     def _applier(
@@ -190,7 +190,7 @@ class RosterPlugin:
 
         return AutoApplier(byApi, byPrivilege, privilegeProblem, f"gateway@{table.domain}", composition.reactor)
 
-    def _demonstration(self, table: RosterTable, composition: IComposition) -> WebApplication:
+    def _builtInApplication(self, table: RosterTable, composition: IComposition) -> WebApplication:
         """The gateway's own application, asked over HTTP like any other."""
         served = composition.serve("demo")
         if b"contacts" not in served.children:

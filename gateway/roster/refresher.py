@@ -40,7 +40,7 @@ _MAX_LOGGED_KEYS = 100
 
 
 @define(eq=False)
-class _User:
+class _Requested:
     """A user whose refresh is under way, and who waits for the next one."""
 
     waiting: list[Deferred[Finished]]
@@ -77,7 +77,7 @@ class Refresher:
         self.concurrency = concurrency
         self.announced = 0
         self._slots = DeferredSemaphore(concurrency)
-        self._users: dict[str, _User] = {}
+        self._users: dict[str, _Requested] = {}
         self._reported: set[str] = set()
         self._observers: list[Callable[[str, RosterItem], object]] = []
 
@@ -106,8 +106,8 @@ class Refresher:
         elif self._isFull:
             done.callback(_FULL)
         else:
-            self._users[name] = _User([])
-            self._begin(name, _User([done], isForced, isUnconditional))
+            self._users[name] = _Requested([])
+            self._begin(name, _Requested([done], isForced, isUnconditional))
         return done
 
     def announce(self, count: int) -> bool:
@@ -129,19 +129,19 @@ class Refresher:
         running: Deferred[Finished] = self._slots.run(self._start, self._steps, name, refresh, True, [])
         return running
 
-    def _begin(self, name: str, asked: _User) -> None:
+    def _begin(self, name: str, asked: _Requested) -> None:
         refresh = Refresh(f"{name}@{self._domain}", None if asked.isForced else self._maxRemovals)
         isUnconditional = asked.isForced or asked.isUnconditional
         running: Deferred[Finished] = self._slots.run(self._start, self._run, name, refresh, isUnconditional)
-        running.addCallback(self._ended, name, asked.waiting)
+        running.addCallback(self._onRefreshed, name, asked.waiting)
 
-    def _ended(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
+    def _onRefreshed(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
         # First those who wait: what they are told is what is there now, and nothing is set meanwhile.
         for each in waiting:
             each.callback(finished)
         user = self._users[name]
         if user.waiting:
-            self._users[name] = _User([])
+            self._users[name] = _Requested([])
             self._begin(name, user)
         else:
             del self._users[name]
@@ -187,8 +187,8 @@ class Refresher:
                         # It may be large, and the rest of this takes its time.
                         del answer
                     case Read():
-                        there = await self._applier.get(refresh.user)
-                        step = await self._pieces.run(refresh.onRoster(there))
+                        roster = await self._applier.get(refresh.user)
+                        step = await self._pieces.run(refresh.onRoster(roster))
                     case Set(item, before):
                         await self._applier.set(refresh.user, item, before)
                         for observer in self._observers:

@@ -67,11 +67,11 @@ class Visibility:
     """
     One server's users.
 
-    @ivar there: the resources of users who are available, those seen last at the end.
+    @ivar online: the resources of users who are available, those seen last at the end.
     """
 
     def __init__(self) -> None:
-        self.there: dict[str, dict[str, _Resource]] = {}
+        self.online: dict[str, dict[str, _Resource]] = {}
         # By who is seen, and who sees.
         self._pairs: OrderedDict[tuple[str, str], _Pair] = OrderedDict()
         self._coming: set[tuple[str, str]] = set()
@@ -79,21 +79,21 @@ class Visibility:
 
     def clear(self) -> None:
         """The connection is lost: the server shows all resources anew."""
-        self.there.clear()
+        self.online.clear()
         self._pairs.clear()
 
     def onPresence(self, presence: Stanza) -> None:
         """A resource of a user, or of a contact, has become available or unavailable."""
         jid = presence.sender or ""
         user = jids.bare(jid)
-        resources = self.there.get(user)
+        resources = self.online.get(user)
         if presence.type == "unavailable":
             if resources is not None:
                 resources.pop(jid, None)
                 if not resources:
-                    del self.there[user]
-        elif presence.type is None and (resources is not None or len(self.there) < _MAX_USERS):
-            self._available(self.there.setdefault(user, {}), jid, _DELAY in presence.raw)
+                    del self.online[user]
+        elif presence.type is None and (resources is not None or len(self.online) < _MAX_USERS):
+            self._available(self.online.setdefault(user, {}), jid, _DELAY in presence.raw)
 
     def _available(self, resources: dict[str, _Resource], jid: str, wasThere: bool) -> None:
         event = self._next()
@@ -143,8 +143,8 @@ class Visibility:
         """Ask for a user's presence for those resources of another that have missed it."""
         pair = self._pairs.get((seen, seeing))
         shownAt, hiddenAt = (0, 0) if pair is None else (pair.at, 0) if pair.isShown else (0, pair.at)
-        others = self.there.get(seen, {}).values()
-        for jid, resource in self.there.get(seeing, {}).items():
+        others = self.online.get(seen, {}).values()
+        for jid, resource in self.online.get(seeing, {}).items():
             if any(max(other.last, shownAt) < max(resource.since, hiddenAt) for other in others):
                 yield _probe(jid, seen)
         self._note(seen, seeing, True)
@@ -153,13 +153,13 @@ class Visibility:
         """Tell a user that another's resources are gone, unless it was told and they have said nothing since."""
         pair = self._pairs.get((seen, seeing))
         hiddenAt = -1 if pair is None or pair.isShown else pair.at
-        for jid, resource in sorted(self.there.get(seen, {}).items()):
+        for jid, resource in sorted(self.online.get(seen, {}).items()):
             if resource.last > hiddenAt:
                 yield b"<presence%b type='unavailable'/>" % route(jid, seeing)
         self._note(seen, seeing, False)
 
     def _isGone(self, user: str) -> bool:
-        return user not in self.there and len(self.there) < _MAX_USERS
+        return user not in self.online and len(self.online) < _MAX_USERS
 
     def _note(self, seen: str, seeing: str, isShown: bool) -> None:
         self._pairs.pop((seen, seeing), None)

@@ -229,7 +229,7 @@ class LockedRostersTests(SynchronousTestCase):
         for each in asked[1:]:
             self.assertEqual(self.contacts(each), {"new@h": "both"})
         self.assertEqual(self.world.taken(), [("get", "john@h")])
-        self.assertEqual(self.locked._refreshed._users, {})
+        self.assertEqual(self.locked._refreshTurns._users, {})
 
     def test_waitingForTurn(self) -> None:
         """Requests that come before the application is asked are answered by the same question."""
@@ -270,7 +270,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(self.world.taken(), [("fetch", "john", True), ("get", "john@h")])
         self.fetched(b"{}", 0)
         self.assertEqual(self.world.taken(), [("get", "john@h")])
-        self.assertEqual(self.locked._refreshed._users, {})
+        self.assertEqual(self.locked._refreshTurns._users, {})
 
     def test_fallbackCoalesced(self) -> None:
         """The server is not asked once for each request either, where the application does not answer."""
@@ -282,7 +282,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.world.answer([])
         for each in asked:
             self.successResultOf(each)
-        self.assertEqual((self.world.taken(), self.locked._read._users), ([], {}))
+        self.assertEqual((self.world.taken(), self.locked._readTurns._users), ([], {}))
 
     def test_set(self) -> None:
         """No client changes anything, and nobody is asked."""

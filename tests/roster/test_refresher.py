@@ -242,7 +242,7 @@ class RefresherTests(SynchronousTestCase):
             self.world.answer([RosterItem(jid="a@h"), RosterItem(jid="b@h")])
             self.assertIn("max_removals", self.successResultOf(done).reason)
 
-    def test_there(self) -> None:
+    def test_roster(self) -> None:
         """A roster that was read and not changed is told; after a change it is not known."""
         for there, expected in (([MARIE], (MARIE,)), ([], None)):
             done = self.refresher.refresh("john")
@@ -250,7 +250,7 @@ class RefresherTests(SynchronousTestCase):
             self.world.answer(there)
             if not there:
                 self.world.answer(None)
-            self.assertEqual(self.successResultOf(done).there, expected)
+            self.assertEqual(self.successResultOf(done).roster, expected)
 
     def test_toldFirst(self) -> None:
         """Callers that waited for a refresh are told before the next one begins."""

@@ -108,7 +108,7 @@ class VisibilityTests(SynchronousTestCase):
         self.assertEqual(self.sets(JOHN, MARIE, "both", "to"), [f"unavailable {JOHN}/a {MARIE}"])
         self.comes(f"{JOHN}/a", "unavailable")
         self.comes(f"{JOHN}/b", "unavailable")
-        self.assertEqual(self.visibility.there, {})
+        self.assertEqual(self.visibility.online, {})
         self.comes(f"{MARIE}/a")
         self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [])
 
@@ -146,7 +146,7 @@ class VisibilityTests(SynchronousTestCase):
         for resource in "stu":
             self.comes(f"a@h/{resource}")
         self.assertEqual(
-            {user: list(resources) for user, resources in self.visibility.there.items()},
+            {user: list(resources) for user, resources in self.visibility.online.items()},
             {"a@h": ["a@h/t", "a@h/u"], "b@h": ["b@h/r"]},
         )
         # Of others it is not known that they are gone.
