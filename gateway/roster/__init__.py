@@ -1,3 +1,3 @@
 """
-Rosters from a web application, which is the truth about who knows whom.
+Rosters that a web application decides.
 """

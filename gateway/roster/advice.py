@@ -8,7 +8,7 @@ from gateway import ns
 
 
 def ejabberdApiAdvice(component: str) -> str:
-    """Lines for the gateway and for ejabberd by which a component's rosters are set by ejabberd's HTTP API."""
+    """Return the lines for the gateway and for ejabberd with which rosters are set by ejabberd's HTTP API."""
     return f"""In the gateway's configuration:
     [roster."{component}"]
     apply = "auto"
@@ -30,7 +30,7 @@ and in ejabberd's:
 
 
 def prosodyGrantAdvice(component: str, domain: str) -> str:
-    """Lines for Prosody's configuration that delegate rosters to the component, and let it push changes."""
+    """Return lines for Prosody that delegate rosters to the component, and allow it to push changes."""
     return f"""In Prosody's configuration:
     VirtualHost "{domain}"
       modules_enabled = {{ "delegation", "privilege" }}

@@ -1,5 +1,5 @@
 """
-Rosters of an ejabberd by its own HTTP API.
+Rosters of ejabberd, by its HTTP API.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from gateway.roster.visibility import isSameDomain
 from gateway.tables import elided
 from gateway.web import Unusable, collected
 
-# Bytes of an answer of ejabberd's API: a roster has some 300 for each contact and group.
+# Bytes of an answer of ejabberd's API. A roster has about 300 for each contact and group.
 _MAX_BYTES = 32 * 1024 * 1024
 
-# How ejabberd's API before 24.02 wants the names of several groups.
+# Separator of group names in ejabberd's API before 24.02.
 _BETWEEN_GROUPS = ";"
 _BAD_REQUEST = 400
-# Statuses with which an API that is not there, or not for this machine, answers any command.
+# Statuses of any command if the API does not exist, or does not allow this machine.
 _UNUSABLE = (401, 403, 404, 405)
 
 
 class EjabberdApplier:
     """
-    By ejabberd's HTTP API (mod_http_api, mod_admin_extra).
+    Reads and sets rosters by ejabberd's HTTP API (mod_http_api, mod_admin_extra).
 
-    @param url: where it is, as C{http://127.0.0.1:5280/api}.
+    @param url: address of the API, such as C{http://127.0.0.1:5280/api}.
     @param timeout: seconds for each call.
-    @param pieces: runs what takes long.
+    @param pieces: runs long computations.
     """
 
     def __init__(self, url: str, client: HTTPClient, reactor: Any, timeout: float, pieces: Pieces) -> None:
@@ -50,10 +50,10 @@ class EjabberdApplier:
         self._timeout = timeout
         self.onChange: Callable[[], object] = lambda: None
         self.problem = ""
-        # Calls that were answered.
+        # Number of calls that were answered.
         self._answered = 0
-        # Groups are a list since 24.02, and a string before. Each version refuses the other form; the one that was
-        # accepted last is tried first.
+        # Groups are a list since 24.02, and a string before that. Each version refuses the other form, so the form
+        # that was accepted last is tried first.
         self._listsGroups = True
 
     async def get(self, user: str) -> list[RosterItem]:
@@ -70,20 +70,20 @@ class EjabberdApplier:
             await self._add(user, item)
             return
         if before.subscription != "none" and isSameDomain(user, item.jid):
-            # Else the server would end the contact's subscriptions as well: only the application may (RFC 6121
-            # section 2.5). What groups it is in does not matter any more, and not all can be written.
+            # Otherwise ejabberd would end the contact's subscriptions as well (RFC 6121 section 2.5), and only the
+            # application decides about these. The groups do not matter now, and some cannot be written.
             await self._add(user, evolve(before, subscription="none", groups=frozenset()))
         domain = jids.split(user)[1]
         await self._call("delete_rosteritem", domain, _addresses(user, item.jid), f"{item.jid} could not be set")
 
     def connectionMade(self) -> None:
-        """Nothing is known yet."""
+        """Nothing to do: the first call shows if the API can be used."""
 
     def connectionLost(self) -> None:
         self.problem = ""
 
     def onLoopback(self) -> None:
-        """A request to the API is never delegated."""
+        """Nothing to do: a request to the API is never delegated."""
 
     def report(self) -> str:
         if self.problem:
@@ -102,7 +102,7 @@ class EjabberdApplier:
             try:
                 await self._call("add_rosteritem", domain, {**about, **other}, what)
             except _Refused:
-                # The groups are not the reason.
+                # The form of the groups is not the reason.
                 raise refused from None
             self._listsGroups = not asList
 
@@ -112,7 +112,7 @@ class EjabberdApplier:
             answer = await self._checkedCall(command, domain, arguments)
         except ApiUnusable as failure:
             if self._answered == done:
-                # Nothing was answered meanwhile, so this is not one call of many that was late.
+                # No call was answered meanwhile, so the API is down, not just one call late.
                 self._setProblem(str(failure))
             raise ApiUnusable(f"{what}: {failure}") from failure
         except RefreshFailed as failure:
@@ -152,7 +152,7 @@ class EjabberdApplier:
         response: Any = await self._client.post(
             f"{self._url}/{command}",
             data=json.dumps(arguments).encode(),
-            # An ejabberd logs a warning for each request to a host that it does not serve.
+            # ejabberd logs a warning for each request to a host that it does not serve.
             headers=Headers({"content-type": ["application/json"], "host": [domain]}),
             allow_redirects=False,
             unbuffered=True,
@@ -166,7 +166,7 @@ class EjabberdApplier:
 
 
 def _parseJson(data: bytes) -> Generator[None, None, Any]:
-    """JSON, in pieces if it is a list: a roster has megabytes."""
+    """Parse JSON. A list is parsed in pieces, because a roster may have megabytes."""
     members = Members(data.decode("utf-8-sig"))
     if members.opening != "[":
         return json.loads(data)
@@ -179,16 +179,16 @@ def _parseJson(data: bytes) -> Generator[None, None, Any]:
 
 
 def _addresses(user: str, contact: str) -> dict[str, str]:
-    """Two JIDs as the API wants them."""
+    """Return the API's arguments for the two JIDs."""
     (local, domain, _), (name, host, _) = jids.split(user), jids.split(contact)
     return {"localuser": local, "localhost": domain, "user": name, "host": host}
 
 
 def _groups(item: RosterItem, asList: bool, what: str) -> dict[str, object]:
     """
-    The argument for a contact's groups.
+    Return the API's argument for a contact's groups.
 
-    @raise RefreshFailed: if they cannot be written so.
+    @raise RefreshFailed: if the groups cannot be written in this form.
     """
     names = sorted(item.groups)
     if asList:
@@ -199,15 +199,15 @@ def _groups(item: RosterItem, asList: bool, what: str) -> dict[str, object]:
 
 
 class ApiUnusable(RefreshFailed):
-    """The API does not answer, or not this machine: no command would fare better."""
+    """The API does not answer, or does not allow this machine. Other commands would fail, too."""
 
 
 class _Refused(RefreshFailed):
-    """The API does not take these arguments."""
+    """The API refuses these arguments."""
 
 
 class _TimedOut(Exception):
-    """The time is up."""
+    """The API did not answer in time."""
 
 
 def _raiseTimedOut(outcome: object, timeout: float) -> Any:
@@ -216,8 +216,8 @@ def _raiseTimedOut(outcome: object, timeout: float) -> Any:
 
 def _readRoster(rows: list[dict[str, Any]]) -> Generator[None, None, list[RosterItem]]:
     """
-    A roster as C{get_roster} has it, in pieces: before 24 a contact has a row for each group, since then a list of
-    them.
+    Read the answer of C{get_roster}, in pieces. Before ejabberd 24 a contact has a row for each group, since then
+    one row with a list of groups.
     """
     about: dict[str, dict[str, Any]] = {}
     groups: dict[str, set[str]] = {}

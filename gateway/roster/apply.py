@@ -1,5 +1,5 @@
 """
-How rosters are read and set: the port, and the way by privilege (XEP-0356).
+Reading and setting rosters: the port, and the implementation by privilege (XEP-0356).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from gateway.roster.failures import RefreshFailed, RosterTooLarge
 from gateway.roster.visibility import Visibility, isSameDomain
 from gateway.stream.link import Link
 
-# What the link says in place of a server that does not.
+# Conditions that the link answers with if the server does not answer.
 _LINK_ERRORS = {
     "remote-server-timeout": "the server did not answer in time",
     "remote-server-not-found": "the connection to the server was lost",
     "resource-constraint": "too many requests wait for the server",
 }
 
-# What to do where privileges are of no use.
+# Advice if privileges do not work.
 _USE_API = "an ejabberd sets rosters by its HTTP API: set api under [roster], see docs/roster.md"
-# What ejabberd before 24.10 answers to each roster that is set by privilege.
+# Condition with which ejabberd before 24.10 refuses to set a roster by privilege.
 _SET_UNSUPPORTED = "internal-server-error"
 
 _VERIFIED = "rosters are set by privilege; the server keeps subscriptions"
@@ -36,60 +36,60 @@ _VERIFIED = "rosters are set by privilege; the server keeps subscriptions"
 
 class Applier(typing.Protocol):
     """
-    One server's rosters. L{get} and L{set} fail with L{RefreshFailed}.
+    Port to the rosters of one server. L{get} and L{set} fail with L{RefreshFailed}.
 
-    @ivar changed: is called when what L{report} says has changed.
+    @ivar onChange: called when the result of L{report} has changed.
     """
 
     onChange: Callable[[], object]
 
     @property
     def problem(self) -> str:
-        """Why no roster can be set, in words for the operator; empty if that is not known."""
+        """The reason for which no roster can be set, as text for the operator; empty if there is none."""
 
     def get(self, user: str) -> Awaitable[list[RosterItem]]:
-        """A user's roster; C{user} is a bare JID."""
+        """Return a user's roster; C{user} is a bare JID."""
 
     def set(self, user: str, item: RosterItem, before: RosterItem) -> Awaitable[None]:
         """
         Set one contact, or remove it.
 
-        @param before: what the server has.
+        @param before: the server's current item.
         """
 
     def connectionMade(self) -> None:
-        """The component is connected."""
+        """The component's connection is ready."""
 
     def connectionLost(self) -> None:
-        """Forget what was found out about the server: it may be another one the next time."""
+        """Forget all findings about the server: the next connection may be to another one."""
 
     def onLoopback(self) -> None:
-        """The server has delegated a request of this one's to the component that it came from."""
+        """The server has delegated a request of this object to the component that sent it."""
 
     def report(self) -> str:
-        """For the log and the status page: how rosters are set."""
+        """Return a text for the log and the status page about the way in which rosters are set."""
 
 
 class Server(typing.Protocol):
-    """What is known about the server: L{gateway.stream.survey.Survey}."""
+    """Findings about the server: L{gateway.stream.survey.Survey}."""
 
     software: str
 
     @property
     def isEjabberd(self) -> bool:
-        """True if it is known to be one."""
+        """True if the server is known to be ejabberd."""
 
 
 class PrivilegeApplier:
     """
-    By the roster privilege; one iq for each contact.
+    Reads and sets rosters by the roster privilege, with one iq for each contact.
 
-    ejabberd 24.10 and newer answers a set with a result and keeps the contact's old subscription. So the roster is
+    ejabberd 24.10 and newer answers a set with a result, but keeps the contact's old subscription. So the roster is
     read back after the first set of a connection that changes a subscription.
 
-    @param server: which server it is.
-    @param probes: whether to show two users of the server who may see each other now that they are there, and that
-        they are gone when they may not any more, in their names; a server must let the component use them.
+    @param server: findings about the server.
+    @param probes: true to send presence in the users' names when a change of a subscription starts or stops one
+        user seeing another. The server must allow the component to use their addresses.
     """
 
     def __init__(self, privileges: IPrivileges, link: Link, server: Server, probes: bool = False) -> None:
@@ -133,9 +133,9 @@ class PrivilegeApplier:
 
     async def _verify(self, user: str, item: RosterItem, before: RosterItem) -> None:
         """
-        Compare what was set with what the server has now.
+        Compare the item that was set with the server's item.
 
-        @raise RefreshFailed: if the subscription is another.
+        @raise RefreshFailed: if the subscription differs.
         """
         found = [each.subscription for each in await self.get(user) if jids.bare(each.jid) == item.jid]
         if found == [item.subscription]:
@@ -145,7 +145,7 @@ class PrivilegeApplier:
         there = found[0] if found else "no such contact"
         failure = f"{item.jid} was set with {item.subscription}, and the server has {there}"
         if found != [before.subscription]:
-            # Somebody else may have changed it meanwhile.
+            # A client may have changed the item meanwhile.
             raise RefreshFailed(failure)
         self._setProblem(f"the server takes rosters by privilege and does not keep subscriptions; {_USE_API}")
         raise RefreshFailed(f"{failure}: {self.problem}")
@@ -158,7 +158,7 @@ class PrivilegeApplier:
         self.onChange()
 
     def connectionMade(self) -> None:
-        """Nothing is known yet."""
+        """Nothing to do: the first set shows if the server keeps subscriptions."""
 
     def connectionLost(self) -> None:
         self.problem, self._isVerified = "", False
@@ -181,7 +181,7 @@ class PrivilegeApplier:
             return await done
         except (NotGranted, StanzaError) as error:
             if isinstance(error, StanzaError) and error.text == ANSWERS[TooLarge].text:
-                # These are the link's own words.
+                # The link's own error, not the server's.
                 raise RosterTooLarge(f"{what}: it is larger than max_stanza_size under [server] allows") from error
             raise RefreshFailed(f"{what}: {self._explain(error)}") from error
 

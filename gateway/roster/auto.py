@@ -1,5 +1,5 @@
 """
-C{apply = "auto"} with an address of ejabberd's HTTP API: rosters are set by it, or else by privilege.
+C{apply = "auto"} with C{api}: rosters are set by ejabberd's HTTP API, or else by privilege.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from gateway.roster.api import ApiUnusable, EjabberdApplier
 from gateway.roster.apply import PrivilegeApplier
 from gateway.roster.failures import RefreshFailed
 
-# Seconds from the connection until the API is asked: the server has granted by then what it grants.
+# Seconds from the connection to the first call of the API: by then the server has granted its privileges.
 _ASK_AFTER = 2.0
-# Seconds for which the API is not asked again where privileges do.
+# Seconds until the API is tried again while privileges are used.
 _RETRY_INTERVAL = 60.0
 
 
 class AutoApplier:
     """
-    Finds the way by trying. The API comes first: an ejabberd that has it keeps no subscription that comes by
-    privilege. If it cannot be used, and the server grants rosters and is no ejabberd, privileges are used; the API
-    is asked again once a minute, and after each connection.
+    Chooses between the API and privileges by trying. The API comes first, because ejabberd does not keep
+    subscriptions that are set by privilege. If the API cannot be used, and the server grants rosters and is not
+    ejabberd, privileges are used. The API is tried again once a minute, and after each connection.
 
-    @param privilegeProblem: tells why privileges cannot be used, in words; empty if they can.
-    @param nobody: bare JID of the domain, to ask the API about.
+    @param privilegeProblem: returns the reason for which privileges cannot be used, as text; empty if they can.
+    @param nobody: bare JID of the domain whose roster is read as a test of the API.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class AutoApplier:
         self._privilege.connectionLost()
 
     def _ask(self, connection: int) -> None:
-        """Find the way before anybody needs it, so that an operator can read it."""
+        """Choose before the first refresh, so that the log and the status page show the choice."""
         if connection == self._connections:
             ensureDeferred(self.get(self._nobody)).addErrback(lambda failure: failure.trap(RefreshFailed))
 

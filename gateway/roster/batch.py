@@ -1,5 +1,5 @@
 """
-The users of one request: refreshed a few at a time, and what is answered.
+The users of one HTTP request: refreshed a few at a time, and the answer.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from gateway.roster.document import checkUser
 from gateway.roster.failures import RefreshFailed
 from gateway.roster.refresher import Refresher
 
-# Decides about a user, and whether the refresh is forced.
+# Called with a user and isForced; returns true if the user is not refreshed now.
 Postpone = Callable[[str, bool], bool]
 
-# Changes that one answer lists.
+# Changes that one answer lists at most.
 _MAX_CHANGES = 100_000
 
-# Entries of an answer between two pauses.
+# Entries of an answer that are encoded in one piece.
 _PIECE = 50
 
-# Skipped contacts that one answer lists.
+# Skipped contacts that one answer lists at most.
 _MAX_SKIPPED = 10_000
 
 _TOO_MANY = f"the answer would list over {_MAX_CHANGES} changes; ask for fewer users at a time"
@@ -35,13 +35,13 @@ _TOO_MANY = f"the answer would list over {_MAX_CHANGES} changes; ask for fewer u
 
 class Batch:
     """
-    Refreshes users, each once. No more refreshes are under way than the refresher carries out at a time, so that a
-    long list neither takes much memory nor keeps a short one waiting.
+    Refreshes users, each once. It asks for no more refreshes at a time than the refresher runs. So a long list
+    takes little memory, and does not delay a short one.
 
-    @param postpone: told of each user, and whether it is forced, unless this is a dry run; if it returns true, the
-        user is not online and is not refreshed by this.
+    @param postpone: called for each user, except in a dry run. True means that the user is not online and is not
+        refreshed now.
 
-    @ivar done: how many names of the request are seen to.
+    @ivar done: number of names that have been handled.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Batch:
 
     async def run(self, names: list[Any]) -> None:
         """
-        Refresh all of them.
+        Refresh all users.
 
-        @param names: what stands in the request, already announced to the refresher.
+        @param names: items of the request's array, already announced to the refresher.
         """
         left = iter(names)
         lanes = min(len(names), self._refresher.concurrency)
@@ -121,11 +121,11 @@ class Batch:
 
     @property
     def isFailure(self) -> bool:
-        """True if all have failed."""
+        """True if all users have failed."""
         return bool(self._failed or self._wrong) and len(self._failed) == len(self._seen)
 
     def encode(self) -> Generator[None, None, bytes]:
-        """The answer in the form of mod_http_roster_admin, and what has failed; in pieces."""
+        """Encode the answer, in pieces: the keys of mod_http_roster_admin, and our own."""
         if self._isDry:
             message = "roster update would fail" if self.isFailure else "nothing was changed: this would be"
         else:
@@ -156,12 +156,12 @@ class Batch:
 
 
 def encodeAnswer(answer: dict[str, Any]) -> bytes:
-    """A short answer."""
+    """Encode a short answer."""
     return json.dumps(answer).encode() + b"\n"
 
 
 def _encodeObject(parts: list[str], values: dict[str, Any]) -> Generator[None, None, None]:
-    """An object of texts, of objects of them, or of contacts."""
+    """Encode an object whose values are strings, objects of strings, or lists of contacts."""
     separator = "{"
     for count, (name, value) in enumerate(values.items()):
         parts += separator, json.dumps(name), ": "

@@ -27,9 +27,9 @@ class Read:
 @frozen
 class Set:
     """
-    Set this contact.
+    Set one contact.
 
-    @ivar before: what the server has; a contact without a subscription where it has none.
+    @ivar before: the server's item; one without a subscription if the server has none.
     """
 
     item: RosterItem
@@ -39,15 +39,16 @@ class Set:
 @frozen
 class Finished:
     """
-    It is over.
+    The refresh is over.
 
-    @ivar summary: what has changed; in a dry run, what would.
-    @ivar items: in a dry run, what would be set.
-    @ivar skipped: reasons, by address, of contacts that cannot be taken from the document, and stay as they are.
-    @ivar reason: why it failed; empty if it did not.
-    @ivar isUnknown: whether that is because the application has nothing to say about the user.
-    @ivar isTooLarge: whether that is because the server's roster is too large, which another try would not change.
-    @ivar roster: the server's roster, if it was read and nothing was set since.
+    @ivar summary: changes that were made, or, in a dry run, that would be made.
+    @ivar items: in a dry run, items that would be set.
+    @ivar skipped: reasons, by address, for contacts of the document that are invalid. Their items on the server
+        stay.
+    @ivar reason: reason of the failure; empty if it succeeded.
+    @ivar isUnknown: true if it failed because the application does not know the user.
+    @ivar isTooLarge: true if it failed because the server's roster is too large; another try would fail, too.
+    @ivar roster: the server's roster, if it was read and nothing had to be set.
     """
 
     summary: Summary = field(factory=Summary)
@@ -64,13 +65,13 @@ Step = Fetch | Read | Set | Finished
 
 class Refresh:
     """
-    One refresh of one user: each method takes what has happened and gives the next step.
+    One refresh of one user. Each method handles the result of a step and returns the next step.
 
     @param user: bare JID.
-    @param maxRemovals: as L{checkRemovals} has it.
-    @param isDry: whether only to tell what would change.
+    @param maxRemovals: limit for L{checkRemovals}.
+    @param isDry: true to compute the changes without making them.
 
-    @ivar unknown: keys of the document that mean nothing.
+    @ivar unknown: unknown keys of the document.
     """
 
     def __init__(self, user: str, maxRemovals: int | None = None, isDry: bool = False) -> None:
@@ -91,9 +92,9 @@ class Refresh:
 
     def onDocument(self, document: bytes | None) -> Generator[None, None, Step]:
         """
-        The application has answered. The next step is found in pieces, as L{readingDocument} is.
+        The application has answered. Runs in pieces, as L{readingDocument}.
 
-        @param document: C{None} if it is what it was at the last refresh that went well.
+        @param document: C{None} if it is unchanged since the last successful refresh.
         """
         if document is None:
             return Finished()
@@ -105,7 +106,7 @@ class Refresh:
         return Read()
 
     def onRoster(self, roster: Iterable[RosterItem]) -> Generator[None, None, Step]:
-        """The server has answered. The next step is found in pieces: a roster may have 100,000 contacts."""
+        """The server has answered. Runs in pieces: a roster may have 100,000 contacts."""
         found = byContact(roster)
         yield
         self._changes = difference(found.values(), self._wanted)
@@ -113,7 +114,7 @@ class Refresh:
         yield
         self._summary = Summary.of(found.values(), self._changes)
         yield
-        # Only what differs is needed any more, and others wait for their turn meanwhile.
+        # Free memory: only the differences are needed from here on.
         self._before = [found.get(item.jid) or RosterItem(jid=item.jid) for item in self._changes]
         self._wanted = Document()
         if self._isDry:
@@ -125,12 +126,12 @@ class Refresh:
         return self._next()
 
     def onSet(self) -> Step:
-        """The contact is set."""
+        """The contact was set."""
         self._done += 1
         return self._next()
 
     def onFailure(self, failure: RefreshFailed) -> Step:
-        """Something of it has failed."""
+        """A step has failed."""
         reason = str(failure)
         if self._done:
             reason = f"{self._done} of {len(self._changes)} changes were made, then: {reason}"

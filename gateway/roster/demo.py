@@ -1,5 +1,5 @@
 """
-The small web application of the embedded default: C{/demo/contacts/}, which knows what it was told a moment ago.
+The built-in web application of the embedded host: C{/demo/contacts/}. It keeps documents in memory.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from gateway.roster.document import checkUser, readingDocument
 from gateway.roster.failures import RefreshFailed
 from gateway.web import MAX_BODY, answerLater
 
-# Users that it knows at most, and bytes that it takes of all together.
+# Users at most, and bytes of all documents together.
 _MAX_USERS = 1_000
 _MAX_TOTAL_BYTES = 8 * 1024 * 1024
 
 
 class Contacts(Resource):
     """
-    C{GET} shows what is known of everybody; below it each user has a document.
+    C{GET} shows all documents; each user's document is a child resource.
 
-    @param domain: whose users they are.
-    @param pieces: runs what takes long.
+    @param domain: the users' domain.
+    @param pieces: runs long computations.
     """
 
     def __init__(self, domain: str, pieces: Pieces) -> None:
@@ -37,18 +37,18 @@ class Contacts(Resource):
         self._documents: dict[str, bytes] = {}
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        # The address that lists everybody ends in a slash, too.
+        # The address of the list may end in a slash.
         return self if not path else _Document(self._domain, self._documents, path, self._pieces)
 
     def render_GET(self, request: Request) -> bytes:
-        # Each was read when it came, and stands here as it came.
+        # Each document was validated when it was stored; it is kept as it was sent.
         known = [f"{json.dumps(user)}: {document.decode()}" for user, document in sorted(self._documents.items())]
         return _respond(request, 200, "{" + ",\n ".join(known) + "}")
 
 
 class _Document(Resource):
     """
-    C{PUT} decides about a user's contacts, C{DELETE} forgets them, C{GET} is what the gateway asks.
+    C{PUT} stores a user's document, C{DELETE} removes it, C{GET} is the gateway's request.
     """
 
     isLeaf = True

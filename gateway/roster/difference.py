@@ -16,10 +16,10 @@ from gateway.roster.failures import RefreshFailed
 
 def difference(roster: Iterable[RosterItem], document: Document) -> list[RosterItem]:
     """
-    Return items to set so that a roster becomes that of the document, each contact once: first new and changed
-    ones, then those to be removed.
+    Return the items to set so that a roster matches the document, each contact once: first new and changed
+    contacts, then those to be removed.
 
-    @param roster: what the server has.
+    @param roster: the server's items.
     """
     known, wanted = byContact(roster), document.contacts
     changes = [item for jid, item in wanted.items() if jid not in known or _differs(known[jid], item)]
@@ -30,7 +30,9 @@ def difference(roster: Iterable[RosterItem], document: Document) -> list[RosterI
 
 
 def byContact(roster: Iterable[RosterItem]) -> dict[str, RosterItem]:
-    """By bare JID: ejabberd shows the resource that a client has added a contact with, and goes by the rest."""
+    """
+    Return items by bare JID. ejabberd keeps a resource that a client has added a contact with, but ignores it.
+    """
     return {jids.bare(item.jid): item for item in roster}
 
 
@@ -46,11 +48,11 @@ def _differs(current: RosterItem, wanted: RosterItem) -> bool:
 @frozen
 class Summary:
     """
-    What a refresh of one user has changed, or would change.
+    Number of changes that one refresh makes.
 
-    @ivar added: how many contacts were not there.
-    @ivar changed: how many have another name, other groups, another subscription.
-    @ivar removed: how many are there no more.
+    @ivar added: new contacts.
+    @ivar changed: contacts whose name, groups or subscription change.
+    @ivar removed: contacts that are removed.
     """
 
     added: int = 0
@@ -71,10 +73,10 @@ class Summary:
 
 def checkRemovals(summary: Summary, limit: int | None) -> None:
     """
-    Refuse to remove more contacts at once than is believable.
+    Refuse a refresh that would remove more contacts than allowed.
 
-    @param limit: how many are; C{None} for any number.
-    @raise RefreshFailed: if there are more.
+    @param limit: contacts that may be removed; C{None} for any number.
+    @raise RefreshFailed: if the refresh would remove more.
     """
     if limit is not None and summary.removed > limit:
         raise RefreshFailed(
@@ -85,8 +87,8 @@ def checkRemovals(summary: Summary, limit: int | None) -> None:
 
 def afterSet(item: RosterItem, before: RosterItem) -> RosterItem:
     """
-    Return what a server has once a contact is set: a subscription request stays open until it is granted.
+    Return the server's item after a set. A pending subscription request stays pending until it is granted.
 
-    @param before: what the server had.
+    @param before: the server's item before the set.
     """
     return evolve(item, ask=before.ask and item.subscription in ("none", "from"))

@@ -1,5 +1,5 @@
 """
-Documents and user names of the web application, read and checked; pure.
+Reading and checking of the web application's documents and user names; pure.
 """
 
 from __future__ import annotations
@@ -19,40 +19,41 @@ from gateway.roster.members import Members, MemberTooLong
 from gateway.stringprep import MAX_PART
 from gateway.xml.write import FORBIDDEN
 
-# Characters of a contact's name and of each group's (RFC 6121 leaves it to the server), groups of a contact, and
-# contacts of a user.
+# Characters of a contact's name and of a group's name (RFC 6121 leaves the limit to the server), groups of a
+# contact, and contacts of a user.
 _MAX_NAME_LENGTH = 1_023
 _MAX_GROUPS = 100
 MAX_CONTACTS = 20_000
 
-# Contacts of one document whose reasons are told, characters of each one's address, and unknown keys that are told.
+# Limits of what is reported about one document: skipped contacts, characters of their addresses, unknown keys.
 _MAX_SKIPPED = 100
 _MAX_ADDRESS_LENGTH = 200
 _MAX_UNKNOWN_KEYS = 20
 
-# Users that one request names.
+# Users in one request at most.
 MAX_NAMES = 100_000
 
 _KEYS = frozenset({"name", "groups", "subscription"})
 _SUBSCRIPTIONS = ("none", "to", "from", "both")
 
-# As who reads an attribute has it (XML 1.0 section 3.3.3); a server may write it as it stands.
+# A reader of an XML attribute turns these into spaces (XML 1.0 section 3.3.3), and servers may write them
+# unescaped.
 _WHITE = str.maketrans("\t\n\r", "   ")
 
-# How much of a wrong value is shown.
+# Characters of a wrong value that are shown.
 _SHOWN = 60
 
 
 @frozen
 class Document:
     """
-    A user's contacts as the application has them.
+    A user's contacts, as the application has them.
 
     @ivar contacts: by bare JID.
-    @ivar skipped: reasons, by address as it is written, of contacts that cannot be taken.
-    @ivar kept: bare JIDs of these: the application knows them, so what the server has for them stays.
-    @ivar isComplete: false if a name is no address, so that it may stand for any contact: then nobody is removed.
-    @ivar unknown: keys that mean nothing.
+    @ivar skipped: reasons for invalid contacts, by address as it is written.
+    @ivar kept: bare JIDs of the invalid contacts. The application knows them, so the server's items for them stay.
+    @ivar isComplete: false if a key is not an address. It may stand for any contact, so nobody is removed.
+    @ivar unknown: unknown keys of contacts.
     """
 
     contacts: dict[str, RosterItem] = field(factory=dict)
@@ -64,16 +65,18 @@ class Document:
 
 def readingDocument(data: bytes, user: str) -> Generator[None, None, Document]:
     """
-    Read a user's document: a JSON object of contact JIDs, each with an object that may have C{name} (a string),
-    C{groups} (a list of names, or an object of names that are true) and C{subscription} (C{none}, C{to}, C{from} or
-    C{both}, which is the default). Instead of the object a contact may have its name, C{null} or C{[]}, and C{[]}
-    is a document without contacts. In pieces: a large document takes seconds.
+    Read a user's document, in pieces: a large one takes seconds.
 
-    @param user: whose they are: a bare JID.
-    @raise RefreshFailed: for anything else, and if there are contacts and none of them can be taken.
+    A document is a JSON object of contact JIDs. Each value is an object with the optional keys C{name} (a string),
+    C{groups} (a list of names, or an object of names and booleans) and C{subscription} (C{none}, C{to}, C{from} or
+    C{both}, the default). Instead of the object, the value may be the contact's name, C{null} or C{[]}. The
+    document C{[]} has no contacts.
+
+    @param user: bare JID of the user.
+    @raise RefreshFailed: if the document is anything else, or has contacts but no valid one.
     """
     try:
-        # Some applications begin with a byte order mark.
+        # Some applications write a byte order mark.
         members = Members(data.decode("utf-8-sig"), _unique)
     except UnicodeDecodeError as error:
         raise RefreshFailed(f"the document is not UTF-8: byte {error.start}") from error
@@ -98,9 +101,9 @@ def readingDocument(data: bytes, user: str) -> Generator[None, None, Document]:
 
 def readingNames(data: bytes) -> Generator[None, None, list[Any]]:
     """
-    The items of a JSON array of user names, in pieces; L{checkUser} checks each.
+    Read a JSON array of user names, in pieces; L{checkUser} checks each name.
 
-    @raise RefreshFailed: if it is none.
+    @raise RefreshFailed: if the data is not a JSON array.
     """
     try:
         members = Members(data.decode("utf-8-sig"))
@@ -130,7 +133,7 @@ def _checkedMembers(members: Members, what: str = "document") -> Iterator[tuple[
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, in which each key stands once: JSON itself does not mind."""
+    """Return a JSON object; refuse one with a repeated key, which JSON itself allows."""
     found = dict(pairs)
     if len(found) != len(pairs):
         counts = Counter(name for name, _ in pairs)
@@ -139,14 +142,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _BadContact(Exception):
-    """A contact that cannot be taken; the text says why."""
+    """A contact is invalid; the text is the reason."""
 
 
 class _DocumentReader:
     """
-    Takes the contacts of one document.
+    Collects the contacts of one document.
 
-    @param user: whose they are: a bare JID.
+    @param user: bare JID of the user.
     """
 
     def __init__(self, user: str) -> None:
@@ -159,12 +162,13 @@ class _DocumentReader:
         self._isRoster = False
         self._isComplete = True
         self._unknown: set[str] = set()
-        # There are few, and each takes as much memory as the rest of a contact.
+        # Sets of groups are shared between contacts: there are few, and each takes as much memory as the rest of a
+        # contact.
         self._groups: dict[frozenset[str], frozenset[str]] = {}
 
     def document(self) -> Document:
         if self._skipped and not self._isRoster:
-            # It is more likely {"error": {}} than a roster.
+            # The document is more likely an error, such as {"error": {}}, than a roster.
             written, reason = next(iter(self._skipped.items()))
             raise RefreshFailed(f"contact {_show(written)}: {reason}")
         if self._unlisted:
@@ -183,7 +187,7 @@ class _DocumentReader:
         try:
             if "@" not in jid and "." not in jid:
                 if not isinstance(about, dict):
-                    # As {"error": "timeout"}, beside those contacts that came before it.
+                    # For example {"error": "timeout"} after the contacts that were found before the error.
                     self._isComplete = False
                 raise _BadContact("it has neither a user name nor a dot; a contact is a JID")
             contact = self._contact(address, about)
@@ -210,7 +214,7 @@ class _DocumentReader:
 
     def _contact(self, jid: str, about: Any) -> RosterItem:
         if about is None or about == []:
-            # Some languages write an empty object so.
+            # Some languages write an empty object in this way.
             about = {}
         elif isinstance(about, str):
             about = {"name": about}
@@ -221,7 +225,7 @@ class _DocumentReader:
                 if len(self._unknown) < _MAX_UNKNOWN_KEYS:
                     self._unknown.add(_show(key))
         name = about.get("name")
-        # Some applications have nothing to say in this way.
+        # Some applications write null for a missing name.
         if name is not None and not isinstance(name, str):
             raise _BadContact(f"its name is {_typeName(name)}, not a string")
         if wrong := _textError(name or ""):
@@ -258,7 +262,7 @@ def _readGroups(groups: Any) -> frozenset[str]:
 
 
 def _textError(text: str) -> str:
-    """The fault of a name; empty if there is none."""
+    """Return the fault of a name; empty if there is none."""
     if len(text) > _MAX_NAME_LENGTH:
         return f"has {len(text)} characters; at most {_MAX_NAME_LENGTH} are taken"
     if found := FORBIDDEN.search(text):
@@ -272,7 +276,7 @@ def _isTooLong(jid: str) -> bool:
 
 
 def _typeName(value: Any) -> str:
-    """The kind of a JSON value, for people."""
+    """Return the type of a JSON value in words."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -284,16 +288,17 @@ def _typeName(value: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    # JSON can hold half of a surrogate pair, which cannot be written anywhere, and what changes how a line is read.
+    # JSON can hold half of a surrogate pair, which cannot be encoded, and characters that change how a line is
+    # displayed.
     shown = printable(json.dumps(value, ensure_ascii=False)[: _SHOWN + 1])
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
 
 
 def checkUser(name: Any) -> str:
     """
-    A user name, as the application writes it, as it stands in a JID.
+    Return the localpart of a JID for a user name of the application.
 
-    @raise RefreshFailed: if it cannot stand there.
+    @raise RefreshFailed: if the name is not a valid localpart.
     """
     if not isinstance(name, str):
         raise RefreshFailed(f"a user name is a string, not {_typeName(name)}")
@@ -301,7 +306,7 @@ def checkUser(name: Any) -> str:
         local, *rest = jids.split(jids.prepared(f"{name}@h"))
     except ValueError as error:
         raise RefreshFailed("it is not a user name") from error
-    # In a URL, one or two dots stand for another address.
+    # As a part of a URL's path, one or two dots mean another path.
     if rest != ["h", ""] or not local or local in (".", ".."):
         raise RefreshFailed("it is not a user name")
     return local

@@ -1,5 +1,5 @@
 """
-Reasons for which a user's roster stays as it is.
+Failures of a refresh.
 """
 
 from __future__ import annotations
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 class RefreshFailed(Exception):
     """
-    A user's roster stays as it is; the text says why, to people.
+    A user's roster is not refreshed; the text is the reason, for people.
     """
 
 
 class UserUnknown(RefreshFailed):
     """
-    The application has nothing to say about the user.
+    The application does not know the user.
     """
 
 
 class RosterTooLarge(RefreshFailed):
     """
-    The roster that the server has is too large to be read.
+    The server's roster is too large to be read.
     """

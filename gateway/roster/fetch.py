@@ -1,5 +1,5 @@
 """
-What the web application says of a user, over HTTP.
+Fetching of documents from the web application, over HTTP.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gateway.stream.backoff import Backoff
 from gateway.tables import elided
 from gateway.web import Body, HeadTooLong, Unusable, collected, unwrapped
 
-# Bytes of a document, unpacked; users whose entity tags are remembered.
+# Bytes of an unpacked document; users whose entity tags are remembered, and characters of a tag.
 MAX_BYTES = 8 * 1024 * 1024
 _MAX_TAGS = 100_000
 _MAX_TAG_LENGTH = 1_024
 
-# Bytes of a body that nobody wants.
+# Bytes of an unused body that are read, so that the connection can be used again.
 _MAX_DISCARDED = 64 * 1024
 
 # Tries in all; seconds before the second one, and at most.
@@ -38,8 +38,10 @@ _FIRST_PAUSE, _MAX_PAUSE = 0.5, 1.0
 @frozen
 class Fetched:
     """
-    @ivar document: C{None} if it is what it was.
-    @ivar tag: its entity tag, if it has one (RFC 9110 section 8.8.3).
+    The application's answer.
+
+    @ivar document: C{None} if it is unchanged.
+    @ivar tag: entity tag of the document, if it has one (RFC 9110 section 8.8.3).
     """
 
     document: bytes | None
@@ -47,15 +49,15 @@ class Fetched:
 
 
 class _Retriable(Exception):
-    """It may go better a moment later; the text says what went wrong."""
+    """A try has failed, but another one may succeed; the text is the reason."""
 
 
 class WebApplication:
     """
     One application.
 
-    @param url: with C{%s} where the user's name goes.
-    @param timeout: seconds for each try, the body included.
+    @param url: address of a document, with C{%s} in place of the user's name.
+    @param timeout: seconds for each try, including the body.
     """
 
     def __init__(self, url: str, client: HTTPClient, reactor: Any, timeout: float) -> None:
@@ -67,14 +69,14 @@ class WebApplication:
 
     async def fetch(self, name: str, isUnconditional: bool = False) -> Fetched:
         """
-        Ask for a user's document.
+        Fetch a user's document.
 
-        @param name: the user's, without the domain.
-        @param isUnconditional: whether it is wanted even if it is what it was.
-        @raise RefreshFailed: if it cannot be had.
+        @param name: the user's name, without the domain.
+        @param isUnconditional: true to fetch the document even if it is unchanged.
+        @raise RefreshFailed: if it cannot be fetched.
         """
         if name in (".", ".."):
-            # Whoever takes the URL apart may put another address in its place (RFC 3986 section 5.2.4).
+            # Software that normalises the URL would remove the dots (RFC 3986 section 5.2.4).
             raise RefreshFailed(f"the application is not asked for a user named {name!r}")
         tag = None if isUnconditional else self._tags.get(name)
         backoff = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
@@ -89,7 +91,7 @@ class WebApplication:
 
     def remember(self, name: str, tag: str | None) -> None:
         """
-        What the document says is done, and need not be done again; or, without a tag, it cannot be told.
+        Remember the tag of a document that was applied completely; without a tag, forget the last one.
         """
         self._tags.pop(name, None)
         if tag is not None and len(tag) <= _MAX_TAG_LENGTH:
@@ -105,7 +107,7 @@ class WebApplication:
         except (RefreshFailed, _Retriable):
             raise
         except ResponseFailed as error:
-            # To ask again makes neither a certificate nor a head better.
+            # Another try changes neither a certificate nor the size of a head.
             if broken := [reason for reason in error.reasons if reason.check(HeadTooLong)]:
                 raise RefreshFailed(f"the application sends {broken[0].value}") from error
             if any(reason.check(VerificationError) for reason in error.reasons):
@@ -117,7 +119,7 @@ class WebApplication:
                 ) from error
             raise _Retriable("the application's answer broke off") from error
         except Exception as error:
-            # Refused, reset, a name that is not known: each has words of its own.
+            # Connection refused or reset, unknown host name: the error has a text.
             raise _Retriable(f"the application cannot be reached: {elided(str(error))}") from error
 
     def _raiseTimeout(self, outcome: object, timeout: float) -> Fetched:
@@ -154,7 +156,7 @@ class WebApplication:
             raise RefreshFailed(f"the document {error}") from error
 
     def _discard(self, response: Any) -> None:
-        """Nobody wants the body. It is let pass if it is short, so that the connection can be kept."""
+        """Read and drop an unused body if it is short, so that the connection can be used again."""
         room = _MAX_DISCARDED
 
         def take(data: bytes) -> None:

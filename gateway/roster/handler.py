@@ -1,5 +1,5 @@
 """
-Refreshes users who come online, and knows who is.
+Refreshes users who come online, and keeps track of online users.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from gateway.roster.refresher import Refresher
 from gateway.stream.backoff import Backoff
 from gateway.stream.stanzas import Stanza
 
-# Seconds that a user whose roster is too large to be read is left alone.
+# Seconds without a refresh for a user whose roster is too large to be read.
 _TOO_LARGE_PAUSE = 3_600.0
 
-# Seconds until a user whose refresh has failed is refreshed again: the first time, and at most.
+# Seconds until a failed refresh is repeated: the first time, and at most.
 _FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
 
-# Users whose last refresh is remembered, who are online, and who are owed a refresh at their next login; resources
-# of each.
+# Users whose last refresh is remembered, who are online, and whose refresh is postponed to their next login;
+# resources of each user.
 _MAX_USERS = 100_000
 _MAX_RESOURCES = 100
 
-# Refreshes of one user: one under way, and one that begins after it.
+# Refreshes of one user at a time: one under way, and one that follows it.
 _MAX_PENDING = 2
 
 
@@ -49,9 +49,9 @@ class _LastRefresh:
     """
     The last refresh of a user.
 
-    @ivar begun: when it began.
-    @ivar pausedUntil: the user's presence causes none before.
-    @ivar pending: how many are not over.
+    @ivar begun: time at which it began.
+    @ivar pausedUntil: until this time, presence causes no refresh of the user.
+    @ivar pending: number of the user's refreshes that have not ended.
     """
 
     begun: float = -inf
@@ -74,15 +74,15 @@ class _Retry:
 
 class PresenceWatcher(XMPPHandler):
     """
-    Hears the presence feed (XEP-0356 section 7), and refreshes users who come online: at each login, and at changes
-    of status. A refresh that fails is tried again while the user is online.
+    Reads the presence feed (XEP-0356 section 7), and refreshes users at each login and at changes of status. A
+    failed refresh is repeated while the user is online.
 
-    @param minInterval: seconds between two refreshes of a user because of changes of status.
-    @param hasPresenceFeed: true if the server shows presence.
-    @param isFeedComplete: true if it also shows who is online when the component connects, and each end of a
-        session. ejabberd does neither: there a login may look like a change of status, so each of these
-        counts.
-    @param takeFresh: returns true if a full JID that comes online has got its roster from the application just now.
+    @param minInterval: seconds between two refreshes of a user that changes of status cause.
+    @param hasPresenceFeed: returns true if the server grants the presence feed.
+    @param isFeedComplete: true if the feed also has the users who are online when the component connects, and each
+        end of a session. ejabberd sends neither, so there a login may look like a change of status.
+    @param takeFresh: returns true if a client that comes online, given by its full JID, was just sent a fresh
+        roster.
     """
 
     _log = Logger()
@@ -112,13 +112,13 @@ class PresenceWatcher(XMPPHandler):
         self._due: dict[str, IDelayedCall] = {}
 
     def connectionLost(self, reason: Failure) -> None:
-        """Forget who is online: the server shows it anew, and who has gone meanwhile is not told of."""
+        """Forget the online users: the server sends them again, but not those who have left meanwhile."""
         super().connectionLost(reason)
         for name in list(self._online):
             self._onOffline(name)
 
     def onPresence(self, presence: Stanza) -> None:
-        """A resource of a user, or of a contact, has become available or unavailable."""
+        """A resource has become available or unavailable; it may be a contact's of another domain."""
         local, domain, resource = jids.split(presence.sender or "")
         if domain != self._domain or not local:
             return
@@ -131,18 +131,18 @@ class PresenceWatcher(XMPPHandler):
 
     def isOffline(self, name: str, isForced: bool = False) -> bool:
         """
-        True if the server shows who is online, and the user is not.
+        True if the online users are known, and the user is not among them.
 
-        @param isForced: makes no difference; L{postpone} has it.
+        @param isForced: unused; L{postpone} has the same signature.
         """
         isKnown = self._isFeedComplete and len(self._online) < _MAX_USERS and self._hasPresenceFeed()
         return isKnown and name not in self._online
 
     def postpone(self, name: str, isForced: bool) -> bool:
         """
-        Leave the refresh of a user who is not online to the next login, forced if this one is.
+        Postpone the refresh of a user who is not online to the next login. It is forced if this one is.
 
-        @return: false if the user has to be refreshed now.
+        @return: false if the user is to be refreshed now.
         """
         if not self.isOffline(name) or (name not in self._postponed and len(self._postponed) >= _MAX_USERS):
             return False
@@ -174,7 +174,7 @@ class PresenceWatcher(XMPPHandler):
         last = self._last.get(name) or _LastRefresh()
         self._remember(name, last)
         if last.pending >= _MAX_PENDING and not isForced:
-            # The one that has not begun will do.
+            # The refresh that has not begun yet is sufficient.
             return
         last.begun = self._clock.seconds()
         last.pending += 1
@@ -199,7 +199,7 @@ class PresenceWatcher(XMPPHandler):
                 written=json.dumps(written),
                 reason=reason,
             )
-        # If the application knows nothing of the user, that is no fault.
+        # An unknown user is not an error, and a roster that is too large stays so.
         mayPass = bool(finished.reason) and not finished.isUnknown and not finished.isTooLarge
         if mayPass and name not in self._online:
             if isForced and len(self._postponed) < _MAX_USERS:
@@ -226,7 +226,7 @@ class PresenceWatcher(XMPPHandler):
         self._refresh(name, self._retries[name].isForced)
 
     def _cancelRetry(self, name: str) -> bool:
-        """End the tries for a user; true if one of them was to be forced."""
+        """Cancel the next try for a user; return true if it was to be forced."""
         retry = self._retries.pop(name, None)
         if retry is not None and retry.call is not None and retry.call.active():
             retry.call.cancel()
@@ -255,9 +255,9 @@ class PresenceWatcher(XMPPHandler):
 @implementer(IReporting)
 class ApplierWatcher(XMPPHandler):
     """
-    Tells an applier of the connection, and an operator of the applier.
+    Tells an applier about the connection, and logs the applier's report when it changes.
 
-    @ivar onServerIdentified: to be called when something was found out about the server.
+    @ivar onServerIdentified: to be called when there is a finding about the server.
     """
 
     _log = Logger()
@@ -291,7 +291,7 @@ class ApplierWatcher(XMPPHandler):
 
 @implementer(IDisco)
 class DiscoInfo(XMPPHandler):
-    """What the component says that it is (XEP-0030); L{wokkel.disco.DiscoHandler} asks."""
+    """The component's disco information (XEP-0030), for L{wokkel.disco.DiscoHandler}."""
 
     def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:
         if nodeIdentifier:

@@ -1,5 +1,5 @@
 """
-The clients that a locked roster was given to, and what they are told when it changes.
+The clients that have a locked roster, and the pushes that tell them of its changes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gateway.roster.advice import prosodyGrantAdvice
 from gateway.seldom import Seldom
 from gateway.stream.stanzas import Stanza
 
-# Users whose clients are known, and clients of each.
+# Users whose clients are known, and clients of each user.
 _MAX_USERS = 100_000
 _MAX_CLIENTS = 100
 
-# Seconds after the connection at which a grant that has not come is missed.
+# Seconds from the connection until a missing grant is reported.
 _GRANT_TIMEOUT = 3.0
 
-# A server stamps the presence of a client that was there before it shows it (XEP-0203).
+# Stamp of presence that is older than the connection (XEP-0203).
 _DELAY = b"urn:xmpp:delay"
 
 
@@ -38,9 +38,9 @@ class _Client:
     """
     A client that is online.
 
-    @ivar isInterested: whether it has got the roster, and so is told of changes.
-    @ivar isAvailable: whether it has shown its presence.
-    @ivar isFresh: whether it has got what the application says, and has shown no presence since.
+    @ivar isInterested: true if it was sent the roster, so that it is told of changes.
+    @ivar isAvailable: true if it has sent available presence.
+    @ivar isFresh: true if it was sent a fresh roster, and has not sent presence since.
     """
 
     isInterested: bool = False
@@ -51,13 +51,13 @@ class _Client:
 @implementer(IReporting)
 class InterestedClients(XMPPHandler):
     """
-    Tells clients of changes of a locked roster where the server does not: Prosody pushes to those clients alone to
-    which it has given the roster itself. A client is told if L{gateway.roster.lock} has given it the roster, or if
-    it was online before the gateway was connected: an earlier process may have given it.
+    Pushes changes of a locked roster to clients, if the server does not. Prosody pushes only to clients whose
+    roster request it has answered itself. A client gets pushes if L{gateway.roster.lock} has sent it the roster, or
+    if it was online before the gateway was connected: an earlier process may have sent it.
 
     @param component: the JID of the gateway's component.
-    @param domain: of the users.
-    @param privileges: by which changes are told; C{None} where the server tells them itself.
+    @param domain: the users' domain.
+    @param privileges: port for the pushes; C{None} if the server pushes by itself.
     """
 
     _log = Logger()
@@ -79,21 +79,21 @@ class InterestedClients(XMPPHandler):
             self._clock.callLater(_GRANT_TIMEOUT, self._logMissingGrant, self._connectedAt)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Forget all clients: the server shows those that are online anew."""
+        """Forget all clients: the server sends the presence of those online again."""
         super().connectionLost(reason)
         self._connectedAt = None
         self._users.clear()
 
     def onRosterGiven(self, jid: str, isFresh: bool) -> None:
-        """A client was given its user's roster."""
+        """A client was sent its user's roster."""
         client = self._add(jid)
         client.isInterested = True
         client.isFresh = isFresh and not client.isAvailable
 
     def takeFresh(self, jid: str) -> bool:
         """
-        Return true if a client that shows its first presence has just got what the application says; then there is
-        no need to ask it again.
+        Return true, once, if a client was sent a fresh roster and now sends its first presence: then no refresh is
+        needed.
         """
         client = self._users.get(jids.bare(jid), {}).get(jid)
         if client is None or not client.isFresh:
@@ -102,7 +102,7 @@ class InterestedClients(XMPPHandler):
         return True
 
     def onPresence(self, presence: Stanza) -> None:
-        """A resource of a user, or of a contact, has become available or unavailable."""
+        """A resource has become available or unavailable; it may be a contact's of another domain."""
         jid = presence.sender or ""
         if presence.type == "unavailable":
             self._remove(jid)
@@ -112,14 +112,14 @@ class InterestedClients(XMPPHandler):
             client.isAvailable = True
 
     def onContactSet(self, user: str, item: RosterItem) -> None:
-        """The server has this contact in a user's roster now."""
+        """A contact was set in a user's roster."""
         if self._privileges is None:
             return
         for jid in [jid for jid, client in self._users.get(user, {}).items() if client.isInterested]:
             try:
                 isSent = self._privileges.pushRoster(user, jid, item, partial(self._onPushError, jid))
             except NotGranted:
-                # It was complained of when it was missed.
+                # Already logged, by _logMissingGrant.
                 return
             if isSent:
                 self._pushed += 1
@@ -157,13 +157,13 @@ class InterestedClients(XMPPHandler):
             del self._users[bare]
 
     def _onPushError(self, jid: str) -> None:
-        """An error came back: forget the client, unless its presence says that it is there."""
+        """A push was answered with an error: forget the client, unless it is known to be online."""
         client = self._users.get(jids.bare(jid), {}).get(jid)
         if client is not None and not client.isAvailable:
             self._remove(jid)
 
     def _missingGrant(self) -> str:
-        """Return advice if the server does not grant what pushes need, else an empty string."""
+        """Return advice if the grant for pushes is missing, else an empty string."""
         assert self._privileges is not None
         granted = self._privileges.permissions(self._domain).iq.get(ns.ROSTER, "none")
         if granted in ("set", "both"):

@@ -1,5 +1,5 @@
 """
-Locked rosters: clients ask for the roster and get what the application says; they cannot change it.
+Locked rosters: clients get the roster of the application's document, and cannot change it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from gateway.roster.interested import InterestedClients
 from gateway.roster.refresher import Refresher
 from gateway.seldom import Seldom
 
-# Seconds that a refresh and the server each have; a delegated request has 25 in all.
+# Seconds for a refresh, and for the server after it. A delegated request has 25 altogether.
 _TIMEOUT = 10.0
 
-# Requests of one user that wait at a time: more than the clients that a user has.
+# Requests of one user that wait at a time: more than any user has clients.
 _MAX_WAITING = 16
 
 
 @define(eq=False)
 class _Questions:
     """
-    One user's requests.
+    The waiting requests of one user.
 
-    @ivar current: those that the question that is being asked is for.
-    @ivar next: those that have come since.
+    @ivar current: requests that the question under way will answer.
+    @ivar next: later requests, for the next question.
     """
 
     current: list[Deferred[Any]] = field(factory=list)
@@ -49,11 +49,11 @@ class _Questions:
 
 class _UserTurns:
     """
-    Asks one question for each user at a time. What is asked meanwhile is asked once more, after it, for all who
-    have come by then: an answer is never older than the request. Users take turns.
+    Asks one question for each user at a time. Requests that come while it is asked share the next question, so that
+    no answer is older than its request. Users take turns.
 
-    @param ask: asks for one user.
-    @param concurrency: for how many at a time.
+    @param ask: asks the question for one user.
+    @param concurrency: number of users at a time.
     """
 
     def __init__(self, ask: Callable[[str], Deferred[Any]], concurrency: int) -> None:
@@ -63,10 +63,12 @@ class _UserTurns:
 
     def ask(self, user: str) -> Deferred[Any]:
         """
+        Return the answer to a question that is asked after this call.
+
         @raise TooManyPending: if too many of the user's requests wait.
         """
         questions = self._users.get(user) or _Questions()
-        # Those that have given up are among them until their turn.
+        # Cancelled requests are counted until their turn.
         if len(questions.current) + len(questions.next) >= _MAX_WAITING:
             raise TooManyPending
         answer: Deferred[Any] = Deferred()
@@ -86,9 +88,9 @@ class _UserTurns:
 
     def _onAnswer(self, answer: Any, user: str, questions: _Questions) -> None:
         waiting, questions.current = questions.current, []
-        # What they are told is what is there now: before anything else is asked or set.
+        # Answer them before anything else is asked or set, so that the answer is still right.
         for each in waiting:
-            # It may have been given up by now.
+            # It may have been cancelled.
             if not each.called:
                 each.callback(answer)
         if questions.next:
@@ -102,8 +104,8 @@ class _Result:
     """
     An answer to a client.
 
-    @ivar reason: why it may not be what the application says; empty if it is.
-    @ivar isFresh: whether it is, in every respect.
+    @ivar reason: reason for which it may differ from the application's document; empty if it does not.
+    @ivar isFresh: true if the refresh succeeded and no contact was skipped.
     """
 
     query: domish.Element
@@ -114,19 +116,18 @@ class _Result:
 @implementer(IDelegatedNamespace)
 class LockedRosters:
     """
-    Answers for C{jabber:iq:roster} (RFC 6121 section 2), where a server delegates it.
+    Answers delegated requests of C{jabber:iq:roster} (RFC 6121 section 2).
 
-    The user is refreshed, and then the client gets what the server has: so what it is told and what the server goes
-    by are the same, also where the application or the server fails. What a refresh changes is told to clients that
-    have got the roster before.
+    The user is refreshed first; then the client gets the server's roster. So clients and server have the same
+    roster, even if the application or the server fails. Changes are pushed to clients that already have the roster.
 
-    @param refresher: what the application says when a request comes, or after that, is the truth.
-    @param applier: asked for what the server has.
-    @param concurrency: for how many users at a time each of the two is asked.
-    @param pieces: runs what takes long.
+    @param refresher: refreshes the user before each answer.
+    @param applier: reads the server's roster.
+    @param concurrency: number of users that are refreshed, and that are read, at a time.
+    @param pieces: runs long computations.
     @param interested: told of clients that get the roster, and of its changes.
-    @param component: the JID that the applier asks the server as.
-    @param onLoopback: is called if the server delegates such a request to the component: ejabberd does.
+    @param component: JID in whose name the applier sends requests.
+    @param onLoopback: called if the server delegates a request of the component to the component, as ejabberd does.
     """
 
     _log = Logger()
@@ -157,7 +158,7 @@ class LockedRosters:
         self._interested = interested
         self._refreshTurns = _UserTurns(self._refresh, concurrency)
         self._readTurns = _UserTurns(self._get, concurrency)
-        # What was set while a roster is read and written, by user: a list for each that is.
+        # Contacts that are set while a roster is being read and encoded: by user, a dict for each such roster.
         self._changes: dict[str, list[dict[str, RosterItem]]] = {}
         self._failed, self._wasKept = Seldom(), Seldom()
         refresher.watch(self._onContactSet)
@@ -166,8 +167,8 @@ class LockedRosters:
         if jids.bare(request.requester) == self._component:
             self._onLoopback()
         if jids.bare(request.requester) != request.entity:
-            # Section 2.3.3: <forbidden/> "if the sender of the roster set is not authorized to update the roster";
-            # nor is it anybody else's to read.
+            # Section 2.3.3: <forbidden/> "if the sender of the roster set is not authorized to update the roster".
+            # The same holds for reading.
             raise StanzaError("forbidden")
         if request.type == "set":
             raise StanzaError("not-allowed", text="Your contacts are decided elsewhere, not in your client.")
@@ -177,12 +178,14 @@ class LockedRosters:
 
     async def _result(self, user: str) -> _Result:
         """
-        @raise TooManyPending: if the user has asked too often.
+        Return the roster after a refresh; if that takes too long, the current one.
+
+        @raise TooManyPending: if too many of the user's requests wait.
         """
         reason = f"the refresh takes over {_TIMEOUT:g} s"
         try:
             try:
-                # The time that is waited for the user's turn counts, too.
+                # The timeout includes the wait for the user's turn.
                 result: _Result = await self._withTimeout(self._refreshTurns.ask(user))
                 reason = result.reason
             except defer.TimeoutError:
@@ -218,9 +221,9 @@ class LockedRosters:
 
     async def _rosterQuery(self, user: str, roster: Iterable[RosterItem] | None = None) -> domish.Element:
         """
-        A roster as a client gets it, with all that was set until the moment at which this returns.
+        Return the roster as an element, including contacts that are set while it is read and encoded.
 
-        @param roster: what the server has, if it is known.
+        @param roster: the server's roster, if it is known.
         """
         with self._recording(user) as changes:
             if roster is None:
@@ -236,14 +239,14 @@ class LockedRosters:
 
     @contextmanager
     def _recording(self, user: str) -> Iterator[Mapping[str, RosterItem]]:
-        """Record contacts that are set in a user's roster meanwhile."""
+        """Record contacts that are set in a user's roster within this context."""
         changes: dict[str, RosterItem] = {}
         recorded = self._changes.setdefault(user, [])
         recorded.append(changes)
         try:
             yield changes
         finally:
-            # By identity: two that are empty are equal.
+            # By identity: two empty dicts are equal.
             recorded[:] = [each for each in recorded if each is not changes]
             if not recorded:
                 del self._changes[user]
@@ -258,7 +261,7 @@ class LockedRosters:
 
 
 def _items(roster: Iterable[RosterItem]) -> Generator[None, None, dict[str, domish.Element]]:
-    """By bare JID: one for all whom it answers."""
+    """Return item elements by bare JID, in pieces."""
     items: dict[str, domish.Element] = {}
     for item in roster:
         items[jids.bare(item.jid)] = _itemElement(item)

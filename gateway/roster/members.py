@@ -1,5 +1,5 @@
 """
-JSON a member at a time: Python's own reader takes a text of megabytes in one go, and for half a second.
+Reading of JSON one member at a time: Python's own reader blocks for half a second on megabytes of text.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
-# Characters of one member. A contact whose groups and name are as long as they may be, each character written as
-# \uXXXX, has so many.
+# Characters of one member at most: a contact with the longest name and groups, each character written as \uXXXX.
 MAX_CHARACTERS = 640_000
 
-# Characters of a text that is read in one go: in the worst case it takes some milliseconds.
+# Characters of a text that is read at once; in the worst case this takes some milliseconds.
 _WHOLE = 65_536
 
-# Characters that a name or an ordinary value has less than.
+# Names and most values are shorter than this.
 _SHORT = 512
 
-# Characters that are tried first where it has more.
+# Characters that are tried first for a longer value.
 _FIRST = 4_096
 
-# Arrays and objects in what is tried, for they take most of the time: as many as all contacts of a user may have.
+# Arrays and objects in the text that is tried, for these take most of the time: as many as all contacts of a user
+# may have.
 _MAX_BRACKETS = 60_000
 
 _TOO_LONG = f"a member has over {MAX_CHARACTERS} characters"
@@ -31,14 +31,14 @@ _WHITE = re.compile(r"[ \t\n\r]*")
 
 
 class MemberTooLong(ValueError):
-    """A member is longer than any that makes sense."""
+    """A member is longer than any valid one."""
 
 
 class Members:
     """
     Reads one array or object.
 
-    @param unique: makes an object of its names and values, as C{object_pairs_hook} of L{json.loads} does.
+    @param unique: makes an object from its names and values: C{object_pairs_hook} of L{json.loads}.
     """
 
     def __init__(self, text: str, unique: Callable[[list[tuple[str, Any]]], Any] = dict) -> None:
@@ -51,13 +51,14 @@ class Members:
 
     def __iter__(self) -> Iterator[tuple[str, Any] | None]:
         """
-        Each member, with its name, which is empty in an array; C{None} after a piece of work that gave none yet.
+        Yield each member with its name, which is empty in an array, and C{None} after a piece of work without a
+        member.
 
-        @raise ValueError: as L{json.loads}, or if one of them is too long. Of a long text, what came before it has
-            been given by then.
+        @raise ValueError: as L{json.loads}, or if a member is too long. The members before the error may have been
+            yielded.
         """
         if self.opening not in ("[", "{"):
-            # It is no value at all, or one that has no members.
+            # The text is invalid, or a value without members.
             yield from self._readValue()
             self._expectEnd()
             yield "", self._value
@@ -90,21 +91,21 @@ class Members:
         self._expectEnd()
 
     def _readShort(self) -> bool:
-        """Read one value as L{_readValue} does, if it is short and right, and does not end the text."""
+        """Read one value as L{_readValue} does, if it is short and valid, and not at the end of the text."""
         at = self._position
         text = self._text[at : at + _SHORT]
         try:
             self._value, end = self._scan(text, 0)
         except (JSONDecodeError, StopIteration):
             return False
-        # A number may go on.
+        # A number may continue after the cut.
         if end + 2 >= _SHORT or at + end + 2 >= len(self._text):
             return False
         self._position = self._skip(at + end)
         return True
 
     def _readValue(self) -> Iterator[None]:
-        """Read one value into C{_found}: of as few characters as it has, so that a wrong one costs no more."""
+        """Read one value into C{_value}. Try few characters first, so that an invalid value costs little."""
         size = _FIRST
         while True:
             end = self._position + size
@@ -117,7 +118,7 @@ class Members:
                 else:
                     self._value, at = self._decode(self._text[self._position : end])
                     at += self._position
-                # A number at the very end may go on, and "1.5e+" that is cut there is read as 1.5.
+                # A number at the cut may continue, and "1.5e+" is read as 1.5.
                 if isWhole or at < end - 2 * isinstance(self._value, int | float):
                     self._position = self._skip(at)
                     return
@@ -132,7 +133,7 @@ class Members:
             yield
 
     def _tooLongError(self, error: JSONDecodeError) -> ValueError:
-        """The error for a value that is cut short or wrong before that."""
+        """Return the error for a value that is too long, or invalid before the cut."""
         isCut = error.pos >= MAX_CHARACTERS - 16 or error.msg.startswith("Unterminated string")
         if isCut:
             return MemberTooLong(_TOO_LONG)

@@ -1,5 +1,5 @@
 """
-C{[roster."component JID"]}: the table, and how the service is composed.
+C{[roster."component JID"]}: the table and the composition of the service.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class RosterPlugin:
         if table.probes and table.api is not None:
             problems.append("probes: found true; allowed: without api only")
         if table.offline != "apply" and table.api is not None:
-            # Else a user who is online might wait for the next login.
+            # Otherwise a user who is online might wait for the next login.
             problems.append(
                 f'offline: found "{table.offline}"; allowed: "apply" with api: ejabberd does not show who is online'
             )
@@ -123,7 +123,8 @@ class RosterPlugin:
         def hasPresenceFeed() -> bool:
             return bool(privileges.permissions(table.domain).feed != "none")
 
-        # Others push what is set to clients that have got the roster from the component, too.
+        # ejabberd and the embedded host push to all clients, including those that got the roster from the
+        # component.
         pushing = table.lock and table.api is None and not composition.isEmbedded
         interested = InterestedClients(jid, table.domain, privileges if pushing else None, reactor)
         watcher = PresenceWatcher(
@@ -144,7 +145,7 @@ class RosterPlugin:
         if table.lock:
             interested.setHandlerParent(link)
             privileges.watchPresence(interested.onPresence)
-            # This answers disco, too.
+            # Delegation answers disco, too.
             locked = LockedRosters(
                 refresher, applier, reactor, table.concurrency, pieces, interested, jid, applier.onLoopback
             )
@@ -159,7 +160,7 @@ class RosterPlugin:
         resource.putChild(b"refresh", RefreshResource(service))
         resource.putChild(b"results", ResultsResource(service))
         admin.putChild(table.domain.encode(), resource)
-        # The only one, or the first, needs no name.
+        # The first domain has the address without a domain, too.
         if b"refresh" not in admin.children:
             admin.putChild(b"refresh", RefreshResource(service))
             admin.putChild(b"results", ResultsResource(service))
@@ -191,7 +192,7 @@ class RosterPlugin:
         return AutoApplier(byApi, byPrivilege, privilegeProblem, f"gateway@{table.domain}", composition.reactor)
 
     def _builtInApplication(self, table: RosterTable, composition: IComposition) -> WebApplication:
-        """The gateway's own application, asked over HTTP like any other."""
+        """Return the gateway's own application, which is asked over HTTP like any other."""
         served = composition.serve("demo")
         if b"contacts" not in served.children:
             served.putChild(b"contacts", Contacts(table.domain, composition.pieces))

@@ -1,5 +1,5 @@
 """
-Carries refreshes out: many users at a time, each user once at a time.
+Runs refreshes: of several users at a time, and of each user one at a time.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from gateway.roster.fetch import Fetched
 
 
 class Application(typing.Protocol):
-    """Where documents come from: L{gateway.roster.fetch.WebApplication}."""
+    """Source of documents: L{gateway.roster.fetch.WebApplication}."""
 
     def fetch(self, name: str, isUnconditional: bool = False) -> Awaitable[Fetched]:
-        """Ask for a user's document."""
+        """Fetch a user's document."""
 
     def remember(self, name: str, tag: str | None) -> None:
-        """What it says is done, or cannot be told."""
+        """Remember the tag of a document that was applied; without a tag, forget the last one."""
 
 
-# Users whose refresh is under way or waits for its turn.
+# Users whose refresh is under way or waits for a free slot.
 _MAX_USERS = 100_000
 _FULL = Finished(reason=f"{_MAX_USERS} users wait for a refresh already; ask again later")
 
-# Unknown keys of documents that are logged.
+# Unknown keys of documents that are logged at most.
 _MAX_LOGGED_KEYS = 100
 
 
 @define(eq=False)
 class _Requested:
-    """A user whose refresh is under way, and who waits for the next one."""
+    """The requests for one refresh of a user, merged."""
 
     waiting: list[Deferred[Finished]]
     isForced: bool = False
@@ -50,12 +50,14 @@ class _Requested:
 
 class Refresher:
     """
-    @param domain: whose users.
-    @param concurrency: how many at a time.
-    @param pieces: runs what takes long.
+    Refreshes users of one domain.
+
+    @param domain: the users' domain.
+    @param concurrency: number of users at a time.
+    @param pieces: runs long computations.
     @param maxRemovals: contacts that one refresh may remove; C{None} for any number.
 
-    @ivar announced: users of requests under way whose refresh has not begun; the requests count them down.
+    @ivar announced: number of users in HTTP requests whose refresh has not begun; the batches count it down.
     """
 
     _log = Logger()
@@ -82,20 +84,23 @@ class Refresher:
         self._observers: list[Callable[[str, RosterItem], object]] = []
 
     def watch(self, observer: Callable[[str, RosterItem], object]) -> None:
-        """Have each contact that was set, or removed, told: the user's bare JID, and what the server has now."""
+        """
+        Call an observer for each contact that was set or removed, with the user's bare JID and the server's new
+        item.
+        """
         self._observers.append(observer)
 
     def refresh(self, name: str, isForced: bool = False, isUnconditional: bool = False) -> Deferred[Finished]:
         """
         Refresh a user.
 
-        While a refresh of the same user is under way, what it has fetched may be out of date already: so there is
-        one more after it, for all who have asked in the meantime.
+        While a refresh of the same user is under way, its document may be out of date already. So one more refresh
+        follows it, for all requests that came meanwhile.
 
-        @param name: without the domain, as it stands in a JID.
-        @param isForced: whether any number of contacts may be removed, and whether what has not changed counts too.
-        @param isUnconditional: whether what has not changed counts too.
-        @return: fires with how it went; never fails.
+        @param name: localpart of the user's JID.
+        @param isForced: true to allow any number of removals, and to compare an unchanged document, too.
+        @param isUnconditional: true to compare an unchanged document, too.
+        @return: fires with the result; never fails.
         """
         done: Deferred[Finished] = Deferred()
         user = self._users.get(name)
@@ -111,7 +116,7 @@ class Refresher:
         return done
 
     def announce(self, count: int) -> bool:
-        """Count users whose refresh will be asked for; false, and they are not counted, if there are too many."""
+        """Count users whose refresh will be asked for. If they are too many, count none and return false."""
         if self.announced + count > _MAX_USERS:
             return False
         self.announced += count
@@ -122,7 +127,7 @@ class Refresher:
         return max(len(self._users), len(self._slots.waiting)) >= _MAX_USERS
 
     def dryRun(self, name: str) -> Deferred[Finished]:
-        """Tell what a refresh would change, and change nothing."""
+        """Return the changes that a refresh would make, without making them."""
         if self._isFull:
             return succeed(_FULL)
         refresh = Refresh(f"{name}@{self._domain}", isDry=True)
@@ -136,7 +141,7 @@ class Refresher:
         running.addCallback(self._onRefreshed, name, asked.waiting)
 
     def _onRefreshed(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
-        # First those who wait: what they are told is what is there now, and nothing is set meanwhile.
+        # Answer the waiting requests before anything else is set, so that the answer is still right.
         for each in waiting:
             each.callback(finished)
         user = self._users[name]
@@ -151,7 +156,7 @@ class Refresher:
         return running
 
     def _logUnknownKeys(self, keys: frozenset[str], user: str) -> None:
-        """Log keys of a document that mean nothing, each once."""
+        """Log unknown keys of a document, each once."""
         for key in sorted(keys - self._reported):
             if len(self._reported) < _MAX_LOGGED_KEYS:
                 self._reported.add(key)
@@ -164,16 +169,16 @@ class Refresher:
     async def _run(self, name: str, refresh: Refresh, isUnconditional: bool) -> Finished:
         tags: list[str | None] = [None]
         finished = await self._steps(name, refresh, isUnconditional, tags)
-        # What is skipped is told again at the next refresh, even if the document is the same.
+        # Without a tag, skipped contacts are reported again by the next refresh, even if the document is unchanged.
         isDone = not finished.reason and not finished.skipped
         self._application.remember(name, tags[-1] if isDone else None)
         return finished
 
     async def _steps(self, name: str, refresh: Refresh, isUnconditional: bool, tags: list[str | None]) -> Finished:
         """
-        Take one step after the other.
+        Run a refresh, step by step.
 
-        @param tags: gets the entity tag of what was fetched.
+        @param tags: the entity tag of the document is appended to it.
         """
         step = refresh.begin()
         while not isinstance(step, Finished):
@@ -184,7 +189,7 @@ class Refresher:
                         tags.append(answer.tag)
                         step = await self._pieces.run(refresh.onDocument(answer.document))
                         self._logUnknownKeys(refresh.unknown, refresh.user)
-                        # It may be large, and the rest of this takes its time.
+                        # Free memory: the document may be large, and the remaining steps take a while.
                         del answer
                     case Read():
                         roster = await self._applier.get(refresh.user)

@@ -1,6 +1,6 @@
 """
-C{/roster_admin/refresh}: the application says whose contacts have changed, and hears how it went: in the answer, or
-from C{/roster_admin/results} if it does not wait.
+C{/roster_admin/refresh}: requests of the application for refreshes. The result is the answer, or, if the
+application does not wait, a document at C{/roster_admin/results}.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.roster.results import LIFETIME, Results
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
 from gateway.web import MAX_BODY, answerLater, isFromPage
 
-# What an option may be; some languages write a truth so.
+# Values of an option; some languages write true and false.
 _VALUES = {"1": True, "true": True, "0": False, "false": False}
 
 _USAGE = "POST an array of user names to .../refresh, or GET .../refresh/USERNAME"
@@ -44,7 +44,7 @@ _UNSIGNED_BODY = (
 
 class _Refused(Exception):
     """
-    The request is answered with an error.
+    The answer is an error.
 
     @ivar code: the HTTP status.
     """
@@ -59,11 +59,11 @@ class RefreshService:
     """
     The service behind a resource.
 
-    @ivar pieces: runs what takes long.
-    @ivar secret: what requests must be signed with; C{None} if they need not be.
-    @ivar results: answers that callers do not wait for.
+    @ivar pieces: runs long computations.
+    @ivar secret: secret of the requests' signatures; C{None} if they need none.
+    @ivar results: answers for callers that do not wait.
     @ivar wallClock: seconds since 1970 UTC.
-    @ivar postpone: decides about users who are not online, as L{Batch} has it.
+    @ivar postpone: as for L{Batch}.
     """
 
     refresher: Refresher
@@ -78,8 +78,8 @@ class _JsonResource(Resource):
     """
     Answers each request once, in JSON.
 
-    @ivar allowed: the one method that there is.
-    @ivar usage: the right requests, for people.
+    @ivar allowed: the only method.
+    @ivar usage: description of valid requests, for people.
     """
 
     allowed: bytes
@@ -109,7 +109,7 @@ class _JsonResource(Resource):
     def _signedBody(self, request: Request) -> bytes:
         content: Any = request.content
         body: bytes = content.read(MAX_BODY + 1)
-        # It is not needed again, and the answer may take a while.
+        # Free memory: the body is not needed again, and the answer may take a while.
         content.seek(0)
         content.truncate()
         if len(body) > MAX_BODY:
@@ -119,7 +119,7 @@ class _JsonResource(Resource):
         return body
 
     def checkSignature(self, request: Request, body: bytes, secret: bytes) -> None:
-        """Refuse a request that is not signed as it must be."""
+        """Refuse a request without a valid signature."""
         shown, time = request.getHeader(SIGNATURE) or b"", request.getHeader(TIME) or b""
         if not isSigned(shown, time, request.method, request.uri, body, secret, self._service.wallClock()):
             raise _Refused(401, _UNSIGNED)
@@ -170,19 +170,19 @@ class _Refresh(_JsonResource):
 
         key = results.begin(progress)
         ensureDeferred(run()).addErrback(failed).addCallback(partial(results.complete, key))
-        # The request's own path: a service has one with its domain, and perhaps one without.
+        # From the request's own path: a service has one path with its domain, and perhaps one without.
         path = request.path.rstrip(b"/").rpartition(b"/")[0] + b"/results/" + key.encode()
         request.setHeader(b"location", path)
         request.setHeader(b"preference-applied", b"respond-async")
         return 202, encodeAnswer({**progress(), "result": path.decode("latin-1")})
 
     async def names(self, request: Request, body: bytes) -> list[Any]:
-        """Users to be refreshed."""
+        """Return the names of the users to refresh."""
         raise NotImplementedError
 
 
 class RefreshResource(_Refresh):
-    """C{POST} with a JSON array of user names refreshes them; C{GET} of a name below it, that one."""
+    """C{POST} refreshes the users in a JSON array of names. A child resource refreshes one user by C{GET}."""
 
     allowed = b"POST"
 
@@ -190,7 +190,7 @@ class RefreshResource(_Refresh):
         return _User(self._service, path) if path else self
 
     def checkSignature(self, request: Request, body: bytes, secret: bytes) -> None:
-        # GitHub's form covers the body alone, so it is no permission for options.
+        # GitHub's form signs the body alone, so it does not cover options.
         if request.getHeader(TIME) is None and b"?" not in request.uri:
             if not isSignedBody(request.getHeader(SIGNATURE) or b"", body, secret):
                 raise _Refused(401, _UNSIGNED_BODY)
@@ -219,7 +219,7 @@ class _User(_Refresh):
 
     async def names(self, request: Request, body: bytes) -> list[Any]:
         if isFromPage(request.requestHeaders):
-            # A page of any site may have a browser send a GET.
+            # Any web page can make a browser send a GET.
             raise _Refused(403, f"a web page may not send this request: {_USAGE}")
         if request.postpath and request.postpath != [b""]:
             raise _Refused(404, "a user name is one part of the path, URL-encoded")
@@ -238,7 +238,7 @@ def _respond(request: Request, code: int, answer: bytes) -> bytes:
 
 
 def _errorAnswer(request: Request, code: int, message: str) -> bytes:
-    """An answer that says only why nothing was done."""
+    """Answer with the reason for which nothing was done."""
     answer = {"status": "error", "message": message, "updated": 0, "errors": 0}
     return _respond(request, code, encodeAnswer(answer))
 
@@ -248,7 +248,7 @@ def _internalError(request: Request) -> bytes:
 
 
 class ResultsResource(_JsonResource):
-    """C{GET} of an identifier below it: how a request stands whose caller did not wait, or its answer."""
+    """Progress or answer of a request without waiting: C{GET} of a child resource, the result's identifier."""
 
     allowed = b"GET"
     usage = "GET .../results/ID"
@@ -276,14 +276,14 @@ class ResultsResource(_JsonResource):
 
 
 def _prefersAsync(request: Request) -> bool:
-    """True if the caller would rather not wait (RFC 7240)."""
+    """True if the caller prefers not to wait (RFC 7240)."""
     shown = request.requestHeaders.getRawHeaders(b"prefer") or []
     return any(each.partition(b";")[0].strip().lower() == b"respond-async" for each in b",".join(shown).split(b","))
 
 
 def _options(request: Request) -> tuple[bool, bool]:
-    """True for a dry run, and true if it is forced; refuses anything that might mean something else."""
-    # Not the request's arguments: Twisted passes over one that has no value.
+    """Return isDry and isForced; refuse all other options and values."""
+    # Not from request.args: Twisted drops options without a value.
     options = parse_qsl(request.uri.partition(b"?")[2].decode("latin-1"), keep_blank_values=True)
     found = {"dry_run": "0", "force": "0", **{name: value.lower() for name, value in options}}
     if len(found) != 2 or len(options) > len(dict(options)) or not {*found.values()} <= _VALUES.keys():

@@ -1,5 +1,5 @@
 """
-Answers to requests whose caller does not wait: kept for a while, within bounds; no I/O.
+Answers for callers that do not wait: kept for a while, within bounds; no I/O.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define
 
-# Requests whose answers are kept or under way; seconds for which an answer is kept; bytes of all answers.
+# Answers that are kept or under way; seconds for which an answer is kept; bytes of all answers.
 _MAX_RESULTS = 100
 LIFETIME = 3_600.0
 _MAX_BYTES = 32 * 1024 * 1024
@@ -25,9 +25,9 @@ class Result:
     """
     The answer to one request.
 
-    @ivar progress: gives what is known while it is under way.
-    @ivar answer: C{None} while it is under way.
-    @ivar until: when it is forgotten.
+    @ivar progress: returns the progress while the request is under way.
+    @ivar answer: C{None} while the request is under way.
+    @ivar until: time at which the answer is dropped.
     """
 
     progress: Callable[[], dict[str, Any]]
@@ -37,9 +37,9 @@ class Result:
 
 class Results:
     """
-    Keeps results by an identifier that nobody can guess. Those that were complete first are forgotten first.
+    Keeps results by an identifier that cannot be guessed. Those that were complete first are dropped first.
 
-    @param seconds: the time, monotonic.
+    @param seconds: monotonic clock.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -50,11 +50,11 @@ class Results:
 
     @property
     def isFull(self) -> bool:
-        """True if there is no room for another request, even if all complete ones are forgotten."""
+        """True if there is no room for another request, even if all complete answers are dropped."""
         return len(self._running) >= _MAX_RESULTS
 
     def begin(self, progress: Callable[[], dict[str, Any]]) -> str:
-        """Return the identifier of a new result, which is under way."""
+        """Add a result that is under way, and return its identifier."""
         key = token_urlsafe(_KEY_BYTES)
         self._running[key] = Result(progress)
         self._removeOld()
@@ -76,7 +76,7 @@ class Results:
         while self._complete:
             oldest = next(iter(self._complete.values()))
             isOver = len(self._running) + len(self._complete) > _MAX_RESULTS
-            # One answer alone may be larger than that.
+            # A single answer may be larger.
             isLarge = self._bytes > _MAX_BYTES and len(self._complete) > 1
             if not (oldest.until <= now or isOver or isLarge):
                 break

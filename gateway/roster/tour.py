@@ -1,5 +1,5 @@
 """
-What the tour says and asks about rosters that a web application decides, on the embedded host.
+The tour's stop at rosters that a web application decides, on the embedded host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _REFRESH = "/roster_admin/refresh"
 
 
 async def show(guide: IGuide, jid: str) -> None:
-    """Let two users become contacts by a decision of the built-in application, then undo it."""
+    """Make two users contacts by documents of the built-in application, then undo it."""
     guide.say(
         f"{jid} keeps rosters as a web application wants them. The application decides who is whose contact; when "
         "something changes it says so with one POST, the gateway asks it for these users' contacts, compares them "
@@ -69,7 +69,7 @@ async def _becomeContacts(guide: IGuide, friend: IGuide, before: dict[str, dict[
 
 
 async def _contacts(each: IGuide) -> dict[str, Any]:
-    """A client's roster in the form of the application's documents."""
+    """Return a client's roster in the form of the application's documents."""
     answer = await each.ask(_bare(each), f"<query xmlns='{ns.ROSTER}'/>")
     contacts: dict[str, Any] = {}
     for item in (child for query in answer.elements() for child in query.elements()):

@@ -1,8 +1,8 @@
 """
-Presence that shows users to each other after a change of a roster: at once, and once; pure.
+Presence that shows or hides users to each other right after a change of a roster, once; pure.
 
-It is for servers that send no presence when a component changes a roster (Prosody). What a user's contact sees is
-decided by the user's roster alone; when the contact comes online, the server looks into the contact's roster, too.
+For servers that send no presence when a component changes a roster (Prosody). A user's roster alone decides if a
+contact sees the user's presence. When the contact comes online, the server consults the contact's roster, too.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from gateway import jids
 from gateway.interfaces import RosterItem
 from gateway.stream.stanzas import Stanza, route
 
-# Users of whom it is known where they are, and at how many resources: a contact from elsewhere may show any number.
+# Users whose resources are known, and resources of each user: a contact of another server may have any number.
 _MAX_USERS = 100_000
 _MAX_RESOURCES = 100
 
-# Pairs of users of whom it is known that one was shown to the other; beyond that one may be shown twice.
+# Pairs of users whose last presence is known; with more pairs, presence may be sent twice.
 _MAX_PAIRS = 100_000
 
-# A server stamps the presence of a resource that was there before it shows it (XEP-0203).
+# Stamp of presence that is older than the connection (XEP-0203).
 _DELAY = b"urn:xmpp:delay"
 
 
 def isSameDomain(user: str, contact: str) -> bool:
-    """Return true if the application decides about the contact's roster, too."""
+    """True if the application decides about the contact's roster, too."""
     return jids.split(contact)[1] == jids.split(user)[1]
 
 
 def _sees(item: RosterItem) -> bool:
-    """Return true if the user gets the contact's presence."""
+    """True if the user gets the contact's presence."""
     return item.subscription in ("to", "both")
 
 
 def _isSeen(item: RosterItem) -> bool:
-    """Return true if the contact gets the user's."""
+    """True if the contact gets the user's presence."""
     return item.subscription in ("from", "both")
 
 
 @define(eq=False)
 class _Resource:
     """
-    A resource that is available; both in the order in which all events came.
+    An available resource. Times are numbers of events.
 
-    @ivar since: when it came.
-    @ivar last: when it has last shown itself to those who may see it; 0 if that was before the connection.
+    @ivar since: time at which it came online.
+    @ivar last: time at which it last broadcast its presence; 0 if that was before the connection.
     """
 
     since: int
@@ -57,7 +57,7 @@ class _Resource:
 
 @define(eq=False)
 class _Pair:
-    """The last presence that one user was sent of another: available or not, and when, in the same order."""
+    """The last presence of one user that another user was sent: available or not, and the number of the event."""
 
     isShown: bool
     at: int
@@ -65,25 +65,25 @@ class _Pair:
 
 class Visibility:
     """
-    One server's users.
+    The users of one server, and the presence that they have been sent.
 
-    @ivar online: the resources of users who are available, those seen last at the end.
+    @ivar online: available resources by user; the one with the latest presence comes last.
     """
 
     def __init__(self) -> None:
         self.online: dict[str, dict[str, _Resource]] = {}
-        # By who is seen, and who sees.
+        # Key: the user who is seen, and the user who sees.
         self._pairs: OrderedDict[tuple[str, str], _Pair] = OrderedDict()
         self._coming: set[tuple[str, str]] = set()
         self._events = 0
 
     def clear(self) -> None:
-        """The connection is lost: the server shows all resources anew."""
+        """The connection is lost: the server will send the presence of all resources again."""
         self.online.clear()
         self._pairs.clear()
 
     def onPresence(self, presence: Stanza) -> None:
-        """A resource of a user, or of a contact, has become available or unavailable."""
+        """A resource has become available or unavailable; it may be a contact's of another domain."""
         jid = presence.sender or ""
         user = jids.bare(jid)
         resources = self.online.get(user)
@@ -100,30 +100,30 @@ class Visibility:
         before = resources.pop(jid, None)
         resources[jid] = _Resource(event if before is None else before.since, 0 if wasThere else event)
         if len(resources) > _MAX_RESOURCES:
-            # Not every server tells of one whose connection was lost.
+            # Some servers send no unavailable presence if a client's connection breaks.
             del resources[next(iter(resources))]
 
     def beginSet(self, user: str, item: RosterItem, before: RosterItem) -> None:
-        """A contact will be set; L{settled} must follow."""
+        """A contact will be set; L{endSet} must follow."""
         if _isSeen(item) and not _isSeen(before):
             self._coming.add((user, item.jid))
 
     def endSet(self, user: str, item: RosterItem) -> None:
-        """The contact was set, or could not be."""
+        """The contact was set, or setting it has failed."""
         self._coming.discard((user, item.jid))
 
     def onSet(self, user: str, item: RosterItem, before: RosterItem, hasPresenceFeed: bool) -> list[bytes]:
         """
         A contact of the same server was set.
 
-        @param before: what the server had.
-        @param hasPresenceFeed: whether the server shows who is available.
+        @param before: the server's item before the set.
+        @param hasPresenceFeed: true if the server grants the presence feed.
         @return: presence to send in the users' names.
         """
         sent: list[bytes] = []
         contact = item.jid
         if _isSeen(item) and not _isSeen(before):
-            # The server answers for whom it may: now it may.
+            # The server answers a probe if the roster allows it, as it does now.
             self._note(user, contact, True)
             if not (hasPresenceFeed and (self._isGone(user) or self._isGone(contact))):
                 sent.append(_probe(contact, user))
@@ -132,7 +132,7 @@ class Visibility:
         if _sees(item) and not _sees(before):
             if not hasPresenceFeed:
                 sent.append(_probe(user, contact))
-            # If the contact's own roster is about to let the user see it, that will show it.
+            # If the contact's roster is being changed as well, that change will show the contact.
             elif (contact, user) not in self._coming:
                 sent += self._show(contact, user)
         elif _sees(before) and not _sees(item):
@@ -140,7 +140,7 @@ class Visibility:
         return sent
 
     def _show(self, seen: str, seeing: str) -> Iterator[bytes]:
-        """Ask for a user's presence for those resources of another that have missed it."""
+        """Yield probes for a user's presence, from those resources of another user that have missed it."""
         pair = self._pairs.get((seen, seeing))
         shownAt, hiddenAt = (0, 0) if pair is None else (pair.at, 0) if pair.isShown else (0, pair.at)
         others = self.online.get(seen, {}).values()
@@ -150,7 +150,9 @@ class Visibility:
         self._note(seen, seeing, True)
 
     def _hide(self, seen: str, seeing: str) -> Iterator[bytes]:
-        """Tell a user that another's resources are gone, unless it was told and they have said nothing since."""
+        """
+        Yield unavailable presence of a user's resources to another user, except where that is the last one sent.
+        """
         pair = self._pairs.get((seen, seeing))
         hiddenAt = -1 if pair is None or pair.isShown else pair.at
         for jid, resource in sorted(self.online.get(seen, {}).items()):
