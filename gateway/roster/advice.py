@@ -40,4 +40,4 @@ def prosodyGrantAdvice(component: str, domain: str) -> str:
       }}
     Component "{component}"
       modules_enabled = {{ "delegation", "privilege" }}
-An ejabberd needs its API instead: set api under [roster], see docs/roster.md."""
+ejabberd needs its HTTP API instead: set api under [roster], see docs/roster.md."""

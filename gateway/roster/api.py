@@ -63,7 +63,7 @@ class EjabberdApplier:
         try:
             return await self._pieces.run(_readRoster(found))
         except (KeyError, TypeError, AttributeError) as error:
-            raise RefreshFailed("the roster could not be read: ejabberd's answer is not one") from error
+            raise RefreshFailed("the roster could not be read: ejabberd's answer is invalid") from error
 
     async def set(self, user: str, item: RosterItem, before: RosterItem) -> None:
         if item.subscription != "remove":
@@ -138,7 +138,7 @@ class EjabberdApplier:
         except Unusable as error:
             raise RefreshFailed(f"the answer of ejabberd's API {error}") from error
         except ResponseFailed as error:
-            raise ApiUnusable("the answer of ejabberd's API broke off") from error
+            raise ApiUnusable("the answer of ejabberd's API is incomplete") from error
         except Exception as error:
             raise ApiUnusable(f"ejabberd's API cannot be reached: {elided(str(error))}") from error
         if code != 200:
@@ -194,7 +194,7 @@ def _groups(item: RosterItem, asList: bool, what: str) -> dict[str, object]:
     if asList:
         return {"groups": names}
     if unwritable := [name for name in names if _BETWEEN_GROUPS in name]:
-        raise RefreshFailed(f"{what}: this ejabberd's API takes the group {unwritable[0]!r} for several")
+        raise RefreshFailed(f"{what}: this ejabberd's API reads the group {unwritable[0]!r} as several groups")
     return {"group": _BETWEEN_GROUPS.join(names)}
 
 

@@ -27,7 +27,7 @@ _LINK_ERRORS = {
 }
 
 # Advice if privileges do not work.
-_USE_API = "an ejabberd sets rosters by its HTTP API: set api under [roster], see docs/roster.md"
+_USE_API = "ejabberd needs its HTTP API: set api under [roster], see docs/roster.md"
 # Condition with which ejabberd before 24.10 refuses to set a roster by privilege.
 _SET_UNSUPPORTED = "internal-server-error"
 
@@ -143,11 +143,11 @@ class PrivilegeApplier:
             self.onChange()
             return
         there = found[0] if found else "no such contact"
-        failure = f"{item.jid} was set with {item.subscription}, and the server has {there}"
+        failure = f"{item.jid} was set to {item.subscription}, but the server has {there}"
         if found != [before.subscription]:
             # A client may have changed the item meanwhile.
             raise RefreshFailed(failure)
-        self._setProblem(f"the server takes rosters by privilege and does not keep subscriptions; {_USE_API}")
+        self._setProblem(f"the server accepts rosters by privilege, but does not keep subscriptions; {_USE_API}")
         raise RefreshFailed(f"{failure}: {self.problem}")
 
     def onLoopback(self) -> None:
@@ -174,7 +174,7 @@ class PrivilegeApplier:
         if not self._server.isEjabberd:
             return report
         name = self._server.software or "ejabberd"
-        return f"{report}, and no {name} is known to keep them\n{ejabberdApiAdvice(self._link.jid)}"
+        return f"{report}, and {name} is not known to keep them\n{ejabberdApiAdvice(self._link.jid)}"
 
     async def _translateErrors(self, done: Deferred[Any], what: str) -> Any:
         try:

@@ -30,7 +30,7 @@ _PIECE = 50
 # Skipped contacts that one answer lists at most.
 _MAX_SKIPPED = 10_000
 
-_TOO_MANY = f"the answer would list over {_MAX_CHANGES} changes; ask for fewer users at a time"
+_TOO_MANY = f"the answer would list more than {_MAX_CHANGES} changes; ask for fewer users at a time"
 
 
 class Batch:
@@ -127,7 +127,7 @@ class Batch:
     def encode(self) -> Generator[None, None, bytes]:
         """Encode the answer, in pieces: the keys of mod_http_roster_admin, and our own."""
         if self._isDry:
-            message = "roster update would fail" if self.isFailure else "nothing was changed: this would be"
+            message = "roster update would fail" if self.isFailure else "dry run: nothing was changed"
         else:
             message = "roster update failed" if self.isFailure else "roster update complete"
         answer = {

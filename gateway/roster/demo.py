@@ -64,13 +64,13 @@ class _Document(Resource):
         try:
             self._user = checkUser(self._name.decode())
         except (RefreshFailed, UnicodeDecodeError):
-            return _errorAnswer(request, 404, "that is no user name")
+            return _errorAnswer(request, 404, "the user name is invalid")
         return super().render(request)
 
     def render_GET(self, request: Request) -> Any:
         document = self._documents.get(self._user)
         if document is None:
-            return _errorAnswer(request, 404, "nothing is known of this user")
+            return _errorAnswer(request, 404, "there is no document for this user")
         if request.setETag(b'"' + hashlib.sha256(document).hexdigest().encode() + b'"'):
             return b""
         return _respond(request, 200, document.decode())
@@ -82,7 +82,7 @@ class _Document(Resource):
         content: Any = request.content
         document: bytes = content.read(MAX_BODY + 1).removeprefix(BOM_UTF8)
         if len(document) > MAX_BODY:
-            return _errorAnswer(request, 413, f"a document has at most {MAX_BODY} bytes")
+            return _errorAnswer(request, 413, f"the document has more than {MAX_BODY} bytes")
         try:
             found = await self._pieces.run(readingDocument(document, f"{self._user}@{self._domain}"))
         except RefreshFailed as failure:
@@ -92,7 +92,7 @@ class _Document(Resource):
             return _errorAnswer(request, 400, "; ".join(reasons))
         others = [len(each) for user, each in self._documents.items() if user != self._user]
         if len(others) >= _MAX_USERS or sum(others) + len(document) > _MAX_TOTAL_BYTES:
-            return _errorAnswer(request, 507, f"at most {_MAX_USERS} users and {_MAX_TOTAL_BYTES} bytes are known")
+            return _errorAnswer(request, 507, f"the limit is {_MAX_USERS} users and {_MAX_TOTAL_BYTES} bytes")
         self._documents[self._user] = document
         return _respond(
             request, 200, json.dumps({"next": f"POST /roster_admin/refresh {json.dumps([self._user])}"})
@@ -100,7 +100,7 @@ class _Document(Resource):
 
     def render_DELETE(self, request: Request) -> bytes:
         if self._documents.pop(self._user, None) is None:
-            return _errorAnswer(request, 404, "nothing is known of this user")
+            return _errorAnswer(request, 404, "there is no document for this user")
         return _respond(request, 200, "{}")
 
 

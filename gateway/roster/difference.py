@@ -80,8 +80,8 @@ def checkRemovals(summary: Summary, limit: int | None) -> None:
     """
     if limit is not None and summary.removed > limit:
         raise RefreshFailed(
-            f"it would remove {summary.removed} contacts, more than max_removals ({limit}); if that is right, ask "
-            "again with ?force=1"
+            f"the refresh would remove {summary.removed} contacts, more than max_removals ({limit}); ?force=1 "
+            "allows it"
         )
 
 

@@ -91,10 +91,10 @@ def readingDocument(data: bytes, user: str) -> Generator[None, None, Document]:
             found = "a list" if members.opening == "[" else _typeName(about)
             raise RefreshFailed(f"the document is {found}, not an object of contacts")
         if written in names:
-            raise RefreshFailed(f"the document is not JSON: {_show(written)} stands twice in an object")
+            raise RefreshFailed(f"the document is not JSON: {_show(written)} occurs twice in an object")
         names.add(written)
         if len(names) > MAX_CONTACTS:
-            raise RefreshFailed(f"the document has over {MAX_CONTACTS} contacts; at most that many are taken")
+            raise RefreshFailed(f"the document has more than {MAX_CONTACTS} contacts")
         reader.add(written, about)
     return reader.document()
 
@@ -110,7 +110,7 @@ def readingNames(data: bytes) -> Generator[None, None, list[Any]]:
     except UnicodeDecodeError as error:
         raise RefreshFailed(f"the body is not UTF-8: byte {error.start}") from error
     if not data:
-        raise RefreshFailed("there is no body")
+        raise RefreshFailed("the body is empty")
     names: list[Any] = []
     for member in _checkedMembers(members, "body"):
         yield
@@ -137,7 +137,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         counts = Counter(name for name, _ in pairs)
-        raise ValueError(f"{_show(max(counts, key=counts.__getitem__))} stands twice in an object")
+        raise ValueError(f"{_show(max(counts, key=counts.__getitem__))} occurs twice in an object")
     return found
 
 
@@ -181,7 +181,7 @@ class _DocumentReader:
             jid = jids.prepared(written)
         except ValueError:
             self._isComplete = False
-            self._skip(written, "it is longer than a JID may be" if _isTooLong(written) else "it is not a JID")
+            self._skip(written, "it is too long for a JID" if _isTooLong(written) else "it is not a JID")
             return
         address = jids.bare(jid)
         try:
@@ -199,7 +199,7 @@ class _DocumentReader:
             if address in self._ambiguous or self._contacts.get(address, contact) != contact:
                 self._ambiguous.add(address)
                 self._contacts.pop(address, None)
-                raise _BadContact("it is there twice, in other spellings")
+                raise _BadContact("two spellings of this JID have different values")
         except _BadContact as odd:
             self._kept.add(address)
             self._skip(written, str(odd))
@@ -257,16 +257,16 @@ def _readGroups(groups: Any) -> frozenset[str]:
         if wrong := _textError(name):
             raise _BadContact(f"its group {_show(name)} {wrong}")
     if len(groups) > _MAX_GROUPS:
-        raise _BadContact(f"it is in {len(groups)} groups; at most {_MAX_GROUPS} are taken")
+        raise _BadContact(f"it has {len(groups)} groups; the maximum is {_MAX_GROUPS}")
     return frozenset(name.translate(_WHITE) for name in groups)
 
 
 def _textError(text: str) -> str:
     """Return the fault of a name; empty if there is none."""
     if len(text) > _MAX_NAME_LENGTH:
-        return f"has {len(text)} characters; at most {_MAX_NAME_LENGTH} are taken"
+        return f"has {len(text)} characters; the maximum is {_MAX_NAME_LENGTH}"
     if found := FORBIDDEN.search(text):
-        return f"holds a character that XMPP cannot carry: U+{ord(found.group()):04X}"
+        return f"contains a character that XMPP does not allow: U+{ord(found.group()):04X}"
     return ""
 
 

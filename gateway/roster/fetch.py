@@ -77,7 +77,7 @@ class WebApplication:
         """
         if name in (".", ".."):
             # Software that normalises the URL would remove the dots (RFC 3986 section 5.2.4).
-            raise RefreshFailed(f"the application is not asked for a user named {name!r}")
+            raise RefreshFailed(f"the application cannot be asked for {name!r}: a URL cannot end with this name")
         tag = None if isUnconditional else self._tags.get(name)
         backoff = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
         for left in reversed(range(_TRIES)):
@@ -111,13 +111,13 @@ class WebApplication:
             if broken := [reason for reason in error.reasons if reason.check(HeadTooLong)]:
                 raise RefreshFailed(f"the application sends {broken[0].value}") from error
             if any(reason.check(VerificationError) for reason in error.reasons):
-                raise RefreshFailed("the application's certificate is for another host than the url's") from error
+                raise RefreshFailed("the application's certificate does not match the host of url") from error
             if broken := [reason for reason in error.reasons if reason.check(TlsError)]:
                 raise RefreshFailed(
-                    "the application does not speak TLS, or shows a certificate that this machine does not trust: "
+                    "the application does not speak TLS, or its certificate is not trusted by this machine: "
                     f"{broken[0].value!r}"
                 ) from error
-            raise _Retriable("the application's answer broke off") from error
+            raise _Retriable("the application's answer is incomplete") from error
         except Exception as error:
             # Connection refused or reset, unknown host name: the error has a text.
             raise _Retriable(f"the application cannot be reached: {elided(str(error))}") from error

@@ -192,7 +192,7 @@ class PresenceWatcher(XMPPHandler):
             last.pausedUntil = self._clock.seconds() + _TOO_LARGE_PAUSE
         for written, reason in islice(finished.skipped.items(), 1):
             self._log.warn(
-                "{name}@{domain} came online; {count} contacts are skipped, as {written}: {reason}",
+                "{name}@{domain} came online; {count} contacts were skipped, for example {written}: {reason}",
                 name=name,
                 domain=self._domain,
                 count=len(finished.skipped),
@@ -209,12 +209,12 @@ class PresenceWatcher(XMPPHandler):
         else:
             self._cancelRetry(name)
             if finished.isTooLarge:
-                self._warn(name, f"{finished.reason}; it is not tried again for an hour")
+                self._warn(name, f"{finished.reason}; presence of the user causes no refresh for an hour")
 
     def _scheduleRetry(self, reason: str, name: str, isForced: bool) -> None:
         retry = self._retries.get(name)
         if retry is None:
-            self._warn(name, f"{reason}; it is tried again while the user is online")
+            self._warn(name, f"{reason}; the refresh is repeated while the user is online")
             retry = self._retries[name] = _Retry()
         elif retry.call is not None and retry.call.active():
             retry.isForced = retry.isForced or isForced
@@ -245,7 +245,7 @@ class PresenceWatcher(XMPPHandler):
 
     def _warn(self, name: str, reason: str) -> None:
         self._log.warn(
-            "{name}@{domain} came online, and keeps the roster that is there: {reason}",
+            "{name}@{domain} came online, but the roster was not refreshed: {reason}",
             name=name,
             domain=self._domain,
             reason=reason,

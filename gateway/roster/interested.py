@@ -125,7 +125,7 @@ class InterestedClients(XMPPHandler):
                 self._pushed += 1
             elif (more := self._unsent.more(self._clock.seconds())) is not None:
                 self._log.warn(
-                    "{jid} was not told of a change of its roster: too much waits for the server.{more}",
+                    "A roster push to {jid} was dropped: too much output waits for the server.{more}",
                     jid=jid,
                     more=more,
                 )
@@ -169,8 +169,8 @@ class InterestedClients(XMPPHandler):
         if granted in ("set", "both"):
             return ""
         return (
-            f"{self._domain} does not let the component push changes of locked rosters: clients see them at their "
-            f"next login. {prosodyGrantAdvice(self._component, self._domain)}"
+            f"{self._domain} does not grant roster pushes to the component, so clients see changes of locked "
+            f"rosters only at their next login. {prosodyGrantAdvice(self._component, self._domain)}"
         )
 
     def _logMissingGrant(self, connectedAt: float) -> None:

@@ -182,7 +182,7 @@ class LockedRosters:
 
         @raise TooManyPending: if too many of the user's requests wait.
         """
-        reason = f"the refresh takes over {_TIMEOUT:g} s"
+        reason = f"the refresh takes more than {_TIMEOUT:g} s"
         try:
             try:
                 # The timeout includes the wait for the user's turn.
@@ -193,7 +193,7 @@ class LockedRosters:
         except (RefreshFailed, defer.TimeoutError) as error:
             if (more := self._failed.more(self._clock.seconds())) is not None:
                 self._log.warn(
-                    "{user} asked for the roster and got an error: {error}{more}",
+                    "The roster request of {user} was answered with an error: {error}{more}",
                     user=user,
                     error=str(error) or "the server did not answer in time",
                     more=more,
@@ -201,7 +201,7 @@ class LockedRosters:
             raise StanzaError("service-unavailable") from error
         if reason and (more := self._wasKept.more(self._clock.seconds())) is not None:
             self._log.warn(
-                "{user} got the roster that the server has: {reason}{more}", user=user, reason=reason, more=more
+                "{user} got the server's roster as it is: {reason}{more}", user=user, reason=reason, more=more
             )
         return result
 

@@ -184,9 +184,9 @@ class RosterPlugin:
 
         def privilegeProblem() -> str:
             if survey.isEjabberd:
-                return f"{table.domain} is {survey.software or 'ejabberd'}, which sets no rosters by privilege"
+                return f"{table.domain} is {survey.software or 'ejabberd'}, which cannot set rosters by privilege"
             if privileges.permissions(table.domain).roster != "both":
-                return f"{table.domain} does not grant to get and set rosters"
+                return f'{table.domain} does not grant roster = "both"'
             return byPrivilege.problem
 
         return AutoApplier(byApi, byPrivilege, privilegeProblem, f"gateway@{table.domain}", composition.reactor)

@@ -33,7 +33,7 @@ class Application(typing.Protocol):
 
 # Users whose refresh is under way or waits for a free slot.
 _MAX_USERS = 100_000
-_FULL = Finished(reason=f"{_MAX_USERS} users wait for a refresh already; ask again later")
+_FULL = Finished(reason=f"{_MAX_USERS} users are waiting for a refresh already; ask again later")
 
 # Unknown keys of documents that are logged at most.
 _MAX_LOGGED_KEYS = 100
@@ -161,7 +161,7 @@ class Refresher:
             if len(self._reported) < _MAX_LOGGED_KEYS:
                 self._reported.add(key)
                 self._log.warn(
-                    "The key {key} of contacts of {user} is ignored; there are name, groups and subscription.",
+                    "Contacts of {user} have the unknown key {key}; valid: name, groups, subscription.",
                     user=user,
                     key=key,
                 )

@@ -113,7 +113,7 @@ class _JsonResource(Resource):
         content.seek(0)
         content.truncate()
         if len(body) > MAX_BODY:
-            raise _Refused(413, f"a body has at most {MAX_BODY} bytes")
+            raise _Refused(413, f"the body has more than {MAX_BODY} bytes")
         if self._service.secret is not None:
             self.checkSignature(request, body, self._service.secret)
         return body
@@ -137,11 +137,11 @@ class _Refresh(_JsonResource):
         if isForced and request.method != b"POST":
             raise _Refused(400, f"force is an option of POST only: {_USAGE}")
         if len(names) > MAX_NAMES:
-            raise _Refused(413, f"a request names at most {MAX_NAMES} users")
+            raise _Refused(413, f"the body has more than {MAX_NAMES} user names")
         isAsync = request.method == b"POST" and _prefersAsync(request)
         if (isAsync and service.results.isFull) or not service.refresher.announce(len(names)):
             request.setHeader(b"retry-after", b"60")
-            raise _Refused(503, "too many users wait for a refresh already; ask again later")
+            raise _Refused(503, "too many users are waiting for a refresh already; ask again later")
         batch = Batch(service.refresher, service.pieces, isDry, isForced, service.postpone)
         if isAsync:
             return self._runAsync(request, batch, names)
@@ -164,7 +164,7 @@ class _Refresh(_JsonResource):
             return await self._service.pieces.run(batch.encode())
 
         def failed(failure: Failure) -> bytes:
-            self._log.failure("A request could not be carried out.", failure)
+            self._log.failure("A request for refreshes has failed.", failure)
             message = "an internal error, see the gateway's log"
             return encodeAnswer({"status": "error", "message": message, "updated": 0, "errors": 0})
 
@@ -201,8 +201,8 @@ class RefreshResource(_Refresh):
         shown = (request.getHeader(b"content-type") or b"").decode(errors="replace")
         kind = shown.partition(";")[0].strip().lower()
         if kind != "application/json":
-            found = "has no content type" if not shown else f"is {kind[:100]!a}"
-            raise _Refused(415, f"the body {found}; it must be application/json")
+            found = "is missing" if not shown else f"is {kind[:100]!a}"
+            raise _Refused(415, f"the content type {found}; it must be application/json")
         try:
             return await self._service.pieces.run(readingNames(body))
         except RefreshFailed as error:
@@ -222,7 +222,7 @@ class _User(_Refresh):
             # Any web page can make a browser send a GET.
             raise _Refused(403, f"a web page may not send this request: {_USAGE}")
         if request.postpath and request.postpath != [b""]:
-            raise _Refused(404, "a user name is one part of the path, URL-encoded")
+            raise _Refused(404, "the user name must be one part of the path, URL-encoded")
         try:
             return [self._name.decode()]
         except UnicodeDecodeError as error:
@@ -266,8 +266,8 @@ class ResultsResource(_JsonResource):
         if result is None:
             raise _Refused(
                 404,
-                f"there is no such result: results are kept for {LIFETIME:g} s after the request is done, fewer if "
-                "there are many, and until the gateway ends",
+                f"there is no such result; a result is kept for {LIFETIME:g} s after the end of its request, or "
+                "less if there are many, and at most until the gateway stops",
             )
         if result.answer is not None:
             return 200, result.answer

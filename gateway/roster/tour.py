@@ -17,18 +17,18 @@ _REFRESH = "/roster_admin/refresh"
 async def show(guide: IGuide, jid: str) -> None:
     """Make two users contacts by documents of the built-in application, then undo it."""
     guide.say(
-        f"{jid} keeps rosters as a web application wants them. The application decides who is whose contact; when "
-        "something changes it says so with one POST, the gateway asks it for these users' contacts, compares them "
-        "with what the server has, and changes what is different. Clients are told at once."
+        f"{jid} sets rosters as a web application decides. After a change the application sends one POST with the "
+        "users' names. The gateway asks it for their contacts, compares these with the rosters on the server, and "
+        "sets the differences. The server pushes each change to the clients."
     )
     friend = await guide.friend()
     if friend is None:
-        guide.say("This needs two accounts besides the implementation's; here the tour knows of one.")
+        guide.say("This stop needs two accounts besides the implementation's; the tour has only one.")
         return
     status, _ = await guide.web("GET", "/demo/contacts/")
     if status != 200:
         guide.say(
-            "Here an application of your own decides, not the one that is built in, and the tour leaves it alone. "
+            "Your own application decides here instead of the built-in one, so the tour changes nothing. "
             f"docs/roster.md says what to POST to {_REFRESH}."
         )
         return
@@ -44,12 +44,12 @@ async def _becomeContacts(guide: IGuide, friend: IGuide, before: dict[str, dict[
     users = json.dumps([_name(guide), _name(friend)])
     guide.say(
         f"You are logged in twice now, as {guide.jid} and as {friend.jid}. The built-in application knows nothing "
-        "of them yet, so first it learns what their rosters hold anyhow, but not each other."
+        "about them yet. So the tour first stores their present contacts there, but not each other."
     )
     for one, other in ((guide, friend), (friend, guide)):
         await _putDocument(guide, one, {jid: each for jid, each in before[one.jid].items() if jid != _bare(other)})
     await _refresh(guide, users)
-    guide.say("Now it decides that they know each other, in a group; and says that both have changed.")
+    guide.say("Now the application makes them contacts, in a group, and reports a change of both users.")
     for one, other in ((guide, friend), (friend, guide)):
         contact = {"name": _name(other).title(), "groups": ["Tour"], "subscription": "both"}
         await _putDocument(guide, one, {**before[one.jid], _bare(other): contact})
@@ -58,14 +58,14 @@ async def _becomeContacts(guide: IGuide, friend: IGuide, before: dict[str, dict[
         await one.hear(partial(_isPushed, _bare(other)), f"the roster push that tells {one.jid} of {_bare(other)}")
         await one.hear(partial(_isPresence, other.jid), f"the presence of {other.jid}")
     guide.say(
-        "What was there before comes back, and the application forgets both: from here on it leaves them alone."
+        "Now both rosters are restored, and the documents are removed from the application."
     )
     for each in (guide, friend):
         await _putDocument(guide, each, before[each.jid])
     await _refresh(guide, users)
     for one, other in ((guide, friend), (friend, guide)):
         isThere = _bare(other) in await _contacts(one)
-        guide.check(isThere == (_bare(other) in before[one.jid]), f"the roster of {one.jid} is what it was")
+        guide.check(isThere == (_bare(other) in before[one.jid]), f"the roster of {one.jid} is as before")
 
 
 async def _contacts(each: IGuide) -> dict[str, Any]:
@@ -83,12 +83,12 @@ async def _contacts(each: IGuide) -> dict[str, Any]:
 
 async def _putDocument(guide: IGuide, each: IGuide, contacts: dict[str, Any]) -> None:
     status, answer = await guide.web("PUT", _document(each), json.dumps(contacts))
-    guide.check(status == 200, f"the application takes it{'' if status == 200 else ': ' + answer}")
+    guide.check(status == 200, f"the application accepts the document{'' if status == 200 else ': ' + answer}")
 
 
 async def _refresh(guide: IGuide, users: str) -> None:
     status, answer = await guide.web("POST", _REFRESH, users)
-    guide.check(status == 200 and json.loads(answer)["updated"] == 2, "both rosters are as the application says")
+    guide.check(status == 200 and json.loads(answer)["updated"] == 2, "both rosters match their documents")
 
 
 def _isPushed(contact: str, stanza: Any) -> bool:

@@ -222,7 +222,7 @@ class RosterTests(RosterCase):
         application.kill9()
         application.say("carol", {f"bob@{DOMAIN}": {}})
         carol = await self.online("carol")
-        await holds(lambda: "it is tried again" in gateway.log(1000), 20, "the refresh has failed")
+        await holds(lambda: "the refresh is repeated" in gateway.log(1000), 20, "the refresh has failed")
         self.assertEqual(await self.roster(carol), [f"dave@{DOMAIN}"])
         application.start()
         await self.becomes(carol, f"bob@{DOMAIN}")
@@ -337,7 +337,7 @@ class EjabberdRosterTests(RosterTests, SynchronousTestCase):
         if self.server.listsGroups:
             self.assertEqual((answer["failed"], pushes), ({}, [(bob, None, "both", "A;B,C")]))
         else:
-            self.assertIn("takes the group 'A;B' for several", answer["failed"]["alice"])
+            self.assertIn("reads the group 'A;B' as several groups", answer["failed"]["alice"])
             self.assertEqual(pushes, [])
 
     @scenario(30)

@@ -68,7 +68,7 @@ class LockTests(RosterCase):
         self.assertEqual(await self.contacts(alice), {BOB: ("Robert", "both")})
         application.kill9()
         self.assertEqual(await self.contacts(alice), {BOB: ("Robert", "both")})
-        self.assertIn("got the roster that the server has", gateway.log())
+        self.assertIn("got the server's roster as it is", gateway.log())
 
     @scenario(120)
     async def test_greedy(self) -> None:
@@ -133,4 +133,4 @@ class EjabberdLockTests(LockTests, SynchronousTestCase):
         await until(isDelegated, 20, "the server delegates rosters")
         code, answer = await self.refresh(gateway, "alice")
         self.assertEqual((code, answer["updated"]), (500, 0))
-        self.assertIn("own requests for rosters to it; an ejabberd sets", answer["failed"]["alice"])
+        self.assertIn("own requests for rosters to it; ejabberd needs its HTTP API", answer["failed"]["alice"])

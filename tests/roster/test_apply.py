@@ -192,7 +192,7 @@ class PrivilegeTests(ApplierCase):
         """A server that answers with a result and keeps the old subscription is told from one that sets it."""
         applier = self.verifying(lambda item, there: evolve(item, subscription="none"))
         reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
-        self.assertIn("set with both, and the server has none: ", reason)
+        self.assertIn("set to both, but the server has none: ", reason)
         self.assertIn("set api under [roster]", reason)
         self.assertIn("set api under [roster]", applier.report())
         # Nothing else is tried on this connection.
@@ -206,7 +206,7 @@ class PrivilegeTests(ApplierCase):
             applier = self.verifying(lambda item, there, other=other: other)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
             there = other.subscription if other else "no such contact"
             reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
-            self.assertEqual(reason, f"marie@example.com was set with both, and the server has {there}")
+            self.assertEqual(reason, f"marie@example.com was set to both, but the server has {there}")
             self.assertEqual(applier.problem, "")
 
     def test_loopedBack(self) -> None:
@@ -397,7 +397,7 @@ class EjabberdTests(ApplierCase):
 
         client: Any = Client()
         reason = self.reason(EjabberdApplier("http://h/api", client, Clock(), 5.0, Pieces(Clock())).get(JOHN))
-        self.assertEqual(reason, "the roster could not be read: the answer of ejabberd's API broke off")
+        self.assertEqual(reason, "the roster could not be read: the answer of ejabberd's API is incomplete")
 
     def test_failures(self) -> None:
         """Whatever the API answers instead is the reason."""

@@ -145,7 +145,7 @@ class FetchTests(TestCase):
         self.assertEqual(answer.document, DOCUMENT)
         self.assertIn("accept-encoding: gzip", self.factory.requests[-1].lower())
         half = response(packed[:-9], Content_Encoding="gzip")
-        yield self.fails(half, half, half, part="broke off; 3 tries")
+        yield self.fails(half, half, half, part="is incomplete; 3 tries")
         yield self.fails(response(DOCUMENT, Content_Encoding="gzip"), part="says that it is gzip, and is not")
         twice = response(gzip.compress(packed), Content_Encoding="gzip, gzip")
         yield self.fails(twice, part="packed more than once")
@@ -209,7 +209,7 @@ class FetchTests(TestCase):
         answer = yield self.ask(bad, half, response())
         self.assertEqual(answer.document, DOCUMENT)
         yield self.fails(bad, bad, bad, part="status 503; 3 tries")
-        yield self.fails(half, half, half, part="broke off; 3 tries")
+        yield self.fails(half, half, half, part="is incomplete; 3 tries")
         yield self.fails(b"nonsense\r\n\r\n|", b"|", b"|", part="3 tries")
 
     @inlineCallbacks
@@ -260,8 +260,8 @@ class FetchTests(TestCase):
         endpoint = serverFromString(reactor, f"ssl:0:interface=127.0.0.1:privateKey={file}")
         self.port = yield endpoint.listen(self.factory)
         for host, trusted, part in (
-            ("localhost", None, "a certificate that this machine does not trust"),
-            ("127.0.0.1", known, "for another host than the url's"),
+            ("localhost", None, "its certificate is not trusted by this machine"),
+            ("127.0.0.1", known, "does not match the host of url"),
         ):
             agent = Agent(reactor, BrowserLikePolicyForHTTPS(trusted), pool=self.pool)
             url = f"https://{host}:{self.port.getHost().port}/%s"

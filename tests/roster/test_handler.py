@@ -175,7 +175,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(times[:8], [2, 6, 14, 30, 62, 126, 254, 510])
         self.assertEqual({later - sooner for sooner, later in pairwise(times[8:])}, {300})
         [event] = logs
-        self.assertEqual(event["reason"], "status 500; it is tried again while the user is online")
+        self.assertEqual(event["reason"], "status 500; the refresh is repeated while the user is online")
         self.refresher.outcome = Finished()
         self.clock.advance(300)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -225,7 +225,7 @@ class WatcherTests(SynchronousTestCase):
         with capturedLogs() as logs:
             self.see("john@h/a")
         [text] = [str(formatEvent(event)) for event in logs]
-        self.assertEqual(text, 'john@h came online; 2 contacts are skipped, as "a\\n@x": odd')
+        self.assertEqual(text, 'john@h came online; 2 contacts were skipped, for example "a\\n@x": odd')
 
     def test_tooLarge(self) -> None:
         """Whose roster is too large is left alone for an hour, at logins, too; others are not."""

@@ -171,7 +171,7 @@ class InterestedTests(SynchronousTestCase):
         self.told()
         self.assertEqual(list(self.clients.report()), ["changes are pushed to 1 clients; 1 pushes were sent"])
         self.privileges.iq = {"jabber:iq:roster": "get"}
-        self.assertIn("does not let", next(self.clients.report()))
+        self.assertIn("does not grant roster pushes", next(self.clients.report()))
 
     def test_congested(self) -> None:
         """A push for which there is no room is said, seldom, and is not counted."""

@@ -443,7 +443,7 @@ class RefreshTests(SynchronousTestCase):
     def test_wrong(self) -> None:
         """What is wrong with a request is said, with the right status."""
         for value, headers, code, part in (
-            (b"", {}, 400, "no body"),
+            (b"", {}, 400, "the body is empty"),
             (b"{", {}, 400, "not JSON"),
             (b"[" * 100_000, {}, 400, "too long in one place"),
             ({"a": 1}, {}, 400, "not an array"),
