@@ -1,4 +1,4 @@
-"""What the live tests share: a server, gateways and clients that end with the test, logs on failure."""
+"""Base of the live tests: a server, gateways and clients that end with the test, and logs on failure."""
 
 from __future__ import annotations
 

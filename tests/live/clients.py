@@ -134,7 +134,7 @@ class Client:
                 await asyncio.sleep(0.1)
 
     def connected(self) -> bool:
-        """Whether the connection stands."""
+        """True if the client is connected."""
         return self._stream is not None and self._stream.is_connected()
 
     def drop(self) -> None:

@@ -1,4 +1,4 @@
-"""What the private servers delegate, and to whom: for all live tests the same."""
+"""Delegations of the private servers, the same for all live tests."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Managing:
             self._tell(element, query.get("node", ""))
 
     def advertised(self) -> list[dict[str, list[str]]]:
-        """What it was told that it manages: for each time the attributes by which each namespace is filtered."""
+        """Return the namespaces of each advertisement, with their filtering attributes."""
         return [
             {
                 each.get("namespace", ""): [attribute.get("name", "") for attribute in each]

@@ -24,12 +24,12 @@ BOMB = 64 * 1024 * 1024
 
 
 def isCrowded(user: str) -> bool:
-    """Whether it is one of the many."""
+    """True if the user is one of the crowd."""
     return user[0] == "u" and user[1:].isdigit()
 
 
 def contacts(user: str, mood: str, count: int) -> dict[str, Any]:
-    """What is true."""
+    """Return the right contacts of a user."""
     if isCrowded(user):
         number = int(user[1:])
         return {

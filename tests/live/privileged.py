@@ -87,7 +87,7 @@ class Doing(XMPPHandler):
 
 @frozen(kw_only=True)
 class DoingTable(ComponentTable):
-    """Whose users."""
+    """The table: domain of the users."""
 
     server: Domain
 

@@ -140,7 +140,7 @@ class Program:
         return self._child
 
     def running(self) -> bool:
-        """Whether the process is alive."""
+        """True if the process is running."""
         return self._child is not None and self._child.poll() is None
 
     def residentMiB(self) -> float:

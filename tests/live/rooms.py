@@ -34,10 +34,10 @@ def mirrored(room: str, mirror: str = MIRROR) -> str:
 
 class Wire:
     """
-    What lies between a gateway and its server, and counts what passes.
+    A relay between a gateway and its server that counts stanzas.
 
-    @ivar port: where the gateway connects to.
-    @ivar passed: how many stanzas, by C{"up"} (to a room's service) or C{"down"} (from it), kind, and room.
+    @ivar port: port for the gateway's connection.
+    @ivar passed: number of stanzas, by C{"up"} (to a room's service) or C{"down"} (from it), kind, and room.
     """
 
     def __init__(self, port: int) -> None:

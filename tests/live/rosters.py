@@ -74,11 +74,11 @@ class RosterCase(LiveTests):
         return await self.startGateway({f'roster."{PRIVILEGED}"': table})
 
     def table(self, application: Application) -> dict[str, Any]:
-        """What a configuration needs in any case."""
+        """Return the part of a configuration that is always needed."""
         return {"domain": DOMAIN, "url": f"http://127.0.0.1:{application.port}/contacts/%s"}
 
     def applies(self) -> dict[str, str]:
-        """How the server is told: ejabberd by its HTTP API, 23.01 sets no rosters by privilege."""
+        """Return the options for setting rosters: ejabberd 23.01 needs its HTTP API."""
         if isinstance(self.server, Ejabberd):
             return {"apply": "ejabberd-api", "api": f"http://127.0.0.1:{self.server.apiPort}/api"}
         return {}
@@ -98,7 +98,7 @@ class RosterCase(LiveTests):
         return client
 
     async def pushes(self, client: Client) -> list[tuple[str | None, ...]]:
-        """What the client was told of since: JID, name, subscription, groups; once nothing more comes."""
+        """Return new roster pushes (JID, name, subscription, groups) once no more come."""
         await asyncio.sleep(0.5)
         return self.pushed(client)
 

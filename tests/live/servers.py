@@ -116,11 +116,11 @@ class Server(Program):
 
     @property
     def certificate(self) -> Path | None:
-        """What clients must trust, and use STARTTLS with; None for plain text."""
+        """Certificate that clients must trust, and use with STARTTLS; C{None} for plain text."""
         return None
 
     def password(self, user: str) -> str:
-        """What this user logs in with."""
+        """Return the user's password."""
         return PASSWORD
 
     def remove(self) -> None:
@@ -476,7 +476,7 @@ def _erlang(text: str) -> str:
 
 
 async def _answers(port: int) -> bool:
-    """Whether something on this port answers a stream header."""
+    """True if a server on this port answers a stream header."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -34,7 +34,7 @@ class Terminal(Program):
         self._tmux("new-session", "-d", "-x", "160", "-y", "60", program)
 
     def screen(self) -> str:
-        """What can be seen now."""
+        """Return the visible text."""
         return self._tmux("capture-pane", "-p").rstrip()
 
     async def type(self, line: str) -> None:

@@ -56,7 +56,7 @@ class ClientModeTests(LiveTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_grantedAndRevoked(self) -> None:
-        """What a user allows is answered by the gateway, for this user alone, until it is revoked."""
+        """The gateway answers what a user has granted, for this user alone, until it is revoked."""
         gateway = await self.startAsking()
         alice, bob = await self.user("alice"), await self.user("bob")
         self.assertEqual(condition(await alice.request(alice.bare, QUESTION)), "service-unavailable")
@@ -85,7 +85,7 @@ class ClientModeTests(LiveTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_refused(self) -> None:
-        """What a user does not allow is not delegated."""
+        """Namespaces that a user has refused are not delegated."""
         gateway = await self.startAsking()
         alice = await self.user("alice")
         self.answer(alice, await self.asked(alice), "0")

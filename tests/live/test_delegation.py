@@ -1,4 +1,4 @@
-"""What a real server delegates to the gateway, as clients and operators see it."""
+"""Delegation by a real server, as clients and operators see it."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class DelegationTests(LiveTests):
         return reply, loop.time() - asked
 
     async def _odd(self, user: Client, gateway: Gateway) -> None:
-        """What handlers do, and what the client gets."""
+        """Odd behaviour of handlers, and the client's answers."""
         for name, text in RESULTS.items():
             reply = await user.request(user.bare, f"<{name} xmlns='{ODD}'/>", "set")
             self.assertEqual(reply.get("type"), "result", name)
@@ -251,7 +251,7 @@ class DelegationTests(LiveTests):
             self.assertEqual(set(user.repeated()), set())
 
     async def _missingGrants(self, gateway: Gateway) -> None:
-        """What is configured and not granted is in the log, with what to write where."""
+        """A namespace that is configured but not granted is logged, with the lines to configure."""
         complaint = f"{ODD_GATEWAY}: {DOMAIN} does not delegate {UNGRANTED}"
         await holds(lambda: complaint in gateway.log(10_000), 12, "the log speaks of the missing grant")
         log = gateway.log(10_000)
@@ -284,7 +284,7 @@ class EjabberdDelegationTests(DelegationTests, SynchronousTestCase):
 
 
 class DeadlineTests(TogetherTests, SynchronousTestCase):
-    """What takes as long as a deadline, on all servers at once."""
+    """Tests that take as long as a deadline, on all servers at once."""
 
     classes = (EmbeddedDelegationTests, ProsodyDelegationTests, EjabberdDelegationTests)
 

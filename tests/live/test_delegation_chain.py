@@ -1,4 +1,6 @@
-"""What a server delegates to the gateway, and the gateway hands on to other components, rightly or forged."""
+"""
+Requests that a server delegates to the gateway, and the gateway to other components: valid and forged answers.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,7 @@ def ask(namespace: str, attributes: str = "") -> str:
 
 
 def handledBy(reply: Element) -> str | None:
-    """Which managing entity has answered."""
+    """Return the managing entity that has answered."""
     return None if len(reply) != 1 or reply.get("type") != "result" else reply[0].get("by")
 
 
@@ -132,7 +134,9 @@ class ChainTests(LiveTests):
 
     @scenario(30)
     async def test_filtering(self) -> None:
-        """What has the attribute goes to the managing entity as it was sent; what has not is answered here."""
+        """
+        A payload with the attribute is forwarded unchanged to the managing entity; one without it is answered here.
+        """
         managing, alice, _ = await self.startChain()
         for namespace in (BESIDE, ALONE):
             for to in (alice.bare, DOMAIN):

@@ -38,7 +38,7 @@ def query(namespace: str, attributes: str = "", name: str = "query", inside: str
 
 
 def _has(received: list[Element], id_: str) -> bool:
-    """Whether a stanza with this id is among them."""
+    """True if there is a stanza with this id."""
     return any(each.get("id") == id_ for each in received)
 
 
@@ -52,7 +52,7 @@ class ExampleTests(LiveTests):
         return service
 
     async def delegated(self, service: Managing, user: Client, to: str, inner: str, kind: str) -> bool:
-        """Whether a request reaches the managing entity; if so, as it was sent, and the answer comes back."""
+        """Return true if a request reaches the managing entity; check that it is unchanged and is answered."""
         before = len(service.delegated)
         reply = await user.request(to, inner, kind)
         arrived: list[Delegated] = service.delegated[before:]
@@ -116,7 +116,7 @@ class ExampleTests(LiveTests):
 
     @scenario(20)
     async def test_notForTheServer(self) -> None:
-        """What is for a full JID, or for a component, is not the server's to delegate."""
+        """Requests to a full JID or a component are not the server's to delegate."""
         service = await self.startService()
         outsider = await RawComponent(self.server, OUTSIDER).connect()
         self.stack.push_async_callback(outsider.close)
@@ -171,7 +171,7 @@ class ExampleTests(LiveTests):
 
     @scenario(20)
     async def test_ownStanzas(self) -> None:
-        """What the managing entity itself sends is not delegated back to it; what another component sends is."""
+        """Stanzas of the managing entity are not delegated back to it; those of another component are."""
         service = await self.startService()
         outsider = await RawComponent(self.server, OUTSIDER).connect()
         self.stack.push_async_callback(outsider.close)

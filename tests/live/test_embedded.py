@@ -40,7 +40,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @property
     def config(self) -> Path:
-        """What the server runs with."""
+        """Return the server's configuration."""
         return self.server.directory / "gateway.toml"
 
     async def user(self, name: str, resource: str = "home", mechanism: str = "PLAIN") -> Client:
@@ -214,7 +214,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
             self.assertNotIn("Traceback", output)
 
     async def refused(self, key: str, port: int) -> tuple[int, str]:
-        """What comes of a gateway one of whose ports is this one."""
+        """Return exit code and output of a gateway one of whose ports is in use."""
         directory = Path(tempfile.mkdtemp(dir=self.server.directory))
         tables: dict[str, dict[str, Value]] = {
             "embedded": {"c2s": listening(freePort()), "component": listening(freePort())},
@@ -227,7 +227,10 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @scenario(20)
     async def test_takenDefault(self) -> None:
-        """Where the configuration does not speak of http, and its port is taken, the gateway says so and runs."""
+        """
+        If the configuration has no C{[http]} table, and its default port is in use, this is logged and the gateway
+        runs.
+        """
         host = QuietDefault(Path(tempfile.mkdtemp(dir=self.server.directory)), (), {})
         with contextlib.closing(socket.socket()) as taken:
             # If it is taken already, so much the better.

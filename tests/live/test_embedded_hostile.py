@@ -87,7 +87,7 @@ class Friends:
         self.files = max(self.files, self.filesNow())
 
     def filesNow(self) -> int:
-        """How many files the host has open."""
+        """Return the number of files that the host has open."""
         return len(os.listdir(f"/proc/{self._alice.server.child.pid}/fd"))
 
     def __str__(self) -> str:
@@ -127,12 +127,12 @@ class Flood:
 
 
 def bodies(client: Client) -> list[str | None]:
-    """What has been said to a client."""
+    """Return the bodies of the messages that a client has received."""
     return [child.text for each in client.received for child in each if local(child) == "body"]
 
 
 async def pong(stream: RawStream) -> bool:
-    """Whether the host answers, whatever else it has to say."""
+    """True if the host answers a ping; skip other stanzas."""
     stream.send(stanza("iq", f"<ping xmlns='{ns.PING}'/>", type="get", id="pong", to=DOMAIN))
     while (answer := await stream.next()).get("id") != "pong":
         pass
@@ -140,7 +140,7 @@ async def pong(stream: RawStream) -> bool:
 
 
 class HostileTests(LiveTests, SynchronousTestCase):
-    """What single peers do to the embedded host while others use it."""
+    """Misbehaviour of single peers of the embedded host while others use it."""
 
     serverClass = Hasty
 
@@ -314,7 +314,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
 
     @scenario(20)
     async def test_spoofed(self) -> None:
-        """Who writes in another's name loses the connection, and nobody hears of it."""
+        """A client that writes in another user's name loses the connection, and the stanza is not delivered."""
         victim = await self.user("carol")
         async with self.friends(mostMiB=4):
             for sender in (f"alice@{DOMAIN}/home", f"mallory@{DOMAIN}/other", DOMAIN, PROXY, "<"):
@@ -352,8 +352,8 @@ class HostileTests(LiveTests, SynchronousTestCase):
     @scenario(40)
     async def test_slowReader(self) -> None:
         """
-        Who is written to and does not read holds back the one who writes, and nobody else; it loses nothing if it
-        reads in time, and the connection if it does not.
+        A recipient that does not read slows down the client that writes to it, and no other. If it reads in time it
+        loses nothing, otherwise it loses the connection.
         """
         async with self.friends(mostMiB=8):
             slow = await self.raw().login("carol", "slow", kernelBytes=65536)
@@ -402,7 +402,10 @@ class HostileTests(LiveTests, SynchronousTestCase):
 
     @scenario(40)
     async def test_asksAndDoesNotRead(self) -> None:
-        """Who asks and does not take the answers holds back nobody: whoever answers is there for others too."""
+        """
+        A client that does not read the answers to its requests delays nobody: the one that answers still serves
+        others.
+        """
         async with self.friends(mostMiB=24) as friends:
             asking = await self.raw().login("mallory", "m", kernelBytes=65536)
             payload = f"<q xmlns='{ECHO}'>{'x' * 50_000}</q>"

@@ -106,7 +106,7 @@ class FmucTests(RoomsCase):
         self.assertEqual((answer.get("type"), condition(answer)), ("error", "bad-request"))
 
     async def denied(self, alice: Talker, here: str, there: str) -> None:
-        """What nobody may do in a mirror; and that a self-ping is answered."""
+        """Refusals of a mirror; and the answer to a self-ping."""
         carol = await self.talker("carol")
         for nick in ("bob", "alice"):
             with self.assertRaises(PresenceError) as raised:
@@ -176,7 +176,10 @@ class FmucTests(RoomsCase):
         return heard
 
     async def cutOff(self) -> None:
-        """Who is cut off is gone everywhere; and so are all behind a gateway that is stopped, in good order."""
+        """
+        An occupant whose connection breaks leaves everywhere; so do all behind a gateway that is stopped in an
+        orderly way.
+        """
         above, below = await self.startSites()
         there, here = f"heath@{ROOMS}", mirrored(f"heath@{ROOMS}")
         own = await self.user("bob", "own")
@@ -321,12 +324,15 @@ class EjabberdFmucTests(FmucTests, SynchronousTestCase):
 
 
 class WaitingTests(TogetherTests, SynchronousTestCase):
-    """What mostly waits, on all servers at once."""
+    """Tests that mostly wait, on all servers at once."""
 
     classes = (EmbeddedFmucTests, ProsodyFmucTests, EjabberdFmucTests)
 
     def test_dropped(self) -> None:
-        """Who is cut off is gone everywhere; and so are all behind a gateway that is stopped, in good order."""
+        """
+        An occupant whose connection breaks leaves everywhere; so do all behind a gateway that is stopped in an
+        orderly way.
+        """
         self.together("cutOff", 60)
 
     def test_ghosts(self) -> None:

@@ -192,7 +192,7 @@ class EmbeddedOutageTests(OutageTests, SynchronousTestCase):
 
 
 class WaitingOutageTests(TogetherTests, SynchronousTestCase):
-    """What mostly waits, on all servers at once."""
+    """Tests that mostly wait, on all servers at once."""
 
     classes = (ProsodyOutageTests, EjabberdOutageTests, EmbeddedOutageTests)
 

@@ -1,4 +1,4 @@
-"""What real servers let a component do for their users (XEP-0356), through the port that plugins have."""
+"""Privileges of a component on real servers (XEP-0356), by the port that plugins use."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class PrivilegeTests(LiveTests):
 
     @scenario(30)
     async def test_presence(self) -> None:
-        """Who comes and goes is seen, without a subscription."""
+        """Presence of users who come and go arrives without a subscription."""
         await self.startDoing()
         alice = await self.user("alice")
         bob = await self.login(Client(self.server, "bob", "home"))
@@ -143,7 +143,7 @@ class PrivilegeTests(LiveTests):
 
     @scenario(30)
     async def test_early(self) -> None:
-        """What waits for the link is not lost, though ejabberd 26 learns of privileges after the handshake."""
+        """Stanzas that wait for the link are not lost, although ejabberd 26 sets privileges after the handshake."""
         gateway = self.newGateway({f'early."{ASKING}"': {"server": DOMAIN}})
         gateway.plug(Path(__file__).with_name("early.py"))
         gateway.start()

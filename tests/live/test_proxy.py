@@ -137,8 +137,8 @@ class ProxyTests(LiveTests):
     @scenario(30)
     async def test_resourceDrops(self) -> None:
         """
-        What a resource took with it when it dropped: each get is answered by another resource, each set ends
-        with an error at once and is asked of nobody else.
+        Requests of a resource that drops: each get is answered by another resource, each set fails at once and is
+        sent to no other resource.
         """
         await self.startGateway(proxy(PROXY, timeout=20))
         first, second = implementing = await self.implementing("a", "b")
@@ -268,10 +268,10 @@ class EmbeddedProxyTests(ProxyTests, SynchronousTestCase):
 
 
 class WaitingProxyTests(TogetherTests, SynchronousTestCase):
-    """What mostly waits, on all servers at once."""
+    """Tests that mostly wait, on all servers at once."""
 
     classes = (ProsodyProxyTests, EjabberdProxyTests, EmbeddedProxyTests)
 
     def test_resourceNeverAnswers(self) -> None:
-        """What is never answered ends when its time is over."""
+        """A request that is never answered ends at its deadline."""
         self.together("resourceNeverAnswers", 40)

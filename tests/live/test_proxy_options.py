@@ -164,7 +164,7 @@ class ProxyOptionsTests(LiveTests):
 
     @scenario(20)
     async def test_outboundIsForTheImplementationOnly(self) -> None:
-        """Who else writes to a token or an XEP-0106 address reaches the implementation, never a user."""
+        """Stanzas of others to a token or an XEP-0106 address reach the implementation, never a user."""
         await self.startAll()
         (implementation,) = await self.implementing("a")
         alice = await self.login(Implementation(self.server, "alice", "home"))

@@ -208,12 +208,12 @@ class EmbeddedProxyTokenTests(ProxyTokenTests, SynchronousTestCase):
 
 
 class WaitingProxyTokenTests(TogetherTests, SynchronousTestCase):
-    """What mostly waits, on all servers at once."""
+    """Tests that mostly wait, on all servers at once."""
 
     classes = (ProsodyProxyTokenTests, EjabberdProxyTokenTests, EmbeddedProxyTokenTests)
 
     def test_forgedReplies(self) -> None:
-        """What answers no open exchange reaches nobody."""
+        """An answer without an open exchange reaches nobody."""
         self.together("forgedReplies", 60)
 
     def test_restartAfterTerminate(self) -> None:

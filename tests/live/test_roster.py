@@ -56,8 +56,8 @@ class RosterTests(RosterCase):
     @scenario(60)
     async def test_presence(self) -> None:
         """
-        Whom a user's contacts let see it sees it at once, and sees it go when they do so no more: each roster
-        decides about its own user's presence, and is pushed to its own user alone.
+        A user sees a contact as long as the contact's roster allows it, from the change on. Each roster decides
+        about its own user's presence, and is pushed to its own user alone.
         """
         self.application = await self.startApplication()
         self.gateway = await self.startRosters(self.application, **self.probing())
@@ -123,7 +123,7 @@ class RosterTests(RosterCase):
         await self.settled("remove", "remove", ["alice", "bob"])
 
     def probing(self) -> dict[str, Any]:
-        """What the server needs for that, in the gateway's table."""
+        """Return the server's needs for that, for the gateway's table."""
         return {"probes": True} if isinstance(self.server, Prosody) else {}
 
     async def settled(
@@ -149,7 +149,7 @@ class RosterTests(RosterCase):
 
     @scenario(60)
     async def test_nothingWrong(self) -> None:
-        """What the application says wrongly, or not at all, changes nothing, and is told; then all goes on."""
+        """An invalid or missing answer of the application changes nothing, and is reported; the next one works."""
         application = await self.startApplication()
         right = {f"bob@{DOMAIN}": {"name": "B"}}
         application.say("alice", right)
@@ -278,7 +278,7 @@ class OfflineTests(RosterTests):
 
     @scenario(30)
     async def test_autoWithoutApi(self) -> None:
-        """Where no API answers, it is done by privilege; the log and /status say so, and why."""
+        """If no API answers, privileges are used; the log and /status show that, and the reason."""
         application = await self.startApplication()
         bob = f"bob@{DOMAIN}"
         application.say("alice", {bob: {"subscription": "to"}})

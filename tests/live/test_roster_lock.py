@@ -35,7 +35,7 @@ class LockTests(RosterCase):
     delegations = {ROSTER: {"jid": PRIVILEGED}}
 
     async def contacts(self, client: Client) -> dict[str | None, tuple[str | None, str | None]]:
-        """What a client is told: name and subscription of each contact."""
+        """Return name and subscription of each contact that a client gets."""
         reply = await client.request(None, f"<query xmlns='{ROSTER}'/>")
         return {
             item.get("jid"): (item.get("name"), item.get("subscription"))

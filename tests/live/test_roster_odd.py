@@ -70,7 +70,7 @@ class OddApplication(Application):
         self._ask(f"mood/{mood}")
 
     def served(self) -> int:
-        """How many of the crowd have been asked for."""
+        """Return the number of users of the crowd who have been asked for."""
         return int(self._ask("served/crowd"))
 
     def _ask(self, path: str) -> bytes:
@@ -80,7 +80,7 @@ class OddApplication(Application):
 
 
 def expected(user: str, mood: str) -> Contacts:
-    """What the roster of a user is after a refresh in this mood that went well: name, subscription, groups."""
+    """Return a user's roster after a successful refresh in this mood: name, subscription, groups."""
     found = contacts(user, mood, CONTACTS)
     if user == "mistaken" and mood == "odd":
         # It has put the user in the place of this contact.
@@ -98,7 +98,7 @@ class OddTests(RosterCase):
     nobody = {"nobody": "kept@localhost could not be set: the server says service-unavailable"}
 
     async def rosters(self, gateway: Gateway, names: Iterable[str]) -> dict[str, Contacts]:
-        """What the server has; the gateway is gone then, for there is one connection of a component."""
+        """Return the server's rosters. The gateway is stopped by then: a component has one connection."""
         gateway.kill9()
         names = list(names)
         component = await self.inItsPlace(names[0])
@@ -230,10 +230,13 @@ class EjabberdOddTests(OddTests, SynchronousTestCase):
 
 
 class AllOddTests(TogetherTests, SynchronousTestCase):
-    """What mostly waits, on all servers at once."""
+    """Tests that mostly wait, on all servers at once."""
 
     classes = (EmbeddedOddTests, ProsodyOddTests, EjabberdOddTests)
 
     def test_odd(self) -> None:
-        """What cannot be had is not applied, and is told; what can be had in the end, is."""
+        """
+        Documents that cannot be fetched are not applied, and are reported; those that can be fetched in the end are
+        applied.
+        """
         self.together("odd", 60)

@@ -83,7 +83,9 @@ class MemoryServer:
         self._protocol.dataReceived(xml.encode())
 
     def taken(self) -> list[str]:
-        """What the gateway has written since, canonical; the stream's end is none of it."""
+        """
+        Return what the gateway has written since the last call, in canonical form, without the end of the stream.
+        """
         data = self._transport.value().removesuffix(END.encode())
         self._transport.clear()
         return canonical(data)

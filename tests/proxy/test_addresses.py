@@ -42,7 +42,7 @@ def makeSealer(component: str = COMPONENT, key: bytes = KEY, remembered: int = 1
 
 
 class SealTests(SynchronousTestCase):
-    """What a token looks like."""
+    """The form of tokens."""
 
     def test_readable(self) -> None:
         """A token is `SEAL/user@domain/resource`: whoever reads a client's log sees who wrote."""
@@ -103,7 +103,7 @@ class SealTests(SynchronousTestCase):
 
 
 class HandleTests(SynchronousTestCase):
-    """What stands for a requester whose JID is too long."""
+    """Handles for requesters whose JID is too long."""
 
     def test_leadsBack(self) -> None:
         """A requester JID of 3,000 bytes has a token, too."""
@@ -141,7 +141,7 @@ class HandleTests(SynchronousTestCase):
         self.assertLessEqual(len(sealer._handles), 100)
 
     def test_forgeriesAreNotRemembered(self) -> None:
-        """What is said by a forged token takes no handle's place, however long it gets when it is spelled out."""
+        """A forged token takes no handle's place, however long its decoded form is."""
         sealer = makeSealer(remembered=1)
         token = sealer.seal(LONG, COMPONENT)
         for number in range(3):

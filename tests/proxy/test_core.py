@@ -319,7 +319,7 @@ class DeadlineTests(TranslatorCase):
         self.assertBalanced()
 
     def test_onlyItsOwn(self) -> None:
-        """What other resources have goes on."""
+        """Exchanges of other resources continue."""
         _, first = self.forwarded(identifier="1", kind="set")
         alias, second = self.forwarded(identifier="2", kind="set")
         self.assertNotEqual(first, second)
@@ -390,7 +390,7 @@ class DeadlineTests(TranslatorCase):
 
 
 class BoundTests(TranslatorCase):
-    """What strangers send does not grow."""
+    """Requests of third parties use bounded memory."""
 
     def test_noResource(self) -> None:
         """ "No resource: service-unavailable." """
@@ -477,7 +477,7 @@ class BoundTests(TranslatorCase):
         self.assertEqual(len(known._byAddress), before)
 
     def test_routes(self) -> None:
-        """What leads from one correspondent to many resources is bounded, too."""
+        """Routes from one correspondent to many resources are bounded, too."""
         self.make("")
         for number in range(100):
             self.translator.available(f"{T}/{number}")
@@ -509,7 +509,7 @@ class GraceTests(TranslatorCase):
         self.make()
 
     def test_afterStart(self) -> None:
-        """What an earlier process forwarded is delivered, until a timeout is over."""
+        """Answers to requests that an earlier process has forwarded are delivered, until a timeout has passed."""
         self.translator.started(10.0)
         self.assertRelayed(self.answer(self.alias, self.resource, now=10.0 + TIMEOUT - 0.1), C, U)
         self.assertDropped(self.answer(self.alias, self.resource, now=10.0 + TIMEOUT), "no such request")
@@ -528,8 +528,8 @@ class GraceTests(TranslatorCase):
 
     def test_reopened(self) -> None:
         """
-        What was open when the process before this one stopped is open in this one: delivered only from the
-        resource that was asked, with its copies, and failed at its deadline.
+        Exchanges that the previous process left open are open: their answers are delivered only from the resource
+        that was asked, with copies, and they fail at their deadline.
         """
         alias, resource = self.forwarded(identifier="open")
         self.forwarded(identifier="open")
@@ -562,7 +562,7 @@ class GraceTests(TranslatorCase):
         self.assertFailed(self.translator.expire(100.0 + TIMEOUT)[0], *[(C, U, "ahead", errors.NoAnswer)] * 2)
 
     def test_reopenedElsewhere(self) -> None:
-        """What is said to have been written to another component is not taken over."""
+        """Saved exchanges of another component are not taken over."""
         self.forwarded()
         [left] = self.translator.openExchanges()
         self.make()
@@ -686,8 +686,8 @@ class OutboundTests(TranslatorCase):
 
     def test_anotherComponent(self) -> None:
         """
-        What the implementing client writes to another component, which a server may show to this one too, is not
-        sent in this one's name.
+        A stanza of the implementing client to another component, which a server may send to this one as well, is
+        not forwarded in the name of this one.
         """
         for recipient in ("bob\\40example.org@other.example.com", f"bob\\40example.org@other.{C}/r"):
             self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
@@ -742,7 +742,7 @@ class OutboundTests(TranslatorCase):
         self.assertBalanced()
 
     def test_othersCannot(self) -> None:
-        """Who is not the implementing client and writes to a token is a requester like any other."""
+        """Any other sender to a token is an ordinary requester."""
         alias, _ = self.forwarded(V, self.alias)
         self.assertTrue(alias.endswith(f"/{V}"), alias)
         alias, _ = self.forwarded(V, f"bob\\40example.org@{C}")

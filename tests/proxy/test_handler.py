@@ -133,7 +133,7 @@ class SeedTests(HandlerCase):
         self.assertSent(f"<iq type='result' id='&apos;1' from='{C}/&lt;' to='{requester}'/>")
 
     def test_language(self) -> None:
-        """What else the requester said in the root goes along."""
+        """Other attributes of the requester's start tag are forwarded."""
         self.server.send(f"<iq xml:lang='de' type='get' id='1' to='{C}' from='{U}'><x xmlns='urn:x'/></iq>")
         self.assertSent(
             f"<iq xml:lang='de' type='get' id='1' to='{T}/a' from='{self.alias()}'><x xmlns='urn:x'/></iq>"
@@ -224,7 +224,7 @@ class PresenceTests(HandlerCase):
         self.assertSent()
 
     def test_openOverARestart(self) -> None:
-        """What is open at the end of a stop is answered, once, by the next process, to which the file is left."""
+        """Exchanges that are open at the end of a stop are saved, and the next process answers them once."""
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><iq type='get' id='2' to='{C}' from='{U}'/>")
         self.server.taken()
         self.successResultOf(self.server.stop())
@@ -273,7 +273,7 @@ class PresenceTests(HandlerCase):
         self.assertEqual(self.warnings(2), 1)
 
     def warnings(self, seconds: int) -> int:
-        """How often the operator is told, in as many seconds, that the presence is not to be seen."""
+        """Return how many warnings about missing presence are logged within so many seconds."""
         self.logged.clear()
         self.server.clock.pump([1.0] * seconds)
         return sum("does not let the component see its presence" in line for line in self.logged)
@@ -586,7 +586,7 @@ class FailureTests(HandlerCase):
 
 
 class TimeTests(HandlerCase):
-    """What the link's coarse clock brings about."""
+    """Effects of the link's coarse clock."""
 
     def tick(self, seconds: int) -> None:
         self.server.clock.pump([1.0] * seconds)
@@ -655,7 +655,7 @@ class TimeTests(HandlerCase):
         self.assertIn(f"{T}/a", line)
 
     def test_report(self) -> None:
-        """What was dropped is said, by reason, once a minute at most, and not again."""
+        """Dropped stanzas are logged by reason, once a minute at most, and each only once."""
         self.tick(61)
         self.logged.clear()
         forged = f"<iq type='result' id='1' to='{self.alias()}' from='{{}}'/>"

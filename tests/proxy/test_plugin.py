@@ -51,7 +51,7 @@ class PluginCase(SynchronousTestCase):
 
 
 class ProxyPluginTests(PluginCase):
-    """What is composed."""
+    """The composed service."""
 
     def test_interfaces(self) -> None:
         """It is a plugin as any stranger's would be."""
@@ -67,7 +67,7 @@ class ProxyPluginTests(PluginCase):
         self.assertIsInstance(handler, ProxyHandler)
 
     def test_decisions(self) -> None:
-        """What the table says is what the rules, and the pool, go by."""
+        """The rules and the pool use the values of the table."""
         [handler] = link = self.compose(
             timeout=7.0,
             outbound=True,
@@ -132,7 +132,7 @@ class FakeSurroundings:
 
 
 class CheckTests(PluginCase):
-    """What is found before anything is made."""
+    """Checks before anything is made."""
 
     def check(self, stateDir: str = "", **keys: Any) -> list[str]:
         before = sorted(self.folder.iterdir())
@@ -170,7 +170,7 @@ class CheckTests(PluginCase):
             self.assertTrue(problem.startswith(f'target: found "x@{domain}"'), problem)
 
     def test_shared(self) -> None:
-        """What needs to know of open exchanges does not go together with what keeps none."""
+        """Options that need open exchanges are refused together with C{shared}, which keeps none."""
         self.assertEqual(self.check(shared=True, balance="sticky"), [])
         outbound, balance = self.check(shared=True, balance="least-pending", outbound=True)
         self.assertTrue(outbound.startswith("outbound: found true beside shared = true"), outbound)
@@ -236,7 +236,7 @@ class KeyTests(PluginCase):
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o440)
 
     def test_broken(self) -> None:
-        """What is no key is said, and neither used, shown nor written over."""
+        """A file without a valid key is reported, and neither used, shown nor overwritten."""
         for content in (b"", b"\n", b"hidden", b"ab", b"ab" * 31, b"ab" * 33, b"\xff\xfe", b"zz" * 32):
             with self.subTest(content):
                 path = self.folder / "key"
@@ -247,6 +247,6 @@ class KeyTests(PluginCase):
                 self.assertEqual(path.read_bytes(), content)
 
     def test_unusable(self) -> None:
-        """Where none can be read or made, the reason is said."""
+        """If a key can neither be read nor made, the reason is reported."""
         self.assertIn("No such file", str(self.assertRaises(ConfigError, loadKey, self.folder / "none" / "key")))
         self.assertIn("directory", str(self.assertRaises(ConfigError, loadKey, self.folder)))

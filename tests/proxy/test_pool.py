@@ -1,4 +1,4 @@
-"""Which resource gets a request."""
+"""Selection of the resource that gets a request."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class BalanceTests(SynchronousTestCase):
 
 
 class MembersTests(SynchronousTestCase):
-    """Who is in the pool."""
+    """The members of the pool."""
 
     def test_glob(self) -> None:
         """Only resources that match the pattern are there to be chosen."""
@@ -236,7 +236,7 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(self.chosen(pool, 1.0), {"a", "b"})
 
     def test_gone(self) -> None:
-        """What is heard of a resource that is gone changes nothing."""
+        """Reports about a resource that has left change nothing."""
         pool = makePool(names="ab")
         a = pool.all()[0]
         pool.unavailable(a.jid)

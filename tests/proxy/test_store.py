@@ -20,7 +20,7 @@ OPEN = [
 
 
 class ExchangeFileTests(SynchronousTestCase):
-    """What is left is taken, once; what cannot be is said and harms nothing."""
+    """Saved exchanges are read once; a file that cannot be used is reported, and harms nothing."""
 
     def setUp(self) -> None:
         self.file = ExchangeFile(Path(self.mktemp()))
@@ -49,7 +49,7 @@ class ExchangeFileTests(SynchronousTestCase):
         self.assertIn("1012.5", self.file.path.read_text())
 
     def test_nothing(self) -> None:
-        """Where nothing is open there is no file."""
+        """Without open exchanges there is no file."""
         self.file.leave([])
         self.assertFalse(self.file.path.exists())
         self.assertEqual(self.file.take(), [])
@@ -92,7 +92,7 @@ class ExchangeFileTests(SynchronousTestCase):
         self.assertEqual(self.file.take(), OPEN)
 
     def test_noFolder(self) -> None:
-        """Where nothing can be written, that is said: the stop goes on."""
+        """If the file cannot be written, this is reported, and the stop continues."""
         file = ExchangeFile(Path(self.mktemp(), "x"))
         file.leave(OPEN)
         self.assertIn("cannot be written", self.said[0])

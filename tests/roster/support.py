@@ -36,5 +36,5 @@ def item(jid: str = MARIE, name: str = "", groups: tuple[str, ...] = (), subscri
 
 
 def document(value: Any) -> bytes:
-    """What an application sends."""
+    """Return a document of an application."""
     return json.dumps(value).encode()

@@ -1,4 +1,4 @@
-"""How each server is told, and what it may answer."""
+"""Reading and setting of rosters on each kind of server, and the answers of these servers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOBODY = RosterItem(jid="marie@example.com")
 
 
 class ApplierCase(SynchronousTestCase):
-    """What appliers give."""
+    """Helpers for results of appliers."""
 
     def result(self, work: Any) -> Any:
         return self.successResultOf(ensureDeferred(work))
@@ -67,7 +67,7 @@ class FakePrivileges:
 
 
 class FakeServer:
-    """What is known about the server."""
+    """Findings about the server."""
 
     software = ""
 
@@ -77,7 +77,7 @@ class FakeServer:
 
 
 class FakeLink:
-    """What goes out."""
+    """A link that records what is sent."""
 
     jid = "roster.example.com"
     ready = True
@@ -110,7 +110,7 @@ class PrivilegeTests(ApplierCase):
         self.assertEqual(self.link.sent, [])
 
     def test_failures(self) -> None:
-        """What is not granted, and what the server refuses, is said."""
+        """The reason names a missing grant, and an error of the server or the API."""
         for error, part in (
             (NotGranted("example.com does not grant it"), "does not grant it"),
             (StanzaError("item-not-found"), "the server says item-not-found"),
@@ -132,7 +132,7 @@ class PrivilegeTests(ApplierCase):
         self.assertEqual(str(failure.value), reason)
 
     def test_noServer(self) -> None:
-        """What the server cannot have said is not laid in its mouth."""
+        """An error that the link makes is not reported as the server's."""
         for condition, part in (
             ("remote-server-timeout", "the server did not answer in time"),
             ("remote-server-not-found", "the connection to the server was lost"),
@@ -225,7 +225,7 @@ class PrivilegeTests(ApplierCase):
         self.assertIn("set api under [roster]", self.reason(applier.set(JOHN, MARIE, NOBODY)))
 
     def shown(self, before: str, now: str, jid: str = MARIE.jid) -> list[bytes]:
-        """What is sent when John's contact has this subscription now, and had that before."""
+        """Return the presence that is sent after John's contact has changed from one subscription to another."""
         self.link.sent.clear()
         items = [RosterItem(jid=jid, subscription=subscription) for subscription in (now, before)]
         self.result(self.applier.set(JOHN, *items))

@@ -83,7 +83,7 @@ class AutoTests(SynchronousTestCase):
         self.api.failure, self.api.isDown = None, False
 
     def ways(self) -> list[str]:
-        """Who is asked for a roster, and who has a contact set."""
+        """Return which appliers read a roster and set a contact."""
         self.api.asked.clear()
         self.privilege.asked.clear()
         self.successResultOf(ensureDeferred(self.applier.get(JOHN)))
@@ -117,7 +117,7 @@ class AutoTests(SynchronousTestCase):
         self.assertEqual(self.applier.report(), "by API")
 
     def test_neither(self) -> None:
-        """Where neither can be used both reasons are told, and nothing is set by privilege."""
+        """If neither way can be used, both reasons are reported, and nothing is set by privilege."""
         self.breaks()
         self.privilegeProblem = "it is ejabberd"
         for _ in "12":

@@ -24,7 +24,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(refresh.onSet(), Finished(Summary(1, 0, 1)))
 
     def test_unchanged(self) -> None:
-        """What the application has not changed costs nothing; what the server has already, neither."""
+        """Nothing is done if the document is unchanged, and nothing is set if the server has it already."""
         self.assertEqual(whole(Refresh(JOHN).onDocument(None)), Finished())
         refresh = Refresh(JOHN)
         whole(refresh.onDocument(document({MARIE: {}})))
@@ -37,7 +37,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertIn("a list", finished.reason)
 
     def test_failed(self) -> None:
-        """What fails ends it; how far it came is said."""
+        """A failure ends the refresh; the reason has the number of changes that were made."""
         refresh = Refresh(JOHN)
         self.assertEqual(refresh.onFailure("no answer"), Finished(reason="no answer"))
         whole(refresh.onDocument(document({"a@x": {}, "b@x": {}})))
@@ -47,7 +47,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(refresh.onFailure("no answer"), Finished(reason=reason))
 
     def test_skipped(self) -> None:
-        """What is skipped is told, however it ends."""
+        """Skipped contacts are reported, if the refresh succeeds and if it fails."""
         value = document({MARIE: {}, "a@x": 3})
         skipped = {"a@x": "its value is a number, not an object"}
         refresh = Refresh(JOHN)

@@ -53,7 +53,7 @@ class Server:
 
 @frozen
 class Says:
-    """What the application answers."""
+    """The application's answer."""
 
     value: Any
     code: int = 200
@@ -83,7 +83,7 @@ class Application:
 
 
 class CornerTests(SynchronousTestCase):
-    """What comes of one POST."""
+    """Effects of one POST."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -190,7 +190,7 @@ class CornerTests(SynchronousTestCase):
         self.assertEqual(self.application.asked, ["john"] * 3)
 
     def test_404(self) -> None:
-        """What is said with status 404 is not what is asked for; it is not asked for again."""
+        """A body with status 404 is not a document, and the application is not asked again."""
         self.says["john"] = Says({MARIE: {}}, 404)
         self.assertRefused("status 404")
         self.assertEqual(self.application.asked, ["john"])
@@ -234,7 +234,7 @@ class CornerTests(SynchronousTestCase):
             self.assertSkipped("Odd@H", about, "its ")
 
     def test_repeated(self) -> None:
-        """What is skipped is told again each time."""
+        """Skipped contacts are reported by each refresh."""
         self.assertSkipped("odd@h", 3, "a number")
         self.assertSkipped("odd@h", 3, "a number")
 

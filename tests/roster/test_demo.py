@@ -35,7 +35,7 @@ class ContactsTests(SynchronousTestCase):
         return int(shown.split()[1]), json.loads(answer or b"null"), shown.decode()
 
     def test_decided(self) -> None:
-        """What was said about a user's contacts is what the gateway gets, until it is forgotten."""
+        """The gateway gets the document that was stored, until it is removed."""
         contacts = {"bob@h": {"name": "B\u00f6b"}}
         self.assertEqual(self.ask("GET", "alice")[0], 404)
         self.assertEqual(self.ask("PUT", "Alice", json.dumps(contacts).encode())[0], 200)
@@ -46,7 +46,7 @@ class ContactsTests(SynchronousTestCase):
         self.assertEqual(self.ask("GET", "")[:2], (200, {}))
 
     def test_tag(self) -> None:
-        """What has not changed is not sent again."""
+        """An unchanged document is not sent again."""
         self.ask("PUT", "alice", b"{}")
         _, _, head = self.ask("GET", "alice")
         [tag] = [line.partition(": ")[2] for line in head.splitlines() if line.lower().startswith("etag:")]
@@ -55,7 +55,7 @@ class ContactsTests(SynchronousTestCase):
         self.assertEqual(self.ask("GET", "alice", b"", f"If-None-Match: {tag}")[0], 200)
 
     def test_refused(self) -> None:
-        """What the gateway could not apply is not taken, and the reason is told."""
+        """A document that the gateway could not apply is refused with the reason."""
         self.ask("PUT", "alice", b'{"bob@h": {}}')
         for body, part in (
             (b"", "not JSON"),

@@ -22,10 +22,10 @@ ROSTERS = st.dictionaries(
 
 
 class DifferenceTests(SynchronousTestCase):
-    """What to set."""
+    """Items to set."""
 
     def test_none(self) -> None:
-        """What is the same is not touched, nor is whether somebody has asked."""
+        """An unchanged contact is not set; a pending subscription request makes no difference."""
         there = RosterItem(jid=MARIE, name="M", groups=frozenset("AB"), subscription="to", ask=True)
         wanted = item(name="M", groups=("B", "A"), subscription="to")
         self.assertEqual(difference([there], Document({MARIE: wanted})), [])

@@ -83,7 +83,7 @@ class DocumentTests(SynchronousTestCase):
         self.assertSkips(f"{JOHN}.", {}, "the user's own")
 
     def test_noDocument(self) -> None:
-        """What is no object of contacts says what it is instead, and where."""
+        """If a document is not an object of contacts, the error names its type and the place."""
         self.assertFails(b"", "not JSON")
         self.assertFails(b'{"a@b": {}', "not JSON", "line 1")
         self.assertFails(b"\xff{}", "not UTF-8: byte 0")
@@ -208,7 +208,7 @@ class DocumentTests(SynchronousTestCase):
         self.assertLess(looks, 1_000)
 
     def test_unprintable(self) -> None:
-        """What is shown of a wrong document can be written into a log."""
+        """Texts about an invalid document can be written into a log."""
         for value in ({"\ud800@h": {}}, {MARIE: {"subscription": "\udfff"}}):
             error = self.assertRaises(RefreshFailed, readDocument, document(value), JOHN)
             self.assertIn("\\ud", str(error))
@@ -278,6 +278,6 @@ class UserTests(SynchronousTestCase):
             self.assertEqual(checkUser(name), local)
 
     def test_wrong(self) -> None:
-        """What cannot stand there, or is more than that."""
+        """Invalid localparts are refused, and so are JIDs with more parts."""
         for name in ("", "a@b", "a/b", "@", " ", "a b", "a\x00", 3, None, ["a"], "x" * 2000):
             self.assertRaises(RefreshFailed, checkUser, name)

@@ -1,4 +1,4 @@
-"""What a web application may do to who asks it: on a real connection, so that what breaks off breaks off."""
+"""Misbehaviour of web applications, on real connections, so that a lost connection is a real one."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_behindPacked(self) -> Any:
-        """What follows the end of a packed document is not kept, nor taken for ever."""
+        """Bytes after the end of a compressed document are dropped, and do not delay the answer for ever."""
         packers: list[Any] = []
         make = zlib.decompressobj
         self.patch(web.zlib, "decompressobj", lambda bits: packers.append(make(bits)) or packers[-1])
@@ -195,7 +195,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_refusals(self) -> Any:
-        """What will be no better a moment later is said at once."""
+        """A failure that another try would not change is reported at once."""
         yield self.fails(response(b"", "404 Not Found"), part="status 404")
         yield self.fails(response(b"", "403 Forbidden"), part="status 403")
         yield self.fails(response(b"", "204 No Content"), part="status 204")
@@ -204,7 +204,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_again(self) -> Any:
-        """What may be better is tried three times; the last of them counts."""
+        """A failure that may pass is tried three times; the last one is reported."""
         bad, half = response(b"", "503 Service Unavailable"), response(Content_Length="100") + b"|"
         answer = yield self.ask(bad, half, response())
         self.assertEqual(answer.document, DOCUMENT)
@@ -243,7 +243,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_refused(self) -> Any:
-        """Where nobody listens, that is said."""
+        """If nothing listens at the address, the reason says so."""
         port = self.port.getHost().port
         yield self.port.stopListening()
         failure = yield self.assertFailure(ensureDeferred(self.make(port).fetch("john")), RefreshFailed)

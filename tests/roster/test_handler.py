@@ -113,7 +113,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked.count("lucy"), 2)
 
     def test_looksLikeStatus(self) -> None:
-        """Where a login may look like a change of status, an early one counts at the end of the interval."""
+        """If a login may look like a change of status, an early one counts at the end of the interval."""
         self.watcher = self.made(False)
         times: list[float] = []
         for second in range(400):
@@ -163,7 +163,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(len(self.refresher.asked), 3)
 
     def test_again(self) -> None:
-        """What fails is tried again while the user is online, at growing intervals, and said once."""
+        """A failed refresh is repeated while the user is online, at growing intervals, and logged once."""
         self.refresher.outcome = Finished(reason="status 500")
         times: list[float] = []
         with capturedLogs() as logs:
@@ -213,7 +213,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_unknown(self) -> None:
-        """Where the application knows nothing of the user, another try makes no difference, and nothing is said."""
+        """If the application does not know the user, the refresh is not repeated, and nothing is logged."""
         self.refresher.outcome = Finished(reason="x", isUnknown=True)
         with capturedLogs() as logs:
             self.see("john@h/a")
@@ -228,7 +228,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(text, 'john@h came online; 2 contacts were skipped, for example "a\\n@x": odd')
 
     def test_tooLarge(self) -> None:
-        """Whose roster is too large is left alone for an hour, at logins, too; others are not."""
+        """A user whose roster is too large is not refreshed for an hour, not even at logins; others are."""
         self.refresher.outcome = Finished(reason="x", isTooLarge=True)
         self.see("john@h/a")
         self.refresher.outcome = Finished()
@@ -253,7 +253,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual((len(self.watcher._last), len(self.watcher._online)), (2, 0))
 
     def test_postponed(self) -> None:
-        """Who is not online is refreshed at the next login, by force if that was asked for; once."""
+        """A user who is offline is refreshed at the next login, once, and by force if that was asked for."""
         self.assertEqual([self.watcher.postpone("john", each) for each in (False, True, False)], [True] * 3)
         self.assertTrue(self.watcher.postpone("mary", False))
         self.assertEqual(self.refresher.asked, [])
@@ -299,7 +299,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(found, [True, True, False, True])
 
     def test_boundedOnline(self) -> None:
-        """Where more users or resources are online than are remembered, nobody counts as offline."""
+        """If more users or resources are online than are remembered, no user counts as offline."""
         self.patch(handler, "_MAX_USERS", 2)
         self.patch(handler, "_MAX_RESOURCES", 2)
         for name in ("a", "b", "c"):

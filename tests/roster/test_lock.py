@@ -186,7 +186,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(sorted(self.privileges.taken()), ["john@h/a", "john@h/b"])
 
     def test_seldomLogged(self) -> None:
-        """Where the application fails, a user who asks again and again writes one line a minute."""
+        """If the application fails, a user who asks again and again causes one log line a minute."""
         for isThere, key in ((True, "reason"), (False, "error")):
             with capturedLogs() as logs:
                 for number in range(101):
@@ -304,7 +304,7 @@ class LockedRostersTests(SynchronousTestCase):
             self.assertEqual(len(looped), count, requester)
 
     def test_failing(self) -> None:
-        """Where the application fails, or says nonsense, the user gets what the server has."""
+        """If the application fails, or its document is invalid, the user gets the server's roster."""
         for fail in (
             lambda: self.world.fail(RefreshFailed("status 500")),
             lambda: self.world.answer(FakeAnswer(b"[{}]")),
@@ -320,7 +320,7 @@ class LockedRostersTests(SynchronousTestCase):
             self.assertIn("<item jid='old@h' subscription='none' ask='subscribe'/>", xml)
 
     def test_nobody(self) -> None:
-        """Where both fail there is an error, in time."""
+        """If both fail, the answer is an error, in time."""
         for fail in (lambda: self.world.fail(RefreshFailed("not granted")), lambda: self.clock.advance(10.1)):
             asked = self.ask()
             self.clock.advance(10.1)

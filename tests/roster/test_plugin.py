@@ -164,7 +164,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(notes(self.embedded()), [])
 
     def test_secret(self) -> None:
-        """What bodies are signed with is not shown by accident."""
+        """The secret of signatures does not appear in texts about the configuration."""
         config = self.config(ROSTER.format("r.example.com", "example.com") + 'signature_secret = "hidden"\n')
         self.assertEqual(config.services[0].table.signature_secret, "hidden")  # type: ignore[attr-defined]  # its own
         self.assertNotIn("hidden", repr(config))
@@ -178,7 +178,7 @@ class PluginTests(SynchronousTestCase):
         return str(error)
 
     def test_wrong(self) -> None:
-        """What is wrong is said by its key."""
+        """An invalid value is reported with its key."""
         right = ROSTER.format("r.example.com", "example.com")
         for more, part in (
             ('apply = "ejabberd-api"\n', "api: found nothing"),

@@ -25,7 +25,7 @@ MARIE = RosterItem(jid="marie@h", subscription="both")
 
 @frozen
 class FakeAnswer:
-    """What the application has answered."""
+    """An answer of the application."""
 
     document: bytes | None
     tag: str | None = None
@@ -130,7 +130,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertIsNone(kept())
 
     def test_unchanged(self) -> None:
-        """What has not changed is not compared."""
+        """An unchanged document is not compared."""
         done = self.refresher.refresh("john")
         self.world.answer(FakeAnswer(None, '"1"'))
         self.assertEqual(self.successResultOf(done), Finished())
@@ -172,7 +172,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_oneAtATime(self) -> None:
-        """Who asks while a user is being refreshed waits for one more refresh, together with all who do."""
+        """Requests that come while a user is being refreshed share one further refresh."""
         first = self.refresher.refresh("john")
         later = [self.refresher.refresh("john") for _ in range(3)]
         self.assertEqual(len(self.world.taken()), 1)

@@ -185,7 +185,7 @@ class RefreshTests(SynchronousTestCase):
         return self.answer(self.send("GET", path))
 
     def test_later(self) -> None:
-        """Who does not wait is answered at once; progress and the answer are at an address."""
+        """A caller that does not wait is answered at once; progress and the answer are at an address."""
         self.refresher.waiting["john"] = Deferred()
         self.refresher.outcomes["mary"] = Finished(reason="x")
         path = self.later(["mary", "john", "zoe", "mary", 3])
@@ -225,7 +225,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.post({}, Prefer="respond-async")[0], 400)
 
     def test_noResult(self) -> None:
-        """What is not there is said in words; what it is, nobody can change."""
+        """An unknown result is an error with a text; a known one cannot be changed."""
         path = self.later([])
         for other in ("/roster_admin/results", "/roster_admin/results/", path[:-1], f"{path}/x", f"{path}%FF"):
             code, answer, _ = self.get(other)
@@ -254,19 +254,21 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual((code, answer["status"], answer["updated"], answer["errors"]), (200, "ok", 0, 0))
 
     def test_twice(self) -> None:
-        """Who stands there twice, in whatever spelling, counts once."""
+        """A user who is listed twice, in any spelling, counts once."""
         _, answer, _ = self.post(["john", "John", "john"])
         self.assertEqual((answer["updated"], self.refresher.asked), (1, [("john", False)]))
 
     def test_wrongNames(self) -> None:
-        """What is no user name is not fetched, and is told."""
+        """An invalid user name is not fetched, and is reported."""
         code, answer, _ = self.post(["john", "a@b", "", 3, None])
         self.assertEqual((code, answer["updated"], answer["errors"]), (200, 1, 4))
         self.assertEqual(set(answer["failed"]), {"a@b", "", "3", "null"})
         self.assertEqual(self.refresher.asked, [("john", False)])
 
     def test_namesLikeOthers(self) -> None:
-        """What is no user name keeps no user from being refreshed, however it is written."""
+        """
+        An invalid user name does not keep a user from being refreshed, even if it looks like that user's name.
+        """
         for names, user in (([3, "3"], "3"), ([None, "null"], "null"), (["x" * 2000, "x" * 100], "x" * 100)):
             for order in (names, names[::-1]):
                 self.refresher.asked.clear()
@@ -441,7 +443,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.post([], X_Hub_Signature_256="\udcff")[0], 200 if self.secret is None else 401)
 
     def test_wrong(self) -> None:
-        """What is wrong with a request is said, with the right status."""
+        """An error in a request is reported, with the right status."""
         for value, headers, code, part in (
             (b"", {}, 400, "the body is empty"),
             (b"{", {}, 400, "not JSON"),

@@ -57,7 +57,7 @@ def stanza(raw: bytes) -> Stanza:
 
 
 def children(data: bytes) -> Iterator[Element]:
-    """What a stream's root holds, as ElementTree reads it; ends quietly where the stream is broken."""
+    """Yield the children of a stream's root, read by ElementTree; end quietly if the stream is broken."""
     parser = XMLPullParser(("start", "end"))
     depth = 0
     try:
@@ -121,7 +121,7 @@ class MemoryTransport(StringTransport):
         self.say(HEADER + b"<handshake/>")
 
     def heard(self) -> list[Tree]:
-        """What the server was sent since the handshake."""
+        """Return what the server was sent since the handshake."""
         return [tree(element) for element in children(self.value())][1:]
 
 

@@ -85,7 +85,7 @@ def attributes(draw: st.DrawFn, names: list[str], declarations: list[str]) -> st
 
 @st.composite
 def contents(draw: st.DrawFn, prefixes: list[str], depth: int) -> str:
-    """What stands in an element: texts, sections, references, elements."""
+    """Return the contents of an element: texts, sections, references, elements."""
     kinds = ["text", "spelled", "section", "element", "element"] if depth else ["text", "section"]
     written = []
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=3)):

@@ -26,7 +26,7 @@ class BackoffTests(SynchronousTestCase):
         self.assertEqual(backoff.next(), 1.0)
 
     def test_hopeless(self) -> None:
-        """Where a try soon would end in the same way the longest interval comes first."""
+        """If a try soon would fail in the same way, the longest interval comes first."""
         self.assertEqual(Backoff(1.0, 30.0).next(isHopeless=True), 30.0)
 
     def test_random(self) -> None:

@@ -171,7 +171,7 @@ class ComponentTests(SynchronousTestCase):
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_batch(self) -> None:
-        """What one segment causes is one write, in order."""
+        """Output that one segment causes is one write, in order."""
         self.accepted()
         self.owner.onStanza = lambda stanza: self.protocol.write(f"<a id='{stanza.id}'/>".encode())
         writes: list[bytes] = []

@@ -126,7 +126,10 @@ class SpellingTests(SynchronousTestCase):
     """Legal XML that a careless reader takes for something else."""
 
     def test_sectionWithStanzas(self) -> None:
-        """What stands in a CDATA section is text, also if it looks like the end of a stanza and another's begin."""
+        """
+        The content of a CDATA section is text, even if it looks like the end of one stanza and the begin of
+        another.
+        """
         forged = b"<message from='a' to='b'><body><![CDATA[</message><message from='admin'>]]></body></message>"
         for size in (0, 1, 7):
             self.assertEqual(
@@ -222,7 +225,7 @@ class SpellingTests(SynchronousTestCase):
 
 
 class FailureTests(SynchronousTestCase):
-    """What ends a stream, and as what (RFC 6120 sections 4.9.3 and 11)."""
+    """Failures of a stream, and their conditions (RFC 6120 sections 4.9.3 and 11)."""
 
     def test_conditions(self) -> None:
         """Each kind of bad input has its condition, after the stanzas before it and with none after it."""
@@ -346,7 +349,7 @@ class FailureTests(SynchronousTestCase):
 
 
 class WorkTests(SynchronousTestCase):
-    """What a peer can make the splitter do and keep."""
+    """Bounds of the splitter's work and memory."""
 
     def test_smallPieces(self) -> None:
         """A large stanza in pieces of some bytes, each with the end of a tag, costs no more than linear work."""
@@ -375,7 +378,7 @@ class WorkTests(SynchronousTestCase):
                 self.assertGreater(len(made), 10)
 
     def test_renewalKeepsStrict(self) -> None:
-        """What a renewed parser sees is checked as before, in the middle of a stanza too."""
+        """A renewed parser checks its input as before, also within a stanza."""
         self.patch(core, "_PARSER_LIFE", 100)
         for kind, (wrong, condition) in BROKEN.items():
             for before in (b"<iq>" + b"<a/>" * 100 + b"</iq>", b"<iq/>" * 100):

@@ -43,7 +43,7 @@ class Doer(XMPPHandler):
 
 
 class Fault(Exception):
-    """What a handler of the tests raises."""
+    """An exception of the tests' handlers."""
 
 
 def condition(said: Tree) -> str:
@@ -389,7 +389,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual((condition(said), said[1]["from"]), ("service-unavailable", COMPONENT))
 
     def test_strangersAreForgotten(self) -> None:
-        """What is kept of strangers' addresses has a bound."""
+        """Memory for addresses of third parties is bounded."""
         self.does(self.silent)
         self.world.say(b"".join(iq(from_=f"\u00fcser{number}@example.com/r") for number in range(5000)))
         kept = jids._preparedByUnicode.cache_info()
@@ -398,7 +398,7 @@ class OneAnswerTests(LaneCase):
 
 
 class SendTests(LaneCase):
-    """What handlers send."""
+    """Stanzas that handlers send."""
 
     def test_serialised(self) -> None:
         """Elements without a namespace, with the stream's or with others arrive as what they are."""
@@ -416,7 +416,7 @@ class SendTests(LaneCase):
         self.assertEqual((second[0], second[2]), (root + "message", [(f"{{{ns.STREAMS}}}odd", {}, [])]))
 
     def test_notXml(self) -> None:
-        """What XML cannot hold is refused to the handler that sends it: it would end the stream for all."""
+        """Text that XML does not allow raises in the handler that sends it: it would end the stream for all."""
         for text in ("\x0b", "\x00", "\ud800", "\uffff"):
             message = domish.Element((None, "message"), attribs={"to": "a@b"})
             message.addElement("body", content=text)

@@ -39,7 +39,7 @@ from tests.stream.odd import BROKEN
 
 
 class Fault(Exception):
-    """What a handler of the tests raises."""
+    """An exception of the tests' handlers."""
 
 
 @implementer(IRawHandler)
@@ -187,7 +187,7 @@ class ReconnectTests(SynchronousTestCase):
             self.assertNotIn("other side", self.link.trouble)
 
     def test_refusals(self) -> None:
-        """What an operator must mend is said in plain words, without the secret, and tried again slowly."""
+        """A refusal that an operator must fix is logged in words, without the secret, and the next try is slow."""
         for condition, words in (
             ("not-authorized", "secret"),
             ("conflict", "another connection"),
@@ -262,10 +262,12 @@ class ReconnectTests(SynchronousTestCase):
 
 
 class OutputTests(SynchronousTestCase):
-    """What is sent when, and what becomes of it while the link is down."""
+    """Times of output, and output while the link is down."""
 
     def test_waits(self) -> None:
-        """What is sent while the link is down goes out when it comes, in order, before what handlers send then."""
+        """
+        Stanzas sent while the link is down go out in order when it is up, before those that handlers send then.
+        """
         world = World()
 
         class Greeter(XMPPHandler):
@@ -307,7 +309,7 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual([said[1]["to"] for said in world.server.heard()], ["1"])
 
     def test_deadline(self) -> None:
-        """What waited too long is dropped, and only that."""
+        """Stanzas that have waited too long are dropped, and no others."""
         world = World()
         world.endpoint.mode = "refuse"
         world.link.startService()
@@ -334,7 +336,7 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual([said[1]["to"] for said in world.server.heard()], ["0", "1", "9"])
 
     def test_whileEnding(self) -> None:
-        """What is sent when the stream has ended and the connection not yet, goes out on the next one."""
+        """Stanzas sent between the end of the stream and that of the connection go out on the next connection."""
         for last in (b"</stream:stream>", b"<!-- x -->", streamError("system-shutdown")):
             world = World().up()
             world.server.say(last)
@@ -409,7 +411,7 @@ class WatchTests(SynchronousTestCase):
             world.server.say(b" ")
 
     def test_nobodyToPing(self) -> None:
-        """Where the server's name is not known, silence is no reason to go."""
+        """If the server's name is not known, silence does not end the connection."""
         world = World().up()
         world.wait(300)
         self.assertEqual((world.link.ready, world.server.heard()), (True, []))
@@ -432,7 +434,7 @@ class WatchTests(SynchronousTestCase):
 
 
 class LanesTests(SynchronousTestCase):
-    """Who sees what, and what a handler that fails can do to others."""
+    """Stanzas of each handler, and effects of a failing handler on others."""
 
     def test_rawFirst(self) -> None:
         """Raw handlers see stanzas in their order, each only what those before it left; then the ordinary ones."""

@@ -1,6 +1,4 @@
-"""
-What is sent while the link is down: in order, for a while, within bounds.
-"""
+"""Stanzas sent while the link is down: in order, for a while, within bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ class OutboxTests(SynchronousTestCase):
     """The queue alone, told the time."""
 
     def test_order(self) -> None:
-        """What waits comes out in order, once."""
+        """Waiting stanzas come out in order, once."""
         outbox = Outbox()
         for data in (b"<a/>", b"<b/>", b"<c/>"):
             self.assertTrue(outbox.put(data, 0.0))

@@ -61,7 +61,7 @@ class PendingTableTests(SynchronousTestCase):
         self.assertEqual(table.expire(30.0), [("late", late)])
 
     def test_earlyGone(self) -> None:
-        """What was removed does not end, nor does what has its key by now."""
+        """Neither a removed entry nor a later one with the same key expires at the removed entry's deadline."""
         table: PendingTable[str, Entry] = PendingTable(9)
         table.add("late", Entry(30.0))
         table.add("early", Entry(5.0))

@@ -38,7 +38,7 @@ class RepliesTests(SynchronousTestCase):
         self.assertEqual((replies.isOpen(B), replies.closed(B), len(replies)), (False, False, 1))
 
     def test_expire(self) -> None:
-        """What is overdue is closed and told once, as often as it was asked; what is not, stays."""
+        """Overdue requests are closed and returned once each; others stay."""
         replies = Replies(patience=25.0)
         replies.opened(A, 0.0)
         replies.opened(A, 1.0)

@@ -58,7 +58,9 @@ class RequestsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second)["from"], "b")
 
     def test_read(self) -> None:
-        """Who asks may read a result without a tree; what fails there is an answer that cannot be read."""
+        """
+        The caller may read a result without a tree; an exception of its reader counts as an unreadable answer.
+        """
         requests = Requests()
         wanted = {read: requests.add("a", read.__name__, 30.0, read) for read in (_identifier, _stumble)}
         for read in wanted:
@@ -140,7 +142,7 @@ class RequestsTests(SynchronousTestCase):
         self.successResultOf(first)
 
     def test_cancel(self) -> None:
-        """Who no longer wants the answer may cancel; the late answer is nobody's."""
+        """A caller may cancel a request; a late answer is dropped."""
         requests = Requests()
         answer = requests.add("a", "1", 10.0)
         answer.cancel()

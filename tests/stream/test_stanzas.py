@@ -78,7 +78,7 @@ class ReaddressTests(SynchronousTestCase):
             self.assertEqual(moved[0].tag, f"{{{uri}}}q", raw)
 
     def test_addressLikeText(self) -> None:
-        """What looks like an address inside another value, or has a prefix, is none and stays."""
+        """Text within another attribute, or an attribute with a prefix, is not an address, and stays."""
         found = stanza(b"<iq id=\" to='x' from='y' \" x:to='z' xmlns:x='urn:x' from='a' to = \"b\"/>")
         self.assertEqual((found.sender, found.recipient, found.id), ("a", "b", " to='x' from='y' "))
         again = stanza(found.readdressed(route("c", "d")))
@@ -159,7 +159,7 @@ class UnreadElementTests(SynchronousTestCase):
             self.assertEqual([child.parent for child in element.elements()], [element, element])
 
     def test_changed(self) -> None:
-        """What changes it changes the tree, and it is not unread any more."""
+        """A change affects the tree, and the element counts as read."""
         changes: list[Callable[[domish.Element], object]] = [
             lambda each: each.__setitem__("a", "2"),
             lambda each: setattr(each, "name", "p"),
@@ -219,7 +219,7 @@ class SerialisedTests(SynchronousTestCase):
         self.assertEqual(len(list(children(HEADER + serialised(element, "").encode()))), 1)
 
     def test_xml(self) -> None:
-        """What a handler has put in as XML is XML."""
+        """Raw XML that a handler has added is written as XML."""
         element = domish.Element((None, "message"))
         element.addRawXml("<body>&amp;</body>")
         self.assertEqual(serialised(element, ns.CLIENT), "<message><body>&amp;</body></message>")

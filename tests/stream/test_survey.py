@@ -64,7 +64,7 @@ class SurveyTests(SynchronousTestCase):
         self.assertEqual(asked, [(DOMAIN, f"{{{ns.VERSION}}}query"), (f"{DOMAIN}/ping", f"{{{ns.PING}}}ping")])
 
     def test_told(self) -> None:
-        """What the server says is shown, on one line and not at any length."""
+        """The server's description is shown on one line, with bounded length."""
         self.tells("Prosody", "13.0.7")
         self.pongs()
         self.world.wait(10)

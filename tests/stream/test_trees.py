@@ -72,7 +72,7 @@ class BuilderTests(SynchronousTestCase):
         self.assertEqual(Builder(HEADER).build(raw).body.children, [text])
 
     def test_notOne(self) -> None:
-        """What is not one whole element is an error."""
+        """Anything but one whole element is an error."""
         for raw in (b"", b"text", b"<iq>", b"<iq><q></iq>", b"<iq/><iq/>", b"</stream:stream>", b"<iq", b"<a:iq/>"):
             self.assertRaises(domish.ParserError, Builder(HEADER).build, raw)
 
