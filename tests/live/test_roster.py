@@ -123,7 +123,7 @@ class RosterTests(RosterCase):
         await self.settled("remove", "remove", ["alice", "bob"])
 
     def probing(self) -> dict[str, Any]:
-        """Return the server's needs for that, for the gateway's table."""
+        """Return the options of the gateway's table that presence at once needs on this server."""
         return {"probes": True} if isinstance(self.server, Prosody) else {}
 
     async def settled(
