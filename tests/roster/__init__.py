@@ -1,5 +1,5 @@
 """
-Tests of rosters from a web application. They import wokkel, so that must have been made to work first.
+Tests of rosters from a web application. They import wokkel, so it must be patched before.
 """
 
 from gateway import _compat

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def whole(work: Generator[None, None, T]) -> T:
-    """The value of a generator that is run to its end in one go."""
+    """Run a generator to its end and return its value."""
     while True:
         try:
             next(work)
@@ -26,12 +26,12 @@ def whole(work: Generator[None, None, T]) -> T:
 
 
 def readDocument(data: bytes, user: str) -> Document:
-    """A document, read in one go."""
+    """Read a document at once."""
     return whole(readingDocument(data, user))
 
 
 def item(jid: str = MARIE, name: str = "", groups: tuple[str, ...] = (), subscription: str = "both") -> RosterItem:
-    """A contact."""
+    """Return a contact."""
     return RosterItem(jid=jid, name=name, groups=frozenset(groups), subscription=subscription)
 
 

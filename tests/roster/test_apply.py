@@ -43,7 +43,7 @@ class ApplierCase(SynchronousTestCase):
 
 
 class FakePrivileges:
-    """Privileges, as far as they matter."""
+    """The privileges that appliers use."""
 
     def __init__(self, outcome: Callable[[], Deferred[Any]]) -> None:
         self._outcome = outcome
@@ -91,7 +91,7 @@ class FakeLink:
 
 
 class PrivilegeTests(ApplierCase):
-    """By privilege."""
+    """Rosters by privilege."""
 
     def make(self, outcome: Callable[[], Deferred[Any]], probes: bool = False) -> PrivilegeApplier:
         self.privileges: Any = FakePrivileges(outcome)
@@ -102,7 +102,7 @@ class PrivilegeTests(ApplierCase):
         return applier
 
     def test_asks(self) -> None:
-        """A roster is read whole, and set contact by contact."""
+        """A roster is read as a whole, and set contact by contact."""
         applier = self.make(lambda: succeed([MARIE]))
         self.assertEqual(self.result(applier.get(JOHN)), [MARIE])
         self.result(applier.set(JOHN, MARIE, NOBODY))
@@ -124,7 +124,7 @@ class PrivilegeTests(ApplierCase):
             self.assertIn(part, reason)
 
     def test_tooLarge(self) -> None:
-        """A roster that the link refuses is told from others, in words that tell what to do."""
+        """If the link refuses a roster as too large, the failure has a type of its own and names the option."""
         said = ANSWERS[TooLarge]
         applier = self.make(lambda: fail(StanzaError(said.condition, text=said.text)))
         failure = self.failureResultOf(ensureDeferred(applier.get(JOHN)), RosterTooLarge)
@@ -149,9 +149,9 @@ class PrivilegeTests(ApplierCase):
 
     def verifying(self, keep: Callable[[RosterItem, RosterItem | None], RosterItem | None]) -> PrivilegeApplier:
         """
-        Make one on a server that has no contacts.
+        Return an applier for a server without contacts.
 
-        @param keep: gets what is set and what was there, and gives what is there then.
+        @param keep: called with the item that is set and the one before; returns the server's item after it.
         """
         applier = self.make(lambda: succeed(None))
         self.roster: dict[str, RosterItem] = {}
@@ -189,7 +189,7 @@ class PrivilegeTests(ApplierCase):
         self.assertEqual(self.privileges.asked[-1], (JOHN,))
 
     def test_notKept(self) -> None:
-        """A server that answers with a result and keeps the old subscription is told from one that sets it."""
+        """A server that answers with a result but keeps the old subscription is detected."""
         applier = self.verifying(lambda item, there: evolve(item, subscription="none"))
         reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
         self.assertIn("set to both, but the server has none: ", reason)
@@ -201,7 +201,7 @@ class PrivilegeTests(ApplierCase):
         self.assertEqual(self.privileges.asked, [])
 
     def test_changedMeanwhile(self) -> None:
-        """A contact that is another's by then is no success, and says nothing about the server."""
+        """If somebody else has changed the contact meanwhile, the refresh fails, and the server is not blamed."""
         for other in (None, evolve(MARIE, subscription="from")):
             applier = self.verifying(lambda item, there, other=other: other)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
             there = other.subscription if other else "no such contact"
@@ -210,7 +210,9 @@ class PrivilegeTests(ApplierCase):
             self.assertEqual(applier.problem, "")
 
     def test_loopedBack(self) -> None:
-        """A server delegates the component's own requests to it: the answer that comes is not the reason."""
+        """
+        If the server delegates the component's own requests to it, this is the reason, not the error that follows.
+        """
         applier = self.make(lambda: fail(StanzaError("forbidden")))
         self.assertIn("the server says forbidden", self.reason(applier.get(JOHN)))
         applier.onLoopback()
@@ -220,7 +222,7 @@ class PrivilegeTests(ApplierCase):
             self.assertIn("set api under [roster]", reason)
 
     def test_older(self) -> None:
-        """ejabberd before 24.10 answers each set so: the reason says what to do."""
+        """ejabberd before 24.10 answers each set with this error: the reason has the remedy."""
         applier = self.make(lambda: fail(StanzaError("internal-server-error")))
         self.assertIn("set api under [roster]", self.reason(applier.set(JOHN, MARIE, NOBODY)))
 
@@ -232,7 +234,7 @@ class PrivilegeTests(ApplierCase):
         return list(self.link.sent)
 
     def test_probes(self) -> None:
-        """Users of the server who may see each other are shown, after a set that went well."""
+        """After a successful set, users of the server who may see each other are shown to each other."""
         self.applier = self.make(lambda: succeed(None), True)
         probe = b"<presence from='%b' to='%b' type='probe'/>"
         self.privileges.feed = "none"
@@ -249,7 +251,7 @@ class PrivilegeTests(ApplierCase):
         self.applier.connectionLost()
         self.applier._isVerified = True
         self.assertEqual(self.shown("none", "both"), [])
-        # Another set may be what shows it: not one that has failed.
+        # A set that has failed does not show the contact, so the next one has to.
         self.privileges.observer(stanza(f"<presence from='{MARIE.jid}/b'/>"))
         self.privileges.observer(stanza(f"<presence from='{JOHN}/a'/>"))
         self.privileges._outcome = lambda: fail(StanzaError("forbidden"))
@@ -258,7 +260,7 @@ class PrivilegeTests(ApplierCase):
         self.assertEqual(self.shown("none", "to"), [probe % (f"{JOHN}/a".encode(), MARIE.jid.encode())])
 
     def test_underWay(self) -> None:
-        """If a set that will show a contact is under way, a set of the other side shows it not as well."""
+        """If a set that will show a contact is under way, a set of the other side does not show it as well."""
         self.applier = self.make(lambda: succeed(None), True)
         for jid in (f"{MARIE.jid}/b", f"{JOHN}/a"):
             self.privileges.observer(stanza(f"<presence from='{jid}'/>"))
@@ -276,16 +278,16 @@ class PrivilegeTests(ApplierCase):
         self.assertEqual(self.link.sent, [toMarie])
 
     def test_noProbes(self) -> None:
-        """Unless that is wanted, nothing is sent in anybody's name, nor is anybody watched."""
+        """Without C{probes} nothing is sent in users' names, and presence is not watched."""
         self.applier = self.make(lambda: succeed(None))
         self.assertIsNone(self.privileges.observer)
         self.assertEqual(self.shown("none", "both") + self.shown("both", "none"), [])
 
 
 class EjabberdTests(ApplierCase):
-    """By ejabberd's HTTP API."""
+    """Rosters by ejabberd's HTTP API."""
 
-    # The name of an argument that the server does not know.
+    # An argument that the server does not know.
     refused = ""
 
     def make(self, code: int, answer: Any, more: dict[str, str] | None = None) -> EjabberdApplier:
@@ -303,11 +305,11 @@ class EjabberdTests(ApplierCase):
         return EjabberdApplier("http://127.0.0.1:5280/api/", client, Clock(), 5.0, Pieces(Clock()))
 
     def test_largeAnswer(self) -> None:
-        """No more of an answer is taken than there is room for."""
+        """Reading of an answer stops at the limit."""
         self.patch(api, "_MAX_BYTES", 100)
         self.assertEqual(self.result(self.make(200, []).get(JOHN)), [])
         self.assertIn("API has 101 bytes; at most 100", self.reason(self.make(200, b" " * 101).get(JOHN)))
-        # Nor is more unpacked of one that is small as it comes.
+        # The limit also holds for a small compressed answer.
         bomb = gzip.compress(b" " * 1_000_000)
         self.patch(api, "_MAX_BYTES", len(bomb))
         for times, part in ((1, f"API has over {len(bomb)} bytes"), (2, "API is packed more than once")):
@@ -315,7 +317,7 @@ class EjabberdTests(ApplierCase):
             self.assertIn(part, self.reason(applier.get(JOHN)))
 
     def test_get(self) -> None:
-        """A row for each group, as 23.01 has it, or a list of them."""
+        """A contact has a row for each group, as in 23.01, or a list of groups."""
         rows = [
             {"jid": MARIE.jid, "nick": MARIE.name, "subscription": "both", "ask": "undefined", "group": group}
             for group in "AB"
@@ -333,14 +335,14 @@ class EjabberdTests(ApplierCase):
         self.assertEqual(self.result(self.make(200, nobody).get(JOHN)), [RosterItem(jid="x@y")])
 
     def test_set(self) -> None:
-        """A contact is added as it is, or deleted; its own roster stays as it is, if it is the server's."""
+        """A contact is added or deleted. The roster of a contact on the same server does not change."""
         applier = self.make(200, 0)
         base = "http://example.com:5280/api"
         whose = {"localuser": "john", "localhost": "example.com", "user": "marie", "host": "example.com"}
         added = {**whose, "nick": "M & N", "groups": ["A", "B"], "subs": "both"}
         self.result(applier.set(JOHN, MARIE, NOBODY))
         self.assertEqual(self.asked, [(f"{base}/add_rosteritem", added)])
-        # Whatever its groups: it is about to go.
+        # Its groups do not matter: it is deleted next.
         ended = {**added, "groups": [], "subs": "none"}
         for before, host, first in (
             (MARIE, "example.com", [(f"{base}/add_rosteritem", ended)]),
@@ -354,7 +356,9 @@ class EjabberdTests(ApplierCase):
             self.assertEqual(self.asked, [*first, (f"{base}/delete_rosteritem", {**whose, "host": host})])
 
     def test_groups(self) -> None:
-        """Before 24.02 a server refuses a list of groups; then it gets none, until it refuses the other form."""
+        """
+        A server before 24.02 refuses a list of groups; after that it gets a string, until it refuses that form.
+        """
         applier = self.make(200, 0)
 
         def forms() -> list[Any]:
@@ -368,14 +372,14 @@ class EjabberdTests(ApplierCase):
         self.refused = "group"
         self.assertEqual(forms(), ["A;B", ["A", "B"]])
         self.assertEqual(forms(), [["A", "B"]])
-        # The groups are not always the reason.
+        # Other arguments may be the reason.
         self.refused = "nick"
         self.assertIn("status 400", self.reason(applier.set(JOHN, MARIE, NOBODY)))
         self.refused = ""
         self.assertEqual(forms(), [["A", "B"]])
 
     def test_group(self) -> None:
-        """A group that the API would take for two is refused, where it would."""
+        """A group that the API would split in two is refused, for servers that would split it."""
         item = RosterItem(jid="x@y", groups=frozenset({"a;b"}))
         applier = self.make(200, 0)
         self.result(applier.set(JOHN, item, NOBODY))
@@ -387,7 +391,7 @@ class EjabberdTests(ApplierCase):
         self.assertEqual([each["groups"] for _, each in self.asked], [["a;b"]] * 2)
 
     def test_brokenOff(self) -> None:
-        """An answer that breaks off is said in words, not in ours."""
+        """An incomplete answer is reported in words, not as an exception's name."""
 
         class Client:
             """Loses every answer."""
@@ -400,7 +404,7 @@ class EjabberdTests(ApplierCase):
         self.assertEqual(reason, "the roster could not be read: the answer of ejabberd's API is incomplete")
 
     def test_failures(self) -> None:
-        """Whatever the API answers instead is the reason."""
+        """Any other answer of the API is the reason of the failure."""
         self.assertIn("status 403", self.reason(self.make(403, {"status": "error"}).get(JOHN)))
         self.assertIn("status 500", self.reason(self.make(500, b"oops").set(JOHN, MARIE, NOBODY)))
         self.assertIn("with 1", self.reason(self.make(200, 1).set(JOHN, MARIE, NOBODY)))

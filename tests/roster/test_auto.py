@@ -1,4 +1,4 @@
-"""The way is found by trying: ejabberd's HTTP API, or else privileges."""
+"""The choice by trying: ejabberd's HTTP API, or else privileges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOBODY = RosterItem(jid="marie@example.com")
 
 
 class FakeApplier:
-    """One way: it works, or fails with what it is told to."""
+    """An applier that works, or fails as the test says."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -98,11 +98,11 @@ class AutoTests(SynchronousTestCase):
         return str(self.failureResultOf(ensureDeferred(self.applier.get(JOHN)), RefreshFailed).value)
 
     def test_api(self) -> None:
-        """The API is the first choice, whatever privileges there are."""
+        """The API is the first choice, even if there are privileges."""
         self.assertEqual(self.ways(), [f"api {JOHN}", f"api {MARIE.jid}"])
 
     def test_privilege(self) -> None:
-        """Without an API that answers it is done by privilege; the API is tried again once a minute."""
+        """If the API does not answer, privileges are used, and the API is tried again once a minute."""
         self.breaks()
         self.assertEqual(self.ways(), [f"api {JOHN}", f"privilege {JOHN}", f"privilege {MARIE.jid}"])
         self.assertEqual(self.applier.report(), "by privilege; the API cannot be used: no API")
@@ -124,7 +124,7 @@ class AutoTests(SynchronousTestCase):
             self.assertEqual(self.reason(), "no API; it is ejabberd")
         self.assertEqual(self.privilege.asked, [])
         self.assertEqual(self.applier.report(), "rosters cannot be set: no API; it is ejabberd")
-        # What is found out later counts.
+        # Later findings count.
         self.privilegeProblem = ""
         self.ways()
         self.privilegeProblem = "it keeps no subscriptions"
@@ -133,14 +133,14 @@ class AutoTests(SynchronousTestCase):
         self.assertEqual(self.ways(), [f"api {JOHN}", f"api {MARIE.jid}"])
 
     def test_otherFailure(self) -> None:
-        """A call that fails for a reason of its own says nothing about the API."""
+        """A call that fails for another reason does not change the choice."""
         for failure in (RefreshFailed("no such user"), ApiUnusable("late, as others were not")):
             self.api.failure = failure
             self.assertEqual(self.reason(), str(failure))
         self.assertEqual(self.privilege.asked, [])
 
     def test_told(self) -> None:
-        """The way is found and told two seconds after the connection, and each time that it is another."""
+        """The choice is made and logged two seconds after the connection, and whenever it changes."""
         self.breaks()
         self.watcher.connectionInitialized()
         self.clock.advance(2)
@@ -157,7 +157,7 @@ class AutoTests(SynchronousTestCase):
         self.assertEqual(self.told[3:], [("warn", "rosters cannot be set: no API; it is ejabberd")])
 
     def test_connectionLost(self) -> None:
-        """The next server may have an API; nobody asks for a connection that is gone."""
+        """After a lost connection the choice starts anew, and the pending test of the API is dropped."""
         self.breaks()
         self.ways()
         self.works()
@@ -170,7 +170,7 @@ class AutoTests(SynchronousTestCase):
         self.assertEqual(self.api.asked, [])
 
     def test_loopedBack(self) -> None:
-        """That concerns privileges."""
+        """A loopback concerns privileges alone."""
         self.applier.onLoopback()
         self.assertEqual(self.privilege.problem, "looped")
         self.assertEqual(self.applier.problem, "")

@@ -15,7 +15,7 @@ class RefreshTests(SynchronousTestCase):
     """One refresh."""
 
     def test_whole(self) -> None:
-        """Fetch, read, set each, finish."""
+        """Fetch, read, set each contact, finish."""
         refresh = Refresh(JOHN)
         self.assertEqual(refresh.begin(), Fetch())
         self.assertEqual(whole(refresh.onDocument(document({MARIE: {}}))), Read())
@@ -31,7 +31,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(whole(refresh.onRoster([item()])), Finished(Summary()))
 
     def test_bad(self) -> None:
-        """A document that is wrong ends it before the server is asked."""
+        """An invalid document ends the refresh before the server is asked."""
         finished = whole(Refresh(JOHN).onDocument(b"[{}]"))
         assert isinstance(finished, Finished)
         self.assertIn("a list", finished.reason)
@@ -59,14 +59,14 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(whole(refresh.onRoster([])), Finished(Summary(1, 0, 0), (item(),), skipped=skipped))
 
     def test_dry(self) -> None:
-        """A dry run tells what it would set, and sets nothing; not even too many removals keep it from that."""
+        """A dry run returns the items that it would set, even with too many removals, and sets none."""
         refresh = Refresh(JOHN, maxRemovals=0, isDry=True)
         whole(refresh.onDocument(document({MARIE: {}})))
         removal = RosterItem(jid="old@x", subscription="remove")
         self.assertEqual(whole(refresh.onRoster([item("old@x")])), Finished(Summary(1, 0, 1), (item(), removal)))
 
     def test_removals(self) -> None:
-        """More removals than are believable are refused, with how to force them."""
+        """More removals than allowed are refused; the reason names the option that allows them."""
         there = [item(f"c{number}@x") for number in range(3)]
         refresh = Refresh(JOHN, maxRemovals=2)
         whole(refresh.onDocument(b"{}"))

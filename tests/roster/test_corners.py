@@ -28,7 +28,7 @@ JOHN = "john@h"
 
 
 class Server:
-    """Rosters in memory. Whether somebody is online makes no difference to it."""
+    """Rosters in memory. It makes no difference if a user is online."""
 
     def __init__(self) -> None:
         self.rosters: dict[str, dict[str, RosterItem]] = {}
@@ -60,7 +60,7 @@ class Says:
 
 
 class Application:
-    """An HTTP client that asks an application of the test's."""
+    """An HTTP client that asks the test's application."""
 
     def __init__(self, says: dict[str, Any]) -> None:
         self.asked: list[str] = []
@@ -102,7 +102,7 @@ class CornerTests(SynchronousTestCase):
         self.server.rosters[JOHN] = {self.old.jid: self.old}
 
     def post(self, *names: str) -> tuple[int, dict[str, Any]]:
-        """Ask for a refresh; status and answer, for which as much time passes as it takes."""
+        """Ask for a refresh, let time pass until the answer, and return status and answer."""
         body = json.dumps(names).encode()
         transport = StringTransport()
         channel = self.site.buildProtocol(transport.getPeer())
@@ -129,13 +129,13 @@ class CornerTests(SynchronousTestCase):
         self.assertEqual(self.server.sets, 0)
 
     def test_nobody(self) -> None:
-        """[] is answered at once: nothing is updated, and nothing has failed."""
+        """An empty array is answered at once: nothing is updated, and nothing has failed."""
         code, answer = self.post()
         self.assertEqual((code, answer), (200, {**answer, "status": "ok", "updated": 0, "errors": 0, "failed": {}}))
         self.assertEqual((self.application.asked, self.clock.seconds()), ([], 0))
 
     def test_unknownUser(self) -> None:
-        """A user whom the server does not have has failed, whatever the application says; others have not."""
+        """A user whom the server does not know has failed, even with a document; others have not."""
         self.says.update(ghost=Says({MARIE: {}}), john=Says({}))
         code, answer = self.post("ghost", "john")
         self.assertEqual((code, answer["status"], answer["updated"], answer["errors"]), (200, "ok", 1, 1))
@@ -143,11 +143,11 @@ class CornerTests(SynchronousTestCase):
         self.assertEqual(set(self.server.rosters), {JOHN})
 
     def test_strangeUser(self) -> None:
-        """A user whom the application does not have keeps the roster."""
+        """A user whom the application does not know keeps the roster."""
         self.assertRefused("does not know the user", "404")
 
     def test_offlineUser(self) -> None:
-        """A user need not be online, nor ever have been."""
+        """A user need not be online, or ever have been."""
         self.says["john"] = Says({MARIE: {"name": "Marie"}})
         self.assertEqual(self.post("john")[1]["updated"], 1)
         self.assertRoster(RosterItem(jid=MARIE, name="Marie", subscription="both"))
@@ -168,7 +168,7 @@ class CornerTests(SynchronousTestCase):
             self.assertRoster(contact, user=f"{name}@h")
 
     def test_groups(self) -> None:
-        """Groups are a list, or an object; neither is taken for a change of what the other was."""
+        """Groups are a list or an object; the other form of the same groups is no change."""
         contact = RosterItem(jid=MARIE, groups=frozenset("AB"), subscription="both")
         for groups, sets in ((["A", "B"], 2), ({"A": True, "B": True, "C": False}, 0), (["B", "A", "A"], 0)):
             self.says["john"] = Says({MARIE: {"groups": groups}})
@@ -178,13 +178,13 @@ class CornerTests(SynchronousTestCase):
             self.assertEqual(self.server.sets, sets)
 
     def test_timeout(self) -> None:
-        """An application that does not answer keeps nobody waiting for ever."""
+        """A refresh ends even if the application does not answer."""
         self.says["john"] = "silence"
         self.assertRefused("did not answer within 10 s; 3 tries")
         self.assertLess(self.clock.seconds(), 35)
 
     def test_refused(self) -> None:
-        """An application that is not there is asked again, and then it is said."""
+        """If the application cannot be reached, it is asked again, and then this is the reason."""
         self.says["john"] = error.ConnectionRefusedError()
         self.assertRefused("cannot be reached", "refused", "3 tries")
         self.assertEqual(self.application.asked, ["john"] * 3)
@@ -196,13 +196,15 @@ class CornerTests(SynchronousTestCase):
         self.assertEqual(self.application.asked, ["john"])
 
     def test_500(self) -> None:
-        """Nor is it with status 500, and that may pass."""
+        """A body with status 500 is not a document; the application is asked again."""
         self.says["john"] = Says({MARIE: {}}, 500)
         self.assertRefused("status 500; 3 tries")
         self.assertEqual(self.application.asked, ["john"] * 3)
 
     def assertSkipped(self, odd: str, about: Any, *parts: str) -> None:
-        """An odd contact is told of, the others are applied, and what the server has for the odd one stays."""
+        """
+        An invalid contact is reported, the others are applied, and the server's item for the invalid one stays.
+        """
         there = RosterItem(jid="odd@h", name="Odd", subscription="both")
         self.server.rosters[JOHN] = {self.old.jid: self.old, there.jid: there}
         self.says["john"] = Says({MARIE: {}, odd: about})
@@ -216,20 +218,20 @@ class CornerTests(SynchronousTestCase):
         self.assertRoster(marie, *([there] if odd.lower().startswith("odd@h") else []))
 
     def test_resource(self) -> None:
-        """A contact with a resource is none."""
+        """A contact with a resource is invalid."""
         self.assertSkipped("odd@h/home", {}, "a resource")
 
     def test_self(self) -> None:
-        """No user is their own contact, however it is written."""
+        """A user's own JID is invalid, in any spelling."""
         for own in (JOHN, "John@H"):
             self.assertSkipped(own, {}, "the user's own")
 
     def test_noDot(self) -> None:
-        """A contact is more than a word."""
+        """A word is not a contact."""
         self.assertSkipped("localhost", {"name": "x"}, "neither a user name nor a dot")
 
     def test_odd(self) -> None:
-        """Nor is it removed for what is said of it."""
+        """A contact with invalid values is not removed."""
         for about in (3, [1], {"name": 3}, {"subscription": "friend"}, {"groups": [3]}):
             self.assertSkipped("Odd@H", about, "its ")
 
@@ -239,7 +241,7 @@ class CornerTests(SynchronousTestCase):
         self.assertSkipped("odd@h", 3, "a number")
 
     def test_broken(self) -> None:
-        """A name that may stand for any contact removes none."""
+        """A key that may stand for any contact removes none."""
         for name, about in (("marie@@h", {}), ("error", "timeout after 1 row")):
             self.server.rosters[JOHN] = {self.old.jid: self.old}
             self.says["john"] = Says({MARIE: {}, name: about})
@@ -248,32 +250,32 @@ class CornerTests(SynchronousTestCase):
             self.assertRoster(self.old, RosterItem(jid=MARIE, subscription="both"))
 
     def test_unknownKeys(self) -> None:
-        """A key that means nothing is ignored."""
+        """An unknown key is ignored."""
         self.says["john"] = Says({MARIE: {"nmae": "x", "name": "Marie"}})
         self.assertEqual(self.post("john")[1]["updated"], 1)
         self.assertRoster(RosterItem(jid=MARIE, name="Marie", subscription="both"))
 
     def test_briefContact(self) -> None:
-        """A contact is an object, or its name, or nothing."""
+        """A contact's value is an object, its name, or empty."""
         self.says["john"] = Says({MARIE: "Marie", "b@h": None, "c@h": []})
         self.assertEqual(self.post("john")[1]["updated"], 1)
         names = (MARIE, "Marie"), ("b@h", ""), ("c@h", "")
         self.assertRoster(*(RosterItem(jid=jid, name=name, subscription="both") for jid, name in names))
 
     def test_emptyObject(self) -> None:
-        """{} means what it says: no contacts."""
+        """An empty object means no contacts."""
         self.says["john"] = Says({})
         self.assertEqual(self.post("john")[1]["updated"], 1)
         self.assertRoster()
 
     def test_emptyList(self) -> None:
-        """So does what some languages write for it."""
+        """An empty list means no contacts, too: some languages write it for an empty object."""
         self.says["john"] = Says([])
         self.assertEqual(self.post("john")[1]["updated"], 1)
         self.assertRoster()
 
     def test_noObject(self) -> None:
-        """Nothing else does, nor do contacts of which none can be taken."""
+        """Other values, and objects without a valid contact, change nothing."""
         for value in (None, "", 0, False, [MARIE], [[]], {MARIE: [1]}):
             self.says["john"] = Says(value)
             self.assertRefused("not an object")

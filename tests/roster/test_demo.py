@@ -1,4 +1,4 @@
-"""The embedded default's own application."""
+"""The built-in application of the embedded host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ContactsTests(SynchronousTestCase):
         self.site = Site(root, reactor=MemoryReactorClock())
 
     def ask(self, method: str, path: str, body: bytes = b"", *headers: str) -> tuple[int, Any, str]:
-        """Status, what the JSON says, head."""
+        """Return status, decoded JSON and headers."""
         transport = StringTransport()
         channel = self.site.buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
@@ -73,7 +73,7 @@ class ContactsTests(SynchronousTestCase):
             self.assertEqual(self.ask("PUT", name, b"{}")[0], 404, name)
 
     def test_bounded(self) -> None:
-        """There is room for so many users; those who are known can still change."""
+        """The number of users is bounded; known users can still change."""
         self.patch(demo, "_MAX_USERS", 2)
         codes = [self.ask("PUT", name, b"{}")[0] for name in ("a", "b", "c", "a")]
         self.assertEqual(codes, [200, 200, 507, 200])
@@ -83,7 +83,7 @@ class ContactsTests(SynchronousTestCase):
         self.assertEqual(self.ask("GET", "")[1], {"a": {}, "b": {}})
 
     def test_fault(self) -> None:
-        """A fault of the application's own is an answer, too, and in the log."""
+        """An internal error is answered, and logged."""
         self.patch(demo, "readingDocument", lambda *_: None)
         self.assertEqual(self.ask("PUT", "alice", b"{}")[0], 500)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)

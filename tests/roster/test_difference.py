@@ -31,7 +31,9 @@ class DifferenceTests(SynchronousTestCase):
         self.assertEqual(difference([there], Document({MARIE: wanted})), [])
 
     def test_each(self) -> None:
-        """New, renamed, regrouped and otherwise subscribed contacts are set, others removed; each once."""
+        """
+        New contacts and those with a new name, group or subscription are set, missing ones are removed; each once.
+        """
         there = [item(f"c{number}@x") for number in range(5)]
         wanted = [
             item("new@x"),
@@ -46,14 +48,14 @@ class DifferenceTests(SynchronousTestCase):
         self.assertEqual(Summary.of(there, changes), Summary(1, 3, 1))
 
     def test_kept(self) -> None:
-        """The application knows whom it names oddly: the server's stays, and all do where it may be anyone."""
+        """The server's items for invalid contacts stay; if such a contact may be any, all items stay."""
         there = [item("odd@x/home"), item("gone@x")]
         changes = difference(there, Document({MARIE: item()}, kept=frozenset({"odd@x"})))
         self.assertEqual(changes, [item(), RosterItem(jid="gone@x", subscription="remove")])
         self.assertEqual(difference(there, Document({MARIE: item()}, isComplete=False)), [item()])
 
     def test_resource(self) -> None:
-        """A contact is a bare JID; what a server has with a resource beside it (ejabberd) is that contact."""
+        """A contact is a bare JID; an item with a resource, as ejabberd may have, is the same contact."""
         there = item("c0@x/home"), item("c1@x/home")
         removed = RosterItem(jid="c1@x", subscription="remove")
         changes = difference(there, Document({"c0@x": item("c0@x")}))
@@ -67,7 +69,7 @@ class DifferenceTests(SynchronousTestCase):
     @steady
     @given(ROSTERS, ROSTERS)
     def test_becomes(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """Whoever sets all of it has what is wanted, and nothing is set in vain or twice."""
+        """Setting all items leads to the document, and no item is superfluous or repeated."""
         there = {jid: item(jid, *about) for jid, about in before.items()}
         wanted = {jid: item(jid, *about) for jid, about in after.items()}
         changes = difference(there.values(), Document(wanted))

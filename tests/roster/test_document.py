@@ -31,7 +31,7 @@ class DocumentTests(SynchronousTestCase):
             self.assertIn(part, str(error))
 
     def test_seed(self) -> None:
-        """The example of the module that this comes from."""
+        """The example of mod_http_roster_admin."""
         found = readDocument(
             b'{"marie@example.com": {"name": "Marie"}, "michael@example.com": {"name": "M"}}', JOHN
         )
@@ -40,17 +40,17 @@ class DocumentTests(SynchronousTestCase):
         )
 
     def test_nobody(self) -> None:
-        """An empty object is a roster without contacts; some languages write it as an empty list."""
+        """An empty object is a document without contacts; some languages write it as an empty list."""
         for empty in (b" {} ", b" [ ] "):
             self.assertEqual(readDocument(empty, JOHN), Document())
 
     def test_addresses(self) -> None:
-        """Addresses that servers accept are taken."""
+        """Addresses that servers accept are valid."""
         for jid in ("max@chat_srv.lan", "u@[2001:db8::1]", "\U0001f44d@h.example"):
             self.assertEqual(list(readDocument(document({jid: {}}), JOHN).contacts), [jid])
 
     def test_right(self) -> None:
-        """Every form that a contact may have."""
+        """Every form of a contact."""
         self.assertReads({}, item())
         self.assertReads({"name": None, "groups": None}, item())
         self.assertReads({"name": "Ä & <b>", "subscription": "to"}, item(name="Ä & <b>", subscription="to"))
@@ -65,20 +65,20 @@ class DocumentTests(SynchronousTestCase):
 
     def test_white(self) -> None:
         """
-        White space is a space, as who reads an attribute has it (XML 1.0 section 3.3.3): else a server that writes
-        it as it stands has another name for ever.
+        White space becomes a space, as in an XML attribute (XML 1.0 section 3.3.3). Otherwise the name would differ
+        for ever on a server that writes it unescaped.
         """
         self.assertReads({"name": "a\tb\r\nc\n"}, item(name="a b  c "))
         self.assertReads({"groups": ["a\nb", "a b"]}, item(groups=("a b",)))
         self.assertReads({"groups": {"a\r": True}}, item(groups=("a ",)))
 
     def test_normalised(self) -> None:
-        """A contact is known by its JID as servers write it; a domain may be one."""
+        """A contact is identified by its JID as servers write it; a domain may be a contact."""
         self.assertEqual(
             list(readDocument(document({"Marie@Example.COM": {}, "Proxy.example.com": {}}), JOHN).contacts),
             [MARIE, "proxy.example.com"],
         )
-        # RFC 7622 section 3.2 takes the last dot away.
+        # RFC 7622 section 3.2 removes the last dot.
         self.assertEqual(list(readDocument(document({f"{MARIE}.": {}}), JOHN).contacts), [MARIE])
         self.assertSkips(f"{JOHN}.", {}, "the user's own")
 
@@ -97,7 +97,7 @@ class DocumentTests(SynchronousTestCase):
         self.assertFails(b'{"a@b": {"name": "x", "name": "y"}}', '"name" occurs twice')
 
     def assertSkips(self, contact: str, about: Any, *parts: str) -> Document:
-        """A contact is skipped with this reason, and another one beside it is not."""
+        """A contact is skipped with this reason, and another contact is not."""
         found = readDocument(document({"ok@example.com": {}, contact: about}), JOHN)
         self.assertEqual(found.contacts, {"ok@example.com": item("ok@example.com")})
         [(written, reason)] = found.skipped.items()
@@ -107,7 +107,9 @@ class DocumentTests(SynchronousTestCase):
         return found
 
     def test_oddContact(self) -> None:
-        """An odd contact is named, with the reason, and costs no other one anything; the server's stays."""
+        """
+        An invalid contact is reported with the reason, affects no other one, and its item on the server stays.
+        """
         for contact, about, kept, part in (
             ("a@b/c", {}, "a@b", "a resource"),
             (JOHN, {}, JOHN, "the user's own"),
@@ -135,7 +137,7 @@ class DocumentTests(SynchronousTestCase):
             self.assertEqual((found.kept, found.isComplete), ({kept}, True), contact)
 
     def test_noAddress(self) -> None:
-        """A name that is no address may stand for any contact."""
+        """A key that is not an address may stand for any contact."""
         for contact, about, part in (
             ("@", {}, "not a JID"),
             ("", {}, "not a JID"),
@@ -146,18 +148,18 @@ class DocumentTests(SynchronousTestCase):
             self.assertFalse(self.assertSkips(contact, about, part).isComplete, contact)
 
     def test_noContact(self) -> None:
-        """A document in which nothing can be taken is no roster."""
+        """A document without a valid contact is refused."""
         for value in ({"error": {}}, {"error": "x", "code": 3}, {"contacts": {MARIE: {}}}, {"": {}}, {MARIE: 3}):
             self.assertFails(value, f"contact {json.dumps(next(iter(value)))}: it")
 
     def test_onlyOdd(self) -> None:
-        """With the user's own JID alone, or a resource, it is one."""
+        """A document with only the user's own JID, or a JID with a resource, is accepted."""
         for contact in (JOHN, f"{MARIE}/home"):
             found = readDocument(document({contact: {}}), JOHN)
             self.assertEqual((found.contacts, list(found.skipped)), ({}, [contact]))
 
     def test_twice(self) -> None:
-        """Of two spellings of a contact it does not matter which one is right, or both are skipped."""
+        """Two spellings of a contact with the same values are one contact; otherwise both are skipped."""
         spellings = MARIE, "MARIE@example.com", f"{MARIE}."
         found = readDocument(document({each: {} for each in spellings}), JOHN)
         self.assertEqual((found.contacts, found.skipped), ({MARIE: item()}, {}))
@@ -168,27 +170,27 @@ class DocumentTests(SynchronousTestCase):
         self.assertIn("two spellings of this JID", found.skipped[spellings[1]])
 
     def test_resourceBeside(self) -> None:
-        """A contact with a resource takes nothing from the one without."""
+        """A contact with a resource does not affect the one without."""
         for names in ((MARIE, f"{MARIE}/home"), (f"{MARIE}/home", MARIE)):
             found = readDocument(document(dict.fromkeys(names)), JOHN)
             self.assertEqual((found.contacts, list(found.skipped)), ({MARIE: item()}, [f"{MARIE}/home"]))
 
     def test_unknown(self) -> None:
-        """Unknown keys are told, some of them, in a form that a log can have."""
+        """Some of the unknown keys are reported, in a form that can be logged."""
         found = readDocument(document({MARIE: {"nmae": 1, "\ud800\n": 2}, "a@x": {"nmae": {}}}), JOHN)
         self.assertEqual(found.unknown, {'"nmae"', '"\\ud800\\n"'})
         found = readDocument(document({MARIE: {f"key {number}": 1 for number in range(1_000)}}), JOHN)
         self.assertEqual(len(found.unknown), 20)
 
     def test_manyOdd(self) -> None:
-        """So many reasons are told, and how many there are."""
+        """The number of reported reasons is bounded; the number of further ones is reported."""
         odd = {f"c{number}@x": 3 for number in range(150)}
         found = readDocument(document({MARIE: {}, **odd}), JOHN)
         self.assertEqual((len(found.skipped), found.skipped["..."]), (101, "50 more"))
         self.assertEqual(found.kept, odd.keys())
 
     def test_twiceAmongMany(self) -> None:
-        """To find what stands twice takes one look at each."""
+        """Finding a repeated key compares each key once."""
         looks = 0
 
         class Name(str):
@@ -215,30 +217,30 @@ class DocumentTests(SynchronousTestCase):
             str(error).encode()
 
     def test_mark(self) -> None:
-        """A byte order mark is no part of a document."""
+        """A byte order mark is ignored."""
         found = readDocument(b"\xef\xbb\xbf" + document({MARIE: {}}), JOHN)
         self.assertEqual(found.contacts, {MARIE: item()})
 
     def test_unreadableNames(self) -> None:
-        """An error shows a name without anything that changes how a line is read."""
+        """An error shows a name without characters that change how a line is displayed."""
         for name in ("\x85@h", "\u202e@h", "\u2028@h", "\x1b@h", "\ufeff@h/"):
             error = self.assertRaises(RefreshFailed, readDocument, document({name: 1}), JOHN)
             self.assertTrue(str(error).isprintable(), repr(str(error)))
 
     def test_longJids(self) -> None:
-        """An address is as long as it may be, before it is prepared, too; the reason is given."""
+        """The length of an address is bounded, also before it is prepared; the reason says so."""
         for jid in ("x" * 1_024 + "@h.x", "é" * 512 + "@h.x", "a@" + "x" * 1_024, "\ufdfa" * 342 + "@h.x"):
             self.assertFails({jid: {}}, "too long for a JID")
         self.assertRaises(RefreshFailed, checkUser, "é" * 512)
         readDocument(document({"é" * 511 + "@h.x": {}}), JOHN)
 
     def test_tooLong(self) -> None:
-        """Nonsense of megabytes is refused after the first part of it."""
+        """An invalid document of megabytes is refused after its first part."""
         for nonsense in ("[" + "[]," * 2_000_000, '{"a":' * 900_000, '"' + "x" * 5_000_000, "[" + "1," * 3_000_000):
             self.assertFails(b'{"a@h.x": {}, "b@h.x": ' + nonsense.encode(), "document")
 
     def test_tooMany(self) -> None:
-        """There is a bound."""
+        """The number of contacts is bounded."""
         contacts = {f"c{number}@example.com": {} for number in range(MAX_CONTACTS + 1)}
         self.assertFails(contacts, "more than 20000 contacts")
 
@@ -253,7 +255,7 @@ class DocumentTests(SynchronousTestCase):
         )
     )
     def test_anything(self, value: Any) -> None:
-        """Whatever JSON there is, it is read, or it is said what is wrong with it."""
+        """Any JSON is read, or refused with a reason."""
         try:
             readDocument(document(value), JOHN)
         except RefreshFailed as failure:
@@ -262,7 +264,7 @@ class DocumentTests(SynchronousTestCase):
     @steady
     @given(st.binary(max_size=50))
     def test_anyBytes(self, data: bytes) -> None:
-        """Nor do bytes matter."""
+        """Any bytes are read, or refused with a reason."""
         try:
             readDocument(data, JOHN)
         except RefreshFailed as failure:
@@ -273,7 +275,7 @@ class UserTests(SynchronousTestCase):
     """User names."""
 
     def test_right(self) -> None:
-        """As they stand in JIDs."""
+        """User names become localparts."""
         for name, local in (("john", "john"), ("John", "john"), ("jöhn", "jöhn"), ("a\\40b", "a\\40b")):
             self.assertEqual(checkUser(name), local)
 

@@ -27,14 +27,14 @@ DOCUMENT = b'{"marie@example.com": {}}'
 
 
 def response(body: bytes = DOCUMENT, status: str = "200 OK", **headers: str) -> bytes:
-    """A whole answer."""
+    """Return a complete answer."""
     headers = {"Content_Length": str(len(body)), **headers}
     lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class Speaker(Protocol):
-    """Answers each request with what is next: C{None} is silence; after C{b"|"} the connection ends."""
+    """Answers each request with the next item: C{None} is silence; after C{b"|"} the connection ends."""
 
     factory: Any
 
@@ -75,7 +75,7 @@ class FetchTests(TestCase):
         for connection in self.factory.connections:
             if connection.connected:
                 connection.transport.abortConnection()
-        # What breaks off is seen only then.
+        # Only then is the loss seen.
         yield deferLater(reactor, 0.01)
         yield self.pool.closeCachedConnections()
         yield self.port.stopListening()
@@ -107,14 +107,14 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_cookies(self) -> Any:
-        """Cookies are not kept: one user's would be shown when another is asked for, and nothing bounds them."""
+        """Cookies are not kept: one user's would be sent with another user's request, and they are not bounded."""
         for _ in range(2):
             yield self.ask(response(Set_Cookie="session=1; Path=/"))
         self.assertNotIn("cookie", self.factory.requests[-1].lower())
 
     @inlineCallbacks
     def test_tags(self) -> Any:
-        """A tag is shown once what it stands for is done; then "not modified" is an answer, else it is none."""
+        """A tag is sent after its document was applied; then status 304 is valid, otherwise it is an error."""
         tagged = response(ETag='"1"')
         answer = yield self.ask(tagged)
         self.assertEqual(answer.tag, '"1"')
@@ -139,7 +139,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_packed(self) -> Any:
-        """A document may come packed, once and whole."""
+        """A document may be compressed, once and completely."""
         packed = gzip.compress(DOCUMENT)
         answer = yield self.ask(response(packed, Content_Encoding="gzip"))
         self.assertEqual(answer.document, DOCUMENT)
@@ -152,7 +152,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_bomb(self) -> Any:
-        """Of what is packed no more is unpacked than may be taken."""
+        """No more of a compressed document is unpacked than the limit."""
         unpacked: list[int] = []
         make = zlib.decompressobj
 
@@ -214,7 +214,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_silence(self) -> Any:
-        """Without an answer, or with one that never ends, a try is over when its time is."""
+        """Without an answer, or with one that never ends, a try ends at its timeout."""
         self.application = self.make(self.port.getHost().port, 0.1)
         yield self.fails(None, None, None, part="within 0.1 s; 3 tries")
         endless = response(Content_Length="100")
@@ -222,7 +222,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_left(self) -> Any:
-        """A connection that still brings what nobody waits for is ended; one that has brought all of it is kept."""
+        """A connection that still brings an unused body is closed; one that has brought all of it is kept."""
         self.application = self.make(self.port.getHost().port, 0.1)
         much = b"x" * 70_000
         for answer, part, tries in (
@@ -238,7 +238,7 @@ class FetchTests(TestCase):
         self.factory.connections.clear()
         for _ in range(6):
             yield self.fails(response(b"Who?", "404 Not Found"), part="status 404")
-        # The first was not done with it when the second began.
+        # The first connection was still busy when the second request began.
         self.assertEqual([each.connected for each in self.factory.connections], [1, 1])
 
     @inlineCallbacks
@@ -251,7 +251,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_certificate(self) -> Any:
-        """A certificate that is not right is said at once, and nothing is asked."""
+        """An invalid certificate is reported at once, and no request is sent."""
         folder = Path(self.mktemp())
         folder.mkdir()
         file = makeCertificate(folder, "localhost")
@@ -276,14 +276,14 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_dots(self) -> Any:
-        """Users whose names would be another address in a URL are not asked for."""
+        """Users whose names would mean another path in a URL are not asked for."""
         for name in (".", ".."):
             yield self.assertFailure(self.ask(name=name), RefreshFailed)
         self.assertEqual(self.factory.requests, [])
 
     @inlineCallbacks
     def test_smallPieces(self) -> Any:
-        """A document in pieces of a byte is the same document."""
+        """A document may come byte by byte."""
         chunks = b"".join(b"1\r\n%c\r\n" % each for each in DOCUMENT)
         answer = yield self.ask(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
         self.assertEqual(answer.document, DOCUMENT)
@@ -295,13 +295,13 @@ class FetchTests(TestCase):
         for count in (1, 3):
             answer = yield self.ask(interim * count + response())
             self.assertEqual(answer.document, DOCUMENT)
-        # Each request of a kept connection has the whole bound.
+        # The bound is for each request of a kept connection.
         self.assertEqual(len(self.factory.connections), 1)
         yield self.fails(interim * 4 + response(), part="the application sends status 1xx again and again")
 
     @inlineCallbacks
     def test_longHead(self) -> Any:
-        """Headers have a bound, in sum, and the error tells it; it is no reason to ask again."""
+        """The size of all headers is bounded. The error names the bound, and there is no further try."""
         for head in (b"X-Long: %b\r\n" % (b"x" * 1_000) * 31, b"Y: \r\n" * 5_000):
             answer = yield self.ask(b"HTTP/1.1 200 OK\r\n" + head + b"Content-Length: 2\r\n\r\n{}")
             self.assertEqual(answer.document, b"{}")
@@ -314,7 +314,7 @@ class FetchTests(TestCase):
 
     @inlineCallbacks
     def test_notShown(self) -> Any:
-        """No error shows the query of the url, whatever library it comes from."""
+        """No error shows the query of the url, not even errors of libraries."""
         client = makeClient(Agent(reactor, pool=self.pool))
         self.application = WebApplication("http://[::1/%s?key=hidden", client, reactor, 1)
         failure = yield self.assertFailure(self.ask(), RefreshFailed)
@@ -322,7 +322,7 @@ class FetchTests(TestCase):
         self.assertNotIn("hidden", str(failure))
 
     def test_tagsBounded(self) -> None:
-        """No more tags are kept than there is room for; a monstrous one is not."""
+        """The number of tags is bounded; a very long tag is not kept."""
         self.patch(fetch, "_MAX_TAGS", 3)
         for number in range(5):
             self.application.remember(str(number), '"x"')

@@ -20,9 +20,9 @@ from tests.proxy.support import stanza
 
 class FakeRefresher:
     """
-    Refreshes at once, or when it is told to.
+    Refreshes at once, or when the test says.
 
-    @ivar waiting: refreshes that are not over; C{None} if all are over at once.
+    @ivar waiting: refreshes under way; C{None} if each ends at once.
     """
 
     def __init__(self) -> None:
@@ -57,13 +57,15 @@ class WatcherTests(SynchronousTestCase):
         self.watcher.onPresence(stanza(f"<presence from='{sender}'{kind and f' type={kind!r}'}/>"))
 
     def test_online(self) -> None:
-        """A user of the domain who comes online is refreshed; nobody else is, and nobody who goes."""
+        """
+        A user of the domain who comes online is refreshed. Users of other domains, and those who leave, are not.
+        """
         for sender, kind in (("john@h/a", ""), ("mary@other/a", ""), ("h", ""), ("mary@h/a", "unavailable")):
             self.see(sender, kind)
         self.assertEqual(self.refresher.asked, ["john"])
 
     def test_interval(self) -> None:
-        """A change of status counts not more often than that."""
+        """A change of status causes a refresh at most once in an interval."""
         for seconds in (0, 0, 10, 49, 1, 30, 29, 1):
             self.clock.advance(seconds)
             self.see("john@h/a")
@@ -71,7 +73,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked, ["john"] * 3)
 
     def test_login(self) -> None:
-        """Each login counts, however short a time ago the last one was: of another resource, of the same one."""
+        """Each login causes a refresh, of another resource or the same one, even right after the last one."""
         for sender, kind, count in (
             ("john@h/a", "", 1),
             ("john@h/b", "", 2),
@@ -88,7 +90,7 @@ class WatcherTests(SynchronousTestCase):
             self.assertEqual(len(self.refresher.asked), count, sender)
 
     def test_fresh(self) -> None:
-        """A login whose client has the application's roster is refreshed by nobody, unless a refresh is owed."""
+        """A login whose client has a fresh roster causes no refresh, unless one was postponed."""
         fresh = {"john@h/a", "john@h/b", "mary@h/a"}
         clock: Any = self.clock
         self.watcher = PresenceWatcher("h", self.refresher, 60.0, clock, lambda: True, True, fresh.__contains__)
@@ -100,7 +102,7 @@ class WatcherTests(SynchronousTestCase):
         self.watcher.postpone("mary", True)
         self.see("mary@h/a")
         self.assertEqual((self.refresher.asked, self.refresher.forced), (["john", "mary"], [False, True]))
-        # A change of status counts from then on.
+        # The interval for changes of status starts then.
         self.see("lucy@h/a")
         fresh.add("lucy@h/b")
         self.clock.advance(59)
@@ -129,7 +131,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertFalse(self.watcher.isOffline("mary"))
 
     def test_earlier(self) -> None:
-        """A login that is seen as one ends the waiting for it, as the user's end does."""
+        """A detected login cancels the waiting refresh, and so does the end of the user's sessions."""
         self.watcher = self.made(False)
         for resource in "aab":
             self.see(f"john@h/{resource}")
@@ -141,7 +143,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_reconnected(self) -> None:
-        """A login while the link was down is one, too."""
+        """A login while the link was down counts as a login."""
         self.see("john@h/a")
         self.lose()
         self.see("john@h/a")
@@ -151,7 +153,7 @@ class WatcherTests(SynchronousTestCase):
         self.watcher.connectionLost(Failure(ConnectionDone()))
 
     def test_pending(self) -> None:
-        """Logins by the dozen make one refresh under way, and one after it."""
+        """Many logins cause one refresh under way, and one after it."""
         waiting = self.refresher.waiting = []
         for _ in range(20):
             self.see("john@h/a")
@@ -179,7 +181,7 @@ class WatcherTests(SynchronousTestCase):
         self.refresher.outcome = Finished()
         self.clock.advance(300)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        # The next failure is the first one again.
+        # After a success, the next failure counts as the first.
         self.refresher.outcome = Finished(reason="status 500")
         asked = len(self.refresher.asked)
         self.see("john@h/b")
@@ -187,7 +189,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(len(self.refresher.asked), asked + 2)
 
     def test_againOnce(self) -> None:
-        """Changes of status and further logins start no tries beside the first ones; a good one ends them."""
+        """Changes of status and further logins start no second series of tries; a success ends the series."""
         self.refresher.outcome = Finished(reason="x")
         for name in ("a", "b", "c"):
             self.see(f"john@h/{name}")
@@ -197,7 +199,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_gone(self) -> None:
-        """Once the last resource or the link has gone, there are no more tries."""
+        """After the last resource has left or the link is lost, there are no more tries."""
         self.refresher.outcome = Finished(reason="x")
         for go in (lambda: self.see("john@h/a", "unavailable"), self.lose):
             self.see("john@h/a")
@@ -220,7 +222,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual((self.clock.getDelayedCalls(), logs), ([], []))
 
     def test_skipped(self) -> None:
-        """Skipped contacts are said, by the first one."""
+        """Skipped contacts are logged, with the first one as example."""
         self.refresher.outcome = Finished(skipped={"a\n@x": "odd", "b@x": "odd"})
         with capturedLogs() as logs:
             self.see("john@h/a")
@@ -244,7 +246,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked.count("john"), 2)
 
     def test_bounded(self) -> None:
-        """Only so many are remembered."""
+        """The number of remembered users is bounded."""
         self.patch(handler, "_MAX_USERS", 2)
         for name in ("a", "b", "c", "a"):
             self.see(f"{name}@h/x")
@@ -265,7 +267,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertFalse(self.watcher.postpone("john", True))
 
     def test_offline(self) -> None:
-        """Only where the server shows who is online, somebody is not."""
+        """A user counts as offline only if the server sends the presence of online users."""
         self.see("john@h/a")
         for kind in ("subscribe", "unsubscribed", "probe", "error"):
             self.see("john@h/a", kind)

@@ -1,4 +1,4 @@
-"""Clients with a locked roster: who is told of its changes."""
+"""Clients with a locked roster, and pushes of its changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FakePrivileges:
         return self.hasRoom
 
     def taken(self) -> list[str]:
-        """The resources that were told since."""
+        """Return the clients that have got pushes since the last call."""
         pushed, self.pushed = self.pushed, []
         return [resource for _, resource, _ in pushed]
 
@@ -68,7 +68,7 @@ class InterestedTests(SynchronousTestCase):
         verifyObject(IReporting, self.clients)
 
     def test_given(self) -> None:
-        """Each client that was given the roster is told, and no other, until it goes."""
+        """Each client that was sent the roster gets pushes, until it leaves; no other does."""
         self.shows("john@h/never")
         for jid in ("john@h/a", "john@h/b", "mary@h/c"):
             self.clients.onRosterGiven(jid, True)
@@ -80,18 +80,21 @@ class InterestedTests(SynchronousTestCase):
         self.assertEqual(self.told("nobody@h"), [])
 
     def test_before(self) -> None:
-        """So is each that was online before the gateway, which may have been given it by another process."""
+        """
+        A client that was online before the gateway gets pushes, too: an earlier process may have sent it the
+        roster.
+        """
         self.shows("john@h/a", wasThere=True)
         self.shows("john@elsewhere/a", wasThere=True)
         self.assertEqual(self.told(), ["john@h/a"])
         self.assertEqual(self.told("john@elsewhere"), [])
-        # A client that says so itself when it is here already was not.
+        # A stamp on later presence, by the client itself, does not count.
         self.shows("john@h/b")
         self.shows("john@h/b", wasThere=True)
         self.assertEqual(self.told(), ["john@h/a"])
 
     def test_connectionLost(self) -> None:
-        """The server shows all who are online again; the others are gone."""
+        """All clients are forgotten; the server sends the presence of those online again."""
         self.clients.onRosterGiven("john@h/a", True)
         self.clients.onRosterGiven("john@h/b", True)
         self.clients.connectionLost(Failure(ConnectionDone()))
@@ -99,7 +102,10 @@ class InterestedTests(SynchronousTestCase):
         self.assertEqual(self.told(), ["john@h/b"])
 
     def test_refused(self) -> None:
-        """A client for which an error comes back is forgotten, unless it is online: then it is its own error."""
+        """
+        A client is forgotten if a push to it is answered with an error, unless it is online: then the error is its
+        own.
+        """
         self.clients.onRosterGiven("john@h/a", True)
         self.shows("john@h/b")
         self.clients.onRosterGiven("john@h/b", True)
@@ -114,19 +120,19 @@ class InterestedTests(SynchronousTestCase):
         self.assertEqual(self.clients._users, {})
 
     def test_fresh(self) -> None:
-        """A client's first presence after it has got what the application says is no reason to ask that again."""
+        """A client's first presence after it got a fresh roster needs no refresh."""
         self.clients.onRosterGiven("john@h/a", True)
         self.assertEqual([self.clients.takeFresh("john@h/a") for _ in "12"], [True, False])
         self.clients.onRosterGiven("john@h/b", False)
         self.assertFalse(self.clients.takeFresh("john@h/b"))
         self.assertFalse(self.clients.takeFresh("nobody@h/a"))
-        # One that asks later asks for itself.
+        # A client that is already available needs no refresh for its first presence.
         self.shows("john@h/c")
         self.clients.onRosterGiven("john@h/c", True)
         self.assertFalse(self.clients.takeFresh("john@h/c"))
 
     def test_serverPushes(self) -> None:
-        """Nothing is sent if the server tells clients itself."""
+        """Nothing is sent if the server pushes by itself."""
         self.clients = InterestedClients("r.h", "h", None, self.clock)
         self.clients.connectionInitialized()
         self.clock.advance(10)
@@ -137,7 +143,7 @@ class InterestedTests(SynchronousTestCase):
         )
 
     def test_notGranted(self) -> None:
-        """If the server does not grant it, the operator reads what to write, once a connection."""
+        """If the server does not grant pushes, the lines to configure are logged, once for each connection."""
         self.privileges.iq = {}
         self.clients.onRosterGiven("john@h/a", True)
         with capturedLogs() as logs:
@@ -151,7 +157,7 @@ class InterestedTests(SynchronousTestCase):
         self.assertIn(f'["r.h"] = {{ {granted} }};', line)
         self.assertIn('delegations = { ["jabber:iq:roster"] = { jid = "r.h" } }', line)
         self.assertIn("set api under [roster]", line)
-        # Of a connection that is gone nothing is said.
+        # Nothing is logged about a connection that is lost.
         with capturedLogs() as logs:
             self.clients.connectionInitialized()
             self.clients.connectionLost(Failure(ConnectionDone()))
@@ -160,7 +166,7 @@ class InterestedTests(SynchronousTestCase):
         self.assertEqual(list(self.clients.report()), [])
 
     def test_granted(self) -> None:
-        """The status says how many clients are told, and how many pushes there were."""
+        """The status has the number of clients that get pushes, and of pushes."""
         for granted in ("set", "both"):
             self.privileges.iq = {"jabber:iq:roster": granted}
             with capturedLogs() as logs:
@@ -174,7 +180,7 @@ class InterestedTests(SynchronousTestCase):
         self.assertIn("does not grant roster pushes", next(self.clients.report()))
 
     def test_congested(self) -> None:
-        """A push for which there is no room is said, seldom, and is not counted."""
+        """A push without room in the output is logged, seldom, and not counted."""
         self.privileges.hasRoom = False
         self.clients.connectionInitialized()
         self.clock.advance(3)
@@ -186,7 +192,7 @@ class InterestedTests(SynchronousTestCase):
         self.assertIn("; 0 pushes", next(self.clients.report()))
 
     def test_bounded(self) -> None:
-        """So many users, and so many clients of each: those that came last."""
+        """The number of users, and of clients of each, is bounded; the latest are kept."""
         self.patch(interested, "_MAX_USERS", 2)
         self.patch(interested, "_MAX_CLIENTS", 2)
         for jid in ("a@h/1", "b@h/1", "c@h/1", "b@h/2", "b@h/1", "b@h/3"):

@@ -1,4 +1,4 @@
-"""Locked rosters: what clients get, and what they may not do."""
+"""Locked rosters: the answers that clients get."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.roster.test_refresher import FakeAnswer, FakeWorld
 
 @frozen
 class Request:
-    """A delegated one."""
+    """A delegated request."""
 
     requester: str = "john@h/a"
     entity: str = "john@h"
@@ -64,7 +64,7 @@ class LockedRostersTests(SynchronousTestCase):
         )
 
     def fetched(self, document: bytes, number: int = -1) -> None:
-        """The application answers, and the server has the same."""
+        """Let the application answer, and the server have the same contacts."""
         self.world.answer(FakeAnswer(document), number)
         self.world.answer([RosterItem(jid=jid, subscription="both") for jid in json.loads(document)])
 
@@ -72,19 +72,19 @@ class LockedRostersTests(SynchronousTestCase):
         return ensureDeferred(self.locked.answer(Request(**changes)))
 
     def contacts(self, asked: Deferred[domish.Element]) -> dict[str, str]:
-        """Subscriptions in an answer."""
+        """Return the subscriptions in an answer."""
         return {item["jid"]: item["subscription"] for item in self.successResultOf(asked).elements()}
 
     def refused(self, asked: Deferred[Any]) -> str:
         return str(self.failureResultOf(asked, StanzaError).value.condition)
 
     def test_interface(self) -> None:
-        """It is what can be delegated, and that is rosters."""
+        """It provides the interface of delegated namespaces, for rosters."""
         verifyObject(IDelegatedNamespace, self.locked)
         self.assertEqual(self.locked.namespaces, {"jabber:iq:roster"})
 
     def test_get(self) -> None:
-        """The user is refreshed, from a document that is asked for anew; what the server has is the answer."""
+        """The user is refreshed from a new document, and the server's roster is the answer."""
         asked = self.ask()
         self.assertEqual(self.world.taken(), [("fetch", "john", True)])
         document = b'{"marie@h": {"name": "M\\u00e4r<", "groups": ["b", "a"]}, "x@y": {"subscription": "to"}}'
@@ -126,7 +126,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(self.contacts(asked), {"new@h": "both"})
 
     def test_notApplied(self) -> None:
-        """If something of it cannot be set, the client is not told otherwise; nor is the roster fresh."""
+        """If a contact cannot be set, the client gets the server's roster, and it is not fresh."""
         asked = self.ask()
         self.world.answer(FakeAnswer(b'{"new@h": {}}'))
         self.world.answer([RosterItem(jid="old@h", subscription="both")])
@@ -138,7 +138,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertFalse(self.interested.takeFresh("john@h/a"))
 
     def test_removals(self) -> None:
-        """More removals than are believable change nothing here either."""
+        """More removals than allowed change nothing here either."""
         there = [RosterItem(jid=f"{each}@h", subscription="both") for each in "ab"]
         asked = self.ask()
         self.world.answer(FakeAnswer(b"{}"))
@@ -148,7 +148,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertNotIn("set", [each[0] for each in self.world.taken()])
 
     def test_fresh(self) -> None:
-        """A client that has got what the application says needs no refresh when it comes online."""
+        """A client that got a fresh roster needs no refresh when it comes online."""
         for document, isFresh in ((b'{"a@h": {}}', True), (b'{"a@h": {}, "odd@h": 3}', False)):
             asked = self.ask()
             self.world.answer(FakeAnswer(document))
@@ -157,20 +157,22 @@ class LockedRostersTests(SynchronousTestCase):
             self.assertEqual(self.interested.takeFresh("john@h/a"), isFresh)
 
     def test_pushed(self) -> None:
-        """Each set is told to those who have got the roster before; who gets it meanwhile gets all of that."""
+        """
+        Each set is pushed to clients that have the roster; a roster that is being read has all sets until its end.
+        """
         first = self.ask()
         self.fetched(b"{}")
         self.successResultOf(first)
         refreshed = self.refresher.refresh("john")
         self.world.answer(FakeAnswer(b'{"new@h": {}, "more@h": {}}'))
         self.world.answer([RosterItem(jid="old@h", subscription="both")])
-        # Its own refresh is behind that one: after 10 s it gets what the server has.
+        # Its own refresh waits for that one: after 10 s the client gets the server's roster.
         asked = self.ask(requester="john@h/b")
         self.clock.advance(10)
         self.assertEqual(self.world.taken()[-1], ("get", "john@h"))
         self.world.answer(None, 0)
         self.assertEqual(self.privileges.taken(), ["john@h/a"])
-        # The roster that was read before is on its way.
+        # The roster was read before these sets.
         for step in ("set", "set"):
             self.assertEqual(self.world.taken()[-1][0], step)
             self.world.answer(None, -1)
@@ -204,7 +206,7 @@ class LockedRostersTests(SynchronousTestCase):
             self.assertEqual(said, ["", " (and 99 more like it since the last such line)"])
 
     def test_bounded(self) -> None:
-        """The application is asked for so many users at a time; waiting for a turn counts as time."""
+        """The number of users at a time is bounded; the timeout includes the wait for a turn."""
         asked = [self.ask(entity=f"{name}@h", requester=f"{name}@h/a") for name in "abcd"]
         self.assertEqual([each[1] for each in self.world.taken()], ["a", "b"])
         self.world.answer(FakeAnswer(b"{}"), 0)
@@ -216,12 +218,12 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(found, [("get", f"{name}@h") for name in "bc"])
 
     def test_coalesced(self) -> None:
-        """Requests that come while the application answers make one more question, for all of them."""
+        """Requests that come while the application answers share one further question."""
         asked = [self.ask() for _ in range(5)]
         self.assertEqual(self.world.taken(), [("fetch", "john", True)])
         self.fetched(b'{"old@h": {}}')
         self.assertEqual(self.contacts(asked[0]), {"old@h": "both"})
-        # The document may have changed since the first one asked: none of the others gets that.
+        # The document may have changed since, so the others do not get the first answer.
         for each in asked[1:]:
             self.assertNoResult(each)
         self.assertEqual(self.world.taken(), [("get", "john@h"), ("fetch", "john", True)])
@@ -244,7 +246,9 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(len({id(self.successResultOf(each)) for each in asked}), 1)
 
     def test_fair(self) -> None:
-        """2,500 requests of one user at once: some wait, the rest is refused; another user's turn is the next."""
+        """
+        Of 2,500 requests of one user at once some wait, the rest is refused, and another user has the next turn.
+        """
         self.make(1)
         asked = [self.ask() for _ in range(2_500)]
         refused = [each for each in asked if each.called]
@@ -259,7 +263,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual([each for each in self.world.taken() if each[0] == "fetch"], [("fetch", "john", True)])
 
     def test_givenUp(self) -> None:
-        """Nothing is asked for who has given up meanwhile."""
+        """Nothing is asked for a request that was cancelled."""
         self.make(1)
         self.ask()
         self.clock.advance(5)
@@ -273,7 +277,7 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual(self.locked._refreshTurns._users, {})
 
     def test_fallbackCoalesced(self) -> None:
-        """The server is not asked once for each request either, where the application does not answer."""
+        """If the application does not answer, the requests share one question to the server as well."""
         asked = [self.ask() for _ in range(10)]
         self.clock.advance(10)
         self.assertEqual([each[0] for each in self.world.taken()], ["fetch", "get"])
@@ -285,18 +289,18 @@ class LockedRostersTests(SynchronousTestCase):
         self.assertEqual((self.world.taken(), self.locked._readTurns._users), ([], {}))
 
     def test_set(self) -> None:
-        """No client changes anything, and nobody is asked."""
+        """A set is refused, and nothing is asked."""
         self.assertEqual(self.refused(self.ask(type="set")), "not-allowed")
         self.assertEqual(self.world.taken(), [])
 
     def test_others(self) -> None:
-        """A roster is its owner's."""
+        """Requests for another user's roster are refused."""
         for kind in ("get", "set"):
             self.assertEqual(self.refused(self.ask(requester="mary@h/a", type=kind)), "forbidden")
         self.assertEqual(self.world.taken(), [])
 
     def test_loopedBack(self) -> None:
-        """A request of the component's own, from any of its addresses, is told from those of others."""
+        """A request of the component itself, from any of its addresses, is detected."""
         looped: list[str] = []
         self.make(1, "r.h", lambda: looped.append("looped"))
         for requester, count in (("mary@h/a", 0), ("r.h.evil", 0), ("r.h", 1), ("r.h/x", 2)):

@@ -1,4 +1,4 @@
-"""Work that takes long, wherever it is done: with time for others in between; and how the service is composed."""
+"""Long computations run in pieces; and the composed service."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ ROWS = [{"jid": jid, "nick": "", "subscription": "both", "groups": []} for jid i
 
 
 class TiredClock(Clock):
-    """At each look 20 ms have passed: each piece takes a turn."""
+    """A clock that advances by 20 ms at each look, so that each piece takes a turn."""
 
     def seconds(self) -> float:
         self.rightNow += 0.02
         return self.rightNow
 
     def turns(self) -> int:
-        """Count the turns until there is nothing left to do."""
+        """Return the number of turns until nothing is left to do."""
         count = 0
         while self.calls:
             calls, self.calls = self.calls, []
@@ -52,7 +52,7 @@ class TiredClock(Clock):
 
 
 class LongTests(SynchronousTestCase):
-    """Fifty contacts are at least so many pieces."""
+    """Fifty contacts take at least fifty pieces."""
 
     def setUp(self) -> None:
         self.clock = TiredClock()
@@ -60,7 +60,7 @@ class LongTests(SynchronousTestCase):
         self.world = FakeWorld()
 
     def test_refresh(self) -> None:
-        """Reading a document, and what is different."""
+        """Reading a document, and comparing it."""
         refresher = Refresher("h", self.world, self.world, 2, self.pieces)
         refresher.dryRun("john")
         self.world.taken()
@@ -72,7 +72,7 @@ class LongTests(SynchronousTestCase):
         self.assertGreater(self.clock.turns(), 3)
 
     def test_locked(self) -> None:
-        """Reading a document for a client, and writing the roster."""
+        """Reading a document for a client, and encoding the roster."""
         clock = Clock()
         refresher = Refresher("h", self.world, self.world, 2, self.pieces)
         interested = InterestedClients("r.h", "h", None, clock)
@@ -105,7 +105,7 @@ class ComposedTests(TestCase):
         self.folder.mkdir()
 
     def compose(self, clock: Any, url: str, more: str = "") -> Any:
-        """The HTTP server of one roster on the embedded host."""
+        """Return the HTTP server of one roster service on the embedded host."""
         path = self.folder / "gateway.toml"
         path.write_text(f"[roster.'roster.localhost']\ndomain = 'localhost'\nurl = '{url}'\n{more}")
         config = load(path, [RosterPlugin()], clock)

@@ -1,4 +1,4 @@
-"""JSON a member at a time."""
+"""Reading of JSON one member at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALUES = st.recursive(
 
 
 def read(text: str) -> Any:
-    """All of it."""
+    """Return all members."""
     found = Members(text)
     pairs = [member for member in found if member is not None]
     if found.opening == "{":
@@ -41,7 +41,7 @@ class MembersTests(SynchronousTestCase):
     @steady
     @given(VALUES, st.sampled_from([None, 1]), st.booleans())
     def test_same(self, value: Any, indent: int | None, isAscii: bool) -> None:
-        """It reads the same, however few characters are tried first."""
+        """It reads the same, even if few characters are tried first."""
         text = json.dumps(value, indent=indent, ensure_ascii=isAscii)
         for whole, short, first in ((0, 0, 1), (0, 9, 5), (0, 99, 1), (0, 0, 4_096), (65_536, 0, 1)):
             self.patch(members, "_WHOLE", whole)
@@ -53,7 +53,7 @@ class MembersTests(SynchronousTestCase):
     @steady
     @given(VALUES, st.integers(min_value=0), st.sampled_from(["", "x", ",", "]", "}", '"', ":", "1", " "]))
     def test_sameErrors(self, value: Any, at: int, more: str) -> None:
-        """It refuses the same."""
+        """It refuses the same texts."""
         text = json.dumps(value)
         at %= len(text) + 1
         for broken in (text[:at] + more, text[:at] + more + text[at:], text[:at] + more + text[at + 1 :]):
@@ -64,7 +64,7 @@ class MembersTests(SynchronousTestCase):
                 self.assertEqual(self.outcome(read, broken), self.outcome(json.loads, broken), broken)
 
     def test_cut(self) -> None:
-        """A number that goes on behind what is tried first is the whole number."""
+        """A number that continues behind the first try is read as a whole."""
         self.patch(members, "_WHOLE", 0)
         self.patch(members, "_FIRST", 3)
         self.assertEqual(read('{"a": 123456789, "b": [-1.5e10]}'), {"a": 123456789, "b": [-1.5e10]})
@@ -75,7 +75,7 @@ class MembersTests(SynchronousTestCase):
                 self.assertEqual(read("[15.25, 1e5, 1.5e+5, 2E-3, 12, true]"), [15.25, 1e5, 1.5e5, 2e-3, 12, True])
 
     def test_long(self) -> None:
-        """A member has a bound, and no more of it than that is read."""
+        """The length of a member is bounded, and no more is read."""
         most = "x" * (MAX_CHARACTERS - 3)
         self.assertEqual(read(json.dumps({"a": most, "b": 1}))["a"], most)
         for value in ('"' + "x" * 2_000_000, "[" + "1," * 1_000_000, '{"a":' * 400_000):
@@ -83,7 +83,9 @@ class MembersTests(SynchronousTestCase):
                 self.assertRaises((MemberTooLong, RecursionError), read, text)
 
     def test_brackets(self) -> None:
-        """A member of brackets alone, which take longest, is not read; those of as many contacts as may be are."""
+        """
+        A member with too many brackets, which take longest, is refused; the largest number of contacts is read.
+        """
         for nonsense in ("[],", "{},", "[{}],"):
             error = self.assertRaises(MemberTooLong, read, '{"a": [' + nonsense * 200_000)
             self.assertIn("brackets", str(error))
@@ -91,7 +93,7 @@ class MembersTests(SynchronousTestCase):
         self.assertEqual(read(json.dumps(many)), many)
 
     def test_pieces(self) -> None:
-        """Nothing keeps the reader for long: after each try and each member the caller may do something else."""
+        """The reader yields after each try and each member."""
         text = json.dumps({"a": "x" * 100_000, "b": 1, "c": 1})
         self.assertEqual([member and member[0] for member in Members(text)], [None, None, "a", "b", "c"])
 

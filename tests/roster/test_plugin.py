@@ -1,4 +1,4 @@
-"""The table, and how the service is composed."""
+"""The table and the composition of the service."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PluginTests(SynchronousTestCase):
         return load(path, [RosterPlugin()], self.reactor)
 
     def test_composed(self) -> None:
-        """Each service has a link, and its address over HTTP; the first has one without a name too."""
+        """Each service has a link and an HTTP address; the first one also has the address without a domain."""
         text = ROSTER.format("r1.example.com", "example.com") + ROSTER.format("r2.example.com", "example.net")
         gateway = makeService(self.config(text), self.reactor)
         self.assertEqual(
@@ -58,7 +58,7 @@ class PluginTests(SynchronousTestCase):
             self.assertIsInstance(served.children[b"results"], ResultsResource)
 
     def test_first(self) -> None:
-        """Of two services, the first one in the file has the address without a name."""
+        """The first service in the file has the address without a domain."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         text = "".join(
@@ -74,7 +74,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(found, ["/one/a", "/one/b", "/two/c"])
 
     def test_twoOfOneDomain(self) -> None:
-        """Of two that decide about the same users each would undo what the other has done."""
+        """Two services for the same domain are refused: each would undo the other's changes."""
         text = ROSTER.format("r1.example.com", "example.com") + ROSTER.format("r2.example.com", "example.com")
         error = self.assertRaises(ConfigError, makeService, self.config(text), self.reactor)
         self.assertEqual(
@@ -83,14 +83,14 @@ class PluginTests(SynchronousTestCase):
         )
 
     def test_demonstration(self) -> None:
-        """On the embedded host the built-in application serves where no other is named; a real server needs one."""
+        """Without C{url} the embedded host uses the built-in application; with a real server C{url} is needed."""
         path = self.folder / "embedded.toml"
         text = "[roster.'roster.localhost']\ndomain = 'localhost'\n"
         path.write_text(text)
         gateway = makeService(load(path, [RosterPlugin()], self.reactor), self.reactor)
         served = gateway.getServiceNamed("http")._factory.resource.children
         self.assertIsInstance(served[b"demo"].children[b"contacts"], Contacts)
-        # Two share it.
+        # Two services share it.
         path.write_text(text + text.replace("localhost", "other.localhost"))
         putting: list[bytes] = []
         put = Resource.putChild
@@ -103,7 +103,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(plugin.demoTables("h"), {"roster.h": {"domain": "h"}})
 
     def test_connectionLost(self) -> None:
-        """When the link is lost nobody is known to be online; ejabberd's feed shows not all who are."""
+        """Without a link no user is known to be online; ejabberd's feed does not have all online users."""
         api = 'apply = "ejabberd-api"\napi = "http://localhost/api"\n'
         for more, isFeedComplete in (("", True), (api, False)):
             gateway = makeService(self.config(ROSTER.format("r.example.com", "example.com") + more), self.reactor)
@@ -115,7 +115,7 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(watcher._online, {})
 
     def test_lock(self) -> None:
-        """Only where rosters are locked the component answers for them; it says what it is in any case."""
+        """Only with C{lock} the component answers for rosters; it always answers disco."""
         for lock, managing in (("false", 0), ("true", 1)):
             gateway = makeService(
                 self.config(ROSTER.format("r.example.com", "example.com") + f"lock = {lock}\n"), self.reactor
@@ -126,7 +126,7 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(sum(isinstance(each, DiscoInfo) for each in handlers), 1)
 
     def test_pushing(self) -> None:
-        """Locked rosters are pushed by the gateway where neither an API nor the embedded host does so."""
+        """The gateway pushes locked rosters if neither ejabberd nor the embedded host does."""
         roster = ROSTER.format("r.example.com", "example.com")
         api = 'api = "http://127.0.0.1:5280/api"\n'
         for text, pushing in (
@@ -149,7 +149,7 @@ class PluginTests(SynchronousTestCase):
         return load(path, [RosterPlugin()], self.reactor)
 
     def test_notes(self) -> None:
-        """C{--check} names what the server must grant."""
+        """C{--check} prints the grants that the server needs."""
         [plugin] = [each for each in findPlugins() if each.kind == "roster"]
         verifyObject(INoted, plugin)
         roster = ROSTER.format("r.example.com", "example.com")
@@ -214,7 +214,7 @@ class PluginTests(SynchronousTestCase):
             self.assertNotIn("hid", self.problems(right + f'apply = "ejabberd-api"\napi = "x{url}"\n'))
         for line in ('ulr = "http://h/%s?key=hidden"', '[roster]\nurl = "http://h/%s?key=hidden"'):
             self.assertNotIn("hidden", self.problems(right + line + "\n"))
-        # Nobody's name decides who is asked; and nobody would be told the password.
+        # A user's name must not change the host, and the password would not be sent.
         for url in (
             "ftp://x/%s",
             "http:///%s",

@@ -1,4 +1,4 @@
-"""Many refreshes, each user's one at a time."""
+"""Refreshes of several users at a time, and of each user one at a time."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class FakeWorld:
         return self._ask("set", user, item.jid, item.subscription)
 
     def answer(self, value: Any, number: int = -1) -> None:
-        """Answer a question, as a rule the last one."""
+        """Answer a question, by default the last one."""
         self.open.pop(number).callback(value)
 
     def fail(self, error: Exception) -> None:
@@ -86,7 +86,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertTrue(self.refresher.announce(1))
 
     def test_full(self) -> None:
-        """Not any number of users waits; who waits already is told of as ever."""
+        """The number of waiting users is bounded; a further request for a waiting user is accepted."""
         self.patch(refresher, "_MAX_USERS", 3)
         asked = [self.refresher.refresh(name) for name in ("a", "b", "c")]
         for refused in (self.refresher.refresh("d"), self.refresher.dryRun("d")):
@@ -111,7 +111,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual(self.world.tags, [("john", '"1"')])
 
     def test_tooLarge(self) -> None:
-        """That the server's roster is too large is told, and nothing is set."""
+        """A roster that is too large is reported, and nothing is set."""
         done = self.refresher.refresh("john")
         self.world.answer(self.document("marie@h"))
         self.world.fail(RosterTooLarge("too large"))
@@ -119,7 +119,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual([each[0] for each in self.world.taken()], ["fetch", "get"])
 
     def test_forgotten(self) -> None:
-        """Once it is known what differs, the document is not kept."""
+        """The document is not kept after the comparison."""
         self.refresher.refresh("john")
         answer = self.document("marie@h")
         kept = weakref.ref(answer)
@@ -137,7 +137,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual(self.world.tags, [("john", '"1"')])
 
     def test_skipped(self) -> None:
-        """A document with odd contacts is fetched again next time, so that they are told again."""
+        """A document with invalid contacts is fetched again next time, so that they are reported again."""
         done = self.refresher.refresh("john")
         self.world.answer(FakeAnswer(b'{"marie@h": {}, "odd@h": 3}', '"1"'))
         self.world.answer([MARIE])
@@ -145,7 +145,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual(self.world.tags, [("john", None)])
 
     def test_unknownKeys(self) -> None:
-        """Each key that means nothing is logged once, and not any number of them."""
+        """Each unknown key is logged once; their number is bounded."""
         self.patch(refresher, "_MAX_LOGGED_KEYS", 3)
         with capturedLogs() as logs:
             for key in "abacd":
@@ -155,7 +155,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual([event["key"] for event in logs], ['"a"', '"b"', '"c"'])
 
     def test_failures(self) -> None:
-        """Whatever fails, at whatever step, is the reason; and it is all asked for anew the next time."""
+        """A failure of any step is the reason, and the next refresh fetches the document again."""
         for step in range(3):
             done = self.refresher.refresh("john")
             for answer in (self.document("marie@h", tag='"1"'), [])[:step]:
@@ -165,7 +165,7 @@ class RefresherTests(SynchronousTestCase):
             self.assertEqual(self.world.tags.pop(), ("john", None))
 
     def test_bug(self) -> None:
-        """Nor does a fault of ours go further than this user."""
+        """An internal error affects only this user."""
         done = self.refresher.refresh("john")
         self.world.fail(ZeroDivisionError())
         self.assertIn("internal error", self.successResultOf(done).reason)
@@ -187,7 +187,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual(self.world.taken(), [])
 
     def test_bounded(self) -> None:
-        """Only so many users at a time; the others have their turn."""
+        """The number of users at a time is bounded; the others get a turn."""
         done = [self.refresher.refresh(f"u{number}") for number in range(5)]
         self.assertEqual([each[1] for each in self.world.taken()], ["u0", "u1"])
         for _ in range(5):
@@ -197,7 +197,9 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual([each[1] for each in self.world.taken()], ["u2", "u3", "u4"])
 
     def test_forced(self) -> None:
-        """Many removals need force; it also asks for what has not changed, and waits its turn."""
+        """
+        Many removals need force. A forced refresh also compares an unchanged document, and waits for its turn.
+        """
         first = self.refresher.refresh("john")
         forced = self.refresher.refresh("john", True)
         two = [RosterItem(jid="a@h"), RosterItem(jid="b@h")]
@@ -212,7 +214,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(forced), Finished(Summary(0, 0, 2)))
 
     def test_watched(self) -> None:
-        """Each contact that was set is told, as the server has it then; one that could not be set is not."""
+        """Observers get the server's new item of each contact that was set; not of one that could not be set."""
         told: list[tuple[str, RosterItem]] = []
         self.refresher.watch(lambda user, item: told.append((user, item)))
         self.refresher.refresh("john")
@@ -224,14 +226,16 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual(
             told,
             [
-                # Who waits for the contact's leave still does, unless there is nothing to wait for any more.
+                # A pending subscription request stays, unless the subscription was granted.
                 ("john@h", RosterItem(jid="to@h", subscription="to")),
                 ("john@h", RosterItem(jid="from@h", subscription="from", ask=True)),
             ],
         )
 
     def test_anew(self) -> None:
-        """A roster that must be compared in any case is, also by the refresh that is waited for; without force."""
+        """
+        An unconditional refresh compares an unchanged document, also if it follows another one; it is not forced.
+        """
         for isSecond in (False, True):
             first = self.refresher.refresh("john") if isSecond else None
             done = self.refresher.refresh("john", isUnconditional=True)
@@ -243,7 +247,7 @@ class RefresherTests(SynchronousTestCase):
             self.assertIn("max_removals", self.successResultOf(done).reason)
 
     def test_roster(self) -> None:
-        """A roster that was read and not changed is told; after a change it is not known."""
+        """A roster that was read and not changed is returned; after a change it is not."""
         for there, expected in (([MARIE], (MARIE,)), ([], None)):
             done = self.refresher.refresh("john")
             self.world.answer(self.document("marie@h"))
@@ -253,7 +257,7 @@ class RefresherTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(done).roster, expected)
 
     def test_toldFirst(self) -> None:
-        """Callers that waited for a refresh are told before the next one begins."""
+        """Callers get the result before the next refresh begins."""
         asked: list[int] = []
         self.refresher.refresh("john").addCallback(lambda _: asked.append(len(self.world.asked)))
         self.refresher.refresh("john")
@@ -261,7 +265,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual((asked, len(self.world.asked)), ([1], 2))
 
     def test_dry(self) -> None:
-        """A dry run sets nothing, and nothing counts as done."""
+        """A dry run sets nothing, and remembers no tag."""
         done = self.refresher.dryRun("john")
         self.assertEqual(self.world.taken(), [("fetch", "john", True)])
         self.world.answer(self.document("marie@h", tag='"1"'))
@@ -270,7 +274,7 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual((self.world.taken(), self.world.tags), ([("get", "john@h")], []))
 
     def test_dryWithoutChanges(self) -> None:
-        """Even if there is nothing to change."""
+        """A dry run remembers no tag even if there is nothing to change."""
         done = self.refresher.dryRun("john")
         self.world.answer(self.document(tag='"1"'))
         self.world.answer([])

@@ -1,4 +1,4 @@
-"""/roster_admin/refresh, over the whole HTTP stack in memory."""
+"""C{/roster_admin/refresh}, over the whole HTTP stack in memory."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from gateway.roster.results import Results
 
 
 def whole(path: str) -> str:
-    """A path from the root."""
+    """Return a path from the root."""
     return path if path.startswith("/roster_admin/") else f"/roster_admin/refresh{path}"
 
 
 class SlowClock(MemoryReactorClock):
     """
-    A clock on which each look takes its time, if it is told so.
+    A clock that may advance at each look.
 
     @ivar step: seconds.
     """
@@ -44,7 +44,7 @@ class SlowClock(MemoryReactorClock):
 
 
 class FakeRefresher:
-    """Refreshes as it is told."""
+    """Refreshes as the test says."""
 
     concurrency = 2
 
@@ -112,7 +112,7 @@ class RefreshTests(SynchronousTestCase):
         return self.answer(self.send("POST", path, body, **headers))
 
     def test_post(self) -> None:
-        """The seed's answer, once all are done."""
+        """The answer of mod_http_roster_admin, once all users are done."""
         code, answer, head = self.post(["john", "aaron"])
         self.assertEqual(code, 200)
         self.assertEqual(
@@ -129,7 +129,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked, [("jöhn", False)])
 
     def test_some(self) -> None:
-        """Some failures are told; only when all have failed it is an error."""
+        """Failures are reported; only if all users have failed the answer is an error."""
         self.refresher.outcomes["aaron"] = Finished(reason="no answer")
         code, answer, _ = self.post(["john", "aaron"])
         self.assertEqual((code, answer["status"], answer["updated"], answer["errors"]), (200, "ok", 1, 1))
@@ -138,7 +138,9 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual((code, answer["status"], answer["errors"]), (500, "error", 1))
 
     def test_skipped(self) -> None:
-        """Odd contacts are told by user, in bounds; the user is updated all the same, or has failed."""
+        """
+        Invalid contacts are reported by user, within bounds; the user counts as updated or failed all the same.
+        """
         self.patch(batch, "_MAX_SKIPPED", 3)
         odd = {"a@x": "odd", "b@x": "odd"}
         for name, reason in (("john", ""), ("aaron", "x"), ("zoe", "")):
@@ -151,7 +153,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual((answer["skipped"], answer["changes"]), ({"john": odd}, {"john": []}))
 
     def test_offline(self) -> None:
-        """Users who are not online may be left out, which is told; a dry run tells of them, too."""
+        """Users who are not online may be left out, and are listed; a dry run includes them."""
         told: list[tuple[str, bool]] = []
 
         def postpone(name: str, isForced: bool) -> bool:
@@ -172,7 +174,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertNotIn("offline", answer)
 
     def later(self, names: Any, path: str = "", prefer: str = "respond-async") -> str:
-        """The address of the result."""
+        """Return the address of the result."""
         code, answer, head = self.post(names, path, Prefer=prefer)
         self.assertEqual((code, answer["status"]), (202, "running"), answer)
         self.assertIn("\r\npreference-applied: respond-async", head)
@@ -200,13 +202,13 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.refresher.announced, 0)
 
     def test_laterFailed(self) -> None:
-        """That all have failed stands in the answer; it is there all the same."""
+        """If all have failed, the answer says so, with status 200."""
         self.refresher.outcomes["mary"] = Finished(reason="x")
         code, answer, _ = self.get(self.later(["mary"], "?dry_run=1", "wait=5, Respond-Async;x=y"))
         self.assertEqual((code, answer["status"], answer["failed"]), (200, "error", {"mary": "x"}))
 
     def test_laterBug(self) -> None:
-        """A fault of ours ends it, too."""
+        """An internal error ends the request, too."""
 
         def fail(name: str, isForced: bool) -> bool:
             raise ZeroDivisionError
@@ -218,7 +220,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     def test_notLater(self) -> None:
-        """Other preferences, and those of a GET, are none; nor does one make a wrong request right."""
+        """Other preferences, and those of a GET or an invalid request, are ignored."""
         for prefer in ("wait=5", "respond-asynchronously", "return=respond-async", "x;respond-async"):
             self.assertEqual(self.post(["mary"], Prefer=prefer)[0], 200, prefer)
         self.assertEqual(self.answer(self.send("GET", "/mary", Prefer="respond-async"))[0], 200)
@@ -236,7 +238,10 @@ class RefreshTests(SynchronousTestCase):
         self.assertIn("\r\nallow: get", head)
 
     def test_laterFull(self) -> None:
-        """Only so many are under way; the next one is refused, and is not announced. Complete ones make room."""
+        """
+        The number of requests under way is bounded; the next one is refused, and not announced. Complete ones make
+        room.
+        """
         self.patch(results, "_MAX_RESULTS", 2)
         self.refresher.waiting["john"] = Deferred()
         first = self.later([])
@@ -277,7 +282,7 @@ class RefreshTests(SynchronousTestCase):
                 self.assertEqual(self.refresher.asked, [(user, False)])
 
     def test_waits(self) -> None:
-        """The answer comes when the last one is done; to somebody who is gone, none."""
+        """The answer comes when the last user is done; a caller that has left gets none."""
         for isGone in (False, True):
             waiting = self.refresher.waiting["john"] = Deferred()
             transport = self.send("POST", "", b'["john", "aaron"]')
@@ -288,7 +293,7 @@ class RefreshTests(SynchronousTestCase):
             self.assertEqual(bool(transport.value()), not isGone)
 
     def test_options(self) -> None:
-        """Force, and a dry run, which tells what would change."""
+        """Force, and a dry run, which lists the changes."""
         self.post(["john"], "?force=1")
         changes = (
             RosterItem(jid="a@h", name="A", groups=frozenset("G")),
@@ -320,7 +325,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked, [])
 
     def test_pages(self) -> None:
-        """A page in a browser refreshes nobody: not by an image, a link, a form, fetch or a beacon."""
+        """A web page cannot cause a refresh: not by an image, a link, a form, fetch or a beacon."""
         for headers in (
             {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"},
             {"Sec_Fetch_Site": "same-site"},
@@ -342,7 +347,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.answer(self.send("GET", "/john", Sec_Fetch_Site="none"))[0], 200)
 
     def test_names(self) -> None:
-        """Names that are another address in a URL, before or after they are prepared, are no user names."""
+        """Names that mean another path in a URL, before or after they are prepared, are invalid."""
         dots = [".", "..", "\uff0e", "\uff0e\uff0e", "\u2024"]
         _, answer, _ = self.post([*dots, "x" * 1_024, "\ufdfa" * 1_000, "..."])
         self.assertEqual((answer["errors"], self.refresher.asked), (7, [("...", False)]))
@@ -351,13 +356,13 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked, [("...", False)])
 
     def test_mark(self) -> None:
-        """A byte order mark is no part of the body."""
+        """A byte order mark is ignored."""
         self.assertEqual(self.post(b'\xef\xbb\xbf["john"]')[0], 200)
         self.assertEqual(self.post(b'\xff\xfe["john"]')[0], 400)
         self.assertEqual(self.refresher.asked, [("john", False)])
 
     def test_many(self) -> None:
-        """A long list does not keep the process: in each turn only so much is done, and few refreshes are open."""
+        """A long list does not block the process: each turn is short, and few refreshes are open."""
         names = [f"u{number}" for number in range(2_000)]
         self.clock.step = 0.001
         transport = self.send("POST", "", json.dumps(names).encode())
@@ -379,7 +384,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(len(self.refresher.asked), self.refresher.concurrency)
 
     def test_full(self) -> None:
-        """While too many wait nobody is added; nor does one request name any number."""
+        """If too many users wait, a request is refused; the number of names in a request is bounded."""
         self.refresher.room = 2
         code, answer, head = self.post(["a", "b", "c"])
         self.assertEqual((code, self.refresher.asked), (503, []))
@@ -391,7 +396,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.refresher.announced, 0)
 
     def test_manyChanges(self) -> None:
-        """A dry run lists so many changes; the users whose changes would be too many are told."""
+        """The changes that a dry run lists are bounded; users with further changes have failed."""
         self.patch(batch, "_MAX_CHANGES", 150)
         for name, count in (("a", 100), ("b", 100), ("c", 50)):
             items = tuple(RosterItem(jid=f"{number}@h") for number in range(count))
@@ -401,7 +406,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual((answer["updated"], answer["errors"], [*answer["failed"]]), (2, 1, ["b"]))
 
     def test_fault(self) -> None:
-        """A fault of the gateway's own is an answer, too, and in the log."""
+        """An internal error is answered, and logged."""
         self.refresher.outcomes["a"] = None  # type: ignore[assignment]  # nothing that it ever is
         code, answer, _ = self.post(["a"])
         self.assertEqual((code, answer["status"], answer["updated"]), (500, "error", 0))
@@ -409,7 +414,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(FirstError)), 1)
 
     def test_controls(self) -> None:
-        """No answer holds a control character, or one that changes how others are read."""
+        """No answer has a control character, or one that changes how others are displayed."""
         transport = self.send("POST", "", json.dumps(["a@\x00\x85\u202e\u2028", "ok"], ensure_ascii=False).encode())
         body = transport.value().partition(b"\r\n\r\n")[2].decode()
         self.assertTrue(body.rstrip("\n").isprintable() and body.isascii(), body)
@@ -417,7 +422,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertTrue(message.isprintable(), message)
 
     def test_optionValues(self) -> None:
-        """An option is on or off; nothing is done where somebody may have meant the other."""
+        """An option is on or off; a request with another value is refused."""
         for query, asked in (
             ("dry_run=True", "dry"),
             ("dry_run=true&force=0", "dry"),
@@ -437,7 +442,7 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.refresher.asked, [])
 
     def test_headers(self) -> None:
-        """Nor do bytes in a header matter that are no text."""
+        """A header with invalid text does no harm."""
         self.assertEqual(self.post([], Content_Type="\udcff")[0], 415)
         self.assertEqual(self.post([], Content_Type="-")[0], 415)
         self.assertEqual(self.post([], X_Hub_Signature_256="\udcff")[0], 200 if self.secret is None else 401)
@@ -492,12 +497,12 @@ class SignedTests(RefreshTests):
         return super().send(method, path, body, **headers)
 
     def test_signed(self) -> None:
-        """Hexadecimal is the same in capitals."""
+        """The signature's hexadecimal digits may be capitals."""
         signature = hmac.new(b"s3cret", b"[]", hashlib.sha256).hexdigest().upper()
         self.assertEqual(self.post([], X_Hub_Signature_256=f"sha256={signature}")[0], 200)
 
     def test_unsigned(self) -> None:
-        """Without the right signature nothing is done."""
+        """Without a valid signature nothing is done."""
         for signature in ("", "sha256=", "x", "sha256=" + "0" * 64):
             for code, answer, _ in (
                 self.post(["john"], X_Hub_Signature_256=signature),
@@ -513,7 +518,7 @@ class SignedTests(RefreshTests):
         return "sha256=" + hmac.new(b"s3cret", "\n".join(lines).encode(), hashlib.sha256).hexdigest()
 
     def test_covered(self) -> None:
-        """A signature is good for one method, path and query, for five minutes; not for another user or option."""
+        """A signature is valid for one method, path and query, for five minutes; not for another user or option."""
         path = "/roster_admin/refresh/john?dry_run=1"
         time = f"{self.now:.0f}"
         signed = {"X_Hub_Signature_256": self.sign("GET", path, time, ""), "X_Signature_Time": time}
@@ -538,14 +543,14 @@ class SignedTests(RefreshTests):
             self.assertEqual(self.answer(self.send("GET", "/john?dry_run=1", **signed))[0], code, seconds)
 
     def test_emptyBody(self) -> None:
-        """The signature of an empty body, the same for all users and for ever, is good for nothing."""
+        """The signature of an empty body, which is the same for all users and times, is invalid."""
         for headers in ({}, {"X_Signature_Time": f"{self.now:.0f}"}):
             refused = self.send("GET", "/john", X_Hub_Signature_256=self.sign(""), **headers)
             self.assertEqual(self.answer(refused)[0], 401)
         self.assertEqual(self.refresher.asked, [])
 
     def test_signedOptions(self) -> None:
-        """GitHub's signature, of the body alone, permits no options: it would be good for them all."""
+        """GitHub's signature, of the body alone, permits no options: it would be valid for all options."""
         body = json.dumps(["john"])
         self.assertEqual(self.post(["john"], X_Hub_Signature_256=self.sign(body))[0], 200)
         for query in ("?force=1", "?dry_run=1", "?"):

@@ -21,12 +21,12 @@ class ResultsTests(SynchronousTestCase):
         return key
 
     def answers(self, *keys: str) -> list[bytes | None]:
-        """The answers; C{None} for what is not there."""
+        """Return the answers; C{None} for an unknown one."""
         found = [self.results.find(key) for key in keys]
         return [each and each.answer for each in found]
 
     def test_lifetime(self) -> None:
-        """The time counts from the end; what is under way stays."""
+        """The lifetime starts at the end of a request; those under way stay."""
         running = self.results.begin(dict)
         first = self.complete(b"1")
         self.now += LIFETIME - 1
@@ -41,7 +41,7 @@ class ResultsTests(SynchronousTestCase):
         self.assertEqual(self.answers(running), [b"3"])
 
     def test_many(self) -> None:
-        """Those that are complete make room, the oldest first."""
+        """Complete answers make room, the oldest first."""
         self.patch(results, "_MAX_RESULTS", 3)
         keys = [self.complete(b"%d" % number) for number in range(4)]
         self.assertEqual(self.answers(*keys), [None, b"1", b"2", b"3"])
@@ -55,7 +55,7 @@ class ResultsTests(SynchronousTestCase):
         self.assertFalse(self.results.isFull)
 
     def test_large(self) -> None:
-        """All answers together have a bound, and the last one is there in any case."""
+        """The bytes of all answers are bounded; the last answer is always kept."""
         self.patch(results, "_MAX_BYTES", 10)
         keys = [self.complete(b"1" * size) for size in (4, 6, 1)]
         self.assertEqual(self.answers(*keys), [None, b"1" * 6, b"1"])

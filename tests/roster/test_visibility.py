@@ -1,4 +1,4 @@
-"""Users of a server that shows nothing by itself: each is shown to another at once, and once."""
+"""Users of a server that sends no presence by itself: each is shown to another at once, and once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.roster.visibility import Visibility, isSameDomain
 from tests.proxy.support import stanza
 
 JOHN, MARIE = "john@h", "marie@h"
-# What John and Marie are sent.
+# Stanzas for John and Marie.
 TO_JOHN, TO_MARIE = f"probe {JOHN} {MARIE}", f"probe {MARIE} {JOHN}"
 
 
@@ -26,7 +26,7 @@ class VisibilityTests(SynchronousTestCase):
         self.visibility.onPresence(stanza(f"<presence from='{jid}'{type_}>{delay}</presence>"))
 
     def sets(self, user: str, contact: str, before: str, now: str, hasPresenceFeed: bool = True) -> list[str]:
-        """A contact is set: type, sender and recipient of what is sent."""
+        """Set a contact; return type, sender and recipient of the presence that is sent."""
         item, there = (RosterItem(jid=contact, subscription=each) for each in (now, before))
         self.visibility.beginSet(user, item, there)
         self.visibility.endSet(user, item)
@@ -37,19 +37,19 @@ class VisibilityTests(SynchronousTestCase):
         return found
 
     def test_neighbours(self) -> None:
-        """Only of its own users a server shows the presence by itself."""
+        """Only users of the same domain are shown."""
         self.assertTrue(isSameDomain(JOHN, MARIE))
         self.assertFalse(isSameDomain(JOHN, "marie@other"))
 
     def test_both(self) -> None:
-        """Two who become each other's contacts are each shown once, in whichever order they came and are set."""
+        """Two users who become contacts are each shown once, in any order of their logins and sets."""
         for first, second in ((JOHN, MARIE), (MARIE, JOHN)):
             for one, other, probes in ((JOHN, MARIE, [TO_MARIE, TO_JOHN]), (MARIE, JOHN, [TO_JOHN, TO_MARIE])):
                 self.setUp()
                 self.comes(f"{first}/a")
                 self.comes(f"{second}/a")
                 sent = self.sets(one, other, "none", "both")
-                # The server answers no probe for a user whose own roster has nobody yet.
+                # The server answers no probe for a user whose own roster is still empty.
                 self.assertIn(probes[0], sent)
                 self.assertIn(probes[1], self.sets(other, one, "none", "both"))
                 gone = self.sets(one, other, "both", "remove")
@@ -72,36 +72,36 @@ class VisibilityTests(SynchronousTestCase):
         )
 
     def test_missed(self) -> None:
-        """A resource that came after a contact's last presence is shown it; one that has seen it is not."""
+        """A resource that came online after a contact's last presence is sent it; one that has got it is not."""
         self.comes(f"{JOHN}/early")
         self.comes(f"{MARIE}/a")
         self.comes(f"{JOHN}/late")
         self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [f"probe {JOHN}/late {MARIE}"])
-        # Now it is known to all of them, and to another that comes then it is not.
+        # Now all resources have it; one that comes later does not.
         self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [])
         self.comes(f"{JOHN}/third")
         self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [f"probe {JOHN}/third {MARIE}"])
         self.comes(f"{JOHN}/fourth")
         self.comes(f"{MARIE}/a")
         self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [])
-        # A change of status is no login.
+        # A change of status is not a login.
         self.comes(f"{JOHN}/fourth")
         self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [])
 
     def test_hiddenAndShown(self) -> None:
-        """A contact that was hidden, and is let see again, is shown to everybody who was told."""
+        """A contact that was hidden, and is allowed again, is shown to all resources that it was hidden from."""
         self.comes(f"{JOHN}/a")
         self.comes(f"{MARIE}/a")
         self.assertEqual(self.sets(JOHN, MARIE, "to", "none"), [f"unavailable {MARIE}/a {JOHN}"])
         self.assertEqual(self.sets(JOHN, MARIE, "to", "none"), [])
         self.assertEqual(self.sets(JOHN, MARIE, "none", "to"), [f"probe {JOHN}/a {MARIE}"])
         self.sets(JOHN, MARIE, "to", "none")
-        # The server went by the contact's roster, and showed it again.
+        # The contact's roster allowed it, so the server sent its presence again.
         self.comes(f"{MARIE}/a")
         self.assertEqual(self.sets(MARIE, JOHN, "from", "none"), [f"unavailable {MARIE}/a {JOHN}"])
 
     def test_gone(self) -> None:
-        """Nobody is sent anything who is not there, and nobody is shown who is not."""
+        """Nothing is sent to or for users who are offline."""
         self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [])
         self.comes(f"{JOHN}/a")
         self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [])
@@ -113,7 +113,7 @@ class VisibilityTests(SynchronousTestCase):
         self.assertEqual(self.sets(JOHN, MARIE, "none", "both"), [])
 
     def test_onlyWhatChanged(self) -> None:
-        """Nothing is sent for a name, nor for the side that stays."""
+        """Nothing is sent for a new name, or for an unchanged direction of a subscription."""
         self.comes(f"{MARIE}/a")
         self.comes(f"{JOHN}/a")
         for same in ("none", "to", "from", "both"):
@@ -124,11 +124,11 @@ class VisibilityTests(SynchronousTestCase):
         self.assertEqual(self.sets(JOHN, MARIE, "both", "from"), [f"unavailable {MARIE}/a {JOHN}"])
 
     def test_unfed(self) -> None:
-        """Both are probed if the server shows no presence."""
+        """Both users are probed if the server sends no presence feed."""
         self.assertEqual(self.sets(JOHN, MARIE, "none", "both", False), [TO_MARIE, TO_JOHN])
 
     def test_connection(self) -> None:
-        """After a connection it is not known who has seen whom: rather twice than not at all."""
+        """After a connection earlier presence is unknown, so presence may be sent twice."""
         self.comes(f"{JOHN}/a")
         self.comes(f"{MARIE}/a")
         self.visibility.clear()
@@ -138,7 +138,7 @@ class VisibilityTests(SynchronousTestCase):
         self.assertEqual(self.sets(JOHN, MARIE, "to", "none"), [f"unavailable {MARIE}/a {JOHN}"])
 
     def test_bounded(self) -> None:
-        """Only of so many users it is known where they are, at how many resources, and of so many pairs."""
+        """The numbers of users, resources and pairs are bounded."""
         for name in ("_MAX_USERS", "_MAX_RESOURCES", "_MAX_PAIRS"):
             self.patch(visibility, name, 2)
         for name in "abc":
@@ -149,7 +149,7 @@ class VisibilityTests(SynchronousTestCase):
             {user: list(resources) for user, resources in self.visibility.online.items()},
             {"a@h": ["a@h/t", "a@h/u"], "b@h": ["b@h/r"]},
         )
-        # Of others it is not known that they are gone.
+        # Other users do not count as offline.
         self.assertEqual(self.sets("a@h", "c@h", "none", "from"), ["probe c@h a@h"])
         for contact in "bcd":
             self.sets("a@h", f"{contact}@h", "none", "from")
