@@ -27,7 +27,7 @@ class AutoApplier:
     ejabberd, privileges are used. The API is tried again once a minute, and after each connection.
 
     @param privilegeProblem: returns the reason for which privileges cannot be used, as text; empty if they can.
-    @param nobody: bare JID of the domain whose roster is read as a test of the API.
+    @param testUser: bare JID of the domain whose roster is read as a test of the API.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class AutoApplier:
         api: EjabberdApplier,
         privilege: PrivilegeApplier,
         privilegeProblem: Callable[[], str],
-        nobody: str,
+        testUser: str,
         clock: IReactorTime,
     ) -> None:
         self._api = api
         self._privilege = privilege
         self._privilegeProblem = privilegeProblem
-        self._nobody = nobody
+        self._testUser = testUser
         self._clock = clock
         self._nextTry = 0.0
         self._connections = 0
@@ -83,7 +83,7 @@ class AutoApplier:
     def _ask(self, connection: int) -> None:
         """Choose before the first refresh, so that the log and the status page show the choice."""
         if connection == self._connections:
-            ensureDeferred(self.get(self._nobody)).addErrback(lambda failure: failure.trap(RefreshFailed))
+            ensureDeferred(self.get(self._testUser)).addErrback(lambda failure: failure.trap(RefreshFailed))
 
     def onLoopback(self) -> None:
         self._privilege.onLoopback()

@@ -108,9 +108,9 @@ class Batch:
     def _record(self, user: str, finished: Finished) -> None:
         self._listed += len(finished.items)
         if finished.skipped:
-            told = dict(islice(finished.skipped.items(), self._skippedLeft))
-            self._skippedLeft -= len(told)
-            self._skipped[user] = told or {"...": f"{len(finished.skipped)} or more"}
+            reported = dict(islice(finished.skipped.items(), self._skippedLeft))
+            self._skippedLeft -= len(reported)
+            self._skipped[user] = reported or {"...": f"{len(finished.skipped)} or more"}
         if finished.reason:
             self._failed[user] = finished.reason
         elif self._listed > _MAX_CHANGES:

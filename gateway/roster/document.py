@@ -52,7 +52,7 @@ class Document:
     @ivar contacts: by bare JID.
     @ivar skipped: reasons for invalid contacts, by address as it is written.
     @ivar kept: bare JIDs of the invalid contacts. The application knows them, so the server's items for them stay.
-    @ivar isComplete: false if a key is not an address. It may stand for any contact, so nobody is removed.
+    @ivar isComplete: false if a key is not an address. It may stand for any contact, so no contact is removed.
     @ivar unknown: unknown keys of contacts.
     """
 
@@ -200,9 +200,9 @@ class _DocumentReader:
                 self._ambiguous.add(address)
                 self._contacts.pop(address, None)
                 raise _BadContact("two spellings of this JID have different values")
-        except _BadContact as odd:
+        except _BadContact as reason:
             self._kept.add(address)
-            self._skip(written, str(odd))
+            self._skip(written, str(reason))
         else:
             self._contacts[address] = contact
 

@@ -209,7 +209,7 @@ class PrivilegeTests(ApplierCase):
             self.assertEqual(reason, f"marie@example.com was set to both, but the server has {there}")
             self.assertEqual(applier.problem, "")
 
-    def test_loopedBack(self) -> None:
+    def test_loopback(self) -> None:
         """
         If the server delegates the component's own requests to it, this is the reason, not the error that follows.
         """

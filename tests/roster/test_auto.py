@@ -169,7 +169,7 @@ class AutoTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertEqual(self.api.asked, [])
 
-    def test_loopedBack(self) -> None:
+    def test_loopback(self) -> None:
         """A loopback concerns privileges alone."""
         self.applier.onLoopback()
         self.assertEqual(self.privilege.problem, "looped")

@@ -299,7 +299,7 @@ class LockedRostersTests(SynchronousTestCase):
             self.assertEqual(self.refused(self.ask(requester="mary@h/a", type=kind)), "forbidden")
         self.assertEqual(self.world.taken(), [])
 
-    def test_loopedBack(self) -> None:
+    def test_loopback(self) -> None:
         """A request of the component itself, from any of its addresses, is detected."""
         looped: list[str] = []
         self.make(1, "r.h", lambda: looped.append("looped"))

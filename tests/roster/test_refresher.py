@@ -232,7 +232,7 @@ class RefresherTests(SynchronousTestCase):
             ],
         )
 
-    def test_anew(self) -> None:
+    def test_unconditional(self) -> None:
         """
         An unconditional refresh compares an unchanged document, also if it follows another one; it is not forced.
         """
