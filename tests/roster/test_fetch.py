@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
+from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
@@ -211,6 +211,16 @@ class FetchTests(TestCase):
         yield self.fails(bad, bad, bad, part="status 503; 3 tries")
         yield self.fails(half, half, half, part="is incomplete; 3 tries")
         yield self.fails(b"nonsense\r\n\r\n|", b"|", b"|", part="3 tries")
+
+    @inlineCallbacks
+    def test_pauses(self) -> Any:
+        """The second try comes after half a second, the third one after a second."""
+        pauses: list[float] = []
+        self.patch(fetch, "_FIRST_PAUSE", 0.5)
+        self.patch(fetch, "deferLater", lambda clock, seconds: succeed(pauses.append(seconds)))
+        bad = response(b"", "503 Service Unavailable")
+        yield self.fails(bad, bad, bad, part="status 503; 3 tries")
+        self.assertEqual(pauses, [0.5, 1.0])
 
     @inlineCallbacks
     def test_silence(self) -> Any:

@@ -198,6 +198,17 @@ class WatcherTests(SynchronousTestCase):
         self.see("john@h/d")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_forcedMeanwhile(self) -> None:
+        """If a forced refresh fails while the next try waits, that try is forced."""
+        self.watcher.postpone("john", True)
+        waiting = self.refresher.waiting = []
+        self.see("john@h/a")
+        self.see("john@h/b")
+        for each in reversed(waiting):
+            each.callback(Finished(reason="x"))
+        self.clock.advance(2)
+        self.assertEqual(self.refresher.forced, [True, False, True])
+
     def test_gone(self) -> None:
         """After the last resource has left or the link is lost, there are no more tries."""
         self.refresher.outcome = Finished(reason="x")
