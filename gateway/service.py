@@ -356,7 +356,7 @@ class Composition(Surroundings):
     def lend(self, privileges: PrivilegeHandler, server: str, entities: Iterable[str]) -> Callable[[str], object]:
         lending = Lending(privileges, server, entities)
         lending.setHandlerParent(privileges.parent)
-        return lending.arrived
+        return lending.onAvailable
 
     def answers(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
         answers(link, servers, handler)

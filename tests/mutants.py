@@ -49,7 +49,7 @@ WIRING = (
     "gateway/fmuc/plugin.py",
     "gateway/embedded/host.py",
     "gateway/delegation/handler.py",
-    "gateway/delegation/asking.py",
+    "gateway/delegation/client_mode.py",
     "gateway/delegation/managing.py",
     "gateway/privilege/handler.py",
     "gateway/privilege/core.py",

@@ -147,13 +147,13 @@ class RoundTripTests(SynchronousTestCase):
                 continue
             event.id, event.type = "1", "set"
             request = delegation.requestOf(event, ALICE, HOST)
-            sent = delegation.forwarded(ns.DELEGATION_2, HOST, "gw", "o", request)
+            sent = delegation.writeForward(ns.DELEGATION_2, HOST, "gw", "o", request)
             again = delegation.readRequest(delegation.unwrap(stanza(sent)))
             self.assertEqual(read(CLIENT, again.xml), inside)
             if isRead:
                 again.payload.firstChildElement()
-            answer = delegation.writtenSafely(again.payload)
-            back = delegation.answered(ns.DELEGATION_2, "gw", HOST, "o", again, "result", answer)
+            answer = delegation.checkedXml(again.payload)
+            back = delegation.writeAnswer(ns.DELEGATION_2, "gw", HOST, "o", again, "result", answer)
             [outer] = read(HEADER, back)
             self.assertEqual(elements(elements(elements(elements(outer)[0])[0])[0]), inside)
 
@@ -179,7 +179,7 @@ class RoundTripTests(SynchronousTestCase):
                 asked = f"<query xmlns='{ns.PRIVATE}'>{serialised(wanted, ns.PRIVATE)}</query>".encode()
                 get = Request(ALICE, None, "2", "get", ns.PRIVATE, {}, asked)
                 answer = self.successResultOf(ensureDeferred(storage.answer(get)))
-                [query] = read(CLIENT, delegation.writtenSafely(answer))
+                [query] = read(CLIENT, delegation.checkedXml(answer))
                 self.assertEqual(elements(query), [right])
 
 

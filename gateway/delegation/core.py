@@ -178,7 +178,7 @@ def isDelegable(namespace: str) -> bool:
 
 
 @frozen
-class Handed:
+class Forward:
     """
     Send a request on: to C{address}, wrapped, with this outer id.
     """
@@ -189,7 +189,7 @@ class Handed:
 
 
 @frozen
-class Settled:
+class Completed:
     """
     A request that was handed on is over.
 
@@ -225,7 +225,7 @@ class Delegator:
 
     @ivar shares: what each requester has under way; a large request counts for several.
     @param makeId: makes ids that nobody can guess.
-    @param patience: seconds for an answer, all managing entities of a namespace together.
+    @param timeout: seconds for an answer, all managing entities of a namespace together.
     """
 
     def __init__(
@@ -233,11 +233,11 @@ class Delegator:
         delegations: Iterable[Delegation],
         makeId: Callable[[], str],
         bound: int = 10_000,
-        patience: float = 20.0,
+        timeout: float = 20.0,
     ) -> None:
         self._delegations = {each.namespace: each for each in delegations}
         self._makeId = makeId
-        self._patience = patience
+        self._timeout = timeout
         self._pending: dict[str, _Pending] = {}
         self.shares = Shares(bound)
         self._addresses: dict[str, str] = {}
@@ -255,21 +255,21 @@ class Delegator:
 
     # Who is there.
 
-    def arrived(self, entity: str, address: str) -> None:
+    def onAvailable(self, entity: str, address: str) -> None:
         """A managing entity can be reached, at this address."""
         self._addresses[entity] = address
 
-    def left(self, entity: str, now: float) -> list[Handed | Settled]:
+    def onUnavailable(self, entity: str, now: float) -> list[Forward | Completed]:
         """It cannot any more; what was handed to it and is not answered goes to the next one."""
         self._addresses.pop(entity, None)
         open_ = [each for each, pending in self._pending.items() if pending.entity == entity]
-        return [self._again(each, now, self._isSafe(each)) for each in open_]
+        return [self._retry(each, now, self._isSafe(each)) for each in open_]
 
     def address(self, entity: str) -> str | None:
         """Where a managing entity can be reached, if it can."""
         return self._addresses.get(entity)
 
-    def reached(self, delegation: Delegation) -> str | None:
+    def reachable(self, delegation: Delegation) -> str | None:
         """The managing entity that a delegation's requests go to now, if there is one."""
         return next((each for each in delegation.entities if each in self._addresses), None)
 
@@ -279,7 +279,7 @@ class Delegator:
         """See L{delegationOf}."""
         return delegationOf(request, self._delegations, managed)
 
-    def forward(self, origin: Any, request: Request, delegation: Delegation, now: float) -> Handed:
+    def forward(self, origin: Any, request: Request, delegation: Delegation, now: float) -> Forward:
         """
         Hand a request on.
 
@@ -290,13 +290,13 @@ class Delegator:
         share = self.shares.of(request.requester)
         if not share.take(places(len(request.xml))):
             raise TooManyPending
-        handed = self._hand(origin, request, share, delegation.entities, now, now + self._patience)
-        if handed is None:
+        forward = self._forwardTo(origin, request, share, delegation.entities, now, now + self._timeout)
+        if forward is None:
             share.giveBack(places(len(request.xml)))
             raise NotThere
-        return handed
+        return forward
 
-    def answered(self, sender: str, identifier: str, reply: Reply | None, now: float) -> Handed | Settled | None:
+    def onAnswer(self, sender: str, identifier: str, reply: Reply | None, now: float) -> Forward | Completed | None:
         """
         Somebody has answered an iq.
 
@@ -310,9 +310,9 @@ class Delegator:
         del self._pending[identifier]
         if reply is not None and not reply.answers(pending.request):
             reply = None
-        return self._settle(pending, reply)
+        return self._complete(pending, reply)
 
-    def refused(self, sender: str, identifier: str, isThere: bool, now: float) -> Handed | Settled | None:
+    def onError(self, sender: str, identifier: str, isThere: bool, now: float) -> Forward | Completed | None:
         """
         Somebody has answered with an error (section 4.3, N.B. 2).
 
@@ -323,43 +323,45 @@ class Delegator:
             return None
         if isThere:
             del self._pending[identifier]
-            return self._settle(pending)
-        return self._again(identifier, now)
+            return self._complete(pending)
+        return self._retry(identifier, now)
 
-    def unsent(self, handed: Handed) -> Settled:
+    def onSendFailed(self, forward: Forward) -> Completed:
         """It could not be sent."""
-        return self._settle(self._pending.pop(handed.id))
+        return self._complete(self._pending.pop(forward.id))
 
-    def expire(self, now: float) -> list[Handed | Settled]:
+    def expire(self, now: float) -> list[Forward | Completed]:
         """End what is overdue; what was only asked for is asked of the next one."""
         overdue = [each for each, pending in self._pending.items() if pending.deadline <= now]
-        return [self._again(each, now, self._isSafe(each)) for each in overdue]
+        return [self._retry(each, now, self._isSafe(each)) for each in overdue]
 
-    def abandon(self) -> list[Settled]:
+    def abandon(self) -> list[Completed]:
         """End all of them."""
         pending = list(self._pending.values())
         self._pending.clear()
-        return [self._settle(each) for each in pending]
+        return [self._complete(each) for each in pending]
 
-    def _settle(self, pending: _Pending, reply: Reply | None = None) -> Settled:
+    def _complete(self, pending: _Pending, reply: Reply | None = None) -> Completed:
         pending.share.giveBack(places(len(pending.request.xml)))
-        return Settled(pending.origin, pending.request, reply)
+        return Completed(pending.origin, pending.request, reply)
 
     def _isSafe(self, identifier: str) -> bool:
         """Whether a request that may have been seen may be made once more."""
         return self._pending[identifier].request.type == "get"
 
-    def _again(self, identifier: str, now: float, mayRepeat: bool = True) -> Handed | Settled:
+    def _retry(self, identifier: str, now: float, mayRepeat: bool = True) -> Forward | Completed:
         """Hand a request to the next managing entity, if that is harmless and there is one."""
         pending = self._pending.pop(identifier)
-        handed = None
+        forward = None
         if mayRepeat and pending.until > now:
-            handed = self._hand(pending.origin, pending.request, pending.share, pending.left, now, pending.until)
-        return handed or self._settle(pending)
+            forward = self._forwardTo(
+                pending.origin, pending.request, pending.share, pending.left, now, pending.until
+            )
+        return forward or self._complete(pending)
 
-    def _hand(
+    def _forwardTo(
         self, origin: Any, request: Request, share: Share, entities: tuple[str, ...], now: float, until: float
-    ) -> Handed | None:
+    ) -> Forward | None:
         """Hand it to the first of them that is there; each that is gets its share of the time."""
         there = tuple(each for each in entities if each in self._addresses)
         if not there:
@@ -368,4 +370,4 @@ class Delegator:
         identifier = self._makeId()
         deadline = now + (until - now) / len(there)
         self._pending[identifier] = _Pending(origin, request, share, entity, address, there[1:], deadline, until)
-        return Handed(address, identifier, request)
+        return Forward(address, identifier, request)

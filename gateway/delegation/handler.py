@@ -21,13 +21,13 @@ from zope.interface import implementer
 from gateway import jids, ns
 from gateway.delegation import stanzas
 from gateway.delegation.advice import notGranted
-from gateway.delegation.asking import Asking
+from gateway.delegation.client_mode import ClientMode
 from gateway.delegation.core import Request
 from gateway.delegation.disco import infoOf, nested
+from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.held import HeldQueries
-from gateway.delegation.managing import Grants, Open, OpenRequests, Route, Turns
+from gateway.delegation.managing import Grants, PendingRequest, PendingRequests, Route, Turns
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
-from gateway.delegation.onward import Onward
 from gateway.errors import (
     AlreadyOpen,
     Forbidden,
@@ -50,7 +50,7 @@ from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
 
 # Seconds after which a grant that has not come is missed.
-_GRANT_PATIENCE = 3.0
+_GRANT_TIMEOUT = 3.0
 
 
 @implementer(IDisco, IRefusalHandler, IReporting)
@@ -70,22 +70,22 @@ class ManagingHandler(RawHandler):
         component: str,
         servers: frozenset[str],
         routes: Mapping[str, Route],
-        onward: Onward,
-        asking: Asking,
+        forwarder: Forwarder,
+        clientMode: ClientMode,
         domains: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         self._component = component
         self._servers = servers
         self._heard = servers | domains
-        self._asking = asking
+        self._clientMode = clientMode
         self._routes = routes
-        self._onward = onward
+        self._forwarder = forwarder
         self._grants = Grants()
-        self._held = HeldQueries(component, servers, routes, onward, self._grants.get)
-        self._open = OpenRequests()
-        self._awaited: dict[Open, Deferred[Any]] = {}
-        self._turns: Turns[tuple[IDelegatedNamespace, Open]] = Turns()
+        self._held = HeldQueries(component, servers, routes, forwarder, self._grants.get)
+        self._open = PendingRequests()
+        self._awaited: dict[PendingRequest, Deferred[Any]] = {}
+        self._turns: Turns[tuple[IDelegatedNamespace, PendingRequest]] = Turns()
         self._draining = False
         self._complainAt: float | None = None
         self._tooLarge = Seldom()
@@ -95,39 +95,39 @@ class ManagingHandler(RawHandler):
         return len(self._open)
 
     def connectionInitialized(self) -> None:
-        self._complainAt = self._link.now + _GRANT_PATIENCE
-        self._onward.connected()
+        self._complainAt = self._link.now + _GRANT_TIMEOUT
+        self._forwarder.connected()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        self._grants.disconnected()
+        self._grants.clear()
         self._complainAt = None
-        self._onward.disconnected()
+        self._forwarder.disconnected()
 
     def drain(self) -> None:
         self._draining = True
         self._held.drain()
 
     def drained(self) -> None:
-        self._onward.abandon()
-        for opened in self._open.abandon():
-            self._write(opened, "error", errorElement(Stopping))
-            self._giveUp(opened)
+        self._forwarder.abandon()
+        for pending in self._open.abandon():
+            self._write(pending, "error", errorElement(Stopping))
+            self._cancel(pending)
 
     def tick(self, now: float) -> None:
-        self._onward.tick(now)
-        for opened in self._open.expire(now):
+        self._forwarder.tick(now)
+        for pending in self._open.expire(now):
             self._log.warn(
                 "{component}: {namespace} was not answered in time; {requester} got an error.",
                 component=self._component,
-                namespace=opened.request.namespace,
-                requester=opened.request.requester,
+                namespace=pending.request.namespace,
+                requester=pending.request.requester,
             )
-            self._write(opened, "error", errorElement(NoAnswer))
-            self._giveUp(opened)
+            self._write(pending, "error", errorElement(NoAnswer))
+            self._cancel(pending)
         if self._complainAt is not None and self._complainAt <= now:
             self._complainAt = None
-            self._complain()
+            self._logMissing()
 
     # What comes.
 
@@ -135,27 +135,27 @@ class ManagingHandler(RawHandler):
         name, kind = stanza.name, stanza.type
         if name == "iq":
             if kind == "set":
-                if stanza.sender in self._heard and stanzas.isWrapped(stanza):
+                if stanza.sender in self._heard and stanzas.mayBeDelegation(stanza):
                     self._forwardedReceived(stanza)
                     return True
                 return False
             if kind == "get":
                 return stanza.sender in self._servers and self._held.queryReceived(stanza)
-            return kind in ("result", "error") and self._onward.answerReceived(stanza)
+            return kind in ("result", "error") and self._forwarder.answerReceived(stanza)
         if name == "message":
-            if stanza.sender in self._heard and kind != "error" and stanzas.isWrapped(stanza):
-                self._advertised(stanza.sender or "", stanza)
+            if stanza.sender in self._heard and kind != "error" and stanzas.mayBeDelegation(stanza):
+                self._advertisementReceived(stanza.sender or "", stanza)
                 return True
             return False
-        return self._onward.presenceReceived(stanza) or self._asking.presenceReceived(
+        return self._forwarder.presenceReceived(stanza) or self._clientMode.presenceReceived(
             stanza, self._grants.grantedBy
         )
 
-    def _advertised(self, server: str, stanza: Stanza) -> None:
+    def _advertisementReceived(self, server: str, stanza: Stanza) -> None:
         for user, grants in stanzas.readAdvertisements(stanza):
             if user is not None:
                 if jids.split(user)[1] == server:
-                    self._grants.userAdvertised(user, grants)
+                    self._grants.onUserAdvertisement(user, grants)
                     self._log.info(
                         "{component}: {user} delegates {namespaces}.",
                         component=self._component,
@@ -163,7 +163,7 @@ class ManagingHandler(RawHandler):
                         namespaces=", ".join(grant.namespace for grant in grants) or "nothing",
                     )
             elif server in self._servers:
-                for grant in self._grants.advertised(server, grants):
+                for grant in self._grants.onServerAdvertisement(server, grants):
                     self._log.info(
                         "{component}: {server} delegates {namespace}{filtering} (as {version}).{unwanted}",
                         component=self._component,
@@ -174,9 +174,9 @@ class ManagingHandler(RawHandler):
                         unwanted="" if grant.namespace in self._routes else " The configuration has nobody for it.",
                     )
 
-    def _complain(self) -> None:
+    def _logMissing(self) -> None:
         """Say what the server's configuration lacks (section 4.2), and who is not there to answer."""
-        for missed in (*self._missed(), *self._onward.missed()):
+        for missed in (*self._missed(), *self._forwarder.missing()):
             self._log.warn("{component}: {missed}", component=self._component, missed=missed)
 
     def _missed(self) -> Iterator[str]:
@@ -188,7 +188,7 @@ class ManagingHandler(RawHandler):
             granted = [namespace for namespace in self._routes if self._grants.get(server, namespace) is not None]
             if granted:
                 yield f"{server} delegates {', '.join(granted)}"
-        yield from self._onward.report()
+        yield from self._forwarder.report()
         yield from self._held.report()
         yield f"open requests: {len(self._open)}"
         # Until they have come they are not missed.
@@ -214,22 +214,23 @@ class ManagingHandler(RawHandler):
             )
             if inside is not None:
                 with suppress(Unreadable):
-                    opened = Open(inside.version, server, identifier, stanzas.readHead(inside), now)
-                    self._write(opened, "error", errorElement(Unreadable))
+                    pending = PendingRequest(inside.version, server, identifier, stanzas.readHead(inside), now)
+                    self._write(pending, "error", errorElement(Unreadable))
                     return
             # There is nobody known to tell but the server.
             addresses = route(stanza.recipient or self._component, server)
             self._send(errorStanza("iq", addresses, identifier, Unreadable))
             return
         try:
-            opened = self._open.opened(inside.version, server, identifier, request, now)
+            pending = self._open.open(inside.version, server, identifier, request, now)
         except (AlreadyOpen, TooManyPending) as error:
-            self._write(Open(inside.version, server, identifier, request, now), "error", errorElement(type(error)))
+            refused = PendingRequest(inside.version, server, identifier, request, now)
+            self._write(refused, "error", errorElement(type(error)))
             return
         try:
-            self._dispatch(opened)
+            self._dispatch(pending)
         except GatewayError as error:
-            self._fail(opened, type(error))
+            self._fail(pending, type(error))
 
     def stanzaRefused(self, refused: StanzaRefused) -> bool:
         """Answer a forwarded request whose payload the stream refused: an outer error is lost on ejabberd."""
@@ -241,22 +242,22 @@ class ManagingHandler(RawHandler):
             request = stanzas.readHead(inside)
         except Unreadable:
             return False
-        opened = Open(inside.version, stanza.sender or "", stanza.id, request, self._link.now)
-        self._write(opened, "error", errorElement(refused.why))
+        pending = PendingRequest(inside.version, stanza.sender or "", stanza.id, request, self._link.now)
+        self._write(pending, "error", errorElement(refused.why))
         return True
 
-    def _dispatch(self, opened: Open) -> None:
-        request = opened.request
+    def _dispatch(self, pending: PendingRequest) -> None:
+        request = pending.request
         if self._draining:
             raise Stopping
         budget = self._link.budget
         if budget.debts and budget.isOver(request.requester, self._link.now):
             raise OverBudget
         _, domain, resource = jids.split(request.entity)
-        if domain != opened.server or resource:
+        if domain != pending.server or resource:
             # Only "to itself" or to "any bare jid that it manages" may be forwarded.
             raise Forbidden
-        if opened.server not in self._servers:
+        if pending.server not in self._servers:
             user = jids.bare(request.requester) if request.entity == domain else request.entity
             if not self._grants.grantedBy(user, request.namespace):
                 raise Forbidden
@@ -264,43 +265,43 @@ class ManagingHandler(RawHandler):
         if found is None:
             raise Unhandled
         if found.delegation is not None and found.delegation.covers(request):
-            self._onward.forward(lambda kind, xml: self._settled(opened, kind, xml), request, found.delegation)
+            self._forwarder.forward(lambda kind, xml: self._complete(pending, kind, xml), request, found.delegation)
         elif found.handler is None:
             raise Unhandled
-        elif not self._turns.lines or self._turns.mayBegin(request.line, (found.handler, opened)):
-            self._ask(found.handler, opened)
+        elif not self._turns.lines or self._turns.beginOrQueue(request.line, (found.handler, pending)):
+            self._ask(found.handler, pending)
 
-    def _ask(self, handler: IDelegatedNamespace, opened: Open) -> None:
+    def _ask(self, handler: IDelegatedNamespace, pending: PendingRequest) -> None:
         handle: Callable[[IDelegatedRequest], Any] = handler.answer
         try:
-            result = handle(opened.request)
+            result = handle(pending.request)
             if result is None or isinstance(result, domish.Element):
-                self._result(result, opened)
+                self._handlerReturned(result, pending)
                 return
         except BaseException:
             # SystemExit, too: a handler does not end the process.
-            self._raised(Failure(), opened)
+            self._handlerFailed(Failure(), pending)
             return
         answer: Deferred[Any] = maybeDeferred(lambda: result)
         waits = not answer.called
         if waits:
-            self._awaited[opened] = answer
-        answer.addCallback(self._result, opened)
-        answer.addErrback(self._raised, opened)
+            self._awaited[pending] = answer
+        answer.addCallback(self._handlerReturned, pending)
+        answer.addErrback(self._handlerFailed, pending)
         if waits:
-            self._turns.began(opened.request.line)
-            answer.addBoth(lambda _: self._turnEnded(opened.request.line))
+            self._turns.begin(pending.request.line)
+            answer.addBoth(lambda _: self._endTurn(pending.request.line))
 
-    def _turnEnded(self, line: str) -> None:
-        self._turns.ended(line)
-        while (following := self._turns.following(line)) is not None:
-            handler, opened = following
-            if not self._open.isOpen(opened):
+    def _endTurn(self, line: str) -> None:
+        self._turns.end(line)
+        while (following := self._turns.takeNext(line)) is not None:
+            handler, pending = following
+            if not self._open.isOpen(pending):
                 continue
-            if self._link.budget.isOver(opened.request.requester, self._link.now):
-                self._fail(opened, OverBudget)
+            if self._link.budget.isOver(pending.request.requester, self._link.now):
+                self._fail(pending, OverBudget)
             else:
-                self._ask(handler, opened)
+                self._ask(handler, pending)
 
     def _find(self, request: Request) -> Route | None:
         route = self._routes.get(request.namespace)
@@ -311,68 +312,68 @@ class ManagingHandler(RawHandler):
 
     # What goes.
 
-    def _result(self, result: domish.Element | None, opened: Open) -> None:
+    def _handlerReturned(self, result: domish.Element | None, pending: PendingRequest) -> None:
         if result is None:
             xml = b""
         elif isinstance(result, domish.Element):
             try:
-                xml = stanzas.writtenSafely(result)
+                xml = stanzas.checkedXml(result)
             except TooLarge:
-                self._link.budget.charge(opened.request.requester, self._link.limits.stanzaSize, self._link.now)
+                self._link.budget.charge(pending.request.requester, self._link.limits.stanzaSize, self._link.now)
                 raise
         else:
             raise TypeError(f"an answer is an element or None, not {type(result).__name__}")
-        self._settled(opened, "result", xml)
+        self._complete(pending, "result", xml)
 
-    def _raised(self, failure: Failure, opened: Open) -> None:
+    def _handlerFailed(self, failure: Failure, pending: PendingRequest) -> None:
         """The handler has refused a request, or has failed; or nobody waits for it any more."""
-        if not self._open.isOpen(opened):
+        if not self._open.isOpen(pending):
             return
         error: Any = failure.value
         if isinstance(error, StanzaError):
             try:
-                self._settled(opened, "error", stanzas.writtenSafely(error.getElement()))
+                self._complete(pending, "error", stanzas.checkedXml(error.getElement()))
                 return
             except Exception:
                 failure = Failure()
         if isinstance(error, GatewayError):
-            self._fail(opened, type(error))
+            self._fail(pending, type(error))
             return
         self._log.failure(
             "{component}: the handler for {namespace} failed.",
             failure=failure,
             component=self._component,
-            namespace=opened.request.namespace,
+            namespace=pending.request.namespace,
         )
-        self._fail(opened, HandlerFailed)
+        self._fail(pending, HandlerFailed)
 
-    def _fail(self, opened: Open, error: type[GatewayError]) -> None:
-        self._settled(opened, "error", errorElement(error))
+    def _fail(self, pending: PendingRequest, error: type[GatewayError]) -> None:
+        self._complete(pending, "error", errorElement(error))
 
-    def _settled(self, opened: Open, kind: str, xml: bytes) -> None:
+    def _complete(self, pending: PendingRequest, kind: str, xml: bytes) -> None:
         """The first answer is sent; what comes after it, or too late, is not."""
-        self._awaited.pop(opened, None)
-        if self._open.closed(opened):
-            self._write(opened, kind, xml)
+        self._awaited.pop(pending, None)
+        if self._open.close(pending):
+            self._write(pending, kind, xml)
 
-    def _giveUp(self, opened: Open) -> None:
+    def _cancel(self, pending: PendingRequest) -> None:
         """Nobody wants the answer any more."""
-        answer = self._awaited.pop(opened, None)
+        answer = self._awaited.pop(pending, None)
         if answer is not None:
             answer.cancel()
 
-    def _write(self, opened: Open, kind: str, xml: bytes) -> None:
-        addresses = opened.version, self._component, opened.server, opened.id, opened.request
-        answer = stanzas.answered(*addresses, kind, xml)
-        if len(answer) > FREE and (error := self._refusal(opened, len(answer))) is not None:
-            answer = stanzas.answered(*addresses, "error", errorElement(error))
+    def _write(self, pending: PendingRequest, kind: str, xml: bytes) -> None:
+        addresses = pending.version, self._component, pending.server, pending.id, pending.request
+        answer = stanzas.writeAnswer(*addresses, kind, xml)
+        if len(answer) > FREE and (error := self._refusal(pending, len(answer))) is not None:
+            answer = stanzas.writeAnswer(*addresses, "error", errorElement(error))
         if not self._send(answer) and self._link.ready:
             # Too much waits for the server, but there is room for an error.
-            self._send(stanzas.answered(*addresses, "error", errorElement(TooMuch)))
+            self._send(stanzas.writeAnswer(*addresses, "error", errorElement(TooMuch)))
 
-    def _refusal(self, opened: Open, size: int) -> type[GatewayError] | None:
+    def _refusal(self, pending: PendingRequest, size: int) -> type[GatewayError] | None:
         """Charge the requester for a large answer; return the error that is sent instead if it is too much."""
-        link, request = self._link, opened.request
+        link, request = self._link, pending.request
         # The link refuses a larger one as a whole, but only what is in it reaches the requester on every server.
         if size <= link.limits.outgoingSize:
             return None if link.budget.allows(request.requester, size, link.now) else OverBudget
@@ -399,7 +400,7 @@ class ManagingHandler(RawHandler):
         own = Info() if route.handler is None else infoOf(route.handler, bare)
         if route.delegation is None:
             return nested(own, namespace)
-        theirs = self._onward.info(route.delegation, bare)
+        theirs = self._forwarder.info(route.delegation, bare)
         return theirs.addCallback(lambda info: nested(own + info, namespace))
 
     def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:

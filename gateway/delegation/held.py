@@ -18,9 +18,9 @@ from gateway.delegation import stanzas
 from gateway.delegation.advice import tooLate
 from gateway.delegation.core import Delegation
 from gateway.delegation.disco import olderQuery
+from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.managing import Route
 from gateway.delegation.nesting import Grant, Info, readNestingNode
-from gateway.delegation.onward import Onward
 from gateway.errors import Unreadable
 from gateway.stream.stanzas import Stanza
 
@@ -75,7 +75,7 @@ class HeldQueries:
         component: str,
         servers: Iterable[str],
         routes: Mapping[str, Route],
-        onward: Onward,
+        forwarder: Forwarder,
         granted: Callable[[str, str], Grant | None],
     ) -> None:
         self._component = component
@@ -85,7 +85,7 @@ class HeldQueries:
             for namespace, route in routes.items()
             if route.delegation is not None and route.handler is None
         }
-        self._onward = onward
+        self._forwarder = forwarder
         self._granted = granted
         self._held: dict[tuple[str, str], _Query] = {}
         self._passing: Stanza | None = None
@@ -95,7 +95,7 @@ class HeldQueries:
         # What was checked in this connection, by server and namespace.
         self._checked: set[tuple[str, str]] = set()
         self._draining = False
-        onward.watch(self.tick)
+        forwarder.watch(self.tick)
 
     def queryReceived(self, stanza: Stanza) -> bool:
         """
@@ -105,11 +105,11 @@ class HeldQueries:
         """
         if stanza is self._passing:
             return False
-        if self._delegations and stanzas.isWrapped(stanza) and self._holds(stanza):
+        if self._delegations and stanzas.mayBeDelegation(stanza) and self._holds(stanza):
             return True
         query = olderQuery(stanza, self._component)
         if query is not None:
-            self._onward.link.handle(query)
+            self._forwarder.link.handle(query)
         return query is not None
 
     def _holds(self, stanza: Stanza) -> bool:
@@ -123,11 +123,11 @@ class HeldQueries:
         earlier = self._held.pop((server, node), None)
         if earlier is not None:
             self._answer(earlier)
-        if self._draining or self._onward.isTold(delegation, bare):
+        if self._draining or self._forwarder.isKnown(delegation, bare):
             self._late.pop((server, delegation.namespace), None)
             return False
         version = ns.DELEGATION_1 if node.startswith(ns.DELEGATION_1) else ns.DELEGATION_2
-        self._held[server, node] = _Query(stanza, server, version, delegation, bare, self._onward.link.now)
+        self._held[server, node] = _Query(stanza, server, version, delegation, bare, self._forwarder.link.now)
         return True
 
     def drain(self) -> None:
@@ -137,7 +137,7 @@ class HeldQueries:
 
     def tick(self, now: float) -> None:
         """Answer the queries for which something is known, and those whose time is over."""
-        if not self._onward.link.ready:
+        if not self._forwarder.link.ready:
             self._upSince = None
             self._checked.clear()
             return
@@ -147,12 +147,12 @@ class HeldQueries:
             self._check()
         if not self._held:
             return
-        for query in self._takeAll(lambda query: self._onward.isTold(query.delegation, query.bare)):
+        for query in self._takeAll(lambda query: self._forwarder.isKnown(query.delegation, query.bare)):
             self._answer(query)
         self._answerLate(self._takeAll(lambda query: self._deadline(query) <= now))
         for query in self._held.values():
             if now < self._since(query) + _FIRST_LIMIT:
-                self._onward.seek(query.delegation)
+                self._forwarder.askSoon(query.delegation)
 
     def _deadline(self, query: _Query) -> float:
         isGranted = self._granted(query.server, query.delegation.namespace) is not None
@@ -171,19 +171,19 @@ class HeldQueries:
 
     def _answerLate(self, queries: list[_Query]) -> None:
         """Answer queries though nothing is known, and log what that means."""
-        self._addLate({(each.server, each.delegation.namespace): each.version for each in queries})
+        self._noteLate({(each.server, each.delegation.namespace): each.version for each in queries})
         for query in queries:
             self._answer(query)
 
-    def _addLate(self, late: Mapping[tuple[str, str], str]) -> None:
+    def _noteLate(self, late: Mapping[tuple[str, str], str]) -> None:
         self._late |= late
-        for line in self._tooLate(late):
+        for line in self._describeLate(late):
             self._log.warn("{component}: {line}", component=self._component, line=line)
 
     def _answer(self, query: _Query) -> None:
         """Have the link treat a query as if it had come now, and not hold it again."""
         before, self._passing = self._passing, query.stanza
-        self._onward.link.handle(olderQuery(query.stanza, self._component) or query.stanza)
+        self._forwarder.link.handle(olderQuery(query.stanza, self._component) or query.stanza)
         self._passing = before
 
     # What a server shows.
@@ -198,21 +198,21 @@ class HeldQueries:
                 if (server, namespace) not in held | self._checked | self._late.keys()
                 and (grant := self._granted(server, namespace)) is not None
                 and grant.version == ns.DELEGATION_2
-                and (info := self._onward.told(delegation)) is not None
+                and (info := self._forwarder.knownInfo(delegation)) is not None
             }
             if not told:
                 continue
             self._checked |= {(server, namespace) for namespace in told}
             query = domish.Element((None, "iq"), attribs={"type": "get", "to": server})
             query.addElement((ns.DISCO_INFO, "query"))
-            answer = self._onward.link.request(query).addCallback(stanzas.readInfo)
+            answer = self._forwarder.link.request(query).addCallback(stanzas.readInfo)
             # Without an answer nothing is known.
             answer.addCallbacks(self._compare, lambda failure: None, callbackArgs=(server, told))
 
     def _compare(self, shown: Info, server: str, told: Mapping[str, tuple[str, ...]]) -> None:
         known = {*shown.features, ns.DISCO_INFO}
         missing = {namespace for namespace, features in told.items() if not known.issuperset(features)}
-        self._addLate({(server, namespace): ns.DELEGATION_2 for namespace in missing})
+        self._noteLate({(server, namespace): ns.DELEGATION_2 for namespace in missing})
 
     # For the operator.
 
@@ -222,9 +222,9 @@ class HeldQueries:
         for server, namespace in waiting:
             entities = " or ".join(self._delegations[namespace].entities)
             yield f"{server} is told what {namespace} has to show when {entities} is there"
-        yield from self._tooLate(self._late)
+        yield from self._describeLate(self._late)
 
-    def _tooLate(self, late: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    def _describeLate(self, late: Mapping[tuple[str, str], str]) -> Iterator[str]:
         for server, version in sorted({(server, version) for (server, _), version in late.items()}):
             namespaces = sorted(name for (each, name), asked in late.items() if (each, asked) == (server, version))
             entities = sorted({entity for name in namespaces for entity in self._delegations[name].entities})

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 from attrs import define, field
 
 from gateway.delegation import exports
-from gateway.delegation.private import MOST_BYTES, MOST_ELEMENTS
+from gateway.delegation.private import MAX_BYTES, MAX_ELEMENTS
 from gateway.delegation.store import insert
 from gateway.delegation.stored import BadData, Entry, Skipped
 from gateway.errors import TooMuch
@@ -27,13 +27,13 @@ from gateway.printable import printable
 from gateway.values import checkDomain
 
 # Elements and characters of one transaction. The gateway waits half a second for the lock.
-_MOST_AT_ONCE = 100
-_MOST_CHARACTERS = 1024 * 1024
+_MAX_AT_ONCE = 100
+_MAX_CHARACTERS = 1024 * 1024
 # Seconds to wait for the gateway's own.
 _LOCK_TIMEOUT = 10
 
 _KEPT = "the user has stored another one since, which stays"
-_FULL = f"there is no room: a user may keep {MOST_ELEMENTS:,} elements and {MOST_BYTES} bytes"
+_FULL = f"there is no room: a user may keep {MAX_ELEMENTS:,} elements and {MAX_BYTES} bytes"
 
 
 class Failed(Exception):
@@ -94,7 +94,7 @@ class Importer:
                     continue
                 self._batch.append(each)
                 self._characters += len(each.xml)
-                if len(self._batch) >= _MOST_AT_ONCE or self._characters >= _MOST_CHARACTERS:
+                if len(self._batch) >= _MAX_AT_ONCE or self._characters >= _MAX_CHARACTERS:
                     self._store()
         finally:
             self._store()
@@ -142,7 +142,7 @@ def _same(one: str, other: str) -> bool:
 def _insert(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
     """Return the element that is there instead; empty if there is no room for this one."""
     try:
-        return insert(cursor, entry.user, entry.key, entry.xml, MOST_BYTES, MOST_ELEMENTS)
+        return insert(cursor, entry.user, entry.key, entry.xml, MAX_BYTES, MAX_ELEMENTS)
     except TooMuch:
         return ""
 

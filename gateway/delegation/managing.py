@@ -19,10 +19,10 @@ from gateway.stream.shares import Share, Shares, places
 T = TypeVar("T")
 
 # Requests of one user that handlers of this process work on at a time.
-_MOST_AT_WORK = 16
+_MAX_AT_WORK = 16
 
 # Users who have granted something by client mode.
-_MOST_USERS = 10_000
+_MAX_USERS = 10_000
 
 
 @frozen
@@ -52,7 +52,7 @@ class Grants:
         self._servers: dict[str, dict[str, Grant]] = {}
         self._users: dict[str, dict[str, Grant]] = {}
 
-    def advertised(self, server: str, grants: Iterable[Grant]) -> list[Grant]:
+    def onServerAdvertisement(self, server: str, grants: Iterable[Grant]) -> list[Grant]:
         """
         A server has advertised these for all of its users. It may send its grants one by one, so they add up.
 
@@ -63,15 +63,15 @@ class Grants:
         known.update((grant.namespace, grant) for grant in news)
         return news
 
-    def userAdvertised(self, user: str, grants: Iterable[Grant]) -> None:
+    def onUserAdvertisement(self, user: str, grants: Iterable[Grant]) -> None:
         """A server has advertised what one of its users grants (section 5.1): these, and nothing else any more."""
         granted = {grant.namespace: grant for grant in grants}
         if not granted:
             self._users.pop(user, None)
-        elif user in self._users or len(self._users) < _MOST_USERS:
+        elif user in self._users or len(self._users) < _MAX_USERS:
             self._users[user] = granted
 
-    def disconnected(self) -> None:
+    def clear(self) -> None:
         self._servers.clear()
         self._users.clear()
 
@@ -85,7 +85,7 @@ class Grants:
 
 
 @define(eq=False)
-class Open:
+class PendingRequest:
     """
     A request that was forwarded to the managing entity and has no answer yet.
 
@@ -101,23 +101,23 @@ class Open:
     places: int = 0
 
 
-class OpenRequests:
+class PendingRequests:
     """
     The forwarded requests without an answer, by server and outer id; bounded.
 
-    @param patience: seconds for the answer: fewer than any server waits.
+    @param timeout: seconds for the answer: fewer than any server waits.
     @ivar shares: what each requester has open; a large request counts for several.
     """
 
-    def __init__(self, bound: int = 10_000, patience: float = 25.0) -> None:
-        self._patience = patience
+    def __init__(self, bound: int = 10_000, timeout: float = 25.0) -> None:
+        self._timeout = timeout
         self.shares = Shares(bound)
-        self._open: dict[tuple[str, str], Open] = {}
+        self._open: dict[tuple[str, str], PendingRequest] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def opened(self, version: str, server: str, identifier: str, request: Request, now: float) -> Open:
+    def open(self, version: str, server: str, identifier: str, request: Request, now: float) -> PendingRequest:
         """
         A request has come.
 
@@ -131,13 +131,14 @@ class OpenRequests:
         size = places(len(request.xml))
         if not share.take(size):
             raise TooManyPending
-        opened = self._open[key] = Open(version, server, identifier, request, now + self._patience, share, size)
+        deadline = now + self._timeout
+        opened = self._open[key] = PendingRequest(version, server, identifier, request, deadline, share, size)
         return opened
 
-    def isOpen(self, opened: Open) -> bool:
+    def isOpen(self, opened: PendingRequest) -> bool:
         return self._open.get((opened.server, opened.id)) is opened
 
-    def closed(self, opened: Open) -> bool:
+    def close(self, opened: PendingRequest) -> bool:
         """Whether the answer that is there may be sent: it is the first, and in time."""
         if not self.isOpen(opened):
             return False
@@ -146,7 +147,7 @@ class OpenRequests:
             opened.share.giveBack(opened.places)
         return True
 
-    def expire(self, now: float) -> list[Open]:
+    def expire(self, now: float) -> list[PendingRequest]:
         """Close those whose deadline has passed: each gets an error."""
         overdue = []
         # They are in the order of their deadlines.
@@ -155,14 +156,14 @@ class OpenRequests:
                 break
             overdue.append(opened)
         for opened in overdue:
-            self.closed(opened)
+            self.close(opened)
         return overdue
 
-    def abandon(self) -> list[Open]:
+    def abandon(self) -> list[PendingRequest]:
         """Close all of them."""
         opened = list(self._open.values())
         for each in opened:
-            self.closed(each)
+            self.close(each)
         return opened
 
 
@@ -180,15 +181,15 @@ class Turns(Generic[T]):
     @ivar lines: of those who have something that is worked on, by user.
     """
 
-    def __init__(self, most: int = _MOST_AT_WORK) -> None:
+    def __init__(self, most: int = _MAX_AT_WORK) -> None:
         self._most = most
         self.lines: dict[str, _Line[T]] = {}
 
-    def mayBegin(self, user: str, request: T) -> bool:
+    def beginOrQueue(self, user: str, request: T) -> bool:
         """
         A request has come.
 
-        @return: whether it may be worked on; if not, it waits for L{following}.
+        @return: whether it may be worked on; if not, it waits for L{takeNext}.
         """
         line = self.lines.get(user)
         if line is None or line.working < self._most:
@@ -196,15 +197,15 @@ class Turns(Generic[T]):
         line.waiting.append(request)
         return False
 
-    def began(self, user: str) -> None:
+    def begin(self, user: str) -> None:
         """A request is worked on that is not answered at once."""
         self.lines.setdefault(user, _Line()).working += 1
 
-    def ended(self, user: str) -> None:
+    def end(self, user: str) -> None:
         """One of those is answered, or given up."""
         self.lines[user].working -= 1
 
-    def following(self, user: str) -> T | None:
+    def takeNext(self, user: str) -> T | None:
         """The request whose turn it is now, if there is one."""
         line = self.lines[user]
         if line.waiting and line.working < self._most:

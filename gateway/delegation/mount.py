@@ -59,7 +59,7 @@ class Mount(XMPPHandler):
         self.bareFeatures: tuple[str, ...] = ()
         self._link = link
         self._handlers: list[IXMPPHandler] = []
-        self._inside: HandlerStream | None = None
+        self._stream: HandlerStream | None = None
         self._open: dict[str, Deferred[domish.Element | None]] = {}
         self._numbers = count(1)
         for handler in handlers:
@@ -67,7 +67,7 @@ class Mount(XMPPHandler):
         self.setHandlerParent(link)
 
     def answer(self, request: IDelegatedRequest) -> Deferred[domish.Element | None]:
-        if self._inside is None:
+        if self._stream is None:
             raise StanzaError("service-unavailable")
         # The requester's own id may be another's as well.
         identifier = f"d{next(self._numbers)}"
@@ -79,7 +79,7 @@ class Mount(XMPPHandler):
         iq.handled = False
         answer: Deferred[domish.Element | None] = Deferred(lambda _: self._forget(identifier))
         self._open[identifier] = answer
-        self._inside.dispatch(iq)
+        self._stream.dispatch(iq)
         if not iq.handled and self._open.pop(identifier, None) is not None:
             raise StanzaError("service-unavailable")
         return answer
@@ -94,8 +94,8 @@ class Mount(XMPPHandler):
 
     def addHandler(self, handler: IXMPPHandler) -> None:
         self._handlers.append(handler)
-        if self._inside is not None:
-            handler.makeConnection(self._inside)
+        if self._stream is not None:
+            handler.makeConnection(self._stream)
             handler.connectionInitialized()
 
     def removeHandler(self, handler: IXMPPHandler) -> None:
@@ -105,13 +105,13 @@ class Mount(XMPPHandler):
         """Take what a handler sends: an answer, a message in somebody's name, or anything else."""
         isElement = isinstance(obj, domish.Element)
         if isElement and obj.name == "iq" and obj.getAttribute("type") in ("result", "error"):
-            self._answered(obj)
+            self._onAnswer(obj)
         elif isElement and obj.name == "message" and self._isForeign(obj.getAttribute("from")):
             self._sendAs(obj)
         else:
             self._link.send(obj)
 
-    def _answered(self, iq: Any) -> None:
+    def _onAnswer(self, iq: Any) -> None:
         answer = self._open.pop(iq.getAttribute("id", ""), None)
         if answer is None:
             self._log.warn("{to}: an answer to no open request was not sent.", to=iq.getAttribute("to"))
@@ -145,24 +145,24 @@ class Mount(XMPPHandler):
     # As a handler of the link.
 
     def connectionInitialized(self) -> None:
-        self._inside = HandlerStream(self, self._link.jid, "")
+        self._stream = HandlerStream(self, self._link.jid, "")
         for handler in list(self._handlers):
-            handler.makeConnection(self._inside)
+            handler.makeConnection(self._stream)
         for handler in list(self._handlers):
             handler.connectionInitialized()
         here = JID(self._link.jid)
         for handler in self._handlers:
             if IDisco.providedBy(handler):
                 told: Deferred[Any] = maybeDeferred(IDisco(handler).getDiscoInfo, here, here, "")
-                told.addCallbacks(self._told, self._untold)
+                told.addCallbacks(self._infoReceived, self._infoFailed)
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        self._inside = None
+        self._stream = None
         for handler in list(self._handlers):
             handler.connectionLost(reason)
 
-    def _told(self, info: Iterable[Any]) -> None:
+    def _infoReceived(self, info: Iterable[Any]) -> None:
         info = list(info)
         features = [str(each) for each in info if isinstance(each, DiscoFeature)]
         identities = [
@@ -173,5 +173,5 @@ class Mount(XMPPHandler):
         self.features = self.bareFeatures = tuple(dict.fromkeys([*self.features, *features]))
         self.identities = tuple(dict.fromkeys([*self.identities, *identities]))
 
-    def _untold(self, reason: Failure) -> None:
+    def _infoFailed(self, reason: Failure) -> None:
         self._log.failure("A handler does not tell what it can do.", failure=reason)

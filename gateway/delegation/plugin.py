@@ -16,11 +16,11 @@ from zope.interface import implementer
 
 from gateway import faults, ns
 from gateway.delegation import tour
-from gateway.delegation.asking import Asking
+from gateway.delegation.client_mode import ClientMode
 from gateway.delegation.core import Delegation
+from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route
-from gateway.delegation.onward import Onward
 from gateway.delegation.private import PrivateStorage
 from gateway.delegation.readthrough import ReadThrough
 from gateway.delegation.store import SCHEMA, PrivateFile
@@ -77,19 +77,19 @@ def manage(
     routes: Mapping[str, Route],
     servers: frozenset[str],
     users: frozenset[str] = frozenset(),
-    arrived: Callable[[str], object] | None = None,
+    onAvailable: Callable[[str], object] | None = None,
 ) -> None:
     """
     Make a link's component a managing entity.
 
     @param routes: who answers, by namespace.
     @param servers: which may delegate to it; and C{users}: the domains whose users may (section 5).
-    @param arrived: is told of each managing entity that requests are handed on to, when it has connected.
+    @param onAvailable: is told of each managing entity that requests are handed on to, when it has connected.
     """
     delegations = [route.delegation for route in routes.values() if route.delegation is not None]
-    onward = Onward(link.jid, delegations, link, arrived)
-    asking = Asking(link.jid, users, routes, link)
-    ManagingHandler(link.jid, servers, routes, onward, asking, users).setHandlerParent(link)
+    forwarder = Forwarder(link.jid, delegations, link, onAvailable)
+    clientMode = ClientMode(link.jid, users, routes, link)
+    ManagingHandler(link.jid, servers, routes, forwarder, clientMode, users).setHandlerParent(link)
     DiscoHandler().setHandlerParent(link)
 
 
@@ -156,10 +156,10 @@ class DelegationPlugin:
         link: Link = composition.link(jid, table)
         # For handlers that act in users' names: they find it on the link.
         privileges = composition.privileges(link, table.servers)
-        arrived = None
+        onAvailable = None
         if table.lend_privileges:
             [server] = table.servers
-            arrived = composition.lend(privileges, server, table.lend_privileges)
+            onAvailable = composition.lend(privileges, server, table.lend_privileges)
         made: dict[str, IDelegatedNamespace] = {}
         importing = {each.handler for each in table.namespaces.values() if each.import_}
         for name in {each.handler for each in table.namespaces.values() if each.handler is not None}:
@@ -178,7 +178,7 @@ class DelegationPlugin:
             routes[namespace] = Route(handler, delegation)
         if problems:
             raise ConfigError(problems)
-        manage(link, routes, table.servers, table.users, arrived)
+        manage(link, routes, table.servers, table.users, onAvailable)
         return link
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:

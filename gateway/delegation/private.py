@@ -18,11 +18,11 @@ from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
 from gateway.stream.stanzas import parse, serialisedAll
 
 # Bytes and elements that one user may store.
-MOST_BYTES = 1024 * 1024
-MOST_ELEMENTS = 1_000
+MAX_BYTES = 1024 * 1024
+MAX_ELEMENTS = 1_000
 
 # Bytes of one element, as it is written: what was stored must fit into an answer, and quotes grow.
-LARGEST_ELEMENT = 224 * 1024
+MAX_ELEMENT_SIZE = 224 * 1024
 
 # An element's namespace and name.
 Key = tuple[str, str]
@@ -34,15 +34,13 @@ class Store(typing.Protocol):
     def get(self, user: str, key: Key) -> Awaitable[str | None]:
         """What the user has there."""
 
-    def put(self, user: str, elements: dict[Key, str], mostBytes: int, mostElements: int) -> Awaitable[bool]:
+    def put(self, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> Awaitable[bool]:
         """Keep all of them, or none if there is no room; return whether there was."""
 
     def wasAsked(self, user: str, key: Key) -> Awaitable[bool]:
         """True if L{adopt} was told that the user's server has nothing there."""
 
-    def adopt(
-        self, user: str, key: Key, xml: str | None, mostBytes: int, mostElements: int
-    ) -> Awaitable[str | None]:
+    def adopt(self, user: str, key: Key, xml: str | None, maxBytes: int, maxElements: int) -> Awaitable[str | None]:
         """
         Keep the answer of the user's server, if there is room, unless the user has something there by now.
 
@@ -113,7 +111,7 @@ class PrivateStorage:
     async def _set(self, user: str, elements: list[domish.Element]) -> None:
         keys = ((element.uri, element.name) for element in elements)
         kept = dict(zip(keys, storable(elements), strict=True))
-        if not await self._store.put(user, kept, MOST_BYTES, MOST_ELEMENTS):
+        if not await self._store.put(user, kept, MAX_BYTES, MAX_ELEMENTS):
             raise TooMuch
 
     async def _get(self, user: str, wanted: domish.Element) -> domish.Element:
@@ -136,7 +134,7 @@ class PrivateStorage:
         except CannotAsk:
             return None
         [xml] = [None] if found is None else storable([found])
-        return await self._store.adopt(user, key, xml, MOST_BYTES, MOST_ELEMENTS)
+        return await self._store.adopt(user, key, xml, MAX_BYTES, MAX_ELEMENTS)
 
 
 def storable(elements: Iterable[domish.Element]) -> list[str]:
@@ -146,9 +144,9 @@ def storable(elements: Iterable[domish.Element]) -> list[str]:
     @raise TooMuch: if one is too large, or all of them together.
     """
     try:
-        written = serialisedAll(elements, ns.CLIENT, MOST_BYTES)
+        written = serialisedAll(elements, ns.CLIENT, MAX_BYTES)
     except TooLarge as error:
         raise TooMuch from error
-    if any(len(xml.encode()) > LARGEST_ELEMENT for xml in written):
+    if any(len(xml.encode()) > MAX_ELEMENT_SIZE for xml in written):
         raise TooMuch
     return written

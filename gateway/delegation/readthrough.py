@@ -25,9 +25,9 @@ from gateway.seldom import Seldom
 from gateway.stream.raw import RawHandler
 
 # Seconds for the server's answer: well under the 25 that the client's own request has.
-_PATIENCE = 8.0
+_TIMEOUT = 8.0
 # Seconds after which a privilege that has not come is missed.
-_GRANT_PATIENCE = 3.0
+_GRANT_TIMEOUT = 3.0
 
 # Errors by which a server says that nobody can ask it, or that it has no such storage. After any other error it is
 # unknown if there is something.
@@ -72,7 +72,7 @@ class ReadThrough(RawHandler):
         request = _request(user, key)
         self._asked[request["id"]] = user
         try:
-            answer = await self._privileges.requestAs(user, request).addTimeout(_PATIENCE, self._reactor)
+            answer = await self._privileges.requestAs(user, request).addTimeout(_TIMEOUT, self._reactor)
         except NotGranted as error:
             raise CannotAsk from error
         except (StanzaError, Overdue) as error:
@@ -114,7 +114,7 @@ class ReadThrough(RawHandler):
     # As a handler of the link.
 
     def connectionInitialized(self) -> None:
-        self._complainAt = self._link.now + _GRANT_PATIENCE
+        self._complainAt = self._link.now + _GRANT_TIMEOUT
         # The server may be another by now, or have another configuration.
         self._returning.clear()
 

@@ -35,11 +35,11 @@ _ANSWERED = "delegation"
 _ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
 
 # Characters of what one node tells.
-_LONGEST_INFO = 16 * 1024
+_MAX_INFO = 16 * 1024
 
 
 @frozen(eq=False)
-class Inside:
+class ForwardedIq:
     """
     The iq in a wrapper.
 
@@ -53,12 +53,12 @@ class Inside:
     xml: bytes
 
 
-def isWrapped(stanza: Stanza) -> bool:
+def mayBeDelegation(stanza: Stanza) -> bool:
     """Whether something about delegation may be in it; a quick look."""
     return b"urn:xmpp:delegation:" in stanza.raw
 
 
-def unwrap(stanza: Stanza) -> Inside:
+def unwrap(stanza: Stanza) -> ForwardedIq:
     """
     What is forwarded in an iq (section 4.3, XEP-0297): exactly one iq.
 
@@ -75,11 +75,11 @@ def unwrap(stanza: Stanza) -> Inside:
             isAlone = inside.endswith(_INSIDE_END) and b"<iq" not in inside and inside.count(_INSIDE_END) == 1
             inside = inside[: -len(_INSIDE_END)]
         if isAlone and attributes.get("xmlns") == ns.CLIENT:
-            return Inside(wrapper.group(2).decode(), attributes, inside)
+            return ForwardedIq(wrapper.group(2).decode(), attributes, inside)
     return _unwrapTree(treeOf(stanza))
 
 
-def unwrapHead(head: bytes) -> Inside:
+def unwrapHead(head: bytes) -> ForwardedIq:
     """
     The iq in a wrapper of which only the beginning is there, and without what is in the iq.
 
@@ -93,7 +93,7 @@ def unwrapHead(head: bytes) -> Inside:
     attributes = _attributes(wrapper.group(4))
     if attributes.get("xmlns") != ns.CLIENT:
         raise Unreadable
-    return Inside(wrapper.group(2).decode(), attributes, b"")
+    return ForwardedIq(wrapper.group(2).decode(), attributes, b"")
 
 
 def treeOf(stanza: Stanza) -> domish.Element:
@@ -123,7 +123,7 @@ def _attributes(written: bytes) -> dict[str, str]:
     return {name.decode(): (one or other).decode() for name, one, other in _ATTRIBUTE.findall(written)}
 
 
-def _unwrapTree(element: domish.Element) -> Inside:
+def _unwrapTree(element: domish.Element) -> ForwardedIq:
     wrappers = [child for child in element.elements() if child.name == "delegation" and child.uri in VERSIONS]
     forwarded = [child for each in wrappers for child in each.elements(ns.FORWARD, "forwarded")]
     # The XEP's own examples leave out the iq's namespace here and there.
@@ -136,7 +136,7 @@ def _unwrapTree(element: domish.Element) -> Inside:
     if (ns.XML, "lang") in iq.attributes:
         attributes[_LANGUAGE] = iq.attributes[ns.XML, "lang"]
     _move(iq, ns.FORWARD)
-    return Inside(wrappers[0].uri, attributes, _contents(iq))
+    return ForwardedIq(wrappers[0].uri, attributes, _contents(iq))
 
 
 def _move(element: domish.Element, old: str) -> None:
@@ -152,20 +152,20 @@ def _contents(element: domish.Element) -> bytes:
     return "".join(serialisedAll(element.elements(), ns.CLIENT)).encode()
 
 
-def written(element: domish.Element) -> bytes:
+def xmlOf(element: domish.Element) -> bytes:
     """An element as it stands where the default namespace is C{jabber:client}."""
     if isinstance(element, UnreadElement) and element.header is CLIENT_HEADER:
         return element.raw
     return serialised(element, ns.CLIENT).encode()
 
 
-def writtenSafely(element: domish.Element) -> bytes:
+def checkedXml(element: domish.Element) -> bytes:
     """
     The same for an element that was made here, of whatever: characters that no XML can hold would cost the stream.
 
     @raise ValueError: if it is no XML, or none that a stream may hold.
     """
-    xml = written(element)
+    xml = xmlOf(element)
     if isinstance(element, UnreadElement) and element.raw is xml:
         # It was judged when it came.
         return xml
@@ -175,7 +175,7 @@ def writtenSafely(element: domish.Element) -> bytes:
     return xml
 
 
-def readRequest(inside: Inside) -> Request:
+def readRequest(inside: ForwardedIq) -> Request:
     """
     The request in a wrapper.
 
@@ -185,13 +185,13 @@ def readRequest(inside: Inside) -> Request:
     return _request(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
 
 
-def readHead(inside: Inside) -> Request:
+def readHead(inside: ForwardedIq) -> Request:
     """
     What can be answered with an error of a request whose payload cannot be read.
 
     @raise Unreadable: if nothing can.
     """
-    return readRequest(Inside(inside.version, inside.attributes, b"<unreadable/>"))
+    return readRequest(ForwardedIq(inside.version, inside.attributes, b"<unreadable/>"))
 
 
 def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
@@ -227,7 +227,7 @@ def _request(
         raise Unreadable
     [child] = children
     attributes = {name: value for name, value in child.attributes.items() if isinstance(name, str)}
-    return Request(sender, recipient, identifier, kind, child.uri or "", attributes, written(child), language)
+    return Request(sender, recipient, identifier, kind, child.uri or "", attributes, xmlOf(child), language)
 
 
 def _isOnly(tag: re.Match[bytes], xml: bytes) -> bool:
@@ -240,7 +240,7 @@ def _isOnly(tag: re.Match[bytes], xml: bytes) -> bool:
     return xml.endswith(ending) and b"<" + name not in content and b"</" + name not in content
 
 
-def readReply(inside: Inside) -> Reply:
+def readReply(inside: ForwardedIq) -> Reply:
     """
     The answer in a wrapper.
 
@@ -267,7 +267,7 @@ def _children(xml: bytes) -> list[domish.Element]:
     return list(parsed(b"<iq>" + xml + b"</iq>").elements())
 
 
-def forwarded(version: str, sender: str, recipient: str, identifier: str, request: Request) -> bytes:
+def writeForward(version: str, sender: str, recipient: str, identifier: str, request: Request) -> bytes:
     """A request, wrapped for a managing entity (section 4.3)."""
     to = "" if request.recipient is None else f" to='{escape(request.recipient)}'"
     language = "" if request.language is None else f" xml:lang='{escape(request.language)}'"
@@ -290,7 +290,7 @@ def answerAddress(version: str, server: str) -> str:
     return f"{server}/{_ANSWERED}" if version == ns.DELEGATION_1 else server
 
 
-def answered(
+def writeAnswer(
     version: str, sender: str, recipient: str, identifier: str, request: Request, kind: str, xml: bytes
 ) -> bytes:
     """
@@ -403,9 +403,9 @@ def readInfo(iq: domish.Element) -> Info:
                 for each in query.elements(ns.DISCO_INFO, "identity")
             ),
             tuple(get(each, "var", "") for each in query.elements(ns.DISCO_INFO, "feature")),
-            tuple(serialisedAll(query.elements(ns.DATA, "x"), ns.DISCO_INFO, _LONGEST_INFO)),
+            tuple(serialisedAll(query.elements(ns.DATA, "x"), ns.DISCO_INFO, _MAX_INFO)),
         )
-        if len(writeInfo(info)) > _LONGEST_INFO:
+        if len(writeInfo(info)) > _MAX_INFO:
             raise Unreadable
         return info
     raise Unreadable

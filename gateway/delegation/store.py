@@ -40,16 +40,14 @@ class PrivateFile:
     def get(self, user: str, key: Key) -> Deferred[str | None]:
         return self._database.read(_get, user, key)
 
-    def put(self, user: str, elements: dict[Key, str], mostBytes: int, mostElements: int) -> Deferred[bool]:
-        return self._database.write(_put, user, elements, mostBytes, mostElements)
+    def put(self, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> Deferred[bool]:
+        return self._database.write(_put, user, elements, maxBytes, maxElements)
 
     def wasAsked(self, user: str, key: Key) -> Deferred[bool]:
         return self._database.read(_wasAsked, user, key)
 
-    def adopt(
-        self, user: str, key: Key, xml: str | None, mostBytes: int, mostElements: int
-    ) -> Deferred[str | None]:
-        return self._database.write(_adopt, user, key, xml, mostBytes, mostElements)
+    def adopt(self, user: str, key: Key, xml: str | None, maxBytes: int, maxElements: int) -> Deferred[str | None]:
+        return self._database.write(_adopt, user, key, xml, maxBytes, maxElements)
 
 
 def _get(cursor: sqlite3.Cursor, user: str, key: Key) -> str | None:
@@ -58,26 +56,26 @@ def _get(cursor: sqlite3.Cursor, user: str, key: Key) -> str | None:
     return None if row is None else row[0]
 
 
-def _put(cursor: sqlite3.Cursor, user: str, elements: dict[Key, str], mostBytes: int, mostElements: int) -> bool:
+def _put(cursor: sqlite3.Cursor, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> bool:
     cursor.execute("SAVEPOINT before")
     cursor.executemany(
         "INSERT INTO private VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET xml = excluded.xml",
         [(user, *key, xml) for key, xml in elements.items()],
     )
-    return _fits(cursor, user, mostBytes, mostElements)
+    return _fits(cursor, user, maxBytes, maxElements)
 
 
-def _fits(cursor: sqlite3.Cursor, user: str, mostBytes: int, mostElements: int) -> bool:
+def _fits(cursor: sqlite3.Cursor, user: str, maxBytes: int, maxElements: int) -> bool:
     """Return whether the user has no more than that; if not, go back to where the transaction was."""
     cursor.execute("SELECT count(*), sum(length(CAST(xml AS BLOB))) FROM private WHERE user = ?", (user,))
     count, size = cursor.fetchone()
-    if count > mostElements or size > mostBytes:
+    if count > maxElements or size > maxBytes:
         cursor.execute("ROLLBACK TO before")
         return False
     return True
 
 
-def insert(cursor: sqlite3.Cursor, user: str, key: Key, xml: str, mostBytes: int, mostElements: int) -> str | None:
+def insert(cursor: sqlite3.Cursor, user: str, key: Key, xml: str, maxBytes: int, maxElements: int) -> str | None:
     """
     Store what was stored elsewhere before, unless the user has something there.
 
@@ -88,24 +86,24 @@ def insert(cursor: sqlite3.Cursor, user: str, key: Key, xml: str, mostBytes: int
     if there is None:
         cursor.execute("SAVEPOINT before")
         cursor.execute("INSERT INTO private VALUES (?, ?, ?, ?)", (user, *key, xml))
-        if not _fits(cursor, user, mostBytes, mostElements):
+        if not _fits(cursor, user, maxBytes, maxElements):
             raise TooMuch
     return there
 
 
 def _adopt(
-    cursor: sqlite3.Cursor, user: str, key: Key, xml: str | None, mostBytes: int, mostElements: int
+    cursor: sqlite3.Cursor, user: str, key: Key, xml: str | None, maxBytes: int, maxElements: int
 ) -> str | None:
     if xml is not None:
         try:
-            return insert(cursor, user, key, xml, mostBytes, mostElements) or xml
+            return insert(cursor, user, key, xml, maxBytes, maxElements) or xml
         except TooMuch:
             # The user still has it where it is.
             return xml
     there = _get(cursor, user, key)
     if there is None and sum(map(len, key)) <= _MAX_ASKED:
         cursor.execute("SELECT count(*) FROM asked WHERE user = ?", (user,))
-        if cursor.fetchone()[0] < mostElements:
+        if cursor.fetchone()[0] < maxElements:
             cursor.execute("INSERT OR IGNORE INTO asked VALUES (?, ?, ?)", (user, *key))
     return there
 

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from gateway import jids, ns
 from gateway.delegation import stanzas
-from gateway.delegation.core import Delegation, Delegator, Handed, Request, Settled
+from gateway.delegation.core import Completed, Delegation, Delegator, Forward, Request
 from gateway.delegation.nesting import Info, isNested, nestingNode
 from gateway.embedded.consent import CONFIGURE, Consents
 from gateway.embedded.core import LARGEST, Router
@@ -58,7 +58,7 @@ class DelegatingServer(Extension):
     def __init__(self, router: Router, delegations: Iterable[Delegation], seconds: Callable[[], float]) -> None:
         self._router = router
         self._seconds = seconds
-        self._delegator = Delegator(delegations, secrets.token_urlsafe, patience=_PATIENCE)
+        self._delegator = Delegator(delegations, secrets.token_urlsafe, timeout=_PATIENCE)
         # Who was asked for which node, by the id of the question; and what they told.
         self._asked: dict[str, tuple[str, str]] = {}
         self._infos: dict[tuple[str, str], Info] = {}
@@ -98,7 +98,7 @@ class DelegatingServer(Extension):
 
     def _arrived(self, entity: str, address: str) -> None:
         """Advertise what it manages (section 4.2), and ask for what to nest (section 7.2)."""
-        self._delegator.arrived(entity, address)
+        self._delegator.onAvailable(entity, address)
         delegated = self._delegator.delegatedTo(entity)
         if delegated:
             self._advertise(address, delegated, None)
@@ -114,7 +114,7 @@ class DelegatingServer(Extension):
             # It has asked, and is gone in the meantime.
             self._left(entity)
             return
-        self._delegator.arrived(entity, entity)
+        self._delegator.onAvailable(entity, entity)
         granted = [each for each in self.consents.granted(user) if entity in each.entities]
         self._advertise(entity, granted, user)
         if entity not in self._entities and not self.consents.grantors(entity):
@@ -140,7 +140,7 @@ class DelegatingServer(Extension):
     def _left(self, entity: str) -> None:
         self._asked = {key: asked for key, asked in self._asked.items() if asked[0] != entity}
         self._infos = {key: info for key, info in self._infos.items() if key[0] != entity}
-        self._perform(self._delegator.left(entity, self._seconds()))
+        self._perform(self._delegator.onUnavailable(entity, self._seconds()))
 
     # Requests and their answers.
 
@@ -183,20 +183,20 @@ class DelegatingServer(Extension):
         if identifier in self._asked:
             self._nested(stanza, sender, identifier)
             return
-        done: Handed | Settled | None
+        done: Forward | Completed | None
         if stanza.type == "error":
             # It is connected, so this is its own word.
-            done = self._delegator.refused(sender, identifier, True, self._seconds())
+            done = self._delegator.onError(sender, identifier, True, self._seconds())
         else:
             reply = None
-            if stanzas.isWrapped(stanza):
+            if stanzas.mayBeDelegation(stanza):
                 with suppress(Unreadable):
                     reply = stanzas.readReply(stanzas.unwrap(stanza))
-            done = self._delegator.answered(sender, identifier, reply, self._seconds())
+            done = self._delegator.onAnswer(sender, identifier, reply, self._seconds())
         if done is None:
             return
         managing = self._peerAt(sender)
-        if managing is not None and isinstance(done, Settled):
+        if managing is not None and isinstance(done, Completed):
             managing.waitFor(done.origin.peer, stanza)
         self._perform([done])
 
@@ -204,21 +204,21 @@ class DelegatingServer(Extension):
         """End what is overdue; once a second."""
         self._perform(self._delegator.expire(self._seconds()))
 
-    def _perform(self, actions: Iterable[Handed | Settled]) -> None:
+    def _perform(self, actions: Iterable[Forward | Completed]) -> None:
         for action in actions:
-            if isinstance(action, Settled):
+            if isinstance(action, Completed):
                 self._settle(action)
                 continue
-            data = stanzas.forwarded(
+            data = stanzas.writeForward(
                 ns.DELEGATION_2, self._router.domain, action.address, action.id, action.request
             )
             # One that is too large, or too deep, would cost the managing entity its stream.
             if len(data) > LARGEST or _isTooDeep(data):
-                self._settle(self._delegator.unsent(action))
+                self._settle(self._delegator.onSendFailed(action))
             else:
                 self._write(action.address, data)
 
-    def _settle(self, settled: Settled) -> None:
+    def _settle(self, settled: Completed) -> None:
         origin: _Origin = settled.origin
         reply = settled.reply
         if reply is None:
@@ -267,7 +267,7 @@ class DelegatingServer(Extension):
         info = Info(own.identities, kept, own.forms)
         room = _MOST_NESTED
         for delegation in delegations:
-            entity = self._delegator.reached(delegation)
+            entity = self._delegator.reachable(delegation)
             node = nestingNode(ns.DELEGATION_2, delegation.namespace, user is not None)
             theirs = None if entity is None else self._infos.get((entity, node))
             if theirs is not None:

@@ -25,7 +25,7 @@ from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, readError, route
 
 # Seconds after which a grant that has not come is missed.
-_GRANT_PATIENCE = 3.0
+_GRANT_TIMEOUT = 3.0
 
 # Pushes to clients whose answers are looked at.
 _MAX_PUSHES = 1_000
@@ -58,7 +58,7 @@ class PrivilegeHandler(RawHandler):
     # As a handler.
 
     def connectionInitialized(self) -> None:
-        self._complainAt = self._link.now + _GRANT_PATIENCE
+        self._complainAt = self._link.now + _GRANT_TIMEOUT
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
@@ -92,21 +92,21 @@ class PrivilegeHandler(RawHandler):
         sender, recipient = stanza.sender or "", stanza.recipient or self._link.jid
         if recipient != self._link.jid:
             return False
-        return self._received(stanza, sender, recipient)
+        return self._dispatch(stanza, sender, recipient)
 
-    def _received(self, stanza: Stanza, sender: str, recipient: str) -> bool:
+    def _dispatch(self, stanza: Stanza, sender: str, recipient: str) -> bool:
         if stanza.name == "message":
             return sender in self._servers and b"privilege" in stanza.raw and self._messageReceived(sender, stanza)
         if stanza.name == "presence":
             return self._presenceReceived(sender, stanza)
         if stanza.type == "set":
             return self._pushReceived(sender, recipient, stanza)
-        return bool(self._unanswered) and self._pushAnswered(stanza)
+        return bool(self._unanswered) and self._onPushAnswer(stanza)
 
     def _messageReceived(self, server: str, stanza: Stanza) -> bool:
         element = stanza.element
         if stanza.type == "error":
-            return self._refused(server, element)
+            return self._onMessageError(server, element)
         permissions = stanzas.readAdvertisement(server, element)
         if permissions is None:
             return False
@@ -115,12 +115,12 @@ class PrivilegeHandler(RawHandler):
         if isNews:
             self._log.info("{jid}: {grants}.", jid=self._link.jid, grants=permissions.inWords())
             for observer in self._grantObservers:
-                self._tell(observer)
+                self._notify(observer)
         return True
 
-    def _refused(self, server: str, element: domish.Element) -> bool:
+    def _onMessageError(self, server: str, element: domish.Element) -> bool:
         """An error comes back from the server, perhaps for a message of L{sendAs}."""
-        if not stanzas.isWrapped(element):
+        if not stanzas.hasPrivilegedId(element):
             return False
         self._log.warn(
             "{jid}: {server} has not sent a message on: {error}.",
@@ -138,7 +138,7 @@ class PrivilegeHandler(RawHandler):
         if (own is None or own.feed == "none") and all(each.feed != "roster" for each in self._granted.values()):
             return False
         for observer in self._presenceObservers:
-            self._tell(observer, stanza)
+            self._notify(observer, stanza)
         # It may be for another as well: a managing client of this component shows itself just so.
         return False
 
@@ -156,10 +156,10 @@ class PrivilegeHandler(RawHandler):
             return False
         self._link.sendRaw(stanzas.acknowledgement(route(recipient, user), stanza.id))
         for observer in self._rosterObservers:
-            self._tell(observer, user, items)
+            self._notify(observer, user, items)
         return True
 
-    def _pushAnswered(self, stanza: Stanza) -> bool:
+    def _onPushAnswer(self, stanza: Stanza) -> bool:
         """The answer to a push of this component comes back, from the user's bare JID: from the server."""
         identifier = stanza.id or ""
         user, refused = self._unanswered.get(identifier, ("", None))
@@ -167,10 +167,10 @@ class PrivilegeHandler(RawHandler):
             return False
         del self._unanswered[identifier]
         if stanza.type == "error":
-            self._tell(refused)
+            self._notify(refused)
         return True
 
-    def _tell(self, observer: Callable[..., object], *news: object) -> None:
+    def _notify(self, observer: Callable[..., object], *news: object) -> None:
         try:
             observer(*news)
         except Exception:

@@ -49,11 +49,11 @@ _MAX_SENT = 1_000
 
 
 @frozen(eq=False)
-class _Open:
+class _PendingRequest:
     """
     A request that was passed on.
 
-    @ivar stanza: what L{_head} kept of it.
+    @ivar stanza: what L{_withoutContent} kept of it.
     @ivar user: the user whom the request is for, bare.
     """
 
@@ -88,8 +88,8 @@ class Lending(RawHandler):
         self._privileges = privileges
         self._server = server
         self._counts = {entity: _Count() for entity in sorted(entities)}
-        self._there: set[str] = set()
-        self._open: PendingTable[str, _Open] = PendingTable(_MAX_OPEN)
+        self._available: set[str] = set()
+        self._open: PendingTable[str, _PendingRequest] = PendingTable(_MAX_OPEN)
         # The messages that may come back, by their outer id.
         self._sent: dict[str, Stanza] = {}
         self._draining = False
@@ -104,19 +104,19 @@ class Lending(RawHandler):
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        self._there.clear()
+        self._available.clear()
         self._sent.clear()
 
     def drain(self) -> None:
         self._draining = True
 
     def drained(self) -> None:
-        for _, opened in self._open.popAll():
-            self._link.refuse(opened.stanza, Stopping)
+        for _, pending in self._open.popAll():
+            self._link.refuse(pending.stanza, Stopping)
 
     def tick(self, now: float) -> None:
-        for _, opened in self._open.expire(now):
-            self._link.refuse(opened.stanza, NoAnswer)
+        for _, pending in self._open.expire(now):
+            self._link.refuse(pending.stanza, NoAnswer)
 
     def report(self) -> Iterator[str]:
         granted = self._privileges.permissions(self._server).version
@@ -133,17 +133,17 @@ class Lending(RawHandler):
         kind = stanza.type
         if stanza.name == "message":
             if kind == "error":
-                return stanza.id in self._sent and stanza.sender == self._server and self._cameBack(stanza)
-            return b"urn:xmpp:privilege:" in stanza.raw and self._take(stanza, self._message)
+                return stanza.id in self._sent and stanza.sender == self._server and self._onMessageError(stanza)
+            return b"urn:xmpp:privilege:" in stanza.raw and self._handle(stanza, self._message)
         if stanza.name != "iq":
             return False
         if kind in ("get", "set"):
-            return "\\40" in (stanza.recipient or "") and self._take(stanza, self._request)
-        return stanza.id in self._open and self._answered(stanza)
+            return "\\40" in (stanza.recipient or "") and self._handle(stanza, self._request)
+        return stanza.id in self._open and self._onAnswer(stanza)
 
     # What an entity wants.
 
-    def _take(self, stanza: Stanza, act: Callable[[Stanza, domish.Element], bool]) -> bool:
+    def _handle(self, stanza: Stanza, act: Callable[[Stanza, domish.Element], bool]) -> bool:
         """
         Do what an entity asks for, or refuse it.
 
@@ -175,10 +175,10 @@ class Lending(RawHandler):
             raise Unreadable
         inner["from"] = sender
         wrapped = stanzas.wrapMessage(permissions.version, self._server, inner)
-        identifier = self._passOn(wrapped)
+        identifier = self._sendToServer(wrapped)
         if len(self._sent) >= _MAX_SENT:
             del self._sent[next(iter(self._sent))]
-        self._sent[identifier] = _head(stanza, recipient)
+        self._sent[identifier] = _withoutContent(stanza, recipient)
         self._count(stanza).messages += 1
         return True
 
@@ -208,12 +208,13 @@ class Lending(RawHandler):
             raise Stopping
         if self._open.isFull:
             raise TooManyPending
-        identifier = self._passOn(request)
-        self._open.add(identifier, _Open(_head(stanza, stanza.recipient or ""), user, self._link.now + _TIMEOUT))
+        identifier = self._sendToServer(request)
+        kept = _withoutContent(stanza, stanza.recipient or "")
+        self._open.add(identifier, _PendingRequest(kept, user, self._link.now + _TIMEOUT))
         self._count(stanza).requests += 1
         return True
 
-    def _passOn(self, outer: domish.Element) -> str:
+    def _sendToServer(self, outer: domish.Element) -> str:
         """
         Send a stanza to the server with an id that nobody can guess.
 
@@ -234,23 +235,23 @@ class Lending(RawHandler):
 
     # What the server says to it.
 
-    def _answered(self, answer: Stanza) -> bool:
+    def _onAnswer(self, answer: Stanza) -> bool:
         """Pass an answer back as it is, from the address that was written to."""
         identifier = answer.id or ""
         if answer.sender != self._open[identifier].user:
             return False
-        opened = self._open.pop(identifier)
-        data = answer.readdressed(_back(opened.stanza))
+        pending = self._open.pop(identifier)
+        data = answer.readdressed(_replyAddresses(pending.stanza))
         # Of what the answer begins with, only its id is this.
-        self._reply(opened, data.replace(identifier.encode(), escape(opened.stanza.id or "").encode(), 1))
+        self._reply(pending, data.replace(identifier.encode(), escape(pending.stanza.id or "").encode(), 1))
         return True
 
-    def _reply(self, opened: _Open, data: bytes) -> None:
+    def _reply(self, pending: _PendingRequest, data: bytes) -> None:
         if not self._link.sendRaw(data) and self._link.ready:
             # Too much waits for the server, but there is room for an error.
-            self._link.sendRaw(errorReply(opened.stanza, TooMuch))
+            self._link.sendRaw(errorReply(pending.stanza, TooMuch))
 
-    def _cameBack(self, error: Stanza) -> bool:
+    def _onMessageError(self, error: Stanza) -> bool:
         """The server has refused a message: its error goes to the entity."""
         sent = self._sent.pop(error.id or "")
         self._count(sent).refused += 1
@@ -259,20 +260,20 @@ class Lending(RawHandler):
         except Exception:
             reason = StanzaError("undefined-condition", "cancel")
         given = "" if sent.id is None else f" id='{escape(sent.id)}'"
-        head = f"<message{_back(sent).decode()}{given} type='error'>"
+        head = f"<message{_replyAddresses(sent).decode()}{given} type='error'>"
         self._link.sendRaw(f"{head}{serialised(reason.getElement(), ns.COMPONENT_ACCEPT)}</message>".encode())
         return True
 
     # What an entity is told.
 
-    def arrived(self, entity: str) -> None:
+    def onAvailable(self, entity: str) -> None:
         """Advertise the privileges to an entity that has connected."""
         if entity in self._counts:
-            self._there.add(entity)
+            self._available.add(entity)
             self._advertise(entity)
 
     def _advertiseAll(self) -> None:
-        for entity in sorted(self._there):
+        for entity in sorted(self._available):
             self._advertise(entity)
 
     def _advertise(self, entity: str) -> None:
@@ -287,12 +288,12 @@ class Lending(RawHandler):
             self._link.send(stanzas.advertisement(lent, entity))
 
 
-def _head(stanza: Stanza, recipient: str) -> Stanza:
+def _withoutContent(stanza: Stanza, recipient: str) -> Stanza:
     """Return a stanza without its content: enough to answer it."""
     return evolve(stanza, recipient=recipient, raw=f"<{stanza.name}/>".encode(), cut=0)
 
 
-def _back(stanza: Stanza) -> bytes:
+def _replyAddresses(stanza: Stanza) -> bytes:
     """The addresses of an answer."""
     return route(stanza.recipient or "", stanza.sender or "")
 
@@ -307,5 +308,3 @@ def _treeOf(stanza: Stanza) -> domish.Element:
         return stanza.element
     except domish.ParserError as error:
         raise Unreadable from error
-
-

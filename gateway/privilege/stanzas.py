@@ -20,7 +20,7 @@ _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
 _QUERY, _ITEM, _GROUP = (f"{ns.ROSTER}{SEPARATOR}{name}" for name in ("query", "item", "group"))
 _NO_ANSWER = "The answer cannot be read."
 # How the ids of messages that bring another begin.
-_WRAPPED = "privileged-"
+_ID_PREFIX = "privileged-"
 _PUSH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -233,14 +233,14 @@ def wrapMessage(version: str, server: str, message: domish.Element) -> domish.El
     """What brings a message to the server that shall send it on."""
     outer = domish.Element((None, "message"), attribs={"to": server})
     outer.addUniqueId()
-    outer["id"] = _WRAPPED + outer["id"]
+    outer["id"] = _ID_PREFIX + outer["id"]
     _forward(outer.addElement((version, "privilege")), message)
     return outer
 
 
-def isWrapped(outer: domish.Element) -> bool:
+def hasPrivilegedId(outer: domish.Element) -> bool:
     """Whether it is a message that brings another, or answers such a one; it may leave out what it answers."""
-    return str(outer.getAttribute("id", "")).startswith(_WRAPPED)
+    return str(outer.getAttribute("id", "")).startswith(_ID_PREFIX)
 
 
 def unwrapMessage(outer: domish.Element) -> domish.Element:

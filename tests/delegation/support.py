@@ -15,11 +15,11 @@ from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.delegation.asking import Asking
+from gateway.delegation.client_mode import ClientMode
 from gateway.delegation.core import Delegation
+from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route
-from gateway.delegation.onward import Onward
 from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection
 from gateway.embedded.handler import Services
@@ -38,8 +38,8 @@ MOOD = "http://jabber.org/protocol/mood"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 
 # Seconds; as the gateway has them.
-PATIENCE = 25.0
-GRANT_PATIENCE = 3.0
+TIMEOUT = 25.0
+GRANT_TIMEOUT = 3.0
 
 
 def meaning(xml: str, namespace: str = ns.CLIENT) -> list[Tree]:
@@ -165,10 +165,10 @@ class Case(SynchronousTestCase):
     ) -> None:
         self.server = MemoryServer(component)
         delegations = [route.delegation for route in routes.values() if route.delegation is not None]
-        self.onward = Onward(component, delegations, self.server.link)
+        self.forwarder = Forwarder(component, delegations, self.server.link)
         domains = frozenset(users)
-        asking = Asking(component, domains, routes, self.server.link)
-        self.handler = ManagingHandler(component, frozenset(servers), routes, self.onward, asking, domains)
+        clientMode = ClientMode(component, domains, routes, self.server.link)
+        self.handler = ManagingHandler(component, frozenset(servers), routes, self.forwarder, clientMode, domains)
         self.handler.setHandlerParent(self.server.link)
         DiscoHandler().setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)

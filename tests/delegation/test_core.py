@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.delegation.core import Delegation, Delegator, Handed, Reply, Request, Settled, isDelegable
+from gateway.delegation.core import Completed, Delegation, Delegator, Forward, Reply, Request, isDelegable
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, isNested, nestingNode, readNestingNode
 from gateway.errors import NotThere, TooManyPending, Unreadable
 from tests.stream.memory import steady
@@ -243,7 +243,7 @@ class NestingTests(SynchronousTestCase):
 class DelegatorCase(SynchronousTestCase):
     """Two managing entities for one namespace, both there."""
 
-    patience = 20.0
+    timeout = 20.0
 
     def setUp(self) -> None:
         self.make(A, B)
@@ -251,20 +251,20 @@ class DelegatorCase(SynchronousTestCase):
     def make(self, *entities: str, bound: int = 100) -> None:
         ids = count(1)
         self.delegation = Delegation(NAMESPACE, entities)
-        self.delegator = Delegator([self.delegation], lambda: f"id{next(ids)}", bound, self.patience)
+        self.delegator = Delegator([self.delegation], lambda: f"id{next(ids)}", bound, self.timeout)
         for entity in entities:
-            self.delegator.arrived(entity, entity)
+            self.delegator.onAvailable(entity, entity)
 
-    def forward(self, kind: str = "get", now: float = 0.0, origin: object = "origin") -> Handed:
+    def forward(self, kind: str = "get", now: float = 0.0, origin: object = "origin") -> Forward:
         return self.delegator.forward(origin, request(kind), self.delegation, now)
 
-    def assertSettled(self, action: object, right: bool = False) -> None:
-        assert isinstance(action, Settled), action
+    def assertCompleted(self, action: object, right: bool = False) -> None:
+        assert isinstance(action, Completed), action
         self.assertEqual((action.origin, action.reply is not None), ("origin", right))
         self.assertEqual(len(self.delegator), 0)
 
-    def assertHanded(self, action: object, address: str) -> Handed:
-        assert isinstance(action, Handed), action
+    def assertForwarded(self, action: object, address: str) -> Forward:
+        assert isinstance(action, Forward), action
         self.assertEqual(action.address, address)
         self.assertEqual(len(self.delegator), 1)
         return action
@@ -278,11 +278,11 @@ class AnswerTests(DelegatorCase):
         handed = self.forward()
         self.assertEqual((handed.address, handed.request.id), (A, "1"))
         given = reply()
-        settled = self.delegator.answered(A, handed.id, given, 1.0)
-        self.assertSettled(settled, right=True)
-        assert isinstance(settled, Settled)
+        settled = self.delegator.onAnswer(A, handed.id, given, 1.0)
+        self.assertCompleted(settled, right=True)
+        assert isinstance(settled, Completed)
         self.assertIs(settled.reply, given)
-        self.assertIsNone(self.delegator.answered(A, handed.id, given, 1.0))
+        self.assertIsNone(self.delegator.onAnswer(A, handed.id, given, 1.0))
 
     def test_bad(self) -> None:
         """
@@ -298,24 +298,24 @@ class AnswerTests(DelegatorCase):
         ):
             for kind in ("get", "set"):
                 handed = self.forward(kind)
-                self.assertSettled(self.delegator.answered(A, handed.id, bad, 1.0))
-                self.assertIsNone(self.delegator.answered(A, handed.id, reply(), 1.0))
+                self.assertCompleted(self.delegator.onAnswer(A, handed.id, bad, 1.0))
+                self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply(), 1.0))
 
     def test_outerFrom(self) -> None:
         """What comes from anybody else is no answer, and does no harm: the right one still counts."""
         handed = self.forward()
         for sender in (B, f"{A}/x", f"x@{A}", "capulet.lit", A.upper(), ""):
-            self.assertIsNone(self.delegator.answered(sender, handed.id, reply(), 1.0))
+            self.assertIsNone(self.delegator.onAnswer(sender, handed.id, reply(), 1.0))
             for isThere in (True, False):
-                self.assertIsNone(self.delegator.refused(sender, handed.id, isThere, 1.0))
-        self.assertSettled(self.delegator.answered(A, handed.id, reply(), 1.0), right=True)
+                self.assertIsNone(self.delegator.onError(sender, handed.id, isThere, 1.0))
+        self.assertCompleted(self.delegator.onAnswer(A, handed.id, reply(), 1.0), right=True)
 
     def test_outerId(self) -> None:
         """An id that nothing has."""
         handed = self.forward()
         for identifier in ("", "1", handed.id + "x", "id2"):
-            self.assertIsNone(self.delegator.answered(A, identifier, reply(), 1.0))
-            self.assertIsNone(self.delegator.refused(A, identifier, True, 1.0))
+            self.assertIsNone(self.delegator.onAnswer(A, identifier, reply(), 1.0))
+            self.assertIsNone(self.delegator.onError(A, identifier, True, 1.0))
         self.assertEqual(len(self.delegator), 1)
 
     def test_refused(self) -> None:
@@ -324,11 +324,11 @@ class AnswerTests(DelegatorCase):
         stanza of type "error""; another managing entity is not asked for a second opinion.
         """
         for kind in ("get", "set"):
-            self.assertSettled(self.delegator.refused(A, self.forward(kind).id, True, 1.0))
+            self.assertCompleted(self.delegator.onError(A, self.forward(kind).id, True, 1.0))
 
     def test_unsent(self) -> None:
         """What could not be sent is over."""
-        self.assertSettled(self.delegator.unsent(self.forward()))
+        self.assertCompleted(self.delegator.onSendFailed(self.forward()))
 
     def test_abandon(self) -> None:
         """All are over at once."""
@@ -344,12 +344,12 @@ class FailOverTests(DelegatorCase):
 
     def test_order(self) -> None:
         """The first in the configuration's order that can be reached."""
-        self.assertEqual(self.delegator.reached(self.delegation), A)
-        self.delegator.left(A, 0.0)
-        self.assertEqual(self.delegator.reached(self.delegation), B)
-        self.assertHanded(self.forward(), B)
-        self.delegator.arrived(A, A)
-        self.assertEqual(self.delegator.reached(self.delegation), A)
+        self.assertEqual(self.delegator.reachable(self.delegation), A)
+        self.delegator.onUnavailable(A, 0.0)
+        self.assertEqual(self.delegator.reachable(self.delegation), B)
+        self.assertForwarded(self.forward(), B)
+        self.delegator.onAvailable(A, A)
+        self.assertEqual(self.delegator.reachable(self.delegation), A)
 
     def test_nobody(self) -> None:
         """
@@ -357,90 +357,90 @@ class FailOverTests(DelegatorCase):
         return ... service-unavailable".
         """
         for entity in (A, B):
-            self.delegator.left(entity, 0.0)
-        self.assertIsNone(self.delegator.reached(self.delegation))
+            self.delegator.onUnavailable(entity, 0.0)
+        self.assertIsNone(self.delegator.reachable(self.delegation))
         self.assertRaises(NotThere, self.forward)
         self.assertEqual(len(self.delegator), 0)
 
     def test_address(self) -> None:
         """A managing entity is asked, and heard, where it is: a client is, at one of its resources."""
         self.make("nurse@capulet.lit")
-        self.delegator.arrived("nurse@capulet.lit", "nurse@capulet.lit/chamber")
+        self.delegator.onAvailable("nurse@capulet.lit", "nurse@capulet.lit/chamber")
         self.assertEqual(self.delegator.address("nurse@capulet.lit"), "nurse@capulet.lit/chamber")
-        handed = self.assertHanded(self.forward(), "nurse@capulet.lit/chamber")
-        self.assertIsNone(self.delegator.answered("nurse@capulet.lit", handed.id, reply(), 1.0))
-        self.assertSettled(
-            self.delegator.answered("nurse@capulet.lit/chamber", handed.id, reply(), 1.0), right=True
+        handed = self.assertForwarded(self.forward(), "nurse@capulet.lit/chamber")
+        self.assertIsNone(self.delegator.onAnswer("nurse@capulet.lit", handed.id, reply(), 1.0))
+        self.assertCompleted(
+            self.delegator.onAnswer("nurse@capulet.lit/chamber", handed.id, reply(), 1.0), right=True
         )
 
     def test_gone(self) -> None:
         """What one had that goes is asked of the next one, if it is a get; a set it may have carried out."""
         handed = self.forward("get")
-        [action] = self.delegator.left(A, 1.0)
-        again = self.assertHanded(action, B)
+        [action] = self.delegator.onUnavailable(A, 1.0)
+        again = self.assertForwarded(action, B)
         self.assertNotEqual(again.id, handed.id)
-        self.assertIsNone(self.delegator.answered(A, handed.id, reply(), 1.0))
-        self.assertSettled(self.delegator.answered(B, again.id, reply(), 1.0), right=True)
-        self.delegator.arrived(A, A)
+        self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply(), 1.0))
+        self.assertCompleted(self.delegator.onAnswer(B, again.id, reply(), 1.0), right=True)
+        self.delegator.onAvailable(A, A)
         self.forward("set")
-        [action] = self.delegator.left(A, 1.0)
-        self.assertSettled(action)
+        [action] = self.delegator.onUnavailable(A, 1.0)
+        self.assertCompleted(action)
 
     def test_goneLast(self) -> None:
         """Where nobody is left, it is over."""
-        self.delegator.left(B, 0.0)
+        self.delegator.onUnavailable(B, 0.0)
         self.forward("get")
-        [action] = self.delegator.left(A, 1.0)
-        self.assertSettled(action)
-        self.assertEqual(self.delegator.left(A, 1.0), [])
+        [action] = self.delegator.onUnavailable(A, 1.0)
+        self.assertCompleted(action)
+        self.assertEqual(self.delegator.onUnavailable(A, 1.0), [])
 
     def test_otherGone(self) -> None:
         """That somebody else goes is no matter."""
         handed = self.forward()
-        self.assertEqual(self.delegator.left(B, 1.0), [])
-        self.assertSettled(self.delegator.answered(A, handed.id, reply(), 1.0), right=True)
+        self.assertEqual(self.delegator.onUnavailable(B, 1.0), [])
+        self.assertCompleted(self.delegator.onAnswer(A, handed.id, reply(), 1.0), right=True)
 
     def test_notThere(self) -> None:
         """A server's word that it is not there says that nobody has seen it: a set, too, goes to the next one."""
         for kind in ("get", "set"):
-            again = self.assertHanded(self.delegator.refused(A, self.forward(kind).id, False, 1.0), B)
-            self.assertSettled(self.delegator.refused(B, again.id, False, 1.0))
+            again = self.assertForwarded(self.delegator.onError(A, self.forward(kind).id, False, 1.0), B)
+            self.assertCompleted(self.delegator.onError(B, again.id, False, 1.0))
 
     def test_silent(self) -> None:
         """A silent one has its share of the time, then a get is asked of the next one, a set is over."""
         handed = self.forward("get")
         self.assertEqual(self.delegator.expire(9.9), [])
         [action] = self.delegator.expire(10.0)
-        again = self.assertHanded(action, B)
+        again = self.assertForwarded(action, B)
         # It comes too late, as right as it is.
-        self.assertIsNone(self.delegator.answered(A, handed.id, reply(), 11.0))
+        self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply(), 11.0))
         self.assertEqual(self.delegator.expire(19.9), [])
         [action] = self.delegator.expire(20.0)
-        self.assertSettled(action)
-        self.assertIsNone(self.delegator.answered(B, again.id, reply(), 20.0))
+        self.assertCompleted(action)
+        self.assertIsNone(self.delegator.onAnswer(B, again.id, reply(), 20.0))
         self.forward("set", 100.0)
         self.assertEqual(self.delegator.expire(109.9), [])
         [action] = self.delegator.expire(110.0)
-        self.assertSettled(action)
+        self.assertCompleted(action)
 
     def test_shares(self) -> None:
         """All together have no more than there is; what one leaves of its share is the others'."""
         self.make(A, B, C)
         self.forward("get", 100.0)
-        [action] = self.delegator.left(A, 102.0)
-        self.assertHanded(action, B)
+        [action] = self.delegator.onUnavailable(A, 102.0)
+        self.assertForwarded(action, B)
         self.assertEqual(self.delegator.expire(110.9), [])
         [action] = self.delegator.expire(111.0)
-        self.assertHanded(action, C)
+        self.assertForwarded(action, C)
         self.assertEqual(self.delegator.expire(119.9), [])
         [action] = self.delegator.expire(120.0)
-        self.assertSettled(action)
+        self.assertCompleted(action)
 
     def test_noTimeLeft(self) -> None:
         """A clock that jumps leaves no time for another try."""
         self.forward("get")
         [action] = self.delegator.expire(20.0)
-        self.assertSettled(action)
+        self.assertCompleted(action)
 
     def test_alone(self) -> None:
         """One that is alone has all of the time."""
@@ -448,7 +448,7 @@ class FailOverTests(DelegatorCase):
         self.forward()
         self.assertEqual(self.delegator.expire(19.9), [])
         [action] = self.delegator.expire(20.0)
-        self.assertSettled(action)
+        self.assertCompleted(action)
 
     def test_bound(self) -> None:
         """There are so many at a time, and room again once one is settled."""
@@ -456,7 +456,7 @@ class FailOverTests(DelegatorCase):
         handed = [self.forward(), self.forward()]
         self.assertRaises(TooManyPending, self.forward)
         self.assertEqual(len(self.delegator), 2)
-        self.delegator.answered(A, handed[0].id, reply(), 1.0)
+        self.delegator.onAnswer(A, handed[0].id, reply(), 1.0)
         self.forward()
         self.assertRaises(TooManyPending, self.forward)
 
@@ -464,10 +464,10 @@ class FailOverTests(DelegatorCase):
         """One user does not get all of the room, and gets theirs back however a request ends."""
         self.make(A, bound=4)
         for end in (
-            lambda handed: self.delegator.answered(A, handed.id, reply(), 1.0),
-            lambda handed: self.delegator.refused(A, handed.id, True, 1.0),
-            lambda handed: self.delegator.refused(A, handed.id, False, 1.0),
-            self.delegator.unsent,
+            lambda handed: self.delegator.onAnswer(A, handed.id, reply(), 1.0),
+            lambda handed: self.delegator.onError(A, handed.id, True, 1.0),
+            lambda handed: self.delegator.onError(A, handed.id, False, 1.0),
+            self.delegator.onSendFailed,
             lambda handed: self.delegator.expire(99.0),
             lambda handed: self.delegator.abandon(),
         ):
@@ -476,7 +476,7 @@ class FailOverTests(DelegatorCase):
             self.assertEqual(len(self.delegator), 1)
             end(handed)
             self.assertEqual((len(self.delegator), self.delegator.shares.taken), (0, 0))
-        self.delegator.left(A, 0.0)
+        self.delegator.onUnavailable(A, 0.0)
         self.assertRaises(NotThere, self.forward)
         self.assertEqual(self.delegator.shares.taken, 0)
 
@@ -493,12 +493,12 @@ class DelegatorMachine(RuleBasedStateMachine):
         self.there: set[str] = set()
         self.numbers = count(1)
         # What is open: by origin, who has it under which id, and who had it before.
-        self.open: dict[int, Handed] = {}
+        self.open: dict[int, Forward] = {}
         self.seen: dict[int, list[str]] = {}
         self.began: dict[int, float] = {}
 
-    def perform(self, action: Handed | Settled | None, mayRepeatSets: bool = False) -> None:
-        if isinstance(action, Settled):
+    def perform(self, action: Forward | Completed | None, mayRepeatSets: bool = False) -> None:
+        if isinstance(action, Completed):
             assert action.origin in self.open, "settled twice"
             assert action.request is self.open.pop(action.origin).request
             if action.reply is not None:
@@ -513,12 +513,12 @@ class DelegatorMachine(RuleBasedStateMachine):
     @rule(entity=st.sampled_from((A, B, C)))
     def arrive(self, entity: str) -> None:
         self.there.add(entity)
-        self.delegator.arrived(entity, entity)
+        self.delegator.onAvailable(entity, entity)
 
     @rule(entity=st.sampled_from((A, B, C)))
     def leave(self, entity: str) -> None:
         self.there.discard(entity)
-        for action in self.delegator.left(entity, self.now):
+        for action in self.delegator.onUnavailable(entity, self.now):
             self.perform(action)
 
     @rule(kind=st.sampled_from(("get", "set")))
@@ -545,9 +545,9 @@ class DelegatorMachine(RuleBasedStateMachine):
     )
     def answer(self, data: st.DataObject, sender: str | None, given: Reply | None) -> None:
         handed = self.open[data.draw(st.sampled_from(sorted(self.open)))]
-        action = self.delegator.answered(sender or handed.address, handed.id, given, self.now)
+        action = self.delegator.onAnswer(sender or handed.address, handed.id, given, self.now)
         if (sender or handed.address) == handed.address:
-            assert isinstance(action, Settled)
+            assert isinstance(action, Completed)
             right = given is not None and given.answers(handed.request)
             assert action.reply is (given if right else None)
         else:
@@ -558,15 +558,15 @@ class DelegatorMachine(RuleBasedStateMachine):
     @rule(data=st.data(), isThere=st.booleans())
     def refuse(self, data: st.DataObject, isThere: bool) -> None:
         handed = self.open[data.draw(st.sampled_from(sorted(self.open)))]
-        action = self.delegator.refused(handed.address, handed.id, isThere, self.now)
-        assert action is not None and (isinstance(action, Settled) or not isThere)
+        action = self.delegator.onError(handed.address, handed.id, isThere, self.now)
+        assert action is not None and (isinstance(action, Completed) or not isThere)
         self.perform(action, mayRepeatSets=True)
 
     @rule(identifier=st.integers(0, 40), sender=st.sampled_from((A, B, C)))
     def guess(self, identifier: int, sender: str) -> None:
         isOpen = any((each.id, each.address) == (f"id{identifier}", sender) for each in self.open.values())
         if not isOpen:
-            assert self.delegator.answered(sender, f"id{identifier}", reply(), self.now) is None
+            assert self.delegator.onAnswer(sender, f"id{identifier}", reply(), self.now) is None
 
     @rule(seconds=st.floats(0.1, 25.0))
     def wait(self, seconds: float) -> None:

@@ -37,11 +37,11 @@ from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandl
 from gateway.stream.core import Limits
 from tests.delegation.support import (
     COMPONENT,
-    GRANT_PATIENCE,
+    GRANT_TIMEOUT,
     HOST,
     JULIET,
-    PATIENCE,
     PUBSUB,
+    TIMEOUT,
     Case,
     FakeNamespace,
     answer,
@@ -290,7 +290,7 @@ class AnswerTests(Case):
         waiting: Deferred[Any] = Deferred()
         self.serve(lambda request: waiting)
         self.server.send(ASKED)
-        self.server.clock.pump([1.0] * int(PATIENCE - 1))
+        self.server.clock.pump([1.0] * int(TIMEOUT - 1))
         self.assertSent()
         self.assertEqual(self.handler.pending, 1)
         waiting.callback(None)
@@ -307,7 +307,7 @@ class AnswerTests(Case):
             waiting: Deferred[Any] = Deferred(lambda _: None)
             self.serve(partial(_given, waiting))
             self.server.send(ASKED)
-            self.server.clock.pump([1.0] * int(PATIENCE - 1))
+            self.server.clock.pump([1.0] * int(TIMEOUT - 1))
             self.assertSent()
             self.server.clock.pump([1.0] * 2)
             self.assertSent(refused(NoAnswer))
@@ -323,7 +323,7 @@ class AnswerTests(Case):
         told: list[Any] = []
         self.serve(lambda request: Deferred(told.append))
         self.server.send(ASKED)
-        self.server.clock.pump([1.0] * int(PATIENCE + 1))
+        self.server.clock.pump([1.0] * int(TIMEOUT + 1))
         self.assertSent(refused(NoAnswer))
         self.assertEqual(len(told), 1)
         self.assertQuiet()
@@ -376,7 +376,7 @@ class ManyTests(Case):
         self.assertSent()
         self.server.send(wrapper(request(PAYLOAD), "d3"))
         self.assertSent(answer(reply(errorXml(TooManyPending), "error"), "d3"))
-        self.server.clock.pump([1.0] * int(PATIENCE + 1))
+        self.server.clock.pump([1.0] * int(TIMEOUT + 1))
         self.assertSent(*(answer(reply(errorXml(NoAnswer), "error"), f"d{number}") for number in range(3)))
         self.server.send(wrapper(request(PAYLOAD), "d4"))
         self.assertEqual((self.taken(), self.handler.pending), ([], 1))
@@ -441,7 +441,7 @@ class ConnectionTests(Case):
         ejabberd lack.
         """
         self.serve(lambda request: None)
-        self.server.clock.pump([1.0] * int(GRANT_PATIENCE - 1))
+        self.server.clock.pump([1.0] * int(GRANT_TIMEOUT - 1))
         self.assertEqual(self.warned(), [])
         self.server.clock.pump([1.0] * 2)
         [said] = self.warned()
@@ -584,7 +584,7 @@ class DiscoTests(Case):
         odd = "<x xmlns='jabber:x:data' type='result'><field><value>1</value></field></x>"
         self.make({PUBSUB: Route(FakeNamespace(lambda request: None, features=("urn:f",)), delegation)})
         info = Info((), ("urn:f", "urn:g"), (odd, form))
-        self.patch(self.onward, "info", lambda delegation, bare: succeed(info))
+        self.patch(self.forwarder, "info", lambda delegation, bare: succeed(info))
         self.taken()
         self.info(f"{ns.DELEGATION_2}::{PUBSUB}", f"<feature var='urn:f'/><feature var='urn:g'/>{form}")
 

@@ -9,7 +9,7 @@ from gateway.delegation.core import Delegation
 from gateway.delegation.managing import Route
 from gateway.delegation.stanzas import answerAddress
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace, meaning
-from tests.delegation.test_onward import ASKED, LAST, NEXT, NODES, REFUSED, OnwardCase
+from tests.delegation.test_forwarder import ASKED, LAST, NEXT, NODES, REFUSED, ForwarderCase
 from tests.stream.memory import Tree
 
 OTHER = "urn:xmpp:test:other"
@@ -18,7 +18,7 @@ ABSENT = "service-unavailable"
 FEATURE = "<feature var='urn:g'/>"
 
 
-class HeldCase(OnwardCase):
+class HeldCase(ForwarderCase):
     """A server that asks what to nest, and a managing entity that is not there, or comes late."""
 
     def info(self, node: str = NODES[0], sender: str = HOST, identifier: str = "i") -> None:

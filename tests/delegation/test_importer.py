@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway.database import Database
 from gateway.delegation import exports, importer
-from gateway.delegation.private import LARGEST_ELEMENT
+from gateway.delegation.private import MAX_ELEMENT_SIZE
 from gateway.delegation.store import SCHEMA, PrivateFile
 from gateway.delegation.stored import Entry
 from tests.delegation.test_stored import DOMAIN, EXPORT, USER
@@ -237,7 +237,7 @@ class BadTests(ImporterCase):
         """Files and elements that are too large."""
         found = self.skipped(
             b"return {" + b" " * (8 * 1024 * 1024) + b"}",
-            f"return {{ {LUA.replace('old', 'x' * LARGEST_ELEMENT)} }}",
+            f"return {{ {LUA.replace('old', 'x' * MAX_ELEMENT_SIZE)} }}",
         )
         self.assertEqual(found, ["it is too large to be kept", "it has over 8388608 bytes"][::-1])
 
@@ -350,7 +350,7 @@ class LockTests(ImporterCase):
 
     def test_transactions(self) -> None:
         """The lock is held for a hundred elements at a time, not while files are read."""
-        self.patch(importer, "_MOST_AT_ONCE", 2)
+        self.patch(importer, "_MAX_AT_ONCE", 2)
         seen: list[tuple[int, bool]] = []
 
         def found() -> Any:

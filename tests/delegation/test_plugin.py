@@ -166,8 +166,8 @@ class ComposedTests(ComposeCase):
         self.assertIsNone(self.composition.lent)
         link = self.compose(lent=("a.x",), z=handedOn)
         self.assertEqual(self.composition.lent, (HOST, {"a.x"}))
-        onward = self.managing(link)._onward
-        onward._found(onward._contacts["a.x"], "a.x")
+        forwarder = self.managing(link)._forwarder
+        forwarder._setAvailable(forwarder._contacts["a.x"], "a.x")
         self.assertEqual(self.composition.arrived, ["a.x"])
 
     def test_privateFile(self) -> None:

@@ -21,7 +21,7 @@ from gateway.database import Database
 from gateway.delegation import private
 from gateway.delegation.core import Request
 from gateway.delegation.private import Key, PrivateStorage
-from gateway.delegation.stanzas import written
+from gateway.delegation.stanzas import xmlOf
 from gateway.delegation.store import SCHEMA, PrivateFile
 from gateway.errors import (
     ANSWERS,
@@ -53,9 +53,9 @@ class MemoryStore:
     def get(self, user: str, key: Key) -> Deferred[str | None]:
         return succeed(self.users.get(user, {}).get(key))
 
-    def put(self, user: str, elements: dict[Key, str], mostBytes: int, mostElements: int) -> Deferred[bool]:
+    def put(self, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> Deferred[bool]:
         kept = {**self.users.get(user, {}), **elements}
-        fits = len(kept) <= mostElements and sum(len(xml.encode()) for xml in kept.values()) <= mostBytes
+        fits = len(kept) <= maxElements and sum(len(xml.encode()) for xml in kept.values()) <= maxBytes
         if fits:
             self.users[user] = kept
         return succeed(fits)
@@ -63,15 +63,13 @@ class MemoryStore:
     def wasAsked(self, user: str, key: Key) -> Deferred[bool]:
         return succeed((user, key) in self.asked)
 
-    def adopt(
-        self, user: str, key: Key, xml: str | None, mostBytes: int, mostElements: int
-    ) -> Deferred[str | None]:
+    def adopt(self, user: str, key: Key, xml: str | None, maxBytes: int, maxElements: int) -> Deferred[str | None]:
         there = self.users.get(user, {}).get(key)
         if there is None and xml is not None:
-            self.put(user, {key: xml}, mostBytes, mostElements)
+            self.put(user, {key: xml}, maxBytes, maxElements)
             return succeed(xml)
         short = sum(map(len, key)) <= 1_024
-        if there is None and short and len([each for each, _ in self.asked if each == user]) < mostElements:
+        if there is None and short and len([each for each, _ in self.asked if each == user]) < maxElements:
             self.asked.add((user, key))
         return succeed(there)
 
@@ -119,7 +117,7 @@ class PrivateMixin:
     def assertStored(self: Any, wanted: str, expected: str, user: str = HAMLET) -> Any:
         """This is what the user gets."""
         got = yield self.ask(wanted, user=user)
-        self.assertEqual(meaning(written(got).decode()), meaning(f"<query xmlns='{ns.PRIVATE}'>{expected}</query>"))
+        self.assertEqual(meaning(xmlOf(got).decode()), meaning(f"<query xmlns='{ns.PRIVATE}'>{expected}</query>"))
 
     def test_interface(self: Any) -> None:
         """It is a handler as any."""
@@ -208,8 +206,8 @@ class PrivateMixin:
     @inlineCallbacks
     def test_bounds(self: Any) -> Any:
         """There is so much room for each, in bytes and in elements; what does not fit changes nothing."""
-        self.patch(private, "MOST_BYTES", 100)
-        self.patch(private, "MOST_ELEMENTS", 3)
+        self.patch(private, "MAX_BYTES", 100)
+        self.patch(private, "MAX_ELEMENTS", 3)
         fits = f"<x xmlns='urn:x'>{'a' * (100 - len('<x xmlns=_urn:x_></x>'))}</x>"
         yield self.set(fits)
         yield self.assertFailure(self.set(fits.replace("a</x>", "\u00e9</x>")), TooMuch)
@@ -226,7 +224,7 @@ class PrivateMixin:
     @inlineCallbacks
     def test_growth(self: Any) -> Any:
         """What cannot be given back in one stanza is not taken: quotes and line breaks are written at length."""
-        self.patch(private, "LARGEST_ELEMENT", 100)
+        self.patch(private, "MAX_ELEMENT_SIZE", 100)
         quote = '"'
         yield self.set("<x xmlns='urn:x'>old</x>")
         yield self.assertFailure(self.set(f"<x xmlns='urn:x'>{quote * 20}</x>"), TooMuch)
@@ -315,20 +313,20 @@ class ImportMixin(PrivateMixin):
     @inlineCallbacks
     def test_noRoom(self: Any) -> Any:
         """An element without room is answered, and not stored; one that is too large at all is refused."""
-        self.patch(private, "MOST_ELEMENTS", 1)
+        self.patch(private, "MAX_ELEMENTS", 1)
         yield self.set("<b xmlns='urn:1'/>")
         self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}
         for _ in range(2):
             yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'>old</a>")
         self.assertEqual(self.source.asked, ["a", "a"])
         yield self.set("<b xmlns='urn:1'>2</b>")
-        self.patch(private, "LARGEST_ELEMENT", 10)
+        self.patch(private, "MAX_ELEMENT_SIZE", 10)
         yield self.assertFailure(self.ask("<a xmlns='urn:1'/>"), TooMuch)
 
     @inlineCallbacks
     def test_rememberedBounds(self: Any) -> Any:
         """Of what is missing so much is remembered for a user; the rest is asked for each time."""
-        self.patch(private, "MOST_ELEMENTS", 1)
+        self.patch(private, "MAX_ELEMENTS", 1)
         for name in ("a", "b", "b"):
             yield self.assertStored(f"<{name} xmlns='urn:1'/>", f"<{name} xmlns='urn:1'/>")
         long = "n" * 1_024
@@ -388,4 +386,4 @@ class ErrorTests(TestCase):
         """There is as much room as docs/delegation.md says."""
         said = (ROOT / "docs" / "delegation.md").read_text()
         self.assertIn("keep 1,000 elements and 1 MiB", " ".join(said.split()))
-        self.assertEqual((private.MOST_BYTES, private.MOST_ELEMENTS), (1024 * 1024, 1000))
+        self.assertEqual((private.MAX_BYTES, private.MAX_ELEMENTS), (1024 * 1024, 1000))

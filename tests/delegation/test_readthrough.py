@@ -39,7 +39,7 @@ GRANT = (
     f"<namespace ns='{ns.PRIVATE}' type='get'/></perm></privilege></message>"
 )
 # Seconds for an answer; as the gateway has them.
-PATIENCE = 8
+TIMEOUT = 8
 GUIDE = 'see docs/delegation.md, "What the server had stored"'
 
 
@@ -172,7 +172,7 @@ class AskTests(ReadThroughCase):
         self.server.send(f"<iq type='result' id='{self.outer}' from='{USER}' to='{COMPONENT}'/>")
         self.failureResultOf(found, NoAnswer)
         found = self.fetch()
-        self.server.clock.advance(PATIENCE - 1)
+        self.server.clock.advance(TIMEOUT - 1)
         self.assertNoResult(found)
         self.server.clock.advance(1)
         self.failureResultOf(found, NoAnswer)
@@ -214,7 +214,7 @@ class ClientTests(ReadThroughCase):
         self.server.send(GRANT)
         self.delegated()
         self.sentRequest()
-        self.server.clock.advance(PATIENCE)
+        self.server.clock.advance(TIMEOUT)
         self.assertSent(answer(reply(errorXml(NoAnswer), "error")))
         self.assertEqual(self.store.asked, set())
 

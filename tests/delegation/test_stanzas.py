@@ -281,9 +281,9 @@ class InjectionTests(SynchronousTestCase):
                 self.assertIsNotNone(expected(raw))
                 self.assertEqual(readWrapper(raw), expected(raw))
                 one = stanzas.readRequest(stanzas.unwrap(stanza(raw)))
-                on = stanzas.forwarded(ns.DELEGATION_2, HOST, COMPONENT, "d1", one).decode()
+                on = stanzas.writeForward(ns.DELEGATION_2, HOST, COMPONENT, "d1", one).decode()
                 self.assertEqual(len(parsed(on, HEADER, "</stream:stream>")), 1)
-                back = stanzas.written(one.payload) + stanzas.written(element(payload))
+                back = stanzas.xmlOf(one.payload) + stanzas.xmlOf(element(payload))
                 self.assertEqual(trees(back), trees(payload) * 2)
 
     def test_forms(self) -> None:
@@ -396,7 +396,7 @@ class WrittenTests(SynchronousTestCase):
         for recipient in (None, "o'b&<@d"):
             for payload in (b"<x xmlns='urn:x'>&amp;</x>", b"<x xmlns='urn:x'/>"):
                 one = Request("o'b&<@d/\" \n>", recipient, "'1\t&", "set", "urn:x", {}, payload)
-                raw = stanzas.forwarded(ns.DELEGATION_1, "a'", "b", "&2", one).decode()
+                raw = stanzas.writeForward(ns.DELEGATION_1, "a'", "b", "&2", one).decode()
                 outer = stanza(raw)
                 self.assertEqual((outer.sender, outer.recipient, outer.id, outer.type), ("a'", "b", "&2", "set"))
                 inside = stanzas.unwrap(outer)
@@ -411,7 +411,7 @@ class WrittenTests(SynchronousTestCase):
         """
         asked = Request(JULIET, None, "1", "get", "urn:x", {}, b"<x xmlns='urn:x'/>")
         for kind, xml in (("result", b""), ("result", b"<x xmlns='urn:x'/>"), ("error", b"<error/>")):
-            written = stanzas.answered(ns.DELEGATION_2, COMPONENT, HOST, "d1", asked, kind, xml).decode()
+            written = stanzas.writeAnswer(ns.DELEGATION_2, COMPONENT, HOST, "d1", asked, kind, xml).decode()
             self.assertEqual(meaning(written), meaning(answer(reply(xml.decode(), kind))))
             self.assertTrue(
                 written.startswith(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='result'><delegation")
@@ -428,18 +428,18 @@ class WrittenTests(SynchronousTestCase):
             "<x xmlns='urn:x' xml:lang='de'><y xmlns='jabber:client'><x xmlns='urn:x'/></y></x>",
         ):
             with self.subTest(xml):
-                self.assertEqual(trees(stanzas.written(element(xml))), trees(xml))
-                self.assertEqual(stanzas.writtenSafely(element(xml)), stanzas.written(element(xml)))
+                self.assertEqual(trees(stanzas.xmlOf(element(xml))), trees(xml))
+                self.assertEqual(stanzas.checkedXml(element(xml)), stanzas.xmlOf(element(xml)))
 
     def test_noXml(self) -> None:
         """What XML cannot hold is refused: it would cost the stream."""
         for text in ("\x00", "\x0b", "\ufffe", "\ud800"):
             one = element("<x xmlns='urn:x'/>")
             one.addContent(text)
-            self.assertRaises(ValueError, stanzas.writtenSafely, one)
+            self.assertRaises(ValueError, stanzas.checkedXml, one)
             two = element("<x xmlns='urn:x'/>")
             two["a"] = text
-            self.assertRaises(ValueError, stanzas.writtenSafely, two)
+            self.assertRaises(ValueError, stanzas.checkedXml, two)
 
     @settings(steady)
     @given(contents(["h"], 2))

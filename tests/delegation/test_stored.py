@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.delegation.private import LARGEST_ELEMENT
+from gateway.delegation.private import MAX_ELEMENT_SIZE
 from gateway.delegation.stored import BadData, ExportReader, Skipped, entry, fromTable
 from tests.delegation.support import element, meaning
 
@@ -60,7 +60,7 @@ class EntryTests(SynchronousTestCase):
 
     def test_size(self) -> None:
         """An element that a client could not store is not imported."""
-        self.assertIn("too large", self.refused(element(f"<a xmlns='urn:1'>{'x' * LARGEST_ELEMENT}</a>")))
+        self.assertIn("too large", self.refused(element(f"<a xmlns='urn:1'>{'x' * MAX_ELEMENT_SIZE}</a>")))
         many = domish.Element(("urn:1", "a"))
         for _ in range(20_000):
             many.addElement("b")

@@ -139,14 +139,14 @@ class AdvertisementTests(LendingCase):
     def test_arrived(self) -> None:
         """When it is there, in both versions: all but presence and pushes, which cannot be lent."""
         self.assertEqual(self.told(), [])
-        self.lending.arrived(OTHER)
+        self.lending.onAvailable(OTHER)
         self.assertEqual(self.told(), [])
-        self.lending.arrived(PEP)
+        self.lending.onAvailable(PEP)
         self.assertEqual(self.told(), self.expected())
 
     def test_changed(self) -> None:
         """Once more if the server grants something else; not if it says the same."""
-        self.lending.arrived(PEP)
+        self.lending.onAvailable(PEP)
         self.told()
         self.server.send(privilege(self.granted))
         self.assertEqual(self.told(), [])
@@ -155,7 +155,7 @@ class AdvertisementTests(LendingCase):
 
     def test_reconnected(self) -> None:
         """A new connection knows of nobody and nothing; the order does not matter."""
-        self.lending.arrived(PEP)
+        self.lending.onAvailable(PEP)
         self.told()
         self.server.lose()
         self.server.clock.advance(5.0)
@@ -165,7 +165,7 @@ class AdvertisementTests(LendingCase):
         self.server.lose()
         self.server.clock.advance(5.0)
         self.server.accept()
-        self.lending.arrived(PEP)
+        self.lending.onAvailable(PEP)
         self.assertEqual(self.told(), [])
         self.assertEqual(
             self.report(), f"{SERVER} grants no privileges, so {PEP} is lent none: see docs/privilege.md"
@@ -443,7 +443,7 @@ class UngrantedTests(LendingCase):
 
     def test_nothing(self) -> None:
         """Nothing is advertised, and everything refused; the status page says why."""
-        self.lending.arrived(PEP)
+        self.lending.onAvailable(PEP)
         self.assertSent()
         for stanza in (outer(carried(inner())), iq(QUERY), iq(privileged(), "set")):
             self.server.send(stanza)

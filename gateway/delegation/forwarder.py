@@ -17,7 +17,7 @@ from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.delegation import stanzas
-from gateway.delegation.core import Delegation, Delegator, Handed, Reply, Request, Settled
+from gateway.delegation.core import Completed, Delegation, Delegator, Forward, Reply, Request
 from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import NotThere, Unreadable
 from gateway.stream.link import Link
@@ -45,10 +45,10 @@ _FIRST_RETRY = 2.0
 _LAST_RETRY = 60.0
 
 # How long somebody waits for what a managing entity has to tell.
-_INFO_PATIENCE = 2.0
+_INFO_TIMEOUT = 2.0
 
 # Takes the inner iq's type and content.
-Settle = Callable[[str, bytes], object]
+Complete = Callable[[str, bytes], object]
 
 
 @define(eq=False)
@@ -71,7 +71,7 @@ class _Contact:
 
 
 @frozen(eq=False)
-class _Wanted:
+class _InfoQuery:
     """Somebody wants to know what to nest."""
 
     delegation: Delegation
@@ -80,12 +80,12 @@ class _Wanted:
     told: Deferred[Info] = field(factory=Deferred)
 
 
-class Onward:
+class Forwarder:
     """
     Hands requests on.
 
     @param component: the JID that it does so as.
-    @param arrived: is told of each managing entity that has connected.
+    @param onAvailable: is told of each managing entity that has connected.
     @ivar link: the component's link.
     """
 
@@ -96,7 +96,7 @@ class Onward:
         component: str,
         delegations: Iterable[Delegation],
         link: Link,
-        arrived: Callable[[str], object] | None = None,
+        onAvailable: Callable[[str], object] | None = None,
     ) -> None:
         self._component = component
         self.link = link
@@ -104,9 +104,9 @@ class Onward:
         entities = [entity for each in self._delegator.delegations for entity in each.entities]
         self._contacts = {entity: _Contact(entity, None if _isBare(entity) else entity) for entity in entities}
         self._infos: dict[tuple[str, str], Info] = {}
-        self._wanted: list[_Wanted] = []
+        self._waiting: list[_InfoQuery] = []
         self._watchers: list[Callable[[float], object]] = []
-        self._arrived = arrived
+        self._onAvailable = onAvailable
 
     def connected(self) -> None:
         for contact in self._contacts.values():
@@ -121,14 +121,14 @@ class Onward:
     def disconnected(self) -> None:
         for contact in self._contacts.values():
             contact.askAt = None
-            self._lost(contact)
+            self._setUnavailable(contact)
 
     def tick(self, now: float) -> None:
         for contact in self._contacts.values():
             if contact.askAt is not None and contact.askAt <= now and contact.address is not None:
                 self._ask(contact, contact.address)
         self._perform(self._delegator.expire(now))
-        self._inform(now)
+        self._answerWaiting(now)
 
     def abandon(self) -> None:
         self._perform(self._delegator.abandon())
@@ -136,14 +136,14 @@ class Onward:
     def report(self) -> Iterator[str]:
         """For the status page."""
         for entity in sorted(self._contacts):
-            state = "is there" if self._delegator.address(entity) is not None else self._absence(entity)
+            state = "is there" if self._delegator.address(entity) is not None else self._describeAbsence(entity)
             yield f"managing entity {entity} {state}"
 
-    def _absence(self, entity: str) -> str:
+    def _describeAbsence(self, entity: str) -> str:
         refusal = self._contacts[entity].refusal
         return f"is not there, or refuses {self._component} ({refusal})" if refusal else "is not there"
 
-    def missed(self) -> Iterator[str]:
+    def missing(self) -> Iterator[str]:
         """Who should be there by now."""
         for entity in sorted(self._contacts):
             if self._delegator.address(entity) is None:
@@ -159,18 +159,18 @@ class Onward:
                         "is it connected to its server? An ejabberd with mod_privilege drops requests between "
                         "components, see docs/privilege.md. It is asked again at least once a minute"
                     )
-                yield f"{entity} {self._absence(entity)}, so nothing is handed on to it; {todo}."
+                yield f"{entity} {self._describeAbsence(entity)}, so nothing is handed on to it; {todo}."
 
     # Requests and their answers.
 
-    def forward(self, settle: Settle, request: Request, delegation: Delegation) -> None:
+    def forward(self, complete: Complete, request: Request, delegation: Delegation) -> None:
         """
         Hand a request on.
 
-        @param settle: is called once, with how it is answered.
+        @param complete: is called once, with how it is answered.
         @raise GatewayError: if it cannot be.
         """
-        self._perform([self._delegator.forward(settle, request, delegation, self.link.now)])
+        self._perform([self._delegator.forward(complete, request, delegation, self.link.now)])
 
     def answerReceived(self, stanza: Stanza) -> bool:
         """Take an iq result or error; return whether it was for this."""
@@ -178,17 +178,17 @@ class Onward:
         now = self.link.now
         if stanza.type == "error":
             condition = _condition(stanza)
-            done = self._delegator.refused(sender, identifier, condition not in _NOT_THERE, now)
+            done = self._delegator.onError(sender, identifier, condition not in _NOT_THERE, now)
             if done is not None and condition in _NOT_THERE:
-                self._missing(sender, condition)
+                self._entityMissing(sender, condition)
         else:
             reply: Reply | None
             try:
-                reply = stanzas.readReply(stanzas.unwrap(stanza)) if stanzas.isWrapped(stanza) else None
+                reply = stanzas.readReply(stanzas.unwrap(stanza)) if stanzas.mayBeDelegation(stanza) else None
             except Unreadable:
                 reply = None
-            done = self._delegator.answered(sender, identifier, reply, now)
-            if isinstance(done, Settled) and done.reply is None:
+            done = self._delegator.onAnswer(sender, identifier, reply, now)
+            if isinstance(done, Completed) and done.reply is None:
                 self._log.warn(
                     "{component}: {sender} answered a request in {namespace} with what is no answer to it; "
                     "{requester} got an error.",
@@ -202,11 +202,11 @@ class Onward:
         self._perform([done])
         return True
 
-    def _perform(self, actions: Iterable[Handed | Settled]) -> None:
+    def _perform(self, actions: Iterable[Forward | Completed]) -> None:
         for action in actions:
-            if isinstance(action, Handed):
-                version = ns.DELEGATION_2
-                self._send(stanzas.forwarded(version, self._component, action.address, action.id, action.request))
+            if isinstance(action, Forward):
+                addresses = self._component, action.address
+                self._send(stanzas.writeForward(ns.DELEGATION_2, *addresses, action.id, action.request))
             elif action.reply is None:
                 action.origin("error", errorElement(NotThere))
             else:
@@ -225,7 +225,7 @@ class Onward:
             if self._delegator.address(contact.entity) is None:
                 self._ask(contact, sender)
         elif stanza.type == "unavailable" and contact.address == sender:
-            self._lost(contact)
+            self._setUnavailable(contact)
         elif stanza.type == "subscribe":
             self._send(self._presence(contact, "subscribed"))
         return True
@@ -243,35 +243,38 @@ class Onward:
                 contact.asking += 1
                 answer = self.link.request(query)
                 answer.addCallbacks(
-                    self._told, self._untold, callbackArgs=(contact, address, node), errbackArgs=(contact, address)
+                    self._infoReceived,
+                    self._infoFailed,
+                    callbackArgs=(contact, address, node),
+                    errbackArgs=(contact, address),
                 )
 
-    def _told(self, result: domish.Element, contact: _Contact, address: str, node: str) -> None:
+    def _infoReceived(self, result: domish.Element, contact: _Contact, address: str, node: str) -> None:
         # An answer that cannot be read says that it is there, all the same.
         with suppress(Unreadable):
             self._infos[contact.entity, node] = stanzas.readInfo(result)
         contact.asking -= 1
-        self._found(contact, address)
-        self._inform(self.link.now)
+        self._setAvailable(contact, address)
+        self._answerWaiting(self.link.now)
 
-    def _untold(self, failure: Any, contact: _Contact, address: str) -> None:
+    def _infoFailed(self, failure: Any, contact: _Contact, address: str) -> None:
         contact.asking -= 1
         # One that came in no stanza is the link's own: too many requests, or its deadline.
         isAnswer = failure.check(StanzaError) and getattr(failure.value, "stanza", None) is not None
         if isAnswer:
             contact.refusal = _refusal(failure.value.condition)
         if isAnswer and failure.value.condition not in _NOT_THERE:
-            self._found(contact, address)
+            self._setAvailable(contact, address)
         elif self._delegator.address(contact.entity) is None:
             self._askLater(contact)
-        self._inform(self.link.now)
+        self._answerWaiting(self.link.now)
 
-    def _found(self, contact: _Contact, address: str) -> None:
+    def _setAvailable(self, contact: _Contact, address: str) -> None:
         contact.askAt = None
         contact.refusal = ""
         contact.patience = _FIRST_RETRY
         if self._delegator.address(contact.entity) is None:
-            self._delegator.arrived(contact.entity, address)
+            self._delegator.onAvailable(contact.entity, address)
             delegated = self._delegator.delegatedTo(contact.entity)
             self._log.info(
                 "{component}: {entity} is there; it gets {namespaces}.",
@@ -282,10 +285,10 @@ class Onward:
             granted = [(each.namespace, each.filtering) for each in delegated]
             identifier = secrets.token_urlsafe(6)
             self._send(stanzas.advertisement(ns.DELEGATION_2, self._component, address, identifier, granted))
-            if self._arrived is not None:
-                self._arrived(contact.entity)
+            if self._onAvailable is not None:
+                self._onAvailable(contact.entity)
 
-    def _missing(self, address: str, condition: str) -> None:
+    def _entityMissing(self, address: str, condition: str) -> None:
         """A server says that somebody is not there, or that one refuses."""
         for contact in self._contacts.values():
             if contact.address == address and self._delegator.address(contact.entity) is not None:
@@ -294,15 +297,15 @@ class Onward:
                     "{component}: nothing is handed on to {entity} any longer: it {absence}.",
                     component=self._component,
                     entity=contact.entity,
-                    absence=self._absence(contact.entity),
+                    absence=self._describeAbsence(contact.entity),
                 )
-                self._lost(contact)
+                self._setUnavailable(contact)
                 self._askLater(contact)
 
-    def _lost(self, contact: _Contact) -> None:
+    def _setUnavailable(self, contact: _Contact) -> None:
         if _isBare(contact.entity):
             contact.address = None
-        self._perform(self._delegator.left(contact.entity, self.link.now))
+        self._perform(self._delegator.onUnavailable(contact.entity, self.link.now))
 
     def _askLater(self, contact: _Contact) -> None:
         if contact.askAt is None:
@@ -315,7 +318,7 @@ class Onward:
         """Call an observer with the time whenever a managing entity may have told something, and once a second."""
         self._watchers.append(observer)
 
-    def isTold(self, delegation: Delegation, bare: bool) -> bool:
+    def isKnown(self, delegation: Delegation, bare: bool) -> bool:
         """True if it is known what to nest; also if a managing entity is there and has nothing to tell."""
         node = nestingNode(ns.DELEGATION_2, delegation.namespace, bare)
         return any(
@@ -324,12 +327,12 @@ class Onward:
             for entity in delegation.entities
         )
 
-    def told(self, delegation: Delegation) -> Info | None:
+    def knownInfo(self, delegation: Delegation) -> Info | None:
         """Return what is to be nested into the server's own disco#info, if it is known."""
         node = nestingNode(ns.DELEGATION_2, delegation.namespace, False)
         return next((self._infos[each, node] for each in delegation.entities if (each, node) in self._infos), None)
 
-    def seek(self, delegation: Delegation) -> None:
+    def askSoon(self, delegation: Delegation) -> None:
         """Ask the managing entities that are not there soon: somebody waits for what they tell."""
         soon = self.link.now + _FIRST_RETRY
         for contact in (self._contacts[entity] for entity in delegation.entities):
@@ -338,26 +341,26 @@ class Onward:
 
     def info(self, delegation: Delegation, bare: bool) -> Deferred[Info]:
         """What a delegation's managing entity tells of itself; soon, if it is being asked just now."""
-        wanted = _Wanted(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, bare), self.link.now)
+        wanted = _InfoQuery(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, bare), self.link.now)
         # The others are not looked at: anybody may ask, and as often as they like.
-        if not self._tell(wanted, self.link.now):
-            self._wanted.append(wanted)
+        if not self._answerIfKnown(wanted, self.link.now):
+            self._waiting.append(wanted)
         return wanted.told
 
-    def _inform(self, now: float) -> None:
+    def _answerWaiting(self, now: float) -> None:
         """Answer who wants to know, if there is an answer or hardly any hope of one."""
-        waiting, self._wanted = self._wanted, []
-        self._wanted += [wanted for wanted in waiting if not self._tell(wanted, now)]
+        waiting, self._waiting = self._waiting, []
+        self._waiting += [wanted for wanted in waiting if not self._answerIfKnown(wanted, now)]
         for observer in self._watchers:
             observer(now)
 
-    def _tell(self, wanted: _Wanted, now: float) -> bool:
+    def _answerIfKnown(self, wanted: _InfoQuery, now: float) -> bool:
         """Answer one of them; return whether it was time to."""
         entities = wanted.delegation.entities
         info = next(
             (self._infos[each, wanted.node] for each in entities if (each, wanted.node) in self._infos), None
         )
-        hope = any(self._contacts[each].asking for each in entities) and now - wanted.since < _INFO_PATIENCE
+        hope = any(self._contacts[each].asking for each in entities) and now - wanted.since < _INFO_TIMEOUT
         if info is None and hope:
             return False
         wanted.told.callback(info or Info())

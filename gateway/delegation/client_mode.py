@@ -16,7 +16,7 @@ from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
 
 
-class Asking:
+class ClientMode:
     """
     Asks servers for what their users may grant.
 

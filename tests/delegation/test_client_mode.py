@@ -33,7 +33,7 @@ def granted(user: str, *namespaces: str) -> str:
     )
 
 
-class AskingTests(Case):
+class ClientModeTests(Case):
     """A managing entity that no administrator has delegated anything to."""
 
     def setUp(self) -> None:

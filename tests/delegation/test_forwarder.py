@@ -51,7 +51,7 @@ def presence(kind: str, to: str = NURSE) -> str:
     return f"<presence from='{COMPONENT}' to='{to}' type='{kind}'/>"
 
 
-class OnwardCase(Case):
+class ForwarderCase(Case):
     """A gateway that hands on, and those that it knows."""
 
     def hands(self, *entities: str, filtering: frozenset[str] = frozenset(), **more: Any) -> None:
@@ -114,7 +114,7 @@ class OnwardCase(Case):
         self.server.clock.pump([1.0] * seconds)
 
 
-class ArrivalTests(OnwardCase):
+class ArrivalTests(ForwarderCase):
     """A component is there once it has answered."""
 
     def test_result(self) -> None:
@@ -251,7 +251,7 @@ class ArrivalTests(OnwardCase):
         self.assertAdvertised(NEXT)
 
 
-class RequestTests(OnwardCase):
+class RequestTests(ForwarderCase):
     """What is handed on, and what comes of it."""
 
     def test_whole(self) -> None:
@@ -376,7 +376,7 @@ class RequestTests(OnwardCase):
         self.assertEqual(self.handler.pending, 0)
 
 
-class FailOverTests(OnwardCase):
+class FailOverTests(ForwarderCase):
     """Several for one namespace."""
 
     def test_notThere(self) -> None:
@@ -430,7 +430,7 @@ class FailOverTests(OnwardCase):
         self.assertSent()
 
 
-class ClientTests(OnwardCase):
+class ClientTests(ForwarderCase):
     """An ordinary client may manage; its presence says where it is."""
 
     def come(self, resource: str = "chamber") -> None:
@@ -519,7 +519,7 @@ class ClientTests(OnwardCase):
         self.assertSent()
 
 
-class InfoTests(OnwardCase):
+class InfoTests(ForwarderCase):
     """Disco of a managing entity is in the gateway's; a server's own query may wait, see L{test_held}."""
 
     asking = "romeo@montaigu.lit/x"
@@ -580,16 +580,16 @@ class InfoTests(OnwardCase):
         """Anybody may want to know, as often as they like, while there is no answer: nobody else is looked at."""
         self.hands(NEXT)
         looks: list[Any] = []
-        tell = self.onward._tell
-        self.patch(self.onward, "_tell", lambda *wanted: looks.append(wanted) or tell(*wanted))
-        [delegation] = self.onward._delegator.delegations
-        told = [self.onward.info(delegation, bare=False) for _ in range(10)]
+        tell = self.forwarder._answerIfKnown
+        self.patch(self.forwarder, "_answerIfKnown", lambda *wanted: looks.append(wanted) or tell(*wanted))
+        [delegation] = self.forwarder._delegator.delegations
+        told = [self.forwarder.info(delegation, bare=False) for _ in range(10)]
         self.assertEqual(len(looks), 10)
         self.tell(self.asks(NEXT), "<feature var='urn:x'/>")
         self.assertEqual([self.successResultOf(each).features for each in told], [("urn:x",)] * 10)
 
 
-class ChainTests(OnwardCase):
+class ChainTests(ForwarderCase):
     """Two gateways, each on a link of its own, and a router between them that spells everything anew."""
 
     def carry(self) -> None:
