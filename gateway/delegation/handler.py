@@ -45,12 +45,10 @@ from gateway.errors import (
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IReporting
 from gateway.seldom import Seldom
 from gateway.stream.budget import FREE
+from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
-
-# Seconds after which a grant that has not come is missed.
-_GRANT_TIMEOUT = 3.0
 
 
 @implementer(IDisco, IRefusalHandler, IReporting)
@@ -87,7 +85,7 @@ class ManagingHandler(RawHandler):
         self._awaited: dict[PendingRequest, Deferred[Any]] = {}
         self._turns: Turns[tuple[IDelegatedNamespace, PendingRequest]] = Turns()
         self._draining = False
-        self._complainAt: float | None = None
+        self._grantWatch = GrantWatch(self._allMissing, self._logMissing)
         self._tooLarge = Seldom()
 
     @property
@@ -95,13 +93,13 @@ class ManagingHandler(RawHandler):
         return len(self._open)
 
     def connectionInitialized(self) -> None:
-        self._complainAt = self._link.now + _GRANT_TIMEOUT
+        self._grantWatch.connected(self._link.now)
         self._forwarder.connected()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._grants.clear()
-        self._complainAt = None
+        self._grantWatch.disconnected()
         self._forwarder.disconnected()
 
     def drain(self) -> None:
@@ -125,9 +123,7 @@ class ManagingHandler(RawHandler):
             )
             self._write(pending, "error", errorElement(NoAnswer))
             self._cancel(pending)
-        if self._complainAt is not None and self._complainAt <= now:
-            self._complainAt = None
-            self._logMissing()
+        self._grantWatch.tick(now)
 
     # What comes.
 
@@ -174,12 +170,15 @@ class ManagingHandler(RawHandler):
                         unwanted="" if grant.namespace in self._routes else " The configuration has nobody for it.",
                     )
 
-    def _logMissing(self) -> None:
-        """Say what the server's configuration lacks (section 4.2), and who is not there to answer."""
-        for missed in (*self._missed(), *self._forwarder.missing()):
-            self._log.warn("{component}: {missed}", component=self._component, missed=missed)
+    def _logMissing(self, line: str) -> None:
+        self._log.warn("{component}: {missing}", component=self._component, missing=line)
 
-    def _missed(self) -> Iterator[str]:
+    def _allMissing(self) -> Iterator[str]:
+        """Return lines about grants that the servers' configurations lack (section 4.2), and about entities."""
+        yield from self._missing()
+        yield from self._forwarder.missing()
+
+    def _missing(self) -> Iterator[str]:
         wanted = {namespace: route.filtering for namespace, route in self._routes.items()}
         return notGranted(self._component, self._servers, wanted, self._grants.get)
 
@@ -191,9 +190,8 @@ class ManagingHandler(RawHandler):
         yield from self._forwarder.report()
         yield from self._held.report()
         yield f"open requests: {len(self._open)}"
-        # Until they have come they are not missed.
-        if self._link.ready and self._complainAt is None:
-            yield from self._missed()
+        if self._link.ready and self._grantWatch.isOver:
+            yield from self._missing()
 
     def _forwardedReceived(self, stanza: Stanza) -> None:
         """Section 4.3: one forwarded request, and one answer."""

@@ -22,12 +22,11 @@ from gateway.delegation.private import Key
 from gateway.errors import CannotAsk, NoAnswer, NotGranted
 from gateway.interfaces import IDelegatedRequest, IPrivileges, IReporting
 from gateway.seldom import Seldom
+from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 
 # Seconds for the server's answer: well under the 25 that the client's own request has.
 _TIMEOUT = 8.0
-# Seconds after which a privilege that has not come is missed.
-_GRANT_TIMEOUT = 3.0
 
 # Errors by which a server says that nobody can ask it, or that it has no such storage. After any other error it is
 # unknown if there is something.
@@ -59,7 +58,7 @@ class ReadThrough(RawHandler):
         self._asked: dict[str, str] = {}
         # Servers that have delegated such a request to this component itself.
         self._returning: set[str] = set()
-        self._complainAt: float | None = None
+        self._grantWatch = GrantWatch(self._missing, self._logMissing)
         self._failures = Seldom()
 
     async def ask(self, user: str, key: Key) -> domish.Element | None:
@@ -96,7 +95,7 @@ class ReadThrough(RawHandler):
             server = jids.split(request.requester)[1]
             if server not in self._returning:
                 self._returning.add(server)
-                self._log.warn("{component}: {missed}", component=self._link.jid, missed=self._loop(server))
+                self._logMissing(self._loop(server))
         return isOwn
 
     def _failed(self, server: str, condition: str, outcome: str) -> None:
@@ -114,27 +113,26 @@ class ReadThrough(RawHandler):
     # As a handler of the link.
 
     def connectionInitialized(self) -> None:
-        self._complainAt = self._link.now + _GRANT_TIMEOUT
+        self._grantWatch.connected(self._link.now)
         # The server may be another by now, or have another configuration.
         self._returning.clear()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        self._complainAt = None
+        self._grantWatch.disconnected()
 
     def tick(self, now: float) -> None:
-        if self._complainAt is not None and self._complainAt <= now:
-            self._complainAt = None
-            for missed in self._missed():
-                self._log.warn("{component}: {missed}", component=self._link.jid, missed=missed)
+        self._grantWatch.tick(now)
 
     def report(self) -> Iterator[str]:
-        # Until the privileges have come they are not missed.
-        if self._link.ready and self._complainAt is None:
-            yield from self._missed()
+        if self._link.ready and self._grantWatch.isOver:
+            yield from self._missing()
         yield from map(self._loop, sorted(self._returning))
 
-    def _missed(self) -> Iterator[str]:
+    def _logMissing(self, line: str) -> None:
+        self._log.warn("{component}: {missing}", component=self._link.jid, missing=line)
+
+    def _missing(self) -> Iterator[str]:
         component = self._link.jid
         for server in sorted(self._servers):
             if self._privileges.permissions(server).iq.get(ns.PRIVATE) not in ("get", "both"):

@@ -21,11 +21,9 @@ from gateway.errors import Malformed, NotGranted
 from gateway.interfaces import IPrivileges, IReporting, RosterItem
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
+from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, readError, route
-
-# Seconds after which a grant that has not come is missed.
-_GRANT_TIMEOUT = 3.0
 
 # Pushes to clients whose answers are looked at.
 _MAX_PUSHES = 1_000
@@ -49,7 +47,7 @@ class PrivilegeHandler(RawHandler):
         self._presenceObservers: list[Callable[[Stanza], object]] = []
         self._rosterObservers: list[Callable[[str, list[RosterItem]], object]] = []
         self._grantObservers: list[Callable[[], object]] = []
-        self._complainAt: float | None = None
+        self._grantWatch = GrantWatch(self._missing, self._logMissing)
         self._pushes = 0
         # Prosody drops a push whose id was in use up to two minutes before, by the gateway's last process perhaps.
         self._pushId = f"roster-push-{secrets.token_hex(4)}-"
@@ -58,22 +56,22 @@ class PrivilegeHandler(RawHandler):
     # As a handler.
 
     def connectionInitialized(self) -> None:
-        self._complainAt = self._link.now + _GRANT_TIMEOUT
+        self._grantWatch.connected(self._link.now)
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._granted.clear()
         self._unanswered.clear()
-        self._complainAt = None
+        self._grantWatch.disconnected()
 
     def tick(self, now: float) -> None:
-        if self._complainAt is not None and self._complainAt <= now:
-            self._complainAt = None
-            for missed in self._missed():
-                self._log.warn("{jid}: {missed}", jid=self._link.jid, missed=missed)
+        self._grantWatch.tick(now)
 
-    def _missed(self) -> Iterator[str]:
-        """What an observer waits for in vain; who only asks gets L{NotGranted}."""
+    def _logMissing(self, line: str) -> None:
+        self._log.warn("{jid}: {missing}", jid=self._link.jid, missing=line)
+
+    def _missing(self) -> Iterator[str]:
+        """Return a line for each server whose grants an observer needs; requests fail with L{NotGranted}."""
         if self._presenceObservers or self._rosterObservers:
             for server in sorted(self._servers - self._granted.keys()):
                 yield (
@@ -84,9 +82,8 @@ class PrivilegeHandler(RawHandler):
     def report(self) -> Iterator[str]:
         for _, permissions in sorted(self._granted.items()):
             yield permissions.inWords()
-        # Until they have come they are not missed.
-        if self._link.ready and self._complainAt is None:
-            yield from self._missed()
+        if self._link.ready and self._grantWatch.isOver:
+            yield from self._missing()
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient = stanza.sender or "", stanza.recipient or self._link.jid
