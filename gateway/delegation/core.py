@@ -18,6 +18,7 @@ from gateway import jids, ns
 from gateway.delegation.nesting import REMAINING, VERSIONS
 from gateway.errors import NotThere, TooManyPending, Unreadable
 from gateway.interfaces import IDelegatedRequest
+from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares, places
 from gateway.stream.stanzas import UnreadElement, parse
 
@@ -238,7 +239,7 @@ class Delegator:
         self._delegations = {each.namespace: each for each in delegations}
         self._makeId = makeId
         self._timeout = timeout
-        self._pending: dict[str, _Pending] = {}
+        self._pending: PendingTable[str, _Pending] = PendingTable(bound)
         self.shares = Shares(bound)
         self._addresses: dict[str, str] = {}
 
@@ -262,8 +263,10 @@ class Delegator:
     def onUnavailable(self, entity: str, now: float) -> list[Forward | Completed]:
         """It cannot any more; what was handed to it and is not answered goes to the next one."""
         self._addresses.pop(entity, None)
-        open_ = [each for each, pending in self._pending.items() if pending.entity == entity]
-        return [self._retry(each, now, self._isSafe(each)) for each in open_]
+        lost = [(key, pending) for key, pending in self._pending.items() if pending.entity == entity]
+        for key, _ in lost:
+            del self._pending[key]
+        return [self._retry(pending, now, _isSafe(pending)) for _, pending in lost]
 
     def address(self, entity: str) -> str | None:
         """Where a managing entity can be reached, if it can."""
@@ -321,10 +324,8 @@ class Delegator:
         pending = self._pending.get(identifier)
         if pending is None or pending.address != sender:
             return None
-        if isThere:
-            del self._pending[identifier]
-            return self._complete(pending)
-        return self._retry(identifier, now)
+        del self._pending[identifier]
+        return self._complete(pending) if isThere else self._retry(pending, now)
 
     def onSendFailed(self, forward: Forward) -> Completed:
         """It could not be sent."""
@@ -332,26 +333,18 @@ class Delegator:
 
     def expire(self, now: float) -> list[Forward | Completed]:
         """End what is overdue; what was only asked for is asked of the next one."""
-        overdue = [each for each, pending in self._pending.items() if pending.deadline <= now]
-        return [self._retry(each, now, self._isSafe(each)) for each in overdue]
+        return [self._retry(each, now, _isSafe(each)) for _, each in self._pending.expire(now)]
 
     def abandon(self) -> list[Completed]:
         """End all of them."""
-        pending = list(self._pending.values())
-        self._pending.clear()
-        return [self._complete(each) for each in pending]
+        return [self._complete(pending) for _, pending in self._pending.popAll()]
 
     def _complete(self, pending: _Pending, reply: Reply | None = None) -> Completed:
         pending.share.giveBack(places(len(pending.request.xml)))
         return Completed(pending.origin, pending.request, reply)
 
-    def _isSafe(self, identifier: str) -> bool:
-        """Whether a request that may have been seen may be made once more."""
-        return self._pending[identifier].request.type == "get"
-
-    def _retry(self, identifier: str, now: float, mayRepeat: bool = True) -> Forward | Completed:
+    def _retry(self, pending: _Pending, now: float, mayRepeat: bool = True) -> Forward | Completed:
         """Hand a request to the next managing entity, if that is harmless and there is one."""
-        pending = self._pending.pop(identifier)
         forward = None
         if mayRepeat and pending.until > now:
             forward = self._forwardTo(
@@ -369,5 +362,10 @@ class Delegator:
         entity, address = there[0], self._addresses[there[0]]
         identifier = self._makeId()
         deadline = now + (until - now) / len(there)
-        self._pending[identifier] = _Pending(origin, request, share, entity, address, there[1:], deadline, until)
+        self._pending.add(identifier, _Pending(origin, request, share, entity, address, there[1:], deadline, until))
         return Forward(address, identifier, request)
+
+
+def _isSafe(pending: _Pending) -> bool:
+    """True if a request may be sent again, though the first managing entity may have acted on it."""
+    return pending.request.type == "get"

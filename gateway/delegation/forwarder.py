@@ -20,6 +20,7 @@ from gateway.delegation import stanzas
 from gateway.delegation.core import Completed, Delegation, Delegator, Forward, Reply, Request
 from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import NotThere, Unreadable
+from gateway.stream.backoff import Backoff
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorElement, route
 
@@ -65,7 +66,7 @@ class _Contact:
     entity: str
     address: str | None
     askAt: float | None = None
-    patience: float = _FIRST_RETRY
+    backoff: Backoff = field(factory=lambda: Backoff(_FIRST_RETRY, _LAST_RETRY))
     asking: int = 0
     refusal: str = ""
 
@@ -110,7 +111,7 @@ class Forwarder:
 
     def connected(self) -> None:
         for contact in self._contacts.values():
-            contact.patience = _FIRST_RETRY
+            contact.backoff.reset()
             contact.askAt = self.link.now
             if _isClient(contact.entity):
                 # In this order: at a probe that it may not answer Prosody drops the subscription that waits.
@@ -272,7 +273,7 @@ class Forwarder:
     def _setAvailable(self, contact: _Contact, address: str) -> None:
         contact.askAt = None
         contact.refusal = ""
-        contact.patience = _FIRST_RETRY
+        contact.backoff.reset()
         if self._delegator.address(contact.entity) is None:
             self._delegator.onAvailable(contact.entity, address)
             delegated = self._delegator.delegatedTo(contact.entity)
@@ -309,8 +310,7 @@ class Forwarder:
 
     def _askLater(self, contact: _Contact) -> None:
         if contact.askAt is None:
-            contact.askAt = self.link.now + contact.patience
-            contact.patience = min(2 * contact.patience, _LAST_RETRY)
+            contact.askAt = self.link.now + contact.backoff.next()
 
     # What is nested.
 

@@ -14,6 +14,7 @@ from gateway.delegation.core import Delegation, Request
 from gateway.delegation.nesting import Grant
 from gateway.errors import AlreadyOpen, TooManyPending
 from gateway.interfaces import IDelegatedNamespace
+from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares, places
 
 T = TypeVar("T")
@@ -100,6 +101,11 @@ class PendingRequest:
     share: Share | None = None
     places: int = 0
 
+    def release(self) -> None:
+        """Give the requester's places back."""
+        if self.share is not None:
+            self.share.giveBack(self.places)
+
 
 class PendingRequests:
     """
@@ -112,7 +118,7 @@ class PendingRequests:
     def __init__(self, bound: int = 10_000, timeout: float = 25.0) -> None:
         self._timeout = timeout
         self.shares = Shares(bound)
-        self._open: dict[tuple[str, str], PendingRequest] = {}
+        self._open: PendingTable[tuple[str, str], PendingRequest] = PendingTable(bound)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -131,40 +137,33 @@ class PendingRequests:
         size = places(len(request.xml))
         if not share.take(size):
             raise TooManyPending
-        deadline = now + self._timeout
-        opened = self._open[key] = PendingRequest(version, server, identifier, request, deadline, share, size)
-        return opened
+        pending = PendingRequest(version, server, identifier, request, now + self._timeout, share, size)
+        self._open.add(key, pending)
+        return pending
 
-    def isOpen(self, opened: PendingRequest) -> bool:
-        return self._open.get((opened.server, opened.id)) is opened
+    def isOpen(self, pending: PendingRequest) -> bool:
+        return self._open.get((pending.server, pending.id)) is pending
 
-    def close(self, opened: PendingRequest) -> bool:
+    def close(self, pending: PendingRequest) -> bool:
         """Whether the answer that is there may be sent: it is the first, and in time."""
-        if not self.isOpen(opened):
+        if not self.isOpen(pending):
             return False
-        del self._open[opened.server, opened.id]
-        if opened.share is not None:
-            opened.share.giveBack(opened.places)
+        del self._open[pending.server, pending.id]
+        pending.release()
         return True
 
     def expire(self, now: float) -> list[PendingRequest]:
         """Close those whose deadline has passed: each gets an error."""
-        overdue = []
-        # They are in the order of their deadlines.
-        for opened in self._open.values():
-            if opened.deadline > now:
-                break
-            overdue.append(opened)
-        for opened in overdue:
-            self.close(opened)
-        return overdue
+        return self._released(self._open.expire(now))
 
     def abandon(self) -> list[PendingRequest]:
         """Close all of them."""
-        opened = list(self._open.values())
-        for each in opened:
-            self.close(each)
-        return opened
+        return self._released(self._open.popAll())
+
+    def _released(self, removed: list[tuple[tuple[str, str], PendingRequest]]) -> list[PendingRequest]:
+        for _, pending in removed:
+            pending.release()
+        return [pending for _, pending in removed]
 
 
 @define
