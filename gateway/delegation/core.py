@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.delegation.nesting import REMAINING, VERSIONS
-from gateway.errors import NotThere, TooManyPending, Unreadable
+from gateway.errors import NotThere, TooManyPending
 from gateway.interfaces import IDelegatedRequest
 from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares, places
@@ -32,10 +32,7 @@ def parsed(xml: bytes) -> domish.Element:
 
     @raise Unreadable: if the bytes are not one whole element.
     """
-    try:
-        return parse(CLIENT_HEADER, xml)
-    except domish.ParserError as error:
-        raise Unreadable from error
+    return parse(CLIENT_HEADER, xml)
 
 
 @implementer(IDelegatedRequest)

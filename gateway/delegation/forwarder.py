@@ -390,7 +390,7 @@ def _refusal(condition: str) -> str:
 def _condition(stanza: Stanza) -> str:
     """The condition of a stanza error; empty if it has none that can be read."""
     try:
-        element = stanzas.treeOf(stanza)
+        element = stanza.element
     except Unreadable:
         return ""
     for error in element.elements():

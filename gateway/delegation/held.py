@@ -234,7 +234,7 @@ class HeldQueries:
 def _nodeOf(stanza: Stanza) -> str:
     """The node of a disco#info query; empty if it is none."""
     try:
-        element = stanzas.treeOf(stanza)
+        element = stanza.element
     except Unreadable:
         return ""
     return next((str(each.getAttribute("node", "")) for each in element.elements(ns.DISCO_INFO, "query")), "")

@@ -76,7 +76,7 @@ def unwrap(stanza: Stanza) -> ForwardedIq:
             inside = inside[: -len(_INSIDE_END)]
         if isAlone and attributes.get("xmlns") == ns.CLIENT:
             return ForwardedIq(wrapper.group(2).decode(), attributes, inside)
-    return _unwrapTree(treeOf(stanza))
+    return _unwrapTree(stanza.element)
 
 
 def unwrapHead(head: bytes) -> ForwardedIq:
@@ -94,18 +94,6 @@ def unwrapHead(head: bytes) -> ForwardedIq:
     if attributes.get("xmlns") != ns.CLIENT:
         raise Unreadable
     return ForwardedIq(wrapper.group(2).decode(), attributes, b"")
-
-
-def treeOf(stanza: Stanza) -> domish.Element:
-    """
-    A stanza as a tree.
-
-    @raise Unreadable: if none can be built.
-    """
-    try:
-        return stanza.element
-    except domish.ParserError as error:
-        raise Unreadable from error
 
 
 def _isPlain(stanza: Stanza, payload: bytes) -> bool:
@@ -202,7 +190,7 @@ def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
     """
     payload = stanza.payload
     if not _isPlain(stanza, payload) or stanza.context.namespace != ns.CLIENT:
-        element = treeOf(stanza)
+        element = stanza.element
         payload = _contents(element)
     return _request(sender, recipient, stanza.id, stanza.type, payload, stanza.language)
 
@@ -330,7 +318,7 @@ def readAdvertisements(stanza: Stanza) -> list[tuple[str | None, list[Grant]]]:
     """
     found: list[tuple[str | None, list[Grant]]] = []
     try:
-        element = treeOf(stanza)
+        element = stanza.element
     except Unreadable:
         return found
     for child in element.elements():

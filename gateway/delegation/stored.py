@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.delegation.core import CLIENT_HEADER
 from gateway.delegation.private import Key, storable
-from gateway.errors import TooLarge, TooMuch
+from gateway.errors import TooLarge, TooMuch, Unreadable
 from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, parse
 
 # Elements within each other.
@@ -84,7 +84,7 @@ def entry(user: str, element: domish.Element) -> Entry:
         found = parse(CLIENT_HEADER, xml.encode())
     except (TooLarge, TooMuch):
         raise BadData("it is too large to be kept") from None
-    except (domish.ParserError, ValueError):
+    except (Unreadable, ValueError):
         raise BadData("it holds something that XML cannot hold") from None
     if (found.uri, found.name) != key:
         raise BadData("its name is no name in XML")

@@ -10,14 +10,12 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterable
 
-from twisted.words.xish import domish
-
 from gateway import jids
 from gateway.embedded.extension import Extensions
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account, Session
-from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooMuch, UnknownServer, Unreadable
+from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooLarge, TooMuch, UnknownServer, Unreadable
 from gateway.stream.stanzas import Stanza
 
 # Resources of an account at a time, and entities that a resource sent presence to beside its contacts.
@@ -381,6 +379,8 @@ def _priority(presence: Stanza) -> int:
         for child in presence.element.elements():
             if child.name == "priority":
                 return max(-128, min(127, int(str(child))))
-    except (ValueError, domish.ParserError):
+    except TooLarge:
+        raise
+    except (ValueError, Unreadable):
         pass
     return 0

@@ -283,7 +283,7 @@ class DelegatingServer(Extension):
         del self._asked[identifier]
         if stanza.type == "result":
             with suppress(Unreadable):
-                self._infos[entity, node] = stanzas.readInfo(stanzas.treeOf(stanza))
+                self._infos[entity, node] = stanzas.readInfo(stanza.element)
 
 
 def _isTooDeep(data: bytes) -> bool:

@@ -128,10 +128,7 @@ def tree(stanza: Stanza) -> domish.Element:
 
     @raise Unreadable: if none can be built.
     """
-    try:
-        return stanza.element
-    except domish.ParserError as error:
-        raise Unreadable from error
+    return stanza.element
 
 
 def address(jid: str) -> str:

@@ -153,7 +153,7 @@ class Lending(RawHandler):
         if count is None:
             return False
         try:
-            return act(stanza, _treeOf(stanza))
+            return act(stanza, stanza.element)
         except GatewayError as error:
             count.refused += 1
             self._link.refuse(stanza, type(error))
@@ -296,15 +296,3 @@ def _withoutContent(stanza: Stanza, recipient: str) -> Stanza:
 def _replyAddresses(stanza: Stanza) -> bytes:
     """The addresses of an answer."""
     return route(stanza.recipient or "", stanza.sender or "")
-
-
-def _treeOf(stanza: Stanza) -> domish.Element:
-    """
-    A stanza as a tree.
-
-    @raise Unreadable: if none can be built.
-    """
-    try:
-        return stanza.element
-    except domish.ParserError as error:
-        raise Unreadable from error

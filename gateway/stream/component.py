@@ -11,9 +11,9 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from twisted.words.xish import domish
 
 from gateway import ns
+from gateway.errors import Unreadable
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.refused import StanzaRefused
@@ -138,7 +138,7 @@ def _refusal(error: Stanza) -> Refused:
     condition, text = "undefined-condition", ""
     try:
         children = list(error.element.elements())
-    except domish.ParserError:
+    except Unreadable:
         children = []
     for child in children:
         if child.uri == ns.STREAM_ERRORS:

@@ -25,7 +25,6 @@ from gateway.errors import (
     HandlerFailed,
     NoAnswer,
     OverBudget,
-    TooLarge,
     TooManyPending,
     TooMuch,
     Unhandled,
@@ -231,8 +230,8 @@ class ElementLane:
             return Unhandled
         try:
             element: Any = stanza.element
-        except (domish.ParserError, TooLarge) as error:
-            return TooLarge if isinstance(error, TooLarge) else Unreadable
+        except Unreadable as error:
+            return type(error)
         try:
             element.handled = False
             self._xmlstream.dispatch(element)

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, evolve
 from twisted.words.xish import domish
 
-from gateway.errors import GatewayError, Unreadable
+from gateway.errors import GatewayError
 from gateway.xml.context import Context
 from gateway.xml.errors import errorElement, errorStanza, readError
 from gateway.xml.read import START_TAG, parse
@@ -90,6 +90,7 @@ class Stanza:
         """
         The stanza as a tree; a new one at each access.
 
+        @raise Unreadable: if the bytes are not one whole element.
         @raise TooLarge: see L{parse}.
         """
         return parse(self.context.header, self.whole)
@@ -194,10 +195,7 @@ class UnreadElement(domish.Element):
         setattr(self, name, value)
 
     def _read(self) -> None:
-        try:
-            tree = parse(self.header, self.raw)
-        except domish.ParserError as error:
-            raise Unreadable from error
+        tree = parse(self.header, self.raw)
         self.__dict__.clear()
         self.__dict__.update(tree.__dict__)
         object.__setattr__(self, "__class__", domish.Element)
