@@ -20,7 +20,8 @@ from gateway.errors import NotThere, TooManyPending
 from gateway.interfaces import IDelegatedRequest
 from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares, places
-from gateway.stream.stanzas import UnreadElement, parse
+from gateway.stream.stanzas import UnreadElement
+from gateway.xml.read import parse
 
 # What an iq's content is read under.
 CLIENT_HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()

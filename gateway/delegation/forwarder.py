@@ -22,7 +22,8 @@ from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import NotThere, Unreadable
 from gateway.stream.backoff import Backoff
 from gateway.stream.link import Link
-from gateway.stream.stanzas import Stanza, errorElement, route
+from gateway.stream.stanzas import Stanza, route
+from gateway.xml.errors import errorElement
 
 # Said by a server for somebody who is not there; a managing entity that refuses says something else. Without s2s
 # ejabberd forbids, and Prosody does not allow, what is for a domain that they do not serve at the moment.

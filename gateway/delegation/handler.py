@@ -48,7 +48,8 @@ from gateway.stream.budget import FREE
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
-from gateway.stream.stanzas import Stanza, errorElement, errorStanza, route
+from gateway.stream.stanzas import Stanza, route
+from gateway.xml.errors import errorElement, errorStanza
 
 
 @implementer(IDisco, IRefusalHandler, IReporting)

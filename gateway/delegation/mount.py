@@ -25,7 +25,7 @@ from gateway.errors import NotGranted
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IPrivileges
 from gateway.stream.lane import HandlerStream
 from gateway.stream.link import Link
-from gateway.stream.stanzas import readError
+from gateway.xml.errors import readError
 
 Identity = tuple[str, str, str]
 

@@ -15,7 +15,8 @@ from gateway import jids, ns
 from gateway.delegation.core import CLIENT_HEADER
 from gateway.errors import CannotAsk, Forbidden, NotAcceptable, NotThere, TooLarge, TooMuch, Unreadable
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
-from gateway.stream.stanzas import parse, serialisedAll
+from gateway.xml.read import parse
+from gateway.xml.write import serialisedAll
 
 # Bytes and elements that one user may store.
 MAX_BYTES = 1024 * 1024

@@ -18,7 +18,9 @@ from gateway.delegation.core import CLIENT_HEADER, Reply, Request, parsed
 from gateway.delegation.nesting import VERSIONS, Grant, Info
 from gateway.errors import Unreadable
 from gateway.stream.checker import checkWhole
-from gateway.stream.stanzas import START_TAG, Stanza, UnreadElement, escape, serialised, serialisedAll
+from gateway.stream.stanzas import Stanza, UnreadElement
+from gateway.xml.read import START_TAG
+from gateway.xml.write import escape, serialised, serialisedAll
 
 # How a wrapper is written by servers: nothing between the tags, no entity or line break in a value, no prefix.
 _VALUE = rb"=(?:'[^'<&\t\r\n]*'|\"[^\"<&\t\r\n]*\")"

@@ -23,7 +23,8 @@ from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
-from gateway.stream.stanzas import Stanza, readError, route
+from gateway.stream.stanzas import Stanza, route
+from gateway.xml.errors import readError
 
 # Pushes to clients whose answers are looked at.
 _MAX_PUSHES = 1_000

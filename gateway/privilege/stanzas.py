@@ -13,8 +13,10 @@ from gateway import jids, ns
 from gateway.errors import Unreadable
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
-from gateway.stream.checker import SEPARATOR, newParser
-from gateway.stream.stanzas import Stanza, escape, readError, route, serialised
+from gateway.stream.stanzas import Stanza, route
+from gateway.xml.errors import readError
+from gateway.xml.read import SEPARATOR, newParser
+from gateway.xml.write import escape, serialised
 
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
 _QUERY, _ITEM, _GROUP = (f"{ns.ROSTER}{SEPARATOR}{name}" for name in ("query", "item", "group"))

@@ -27,7 +27,7 @@ from gateway.embedded.peer import CLIENTS
 from gateway.errors import ANSWERS, GatewayError
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
 from gateway.stream.component import handshake
-from gateway.stream.stanzas import parse
+from gateway.xml.read import parse
 from tests.proxy.support import END, MemoryServer
 from tests.stream.memory import MemoryTransport, Tree, children, tree
 

@@ -16,7 +16,7 @@ from wokkel.subprotocols import XMPPHandler
 from gateway import ns
 from gateway.delegation.mount import Mount
 from gateway.privilege.handler import PrivilegeHandler
-from gateway.stream.stanzas import parse
+from gateway.xml.read import parse
 from tests.stream.memory import HEADER, World, domishTree
 
 TUNE = "<tune xmlns='urn:tune'/>"
