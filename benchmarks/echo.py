@@ -29,15 +29,15 @@ class Echo:
     bareIdentities = ()
 
     def answer(self, request: IDelegatedRequest) -> Any:
-        """What was sent."""
-        return request.payload
+        """Return the payload as bytes."""
+        return request.xml
 
 
 class TreeEcho(Echo):
     """The same with a look into the payload, as all have it that answer by what it says."""
 
     def answer(self, request: IDelegatedRequest) -> Any:
-        """What was sent, if it is one of those that are sent."""
+        """Return the payload as a tree, if it is one of those that the benchmark sends."""
         payload = request.payload
         return payload if payload.name in ("query", "command", "pubsub") else None
 

@@ -307,12 +307,11 @@ class IDelegatedRequest(Interface):
     type: str = Attribute('C{"get"} or C{"set"}.')
     namespace: str = Attribute("Its payload's.")
     payload: domish.Element = Attribute("The one element in it; a tree is built at the first look.")
+    xml: bytes = Attribute("The same element as bytes, for a place where the default namespace is jabber:client.")
 
 
 class IDelegatedNamespace(Interface):
-    """
-    Answers for namespaces that servers delegate.
-    """
+    """Answers for namespaces that servers delegate."""
 
     namespaces: frozenset[str] = Attribute("Those that it can answer for.")
     features: tuple[str, ...] = Attribute("What the server's own disco#info shows in place of its own features.")
@@ -324,7 +323,8 @@ class IDelegatedNamespace(Interface):
         """
         Answer one request.
 
-        @return: what to put into the result: an element, or C{None} for nothing; or an awaitable of it.
+        @return: content of the result: an element, or C{None} for nothing; or an awaitable of it. An element may
+            be bytes, as L{IDelegatedRequest.xml}. The request's own bytes are not checked again.
         @raise twisted.words.protocols.jabber.error.StanzaError: what the requester is told. Anything else that is
             raised is C{internal-server-error}; no answer within 25 seconds is C{remote-server-timeout}.
         """

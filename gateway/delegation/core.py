@@ -14,26 +14,14 @@ from attrs import define, field, frozen
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import jids
 from gateway.delegation.nesting import REMAINING, VERSIONS
 from gateway.errors import NotThere, TooManyPending
 from gateway.interfaces import IDelegatedRequest
 from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares, places
-from gateway.stream.stanzas import UnreadElement
+from gateway.xml.context import CLIENT
 from gateway.xml.read import parse
-
-# What an iq's content is read under.
-CLIENT_HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
-
-
-def parsed(xml: bytes) -> domish.Element:
-    """
-    An element as a tree, meant where the default namespace is C{jabber:client}.
-
-    @raise Unreadable: if the bytes are not one whole element.
-    """
-    return parse(CLIENT_HEADER, xml)
 
 
 @implementer(IDelegatedRequest)
@@ -81,7 +69,7 @@ class Request:
     def payload(self) -> domish.Element:
         """Its payload as a tree, built at the first look."""
         if self._payload is None:
-            self._payload = UnreadElement(CLIENT_HEADER, self.xml)
+            self._payload = parse(CLIENT.header, self.xml)
         return self._payload
 
 

@@ -13,11 +13,12 @@ from wokkel.data_form import Form
 from wokkel.disco import DiscoFeature, DiscoIdentity
 
 from gateway import ns
-from gateway.delegation.core import parsed
 from gateway.delegation.nesting import Info
 from gateway.delegation.stanzas import answerAddress
 from gateway.interfaces import IDelegatedNamespace
 from gateway.stream.stanzas import Stanza
+from gateway.xml.context import CLIENT
+from gateway.xml.read import parse
 
 _OLDER_NODE = re.compile(rf"node=['\"]{ns.DELEGATION_1}:".encode())
 
@@ -58,7 +59,7 @@ def _forms(written: Iterable[str]) -> list[Form]:
     found = []
     for xml in written:
         with suppress(Exception):
-            form = Form.fromElement(parsed(xml.encode()))
+            form = Form.fromElement(parse(CLIENT.header, xml.encode()))
             form.toElement()
             found.append(form)
     return found

@@ -274,7 +274,7 @@ class ManagingHandler(RawHandler):
         handle: Callable[[IDelegatedRequest], Any] = handler.answer
         try:
             result = handle(pending.request)
-            if result is None or isinstance(result, domish.Element):
+            if result is None or isinstance(result, (bytes, domish.Element)):
                 self._handlerReturned(result, pending)
                 return
         except BaseException:
@@ -311,17 +311,20 @@ class ManagingHandler(RawHandler):
 
     # What goes.
 
-    def _handlerReturned(self, result: domish.Element | None, pending: PendingRequest) -> None:
+    def _handlerReturned(self, result: domish.Element | bytes | None, pending: PendingRequest) -> None:
         if result is None:
             xml = b""
-        elif isinstance(result, domish.Element):
+        elif result is pending.request.xml:
+            # The stream has checked it.
+            xml = result
+        elif isinstance(result, (bytes, domish.Element)):
             try:
                 xml = stanzas.checkedXml(result)
             except TooLarge:
                 self._link.budget.charge(pending.request.requester, self._link.limits.stanzaSize, self._link.now)
                 raise
         else:
-            raise TypeError(f"an answer is an element or None, not {type(result).__name__}")
+            raise TypeError(f"an answer is an element, bytes or None, not {type(result).__name__}")
         self._complete(pending, "result", xml)
 
     def _handlerFailed(self, failure: Failure, pending: PendingRequest) -> None:

@@ -12,9 +12,9 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import jids, ns
-from gateway.delegation.core import CLIENT_HEADER
 from gateway.errors import CannotAsk, Forbidden, NotAcceptable, NotThere, TooLarge, TooMuch, Unreadable
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
+from gateway.xml.context import CLIENT
 from gateway.xml.read import parse
 from gateway.xml.write import serialisedAll
 
@@ -125,7 +125,7 @@ class PrivateStorage:
             # Section 2: as it was asked for, with nothing in it.
             answer.addElement((wanted.uri, wanted.name))
         else:
-            answer.addChild(parse(CLIENT_HEADER, stored.encode()))
+            answer.addChild(parse(CLIENT.header, stored.encode()))
         return typing.cast(domish.Element, answer)
 
     async def _imported(self, source: Source, user: str, key: Key) -> str | None:

@@ -14,12 +14,13 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.delegation.core import CLIENT_HEADER, Reply, Request, parsed
+from gateway.delegation.core import Reply, Request
 from gateway.delegation.nesting import VERSIONS, Grant, Info
-from gateway.errors import Unreadable
+from gateway.errors import TooLarge, Unreadable
 from gateway.stream.checker import checkWhole
-from gateway.stream.stanzas import Stanza, UnreadElement
-from gateway.xml.read import START_TAG
+from gateway.stream.stanzas import Stanza
+from gateway.xml.context import CLIENT
+from gateway.xml.read import START_TAG, parse
 from gateway.xml.write import escape, serialised, serialisedAll
 
 # How a wrapper is written by servers: nothing between the tags, no entity or line break in a value, no prefix.
@@ -143,26 +144,40 @@ def _contents(element: domish.Element) -> bytes:
 
 
 def xmlOf(element: domish.Element) -> bytes:
-    """An element as it stands where the default namespace is C{jabber:client}."""
-    if isinstance(element, UnreadElement) and element.header is CLIENT_HEADER:
-        return element.raw
+    """Return an element as it stands where the default namespace is C{jabber:client}."""
     return serialised(element, ns.CLIENT).encode()
 
 
-def checkedXml(element: domish.Element) -> bytes:
+def checkedXml(answer: domish.Element | bytes) -> bytes:
     """
-    The same for an element that was made here, of whatever: characters that no XML can hold would cost the stream.
+    Return the element that a handler answers with as it stands where the default namespace is C{jabber:client}.
 
-    @raise ValueError: if it is no XML, or none that a stream may hold.
+    A handler may put any character into a tree, and anything into bytes. The server would end the stream.
+
+    @raise ValueError: if a stream must not hold it, or if it is not exactly one element.
+    @raise TooLarge: if it takes too long to write, or to check.
     """
-    xml = xmlOf(element)
-    if isinstance(element, UnreadElement) and element.raw is xml:
-        # It was judged when it came.
-        return xml
-    failure = checkWhole(b"".join((CLIENT_HEADER, xml, b"</stream:stream>")), ns.CLIENT)
+    xml = answer if isinstance(answer, bytes) else xmlOf(answer)
+    failure = checkWhole(b"".join((CLIENT.header, xml, b"</stream:stream>")), ns.CLIENT)
     if failure is not None:
         raise ValueError(str(failure))
+    if isinstance(answer, bytes) and not _isElement(xml):
+        raise ValueError("not exactly one element")
     return xml
+
+
+def _isElement(xml: bytes) -> bool:
+    """True if bytes that are well-formed content are exactly one element."""
+    tag = _PAYLOAD.match(xml)
+    if tag is not None and _isOnly(tag, xml) and b"<!" not in xml:
+        return True
+    try:
+        content = _wrapped(xml).children
+    except TooLarge:
+        raise
+    except Unreadable:
+        return False
+    return len(content) == 1 and isinstance(content[0], domish.Element)
 
 
 def readRequest(inside: ForwardedIq) -> Request:
@@ -254,7 +269,11 @@ def _isAnswer(kind: str | None, xml: bytes) -> bool:
 
 
 def _children(xml: bytes) -> list[domish.Element]:
-    return list(parsed(b"<iq>" + xml + b"</iq>").elements())
+    return list(_wrapped(xml).elements())
+
+
+def _wrapped(xml: bytes) -> domish.Element:
+    return parse(CLIENT.header, b"<iq>" + xml + b"</iq>")
 
 
 def writeForward(version: str, sender: str, recipient: str, identifier: str, request: Request) -> bytes:

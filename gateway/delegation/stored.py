@@ -13,9 +13,9 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.delegation.core import CLIENT_HEADER
 from gateway.delegation.private import Key, storable
 from gateway.errors import TooLarge, TooMuch, Unreadable
+from gateway.xml.context import CLIENT
 from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, parse
 
 # Elements within each other.
@@ -81,7 +81,7 @@ def entry(user: str, element: domish.Element) -> Entry:
     try:
         [xml] = storable([element])
         # It has to be read again to be handed out.
-        found = parse(CLIENT_HEADER, xml.encode())
+        found = parse(CLIENT.header, xml.encode())
     except (TooLarge, TooMuch):
         raise BadData("it is too large to be kept") from None
     except (Unreadable, ValueError):

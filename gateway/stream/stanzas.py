@@ -5,7 +5,6 @@ Stanzas as bytes: their addresses read, rewritten and answered without a tree.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from attrs import define, evolve
 from twisted.words.xish import domish
@@ -24,7 +23,6 @@ __all__ = [
     "Context",
     "Nonza",
     "Stanza",
-    "UnreadElement",
     "errorElement",
     "errorReply",
     "errorStanza",
@@ -164,43 +162,6 @@ class Nonza(Stanza):
 
     @ivar name: namespace and local name, with L{gateway.stream.core.SEPARATOR} between them.
     """
-
-
-class UnreadElement(domish.Element):
-    """
-    The tree of one element, built at the first access; from then on it is an ordinary element.
-
-    As long as it has this class, nobody has read or changed it.
-
-    @ivar header: as L{parse} has it.
-    @ivar raw: its bytes.
-    @raise Unreadable: by that access, if the bytes are not one whole element.
-    """
-
-    header: bytes
-    raw: bytes
-
-    def __init__(self, header: bytes, raw: bytes) -> None:
-        self.__dict__.update(header=header, raw=raw)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            # Special methods are looked up on the class.
-            raise AttributeError(name)
-        self._read()
-        return getattr(self, name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        self._read()
-        setattr(self, name, value)
-
-    def _read(self) -> None:
-        tree = parse(self.header, self.raw)
-        self.__dict__.clear()
-        self.__dict__.update(tree.__dict__)
-        object.__setattr__(self, "__class__", domish.Element)
-        for child in self.elements():
-            child.parent = self
 
 
 def errorReply(stanza: Stanza, error: type[GatewayError]) -> bytes:

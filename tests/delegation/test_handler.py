@@ -13,6 +13,7 @@ from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
 from gateway import ns
+from gateway.delegation import stanzas
 from gateway.delegation.advice import howToGrant
 from gateway.delegation.core import Delegation
 from gateway.delegation.managing import Route
@@ -259,9 +260,32 @@ class AnswerTests(Case):
 
     def test_nonsense(self) -> None:
         """What is no answer."""
-        for nonsense in (1, "<x/>", b"<x/>", [], object(), domish.Element):
+        for nonsense in (1, "<x/>", bytearray(b"<x/>"), [], object(), domish.Element):
             self.asked(lambda request, nonsense=nonsense: nonsense, refused(HandlerFailed))
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 6)
+
+    def test_bytes(self) -> None:
+        """An element may be bytes: other than the request's own they are checked."""
+        for xml in (b"<x/>", b"<x xmlns='urn:x'><x>&amp;</x></x>", b"<p:x xmlns:p='urn:x'><p:x/></p:x>"):
+            self.asked(lambda request, xml=xml: xml, answer(reply(xml.decode())))
+            self.asked(lambda request, xml=xml: succeed(xml), answer(reply(xml.decode())))
+        bad = (
+            *(b"", b" ", b"text", b"<x/>text", b"<x/><y/>", b"<x></x><x></x>", b"<x>", b"</iq>", b"</iq><iq>"),
+            *(b"<x/></iq><iq/><iq>", b"<x></y>", b"<p:x/>", b"<x>\x00</x>", b"\xff", b"<!-- --><x/>", b"\n<x/>"),
+            *(b"<x/></stream:stream>", b"<x/></stream:stream><stream:stream>", b"<x><![CDATA[</x>"),
+        )
+        for xml in bad:
+            self.asked(lambda request, xml=xml: xml, refused(HandlerFailed))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), len(bad))
+
+    def test_ownBytes(self) -> None:
+        """The request's own bytes are the answer, byte for byte, and nobody looks at them again."""
+        self.patch(stanzas, "checkedXml", self.fail)
+        self.serve(lambda request: request.xml)
+        for payload in (PAYLOAD, f'<pubsub xmlns="{PUBSUB}"><a  b = "1"></a></pubsub>'):
+            self.server.send(wrapper(request(payload)))
+            self.assertIn(payload.encode(), self.server._transport.value())
+            self.taken()
 
     def test_noXml(self) -> None:
         """What XML cannot hold would cost the stream, and everybody's requests with it."""

@@ -4,8 +4,6 @@ Stanzas as bytes: readdressed they mean the same, and errors are said as RFC 612
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from xml.etree.ElementTree import fromstring
 
 from hypothesis import given
@@ -15,10 +13,9 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import ANSWERS, Unreadable
-from gateway.stream.stanzas import Nonza, Stanza, UnreadElement, errorReply, route
-from gateway.xml.read import parse
+from gateway.stream.stanzas import Nonza, Stanza, errorReply, route
 from gateway.xml.write import escape, serialised
-from tests.stream.memory import HEADER, children, domishTree, split, stanza, steady, tree
+from tests.stream.memory import HEADER, children, split, stanza, steady, tree
 from tests.stream.odd import streams
 
 # Any text that XML can hold.
@@ -132,67 +129,6 @@ class ErrorTests(SynchronousTestCase):
         """Any text survives as a value and between tags."""
         read = fromstring(f"<a b='{escape(text)}' c=\"{escape(text)}\">{escape(text)}</a>")
         self.assertEqual((read.get("b"), read.get("c"), read.text or ""), (text, text, text))
-
-
-class UnreadElementTests(SynchronousTestCase):
-    """An element of which there are only bytes until it is looked at."""
-
-    RAW = b"<q xmlns='urn:q' a='1'><b>text</b><c><d/></c></q>"
-
-    def test_read(self) -> None:
-        """Any look makes it the ordinary element that the same bytes are, to its children too."""
-        looks: list[Callable[[domish.Element], object]] = [
-            lambda each: each.name,
-            lambda each: each["a"],
-            lambda each: each.b,
-            lambda each: list(each.elements()),
-            lambda each: each.getAttribute("b"),
-            str,
-            lambda each: each.toXml(),
-            lambda each: domish.Element((None, "iq")).addChild(each),
-        ]
-        for look in looks:
-            element: domish.Element = UnreadElement(HEADER, self.RAW)
-            look(element)
-            self.assertIs(type(element), domish.Element)
-            self.assertEqual(domishTree(element), domishTree(parse(HEADER, self.RAW)))
-            self.assertEqual([child.parent for child in element.elements()], [element, element])
-
-    def test_changed(self) -> None:
-        """A change affects the tree, and the element counts as read."""
-        changes: list[Callable[[domish.Element], object]] = [
-            lambda each: each.__setitem__("a", "2"),
-            lambda each: setattr(each, "name", "p"),
-            lambda each: each.addElement("e"),
-            lambda each: each.addContent("more"),
-            lambda each: each.children.clear(),
-            lambda each: each.attributes.clear(),
-        ]
-        for change in changes:
-            element: domish.Element = UnreadElement(HEADER, self.RAW)
-            other = parse(HEADER, self.RAW)
-            change(element)
-            change(other)
-            self.assertIs(type(element), domish.Element)
-            self.assertEqual(element.toXml(), other.toXml())
-            self.assertNotEqual(element.toXml(), parse(HEADER, self.RAW).toXml())
-
-    def test_copied(self) -> None:
-        """A copy of what nobody has read is another of the same."""
-        element = UnreadElement(HEADER, self.RAW)
-        for made in (copy.copy(element), copy.deepcopy(element)):
-            self.assertEqual((type(made), made.raw), (UnreadElement, self.RAW))
-            self.assertTrue(domish.IElement.providedBy(made))
-            self.assertEqual(made.addContent("more"), "more")
-        self.assertEqual(domishTree(element), domishTree(parse(HEADER, self.RAW)))
-
-    def test_parent(self) -> None:
-        """Put into another element it has that for its parent."""
-        iq = domish.Element((None, "iq"))
-        element: domish.Element = UnreadElement(HEADER, self.RAW)
-        iq.addChild(element)
-        self.assertIs(element.parent, iq)
-        self.assertEqual(iq.toXml(), "<iq>" + parse(HEADER, self.RAW).toXml() + "</iq>")
 
 
 class SerialisedTests(SynchronousTestCase):
