@@ -15,7 +15,8 @@ from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
 from gateway.stream.stanzas import Stanza, route
 from gateway.xml.errors import readError
-from gateway.xml.read import SEPARATOR, newParser
+from gateway.xml.read import SEPARATOR
+from gateway.xml.records import readRecords
 from gateway.xml.write import escape, serialised
 
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
@@ -145,62 +146,17 @@ def push(component: str, user: str, resource: str, item: RosterItem, identifier:
 
 
 def readRoster(iq: Stanza) -> list[RosterItem] | None:
-    """
-    The items of a roster's answer, or of a push; C{None} if it holds no roster. One without a JID is passed over.
-    """
-    return _RosterReader().read(iq)
+    """Return the items of a roster answer or push; C{None} if there is no roster. Items without a JID are skipped."""
+    items: list[RosterItem] = []
 
+    def add(attributes: dict[str, str], groups: list[str]) -> None:
+        item = _readItem(attributes, groups)
+        if item is not None:
+            items.append(item)
 
-class _RosterReader:
-    """
-    Reads a roster without a tree, which for a large one takes twice the time and most of the memory.
-
-    The iq's children are at depth 1.
-    """
-
-    def __init__(self) -> None:
-        self._parser = newParser()
-        self._parser.buffer_text = True
-        self._depth = 0
-        self._inRoster = False
-        self._items: list[RosterItem] | None = None
-        self._item: dict[str, str] | None = None
-        self._groups: list[str] = []
-        self._text: list[str] = []
-
-    def read(self, iq: Stanza) -> list[RosterItem] | None:
-        payload = iq.payload
-        self._parser.Parse(iq.context.header, False)
-        self._parser.Parse(iq.raw[: len(iq.raw) - len(payload)], False)
-        self._parser.StartElementHandler = self._begun
-        self._parser.EndElementHandler = self._ended
-        self._parser.Parse(payload, False)
-        return self._items
-
-    def _begun(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        if self._depth == 1:
-            # The first counts.
-            self._inRoster = name == _QUERY and self._items is None
-            if self._inRoster:
-                self._items = []
-        elif self._depth == 2:
-            self._item = attributes if self._inRoster and name == _ITEM else None
-            self._groups = []
-        elif self._depth == 3 and name == _GROUP:
-            self._text = []
-            self._parser.CharacterDataHandler = self._text.append
-
-    def _ended(self, name: str) -> None:
-        if self._depth == 3:
-            self._parser.CharacterDataHandler = None
-            self._groups.append("".join(self._text))
-            self._text = []
-        elif self._depth == 2 and self._item is not None and self._items is not None:
-            item = _readItem(self._item, self._groups)
-            if item is not None:
-                self._items.append(item)
-        self._depth -= 1
+    content = iq.payload
+    before = iq.context.header, iq.raw[: len(iq.raw) - len(content)]
+    return items if readRecords(before, content, (_QUERY, _ITEM), _GROUP, add) else None
 
 
 def _readItem(attributes: dict[str, str], groups: list[str]) -> RosterItem | None:

@@ -1,0 +1,79 @@
+"""
+Lists of simple elements in large stanzas, read without a tree: that takes half the time, and little memory. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.xml.read import newParser
+
+
+def readRecords(
+    before: tuple[bytes, ...],
+    content: bytes,
+    path: tuple[str, str],
+    text: str,
+    found: Callable[[dict[str, str], list[str]], object],
+) -> bool:
+    """
+    Read the records in an element: children of one name, each with attributes and texts in children of its own.
+    Everything else is passed over. Names are as expat writes them: namespace, L{gateway.xml.read.SEPARATOR}, name.
+
+    @param before: the well-formed start tags that the content stands in.
+    @param content: well-formed elements, one after the other. The first of the list's name is read.
+    @param path: name of the list, and of the records in it.
+    @param text: name of the children of a record that have text.
+    @param found: is called with the attributes and the texts of each record.
+    @return: true if there is such a list.
+    """
+    return _RecordReader(path, text, found).read(before, content)
+
+
+class _RecordReader:
+    """
+    Receives the events of one parser. The list is at depth 1, a record at depth 2, a text at depth 3.
+    """
+
+    def __init__(
+        self, path: tuple[str, str], text: str, found: Callable[[dict[str, str], list[str]], object]
+    ) -> None:
+        self._list, self._record = path
+        self._text = text
+        self._found = found
+        self._parser = newParser()
+        self._parser.buffer_text = True
+        self._depth = 0
+        self._isInList = self._hasList = False
+        self._attributes: dict[str, str] | None = None
+        self._texts: list[str] = []
+        self._pieces: list[str] = []
+
+    def read(self, before: tuple[bytes, ...], content: bytes) -> bool:
+        for tag in before:
+            self._parser.Parse(tag, False)
+        self._parser.StartElementHandler = self._begun
+        self._parser.EndElementHandler = self._ended
+        self._parser.Parse(content, False)
+        return self._hasList
+
+    def _begun(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            self._isInList = name == self._list and not self._hasList
+            self._hasList = self._hasList or self._isInList
+        elif self._depth == 2:
+            self._attributes = attributes if self._isInList and name == self._record else None
+            self._texts = []
+        elif self._depth == 3 and name == self._text:
+            self._pieces = []
+            self._parser.CharacterDataHandler = self._pieces.append
+
+    def _ended(self, name: str) -> None:
+        if self._depth == 3 and name == self._text:
+            self._parser.CharacterDataHandler = None
+            self._texts.append("".join(self._pieces))
+            self._pieces = []
+        elif self._depth == 2 and self._attributes is not None:
+            self._found(self._attributes, self._texts)
+        self._depth -= 1
