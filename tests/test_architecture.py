@@ -13,8 +13,8 @@ PACKAGE = ROOT / "gateway"
 FEATURES = {"proxy", "delegation", "privilege", "roster", "fmuc"}
 # What of them the embedded host may use, for it is the server's side of the same specifications.
 LENT = {f"gateway.{feature}.{layer}" for feature in ("delegation", "privilege") for layer in ("core", "stanzas")}
-# And what the core is made of.
-LENT.add("gateway.delegation.nesting")
+# And the other modules of the delegation that both sides need.
+LENT |= {f"gateway.delegation.{module}" for module in ("advertisements", "delegator", "nesting")}
 # The files of a feature that run things; every other is rules and values.
 OUTER = (
     "store",

@@ -16,8 +16,9 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
 from gateway import jids, ns
-from gateway.delegation import stanzas
-from gateway.delegation.core import Completed, Delegation, Delegator, Forward, Reply, Request
+from gateway.delegation import advertisements, stanzas
+from gateway.delegation.core import Delegation, Reply, Request
+from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import NotThere, Unreadable
 from gateway.stream.backoff import Backoff
@@ -254,7 +255,7 @@ class Forwarder:
     def _infoReceived(self, result: domish.Element, contact: _Contact, address: str, node: str) -> None:
         # An answer that cannot be read says that it is there, all the same.
         with suppress(Unreadable):
-            self._infos[contact.entity, node] = stanzas.readInfo(result)
+            self._infos[contact.entity, node] = advertisements.readInfo(result)
         contact.asking -= 1
         self._setAvailable(contact, address)
         self._answerWaiting(self.link.now)
@@ -286,7 +287,7 @@ class Forwarder:
             )
             granted = [(each.namespace, each.filtering) for each in delegated]
             identifier = secrets.token_urlsafe(6)
-            self._send(stanzas.advertisement(ns.DELEGATION_2, self._component, address, identifier, granted))
+            self._send(advertisements.advertisement(ns.DELEGATION_2, self._component, address, identifier, granted))
             if self._onAvailable is not None:
                 self._onAvailable(contact.entity)
 

@@ -19,7 +19,7 @@ from wokkel.iwokkel import IDisco
 from zope.interface import implementer
 
 from gateway import jids, ns
-from gateway.delegation import stanzas
+from gateway.delegation import advertisements, stanzas
 from gateway.delegation.advice import notGranted
 from gateway.delegation.client_mode import ClientMode
 from gateway.delegation.core import Request
@@ -149,7 +149,7 @@ class ManagingHandler(RawHandler):
         )
 
     def _advertisementReceived(self, server: str, stanza: Stanza) -> None:
-        for user, grants in stanzas.readAdvertisements(stanza):
+        for user, grants in advertisements.readAdvertisements(stanza):
             if user is not None:
                 if jids.split(user)[1] == server:
                     self._grants.onUserAdvertisement(user, grants)

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.delegation import stanzas
+from gateway.delegation import advertisements, stanzas
 from gateway.delegation.advice import tooLate
 from gateway.delegation.core import Delegation
 from gateway.delegation.disco import olderQuery
@@ -205,7 +205,7 @@ class HeldQueries:
             self._checked |= {(server, namespace) for namespace in told}
             query = domish.Element((None, "iq"), attribs={"type": "get", "to": server})
             query.addElement((ns.DISCO_INFO, "query"))
-            answer = self._forwarder.link.request(query).addCallback(stanzas.readInfo)
+            answer = self._forwarder.link.request(query).addCallback(advertisements.readInfo)
             # Without an answer nothing is known.
             answer.addCallbacks(self._compare, lambda failure: None, callbackArgs=(server, told))
 

@@ -7,7 +7,6 @@ What servers write nearly always is read without a tree; anything else is read w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 from attrs import frozen
@@ -15,7 +14,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.delegation.core import Reply, Request
-from gateway.delegation.nesting import VERSIONS, Grant, Info
+from gateway.delegation.nesting import VERSIONS
 from gateway.errors import TooLarge, Unreadable
 from gateway.stream.checker import checkWhole
 from gateway.stream.stanzas import Stanza
@@ -36,9 +35,6 @@ _LANGUAGE = "xml:lang"
 # Resource of an address of a server; see answerAddress.
 _ANSWERED = "delegation"
 _ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
-
-# Characters of what one node tells.
-_MAX_INFO = 16 * 1024
 
 
 @frozen(eq=False)
@@ -327,106 +323,3 @@ def _answerHead(version: str, sender: str, server: str) -> tuple[str, str]:
         f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='",
         f"' type='result'><delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' ",
     )
-
-
-# Advertisements, section 4.2.
-
-
-def readAdvertisements(stanza: Stanza) -> list[tuple[str | None, list[Grant]]]:
-    """
-    What a server's message says is delegated: for each C{delegation} element whom it is for, C{None} being all of
-    the server's, and the grants. What cannot be read is passed over.
-    """
-    found: list[tuple[str | None, list[Grant]]] = []
-    try:
-        element = stanza.element
-    except Unreadable:
-        return found
-    for child in element.elements():
-        if child.name == "delegation" and child.uri in VERSIONS:
-            # ejabberd says it once more for each type of iq.
-            grants = {
-                each["namespace"]: Grant(
-                    each["namespace"],
-                    child.uri,
-                    frozenset(
-                        name["name"] for name in each.elements(child.uri, "attribute") if name.getAttribute("name")
-                    ),
-                )
-                for each in child.elements(child.uri, "delegated")
-                if each.getAttribute("namespace")
-            }
-            found.append((child.getAttribute("to"), list(grants.values())))
-    return found
-
-
-def advertisement(
-    version: str,
-    sender: str,
-    recipient: str,
-    identifier: str,
-    granted: Iterable[tuple[str, Iterable[str]]],
-    user: str | None = None,
-) -> bytes:
-    """
-    Tell a managing entity what is delegated to it.
-
-    @param granted: namespaces, each with the attributes that it is filtered by.
-    @param user: whose it is; C{None} for all of the server's users.
-    """
-    to = "" if user is None else f" to='{escape(user)}'"
-    inside = "".join(
-        f"<delegated namespace='{escape(namespace)}'>"
-        + "".join(f"<attribute name='{escape(name)}'/>" for name in sorted(filtering))
-        + "</delegated>"
-        for namespace, filtering in granted
-    )
-    return (
-        f"<message from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}'>"
-        f"<delegation xmlns='{version}'{to}>{inside}</delegation></message>"
-    ).encode()
-
-
-# Disco, section 7.2.
-
-
-def infoQuery(sender: str, recipient: str, identifier: str, node: str) -> bytes:
-    """Ask for what is to be nested."""
-    return (
-        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='get'>"
-        f"<query xmlns='{ns.DISCO_INFO}' node='{escape(node)}'/></iq>"
-    ).encode()
-
-
-def readInfo(iq: domish.Element) -> Info:
-    """
-    What a disco#info result tells.
-
-    @raise Unreadable: if it is none, or too long: it is kept, and others would be sent it with their own answers.
-    """
-    for query in iq.elements(ns.DISCO_INFO, "query"):
-        get = domish.Element.getAttribute
-        info = Info(
-            tuple(
-                (get(each, "category", ""), get(each, "type", ""), get(each, "name", ""))
-                for each in query.elements(ns.DISCO_INFO, "identity")
-            ),
-            tuple(get(each, "var", "") for each in query.elements(ns.DISCO_INFO, "feature")),
-            tuple(serialisedAll(query.elements(ns.DATA, "x"), ns.DISCO_INFO, _MAX_INFO)),
-        )
-        if len(writeInfo(info)) > _MAX_INFO:
-            raise Unreadable
-        return info
-    raise Unreadable
-
-
-def writeInfo(info: Info, node: str = "") -> str:
-    """The query element of a disco#info result; C{node} is echoed."""
-    echo = f" node='{escape(node)}'" if node else ""
-    identities = "".join(
-        f"<identity category='{escape(category)}' type='{escape(kind)}'"
-        + (f" name='{escape(name)}'/>" if name else "/>")
-        for category, kind, name in info.identities
-    )
-    features = "".join(f"<feature var='{escape(feature)}'/>" for feature in info.features)
-    return f"<query xmlns='{ns.DISCO_INFO}'{echo}>{identities}{features}{''.join(info.forms)}</query>"

@@ -11,8 +11,9 @@ from contextlib import suppress
 from attrs import frozen
 
 from gateway import jids, ns
-from gateway.delegation import stanzas
-from gateway.delegation.core import Completed, Delegation, Delegator, Forward, Request
+from gateway.delegation import advertisements, stanzas
+from gateway.delegation.core import Delegation, Request
+from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, isNested, nestingNode
 from gateway.embedded.consent import CONFIGURE, Consents
 from gateway.embedded.core import LARGEST, Router
@@ -127,7 +128,8 @@ class DelegatingServer(Extension):
         granted = [(each.namespace, each.filtering) for each in delegations]
         identifier = secrets.token_urlsafe(6)
         domain = self._router.domain
-        self._write(address, stanzas.advertisement(ns.DELEGATION_2, domain, address, identifier, granted, user))
+        data = advertisements.advertisement(ns.DELEGATION_2, domain, address, identifier, granted, user)
+        self._write(address, data)
 
     def _ask(self, entity: str, address: str, namespace: str, bare: bool) -> None:
         node = nestingNode(ns.DELEGATION_2, namespace, bare)
@@ -135,7 +137,7 @@ class DelegatingServer(Extension):
         if isNested(namespace) and isNews and len(self._asked) < _MOST_ASKED:
             identifier = secrets.token_urlsafe()
             self._asked[identifier] = entity, node
-            self._write(address, stanzas.infoQuery(self._router.domain, address, identifier, node))
+            self._write(address, advertisements.infoQuery(self._router.domain, address, identifier, node))
 
     def _left(self, entity: str) -> None:
         self._asked = {key: asked for key, asked in self._asked.items() if asked[0] != entity}
@@ -271,7 +273,7 @@ class DelegatingServer(Extension):
             node = nestingNode(ns.DELEGATION_2, delegation.namespace, user is not None)
             theirs = None if entity is None else self._infos.get((entity, node))
             if theirs is not None:
-                room -= len(stanzas.writeInfo(theirs))
+                room -= len(advertisements.writeInfo(theirs))
                 if room >= 0:
                     info += theirs
         return info
@@ -283,7 +285,7 @@ class DelegatingServer(Extension):
         del self._asked[identifier]
         if stanza.type == "result":
             with suppress(Unreadable):
-                self._infos[entity, node] = stanzas.readInfo(stanza.element)
+                self._infos[entity, node] = advertisements.readInfo(stanza.element)
 
 
 def _isTooDeep(data: bytes) -> bool:

@@ -10,9 +10,9 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import __version__, jids, ns
+from gateway.delegation.advertisements import writeInfo
 from gateway.delegation.core import Delegation
 from gateway.delegation.nesting import Info
-from gateway.delegation.stanzas import writeInfo
 from gateway.embedded import stanzas
 from gateway.embedded.consent import CONFIGURE
 from gateway.embedded.core import Router

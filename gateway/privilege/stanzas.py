@@ -146,7 +146,7 @@ def push(component: str, user: str, resource: str, item: RosterItem, identifier:
 
 
 def readRoster(iq: Stanza) -> list[RosterItem] | None:
-    """Return the items of a roster answer or push; C{None} if there is no roster. Items without a JID are skipped."""
+    """Return the items of a roster answer or push; C{None} if it has no roster. Items without a JID are skipped."""
     items: list[RosterItem] = []
 
     def add(attributes: dict[str, str], groups: list[str]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.delegation import stanzas
+from gateway.delegation import advertisements, stanzas
 from gateway.delegation.core import Request
 from gateway.delegation.nesting import VERSIONS, Grant, Info
 from gateway.errors import Unreadable
@@ -290,7 +290,7 @@ class InjectionTests(SynchronousTestCase):
         """In a form that is to be nested."""
         form = f'<x xmlns="jabber:x:data"><y xmlns="{EVIL}"/></x>'
         iq = stanza(f"<iq type='result'><query xmlns='{ns.DISCO_INFO}'>{form}</query></iq>").element
-        [found] = stanzas.readInfo(iq).forms
+        [found] = advertisements.readInfo(iq).forms
         self.assertEqual(trees(found), trees(form))
 
 
@@ -476,9 +476,9 @@ class AdvertisementTests(SynchronousTestCase):
         granted = [("urn:1", frozenset[str]()), ("urn:'2&", frozenset({"b'", "a"}))]
         for version in VERSIONS:
             for user in (None, "o'b@d"):
-                raw = stanzas.advertisement(version, HOST, COMPONENT, "1", granted, user).decode()
+                raw = advertisements.advertisement(version, HOST, COMPONENT, "1", granted, user).decode()
                 self.assertEqual(
-                    stanzas.readAdvertisements(stanza(raw)),
+                    advertisements.readAdvertisements(stanza(raw)),
                     [(user, [Grant(name, version, filtering) for name, filtering in granted])],
                 )
 
@@ -494,13 +494,13 @@ class AdvertisementTests(SynchronousTestCase):
             "<attribute name='a'/><attribute name=''/></delegated></delegation></message>"
         )
         self.assertEqual(
-            stanzas.readAdvertisements(stanza(raw)),
+            advertisements.readAdvertisements(stanza(raw)),
             [
                 (None, [Grant("urn:1", ns.DELEGATION_1)]),
                 (None, [Grant("urn:5", ns.DELEGATION_2, frozenset({"a"}))]),
             ],
         )
-        self.assertEqual(stanzas.readAdvertisements(stanza("<message/>")), [])
+        self.assertEqual(advertisements.readAdvertisements(stanza("<message/>")), [])
 
 
 class InfoTests(SynchronousTestCase):
@@ -514,17 +514,17 @@ class InfoTests(SynchronousTestCase):
 
     def test_both(self) -> None:
         """What is written is what is read; the node is echoed."""
-        written = stanzas.writeInfo(self.info, "n'")
-        info = stanzas.readInfo(stanza(f"<iq type='result'>{written}</iq>").element)
+        written = advertisements.writeInfo(self.info, "n'")
+        info = advertisements.readInfo(stanza(f"<iq type='result'>{written}</iq>").element)
         self.assertEqual((info.identities, info.features), (self.info.identities, self.info.features))
         self.assertEqual([meaning(form) for form in info.forms], [meaning(form) for form in self.info.forms])
         self.assertEqual(meaning(written)[0][1], {"node": "n'"})
-        self.assertEqual(meaning(stanzas.writeInfo(Info()))[0][1:], ({}, []))
+        self.assertEqual(meaning(advertisements.writeInfo(Info()))[0][1:], ({}, []))
 
     def test_none(self) -> None:
         """An answer without it cannot be read."""
         for raw in ("<iq/>", f"<iq><query xmlns='{ns.DISCO_ITEMS}'/></iq>"):
-            self.assertRaises(Unreadable, stanzas.readInfo, stanza(raw).element)
+            self.assertRaises(Unreadable, advertisements.readInfo, stanza(raw).element)
 
     def test_long(self) -> None:
         """What is told at length would make others' answers too large, and grow six times as it is written."""
@@ -532,13 +532,13 @@ class InfoTests(SynchronousTestCase):
             quotes = '"' * size
             xml = f"<iq><query xmlns='{ns.DISCO_INFO}'><feature var='{quotes}'/></query></iq>"
             if fits:
-                self.assertEqual(stanzas.readInfo(stanza(xml).element).features, (quotes,))
+                self.assertEqual(advertisements.readInfo(stanza(xml).element).features, (quotes,))
             else:
-                self.assertRaises(Unreadable, stanzas.readInfo, stanza(xml).element)
+                self.assertRaises(Unreadable, advertisements.readInfo, stanza(xml).element)
 
     def test_query(self) -> None:
         """How it is asked for."""
-        raw = stanzas.infoQuery("a'", "b", "1&", "n<").decode()
+        raw = advertisements.infoQuery("a'", "b", "1&", "n<").decode()
         self.assertEqual(
             meaning(raw),
             meaning(

@@ -1,0 +1,208 @@
+"""
+Requests that were handed on and wait for an answer: the delegating server's side of XEP-0355 section 4.3; pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import frozen
+
+from gateway.delegation.core import Delegation, Reply, Request, delegationOf
+from gateway.errors import NotThere, TooManyPending
+from gateway.stream.pending import PendingTable
+from gateway.stream.shares import Share, Shares, places
+
+
+@frozen
+class Forward:
+    """
+    Send a request on: to C{address}, wrapped, with this outer id.
+    """
+
+    address: str
+    id: str
+    request: Request
+
+
+@frozen
+class Completed:
+    """
+    A request that was handed on is over.
+
+    @ivar origin: what L{Delegator.forward} was given.
+    @ivar reply: a right one; or C{None}, which the requester is told as C{service-unavailable}.
+    """
+
+    origin: Any
+    request: Request
+    reply: Reply | None
+
+
+@frozen
+class _Pending:
+    """
+    @ivar left: who can be asked after this one.
+    @ivar deadline: for this one; C{until} is for all.
+    """
+
+    origin: Any
+    request: Request
+    share: Share
+    entity: str
+    address: str
+    left: tuple[str, ...]
+    deadline: float
+    until: float
+
+
+class Delegator:
+    """
+    Hands requests on to managing entities, and checks what comes back.
+
+    @ivar shares: what each requester has under way; a large request counts for several.
+    @param makeId: makes ids that nobody can guess.
+    @param timeout: seconds for an answer, all managing entities of a namespace together.
+    """
+
+    def __init__(
+        self,
+        delegations: Iterable[Delegation],
+        makeId: Callable[[], str],
+        bound: int = 10_000,
+        timeout: float = 20.0,
+    ) -> None:
+        self._delegations = {each.namespace: each for each in delegations}
+        self._makeId = makeId
+        self._timeout = timeout
+        self._pending: PendingTable[str, _Pending] = PendingTable(bound)
+        self.shares = Shares(bound)
+        self._addresses: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    @property
+    def delegations(self) -> list[Delegation]:
+        return list(self._delegations.values())
+
+    def delegatedTo(self, entity: str) -> list[Delegation]:
+        """What is delegated to this managing entity."""
+        return [each for each in self._delegations.values() if entity in each.entities]
+
+    # Who is there.
+
+    def onAvailable(self, entity: str, address: str) -> None:
+        """A managing entity can be reached, at this address."""
+        self._addresses[entity] = address
+
+    def onUnavailable(self, entity: str, now: float) -> list[Forward | Completed]:
+        """It cannot any more; what was handed to it and is not answered goes to the next one."""
+        self._addresses.pop(entity, None)
+        lost = [(key, pending) for key, pending in self._pending.items() if pending.entity == entity]
+        for key, _ in lost:
+            del self._pending[key]
+        return [self._retry(pending, now, _isSafe(pending)) for _, pending in lost]
+
+    def address(self, entity: str) -> str | None:
+        """Where a managing entity can be reached, if it can."""
+        return self._addresses.get(entity)
+
+    def reachable(self, delegation: Delegation) -> str | None:
+        """The managing entity that a delegation's requests go to now, if there is one."""
+        return next((each for each in delegation.entities if each in self._addresses), None)
+
+    # Requests.
+
+    def find(self, request: Request, managed: bool = True) -> Delegation | None:
+        """See L{delegationOf}."""
+        return delegationOf(request, self._delegations, managed)
+
+    def forward(self, origin: Any, request: Request, delegation: Delegation, now: float) -> Forward:
+        """
+        Hand a request on.
+
+        @param origin: whatever the answer needs to find its way.
+        @raise NotThere: when there is nobody to hand it to (section 4.3, N.B. 1).
+        @raise TooManyPending: when too many are under way.
+        """
+        share = self.shares.of(request.requester)
+        if not share.take(places(len(request.xml))):
+            raise TooManyPending
+        forward = self._forwardTo(origin, request, share, delegation.entities, now, now + self._timeout)
+        if forward is None:
+            share.giveBack(places(len(request.xml)))
+            raise NotThere
+        return forward
+
+    def onAnswer(self, sender: str, identifier: str, reply: Reply | None, now: float) -> Forward | Completed | None:
+        """
+        Somebody has answered an iq.
+
+        @param reply: C{None} if there is none in it, or not exactly one.
+        @return: C{None} if it answers nothing that is open.
+        """
+        pending = self._pending.get(identifier)
+        # An answer is the asked one's own or it is nothing: anybody else may only guess.
+        if pending is None or pending.address != sender:
+            return None
+        del self._pending[identifier]
+        if reply is not None and not reply.answers(pending.request):
+            reply = None
+        return self._complete(pending, reply)
+
+    def onError(self, sender: str, identifier: str, isThere: bool, now: float) -> Forward | Completed | None:
+        """
+        Somebody has answered with an error (section 4.3, N.B. 2).
+
+        @param isThere: whether it can be its own; else it is a server's word that it is not there.
+        """
+        pending = self._pending.get(identifier)
+        if pending is None or pending.address != sender:
+            return None
+        del self._pending[identifier]
+        return self._complete(pending) if isThere else self._retry(pending, now)
+
+    def onSendFailed(self, forward: Forward) -> Completed:
+        """It could not be sent."""
+        return self._complete(self._pending.pop(forward.id))
+
+    def expire(self, now: float) -> list[Forward | Completed]:
+        """End what is overdue; what was only asked for is asked of the next one."""
+        return [self._retry(each, now, _isSafe(each)) for _, each in self._pending.expire(now)]
+
+    def abandon(self) -> list[Completed]:
+        """End all of them."""
+        return [self._complete(pending) for _, pending in self._pending.popAll()]
+
+    def _complete(self, pending: _Pending, reply: Reply | None = None) -> Completed:
+        pending.share.giveBack(places(len(pending.request.xml)))
+        return Completed(pending.origin, pending.request, reply)
+
+    def _retry(self, pending: _Pending, now: float, mayRepeat: bool = True) -> Forward | Completed:
+        """Hand a request to the next managing entity, if that is harmless and there is one."""
+        forward = None
+        if mayRepeat and pending.until > now:
+            forward = self._forwardTo(
+                pending.origin, pending.request, pending.share, pending.left, now, pending.until
+            )
+        return forward or self._complete(pending)
+
+    def _forwardTo(
+        self, origin: Any, request: Request, share: Share, entities: tuple[str, ...], now: float, until: float
+    ) -> Forward | None:
+        """Hand it to the first of them that is there; each that is gets its share of the time."""
+        there = tuple(each for each in entities if each in self._addresses)
+        if not there:
+            return None
+        entity, address = there[0], self._addresses[there[0]]
+        identifier = self._makeId()
+        deadline = now + (until - now) / len(there)
+        self._pending.add(identifier, _Pending(origin, request, share, entity, address, there[1:], deadline, until))
+        return Forward(address, identifier, request)
+
+
+def _isSafe(pending: _Pending) -> bool:
+    """True if a request may be sent again, though the first managing entity may have acted on it."""
+    return pending.request.type == "get"
