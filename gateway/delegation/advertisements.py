@@ -23,8 +23,10 @@ _MAX_INFO = 16 * 1024
 
 def readAdvertisements(stanza: Stanza) -> list[tuple[str | None, list[Grant]]]:
     """
-    What a server's message says is delegated: for each C{delegation} element whom it is for, C{None} being all of
-    the server's, and the grants. What cannot be read is passed over.
+    Read an advertisement.
+
+    @return: for each C{delegation} element the user, or C{None} for all users of the server, and the grants.
+        Unreadable parts are skipped.
     """
     found: list[tuple[str | None, list[Grant]]] = []
     try:
@@ -33,7 +35,7 @@ def readAdvertisements(stanza: Stanza) -> list[tuple[str | None, list[Grant]]]:
         return found
     for child in element.elements():
         if child.name == "delegation" and child.uri in VERSIONS:
-            # ejabberd says it once more for each type of iq.
+            # ejabberd repeats each grant for each type of iq.
             grants = {
                 each["namespace"]: Grant(
                     each["namespace"],
@@ -58,10 +60,10 @@ def advertisement(
     user: str | None = None,
 ) -> bytes:
     """
-    Tell a managing entity what is delegated to it.
+    Return the message that tells a managing entity what is delegated to it.
 
     @param granted: namespaces, each with the attributes that it is filtered by.
-    @param user: whose it is; C{None} for all of the server's users.
+    @param user: the user who delegates; C{None} for all users of the server.
     """
     to = "" if user is None else f" to='{escape(user)}'"
     inside = "".join(
@@ -80,7 +82,7 @@ def advertisement(
 
 
 def infoQuery(sender: str, recipient: str, identifier: str, node: str) -> bytes:
-    """Ask for what is to be nested."""
+    """Return the query for the disco#info to nest."""
     return (
         f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='get'>"
         f"<query xmlns='{ns.DISCO_INFO}' node='{escape(node)}'/></iq>"
@@ -89,9 +91,9 @@ def infoQuery(sender: str, recipient: str, identifier: str, node: str) -> bytes:
 
 def readInfo(iq: domish.Element) -> Info:
     """
-    What a disco#info result tells.
+    Read a disco#info result.
 
-    @raise Unreadable: if it is none, or too long: it is kept, and others would be sent it with their own answers.
+    @raise Unreadable: if it is none, or too long. It is kept in memory and becomes part of other answers.
     """
     for query in iq.elements(ns.DISCO_INFO, "query"):
         get = domish.Element.getAttribute
@@ -110,7 +112,7 @@ def readInfo(iq: domish.Element) -> Info:
 
 
 def writeInfo(info: Info, node: str = "") -> str:
-    """The query element of a disco#info result; C{node} is echoed."""
+    """Return the query element of a disco#info result, with the node of the request."""
     echo = f" node='{escape(node)}'" if node else ""
     identities = "".join(
         f"<identity category='{escape(category)}' type='{escape(kind)}'"

@@ -1,5 +1,5 @@
 """
-What to write into a server's configuration so that it delegates: for the log.
+Advice for the log: the lines of a server's configuration that delegate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def notGranted(
     grant: Callable[[str, str], object],
 ) -> Iterator[str]:
     """
-    For each server that does not delegate all that is configured, say what is missing and what to do.
+    Return a line for each server that does not delegate all configured namespaces, with the lines to add.
 
     @param routes: the configured namespaces, each with the attributes that the server should filter by.
     @param grant: returns a server's grant for a namespace, or C{None}.
@@ -37,7 +37,7 @@ def notGranted(
 
 def howToGrant(component: str, server: str, namespaces: Mapping[str, Iterable[str]]) -> str:
     """
-    Lines for Prosody and for ejabberd that delegate these namespaces to the component.
+    Return lines for Prosody and for ejabberd that delegate these namespaces to the component.
 
     @param namespaces: each with the attributes that the server should filter by.
     """
@@ -72,9 +72,9 @@ or in ejabberd's:
 
 def tooLate(component: str, server: str, version: str, entities: Iterable[str], namespaces: Iterable[str]) -> str:
     """
-    Say that managing entities were not there in time for a server's disco nesting query, and what to do.
+    Return a line about managing entities that were not connected in time for a server's nesting query.
 
-    @param version: the one that the server asked in: it tells what kind of server it is.
+    @param version: the version in the query: only ejabberd speaks the older one.
     """
     todo = (
         f"restart the gateway: ejabberd asks once for each connection of {component}"

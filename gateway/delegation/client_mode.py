@@ -1,5 +1,6 @@
 """
-Client mode, the managing entity's side (XEP-0355 section 5): users subscribe to the component, and are asked.
+Client mode, the managing entity's side (XEP-0355 section 5): users subscribe to the component, and are asked for
+delegations.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from gateway.stream.stanzas import Stanza, route
 
 class ClientMode:
     """
-    Asks servers for what their users may grant.
+    Asks servers to ask their users for delegations.
 
-    @param component: the managing entity.
-    @param domains: whose users may have it manage something for them.
-    @param namespaces: what it asks for.
+    @param component: JID of the managing entity.
+    @param domains: the domains of these users.
+    @param namespaces: the namespaces that are asked for.
     """
 
     _log = Logger()
@@ -32,14 +33,14 @@ class ClientMode:
         self._domains = domains
         self._namespaces = tuple(namespaces)
         self._link = link
-        # Whose server has yet to answer. Who subscribes over and over is asked once at a time.
+        # Users whose server has not answered yet. A user who subscribes repeatedly is asked once at a time.
         self._open: set[str] = set()
 
     def presenceReceived(self, stanza: Stanza, granted: Callable[[str, str], bool]) -> bool:
         """
-        Take presence; return whether it was for this.
+        Take presence. Return true if it was handled here.
 
-        @param granted: tells whether a user has granted a namespace.
+        @param granted: returns true if a user has granted a namespace.
         """
         user = jids.bare(stanza.sender or "")
         if jids.split(user)[1] not in self._domains or jids.bare(stanza.recipient or "") != self._component:

@@ -1,8 +1,8 @@
 """
 The rules of Namespace Delegation (XEP-0355), for both sides; pure.
 
-What both exchange: L{Request}, L{Reply}, L{Info}, L{Grant}. The delegating server, be it a real one or a managing
-entity that hands on: L{Delegation}, L{Delegator}. What the managing entity alone needs is in C{managing}.
+A L{Request} is forwarded, and a L{Reply} comes back. A L{Delegation} is a rule of the delegating side: a server, or
+a managing entity that forwards requests further. The managing entity's own tables are in C{managing}.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Request:
     """
     An iq request in a delegated namespace, as it was sent.
 
-    @ivar requester: who sent it: a full JID as a rule.
-    @ivar recipient: whom it names; C{None} for nobody.
-    @ivar id: its id, which is the requester's affair.
+    @ivar requester: the sender's JID, usually a full one.
+    @ivar recipient: the address in C{to}; C{None} without one.
+    @ivar id: the id that the requester has chosen.
     @ivar type: C{"get"} or C{"set"}.
-    @ivar namespace: its payload's.
-    @ivar attributes: its payload's, unescaped, those in no namespace.
-    @ivar xml: its payload, which means the same wherever the default namespace is C{jabber:client}.
-    @ivar language: its C{xml:lang}, which nobody on the way may take away (RFC 6120 section 8.1.5).
+    @ivar namespace: the namespace of the payload.
+    @ivar attributes: attributes of the payload that are in no namespace, unescaped.
+    @ivar xml: the payload, for a place where the default namespace is C{jabber:client}.
+    @ivar language: C{xml:lang} of the iq. It must not be removed on the way (RFC 6120 section 8.1.5).
     """
 
     requester: str
@@ -48,22 +48,22 @@ class Request:
 
     @property
     def entity(self) -> str:
-        """Whom it is for: without an address it is for the requester's own account (RFC 6120 section 10.3.3)."""
+        """The recipient; without one, the requester's own account (RFC 6120 section 10.3.3)."""
         return jids.bare(self.requester) if self.recipient is None else self.recipient
 
     @property
     def line(self) -> str:
         """
-        The line that it waits in: its user's, a bare JID. A requester without a resource is a privileged entity
-        that asks in the user's name (XEP-0356 section 6): it has a line of its own, since handlers of the user's
-        requests may wait for it.
+        Key of the queue that the request waits in: the user's bare JID. A requester without a resource is a
+        privileged entity that asks in the user's name (XEP-0356 section 6). Such requests have a queue of their
+        own, because the handlers of the user's requests may wait for them.
         """
         user, slash, _ = self.requester.partition("/")
         return user if slash else f"{user}/"
 
     @property
     def payload(self) -> domish.Element:
-        """Its payload as a tree, built at the first look."""
+        """The payload as a tree, built at the first access."""
         if self._payload is None:
             self._payload = parse(CLIENT.header, self.xml)
         return self._payload
@@ -75,7 +75,7 @@ class Reply:
     The iq that answers a L{Request}.
 
     @ivar type: C{"result"} or C{"error"}.
-    @ivar xml: what is in it, as L{Request.xml}.
+    @ivar xml: the content, as L{Request.xml}.
     """
 
     sender: str | None
@@ -87,11 +87,13 @@ class Reply:
 
     def answers(self, request: Request) -> bool:
         """
+        Return true if this is a valid reply to a request.
+
         Section 4.3: "MUST insure that the 'to' and the 'from' attribute corresponds to respectively the 'from' and
         the 'to' attributes of the initial stanza, MUST insure that the 'id' attribute of the decapsulated stanza is
         the same as the initial 'id' attribute and that 'type' is "result"".
 
-        An error is as good: it is what servers pass on. Without C{from} the reply says nothing that could be wrong.
+        Errors are accepted as well, as servers pass them on. C{from} may be missing.
         """
         return (
             self.id == request.id
@@ -102,7 +104,7 @@ class Reply:
 
 
 def _same(one: str | None, other: str) -> bool:
-    """Whether two addresses are the same, however they are spelled."""
+    """Return true if two addresses are equal after preparation."""
     if one == other:
         return True
     try:
@@ -117,9 +119,9 @@ def _same(one: str | None, other: str) -> bool:
 @frozen
 class Delegation:
     """
-    What is delegated, and to whom (section 4.1).
+    One delegated namespace (section 4.1).
 
-    @ivar entities: JIDs of managing entities; the first that can be reached gets the requests.
+    @ivar entities: JIDs of managing entities; the first one that is available gets the requests.
     @ivar filtering: attributes that the payload must have.
     """
 
@@ -129,7 +131,7 @@ class Delegation:
 
     def covers(self, request: Request) -> bool:
         """
-        Whether a request in this namespace is delegated.
+        Return true if a request in this namespace is delegated.
 
         Section 4.1: "attributes which must be present in the initial iq child element"; section 4.3.1: "If a stanza
         is sent by the managing entity on a managed namespace, the server MUST NOT forward it."
@@ -137,16 +139,16 @@ class Delegation:
         return self.filtering <= request.attributes.keys() and not self.isManagedBy(request.requester)
 
     def isManagedBy(self, sender: str) -> bool:
-        """Whether this is an address of one of its managing entities: of a bare JID, any of its resources."""
+        """Return true for an address of a managing entity; for a bare JID, any of its resources."""
         return sender in self.entities or jids.bare(sender) in self.entities
 
 
 def delegationOf(request: Request, delegations: Mapping[str, Delegation], managed: bool) -> Delegation | None:
     """
-    What makes a request one that is to be delegated, if anything does.
+    Return the delegation that a request falls under; C{None} if there is none.
 
     @param delegations: by namespace.
-    @param managed: for disco requests on bare JIDs: whether the server itself has an answer for the node.
+    @param managed: for disco requests on bare JIDs: true if the server itself has an answer for the node.
     """
     delegation = delegations.get(request.namespace)
     if delegation is None and not managed and request.type == "get":
@@ -156,5 +158,5 @@ def delegationOf(request: Request, delegations: Mapping[str, Delegation], manage
 
 
 def isDelegable(namespace: str) -> bool:
-    """Section 8, rule 5: the namespace of the XEP "MUST NOT be delegated"."""
+    """Return false for the namespaces of XEP-0355: they "MUST NOT be delegated" (section 8, rule 5)."""
     return namespace not in VERSIONS

@@ -1,5 +1,5 @@
 """
-Requests that were handed on and wait for an answer: the delegating server's side of XEP-0355 section 4.3; pure.
+Forwarded requests that wait for an answer: the delegating side of XEP-0355 section 4.3; pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.stream.shares import Share, Shares, places
 @frozen
 class Forward:
     """
-    Send a request on: to C{address}, wrapped, with this outer id.
+    Action: send a request to C{address}, wrapped, with this outer id.
     """
 
     address: str
@@ -29,10 +29,10 @@ class Forward:
 @frozen
 class Completed:
     """
-    A request that was handed on is over.
+    Action: answer the requester of a forwarded request.
 
-    @ivar origin: what L{Delegator.forward} was given.
-    @ivar reply: a right one; or C{None}, which the requester is told as C{service-unavailable}.
+    @ivar origin: the value that L{Delegator.forward} was given.
+    @ivar reply: a valid reply; C{None} for the error C{service-unavailable}.
     """
 
     origin: Any
@@ -43,8 +43,10 @@ class Completed:
 @frozen
 class _Pending:
     """
-    @ivar left: who can be asked after this one.
-    @ivar deadline: for this one; C{until} is for all.
+    @ivar entity: the managing entity that was asked.
+    @ivar left: managing entities that can be asked next.
+    @ivar deadline: seconds on the clock for this managing entity.
+    @ivar until: the same for all managing entities together.
     """
 
     origin: Any
@@ -59,10 +61,10 @@ class _Pending:
 
 class Delegator:
     """
-    Hands requests on to managing entities, and checks what comes back.
+    Forwards requests to managing entities, and checks the replies.
 
-    @ivar shares: what each requester has under way; a large request counts for several.
-    @param makeId: makes ids that nobody can guess.
+    @ivar shares: the places that each requester has taken; a large request takes several.
+    @param makeId: makes ids that cannot be guessed.
     @param timeout: seconds for an answer, all managing entities of a namespace together.
     """
 
@@ -88,17 +90,17 @@ class Delegator:
         return list(self._delegations.values())
 
     def delegatedTo(self, entity: str) -> list[Delegation]:
-        """What is delegated to this managing entity."""
+        """Return what is delegated to a managing entity."""
         return [each for each in self._delegations.values() if entity in each.entities]
 
-    # Who is there.
+    # Available managing entities.
 
     def onAvailable(self, entity: str, address: str) -> None:
-        """A managing entity can be reached, at this address."""
+        """A managing entity has become available at this address."""
         self._addresses[entity] = address
 
     def onUnavailable(self, entity: str, now: float) -> list[Forward | Completed]:
-        """It cannot any more; what was handed to it and is not answered goes to the next one."""
+        """A managing entity has become unavailable. Its unanswered requests go to the next one."""
         self._addresses.pop(entity, None)
         lost = [(key, pending) for key, pending in self._pending.items() if pending.entity == entity]
         for key, _ in lost:
@@ -106,11 +108,11 @@ class Delegator:
         return [self._retry(pending, now, _isSafe(pending)) for _, pending in lost]
 
     def address(self, entity: str) -> str | None:
-        """Where a managing entity can be reached, if it can."""
+        """Return the address of a managing entity; C{None} if it is unavailable."""
         return self._addresses.get(entity)
 
     def reachable(self, delegation: Delegation) -> str | None:
-        """The managing entity that a delegation's requests go to now, if there is one."""
+        """Return the first available managing entity of a delegation, if there is one."""
         return next((each for each in delegation.entities if each in self._addresses), None)
 
     # Requests.
@@ -121,11 +123,11 @@ class Delegator:
 
     def forward(self, origin: Any, request: Request, delegation: Delegation, now: float) -> Forward:
         """
-        Hand a request on.
+        Forward a request.
 
-        @param origin: whatever the answer needs to find its way.
-        @raise NotThere: when there is nobody to hand it to (section 4.3, N.B. 1).
-        @raise TooManyPending: when too many are under way.
+        @param origin: any value; L{Completed} returns it.
+        @raise NotThere: if no managing entity is available (section 4.3, N.B. 1).
+        @raise TooManyPending: if too many requests are under way.
         """
         share = self.shares.of(request.requester)
         if not share.take(places(len(request.xml))):
@@ -138,13 +140,13 @@ class Delegator:
 
     def onAnswer(self, sender: str, identifier: str, reply: Reply | None, now: float) -> Forward | Completed | None:
         """
-        Somebody has answered an iq.
+        Take an iq result.
 
-        @param reply: C{None} if there is none in it, or not exactly one.
-        @return: C{None} if it answers nothing that is open.
+        @param reply: the wrapped reply; C{None} if there is not exactly one.
+        @return: C{None} if it answers no pending request.
         """
         pending = self._pending.get(identifier)
-        # An answer is the asked one's own or it is nothing: anybody else may only guess.
+        # Only the entity that was asked may answer; another one may guess ids.
         if pending is None or pending.address != sender:
             return None
         del self._pending[identifier]
@@ -154,9 +156,10 @@ class Delegator:
 
     def onError(self, sender: str, identifier: str, isThere: bool, now: float) -> Forward | Completed | None:
         """
-        Somebody has answered with an error (section 4.3, N.B. 2).
+        Take an iq error (section 4.3, N.B. 2).
 
-        @param isThere: whether it can be its own; else it is a server's word that it is not there.
+        @param isThere: true if the managing entity may have sent it; false if a server reports it as unavailable.
+        @return: C{None} if it answers no pending request.
         """
         pending = self._pending.get(identifier)
         if pending is None or pending.address != sender:
@@ -165,15 +168,15 @@ class Delegator:
         return self._complete(pending) if isThere else self._retry(pending, now)
 
     def onSendFailed(self, forward: Forward) -> Completed:
-        """It could not be sent."""
+        """A request could not be sent."""
         return self._complete(self._pending.pop(forward.id))
 
     def expire(self, now: float) -> list[Forward | Completed]:
-        """End what is overdue; what was only asked for is asked of the next one."""
+        """End requests whose deadline has passed. Those of type get go to the next managing entity."""
         return [self._retry(each, now, _isSafe(each)) for _, each in self._pending.expire(now)]
 
     def abandon(self) -> list[Completed]:
-        """End all of them."""
+        """End all requests."""
         return [self._complete(pending) for _, pending in self._pending.popAll()]
 
     def _complete(self, pending: _Pending, reply: Reply | None = None) -> Completed:
@@ -181,7 +184,7 @@ class Delegator:
         return Completed(pending.origin, pending.request, reply)
 
     def _retry(self, pending: _Pending, now: float, mayRepeat: bool = True) -> Forward | Completed:
-        """Hand a request to the next managing entity, if that is harmless and there is one."""
+        """Forward a request to the next managing entity, if it may be repeated and there is one."""
         forward = None
         if mayRepeat and pending.until > now:
             forward = self._forwardTo(
@@ -192,7 +195,7 @@ class Delegator:
     def _forwardTo(
         self, origin: Any, request: Request, share: Share, entities: tuple[str, ...], now: float, until: float
     ) -> Forward | None:
-        """Hand it to the first of them that is there; each that is gets its share of the time."""
+        """Forward a request to the first available entity. The time is divided among the available ones."""
         there = tuple(each for each in entities if each in self._addresses)
         if not there:
             return None

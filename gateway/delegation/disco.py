@@ -1,5 +1,5 @@
 """
-What a managing entity's disco tells the server to nest in its own (XEP-0355 section 7), as Wokkel has it.
+Disco of a managing entity (XEP-0355 section 7) in Wokkel's classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OLDER_NODE = re.compile(rf"node=['\"]{ns.DELEGATION_1}:".encode())
 
 
 def infoOf(handler: IDelegatedNamespace, bare: bool) -> Info:
-    """What a handler of this process has to say."""
+    """Return the disco information of a handler."""
     if bare:
         return Info(tuple(handler.bareIdentities), tuple(handler.bareFeatures))
     return Info(tuple(handler.identities), tuple(handler.features))
@@ -32,8 +32,8 @@ def infoOf(handler: IDelegatedNamespace, bare: bool) -> Info:
 
 def olderQuery(stanza: Stanza, component: str) -> Stanza | None:
     """
-    Return a server's query for what to nest, if it is one in the older version, as if it came from the address that
-    the answer must go to: see L{answerAddress}.
+    Return a nesting query of the older version with the sender that the answer must go to (see L{answerAddress});
+    C{None} for any other query.
     """
     if _OLDER_NODE.search(stanza.raw) is None:
         return None
@@ -42,9 +42,9 @@ def olderQuery(stanza: Stanza, component: str) -> Stanza | None:
 
 def nested(info: Info, namespace: str) -> list[Any]:
     """
-    Identities, features and forms for one namespace. There is always something: a server may delegate nothing
-    before it has a result, and an empty one would be sent as an error. The feature of disco#info itself is the
-    server's to list.
+    Return identities, features and forms for one namespace. The list is never empty: Wokkel would send an error,
+    and a server may delegate nothing before it has a result. The feature of disco#info itself is left to the
+    server.
     """
     features = tuple(each for each in info.features if each != ns.DISCO_INFO) or (namespace,)
     return [
@@ -55,7 +55,7 @@ def nested(info: Info, namespace: str) -> list[Any]:
 
 
 def _forms(written: Iterable[str]) -> list[Form]:
-    """Those that Wokkel can write again; another would cost the whole answer, and with it the delegation."""
+    """Return the forms that Wokkel can write. Any other form would turn the answer into an error."""
     found = []
     for xml in written:
         with suppress(Exception):

@@ -1,5 +1,5 @@
 """
-Files in which servers keep or export private data: Prosody's data folder and SQLite file, and XML by XEP-0227.
+Reads files of private data: Prosody's data folder and SQLite file, and XML by XEP-0227.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway import jids
 from gateway.delegation import lua
 from gateway.delegation.stored import BadData, Entry, ExportReader, Skipped, entry, fromTable
 
-# Bytes of one user's file, and characters of one element in a database: several times as much as is kept.
+# Bytes of one user's file, and characters of one element in a database: several times the limits of the storage.
 _MAX_FILE = 8 * 1024 * 1024
 _PIECE = 64 * 1024
 _SQLITE = b"SQLite format 3\0"
@@ -37,7 +37,7 @@ def read(source: Path, domain: str) -> Found:
     """
     Read the private data of a domain's users, one element at a time.
 
-    @raise BadData: if the source is none of the kinds that are known, or breaks off; what came before is right.
+    @raise BadData: if the source is of no known kind, or broken. Everything returned before is valid.
     @raise OSError: if it cannot be read.
     """
     if source.is_dir():
@@ -48,7 +48,7 @@ def read(source: Path, domain: str) -> Found:
 
 
 def _folder(folder: Path, domain: str) -> Found:
-    """Prosody's internal storage: C{HOST/private/USER.dat}, the names with escapes."""
+    """Read Prosody's internal storage: C{HOST/private/USER.dat}, with escaped names."""
     users = folder / _encoded(domain) / "private"
     if not users.is_dir():
         raise BadData(
@@ -75,7 +75,7 @@ def _file(path: Path, domain: str) -> Found:
 
 
 def _database(path: Path, domain: str) -> Found:
-    """Prosody's SQL storage in SQLite (mod_storage_sql): a row for each element, in JSON."""
+    """Read Prosody's SQL storage in SQLite (mod_storage_sql): a row for each element, in JSON."""
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
             for name, key, kind, value in connection.execute(_ELEMENTS, (_MAX_FILE, domain, "private")):
@@ -96,7 +96,7 @@ def _row(name: object, key: object, kind: object, value: object, domain: str) ->
 
 
 def _export(path: Path, domain: str) -> Found:
-    """XML by XEP-0227, as ejabberd's C{export_piefxis_host} writes it."""
+    """Read XML by XEP-0227, as ejabberd's C{export_piefxis_host} writes it."""
     reader = ExportReader(domain)
     with open(path, "rb") as file:
         while piece := file.read(_PIECE):
@@ -117,7 +117,7 @@ def _fromExport(domain: str, name: str, element: domish.Element) -> Entry | Skip
 
 
 def _entry(user: str, key: object, value: object) -> Entry | Skipped:
-    """An element that Prosody has stored under this key."""
+    """Return the element that Prosody has stored under this key."""
 
     def made() -> Entry:
         found = entry(user, fromTable(value))
@@ -137,9 +137,9 @@ def _tried(what: str, make: Callable[[], Entry]) -> Entry | Skipped:
 
 def _user(name: str, domain: str) -> str:
     """
-    A user's bare JID, as servers write it.
+    Return a user's prepared bare JID.
 
-    @raise ValueError: if it is none.
+    @raise ValueError: if the name is no localpart.
     """
     jid = jids.prepared(f"{name}@{domain}")
     if not jids.split(jid)[0] or jids.split(jid)[1:] != (domain, ""):
@@ -148,7 +148,7 @@ def _user(name: str, domain: str) -> str:
 
 
 def _whole(path: Path) -> bytes:
-    """Read a file that may be changed or replaced by others meanwhile; never wait for it."""
+    """Read a file that other processes may change or replace; never block on a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -160,7 +160,7 @@ def _whole(path: Path) -> bytes:
 
 
 def _encoded(name: str) -> str:
-    """A name as Prosody has it in the file system: all bytes but ASCII letters and digits are escaped."""
+    """Return a name as Prosody writes it in the file system: all bytes but ASCII letters and digits are escaped."""
     return re.sub(rb"[^A-Za-z0-9]", lambda byte: b"%%%02x" % ord(byte[0]), name.encode()).decode()
 
 

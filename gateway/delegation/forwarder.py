@@ -1,5 +1,5 @@
 """
-Handing requests on: the gateway as a delegating server, to managing entities anywhere (XEP-0355 section 4).
+Forwards requests to managing entities: the gateway as a delegating server (XEP-0355 section 4).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
 from gateway.xml.errors import errorElement
 
-# Said by a server for somebody who is not there; a managing entity that refuses says something else. Without s2s
-# ejabberd forbids, and Prosody does not allow, what is for a domain that they do not serve at the moment.
+# Conditions by which a server reports that an address is unavailable. Without s2s, for a domain that they do not
+# serve at the moment, ejabberd answers forbidden and Prosody not-allowed.
 _NOT_THERE = frozenset(
     {
         "forbidden",
@@ -40,17 +40,17 @@ _NOT_THERE = frozenset(
     }
 )
 
-# Of those, what a managing entity itself may say, too: some take only their own server for a delegating one.
+# Those that a managing entity may send as well: some accept forwarded requests from their own server only.
 _REFUSALS = frozenset({"forbidden", "not-allowed"})
 
-# Seconds until a managing entity that was not there is asked again: at first, and at most.
+# Seconds until an unavailable managing entity is asked again: at first, and at most.
 _FIRST_RETRY = 2.0
 _LAST_RETRY = 60.0
 
-# How long somebody waits for what a managing entity has to tell.
+# Seconds that a disco query waits for the information of a managing entity.
 _INFO_TIMEOUT = 2.0
 
-# Takes the inner iq's type and content.
+# Is called with type and content of the inner iq.
 Complete = Callable[[str, bytes], object]
 
 
@@ -59,10 +59,10 @@ class _Contact:
     """
     One managing entity.
 
-    @ivar address: where it is asked; a client's full JID is known by its presence only.
-    @ivar askAt: when it is asked next whether it is there; C{None} while that is known, or being asked.
-    @ivar asking: how many answers are awaited.
-    @ivar refusal: the condition of its last answer, if that was its own refusal or its server's; or empty.
+    @ivar address: the address for requests. The full JID of a client is known from its presence only.
+    @ivar askAt: time of the next query for its availability; C{None} while that is known, or a query is under way.
+    @ivar asking: number of queries under way.
+    @ivar refusal: condition of its last answer, if that was in L{_REFUSALS}; else empty.
     """
 
     entity: str
@@ -75,7 +75,7 @@ class _Contact:
 
 @frozen(eq=False)
 class _InfoQuery:
-    """Somebody wants to know what to nest."""
+    """A disco query that waits for the information to nest."""
 
     delegation: Delegation
     node: str
@@ -85,11 +85,11 @@ class _InfoQuery:
 
 class Forwarder:
     """
-    Hands requests on.
+    Forwards requests in delegated namespaces, and keeps track of the managing entities.
 
-    @param component: the JID that it does so as.
-    @param onAvailable: is told of each managing entity that has connected.
-    @ivar link: the component's link.
+    @param component: JID of the delegating side.
+    @param onAvailable: is called with each managing entity that has connected.
+    @ivar link: link of the component.
     """
 
     _log = Logger()
@@ -116,7 +116,7 @@ class Forwarder:
             contact.backoff.reset()
             contact.askAt = self.link.now
             if _isClient(contact.entity):
-                # In this order: at a probe that it may not answer Prosody drops the subscription that waits.
+                # In this order: when Prosody refuses a probe it drops a pending subscription.
                 self._send(self._presence(contact, "probe"))
                 self._send(self._presence(contact, "subscribe"))
         self.tick(self.link.now)
@@ -137,7 +137,7 @@ class Forwarder:
         self._perform(self._delegator.abandon())
 
     def report(self) -> Iterator[str]:
-        """For the status page."""
+        """Return lines for the status page."""
         for entity in sorted(self._contacts):
             state = "is there" if self._delegator.address(entity) is not None else self._describeAbsence(entity)
             yield f"managing entity {entity} {state}"
@@ -147,7 +147,7 @@ class Forwarder:
         return f"is not there, or refuses {self._component} ({refusal})" if refusal else "is not there"
 
     def missing(self) -> Iterator[str]:
-        """Who should be there by now."""
+        """Return a line for each managing entity that is unavailable, with advice."""
         for entity in sorted(self._contacts):
             if self._delegator.address(entity) is None:
                 if _isClient(entity):
@@ -168,15 +168,15 @@ class Forwarder:
 
     def forward(self, complete: Complete, request: Request, delegation: Delegation) -> None:
         """
-        Hand a request on.
+        Forward a request.
 
-        @param complete: is called once, with how it is answered.
-        @raise GatewayError: if it cannot be.
+        @param complete: is called once, with the answer.
+        @raise GatewayError: if the request cannot be forwarded.
         """
         self._perform([self._delegator.forward(complete, request, delegation, self.link.now)])
 
     def answerReceived(self, stanza: Stanza) -> bool:
-        """Take an iq result or error; return whether it was for this."""
+        """Take an iq result or error. Return true if it answers a forwarded request."""
         sender, identifier = stanza.sender or "", stanza.id or ""
         now = self.link.now
         if stanza.type == "error":
@@ -215,10 +215,10 @@ class Forwarder:
             else:
                 action.origin(action.reply.type, action.reply.xml)
 
-    # Who is there. A component is asked for what it would have nested, until it answers; a client shows itself.
+    # Availability. A component is queried for the information to nest until it answers; a client sends presence.
 
     def presenceReceived(self, stanza: Stanza) -> bool:
-        """Take presence; return whether it was for this."""
+        """Take presence. Return true if it was handled here."""
         sender = stanza.sender or ""
         contact = self._contacts.get(sender) or self._contacts.get(jids.bare(sender))
         if contact is None or not _isClient(contact.entity):
@@ -234,7 +234,9 @@ class Forwarder:
         return True
 
     def _ask(self, contact: _Contact, address: str) -> None:
-        """Ask for what is to be nested (section 7.2): the answer also says that it is there."""
+        """
+        Query the information to nest (section 7.2). Any answer also means that the managing entity is available.
+        """
         contact.askAt = None
         for delegation in self._delegator.delegatedTo(contact.entity):
             for bare in (False, True):
@@ -253,7 +255,7 @@ class Forwarder:
                 )
 
     def _infoReceived(self, result: domish.Element, contact: _Contact, address: str, node: str) -> None:
-        # An answer that cannot be read says that it is there, all the same.
+        # An unreadable answer means that the entity is available, too.
         with suppress(Unreadable):
             self._infos[contact.entity, node] = advertisements.readInfo(result)
         contact.asking -= 1
@@ -262,7 +264,7 @@ class Forwarder:
 
     def _infoFailed(self, failure: Any, contact: _Contact, address: str) -> None:
         contact.asking -= 1
-        # One that came in no stanza is the link's own: too many requests, or its deadline.
+        # An error without a stanza is the link's own: too many requests, or a timeout.
         isAnswer = failure.check(StanzaError) and getattr(failure.value, "stanza", None) is not None
         if isAnswer:
             contact.refusal = _refusal(failure.value.condition)
@@ -292,7 +294,7 @@ class Forwarder:
                 self._onAvailable(contact.entity)
 
     def _entityMissing(self, address: str, condition: str) -> None:
-        """A server says that somebody is not there, or that one refuses."""
+        """A server has reported an address as unavailable, or the managing entity refuses requests."""
         for contact in self._contacts.values():
             if contact.address == address and self._delegator.address(contact.entity) is not None:
                 contact.refusal = _refusal(condition)
@@ -314,14 +316,14 @@ class Forwarder:
         if contact.askAt is None:
             contact.askAt = self.link.now + contact.backoff.next()
 
-    # What is nested.
+    # Information to nest.
 
     def watch(self, observer: Callable[[float], object]) -> None:
-        """Call an observer with the time whenever a managing entity may have told something, and once a second."""
+        """Call an observer with the time when information may have come, and once a second."""
         self._watchers.append(observer)
 
     def isKnown(self, delegation: Delegation, bare: bool) -> bool:
-        """True if it is known what to nest; also if a managing entity is there and has nothing to tell."""
+        """Return true if the information to nest is known, or an available managing entity has none."""
         node = nestingNode(ns.DELEGATION_2, delegation.namespace, bare)
         return any(
             (entity, node) in self._infos
@@ -330,34 +332,34 @@ class Forwarder:
         )
 
     def knownInfo(self, delegation: Delegation) -> Info | None:
-        """Return what is to be nested into the server's own disco#info, if it is known."""
+        """Return the information to nest into the server's own disco#info, if it is known."""
         node = nestingNode(ns.DELEGATION_2, delegation.namespace, False)
         return next((self._infos[each, node] for each in delegation.entities if (each, node) in self._infos), None)
 
     def askSoon(self, delegation: Delegation) -> None:
-        """Ask the managing entities that are not there soon: somebody waits for what they tell."""
+        """Query unavailable managing entities soon, because a server waits for their information."""
         soon = self.link.now + _FIRST_RETRY
         for contact in (self._contacts[entity] for entity in delegation.entities):
             if contact.askAt is not None and contact.askAt > soon:
                 contact.askAt = soon
 
     def info(self, delegation: Delegation, bare: bool) -> Deferred[Info]:
-        """What a delegation's managing entity tells of itself; soon, if it is being asked just now."""
+        """Return the information of a delegation's managing entity. Wait for a query that is under way."""
         wanted = _InfoQuery(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, bare), self.link.now)
-        # The others are not looked at: anybody may ask, and as often as they like.
+        # Do not look at all waiting queries: anybody may send any number of them.
         if not self._answerIfKnown(wanted, self.link.now):
             self._waiting.append(wanted)
         return wanted.told
 
     def _answerWaiting(self, now: float) -> None:
-        """Answer who wants to know, if there is an answer or hardly any hope of one."""
+        """Answer the waiting queries whose information is known, or whose time is over."""
         waiting, self._waiting = self._waiting, []
         self._waiting += [wanted for wanted in waiting if not self._answerIfKnown(wanted, now)]
         for observer in self._watchers:
             observer(now)
 
     def _answerIfKnown(self, wanted: _InfoQuery, now: float) -> bool:
-        """Answer one of them; return whether it was time to."""
+        """Answer a query if its information is known or its time is over. Return true if it was answered."""
         entities = wanted.delegation.entities
         info = next(
             (self._infos[each, wanted.node] for each in entities if (each, wanted.node) in self._infos), None
@@ -381,7 +383,7 @@ def _isClient(entity: str) -> bool:
 
 
 def _isBare(entity: str) -> bool:
-    """Whether it is a client's bare JID: requests to that would be its server's to answer."""
+    """Return true for the bare JID of a client: its server would answer requests to that itself."""
     return _isClient(entity) and "/" not in entity
 
 
@@ -390,7 +392,7 @@ def _refusal(condition: str) -> str:
 
 
 def _condition(stanza: Stanza) -> str:
-    """The condition of a stanza error; empty if it has none that can be read."""
+    """Return the condition of a stanza error; an empty string if it is unreadable."""
     try:
         element = stanza.element
     except Unreadable:

@@ -1,5 +1,5 @@
 """
-The managing entity on a link: takes what servers forward, finds who answers, and answers in time.
+The managing entity on a link: takes forwarded requests, finds their handlers, and answers in time.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class ManagingHandler(RawHandler):
     """
     A managing entity (XEP-0355).
 
-    @param servers: domains of the servers that are heard.
-    @param domains: whose users are heard, by client mode.
-    @param routes: who answers, by namespace.
+    @param servers: domains of the servers that may delegate.
+    @param domains: domains whose users may delegate in client mode.
+    @param routes: the route of each namespace.
     """
 
     _log = Logger()
@@ -126,7 +126,7 @@ class ManagingHandler(RawHandler):
             self._cancel(pending)
         self._grantWatch.tick(now)
 
-    # What comes.
+    # Incoming stanzas.
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
         name, kind = stanza.name, stanza.type
@@ -195,7 +195,7 @@ class ManagingHandler(RawHandler):
             yield from self._missing()
 
     def _forwardedReceived(self, stanza: Stanza) -> None:
-        """Section 4.3: one forwarded request, and one answer."""
+        """Take a forwarded request (section 4.3). It gets exactly one answer."""
         server, identifier = stanza.sender or "", stanza.id or ""
         now = self._link.now
         inside = None
@@ -216,7 +216,7 @@ class ManagingHandler(RawHandler):
                     pending = PendingRequest(inside.version, server, identifier, stanzas.readHead(inside), now)
                     self._write(pending, "error", errorElement(Unreadable))
                     return
-            # There is nobody known to tell but the server.
+            # The requester is unknown, so the server gets the error.
             addresses = route(stanza.recipient or self._component, server)
             self._send(errorStanza("iq", addresses, identifier, Unreadable))
             return
@@ -232,7 +232,7 @@ class ManagingHandler(RawHandler):
             self._fail(pending, type(error))
 
     def stanzaRefused(self, refused: StanzaRefused) -> bool:
-        """Answer a forwarded request whose payload the stream refused: an outer error is lost on ejabberd."""
+        """Answer a forwarded request whose payload the stream refused: ejabberd ignores outer errors."""
         stanza = refused.stanza
         if stanza.name != "iq" or stanza.type != "set" or stanza.sender not in self._heard or not stanza.id:
             return False
@@ -254,7 +254,7 @@ class ManagingHandler(RawHandler):
             raise OverBudget
         _, domain, resource = jids.split(request.entity)
         if domain != pending.server or resource:
-            # Only "to itself" or to "any bare jid that it manages" may be forwarded.
+            # A server may forward requests "to itself" or to "any bare jid that it manages" only.
             raise Forbidden
         if pending.server not in self._servers:
             user = jids.bare(request.requester) if request.entity == domain else request.entity
@@ -278,7 +278,7 @@ class ManagingHandler(RawHandler):
                 self._handlerReturned(result, pending)
                 return
         except BaseException:
-            # SystemExit, too: a handler does not end the process.
+            # SystemExit as well: a handler must not end the process.
             self._handlerFailed(Failure(), pending)
             return
         answer: Deferred[Any] = maybeDeferred(lambda: result)
@@ -309,7 +309,7 @@ class ManagingHandler(RawHandler):
             route = next((self._routes[name] for name in names if name in self._routes), None)
         return route
 
-    # What goes.
+    # Answers.
 
     def _handlerReturned(self, result: domish.Element | bytes | None, pending: PendingRequest) -> None:
         if result is None:
@@ -328,7 +328,7 @@ class ManagingHandler(RawHandler):
         self._complete(pending, "result", xml)
 
     def _handlerFailed(self, failure: Failure, pending: PendingRequest) -> None:
-        """The handler has refused a request, or has failed; or nobody waits for it any more."""
+        """The handler has raised an error. It is ignored if the request was closed meanwhile."""
         if not self._open.isOpen(pending):
             return
         error: Any = failure.value
@@ -353,13 +353,13 @@ class ManagingHandler(RawHandler):
         self._complete(pending, "error", errorElement(error))
 
     def _complete(self, pending: PendingRequest, kind: str, xml: bytes) -> None:
-        """The first answer is sent; what comes after it, or too late, is not."""
+        """Send an answer, unless the request was answered or has timed out."""
         self._awaited.pop(pending, None)
         if self._open.close(pending):
             self._write(pending, kind, xml)
 
     def _cancel(self, pending: PendingRequest) -> None:
-        """Nobody wants the answer any more."""
+        """Cancel the handler's answer."""
         answer = self._awaited.pop(pending, None)
         if answer is not None:
             answer.cancel()
@@ -370,23 +370,23 @@ class ManagingHandler(RawHandler):
         if len(answer) > FREE and (error := self._refusal(pending, len(answer))) is not None:
             answer = stanzas.writeAnswer(*addresses, "error", errorElement(error))
         if not self._send(answer) and self._link.ready:
-            # Too much waits for the server, but there is room for an error.
+            # Too many bytes wait for the server, but there is room for an error.
             self._send(stanzas.writeAnswer(*addresses, "error", errorElement(TooMuch)))
 
     def _refusal(self, pending: PendingRequest, size: int) -> type[GatewayError] | None:
         """Charge the requester for a large answer; return the error that is sent instead if it is too much."""
         link, request = self._link, pending.request
-        # The link refuses a larger one as a whole, but only what is in it reaches the requester on every server.
+        # The link would answer a larger one with an outer error, which some servers do not pass on.
         if size <= link.limits.outgoingSize:
             return None if link.budget.allows(request.requester, size, link.now) else OverBudget
-        # It was as much work as one that is sent.
+        # It was as much work as an answer that is sent.
         link.budget.charge(request.requester, size, link.now)
         if (more := self._tooLarge.more(link.now)) is not None:
             told = f"the answer for {request.namespace} has {size} bytes; {request.requester} got an error{more}"
             self._log.warn("{component}: {told}.", component=self._component, told=told)
         return TooLarge
 
-    # Disco, section 7: L{wokkel.disco.DiscoHandler} asks.
+    # Disco (section 7), for L{wokkel.disco.DiscoHandler}.
 
     def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> Any:
         if not nodeIdentifier:

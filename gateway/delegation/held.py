@@ -25,13 +25,13 @@ from gateway.errors import Unreadable
 from gateway.stream.stanzas import Stanza
 
 # Seconds for a server that may delegate nothing before it has the answer: ejabberd waits for 32 seconds, and a
-# gateway that hands on for 30. What passes the limit may take two more.
+# forwarding gateway for 30. After this limit the answer may take two seconds more.
 _FIRST_LIMIT = 25.0
 
-# Seconds from the start of a connection until it is checked that a server shows what it was told in an earlier one.
+# Seconds from the start of a connection until a server's disco#info is checked.
 _CHECK_AFTER = 5.0
 
-# Seconds for a server that delegates already, as Prosody: only its disco waits, and it takes an answer at any time.
+# Seconds for a server that delegates already, such as Prosody: it takes the answer at any time.
 _LAST_LIMIT = 3600.0
 
 
@@ -40,8 +40,8 @@ class _Query:
     """
     A query that is not answered yet.
 
-    @ivar version: the one of its node.
-    @ivar since: when it came.
+    @ivar version: the version of the specification in its node.
+    @ivar since: time of its arrival.
     """
 
     stanza: Stanza
@@ -54,17 +54,17 @@ class _Query:
 
 class HeldQueries:
     """
-    Holds a server's nesting query while no managing entity of the namespace has told anything. Each query gets one
-    answer: it is handed to the link again, which has it answered as any other.
+    Holds a server's nesting query until a managing entity of the namespace has sent its disco#info. Each query gets
+    one answer: it is given to the link again, which answers it like any other.
 
-    There is one query at most for each server and node. Requests, and queries for a namespace that has a handler of
-    this process, never wait here.
+    There is at most one query for each server and node. Requests never wait here, nor do queries for a namespace
+    with a handler.
 
-    A server that delegates and does not ask has asked in an earlier connection. Its own disco#info tells once a
-    connection if the answer was worth anything.
+    A server that delegates without a query has asked in an earlier connection. Its disco#info is checked once a
+    connection.
 
-    @param servers: which delegate.
-    @param routes: who answers, by namespace.
+    @param servers: domains of the delegating servers.
+    @param routes: the route of each namespace.
     @param granted: returns a server's grant for a namespace, or C{None}.
     """
 
@@ -89,10 +89,10 @@ class HeldQueries:
         self._granted = granted
         self._held: dict[tuple[str, str], _Query] = {}
         self._passing: Stanza | None = None
-        # What a server was not told in time, by server and namespace; and the version that it asked in.
+        # Queries that were answered too early, by server and namespace: the version of the query.
         self._late: dict[tuple[str, str], str] = {}
         self._upSince: float | None = None
-        # What was checked in this connection, by server and namespace.
+        # Server and namespace that were checked in this connection.
         self._checked: set[tuple[str, str]] = set()
         self._draining = False
         forwarder.watch(self.tick)
@@ -119,7 +119,7 @@ class HeldQueries:
         if asked is None or delegation is None:
             return False
         server, bare = stanza.sender or "", asked[1]
-        # The server has asked again, so nobody waits for the earlier answer.
+        # The server has asked again and does not wait for the earlier answer.
         earlier = self._held.pop((server, node), None)
         if earlier is not None:
             self._answer(earlier)
@@ -131,12 +131,12 @@ class HeldQueries:
         return True
 
     def drain(self) -> None:
-        """Answer all of them; none is held any more. A server that speaks the newer version will not ask again."""
+        """Answer all queries, and hold no further ones."""
         self._draining = True
         self._answerLate(self._takeAll(lambda query: True))
 
     def tick(self, now: float) -> None:
-        """Answer the queries for which something is known, and those whose time is over."""
+        """Answer the queries whose information is known, and those whose deadline has passed."""
         if not self._forwarder.link.ready:
             self._upSince = None
             self._checked.clear()
@@ -170,7 +170,7 @@ class HeldQueries:
         return [query for _, query in taken]
 
     def _answerLate(self, queries: list[_Query]) -> None:
-        """Answer queries though nothing is known, and log what that means."""
+        """Answer queries without the information, and log the consequences."""
         self._noteLate({(each.server, each.delegation.namespace): each.version for each in queries})
         for query in queries:
             self._answer(query)
@@ -181,15 +181,15 @@ class HeldQueries:
             self._log.warn("{component}: {line}", component=self._component, line=line)
 
     def _answer(self, query: _Query) -> None:
-        """Have the link treat a query as if it had come now, and not hold it again."""
+        """Give a query to the link again, and let it pass."""
         before, self._passing = self._passing, query.stanza
         self._forwarder.link.handle(olderQuery(query.stanza, self._component) or query.stanza)
         self._passing = before
 
-    # What a server shows.
+    # Checks of a server's disco#info.
 
     def _check(self) -> None:
-        """Ask servers for their own disco#info, where a managing entity has told something since."""
+        """Ask servers for their disco#info, for namespaces whose information is known."""
         held = {(query.server, query.delegation.namespace) for query in self._held.values()}
         for server in self._servers:
             told = {
@@ -206,7 +206,7 @@ class HeldQueries:
             query = domish.Element((None, "iq"), attribs={"type": "get", "to": server})
             query.addElement((ns.DISCO_INFO, "query"))
             answer = self._forwarder.link.request(query).addCallback(advertisements.readInfo)
-            # Without an answer nothing is known.
+            # Without an answer there is nothing to report.
             answer.addCallbacks(self._compare, lambda failure: None, callbackArgs=(server, told))
 
     def _compare(self, shown: Info, server: str, told: Mapping[str, tuple[str, ...]]) -> None:
@@ -232,7 +232,7 @@ class HeldQueries:
 
 
 def _nodeOf(stanza: Stanza) -> str:
-    """The node of a disco#info query; empty if it is none."""
+    """Return the node of a disco#info query; an empty string for any other iq."""
     try:
         element = stanza.element
     except Unreadable:

@@ -1,7 +1,7 @@
 """
-C{python -m gateway.delegation.importer}: imports private data that users had stored with their server before.
+C{python -m gateway.delegation.importer}: imports private data that users have stored with their server.
 
-The gateway may run meanwhile.
+The gateway may run at the same time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from gateway.faults import domainError
 from gateway.printable import printable
 from gateway.values import checkDomain
 
-# Elements and characters of one transaction. The gateway waits half a second for the lock.
+# Elements and characters of one transaction. The gateway waits for the lock half a second at most.
 _MAX_AT_ONCE = 100
 _MAX_CHARACTERS = 1024 * 1024
-# Seconds to wait for the gateway's own.
+# Seconds to wait for a transaction of the gateway.
 _LOCK_TIMEOUT = 10
 
 _KEPT = "the user has stored another one since, which stays"
@@ -37,7 +37,7 @@ _FULL = f"there is no room: a user may keep {MAX_ELEMENTS:,} elements and {MAX_B
 
 
 class Failed(Exception):
-    """It ends here; the exception's text says why."""
+    """The import ends; the text of the exception is the reason."""
 
 
 @define
@@ -46,9 +46,9 @@ class Counts:
     Numbers of elements, by outcome.
 
     @ivar imported: stored now.
-    @ivar present: stored already, just so.
-    @ivar kept: not stored, as the user has another one here.
-    @ivar skipped: not stored for another reason.
+    @ivar present: the same element was stored already.
+    @ivar kept: not stored, because the user has stored another one here.
+    @ivar skipped: not stored for any other reason.
     """
 
     imported: int = 0
@@ -57,7 +57,7 @@ class Counts:
     skipped: int = 0
 
     def inWords(self) -> str:
-        """One line for the operator."""
+        """Return a line for the operator."""
         return (
             f"imported: {self.imported}; here already: {self.present}; another one here, which stays: {self.kept}; "
             f"skipped: {self.skipped}"
@@ -69,9 +69,9 @@ class Importer:
     """
     Stores elements, a few in each transaction.
 
-    @ivar connection: of the storage, without a transaction of its own.
+    @ivar connection: connection to the storage, in autocommit mode.
     @ivar tell: is called with a line for each element that is not stored.
-    @ivar isTrial: nothing is to be stored.
+    @ivar isTrial: true if nothing is to be stored.
     """
 
     connection: sqlite3.Connection
@@ -83,9 +83,9 @@ class Importer:
 
     def run(self, found: Iterable[Entry | Skipped]) -> None:
         """
-        Store all that is found.
+        Store all elements.
 
-        @raise Failed: if the storage does not work; what is counted is stored.
+        @raise Failed: if the storage fails. Everything counted is stored.
         """
         try:
             for each in found:
@@ -135,12 +135,14 @@ class Importer:
 
 
 def _same(one: str, other: str) -> bool:
-    """True if both mean the same: no server keeps the order of attributes."""
+    """Return true if both are equal as XML: servers do not keep the order of attributes."""
     return one == other or ElementTree.canonicalize(one) == ElementTree.canonicalize(other)
 
 
 def _insert(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
-    """Return the element that is there instead; empty if there is no room for this one."""
+    """
+    Return the element that is stored instead, or an empty string if there is no room; C{None} if it was stored.
+    """
     try:
         return insert(cursor, entry.user, entry.key, entry.xml, MAX_BYTES, MAX_ELEMENTS)
     except TooMuch:
@@ -151,7 +153,7 @@ def openStorage(path: Path) -> sqlite3.Connection:
     """
     Open the file of a component's private storage, which exists.
 
-    @raise Failed: if it is none.
+    @raise Failed: if there is none, or it is no such file.
     """
     wanted = "wanted is COMPONENT.private in the gateway's state_dir, which the gateway makes when it starts"
     if not path.is_file():
@@ -173,8 +175,8 @@ def main(arguments: list[str], write: Callable[[str], object]) -> int:
     """
     Run the command.
 
-    @param write: is given all that it says.
-    @return: the exit code: 0, or 1 if something could not be read or stored.
+    @param write: is called with the output.
+    @return: the exit code: 0, or 1 if a source could not be read or the storage not be written.
     """
     options = _parser().parse_args(arguments)
 

@@ -1,5 +1,5 @@
 """
-Data that Prosody has stored: tables as its C{util.serialization} writes them. Reads constants, and runs nothing.
+Reads tables as Prosody's C{util.serialization} writes them. It reads constants only and runs no code.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
-# Tables within each other: Prosody writes no more. And values in one file.
+# Levels of nested tables (Prosody writes no more), and values in one file.
 _MAX_DEPTH = 127
 _MAX_VALUES = 100_000
 
@@ -34,15 +34,15 @@ _WORDS = {b"true": True, b"false": False, b"nil": None}
 
 
 class NoData(ValueError):
-    """The text is no data; the exception's text says why and where."""
+    """The text is no data; the text of the exception is the reason and the line."""
 
 
 def read(text: bytes) -> Any:
     """
     Read C{return VALUE;}.
 
-    @return: tables are dicts, with the numbers from 1 as keys of what has no key. Strings are text.
-    @raise NoData: if it is anything else, such as code.
+    @return: tables are dicts; values without a key have the keys 1, 2, ... Strings are text.
+    @raise NoData: if the text is anything else, such as code.
     """
     return _Reader(text).read()
 
@@ -108,7 +108,7 @@ class _Reader:
         return table
 
     def _name(self) -> str | None:
-        """A key without brackets and quotes."""
+        """Read a key without brackets and quotes."""
         start = self._at
         word = self._match(_WORD)
         if word is not None:
@@ -147,7 +147,7 @@ class _Reader:
         return found
 
     def _take(self, mark: bytes) -> bool:
-        """Pass over a mark and the white space after it, if it is there."""
+        """Skip a mark and the white space after it. Return false if the mark is not there."""
         if not self._text.startswith(mark, self._at):
             return False
         self._at += len(mark)

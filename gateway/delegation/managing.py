@@ -1,5 +1,5 @@
 """
-What a managing entity keeps: what it was granted, and what it has yet to answer; pure.
+Tables of a managing entity: grants, pending requests, and the queues of users; pure.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from gateway.stream.shares import Share, Shares, places
 
 T = TypeVar("T")
 
-# Requests of one user that handlers of this process work on at a time.
+# Requests of one user that handlers work on at a time.
 _MAX_AT_WORK = 16
 
-# Users who have granted something by client mode.
+# Users who have delegated something in client mode.
 _MAX_USERS = 10_000
 
 
 @frozen
 class Route:
     """
-    Who answers for a namespace.
+    The handler and the delegation of a namespace. With both, requests that the delegation covers are forwarded.
 
-    @ivar handler: if it is one of this process, or where requests are handed on by their attributes.
-    @ivar delegation: if they are handed on.
+    @ivar handler: answers requests in this process.
+    @ivar delegation: the managing entities that requests are forwarded to.
     """
 
     handler: IDelegatedNamespace | None
@@ -40,13 +40,13 @@ class Route:
 
     @property
     def filtering(self) -> frozenset[str]:
-        """By which attributes the server should filter: what lacks them has nobody."""
+        """Attributes that the server should filter by: requests without them cannot be answered here."""
         return frozenset() if self.handler or self.delegation is None else self.delegation.filtering
 
 
 class Grants:
     """
-    What servers, and in client mode their users, have delegated. It is gone with the connection.
+    Delegations that were advertised by servers, and in client mode for single users. They end with the connection.
     """
 
     def __init__(self) -> None:
@@ -55,9 +55,9 @@ class Grants:
 
     def onServerAdvertisement(self, server: str, grants: Iterable[Grant]) -> list[Grant]:
         """
-        A server has advertised these for all of its users. It may send its grants one by one, so they add up.
+        Add grants that a server has advertised for all of its users. It may send them one by one.
 
-        @return: those that are new, or changed.
+        @return: grants that are new or changed.
         """
         known = self._servers.setdefault(server, {})
         news = [grant for grant in grants if known.get(grant.namespace) != grant]
@@ -65,7 +65,7 @@ class Grants:
         return news
 
     def onUserAdvertisement(self, user: str, grants: Iterable[Grant]) -> None:
-        """A server has advertised what one of its users grants (section 5.1): these, and nothing else any more."""
+        """Replace the grants of one user (section 5.1)."""
         granted = {grant.namespace: grant for grant in grants}
         if not granted:
             self._users.pop(user, None)
@@ -77,11 +77,11 @@ class Grants:
         self._users.clear()
 
     def get(self, server: str, namespace: str) -> Grant | None:
-        """What a server grants for all of its users."""
+        """Return the grant of a server for all of its users."""
         return self._servers.get(server, {}).get(namespace)
 
     def grantedBy(self, user: str, namespace: str) -> bool:
-        """Whether a user has granted this."""
+        """Return true if a user has granted a namespace."""
         return namespace in self._users.get(user, {})
 
 
@@ -90,7 +90,7 @@ class PendingRequest:
     """
     A request that was forwarded to the managing entity and has no answer yet.
 
-    @ivar share: the requester's, in which it has C{places}; C{None} for one that is answered at once.
+    @ivar share: the requester's share, of which it takes C{places}; C{None} if it is answered at once.
     """
 
     version: str
@@ -111,8 +111,8 @@ class PendingRequests:
     """
     The forwarded requests without an answer, by server and outer id; bounded.
 
-    @param timeout: seconds for the answer: fewer than any server waits.
-    @ivar shares: what each requester has open; a large request counts for several.
+    @param timeout: seconds for the answer, less than any server waits.
+    @ivar shares: the places that each requester has taken; a large request takes several.
     """
 
     def __init__(self, bound: int = 10_000, timeout: float = 25.0) -> None:
@@ -125,10 +125,10 @@ class PendingRequests:
 
     def open(self, version: str, server: str, identifier: str, request: Request, now: float) -> PendingRequest:
         """
-        A request has come.
+        Add a request.
 
-        @raise AlreadyOpen: when the server uses an id twice.
-        @raise TooManyPending: when there is no room, or none for this requester.
+        @raise AlreadyOpen: if the server uses an id twice.
+        @raise TooManyPending: if there is no place, or none for this requester.
         """
         key = (server, identifier)
         if key in self._open:
@@ -145,7 +145,7 @@ class PendingRequests:
         return self._open.get((pending.server, pending.id)) is pending
 
     def close(self, pending: PendingRequest) -> bool:
-        """Whether the answer that is there may be sent: it is the first, and in time."""
+        """Close a request. Return true if its answer may be sent: it is the first one, and in time."""
         if not self.isOpen(pending):
             return False
         del self._open[pending.server, pending.id]
@@ -153,11 +153,11 @@ class PendingRequests:
         return True
 
     def expire(self, now: float) -> list[PendingRequest]:
-        """Close those whose deadline has passed: each gets an error."""
+        """Close and return the requests whose deadline has passed."""
         return self._released(self._open.expire(now))
 
     def abandon(self) -> list[PendingRequest]:
-        """Close all of them."""
+        """Close and return all requests."""
         return self._released(self._open.popAll())
 
     def _released(self, removed: list[tuple[tuple[str, str], PendingRequest]]) -> list[PendingRequest]:
@@ -174,10 +174,10 @@ class _Line(Generic[T]):
 
 class Turns(Generic[T]):
     """
-    So many requests of a user are worked on at a time, the others after them, in order: whatever somebody asks for,
-    few of it are before what another asks for.
+    Limits how many requests of one user are worked on at a time. Further ones wait in order, so that the requests
+    of one user do not delay those of another.
 
-    @ivar lines: of those who have something that is worked on, by user.
+    @ivar lines: the queues of users for whom a handler works, by user.
     """
 
     def __init__(self, most: int = _MAX_AT_WORK) -> None:
@@ -186,9 +186,7 @@ class Turns(Generic[T]):
 
     def beginOrQueue(self, user: str, request: T) -> bool:
         """
-        A request has come.
-
-        @return: whether it may be worked on; if not, it waits for L{takeNext}.
+        Return true if a request may be worked on now; if not, it waits for L{takeNext}.
         """
         line = self.lines.get(user)
         if line is None or line.working < self._most:
@@ -197,15 +195,15 @@ class Turns(Generic[T]):
         return False
 
     def begin(self, user: str) -> None:
-        """A request is worked on that is not answered at once."""
+        """A handler works on a request and does not answer at once."""
         self.lines.setdefault(user, _Line()).working += 1
 
     def end(self, user: str) -> None:
-        """One of those is answered, or given up."""
+        """A handler has answered, or was cancelled."""
         self.lines[user].working -= 1
 
     def takeNext(self, user: str) -> T | None:
-        """The request whose turn it is now, if there is one."""
+        """Return the next request that may be worked on, if there is one."""
         line = self.lines[user]
         if line.waiting and line.working < self._most:
             return line.waiting.popleft()

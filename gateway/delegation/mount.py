@@ -1,5 +1,5 @@
 """
-Ordinary Wokkel handlers on delegated namespaces: they see what was asked of the server as if it were asked of them.
+Ordinary Wokkel handlers on delegated namespaces: they see a request to the server as if it had been sent to them.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ class Mount(XMPPHandler):
     """
     A handler for delegated namespaces that is made of Wokkel handlers, unchanged.
 
-    A request comes to them from its requester, to the entity that it was sent to; their answer goes back through
-    the server. What else they send goes out on the link. What those that provide C{IDisco} tell is nested.
+    The handlers see each request from its requester, to the entity that it was sent to. Their answer goes back
+    through the server. Other stanzas go out on the link. The information of handlers that provide C{IDisco} is
+    nested.
 
-    @param namespaces: of the payloads that they answer.
-    @param bareIdentities: identities that bare JIDs get, as C{("pubsub", "pep", "")}.
+    @param namespaces: namespaces of the payloads that they answer.
+    @param bareIdentities: identities for the users' bare JIDs, such as C{("pubsub", "pep", "")}.
     """
 
     _log = Logger()
@@ -69,7 +70,7 @@ class Mount(XMPPHandler):
     def answer(self, request: IDelegatedRequest) -> Deferred[domish.Element | None]:
         if self._stream is None:
             raise StanzaError("service-unavailable")
-        # The requester's own id may be another's as well.
+        # Two requesters may use the same id.
         identifier = f"d{next(self._numbers)}"
         addresses = {"from": request.requester, "to": request.entity}
         iq: Any = domish.Element(
@@ -102,7 +103,7 @@ class Mount(XMPPHandler):
         self._handlers.remove(handler)
 
     def send(self, obj: Any) -> None:
-        """Take what a handler sends: an answer, a message in somebody's name, or anything else."""
+        """Take a stanza of a handler: an answer, a message in a user's name, or any other."""
         isElement = isinstance(obj, domish.Element)
         if isElement and obj.name == "iq" and obj.getAttribute("type") in ("result", "error"):
             self._onAnswer(obj)
@@ -124,7 +125,7 @@ class Mount(XMPPHandler):
         return bool(sender) and jids.split(sender or "")[1] != self._link.jid
 
     def _sendAs(self, message: domish.Element) -> None:
-        """A notification in a user's name, say: the server sends it, if it grants that (XEP-0356 section 5)."""
+        """Have the server send a message in a user's name, if it grants that (XEP-0356 section 5)."""
         privileges = [IPrivileges(handler) for handler in self._link if IPrivileges.providedBy(handler)]
         try:
             if not privileges:

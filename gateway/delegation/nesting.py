@@ -1,5 +1,5 @@
 """
-What a managing entity tells of itself, to be nested into the server's disco (XEP-0355 section 7); pure.
+Disco information of a managing entity that becomes part of the server's (XEP-0355 section 7); pure.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from gateway import ns
 
 VERSIONS = (ns.DELEGATION_2, ns.DELEGATION_1)
 
-# What stands for disco requests on bare JIDs that the server itself has no answer to (sections 7.2.4, 7.2.5); the
-# last form is that of the XEP's older versions.
+# Namespaces that mean disco requests on bare JIDs without an answer of the server (sections 7.2.4, 7.2.5). The last
+# form is from older versions of the specification.
 REMAINING = {
     ns.DISCO_INFO: (*(f"{version}:bare:disco#info:*" for version in VERSIONS), f"{ns.DISCO_INFO}:*"),
     ns.DISCO_ITEMS: (*(f"{version}:bare:disco#items:*" for version in VERSIONS), f"{ns.DISCO_ITEMS}:*"),
@@ -19,13 +19,13 @@ REMAINING = {
 
 
 def nestingNode(version: str, namespace: str, bare: bool) -> str:
-    """The node whose disco#info is nested into the server's, or into that of its users' bare JIDs."""
+    """Return the node whose disco#info is nested into that of the server, or of its users' bare JIDs."""
     return f"{version}{':bare:' if bare else '::'}{namespace}"
 
 
 def readNestingNode(node: str) -> tuple[str, bool] | None:
     """
-    The namespace of such a node, and whether it is for bare JIDs; C{None} if it is another.
+    Return the namespace of such a node, and true if it is for bare JIDs; C{None} for any other node.
     """
     for version in VERSIONS:
         for separator, bare in (("::", False), (":bare:", True)):
@@ -37,7 +37,7 @@ def readNestingNode(node: str) -> tuple[str, bool] | None:
 @frozen
 class Info:
     """
-    What disco#info tells.
+    Content of a disco#info result.
 
     @ivar identities: category, type, name.
     @ivar features: in order.
@@ -49,7 +49,7 @@ class Info:
     forms: tuple[str, ...] = ()
 
     def __add__(self, other: Info) -> Info:
-        """Both, nothing twice."""
+        """Return the union of both."""
         return Info(
             tuple(dict.fromkeys(self.identities + other.identities)),
             tuple(dict.fromkeys(self.features + other.features)),
@@ -62,7 +62,7 @@ class Grant:
     """
     One delegated namespace, as a server advertises it (section 4.2).
 
-    @ivar version: in which namespace it was advertised.
+    @ivar version: namespace of the advertisement.
     @ivar filtering: attributes that a payload must have to be delegated.
     """
 
@@ -72,5 +72,5 @@ class Grant:
 
 
 def isNested(namespace: str) -> bool:
-    """Whether its managing entity has disco to nest: what stands for disco itself has none."""
+    """Return false for namespaces that mean disco itself: there is nothing to nest."""
     return not any(namespace in names for names in REMAINING.values())

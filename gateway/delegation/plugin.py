@@ -1,5 +1,5 @@
 """
-C{[delegation."component JID"]}: the table, and how the service is composed.
+C{[delegation."component JID"]}: the table of the configuration, and the service.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from gateway.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
 @frozen(kw_only=True)
 class NamespaceTable:
     """
-    Who answers for a namespace.
+    The keys of one namespace.
 
-    @ivar handler: the name of a plugin.
-    @ivar jid: managing entities that requests are handed on to; the first that is there.
-    @ivar filtering: only requests whose payload has all of these attributes are handed on.
-    @ivar import_: whether the handler takes over what the server has stored before.
+    @ivar handler: name of a plugin.
+    @ivar jid: managing entities; requests are forwarded to the first one that is available.
+    @ivar filtering: only requests whose payload has all of these attributes are forwarded.
+    @ivar import_: true if the handler fetches the elements that the server has stored.
     """
 
     handler: str | None = None
@@ -82,9 +82,10 @@ def manage(
     """
     Make a link's component a managing entity.
 
-    @param routes: who answers, by namespace.
-    @param servers: which may delegate to it; and C{users}: the domains whose users may (section 5).
-    @param onAvailable: is told of each managing entity that requests are handed on to, when it has connected.
+    @param routes: the route of each namespace.
+    @param servers: domains of the servers that may delegate to it.
+    @param users: domains whose users may delegate to it in client mode (section 5).
+    @param onAvailable: is called with each managing entity that requests are forwarded to, when it has connected.
     """
     delegations = [route.delegation for route in routes.values() if route.delegation is not None]
     forwarder = Forwarder(link.jid, delegations, link, onAvailable)
@@ -94,13 +95,13 @@ def manage(
 
 
 def answers(link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
-    """As L{gateway.interfaces.IComposition.answers} has it."""
+    """See L{gateway.interfaces.IComposition.answers}."""
     manage(link, dict.fromkeys(handler.namespaces, Route(handler)), frozenset(servers))
 
 
 @implementer(IPlugin, IServicePlugin, IChecked, IWarned, IDemonstration)
 class DelegationPlugin:
-    """Composes a managing entity."""
+    """Plugin for C{[delegation]}."""
 
     kind = "delegation"
     table = DelegationTable
@@ -154,7 +155,7 @@ class DelegationPlugin:
     def makeService(self, jid: str, table: DelegationTable, composition: IComposition) -> IService:
         plugins = composition.delegationPlugins()
         link: Link = composition.link(jid, table)
-        # For handlers that act in users' names: they find it on the link.
+        # Handlers that act in users' names find it on the link.
         privileges = composition.privileges(link, table.servers)
         onAvailable = None
         if table.lend_privileges:
@@ -192,7 +193,7 @@ class DelegationPlugin:
 
 @implementer(IPlugin, IDelegationPlugin, IImportingPlugin, IChecked, IWarned)
 class PrivateStoragePlugin:
-    """Composes private storage."""
+    """Plugin for C{handler = "private-storage"}."""
 
     name = "private-storage"
 
@@ -205,7 +206,7 @@ class PrivateStoragePlugin:
         return problems
 
     def warnings(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
-        """Warn before the first start, when nothing is lost yet, of what the delegation hides."""
+        """Warn before the first start of the data that the delegation hides from users."""
         each = table.namespaces.get(Namespace(ns.PRIVATE))
         imports = each is None or each.import_
         if imports or surroundings.isEmbedded or Path(surroundings.stateDir, _fileName(jid)).exists():

@@ -1,5 +1,5 @@
 """
-Private XML Storage (XEP-0049): what a user's clients put there, one element for each namespace.
+Private XML Storage (XEP-0049): one element for each user, namespace and name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.xml.write import serialisedAll
 MAX_BYTES = 1024 * 1024
 MAX_ELEMENTS = 1_000
 
-# Bytes of one element, as it is written: what was stored must fit into an answer, and quotes grow.
+# Bytes of one serialised element: it must fit into an answer, and quotes grow when they are escaped.
 MAX_ELEMENT_SIZE = 224 * 1024
 
 # An element's namespace and name.
@@ -30,13 +30,13 @@ Key = tuple[str, str]
 
 
 class Store(typing.Protocol):
-    """What outlives the process."""
+    """The storage."""
 
     def get(self, user: str, key: Key) -> Awaitable[str | None]:
-        """What the user has there."""
+        """Return a user's element."""
 
     def put(self, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> Awaitable[bool]:
-        """Keep all of them, or none if there is no room; return whether there was."""
+        """Store all elements and return true, or none if there is no room."""
 
     def wasAsked(self, user: str, key: Key) -> Awaitable[bool]:
         """True if L{adopt} was told that the user's server has nothing there."""
@@ -51,14 +51,14 @@ class Store(typing.Protocol):
 
 
 class Source(typing.Protocol):
-    """The server's own storage, which the delegation hides."""
+    """The server's own storage, which clients cannot reach once the namespace is delegated."""
 
     def ask(self, user: str, key: Key) -> Awaitable[domish.Element | None]:
         """
-        Fetch what a user has there; C{None} for nothing.
+        Fetch a user's element; C{None} if there is none.
 
-        @raise CannotAsk: if the server does not let anybody ask.
-        @raise NoAnswer: if it should answer and did not, so that nothing is known.
+        @raise CannotAsk: if the server does not allow the request.
+        @raise NoAnswer: if the server did not answer, so that nothing is known.
         """
 
     def isOwn(self, request: IDelegatedRequest) -> bool:
@@ -70,7 +70,7 @@ class PrivateStorage:
     """
     Answers for C{jabber:iq:private}.
 
-    @param source: where to look for what is not stored here; C{None}: nowhere.
+    @param source: fetches elements that are not stored here; C{None} for no such source.
     """
 
     namespaces = frozenset({ns.PRIVATE})
@@ -85,7 +85,7 @@ class PrivateStorage:
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element | None:
         """
-        @raise Forbidden: section 4: "a user ... is not allowed to" get at what is another's.
+        @raise Forbidden: if the element belongs to another user (section 4).
         @raise Unreadable: if there is not exactly one element to get, or none to set.
         @raise NotAcceptable: if an element has no namespace of its own.
         @raise TooMuch: if there is no room.
@@ -122,14 +122,14 @@ class PrivateStorage:
             stored = await self._imported(self._source, user, key)
         answer: Any = domish.Element((ns.PRIVATE, "query"))
         if stored is None:
-            # Section 2: as it was asked for, with nothing in it.
+            # Section 2: the requested element, empty.
             answer.addElement((wanted.uri, wanted.name))
         else:
             answer.addChild(parse(CLIENT.header, stored.encode()))
         return typing.cast(domish.Element, answer)
 
     async def _imported(self, source: Source, user: str, key: Key) -> str | None:
-        """The element that the user has stored with the server, which is kept from now on."""
+        """Fetch and store the element that the user has stored with the server."""
         try:
             found = await source.ask(user, key)
         except CannotAsk:
@@ -140,9 +140,9 @@ class PrivateStorage:
 
 def storable(elements: Iterable[domish.Element]) -> list[str]:
     """
-    Elements as they are stored.
+    Return elements in the form in which they are stored.
 
-    @raise TooMuch: if one is too large, or all of them together.
+    @raise TooMuch: if one is too large, or all together are.
     """
     try:
         written = serialisedAll(elements, ns.CLIENT, MAX_BYTES)

@@ -25,11 +25,11 @@ from gateway.seldom import Seldom
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 
-# Seconds for the server's answer: well under the 25 that the client's own request has.
+# Seconds for the server's answer, well under the 25 seconds of the client's own request.
 _TIMEOUT = 8.0
 
-# Errors by which a server says that nobody can ask it, or that it has no such storage. After any other error it is
-# unknown if there is something.
+# Errors that mean: the server cannot be asked, or has no such storage. After any other error it is unknown whether
+# there is an element.
 _REFUSALS = frozenset({"service-unavailable", "feature-not-implemented", "forbidden", "not-allowed"})
 
 _REFUSED = "the element counts as missing; Prosody needs its module private for this"
@@ -56,7 +56,7 @@ class ReadThrough(RawHandler):
         self._reactor = reactor
         # Users by the ids of open requests.
         self._asked: dict[str, str] = {}
-        # Servers that have delegated such a request to this component itself.
+        # Servers that delegate these requests to this component.
         self._returning: set[str] = set()
         self._grantWatch = GrantWatch(self._missing, self._logMissing)
         self._failures = Seldom()
@@ -114,7 +114,7 @@ class ReadThrough(RawHandler):
 
     def connectionInitialized(self) -> None:
         self._grantWatch.connected(self._link.now)
-        # The server may be another by now, or have another configuration.
+        # The server may have been reconfigured or replaced.
         self._returning.clear()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -154,19 +154,22 @@ An ejabberd cannot be asked: see {_GUIDE}.
 
 
 def _request(user: str, key: Key) -> domish.Element:
-    """The request for one element, from a user to the user's own account."""
+    """Return the request for one element, from a user to the user's own account."""
     iq: Any = domish.Element((None, "iq"), attribs={"type": "get", "to": user})
     iq.addUniqueId()
     query = iq.addElement((ns.PRIVATE, "query"))
     query.addElement(key)
-    # Prosody's mod_delegation passes over an iq in which anything stands beside the payload, so that Prosody itself
-    # answers. A server that does not is recognised by the request that comes back.
+    # Prosody's mod_delegation ignores an iq with anything but the payload, so Prosody itself answers. Another
+    # server delegates the request to this component, and it is recognised when it comes back.
     iq.addContent(" ")
     return typing.cast(domish.Element, iq)
 
 
 def _content(answer: domish.Element, key: Key) -> domish.Element | None:
-    """The element in an answer; C{None} for an empty one, which stands for nothing (XEP-0049 section 2)."""
+    """
+    Return the element in an answer; C{None} for an empty one, which means that nothing is stored (XEP-0049 section
+    2).
+    """
     for query in answer.elements(ns.PRIVATE, "query"):
         for element in query.elements(*key):
             if element.children or element.attributes:

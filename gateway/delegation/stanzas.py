@@ -1,7 +1,7 @@
 """
-Delegation on the wire (XEP-0355): advertisements, forwarded requests, their answers, disco to nest.
+Forwarded requests and their answers on the wire (XEP-0355 section 4.3).
 
-What servers write nearly always is read without a tree; anything else is read with one.
+The usual spelling is read by regular expressions, any other from a tree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.xml.context import CLIENT
 from gateway.xml.read import START_TAG, parse
 from gateway.xml.write import escape, serialised, serialisedAll
 
-# How a wrapper is written by servers: nothing between the tags, no entity or line break in a value, no prefix.
+# The spelling that servers use: nothing between the tags, no entity or line break in a value, no prefix.
 _VALUE = rb"=(?:'[^'<&\t\r\n]*'|\"[^\"<&\t\r\n]*\")"
 _WRAPPER = re.compile(
     rb"<delegation xmlns=(['\"])(urn:xmpp:delegation:[12])\1><forwarded xmlns=(['\"])urn:xmpp:forward:0\3>"
@@ -32,7 +32,7 @@ _INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
 _PAYLOAD = re.compile(rb"<([A-Za-z_][\w.-]*)((?: [A-Za-z_][\w.-]*" + _VALUE + rb")*)(/?)>")
 _LANGUAGE = "xml:lang"
 
-# Resource of an address of a server; see answerAddress.
+# Resource for answers to a server; see answerAddress.
 _ANSWERED = "delegation"
 _ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
 
@@ -42,9 +42,9 @@ class ForwardedIq:
     """
     The iq in a wrapper.
 
-    @ivar version: the wrapper's namespace.
-    @ivar attributes: the iq's.
-    @ivar xml: what is in it: it means the same wherever the default namespace is C{jabber:client}.
+    @ivar version: namespace of the wrapper.
+    @ivar attributes: attributes of the iq.
+    @ivar xml: content of the iq, for a place where the default namespace is C{jabber:client}.
     """
 
     version: str
@@ -53,15 +53,15 @@ class ForwardedIq:
 
 
 def mayBeDelegation(stanza: Stanza) -> bool:
-    """Whether something about delegation may be in it; a quick look."""
+    """Return false if a stanza certainly has nothing to do with delegation; a search for bytes."""
     return b"urn:xmpp:delegation:" in stanza.raw
 
 
 def unwrap(stanza: Stanza) -> ForwardedIq:
     """
-    What is forwarded in an iq (section 4.3, XEP-0297): exactly one iq.
+    Return the iq that is forwarded in another one (section 4.3, XEP-0297).
 
-    @raise Unreadable: if it is not so.
+    @raise Unreadable: if there is not exactly one.
     """
     payload = stanza.payload
     wrapper = _WRAPPER.match(payload)
@@ -80,10 +80,10 @@ def unwrap(stanza: Stanza) -> ForwardedIq:
 
 def unwrapHead(head: bytes) -> ForwardedIq:
     """
-    The iq in a wrapper of which only the beginning is there, and without what is in the iq.
+    Return the iq in a wrapper of which only the beginning is available. Its content is left out.
 
-    @param head: of a stanza, from its start tag on.
-    @raise Unreadable: if servers do not write it so.
+    @param head: the first bytes of the stanza.
+    @raise Unreadable: if it is not spelled as servers do.
     """
     tag = START_TAG.match(head)
     wrapper = None if tag is None else _WRAPPER.match(head, tag.end())
@@ -96,7 +96,7 @@ def unwrapHead(head: bytes) -> ForwardedIq:
 
 
 def _isPlain(stanza: Stanza, payload: bytes) -> bool:
-    """Whether its meaning hangs on nothing around it, and each "<" in it begins a tag."""
+    """Return true if a payload needs no declaration from outside, and each "<" in it begins a tag."""
     if b"<!" in payload:
         return False
     for use, _ in stanza.context.uses:
@@ -127,7 +127,7 @@ def _unwrapTree(element: domish.Element) -> ForwardedIq:
 
 
 def _move(element: domish.Element, old: str) -> None:
-    """What is in a namespace by the accident of where it stands is in C{jabber:client}."""
+    """Move elements of the wrapper's namespace to C{jabber:client}: the sender has left the declaration out."""
     if element.uri == old:
         element.uri = element.defaultUri = ns.CLIENT
         for child in element.elements():
@@ -135,20 +135,20 @@ def _move(element: domish.Element, old: str) -> None:
 
 
 def _contents(element: domish.Element) -> bytes:
-    """The elements in an element, as they stand where the default namespace is C{jabber:client}."""
+    """Return the children of an element, for a place where the default namespace is C{jabber:client}."""
     return "".join(serialisedAll(element.elements(), ns.CLIENT)).encode()
 
 
 def xmlOf(element: domish.Element) -> bytes:
-    """Return an element as it stands where the default namespace is C{jabber:client}."""
+    """Return an element for a place where the default namespace is C{jabber:client}."""
     return serialised(element, ns.CLIENT).encode()
 
 
 def checkedXml(answer: domish.Element | bytes) -> bytes:
     """
-    Return the element that a handler answers with as it stands where the default namespace is C{jabber:client}.
+    Return a handler's answer for a place where the default namespace is C{jabber:client}.
 
-    A handler may put any character into a tree, and anything into bytes. The server would end the stream.
+    A handler may put any character into a tree, and anything into bytes. The server would end the stream then.
 
     @raise ValueError: if a stream must not hold it, or if it is not exactly one element.
     @raise TooLarge: if it takes too long to write, or to check.
@@ -178,9 +178,9 @@ def _isElement(xml: bytes) -> bool:
 
 def readRequest(inside: ForwardedIq) -> Request:
     """
-    The request in a wrapper.
+    Return the request in a wrapper.
 
-    @raise Unreadable: if it is none (RFC 6120 section 8.2.3).
+    @raise Unreadable: if it is no request (RFC 6120 section 8.2.3).
     """
     get = inside.attributes.get
     return _request(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
@@ -188,18 +188,18 @@ def readRequest(inside: ForwardedIq) -> Request:
 
 def readHead(inside: ForwardedIq) -> Request:
     """
-    What can be answered with an error of a request whose payload cannot be read.
+    Return the request in a wrapper without its payload, so that it can be answered with an error.
 
-    @raise Unreadable: if nothing can.
+    @raise Unreadable: if addresses, id or type are missing.
     """
     return readRequest(ForwardedIq(inside.version, inside.attributes, b"<unreadable/>"))
 
 
 def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
     """
-    An iq as the request that it is, with the addresses that the server knows it by.
+    Return the request in an iq that a client has sent, with prepared addresses.
 
-    @raise Unreadable: if it is none.
+    @raise Unreadable: if it is no request.
     """
     payload = stanza.payload
     if not _isPlain(stanza, payload) or stanza.context.namespace != ns.CLIENT:
@@ -232,7 +232,7 @@ def _request(
 
 
 def _isOnly(tag: re.Match[bytes], xml: bytes) -> bool:
-    """Whether there is nothing beside the element that C{tag} begins."""
+    """Return true if the element that C{tag} begins is all there is."""
     if tag.group(3):
         return tag.end() == len(xml)
     name = tag.group(1)
@@ -243,9 +243,9 @@ def _isOnly(tag: re.Match[bytes], xml: bytes) -> bool:
 
 def readReply(inside: ForwardedIq) -> Reply:
     """
-    The answer in a wrapper.
+    Return the answer in a wrapper.
 
-    @raise Unreadable: if it is not in the namespace that stanzas are in, or not what its type says.
+    @raise Unreadable: if it is not in C{jabber:client}, or its content does not fit its type.
     """
     get = inside.attributes.get
     if get("xmlns") != ns.CLIENT or not _isAnswer(get("type"), inside.xml):
@@ -255,8 +255,9 @@ def readReply(inside: ForwardedIq) -> Reply:
 
 def _isAnswer(kind: str | None, xml: bytes) -> bool:
     """
-    Whether this may be in an iq of this type, which is passed on as the server's own (RFC 6120 section 8.2.3): a
-    result "MUST include zero or one child elements", an error "MUST include an error child element".
+    Return true if an iq of this type may have this content (RFC 6120 section 8.2.3): it is passed on as the
+    server's own. A result "MUST include zero or one child elements", an error "MUST include an error child
+    element".
     """
     if kind == "result":
         tag = _PAYLOAD.match(xml)
@@ -273,7 +274,7 @@ def _wrapped(xml: bytes) -> domish.Element:
 
 
 def writeForward(version: str, sender: str, recipient: str, identifier: str, request: Request) -> bytes:
-    """A request, wrapped for a managing entity (section 4.3)."""
+    """Return a request, wrapped for a managing entity (section 4.3)."""
     to = "" if request.recipient is None else f" to='{escape(request.recipient)}'"
     language = "" if request.language is None else f" xml:lang='{escape(request.language)}'"
     head = (
@@ -286,9 +287,9 @@ def writeForward(version: str, sender: str, recipient: str, identifier: str, req
 
 def answerAddress(version: str, server: str) -> str:
     """
-    The address of a server for answers about delegation in this version.
+    Return the address of a server for answers about delegation in this version.
 
-    ejabberd alone speaks the older version. With mod_privilege loaded it drops results to bare addresses from a
+    Only ejabberd speaks the older version. With mod_privilege loaded it drops results to bare addresses from a
     component without privileges (24.10 and newer); it matches answers by their id only. Prosody requires its bare
     domain.
     """
@@ -299,12 +300,12 @@ def writeAnswer(
     version: str, sender: str, recipient: str, identifier: str, request: Request, kind: str, xml: bytes
 ) -> bytes:
     """
-    The answer to a request, wrapped for the server, in the one form that all of them pass on: an error, too, is in
-    a result; there is no white space; the inner iq has its namespace and both addresses.
+    Return the answer to a request, wrapped for the server, in the form that all servers pass on: an error is in a
+    result as well, there is no white space, and the inner iq has its namespace and both addresses.
 
     @param recipient: the server; see L{answerAddress}.
-    @param kind: the inner iq's type.
-    @param xml: what is in it, meant where the default namespace is C{jabber:client}.
+    @param kind: type of the inner iq.
+    @param xml: its content, for a place where the default namespace is C{jabber:client}.
     """
     outer, wrapper = _answerHead(version, sender, recipient)
     head = (
@@ -317,7 +318,7 @@ def writeAnswer(
 
 @lru_cache(256)
 def _answerHead(version: str, sender: str, server: str) -> tuple[str, str]:
-    """Return what is the same in all answers to one server: the text before the outer id, and after it."""
+    """Return the constant parts of answers to one server: the text before the outer id, and after it."""
     recipient = answerAddress(version, server)
     return (
         f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='",

@@ -19,7 +19,7 @@ SCHEMA = (
         PRIMARY KEY (user, namespace, name)
     ) WITHOUT ROWID
     """,
-    # What the users' server has nothing for.
+    # Elements that the users' server does not have.
     """
     CREATE TABLE IF NOT EXISTS asked (
         user TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (user, namespace, name)
@@ -66,7 +66,7 @@ def _put(cursor: sqlite3.Cursor, user: str, elements: dict[Key, str], maxBytes: 
 
 
 def _fits(cursor: sqlite3.Cursor, user: str, maxBytes: int, maxElements: int) -> bool:
-    """Return whether the user has no more than that; if not, go back to where the transaction was."""
+    """Return true if the user is within the limits; if not, roll back to the savepoint."""
     cursor.execute("SELECT count(*), sum(length(CAST(xml AS BLOB))) FROM private WHERE user = ?", (user,))
     count, size = cursor.fetchone()
     if count > maxElements or size > maxBytes:
@@ -77,9 +77,9 @@ def _fits(cursor: sqlite3.Cursor, user: str, maxBytes: int, maxElements: int) ->
 
 def insert(cursor: sqlite3.Cursor, user: str, key: Key, xml: str, maxBytes: int, maxElements: int) -> str | None:
     """
-    Store what was stored elsewhere before, unless the user has something there.
+    Store an element that was stored elsewhere before, unless the user has one already.
 
-    @return: what the user has there; C{None} if C{xml} was stored.
+    @return: the user's present element; C{None} if C{xml} was stored.
     @raise TooMuch: if there is no room.
     """
     there = _get(cursor, user, key)
@@ -98,7 +98,7 @@ def _adopt(
         try:
             return insert(cursor, user, key, xml, maxBytes, maxElements) or xml
         except TooMuch:
-            # The user still has it where it is.
+            # The element stays where it is.
             return xml
     there = _get(cursor, user, key)
     if there is None and sum(map(len, key)) <= _MAX_ASKED:

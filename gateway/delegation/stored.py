@@ -1,5 +1,5 @@
 """
-Private data as servers store or export it, to elements: Prosody's stanzas as tables, and XML by XEP-0227. Pure.
+Converts private data of servers to elements: Prosody's tables, and XML by XEP-0227. Pure.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gateway.errors import TooLarge, TooMuch, Unreadable
 from gateway.xml.context import CLIENT
 from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, parse
 
-# Elements within each other.
+# Levels of nested elements.
 _MAX_DEPTH = 60
-# Bytes of a tag, and elements and characters of one element that is stored: it would be too large to be kept.
+# Bytes of a tag; elements and characters of one stored element. Anything larger cannot be kept.
 _MAX_TAG = 4 * 1024 * 1024
 _MAX_ELEMENTS = 10_000
 _MAX_TEXT = 1024 * 1024
 
-# Names as XML has them, but for the colon and the oddest letters.
+# XML names without colons and rare letters.
 _NAME = re.compile(r"[^\W\d][\w.\-\u00b7]*")
 # XEP-0227, in its two namespaces.
 _PIE = frozenset({"urn:xmpp:pie:0", "http://www.xmpp.org/extensions/xep-0227.html#ns"})
@@ -33,12 +33,12 @@ _SERVER, _HOST, _USER = (("pie", name) for name in ("server-data", "host", "user
 _QUERY = ns.PRIVATE, "query"
 _INCLUDE = "http://www.w3.org/2001/XInclude", "include"
 _LONG_NAMESPACE = longNamespace(rb"xmlns(?::[^\s=<>:]*)?")
-# Bytes that are looked at again with the next piece, for a namespace that began in them.
+# Bytes that are searched again with the next piece, for a namespace that began in them.
 _OVERLAP = 2 * MAX_NAMESPACE
 
 
 class BadData(ValueError):
-    """It cannot be imported; the exception's text says why."""
+    """The data cannot be imported; the text of the exception is the reason."""
 
 
 @frozen
@@ -47,8 +47,8 @@ class Entry:
     One stored element.
 
     @ivar user: the user's bare JID.
-    @ivar key: its namespace and name.
-    @ivar xml: as it is stored here.
+    @ivar key: namespace and name of the element.
+    @ivar xml: the element in the form in which it is stored here.
     """
 
     user: str
@@ -71,16 +71,16 @@ class Skipped:
 
 def entry(user: str, element: domish.Element) -> Entry:
     """
-    An element as it is stored here.
+    Return the entry for an element.
 
-    @raise BadData: if it cannot be.
+    @raise BadData: if it cannot be stored.
     """
     key = element.uri or "", element.name
     if key[0] in ("", ns.CLIENT, ns.PRIVATE):
         raise BadData("the element has no namespace of its own")
     try:
         [xml] = storable([element])
-        # It has to be read again to be handed out.
+        # It is parsed again for each answer.
         found = parse(CLIENT.header, xml.encode())
     except (TooLarge, TooMuch):
         raise BadData("it is too large to be kept") from None
@@ -93,9 +93,9 @@ def entry(user: str, element: domish.Element) -> Entry:
 
 def fromTable(table: object) -> domish.Element:
     """
-    An element of what Prosody stores for it (C{util.stanza}'s C{preserialize}), from Lua or from JSON.
+    Return the element in a table of Prosody (C{util.stanza}'s C{preserialize}), from Lua or from JSON.
 
-    @raise BadData: if it is none.
+    @raise BadData: if it is no element.
     """
     return _element(table, "", 0)
 
@@ -122,7 +122,7 @@ def _element(table: object, uri: str, depth: int) -> domish.Element:
 
 
 def _children(table: dict[Any, Any]) -> Iterator[Any]:
-    """Those of JSON stand in a list, those of Lua under the numbers from 1."""
+    """Return the children of a table: in JSON they are a list, in Lua they have the keys 1, 2, ..."""
     if "__array" in table:
         children = table["__array"]
         if not isinstance(children, list):
@@ -135,7 +135,7 @@ def _children(table: dict[Any, Any]) -> Iterator[Any]:
 
 
 def _attribute(key: str) -> str | tuple[str, str]:
-    """Return a name, with its namespace if it has one; old versions of Prosody had a bar between the two."""
+    """Return a name, with its namespace if it has one. Old versions of Prosody separate both by a bar."""
     uri, separator, name = key.rpartition("\x01") if "\x01" in key else key.rpartition("|")
     if key.startswith("xml:"):
         uri, separator, name = ns.XML, ":", key.removeprefix("xml:")
@@ -146,14 +146,14 @@ def _attribute(key: str) -> str | tuple[str, str]:
 
 class ExportReader:
     """
-    Reads users' private data from XML by XEP-0227, piece by piece; of what is read it keeps one element at most.
+    Reads users' private data from XML by XEP-0227, piece by piece. It keeps one element at a time in memory.
 
-    @param domain: whose users are wanted.
+    @param domain: domain of the users.
     """
 
     def __init__(self, domain: str) -> None:
         self._domain = domain
-        # The elements that are open, without the root if that holds several hosts.
+        # Names of the open elements, without a root that contains several hosts.
         self._path: list[tuple[str, str]] = []
         self._host = ""
         self._user = ""
@@ -172,14 +172,14 @@ class ExportReader:
 
     def read(self, data: bytes, isLast: bool = False) -> list[tuple[str, domish.Element] | Skipped]:
         """
-        Read on.
+        Read the next bytes.
 
-        @return: users' names, each with an element, and what is passed over.
-        @raise BadData: if this is no such XML; what was returned before stays right.
+        @return: names of users, each with an element, and skipped data.
+        @raise BadData: if this is no such XML. Everything returned before is valid.
         """
         window = self._tail + data
         if _LONG_NAMESPACE.search(window):
-            # Expat would take memory and time for each attribute in it.
+            # Expat would need memory and time for each attribute in it.
             raise BadData(f"a namespace has over {MAX_NAMESPACE} bytes{self._where()}: take that element out")
         self._tail = window[-_OVERLAP:]
         self._parsed += len(data)
@@ -230,7 +230,7 @@ class ExportReader:
         if self._open and self._cost <= _MAX_ELEMENTS and len(self._open) < _MAX_DEPTH:
             self._open[-1].addChild(element)
         elif self._open:
-            # It goes on, but nothing of it is kept.
+            # Read on to the end of the element, but keep nothing of it.
             self._cost = _MAX_ELEMENTS + 1
         self._open.append(element)
 

@@ -1,5 +1,5 @@
 """
-What the tour says and asks about a managing entity that the embedded host delegates private storage to.
+The tour of a managing entity to which the embedded host delegates private storage.
 """
 
 from __future__ import annotations
