@@ -50,12 +50,16 @@ def parts(stanza: Stanza) -> list[Part]:
     @raise Unreadable: if there are very many elements, if there is no tree where one is needed, or if it grows too
         large in writing.
     """
-    checkCost(stanza.raw)
-    if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
-        cut = _cut(stanza.payload)
-        if cut is not None:
-            return cut
-    found = children(stanza.element, MAX_PARTS)
+    try:
+        checkCost(stanza.raw)
+        if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
+            cut = _cut(stanza.payload)
+            if cut is not None:
+                return cut
+        tree = stanza.element
+    except domish.ParserError as error:
+        raise Unreadable from error
+    found = children(tree, MAX_PARTS)
     written = serialisedAll(found, ns.COMPONENT_ACCEPT)
     return [Part(each.uri or "", each.name, xml.encode()) for each, xml in zip(found, written, strict=True)]
 

@@ -30,6 +30,7 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
     The payload of the answer to an iq of type get or set, and what else is to be sent.
 
     @raise GatewayError: what the answer is otherwise.
+    @raise domish.ParserError: if it is one of the few stanzas that no tree is built of.
     """
     user, address = stanza.sender or "", stanza.recipient or ""
     payload = next(stanza.element.elements(), None)

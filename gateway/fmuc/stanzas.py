@@ -59,12 +59,12 @@ def readPresence(stanza: Stanza) -> Presence:
     presence = Presence(gone=stanza.type == "unavailable", content=content, id=stanza.id)
     for part in found:
         if part.namespace == ns.MUC:
-            element = part.element
+            element = _tree(part)
             presence = evolve(presence, joins=True, password=_text(element, "password"), limits=_limits(element))
         elif part.namespace == ns.FMUC:
-            presence = evolve(presence, fmuc=_fmuc(part.element))
+            presence = evolve(presence, fmuc=_fmuc(_tree(part)))
         elif part.namespace == ns.MUC_USER:
-            presence = _withUser(presence, part.element)
+            presence = _withUser(presence, _tree(part))
     if presence.joins and max(len(presence.id or ""), len(presence.password)) > _LONGEST_WORD:
         raise Unreadable
     refusal = _refusal(found)
@@ -101,16 +101,23 @@ def readMessage(stanza: Stanza) -> Message:
             if part.name == "nomirror":
                 message = evolve(message, nomirror=True)
             else:
-                message = evolve(message, fmuc=_fmuc(part.element))
+                message = evolve(message, fmuc=_fmuc(_tree(part)))
         elif part.namespace == ns.MUC_USER:
-            message = evolve(message, invitations=_invitations(part.element))
+            message = evolve(message, invitations=_invitations(_tree(part)))
         elif part.namespace == ns.DELAY:
-            element = part.element
+            element = _tree(part)
             stamp = stamps.read(element.getAttribute("stamp", ""))
             message = evolve(message, delay=Delay(element.getAttribute("from", ""), stamp or 0.0))
     if stanza.type == "error":
         message = evolve(message, refusal=_refusal(found) or Refusal("cancel", "undefined-condition"))
     return message
+
+
+def _tree(part: Part) -> domish.Element:
+    try:
+        return part.element
+    except domish.ParserError as error:
+        raise Unreadable from error
 
 
 def _content(stanza: Stanza, found: list[Part]) -> Content:
@@ -208,7 +215,7 @@ def _refusal(found: list[Part]) -> Refusal | None:
     part = next((part for part in found if _isError(part)), None)
     if part is None:
         return None
-    element = part.element
+    element = _tree(part)
     condition, text = "undefined-condition", ""
     for child in children(element):
         if child.uri == ns.STANZA_ERRORS and child.name == "text":
