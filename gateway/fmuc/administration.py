@@ -18,8 +18,8 @@ from gateway.errors import (
     TooMuch,
 )
 from gateway.fmuc.actions import Invite
-from gateway.fmuc.admission import defaultRole
-from gateway.fmuc.departure import remove, removeAll
+from gateway.fmuc.join import defaultRole
+from gateway.fmuc.leave import remove, removeAll
 from gateway.fmuc.room import Occupant, Room
 from gateway.fmuc.values import (
     ADMIN,

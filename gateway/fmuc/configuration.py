@@ -10,10 +10,10 @@ from typing import Any
 from attrs import evolve, frozen
 
 from gateway.errors import NotAcceptable, NotEntitled, OnlyInTheRoom
-from gateway.fmuc.departure import close, removeAll
+from gateway.fmuc.leave import close, removeAll
+from gateway.fmuc.muc_xml import statusXml
 from gateway.fmuc.room import Room, Settings
 from gateway.fmuc.values import MEMBERS_ONLY_NOW, NONE, OWNER, Content, Notice, Said
-from gateway.fmuc.writing import statusXml
 
 # Status codes of what has changed (section 10.2.1).
 _CHANGED, _NOW_PUBLIC, _NOW_SEMI_ANONYMOUS = 104, 172, 173

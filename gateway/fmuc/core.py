@@ -26,12 +26,12 @@ from gateway.errors import (
     TooMuch,
     Unreadable,
 )
-from gateway.fmuc import federation, invitations, messages, nodes, presence, privately
+from gateway.fmuc import from_joined, from_joining, groupchat, invitations, presence, private_messages
 from gateway.fmuc.actions import Action, News, Refuse
-from gateway.fmuc.departure import close, remove
+from gateway.fmuc.datetimes import Calendar
+from gateway.fmuc.leave import close, remove
 from gateway.fmuc.room import Above, Bounds, Node, Room, Settings, State
-from gateway.fmuc.stamps import Calendar
-from gateway.fmuc.upward import expire, farewell, gone
+from gateway.fmuc.uplink import expire, farewell, gone
 from gateway.fmuc.values import SHUTDOWN, TROUBLE, UNDELIVERED, Dialect, Message, Notice, Presence, Refusal, refusal
 
 
@@ -103,9 +103,9 @@ class Rooms:
             if stanza.refusal is None and not stanza.gone:
                 self._userJoins(jid, sender, nick, stanza, now)
         elif room.above is not None and peer == room.above.jid:
-            federation.presence(room, room.above, resource, nick, stanza, now)
+            from_joined.presence(room, room.above, resource, nick, stanza, now)
         elif peer in room.below:
-            nodes.presence(room, sender, nick or resource, stanza, now)
+            from_joining.presence(room, sender, nick or resource, stanza, now)
         elif stanza.refusal is not None:
             self._bounced(room, sender, stanza.refusal, now)
         elif stanza.gone or sender in room.users:
@@ -123,15 +123,15 @@ class Rooms:
             if stanza.kind != "error":
                 self._refuse("message", recipient, sender, stanza.id, NoSuchAddress)
         elif room.above is not None and peer == room.above.jid:
-            federation.message(room, room.above, resource, nick, stanza, now)
+            from_joined.message(room, room.above, resource, nick, stanza, now)
         elif peer in room.below:
-            nodes.message(room, room.below[peer], resource, nick, stanza, now)
+            from_joining.message(room, room.below[peer], resource, nick, stanza, now)
         elif stanza.refusal is not None and stanza.refusal.condition in UNDELIVERED:
             self._bounced(room, sender, stanza.refusal, now)
         elif nick:
-            privately.fromUser(room, sender, nick, stanza)
+            private_messages.fromUser(room, sender, nick, stanza)
         elif stanza.kind == "groupchat":
-            messages.fromUser(room, sender, stanza, now)
+            groupchat.fromUser(room, sender, stanza, now)
         elif stanza.kind != "error" and stanza.invitations:
             invitations.fromUser(room, sender, stanza)
         elif stanza.kind != "error":
@@ -226,10 +226,10 @@ class Rooms:
             room, why = self._make(jid, maker, jids.split(peer)[1])
         if room is None or why is not None:
             self._out.append(
-                nodes.reject(jid, sender, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress)
+                from_joining.reject(jid, sender, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress)
             )
             return
-        nodes.presence(room, sender, nick, stanza, now)
+        from_joining.presence(room, sender, nick, stanza, now)
 
     def _userJoins(self, jid: str, user: str, nick: str, stanza: Presence, now: float) -> None:
         why: type[GatewayError] | None = None

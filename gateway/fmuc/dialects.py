@@ -10,8 +10,8 @@ from typing import Protocol
 
 from gateway import ns
 from gateway.fmuc.actions import Joining, Private, Rejected, ToNode
+from gateway.fmuc.muc_xml import attributes, errorXml, messageXml, mucUser, mucXml
 from gateway.fmuc.values import Dialect, Limits, Said, Shown
-from gateway.fmuc.writing import attributes, errorXml, messageXml, mucUser, mucXml
 from gateway.stream.stanzas import escape
 
 

@@ -16,7 +16,7 @@ from gateway import jids, ns
 from gateway.errors import GatewayError, OverBudget, Stopping, Unreadable
 from gateway.fmuc.actions import Action, News, ToNode, ToUsers
 from gateway.fmuc.core import Rooms
-from gateway.fmuc.queries import answer, result
+from gateway.fmuc.iq import answer, result
 from gateway.fmuc.room import Above, Node, Room, State
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.interfaces import IRefusalHandler, IReporting

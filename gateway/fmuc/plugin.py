@@ -14,9 +14,9 @@ from zope.interface import implementer
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.muc_xml import LARGEST_STANZA
 from gateway.fmuc.room import Bounds, Settings
 from gateway.fmuc.values import Dialect
-from gateway.fmuc.writing import LARGEST_STANZA
 from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, Count, Domain

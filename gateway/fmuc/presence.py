@@ -8,10 +8,10 @@ from attrs import evolve
 
 from gateway.errors import GatewayError, NickIsKept, NoNick, RoomFull, TooMuch
 from gateway.fmuc.actions import Refuse, ToUsers
-from gateway.fmuc.admission import access, addressProblem, admit, conflict, nickProblem, welcomeBack
-from gateway.fmuc.departure import remove
+from gateway.fmuc.join import access, addressProblem, admit, conflict, nickProblem, welcomeBack
+from gateway.fmuc.leave import remove
 from gateway.fmuc.room import Node, Occupant, Pending, Room
-from gateway.fmuc.upward import ANSWER, ask, cancel, change, gone
+from gateway.fmuc.uplink import ANSWER, ask, cancel, change, gone
 from gateway.fmuc.values import (
     GONE,
     HERE,

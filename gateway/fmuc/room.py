@@ -14,8 +14,8 @@ from attrs import define, field, frozen
 
 from gateway import jids
 from gateway.fmuc.actions import Action, Joining, Left, News, Private, Rejected, ToNode, ToUsers
+from gateway.fmuc.datetimes import Calendar
 from gateway.fmuc.history import History
-from gateway.fmuc.stamps import Calendar
 from gateway.fmuc.values import (
     HERE,
     MODERATOR,

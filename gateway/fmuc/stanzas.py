@@ -9,9 +9,10 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import Unreadable
-from gateway.fmuc import stamps
+from gateway.fmuc import datetimes
 from gateway.fmuc.actions import Action, Invite, News, Refuse, ToUsers
 from gateway.fmuc.dialects import toNode
+from gateway.fmuc.muc_xml import LARGEST, LONGEST_REASON, attributes, errorXml, messageXml, mucUser
 from gateway.fmuc.payload import Part, children, parts
 from gateway.fmuc.values import (
     AFFILIATIONS,
@@ -30,7 +31,6 @@ from gateway.fmuc.values import (
     Refusal,
     Shown,
 )
-from gateway.fmuc.writing import LARGEST, LONGEST_REASON, attributes, errorXml, messageXml, mucUser
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza, escape
 
@@ -106,7 +106,7 @@ def readMessage(stanza: Stanza) -> Message:
             message = evolve(message, invitations=_invitations(_tree(part)))
         elif part.namespace == ns.DELAY:
             element = _tree(part)
-            stamp = stamps.read(element.getAttribute("stamp", ""))
+            stamp = datetimes.read(element.getAttribute("stamp", ""))
             message = evolve(message, delay=Delay(element.getAttribute("from", ""), stamp or 0.0))
     if stanza.type == "error":
         message = evolve(message, refusal=_refusal(found) or Refusal("cancel", "undefined-condition"))
@@ -153,7 +153,7 @@ def _limits(element: domish.Element) -> Limits:
             for name, text in numbers.items()
             if text.isascii() and text.isdigit() and len(text) < 10
         },
-        since=stamps.read(found.getAttribute("since", "")),
+        since=datetimes.read(found.getAttribute("since", "")),
     )
 
 

@@ -11,7 +11,7 @@ from gateway import ns
 from gateway.errors import ANSWERS, GatewayError, Unreadable
 from gateway.fmuc.actions import Action
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.queries import answer, result
+from gateway.fmuc.iq import answer, result
 from gateway.fmuc.room import Bounds
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.values import Dialect

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from gateway import jids, ns
 from gateway.fmuc.room import Bounds, State
-from gateway.fmuc.upward import ANSWER, REST
+from gateway.fmuc.uplink import ANSWER, REST
 from gateway.fmuc.values import Dialect
 from gateway.stream.core import Limits
 from tests.fmuc.wire import START, WireCase, fmuc, mirror, read, rooms, seedJoin, to

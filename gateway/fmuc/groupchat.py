@@ -8,8 +8,8 @@ from attrs import evolve
 
 from gateway.errors import GatewayError, NotInTheRoom, NoVoice, TooLarge
 from gateway.fmuc.actions import Refuse
-from gateway.fmuc.federation import spread
-from gateway.fmuc.privately import bounce
+from gateway.fmuc.from_joined import spread
+from gateway.fmuc.private_messages import bounce
 from gateway.fmuc.room import Node, Occupant, Room
 from gateway.fmuc.values import MODERATOR, VISITOR, Dialect, Message, Said, refusal
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.fmuc.inspection import Item
-from gateway.fmuc.writing import attributes
+from gateway.fmuc.disco import Item
+from gateway.fmuc.muc_xml import attributes
 from gateway.stream.stanzas import escape
 
 # Bytes of one piece, about: servers close streams for stanzas that are too large for them.

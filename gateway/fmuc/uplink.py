@@ -12,8 +12,8 @@ from attrs import evolve
 
 from gateway.errors import NoAnswer, NotThere
 from gateway.fmuc.actions import Joining, Refuse, Rejected
-from gateway.fmuc.admission import admit
-from gateway.fmuc.departure import close, release, remove
+from gateway.fmuc.join import admit
+from gateway.fmuc.leave import close, release, remove
 from gateway.fmuc.room import Above, Occupant, Pending, Room, State
 from gateway.fmuc.values import GONE, HERE, TROUBLE, Content, Dialect, Limits, Notice, Rank, Refusal, Shown, refusal
 

@@ -8,11 +8,11 @@ from attrs import evolve
 
 from gateway import jids
 from gateway.errors import NickInUse, NotInTheRoom, NotThere
-from gateway.fmuc import privately
+from gateway.fmuc import private_messages
 from gateway.fmuc.actions import Refuse
-from gateway.fmuc.departure import remove
+from gateway.fmuc.leave import remove
 from gateway.fmuc.room import Above, Node, Occupant, Room, State
-from gateway.fmuc.upward import complete, expel, fail, farewell, gone, idle, letIn, more, out, settle
+from gateway.fmuc.uplink import complete, expel, fail, farewell, gone, idle, letIn, more, out, settle
 from gateway.fmuc.values import (
     BANNED,
     GONE,
@@ -265,7 +265,7 @@ def message(room: Room, above: Above, sender: str, recipient: str, stanza: Messa
         _bounced(room, above, sender, recipient, stanza, now)
         return
     if recipient and stanza.kind != "groupchat":
-        privately.fromNode(room, above, sender, recipient, stanza)
+        private_messages.fromNode(room, above, sender, recipient, stanza)
         return
     if stanza.kind != "groupchat":
         return

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from gateway import jids
 from gateway.errors import Forbidden, GatewayError, Loop, TooMuch
-from gateway.fmuc import messages, privately
+from gateway.fmuc import groupchat, private_messages
 from gateway.fmuc.actions import Rejected, ToNode
-from gateway.fmuc.departure import removeAll
+from gateway.fmuc.leave import removeAll
 from gateway.fmuc.presence import enter, leave
 from gateway.fmuc.room import Node, Occupant, Pending, Room
-from gateway.fmuc.upward import cancel, change, gone
+from gateway.fmuc.uplink import cancel, change, gone
 from gateway.fmuc.values import TROUBLE, UNDELIVERED, Dialect, Entry, Fmuc, Message, Notice, Presence, Rank, refusal
 
 
@@ -135,9 +135,9 @@ def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message
         if stanza.refusal.condition in UNDELIVERED:
             lost(room, node, now)
     elif recipient and stanza.kind != "groupchat":
-        privately.fromNode(room, node, sender, recipient, stanza)
+        private_messages.fromNode(room, node, sender, recipient, stanza)
     elif stanza.kind == "groupchat" and not recipient:
-        messages.fromNode(room, node, sender, stanza, now)
+        groupchat.fromNode(room, node, sender, stanza, now)
 
 
 def lost(room: Room, node: Node, now: float) -> None:

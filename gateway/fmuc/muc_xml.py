@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway import ns
-from gateway.fmuc import stamps
+from gateway.fmuc import datetimes
 from gateway.fmuc.values import Limits, Refusal, Said, Shown
 from gateway.stream.stanzas import escape
 
@@ -63,7 +63,7 @@ def messageXml(said: Said, extra: str = "") -> bytes:
     """A message from behind its addresses to its end."""
     delay = ""
     if said.delay is not None:
-        stamp = stamps.written(said.delay.stamp)
+        stamp = datetimes.written(said.delay.stamp)
         delay = f"<delay xmlns='{ns.DELAY}' from='{escape(said.delay.by)}' stamp='{stamp}'/>"
     return b"".join(
         (
@@ -89,7 +89,7 @@ def mucXml(password: str, limits: Limits) -> str:
     wanted = {"maxchars": limits.maxchars, "maxstanzas": limits.maxstanzas, "seconds": limits.seconds}
     numbers = "".join(f" {name}='{number}'" for name, number in wanted.items() if number is not None)
     if limits.since is not None:
-        numbers += f" since='{stamps.written(limits.since)}'"
+        numbers += f" since='{datetimes.written(limits.since)}'"
     if numbers:
         inside += f"<history{numbers}/>"
     return f"<x xmlns='{ns.MUC}'>{inside}</x>" if inside else f"<x xmlns='{ns.MUC}'/>"

@@ -10,14 +10,14 @@ from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.errors import Malformed, NoSuchAddress, NotInTheRoom, TooMuch, Unhandled, Unreadable
-from gateway.fmuc import configuration, inspection
+from gateway.fmuc import configuration, disco
 from gateway.fmuc.actions import Action
 from gateway.fmuc.administration import Change, Listed, change, entitled, listed
 from gateway.fmuc.core import Rooms
-from gateway.fmuc.pages import written
+from gateway.fmuc.muc_xml import LARGEST, LONGEST_REASON, attributes
 from gateway.fmuc.room import Room, Settings
+from gateway.fmuc.rsm import written
 from gateway.fmuc.values import AFFILIATIONS, ROLES
-from gateway.fmuc.writing import LARGEST, LONGEST_REASON, attributes
 from gateway.stream.stanzas import Stanza, escape, route
 from gateway.stringprep import MAX_PART
 
@@ -38,14 +38,14 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
         raise Unreadable
     asked = (payload.uri, payload.name, stanza.type)
     if asked == (ns.PING, "ping", "get"):
-        if not inspection.ping(rooms, user, address):
+        if not disco.ping(rooms, user, address):
             raise Unhandled
         return "", []
     jid, _, nick = address.partition("/")
     if nick:
         # Nothing of this is handed on to an occupant; who is none is told so.
         try:
-            inspection.ping(rooms, user, address)
+            disco.ping(rooms, user, address)
         except NotInTheRoom:
             if payload.uri not in (ns.DISCO_INFO, ns.DISCO_ITEMS):
                 raise
@@ -54,10 +54,10 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
         raise Unhandled
     if asked == (ns.DISCO_INFO, "query", "get"):
         node = payload.getAttribute("node", "")
-        return _query(ns.DISCO_INFO, node, _info(inspection.info(rooms, jid, node))), []
+        return _query(ns.DISCO_INFO, node, _info(disco.info(rooms, jid, node))), []
     if asked == (ns.DISCO_ITEMS, "query", "get"):
         node = payload.getAttribute("node", "")
-        return _query(ns.DISCO_ITEMS, node, written(inspection.items(rooms, user, jid, node), payload)), []
+        return _query(ns.DISCO_ITEMS, node, written(disco.items(rooms, user, jid, node), payload)), []
     if payload.name != "query" or payload.uri not in (ns.MUC_ADMIN, ns.MUC_OWNER):
         raise Unhandled
     room = rooms.rooms.get(jid)
@@ -80,7 +80,7 @@ def _query(namespace: str, node: str, inside: str) -> str:
     return f"{head}>{inside}</query>" if inside else f"{head}/>"
 
 
-def _info(info: inspection.Info | None) -> str:
+def _info(info: disco.Info | None) -> str:
     if info is None:
         return ""
     found = f"<identity category='conference' type='text' name='{escape(info.name)}'/>"
