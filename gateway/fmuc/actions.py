@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from gateway.fmuc.values import Dialect, Entry, Invitation, Refusal, Said, Shown
+from gateway.fmuc.values import Dialect, Invitation, JoinRequest, OccupantPresence, RoomMessage, StanzaError
 
 
 @frozen
@@ -21,26 +21,26 @@ class ToUsers:
     """
 
     room: str
-    what: Shown | Said
+    stanza: OccupantPresence | RoomMessage
     recipients: tuple[bytes, ...]
-    revealing: bool = False
+    showRealJid: bool = False
     codes: tuple[int, ...] = ()
 
 
 @frozen
-class Joining:
+class Join:
     """
     One of the joining node's users wants in.
 
     @ivar replica: whether the node shows only what comes back to it.
     """
 
-    entry: Entry
+    request: JoinRequest
     replica: bool
 
 
 @frozen
-class Rejected:
+class Reject:
     """
     A join is refused.
 
@@ -48,22 +48,22 @@ class Rejected:
     """
 
     nick: str
-    real: str
-    refusal: Refusal
+    realJid: str
+    stanzaError: StanzaError
 
 
 @frozen
-class Left:
+class ConfirmLeft:
     """The joining node is out."""
 
 
 @frozen
-class Private:
+class PrivateMessage:
     """A private message, or its error, to somebody behind the node."""
 
-    said: Said
+    message: RoomMessage
     recipient: str
-    refusal: Refusal | None = None
+    stanzaError: StanzaError | None = None
 
 
 @frozen
@@ -79,12 +79,12 @@ class ToNode:
     room: str
     peer: str
     dialect: Dialect
-    up: bool
-    what: Joining | Shown | Said | Rejected | Left | Private
+    toJoined: bool
+    stanza: Join | OccupantPresence | RoomMessage | Reject | ConfirmLeft | PrivateMessage
 
 
 @frozen
-class Refuse:
+class SendError:
     """
     Answer a stanza with an error.
 
@@ -97,12 +97,12 @@ class Refuse:
     sender: str
     recipient: str
     id: str | None
-    refusal: Refusal
-    joining: bool = False
+    stanzaError: StanzaError
+    isJoin: bool = False
 
 
 @frozen
-class Invite:
+class SendInvitation:
     """
     Hand on an invitation, or what has become of one.
 
@@ -116,7 +116,7 @@ class Invite:
 
 
 @frozen
-class News:
+class LogLine:
     """
     What an operator should hear of; nothing is sent.
 
@@ -127,4 +127,4 @@ class News:
     warn: bool = False
 
 
-Action = ToUsers | ToNode | Refuse | Invite | News
+Action = ToUsers | ToNode | SendError | SendInvitation | LogLine

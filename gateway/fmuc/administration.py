@@ -17,14 +17,14 @@ from gateway.errors import (
     OnlyInTheRoom,
     TooMuch,
 )
-from gateway.fmuc.actions import Invite
+from gateway.fmuc.actions import SendInvitation
 from gateway.fmuc.join import defaultRole
 from gateway.fmuc.leave import remove, removeAll
 from gateway.fmuc.room import Occupant, Room
 from gateway.fmuc.values import (
     ADMIN,
+    AVAILABLE,
     BANNED,
-    HERE,
     KICKED,
     MEMBER,
     MODERATOR,
@@ -35,8 +35,8 @@ from gateway.fmuc.values import (
     OWNER,
     VISITOR,
     Invitation,
-    Notice,
-    Rank,
+    PresenceChange,
+    Standing,
     person,
 )
 
@@ -60,7 +60,7 @@ class Change:
 
 
 @frozen
-class Listed:
+class ListedUser:
     """One of a list: of who is in, by role, or of all who are known, by affiliation."""
 
     affiliation: str
@@ -80,15 +80,15 @@ def entitled(room: Room, user: str) -> type[GatewayError] | None:
 
     @param user: full JID.
     """
-    if room.above is not None:
+    if room.joinedNode is not None:
         # The seed, section "Administration": "connect directly to the MUC and follow the standard process".
         return OnlyInTheRoom
     actor = room.users.get(user)
-    isModerator = actor is not None and actor.rank.role == MODERATOR
+    isModerator = actor is not None and actor.standing.role == MODERATOR
     return None if isModerator or level(room, user) >= _LEVELS[ADMIN] else NotEntitled
 
 
-def change(room: Room, user: str, changes: list[Change]) -> type[GatewayError] | None:
+def applyChanges(room: Room, user: str, changes: list[Change]) -> type[GatewayError] | None:
     """
     Do all of it, or, if one of the changes may not be, nothing.
 
@@ -132,7 +132,7 @@ def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | Non
     occupant = room.occupants.get(each.nick)
     if occupant is None:
         return NoSuchAddress
-    theirs = _LEVELS[occupant.rank.affiliation]
+    theirs = _LEVELS[occupant.standing.affiliation]
     # Section 8.2: "A user cannot be kicked by a moderator with a lower affiliation."
     if theirs > own:
         return NotAllowed
@@ -143,8 +143,8 @@ def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | Non
     if each.role == VISITOR and theirs >= own and theirs > _LEVELS[NONE]:
         return NotAllowed
     # Section 9.6: moderators are made, and made none, by admins.
-    if MODERATOR in (each.role, occupant.rank.role) and own < _LEVELS[ADMIN]:
-        return NotAllowed if occupant.rank.role == MODERATOR else NotEntitled
+    if MODERATOR in (each.role, occupant.standing.role) and own < _LEVELS[ADMIN]:
+        return NotAllowed if occupant.standing.role == MODERATOR else NotEntitled
     return None
 
 
@@ -164,10 +164,10 @@ def _affiliationProblem(room: Room, user: str, own: int, each: Change) -> type[G
 
 def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
     if each.role == NO_ROLE:
-        remove(room, occupant, Notice(gone=True, codes=(KICKED,), reason=each.reason, actor=actor))
+        remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=each.reason, actor=actor))
         return
-    occupant.rank = evolve(occupant.rank, role=each.role)
-    room.tell(occupant, evolve(HERE, reason=each.reason, actor=actor), toOwner=True)
+    occupant.standing = evolve(occupant.standing, role=each.role)
+    room.broadcastPresence(occupant, evolve(AVAILABLE, reason=each.reason, actor=actor), includeOriginNode=True)
 
 
 def _people(room: Room) -> dict[str, list[Occupant]]:
@@ -190,31 +190,31 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
         # Section 9.5: "the service SHOULD send an invitation to any user who has been added to the member list of a
         # members-only room".
         sender = room.address(actor)
-        room.out.append(Invite(room.jid, sender, Invitation(each.jid, each.reason), room.settings.password))
+        room.out.append(SendInvitation(room.jid, sender, Invitation(each.jid, each.reason), room.settings.password))
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
     out: list[Occupant] = []
     for occupant in people.get(each.jid, ()):
         # Of a banned domain those whom the room knows better stay; and an earlier change may have thrown him out.
-        isMeant = occupant.person == each.jid or each.affiliation == OUTCAST == room.affiliation(
-            occupant.real
-        )
+        isMeant = occupant.person == each.jid or each.affiliation == OUTCAST == room.affiliation(occupant.realJid)
         if not isMeant or room.occupants.get(occupant.nick) is not occupant:
             continue
-        occupant.rank = Rank(each.affiliation, defaultRole(room, each.affiliation))
+        occupant.standing = Standing(each.affiliation, defaultRole(room, each.affiliation))
         if code:
             out.append(occupant)
         else:
-            room.tell(occupant, evolve(HERE, reason=each.reason, actor=actor), toOwner=True)
-    removeAll(room, out, Notice(gone=True, codes=(code,), reason=each.reason, actor=actor))
+            room.broadcastPresence(
+                occupant, evolve(AVAILABLE, reason=each.reason, actor=actor), includeOriginNode=True
+            )
+    removeAll(room, out, PresenceChange(unavailable=True, codes=(code,), reason=each.reason, actor=actor))
 
 
-def listed(room: Room, user: str, wanted: Change) -> list[Listed] | type[GatewayError]:
+def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser] | type[GatewayError]:
     """
     Who has a role or an affiliation.
 
     @param wanted: with one of both, and nothing else.
     """
-    if room.above is not None:
+    if room.joinedNode is not None:
         return OnlyInTheRoom
     if wanted.affiliation == NONE:
         return NotAcceptable
@@ -222,12 +222,14 @@ def listed(room: Room, user: str, wanted: Change) -> list[Listed] | type[Gateway
         return NotEntitled
     if wanted.role:
         return [
-            Listed(one.rank.affiliation, one.rank.role, one.real, one.nick)
+            ListedUser(one.standing.affiliation, one.standing.role, one.realJid, one.nick)
             for one in room.occupants.values()
-            if one.rank.role == wanted.role
+            if one.standing.role == wanted.role
         ]
     return [
-        Listed(wanted.affiliation, jid=jid) for jid, each in room.affiliations.items() if each == wanted.affiliation
+        ListedUser(wanted.affiliation, jid=jid)
+        for jid, each in room.affiliations.items()
+        if each == wanted.affiliation
     ]
 
 
@@ -235,12 +237,12 @@ def _mayList(room: Room, user: str, wanted: Change) -> bool:
     own, actor = level(room, user), room.users.get(user)
     if wanted.role:
         # Section 8.5: voice is for moderators to manage; 9.8: moderators are for admins.
-        isModerator = actor is not None and actor.rank.role == MODERATOR
+        isModerator = actor is not None and actor.standing.role == MODERATOR
         return own >= _LEVELS[ADMIN] or (isModerator and wanted.role != MODERATOR)
     if wanted.affiliation in (OWNER, ADMIN):
         # Sections 10.5 and 10.8.
         return own == _LEVELS[OWNER]
-    if wanted.affiliation == MEMBER and room.settings.public:
+    if wanted.affiliation == MEMBER and room.settings.nonAnonymous:
         # Section 9.5: of a non-anonymous room members may know, and those who are in one for members.
         return own >= _LEVELS[MEMBER] or (room.settings.membersOnly and actor is not None)
     return own >= _LEVELS[ADMIN]

@@ -13,12 +13,12 @@ from gateway.errors import NotAcceptable, NotEntitled, OnlyInTheRoom
 from gateway.fmuc.leave import close, removeAll
 from gateway.fmuc.muc_xml import statusXml
 from gateway.fmuc.room import Room, Settings
-from gateway.fmuc.values import MEMBERS_ONLY_NOW, NONE, OWNER, Content, Notice, Said
+from gateway.fmuc.values import MEMBERS_ONLY_NOW, NONE, OWNER, Payload, PresenceChange, RoomMessage
 
 # Status codes of what has changed (section 10.2.1).
 _CHANGED, _NOW_PUBLIC, _NOW_SEMI_ANONYMOUS = 104, 172, 173
 # Characters of a name or a password.
-_LONGEST = 1_000
+_MAX_TEXT = 1_000
 _TRUE = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -40,12 +40,12 @@ class Field:
 
 FIELDS = (
     Field("muc#roomconfig_roomname", "name", "text-single", "The room's name"),
-    Field("muc#roomconfig_publicroom", "listed", "boolean", "Can be found by everybody"),
+    Field("muc#roomconfig_publicroom", "public", "boolean", "Can be found by everybody"),
     Field("muc#roomconfig_persistentroom", "persistent", "boolean", "Stays when everybody is gone"),
     Field("muc#roomconfig_membersonly", "membersOnly", "boolean", "For members only"),
     Field("muc#roomconfig_moderatedroom", "moderated", "boolean", "Newcomers have no voice"),
-    Field("muc#roomconfig_changesubject", "subjects", "boolean", "Everybody with a voice may set the subject"),
-    Field("muc#roomconfig_whois", "public", "list-single", "Who sees real addresses"),
+    Field("muc#roomconfig_changesubject", "changeSubject", "boolean", "Everybody with a voice may set the subject"),
+    Field("muc#roomconfig_whois", "nonAnonymous", "list-single", "Who sees real addresses"),
     Field("muc#roomconfig_passwordprotectedroom", "", "boolean", "A password is needed"),
     Field("muc#roomconfig_roomsecret", "password", "text-private", "The password"),
 )
@@ -85,17 +85,17 @@ def configure(room: Room, user: str, given: Mapping[str, str]) -> None:
     settings = _read(room.settings, given)
     before, room.settings = room.settings, settings
     codes = [_CHANGED]
-    if settings.public != before.public:
-        codes.append(_NOW_PUBLIC if settings.public else _NOW_SEMI_ANONYMOUS)
+    if settings.nonAnonymous != before.nonAnonymous:
+        codes.append(_NOW_PUBLIC if settings.nonAnonymous else _NOW_SEMI_ANONYMOUS)
         for occupant in room.occupants.values():
-            occupant.public = settings.public
+            occupant.nonAnonymous = settings.nonAnonymous
     if settings.membersOnly and not before.membersOnly:
         # Section 9.5: who is no member of a room that is for members now "MUST" be removed.
-        others = [occupant for occupant in room.occupants.values() if occupant.rank.affiliation == NONE]
-        removeAll(room, others, Notice(gone=True, codes=(MEMBERS_ONLY_NOW,)))
+        others = [occupant for occupant in room.occupants.values() if occupant.standing.affiliation == NONE]
+        removeAll(room, others, PresenceChange(unavailable=True, codes=(MEMBERS_ONLY_NOW,)))
     if settings != before:
-        news = Said(nick="", content=Content(statusXml(codes)))
-        room.toUsers(news, [occupant.address for occupant in room.users.values()])
+        newPayload = RoomMessage(nick="", payload=Payload(statusXml(codes)))
+        room.toUsers(newPayload, [occupant.address for occupant in room.users.values()])
 
 
 def _read(settings: Settings, given: Mapping[str, str]) -> Settings:
@@ -106,7 +106,7 @@ def _read(settings: Settings, given: Mapping[str, str]) -> Settings:
             continue
         # Section 10.2: a value that is none of those is "not-acceptable".
         allowed = _TRUE if field.kind == "boolean" else WHOIS if field.kind == "list-single" else None
-        if len(value) > _LONGEST or (allowed is not None and value not in allowed):
+        if len(value) > _MAX_TEXT or (allowed is not None and value not in allowed):
             raise NotAcceptable
         changes[field.name] = value if allowed is None else allowed[value]
     needed = given.get("muc#roomconfig_passwordprotectedroom")
@@ -129,13 +129,13 @@ def destroy(room: Room, user: str, reason: str, jid: str) -> None:
     @raise GatewayError: if the user may not.
     """
     _onlyOwners(room, user)
-    close(room, Notice(gone=True, destroyed=True, reason=reason[:_LONGEST], jid=jid))
+    close(room, PresenceChange(unavailable=True, destroyed=True, reason=reason[:_MAX_TEXT], jid=jid))
     room.affiliations.clear()
     room.settings.persistent = False
 
 
 def _onlyOwners(room: Room, user: str) -> None:
-    if room.above is not None:
+    if room.joinedNode is not None:
         raise OnlyInTheRoom
     if room.affiliation(user) != OWNER:
         raise NotEntitled

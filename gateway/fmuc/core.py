@@ -27,12 +27,22 @@ from gateway.errors import (
     Unreadable,
 )
 from gateway.fmuc import from_joined, from_joining, groupchat, invitations, presence, private_messages
-from gateway.fmuc.actions import Action, News, Refuse
-from gateway.fmuc.datetimes import Calendar
+from gateway.fmuc.actions import Action, LogLine, SendError
+from gateway.fmuc.datetimes import UtcClock
 from gateway.fmuc.leave import close, remove
-from gateway.fmuc.room import Above, Bounds, Node, Room, Settings, State
-from gateway.fmuc.uplink import expire, farewell, gone
-from gateway.fmuc.values import SHUTDOWN, TROUBLE, UNDELIVERED, Dialect, Message, Notice, Presence, Refusal, refusal
+from gateway.fmuc.room import Bounds, JoinedNode, Node, Room, Settings, UplinkState
+from gateway.fmuc.uplink import expire, leaveNow, occupantLeft
+from gateway.fmuc.values import (
+    DELIVERY_ERRORS,
+    SERVICE_SHUTDOWN,
+    TECHNICAL_PROBLEM,
+    Dialect,
+    Message,
+    Presence,
+    PresenceChange,
+    StanzaError,
+    stanzaError,
+)
 
 
 def within(domain: str, domains: frozenset[str]) -> bool:
@@ -78,7 +88,7 @@ class Rooms:
         self._mirroring = mirroring
         self._peers = peers
         self._bounds = bounds or Bounds()
-        self.calendar = Calendar()
+        self.utcClock = UtcClock()
         self.home = ""
         self._out: list[Action] = []
 
@@ -95,20 +105,20 @@ class Rooms:
         room = self.rooms.get(jid)
         if not local:
             if stanza.joins:
-                self._refuse("presence", recipient, sender, stanza.id, NoSuchAddress, joining=True)
+                self._refuse("presence", recipient, sender, stanza.id, NoSuchAddress, isJoin=True)
             return self._taken()
         if _isJoin(stanza, resource, nick) and not self._isUser(sender, stanza):
             self._nodeJoins(room, jid, sender, nick, stanza, now)
         elif room is None:
-            if stanza.refusal is None and not stanza.gone:
+            if stanza.stanzaError is None and not stanza.unavailable:
                 self._userJoins(jid, sender, nick, stanza, now)
-        elif room.above is not None and peer == room.above.jid:
-            from_joined.presence(room, room.above, resource, nick, stanza, now)
-        elif peer in room.below:
+        elif room.joinedNode is not None and peer == room.joinedNode.jid:
+            from_joined.presence(room, room.joinedNode, resource, nick, stanza, now)
+        elif peer in room.joiningNodes:
             from_joining.presence(room, sender, nick or resource, stanza, now)
-        elif stanza.refusal is not None:
-            self._bounced(room, sender, stanza.refusal, now)
-        elif stanza.gone or sender in room.users:
+        elif stanza.stanzaError is not None:
+            self._bounced(room, sender, stanza.stanzaError, now)
+        elif stanza.unavailable or sender in room.users:
             presence.fromUser(room, sender, nick, stanza, now)
         else:
             self._userJoins(jid, sender, nick, stanza, now)
@@ -122,12 +132,12 @@ class Rooms:
         if room is None:
             if stanza.kind != "error":
                 self._refuse("message", recipient, sender, stanza.id, NoSuchAddress)
-        elif room.above is not None and peer == room.above.jid:
-            from_joined.message(room, room.above, resource, nick, stanza, now)
-        elif peer in room.below:
-            from_joining.message(room, room.below[peer], resource, nick, stanza, now)
-        elif stanza.refusal is not None and stanza.refusal.condition in UNDELIVERED:
-            self._bounced(room, sender, stanza.refusal, now)
+        elif room.joinedNode is not None and peer == room.joinedNode.jid:
+            from_joined.message(room, room.joinedNode, resource, nick, stanza, now)
+        elif peer in room.joiningNodes:
+            from_joining.message(room, room.joiningNodes[peer], resource, nick, stanza, now)
+        elif stanza.stanzaError is not None and stanza.stanzaError.condition in DELIVERY_ERRORS:
+            self._bounced(room, sender, stanza.stanzaError, now)
         elif nick:
             private_messages.fromUser(room, sender, nick, stanza)
         elif stanza.kind == "groupchat":
@@ -154,14 +164,14 @@ class Rooms:
         room = self.rooms.get(jids.bare(recipient))
         isIn = False
         if room is not None:
-            if room.above is not None and room.above.jid == peer:
+            if room.joinedNode is not None and room.joinedNode.jid == peer:
                 return []
             occupant = room.occupants.get(nick)
             isIn = occupant is not None and (
-                occupant.real == sender if occupant.node is None else occupant.node.jid == peer
+                occupant.realJid == sender if occupant.node is None else occupant.node.jid == peer
             )
         if local and (joins or (nick and not isIn)):
-            self._refuse("presence", recipient, sender, identifier, why, joining=True)
+            self._refuse("presence", recipient, sender, identifier, why, isJoin=True)
         return self._taken()
 
     def speaker(self, sender: str, recipient: str) -> str:
@@ -173,10 +183,10 @@ class Rooms:
         room = self.rooms.get(jids.bare(recipient))
         if room is not None and sender in room.users:
             return peer
-        if room is not None and room.above is not None and room.above.jid == peer:
+        if room is not None and room.joinedNode is not None and room.joinedNode.jid == peer:
             # In a mirror, messages of local users come back this way.
             occupant = room.occupants.get(resource)
-            return jids.bare(occupant.real) if occupant is not None and occupant.node is None else ""
+            return jids.bare(occupant.realJid) if occupant is not None and occupant.node is None else ""
         if within(jids.split(peer)[1], self._peers):
             return sender if resource else ""
         return peer
@@ -193,18 +203,20 @@ class Rooms:
     def tick(self, now: float) -> list[Action]:
         """End what is overdue."""
         for room in list(self.rooms.values()):
-            above = room.above
-            if above is not None and (room.pending or above.state in (State.JOINING, State.LEAVING)):
-                expire(room, above, now)
+            joinedNode = room.joinedNode
+            if joinedNode is not None and (
+                room.pending or joinedNode.state in (UplinkState.JOINING, UplinkState.LEAVING)
+            ):
+                expire(room, joinedNode, now)
                 self._sweep(room)
         return self._taken()
 
     def shutDown(self) -> list[Action]:
         """The service ends: everybody is told (XEP-0045 section 11.2)."""
         for room in list(self.rooms.values()):
-            if room.above is not None:
-                farewell(room, room.above, refusal(Stopping))
-            close(room, Notice(gone=True, codes=(SHUTDOWN,)))
+            if room.joinedNode is not None:
+                leaveNow(room, room.joinedNode, stanzaError(Stopping))
+            close(room, PresenceChange(unavailable=True, codes=(SERVICE_SHUTDOWN,)))
         self.rooms.clear()
         self._made.clear()
         return self._taken()
@@ -216,14 +228,14 @@ class Rooms:
         peer = jids.bare(sender)
         if not within(jids.split(peer)[1], self._peers) or not jids.split(peer)[0]:
             why = NotAPeer
-            self._note(f'{peer} may not join {jid}: its domain is not among the "peers"')
-        elif room is not None and room.above is not None and room.above.jid == peer:
+            self._logLine(f'{peer} may not join {jid}: its domain is not among the "peers"')
+        elif room is not None and room.joinedNode is not None and room.joinedNode.jid == peer:
             why = Loop
         elif room is None:
             # The user makes the room, not the node, which stands for many. The domain is the node's: it may name
             # users of any domain.
-            maker = jids.bare(stanza.fmuc.real if stanza.fmuc is not None else peer)
-            room, why = self._make(jid, maker, jids.split(peer)[1])
+            creator = jids.bare(stanza.fmuc.realJid if stanza.fmuc is not None else peer)
+            room, why = self._make(jid, creator, jids.split(peer)[1])
         if room is None or why is not None:
             self._out.append(
                 from_joining.reject(jid, sender, stanza, "" if why is NotAPeer else nick, why or NoSuchAddress)
@@ -236,11 +248,11 @@ class Rooms:
         room = self.rooms.get(jid)
         if self._mirroring is not None and not within(jids.split(user)[1], self._mirroring.users):
             why = NotMirrored
-            self._note(f'{jids.split(user)[1]} is not among the "users" of this mirror')
+            self._logLine(f'{jids.split(user)[1]} is not among the "users" of this mirror')
         elif room is None and stanza.joins:
             room, why = self._make(jid, jids.bare(user), jids.split(user)[1])
         elif room is None and nick and stanza.fmuc is None:
-            self._out.append(presence.astray(jid, nick, user))
+            self._out.append(presence.notInRoom(jid, nick, user))
             return
         elif room is None:
             why = NoSuchAddress
@@ -256,38 +268,38 @@ class Rooms:
         domain, resource = jids.split(sender)[1:]
         if not resource or within(domain, self._peers):
             return False
-        isOurs = self._mirroring is not None and domain in self._mirroring.users
-        return isOurs or stanza.item is None
+        isDownstream = self._mirroring is not None and domain in self._mirroring.users
+        return isDownstream or stanza.item is None
 
-    def _make(self, jid: str, maker: str, domain: str) -> tuple[Room | None, type[GatewayError] | None]:
+    def _make(self, jid: str, creator: str, domain: str) -> tuple[Room | None, type[GatewayError] | None]:
         """
         A new room, or why there can be none.
 
         @param domain: the domain that the join comes from. Other servers may have any number of accounts, so all
             users of one domain together make as many rooms as are left: half of all, if nobody else makes any.
         """
-        makers = maker, f"@{domain}"
-        if self._made[maker] >= self._bounds.made:
+        creators = creator, f"@{domain}"
+        if self._made[creator] >= self._bounds.made:
             return None, TooManyRooms
         left = self._bounds.rooms - len(self.rooms)
-        if left <= 0 or (domain != self.home and self._made[makers[1]] >= left):
+        if left <= 0 or (domain != self.home and self._made[creators[1]] >= left):
             return None, TooMuch
         problem = self.problem(jid)
         if problem is NotMirrored:
-            self._note(f'{self.mirrored(jid)} may not be mirrored: its domain is not among those to "allow"')
+            self._logLine(f'{self.mirrored(jid)} may not be mirrored: its domain is not among those to "allow"')
         if problem is not None:
             return None, problem
-        room = self.rooms[jid] = Room(jid, self._out, self._bounds, self.calendar, makers)
-        self._made.update(makers)
+        room = self.rooms[jid] = Room(jid, self._out, self._bounds, self.utcClock, creators)
+        self._made.update(creators)
         if self._mirroring is not None:
             source = self.mirrored(jid) or ""
-            room.above = Above(source, self._mirroring.dialect, wanted=self._mirroring.replica)
+            room.joinedNode = JoinedNode(source, self._mirroring.dialect, wanted=self._mirroring.replica)
         return room, None
 
     def open(self, name: str, settings: Settings) -> None:
         """Let a room of our own be there from the start."""
         jid = f"{name}@{self.jid}"
-        self.rooms[jid] = Room(jid, self._out, self._bounds, self.calendar, settings=settings)
+        self.rooms[jid] = Room(jid, self._out, self._bounds, self.utcClock, settings=settings)
 
     def problem(self, jid: str) -> type[GatewayError] | None:
         """Why there can be no such room."""
@@ -302,9 +314,9 @@ class Rooms:
         isElsewhere = domain != self.jid and domain not in self._mirroring.users
         return None if isElsewhere and within(domain, self._mirroring.allow) else NotMirrored
 
-    def _note(self, text: str) -> None:
+    def _logLine(self, text: str) -> None:
         """Something for the log."""
-        self._out.append(News(f"{self.jid}: {text}", warn=True))
+        self._out.append(LogLine(f"{self.jid}: {text}", warn=True))
 
     def mirrored(self, jid: str) -> str | None:
         """
@@ -320,15 +332,15 @@ class Rooms:
 
     # Who is in no more.
 
-    def _bounced(self, room: Room, user: str, why: Refusal, now: float) -> None:
+    def _bounced(self, room: Room, user: str, why: StanzaError, now: float) -> None:
         """
         "a MUC service SHOULD remove a user if the service receives a delivery-related error in relation to a
         stanza it has previously sent to the user" (XEP-0045 section 16.1.2).
         """
         occupant = room.users.get(user)
-        if occupant is not None and why.condition in UNDELIVERED:
-            remove(room, occupant, Notice(gone=True, codes=(TROUBLE,)))
-            gone(room, occupant, now)
+        if occupant is not None and why.condition in DELIVERY_ERRORS:
+            remove(room, occupant, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
+            occupantLeft(room, occupant, now)
 
     def _refuse(
         self,
@@ -337,9 +349,9 @@ class Rooms:
         user: str,
         identifier: str | None,
         why: type[GatewayError],
-        joining: bool = False,
+        isJoin: bool = False,
     ) -> None:
-        self._out.append(Refuse(name, address, user, identifier, refusal(why), joining))
+        self._out.append(SendError(name, address, user, identifier, stanzaError(why), isJoin))
 
     def _done(self, room: Room | None) -> list[Action]:
         if room is not None:
@@ -350,11 +362,11 @@ class Rooms:
         """A room that nobody needs is no more."""
         if not room.isEmpty or room.settings.persistent or self.rooms.pop(room.jid, None) is None:
             return
-        for maker in room.makers:
-            if self._made[maker] > 1:
-                self._made[maker] -= 1
+        for creator in room.creators:
+            if self._made[creator] > 1:
+                self._made[creator] -= 1
             else:
-                del self._made[maker]
+                del self._made[creator]
 
     def _taken(self) -> list[Action]:
         taken, self._out[:] = self._out[:], []
@@ -367,6 +379,12 @@ def _isJoin(stanza: Presence, resource: str, nick: str) -> bool:
     C{muc}.
     """
     fmuc = stanza.fmuc
-    if fmuc is None or not fmuc.real or stanza.gone or stanza.refusal is not None or fmuc.reject is not None:
+    if (
+        fmuc is None
+        or not fmuc.realJid
+        or stanza.unavailable
+        or stanza.stanzaError is not None
+        or fmuc.reject is not None
+    ):
         return False
     return stanza.joins or (not resource and bool(nick))

@@ -15,7 +15,7 @@ _DAY = 86_400
 
 
 @define
-class Calendar:
+class UtcClock:
     """
     UTC of points on the link's clock, which is monotonic.
 
@@ -38,7 +38,7 @@ class Calendar:
         return last if utc < last <= utc + _DAY else utc
 
 
-def read(text: str) -> float | None:
+def parseDateTime(text: str) -> float | None:
     """Seconds since 1970; C{None} if it is no date and time."""
     found = _STAMP.fullmatch(text)
     if found is None:
@@ -54,7 +54,7 @@ def read(text: str) -> float | None:
     return float(seconds)
 
 
-def written(seconds: float) -> str:
+def formatDateTime(seconds: float) -> str:
     """The same the other way, in whole seconds of UTC."""
     days, rest = divmod(int(seconds), _DAY)
     # Days of a calendar that begins on March 1st, 400 years at a time: leap days then come last.

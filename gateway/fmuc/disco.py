@@ -76,9 +76,9 @@ def _properties(settings: Settings) -> tuple[str, ...]:
         "muc_passwordprotected" if settings.password else "muc_unsecured",
         "muc_membersonly" if settings.membersOnly else "muc_open",
         "muc_moderated" if settings.moderated else "muc_unmoderated",
-        "muc_nonanonymous" if settings.public else "muc_semianonymous",
+        "muc_nonanonymous" if settings.nonAnonymous else "muc_semianonymous",
         "muc_persistent" if settings.persistent else "muc_temporary",
-        "muc_public" if settings.listed else "muc_hidden",
+        "muc_public" if settings.public else "muc_hidden",
     )
 
 
@@ -101,7 +101,7 @@ def items(rooms: Rooms, user: str, address: str, node: str) -> list[Item]:
     if rooms.isMirror or node:
         # Which rooms of others can be found is theirs to say.
         return []
-    return [Item(room.jid, _nameOf(room)) for room in rooms.rooms.values() if room.settings.listed]
+    return [Item(room.jid, _nameOf(room)) for room in rooms.rooms.values() if room.settings.public]
 
 
 def _nameOf(room: Room) -> str:

@@ -9,37 +9,48 @@ from attrs import evolve
 from gateway import jids
 from gateway.errors import NickInUse, NotInTheRoom, NotThere
 from gateway.fmuc import private_messages
-from gateway.fmuc.actions import Refuse
+from gateway.fmuc.actions import SendError
 from gateway.fmuc.leave import remove
-from gateway.fmuc.room import Above, Node, Occupant, Room, State
-from gateway.fmuc.uplink import complete, expel, fail, farewell, gone, idle, letIn, more, out, settle
+from gateway.fmuc.room import JoinedNode, Node, Occupant, Room, UplinkState
+from gateway.fmuc.uplink import (
+    admitPending,
+    becomeIdle,
+    complete,
+    confirmedLeft,
+    extendDeadline,
+    leaveIfEmpty,
+    leaveNow,
+    occupantLeft,
+    rejectPending,
+    removeEveryone,
+)
 from gateway.fmuc.values import (
+    AVAILABLE,
     BANNED,
-    GONE,
-    HERE,
+    DELIVERY_ERRORS,
     KICKED,
     MEMBERS_ONLY_NOW,
     NO_ROLE,
     NOT_A_MEMBER,
-    SHUTDOWN,
-    TROUBLE,
-    UNDELIVERED,
+    SERVICE_SHUTDOWN,
+    TECHNICAL_PROBLEM,
+    UNAVAILABLE,
     Delay,
     Dialect,
     Message,
-    Notice,
     Presence,
-    Rank,
-    Refusal,
-    Said,
-    refusal,
+    PresenceChange,
+    RoomMessage,
+    Standing,
+    StanzaError,
+    stanzaError,
 )
 
 # Why somebody is gone who has not left.
-_THROWN_OUT = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SHUTDOWN))
+_THROWN_OUT = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SERVICE_SHUTDOWN))
 
 
-def presence(room: Room, above: Above, sender: str, recipient: str, stanza: Presence, now: float) -> None:
+def presence(room: Room, joinedNode: JoinedNode, sender: str, recipient: str, stanza: Presence, now: float) -> None:
     """
     A presence stanza from the node above.
 
@@ -47,183 +58,187 @@ def presence(room: Room, above: Above, sender: str, recipient: str, stanza: Pres
     @param recipient: the resource that it is to.
     """
     fmuc = stanza.fmuc
-    if stanza.refusal is not None:
+    if stanza.stanzaError is not None:
         # The seed sends it "to the full MUC JID of the user on the slave"; what was sent to a node and cannot be
         # delivered comes back from the nick that it was sent to.
-        rejected(room, above, recipient or sender, stanza.refusal, now)
+        onReject(room, joinedNode, recipient or sender, stanza.stanzaError, now)
     elif fmuc is not None and fmuc.reject is not None:
-        why = Refusal("cancel", "not-allowed", fmuc.reject)
+        why = StanzaError("cancel", "not-allowed", fmuc.reject)
         # XEP-0289 sends it to the bare JID, Openfire to the full one.
-        rejected(room, above, recipient or sender, why, now)
+        onReject(room, joinedNode, recipient or sender, why, now)
     elif fmuc is not None and fmuc.left:
-        out(room, above, now)
-    elif above.state is State.LEAVING:
-        if stanza.gone and above.dialect is Dialect.PROTOXEP and sender == above.parting:
-            idle(room, above, now)
-    elif not sender or above.state is State.IDLE:
+        confirmedLeft(room, joinedNode, now)
+    elif joinedNode.state is UplinkState.LEAVING:
+        if stanza.unavailable and joinedNode.dialect is Dialect.PROTOXEP and sender == joinedNode.parting:
+            becomeIdle(room, joinedNode, now)
+    elif not sender or joinedNode.state is UplinkState.IDLE:
         return
-    elif stanza.gone:
-        _gone(room, above, sender, stanza, now)
+    elif stanza.unavailable:
+        _gone(room, joinedNode, sender, stanza, now)
     else:
-        _shown(room, above, sender, stanza, now)
-        if above.state is State.JOINING:
-            more(room, above, now)
+        _shown(room, joinedNode, sender, stanza, now)
+        if joinedNode.state is UplinkState.JOINING:
+            extendDeadline(room, joinedNode, now)
 
 
-def _real(above: Above, stanza: Presence) -> tuple[str, bool]:
+def _real(joinedNode: JoinedNode, stanza: Presence) -> tuple[str, bool]:
     """
     Whose presence it is, and whether every occupant may know it.
 
     Openfire has the occupant's JID in the item, which is nobody's real one.
     """
-    jid = stanza.jid if jids.bare(stanza.jid) != above.jid else ""
-    real = stanza.fmuc.real if stanza.fmuc is not None else ""
-    return real or jid, bool(jid)
+    jid = stanza.jid if jids.bare(stanza.jid) != joinedNode.jid else ""
+    realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
+    return realJid or jid, bool(jid)
 
 
-def _shown(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> None:
-    real, public = _real(above, stanza)
-    rank = stanza.item or Rank()
-    if public:
+def _shown(room: Room, joinedNode: JoinedNode, nick: str, stanza: Presence, now: float) -> None:
+    realJid, nonAnonymous = _real(joinedNode, stanza)
+    standing = stanza.item or Standing()
+    if nonAnonymous:
         # What the room above shows to everybody is no secret here.
-        room.settings.public = True
+        room.settings.nonAnonymous = True
     pending = room.pending.get(nick)
     if pending is not None:
-        if pending.sent and _isOf(pending.entry.real, real, stanza):
-            _confirmed(room, above, nick, rank, stanza.fmuc is not None and stanza.fmuc.replica, now)
+        if pending.sent and _isOf(pending.request.realJid, realJid, stanza):
+            _confirmed(room, joinedNode, nick, standing, stanza.fmuc is not None and stanza.fmuc.replica, now)
             return
         # Somebody else was there first: who is known above has the nick. A join that was sent has its answer yet to
         # come: he may have gone before it arrived.
-        if not pending.sent and not pending.gone:
-            fail(room, pending, refusal(NickInUse))
+        if not pending.sent and not pending.withdrawn:
+            rejectPending(room, pending, stanzaError(NickInUse))
     occupant = room.occupants.get(nick)
-    if occupant is not None and room.isOurs(occupant):
-        if _isOf(occupant.real, real, stanza):
+    if occupant is not None and room.isDownstream(occupant):
+        if _isOf(occupant.realJid, realJid, stanza):
             occupant.changing = max(0, occupant.changing - 1)
-            _update(room, occupant, rank, stanza)
+            _update(room, occupant, standing, stanza)
             return
         # Section 9: "Node with local user can then send an error message about the collision and kick them".
-        _expelled(room, occupant, refusal(NickInUse), now)
+        _expelled(room, occupant, stanzaError(NickInUse), now)
         occupant = None
-        if above.state not in (State.JOINING, State.JOINED):
+        if joinedNode.state not in (UplinkState.JOINING, UplinkState.JOINED):
             return
     if occupant is None:
         if len(room.occupants) >= room.bounds.occupants:
             return
-        occupant = Occupant(nick, real, rank, stanza.content, public, above)
+        occupant = Occupant(nick, realJid, standing, stanza.payload, nonAnonymous, joinedNode)
         room.add(occupant)
-        room.tell(occupant, _why(stanza), toOwner=True)
+        room.broadcastPresence(occupant, _why(stanza), includeOriginNode=True)
     else:
-        occupant.real, occupant.public = real or occupant.real, public
-        _update(room, occupant, rank, stanza)
+        occupant.realJid, occupant.nonAnonymous = realJid or occupant.realJid, nonAnonymous
+        _update(room, occupant, standing, stanza)
 
 
-def _isOf(own: str, real: str, stanza: Presence) -> bool:
+def _isOf(own: str, realJid: str, stanza: Presence) -> bool:
     """
     Whether a presence is that of one of ours, whose JID is C{own}.
 
     XEP-0289: "the fmuc element is always added", and of ours the node above knows the JID. The seed has none.
     """
-    return real == own or (not real and stanza.fmuc is None)
+    return realJid == own or (not realJid and stanza.fmuc is None)
 
 
-def _confirmed(room: Room, above: Above, nick: str, rank: Rank, agrees: bool, now: float) -> None:
+def _confirmed(room: Room, joinedNode: JoinedNode, nick: str, standing: Standing, agrees: bool, now: float) -> None:
     pending = room.pending[nick]
-    above.agrees = above.agrees or agrees
+    joinedNode.agrees = joinedNode.agrees or agrees
     if pending.cancelled:
         pending.cancelled -= 1
-    elif above.state is State.JOINING:
-        pending.rank = rank
-    elif pending.gone:
+    elif joinedNode.state is UplinkState.JOINING:
+        pending.standing = standing
+    elif pending.withdrawn:
         del room.pending[nick]
-        settle(room, above, now)
+        leaveIfEmpty(room, joinedNode, now)
     else:
-        pending.rank = rank
-        letIn(room, pending, now)
+        pending.standing = standing
+        admitPending(room, pending, now)
 
 
-def _update(room: Room, occupant: Occupant, rank: Rank, stanza: Presence) -> None:
+def _update(room: Room, occupant: Occupant, standing: Standing, stanza: Presence) -> None:
     """A new status, role or affiliation."""
     # "Role change should be distributed across nodes and fanned out to users, but only cosmetically".
-    news = rank != occupant.rank
-    above = room.above
-    if above is None or above.echoes or not room.isOurs(occupant):
-        occupant.content = stanza.content
-    elif not news:
+    newPayload = standing != occupant.standing
+    joinedNode = room.joinedNode
+    if joinedNode is None or joinedNode.echoes or not room.isDownstream(occupant):
+        occupant.payload = stanza.payload
+    elif not newPayload:
         # What ours show is known here first, and shown already.
         return
-    occupant.rank = rank
+    occupant.standing = standing
     node = occupant.node
-    room.tell(occupant, _why(stanza), toOwner=news or (node is not None and node.echoes))
+    room.broadcastPresence(
+        occupant, _why(stanza), includeOriginNode=newPayload or (node is not None and node.echoes)
+    )
 
 
-def _why(stanza: Presence) -> Notice:
+def _why(stanza: Presence) -> PresenceChange:
     """Of somebody who is there it is told who has changed his standing; codes and new nicks are for who goes."""
-    return Notice(reason=stanza.notice.reason, actor=stanza.notice.actor)
+    return PresenceChange(reason=stanza.change.reason, actor=stanza.change.actor)
 
 
-def _expelled(room: Room, occupant: Occupant, why: Refusal, now: float) -> None:
+def _expelled(room: Room, occupant: Occupant, why: StanzaError, now: float) -> None:
     """One of ours was let in, and may not be."""
-    remove(room, occupant, Notice(gone=True, codes=(KICKED,), reason=why.text or why.condition))
+    remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=why.text or why.condition))
     if occupant.node is None:
-        room.out.append(Refuse("presence", f"{room.jid}/{occupant.nick}", occupant.real, None, why, joining=True))
-    gone(room, occupant, now)
+        room.out.append(
+            SendError("presence", f"{room.jid}/{occupant.nick}", occupant.realJid, None, why, isJoin=True)
+        )
+    occupantLeft(room, occupant, now)
 
 
-def _gone(room: Room, above: Above, nick: str, stanza: Presence, now: float) -> None:
-    above.parted.pop(nick, None)
-    if nick == above.parting:
-        above.parting = ""
-        isThrownOut = set(stanza.notice.codes) & _THROWN_OUT
-        isAlone = above.state is State.JOINED and not room.ours and not above.parted
-        if above.dialect is Dialect.PROTOXEP and isThrownOut and isAlone:
+def _gone(room: Room, joinedNode: JoinedNode, nick: str, stanza: Presence, now: float) -> None:
+    joinedNode.parted.pop(nick, None)
+    if nick == joinedNode.parting:
+        joinedNode.parting = ""
+        isThrownOut = set(stanza.change.codes) & _THROWN_OUT
+        isAlone = joinedNode.state is UplinkState.JOINED and not room.downstreamCount and not joinedNode.parted
+        if joinedNode.dialect is Dialect.PROTOXEP and isThrownOut and isAlone:
             # It has not heard yet that he has left, and by its own doing nobody of ours is in there: the seed has
             # no other word for that. Ours on their way there will find us out.
-            out(room, above, now)
+            confirmedLeft(room, joinedNode, now)
             return
-    notice = evolve(stanza.notice, gone=True)
-    if notice.destroyed:
+    change = evolve(stanza.change, unavailable=True)
+    if change.destroyed:
         # XEP-0045 section 10.9: everybody is told so in his own name.
-        expel(room, notice, now)
+        removeEveryone(room, change, now)
         return
     occupant = room.occupants.get(nick)
     if occupant is None:
         return
-    occupant.content = stanza.content
+    occupant.payload = stanza.payload
     if stanza.item is not None:
-        occupant.rank = Rank(stanza.item.affiliation, NO_ROLE)
-    ours = room.isOurs(occupant)
-    if ours and not set(notice.codes) & _THROWN_OUT:
+        occupant.standing = Standing(stanza.item.affiliation, NO_ROLE)
+    downstreamCount = room.isDownstream(occupant)
+    if downstreamCount and not set(change.codes) & _THROWN_OUT:
         # Ours leave when they say so, and keep their nicks: in the seed it may have been another's presence, with
         # the nick that one of ours was asking for.
-        notice = Notice(gone=True, codes=(TROUBLE,))
-    remove(room, occupant, notice)
+        change = PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))
+    remove(room, occupant, change)
     pending = room.pending.get(nick)
-    if pending is not None and pending.sent and not above.echoes and above.state is State.JOINED:
+    if pending is not None and pending.sent and not joinedNode.echoes and joinedNode.state is UplinkState.JOINED:
         # It was his nick that kept one of ours out.
-        letIn(room, pending, now)
-    if ours:
+        admitPending(room, pending, now)
+    if downstreamCount:
         # "When an FMUC node receives notice that one of their users has been kicked by a moderator on another node
         # it SHOULD kick the user and fan-out the consequent presence stanzas". What he has sent meanwhile may let
         # him in again there: another join, where these are not answered, or a change, which looks like one.
-        tell = not above.echoes or occupant.changing > 0 or TROUBLE in notice.codes
-        if not tell and above.dialect is Dialect.PROTOXEP:
+        broadcastPresence = not joinedNode.echoes or occupant.changing > 0 or TECHNICAL_PROBLEM in change.codes
+        if not broadcastPresence and joinedNode.dialect is Dialect.PROTOXEP:
             # It costs one stanza to be sure, and nothing comes back if it was he indeed.
-            room.toNode(above, occupant.shown(GONE))
-        gone(room, occupant, now, tell=tell)
+            room.toNode(joinedNode, occupant.presence(UNAVAILABLE))
+        occupantLeft(room, occupant, now, broadcastPresence=broadcastPresence)
 
 
-def rejected(room: Room, above: Above, nick: str, why: Refusal, now: float) -> None:
+def onReject(room: Room, joinedNode: JoinedNode, nick: str, why: StanzaError, now: float) -> None:
     """
     A join, or a change of presence, is refused.
 
     @param nick: empty where the refusal names nobody: it is for the join that has waited longest.
     """
-    if above.state is State.LEAVING:
-        if above.fresh and nick in ("", above.parting):
-            idle(room, above, now)
+    if joinedNode.state is UplinkState.LEAVING:
+        if joinedNode.fresh and nick in ("", joinedNode.parting):
+            becomeIdle(room, joinedNode, now)
         return
-    if above.state is State.IDLE:
+    if joinedNode.state is UplinkState.IDLE:
         return
     if not nick:
         nick = next((each for each, pending in room.pending.items() if pending.sent), "")
@@ -232,129 +247,131 @@ def rejected(room: Room, above: Above, nick: str, why: Refusal, now: float) -> N
         if pending.cancelled:
             pending.cancelled -= 1
             return
-        room.note(f"{above.jid} refuses {pending.entry.real}: {why.text or why.condition}", warn=True)
-        fail(room, pending, why)
-        settle(room, above, now)
+        room.log(f"{joinedNode.jid} refuses {pending.request.realJid}: {why.text or why.condition}", warn=True)
+        rejectPending(room, pending, why)
+        leaveIfEmpty(room, joinedNode, now)
         return
     occupant = room.occupants.get(nick)
-    if occupant is None or not room.isOurs(occupant):
+    if occupant is None or not room.isDownstream(occupant):
         return
-    if above.dialect is Dialect.PROTOXEP:
-        _takenBack(room, above, occupant, why, now)
+    if joinedNode.dialect is Dialect.PROTOXEP:
+        _takenBack(room, joinedNode, occupant, why, now)
     else:
         _expelled(room, occupant, why, now)
 
 
-def _takenBack(room: Room, above: Above, occupant: Occupant, why: Refusal, now: float) -> None:
+def _takenBack(room: Room, joinedNode: JoinedNode, occupant: Occupant, why: StanzaError, now: float) -> None:
     """
     In the seed nothing tells whose presence it was that was taken for a join's answer: it was another's, who is
     known above by that nick and stays.
     """
     _expelled(room, occupant, why, now)
-    if above.state is State.JOINED and occupant.nick not in room.occupants:
-        other = Occupant(occupant.nick, "", occupant.rank, occupant.content, False, above)
+    if joinedNode.state is UplinkState.JOINED and occupant.nick not in room.occupants:
+        other = Occupant(occupant.nick, "", occupant.standing, occupant.payload, False, joinedNode)
         room.add(other)
-        room.tell(other, HERE, toOwner=True)
+        room.broadcastPresence(other, AVAILABLE, includeOriginNode=True)
 
 
-def message(room: Room, above: Above, sender: str, recipient: str, stanza: Message, now: float) -> None:
+def message(room: Room, joinedNode: JoinedNode, sender: str, recipient: str, stanza: Message, now: float) -> None:
     """A message from the node above."""
-    if above.state in (State.IDLE, State.LEAVING):
+    if joinedNode.state in (UplinkState.IDLE, UplinkState.LEAVING):
         return
     if stanza.kind == "error":
-        _bounced(room, above, sender, recipient, stanza, now)
+        _bounced(room, joinedNode, sender, recipient, stanza, now)
         return
     if recipient and stanza.kind != "groupchat":
-        private_messages.fromNode(room, above, sender, recipient, stanza)
+        private_messages.fromNode(room, joinedNode, sender, recipient, stanza)
         return
     if stanza.kind != "groupchat":
         return
     occupant = room.occupants.get(sender)
-    real = stanza.fmuc.real if stanza.fmuc is not None and stanza.fmuc.real else ""
-    if not real and occupant is not None:
-        real = occupant.real
-    said = Said(
+    realJid = stanza.fmuc.realJid if stanza.fmuc is not None and stanza.fmuc.realJid else ""
+    if not realJid and occupant is not None:
+        realJid = occupant.realJid
+    message = RoomMessage(
         nick=sender,
-        real=real,
-        content=stanza.content,
+        realJid=realJid,
+        payload=stanza.payload,
         id=stanza.id,
         subject=stanza.subject,
-        lasting=stanza.lasting,
+        store=stanza.store,
         delay=stanza.delay,
     )
-    if above.state is State.JOINING:
-        more(room, above, now)
-        _contextReceived(room, above, said, None if occupant is None else occupant.node, now)
+    if joinedNode.state is UplinkState.JOINING:
+        extendDeadline(room, joinedNode, now)
+        _joinContextReceived(room, joinedNode, message, None if occupant is None else occupant.node, now)
         return
-    if said.delay is not None and jids.bare(said.delay.by) == above.jid:
+    if message.delay is not None and jids.bare(message.delay.by) == joinedNode.jid:
         # What was said before was asked for once; but the link may have been slow.
-        if said.subject:
-            _subjectReceived(room, _ofHere(room, said))
+        if message.subject:
+            _subjectReceived(room, _ofHere(room, message))
         return
-    origin = above.parted.get(sender) if occupant is None else occupant.node
-    if occupant is not None and room.isOurs(occupant) and not above.mirrors:
-        if stanza.fmuc is not None and real == occupant.real:
+    origin = joinedNode.parted.get(sender) if occupant is None else occupant.node
+    if occupant is not None and room.isDownstream(occupant) and not joinedNode.mirrors:
+        if stanza.fmuc is not None and realJid == occupant.realJid:
             # Shown already.
             return
         # The seed does not say whose it is, but there what is ours "MUST NOT" come back: another had the nick.
         origin = None
-    spread(room, evolve(said, delay=None), origin, now)
+    broadcast(room, evolve(message, delay=None), origin, now)
 
 
-def _contextReceived(room: Room, above: Above, said: Said, origin: Node | None, now: float) -> None:
+def _joinContextReceived(
+    room: Room, joinedNode: JoinedNode, message: RoomMessage, origin: Node | None, now: float
+) -> None:
     """
     What a join brings after the occupants: history, and the subject, with which it is complete.
 
     XEP-0289 section 6.1: "adding the history to the room's history [...] and changing the subject", and nothing
     of it goes back.
     """
-    said = _ofHere(room, said)
-    if said.subject:
-        _subjectReceived(room, said)
-        complete(room, above, now)
-    elif said.delay is not None:
-        room.history.add(said)
+    message = _ofHere(room, message)
+    if message.subject:
+        _subjectReceived(room, message)
+        complete(room, joinedNode, now)
+    elif message.delay is not None:
+        room.history.add(message)
     else:
-        spread(room, said, origin, now)
+        broadcast(room, message, origin, now)
 
 
-def _ofHere(room: Room, said: Said) -> Said:
+def _ofHere(room: Room, message: RoomMessage) -> RoomMessage:
     """XEP-0045 sections 7.2.13 and 7.2.15: "from" is "the JID of the room itself", and here that is this one."""
-    return said if said.delay is None else evolve(said, delay=Delay(room.jid, said.delay.stamp))
+    return message if message.delay is None else evolve(message, delay=Delay(room.jid, message.delay.stamp))
 
 
-def _subjectReceived(room: Room, said: Said) -> None:
-    known, room.subject = room.subject, said
-    if known is None or known.content != said.content:
-        room.say(said, None)
+def _subjectReceived(room: Room, message: RoomMessage) -> None:
+    known, room.subject = room.subject, message
+    if known is None or known.payload != message.payload:
+        room.broadcastMessage(message, None)
 
 
-def spread(room: Room, said: Said, origin: Node | None, now: float) -> None:
+def broadcast(room: Room, message: RoomMessage, origin: Node | None, now: float) -> None:
     """A message to everybody here, and into what is kept."""
-    room.say(said, origin)
-    kept = evolve(said, delay=room.stamp(now))
-    if said.subject:
+    room.broadcastMessage(message, origin)
+    kept = evolve(message, delay=room.stamp(now))
+    if message.subject:
         room.subject = kept
-    elif said.lasting:
+    elif message.store:
         room.history.add(kept)
 
 
-def _bounced(room: Room, above: Above, sender: str, nick: str, stanza: Message, now: float) -> None:
+def _bounced(room: Room, joinedNode: JoinedNode, sender: str, nick: str, stanza: Message, now: float) -> None:
     """
     The node above does not take a message of one of ours: he is told. If that is because we are not in there any
     more, he and the others are out: what they see is not the room.
     """
     occupant = room.occupants.get(nick)
-    if occupant is None or not room.isOurs(occupant) or stanza.refusal is None:
+    if occupant is None or not room.isDownstream(occupant) or stanza.stanzaError is None:
         return
-    to = occupant.real if occupant.node is None else f"{occupant.node.jid}/{nick}"
-    room.out.append(Refuse("message", room.address(sender), to, stanza.id, stanza.refusal))
+    to = occupant.realJid if occupant.node is None else f"{occupant.node.jid}/{nick}"
+    room.out.append(SendError("message", room.address(sender), to, stanza.id, stanza.stanzaError))
     if sender:
         # It was for one occupant.
         return
-    if stanza.refusal.condition in UNDELIVERED:
-        farewell(room, above, refusal(NotThere))
-        expel(room, Notice(gone=True, codes=(TROUBLE,)), now)
-    elif stanza.refusal.condition == refusal(NotInTheRoom).condition:
-        remove(room, occupant, Notice(gone=True, codes=(TROUBLE,)))
-        gone(room, occupant, now)
+    if stanza.stanzaError.condition in DELIVERY_ERRORS:
+        leaveNow(room, joinedNode, stanzaError(NotThere))
+        removeEveryone(room, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
+    elif stanza.stanzaError.condition == stanzaError(NotInTheRoom).condition:
+        remove(room, occupant, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
+        occupantLeft(room, occupant, now)

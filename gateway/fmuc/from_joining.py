@@ -7,12 +7,23 @@ from __future__ import annotations
 from gateway import jids
 from gateway.errors import Forbidden, GatewayError, Loop, TooMuch
 from gateway.fmuc import groupchat, private_messages
-from gateway.fmuc.actions import Rejected, ToNode
+from gateway.fmuc.actions import Reject, ToNode
 from gateway.fmuc.leave import removeAll
-from gateway.fmuc.presence import enter, leave
+from gateway.fmuc.presence import enterRoom, leave
 from gateway.fmuc.room import Node, Occupant, Pending, Room
-from gateway.fmuc.uplink import cancel, change, gone
-from gateway.fmuc.values import TROUBLE, UNDELIVERED, Dialect, Entry, Fmuc, Message, Notice, Presence, Rank, refusal
+from gateway.fmuc.uplink import changePresence, occupantLeft, withdraw
+from gateway.fmuc.values import (
+    DELIVERY_ERRORS,
+    TECHNICAL_PROBLEM,
+    Dialect,
+    Fmuc,
+    JoinRequest,
+    Message,
+    Presence,
+    PresenceChange,
+    Standing,
+    stanzaError,
+)
 
 
 def dialectOf(sender: str, stanza: Presence) -> Dialect:
@@ -25,9 +36,9 @@ def dialectOf(sender: str, stanza: Presence) -> Dialect:
 
 def reject(room: str, sender: str, stanza: Presence, nick: str, why: type[GatewayError]) -> ToNode:
     """The answer to a join of somebody, or of a node, that may not be in."""
-    real = stanza.fmuc.real if stanza.fmuc is not None else ""
+    realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
     dialect = dialectOf(sender, stanza)
-    return ToNode(room, jids.bare(sender), dialect, False, Rejected(nick, real, refusal(why)))
+    return ToNode(room, jids.bare(sender), dialect, False, Reject(nick, realJid, stanzaError(why)))
 
 
 def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -> None:
@@ -37,66 +48,68 @@ def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -
     @param sender: whom it is from: the node, or the occupant there.
     """
     peer = jids.bare(sender)
-    node = room.below.get(peer)
+    node = room.joiningNodes.get(peer)
     occupant = room.occupants.get(nick)
     if occupant is not None and (node is None or occupant.node is not node):
         occupant = None
-    if stanza.refusal is not None:
+    if stanza.stanzaError is not None:
         if node is not None:
-            lost(room, node, now)
-    elif stanza.gone:
+            nodeLost(room, node, now)
+    elif stanza.unavailable:
         if occupant is not None:
             # Why he goes is his to say, or his node's; anything else of it is not.
-            leave(room, occupant, stanza.content, now, Notice(gone=True, reason=stanza.notice.reason))
+            leave(
+                room, occupant, stanza.payload, now, PresenceChange(unavailable=True, reason=stanza.change.reason)
+            )
             return
         pending = room.pending.get(nick)
-        if pending is not None and node is not None and pending.node is node and not pending.gone:
-            assert room.above is not None
-            cancel(room, room.above, pending, now)
+        if pending is not None and node is not None and pending.node is node and not pending.withdrawn:
+            assert room.joinedNode is not None
+            withdraw(room, room.joinedNode, pending, now)
     elif occupant is not None and node is not None:
-        _known(room, node, occupant, sender, stanza, now)
-    elif stanza.fmuc is not None and stanza.fmuc.real:
-        _wanted(room, node, sender, nick, stanza, stanza.fmuc, now)
+        _fromOccupant(room, node, occupant, sender, stanza, now)
+    elif stanza.fmuc is not None and stanza.fmuc.realJid:
+        _notInRoom(room, node, sender, nick, stanza, stanza.fmuc, now)
 
 
-def _known(room: Room, node: Node, occupant: Occupant, sender: str, stanza: Presence, now: float) -> None:
+def _fromOccupant(room: Room, node: Node, occupant: Occupant, sender: str, stanza: Presence, now: float) -> None:
     """Presence of somebody who is in."""
     fmuc = stanza.fmuc
-    if fmuc is not None and fmuc.real not in ("", occupant.real):
-        room.toNode(node, Rejected(occupant.nick, fmuc.real, refusal(Forbidden)))
-    elif fmuc is not None and fmuc.real and stanza.joins:
+    if fmuc is not None and fmuc.realJid not in ("", occupant.realJid):
+        room.toNode(node, Reject(occupant.nick, fmuc.realJid, stanzaError(Forbidden)))
+    elif fmuc is not None and fmuc.realJid and stanza.joins:
         _enterAnew(room, node, sender, occupant.nick, stanza, fmuc, now)
     else:
-        change(room, occupant, stanza.content, now)
+        changePresence(room, occupant, stanza.payload, now)
 
 
-def _wanted(
+def _notInRoom(
     room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float
 ) -> None:
     """Presence of somebody who is not in."""
     pending = room.pending.get(nick)
-    if node is not None and pending is not None and not stanza.joins and _isOf(pending, node, fmuc.real):
-        pending.news = stanza.content
-    elif node is not None and nick not in room.occupants and _isIn(node, fmuc.real):
+    if node is not None and pending is not None and not stanza.joins and _isOf(pending, node, fmuc.realJid):
+        pending.newPayload = stanza.payload
+    elif node is not None and nick not in room.occupants and _isIn(node, fmuc.realJid):
         # In a mirror nicks are kept.
         _enterAnew(room, node, sender, nick, stanza, fmuc, now)
     else:
         _enter(room, node, sender, nick, stanza, fmuc, now)
 
 
-def _isIn(node: Node, real: str) -> bool:
-    return any(occupant.real == real for occupant in node.occupants.values())
+def _isIn(node: Node, realJid: str) -> bool:
+    return any(occupant.realJid == realJid for occupant in node.occupants.values())
 
 
 def _enterAnew(room: Room, node: Node, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
     """Somebody wants in through a node that has forgotten that he is: it has begun anew, and so has to know all."""
     node.joined = False
-    lost(room, node, now)
+    nodeLost(room, node, now)
     _enter(room, None, sender, nick, stanza, fmuc, now)
 
 
-def _isOf(pending: Pending, node: Node, real: str) -> bool:
-    return pending.node is node and pending.entry.real == real and not pending.gone
+def _isOf(pending: Pending, node: Node, realJid: str) -> bool:
+    return pending.node is node and pending.request.realJid == realJid and not pending.withdrawn
 
 
 def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
@@ -105,50 +118,50 @@ def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presen
     if node is None:
         node = Node(peer, dialectOf(sender, stanza), fmuc.replica)
         node.mirrors = node.echoes
-        if len(room.below) >= room.bounds.nodes:
+        if len(room.joiningNodes) >= room.bounds.nodes:
             problem = TooMuch
-        elif room.above is not None and room.above.jid == peer:
+        elif room.joinedNode is not None and room.joinedNode.jid == peer:
             # The shortest of loops.
             problem = Loop
     if problem is None:
-        entry = Entry(
+        request = JoinRequest(
             nick=nick,
-            real=fmuc.real,
-            content=stanza.content,
+            realJid=fmuc.realJid,
+            payload=stanza.payload,
             password=stanza.password,
             limits=stanza.limits,
-            claimed=stanza.item or Rank(),
+            claimedStanding=stanza.item or Standing(),
             id=stanza.id,
         )
-        room.below[peer] = node
-        problem = enter(room, entry, node, now)
+        room.joiningNodes[peer] = node
+        problem = enterRoom(room, request, node, now)
     if problem is not None:
         if known is None:
-            room.below.pop(peer, None)
-        room.toNode(node, Rejected(nick, fmuc.real, refusal(problem)))
+            room.joiningNodes.pop(peer, None)
+        room.toNode(node, Reject(nick, fmuc.realJid, stanzaError(problem)))
 
 
 def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message, now: float) -> None:
     """A message of somebody behind a node."""
-    if stanza.refusal is not None and not sender:
+    if stanza.stanzaError is not None and not sender:
         # Of what goes to all behind it; what went to one of them comes back from his address.
-        if stanza.refusal.condition in UNDELIVERED:
-            lost(room, node, now)
+        if stanza.stanzaError.condition in DELIVERY_ERRORS:
+            nodeLost(room, node, now)
     elif recipient and stanza.kind != "groupchat":
         private_messages.fromNode(room, node, sender, recipient, stanza)
     elif stanza.kind == "groupchat" and not recipient:
         groupchat.fromNode(room, node, sender, stanza, now)
 
 
-def lost(room: Room, node: Node, now: float) -> None:
+def nodeLost(room: Room, node: Node, now: float) -> None:
     """What goes to a node comes back, or it has begun anew: all who were behind it are out."""
-    room.note(f"{node.jid} cannot be reached, or has begun anew: all who came through it are out", warn=True)
+    room.log(f"{node.jid} cannot be reached, or has begun anew: all who came through it are out", warn=True)
     occupants = list(node.occupants.values())
-    removeAll(room, occupants, Notice(gone=True, codes=(TROUBLE,)))
+    removeAll(room, occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
     for occupant in occupants:
-        gone(room, occupant, now)
+        occupantLeft(room, occupant, now)
     for pending in list(room.pending.values()):
-        if pending.node is node and not pending.gone:
-            assert room.above is not None
-            cancel(room, room.above, pending, now)
-    room.below.pop(node.jid, None)
+        if pending.node is node and not pending.withdrawn:
+            assert room.joinedNode is not None
+            withdraw(room, room.joinedNode, pending, now)
+    room.joiningNodes.pop(node.jid, None)

@@ -7,20 +7,20 @@ from __future__ import annotations
 from attrs import evolve
 
 from gateway.errors import GatewayError, NotInTheRoom, NoVoice, TooLarge
-from gateway.fmuc.actions import Refuse
-from gateway.fmuc.from_joined import spread
+from gateway.fmuc.actions import SendError
+from gateway.fmuc.from_joined import broadcast
 from gateway.fmuc.private_messages import bounce
 from gateway.fmuc.room import Node, Occupant, Room
-from gateway.fmuc.values import MODERATOR, VISITOR, Dialect, Message, Said, refusal
+from gateway.fmuc.values import MODERATOR, VISITOR, Dialect, Message, RoomMessage, stanzaError
 
 
 def fromUser(room: Room, user: str, stanza: Message, now: float) -> None:
     """A local user speaks."""
     occupant = room.users.get(user)
     # "If the sender is not an occupant of the room, the service SHOULD return a <not-acceptable/> error".
-    why = problem(room, occupant, stanza)
+    why = checkVoice(room, occupant, stanza)
     if occupant is None or why is not None:
-        room.out.append(Refuse("message", room.jid, user, stanza.id, refusal(why or NotInTheRoom)))
+        room.out.append(SendError("message", room.jid, user, stanza.id, stanzaError(why or NotInTheRoom)))
         return
     _submit(room, occupant, stanza, now)
 
@@ -33,41 +33,41 @@ def fromNode(room: Room, node: Node, sender: str, stanza: Message, now: float) -
     if occupant is not None and occupant.node is not node:
         # It speaks for somebody else's.
         occupant = None
-    why = problem(room, occupant, stanza)
+    why = checkVoice(room, occupant, stanza)
     if occupant is None or why is not None:
-        bounce(room, node, sender, "", stanza, refusal(why or NotInTheRoom))
+        bounce(room, node, sender, "", stanza, stanzaError(why or NotInTheRoom))
         return
     _submit(room, occupant, stanza, now)
 
 
-def problem(room: Room, occupant: Occupant | None, stanza: Message) -> type[GatewayError] | None:
+def checkVoice(room: Room, occupant: Occupant | None, stanza: Message) -> type[GatewayError] | None:
     """Why he may not say that. Where there is a node above, it decides."""
     if occupant is None:
         return NotInTheRoom
-    if len(stanza.content.raw) * len(room.users) > room.bounds.copies:
+    if len(stanza.payload.raw) * len(room.users) > room.bounds.copies:
         return TooLarge
-    if occupant.rank.role == MODERATOR:
+    if occupant.standing.role == MODERATOR:
         return None
     # Section 7.4: a visitor in a moderated room is "forbidden"; section 8.1: so is who may not change the subject.
     # A mirror knows of the first, and need not show what the room will refuse.
-    if occupant.rank.role == VISITOR or (stanza.subject and not room.settings.subjects):
+    if occupant.standing.role == VISITOR or (stanza.subject and not room.settings.changeSubject):
         return NoVoice
     return None
 
 
 def _submit(room: Room, occupant: Occupant, stanza: Message, now: float) -> None:
-    said = Said(
+    message = RoomMessage(
         nick=occupant.nick,
-        real=occupant.real,
-        content=stanza.content,
+        realJid=occupant.realJid,
+        payload=stanza.payload,
         id=stanza.id,
         subject=stanza.subject,
-        lasting=stanza.lasting,
+        store=stanza.store,
     )
-    above = room.above
-    if above is not None:
-        room.toNode(above, evolve(said, nomirror=not above.mirrors))
-        if above.mirrors:
+    joinedNode = room.joinedNode
+    if joinedNode is not None:
+        room.toNode(joinedNode, evolve(message, nomirror=not joinedNode.mirrors))
+        if joinedNode.mirrors:
             # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
             return
-    spread(room, said, occupant.node, now)
+    broadcast(room, message, occupant.node, now)

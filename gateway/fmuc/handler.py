@@ -14,10 +14,10 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.errors import GatewayError, OverBudget, Stopping, Unreadable
-from gateway.fmuc.actions import Action, News, ToNode, ToUsers
+from gateway.fmuc.actions import Action, LogLine, ToNode, ToUsers
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.iq import answer, result
-from gateway.fmuc.room import Above, Node, Room, State
+from gateway.fmuc.room import JoinedNode, Node, Room, UplinkState
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.interfaces import IRefusalHandler, IReporting
 from gateway.stream.budget import COPY, FREE
@@ -27,15 +27,15 @@ from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorReply, route
 
 # Rooms that the status page names; the others are counted.
-_MOST_REPORTED = 100
+_MAX_REPORTED = 100
 # Seconds between two lines about stanzas that were dropped.
-_REPORT_EVERY = 60.0
+_REPORT_INTERVAL = 60.0
 # Other lines in the same time.
-_MOST_TOLD = 200
-_LONGEST_LINE = 1_000
+_MAX_LINES = 200
+_MAX_LINE = 1_000
 
 # A stanza asks to join if this namespace is declared in it.
-_ASKS = re.compile(rb"""=\s*["']%b["']""" % re.escape(ns.MUC.encode()))
+_JOINS = re.compile(rb"""=\s*["']%b["']""" % re.escape(ns.MUC.encode()))
 
 
 @implementer(IRefusalHandler, IReporting)
@@ -55,15 +55,15 @@ class RoomsHandler(RawHandler):
         self._stopping = False
         self._dropped: Counter[str] = Counter()
         self._reportAt = 0.0
-        self._told: set[str] = set()
-        self._toldUntil = 0.0
+        self._logged: set[str] = set()
+        self._loggedUntil = 0.0
 
     def report(self) -> Iterator[str]:
         rooms = self._rooms.rooms
         occupants = sum(len(room.occupants) for room in rooms.values())
         yield f"rooms: {len(rooms)}; occupants: {occupants}"
-        for room in list(rooms.values())[:_MOST_REPORTED]:
-            if room.above is not None or room.below:
+        for room in list(rooms.values())[:_MAX_REPORTED]:
+            if room.joinedNode is not None or room.joiningNodes:
                 yield _described(room)
 
     def drain(self) -> None:
@@ -78,13 +78,13 @@ class RoomsHandler(RawHandler):
     def _readWallClock(self, now: float) -> None:
         """Once a second is often enough: stamps are in whole seconds."""
         if self._wallClock is not None:
-            self._rooms.calendar.offset = self._wallClock() - now
+            self._rooms.utcClock.offset = self._wallClock() - now
 
     def tick(self, now: float) -> None:
         self._readWallClock(now)
         self._perform(self._rooms.tick(now))
         if self._dropped and self._reportAt <= now:
-            self._reportAt = now + _REPORT_EVERY
+            self._reportAt = now + _REPORT_INTERVAL
             reasons = ", ".join(f"{count} {reason}" for reason, count in self._dropped.most_common())
             self._dropped.clear()
             self._log.warn("{jid}: dropped stanzas: {reasons}.", jid=self._rooms.jid, reasons=reasons)
@@ -110,7 +110,7 @@ class RoomsHandler(RawHandler):
         stanza = refused.stanza
         if stanza.name != "presence" or stanza.type is not None or not stanza.sender or not stanza.recipient:
             return False
-        joins = _ASKS.search(refused.head) is not None
+        joins = _JOINS.search(refused.head) is not None
         why = Stopping if self._stopping else refused.why
         self._perform(self._rooms.unread(stanza.sender, stanza.recipient, stanza.id, why, joins))
         return True
@@ -176,21 +176,21 @@ class RoomsHandler(RawHandler):
         """What other nodes send."""
         node = self._rooms.node(jids.bare(recipient), jids.bare(sender))
         if node is not None:
-            node.received += len(stanza.raw)
+            node.bytesReceived += len(stanza.raw)
 
-    def _tell(self, news: News) -> None:
+    def _logOnce(self, line: LogLine) -> None:
         """Into the log, the same once a minute, and so much only."""
         now = self._link.now
-        if len(self._told) >= _MOST_TOLD or now >= self._toldUntil:
-            if now < self._toldUntil:
+        if len(self._logged) >= _MAX_LINES or now >= self._loggedUntil:
+            if now < self._loggedUntil:
                 return
-            self._told.clear()
-            self._toldUntil = now + _REPORT_EVERY
+            self._logged.clear()
+            self._loggedUntil = now + _REPORT_INTERVAL
         # Some of it are others' words.
-        text = " ".join(news.text.split())[:_LONGEST_LINE].rstrip(".")
-        if text not in self._told:
-            self._told.add(text)
-            (self._log.warn if news.warn else self._log.info)("{news}.", news=text)
+        text = " ".join(line.text.split())[:_MAX_LINE].rstrip(".")
+        if text not in self._logged:
+            self._logged.add(text)
+            (self._log.warn if line.warn else self._log.info)("{line}.", line=text)
 
     def _charge(self, sent: Counter[bytes]) -> None:
         """
@@ -211,7 +211,7 @@ class RoomsHandler(RawHandler):
         alone: Counter[bytes] = Counter()
         spread = 0
         # All is written before anything goes: what cannot be would be answered with an error, by the link.
-        ready = [(action, b"" if isinstance(action, News) else write(action)) for action in actions]
+        ready = [(action, b"" if isinstance(action, LogLine) else write(action)) for action in actions]
         if answer:
             self._send(answer)
         send = self._send
@@ -227,8 +227,8 @@ class RoomsHandler(RawHandler):
                     alone[user] += len(data)
                 else:
                     alone[user] = 0
-            elif isinstance(action, News):
-                self._tell(action)
+            elif isinstance(action, LogLine):
+                self._logOnce(action)
             elif data:
                 send(data)
                 if isinstance(action, ToNode):
@@ -242,33 +242,33 @@ class RoomsHandler(RawHandler):
         alone[peer] += size if peer in alone else 0
         node = self._rooms.node(action.room, action.peer)
         if node is not None:
-            node.sent += size
+            node.bytesSent += size
 
 
 _STATES = {
-    State.IDLE: "nobody is in",
-    State.JOINING: "joining",
-    State.JOINED: "joined",
-    State.LEAVING: "leaving",
+    UplinkState.IDLE: "nobody is in",
+    UplinkState.JOINING: "joining",
+    UplinkState.JOINED: "joined",
+    UplinkState.LEAVING: "leaving",
 }
 
 
 def _described(room: Room) -> str:
     """How a room stands with others."""
     text = f"{room.jid}: {len(room.users)} here, {len(room.occupants)} in all"
-    if room.above is not None:
-        text += f"; mirrors {room.above.jid}: {_stands(room.above)}, {_crossed(room.above)}"
-    for node in room.below.values():
+    if room.joinedNode is not None:
+        text += f"; mirrors {room.joinedNode.jid}: {_stands(room.joinedNode)}, {_crossed(room.joinedNode)}"
+    for node in room.joiningNodes.values():
         text += f"; mirrored by {node.jid}: with {len(node.occupants)}, {_crossed(node)}"
     return text
 
 
-def _stands(above: Above) -> str:
-    if above.state is State.JOINED and above.wanted and not above.mirrors:
+def _stands(joinedNode: JoinedNode) -> str:
+    if joinedNode.state is UplinkState.JOINED and joinedNode.wanted and not joinedNode.mirrors:
         # It speaks XEP-0289, and knows nothing of replicas.
         return "joined (primary: it sends nothing back)"
-    return _STATES[above.state]
+    return _STATES[joinedNode.state]
 
 
 def _crossed(node: Node) -> str:
-    return f"{node.sent} bytes to it, {node.received} from it"
+    return f"{node.bytesSent} bytes to it, {node.bytesReceived} from it"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from gateway.fmuc.values import Limits, Said
+from gateway.fmuc.values import HistoryLimits, RoomMessage
 
 # Characters of a stanza beside its content and its addresses, at most: tags, type, id and delay.
 _AROUND = 200
@@ -25,18 +25,18 @@ class History:
         self._messages = messages
         self._largest = size
         self._size = 0
-        self._kept: deque[Said] = deque()
+        self._kept: deque[RoomMessage] = deque()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __iter__(self) -> Iterator[Said]:
+    def __iter__(self) -> Iterator[RoomMessage]:
         return iter(self._kept)
 
-    def add(self, said: Said) -> None:
+    def add(self, message: RoomMessage) -> None:
         """Keep a message that has a delay; the oldest make room for it."""
-        self._kept.append(said)
-        self._size += _sizeOf(said)
+        self._kept.append(message)
+        self._size += _sizeOf(message)
         while len(self._kept) > self._messages or self._size > self._largest:
             self._size -= _sizeOf(self._kept.popleft())
 
@@ -45,7 +45,7 @@ class History:
         self._kept.clear()
         self._size = 0
 
-    def recent(self, limits: Limits, room: str, recipient: str, now: float) -> list[Said]:
+    def recent(self, limits: HistoryLimits, room: str, recipient: str, now: float) -> list[RoomMessage]:
         """
         "The service MUST send the smallest amount of traffic that meets any combination of the above criteria",
         and complete stanzas only.
@@ -58,24 +58,30 @@ class History:
             limits.since if limits.since is not None else float("-inf"),
             now - limits.seconds if limits.seconds is not None else float("-inf"),
         )
-        found: list[Said] = []
+        found: list[RoomMessage] = []
         room_ = 2 * len(room) + len(recipient) + _AROUND
         left = limits.maxchars
-        for said in reversed(self._kept):
-            assert said.delay is not None
+        for message in reversed(self._kept):
+            assert message.delay is not None
             if len(found) == limits.maxstanzas:
                 break
-            if said.delay.stamp < oldest:
+            if message.delay.stamp < oldest:
                 # Stamps of the node above are by its own clock, so a newer one may come before it.
                 continue
             if left is not None:
-                left -= len(said.content.raw) + len(said.nick) + len(said.id or "") + room_
+                left -= len(message.payload.raw) + len(message.nick) + len(message.id or "") + room_
                 if left < 0:
                     break
-            found.append(said)
+            found.append(message)
         return found[::-1]
 
 
-def _sizeOf(said: Said) -> int:
+def _sizeOf(message: RoomMessage) -> int:
     """All of it that somebody else has chosen."""
-    return len(said.content.raw) + len(said.content.language) + len(said.id or "") + len(said.nick) + len(said.real)
+    return (
+        len(message.payload.raw)
+        + len(message.payload.language)
+        + len(message.id or "")
+        + len(message.nick)
+        + len(message.realJid)
+    )

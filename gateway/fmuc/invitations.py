@@ -6,39 +6,39 @@ from __future__ import annotations
 
 from gateway import jids
 from gateway.errors import GatewayError, Malformed, NotEntitled, NotInTheRoom, TooMuch
-from gateway.fmuc.actions import Invite, Refuse
+from gateway.fmuc.actions import SendError, SendInvitation
 from gateway.fmuc.room import Room
-from gateway.fmuc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, person, refusal
+from gateway.fmuc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, person, stanzaError
 
 # In one message.
-_MOST = 20
+_MAX_INVITATIONS = 20
 
 
 def fromUser(room: Room, user: str, stanza: Message) -> None:
     """An occupant invites somebody; or somebody who was invited declines."""
     if all(invitation.declines for invitation in stanza.invitations):
-        for invitation in stanza.invitations[:_MOST]:
+        for invitation in stanza.invitations[:_MAX_INVITATIONS]:
             _decline(room, user, invitation)
         return
     why = _problem(room, user, stanza)
     if why is not None:
-        room.out.append(Refuse("message", room.jid, user, stanza.id, refusal(why)))
+        room.out.append(SendError("message", room.jid, user, stanza.id, stanzaError(why)))
         return
     sender = room.address(room.users[user].nick)
     for invitation in stanza.invitations:
         if invitation.declines:
             continue
         guest = person(invitation.jid)
-        if room.above is None and room.settings.membersOnly and room.affiliation(guest) == NONE:
+        if room.joinedNode is None and room.settings.membersOnly and room.affiliation(guest) == NONE:
             # "If the room is members-only, the service MAY also add the invitee to the member list."
             room.affiliations[guest] = MEMBER
-        room.out.append(Invite(room.jid, sender, invitation, room.settings.password))
+        room.out.append(SendInvitation(room.jid, sender, invitation, room.settings.password))
 
 
 def _problem(room: Room, user: str, stanza: Message) -> type[GatewayError] | None:
     if user not in room.users:
         return NotInTheRoom
-    if len(stanza.invitations) > _MOST:
+    if len(stanza.invitations) > _MAX_INVITATIONS:
         return TooMuch
     for invitation in stanza.invitations:
         try:
@@ -61,5 +61,5 @@ def _decline(room: Room, user: str, invitation: Invitation) -> None:
     there, _, nick = invitation.jid.partition("/")
     occupant = room.occupants.get(nick) if there == room.jid else None
     if occupant is not None and occupant.node is None:
-        told = Invitation(occupant.real, invitation.reason, declines=True)
-        room.out.append(Invite(room.jid, jids.bare(user), told))
+        told = Invitation(occupant.realJid, invitation.reason, declines=True)
+        room.out.append(SendInvitation(room.jid, jids.bare(user), told))

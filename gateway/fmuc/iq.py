@@ -12,17 +12,17 @@ from gateway import jids, ns
 from gateway.errors import Malformed, NoSuchAddress, NotInTheRoom, TooMuch, Unhandled, Unreadable
 from gateway.fmuc import configuration, disco
 from gateway.fmuc.actions import Action
-from gateway.fmuc.administration import Change, Listed, change, entitled, listed
+from gateway.fmuc.administration import Change, ListedUser, adminList, applyChanges, entitled
 from gateway.fmuc.core import Rooms
-from gateway.fmuc.muc_xml import LARGEST, LONGEST_REASON, attributes
+from gateway.fmuc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes
 from gateway.fmuc.room import Room, Settings
-from gateway.fmuc.rsm import written
+from gateway.fmuc.rsm import pageXml
 from gateway.fmuc.values import AFFILIATIONS, ROLES
 from gateway.stream.stanzas import Stanza, escape, route
 from gateway.stringprep import MAX_PART
 
 # In one request.
-_MOST_CHANGES = 100
+_MAX_CHANGES = 100
 
 
 def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
@@ -57,7 +57,7 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
         return _query(ns.DISCO_INFO, node, _info(disco.info(rooms, jid, node))), []
     if asked == (ns.DISCO_ITEMS, "query", "get"):
         node = payload.getAttribute("node", "")
-        return _query(ns.DISCO_ITEMS, node, written(disco.items(rooms, user, jid, node), payload)), []
+        return _query(ns.DISCO_ITEMS, node, pageXml(disco.items(rooms, user, jid, node), payload)), []
     if payload.name != "query" or payload.uri not in (ns.MUC_ADMIN, ns.MUC_OWNER):
         raise Unhandled
     room = rooms.rooms.get(jid)
@@ -116,18 +116,18 @@ def _administer(
     items = [item for item in payload.elements() if item.name == "item"]
     if not items:
         raise Unreadable
-    if len(items) > _MOST_CHANGES:
+    if len(items) > _MAX_CHANGES:
         raise TooMuch
     if isSet:
-        problem = change(room, user, [_change(item) for item in items])
+        problem = applyChanges(room, user, [_change(item) for item in items])
         if problem is not None:
             raise problem
         return "", rooms.settled(room)
-    found = listed(room, user, Change(**_standing(items[0])))
+    found = adminList(room, user, Change(**_standing(items[0])))
     if not isinstance(found, list):
         raise found
     inside = _listed(found)
-    if len(inside.encode()) > LARGEST:
+    if len(inside.encode()) > MAX_PAYLOAD:
         # Sections 8.5 to 10.8: the service "MUST then return" all of it, in one.
         raise TooMuch
     return _query(ns.MUC_ADMIN, "", inside), []
@@ -146,7 +146,7 @@ def _change(item: domish.Element) -> Change:
     return Change(
         nick=item.getAttribute("nick", ""),
         jid=_bare(item.getAttribute("jid", "")),
-        reason=reason[:LONGEST_REASON],
+        reason=reason[:MAX_REASON],
         **_standing(item),
     )
 
@@ -162,7 +162,7 @@ def _bare(jid: str) -> str:
         raise Malformed from None
 
 
-def _listed(found: Iterable[Listed]) -> str:
+def _listed(found: Iterable[ListedUser]) -> str:
     return "".join(
         "<item"
         + attributes(affiliation=each.affiliation, role=each.role, jid=each.jid, nick=each.nick).decode()

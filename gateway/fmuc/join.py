@@ -21,34 +21,34 @@ from gateway.errors import (
 from gateway.fmuc.room import Node, Occupant, Room
 from gateway.fmuc.values import (
     ADMIN,
+    AVAILABLE,
     CREATED,
-    HERE,
     MEMBER,
     MODERATOR,
+    NON_ANONYMOUS,
     NONE,
     OUTCAST,
     OWNER,
     PARTICIPANT,
-    REAL_JIDS_ARE_SHOWN,
     VISITOR,
-    Content,
-    Entry,
-    Limits,
-    Rank,
-    Said,
+    HistoryLimits,
+    JoinRequest,
+    Payload,
+    RoomMessage,
+    Standing,
 )
 
-_NO_SUBJECT = Content(b"<subject/>")
+_NO_SUBJECT = Payload(b"<subject/>")
 
 
-def addressProblem(real: str) -> type[GatewayError] | None:
+def addressProblem(realJid: str) -> type[GatewayError] | None:
     """
     Return the error for a user whose JID cannot be compared with others: no ban would hold, and no membership.
 
     @param real: full JID.
     """
     try:
-        jids.prepared(real)
+        jids.prepared(realJid)
     except ValueError:
         return Malformed
     return None
@@ -71,27 +71,31 @@ def nickProblem(room: Room, nick: str) -> type[GatewayError] | None:
     return None if jids.isPrepared(room.address(nick)) else BadNick
 
 
-def conflict(room: Room, entry: Entry, node: Node | None) -> type[GatewayError] | None:
+def nickConflict(room: Room, request: JoinRequest, node: Node | None) -> type[GatewayError] | None:
     """
     Whether somebody else has the nick, or has asked for it (section 7.2.8).
 
     A join that has gone all the way round comes back with the nick and the real JID that it had here, whether the
     nodes on its way know of loops or not: for none of them may change these.
     """
-    there = room.occupants.get(entry.nick)
-    pending = room.pending.get(entry.nick)
-    if pending is not None and pending.gone:
+    there = room.occupants.get(request.nick)
+    pending = room.pending.get(request.nick)
+    if pending is not None and pending.withdrawn:
         pending = None
     if there is None and pending is None:
         return None
-    same = there is not None and (there.real, there.node) != (entry.real, node) and there.real == entry.real
-    asked = pending is not None and pending.entry.real == entry.real and pending.node is not node
+    same = (
+        there is not None
+        and (there.realJid, there.node) != (request.realJid, node)
+        and there.realJid == request.realJid
+    )
+    asked = pending is not None and pending.request.realJid == request.realJid and pending.node is not node
     return Loop if node is not None and (same or asked) else NickInUse
 
 
-def access(room: Room, entry: Entry) -> Rank | type[GatewayError]:
+def checkAccess(room: Room, request: JoinRequest) -> Standing | type[GatewayError]:
     """The ACL checks of a room that has no node above: what he is, or why he may not enter."""
-    affiliation = room.affiliation(entry.real)
+    affiliation = room.affiliation(request.realJid)
     settings = room.settings
     # Section 7.2.7: banned users are "forbidden".
     if affiliation == OUTCAST:
@@ -100,13 +104,13 @@ def access(room: Room, entry: Entry) -> Rank | type[GatewayError]:
     if settings.membersOnly and affiliation == NONE:
         return MembersOnly
     # Section 7.2.5: a password that is none, or another, is "not-authorized".
-    if settings.password and entry.password != settings.password:
+    if settings.password and request.password != settings.password:
         return WrongPassword
     # Section 7.2.9: "the room MUST allow the admin or owner to join, up to some reasonable number".
     most = room.bounds.occupants + (100 if affiliation in (OWNER, ADMIN) else 0)
     if len(room.occupants) >= most:
         return RoomFull
-    return Rank(affiliation, defaultRole(room, affiliation))
+    return Standing(affiliation, defaultRole(room, affiliation))
 
 
 def defaultRole(room: Room, affiliation: str) -> str:
@@ -116,59 +120,63 @@ def defaultRole(room: Room, affiliation: str) -> str:
     return PARTICIPANT if affiliation == MEMBER or not room.settings.moderated else VISITOR
 
 
-def admit(room: Room, entry: Entry, node: Node | None, rank: Rank, now: float, created: bool = False) -> Occupant:
+def admit(
+    room: Room, request: JoinRequest, node: Node | None, standing: Standing, now: float, created: bool = False
+) -> Occupant:
     """
     Let somebody in, and tell everybody.
 
     @param node: the joining node that he is behind.
     """
-    occupant = Occupant(entry.nick, entry.real, rank, entry.content, room.settings.public, node)
+    occupant = Occupant(request.nick, request.realJid, standing, request.payload, room.settings.nonAnonymous, node)
     occupants = list(room.occupants.values())
     room.add(occupant)
     if node is None:
         # Section 7.2.2: first "the complete list of existing occupants", then "the new occupant's own presence".
         for other in occupants:
-            room.show(other, occupant)
-        room.tell(occupant, HERE, toOwner=True, isNews=False)
-        codes = (*((REAL_JIDS_ARE_SHOWN,) if occupant.public else ()), *((CREATED,) if created else ()))
-        room.toSelf(occupant, HERE, *codes)
-        _catchUp(room, entry.limits, occupant, now)
+            room.sendPresence(other, occupant)
+        room.broadcastPresence(occupant, AVAILABLE, includeOriginNode=True, tellSelf=False)
+        codes = (*((NON_ANONYMOUS,) if occupant.nonAnonymous else ()), *((CREATED,) if created else ()))
+        room.sendSelfPresence(occupant, AVAILABLE, *codes)
+        _sendHistory(room, request.limits, occupant, now)
         return occupant
     first = not node.joined
     if first:
         # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in
         # XEP-0045", and his own presence with them.
         for other in occupants:
-            room.toNode(node, other.shown(HERE))
+            room.toNode(node, other.presence(AVAILABLE))
         node.joined = True
     # Role and affiliation are for us to say: who was told nothing else has them right.
-    room.tell(occupant, HERE, toOwner=not first and (node.echoes or rank != entry.claimed))
+    room.broadcastPresence(
+        occupant, AVAILABLE, includeOriginNode=not first and (node.echoes or standing != request.claimedStanding)
+    )
     if first:
-        room.note(f"mirrored by {node.jid}")
-        room.toNode(node, evolve(occupant.shown(HERE), replica=node.replica))
-        for said in room.recent(entry.limits, node.jid, now):
-            room.toNode(node, said)
+        room.log(f"mirrored by {node.jid}")
+        room.toNode(node, evolve(occupant.presence(AVAILABLE), replica=node.replica))
+        for message in room.recent(request.limits, node.jid, now):
+            room.toNode(node, message)
         room.toNode(node, subjectOf(room))
     return occupant
 
 
-def welcomeBack(room: Room, occupant: Occupant, limits: Limits, now: float) -> None:
+def rejoin(room: Room, occupant: Occupant, limits: HistoryLimits, now: float) -> None:
     """A local user joins a second time: his client has lost what it knew, so it gets all of it anew."""
     for other in room.occupants.values():
         if other is not occupant:
-            room.show(other, occupant)
-    room.toSelf(occupant, HERE, *((REAL_JIDS_ARE_SHOWN,) if occupant.public else ()))
-    _catchUp(room, limits, occupant, now)
+            room.sendPresence(other, occupant)
+    room.sendSelfPresence(occupant, AVAILABLE, *((NON_ANONYMOUS,) if occupant.nonAnonymous else ()))
+    _sendHistory(room, limits, occupant, now)
 
 
-def _catchUp(room: Room, limits: Limits, occupant: Occupant, now: float) -> None:
+def _sendHistory(room: Room, limits: HistoryLimits, occupant: Occupant, now: float) -> None:
     """Section 7.2.13: history after presence; section 7.2.15: the subject after that, even if there is none."""
     to = (occupant.address,)
-    for said in room.recent(limits, occupant.real, now):
-        room.toUsers(said, to)
+    for message in room.recent(limits, occupant.realJid, now):
+        room.toUsers(message, to)
     room.toUsers(subjectOf(room), to)
 
 
-def subjectOf(room: Room) -> Said:
+def subjectOf(room: Room) -> RoomMessage:
     """ "If there is no subject set, the room MUST return an empty <subject/> element." """
-    return room.subject or Said(nick="", content=_NO_SUBJECT, subject=True)
+    return room.subject or RoomMessage(nick="", payload=_NO_SUBJECT, subject=True)

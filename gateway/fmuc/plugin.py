@@ -14,7 +14,7 @@ from zope.interface import implementer
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
-from gateway.fmuc.muc_xml import LARGEST_STANZA
+from gateway.fmuc.muc_xml import MAX_STANZA
 from gateway.fmuc.room import Bounds, Settings
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
@@ -124,7 +124,7 @@ class RoomsPlugin:
 def _served(jid: str, table: ComponentTable, composition: IComposition, rooms: Rooms) -> IService:
     link: Link = composition.link(jid, table)
     # A room has no use for more, and takes every stanza apart.
-    link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, LARGEST_STANZA))
+    link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, MAX_STANZA))
     rooms.home = link.domain or ""
     RoomsHandler(rooms, composition.wallClock).setHandlerParent(link)
     return link

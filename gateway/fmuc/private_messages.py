@@ -6,9 +6,9 @@ appropriate node (or the occupant, if local)" (XEP-0289 section 6.6).
 from __future__ import annotations
 
 from gateway.errors import GatewayError, NoSuchAddress, NotInTheRoom, Unreadable
-from gateway.fmuc.actions import Private, Refuse
+from gateway.fmuc.actions import PrivateMessage, SendError
 from gateway.fmuc.room import Node, Occupant, Room
-from gateway.fmuc.values import Message, Refusal, Said, refusal
+from gateway.fmuc.values import Message, RoomMessage, StanzaError, stanzaError
 
 
 def fromUser(room: Room, user: str, nick: str, stanza: Message) -> None:
@@ -26,7 +26,7 @@ def fromUser(room: Room, user: str, nick: str, stanza: Message) -> None:
         why = Unreadable
     if why is not None:
         if stanza.kind != "error":
-            room.out.append(Refuse("message", f"{room.jid}/{nick}", user, stanza.id, refusal(why)))
+            room.out.append(SendError("message", f"{room.jid}/{nick}", user, stanza.id, stanzaError(why)))
         return
     assert occupant is not None and recipient is not None
     _route(room, occupant, recipient, stanza)
@@ -40,20 +40,24 @@ def fromNode(room: Room, node: Node, sender: str, recipient: str, stanza: Messag
         _route(room, occupant, there, stanza)
     elif stanza.kind != "error":
         why = NotInTheRoom if occupant is None or occupant.node is not node else NoSuchAddress
-        bounce(room, node, sender, recipient, stanza, refusal(why))
+        bounce(room, node, sender, recipient, stanza, stanzaError(why))
 
 
-def bounce(room: Room, node: Node, sender: str, recipient: str, stanza: Message, why: Refusal) -> None:
+def bounce(room: Room, node: Node, sender: str, recipient: str, stanza: Message, why: StanzaError) -> None:
     """A message that a node has handed on cannot be delivered: it and its sender are told."""
     address = f"{room.jid}/{recipient}" if recipient else room.jid
-    room.out.append(Refuse("message", address, f"{node.jid}/{sender}", stanza.id, why))
+    room.out.append(SendError("message", address, f"{node.jid}/{sender}", stanza.id, why))
 
 
 def _route(room: Room, occupant: Occupant, recipient: Occupant, stanza: Message) -> None:
-    said = Said(nick=occupant.nick, real=occupant.real, kind=stanza.kind, id=stanza.id, content=stanza.content)
+    message = RoomMessage(
+        nick=occupant.nick, realJid=occupant.realJid, kind=stanza.kind, id=stanza.id, payload=stanza.payload
+    )
     if recipient.node is not None:
-        room.toNode(recipient.node, Private(said, recipient.nick, stanza.refusal))
-    elif stanza.refusal is not None:
-        room.out.append(Refuse("message", f"{room.jid}/{occupant.nick}", recipient.real, stanza.id, stanza.refusal))
+        room.toNode(recipient.node, PrivateMessage(message, recipient.nick, stanza.stanzaError))
+    elif stanza.stanzaError is not None:
+        room.out.append(
+            SendError("message", f"{room.jid}/{occupant.nick}", recipient.realJid, stanza.id, stanza.stanzaError)
+        )
     else:
-        room.toUsers(said, (recipient.address,))
+        room.toUsers(message, (recipient.address,))

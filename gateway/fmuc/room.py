@@ -13,26 +13,26 @@ from enum import Enum
 from attrs import define, field, frozen
 
 from gateway import jids
-from gateway.fmuc.actions import Action, Joining, Left, News, Private, Rejected, ToNode, ToUsers
-from gateway.fmuc.datetimes import Calendar
+from gateway.fmuc.actions import Action, ConfirmLeft, Join, LogLine, PrivateMessage, Reject, ToNode, ToUsers
+from gateway.fmuc.datetimes import UtcClock
 from gateway.fmuc.history import History
 from gateway.fmuc.values import (
-    HERE,
+    AVAILABLE,
     MODERATOR,
     NO_ROLE,
     NONE,
     OUTCAST,
     SELF,
     Audience,
-    Content,
     Delay,
     Dialect,
-    Entry,
-    Limits,
-    Notice,
-    Rank,
-    Said,
-    Shown,
+    HistoryLimits,
+    JoinRequest,
+    OccupantPresence,
+    Payload,
+    PresenceChange,
+    RoomMessage,
+    Standing,
     person,
 )
 from gateway.stream.stanzas import escape
@@ -83,12 +83,12 @@ class Settings:
     membersOnly: bool = False
     moderated: bool = False
     persistent: bool = False
-    listed: bool = True
-    public: bool = False
-    subjects: bool = True
+    public: bool = True
+    nonAnonymous: bool = False
+    changeSubject: bool = True
 
 
-class State(Enum):
+class UplinkState(Enum):
     """
     How we stand with the node above. C{LEAVING}: what comes is from before we left, until it says that we have.
     """
@@ -119,8 +119,8 @@ class Node:
     mirrors: bool = True
     occupants: dict[str, Occupant] = field(factory=dict)
     joined: bool = False
-    sent: int = 0
-    received: int = 0
+    bytesSent: int = 0
+    bytesReceived: int = 0
 
     @property
     def echoes(self) -> bool:
@@ -134,7 +134,7 @@ class Node:
 
 
 @define(eq=False)
-class Above(Node):
+class JoinedNode(Node):
     """
     The joined node.
 
@@ -148,7 +148,7 @@ class Above(Node):
     @ivar fresh: whether we left before we were in.
     """
 
-    state: State = State.IDLE
+    state: UplinkState = UplinkState.IDLE
     wanted: bool = False
     agrees: bool = False
     deadline: float = 0.0
@@ -171,46 +171,55 @@ class Occupant:
     """
 
     nick: str
-    real: str
-    rank: Rank
-    content: Content
-    public: bool
+    realJid: str
+    standing: Standing
+    payload: Payload
+    nonAnonymous: bool
     node: Node | None = None
     address: bytes = b""
     changing: int = 0
-    _last: Shown | None = None
+    _last: OccupantPresence | None = None
     _person: tuple[str, str] = ("", "")
 
     @property
     def person(self) -> str:
         """The bare JID by which the occupant is known, as L{person} has it."""
         # A ban asks everybody, and some addresses take long to prepare.
-        if self._person[0] != self.real:
-            self._person = self.real, person(self.real)
+        if self._person[0] != self.realJid:
+            self._person = self.realJid, person(self.realJid)
         return self._person[1]
 
-    def shown(self, notice: Notice) -> Shown:
+    def presence(self, change: PresenceChange) -> OccupantPresence:
         """His presence as it is now."""
         last = self._last
-        if notice is HERE and last is not None and self._isAs(last):
+        if change is AVAILABLE and last is not None and self._isAs(last):
             return last
         # Who is gone has no role; who comes back by another nick keeps his.
-        rank = Rank(self.rank.affiliation, NO_ROLE) if notice.gone and not notice.nick else self.rank
-        shown = Shown(
-            nick=self.nick, real=self.real, public=self.public, rank=rank, content=self.content, notice=notice
+        standing = (
+            Standing(self.standing.affiliation, NO_ROLE)
+            if change.unavailable and not change.nick
+            else self.standing
         )
-        if notice is HERE:
+        presence = OccupantPresence(
+            nick=self.nick,
+            realJid=self.realJid,
+            nonAnonymous=self.nonAnonymous,
+            standing=standing,
+            payload=self.payload,
+            change=change,
+        )
+        if change is AVAILABLE:
             # Everybody who joins is shown it, and it need not be written anew for each.
-            self._last = shown
-        return shown
+            self._last = presence
+        return presence
 
-    def _isAs(self, shown: Shown) -> bool:
+    def _isAs(self, presence: OccupantPresence) -> bool:
         return (
-            shown.content is self.content
-            and shown.rank is self.rank
-            and shown.nick is self.nick
-            and shown.real is self.real
-            and shown.public is self.public
+            presence.payload is self.payload
+            and presence.standing is self.standing
+            and presence.nick is self.nick
+            and presence.realJid is self.realJid
+            and presence.nonAnonymous is self.nonAnonymous
         )
 
 
@@ -227,14 +236,14 @@ class Pending:
     @ivar news: what he has come to show since.
     """
 
-    entry: Entry
+    request: JoinRequest
     node: Node | None
     deadline: float
     sent: bool = False
-    rank: Rank | None = None
+    standing: Standing | None = None
     cancelled: int = 0
-    gone: bool = False
-    news: Content | None = None
+    withdrawn: bool = False
+    newPayload: Payload | None = None
 
 
 @define(eq=False)
@@ -257,15 +266,15 @@ class Room:
     jid: str
     out: list[Action]
     bounds: Bounds
-    calendar: Calendar
-    makers: tuple[str, ...] = ()
-    above: Above | None = None
+    utcClock: UtcClock
+    creators: tuple[str, ...] = ()
+    joinedNode: JoinedNode | None = None
     settings: Settings = field(factory=Settings)
     occupants: dict[str, Occupant] = field(factory=dict)
     users: dict[str, Occupant] = field(factory=dict)
-    below: dict[str, Node] = field(factory=dict)
+    joiningNodes: dict[str, Node] = field(factory=dict)
     pending: dict[str, Pending] = field(factory=dict)
-    subject: Said | None = None
+    subject: RoomMessage | None = None
     affiliations: dict[str, str] = field(factory=dict)
     stamped: float = 0.0
     history: History = field(init=False)
@@ -275,18 +284,22 @@ class Room:
 
     def node(self, jid: str) -> Node | None:
         """The node above or below by this bare JID."""
-        return self.above if self.above is not None and self.above.jid == jid else self.below.get(jid)
+        return (
+            self.joinedNode
+            if self.joinedNode is not None and self.joinedNode.jid == jid
+            else self.joiningNodes.get(jid)
+        )
 
     # What was said.
 
     def stamp(self, now: float) -> Delay:
         """Return the delay of a message that is said now."""
-        self.stamped = self.calendar.stampAfter(self.stamped, now)
+        self.stamped = self.utcClock.stampAfter(self.stamped, now)
         return Delay(self.jid, self.stamped)
 
-    def recent(self, limits: Limits, recipient: str, now: float) -> list[Said]:
+    def recent(self, limits: HistoryLimits, recipient: str, now: float) -> list[RoomMessage]:
         """As L{History.recent}, on the link's clock."""
-        return self.history.recent(limits, self.jid, recipient, self.calendar.utc(now))
+        return self.history.recent(limits, self.jid, recipient, self.utcClock.utc(now))
 
     # Who is in.
 
@@ -294,8 +307,8 @@ class Room:
         """Let him be in."""
         self.occupants[occupant.nick] = occupant
         if occupant.node is None:
-            occupant.address = escape(occupant.real).encode()
-            self.users[occupant.real] = occupant
+            occupant.address = escape(occupant.realJid).encode()
+            self.users[occupant.realJid] = occupant
         else:
             occupant.node.occupants[occupant.nick] = occupant
 
@@ -303,28 +316,28 @@ class Room:
         """Let him be no more."""
         del self.occupants[occupant.nick]
         if occupant.node is None:
-            del self.users[occupant.real]
+            del self.users[occupant.realJid]
         else:
             del occupant.node.occupants[occupant.nick]
 
-    def isOurs(self, occupant: Occupant) -> bool:
+    def isDownstream(self, occupant: Occupant) -> bool:
         """Whether he is in through this node: local, or behind one below."""
-        return self.above is None or occupant.node is not self.above
+        return self.joinedNode is None or occupant.node is not self.joinedNode
 
     @property
-    def ours(self) -> int:
+    def downstreamCount(self) -> int:
         """How many are in through this node."""
-        return len(self.occupants) - (0 if self.above is None else len(self.above.occupants))
+        return len(self.occupants) - (0 if self.joinedNode is None else len(self.joinedNode.occupants))
 
     @property
     def isEmpty(self) -> bool:
         """Whether nobody needs it."""
-        return not self.occupants and not self.pending and not self.below and not self.isLeaving
+        return not self.occupants and not self.pending and not self.joiningNodes and not self.isLeaving
 
     @property
     def isLeaving(self) -> bool:
         """Whether the node above has still to say that we are out."""
-        return self.above is not None and self.above.state is State.LEAVING
+        return self.joinedNode is not None and self.joinedNode.state is UplinkState.LEAVING
 
     def affiliation(self, user: str) -> str:
         """
@@ -347,27 +360,29 @@ class Room:
 
     def toUsers(
         self,
-        what: Shown | Said,
+        stanza: OccupantPresence | RoomMessage,
         recipients: Sequence[bytes],
-        revealing: bool = False,
+        showRealJid: bool = False,
         codes: tuple[int, ...] = (),
     ) -> None:
         """The same to some local users."""
         if recipients:
-            self.out.append(ToUsers(self.jid, what, tuple(recipients), revealing, codes))
+            self.out.append(ToUsers(self.jid, stanza, tuple(recipients), showRealJid, codes))
 
-    def toNode(self, node: Node, what: Joining | Shown | Said | Rejected | Left | Private) -> None:
+    def toNode(
+        self, node: Node, stanza: Join | OccupantPresence | RoomMessage | Reject | ConfirmLeft | PrivateMessage
+    ) -> None:
         """One copy to a node."""
-        self.out.append(ToNode(self.jid, node.jid, node.dialect, node is self.above, what))
+        self.out.append(ToNode(self.jid, node.jid, node.dialect, node is self.joinedNode, stanza))
 
-    def note(self, text: str, warn: bool = False) -> None:
+    def log(self, text: str, warn: bool = False) -> None:
         """Something for the log."""
-        self.out.append(News(f"{self.jid}: {text}", warn))
+        self.out.append(LogLine(f"{self.jid}: {text}", warn))
 
-    def show(self, occupant: Occupant, to: Occupant) -> None:
+    def sendPresence(self, occupant: Occupant, to: Occupant) -> None:
         """One occupant's presence to one local user."""
-        revealing = occupant.public or to.rank.role == MODERATOR
-        self.toUsers(occupant.shown(HERE), (to.address,), revealing)
+        showRealJid = occupant.nonAnonymous or to.standing.role == MODERATOR
+        self.toUsers(occupant.presence(AVAILABLE), (to.address,), showRealJid)
 
     def audience(self, but: Occupant | None = None) -> Audience:
         """The addresses of local users, but for one: of moderators, who see real JIDs, in the second part."""
@@ -375,11 +390,16 @@ class Room:
         privileged: list[bytes] = []
         for user in self.users.values():
             if user is not but:
-                (privileged if user.rank.role == MODERATOR else plain).append(user.address)
+                (privileged if user.standing.role == MODERATOR else plain).append(user.address)
         return tuple(plain), tuple(privileged)
 
-    def tell(
-        self, occupant: Occupant, notice: Notice, toOwner: bool, known: Audience | None = None, isNews: bool = True
+    def broadcastPresence(
+        self,
+        occupant: Occupant,
+        change: PresenceChange,
+        includeOriginNode: bool,
+        known: Audience | None = None,
+        tellSelf: bool = True,
     ) -> None:
         """
         An occupant's presence to all local users, himself too, and to the nodes below.
@@ -388,31 +408,31 @@ class Room:
         @param known: the other local users, where they are known already.
         @param isNews: true if the occupant itself is told, too.
         """
-        shown = occupant.shown(notice)
+        presence = occupant.presence(change)
         plain, privileged = known or self.audience(occupant)
-        if occupant.public:
-            self.toUsers(shown, plain + privileged, True)
+        if occupant.nonAnonymous:
+            self.toUsers(presence, plain + privileged, True)
         else:
-            self.toUsers(shown, plain)
-            self.toUsers(shown, privileged, True)
-        if occupant.node is None and isNews:
-            self.toSelf(occupant, notice)
-        for node in self.below.values():
-            if node.joined and (toOwner or node is not occupant.node):
-                self.toNode(node, shown)
+            self.toUsers(presence, plain)
+            self.toUsers(presence, privileged, True)
+        if occupant.node is None and tellSelf:
+            self.sendSelfPresence(occupant, change)
+        for node in self.joiningNodes.values():
+            if node.joined and (includeOriginNode or node is not occupant.node):
+                self.toNode(node, presence)
 
-    def toSelf(self, occupant: Occupant, notice: Notice, *codes: int) -> None:
+    def sendSelfPresence(self, occupant: Occupant, change: PresenceChange, *codes: int) -> None:
         """A local user's own presence (XEP-0045 section 7.2.2: with code 110)."""
-        self.toUsers(occupant.shown(notice), (occupant.address,), occupant.public, (*codes, SELF))
+        self.toUsers(occupant.presence(change), (occupant.address,), occupant.nonAnonymous, (*codes, SELF))
 
-    def say(self, said: Said, origin: Node | None) -> None:
+    def broadcastMessage(self, message: RoomMessage, origin: Node | None) -> None:
         """
         A message to all local users, its sender too, and to the nodes below.
 
         @param origin: the joining node that it comes from.
         """
-        self.toUsers(said, [user.address for user in self.users.values()])
-        for node in self.below.values():
+        self.toUsers(message, [user.address for user in self.users.values()])
+        for node in self.joiningNodes.values():
             # The seed, section "Fire and Forget": it "MUST NOT resend this message to the proxy".
             if node.joined and (node.mirrors or node is not origin):
-                self.toNode(node, said)
+                self.toNode(node, message)

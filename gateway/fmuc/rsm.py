@@ -14,10 +14,10 @@ from gateway.fmuc.muc_xml import attributes
 from gateway.stream.stanzas import escape
 
 # Bytes of one piece, about: servers close streams for stanzas that are too large for them.
-_LARGEST = 64 * 1024
+_MAX_PAGE = 64 * 1024
 
 
-def written(items: Sequence[Item], query: domish.Element) -> str:
+def pageXml(items: Sequence[Item], query: domish.Element) -> str:
     """
     As many items as are asked for and fit; what says so, if these are not all.
 
@@ -31,15 +31,15 @@ def written(items: Sequence[Item], query: domish.Element) -> str:
     for item in items[start : start + most]:
         xml = f"<item{attributes(jid=item.jid, name=item.name).decode()}/>"
         size += len(xml.encode())
-        if found and size > _LARGEST:
+        if found and size > _MAX_PAGE:
             break
         found.append(xml)
     if asked is None and len(found) == len(items):
         return "".join(found)
-    shown = items[start : start + len(found)]
+    presence = items[start : start + len(found)]
     ends = ""
-    if shown:
-        ends = f"<first index='{start}'>{escape(shown[0].jid)}</first><last>{escape(shown[-1].jid)}</last>"
+    if presence:
+        ends = f"<first index='{start}'>{escape(presence[0].jid)}</first><last>{escape(presence[-1].jid)}</last>"
     return f"{''.join(found)}<set xmlns='{ns.RSM}'>{ends}<count>{len(items)}</count></set>"
 
 

@@ -10,40 +10,40 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import Unreadable
 from gateway.fmuc import datetimes
-from gateway.fmuc.actions import Action, Invite, News, Refuse, ToUsers
+from gateway.fmuc.actions import Action, LogLine, SendError, SendInvitation, ToUsers
 from gateway.fmuc.dialects import toNode
-from gateway.fmuc.muc_xml import LARGEST, LONGEST_REASON, attributes, errorXml, messageXml, mucUser
+from gateway.fmuc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes, errorXml, messageXml, mucUser
 from gateway.fmuc.payload import Part, children, parts
 from gateway.fmuc.values import (
     AFFILIATIONS,
-    HERE,
+    AVAILABLE,
     NONE,
     PARTICIPANT,
     ROLES,
-    Content,
     Delay,
     Fmuc,
+    HistoryLimits,
     Invitation,
-    Limits,
     Message,
+    OccupantPresence,
+    Payload,
     Presence,
-    Rank,
-    Refusal,
-    Shown,
+    Standing,
+    StanzaError,
 )
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza, escape
 
 # What nobody may put into what others are shown: a room says such things itself.
-_OURS = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
+_RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
 
 # Characters of a password, or of an id that is to be remembered.
-_LONGEST_WORD = 1_000
+_MAX_WORD = 1_000
 # What an occupant shows to all who are in and all who will be; XEP-0045 section 17.1: "A MUC service MAY choose to
 # discard extended presence information".
-_LARGEST_PRESENCE = 16 * 1024
+_MAX_PRESENCE = 16 * 1024
 # Characters of a JID (RFC 7622 section 3.1), and so of what is part of one.
-_LONGEST_ADDRESS = 3_071
+_MAX_ADDRESS = 3_071
 
 
 def readPresence(stanza: Stanza) -> Presence:
@@ -53,10 +53,10 @@ def readPresence(stanza: Stanza) -> Presence:
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
-    content = _content(stanza, found)
-    if len(content.raw) + len(content.language) > _LARGEST_PRESENCE:
-        content = Content()
-    presence = Presence(gone=stanza.type == "unavailable", content=content, id=stanza.id)
+    payload = _content(stanza, found)
+    if len(payload.raw) + len(payload.language) > _MAX_PRESENCE:
+        payload = Payload()
+    presence = Presence(unavailable=stanza.type == "unavailable", payload=payload, id=stanza.id)
     for part in found:
         if part.namespace == ns.MUC:
             element = _tree(part)
@@ -65,14 +65,14 @@ def readPresence(stanza: Stanza) -> Presence:
             presence = evolve(presence, fmuc=_fmuc(_tree(part)))
         elif part.namespace == ns.MUC_USER:
             presence = _withUser(presence, _tree(part))
-    if presence.joins and max(len(presence.id or ""), len(presence.password)) > _LONGEST_WORD:
+    if presence.joins and max(len(presence.id or ""), len(presence.password)) > _MAX_WORD:
         raise Unreadable
-    refusal = _refusal(found)
+    stanzaError = _refusal(found)
     if stanza.type == "error":
-        presence = evolve(presence, refusal=refusal or Refusal("cancel", "undefined-condition"))
-    elif refusal is not None and presence.fmuc is not None and presence.fmuc.reject is not None:
+        presence = evolve(presence, stanzaError=stanzaError or StanzaError("cancel", "undefined-condition"))
+    elif stanzaError is not None and presence.fmuc is not None and presence.fmuc.reject is not None:
         # Beside a rejection our own nodes say which it is.
-        presence = evolve(presence, refusal=evolve(refusal, text=presence.fmuc.reject))
+        presence = evolve(presence, stanzaError=evolve(stanzaError, text=presence.fmuc.reject))
     return presence
 
 
@@ -83,18 +83,18 @@ def readMessage(stanza: Stanza) -> Message:
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
-    content = _content(stanza, found)
-    if len(content.raw) + len(content.language) + len(stanza.id or "") > LARGEST:
+    payload = _content(stanza, found)
+    if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
         raise Unreadable
     names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
     message = Message(
         kind=stanza.type,
-        content=content,
+        payload=payload,
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
         form=any((part.namespace, part.name) == (ns.DATA, "x") for part in found),
-        lasting="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
+        store="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
     )
     for part in found:
         if part.namespace == ns.FMUC:
@@ -106,10 +106,10 @@ def readMessage(stanza: Stanza) -> Message:
             message = evolve(message, invitations=_invitations(_tree(part)))
         elif part.namespace == ns.DELAY:
             element = _tree(part)
-            stamp = datetimes.read(element.getAttribute("stamp", ""))
+            stamp = datetimes.parseDateTime(element.getAttribute("stamp", ""))
             message = evolve(message, delay=Delay(element.getAttribute("from", ""), stamp or 0.0))
     if stanza.type == "error":
-        message = evolve(message, refusal=_refusal(found) or Refusal("cancel", "undefined-condition"))
+        message = evolve(message, stanzaError=_refusal(found) or StanzaError("cancel", "undefined-condition"))
     return message
 
 
@@ -120,9 +120,9 @@ def _tree(part: Part) -> domish.Element:
         raise Unreadable from error
 
 
-def _content(stanza: Stanza, found: list[Part]) -> Content:
-    kept = [part.raw for part in found if part.namespace not in _OURS and not _isError(part)]
-    return Content(b"".join(kept), stanza.language or "")
+def _content(stanza: Stanza, found: list[Part]) -> Payload:
+    kept = [part.raw for part in found if part.namespace not in _RESERVED and not _isError(part)]
+    return Payload(b"".join(kept), stanza.language or "")
 
 
 def _isError(part: Part) -> bool:
@@ -136,41 +136,41 @@ def _text(element: domish.Element, name: str) -> str:
 
 def _address(element: domish.Element, name: str) -> str:
     text: str = element.getAttribute(name, "")
-    if len(text) > _LONGEST_ADDRESS:
+    if len(text) > _MAX_ADDRESS:
         raise Unreadable
     return text
 
 
-def _limits(element: domish.Element) -> Limits:
+def _limits(element: domish.Element) -> HistoryLimits:
     """What cannot be read is no limit."""
     found = next((each for each in children(element) if each.name == "history"), None)
     if found is None:
-        return Limits()
+        return HistoryLimits()
     numbers = {name: found.getAttribute(name, "") for name in ("maxchars", "maxstanzas", "seconds")}
-    return Limits(
+    return HistoryLimits(
         **{
             name: int(text)
             for name, text in numbers.items()
             if text.isascii() and text.isdigit() and len(text) < 10
         },
-        since=datetimes.read(found.getAttribute("since", "")),
+        since=datetimes.parseDateTime(found.getAttribute("since", "")),
     )
 
 
 def _fmuc(element: domish.Element) -> Fmuc:
-    said = {child.name: child for child in children(element)}
-    reject = said.get("reject")
+    words = {child.name: child for child in children(element)}
+    reject = words.get("reject")
     return Fmuc(
-        real=_address(element, "from"),
-        replica="replica" in said,
-        left="left" in said,
-        reject=None if reject is None else str(reject)[:LONGEST_REASON],
+        realJid=_address(element, "from"),
+        replica="replica" in words,
+        left="left" in words,
+        reject=None if reject is None else str(reject)[:MAX_REASON],
     )
 
 
 def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
     return tuple(
-        Invitation(_address(child, "to"), _text(child, "reason")[:LONGEST_REASON], child.name == "decline")
+        Invitation(_address(child, "to"), _text(child, "reason")[:MAX_REASON], child.name == "decline")
         for child in children(element)
         if child.name in ("invite", "decline")
     )
@@ -179,39 +179,39 @@ def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
 def _withUser(presence: Presence, element: domish.Element) -> Presence:
     """What C{muc#user} says beside."""
     codes: list[int] = []
-    notice = HERE
+    change = AVAILABLE
     for child in children(element):
         if child.name == "item":
             affiliation, role = child.getAttribute("affiliation", NONE), child.getAttribute("role", PARTICIPANT)
             if affiliation not in AFFILIATIONS or role not in ROLES:
                 raise Unreadable
             actor = next((each for each in child.elements() if each.name == "actor"), None)
-            notice = evolve(
-                notice,
-                reason=_text(child, "reason")[:LONGEST_REASON],
+            change = evolve(
+                change,
+                reason=_text(child, "reason")[:MAX_REASON],
                 actor="" if actor is None else _address(actor, "nick"),
                 nick=_address(child, "nick"),
             )
-            presence = evolve(presence, item=Rank(affiliation, role), jid=_address(child, "jid"))
+            presence = evolve(presence, item=Standing(affiliation, role), jid=_address(child, "jid"))
         elif child.name == "status":
             code = child.getAttribute("code", "")
-            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _HANDED_ON:
+            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _FORWARDED_CODES:
                 codes.append(int(code))
         elif child.name == "destroy":
-            notice = evolve(
-                notice,
+            change = evolve(
+                change,
                 destroyed=True,
                 jid=_address(child, "jid"),
-                reason=_text(child, "reason")[:LONGEST_REASON],
+                reason=_text(child, "reason")[:MAX_REASON],
             )
-    return evolve(presence, notice=evolve(notice, codes=tuple(dict.fromkeys(codes))))
+    return evolve(presence, change=evolve(change, codes=tuple(dict.fromkeys(codes))))
 
 
 # Status codes that mean the same to those behind a node; the others are said by each node for itself.
-_HANDED_ON = frozenset((301, 303, 307, 321, 322, 332, 333))
+_FORWARDED_CODES = frozenset((301, 303, 307, 321, 322, 332, 333))
 
 
-def _refusal(found: list[Part]) -> Refusal | None:
+def _refusal(found: list[Part]) -> StanzaError | None:
     part = next((part for part in found if _isError(part)), None)
     if part is None:
         return None
@@ -219,11 +219,13 @@ def _refusal(found: list[Part]) -> Refusal | None:
     condition, text = "undefined-condition", ""
     for child in children(element):
         if child.uri == ns.STANZA_ERRORS and child.name == "text":
-            text = str(child)[:LONGEST_REASON]
+            text = str(child)[:MAX_REASON]
         elif child.uri == ns.STANZA_ERRORS:
             condition = child.name
     kind = element.getAttribute("type", "")
-    return Refusal(kind if kind in ("auth", "cancel", "continue", "modify", "wait") else "cancel", condition, text)
+    return StanzaError(
+        kind if kind in ("auth", "cancel", "continue", "modify", "wait") else "cancel", condition, text
+    )
 
 
 # Writing.
@@ -237,11 +239,11 @@ def write(action: Action) -> bytes | Copies:
     """
     if isinstance(action, ToUsers):
         return _toUsers(action)
-    if isinstance(action, Refuse):
+    if isinstance(action, SendError):
         return _refuse(action)
-    if isinstance(action, Invite):
+    if isinstance(action, SendInvitation):
         return _invite(action)
-    if isinstance(action, News):
+    if isinstance(action, LogLine):
         return b""
     return toNode(action)
 
@@ -254,7 +256,7 @@ def _toUsers(action: ToUsers) -> bytes | Copies:
     return Copies(head, action.recipients, tail)
 
 
-def _invite(action: Invite) -> bytes:
+def _invite(action: SendInvitation) -> bytes:
     invitation = action.invitation
     name = "decline" if invitation.declines else "invite"
     reason = f"<reason>{escape(invitation.reason)}</reason>" if invitation.reason else ""
@@ -266,41 +268,41 @@ def _invite(action: Invite) -> bytes:
 
 def _around(action: ToUsers) -> tuple[bytes, bytes]:
     """What stands before the recipient's address, and behind it."""
-    what, key = action.what, (action.room, action.revealing)
-    if not isinstance(what, Shown):
+    stanza, key = action.stanza, (action.room, action.showRealJid)
+    if not isinstance(stanza, OccupantPresence):
         # XEP-0045 section 7.5: of a private message "The service SHOULD add the <x/> element".
-        mark = "" if what.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>"
-        return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(what, mark)
-    found = None if action.codes else what.written.get(key)
+        mark = "" if stanza.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>"
+        return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(stanza, mark)
+    found = None if action.codes else stanza.serialised.get(key)
     if found is not None:
         return found
-    kind = "unavailable" if what.notice.gone else None
+    kind = "unavailable" if stanza.change.unavailable else None
     head = b"<presence from='" + _sender(action) + b"' to='"
     tail = (
         b"'"
-        + attributes(type=kind, lang=what.content.language)
+        + attributes(type=kind, lang=stanza.payload.language)
         + b">"
-        + what.content.raw
-        + mucUser(what, what.real if action.revealing else "", action.codes)
+        + stanza.payload.raw
+        + mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes)
         + b"</presence>"
     )
     if not action.codes:
-        what.written[key] = head, tail
+        stanza.serialised[key] = head, tail
     return head, tail
 
 
 def _sender(action: ToUsers) -> bytes:
-    nick = action.what.nick
+    nick = action.stanza.nick
     return escape(f"{action.room}/{nick}" if nick else action.room).encode()
 
 
-def _refuse(action: Refuse) -> bytes:
-    muc = f"<x xmlns='{ns.MUC}'/>" if action.joining else ""
+def _refuse(action: SendError) -> bytes:
+    muc = f"<x xmlns='{ns.MUC}'/>" if action.isJoin else ""
     head = attributes(from_=action.sender, to=action.recipient, id=action.id, type="error")
     return b"".join(
         (
             f"<{action.name}".encode(),
             head,
-            f">{muc}{errorXml(action.refusal)}</{action.name}>".encode(),
+            f">{muc}{errorXml(action.stanzaError)}</{action.name}>".encode(),
         )
     )

@@ -17,13 +17,13 @@ ROLES = frozenset((MODERATOR, PARTICIPANT, VISITOR, NO_ROLE))
 AFFILIATIONS = frozenset((OWNER, ADMIN, MEMBER, OUTCAST, NONE))
 
 # Status codes (XEP-0045 section 10): what their names say, of the presence that has them.
-REAL_JIDS_ARE_SHOWN, SELF, CREATED = 100, 110, 201
+NON_ANONYMOUS, SELF, CREATED = 100, 110, 201
 BANNED, NICK_CHANGED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW = 301, 303, 307, 321, 322
-SHUTDOWN, TROUBLE = 332, 333
+SERVICE_SHUTDOWN, TECHNICAL_PROBLEM = 332, 333
 
 
 # "delivery-related errors" (XEP-0045 section 16.1.2), and what servers send in their place.
-UNDELIVERED = frozenset(
+DELIVERY_ERRORS = frozenset(
     (
         "gone",
         "item-not-found",
@@ -46,7 +46,7 @@ class Dialect(Enum):
 
 
 @frozen
-class Content:
+class Payload:
     """
     What somebody says or shows, and nobody here has to look into.
 
@@ -60,7 +60,7 @@ class Content:
 
 
 @frozen
-class Rank:
+class Standing:
     """Somebody's standing (XEP-0045 section 5)."""
 
     affiliation: str = NONE
@@ -68,7 +68,7 @@ class Rank:
 
 
 @frozen
-class Limits:
+class HistoryLimits:
     """
     How much history is wanted (XEP-0045 section 7.2.14); C{None} for no limit.
 
@@ -82,7 +82,7 @@ class Limits:
 
 
 @frozen(kw_only=True)
-class Entry:
+class JoinRequest:
     """
     Somebody wants in.
 
@@ -92,16 +92,16 @@ class Entry:
     """
 
     nick: str
-    real: str
-    content: Content = Content()
+    realJid: str
+    payload: Payload = Payload()
     password: str = ""
-    limits: Limits = Limits()
-    claimed: Rank = Rank()
+    limits: HistoryLimits = HistoryLimits()
+    claimedStanding: Standing = Standing()
     id: str | None = None
 
 
 @frozen
-class Refusal:
+class StanzaError:
     """A stanza error (RFC 6120 section 8.3)."""
 
     kind: str
@@ -109,14 +109,14 @@ class Refusal:
     text: str = ""
 
 
-def refusal(error: type[GatewayError]) -> Refusal:
+def stanzaError(error: type[GatewayError]) -> StanzaError:
     """How one of our errors is said."""
     answer = ANSWERS[error]
-    return Refusal(answer.kind, answer.condition, answer.text)
+    return StanzaError(answer.kind, answer.condition, answer.text)
 
 
 @frozen(kw_only=True)
-class Notice:
+class PresenceChange:
     """
     What a presence tells beside who is there and what he shows.
 
@@ -127,7 +127,7 @@ class Notice:
     @ivar destroyed: the room is no more; C{jid} may be that of another.
     """
 
-    gone: bool = False
+    unavailable: bool = False
     codes: tuple[int, ...] = ()
     reason: str = ""
     actor: str = ""
@@ -136,11 +136,11 @@ class Notice:
     jid: str = ""
 
 
-HERE, GONE = Notice(), Notice(gone=True)
+AVAILABLE, UNAVAILABLE = PresenceChange(), PresenceChange(unavailable=True)
 
 
 @frozen(kw_only=True)
-class Shown:
+class OccupantPresence:
     """
     An occupant's presence.
 
@@ -151,13 +151,13 @@ class Shown:
     """
 
     nick: str
-    real: str
-    public: bool
-    rank: Rank
-    content: Content
-    notice: Notice = HERE
+    realJid: str
+    nonAnonymous: bool
+    standing: Standing
+    payload: Payload
+    change: PresenceChange = AVAILABLE
     replica: bool = False
-    written: dict[tuple[str, bool], tuple[bytes, bytes]] = field(init=False, factory=dict, eq=False, repr=False)
+    serialised: dict[tuple[str, bool], tuple[bytes, bytes]] = field(init=False, factory=dict, eq=False, repr=False)
 
 
 @frozen
@@ -174,7 +174,7 @@ class Delay:
 
 
 @frozen(kw_only=True)
-class Said:
+class RoomMessage:
     """
     A message.
 
@@ -187,14 +187,14 @@ class Said:
     """
 
     nick: str
-    content: Content
-    real: str = ""
+    payload: Payload
+    realJid: str = ""
     kind: str | None = "groupchat"
     id: str | None = None
     subject: bool = False
     delay: Delay | None = None
     nomirror: bool = False
-    lasting: bool = True
+    store: bool = True
 
 
 @frozen
@@ -209,7 +209,7 @@ class Fmuc:
     @ivar reject: why it, or one of its users, may not be in; C{None} if it says no such thing.
     """
 
-    real: str = ""
+    realJid: str = ""
     replica: bool = False
     left: bool = False
     reject: str | None = None
@@ -225,17 +225,17 @@ class Presence:
     @ivar jid: the JID in that.
     """
 
-    gone: bool = False
-    content: Content = Content()
+    unavailable: bool = False
+    payload: Payload = Payload()
     id: str | None = None
     joins: bool = False
     password: str = ""
-    limits: Limits = Limits()
+    limits: HistoryLimits = HistoryLimits()
     fmuc: Fmuc | None = None
-    item: Rank | None = None
+    item: Standing | None = None
     jid: str = ""
-    notice: Notice = HERE
-    refusal: Refusal | None = None
+    change: PresenceChange = AVAILABLE
+    stanzaError: StanzaError | None = None
 
 
 @frozen
@@ -260,16 +260,16 @@ class Message:
     """
 
     kind: str | None = None
-    content: Content = Content()
+    payload: Payload = Payload()
     id: str | None = None
     fmuc: Fmuc | None = None
     subject: bool = False
     delay: Delay | None = None
     nomirror: bool = False
-    lasting: bool = True
+    store: bool = True
     invitations: tuple[Invitation, ...] = ()
     form: bool = False
-    refusal: Refusal | None = None
+    stanzaError: StanzaError | None = None
 
 
 # Escaped addresses of local users: of those who see real JIDs in a non-anonymous room only, and of moderators.

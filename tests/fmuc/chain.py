@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from gateway import ns
-from gateway.fmuc.administration import Change, change
+from gateway.fmuc.administration import Change, applyChanges
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.room import Room, State
+from gateway.fmuc.room import Room, UplinkState
 from gateway.fmuc.values import KICKED, NICK_CHANGED, NO_ROLE, Dialect
 from tests.fmuc.support import END, HEADER, MUC, Service, written
 
@@ -179,7 +179,7 @@ class Chain:
         """The owner does."""
         room = self.room(TOP)
         assert room is not None
-        change(room, self.owner.jid, [Change(nick=nick, role=NO_ROLE)])
+        applyChanges(room, self.owner.jid, [Change(nick=nick, role=NO_ROLE)])
         out = [*room.out]
         room.out.clear()
         self._send(TOP, b"".join(written(action) for action in out))
@@ -189,7 +189,7 @@ class Chain:
         room = self.room(node)
         if room is None:
             return False
-        return room.above is None or room.above.state is State.JOINED
+        return room.joinedNode is None or room.joinedNode.state is UplinkState.JOINED
 
 
 __all__ = ["KICKED", "NODES", "TOP", "Chain", "Client"]

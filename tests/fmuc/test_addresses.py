@@ -106,4 +106,4 @@ class OddAddressTests(WireCase):
                 node = r"coven\40rooms.example@mirror.example"
                 sent = wire.nodeJoins(R, "odd", node, odd)
                 self.assertTrue(to(OWNER, sent), sent)
-                self.assertEqual(wire.room(R).occupants["odd"].real, odd)
+                self.assertEqual(wire.room(R).occupants["odd"].realJid, odd)

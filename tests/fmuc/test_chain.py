@@ -160,10 +160,10 @@ class ChainTests(SynchronousTestCase):
         for node, service in chain.services.items():
             for room in service.rooms.rooms.values():
                 self.assertEqual(room.pending, {}, node)
-                self.assertTrue(chain.joined(node), (node, room.above))
+                self.assertTrue(chain.joined(node), (node, room.joinedNode))
                 self.assertEqual(set(room.occupants), set(top.occupants), node)
-                contents = {nick: one.content for nick, one in room.occupants.items()}
-                self.assertEqual(contents, {nick: one.content for nick, one in top.occupants.items()}, node)
+                contents = {nick: one.payload for nick, one in room.occupants.items()}
+                self.assertEqual(contents, {nick: one.payload for nick, one in top.occupants.items()}, node)
         inside = {client.inside for client in chain.clients.values() if client.inside} | {"owner"}
         self.assertEqual(inside, set(top.occupants))
         for client in (*chain.clients.values(), chain.owner):

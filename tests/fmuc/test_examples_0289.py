@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway import ns
-from gateway.fmuc.values import Content, Delay, Dialect, Said
+from gateway.fmuc.values import Delay, Dialect, Payload, RoomMessage
 from tests.fmuc.support import RoomCase, Service, mirror, rooms
 
 # The joining node: a mirror can have no other name for rabbithole than this one. XEP-0289 section 3: "It is
@@ -109,17 +109,17 @@ class XepCase(RoomCase):
         """Alice is in her room; the hatter was, and has left a message and the subject."""
         self.rabbithole.take(f"<presence from='{ALICE}' to='{RABBITHOLE}/Alice'>{MUC_X}</presence>")
         room = self.rabbithole.rooms.rooms[RABBITHOLE]
-        room.settings.public = room.occupants["Alice"].public = True
+        room.settings.nonAnonymous = room.occupants["Alice"].nonAnonymous = True
         for nick, real, words, stamp in (
             ("Alice", ALICE, "<body>This is an old message from the history</body>", 1334851244.0),
             ("Hatter", HATTER, "<body>This is another old message from the history</body>", 1335866604.0),
         ):
             delay = Delay(RABBITHOLE, stamp)
-            room.history.add(Said(nick=nick, real=real, content=Content(words.encode()), delay=delay))
-        room.subject = Said(
+            room.history.add(RoomMessage(nick=nick, realJid=real, payload=Payload(words.encode()), delay=delay))
+        room.subject = RoomMessage(
             nick="Hatter",
-            real=HATTER,
-            content=Content(b"<subject>This is the subject</subject>"),
+            realJid=HATTER,
+            payload=Payload(b"<subject>This is the subject</subject>"),
             subject=True,
             delay=Delay(RABBITHOLE, 1338215974.0),
         )

@@ -45,8 +45,8 @@ class HandlerCase(TestCase):
     def observe(self, event: dict[str, Any]) -> None:
         if "reasons" in event:
             self.logged.append(str(event["reasons"]))
-        if "news" in event:
-            self.told.append((str(event["log_level"].name), str(event["news"])))
+        if "line" in event:
+            self.told.append((str(event["log_level"].name), str(event["line"])))
 
     def assertSent(self, *expected: str) -> None:
         """Exactly this was written since."""
@@ -300,7 +300,7 @@ class HandlerTests(HandlerCase):
         self.handler.setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)
         self.server.start()
-        self.assertEqual(self.rooms.calendar.utc(self.server.link.now), wall)
+        self.assertEqual(self.rooms.utcClock.utc(self.server.link.now), wall)
 
     def test_dropped(self) -> None:
         """Dropped stanzas are logged once a minute, each once, and nothing where there are none."""

@@ -38,7 +38,7 @@ class NodeTests(RoomCase):
             for node in ("x@stranger.example", "node.example"):
                 self.assertIn(b"federate", self.above.take(joining(node, "eve", "eve@stranger.example/1", dialect)))
         self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
-        self.assertEqual(set(self.room.below), {NODE, OTHER})
+        self.assertEqual(set(self.room.joiningNodes), {NODE, OTHER})
 
     def test_another(self) -> None:
         """A node speaks for those behind it, and for nobody behind another, or here."""
@@ -57,13 +57,13 @@ class NodeTests(RoomCase):
             taken = self.above.take(joining(NODE, nick, "eve@node.example/1"))
             self.assertIn(b"<conflict", taken)
         self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
-        self.assertEqual(self.room.occupants["ben"].content.raw, b"")
+        self.assertEqual(self.room.occupants["ben"].payload.raw, b"")
 
     def test_otherUser(self) -> None:
         """Whose presence it is does not change."""
         sent = self.above.take(joining(NODE, "ann", "eve@node.example/1"))
         self.assertIn(b"<forbidden", sent)
-        self.assertEqual(self.room.occupants["ann"].real, ANN)
+        self.assertEqual(self.room.occupants["ann"].realJid, ANN)
 
     def test_realJids(self) -> None:
         """A node says whose a join is by a JID: what is none is refused."""
@@ -111,7 +111,7 @@ class NodeTests(RoomCase):
         for number in range(3):
             sent = service.take(joining(f"x{number}@node.example", f"n{number}", f"n{number}@a.example/1"))
         self.assertIn(b"<resource-constraint", sent)
-        self.assertEqual(len(service.rooms.rooms[ABOVE].below), 2)
+        self.assertEqual(len(service.rooms.rooms[ABOVE].joiningNodes), 2)
 
 
 class UserTests(RoomCase):
@@ -132,7 +132,7 @@ class UserTests(RoomCase):
         )
         self.assertNotIn(ns.FMUC.encode(), sent)
         self.assertEqual(sent.count(b"<body>x<"), 2)
-        self.assertEqual(service.rooms.rooms[ABOVE].occupants["ann"].real, ANN)
+        self.assertEqual(service.rooms.rooms[ABOVE].occupants["ann"].realJid, ANN)
 
     def test_fromAbove(self) -> None:
         """Nobody but the room above decides in a mirror."""

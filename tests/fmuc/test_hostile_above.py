@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from gateway import jids, ns
-from gateway.fmuc.room import Bounds, State
+from gateway.fmuc.room import Bounds, UplinkState
 from gateway.fmuc.uplink import ANSWER, REST
 from gateway.fmuc.values import Dialect
 from gateway.stream.core import Limits
@@ -181,7 +181,7 @@ class AboveTests(WireCase):
             self.wire.take(message.format(number))
             self.assertLessEqual(len(room.history), Bounds().messages)
             self.wire.tick(REST - 1)
-            if room.above is not None and room.above.state is State.JOINED:
+            if room.joinedNode is not None and room.joinedNode.state is UplinkState.JOINED:
                 break
         self.assertIn(ALICE, room.users)
         self.assertLess(self.wire.link.now - START, 600)
@@ -205,7 +205,7 @@ class AboveTests(WireCase):
                 f"{fmuc('k' * 50_000)}<body>x</body></message>"
             )
         kept = sum(
-            len(said.content.raw) + len(said.id or "") + len(said.content.language) + len(said.real)
+            len(said.payload.raw) + len(said.id or "") + len(said.payload.language) + len(said.realJid)
             for said in self.wire.room(M).history
         )
         self.assertLessEqual(kept, Bounds().bytes)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import ns
-from gateway.fmuc.room import Bounds, Room, State
+from gateway.fmuc.room import Bounds, Room, UplinkState
 from gateway.fmuc.values import Dialect
 from tests.fmuc.support import stanzas
 from tests.fmuc.wire import Wire, WireCase, fmuc, mirror, read, rooms
@@ -216,7 +216,7 @@ class RandomTests(WireCase):
             for room in list(wire.rooms.rooms.values()):
                 for user in list(room.users):
                     wire.take(f"<presence from='{user}' to='{room.jid}' type='unavailable'/>")
-                for node in list(room.below):
+                for node in list(room.joiningNodes):
                     wire.take(f"<presence from='{node}' to='{room.jid}' type='error'/>")
             wire.tick(70.0)
         self.assertEqual(wire.rooms.rooms, {})
@@ -266,11 +266,11 @@ class RandomTests(WireCase):
         self.assertFalse(room.isEmpty and not room.settings.persistent, room.jid)
         # Owners find room beyond what there is.
         self.assertLessEqual(len(room.occupants), BOUNDS.occupants + BOUNDS.pending + 2)
-        self.assertLessEqual(len(room.below), BOUNDS.nodes)
+        self.assertLessEqual(len(room.joiningNodes), BOUNDS.nodes)
         self.assertLessEqual(len(room.pending), BOUNDS.pending)
         self.assertLessEqual(len(room.history), BOUNDS.messages)
         self.assertLessEqual(len(room.affiliations), BOUNDS.affiliations + 1)
-        tables = [room.below.values(), [] if room.above is None else [room.above]]
+        tables = [room.joiningNodes.values(), [] if room.joinedNode is None else [room.joinedNode]]
         behind = [occupant for table in tables for node in table for occupant in node.occupants.values()]
         local = list(room.users.values())
         self.assertEqual({id(each) for each in behind + local}, {id(each) for each in room.occupants.values()})
@@ -278,6 +278,6 @@ class RandomTests(WireCase):
         for nick, occupant in room.occupants.items():
             self.assertEqual(nick, occupant.nick)
             self.assertLessEqual(len(nick), 1_023)
-        if room.above is not None and not room.ours and not room.pending:
-            self.assertNotEqual(room.above.state, State.JOINED)
-            self.assertEqual(room.above.occupants, {})
+        if room.joinedNode is not None and not room.downstreamCount and not room.pending:
+            self.assertNotEqual(room.joinedNode.state, UplinkState.JOINED)
+            self.assertEqual(room.joinedNode.occupants, {})

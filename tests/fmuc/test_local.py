@@ -91,7 +91,7 @@ class EnteringTests(LocalCase):
 
     def test_nonAnonymous(self) -> None:
         """Where everybody sees real JIDs, code 100 says so (section 7.2.3)."""
-        self.room.settings.public = self.room.occupants["crone"].public = True
+        self.room.settings.nonAnonymous = self.room.occupants["crone"].nonAnonymous = True
         self.assertSent(
             self.join(HAG, "hag"),
             presence("crone", HAG, user("owner", "moderator", jid=CRONE)),
@@ -224,7 +224,7 @@ class HistoryTests(LocalCase):
 
     def test_clockSetBack(self) -> None:
         """An hour back: what comes later has no earlier stamp, and C{since} finds all of it and nothing twice."""
-        self.service.rooms.calendar.offset -= 3600
+        self.service.rooms.utcClock.offset -= 3600
         self.say(CRONE, "<body>m4</body>")
         self.service.now += 100
         self.say(CRONE, "<body>m5</body>")
@@ -235,7 +235,7 @@ class HistoryTests(LocalCase):
 
     def test_clockSetForward(self) -> None:
         """An hour forward: the order stays, and C{seconds} counts by the clock as it is now."""
-        self.service.rooms.calendar.offset += 3600
+        self.service.rooms.utcClock.offset += 3600
         self.say(CRONE, "<body>m4</body>")
         self.assertEqual(self.heard("", 5), ["m0", "m1", "m2", "m3", "m4"])
         self.assertEqual(self.heard("since='1970-01-12T14:00:00Z'", 5), ["m4"])
@@ -243,9 +243,9 @@ class HistoryTests(LocalCase):
 
     def test_clockWasWrong(self) -> None:
         """A clock that was years ahead for a moment spoils no later stamp."""
-        self.service.rooms.calendar.offset += 1e8
+        self.service.rooms.utcClock.offset += 1e8
         self.say(CRONE, "<body>m4</body>")
-        self.service.rooms.calendar.offset -= 1e8
+        self.service.rooms.utcClock.offset -= 1e8
         self.say(CRONE, "<body>m5</body>")
         *_, last = self.room.history
         assert last.delay is not None
@@ -309,13 +309,13 @@ class SpeakingTests(LocalCase):
         """All have to agree with the settings on who may change it; one with a body is none."""
         subject = "<subject>Toil</subject>"
         self.assertSent(self.say(HAG, subject), *(said("hag", to, subject) for to in (CRONE, HAG)))
-        self.room.settings.subjects = False
+        self.room.settings.changeSubject = False
         self.assertSent(self.say(HAG, subject), refused("message", ROOM, HAG, NoVoice))
         both = subject + "<body>and trouble</body>"
         self.assertSent(self.say(HAG, both), *(said("hag", to, both) for to in (CRONE, HAG)))
         self.assertIn(b"code='110'", self.join(WISE, "wise"))
         assert self.room.subject is not None
-        self.assertEqual(self.room.subject.content.raw, subject.encode())
+        self.assertEqual(self.room.subject.payload.raw, subject.encode())
 
     def test_stranger(self) -> None:
         """Who is not in cannot write, to all or to one; nor to a room that is not there."""

@@ -47,10 +47,12 @@ class RoomCase(WireCase):
     def assertRefused(self, condition: str, who: str, *items: str, kind: str = "set") -> None:
         """It is not done, not even in part."""
         room = self.wire.room(R)
-        before = (dict(room.affiliations), {nick: each.rank for nick, each in room.occupants.items()})
+        before = (dict(room.affiliations), {nick: each.standing for nick, each in room.occupants.items()})
         sent = self.administer(who, *items, kind=kind)
         self.assertTold(sent, f"iq {R} > {who} error {condition}")
-        self.assertEqual(before, (room.affiliations, {nick: each.rank for nick, each in room.occupants.items()}))
+        self.assertEqual(
+            before, (room.affiliations, {nick: each.standing for nick, each in room.occupants.items()})
+        )
 
     def configure(self, **values: str) -> list[str]:
         """The owner decides."""
@@ -225,7 +227,7 @@ class AffiliationTests(RoomCase):
         for affiliation in ("member", "none"):
             sent = self.assertDone(CRONE, f"jid='shakespeare.lit' affiliation='{affiliation}'")
             self.assertEqual(len(sent), 1)
-        self.assertEqual(self.wire.room(R).occupants["nobody"].rank.affiliation, "none")
+        self.assertEqual(self.wire.room(R).occupants["nobody"].standing.affiliation, "none")
 
     def test_bounded(self) -> None:
         """More are not known than may be; they are told so, and none of the request is done."""

@@ -39,7 +39,7 @@ class OpenfireTests(RoomCase):
             f"<presence from='{HERE}/ann' to='{ANN}'>{user('none', 'participant', status(110))}</presence>",
             f"<message from='{HERE}' to='{ANN}' type='groupchat'><subject/></message>",
         )
-        self.assertEqual(self.room.occupants["own"].real, OWN)
+        self.assertEqual(self.room.occupants["own"].realJid, OWN)
 
     def test_atOnce(self) -> None:
         """What it does not send back is not waited for; and should it come back, it is not shown twice."""

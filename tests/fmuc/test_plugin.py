@@ -49,11 +49,11 @@ class PluginTests(SynchronousTestCase):
         link = gateway.getServiceNamed("rooms:r.example.com")
         [handler] = [each for each in link if IRawHandler.providedBy(each)]
         link._tick()
-        self.assertEqual(handler._rooms.calendar.utc(link.now), 5e8)
+        self.assertEqual(handler._rooms.utcClock.utc(link.now), 5e8)
         wall[0] -= 3600
         reactor.advance(2)
         link._tick()
-        self.assertEqual(handler._rooms.calendar.utc(link.now), 5e8 - 3600)
+        self.assertEqual(handler._rooms.utcClock.utc(link.now), 5e8 - 3600)
         self.assertEqual(link.now, 2)
 
     def problems(self, text: str) -> str:

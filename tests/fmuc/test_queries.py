@@ -59,7 +59,7 @@ class DiscoTests(QueryCase):
         info = f"<query xmlns='{ns.DISCO_INFO}'/>"
         self.assertIn(ns.MUC, self.features(self.ask(HAG, SERVICE, info)))
         self.service.rooms.open("lobby", Settings(name="The <lobby>", persistent=True))
-        self.service.rooms.open("cellar", Settings(listed=False, persistent=True))
+        self.service.rooms.open("cellar", Settings(public=False, persistent=True))
         found = f"<item jid='{ROOM}' name='coven'/><item jid='lobby@{SERVICE}' name='The &lt;lobby&gt;'/>"
         self.assertAnswered(
             self.ask(HAG, SERVICE, f"<query xmlns='{ns.DISCO_ITEMS}'/>"),
@@ -75,7 +75,7 @@ class DiscoTests(QueryCase):
         sent = self.ask(WISE, ROOM, f"<query xmlns='{ns.DISCO_INFO}'/>")
         self.assertLessEqual({ns.MUC, ns.SELF_PING, "muc_open", "muc_semianonymous"}, self.features(sent))
         self.assertIn(b"var='muc#roominfo_occupants'><value>2<", sent)
-        self.room.settings.membersOnly = self.room.settings.public = self.room.settings.moderated = True
+        self.room.settings.membersOnly = self.room.settings.nonAnonymous = self.room.settings.moderated = True
         self.room.settings.password = "x"
         sent = self.ask(WISE, ROOM, f"<query xmlns='{ns.DISCO_INFO}'/>")
         expected = {"muc_membersonly", "muc_nonanonymous", "muc_moderated", "muc_passwordprotected"}
@@ -276,7 +276,7 @@ class ConfigurationTests(QueryCase):
         )
         code = f"<x xmlns='{ns.MUC_USER}'>{status(104)}</x>"
         self.assertAnswered(sent, CRONE, ROOM, "", said("", HAG, code), said("", CRONE, code))
-        expected = Settings(name="Cave", persistent=True, moderated=True, subjects=False, listed=False)
+        expected = Settings(name="Cave", persistent=True, moderated=True, changeSubject=False, public=False)
         self.assertEqual(self.room.settings, expected)
         self.assertIn(f"{status(104)}{status(172)}".encode(), self.submit(whois="anyone"))
         self.assertIn(f"jid='{CRONE}'".encode(), self.join(WISE, "wise"))

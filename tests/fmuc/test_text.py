@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import jids, ns
-from gateway.fmuc.room import Bounds, Room, State
+from gateway.fmuc.room import Bounds, Room, UplinkState
 from gateway.fmuc.values import Dialect
 from tests.fmuc.wire import Net, WireCase, fmuc, mirror, rooms, to
 
@@ -37,7 +37,7 @@ class JoiningTests(WireCase):
 
     def assertDialect(self, of: Net, dialect: Dialect) -> None:
         """The joined node answers "each in its own"."""
-        self.assertEqual({node.dialect for node in of.wires[TOP].room(TOP).below.values()}, {dialect})
+        self.assertEqual({node.dialect for node in of.wires[TOP].room(TOP).joiningNodes.values()}, {dialect})
 
     def test_limits(self) -> None:
         """What the first one asks of history and gives as password is passed up; neither changes the dialect."""
@@ -251,12 +251,12 @@ class SetTests(WireCase):
             of.tick(60)
             self.assertEqual(set(of.wires[TOP].room(TOP).occupants), {"owner", "ben"})
             self.assertEqual(of.wires[LOW].rooms.rooms, {})
-            self.assertEqual({node.jid for node in of.wires[TOP].room(TOP).below.values()}, {OTHER})
+            self.assertEqual({node.jid for node in of.wires[TOP].room(TOP).joiningNodes.values()}, {OTHER})
 
     def test_states(self) -> None:
         """All nodes are in the set, and no link waits for anything."""
         for of in self.everyWay():
             for room, wire in of.wires.items():
-                above = wire.room(room).above
-                self.assertTrue(above is None or above.state is State.JOINED)
+                above = wire.room(room).joinedNode
+                self.assertTrue(above is None or above.state is UplinkState.JOINED)
                 self.assertEqual(wire.room(room).pending, {})
