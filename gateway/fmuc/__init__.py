@@ -1,3 +1,1 @@
-"""
-Rooms that several sites share (FMUC, XEP-0289): each message crosses the link between two of them once.
-"""
+"""Rooms that several sites share (FMUC, XEP-0289): each message crosses the link between two sites once."""

@@ -1,6 +1,4 @@
-"""
-What the rules say is to be sent.
-"""
+"""Actions: instructions to send stanzas, returned by the rules and carried out by the handler."""
 
 from __future__ import annotations
 
@@ -12,12 +10,12 @@ from gateway.fmuc.values import Dialect, Invitation, JoinRequest, OccupantPresen
 @frozen
 class ToUsers:
     """
-    The same to several local users.
+    Send the same stanza to some local users.
 
     @ivar room: bare JID.
-    @ivar recipients: full JIDs, escaped: as they stand between quotes.
-    @ivar revealing: whether they see the real JID.
-    @ivar codes: status codes for them alone.
+    @ivar recipients: full JIDs, escaped for an XML attribute.
+    @ivar showRealJid: True if the recipients see the occupant's real JID.
+    @ivar codes: status codes for these recipients alone.
     """
 
     room: str
@@ -30,9 +28,9 @@ class ToUsers:
 @frozen
 class Join:
     """
-    One of the joining node's users wants in.
+    Ask the joined node to admit a user.
 
-    @ivar replica: whether the node shows only what comes back to it.
+    @ivar replica: True to ask for replica mode.
     """
 
     request: JoinRequest
@@ -42,9 +40,9 @@ class Join:
 @frozen
 class Reject:
     """
-    A join is refused.
+    Reject a join.
 
-    @ivar nick: whose; empty where the node is refused, whoever it comes for.
+    @ivar nick: nick of the user; empty if the joining node itself is rejected.
     """
 
     nick: str
@@ -54,12 +52,12 @@ class Reject:
 
 @frozen
 class ConfirmLeft:
-    """The joining node is out."""
+    """Confirm that the joining node has left."""
 
 
 @frozen
 class PrivateMessage:
-    """A private message, or its error, to somebody behind the node."""
+    """Send a private message, or its error, to an occupant of another node."""
 
     message: RoomMessage
     recipient: str
@@ -69,11 +67,11 @@ class PrivateMessage:
 @frozen
 class ToNode:
     """
-    One copy to another node.
+    Send one stanza to another node.
 
     @ivar room: bare JID of the room here.
     @ivar peer: bare JID of the room there.
-    @ivar up: whether that is the joined node.
+    @ivar toJoined: True if the other node is the joined node.
     """
 
     room: str
@@ -88,9 +86,9 @@ class SendError:
     """
     Answer a stanza with an error.
 
-    @ivar name: the kind of stanza.
-    @ivar sender: what was written to.
-    @ivar joining: whether it is a join that is refused.
+    @ivar name: C{presence} or C{message}.
+    @ivar sender: the address that the stanza was sent to.
+    @ivar isJoin: True if the stanza was a join.
     """
 
     name: str
@@ -104,9 +102,9 @@ class SendError:
 @frozen
 class SendInvitation:
     """
-    Hand on an invitation, or what has become of one.
+    Send a mediated invitation, or a decline.
 
-    @ivar sender: whose it is.
+    @ivar sender: the user who invites or declines.
     """
 
     room: str
@@ -118,9 +116,9 @@ class SendInvitation:
 @frozen
 class LogLine:
     """
-    What an operator should hear of; nothing is sent.
+    Log one line for the operator; nothing is sent.
 
-    @ivar warn: whether something is to be done about it, perhaps.
+    @ivar warn: True if the operator may have to act.
     """
 
     text: str

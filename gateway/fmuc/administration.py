@@ -1,6 +1,4 @@
-"""
-What moderators, admins and owners do (XEP-0045 sections 8 and 9), in rooms that are this node's own.
-"""
+"""Administration by moderators, admins and owners (XEP-0045 sections 8 and 9), in rooms without a joined node."""
 
 from __future__ import annotations
 
@@ -40,14 +38,14 @@ from gateway.fmuc.values import (
     person,
 )
 
-# Each may do what those before it may (section 5.2).
+# In ascending order of rights (section 5.2).
 _LEVELS = {OUTCAST: 0, NONE: 1, MEMBER: 2, ADMIN: 3, OWNER: 4}
 
 
 @frozen(kw_only=True)
 class Change:
     """
-    What shall become of somebody; a role by nick, an affiliation by JID, or by the nick of who is in.
+    A requested change: a role by nick, or an affiliation by JID or by the nick of an occupant.
 
     @ivar jid: bare JID.
     """
@@ -61,7 +59,7 @@ class Change:
 
 @frozen
 class ListedUser:
-    """One of a list: of who is in, by role, or of all who are known, by affiliation."""
+    """An entry of a list: an occupant, listed by role, or a user, listed by affiliation."""
 
     affiliation: str
     role: str = ""
@@ -70,18 +68,18 @@ class ListedUser:
 
 
 def level(room: Room, user: str) -> int:
-    """How much a user may do by affiliation."""
+    """Return the level of a user's affiliation."""
     return _LEVELS[room.affiliation(user)]
 
 
 def entitled(room: Room, user: str) -> type[GatewayError] | None:
     """
-    Why a user may change nothing about anybody.
+    Return the error if a user may not change anything.
 
     @param user: full JID.
     """
     if room.joinedNode is not None:
-        # The seed, section "Administration": "connect directly to the MUC and follow the standard process".
+        # ProtoXEP, "Administration": "connect directly to the MUC and follow the standard process".
         return OnlyInTheRoom
     actor = room.users.get(user)
     isModerator = actor is not None and actor.standing.role == MODERATOR
@@ -90,10 +88,10 @@ def entitled(room: Room, user: str) -> type[GatewayError] | None:
 
 def applyChanges(room: Room, user: str, changes: list[Change]) -> type[GatewayError] | None:
     """
-    Do all of it, or, if one of the changes may not be, nothing.
+    Apply all changes, or none if one of them is not allowed.
 
-    @param user: full JID of somebody who is L{entitled}.
-    @return: why not.
+    @param user: full JID of a user who is L{entitled}.
+    @return: the error.
     """
     actor = room.users.get(user)
     own = level(room, user)
@@ -101,12 +99,12 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> type[GatewayEr
         problem = _roleProblem(room, own, each) if each.role else _affiliationProblem(room, user, own, each)
         if problem is not None:
             return problem
-    # Of somebody who is thrown out by one of them the others know no nick.
+    # The nick of an occupant who is removed by one change is unknown to the following ones.
     changes = [each if each.role else evolve(each, jid=_jidOf(room, each)) for each in changes]
     wanted = room.affiliations | {each.jid: each.affiliation for each in changes if each.affiliation}
     wanted = {jid: affiliation for jid, affiliation in wanted.items() if affiliation != NONE}
     # Section 10.6: "A service MUST NOT allow an owner to revoke his or her own owner status if there are no other
-    # owners", be it in several steps at once.
+    # owners", nor by several steps at once.
     if OWNER in room.affiliations.values() and OWNER not in wanted.values():
         return LastOwner
     if len(wanted) > max(room.bounds.affiliations, len(room.affiliations)):
@@ -136,13 +134,14 @@ def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | Non
     # Section 8.2: "A user cannot be kicked by a moderator with a lower affiliation."
     if theirs > own:
         return NotAllowed
-    # Sections 8.4 and 9.7: the role of an admin or owner comes with his affiliation.
+    # Sections 8.4 and 9.7: the role of an admin or owner follows from the affiliation.
     if theirs >= _LEVELS[ADMIN] and each.role not in (MODERATOR, NO_ROLE):
         return NotAllowed
-    # Section 8.4: nor is voice revoked from who is "at or above the moderator's level"; to be none is no level.
+    # Section 8.4: voice is not revoked from a user "at or above the moderator's level"; affiliation none is no
+    # level.
     if each.role == VISITOR and theirs >= own and theirs > _LEVELS[NONE]:
         return NotAllowed
-    # Section 9.6: moderators are made, and made none, by admins.
+    # Section 9.6: only admins grant and revoke the moderator role.
     if MODERATOR in (each.role, occupant.standing.role) and own < _LEVELS[ADMIN]:
         return NotAllowed if occupant.standing.role == MODERATOR else NotEntitled
     return None
@@ -155,10 +154,10 @@ def _affiliationProblem(room: Room, user: str, own: int, each: Change) -> type[G
     if own < _LEVELS[ADMIN]:
         return NotEntitled
     now, wanted = room.affiliations.get(jid, NONE), _LEVELS[each.affiliation]
-    # Sections 9 and 10: admins ban, and make members; owners do all of it.
+    # Sections 9 and 10: admins ban users and grant membership; owners may change every affiliation.
     if own < _LEVELS[OWNER] and (_LEVELS[now] >= _LEVELS[ADMIN] or wanted >= _LEVELS[ADMIN]):
         return NotAllowed
-    # Section 9.1: nobody bans himself.
+    # Section 9.1: users cannot ban themselves.
     return LastOwner if each.affiliation == OUTCAST and jid == person(user) else None
 
 
@@ -171,7 +170,7 @@ def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
 
 
 def _people(room: Room) -> dict[str, list[Occupant]]:
-    """Who is in, by bare JID and by domain: one person may be in more than once, by different nicks."""
+    """Return occupants by bare JID and by domain. One user may have several nicks."""
     found: dict[str, list[Occupant]] = {}
     for occupant in room.occupants.values():
         who = occupant.person
@@ -194,7 +193,8 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
     out: list[Occupant] = []
     for occupant in people.get(each.jid, ()):
-        # Of a banned domain those whom the room knows better stay; and an earlier change may have thrown him out.
+        # A domain ban does not affect occupants with an affiliation of their own. An earlier change may have
+        # removed the occupant.
         isMeant = occupant.person == each.jid or each.affiliation == OUTCAST == room.affiliation(occupant.realJid)
         if not isMeant or room.occupants.get(occupant.nick) is not occupant:
             continue
@@ -210,9 +210,9 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
 
 def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser] | type[GatewayError]:
     """
-    Who has a role or an affiliation.
+    Return the occupants with a role, or the users with an affiliation.
 
-    @param wanted: with one of both, and nothing else.
+    @param wanted: has a role or an affiliation, and nothing else.
     """
     if room.joinedNode is not None:
         return OnlyInTheRoom
@@ -236,13 +236,14 @@ def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser] | type[
 def _mayList(room: Room, user: str, wanted: Change) -> bool:
     own, actor = level(room, user), room.users.get(user)
     if wanted.role:
-        # Section 8.5: voice is for moderators to manage; 9.8: moderators are for admins.
+        # Section 8.5: moderators manage voice. Section 9.8: admins manage moderators.
         isModerator = actor is not None and actor.standing.role == MODERATOR
         return own >= _LEVELS[ADMIN] or (isModerator and wanted.role != MODERATOR)
     if wanted.affiliation in (OWNER, ADMIN):
         # Sections 10.5 and 10.8.
         return own == _LEVELS[OWNER]
     if wanted.affiliation == MEMBER and room.settings.nonAnonymous:
-        # Section 9.5: of a non-anonymous room members may know, and those who are in one for members.
+        # Section 9.5: members may see the member list of a non-anonymous room, and so may occupants of a
+        # members-only one.
         return own >= _LEVELS[MEMBER] or (room.settings.membersOnly and actor is not None)
     return own >= _LEVELS[ADMIN]

@@ -1,6 +1,4 @@
-"""
-What owners decide (XEP-0045 section 10), of rooms that are this node's own.
-"""
+"""Configuration and destruction by owners (XEP-0045 section 10), in rooms without a joined node."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from gateway.fmuc.muc_xml import statusXml
 from gateway.fmuc.room import Room, Settings
 from gateway.fmuc.values import MEMBERS_ONLY_NOW, NONE, OWNER, Payload, PresenceChange, RoomMessage
 
-# Status codes of what has changed (section 10.2.1).
+# Status codes of configuration changes (section 10.2.1).
 _CHANGED, _NOW_PUBLIC, _NOW_SEMI_ANONYMOUS = 104, 172, 173
 # Characters of a name or a password.
 _MAX_TEXT = 1_000
@@ -25,11 +23,11 @@ _TRUE = {"1": True, "true": True, "0": False, "false": False}
 @frozen
 class Field:
     """
-    One thing that an owner may decide.
+    A field of the configuration form.
 
-    @ivar var: its name in the form.
-    @ivar name: the attribute of L{Settings}.
-    @ivar kind: the field's type.
+    @ivar var: name of the field.
+    @ivar name: attribute of L{Settings}.
+    @ivar kind: type of the field.
     """
 
     var: str
@@ -53,7 +51,7 @@ WHOIS = {"moderators": False, "anyone": True}
 
 
 def values(settings: Settings) -> dict[str, str]:
-    """The form's values as they are now."""
+    """Return the current values of the form."""
     found = {}
     for field in FIELDS:
         value = bool(settings.password) if not field.name else getattr(settings, field.name)
@@ -65,10 +63,10 @@ def values(settings: Settings) -> dict[str, str]:
 
 def configuration(room: Room, user: str) -> Settings:
     """
-    What an owner may look at.
+    Return the configuration for an owner.
 
     @param user: full JID.
-    @raise GatewayError: if he is none.
+    @raise GatewayError: if the user is not an owner.
     """
     _onlyOwners(room, user)
     return room.settings
@@ -76,10 +74,10 @@ def configuration(room: Room, user: str) -> Settings:
 
 def configure(room: Room, user: str, given: Mapping[str, str]) -> None:
     """
-    Do what an owner wants: all of it, or, if something of it cannot be, nothing.
+    Apply a submitted form: all of it, or nothing if a value is not acceptable.
 
-    @param given: by C{var}; what there is no field for means nothing, and what is left out stays as it is.
-    @raise GatewayError: if it may not be.
+    @param given: values by C{var}; unknown fields are ignored, and missing ones stay as they are.
+    @raise GatewayError: if the form is refused.
     """
     _onlyOwners(room, user)
     settings = _read(room.settings, given)
@@ -90,7 +88,7 @@ def configure(room: Room, user: str, given: Mapping[str, str]) -> None:
         for occupant in room.occupants.values():
             occupant.nonAnonymous = settings.nonAnonymous
     if settings.membersOnly and not before.membersOnly:
-        # Section 9.5: who is no member of a room that is for members now "MUST" be removed.
+        # Section 9.5: if a room becomes members-only, other users than members "MUST" be removed.
         others = [occupant for occupant in room.occupants.values() if occupant.standing.affiliation == NONE]
         removeAll(room, others, PresenceChange(unavailable=True, codes=(MEMBERS_ONLY_NOW,)))
     if settings != before:
@@ -104,7 +102,7 @@ def _read(settings: Settings, given: Mapping[str, str]) -> Settings:
         value = given.get(field.var)
         if value is None or not field.name:
             continue
-        # Section 10.2: a value that is none of those is "not-acceptable".
+        # Section 10.2: a value that is not allowed is "not-acceptable".
         allowed = _TRUE if field.kind == "boolean" else WHOIS if field.kind == "list-single" else None
         if len(value) > _MAX_TEXT or (allowed is not None and value not in allowed):
             raise NotAcceptable
@@ -115,7 +113,7 @@ def _read(settings: Settings, given: Mapping[str, str]) -> Settings:
     if needed is not None and not _TRUE[needed]:
         changes["password"] = ""
     settings = evolve(settings, **changes)
-    # Section 10.1.3: a password that is needed and is none is "not-acceptable".
+    # Section 10.1.3: an empty password is "not-acceptable" if a password is required.
     if needed is not None and _TRUE[needed] and not settings.password:
         raise NotAcceptable
     return settings
@@ -123,10 +121,10 @@ def _read(settings: Settings, given: Mapping[str, str]) -> Settings:
 
 def destroy(room: Room, user: str, reason: str, jid: str) -> None:
     """
-    Let a room be no more.
+    Destroy a room.
 
-    @param jid: of another that takes its place; or empty.
-    @raise GatewayError: if the user may not.
+    @param jid: JID of an alternate room; or empty.
+    @raise GatewayError: if the user is not an owner.
     """
     _onlyOwners(room, user)
     close(room, PresenceChange(unavailable=True, destroyed=True, reason=reason[:_MAX_TEXT], jid=jid))

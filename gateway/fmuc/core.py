@@ -1,8 +1,8 @@
 """
-The rooms of one component: whose stanza is whose, and who may do what. Pure.
+The rooms of one component: routes each stanza to the rules for its sender. Pure.
 
-A stanza is the node above's, a joining node's or a local user's, by the address that it comes from; nothing that
-it says of itself makes it another's.
+The sender's address alone decides whether a stanza is the joined node's, a joining node's or a local user's;
+nothing in the stanza does.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from gateway.fmuc.values import (
 
 
 def within(domain: str, domains: frozenset[str]) -> bool:
-    """Whether an operator has listed a domain."""
+    """True if a list of domains in the configuration contains a domain."""
     return domain in domains or "*" in domains
 
 
 @frozen(kw_only=True)
 class Mirroring:
     """
-    How rooms elsewhere are mirrored.
+    Configuration of a mirror.
 
-    @ivar dialect: what is spoken with the nodes above.
-    @ivar replica: whether a message is shown when the joined node's copy comes; else at once.
-    @ivar allow: the domains whose rooms may be mirrored.
-    @ivar users: the domains whose users may join through it.
+    @ivar dialect: protocol that is spoken with joined nodes.
+    @ivar replica: True for replica mode: a message is shown when the joined node's copy arrives; otherwise at once.
+    @ivar allow: domains whose rooms may be mirrored.
+    @ivar users: domains whose users may join through the mirror.
     """
 
     dialect: Dialect = Dialect.XEP_0289
@@ -71,12 +71,12 @@ class Rooms:
     """
     All rooms of one component.
 
-    @ivar jid: the component's.
+    @ivar jid: JID of the component.
     @ivar rooms: by bare JID.
-    @ivar calendar: the time of day; every C{now} is on the link's clock.
-    @ivar home: the server's own domain; empty if it is not known.
-    @param mirroring: C{None} where the rooms are its own.
-    @param peers: the domains whose nodes may join.
+    @ivar utcClock: the time of day; each C{now} is on the link's clock.
+    @ivar home: the server's own domain; empty if it is unknown.
+    @param mirroring: C{None} if the rooms are the component's own.
+    @param peers: domains whose nodes may join.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Rooms:
 
     @property
     def isMirror(self) -> bool:
-        """Whether the rooms are those of others."""
+        """True if the rooms are mirrors."""
         return self._mirroring is not None
 
     def presence(self, sender: str, recipient: str, stanza: Presence, now: float) -> list[Action]:
-        """A presence stanza to a room or an occupant; subscriptions and probes are none of these."""
+        """Handle a presence of type none, unavailable or error to a room or an occupant."""
         local, _, nick = jids.split(recipient)
         jid = jids.bare(recipient)
         peer, _, resource = sender.partition("/")
@@ -125,7 +125,7 @@ class Rooms:
         return self._done(room or self.rooms.get(jid))
 
     def message(self, sender: str, recipient: str, stanza: Message, now: float) -> list[Action]:
-        """A message to a room or an occupant."""
+        """Handle a message to a room or an occupant."""
         jid, _, nick = recipient.partition("/")
         peer, _, resource = sender.partition("/")
         room = self.rooms.get(jid)
@@ -192,16 +192,16 @@ class Rooms:
         return peer
 
     def node(self, room: str, jid: str) -> Node | None:
-        """Whom a room stands with; both bare JIDs."""
+        """Return the joined or joining node of a room; both arguments are bare JIDs."""
         found = self.rooms.get(room)
         return None if found is None else found.node(jid)
 
     def settled(self, room: Room) -> list[Action]:
-        """What has come of something that was done to a room."""
+        """Return the actions of a change to a room that was made outside of this class."""
         return self._done(room)
 
     def tick(self, now: float) -> list[Action]:
-        """End what is overdue."""
+        """Handle deadlines that have passed."""
         for room in list(self.rooms.values()):
             joinedNode = room.joinedNode
             if joinedNode is not None and (
@@ -212,7 +212,7 @@ class Rooms:
         return self._taken()
 
     def shutDown(self) -> list[Action]:
-        """The service ends: everybody is told (XEP-0045 section 11.2)."""
+        """End the service and tell everybody (XEP-0045 section 11.2)."""
         for room in list(self.rooms.values()):
             if room.joinedNode is not None:
                 leaveNow(room, room.joinedNode, stanzaError(Stopping))
@@ -221,7 +221,7 @@ class Rooms:
         self._made.clear()
         return self._taken()
 
-    # Who wants in.
+    # Joins.
 
     def _nodeJoins(self, room: Room | None, jid: str, sender: str, nick: str, stanza: Presence, now: float) -> None:
         why: type[GatewayError] | None = None
@@ -232,8 +232,8 @@ class Rooms:
         elif room is not None and room.joinedNode is not None and room.joinedNode.jid == peer:
             why = Loop
         elif room is None:
-            # The user makes the room, not the node, which stands for many. The domain is the node's: it may name
-            # users of any domain.
+            # The user creates the room, not the node, which has many users. The domain is the node's, because the
+            # node may name users of any domain.
             creator = jids.bare(stanza.fmuc.realJid if stanza.fmuc is not None else peer)
             room, why = self._make(jid, creator, jids.split(peer)[1])
         if room is None or why is not None:
@@ -264,7 +264,7 @@ class Rooms:
         presence.fromUser(room, user, nick, stanza, now)
 
     def _isUser(self, sender: str, stanza: Presence) -> bool:
-        """Whether it is only a user who says what nodes say to each other: that means nothing then."""
+        """True if the sender can only be a user; then FMUC elements mean nothing."""
         domain, resource = jids.split(sender)[1:]
         if not resource or within(domain, self._peers):
             return False
@@ -273,10 +273,10 @@ class Rooms:
 
     def _make(self, jid: str, creator: str, domain: str) -> tuple[Room | None, type[GatewayError] | None]:
         """
-        A new room, or why there can be none.
+        Create a room, or return the error.
 
-        @param domain: the domain that the join comes from. Other servers may have any number of accounts, so all
-            users of one domain together make as many rooms as are left: half of all, if nobody else makes any.
+        @param domain: domain that the join comes from. Other servers may have any number of accounts, so all users
+            of one domain together may create as many rooms as are left: half of all, if nobody else creates any.
         """
         creators = creator, f"@{domain}"
         if self._made[creator] >= self._bounds.made:
@@ -297,12 +297,12 @@ class Rooms:
         return room, None
 
     def open(self, name: str, settings: Settings) -> None:
-        """Let a room of our own be there from the start."""
+        """Create one of the component's own rooms at the start."""
         jid = f"{name}@{self.jid}"
         self.rooms[jid] = Room(jid, self._out, self._bounds, self.utcClock, settings=settings)
 
     def problem(self, jid: str) -> type[GatewayError] | None:
-        """Why there can be no such room."""
+        """Return the error if there can be no room with this address."""
         if self._mirroring is None:
             # XEP-0045 section 16.1: "Room IDs MUST match the Nodeprep profile".
             return None if jids.isPrepared(jid) else Malformed
@@ -310,19 +310,19 @@ class Rooms:
         if source is None:
             return NotAMirror
         domain = jids.split(source)[1]
-        # A user's address is no room's: nobody is sent what nodes say because others have named him.
+        # A user's address is not a room's: otherwise users could be sent stanzas between nodes.
         isElsewhere = domain != self.jid and domain not in self._mirroring.users
         return None if isElsewhere and within(domain, self._mirroring.allow) else NotMirrored
 
     def _logLine(self, text: str) -> None:
-        """Something for the log."""
+        """Log a warning."""
         self._out.append(LogLine(f"{self.jid}: {text}", warn=True))
 
     def mirrored(self, jid: str) -> str | None:
         """
-        The room that a mirror's address stands for (XEP-0106); C{None} if it stands for none.
+        Return the room that a mirror's address stands for (XEP-0106); C{None} if it stands for none.
 
-        Only one spelling of the escapes does.
+        Of several spellings of the escapes only the canonical one is valid.
         """
         local = jids.split(jid)[0]
         source = jids.unescapeLocal(local)
@@ -330,12 +330,14 @@ class Rooms:
         there, domain, resource = jids.split(source)
         return source if right and there and domain and not resource else None
 
-    # Who is in no more.
+    # Removal.
 
     def _bounced(self, room: Room, user: str, why: StanzaError, now: float) -> None:
         """
-        "a MUC service SHOULD remove a user if the service receives a delivery-related error in relation to a
-        stanza it has previously sent to the user" (XEP-0045 section 16.1.2).
+        Remove a user after a delivery error.
+
+        "a MUC service SHOULD remove a user if the service receives a delivery-related error in relation to a stanza
+        it has previously sent to the user" (XEP-0045 section 16.1.2).
         """
         occupant = room.users.get(user)
         if occupant is not None and why.condition in DELIVERY_ERRORS:
@@ -359,7 +361,7 @@ class Rooms:
         return self._taken()
 
     def _sweep(self, room: Room) -> None:
-        """A room that nobody needs is no more."""
+        """Remove a room that is empty."""
         if not room.isEmpty or room.settings.persistent or self.rooms.pop(room.jid, None) is None:
             return
         for creator in room.creators:
@@ -375,8 +377,8 @@ class Rooms:
 
 def _isJoin(stanza: Presence, resource: str, nick: str) -> bool:
     """
-    Whether a joining node asks: what comes down from a joined node is from an occupant, and has no C{<x/>} of
-    C{muc}.
+    True if a presence is a joining node's join. A joined node's presence comes from an occupant's address and has
+    no element C{x} of C{muc}.
     """
     fmuc = stanza.fmuc
     if (

@@ -1,6 +1,4 @@
-"""
-Times of day, and how they are written (XEP-0082). No clock is read here.
-"""
+"""Dates and times as text (XEP-0082), and the time of day of the link's clock. No clock is read here."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import re
 
 from attrs import define
 
-# The second form is that of XEP-0289's examples, and of XEP-0091.
+# The second form is that of XEP-0289's examples and of XEP-0091.
 _STAMP = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(Z|[+-]\d\d:\d\d)?", flags=re.ASCII)
 _DAY = 86_400
 
@@ -17,9 +15,9 @@ _DAY = 86_400
 @define
 class UtcClock:
     """
-    UTC of points on the link's clock, which is monotonic.
+    Converts the link's clock, which is monotonic, to UTC.
 
-    @ivar offset: seconds since 1970 when the link's clock was at 0; changes whenever the wall clock is set.
+    @ivar offset: seconds since 1970 at 0 of the link's clock; changes whenever the wall clock is set.
     """
 
     offset: float = 0.0
@@ -30,16 +28,18 @@ class UtcClock:
 
     def stampAfter(self, last: float, now: float) -> float:
         """
-        Return the stamp of a message, in seconds since 1970: never before the last one's, so that a clock that is
-        set back changes neither the order of a room's history nor what C{since} selects. If the clock was ahead by
-        more than a day, its stamps were of no use, and the order is given up for the right time.
+        Return the stamp of a message, in seconds since 1970.
+
+        The stamp is never before the last one, so that a clock that is set back changes neither the order of the
+        history nor what C{since} selects. If the clock was ahead by more than a day, the stamp follows the right
+        time.
         """
         utc = self.utc(now)
         return last if utc < last <= utc + _DAY else utc
 
 
 def parseDateTime(text: str) -> float | None:
-    """Seconds since 1970; C{None} if it is no date and time."""
+    """Return seconds since 1970; C{None} if the text is not a date and time."""
     found = _STAMP.fullmatch(text)
     if found is None:
         return None
@@ -55,9 +55,9 @@ def parseDateTime(text: str) -> float | None:
 
 
 def formatDateTime(seconds: float) -> str:
-    """The same the other way, in whole seconds of UTC."""
+    """Return the text of seconds since 1970: whole seconds of UTC."""
     days, rest = divmod(int(seconds), _DAY)
-    # Days of a calendar that begins on March 1st, 400 years at a time: leap days then come last.
+    # Days of a calendar that starts on March 1st, in periods of 400 years: leap days come last.
     era, dayOfEra = divmod(days + 719_468, 146_097)
     yearOfEra = (dayOfEra - dayOfEra // 1_460 + dayOfEra // 36_524 - dayOfEra // 146_096) // 365
     dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra // 4 - yearOfEra // 100)

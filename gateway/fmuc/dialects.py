@@ -1,7 +1,7 @@
 """
-What two nodes write to each other, in the words of the seed (ProtoXEP 0.0.1) and in those of XEP-0289 (0.2).
+Stanzas between two nodes, in the two protocols: ProtoXEP 0.0.1 and XEP-0289 (0.2).
 
-Reading needs no choice: each word means the same in both.
+Reading needs no distinction, because each element has the same meaning in both.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from gateway.stream.stanzas import escape
 
 
 class Codec(Protocol):
-    """How each thing is said to a node; all give one stanza, or none."""
+    """Serialiser of one protocol. Each method returns one stanza, or no bytes."""
 
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
-        """Up."""
+        """To the joined node."""
 
     def presence(self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence) -> bytes:
-        """Both ways."""
+        """In both directions."""
 
     def message(self, room: str, peer: str, toJoined: bool, stanza: RoomMessage) -> bytes:
-        """Both ways."""
+        """In both directions."""
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
-        """Both ways."""
+        """In both directions."""
 
     def reject(self, room: str, peer: str, stanza: Reject) -> bytes:
-        """Down."""
+        """To a joining node."""
 
     def confirmLeft(self, room: str, peer: str) -> bytes:
-        """Down."""
+        """To a joining node."""
 
 
 def toNode(action: ToNode) -> bytes:
-    """One copy to a node."""
+    """Serialise a stanza to another node."""
     codec, room, peer, toJoined, stanza = (
         _CODECS[action.dialect],
         action.room,
@@ -72,7 +72,8 @@ def _presence(head: bytes, language: str, *inside: bytes) -> bytes:
 
 class Protoxep:
     """
-    The seed. Upwards presence is from the mirror itself, to the occupant; everything else is from the occupant.
+    ProtoXEP 0.0.1. Presence to the joined node is sent from the mirror itself to the occupant's address; all other
+    stanzas are sent from the occupant's address.
     """
 
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
@@ -110,7 +111,7 @@ class Protoxep:
         return _presence(head, "", f"<x xmlns='{ns.MUC}'/>".encode(), errorXml(stanza.stanzaError).encode())
 
     def confirmLeft(self, room: str, peer: str) -> bytes:
-        # The last occupant's presence has told it.
+        # The joining node knows it from the last occupant's presence.
         return b""
 
 
@@ -121,7 +122,7 @@ class Xep0289:
         request = stanza.request
         standing = request.claimedStanding
         item = attributes(affiliation=standing.affiliation, role=standing.role, jid=request.realJid).decode()
-        # The joined node has to know whether to send back what comes from here; the XEP has no word for it.
+        # The joined node must know whether to send this node's stanzas back. XEP-0289 has no element for it.
         who = _fmuc(request.realJid, "<replica/>" if stanza.replica else "")
         inside = f"{who}{mucXml(request.password, request.limits)}<x xmlns='{ns.MUC_USER}'><item{item}/></x>"
         head = attributes(from_=f"{room}/{request.nick}", to=f"{peer}/{request.nick}")
@@ -148,7 +149,7 @@ class Xep0289:
         inside = _fmuc(stanza.realJid if stanza.nick else "", f"<reject>{words}</reject>")
         if not stanza.nick:
             return _presence(attributes(from_=room, to=peer), "", inside.encode())
-        # To the bare JID it would not say whose join it is; Openfire writes to the full one, too.
+        # The bare JID would not tell whose join is rejected. Openfire writes to the full JID, too.
         head = attributes(from_=room, to=f"{peer}/{stanza.nick}")
         return _presence(head, "", inside.encode(), errorXml(stanza.stanzaError).encode())
 

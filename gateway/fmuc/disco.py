@@ -1,6 +1,4 @@
-"""
-What everybody may know of a service, its rooms and who is in (XEP-0045 section 6).
-"""
+"""Service discovery and pings of a service, its rooms and its occupants (XEP-0045 section 6)."""
 
 from __future__ import annotations
 
@@ -11,18 +9,18 @@ from gateway.errors import NoSuchAddress, NoSuchNode, NotInTheRoom, Unhandled
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.room import Room, Settings
 
-# Section 6.7 and 7.12: what a client may ask a room, of itself.
+# Sections 6.7 and 7.12: nodes by which clients ask about a room.
 _TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
-# Section 7.4: the last "on both the service domain and on individual MUCs".
+# Section 7.4: C{MUC_STABLE_ID} is announced "on both the service domain and on individual MUCs".
 _SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID)
 
 
 @frozen
 class Info:
     """
-    What disco#info shows.
+    Content of a disco#info answer.
 
-    @ivar fields: of the form C{muc#roominfo}.
+    @ivar fields: fields of the form C{muc#roominfo}.
     """
 
     name: str
@@ -32,7 +30,7 @@ class Info:
 
 @frozen
 class Item:
-    """One of what disco#items shows."""
+    """An item of a disco#items answer."""
 
     jid: str
     name: str = ""
@@ -40,11 +38,11 @@ class Item:
 
 def info(rooms: Rooms, address: str, node: str) -> Info | None:
     """
-    What the service, or one of its rooms, says of itself.
+    Return the information about the service or a room.
 
     @param address: bare JID.
-    @return: C{None}: there is no more to say.
-    @raise GatewayError: if there is nothing there.
+    @return: C{None} for an empty answer.
+    @raise GatewayError: if there is no such room or node.
     """
     if address == rooms.jid:
         if node:
@@ -71,7 +69,7 @@ def info(rooms: Rooms, address: str, node: str) -> Info | None:
 
 
 def _properties(settings: Settings) -> tuple[str, ...]:
-    """Section 15.3: each is one of two."""
+    """Return one feature of each pair (section 15.3)."""
     return (
         "muc_passwordprotected" if settings.password else "muc_unsecured",
         "muc_membersonly" if settings.membersOnly else "muc_open",
@@ -84,10 +82,10 @@ def _properties(settings: Settings) -> tuple[str, ...]:
 
 def items(rooms: Rooms, user: str, address: str, node: str) -> list[Item]:
     """
-    The rooms that may be found; or, for those who are in, who else is.
+    Return the public rooms of a service, or the occupants of a room for one of them.
 
     @param user: full JID.
-    @raise GatewayError: if there is nothing there.
+    @raise GatewayError: if there is no such room or node.
     """
     if node not in ("", _TRAFFIC):
         raise NoSuchNode
@@ -99,7 +97,7 @@ def items(rooms: Rooms, user: str, address: str, node: str) -> list[Item]:
             return []
         return [Item(room.address(nick)) for nick in room.occupants]
     if rooms.isMirror or node:
-        # Which rooms of others can be found is theirs to say.
+        # The mirrored services list their rooms themselves.
         return []
     return [Item(room.jid, _nameOf(room)) for room in rooms.rooms.values() if room.settings.public]
 
@@ -110,10 +108,10 @@ def _nameOf(room: Room) -> str:
 
 def ping(rooms: Rooms, user: str, address: str) -> bool:
     """
-    XEP-0410: an occupant asks by a ping to himself whether he is in. A service or a room is, if it is there.
+    Handle a ping to the service, a room or an occupant. By XEP-0410 an occupant pings the own address.
 
-    @return: whether it is answered; what is for somebody else is not handed on.
-    @raise GatewayError: if he is not in, or nobody is there.
+    @return: False if the ping is for another occupant; it is not forwarded.
+    @raise GatewayError: if the user is not an occupant, or if there is no such room or occupant.
     """
     jid, _, nick = address.partition("/")
     if not nick:

@@ -1,6 +1,4 @@
-"""
-What comes from the node above.
-"""
+"""Stanzas from the joined node."""
 
 from __future__ import annotations
 
@@ -46,25 +44,25 @@ from gateway.fmuc.values import (
     stanzaError,
 )
 
-# Why somebody is gone who has not left.
+# Codes of occupants who were removed.
 _THROWN_OUT = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SERVICE_SHUTDOWN))
 
 
 def presence(room: Room, joinedNode: JoinedNode, sender: str, recipient: str, stanza: Presence, now: float) -> None:
     """
-    A presence stanza from the node above.
+    Handle a presence from the joined node.
 
-    @param sender: the resource that it is from: a nick, as a rule.
-    @param recipient: the resource that it is to.
+    @param sender: resource of the sender: the nick, if it is an occupant's presence.
+    @param recipient: resource of the recipient.
     """
     fmuc = stanza.fmuc
     if stanza.stanzaError is not None:
-        # The seed sends it "to the full MUC JID of the user on the slave"; what was sent to a node and cannot be
-        # delivered comes back from the nick that it was sent to.
+        # The ProtoXEP sends it "to the full MUC JID of the user on the slave". A stanza to a node that cannot be
+        # delivered is returned from the nick that it was sent to.
         onReject(room, joinedNode, recipient or sender, stanza.stanzaError, now)
     elif fmuc is not None and fmuc.reject is not None:
         why = StanzaError("cancel", "not-allowed", fmuc.reject)
-        # XEP-0289 sends it to the bare JID, Openfire to the full one.
+        # XEP-0289 sends it to the bare JID, Openfire to the full JID.
         onReject(room, joinedNode, recipient or sender, why, now)
     elif fmuc is not None and fmuc.left:
         confirmedLeft(room, joinedNode, now)
@@ -83,9 +81,9 @@ def presence(room: Room, joinedNode: JoinedNode, sender: str, recipient: str, st
 
 def _real(joinedNode: JoinedNode, stanza: Presence) -> tuple[str, bool]:
     """
-    Whose presence it is, and whether every occupant may know it.
+    Return the occupant's real JID, and whether every occupant may see it.
 
-    Openfire has the occupant's JID in the item, which is nobody's real one.
+    Openfire writes the occupant's own address into the item, which is not a real JID.
     """
     jid = stanza.jid if jids.bare(stanza.jid) != joinedNode.jid else ""
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
@@ -96,15 +94,15 @@ def _shown(room: Room, joinedNode: JoinedNode, nick: str, stanza: Presence, now:
     realJid, nonAnonymous = _real(joinedNode, stanza)
     standing = stanza.item or Standing()
     if nonAnonymous:
-        # What the room above shows to everybody is no secret here.
+        # A JID that the joined node shows to all occupants is no secret here.
         room.settings.nonAnonymous = True
     pending = room.pending.get(nick)
     if pending is not None:
         if pending.sent and _isOf(pending.request.realJid, realJid, stanza):
             _confirmed(room, joinedNode, nick, standing, stanza.fmuc is not None and stanza.fmuc.replica, now)
             return
-        # Somebody else was there first: who is known above has the nick. A join that was sent has its answer yet to
-        # come: he may have gone before it arrived.
+        # An occupant of the joined node has the nick already. A join that was sent is still to be answered: that
+        # occupant may leave before it arrives.
         if not pending.sent and not pending.withdrawn:
             rejectPending(room, pending, stanzaError(NickInUse))
     occupant = room.occupants.get(nick)
@@ -131,9 +129,9 @@ def _shown(room: Room, joinedNode: JoinedNode, nick: str, stanza: Presence, now:
 
 def _isOf(own: str, realJid: str, stanza: Presence) -> bool:
     """
-    Whether a presence is that of one of ours, whose JID is C{own}.
+    True if a presence is that of the downstream user whose JID is C{own}.
 
-    XEP-0289: "the fmuc element is always added", and of ours the node above knows the JID. The seed has none.
+    XEP-0289: "the fmuc element is always added", so the joined node names the JID. The ProtoXEP does not.
     """
     return realJid == own or (not realJid and stanza.fmuc is None)
 
@@ -154,14 +152,14 @@ def _confirmed(room: Room, joinedNode: JoinedNode, nick: str, standing: Standing
 
 
 def _update(room: Room, occupant: Occupant, standing: Standing, stanza: Presence) -> None:
-    """A new status, role or affiliation."""
+    """Handle a new status, role or affiliation."""
     # "Role change should be distributed across nodes and fanned out to users, but only cosmetically".
     newPayload = standing != occupant.standing
     joinedNode = room.joinedNode
     if joinedNode is None or joinedNode.echoes or not room.isDownstream(occupant):
         occupant.payload = stanza.payload
     elif not newPayload:
-        # What ours show is known here first, and shown already.
+        # In primary mode the presence of a downstream occupant was sent before.
         return
     occupant.standing = standing
     node = occupant.node
@@ -171,12 +169,12 @@ def _update(room: Room, occupant: Occupant, standing: Standing, stanza: Presence
 
 
 def _why(stanza: Presence) -> PresenceChange:
-    """Of somebody who is there it is told who has changed his standing; codes and new nicks are for who goes."""
+    """Return the reason and the actor of a change. Codes and new nicks are for occupants who leave."""
     return PresenceChange(reason=stanza.change.reason, actor=stanza.change.actor)
 
 
 def _expelled(room: Room, occupant: Occupant, why: StanzaError, now: float) -> None:
-    """One of ours was let in, and may not be."""
+    """Remove a downstream occupant whom the joined node does not accept."""
     remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=why.text or why.condition))
     if occupant.node is None:
         room.out.append(
@@ -192,13 +190,13 @@ def _gone(room: Room, joinedNode: JoinedNode, nick: str, stanza: Presence, now: 
         isThrownOut = set(stanza.change.codes) & _THROWN_OUT
         isAlone = joinedNode.state is UplinkState.JOINED and not room.downstreamCount and not joinedNode.parted
         if joinedNode.dialect is Dialect.PROTOXEP and isThrownOut and isAlone:
-            # It has not heard yet that he has left, and by its own doing nobody of ours is in there: the seed has
-            # no other word for that. Ours on their way there will find us out.
+            # The joined node removed our last occupant before it saw our leave. ProtoXEP 0.0.1 has no C{<left/>},
+            # so treat this as "left"; joins in flight count as a first join.
             confirmedLeft(room, joinedNode, now)
             return
     change = evolve(stanza.change, unavailable=True)
     if change.destroyed:
-        # XEP-0045 section 10.9: everybody is told so in his own name.
+        # XEP-0045 section 10.9: each occupant is told with a presence of their own.
         removeEveryone(room, change, now)
         return
     occupant = room.occupants.get(nick)
@@ -209,30 +207,30 @@ def _gone(room: Room, joinedNode: JoinedNode, nick: str, stanza: Presence, now: 
         occupant.standing = Standing(stanza.item.affiliation, NO_ROLE)
     downstreamCount = room.isDownstream(occupant)
     if downstreamCount and not set(change.codes) & _THROWN_OUT:
-        # Ours leave when they say so, and keep their nicks: in the seed it may have been another's presence, with
-        # the nick that one of ours was asking for.
+        # Downstream occupants leave by their own presence and keep their nicks. In the ProtoXEP this may be the
+        # presence of another occupant who had the nick that a downstream user is joining with.
         change = PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))
     remove(room, occupant, change)
     pending = room.pending.get(nick)
     if pending is not None and pending.sent and not joinedNode.echoes and joinedNode.state is UplinkState.JOINED:
-        # It was his nick that kept one of ours out.
+        # That occupant had kept a downstream user from the nick.
         admitPending(room, pending, now)
     if downstreamCount:
         # "When an FMUC node receives notice that one of their users has been kicked by a moderator on another node
-        # it SHOULD kick the user and fan-out the consequent presence stanzas". What he has sent meanwhile may let
-        # him in again there: another join, where these are not answered, or a change, which looks like one.
+        # it SHOULD kick the user and fan-out the consequent presence stanzas". A stanza that the user has sent
+        # meanwhile may count as a join there: another join, if joins are not answered, or a presence change.
         broadcastPresence = not joinedNode.echoes or occupant.changing > 0 or TECHNICAL_PROBLEM in change.codes
         if not broadcastPresence and joinedNode.dialect is Dialect.PROTOXEP:
-            # It costs one stanza to be sure, and nothing comes back if it was he indeed.
+            # One stanza makes sure; the joined node ignores it if the occupant is gone.
             room.toNode(joinedNode, occupant.presence(UNAVAILABLE))
         occupantLeft(room, occupant, now, broadcastPresence=broadcastPresence)
 
 
 def onReject(room: Room, joinedNode: JoinedNode, nick: str, why: StanzaError, now: float) -> None:
     """
-    A join, or a change of presence, is refused.
+    Handle the rejection of a join or of a presence change.
 
-    @param nick: empty where the refusal names nobody: it is for the join that has waited longest.
+    @param nick: empty if the rejection names nobody; then it is for the oldest pending join.
     """
     if joinedNode.state is UplinkState.LEAVING:
         if joinedNode.fresh and nick in ("", joinedNode.parting):
@@ -262,8 +260,8 @@ def onReject(room: Room, joinedNode: JoinedNode, nick: str, why: StanzaError, no
 
 def _takenBack(room: Room, joinedNode: JoinedNode, occupant: Occupant, why: StanzaError, now: float) -> None:
     """
-    In the seed nothing tells whose presence it was that was taken for a join's answer: it was another's, who is
-    known above by that nick and stays.
+    In the ProtoXEP an occupant's presence may be taken for the answer to a join with the same nick. Then the joined
+    node's occupant has the nick and stays.
     """
     _expelled(room, occupant, why, now)
     if joinedNode.state is UplinkState.JOINED and occupant.nick not in room.occupants:
@@ -273,7 +271,7 @@ def _takenBack(room: Room, joinedNode: JoinedNode, occupant: Occupant, why: Stan
 
 
 def message(room: Room, joinedNode: JoinedNode, sender: str, recipient: str, stanza: Message, now: float) -> None:
-    """A message from the node above."""
+    """Handle a message from the joined node."""
     if joinedNode.state in (UplinkState.IDLE, UplinkState.LEAVING):
         return
     if stanza.kind == "error":
@@ -302,16 +300,17 @@ def message(room: Room, joinedNode: JoinedNode, sender: str, recipient: str, sta
         _joinContextReceived(room, joinedNode, message, None if occupant is None else occupant.node, now)
         return
     if message.delay is not None and jids.bare(message.delay.by) == joinedNode.jid:
-        # What was said before was asked for once; but the link may have been slow.
+        # History is requested once, but a slow link may deliver it late.
         if message.subject:
             _subjectReceived(room, _ofHere(room, message))
         return
     origin = joinedNode.parted.get(sender) if occupant is None else occupant.node
     if occupant is not None and room.isDownstream(occupant) and not joinedNode.mirrors:
         if stanza.fmuc is not None and realJid == occupant.realJid:
-            # Shown already.
+            # It was shown already.
             return
-        # The seed does not say whose it is, but there what is ours "MUST NOT" come back: another had the nick.
+        # The ProtoXEP does not name the sender, but messages of our occupants "MUST NOT" come back: another
+        # occupant had the nick.
         origin = None
     broadcast(room, evolve(message, delay=None), origin, now)
 
@@ -320,10 +319,10 @@ def _joinContextReceived(
     room: Room, joinedNode: JoinedNode, message: RoomMessage, origin: Node | None, now: float
 ) -> None:
     """
-    What a join brings after the occupants: history, and the subject, with which it is complete.
+    Handle history, and the subject, which completes the join.
 
-    XEP-0289 section 6.1: "adding the history to the room's history [...] and changing the subject", and nothing
-    of it goes back.
+    XEP-0289 section 6.1: "adding the history to the room's history [...] and changing the subject", and nothing of
+    it is sent to the joined node.
     """
     message = _ofHere(room, message)
     if message.subject:
@@ -336,7 +335,10 @@ def _joinContextReceived(
 
 
 def _ofHere(room: Room, message: RoomMessage) -> RoomMessage:
-    """XEP-0045 sections 7.2.13 and 7.2.15: "from" is "the JID of the room itself", and here that is this one."""
+    """
+    Replace the delay's C{from}. XEP-0045 sections 7.2.13 and 7.2.15: "from" is "the JID of the room itself", which
+    is this one.
+    """
     return message if message.delay is None else evolve(message, delay=Delay(room.jid, message.delay.stamp))
 
 
@@ -347,7 +349,7 @@ def _subjectReceived(room: Room, message: RoomMessage) -> None:
 
 
 def broadcast(room: Room, message: RoomMessage, origin: Node | None, now: float) -> None:
-    """A message to everybody here, and into what is kept."""
+    """Send a message to all here and add it to the history."""
     room.broadcastMessage(message, origin)
     kept = evolve(message, delay=room.stamp(now))
     if message.subject:
@@ -358,8 +360,8 @@ def broadcast(room: Room, message: RoomMessage, origin: Node | None, now: float)
 
 def _bounced(room: Room, joinedNode: JoinedNode, sender: str, nick: str, stanza: Message, now: float) -> None:
     """
-    The node above does not take a message of one of ours: he is told. If that is because we are not in there any
-    more, he and the others are out: what they see is not the room.
+    Handle an error for a downstream occupant's message: the sender is told. If the joined node does not know the
+    sender, or this node, as an occupant any longer, the sender or all occupants are removed.
     """
     occupant = room.occupants.get(nick)
     if occupant is None or not room.isDownstream(occupant) or stanza.stanzaError is None:
@@ -367,7 +369,7 @@ def _bounced(room: Room, joinedNode: JoinedNode, sender: str, nick: str, stanza:
     to = occupant.realJid if occupant.node is None else f"{occupant.node.jid}/{nick}"
     room.out.append(SendError("message", room.address(sender), to, stanza.id, stanza.stanzaError))
     if sender:
-        # It was for one occupant.
+        # The message was private.
         return
     if stanza.stanzaError.condition in DELIVERY_ERRORS:
         leaveNow(room, joinedNode, stanzaError(NotThere))

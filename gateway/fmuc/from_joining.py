@@ -1,6 +1,4 @@
-"""
-What comes from joining nodes, which are below.
-"""
+"""Stanzas from joining nodes."""
 
 from __future__ import annotations
 
@@ -28,14 +26,14 @@ from gateway.fmuc.values import (
 
 def dialectOf(sender: str, stanza: Presence) -> Dialect:
     """
-    What a joining node speaks: XEP-0289 has a join come from the occupant, and says in C{muc#user}, too, who wants
-    in; the seed does neither.
+    Return the protocol of a joining node. In XEP-0289 a join comes from the occupant's address and has C{muc#user};
+    in the ProtoXEP it has neither.
     """
     return Dialect.PROTOXEP if stanza.item is None and "/" not in sender else Dialect.XEP_0289
 
 
 def reject(room: str, sender: str, stanza: Presence, nick: str, why: type[GatewayError]) -> ToNode:
-    """The answer to a join of somebody, or of a node, that may not be in."""
+    """Return the rejection of a user, or of a node."""
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
     dialect = dialectOf(sender, stanza)
     return ToNode(room, jids.bare(sender), dialect, False, Reject(nick, realJid, stanzaError(why)))
@@ -43,9 +41,9 @@ def reject(room: str, sender: str, stanza: Presence, nick: str, why: type[Gatewa
 
 def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -> None:
     """
-    A presence stanza of somebody behind a node.
+    Handle a presence from a joining node.
 
-    @param sender: whom it is from: the node, or the occupant there.
+    @param sender: address of the node, or of an occupant there.
     """
     peer = jids.bare(sender)
     node = room.joiningNodes.get(peer)
@@ -57,7 +55,7 @@ def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -
             nodeLost(room, node, now)
     elif stanza.unavailable:
         if occupant is not None:
-            # Why he goes is his to say, or his node's; anything else of it is not.
+            # The reason is taken over; codes are not the joining node's to set.
             leave(
                 room, occupant, stanza.payload, now, PresenceChange(unavailable=True, reason=stanza.change.reason)
             )
@@ -73,7 +71,7 @@ def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -
 
 
 def _fromOccupant(room: Room, node: Node, occupant: Occupant, sender: str, stanza: Presence, now: float) -> None:
-    """Presence of somebody who is in."""
+    """Handle the presence of an occupant."""
     fmuc = stanza.fmuc
     if fmuc is not None and fmuc.realJid not in ("", occupant.realJid):
         room.toNode(node, Reject(occupant.nick, fmuc.realJid, stanzaError(Forbidden)))
@@ -86,12 +84,12 @@ def _fromOccupant(room: Room, node: Node, occupant: Occupant, sender: str, stanz
 def _notInRoom(
     room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float
 ) -> None:
-    """Presence of somebody who is not in."""
+    """Handle the presence of a user who is not an occupant."""
     pending = room.pending.get(nick)
     if node is not None and pending is not None and not stanza.joins and _isOf(pending, node, fmuc.realJid):
         pending.newPayload = stanza.payload
     elif node is not None and nick not in room.occupants and _isIn(node, fmuc.realJid):
-        # In a mirror nicks are kept.
+        # Nicks cannot change in a mirror.
         _enterAnew(room, node, sender, nick, stanza, fmuc, now)
     else:
         _enter(room, node, sender, nick, stanza, fmuc, now)
@@ -102,7 +100,7 @@ def _isIn(node: Node, realJid: str) -> bool:
 
 
 def _enterAnew(room: Room, node: Node, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
-    """Somebody wants in through a node that has forgotten that he is: it has begun anew, and so has to know all."""
+    """Handle the join of a user who is an occupant already: the node was restarted, and needs the full state."""
     node.joined = False
     nodeLost(room, node, now)
     _enter(room, None, sender, nick, stanza, fmuc, now)
@@ -121,7 +119,7 @@ def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presen
         if len(room.joiningNodes) >= room.bounds.nodes:
             problem = TooMuch
         elif room.joinedNode is not None and room.joinedNode.jid == peer:
-            # The shortest of loops.
+            # The shortest loop.
             problem = Loop
     if problem is None:
         request = JoinRequest(
@@ -142,9 +140,9 @@ def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presen
 
 
 def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message, now: float) -> None:
-    """A message of somebody behind a node."""
+    """Handle a message from a joining node."""
     if stanza.stanzaError is not None and not sender:
-        # Of what goes to all behind it; what went to one of them comes back from his address.
+        # A message to all occupants of the node. A message to one of them is returned from that occupant's address.
         if stanza.stanzaError.condition in DELIVERY_ERRORS:
             nodeLost(room, node, now)
     elif recipient and stanza.kind != "groupchat":
@@ -154,7 +152,7 @@ def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message
 
 
 def nodeLost(room: Room, node: Node, now: float) -> None:
-    """What goes to a node comes back, or it has begun anew: all who were behind it are out."""
+    """Remove a joining node and its occupants, because stanzas to it are returned or it was restarted."""
     room.log(f"{node.jid} cannot be reached, or has begun anew: all who came through it are out", warn=True)
     occupants = list(node.occupants.values())
     removeAll(room, occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))

@@ -1,6 +1,4 @@
-"""
-Messages to all (XEP-0045 section 7.4), and the subject (section 8.1).
-"""
+"""Messages to all occupants (XEP-0045 section 7.4), and the subject (section 8.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from gateway.fmuc.values import MODERATOR, VISITOR, Dialect, Message, RoomMessag
 
 
 def fromUser(room: Room, user: str, stanza: Message, now: float) -> None:
-    """A local user speaks."""
+    """Handle a local user's message."""
     occupant = room.users.get(user)
     # "If the sender is not an occupant of the room, the service SHOULD return a <not-acceptable/> error".
     why = checkVoice(room, occupant, stanza)
@@ -26,12 +24,12 @@ def fromUser(room: Room, user: str, stanza: Message, now: float) -> None:
 
 
 def fromNode(room: Room, node: Node, sender: str, stanza: Message, now: float) -> None:
-    """Somebody behind a joining node speaks."""
-    # Each node is one or the other: what it wants now it has wanted before.
+    """Handle the message of a joining node's occupant."""
+    # The mode of a node does not change between messages.
     node.mirrors = not stanza.nomirror and (node.replica or node.dialect is Dialect.PROTOXEP)
     occupant = room.occupants.get(sender)
     if occupant is not None and occupant.node is not node:
-        # It speaks for somebody else's.
+        # The node does not speak for other nodes' occupants.
         occupant = None
     why = checkVoice(room, occupant, stanza)
     if occupant is None or why is not None:
@@ -41,15 +39,16 @@ def fromNode(room: Room, node: Node, sender: str, stanza: Message, now: float) -
 
 
 def checkVoice(room: Room, occupant: Occupant | None, stanza: Message) -> type[GatewayError] | None:
-    """Why he may not say that. Where there is a node above, it decides."""
+    """Return the error if an occupant may not send the message. If there is a joined node, it decides."""
     if occupant is None:
         return NotInTheRoom
     if len(stanza.payload.raw) * len(room.users) > room.bounds.copies:
         return TooLarge
     if occupant.standing.role == MODERATOR:
         return None
-    # Section 7.4: a visitor in a moderated room is "forbidden"; section 8.1: so is who may not change the subject.
-    # A mirror knows of the first, and need not show what the room will refuse.
+    # Section 7.4: a message from a visitor in a moderated room is "forbidden". Section 8.1: so is the subject of an
+    # occupant who may not change it. A mirror knows the roles, and does not show a message that the room will
+    # reject.
     if occupant.standing.role == VISITOR or (stanza.subject and not room.settings.changeSubject):
         return NoVoice
     return None

@@ -1,6 +1,4 @@
-"""
-Rooms on a link's raw lane: shows stanzas to the rules and carries out what they say.
-"""
+"""Raw handler of rooms: passes stanzas to the rules and carries out their actions."""
 
 from __future__ import annotations
 
@@ -26,11 +24,11 @@ from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorReply, route
 
-# Rooms that the status page names; the others are counted.
+# Rooms on the status page; the others are only counted.
 _MAX_REPORTED = 100
-# Seconds between two lines about stanzas that were dropped.
+# Seconds between two log lines about dropped stanzas.
 _REPORT_INTERVAL = 60.0
-# Other lines in the same time.
+# Other log lines in the same time.
 _MAX_LINES = 200
 _MAX_LINE = 1_000
 
@@ -43,7 +41,7 @@ class RoomsHandler(RawHandler):
     """
     All rooms of one component.
 
-    @param wallClock: as L{gateway.interfaces.IComposition.wallClock}; by default the link's clock.
+    @param wallClock: as L{gateway.interfaces.IComposition.wallClock}; the default is the link's clock.
     """
 
     _log = Logger()
@@ -76,7 +74,7 @@ class RoomsHandler(RawHandler):
         self._readWallClock(self._link.now)
 
     def _readWallClock(self, now: float) -> None:
-        """Once a second is often enough: stamps are in whole seconds."""
+        """Read the wall clock. Once a second is sufficient, because stamps have whole seconds."""
         if self._wallClock is not None:
             self._rooms.utcClock.offset = self._wallClock() - now
 
@@ -93,7 +91,7 @@ class RoomsHandler(RawHandler):
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
         if stanza.name == "iq":
             if kind not in ("get", "set"):
-                # Nothing was asked by this.
+                # An iq answer; the rooms send no requests.
                 return False
             self._iqReceived(stanza)
         elif not sender or not recipient:
@@ -143,7 +141,7 @@ class RoomsHandler(RawHandler):
                 self._charge(self._perform(actions, speaker=speaker))
                 self._count(stanza, sender, recipient)
         elif kind in ("subscribe", "unsubscribe"):
-            # Presence in a room is had by being there.
+            # There are no subscriptions to rooms and occupants.
             self._send(b"".join((b"<presence", route(recipient, sender), b" type='unsubscribed'/>")))
 
     def _iqReceived(self, stanza: Stanza) -> None:
@@ -158,35 +156,35 @@ class RoomsHandler(RawHandler):
         except domish.ParserError:
             self._refuse(stanza, Unreadable)
         else:
-            # XEP-0045 section 8.2, and so everywhere: "After informing the moderator, the service MUST then inform
-            # all of the remaining occupants".
+            # XEP-0045 section 8.2, and the same for all requests: "After informing the moderator, the service MUST
+            # then inform all of the remaining occupants".
             written = result(stanza, payload)
             self._link.budget.charge(stanza.sender or "", len(written), self._link.now)
             speaker = self._rooms.speaker(stanza.sender or "", stanza.recipient or "")
             self._perform(actions, written, speaker)
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
-        """Answer with an error, unless it is one, or nothing that is answered."""
+        """Answer with an error, unless the stanza is of a type that has no answer."""
         if stanza.type in ("error", "result", "unavailable"):
             self._dropped[f"that cannot be answered: {why.__name__}"] += 1
         else:
             self._send(errorReply(stanza, why))
 
     def _count(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        """What other nodes send."""
+        """Count bytes that other nodes send."""
         node = self._rooms.node(jids.bare(recipient), jids.bare(sender))
         if node is not None:
             node.bytesReceived += len(stanza.raw)
 
     def _logOnce(self, line: LogLine) -> None:
-        """Into the log, the same once a minute, and so much only."""
+        """Log a line: the same line once a minute, and a limited number of lines."""
         now = self._link.now
         if len(self._logged) >= _MAX_LINES or now >= self._loggedUntil:
             if now < self._loggedUntil:
                 return
             self._logged.clear()
             self._loggedUntil = now + _REPORT_INTERVAL
-        # Some of it are others' words.
+        # A part of it may come from other entities.
         text = " ".join(line.text.split())[:_MAX_LINE].rstrip(".")
         if text not in self._logged:
             self._logged.add(text)
@@ -194,23 +192,25 @@ class RoomsHandler(RawHandler):
 
     def _charge(self, sent: Counter[bytes]) -> None:
         """
-        Charge what a join brings to the user who has joined: in a mirror the sender is not that user, but the room
-        above.
+        Charge the answer to a join to the user who has joined. In a mirror that user is not the sender of the
+        stanza, which comes from the joined node.
         """
-        # Nothing in the bare part of an address is ever escaped.
+        # The bare part of an address contains no escaped character.
         for address, size in sent.items():
             self._link.budget.charge(address.decode(), size, self._link.now)
 
     def _perform(self, actions: Iterable[Action], answer: bytes = b"", speaker: str = "") -> Counter[bytes]:
         """
-        @param answer: to an iq; it goes first.
-        @param speaker: the user that copies for many are charged to; empty for nobody.
-        @return: how many bytes went to one user or one node alone, by its address; without the first stanza to
-            each, for what happens in a room of two goes to one alone, too.
+        Carry out actions.
+
+        @param answer: answer to an iq; it is sent first.
+        @param speaker: user whom copies to many recipients are charged to; empty for nobody.
+        @return: bytes sent to a single user or node, by address, without the first stanza to each: in a room of two
+            occupants every stanza goes to a single one.
         """
         alone: Counter[bytes] = Counter()
         spread = 0
-        # All is written before anything goes: what cannot be would be answered with an error, by the link.
+        # Serialise every action before sending the first, so that a serialisation error leaves nothing half sent.
         ready = [(action, b"" if isinstance(action, LogLine) else write(action)) for action in actions]
         if answer:
             self._send(answer)
@@ -220,7 +220,7 @@ class RoomsHandler(RawHandler):
                 spread += max(data.size, COPY * len(data.recipients))
                 self._link.sendCopies(data)
             elif isinstance(action, ToUsers):
-                # A join of a large room brings thousands of these.
+                # A join to a large room causes thousands of these.
                 send(data)
                 user = action.recipients[0]
                 if user in alone:
@@ -254,7 +254,7 @@ _STATES = {
 
 
 def _described(room: Room) -> str:
-    """How a room stands with others."""
+    """Return the status line of a room."""
     text = f"{room.jid}: {len(room.users)} here, {len(room.occupants)} in all"
     if room.joinedNode is not None:
         text += f"; mirrors {room.joinedNode.jid}: {_stands(room.joinedNode)}, {_crossed(room.joinedNode)}"
@@ -265,7 +265,7 @@ def _described(room: Room) -> str:
 
 def _stands(joinedNode: JoinedNode) -> str:
     if joinedNode.state is UplinkState.JOINED and joinedNode.wanted and not joinedNode.mirrors:
-        # It speaks XEP-0289, and knows nothing of replicas.
+        # It speaks XEP-0289 and does not know replica mode.
         return "joined (primary: it sends nothing back)"
     return _STATES[joinedNode.state]
 

@@ -1,6 +1,4 @@
-"""
-What was said in a room, bounded (XEP-0045 sections 7.2.13 and 7.2.14).
-"""
+"""Bounded message history of a room (XEP-0045 sections 7.2.13 and 7.2.14)."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from collections.abc import Iterator
 
 from gateway.fmuc.values import HistoryLimits, RoomMessage
 
-# Characters of a stanza beside its content and its addresses, at most: tags, type, id and delay.
+# Upper estimate of the characters of a stanza beside its payload and addresses: tags, type, id and delay.
 _AROUND = 200
 
 
@@ -17,8 +15,8 @@ class History:
     """
     The newest messages, each with its delay.
 
-    @param messages: at most.
-    @param size: characters and bytes of them at most.
+    @param messages: maximum number.
+    @param size: maximum size, in bytes of payload and characters of the rest.
     """
 
     def __init__(self, messages: int, size: int) -> None:
@@ -34,24 +32,26 @@ class History:
         return iter(self._kept)
 
     def add(self, message: RoomMessage) -> None:
-        """Keep a message that has a delay; the oldest make room for it."""
+        """Add a message that has a delay; remove the oldest ones if a limit is exceeded."""
         self._kept.append(message)
         self._size += _sizeOf(message)
         while len(self._kept) > self._messages or self._size > self._largest:
             self._size -= _sizeOf(self._kept.popleft())
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Remove all messages."""
         self._kept.clear()
         self._size = 0
 
     def recent(self, limits: HistoryLimits, room: str, recipient: str, now: float) -> list[RoomMessage]:
         """
-        "The service MUST send the smallest amount of traffic that meets any combination of the above criteria",
-        and complete stanzas only.
+        Return the messages that a user asks for, oldest first.
 
-        @param room: the bare JID that it comes from.
-        @param recipient: the JID that it goes to.
+        "The service MUST send the smallest amount of traffic that meets any combination of the above criteria", and
+        complete stanzas only.
+
+        @param room: bare JID of the sender.
+        @param recipient: JID of the recipient.
         @param now: seconds since 1970.
         """
         oldest = max(
@@ -66,7 +66,7 @@ class History:
             if len(found) == limits.maxstanzas:
                 break
             if message.delay.stamp < oldest:
-                # Stamps of the node above are by its own clock, so a newer one may come before it.
+                # The joined node stamps by its own clock, so a newer stamp may come before an older one.
                 continue
             if left is not None:
                 left -= len(message.payload.raw) + len(message.nick) + len(message.id or "") + room_
@@ -77,7 +77,7 @@ class History:
 
 
 def _sizeOf(message: RoomMessage) -> int:
-    """All of it that somebody else has chosen."""
+    """Return the size of the parts that other entities choose."""
     return (
         len(message.payload.raw)
         + len(message.payload.language)

@@ -1,6 +1,4 @@
-"""
-Mediated invitations (XEP-0045 section 7.8.2), and what comes of them.
-"""
+"""Mediated invitations (XEP-0045 section 7.8.2) and declines."""
 
 from __future__ import annotations
 
@@ -10,12 +8,12 @@ from gateway.fmuc.actions import SendError, SendInvitation
 from gateway.fmuc.room import Room
 from gateway.fmuc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, person, stanzaError
 
-# In one message.
+# Of one message.
 _MAX_INVITATIONS = 20
 
 
 def fromUser(room: Room, user: str, stanza: Message) -> None:
-    """An occupant invites somebody; or somebody who was invited declines."""
+    """Handle an occupant's invitations, or declines of invited users."""
     if all(invitation.declines for invitation in stanza.invitations):
         for invitation in stanza.invitations[:_MAX_INVITATIONS]:
             _decline(room, user, invitation)
@@ -57,7 +55,10 @@ def _problem(room: Room, user: str, stanza: Message) -> type[GatewayError] | Non
 
 
 def _decline(room: Room, user: str, invitation: Invitation) -> None:
-    """To who invites and is still in; from nobody else does a stranger write to occupants."""
+    """
+    Send a decline to the inviting user, if that user is an occupant; other third parties may not write to
+    occupants.
+    """
     there, _, nick = invitation.jid.partition("/")
     occupant = room.occupants.get(nick) if there == room.jid else None
     if occupant is not None and occupant.node is None:

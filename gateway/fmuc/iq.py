@@ -1,6 +1,4 @@
-"""
-What rooms are asked by iq: disco, pings, administration and configuration (XEP-0045 sections 6 and 8 to 10).
-"""
+"""Iq requests to rooms: disco, pings, administration and configuration (XEP-0045 sections 6 and 8 to 10)."""
 
 from __future__ import annotations
 
@@ -21,16 +19,16 @@ from gateway.fmuc.values import AFFILIATIONS, ROLES
 from gateway.stream.stanzas import Stanza, escape, route
 from gateway.stringprep import MAX_PART
 
-# In one request.
+# Of one request.
 _MAX_CHANGES = 100
 
 
 def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
     """
-    The payload of the answer to an iq of type get or set, and what else is to be sent.
+    Return the payload of the answer to an iq request, and actions.
 
-    @raise GatewayError: what the answer is otherwise.
-    @raise domish.ParserError: if it is one of the few stanzas that no tree is built of.
+    @raise GatewayError: the answer is this error.
+    @raise domish.ParserError: if no tree can be built of the stanza.
     """
     user, address = stanza.sender or "", stanza.recipient or ""
     payload = next(stanza.element.elements(), None)
@@ -43,7 +41,7 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
         return "", []
     jid, _, nick = address.partition("/")
     if nick:
-        # Nothing of this is handed on to an occupant; who is none is told so.
+        # Requests are not forwarded to occupants. Senders who are not occupants are told so.
         try:
             disco.ping(rooms, user, address)
         except NotInTheRoom:
@@ -69,7 +67,7 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
 
 
 def result(stanza: Stanza, payload: str) -> bytes:
-    """The answer to an iq."""
+    """Return the answer to an iq request."""
     addresses = route(stanza.recipient or "", stanza.sender or "")
     head = f" id='{escape(stanza.id or '')}' type='result'>"
     return b"".join((b"<iq", addresses, head.encode(), payload.encode(), b"</iq>"))
@@ -106,9 +104,9 @@ def _administer(
     rooms: Rooms, room: Room, user: str, payload: domish.Element, isSet: bool
 ) -> tuple[str, list[Action]]:
     """
-    Sections 8 and 9: lists, and changes of them.
+    Handle a list, or changes of one (sections 8 and 9).
 
-    Rights come first: nothing is read of what somebody wants who may change nothing.
+    Rights are checked first; the items of a user without rights are not read.
     """
     problem = entitled(room, user) if isSet else None
     if problem is not None:
@@ -128,14 +126,14 @@ def _administer(
         raise found
     inside = _listed(found)
     if len(inside.encode()) > MAX_PAYLOAD:
-        # Sections 8.5 to 10.8: the service "MUST then return" all of it, in one.
+        # Sections 8.5 to 10.8: the service "MUST then return" the whole list, in one stanza.
         raise TooMuch
     return _query(ns.MUC_ADMIN, "", inside), []
 
 
 def _standing(item: domish.Element) -> dict[str, str]:
     role, affiliation = item.getAttribute("role", ""), item.getAttribute("affiliation", "")
-    # One of both; a role is somebody's who is in, by their nick.
+    # An item has a role or an affiliation; roles are given by nick.
     if bool(role) == bool(affiliation) or role not in (*ROLES, "") or affiliation not in (*AFFILIATIONS, ""):
         raise Unreadable
     return {"role": role, "affiliation": affiliation}
@@ -152,7 +150,7 @@ def _change(item: domish.Element) -> Change:
 
 
 def _bare(jid: str) -> str:
-    """A bare JID as a server writes it; a resource means nothing here, but may be no longer than one is."""
+    """Return a prepared bare JID. A resource is ignored, but its length is checked."""
     account, _, resource = jid.partition("/")
     if len(resource.encode()) > MAX_PART:
         raise Malformed
@@ -175,7 +173,7 @@ def _listed(found: Iterable[ListedUser]) -> str:
 
 
 def _own(rooms: Rooms, room: Room, user: str, payload: domish.Element, isSet: bool) -> tuple[str, list[Action]]:
-    """Section 10: the form, what has been put into it, and the room's end."""
+    """Handle the configuration form, its submission, and the destruction of a room (section 10)."""
     if not isSet:
         return _query(ns.MUC_OWNER, "", _form(configuration.configuration(room, user))), []
     for child in payload.elements():
@@ -184,7 +182,7 @@ def _own(rooms: Rooms, room: Room, user: str, payload: domish.Element, isSet: bo
             configuration.destroy(room, user, reason, _bare(child.getAttribute("jid", "")))
             return "", rooms.settled(room)
         if (child.uri, child.name) == (ns.DATA, "x"):
-            # Section 10.1.2: an empty one leaves everything as it is; so does one that is given up.
+            # Section 10.1.2: an empty form changes nothing; nor does a cancelled one.
             given = _submitted(child) if child.getAttribute("type") == "submit" else {}
             configuration.configure(room, user, given)
             return "", rooms.settled(room)

@@ -1,6 +1,4 @@
-"""
-Who may enter a room, and how he does (XEP-0045 section 7.2).
-"""
+"""Entering a room (XEP-0045 section 7.2)."""
 
 from __future__ import annotations
 
@@ -43,9 +41,9 @@ _NO_SUBJECT = Payload(b"<subject/>")
 
 def addressProblem(realJid: str) -> type[GatewayError] | None:
     """
-    Return the error for a user whose JID cannot be compared with others: no ban would hold, and no membership.
+    Return the error for a user whose JID cannot be compared with others; no ban or membership could apply.
 
-    @param real: full JID.
+    @param realJid: full JID.
     """
     try:
         jids.prepared(realJid)
@@ -56,16 +54,16 @@ def addressProblem(realJid: str) -> type[GatewayError] | None:
 
 def nickProblem(room: Room, nick: str) -> type[GatewayError] | None:
     """
-    Why this can be nobody's nick.
+    Return the error for an invalid nick.
 
-    The seed, section "Business Rules": "the MUC MUST NOT modify the nick of a user joining from a proxy - if their
-    JID is unacceptable, the join must instead fail". So it is for everybody.
+    ProtoXEP, "Business Rules": "the MUC MUST NOT modify the nick of a user joining from a proxy - if their JID is
+    unacceptable, the join must instead fail". The same rule applies to all users.
     """
     if not nick or len(nick.encode()) > room.bounds.nick:
         return BadNick
-    # XEP-0045 section 7.2.8: what is a conflict "is up to the implementation". Here two nicks are the same if they
-    # are so as resources (RFC 7622), and spaces at an end, or several in a row, make no difference (RFC 8266
-    # section 2.1). Of all spellings of a nick only the one that these rules write is taken; its case is kept.
+    # XEP-0045 section 7.2.8: the definition of a conflict "is up to the implementation". Here two nicks are equal
+    # if they are equal as resources (RFC 7622), and spaces at an end, or several in a row, make no difference (RFC
+    # 8266 section 2.1). Only the normalised spelling of a nick is accepted; its case is kept.
     if nick != " ".join(nick.split()):
         return BadNick
     return None if jids.isPrepared(room.address(nick)) else BadNick
@@ -73,10 +71,10 @@ def nickProblem(room: Room, nick: str) -> type[GatewayError] | None:
 
 def nickConflict(room: Room, request: JoinRequest, node: Node | None) -> type[GatewayError] | None:
     """
-    Whether somebody else has the nick, or has asked for it (section 7.2.8).
+    Return the error if another user has the nick or has asked for it (section 7.2.8).
 
-    A join that has gone all the way round comes back with the nick and the real JID that it had here, whether the
-    nodes on its way know of loops or not: for none of them may change these.
+    A join that went round a loop comes back with the nick and the real JID that it had here, whether the nodes on
+    its way know of loops or not: none of them may change these.
     """
     there = room.occupants.get(request.nick)
     pending = room.pending.get(request.nick)
@@ -94,16 +92,16 @@ def nickConflict(room: Room, request: JoinRequest, node: Node | None) -> type[Ga
 
 
 def checkAccess(room: Room, request: JoinRequest) -> Standing | type[GatewayError]:
-    """The ACL checks of a room that has no node above: what he is, or why he may not enter."""
+    """Check the access to a room without a joined node; return the standing, or the error."""
     affiliation = room.affiliation(request.realJid)
     settings = room.settings
     # Section 7.2.7: banned users are "forbidden".
     if affiliation == OUTCAST:
         return Banned
-    # Section 7.2.6: members only are "registration-required".
+    # Section 7.2.6: other users than members are "registration-required".
     if settings.membersOnly and affiliation == NONE:
         return MembersOnly
-    # Section 7.2.5: a password that is none, or another, is "not-authorized".
+    # Section 7.2.5: a missing or wrong password is "not-authorized".
     if settings.password and request.password != settings.password:
         return WrongPassword
     # Section 7.2.9: "the room MUST allow the admin or owner to join, up to some reasonable number".
@@ -114,7 +112,7 @@ def checkAccess(room: Room, request: JoinRequest) -> Standing | type[GatewayErro
 
 
 def defaultRole(room: Room, affiliation: str) -> str:
-    """Section 5.1.2."""
+    """Return the role of a new occupant (section 5.1.2)."""
     if affiliation in (OWNER, ADMIN):
         return MODERATOR
     return PARTICIPANT if affiliation == MEMBER or not room.settings.moderated else VISITOR
@@ -124,9 +122,9 @@ def admit(
     room: Room, request: JoinRequest, node: Node | None, standing: Standing, now: float, created: bool = False
 ) -> Occupant:
     """
-    Let somebody in, and tell everybody.
+    Add an occupant and tell all.
 
-    @param node: the joining node that he is behind.
+    @param node: the joining node through which the occupant is connected.
     """
     occupant = Occupant(request.nick, request.realJid, standing, request.payload, room.settings.nonAnonymous, node)
     occupants = list(room.occupants.values())
@@ -143,11 +141,11 @@ def admit(
     first = not node.joined
     if first:
         # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in
-        # XEP-0045", and his own presence with them.
+        # XEP-0045", and the new occupant's own presence.
         for other in occupants:
             room.toNode(node, other.presence(AVAILABLE))
         node.joined = True
-    # Role and affiliation are for us to say: who was told nothing else has them right.
+    # This node decides role and affiliation. A node that is told nothing else had claimed the right ones.
     room.broadcastPresence(
         occupant, AVAILABLE, includeOriginNode=not first and (node.echoes or standing != request.claimedStanding)
     )
@@ -161,7 +159,7 @@ def admit(
 
 
 def rejoin(room: Room, occupant: Occupant, limits: HistoryLimits, now: float) -> None:
-    """A local user joins a second time: his client has lost what it knew, so it gets all of it anew."""
+    """Send everything to a local user who joins again: the client has lost its state."""
     for other in room.occupants.values():
         if other is not occupant:
             room.sendPresence(other, occupant)
@@ -170,7 +168,9 @@ def rejoin(room: Room, occupant: Occupant, limits: HistoryLimits, now: float) ->
 
 
 def _sendHistory(room: Room, limits: HistoryLimits, occupant: Occupant, now: float) -> None:
-    """Section 7.2.13: history after presence; section 7.2.15: the subject after that, even if there is none."""
+    """
+    Section 7.2.13: history after presence. Section 7.2.15: the subject after the history, even if it is empty.
+    """
     to = (occupant.address,)
     for message in room.recent(limits, occupant.realJid, now):
         room.toUsers(message, to)

@@ -1,6 +1,4 @@
-"""
-How somebody is in no more (XEP-0045 sections 7.14 and 8.2).
-"""
+"""Leaving a room, and removal from it (XEP-0045 sections 7.14 and 8.2)."""
 
 from __future__ import annotations
 
@@ -13,24 +11,24 @@ from gateway.fmuc.values import PresenceChange
 
 def remove(room: Room, occupant: Occupant, change: PresenceChange, own: bool = False) -> None:
     """
-    Tell everybody that an occupant is gone.
+    Remove an occupant and tell all.
 
-    @param own: whether he has left by himself; the joining node that he is behind then knows it.
+    @param own: True if the occupant has left by own presence; then the occupant's joining node knows it.
     """
     removeAll(room, [occupant], change, own)
 
 
 def removeAll(room: Room, occupants: Sequence[Occupant], change: PresenceChange, own: bool = False) -> None:
     """
-    Remove several occupants. Those who stay are told of each, and each of the others of itself only: to tell
-    thousands of thousands would keep the reactor for seconds.
+    Remove several occupants. Each of them is told of the own removal only: presence from thousands to thousands
+    would keep the reactor for seconds.
     """
     for occupant in occupants:
         room.remove(occupant)
     audience = room.audience()
     for occupant in occupants:
         node = occupant.node
-        # The occupant is no local user any longer, but is told.
+        # The occupant is no longer a local user, but is told.
         room.broadcastPresence(occupant, change, not own or (node is not None and node.echoes), audience)
     for node in dict.fromkeys(occupant.node for occupant in occupants):
         if node is None or node is room.joinedNode or node.occupants:
@@ -38,15 +36,13 @@ def removeAll(room: Room, occupants: Sequence[Occupant], change: PresenceChange,
         if own:
             release(room, node)
         elif node.joined:
-            # What it has on its way to us will be a first join.
+            # The node's joins that are in flight count as a first join.
             _parted(room, node)
             release(room, node)
 
 
 def close(room: Room, change: PresenceChange) -> None:
-    """
-    All who are in through this node are out, and each is told of himself only (section 10.9).
-    """
+    """Remove all downstream occupants; each is told of the own removal only (section 10.9)."""
     for occupant in list(room.occupants.values()):
         if not room.isDownstream(occupant):
             continue
@@ -61,7 +57,7 @@ def close(room: Room, change: PresenceChange) -> None:
 
 def release(room: Room, node: Node) -> None:
     """
-    Forget a joining node that nobody is behind any more.
+    Remove a joining node that has no occupants and no pending joins.
 
     XEP-0289 section 6.4: "the joining node will be considered to have left the FMUC set [...] The joined room
     confirms that the joining room has left the set by sending a presence stanza".

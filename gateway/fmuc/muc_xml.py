@@ -1,6 +1,4 @@
-"""
-Pieces of stanzas that both local users and other nodes are sent.
-"""
+"""Elements and attributes that are sent to local users and to other nodes."""
 
 from __future__ import annotations
 
@@ -11,16 +9,16 @@ from gateway.fmuc import datetimes
 from gateway.fmuc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
 from gateway.stream.stanzas import escape
 
-# Bytes of what somebody has chosen, in one stanza: with everything that nodes put around it, the stanza stays below
-# 256 KiB, and so below every limit that a server has for components and other servers by default.
+# Bytes of one stanza that other entities choose. With all that nodes add, the stanza stays below 256 KiB, and so
+# below the default limits of servers for components and for other servers.
 MAX_PAYLOAD = 192 * 1024
 MAX_STANZA = 256 * 1024
-# Characters of a reason that is handed on.
+# Characters of a reason.
 MAX_REASON = 1_000
 
 
 def attributes(**values: str | None) -> bytes:
-    """Attributes of a start tag; without those that are C{None} or empty."""
+    """Return attributes of a start tag; C{None} and empty values are left out."""
     names = {"from_": "from", "lang": "xml:lang"}
     return "".join(
         f" {names.get(name, name)}='{escape(value)}'" for name, value in values.items() if value
@@ -29,9 +27,9 @@ def attributes(**values: str | None) -> bytes:
 
 def mucUser(presence: OccupantPresence, realJid: str, codes: tuple[int, ...] = ()) -> bytes:
     """
-    The C{<x/>} of C{muc#user} in a presence (XEP-0045 section 7.2.2).
+    Return the element C{x} of C{muc#user} of a presence (XEP-0045 section 7.2.2).
 
-    @param real: the JID that its recipient may see; empty for none.
+    @param realJid: the JID that the recipient may see; empty for none.
     @param codes: status codes for the recipient alone.
     """
     standing, change = presence.standing, presence.change
@@ -51,7 +49,7 @@ def mucUser(presence: OccupantPresence, realJid: str, codes: tuple[int, ...] = (
 
 
 def statusXml(codes: Sequence[int]) -> bytes:
-    """The same in a message that tells what has become of the room (section 10.2.1)."""
+    """Return the element C{x} of C{muc#user} of a message about a configuration change (section 10.2.1)."""
     return f"<x xmlns='{ns.MUC_USER}'>{_status(codes)}</x>".encode()
 
 
@@ -60,7 +58,7 @@ def _status(codes: Sequence[int]) -> str:
 
 
 def messageXml(message: RoomMessage, extra: str = "") -> bytes:
-    """A message from behind its addresses to its end."""
+    """Return the part of a message that follows the addresses, to the end tag."""
     delay = ""
     if message.delay is not None:
         stamp = datetimes.formatDateTime(message.delay.stamp)
@@ -78,13 +76,13 @@ def messageXml(message: RoomMessage, extra: str = "") -> bytes:
 
 
 def errorXml(stanzaError: StanzaError) -> str:
-    """An C{<error/>}, in the namespace that is the default one there."""
+    """Return an C{error} element in the stream's default namespace."""
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{escape(stanzaError.text)}</text>" if stanzaError.text else ""
     return f"<error type='{stanzaError.kind}'><{stanzaError.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error>"
 
 
 def mucXml(password: str, limits: HistoryLimits) -> str:
-    """The C{<x/>} of who wants in (XEP-0045 section 7.2.1)."""
+    """Return the element C{x} of C{muc} of a join (XEP-0045 section 7.2.1)."""
     inside = f"<password>{escape(password)}</password>" if password else ""
     wanted = {"maxchars": limits.maxchars, "maxstanzas": limits.maxstanzas, "seconds": limits.seconds}
     numbers = "".join(f" {name}='{number}'" for name, number in wanted.items() if number is not None)

@@ -1,6 +1,4 @@
-"""
-What is in a stanza, cut into its elements: most are handed on as they stand, and no tree is built of them.
-"""
+"""Cuts a stanza's payload into elements. Most are handed on as bytes; no tree is built of them."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ from gateway.errors import Unreadable
 from gateway.stream.stanzas import START_TAG, Stanza, parse, serialisedAll
 from gateway.stream.trees import checkCost
 
-# Elements of one stanza, and of one element in it that is read.
+# Maximum number of elements of one stanza, and of children of an element that is read.
 MAX_PARTS, MAX_CHILDREN = 2_000, 100
 
 _TAG = re.compile(rb"<!\[CDATA\[.*?\]\]>|" + START_TAG.pattern, re.DOTALL)
-# A start tag whose name has no prefix, and whose values stand for themselves.
+# A start tag without a prefix whose attribute values contain no references.
 _PLAIN = re.compile(rb"""<([A-Za-z_][\w.-]*)((?:\s+[\w:.-]+\s*=\s*(?:'[^'&]*'|"[^"&]*"))*)\s*/?>""")
-# What its name is follows only if the values are passed over: one may look like a declaration.
+# Attribute values are skipped as a whole, because a value may look like a namespace declaration.
 _ATTRIBUTE = re.compile(rb"""\s([\w:.-]+)\s*=\s*('[^']*'|"[^"]*")""")
 _HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}'>".encode()
 
@@ -30,7 +28,7 @@ class Part:
     """
     One element of a stanza.
 
-    @ivar raw: as it stands where the stream's namespace is the default one; it needs no declaration from outside.
+    @ivar raw: the element's bytes; its default namespace is the stream's, and no declaration from outside applies.
     """
 
     namespace: str
@@ -39,16 +37,16 @@ class Part:
 
     @property
     def element(self) -> domish.Element:
-        """It as a tree."""
+        """The element as a tree."""
         return parse(_HEADER, self.raw)
 
 
 def parts(stanza: Stanza) -> list[Part]:
     """
-    The elements of a stanza; text between them means nothing.
+    Return the elements of a stanza; text between them is ignored.
 
-    @raise Unreadable: if there are very many elements, if there is no tree where one is needed, or if it grows too
-        large in writing.
+    @raise Unreadable: if there are too many elements, if no tree can be built where one is needed, or if the
+        elements grow too large when serialised.
     """
     try:
         checkCost(stanza.raw)
@@ -66,9 +64,9 @@ def parts(stanza: Stanza) -> list[Part]:
 
 def children(element: domish.Element, most: int = MAX_CHILDREN) -> list[domish.Element]:
     """
-    The elements in one.
+    Return the child elements of an element.
 
-    @raise Unreadable: if there are more than anybody means to send.
+    @raise Unreadable: if there are more than C{most}.
     """
     found = list(element.elements())
     if len(found) > most:
@@ -78,7 +76,7 @@ def children(element: domish.Element, most: int = MAX_CHILDREN) -> list[domish.E
 
 def _cut(payload: bytes) -> list[Part] | None:
     """
-    The same by looking for tags; C{None} if one is not easy to read.
+    Cut the payload by its tags; return C{None} if a tag is of an unusual form.
 
     @raise Unreadable: as L{parts}.
     """

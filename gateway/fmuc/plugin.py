@@ -1,6 +1,4 @@
-"""
-C{[mirror."component JID"]} and C{[rooms."component JID"]}: the tables, and how the services are composed.
-"""
+"""The tables C{[mirror."component JID"]} and C{[rooms."component JID"]}, and their services."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ _ROOMS_PER_USER = Count(100)
 
 @frozen(kw_only=True)
 class MirrorTable(ComponentTable):
-    """The keys of C{[mirror."component JID"]}; see docs/fmuc.md."""
+    """Keys of C{[mirror."component JID"]}; see docs/fmuc.md."""
 
     mode: Literal["replica", "primary"] = "replica"
     protocol: Literal["xep-0289", "protoxep"] = "xep-0289"
@@ -40,7 +38,7 @@ class MirrorTable(ComponentTable):
 
 @frozen(kw_only=True)
 class RoomsTable(ComponentTable):
-    """The keys of C{[rooms."component JID"]}; see docs/fmuc.md."""
+    """Keys of C{[rooms."component JID"]}; see docs/fmuc.md."""
 
     peers: frozenset[str] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
@@ -49,7 +47,7 @@ class RoomsTable(ComponentTable):
 
 @implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
 class MirrorPlugin:
-    """Composes mirrors of rooms elsewhere: the joining side."""
+    """Mirrors of rooms elsewhere: the joining side."""
 
     kind = "mirror"
     table = MirrorTable
@@ -67,7 +65,7 @@ class MirrorPlugin:
         ]
         for key, domains in (("allow", table.allow), ("users", table.users), ("peers", table.peers)):
             problems += _domainProblems(key, domains)
-        # A user could speak as a node, for anybody, or be taken for a room.
+        # A user could send stanzas as a node, in the name of others, or be taken for a room.
         users = _valid(table.users)
         problems += [
             f'{key}: found "{domain}", which is in users; allowed: domains of rooms'
@@ -95,7 +93,7 @@ class MirrorPlugin:
 
 @implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
 class RoomsPlugin:
-    """Composes rooms: the joined side."""
+    """Rooms of the component's own: the joined side."""
 
     kind = "rooms"
     table = RoomsTable
@@ -123,7 +121,7 @@ class RoomsPlugin:
 
 def _served(jid: str, table: ComponentTable, composition: IComposition, rooms: Rooms) -> IService:
     link: Link = composition.link(jid, table)
-    # A room has no use for more, and takes every stanza apart.
+    # Rooms need no larger stanzas, and read every stanza.
     link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, MAX_STANZA))
     rooms.home = link.domain or ""
     RoomsHandler(rooms, composition.wallClock).setHandlerParent(link)

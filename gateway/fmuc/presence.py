@@ -1,6 +1,4 @@
-"""
-Presence of local users: entering (XEP-0045 section 7.2), changes (7.7), another nick (7.6), leaving (7.14).
-"""
+"""Presence of local users: entering (XEP-0045 section 7.2), changes (7.7), a new nick (7.6), leaving (7.14)."""
 
 from __future__ import annotations
 
@@ -35,22 +33,22 @@ from gateway.stream.stanzas import escape
 
 
 def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:
-    """A local user's presence to an occupant's address; it may be available, or not, but no error."""
+    """Handle a local user's presence to an occupant's address, of type none or unavailable."""
     occupant = room.users.get(user)
     pending = None if occupant is not None else pendingJoinOf(room, user)
     if stanza.unavailable:
         if occupant is not None:
-            # Whatever nick it names: section 7.14 has it from a user who is nobody else here.
+            # The nick does not matter: a user is one occupant here (section 7.14).
             leave(room, occupant, stanza.payload, now)
         elif pending is not None and room.joinedNode is not None:
             withdraw(room, room.joinedNode, pending, now)
     elif not nick:
-        # Section 7.2.1: who names no nick is told "jid-malformed".
+        # Section 7.2.1: a join without a nick is "jid-malformed".
         sendError(room, nick, user, stanza.id, NoNick, isJoin=True)
     elif occupant is not None:
         _fromOccupant(room, occupant, nick, stanza, now)
     elif pending is not None and (pending.request.nick == nick or not stanza.joins):
-        # His answer is on its way, and what he shows meanwhile goes with him, or after him.
+        # The answer to the join is pending. The new presence is sent with the join, or after it.
         if not stanza.joins and pending.sent:
             pending.newPayload = stanza.payload
         elif not stanza.joins:
@@ -86,9 +84,7 @@ def _joinRoom(room: Room, user: str, nick: str, stanza: Presence, now: float) ->
 
 
 def notInRoom(room: str, nick: str, user: str) -> ToUsers:
-    """
-    Tell somebody who believes that he is in that he is not: "with an explicit kick" (section 7.2.17).
-    """
+    """Tell a user who is not an occupant, but behaves like one: "with an explicit kick" (section 7.2.17)."""
     change = PresenceChange(unavailable=True, codes=(KICKED, TECHNICAL_PROBLEM), reason="You are not in the room.")
     presence = OccupantPresence(
         nick=nick,
@@ -102,7 +98,7 @@ def notInRoom(room: str, nick: str, user: str) -> ToUsers:
 
 
 def pendingJoinOf(room: Room, user: str) -> Pending | None:
-    """A local user's join that has no answer yet."""
+    """Return a local user's pending join."""
     each = (
         one
         for one in room.pending.values()
@@ -113,9 +109,10 @@ def pendingJoinOf(room: Room, user: str) -> Pending | None:
 
 def enterRoom(room: Room, request: JoinRequest, node: Node | None, now: float) -> type[GatewayError] | None:
     """
-    Somebody wants in, from here or through a joining node: "the usual ACL checks as if [he] had joined directly".
+    Handle a join, from a local user or through a joining node: "the usual ACL checks as if [he] had joined
+    directly".
 
-    @return: why he may not.
+    @return: the error if the user may not enter.
     """
     problem = (
         addressProblem(request.realJid) or nickProblem(room, request.nick) or nickConflict(room, request, node)
@@ -129,13 +126,14 @@ def enterRoom(room: Room, request: JoinRequest, node: Node | None, now: float) -
         if node is None and pendingJoinOf(room, request.realJid) is not None:
             return NickIsKept
         if _isInElsewhere(room, request, node):
-            # The node above knows this one alone, and would take him for a user of one that has begun anew.
+            # The joined node knows the user by one way only, and would take a second join for that of a restarted
+            # node.
             return NickIsKept
         requestJoin(room, joinedNode, Pending(request, node, now + 2 * ANSWER), now)
         return None
     created = not (room.occupants or room.affiliations or room.settings.persistent)
     if created:
-        # Section 10.1.2: an instant room; who creates it owns it.
+        # Section 10.1.2: an instant room; the user who creates it becomes owner.
         room.affiliations[person(request.realJid)] = OWNER
     standing = checkAccess(room, request)
     if not isinstance(standing, Standing):
@@ -145,7 +143,10 @@ def enterRoom(room: Room, request: JoinRequest, node: Node | None, now: float) -
 
 
 def _isInElsewhere(room: Room, request: JoinRequest, node: Node | None) -> bool:
-    """Whether who wants in is in already, by another nick and another way: here, or through another node below."""
+    """
+    True if the user is an occupant, or has asked, by another nick and another way: here, or through another joining
+    node.
+    """
     realJid = request.realJid
     if node is not None and realJid in room.users:
         return True
@@ -159,16 +160,14 @@ def _isInElsewhere(room: Room, request: JoinRequest, node: Node | None) -> bool:
 def leave(
     room: Room, occupant: Occupant, payload: Payload, now: float, change: PresenceChange = UNAVAILABLE
 ) -> None:
-    """He goes by himself."""
+    """Handle an occupant's leave."""
     occupant.payload = payload
     remove(room, occupant, change, own=True)
     occupantLeft(room, occupant, now)
 
 
 def _changeNick(room: Room, occupant: Occupant, nick: str, stanza: Presence, now: float) -> None:
-    """
-    Another nick (section 7.6). The seed: "nick-changing is not allowed for users connected through a proxy".
-    """
+    """Change a nick (section 7.6). ProtoXEP: "nick-changing is not allowed for users connected through a proxy"."""
     request = JoinRequest(nick=nick, realJid=occupant.realJid)
     problem = (
         NickIsKept if room.joinedNode is not None else nickProblem(room, nick) or nickConflict(room, request, None)
@@ -177,7 +176,7 @@ def _changeNick(room: Room, occupant: Occupant, nick: str, stanza: Presence, now
         sendError(room, nick, occupant.realJid, stanza.id, problem)
         return
     change = PresenceChange(unavailable=True, codes=(NICK_CHANGED,), nick=nick)
-    # He stays, so that this says nothing of what he is.
+    # The occupant stays, so the presence says nothing about the standing.
     room.broadcastPresence(occupant, change, includeOriginNode=True)
     room.remove(occupant)
     occupant.nick, occupant.payload = nick, stanza.payload
@@ -188,5 +187,5 @@ def _changeNick(room: Room, occupant: Occupant, nick: str, stanza: Presence, now
 def sendError(
     room: Room, nick: str, user: str, identifier: str | None, why: type[GatewayError], isJoin: bool = False
 ) -> None:
-    """Tell a local user that his presence is not taken."""
+    """Answer a local user's presence with an error."""
     room.out.append(SendError("presence", room.address(nick), user, identifier, stanzaError(why), isJoin))

@@ -12,14 +12,14 @@ from gateway.fmuc.values import Message, RoomMessage, StanzaError, stanzaError
 
 
 def fromUser(room: Room, user: str, nick: str, stanza: Message) -> None:
-    """A local user writes to one occupant."""
+    """Handle a local user's message to one occupant."""
     occupant = room.users.get(user)
     recipient = room.occupants.get(nick)
     why: type[GatewayError] | None = None
     if occupant is None:
         why = NotInTheRoom
     elif recipient is None:
-        # Section 7.5: "item-not-found" if there is nobody of that nick.
+        # Section 7.5: a nick that nobody has is "item-not-found".
         why = NoSuchAddress
     elif stanza.kind == "groupchat":
         # "the service MUST refuse to deliver the message [...] and return a <bad-request/> error".
@@ -33,7 +33,7 @@ def fromUser(room: Room, user: str, nick: str, stanza: Message) -> None:
 
 
 def fromNode(room: Room, node: Node, sender: str, recipient: str, stanza: Message) -> None:
-    """A node hands on what somebody behind it writes to somebody here, or beyond."""
+    """Handle a private message that comes from another node."""
     occupant = room.occupants.get(sender)
     there = room.occupants.get(recipient)
     if occupant is not None and occupant.node is node and there is not None and there.node is not node:
@@ -44,7 +44,7 @@ def fromNode(room: Room, node: Node, sender: str, recipient: str, stanza: Messag
 
 
 def bounce(room: Room, node: Node, sender: str, recipient: str, stanza: Message, why: StanzaError) -> None:
-    """A message that a node has handed on cannot be delivered: it and its sender are told."""
+    """Return an error for a message of another node's occupant."""
     address = f"{room.jid}/{recipient}" if recipient else room.jid
     room.out.append(SendError("message", address, f"{node.jid}/{sender}", stanza.id, why))
 

@@ -1,8 +1,8 @@
 """
-One room: who is in it and how he got in, the nodes above and below, what was said.
+One room: its occupants, its nodes and its messages.
 
-There is one kind of room. One with a node above is a mirror of the room there; each may have nodes below, which
-mirror it.
+There is one kind of room. A room with a joined node is a mirror of the room there. Every room may have joining
+nodes, which mirror it.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from gateway.stream.stanzas import escape
 @frozen(kw_only=True)
 class Bounds:
     """
-    What one service may hold.
+    Limits of one service.
 
-    @ivar rooms: at most.
-    @ivar made: those that one user has made; a bare JID is one.
-    @ivar occupants: of one room.
-    @ivar nodes: below one room.
-    @ivar pending: joins of one room that the node above has not answered.
-    @ivar nick: bytes.
-    @ivar messages: that are kept as history of one room.
-    @ivar bytes: the same, in size.
-    @ivar affiliations: of one room.
+    @ivar rooms: number of rooms.
+    @ivar made: rooms created by one user (a bare JID).
+    @ivar occupants: occupants of a room.
+    @ivar nodes: joining nodes of a room.
+    @ivar pending: joins of a room that the joined node has not answered.
+    @ivar nick: bytes of a nick.
+    @ivar messages: messages in the history of a room.
+    @ivar bytes: size of the history of a room.
+    @ivar affiliations: affiliations of a room.
     @ivar copies: bytes of all copies of one message.
     """
 
@@ -70,12 +70,12 @@ class Bounds:
 @define
 class Settings:
     """
-    What an owner may decide (XEP-0045 section 10).
+    Configuration of a room by its owners (XEP-0045 section 10).
 
-    @ivar public: whether everybody sees real JIDs (non-anonymous); else only moderators do (semi-anonymous).
-    @ivar subjects: whether everybody with a voice may set the subject.
-    @ivar listed: whether the service names it.
-    @ivar persistent: whether it stays when everybody is gone; while the process lives.
+    @ivar changeSubject: True if every occupant with voice may set the subject.
+    @ivar public: True if the service lists the room.
+    @ivar nonAnonymous: True if all occupants see real JIDs; otherwise only moderators do (semi-anonymous).
+    @ivar persistent: True if the room stays when it is empty, until the process ends.
     """
 
     name: str = ""
@@ -90,7 +90,9 @@ class Settings:
 
 class UplinkState(Enum):
     """
-    How we stand with the node above. C{LEAVING}: what comes is from before we left, until it says that we have.
+    State of the uplink, the relation with the joined node.
+
+    C{LEAVING}: this node has left, and the confirmation is pending. Stanzas that are received meanwhile are stale.
     """
 
     IDLE = 0
@@ -102,15 +104,15 @@ class UplinkState(Enum):
 @define(eq=False)
 class Node:
     """
-    A room elsewhere that is one room with this one.
+    A room elsewhere that forms one federated room with this one.
 
     @ivar jid: bare JID.
-    @ivar replica: whether the joining one of the two shows only what the joined one sends back.
-    @ivar mirrors: whether the joined node sends messages back to where they come from.
-    @ivar occupants: those that are behind it.
-    @ivar joined: of one below: whether it gets what happens.
-    @ivar sent: bytes that went there.
-    @ivar received: bytes that came from there.
+    @ivar replica: True if the joining one of the two nodes shows only what the joined one sends back.
+    @ivar mirrors: True if the joined node sends messages back to the node that they come from.
+    @ivar occupants: occupants who are connected through that node, by nick.
+    @ivar joined: of a joining node: True if it has been sent the occupants and the history.
+    @ivar bytesSent: bytes sent to it.
+    @ivar bytesReceived: bytes received from it.
     """
 
     jid: str
@@ -125,10 +127,10 @@ class Node:
     @property
     def echoes(self) -> bool:
         """
-        Whether the joined node sends presence back to where it comes from.
+        True if the joined node sends presence back to the node that it comes from.
 
-        In the seed it always does. XEP-0289 section 6.3: "in primary-primary mode they won't distribute the stanza
-        back to the node from which they received it".
+        In the ProtoXEP it always does. XEP-0289 section 6.3: "in primary-primary mode they won't distribute the
+        stanza back to the node from which they received it".
         """
         return self.replica or self.dialect is Dialect.PROTOXEP
 
@@ -136,16 +138,16 @@ class Node:
 @define(eq=False)
 class JoinedNode(Node):
     """
-    The joined node.
+    The joined node, with the state of the uplink.
 
-    @ivar wanted: whether we would have it send back what comes from here.
-    @ivar agrees: whether it has said that it does.
-    @ivar deadline: seconds on the link's clock until which something must come, in a state that waits.
-    @ivar latest: until which all that a first join brings must have come.
-    @ivar parting: the nick that left last, until the node has sent that back.
-    @ivar parted: who has left, with the joining node that he was behind, until the node above has sent that back;
-        what he has said comes back before it.
-    @ivar fresh: whether we left before we were in.
+    @ivar wanted: True if this node is configured for replica mode.
+    @ivar agrees: True if the joined node has agreed to replica mode.
+    @ivar deadline: end of the current wait, in seconds of the link's clock.
+    @ivar latest: end of all that a first join brings.
+    @ivar parting: nick of the last leave that was sent, until the joined node sends it back.
+    @ivar parted: nicks of leaves that the joined node has not sent back, with the joining node of each. Messages
+        from before the leave arrive before it.
+    @ivar fresh: True if this node left before its first join was answered.
     """
 
     state: UplinkState = UplinkState.IDLE
@@ -161,13 +163,13 @@ class JoinedNode(Node):
 @define(eq=False)
 class Occupant:
     """
-    Somebody in the room.
+    An occupant.
 
-    @ivar real: full JID; empty where the node above does not tell.
-    @ivar public: whether every occupant may see it.
-    @ivar node: behind which he is; C{None} for a local user.
-    @ivar address: of a local user: his JID, escaped.
-    @ivar changing: how many changes of his the node above has yet to send back.
+    @ivar realJid: full JID; empty if the joined node does not tell it.
+    @ivar nonAnonymous: True if every occupant may see the real JID.
+    @ivar node: the node through which the occupant is connected; C{None} for a local user.
+    @ivar address: of a local user: the JID, escaped for an XML attribute.
+    @ivar changing: number of presence changes that the joined node has not sent back.
     """
 
     nick: str
@@ -183,18 +185,18 @@ class Occupant:
 
     @property
     def person(self) -> str:
-        """The bare JID by which the occupant is known, as L{person} has it."""
-        # A ban asks everybody, and some addresses take long to prepare.
+        """The user's bare JID, as L{person} normalises it."""
+        # A ban asks this of all occupants, and some addresses take long to prepare.
         if self._person[0] != self.realJid:
             self._person = self.realJid, person(self.realJid)
         return self._person[1]
 
     def presence(self, change: PresenceChange) -> OccupantPresence:
-        """His presence as it is now."""
+        """Return the occupant's current presence."""
         last = self._last
         if change is AVAILABLE and last is not None and self._isAs(last):
             return last
-        # Who is gone has no role; who comes back by another nick keeps his.
+        # An occupant who leaves has no role. An occupant who changes the nick keeps it.
         standing = (
             Standing(self.standing.affiliation, NO_ROLE)
             if change.unavailable and not change.nick
@@ -209,7 +211,7 @@ class Occupant:
             change=change,
         )
         if change is AVAILABLE:
-            # Everybody who joins is shown it, and it need not be written anew for each.
+            # Every new occupant is sent this presence; it need not be serialised again for each.
             self._last = presence
         return presence
 
@@ -226,14 +228,14 @@ class Occupant:
 @define(eq=False)
 class Pending:
     """
-    A join that the node above has to answer.
+    A join that waits for the joined node's answer.
 
-    @ivar node: the joining node that it comes from; C{None} for a local user.
-    @ivar sent: whether it was sent; those after the first wait for what that brings.
-    @ivar rank: what he is, once the node above has shown him.
-    @ivar cancelled: how many joins before it, with the same nick, were taken back and have had no answer yet.
-    @ivar gone: whether this one was taken back, too.
-    @ivar news: what he has come to show since.
+    @ivar node: the joining node that sent the join; C{None} for a local user.
+    @ivar sent: True if the join was sent. Joins after the first wait until the first is complete.
+    @ivar standing: the standing that the joined node has given, once it has sent the occupant's presence.
+    @ivar cancelled: number of earlier withdrawn joins with this nick whose answers are pending.
+    @ivar withdrawn: True if this join was withdrawn, too.
+    @ivar newPayload: presence that the user has sent since.
     """
 
     request: JoinRequest
@@ -252,15 +254,16 @@ class Room:
     One room.
 
     @ivar jid: bare JID.
-    @ivar out: where actions go, in order.
-    @ivar makers: the names that its making is counted by: the bare JID of the first who came, and the domain.
-    @ivar users: local occupants by full JID.
-    @ivar below: joining nodes by bare JID.
-    @ivar pending: joins by nick.
-    @ivar subject: the message that set it.
-    @ivar affiliations: by bare JID; none where there is none.
-    @ivar calendar: the time of day.
-    @ivar stamped: the stamp of the last message that got one here.
+    @ivar out: actions, in their order.
+    @ivar creators: names that the room is counted by: the bare JID of the user whose join created it, and the
+        domain that the join came from.
+    @ivar users: local users by full JID.
+    @ivar joiningNodes: by bare JID.
+    @ivar pending: joins that wait for the joined node, by nick.
+    @ivar subject: the message that set the subject.
+    @ivar affiliations: by bare JID; users with affiliation none are absent.
+    @ivar utcClock: the time of day.
+    @ivar stamped: stamp of the last message that was stamped here.
     """
 
     jid: str
@@ -283,28 +286,28 @@ class Room:
         self.history = History(self.bounds.messages, self.bounds.bytes)
 
     def node(self, jid: str) -> Node | None:
-        """The node above or below by this bare JID."""
+        """Return the joined node or the joining node with this bare JID."""
         return (
             self.joinedNode
             if self.joinedNode is not None and self.joinedNode.jid == jid
             else self.joiningNodes.get(jid)
         )
 
-    # What was said.
+    # Messages.
 
     def stamp(self, now: float) -> Delay:
-        """Return the delay of a message that is said now."""
+        """Return the delay of a message that is sent now."""
         self.stamped = self.utcClock.stampAfter(self.stamped, now)
         return Delay(self.jid, self.stamped)
 
     def recent(self, limits: HistoryLimits, recipient: str, now: float) -> list[RoomMessage]:
-        """As L{History.recent}, on the link's clock."""
+        """Return messages of the history, as L{History.recent}; C{now} is the link's clock."""
         return self.history.recent(limits, self.jid, recipient, self.utcClock.utc(now))
 
-    # Who is in.
+    # Occupants.
 
     def add(self, occupant: Occupant) -> None:
-        """Let him be in."""
+        """Add an occupant."""
         self.occupants[occupant.nick] = occupant
         if occupant.node is None:
             occupant.address = escape(occupant.realJid).encode()
@@ -313,7 +316,7 @@ class Room:
             occupant.node.occupants[occupant.nick] = occupant
 
     def remove(self, occupant: Occupant) -> None:
-        """Let him be no more."""
+        """Remove an occupant; nobody is told."""
         del self.occupants[occupant.nick]
         if occupant.node is None:
             del self.users[occupant.realJid]
@@ -321,41 +324,41 @@ class Room:
             del occupant.node.occupants[occupant.nick]
 
     def isDownstream(self, occupant: Occupant) -> bool:
-        """Whether he is in through this node: local, or behind one below."""
+        """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
         return self.joinedNode is None or occupant.node is not self.joinedNode
 
     @property
     def downstreamCount(self) -> int:
-        """How many are in through this node."""
+        """Number of downstream occupants: local users and occupants of joining nodes."""
         return len(self.occupants) - (0 if self.joinedNode is None else len(self.joinedNode.occupants))
 
     @property
     def isEmpty(self) -> bool:
-        """Whether nobody needs it."""
+        """True if the room can be removed."""
         return not self.occupants and not self.pending and not self.joiningNodes and not self.isLeaving
 
     @property
     def isLeaving(self) -> bool:
-        """Whether the node above has still to say that we are out."""
+        """True if the joined node has not yet confirmed that this node has left."""
         return self.joinedNode is not None and self.joinedNode.state is UplinkState.LEAVING
 
     def affiliation(self, user: str) -> str:
         """
-        What somebody is, in or not.
+        Return a user's affiliation, whether the user is an occupant or not.
 
-        @param user: full or bare JID, as his server spells it.
+        @param user: full or bare JID, in any spelling.
         """
         who = person(user)
         found = self.affiliations.get(who)
-        # XEP-0045 section 9.2: who is banned may be a whole domain.
+        # XEP-0045 section 9.2: a ban may name a whole domain.
         if found is None and self.affiliations.get(jids.split(who)[1]) == OUTCAST:
             return OUTCAST
         return found or NONE
 
-    # What is told.
+    # Sending.
 
     def address(self, nick: str) -> str:
-        """An occupant's address; the room's own for no nick."""
+        """Return an occupant's address; the room's own if the nick is empty."""
         return f"{self.jid}/{nick}" if nick else self.jid
 
     def toUsers(
@@ -365,27 +368,27 @@ class Room:
         showRealJid: bool = False,
         codes: tuple[int, ...] = (),
     ) -> None:
-        """The same to some local users."""
+        """Send a stanza to some local users."""
         if recipients:
             self.out.append(ToUsers(self.jid, stanza, tuple(recipients), showRealJid, codes))
 
     def toNode(
         self, node: Node, stanza: Join | OccupantPresence | RoomMessage | Reject | ConfirmLeft | PrivateMessage
     ) -> None:
-        """One copy to a node."""
+        """Send a stanza to a node."""
         self.out.append(ToNode(self.jid, node.jid, node.dialect, node is self.joinedNode, stanza))
 
     def log(self, text: str, warn: bool = False) -> None:
-        """Something for the log."""
+        """Log a line about this room."""
         self.out.append(LogLine(f"{self.jid}: {text}", warn))
 
     def sendPresence(self, occupant: Occupant, to: Occupant) -> None:
-        """One occupant's presence to one local user."""
+        """Send one occupant's presence to one local user."""
         showRealJid = occupant.nonAnonymous or to.standing.role == MODERATOR
         self.toUsers(occupant.presence(AVAILABLE), (to.address,), showRealJid)
 
     def audience(self, but: Occupant | None = None) -> Audience:
-        """The addresses of local users, but for one: of moderators, who see real JIDs, in the second part."""
+        """Return the addresses of local users, without one of them."""
         plain: list[bytes] = []
         privileged: list[bytes] = []
         for user in self.users.values():
@@ -402,11 +405,11 @@ class Room:
         tellSelf: bool = True,
     ) -> None:
         """
-        An occupant's presence to all local users, himself too, and to the nodes below.
+        Send an occupant's presence to all local users, including the occupant, and to the joining nodes.
 
-        @param toOwner: whether the joining node that he is behind is told as well.
-        @param known: the other local users, where they are known already.
-        @param isNews: true if the occupant itself is told, too.
+        @param includeOriginNode: True to include the joining node through which the occupant is connected.
+        @param known: the other local users, if they are known already.
+        @param tellSelf: False to leave the occupant out.
         """
         presence = occupant.presence(change)
         plain, privileged = known or self.audience(occupant)
@@ -422,17 +425,17 @@ class Room:
                 self.toNode(node, presence)
 
     def sendSelfPresence(self, occupant: Occupant, change: PresenceChange, *codes: int) -> None:
-        """A local user's own presence (XEP-0045 section 7.2.2: with code 110)."""
+        """Send a local user's own presence, with code 110 (XEP-0045 section 7.2.2)."""
         self.toUsers(occupant.presence(change), (occupant.address,), occupant.nonAnonymous, (*codes, SELF))
 
     def broadcastMessage(self, message: RoomMessage, origin: Node | None) -> None:
         """
-        A message to all local users, its sender too, and to the nodes below.
+        Send a message to all local users, including the sender, and to the joining nodes.
 
-        @param origin: the joining node that it comes from.
+        @param origin: the joining node that the message comes from.
         """
         self.toUsers(message, [user.address for user in self.users.values()])
         for node in self.joiningNodes.values():
-            # The seed, section "Fire and Forget": it "MUST NOT resend this message to the proxy".
+            # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
             if node.joined and (node.mirrors or node is not origin):
                 self.toNode(node, message)

@@ -1,6 +1,4 @@
-"""
-Lists that may be long, piece by piece (XEP-0059, as XEP-0045 section 6.3 has it).
-"""
+"""Pages of long lists (XEP-0059, XEP-0045 section 6.3)."""
 
 from __future__ import annotations
 
@@ -13,15 +11,15 @@ from gateway.fmuc.disco import Item
 from gateway.fmuc.muc_xml import attributes
 from gateway.stream.stanzas import escape
 
-# Bytes of one piece, about: servers close streams for stanzas that are too large for them.
+# Approximate bytes of one page: servers close streams for stanzas that are too large.
 _MAX_PAGE = 64 * 1024
 
 
 def pageXml(items: Sequence[Item], query: domish.Element) -> str:
     """
-    As many items as are asked for and fit; what says so, if these are not all.
+    Return the requested items as far as they fit; if these are not all, with a C{set} element.
 
-    @param query: what is asked.
+    @param query: the request's payload.
     """
     asked = next((each for each in query.elements() if (each.uri, each.name) == (ns.RSM, "set")), None)
     after, most = _wanted(asked)
@@ -44,7 +42,7 @@ def pageXml(items: Sequence[Item], query: domish.Element) -> str:
 
 
 def _wanted(asked: domish.Element | None) -> tuple[str, int]:
-    """Behind which, and how many; what cannot be read is no limit."""
+    """Return the item after which the page starts, and the number of items. Unreadable values mean no limit."""
     words = {} if asked is None else {each.name: str(each) for each in asked.elements()}
     most = words.get("max", "")
     return words.get("after", ""), int(most) if most.isascii() and most.isdigit() and len(most) < 7 else 1_000_000

@@ -1,6 +1,4 @@
-"""
-Rooms on the wire: presence and messages of local users and of other nodes, to and from values.
-"""
+"""Reads presence and messages of local users and of other nodes, and writes actions."""
 
 from __future__ import annotations
 
@@ -34,21 +32,21 @@ from gateway.fmuc.values import (
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza, escape
 
-# What nobody may put into what others are shown: a room says such things itself.
+# Namespaces that only the room itself may use in stanzas to occupants.
 _RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
 
-# Characters of a password, or of an id that is to be remembered.
+# Characters of a password, or of an id that is stored.
 _MAX_WORD = 1_000
-# What an occupant shows to all who are in and all who will be; XEP-0045 section 17.1: "A MUC service MAY choose to
-# discard extended presence information".
+# Bytes of a presence that is sent to all current and future occupants. XEP-0045 section 17.1: "A MUC service MAY
+# choose to discard extended presence information".
 _MAX_PRESENCE = 16 * 1024
-# Characters of a JID (RFC 7622 section 3.1), and so of what is part of one.
+# Characters of a JID (RFC 7622 section 3.1), and so of each of its parts.
 _MAX_ADDRESS = 3_071
 
 
 def readPresence(stanza: Stanza) -> Presence:
     """
-    A presence stanza of type none, unavailable or error.
+    Read a presence of type none, unavailable or error.
 
     @raise Unreadable: if it cannot be read.
     """
@@ -71,14 +69,14 @@ def readPresence(stanza: Stanza) -> Presence:
     if stanza.type == "error":
         presence = evolve(presence, stanzaError=stanzaError or StanzaError("cancel", "undefined-condition"))
     elif stanzaError is not None and presence.fmuc is not None and presence.fmuc.reject is not None:
-        # Beside a rejection our own nodes say which it is.
+        # The gateway's own nodes add the error to a rejection.
         presence = evolve(presence, stanzaError=evolve(stanzaError, text=presence.fmuc.reject))
     return presence
 
 
 def readMessage(stanza: Stanza) -> Message:
     """
-    A message stanza.
+    Read a message.
 
     @raise Unreadable: if it cannot be read.
     """
@@ -142,7 +140,7 @@ def _address(element: domish.Element, name: str) -> str:
 
 
 def _limits(element: domish.Element) -> HistoryLimits:
-    """What cannot be read is no limit."""
+    """Read the limits of the history; unreadable values mean no limit."""
     found = next((each for each in children(element) if each.name == "history"), None)
     if found is None:
         return HistoryLimits()
@@ -177,7 +175,7 @@ def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
 
 
 def _withUser(presence: Presence, element: domish.Element) -> Presence:
-    """What C{muc#user} says beside."""
+    """Add the content of C{muc#user}."""
     codes: list[int] = []
     change = AVAILABLE
     for child in children(element):
@@ -207,7 +205,7 @@ def _withUser(presence: Presence, element: domish.Element) -> Presence:
     return evolve(presence, change=evolve(change, codes=tuple(dict.fromkeys(codes))))
 
 
-# Status codes that mean the same to those behind a node; the others are said by each node for itself.
+# Status codes that other nodes forward; each node sets the others itself.
 _FORWARDED_CODES = frozenset((301, 303, 307, 321, 322, 332, 333))
 
 
@@ -233,9 +231,9 @@ def _refusal(found: list[Part]) -> StanzaError | None:
 
 def write(action: Action) -> bytes | Copies:
     """
-    Serialise what an action sends; no bytes for what is only to be logged.
+    Serialise the stanza of an action; return no bytes for a L{LogLine}.
 
-    @raise Unreadable: if there is something in it that XML cannot hold.
+    @raise Unreadable: if a character is not allowed in XML.
     """
     if isinstance(action, ToUsers):
         return _toUsers(action)
@@ -267,10 +265,10 @@ def _invite(action: SendInvitation) -> bytes:
 
 
 def _around(action: ToUsers) -> tuple[bytes, bytes]:
-    """What stands before the recipient's address, and behind it."""
+    """Return the bytes before and after the recipient's address."""
     stanza, key = action.stanza, (action.room, action.showRealJid)
     if not isinstance(stanza, OccupantPresence):
-        # XEP-0045 section 7.5: of a private message "The service SHOULD add the <x/> element".
+        # XEP-0045 section 7.5: to a private message "The service SHOULD add the <x/> element".
         mark = "" if stanza.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>"
         return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(stanza, mark)
     found = None if action.codes else stanza.serialised.get(key)

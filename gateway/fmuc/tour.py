@@ -1,6 +1,4 @@
-"""
-What the tour says and does in rooms that run on the embedded host, and in a mirror of one.
-"""
+"""The tour of rooms on the embedded host, and of a mirror."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from gateway.stream.stanzas import escape
 
 
 async def showRooms(guide: IGuide, jid: str, lobby: str) -> None:
-    """Look at what rooms there are."""
+    """Show the list of rooms."""
     guide.say(
         f"{jid} has rooms of its own, where people talk as in any other (XEP-0045). What is special about them is "
         "that other sites may mirror them, so that each message crosses the link between two sites once, however "
@@ -26,7 +24,7 @@ async def showRooms(guide: IGuide, jid: str, lobby: str) -> None:
 
 
 async def showMirror(guide: IGuide, jid: str, lobby: str) -> None:
-    """Two users meet in a mirror of the lobby."""
+    """Show two users in a mirror of the lobby."""
     source = f"{lobby}@rooms.{jids.split(guide.jid)[1]}"
     room = f"{jids.escapeLocal(source)}@{jid}"
     guide.say(

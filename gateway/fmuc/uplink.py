@@ -1,9 +1,10 @@
 """
-How a mirror stands with the node above: when it joins, when it leaves, what it waits for.
+The uplink: a mirror's relation with its joined node.
 
-A room that nobody is in through this node is out, and sends nothing. Stanzas between two nodes keep their order,
-so both agree on when that is: the joined node counts a node out when its last occupant has left, and says so,
-by C{<left/>} (XEP-0289) or by sending the last C{unavailable} back (the seed). What came before is old.
+A mirror without downstream occupants has left, and sends nothing. Stanzas between two nodes keep their order, so
+both agree when that is: the joined node considers a node left when its last occupant has left, and confirms it by
+C{<left/>} (XEP-0289) or by sending the last unavailable presence back (ProtoXEP). Stanzas received before the
+confirmation are stale.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from gateway.fmuc.values import (
     stanzaError,
 )
 
-# Seconds for the answer to a join, and between the pieces of it; for the rest of what a join brings, after each
-# piece of that, and for all; for the word that we are out.
+# Seconds for the answer to a join, and between the parts of that answer; for the rest after the joiner's own
+# presence, after each part; for all of it; for the confirmation of a leave.
 ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
 
 
 def requestJoin(room: Room, joinedNode: JoinedNode, pending: Pending, now: float) -> None:
-    """Somebody wants in: the node above decides."""
+    """Handle a user's request to enter: the joined node decides."""
     nick = pending.request.nick
     earlier = room.pending.pop(nick, None)
     if earlier is not None:
@@ -48,15 +49,15 @@ def requestJoin(room: Room, joinedNode: JoinedNode, pending: Pending, now: float
 
 
 def _awaitFirstJoin(joinedNode: JoinedNode, now: float) -> None:
-    """A first join is under way."""
+    """Wait for the answer to a first join."""
     joinedNode.state = UplinkState.JOINING
     joinedNode.deadline, joinedNode.latest = now + ANSWER, now + WHOLE
 
 
 def extendDeadline(room: Room, joinedNode: JoinedNode, now: float) -> None:
     """
-    A piece of what it brings has come; it may go on, but not for ever. Who has been shown himself waits only for
-    what else there is.
+    Extend the deadline after a part of the answer was received, up to the limit for all of it. If a joiner's own
+    presence was received, the wait for the rest is short.
     """
     isIn = any(pending.standing is not None for pending in room.pending.values())
     joinedNode.deadline = min(now + (REST if isIn else ANSWER), joinedNode.latest)
@@ -72,19 +73,19 @@ def _sendFirstJoin(room: Room, joinedNode: JoinedNode, pending: Pending, now: fl
 
 
 def _sendJoin(room: Room, joinedNode: JoinedNode, pending: Pending, now: float) -> None:
-    """One more, who needs no history from above: it is here."""
+    """Send a join after the first; it needs no history from the joined node."""
     pending.sent = True
     pending.deadline = now + ANSWER
     room.toNode(joinedNode, Join(evolve(pending.request, limits=HistoryLimits()), joinedNode.replica))
     if not joinedNode.echoes:
-        # Nothing will come but a refusal, perhaps: XEP-0289 section 9, "Node with local user can then send an error
-        # message about the collision and kick them".
+        # Nothing is received but a rejection, perhaps. XEP-0289 section 9: "Node with local user can then send an
+        # error message about the collision and kick them".
         del room.pending[pending.request.nick]
         admit(room, pending.request, pending.node, pending.request.claimedStanding, now)
 
 
 def changePresence(room: Room, occupant: Occupant, payload: Payload, now: float) -> None:
-    """He shows something else."""
+    """Handle an occupant's new presence."""
     joinedNode = room.joinedNode
     if joinedNode is not None:
         presence = evolve(occupant.presence(AVAILABLE), payload=payload)
@@ -99,15 +100,15 @@ def changePresence(room: Room, occupant: Occupant, payload: Payload, now: float)
 
 
 def admitPending(room: Room, pending: Pending, now: float) -> None:
-    """The node above has."""
+    """Admit a user whom the joined node has admitted."""
     del room.pending[pending.request.nick]
     other = room.occupants.get(pending.request.nick)
     if other is not None:
-        # It says so of one of them only.
+        # The joined node's presence is about one of the two only.
         remove(room, other, UNAVAILABLE)
     if pending.withdrawn:
         return
-    # A node that has let him in at once knows what he shows now.
+    # A joining node in primary mode has shown the new presence already.
     request = pending.request if pending.newPayload is None else evolve(pending.request, payload=pending.newPayload)
     occupant = admit(room, request, pending.node, pending.standing or Standing(), now)
     if pending.newPayload is not None:
@@ -115,10 +116,11 @@ def admitPending(room: Room, pending: Pending, now: float) -> None:
 
 
 def complete(room: Room, joinedNode: JoinedNode, now: float) -> None:
-    """All that the first join brings has come."""
+    """Handle the end of all that the first join brings."""
     joinedNode.state = UplinkState.JOINED
     if joinedNode.dialect is Dialect.XEP_0289 and not joinedNode.agrees:
-        # It knows one mode only: "they won't distribute the stanza back to the node from which they received it".
+        # It knows primary mode only: "they won't distribute the stanza back to the node from which they received
+        # it".
         joinedNode.replica = joinedNode.mirrors = False
         if joinedNode.wanted:
             room.log(
@@ -126,7 +128,7 @@ def complete(room: Room, joinedNode: JoinedNode, now: float) -> None:
             )
     room.log(f"mirrors {joinedNode.jid}")
     for pending in list(room.pending.values()):
-        # Who is known by that nick there has it, until he goes or ours is refused.
+        # The joined node's occupant keeps the nick until it leaves or our join is rejected.
         isHeld = pending.request.nick in room.occupants
         if pending.sent and (pending.standing is not None or not (joinedNode.echoes or isHeld)):
             admitPending(room, pending, now)
@@ -137,7 +139,7 @@ def complete(room: Room, joinedNode: JoinedNode, now: float) -> None:
 
 
 def withdraw(room: Room, joinedNode: JoinedNode, pending: Pending, now: float) -> None:
-    """Who had asked wants in no more."""
+    """Withdraw a pending join, because the user has left."""
     nick = pending.request.nick
     if pending.sent or pending.cancelled:
         pending.withdrawn = True
@@ -148,7 +150,7 @@ def withdraw(room: Room, joinedNode: JoinedNode, pending: Pending, now: float) -
     leaveIfEmpty(room, joinedNode, now)
     node = pending.node
     if node is not None:
-        # It may wait for two things: an answer to the join, and its own word of leaving.
+        # The joining node may wait for two answers: that to the join, and its own unavailable presence.
         if node.echoes or not node.joined:
             room.toNode(node, Reject(nick, pending.request.realJid, stanzaError(NotThere)))
         if node.echoes:
@@ -169,9 +171,9 @@ def _sendUnavailable(room: Room, joinedNode: JoinedNode, presence: OccupantPrese
 
 def occupantLeft(room: Room, occupant: Occupant, now: float, broadcastPresence: bool = True) -> None:
     """
-    One of ours is in no more.
+    Handle the removal of a downstream occupant.
 
-    @param tell: whether the node above has to be told.
+    @param broadcastPresence: True if the joined node must be told.
     """
     joinedNode = room.joinedNode
     if joinedNode is None or joinedNode.state in (UplinkState.IDLE, UplinkState.LEAVING):
@@ -185,15 +187,15 @@ def occupantLeft(room: Room, occupant: Occupant, now: float, broadcastPresence: 
 
 def leaveIfEmpty(room: Room, joinedNode: JoinedNode, now: float, told: bool = True) -> None:
     """
-    Leave, if nobody is in any more through this node.
+    Leave if there are no downstream occupants.
 
-    @param told: whether the node above does not know it already, for it was its own doing.
+    @param told: False if the joined node removed the last occupant itself and so knows it.
     """
     if room.downstreamCount or joinedNode.state not in (UplinkState.JOINING, UplinkState.JOINED):
         return
     if joinedNode.dialect is Dialect.XEP_0289 or joinedNode.parting:
-        # XEP-0289 has a word for it, which comes in any case. In the seed, who left before is in there until that
-        # has come back.
+        # XEP-0289 has an element for it, which is sent in any case. In the ProtoXEP an occupant who left before
+        # counts at the joined node until the unavailable presence has come back.
         told = True
     wanted = [pending for pending in room.pending.values() if pending.sent and not pending.withdrawn]
     if wanted and told:
@@ -204,7 +206,8 @@ def leaveIfEmpty(room: Room, joinedNode: JoinedNode, now: float, told: bool = Tr
             del room.pending[nick]
     _discardState(room, joinedNode)
     if wanted:
-        # It has counted us out when the last of ours was thrown out, and what is on its way is a first join to it.
+        # The joined node considered this node left when it removed the last occupant; joins in flight count as a
+        # first join.
         _awaitFirstJoin(joinedNode, now)
         return
     awaits = bool(joinedNode.parting) if joinedNode.dialect is Dialect.PROTOXEP or wasJoining else True
@@ -217,7 +220,7 @@ def leaveIfEmpty(room: Room, joinedNode: JoinedNode, now: float, told: bool = Tr
 
 
 def becomeIdle(room: Room, joinedNode: JoinedNode, now: float) -> None:
-    """We are out; those that have waited for it may begin anew."""
+    """Complete a leave. If joins are waiting, the first of them is sent."""
     if joinedNode.state in (UplinkState.JOINED, UplinkState.LEAVING) and not joinedNode.fresh:
         room.log(f"has left {joinedNode.jid}")
     joinedNode.fresh = False
@@ -231,7 +234,7 @@ def becomeIdle(room: Room, joinedNode: JoinedNode, now: float) -> None:
 
 
 def _discardState(room: Room, joinedNode: JoinedNode) -> None:
-    """What is known from above is out of date."""
+    """Drop all that is known from the joined node: it is stale."""
     for occupant in list(joinedNode.occupants.values()):
         room.remove(occupant)
     joinedNode.parted.clear()
@@ -240,7 +243,7 @@ def _discardState(room: Room, joinedNode: JoinedNode) -> None:
 
 
 def rejectPending(room: Room, pending: Pending, why: StanzaError) -> None:
-    """Somebody may not be in."""
+    """Reject a pending join."""
     request = pending.request
     del room.pending[request.nick]
     if pending.withdrawn:
@@ -256,9 +259,9 @@ def rejectPending(room: Room, pending: Pending, why: StanzaError) -> None:
 
 def confirmedLeft(room: Room, joinedNode: JoinedNode, now: float) -> None:
     """
-    The node above says that we are out (XEP-0289 section 6.4).
+    Handle the joined node's confirmation that this node has left (XEP-0289 section 6.4).
 
-    Where ours are on their way to it, it has counted us out for those before, and will have us in again.
+    If joins are in flight, the joined node considered this node left before it received them, and admits it again.
     """
     if joinedNode.state is UplinkState.LEAVING:
         becomeIdle(room, joinedNode, now)
@@ -274,9 +277,9 @@ def confirmedLeft(room: Room, joinedNode: JoinedNode, now: float) -> None:
 
 def leaveNow(room: Room, joinedNode: JoinedNode, why: StanzaError) -> None:
     """
-    All of ours are out at once; nobody waits for what comes of it.
+    Remove all downstream occupants from the joined node at once; no answer is awaited.
 
-    @param why: those who wait will not be in.
+    @param why: error for the pending joins.
     """
     isIn = joinedNode.state in (UplinkState.JOINING, UplinkState.JOINED)
     for occupant in room.occupants.values():
@@ -289,7 +292,7 @@ def leaveNow(room: Room, joinedNode: JoinedNode, why: StanzaError) -> None:
 
 
 def removeEveryone(room: Room, change: PresenceChange, now: float) -> None:
-    """Nobody can be in through this node any more."""
+    """Remove all occupants: nobody can be in the room through this node any longer."""
     joinedNode = room.joinedNode
     assert joinedNode is not None
     why = "is no more" if change.destroyed else "cannot be reached, or knows nothing of this mirror"
@@ -302,7 +305,7 @@ def removeEveryone(room: Room, change: PresenceChange, now: float) -> None:
 
 
 def expire(room: Room, joinedNode: JoinedNode, now: float) -> None:
-    """End what is overdue."""
+    """Handle deadlines that have passed."""
     if joinedNode.state is UplinkState.LEAVING and joinedNode.deadline <= now:
         becomeIdle(room, joinedNode, now)
     elif joinedNode.state is UplinkState.JOINING and joinedNode.deadline <= now:
@@ -320,7 +323,7 @@ def expire(room: Room, joinedNode: JoinedNode, now: float) -> None:
 
 def _joinExpired(room: Room, joinedNode: JoinedNode, now: float) -> None:
     if any(pending.standing is not None for pending in room.pending.values()):
-        # A room that sends no subject, as older ones need not, has sent all it had.
+        # Old rooms need not send a subject; then everything has been received.
         complete(room, joinedNode, now)
         return
     for pending in list(room.pending.values()):
@@ -335,6 +338,6 @@ def _joinExpired(room: Room, joinedNode: JoinedNode, now: float) -> None:
 def _overdue(room: Room, joinedNode: JoinedNode, pending: Pending) -> None:
     if pending.sent and not pending.withdrawn:
         room.log(f"{joinedNode.jid} has not answered", warn=True)
-        # It may be let in yet.
+        # The join may still be admitted.
         _sendUnavailable(room, joinedNode, _unavailable(pending))
     rejectPending(room, pending, stanzaError(NoAnswer))

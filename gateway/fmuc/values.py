@@ -1,6 +1,4 @@
-"""
-What happens in a room, as values: what is read from stanzas and what is written into them.
-"""
+"""Values that the rules of a room work on: read from stanzas, and written to stanzas."""
 
 from __future__ import annotations
 
@@ -16,13 +14,13 @@ OWNER, ADMIN, MEMBER, OUTCAST, NONE = "owner", "admin", "member", "outcast", "no
 ROLES = frozenset((MODERATOR, PARTICIPANT, VISITOR, NO_ROLE))
 AFFILIATIONS = frozenset((OWNER, ADMIN, MEMBER, OUTCAST, NONE))
 
-# Status codes (XEP-0045 section 10): what their names say, of the presence that has them.
+# Status codes (XEP-0045 section 15.6.2).
 NON_ANONYMOUS, SELF, CREATED = 100, 110, 201
 BANNED, NICK_CHANGED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW = 301, 303, 307, 321, 322
 SERVICE_SHUTDOWN, TECHNICAL_PROBLEM = 332, 333
 
 
-# "delivery-related errors" (XEP-0045 section 16.1.2), and what servers send in their place.
+# Delivery-related errors (XEP-0045 section 16.1.2), and the conditions that servers send in their place.
 DELIVERY_ERRORS = frozenset(
     (
         "gone",
@@ -39,7 +37,7 @@ DELIVERY_ERRORS = frozenset(
 
 
 class Dialect(Enum):
-    """What two nodes speak with each other."""
+    """The protocol that two nodes speak with each other."""
 
     PROTOXEP = "protoxep"
     XEP_0289 = "xep-0289"
@@ -48,10 +46,10 @@ class Dialect(Enum):
 @frozen
 class Payload:
     """
-    What somebody says or shows, and nobody here has to look into.
+    The part of a presence or message that a room hands on unread.
 
-    @ivar raw: elements as they stand where the stream's namespace is the default one; they need no declaration
-        from outside.
+    @ivar raw: elements whose default namespace is the stream's; no other namespace declaration from outside
+        applies.
     @ivar language: C{xml:lang} of the stanza; empty for none.
     """
 
@@ -61,7 +59,7 @@ class Payload:
 
 @frozen
 class Standing:
-    """Somebody's standing (XEP-0045 section 5)."""
+    """Affiliation and role of an occupant (XEP-0045 section 5)."""
 
     affiliation: str = NONE
     role: str = PARTICIPANT
@@ -70,7 +68,7 @@ class Standing:
 @frozen
 class HistoryLimits:
     """
-    How much history is wanted (XEP-0045 section 7.2.14); C{None} for no limit.
+    Limits of the requested history (XEP-0045 section 7.2.14); C{None} is no limit.
 
     @ivar since: seconds since 1970.
     """
@@ -84,11 +82,11 @@ class HistoryLimits:
 @frozen(kw_only=True)
 class JoinRequest:
     """
-    Somebody wants in.
+    Request to enter a room.
 
-    @ivar real: full JID.
-    @ivar claimed: what a joining node supposes that he will be.
-    @ivar id: the stanza's.
+    @ivar realJid: full JID of the user.
+    @ivar claimedStanding: standing that a joining node expects for its user.
+    @ivar id: C{id} of the stanza.
     """
 
     nick: str
@@ -110,7 +108,7 @@ class StanzaError:
 
 
 def stanzaError(error: type[GatewayError]) -> StanzaError:
-    """How one of our errors is said."""
+    """Return the stanza error of a domain error (L{gateway.errors.ANSWERS})."""
     answer = ANSWERS[error]
     return StanzaError(answer.kind, answer.condition, answer.text)
 
@@ -118,13 +116,13 @@ def stanzaError(error: type[GatewayError]) -> StanzaError:
 @frozen(kw_only=True)
 class PresenceChange:
     """
-    What a presence tells beside who is there and what he shows.
+    The change that a presence reports.
 
-    @ivar gone: whether it is unavailable.
-    @ivar codes: status codes; without those that are for the occupant himself alone.
-    @ivar actor: the nick of who has done it.
-    @ivar nick: the new one, with code 303.
-    @ivar destroyed: the room is no more; C{jid} may be that of another.
+    @ivar unavailable: True if the occupant leaves.
+    @ivar codes: status codes, without those that are for the occupant alone.
+    @ivar actor: nick of the occupant who caused the change.
+    @ivar nick: the new nick, with code 303.
+    @ivar destroyed: True if the room is destroyed; C{jid} may name an alternate room.
     """
 
     unavailable: bool = False
@@ -142,12 +140,12 @@ AVAILABLE, UNAVAILABLE = PresenceChange(), PresenceChange(unavailable=True)
 @frozen(kw_only=True)
 class OccupantPresence:
     """
-    An occupant's presence.
+    Presence of an occupant.
 
-    @ivar real: his full JID, where it is known.
-    @ivar public: whether every occupant may see that.
-    @ivar replica: whether the node that is told has back whatever it sends, as it has asked for.
-    @ivar written: no part of what it says: what C{stanzas.py} has made of it, for all who come later.
+    @ivar realJid: full JID, if it is known.
+    @ivar nonAnonymous: True if every occupant may see the real JID.
+    @ivar replica: True if the joining node that gets this presence asked for replica mode and gets it.
+    @ivar serialised: cache of C{stanzas.py}, by room and by whether the real JID is shown; no part of the value.
     """
 
     nick: str
@@ -163,9 +161,9 @@ class OccupantPresence:
 @frozen
 class Delay:
     """
-    When a message was said (XEP-0203).
+    Original time of a message (XEP-0203).
 
-    @ivar by: who says so: a room's bare JID.
+    @ivar by: bare JID of the room that stamped the message.
     @ivar stamp: seconds since 1970.
     """
 
@@ -176,14 +174,14 @@ class Delay:
 @frozen(kw_only=True)
 class RoomMessage:
     """
-    A message.
+    A message of the room or of an occupant.
 
-    @ivar nick: whose; empty for the room's own.
-    @ivar real: his full JID, where it is known.
-    @ivar kind: the stanza's type; C{groupchat} for all to read.
-    @ivar subject: whether it sets the room's subject: it has one and no body (XEP-0045 section 7.2.15).
-    @ivar nomirror: whether the joining node has shown it already.
-    @ivar lasting: whether who comes later gets it, too: that somebody was typing is no history.
+    @ivar nick: nick of the sender; empty for the room itself.
+    @ivar realJid: full JID of the sender, if it is known.
+    @ivar kind: type of the stanza; C{groupchat} for messages to all occupants.
+    @ivar subject: True if the message sets the subject: a subject and no body (XEP-0045 section 7.2.15).
+    @ivar nomirror: True if the joining node has shown the message already.
+    @ivar store: True if the message belongs into the history; chat states, for example, do not.
     """
 
     nick: str
@@ -202,11 +200,11 @@ class Fmuc:
     """
     The C{fmuc} element.
 
-    @ivar real: whose stanza it is: a full JID.
-    @ivar replica: whether the joining node shows only what comes back to it, and the joined one sends it back; an
-        element of ours.
-    @ivar left: whether the joining node is out.
-    @ivar reject: why it, or one of its users, may not be in; C{None} if it says no such thing.
+    @ivar realJid: full JID of the user whose stanza it is.
+    @ivar replica: True if the joining node asks for replica mode, or the joined node agrees to it. This element is
+        our extension of XEP-0289.
+    @ivar left: True if the joining node has left.
+    @ivar reject: reason for which a node or one of its users is rejected; C{None} if the element rejects nobody.
     """
 
     realJid: str = ""
@@ -218,11 +216,11 @@ class Fmuc:
 @frozen(kw_only=True)
 class Presence:
     """
-    A presence stanza as it has come; of type error, if there is a refusal.
+    A received presence of type none, unavailable or error; an error has C{stanzaError}.
 
-    @ivar joins: whether it has the element of who wants in, with C{password} and C{limits}.
-    @ivar item: what C{muc#user} says of the occupant; C{None} without it.
-    @ivar jid: the JID in that.
+    @ivar joins: True if the element C{x} of C{muc} is there, with C{password} and C{limits}.
+    @ivar item: standing by C{muc#user}; C{None} if there is no C{item}.
+    @ivar jid: JID of that C{item}.
     """
 
     unavailable: bool = False
@@ -241,9 +239,9 @@ class Presence:
 @frozen
 class Invitation:
     """
-    Somebody is invited, or an invitation is declined.
+    A mediated invitation, or a decline of one.
 
-    @ivar jid: whom it is for.
+    @ivar jid: the invited user; of a decline, the user who sent the invitation.
     """
 
     jid: str
@@ -254,9 +252,9 @@ class Invitation:
 @frozen(kw_only=True)
 class Message:
     """
-    A message stanza as it has come; of type error, if there is a refusal.
+    A received message; a message of type error has C{stanzaError}.
 
-    @ivar form: whether there is one in it, as in a request for voice.
+    @ivar form: True if there is a data form, as in a voice request.
     """
 
     kind: str | None = None
@@ -272,15 +270,13 @@ class Message:
     stanzaError: StanzaError | None = None
 
 
-# Escaped addresses of local users: of those who see real JIDs in a non-anonymous room only, and of moderators.
+# Escaped addresses of local users: first of those who see real JIDs in a non-anonymous room only, then of
+# moderators.
 Audience = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 
 
 def person(user: str) -> str:
-    """
-    The bare JID of a user as lists have it: prepared, because some servers keep the case that the user has logged
-    in with.
-    """
+    """Return the prepared bare JID of a user. Some servers keep the spelling of the login."""
     bare = jids.bare(user)
     try:
         return jids.prepared(bare)
