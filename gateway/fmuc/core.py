@@ -228,7 +228,7 @@ class Rooms:
         peer = jids.bare(sender)
         if not within(jids.split(peer)[1], self._peers) or not jids.split(peer)[0]:
             why = NotAPeer
-            self._logLine(f'{peer} may not join {jid}: its domain is not among the "peers"')
+            self._logLine(f'{peer} may not join {jid}: its domain is not in "peers"')
         elif room is not None and room.joinedNode is not None and room.joinedNode.jid == peer:
             why = Loop
         elif room is None:
@@ -248,7 +248,7 @@ class Rooms:
         room = self.rooms.get(jid)
         if self._mirroring is not None and not within(jids.split(user)[1], self._mirroring.users):
             why = NotMirrored
-            self._logLine(f'{jids.split(user)[1]} is not among the "users" of this mirror')
+            self._logLine(f'{jids.split(user)[1]} is not in "users" of this mirror')
         elif room is None and stanza.joins:
             room, why = self._make(jid, jids.bare(user), jids.split(user)[1])
         elif room is None and nick and stanza.fmuc is None:
@@ -286,7 +286,7 @@ class Rooms:
             return None, TooMuch
         problem = self.problem(jid)
         if problem is NotMirrored:
-            self._logLine(f'{self.mirrored(jid)} may not be mirrored: its domain is not among those to "allow"')
+            self._logLine(f'{self.mirrored(jid)} may not be mirrored: its domain is not in "allow"')
         if problem is not None:
             return None, problem
         room = self.rooms[jid] = Room(jid, self._out, self._bounds, self.utcClock, creators)

@@ -245,7 +245,7 @@ def onReject(room: Room, joinedNode: JoinedNode, nick: str, why: StanzaError, no
         if pending.cancelled:
             pending.cancelled -= 1
             return
-        room.log(f"{joinedNode.jid} refuses {pending.request.realJid}: {why.text or why.condition}", warn=True)
+        room.log(f"{joinedNode.jid} rejects {pending.request.realJid}: {why.text or why.condition}", warn=True)
         rejectPending(room, pending, why)
         leaveIfEmpty(room, joinedNode, now)
         return

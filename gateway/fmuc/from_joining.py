@@ -153,7 +153,7 @@ def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message
 
 def nodeLost(room: Room, node: Node, now: float) -> None:
     """Remove a joining node and its occupants, because stanzas to it are returned or it was restarted."""
-    room.log(f"{node.jid} cannot be reached, or has begun anew: all who came through it are out", warn=True)
+    room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
     occupants = list(node.occupants.values())
     removeAll(room, occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
     for occupant in occupants:

@@ -246,7 +246,7 @@ class RoomsHandler(RawHandler):
 
 
 _STATES = {
-    UplinkState.IDLE: "nobody is in",
+    UplinkState.IDLE: "idle, no occupants",
     UplinkState.JOINING: "joining",
     UplinkState.JOINED: "joined",
     UplinkState.LEAVING: "leaving",

@@ -54,12 +54,12 @@ class MirrorPlugin:
 
     def check(self, jid: str, table: MirrorTable, surroundings: ISurroundings) -> list[str]:
         problems = [
-            f'{key}: found nothing; allowed: one domain at least, or "*"'
+            f'{key}: found nothing; allowed: at least one domain, or "*"'
             for key, domains in (("allow", table.allow), ("users", table.users))
             if not domains
         ]
         problems += [
-            f'{key}: found "{jid}", this mirror; allowed: others'
+            f'{key}: found "{jid}", which is this mirror; allowed: other domains'
             for key, domains in (("allow", table.allow), ("peers", table.peers))
             if jid in domains
         ]
@@ -101,9 +101,11 @@ class RoomsPlugin:
     def check(self, jid: str, table: RoomsTable, surroundings: ISurroundings) -> list[str]:
         problems = _domainProblems("peers", table.peers)
         if jid in table.peers:
-            problems.append(f'peers: found "{jid}", this service; allowed: others')
+            problems.append(f'peers: found "{jid}", which is this service; allowed: other domains')
         if table.backing is not None:
-            problems.append(f'backing: found "{table.backing}"; allowed: nothing yet, rooms are the gateway\'s own')
+            problems.append(
+                f'backing: found "{table.backing}"; allowed: no value yet'
+            )
         return problems
 
     def makeService(self, jid: str, table: RoomsTable, composition: IComposition) -> IService:

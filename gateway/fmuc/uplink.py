@@ -295,8 +295,8 @@ def removeEveryone(room: Room, change: PresenceChange, now: float) -> None:
     """Remove all occupants: nobody can be in the room through this node any longer."""
     joinedNode = room.joinedNode
     assert joinedNode is not None
-    why = "is no more" if change.destroyed else "cannot be reached, or knows nothing of this mirror"
-    room.log(f"{joinedNode.jid} {why}: all are out", warn=not change.destroyed)
+    why = "was destroyed" if change.destroyed else "cannot be reached or does not know this mirror any longer"
+    room.log(f"{joinedNode.jid} {why}: all occupants are removed", warn=not change.destroyed)
     for pending in list(room.pending.values()):
         rejectPending(room, pending, stanzaError(NotThere))
     close(room, change)

@@ -249,7 +249,7 @@ class HandlerTests(HandlerCase):
             fmuc = f"<fmuc xmlns='{ns.FMUC}' from='ben@b.example/1'/>"
             for _ in range(3):
                 self.server.send(f"<presence from='{node}' to='{ROOM}/ben' {kind}>{fmuc}</presence>")
-        refused = ("warn", f'{C}: y@other.example may not join {ROOM}: its domain is not among the "peers"')
+        refused = ("warn", f'{C}: y@other.example may not join {ROOM}: its domain is not in "peers"')
         self.assertEqual(
             self.told,
             [
@@ -283,9 +283,9 @@ class HandlerTests(HandlerCase):
                 ("warn", f"{here}: {nothing}"),
                 ("info", f"{here}: mirrors {there}"),
                 ("info", f"{here}: has left {there}"),
-                ("warn", f"{here}: {there} refuses {ANN}: not you"),
-                ("warn", f'{C}: coven@third.example may not be mirrored: its domain is not among those to "allow"'),
-                ("warn", f'{C}: b.example is not among the "users" of this mirror'),
+                ("warn", f"{here}: {there} rejects {ANN}: not you"),
+                ("warn", f'{C}: coven@third.example may not be mirrored: its domain is not in "allow"'),
+                ("warn", f'{C}: b.example is not in "users" of this mirror'),
             ],
         )
         for number in range(1_000):

@@ -118,14 +118,14 @@ class PluginTests(SynchronousTestCase):
             '[rooms."r.example.com"]\npeers = ["a/b", "r.example.com"]\nbacking = "conference.example.com"\n'
         )
         for text in (
-            'mirror."m.example.com".allow: found "m.example.com", this mirror',
+            'mirror."m.example.com".allow: found "m.example.com", which is this mirror',
             'mirror."m.example.com".allow: found "a b"',
             'mirror."m.example.com".users: found nothing',
             'mirror."m.example.com".peers: found "x@y"',
-            'mirror."m.example.com".peers: found "m.example.com", this mirror',
-            'rooms."r.example.com".peers: found "r.example.com", this service',
+            'mirror."m.example.com".peers: found "m.example.com", which is this mirror',
+            'rooms."r.example.com".peers: found "r.example.com", which is this service',
             'rooms."r.example.com".peers: found "a/b"',
-            'rooms."r.example.com".backing: found "conference.example.com"; allowed: nothing yet',
+            'rooms."r.example.com".backing: found "conference.example.com"; allowed: no value yet',
         ):
             self.assertIn(text, found)
         self.assertIn("allow", self.problems('[mirror."m.example.com"]\nusers = ["a"]\n'))
