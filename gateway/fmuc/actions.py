@@ -1,28 +1,12 @@
-"""Actions: instructions to send stanzas, returned by the rules and carried out by the handler."""
+"""Actions that send stanzas to other nodes."""
 
 from __future__ import annotations
 
 from attrs import frozen
 
-from gateway.fmuc.values import Dialect, Invitation, JoinRequest, OccupantPresence, RoomMessage, StanzaError
-
-
-@frozen
-class ToUsers:
-    """
-    Send the same stanza to some local users.
-
-    @ivar room: bare JID.
-    @ivar recipients: full JIDs, escaped for an XML attribute.
-    @ivar showRealJid: True if the recipients see the occupant's real JID.
-    @ivar codes: status codes for these recipients alone.
-    """
-
-    room: str
-    stanza: OccupantPresence | RoomMessage
-    recipients: tuple[bytes, ...]
-    showRealJid: bool = False
-    codes: tuple[int, ...] = ()
+from gateway.fmuc.values import Dialect
+from gateway.muc.actions import Action
+from gateway.muc.values import JoinRequest, OccupantPresence, RoomMessage, StanzaError
 
 
 @frozen
@@ -35,6 +19,30 @@ class Join:
 
     request: JoinRequest
     replica: bool
+
+
+@frozen
+class Admission:
+    """
+    Tell a joining node that its first user is admitted.
+
+    @ivar replica: True to agree to replica mode.
+    """
+
+    presence: OccupantPresence
+    replica: bool
+
+
+@frozen
+class Submission:
+    """
+    Send a message of a downstream occupant to the joined node.
+
+    @ivar nomirror: True if the message is shown here already.
+    """
+
+    message: RoomMessage
+    nomirror: bool
 
 
 @frozen
@@ -64,8 +72,11 @@ class PrivateMessage:
     stanzaError: StanzaError | None = None
 
 
+Content = Join | Admission | Submission | OccupantPresence | RoomMessage | Reject | ConfirmLeft | PrivateMessage
+
+
 @frozen
-class ToNode:
+class ToNode(Action):
     """
     Send one stanza to another node.
 
@@ -78,51 +89,4 @@ class ToNode:
     peer: str
     dialect: Dialect
     toJoined: bool
-    stanza: Join | OccupantPresence | RoomMessage | Reject | ConfirmLeft | PrivateMessage
-
-
-@frozen
-class SendError:
-    """
-    Answer a stanza with an error.
-
-    @ivar name: C{presence} or C{message}.
-    @ivar sender: the address that the stanza was sent to.
-    @ivar isJoin: True if the stanza was a join.
-    """
-
-    name: str
-    sender: str
-    recipient: str
-    id: str | None
-    stanzaError: StanzaError
-    isJoin: bool = False
-
-
-@frozen
-class SendInvitation:
-    """
-    Send a mediated invitation, or a decline.
-
-    @ivar sender: the user who invites or declines.
-    """
-
-    room: str
-    sender: str
-    invitation: Invitation
-    password: str = ""
-
-
-@frozen
-class LogLine:
-    """
-    Log one line for the operator; nothing is sent.
-
-    @ivar warn: True if the operator may have to act.
-    """
-
-    text: str
-    warn: bool = False
-
-
-Action = ToUsers | ToNode | SendError | SendInvitation | LogLine
+    stanza: Content

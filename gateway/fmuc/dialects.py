@@ -6,12 +6,14 @@ Reading needs no distinction, because each element has the same meaning in both.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from gateway import ns
-from gateway.fmuc.actions import Join, PrivateMessage, Reject, ToNode
-from gateway.fmuc.muc_xml import attributes, errorXml, messageXml, mucUser, mucXml
-from gateway.fmuc.values import Dialect, HistoryLimits, OccupantPresence, RoomMessage
+from gateway.fmuc.actions import Admission, ConfirmLeft, Content, Join, PrivateMessage, Reject, Submission, ToNode
+from gateway.fmuc.values import Dialect
+from gateway.muc.muc_xml import attributes, errorXml, messageXml, mucUser, mucXml
+from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage
 from gateway.stream.stanzas import escape
 
 
@@ -21,10 +23,12 @@ class Codec(Protocol):
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         """To the joined node."""
 
-    def presence(self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence) -> bytes:
+    def presence(
+        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, replica: bool = False
+    ) -> bytes:
         """In both directions."""
 
-    def message(self, room: str, peer: str, toJoined: bool, stanza: RoomMessage) -> bytes:
+    def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         """In both directions."""
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
@@ -39,24 +43,7 @@ class Codec(Protocol):
 
 def toNode(action: ToNode) -> bytes:
     """Serialise a stanza to another node."""
-    codec, room, peer, toJoined, stanza = (
-        _CODECS[action.dialect],
-        action.room,
-        action.peer,
-        action.toJoined,
-        action.stanza,
-    )
-    if isinstance(stanza, RoomMessage):
-        return codec.message(room, peer, toJoined, stanza)
-    if isinstance(stanza, OccupantPresence):
-        return codec.presence(room, peer, toJoined, stanza)
-    if isinstance(stanza, Join):
-        return codec.join(room, peer, stanza)
-    if isinstance(stanza, PrivateMessage):
-        return codec.privateMessage(room, peer, stanza)
-    if isinstance(stanza, Reject):
-        return codec.reject(room, peer, stanza)
-    return codec.confirmLeft(room, peer)
+    return _WRITERS[type(action.stanza)](_CODECS[action.dialect], action, action.stanza)
 
 
 def _fmuc(realJid: str, inside: str = "") -> str:
@@ -84,7 +71,9 @@ class Protoxep:
         inside = _fmuc(request.realJid) + muc
         return _presence(head, request.payload.language, inside.encode(), request.payload.raw)
 
-    def presence(self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence) -> bytes:
+    def presence(
+        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, replica: bool = False
+    ) -> bytes:
         kind = "unavailable" if stanza.change.unavailable else None
         payload = stanza.payload
         if toJoined:
@@ -96,9 +85,9 @@ class Protoxep:
             head, payload.language, payload.raw, mucUser(stanza, stanza.realJid if stanza.nonAnonymous else "")
         )
 
-    def message(self, room: str, peer: str, toJoined: bool, stanza: RoomMessage) -> bytes:
+    def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         # "the proxy MAY include the <nomirror> element".
-        extra = f"<nomirror xmlns='{ns.FMUC}'/>" if stanza.nomirror else ""
+        extra = f"<nomirror xmlns='{ns.FMUC}'/>" if nomirror else ""
         return _message(room, stanza.nick, peer, stanza, extra)
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
@@ -128,17 +117,19 @@ class Xep0289:
         head = attributes(from_=f"{room}/{request.nick}", to=f"{peer}/{request.nick}")
         return _presence(head, request.payload.language, inside.encode(), request.payload.raw)
 
-    def presence(self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence) -> bytes:
+    def presence(
+        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, replica: bool = False
+    ) -> bytes:
         kind = "unavailable" if stanza.change.unavailable else None
         head = attributes(
             from_=f"{room}/{stanza.nick}", to=f"{peer}/{stanza.nick}" if toJoined else peer, type=kind
         )
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or toJoined else "")
-        who = _fmuc(stanza.realJid, "<replica/>" if stanza.replica else "").encode()
+        who = _fmuc(stanza.realJid, "<replica/>" if replica else "").encode()
         return _presence(head, stanza.payload.language, who, stanza.payload.raw, user)
 
-    def message(self, room: str, peer: str, toJoined: bool, stanza: RoomMessage) -> bytes:
+    def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         return _message(room, stanza.nick, peer, stanza, _fmuc(stanza.realJid))
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
@@ -168,3 +159,14 @@ def _private(room: str, peer: str, stanza: PrivateMessage, extra: str) -> bytes:
 
 
 _CODECS: dict[Dialect, Codec] = {Dialect.PROTOXEP: Protoxep(), Dialect.XEP_0289: Xep0289()}
+
+_WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
+    Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
+    Admission: lambda codec, to, stanza: codec.presence(to.room, to.peer, False, stanza.presence, stanza.replica),
+    OccupantPresence: lambda codec, to, stanza: codec.presence(to.room, to.peer, to.toJoined, stanza),
+    Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),
+    RoomMessage: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza),
+    PrivateMessage: lambda codec, to, stanza: codec.privateMessage(to.room, to.peer, stanza),
+    Reject: lambda codec, to, stanza: codec.reject(to.room, to.peer, stanza),
+    ConfirmLeft: lambda codec, to, stanza: codec.confirmLeft(to.room, to.peer),
+}

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from gateway import jids
-from gateway.errors import Forbidden, GatewayError, Loop, TooMuch
-from gateway.fmuc import groupchat, private_messages
+from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Reject, ToNode
-from gateway.fmuc.leave import removeAll
-from gateway.fmuc.presence import enterRoom, leave
-from gateway.fmuc.room import Node, Occupant, Pending, Room
-from gateway.fmuc.uplink import changePresence, occupantLeft, withdraw
-from gateway.fmuc.values import (
+from gateway.fmuc.federation import Federation
+from gateway.fmuc.nodes import Node, Pending
+from gateway.fmuc.uplink import withdraw
+from gateway.fmuc.values import Dialect, Fmuc, NodeMessage, NodePresence
+from gateway.muc import groupchat, private_messages
+from gateway.muc.actions import SendError
+from gateway.muc.join import checkUser, grant
+from gateway.muc.leave import leave, removeAll
+from gateway.muc.nick import checkNick
+from gateway.muc.presence import changePresence
+from gateway.muc.room import Occupant
+from gateway.muc.values import (
     DELIVERY_ERRORS,
     TECHNICAL_PROBLEM,
-    Dialect,
-    Fmuc,
     JoinRequest,
-    Message,
-    Presence,
     PresenceChange,
     Standing,
     stanzaError,
 )
 
 
-def dialectOf(sender: str, stanza: Presence) -> Dialect:
+def dialectOf(sender: str, stanza: NodePresence) -> Dialect:
     """
     Return the protocol of a joining node. In XEP-0289 a join comes from the occupant's address and has C{muc#user};
     in the ProtoXEP it has neither.
@@ -32,96 +34,119 @@ def dialectOf(sender: str, stanza: Presence) -> Dialect:
     return Dialect.PROTOXEP if stanza.item is None and "/" not in sender else Dialect.XEP_0289
 
 
-def reject(room: str, sender: str, stanza: Presence, nick: str, why: type[GatewayError]) -> ToNode:
+def reject(room: str, sender: str, stanza: NodePresence, nick: str, error: GatewayError) -> ToNode:
     """Return the rejection of a user, or of a node."""
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
-    dialect = dialectOf(sender, stanza)
-    return ToNode(room, jids.bare(sender), dialect, False, Reject(nick, realJid, stanzaError(why)))
+    rejection = Reject(nick, realJid, stanzaError(type(error)))
+    return ToNode(room, jids.bare(sender), dialectOf(sender, stanza), False, rejection)
 
 
-def presence(room: Room, sender: str, nick: str, stanza: Presence, now: float) -> None:
+def presence(federation: Federation, sender: str, nick: str, stanza: NodePresence, now: float) -> None:
     """
     Handle a presence from a joining node.
 
     @param sender: address of the node, or of an occupant there.
     """
-    peer = jids.bare(sender)
-    node = room.joiningNodes.get(peer)
-    occupant = room.occupants.get(nick)
+    node = federation.joiningNodes.get(jids.bare(sender))
+    occupant = federation.room.occupants.get(nick)
     if occupant is not None and (node is None or occupant.node is not node):
         occupant = None
     if stanza.stanzaError is not None:
         if node is not None:
-            nodeLost(room, node, now)
+            nodeLost(federation, node, now)
     elif stanza.unavailable:
-        if occupant is not None:
-            # The reason is taken over; codes are not the joining node's to set.
-            leave(
-                room, occupant, stanza.payload, now, PresenceChange(unavailable=True, reason=stanza.change.reason)
-            )
-            return
-        pending = room.pending.get(nick)
-        if pending is not None and node is not None and pending.node is node and not pending.withdrawn:
-            assert room.joinedNode is not None
-            withdraw(room, room.joinedNode, pending, now)
+        _leaves(federation, node, occupant, nick, stanza, now)
     elif occupant is not None and node is not None:
-        _fromOccupant(room, node, occupant, sender, stanza, now)
+        _fromOccupant(federation, node, occupant, sender, stanza, now)
     elif stanza.fmuc is not None and stanza.fmuc.realJid:
-        _notInRoom(room, node, sender, nick, stanza, stanza.fmuc, now)
+        _notInRoom(federation, node, sender, nick, stanza, stanza.fmuc, now)
 
 
-def _fromOccupant(room: Room, node: Node, occupant: Occupant, sender: str, stanza: Presence, now: float) -> None:
+def _leaves(
+    federation: Federation,
+    node: Node | None,
+    occupant: Occupant | None,
+    nick: str,
+    stanza: NodePresence,
+    now: float,
+) -> None:
+    if occupant is not None:
+        # The reason is taken over; codes are not the joining node's to set.
+        change = PresenceChange(unavailable=True, reason=stanza.change.reason)
+        leave(federation.room, occupant, stanza.payload, now, change)
+        return
+    pending = federation.pending.get(nick)
+    if pending is not None and node is not None and pending.node is node and not pending.withdrawn:
+        assert federation.joinedNode is not None
+        withdraw(federation, federation.joinedNode, pending, now)
+
+
+def _fromOccupant(
+    federation: Federation, node: Node, occupant: Occupant, sender: str, stanza: NodePresence, now: float
+) -> None:
     """Handle the presence of an occupant."""
     fmuc = stanza.fmuc
     if fmuc is not None and fmuc.realJid not in ("", occupant.realJid):
-        room.toNode(node, Reject(occupant.nick, fmuc.realJid, stanzaError(Forbidden)))
+        federation.toNode(node, Reject(occupant.nick, fmuc.realJid, stanzaError(Forbidden)))
     elif fmuc is not None and fmuc.realJid and stanza.joins:
-        _enterAnew(room, node, sender, occupant.nick, stanza, fmuc, now)
+        _enterAnew(federation, node, sender, occupant.nick, stanza, fmuc, now)
     else:
-        changePresence(room, occupant, stanza.payload, now)
+        changePresence(federation.room, occupant, stanza.payload, now)
 
 
 def _notInRoom(
-    room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float
+    federation: Federation,
+    node: Node | None,
+    sender: str,
+    nick: str,
+    stanza: NodePresence,
+    fmuc: Fmuc,
+    now: float,
 ) -> None:
     """Handle the presence of a user who is not an occupant."""
-    pending = room.pending.get(nick)
+    pending = federation.pending.get(nick)
     if node is not None and pending is not None and not stanza.joins and _isOf(pending, node, fmuc.realJid):
         pending.newPayload = stanza.payload
-    elif node is not None and nick not in room.occupants and _isIn(node, fmuc.realJid):
+    elif node is not None and nick not in federation.room.occupants and _isIn(node, fmuc.realJid):
         # Nicks cannot change in a mirror.
-        _enterAnew(room, node, sender, nick, stanza, fmuc, now)
+        _enterAnew(federation, node, sender, nick, stanza, fmuc, now)
     else:
-        _enter(room, node, sender, nick, stanza, fmuc, now)
+        _enter(federation, node, sender, nick, stanza, fmuc, now)
 
 
 def _isIn(node: Node, realJid: str) -> bool:
     return any(occupant.realJid == realJid for occupant in node.occupants.values())
 
 
-def _enterAnew(room: Room, node: Node, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
-    """Handle the join of a user who is an occupant already: the node was restarted, and needs the full state."""
-    node.joined = False
-    nodeLost(room, node, now)
-    _enter(room, None, sender, nick, stanza, fmuc, now)
-
-
 def _isOf(pending: Pending, node: Node, realJid: str) -> bool:
     return pending.node is node and pending.request.realJid == realJid and not pending.withdrawn
 
 
-def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presence, fmuc: Fmuc, now: float) -> None:
-    known, peer = node, jids.bare(sender)
-    problem: type[GatewayError] | None = None
-    if node is None:
-        node = Node(peer, dialectOf(sender, stanza), fmuc.replica)
-        node.mirrors = node.echoes
-        if len(room.joiningNodes) >= room.bounds.nodes:
-            problem = TooMuch
-        elif room.joinedNode is not None and room.joinedNode.jid == peer:
-            # The shortest loop.
-            problem = Loop
-    if problem is None:
+def _enterAnew(
+    federation: Federation, node: Node, sender: str, nick: str, stanza: NodePresence, fmuc: Fmuc, now: float
+) -> None:
+    """Handle the join of a user who is an occupant already: the node was restarted, and needs the full state."""
+    node.joined = False
+    nodeLost(federation, node, now)
+    _enter(federation, None, sender, nick, stanza, fmuc, now)
+
+
+def _enter(
+    federation: Federation,
+    known: Node | None,
+    sender: str,
+    nick: str,
+    stanza: NodePresence,
+    fmuc: Fmuc,
+    now: float,
+) -> None:
+    """Handle a join: "the usual ACL checks as if [the user] had joined directly"."""
+    peer = jids.bare(sender)
+    node = known or _newNode(peer, sender, stanza, fmuc)
+    try:
+        if known is None:
+            _checkNode(federation, peer)
+            federation.joiningNodes[peer] = node
         request = JoinRequest(
             nick=nick,
             realJid=fmuc.realJid,
@@ -131,35 +156,98 @@ def _enter(room: Room, node: Node | None, sender: str, nick: str, stanza: Presen
             claimedStanding=stanza.item or Standing(),
             id=stanza.id,
         )
-        room.joiningNodes[peer] = node
-        problem = enterRoom(room, request, node, now)
-    if problem is not None:
+        checkUser(request.realJid)
+        checkNick(federation.room, nick)
+        if not federation.requestJoin(request, now, node):
+            standing, _ = grant(federation.room, request)
+            federation.admit(request, node, standing, now)
+    except GatewayError as error:
         if known is None:
-            room.joiningNodes.pop(peer, None)
-        room.toNode(node, Reject(nick, fmuc.realJid, stanzaError(problem)))
+            federation.joiningNodes.pop(peer, None)
+        federation.toNode(node, Reject(nick, fmuc.realJid, stanzaError(type(error))))
 
 
-def message(room: Room, node: Node, sender: str, recipient: str, stanza: Message, now: float) -> None:
-    """Handle a message from a joining node."""
-    if stanza.stanzaError is not None and not sender:
-        # A message to all occupants of the node. A message to one of them is returned from that occupant's address.
-        if stanza.stanzaError.condition in DELIVERY_ERRORS:
-            nodeLost(room, node, now)
-    elif recipient and stanza.kind != "groupchat":
-        private_messages.fromNode(room, node, sender, recipient, stanza)
-    elif stanza.kind == "groupchat" and not recipient:
-        groupchat.fromNode(room, node, sender, stanza, now)
+def _newNode(peer: str, sender: str, stanza: NodePresence, fmuc: Fmuc) -> Node:
+    node = Node(peer, dialectOf(sender, stanza), fmuc.replica)
+    node.mirrors = node.echoes
+    return node
 
 
-def nodeLost(room: Room, node: Node, now: float) -> None:
+def _checkNode(federation: Federation, peer: str) -> None:
+    if len(federation.joiningNodes) >= federation.room.bounds.nodes:
+        raise TooMuch
+    if federation.joinedNode is not None and federation.joinedNode.jid == peer:
+        # The shortest loop.
+        raise Loop
+
+
+def message(
+    federation: Federation, node: Node, sender: str, recipient: str, stanza: NodeMessage, now: float
+) -> None:
+    """
+    Handle a message from a joining node.
+
+    @param sender: nick of the sender.
+    @param recipient: nick of the recipient; empty for the room.
+    """
+    try:
+        if stanza.stanzaError is not None and not sender:
+            # A message to all occupants of the node. A message to one of them is returned from that occupant's
+            # address.
+            if stanza.stanzaError.condition in DELIVERY_ERRORS:
+                nodeLost(federation, node, now)
+        elif recipient and stanza.kind != "groupchat":
+            privateMessage(federation, node, sender, recipient, stanza)
+        elif stanza.kind == "groupchat" and not recipient:
+            _toAll(federation, node, sender, stanza, now)
+    except GatewayError as error:
+        returnError(federation, node, sender, recipient, stanza, error)
+
+
+def _toAll(federation: Federation, node: Node, sender: str, stanza: NodeMessage, now: float) -> None:
+    # The mode of a node does not change between messages.
+    node.mirrors = not stanza.nomirror and node.echoes
+    occupant = federation.room.occupants.get(sender)
+    # The node does not speak for other nodes' occupants.
+    isIn = occupant is not None and occupant.node is node
+    groupchat.submit(federation.room, occupant if isIn else None, stanza, now)
+
+
+def privateMessage(federation: Federation, node: Node, sender: str, recipient: str, stanza: NodeMessage) -> None:
+    """
+    Handle a private message that comes from another node.
+
+    @raise GatewayError: if it cannot be delivered.
+    """
+    occupants = federation.room.occupants
+    occupant, there = occupants.get(sender), occupants.get(recipient)
+    if occupant is None or occupant.node is not node:
+        raise NotInTheRoom
+    if there is None or there.node is node:
+        raise NoSuchAddress
+    private_messages.send(federation.room, occupant, there, stanza)
+
+
+def returnError(
+    federation: Federation, node: Node, sender: str, recipient: str, stanza: NodeMessage, error: GatewayError
+) -> None:
+    """Return an error for a message of another node's occupant; an error is never answered."""
+    if stanza.kind != "error":
+        room = federation.room
+        answer = stanzaError(type(error))
+        room.emit(SendError("message", room.address(recipient), f"{node.jid}/{sender}", stanza.id, answer))
+
+
+def nodeLost(federation: Federation, node: Node, now: float) -> None:
     """Remove a joining node and its occupants, because stanzas to it are returned or it was restarted."""
+    room = federation.room
     room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
     occupants = list(node.occupants.values())
     removeAll(room, occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
     for occupant in occupants:
-        occupantLeft(room, occupant, now)
-    for pending in list(room.pending.values()):
+        federation.left(occupant, now)
+    for pending in list(federation.pending.values()):
         if pending.node is node and not pending.withdrawn:
-            assert room.joinedNode is not None
-            withdraw(room, room.joinedNode, pending, now)
-    room.joiningNodes.pop(node.jid, None)
+            assert federation.joinedNode is not None
+            withdraw(federation, federation.joinedNode, pending, now)
+    federation.joiningNodes.pop(node.jid, None)

@@ -12,12 +12,14 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.errors import GatewayError, OverBudget, Stopping, Unreadable
-from gateway.fmuc.actions import Action, LogLine, ToNode, ToUsers
+from gateway.fmuc.actions import ToNode
 from gateway.fmuc.core import Rooms
-from gateway.fmuc.iq import answer, result
-from gateway.fmuc.room import JoinedNode, Node, Room, UplinkState
+from gateway.fmuc.federation import Federation
+from gateway.fmuc.nodes import JoinedNode, Node, UplinkState
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.interfaces import IRefusalHandler, IReporting
+from gateway.muc.actions import Action, LogLine, ToUsers
+from gateway.muc.iq import answer, result
 from gateway.stream.budget import COPY, FREE
 from gateway.stream.outflow import Copies
 from gateway.stream.raw import RawHandler
@@ -60,9 +62,10 @@ class RoomsHandler(RawHandler):
         rooms = self._rooms.rooms
         occupants = sum(len(room.occupants) for room in rooms.values())
         yield f"rooms: {len(rooms)}; occupants: {occupants}"
-        for room in list(rooms.values())[:_MAX_REPORTED]:
-            if room.joinedNode is not None or room.joiningNodes:
-                yield _described(room)
+        for jid in list(rooms)[:_MAX_REPORTED]:
+            federation = self._rooms.federation(jid)
+            if federation is not None and (federation.isMirror or federation.joiningNodes):
+                yield _described(federation)
 
     def drain(self) -> None:
         self._perform(self._rooms.shutDown())
@@ -253,12 +256,13 @@ _STATES = {
 }
 
 
-def _described(room: Room) -> str:
+def _described(federation: Federation) -> str:
     """Return the status line of a room."""
+    room, joined = federation.room, federation.joinedNode
     text = f"{room.jid}: {len(room.users)} here, {len(room.occupants)} in all"
-    if room.joinedNode is not None:
-        text += f"; mirrors {room.joinedNode.jid}: {_stands(room.joinedNode)}, {_crossed(room.joinedNode)}"
-    for node in room.joiningNodes.values():
+    if joined is not None:
+        text += f"; mirrors {joined.jid}: {_stands(joined)}, {_crossed(joined)}"
+    for node in federation.joiningNodes.values():
         text += f"; mirrored by {node.jid}: with {len(node.occupants)}, {_crossed(node)}"
     return text
 

@@ -12,10 +12,10 @@ from zope.interface import implementer
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
-from gateway.fmuc.muc_xml import MAX_STANZA
-from gateway.fmuc.room import Bounds, Settings
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
+from gateway.muc.muc_xml import MAX_STANZA
+from gateway.muc.room import Bounds, Settings
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, Count, Domain
 from gateway.values import checkDomain
@@ -103,9 +103,7 @@ class RoomsPlugin:
         if jid in table.peers:
             problems.append(f'peers: found "{jid}", which is this service; allowed: other domains')
         if table.backing is not None:
-            problems.append(
-                f'backing: found "{table.backing}"; allowed: no value yet'
-            )
+            problems.append(f'backing: found "{table.backing}"; allowed: no value yet')
         return problems
 
     def makeService(self, jid: str, table: RoomsTable, composition: IComposition) -> IService:

@@ -1,306 +1,79 @@
-"""Reads presence and messages of local users and of other nodes, and writes actions."""
+"""Reads presence and messages of users and of other nodes, and writes actions."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from attrs import evolve
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import Unreadable
-from gateway.fmuc import datetimes
-from gateway.fmuc.actions import Action, LogLine, SendError, SendInvitation, ToUsers
+from gateway.fmuc.actions import ToNode
 from gateway.fmuc.dialects import toNode
-from gateway.fmuc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes, errorXml, messageXml, mucUser
-from gateway.fmuc.payload import Part, children, parts
-from gateway.fmuc.values import (
-    AFFILIATIONS,
-    AVAILABLE,
-    NONE,
-    PARTICIPANT,
-    ROLES,
-    Delay,
-    Fmuc,
-    HistoryLimits,
-    Invitation,
-    Message,
-    OccupantPresence,
-    Payload,
-    Presence,
-    Standing,
-    StanzaError,
-)
+from gateway.fmuc.values import Fmuc, NodeMessage, NodePresence
+from gateway.muc import stanzas as muc
+from gateway.muc.actions import Action
+from gateway.muc.muc_xml import MAX_REASON
+from gateway.muc.payload import children, parts
+from gateway.muc.stanzas import readAddress, readError, tree
 from gateway.stream.outflow import Copies
-from gateway.stream.stanzas import Stanza, escape
+from gateway.stream.stanzas import Stanza
 
-# Namespaces that only the room itself may use in stanzas to occupants.
-_RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.FMUC, ns.DELAY, ns.DELAY_1))
-
-# Characters of a password, or of an id that is stored.
-_MAX_WORD = 1_000
-# Bytes of a presence that is sent to all current and future occupants. XEP-0045 section 17.1: "A MUC service MAY
-# choose to discard extended presence information".
-_MAX_PRESENCE = 16 * 1024
-# Characters of a JID (RFC 7622 section 3.1), and so of each of its parts.
-_MAX_ADDRESS = 3_071
+_RESERVED = muc.RESERVED | {ns.FMUC}
+_WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {**muc.WRITERS, ToNode: toNode}
 
 
-def readPresence(stanza: Stanza) -> Presence:
+def readPresence(stanza: Stanza) -> NodePresence:
     """
     Read a presence of type none, unavailable or error.
 
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
-    payload = _content(stanza, found)
-    if len(payload.raw) + len(payload.language) > _MAX_PRESENCE:
-        payload = Payload()
-    presence = Presence(unavailable=stanza.type == "unavailable", payload=payload, id=stanza.id)
+    fmuc = None
     for part in found:
-        if part.namespace == ns.MUC:
-            element = _tree(part)
-            presence = evolve(presence, joins=True, password=_text(element, "password"), limits=_limits(element))
-        elif part.namespace == ns.FMUC:
-            presence = evolve(presence, fmuc=_fmuc(_tree(part)))
-        elif part.namespace == ns.MUC_USER:
-            presence = _withUser(presence, _tree(part))
-    if presence.joins and max(len(presence.id or ""), len(presence.password)) > _MAX_WORD:
-        raise Unreadable
-    stanzaError = _refusal(found)
-    if stanza.type == "error":
-        presence = evolve(presence, stanzaError=stanzaError or StanzaError("cancel", "undefined-condition"))
-    elif stanzaError is not None and presence.fmuc is not None and presence.fmuc.reject is not None:
+        if part.namespace == ns.FMUC:
+            fmuc = _fmuc(tree(part))
+    presence = muc.readPresence(stanza, found, NodePresence(fmuc=fmuc), _RESERVED)
+    if fmuc is not None and fmuc.reject is not None and stanza.type != "error":
         # The gateway's own nodes add the error to a rejection.
-        presence = evolve(presence, stanzaError=evolve(stanzaError, text=presence.fmuc.reject))
+        error = readError(found)
+        presence = presence if error is None else evolve(presence, stanzaError=evolve(error, text=fmuc.reject))
     return presence
 
 
-def readMessage(stanza: Stanza) -> Message:
+def readMessage(stanza: Stanza) -> NodeMessage:
     """
     Read a message.
 
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
-    payload = _content(stanza, found)
-    if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
-        raise Unreadable
-    names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
-    message = Message(
-        kind=stanza.type,
-        payload=payload,
-        id=stanza.id,
-        # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
-        subject="subject" in names and "body" not in names,
-        form=any((part.namespace, part.name) == (ns.DATA, "x") for part in found),
-        store="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
-    )
+    start = NodeMessage()
     for part in found:
-        if part.namespace == ns.FMUC:
-            if part.name == "nomirror":
-                message = evolve(message, nomirror=True)
-            else:
-                message = evolve(message, fmuc=_fmuc(_tree(part)))
-        elif part.namespace == ns.MUC_USER:
-            message = evolve(message, invitations=_invitations(_tree(part)))
-        elif part.namespace == ns.DELAY:
-            element = _tree(part)
-            stamp = datetimes.parseDateTime(element.getAttribute("stamp", ""))
-            message = evolve(message, delay=Delay(element.getAttribute("from", ""), stamp or 0.0))
-    if stanza.type == "error":
-        message = evolve(message, stanzaError=_refusal(found) or StanzaError("cancel", "undefined-condition"))
-    return message
-
-
-def _tree(part: Part) -> domish.Element:
-    try:
-        return part.element
-    except domish.ParserError as error:
-        raise Unreadable from error
-
-
-def _content(stanza: Stanza, found: list[Part]) -> Payload:
-    kept = [part.raw for part in found if part.namespace not in _RESERVED and not _isError(part)]
-    return Payload(b"".join(kept), stanza.language or "")
-
-
-def _isError(part: Part) -> bool:
-    return part.name == "error" and part.namespace == ns.COMPONENT_ACCEPT
-
-
-def _text(element: domish.Element, name: str) -> str:
-    found = next((each for each in element.elements() if each.name == name), None)
-    return "" if found is None else str(found)
-
-
-def _address(element: domish.Element, name: str) -> str:
-    text: str = element.getAttribute(name, "")
-    if len(text) > _MAX_ADDRESS:
-        raise Unreadable
-    return text
-
-
-def _limits(element: domish.Element) -> HistoryLimits:
-    """Read the limits of the history; unreadable values mean no limit."""
-    found = next((each for each in children(element) if each.name == "history"), None)
-    if found is None:
-        return HistoryLimits()
-    numbers = {name: found.getAttribute(name, "") for name in ("maxchars", "maxstanzas", "seconds")}
-    return HistoryLimits(
-        **{
-            name: int(text)
-            for name, text in numbers.items()
-            if text.isascii() and text.isdigit() and len(text) < 10
-        },
-        since=datetimes.parseDateTime(found.getAttribute("since", "")),
-    )
+        if part.namespace == ns.FMUC and part.name == "nomirror":
+            start = evolve(start, nomirror=True)
+        elif part.namespace == ns.FMUC:
+            start = evolve(start, fmuc=_fmuc(tree(part)))
+    return muc.readMessage(stanza, found, start, _RESERVED)
 
 
 def _fmuc(element: domish.Element) -> Fmuc:
     words = {child.name: child for child in children(element)}
     reject = words.get("reject")
     return Fmuc(
-        realJid=_address(element, "from"),
+        realJid=readAddress(element, "from"),
         replica="replica" in words,
         left="left" in words,
         reject=None if reject is None else str(reject)[:MAX_REASON],
     )
 
 
-def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
-    return tuple(
-        Invitation(_address(child, "to"), _text(child, "reason")[:MAX_REASON], child.name == "decline")
-        for child in children(element)
-        if child.name in ("invite", "decline")
-    )
-
-
-def _withUser(presence: Presence, element: domish.Element) -> Presence:
-    """Add the content of C{muc#user}."""
-    codes: list[int] = []
-    change = AVAILABLE
-    for child in children(element):
-        if child.name == "item":
-            affiliation, role = child.getAttribute("affiliation", NONE), child.getAttribute("role", PARTICIPANT)
-            if affiliation not in AFFILIATIONS or role not in ROLES:
-                raise Unreadable
-            actor = next((each for each in child.elements() if each.name == "actor"), None)
-            change = evolve(
-                change,
-                reason=_text(child, "reason")[:MAX_REASON],
-                actor="" if actor is None else _address(actor, "nick"),
-                nick=_address(child, "nick"),
-            )
-            presence = evolve(presence, item=Standing(affiliation, role), jid=_address(child, "jid"))
-        elif child.name == "status":
-            code = child.getAttribute("code", "")
-            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _FORWARDED_CODES:
-                codes.append(int(code))
-        elif child.name == "destroy":
-            change = evolve(
-                change,
-                destroyed=True,
-                jid=_address(child, "jid"),
-                reason=_text(child, "reason")[:MAX_REASON],
-            )
-    return evolve(presence, change=evolve(change, codes=tuple(dict.fromkeys(codes))))
-
-
-# Status codes that other nodes forward; each node sets the others itself.
-_FORWARDED_CODES = frozenset((301, 303, 307, 321, 322, 332, 333))
-
-
-def _refusal(found: list[Part]) -> StanzaError | None:
-    part = next((part for part in found if _isError(part)), None)
-    if part is None:
-        return None
-    element = _tree(part)
-    condition, text = "undefined-condition", ""
-    for child in children(element):
-        if child.uri == ns.STANZA_ERRORS and child.name == "text":
-            text = str(child)[:MAX_REASON]
-        elif child.uri == ns.STANZA_ERRORS:
-            condition = child.name
-    kind = element.getAttribute("type", "")
-    return StanzaError(
-        kind if kind in ("auth", "cancel", "continue", "modify", "wait") else "cancel", condition, text
-    )
-
-
-# Writing.
-
-
 def write(action: Action) -> bytes | Copies:
     """
-    Serialise the stanza of an action; return no bytes for a L{LogLine}.
+    Serialise the stanza of an action; return no bytes if it has none.
 
     @raise Unreadable: if a character is not allowed in XML.
     """
-    if isinstance(action, ToUsers):
-        return _toUsers(action)
-    if isinstance(action, SendError):
-        return _refuse(action)
-    if isinstance(action, SendInvitation):
-        return _invite(action)
-    if isinstance(action, LogLine):
-        return b""
-    return toNode(action)
-
-
-def _toUsers(action: ToUsers) -> bytes | Copies:
-    """Serialise once; only the address differs."""
-    head, tail = _around(action)
-    if len(action.recipients) == 1:
-        return head + action.recipients[0] + tail
-    return Copies(head, action.recipients, tail)
-
-
-def _invite(action: SendInvitation) -> bytes:
-    invitation = action.invitation
-    name = "decline" if invitation.declines else "invite"
-    reason = f"<reason>{escape(invitation.reason)}</reason>" if invitation.reason else ""
-    password = f"<password>{escape(action.password)}</password>" if action.password else ""
-    head = attributes(from_=action.room, to=invitation.jid).decode()
-    inside = f"<{name} from='{escape(action.sender)}'>{reason}</{name}>{password}"
-    return f"<message{head}><x xmlns='{ns.MUC_USER}'>{inside}</x></message>".encode()
-
-
-def _around(action: ToUsers) -> tuple[bytes, bytes]:
-    """Return the bytes before and after the recipient's address."""
-    stanza, key = action.stanza, (action.room, action.showRealJid)
-    if not isinstance(stanza, OccupantPresence):
-        # XEP-0045 section 7.5: to a private message "The service SHOULD add the <x/> element".
-        mark = "" if stanza.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>"
-        return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(stanza, mark)
-    found = None if action.codes else stanza.serialised.get(key)
-    if found is not None:
-        return found
-    kind = "unavailable" if stanza.change.unavailable else None
-    head = b"<presence from='" + _sender(action) + b"' to='"
-    tail = (
-        b"'"
-        + attributes(type=kind, lang=stanza.payload.language)
-        + b">"
-        + stanza.payload.raw
-        + mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes)
-        + b"</presence>"
-    )
-    if not action.codes:
-        stanza.serialised[key] = head, tail
-    return head, tail
-
-
-def _sender(action: ToUsers) -> bytes:
-    nick = action.stanza.nick
-    return escape(f"{action.room}/{nick}" if nick else action.room).encode()
-
-
-def _refuse(action: SendError) -> bytes:
-    muc = f"<x xmlns='{ns.MUC}'/>" if action.isJoin else ""
-    head = attributes(from_=action.sender, to=action.recipient, id=action.id, type="error")
-    return b"".join(
-        (
-            f"<{action.name}".encode(),
-            head,
-            f">{muc}{errorXml(action.stanzaError)}</{action.name}>".encode(),
-        )
-    )
+    return _WRITERS[type(action)](action)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from gateway import ns
-from gateway.fmuc.administration import Change, applyChanges
+from gateway.errors import GatewayError
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.room import Room, UplinkState
-from gateway.fmuc.values import KICKED, NICK_CHANGED, NO_ROLE, Dialect
+from gateway.fmuc.nodes import UplinkState
+from gateway.fmuc.values import Dialect
+from gateway.muc.administration import Change, applyChanges
+from gateway.muc.room import Room
+from gateway.muc.values import KICKED, NICK_CHANGED, NO_ROLE
 from tests.fmuc.support import END, HEADER, MUC, Service, written
 
 TOP = "room@top.example"
@@ -179,17 +183,16 @@ class Chain:
         """The owner does."""
         room = self.room(TOP)
         assert room is not None
-        applyChanges(room, self.owner.jid, [Change(nick=nick, role=NO_ROLE)])
-        out = [*room.out]
-        room.out.clear()
-        self._send(TOP, b"".join(written(action) for action in out))
+        with suppress(GatewayError):
+            applyChanges(room, self.owner.jid, [Change(nick=nick, role=NO_ROLE)])
+        self._send(TOP, b"".join(written(action) for action in room.takeActions()))
 
     def joined(self, node: str) -> bool:
         """Whether a node is in the set."""
         room = self.room(node)
         if room is None:
             return False
-        return room.joinedNode is None or room.joinedNode.state is UplinkState.JOINED
+        return room.nodes.joinedNode is None or room.nodes.joinedNode.state is UplinkState.JOINED
 
 
 __all__ = ["KICKED", "NODES", "TOP", "Chain", "Client"]

@@ -9,12 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.errors import ANSWERS, GatewayError, Unreadable
-from gateway.fmuc.actions import Action
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.iq import answer, result
-from gateway.fmuc.room import Bounds
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.values import Dialect
+from gateway.muc.actions import Action
+from gateway.muc.iq import answer, result
+from gateway.muc.room import Bounds
 from gateway.stream.core import Splitter, StreamFailed
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza, errorReply

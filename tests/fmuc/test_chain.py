@@ -159,8 +159,8 @@ class ChainTests(SynchronousTestCase):
         assert top is not None
         for node, service in chain.services.items():
             for room in service.rooms.rooms.values():
-                self.assertEqual(room.pending, {}, node)
-                self.assertTrue(chain.joined(node), (node, room.joinedNode))
+                self.assertEqual(room.nodes.pending, {}, node)
+                self.assertTrue(chain.joined(node), (node, room.nodes.joinedNode))
                 self.assertEqual(set(room.occupants), set(top.occupants), node)
                 contents = {nick: one.payload for nick, one in room.occupants.items()}
                 self.assertEqual(contents, {nick: one.payload for nick, one in top.occupants.items()}, node)

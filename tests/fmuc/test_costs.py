@@ -150,7 +150,7 @@ class NodeRemovalTests(CostCase):
         sent = self.send(f"<message from='{NODE}' to='{R}' type='error'>{error}</message>")
         self.assertEqual(sent.count(f"to='{OWN}' type='unavailable'".encode()), 1_000)
         self.assertEqual(set(self.wire.room(R).occupants), {"own"})
-        self.assertEqual(self.wire.room(R).joiningNodes, {})
+        self.assertEqual(self.wire.room(R).nodes.joiningNodes, {})
 
     def test_banned(self) -> None:
         """A ban of the domain of all who are behind a node: it is told of each, and that it is out after that."""

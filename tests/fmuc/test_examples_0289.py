@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway import ns
-from gateway.fmuc.values import Delay, Dialect, Payload, RoomMessage
+from gateway.fmuc.values import Dialect
+from gateway.muc.values import Delay, Payload, RoomMessage
 from tests.fmuc.support import RoomCase, Service, mirror, rooms
 
 # The joining node: a mirror can have no other name for rabbithole than this one. XEP-0289 section 3: "It is

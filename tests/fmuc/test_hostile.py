@@ -5,8 +5,9 @@ from __future__ import annotations
 from gateway import ns
 from gateway.errors import NotInTheRoom, TooManyRooms, TooMuch
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.room import Bounds
-from gateway.fmuc.values import OUTCAST, Dialect
+from gateway.fmuc.values import Dialect
+from gateway.muc.room import Bounds
+from gateway.muc.values import OUTCAST
 from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN
 
@@ -38,7 +39,7 @@ class NodeTests(RoomCase):
             for node in ("x@stranger.example", "node.example"):
                 self.assertIn(b"federate", self.above.take(joining(node, "eve", "eve@stranger.example/1", dialect)))
         self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
-        self.assertEqual(set(self.room.joiningNodes), {NODE, OTHER})
+        self.assertEqual(set(self.room.nodes.joiningNodes), {NODE, OTHER})
 
     def test_another(self) -> None:
         """A node speaks for those behind it, and for nobody behind another, or here."""
@@ -111,7 +112,7 @@ class NodeTests(RoomCase):
         for number in range(3):
             sent = service.take(joining(f"x{number}@node.example", f"n{number}", f"n{number}@a.example/1"))
         self.assertIn(b"<resource-constraint", sent)
-        self.assertEqual(len(service.rooms.rooms[ABOVE].joiningNodes), 2)
+        self.assertEqual(len(service.rooms.rooms[ABOVE].nodes.joiningNodes), 2)
 
 
 class UserTests(RoomCase):
@@ -143,7 +144,7 @@ class UserTests(RoomCase):
             sent = service.take(f"<presence from='{sender}' to='{HERE}/ann'>{item}</presence>")
             self.assertNotIn(b"owner", sent)
             self.assertNotIn(f"to='{ANN}'".encode(), sent)
-        self.assertEqual(set(service.rooms.rooms[HERE].pending), {"ann"})
+        self.assertEqual(set(service.rooms.rooms[HERE].nodes.pending), {"ann"})
 
     def test_joins(self) -> None:
         """1,000 joins: as many are in as may be, and each of the others is told."""
@@ -187,7 +188,7 @@ class UserTests(RoomCase):
             service.rooms.home = "home.example"
             made = [self.make(service, domain) for domain in ("a.example", "b.example", "home.example")]
             self.assertEqual(made, [20, 10, 10])
-            if service.rooms.isMirror:
+            if service.rooms.areMirrors:
                 continue
             # Where some are gone, as many may be made.
             for number in range(20):
@@ -229,7 +230,7 @@ class UserTests(RoomCase):
                 room = rf"r{number}\40x.example@chat.example"
                 sent = service.take(f"<presence from='{bare}/{number}' to='{room}/ann'>{MUC}</presence>")
             self.assertSent(sent, refused("presence", f"{room}/ann", f"{bare}/3", TooManyRooms, MUC))
-            if not service.rooms.isMirror:
+            if not service.rooms.areMirrors:
                 sent = service.take(joining(f"{room[:-12]}node.example", "ann", f"{bare}/4").replace(ABOVE, room))
                 self.assertIn(b"resource-constraint", sent)
             self.assertEqual(len(service.rooms.rooms), 3)
@@ -237,7 +238,7 @@ class UserTests(RoomCase):
             self.assertEqual(len(service.rooms.rooms), 4)
             # Who has one less may make another, and nothing is kept of who has none.
             first = r"r0\40x.example@chat.example"
-            if not service.rooms.isMirror:
+            if not service.rooms.areMirrors:
                 service.take(f"<presence from='{bare}/0' to='{first}/ann' type='unavailable'/>")
                 sent = service.take(f"<presence from='{bare}/0' to='new@chat.example/ann'>{MUC}</presence>")
                 self.assertIn(b"code='201'", sent)

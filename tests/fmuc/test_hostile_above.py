@@ -5,9 +5,10 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from gateway import jids, ns
-from gateway.fmuc.room import Bounds, UplinkState
+from gateway.fmuc.nodes import UplinkState
 from gateway.fmuc.uplink import ANSWER, REST
 from gateway.fmuc.values import Dialect
+from gateway.muc.room import Bounds
 from gateway.stream.core import Limits
 from tests.fmuc.wire import START, WireCase, fmuc, mirror, read, rooms, seedJoin, to
 
@@ -145,7 +146,7 @@ class AboveTests(WireCase):
                 refused += "error" in each
         most = Bounds().pending
         self.assertEqual((up, refused), (1, 10_000 - most))
-        self.assertEqual(len(self.wire.room(M).pending), most)
+        self.assertEqual(len(self.wire.room(M).nodes.pending), most)
 
     def test_flood(self) -> None:
         """What a user sends while he waits is not kept: neither words nor presence, and goes nowhere."""
@@ -155,7 +156,7 @@ class AboveTests(WireCase):
             self.wire.join(M, f"other{number}", ALICE)
             self.wire.say(M, ALICE, "hello")
         room = self.wire.room(M)
-        self.assertEqual(set(room.pending), {"alice"})
+        self.assertEqual(set(room.nodes.pending), {"alice"})
         self.assertEqual(len(room.history), 0)
         self.assertEqual(room.occupants, {})
 
@@ -181,7 +182,7 @@ class AboveTests(WireCase):
             self.wire.take(message.format(number))
             self.assertLessEqual(len(room.history), Bounds().messages)
             self.wire.tick(REST - 1)
-            if room.joinedNode is not None and room.joinedNode.state is UplinkState.JOINED:
+            if room.nodes.joinedNode is not None and room.nodes.joinedNode.state is UplinkState.JOINED:
                 break
         self.assertIn(ALICE, room.users)
         self.assertLess(self.wire.link.now - START, 600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import ns
-from gateway.fmuc.room import Bounds
+from gateway.muc.room import Bounds
 from tests.fmuc.support import MUC
 from tests.fmuc.wire import Wire, WireCase, fmuc, mirror, rooms, seedJoin, to
 
@@ -32,7 +32,7 @@ class PeerTests(WireCase):
         room = self.wire.room(R)
         who = {nick: occupant.realJid for nick, occupant in room.occupants.items()}
         self.assertEqual(who, {"alice": ALICE, "kev": KEV, "curt": CURT})
-        self.assertEqual(set(room.joiningNodes), {FAR, FARTHER})
+        self.assertEqual(set(room.nodes.joiningNodes), {FAR, FARTHER})
 
     def test_notAllowed(self) -> None:
         """Who is no peer is told so in his own words; no room is made for him."""
@@ -103,13 +103,13 @@ class PeerTests(WireCase):
         for node, problem in ((FARTHER, True), (FAR, False)):
             sent = wire.take(f"<presence from='{node}/kev' to='{M}/kev'>{fmuc(KEV)}<status>new</status></presence>")
             self.assertEqual([each for each in sent if "reject" in each] != [], problem, sent)
-            self.assertEqual(wire.room(M).pending["kev"].newPayload is None, problem)
+            self.assertEqual(wire.room(M).nodes.pending["kev"].newPayload is None, problem)
 
     def test_joinWithoutItem(self) -> None:
         """A peer's join is that of a node, also if it comes from an occupant and does not say the standing."""
         self.wire.take(f"<presence from='{FAR}/kev' to='{R}/kev'>{fmuc(KEV)}{MUC}</presence>")
         room = self.wire.room(R)
-        self.assertEqual((set(room.joiningNodes), room.occupants["kev"].realJid), ({FAR}, KEV))
+        self.assertEqual((set(room.nodes.joiningNodes), room.occupants["kev"].realJid), ({FAR}, KEV))
 
     def test_destroyedFromBelow(self) -> None:
         """A node below says goodbye for its own; that the room is no more is not its to say."""
@@ -157,7 +157,7 @@ class PeerTests(WireCase):
         bounds = Bounds()
         room = wire.room(R)
         self.assertEqual(len(room.occupants), bounds.occupants)
-        self.assertEqual(set(room.joiningNodes[FAR].occupants), set(room.occupants))
+        self.assertEqual(set(room.nodes.joiningNodes[FAR].occupants), set(room.occupants))
         self.assertTold(sent[-1], f"presence {R} > {FAR}/u9999 service-unavailable fmuc=u9999@far.example/rreject")
         refused = sum("reject" in stanza for each in sent for stanza in each)
         self.assertEqual(refused, 10_000 - bounds.occupants)
@@ -167,7 +167,7 @@ class PeerTests(WireCase):
         wire = rooms("rooms.example", "*", bounds=Bounds(nodes=3))
         for number in range(5):
             wire.nodeJoins(R, f"n{number}", f"room@n{number}.example", f"u@n{number}.example/r")
-        self.assertEqual(set(wire.room(R).joiningNodes), {f"room@n{number}.example" for number in range(3)})
+        self.assertEqual(set(wire.room(R).nodes.joiningNodes), {f"room@n{number}.example" for number in range(3)})
 
     def test_historyAsked(self) -> None:
         """Who asks for more history than there is gets what is kept, however he asks."""
@@ -270,7 +270,7 @@ class UserTests(WireCase):
         self.assertTold(to(BOB, sent), f"presence {R}/eve none/participant")
         self.assertTold(to(ALICE, sent), f"presence {R}/eve none/participant jid={EVE}")
         self.assertEqual(self.wire.room(R).occupants["eve"].realJid, EVE)
-        self.assertEqual(set(self.wire.room(R).joiningNodes), {FAR})
+        self.assertEqual(set(self.wire.room(R).nodes.joiningNodes), {FAR})
 
     def test_nodesJoin(self) -> None:
         """Who writes a whole join of XEP-0289 is a node, as far as can be seen, that is refused."""
@@ -307,7 +307,7 @@ class UserTests(WireCase):
             wire.take(f"<presence from='{EVE}' to='{M}'>{word}</presence>")
             wire.take(f"<presence from='{EVE}' to='{M}/alice'>{word}</presence>")
             wire.take(f"<presence from='{EVE}' to='{M}/alice' type='error'>{word}</presence>")
-        self.assertEqual(set(wire.room(M).pending), {"alice"})
+        self.assertEqual(set(wire.room(M).nodes.pending), {"alice"})
 
     def test_longNick(self) -> None:
         """A nick may have 256 bytes; one of 1,023, which is a JID's, is refused, and so is none."""

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import ns
-from gateway.fmuc.room import Bounds, Room, UplinkState
+from gateway.fmuc.nodes import UplinkState
 from gateway.fmuc.values import Dialect
+from gateway.muc.room import Bounds, Room
 from tests.fmuc.support import stanzas
 from tests.fmuc.wire import Wire, WireCase, fmuc, mirror, read, rooms
 
@@ -216,7 +217,7 @@ class RandomTests(WireCase):
             for room in list(wire.rooms.rooms.values()):
                 for user in list(room.users):
                     wire.take(f"<presence from='{user}' to='{room.jid}' type='unavailable'/>")
-                for node in list(room.joiningNodes):
+                for node in list(room.nodes.joiningNodes):
                     wire.take(f"<presence from='{node}' to='{room.jid}' type='error'/>")
             wire.tick(70.0)
         self.assertEqual(wire.rooms.rooms, {})
@@ -262,15 +263,18 @@ class RandomTests(WireCase):
 
     def checkRoom(self, room: Room) -> None:
         """Its tables are bounded, and agree."""
-        self.assertEqual(room.out, [])
+        self.assertEqual(room.takeActions(), [])
         self.assertFalse(room.isEmpty and not room.settings.persistent, room.jid)
         # Owners find room beyond what there is.
         self.assertLessEqual(len(room.occupants), BOUNDS.occupants + BOUNDS.pending + 2)
-        self.assertLessEqual(len(room.joiningNodes), BOUNDS.nodes)
-        self.assertLessEqual(len(room.pending), BOUNDS.pending)
+        self.assertLessEqual(len(room.nodes.joiningNodes), BOUNDS.nodes)
+        self.assertLessEqual(len(room.nodes.pending), BOUNDS.pending)
         self.assertLessEqual(len(room.history), BOUNDS.messages)
         self.assertLessEqual(len(room.affiliations), BOUNDS.affiliations + 1)
-        tables = [room.joiningNodes.values(), [] if room.joinedNode is None else [room.joinedNode]]
+        tables = [
+            room.nodes.joiningNodes.values(),
+            [] if room.nodes.joinedNode is None else [room.nodes.joinedNode],
+        ]
         behind = [occupant for table in tables for node in table for occupant in node.occupants.values()]
         local = list(room.users.values())
         self.assertEqual({id(each) for each in behind + local}, {id(each) for each in room.occupants.values()})
@@ -278,6 +282,6 @@ class RandomTests(WireCase):
         for nick, occupant in room.occupants.items():
             self.assertEqual(nick, occupant.nick)
             self.assertLessEqual(len(nick), 1_023)
-        if room.joinedNode is not None and not room.downstreamCount and not room.pending:
-            self.assertNotEqual(room.joinedNode.state, UplinkState.JOINED)
-            self.assertEqual(room.joinedNode.occupants, {})
+        if room.nodes.joinedNode is not None and not room.nodes.downstreamCount and not room.nodes.pending:
+            self.assertNotEqual(room.nodes.joinedNode.state, UplinkState.JOINED)
+            self.assertEqual(room.nodes.joinedNode.occupants, {})

@@ -20,8 +20,8 @@ from gateway.errors import (
     Unreadable,
     WrongPassword,
 )
-from gateway.fmuc.room import Bounds
-from gateway.fmuc.values import OUTCAST
+from gateway.muc.room import Bounds
+from gateway.muc.values import OUTCAST
 from tests.fmuc.support import MUC, RoomCase, refused, rooms
 
 ROOM = "coven@chat.shakespeare.lit"

@@ -151,7 +151,7 @@ class CountedTests(RoomCase):
             site.join(ANN, "ann")
             site.leave(ANN, "ann")
             self.assertEqual(site.mirror.rooms.rooms, {}, dialect)
-            self.assertEqual(site.above.rooms.rooms[ABOVE].joiningNodes, {})
+            self.assertEqual(site.above.rooms.rooms[ABOVE].nodes.joiningNodes, {})
             site.counted()
             site.take(site.above, f"<message from='{OWN}' to='{ABOVE}' type='groupchat'><body>x</body></message>")
             site.take(site.above, f"<presence from='{OWN}' to='{ABOVE}/own'><show>xa</show></presence>")
@@ -299,7 +299,7 @@ class JoiningTests(RoomCase):
             )
             self.assertIn("code='110'", site.seen(ANN))
             # A password is in an element that only one of both has in each join.
-            self.assertIs(site.above.rooms.rooms[ABOVE].joiningNodes[HERE].dialect, dialect)
+            self.assertIs(site.above.rooms.rooms[ABOVE].nodes.joiningNodes[HERE].dialect, dialect)
 
     def test_notAPeer(self) -> None:
         """A node that the room does not federate with is refused, and so is who came for it."""
@@ -310,7 +310,7 @@ class JoiningTests(RoomCase):
             site.join(ANN, "ann")
             self.assertIn("<not-allowed", site.seen(ANN))
             self.assertEqual(
-                (site.mirror.rooms.rooms, set(site.above.rooms.rooms[ABOVE].joiningNodes)), ({}, set())
+                (site.mirror.rooms.rooms, set(site.above.rooms.rooms[ABOVE].nodes.joiningNodes)), ({}, set())
             )
 
     def test_allowed(self) -> None:
@@ -387,7 +387,7 @@ class JoiningTests(RoomCase):
                     self.assertEqual(site.seen(OWN), "")
                 site.take(site.above, f"<{name} from='{HERE}' to='{recipient}' type='error'>{error}</{name}>")
                 self.assertIn(f"from='{ABOVE}/ann' to='{OWN}' type='unavailable'", site.seen(OWN))
-                self.assertEqual(site.above.rooms.rooms[ABOVE].joiningNodes, {})
+                self.assertEqual(site.above.rooms.rooms[ABOVE].nodes.joiningNodes, {})
 
     def test_unreachable(self) -> None:
         """A room that cannot be reached is no more for anybody in the mirror; one occupant who cannot be is."""

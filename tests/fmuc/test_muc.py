@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import ns
-from gateway.fmuc.room import Bounds
+from gateway.muc.room import Bounds
 from tests.fmuc.wire import WireCase, mirror, rooms, to
 
 R = "coven@chat.shakespeare.lit"

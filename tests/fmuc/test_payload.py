@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.errors import Unreadable
-from gateway.fmuc.payload import MAX_PARTS, parts
+from gateway.muc.payload import MAX_PARTS, parts
 from gateway.stream.stanzas import Stanza
 from gateway.stream.trees import MAX_COST
 from tests.fmuc.support import END, HEADER, stanzas

@@ -21,9 +21,9 @@ from gateway.errors import (
     Unhandled,
     Unreadable,
 )
-from gateway.fmuc.configuration import FIELDS
 from gateway.fmuc.core import Mirroring
-from gateway.fmuc.room import Settings
+from gateway.muc.configuration import OPTIONS
+from gateway.muc.room import Settings
 from tests.fmuc.support import MUC, Service, mirror, refused, rooms, stanzas
 from tests.fmuc.test_local import CRONE, HAG, ROOM, WISE, LocalCase, presence, said, status, user
 
@@ -263,7 +263,7 @@ class ConfigurationTests(QueryCase):
         """What can be decided is asked for, with what holds now."""
         self.room.settings.name = "A <dark> cave"
         sent = self.own(CRONE, "", "get").decode()
-        for field in FIELDS:
+        for field in OPTIONS:
             self.assertIn(f"var='{field.var}' type='{field.kind}'", sent)
         self.assertIn("<value>A &lt;dark&gt; cave</value>", sent)
         self.assertIn("<value>moderators</value><option>", sent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.fmuc import stanzas
+from gateway.muc import stanzas
 from tests.fmuc.support import MUC, RoomCase, rooms
 
 ROOM = "r@rooms.h"

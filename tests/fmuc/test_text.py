@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gateway import jids, ns
-from gateway.fmuc.room import Bounds, Room, UplinkState
+from gateway.fmuc.nodes import UplinkState
 from gateway.fmuc.values import Dialect
+from gateway.muc.room import Bounds, Room
 from tests.fmuc.wire import Net, WireCase, fmuc, mirror, rooms, to
 
 TOP = "room@top.example"
@@ -37,7 +38,7 @@ class JoiningTests(WireCase):
 
     def assertDialect(self, of: Net, dialect: Dialect) -> None:
         """The joined node answers "each in its own"."""
-        self.assertEqual({node.dialect for node in of.wires[TOP].room(TOP).joiningNodes.values()}, {dialect})
+        self.assertEqual({node.dialect for node in of.wires[TOP].room(TOP).nodes.joiningNodes.values()}, {dialect})
 
     def test_limits(self) -> None:
         """What the first one asks of history and gives as password is passed up; neither changes the dialect."""
@@ -105,7 +106,7 @@ class JoiningTests(WireCase):
                 self.assertTrue(to(ANN, told)[0].startswith(f"presence {MIDDLE}/ann error"), told)
                 self.assertEqual(to(BEN, told), [])
                 # The next one is asked for; the answer may be another.
-                self.assertEqual(set(wire.room(MIDDLE).pending), {"ben"})
+                self.assertEqual(set(wire.room(MIDDLE).nodes.pending), {"ben"})
 
 
 class SetTests(WireCase):
@@ -251,12 +252,12 @@ class SetTests(WireCase):
             of.tick(60)
             self.assertEqual(set(of.wires[TOP].room(TOP).occupants), {"owner", "ben"})
             self.assertEqual(of.wires[LOW].rooms.rooms, {})
-            self.assertEqual({node.jid for node in of.wires[TOP].room(TOP).joiningNodes.values()}, {OTHER})
+            self.assertEqual({node.jid for node in of.wires[TOP].room(TOP).nodes.joiningNodes.values()}, {OTHER})
 
     def test_states(self) -> None:
         """All nodes are in the set, and no link waits for anything."""
         for of in self.everyWay():
             for room, wire in of.wires.items():
-                above = wire.room(room).joinedNode
+                above = wire.room(room).nodes.joinedNode
                 self.assertTrue(above is None or above.state is UplinkState.JOINED)
-                self.assertEqual(wire.room(room).pending, {})
+                self.assertEqual(wire.room(room).nodes.pending, {})

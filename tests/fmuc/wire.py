@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
-from gateway.fmuc.room import Bounds, Room
 from gateway.fmuc.values import Dialect
+from gateway.muc.room import Bounds, Room
 from gateway.stream.link import Link
 from tests.fmuc.support import END, HEADER, MUC, stanzas
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway import ns
-from gateway.fmuc import datetimes
-from gateway.fmuc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
+from gateway.muc import datetimes
+from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
 from gateway.stream.stanzas import escape
 
 # Bytes of one stanza that other entities choose. With all that nodes add, the stanza stays below 256 KiB, and so

@@ -6,13 +6,26 @@ from attrs import frozen
 
 from gateway import ns
 from gateway.errors import NoSuchAddress, NoSuchNode, NotInTheRoom, Unhandled
-from gateway.fmuc.core import Rooms
-from gateway.fmuc.room import Room, Settings
+from gateway.muc import members_only, moderated, password, persistent, public, whois
+from gateway.muc.name import nameOf
+from gateway.muc.room import Settings
+from gateway.muc.service import RoomService
 
 # Sections 6.7 and 7.12: nodes by which clients ask about a room.
 _TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
 # Section 7.4: C{MUC_STABLE_ID} is announced "on both the service domain and on individual MUCs".
 _SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID)
+
+
+# Of each pair of features, one is announced (section 15.3).
+_OPTIONS = (
+    password.OPTION,
+    members_only.OPTION,
+    moderated.OPTION,
+    whois.OPTION,
+    persistent.OPTION,
+    public.OPTION,
+)
 
 
 @frozen
@@ -36,7 +49,7 @@ class Item:
     name: str = ""
 
 
-def info(rooms: Rooms, address: str, node: str) -> Info | None:
+def info(rooms: RoomService, address: str, node: str) -> Info | None:
     """
     Return the information about the service or a room.
 
@@ -47,12 +60,10 @@ def info(rooms: Rooms, address: str, node: str) -> Info | None:
     if address == rooms.jid:
         if node:
             raise NoSuchNode
-        return Info("Mirrored rooms" if rooms.isMirror else "Rooms", (*_SERVED, ns.RSM))
-    problem = rooms.problem(address)
-    if problem is not None:
-        raise problem
+        return Info(rooms.name, (*_SERVED, ns.RSM))
+    rooms.checkAddress(address)
     room = rooms.rooms.get(address)
-    if room is None and not rooms.isMirror:
+    if room is None and not rooms.areMirrors:
         raise NoSuchAddress
     if node == _TRAFFIC:
         # Section 17.1.1: "If a service does not discard any namespaces, it MUST return a <service-unavailable/>".
@@ -63,24 +74,12 @@ def info(rooms: Rooms, address: str, node: str) -> Info | None:
     if node:
         raise NoSuchNode
     settings = Settings() if room is None else room.settings
-    name = settings.name or (rooms.mirrored(address) if rooms.isMirror else None) or address.partition("@")[0]
+    name = settings.name or rooms.defaultName(address)
     fields = (("muc#roominfo_occupants", str(0 if room is None else len(room.occupants))),)
-    return Info(name, (*_SERVED, ns.SELF_PING, *_properties(settings)), fields)
+    return Info(name, (*_SERVED, ns.SELF_PING, *(option.feature(settings) for option in _OPTIONS)), fields)
 
 
-def _properties(settings: Settings) -> tuple[str, ...]:
-    """Return one feature of each pair (section 15.3)."""
-    return (
-        "muc_passwordprotected" if settings.password else "muc_unsecured",
-        "muc_membersonly" if settings.membersOnly else "muc_open",
-        "muc_moderated" if settings.moderated else "muc_unmoderated",
-        "muc_nonanonymous" if settings.nonAnonymous else "muc_semianonymous",
-        "muc_persistent" if settings.persistent else "muc_temporary",
-        "muc_public" if settings.public else "muc_hidden",
-    )
-
-
-def items(rooms: Rooms, user: str, address: str, node: str) -> list[Item]:
+def items(rooms: RoomService, user: str, address: str, node: str) -> list[Item]:
     """
     Return the public rooms of a service, or the occupants of a room for one of them.
 
@@ -96,17 +95,13 @@ def items(rooms: Rooms, user: str, address: str, node: str) -> list[Item]:
         if room is None or node or user not in room.users:
             return []
         return [Item(room.address(nick)) for nick in room.occupants]
-    if rooms.isMirror or node:
+    if rooms.areMirrors or node:
         # The mirrored services list their rooms themselves.
         return []
-    return [Item(room.jid, _nameOf(room)) for room in rooms.rooms.values() if room.settings.public]
+    return [Item(room.jid, nameOf(room)) for room in rooms.rooms.values() if room.settings.public]
 
 
-def _nameOf(room: Room) -> str:
-    return room.settings.name or room.jid.partition("@")[0]
-
-
-def ping(rooms: Rooms, user: str, address: str) -> bool:
+def ping(rooms: RoomService, user: str, address: str) -> bool:
     """
     Handle a ping to the service, a room or an occupant. By XEP-0410 an occupant pings the own address.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from gateway.fmuc.values import HistoryLimits, RoomMessage
+from gateway.muc.values import HistoryLimits, RoomMessage
 
 # Upper estimate of the characters of a stanza beside its payload and addresses: tags, type, id and delay.
 _AROUND = 200

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.errors import Malformed, NoSuchAddress, NotInTheRoom, TooMuch, Unhandled, Unreadable
-from gateway.fmuc import configuration, disco
-from gateway.fmuc.actions import Action
-from gateway.fmuc.administration import Change, ListedUser, adminList, applyChanges, entitled
-from gateway.fmuc.core import Rooms
-from gateway.fmuc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes
-from gateway.fmuc.room import Room, Settings
-from gateway.fmuc.rsm import pageXml
-from gateway.fmuc.values import AFFILIATIONS, ROLES
+from gateway.muc import configuration, disco
+from gateway.muc.actions import Action
+from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
+from gateway.muc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes
+from gateway.muc.room import Room
+from gateway.muc.rsm import pageXml
+from gateway.muc.service import RoomService
+from gateway.muc.values import AFFILIATIONS, ROLES
 from gateway.stream.stanzas import Stanza, escape, route
 from gateway.stringprep import MAX_PART
 
@@ -23,7 +23,7 @@ from gateway.stringprep import MAX_PART
 _MAX_CHANGES = 100
 
 
-def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
+def answer(rooms: RoomService, stanza: Stanza) -> tuple[str, list[Action]]:
     """
     Return the payload of the answer to an iq request, and actions.
 
@@ -34,36 +34,34 @@ def answer(rooms: Rooms, stanza: Stanza) -> tuple[str, list[Action]]:
     payload = next(stanza.element.elements(), None)
     if payload is None:
         raise Unreadable
-    asked = (payload.uri, payload.name, stanza.type)
-    if asked == (ns.PING, "ping", "get"):
+    request = (payload.uri, payload.name, stanza.type)
+    jid, _, nick = address.partition("/")
+    if request == (ns.PING, "ping", "get"):
         if not disco.ping(rooms, user, address):
             raise Unhandled
         return "", []
-    jid, _, nick = address.partition("/")
     if nick:
-        # Requests are not forwarded to occupants. Senders who are not occupants are told so.
-        try:
-            disco.ping(rooms, user, address)
-        except NotInTheRoom:
-            if payload.uri not in (ns.DISCO_INFO, ns.DISCO_ITEMS):
-                raise
-            # Section 6.6: for disco from a non-occupant "a MUC service MUST return a <bad-request/> error".
-            raise Unreadable from None
-        raise Unhandled
-    if asked == (ns.DISCO_INFO, "query", "get"):
-        node = payload.getAttribute("node", "")
-        return _query(ns.DISCO_INFO, node, _info(disco.info(rooms, jid, node))), []
-    if asked == (ns.DISCO_ITEMS, "query", "get"):
-        node = payload.getAttribute("node", "")
-        return _query(ns.DISCO_ITEMS, node, pageXml(disco.items(rooms, user, jid, node), payload)), []
-    if payload.name != "query" or payload.uri not in (ns.MUC_ADMIN, ns.MUC_OWNER):
+        _refuseForOccupant(rooms, user, address, payload)
+    if request in _OF_SERVICE:
+        return _OF_SERVICE[request](rooms, user, jid, payload), []
+    if request not in _OF_ROOM:
         raise Unhandled
     room = rooms.rooms.get(jid)
     if room is None:
         raise NoSuchAddress
-    if payload.uri == ns.MUC_ADMIN:
-        return _administer(rooms, room, user, payload, stanza.type == "set")
-    return _own(rooms, room, user, payload, stanza.type == "set")
+    return _OF_ROOM[request](room, user, payload), rooms.settled(room)
+
+
+def _refuseForOccupant(rooms: RoomService, user: str, address: str, payload: domish.Element) -> None:
+    """Requests are not forwarded to occupants. Senders who are not occupants are told so."""
+    try:
+        disco.ping(rooms, user, address)
+    except NotInTheRoom:
+        if payload.uri not in (ns.DISCO_INFO, ns.DISCO_ITEMS):
+            raise
+        # Section 6.6: for disco from a non-occupant "a MUC service MUST return a <bad-request/> error".
+        raise Unreadable from None
+    raise Unhandled
 
 
 def result(stanza: Stanza, payload: str) -> bytes:
@@ -76,6 +74,19 @@ def result(stanza: Stanza, payload: str) -> bytes:
 def _query(namespace: str, node: str, inside: str) -> str:
     head = f"<query xmlns='{namespace}'{attributes(node=node).decode()}"
     return f"{head}>{inside}</query>" if inside else f"{head}/>"
+
+
+# Discovery.
+
+
+def _discoInfo(rooms: RoomService, user: str, jid: str, payload: domish.Element) -> str:
+    node = payload.getAttribute("node", "")
+    return _query(ns.DISCO_INFO, node, _info(disco.info(rooms, jid, node)))
+
+
+def _discoItems(rooms: RoomService, user: str, jid: str, payload: domish.Element) -> str:
+    node = payload.getAttribute("node", "")
+    return _query(ns.DISCO_ITEMS, node, pageXml(disco.items(rooms, user, jid, node), payload))
 
 
 def _info(info: disco.Info | None) -> str:
@@ -97,38 +108,31 @@ def _field(var: str, value: str, **more: str) -> str:
     return f"<field var='{var}'{attributes(**more).decode()}><value>{escape(value)}</value></field>"
 
 
-# Administration.
+# Administration (sections 8 and 9).
 
 
-def _administer(
-    rooms: Rooms, room: Room, user: str, payload: domish.Element, isSet: bool
-) -> tuple[str, list[Action]]:
-    """
-    Handle a list, or changes of one (sections 8 and 9).
+def _list(room: Room, user: str, payload: domish.Element) -> str:
+    inside = _listed(adminList(room, user, Change(**_standing(_items(payload)[0]))))
+    if len(inside.encode()) > MAX_PAYLOAD:
+        # Sections 8.5 to 10.8: the service "MUST then return" the whole list, in one stanza.
+        raise TooMuch
+    return _query(ns.MUC_ADMIN, "", inside)
 
-    Rights are checked first; the items of a user without rights are not read.
-    """
-    problem = entitled(room, user) if isSet else None
-    if problem is not None:
-        raise problem
+
+def _administer(room: Room, user: str, payload: domish.Element) -> str:
+    """Rights are checked first; the items of a user without rights are not read."""
+    checkEntitled(room, user)
+    applyChanges(room, user, [_change(item) for item in _items(payload)])
+    return ""
+
+
+def _items(payload: domish.Element) -> list[domish.Element]:
     items = [item for item in payload.elements() if item.name == "item"]
     if not items:
         raise Unreadable
     if len(items) > _MAX_CHANGES:
         raise TooMuch
-    if isSet:
-        problem = applyChanges(room, user, [_change(item) for item in items])
-        if problem is not None:
-            raise problem
-        return "", rooms.settled(room)
-    found = adminList(room, user, Change(**_standing(items[0])))
-    if not isinstance(found, list):
-        raise found
-    inside = _listed(found)
-    if len(inside.encode()) > MAX_PAYLOAD:
-        # Sections 8.5 to 10.8: the service "MUST then return" the whole list, in one stanza.
-        raise TooMuch
-    return _query(ns.MUC_ADMIN, "", inside), []
+    return items
 
 
 def _standing(item: domish.Element) -> dict[str, str]:
@@ -140,13 +144,16 @@ def _standing(item: domish.Element) -> dict[str, str]:
 
 
 def _change(item: domish.Element) -> Change:
-    reason = next((str(each) for each in item.elements() if each.name == "reason"), "")
     return Change(
         nick=item.getAttribute("nick", ""),
         jid=_bare(item.getAttribute("jid", "")),
-        reason=reason[:MAX_REASON],
+        reason=_reason(item)[:MAX_REASON],
         **_standing(item),
     )
+
+
+def _reason(element: domish.Element) -> str:
+    return next((str(each) for each in element.elements() if each.name == "reason"), "")
 
 
 def _bare(jid: str) -> str:
@@ -169,37 +176,30 @@ def _listed(found: Iterable[ListedUser]) -> str:
     )
 
 
-# Configuration.
+# Configuration (section 10).
 
 
-def _own(rooms: Rooms, room: Room, user: str, payload: domish.Element, isSet: bool) -> tuple[str, list[Action]]:
-    """Handle the configuration form, its submission, and the destruction of a room (section 10)."""
-    if not isSet:
-        return _query(ns.MUC_OWNER, "", _form(configuration.configuration(room, user))), []
+def _form(room: Room, user: str, payload: domish.Element) -> str:
+    fields = ""
+    for field in configuration.form(room, user):
+        described = attributes(type=field.kind, label=field.label).decode()
+        options = "".join(f"<option><value>{each}</value></option>" for each in field.choices)
+        fields += f"<field var='{field.var}'{described}><value>{escape(field.value)}</value>{options}</field>"
+    form = f"<x xmlns='{ns.DATA}' type='form'>{_formType(ns.MUC_ROOM_CONFIG)}{fields}</x>"
+    return _query(ns.MUC_OWNER, "", form)
+
+
+def _configure(room: Room, user: str, payload: domish.Element) -> str:
     for child in payload.elements():
         if child.name == "destroy":
-            reason = next((str(each) for each in child.elements() if each.name == "reason"), "")
-            configuration.destroy(room, user, reason, _bare(child.getAttribute("jid", "")))
-            return "", rooms.settled(room)
+            configuration.destroy(room, user, _reason(child), _bare(child.getAttribute("jid", "")))
+            return ""
         if (child.uri, child.name) == (ns.DATA, "x"):
             # Section 10.1.2: an empty form changes nothing; nor does a cancelled one.
             given = _submitted(child) if child.getAttribute("type") == "submit" else {}
             configuration.configure(room, user, given)
-            return "", rooms.settled(room)
+            return ""
     raise Unreadable
-
-
-def _form(settings: Settings) -> str:
-    values = configuration.values(settings)
-    fields = ""
-    for field in configuration.FIELDS:
-        described = attributes(type=field.kind, label=field.label).decode()
-        options = "".join(
-            f"<option><value>{each}</value></option>" for each in configuration.WHOIS if field.kind == "list-single"
-        )
-        value = f"<value>{escape(values[field.var])}</value>"
-        fields += f"<field var='{field.var}'{described}>{value}{options}</field>"
-    return f"<x xmlns='{ns.DATA}' type='form'>{_formType(ns.MUC_ROOM_CONFIG)}{fields}</x>"
 
 
 def _submitted(form: domish.Element) -> dict[str, str]:
@@ -209,3 +209,16 @@ def _submitted(form: domish.Element) -> dict[str, str]:
         if field.name == "field" and value is not None:
             given[field.getAttribute("var", "")] = value
     return given
+
+
+_Request = tuple[str | None, str, str | None]
+_OF_SERVICE: dict[_Request, Callable[[RoomService, str, str, domish.Element], str]] = {
+    (ns.DISCO_INFO, "query", "get"): _discoInfo,
+    (ns.DISCO_ITEMS, "query", "get"): _discoItems,
+}
+_OF_ROOM: dict[_Request, Callable[[Room, str, domish.Element], str]] = {
+    (ns.MUC_ADMIN, "query", "get"): _list,
+    (ns.MUC_ADMIN, "query", "set"): _administer,
+    (ns.MUC_OWNER, "query", "get"): _form,
+    (ns.MUC_OWNER, "query", "set"): _configure,
+}

@@ -1,4 +1,4 @@
-"""Administration by moderators, admins and owners (XEP-0045 sections 8 and 9), in rooms without a joined node."""
+"""Administration by moderators, admins and owners (XEP-0045 sections 8 and 9)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from attrs import evolve, frozen
 
 from gateway import jids
 from gateway.errors import (
-    GatewayError,
     LastOwner,
     NoSuchAddress,
     NotAcceptable,
@@ -15,11 +14,11 @@ from gateway.errors import (
     OnlyInTheRoom,
     TooMuch,
 )
-from gateway.fmuc.actions import SendInvitation
-from gateway.fmuc.join import defaultRole
-from gateway.fmuc.leave import remove, removeAll
-from gateway.fmuc.room import Occupant, Room
-from gateway.fmuc.values import (
+from gateway.muc.actions import SendInvitation
+from gateway.muc.leave import remove, removeAll
+from gateway.muc.moderated import defaultRole
+from gateway.muc.room import Occupant, Room
+from gateway.muc.values import (
     ADMIN,
     AVAILABLE,
     BANNED,
@@ -72,43 +71,38 @@ def level(room: Room, user: str) -> int:
     return _LEVELS[room.affiliation(user)]
 
 
-def entitled(room: Room, user: str) -> type[GatewayError] | None:
+def checkEntitled(room: Room, user: str) -> None:
     """
-    Return the error if a user may not change anything.
+    Raise the error of a user who may not change anything.
 
     @param user: full JID.
     """
-    if room.joinedNode is not None:
+    if room.nodes.isMirror:
         # ProtoXEP, "Administration": "connect directly to the MUC and follow the standard process".
-        return OnlyInTheRoom
+        raise OnlyInTheRoom
     actor = room.users.get(user)
     isModerator = actor is not None and actor.standing.role == MODERATOR
-    return None if isModerator or level(room, user) >= _LEVELS[ADMIN] else NotEntitled
+    if not isModerator and level(room, user) < _LEVELS[ADMIN]:
+        raise NotEntitled
 
 
-def applyChanges(room: Room, user: str, changes: list[Change]) -> type[GatewayError] | None:
+def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
     """
     Apply all changes, or none if one of them is not allowed.
 
-    @param user: full JID of a user who is L{entitled}.
-    @return: the error.
+    @param user: full JID of a user for whom L{checkEntitled} raises nothing.
+    @raise GatewayError: if a change is not allowed.
     """
     actor = room.users.get(user)
     own = level(room, user)
     for each in changes:
-        problem = _roleProblem(room, own, each) if each.role else _affiliationProblem(room, user, own, each)
-        if problem is not None:
-            return problem
+        if each.role:
+            _checkRole(room, own, each)
+        else:
+            _checkAffiliation(room, user, own, each)
     # The nick of an occupant who is removed by one change is unknown to the following ones.
     changes = [each if each.role else evolve(each, jid=_jidOf(room, each)) for each in changes]
-    wanted = room.affiliations | {each.jid: each.affiliation for each in changes if each.affiliation}
-    wanted = {jid: affiliation for jid, affiliation in wanted.items() if affiliation != NONE}
-    # Section 10.6: "A service MUST NOT allow an owner to revoke his or her own owner status if there are no other
-    # owners", nor by several steps at once.
-    if OWNER in room.affiliations.values() and OWNER not in wanted.values():
-        return LastOwner
-    if len(wanted) > max(room.bounds.affiliations, len(room.affiliations)):
-        return TooMuch
+    _checkResult(room, changes)
     nick = "" if actor is None else actor.nick
     people = _people(room) if any(each.affiliation for each in changes) else {}
     for each in changes:
@@ -118,7 +112,17 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> type[GatewayEr
                 _giveRole(room, occupant, each, nick)
         else:
             _giveAffiliation(room, people, each, nick)
-    return None
+
+
+def _checkResult(room: Room, changes: list[Change]) -> None:
+    wanted = room.affiliations | {each.jid: each.affiliation for each in changes if each.affiliation}
+    wanted = {jid: affiliation for jid, affiliation in wanted.items() if affiliation != NONE}
+    # Section 10.6: "A service MUST NOT allow an owner to revoke his or her own owner status if there are no other
+    # owners", nor by several steps at once.
+    if OWNER in room.affiliations.values() and OWNER not in wanted.values():
+        raise LastOwner
+    if len(wanted) > max(room.bounds.affiliations, len(room.affiliations)):
+        raise TooMuch
 
 
 def _jidOf(room: Room, each: Change) -> str:
@@ -126,39 +130,39 @@ def _jidOf(room: Room, each: Change) -> str:
     return each.jid or ("" if occupant is None else occupant.person)
 
 
-def _roleProblem(room: Room, own: int, each: Change) -> type[GatewayError] | None:
+def _checkRole(room: Room, own: int, each: Change) -> None:
     occupant = room.occupants.get(each.nick)
     if occupant is None:
-        return NoSuchAddress
+        raise NoSuchAddress
     theirs = _LEVELS[occupant.standing.affiliation]
     # Section 8.2: "A user cannot be kicked by a moderator with a lower affiliation."
     if theirs > own:
-        return NotAllowed
+        raise NotAllowed
     # Sections 8.4 and 9.7: the role of an admin or owner follows from the affiliation.
     if theirs >= _LEVELS[ADMIN] and each.role not in (MODERATOR, NO_ROLE):
-        return NotAllowed
+        raise NotAllowed
     # Section 8.4: voice is not revoked from a user "at or above the moderator's level"; affiliation none is no
     # level.
     if each.role == VISITOR and theirs >= own and theirs > _LEVELS[NONE]:
-        return NotAllowed
+        raise NotAllowed
     # Section 9.6: only admins grant and revoke the moderator role.
     if MODERATOR in (each.role, occupant.standing.role) and own < _LEVELS[ADMIN]:
-        return NotAllowed if occupant.standing.role == MODERATOR else NotEntitled
-    return None
+        raise NotAllowed if occupant.standing.role == MODERATOR else NotEntitled
 
 
-def _affiliationProblem(room: Room, user: str, own: int, each: Change) -> type[GatewayError] | None:
+def _checkAffiliation(room: Room, user: str, own: int, each: Change) -> None:
     jid = _jidOf(room, each)
     if not jid or each.affiliation not in _LEVELS:
-        return NotAcceptable
+        raise NotAcceptable
     if own < _LEVELS[ADMIN]:
-        return NotEntitled
+        raise NotEntitled
     now, wanted = room.affiliations.get(jid, NONE), _LEVELS[each.affiliation]
     # Sections 9 and 10: admins ban users and grant membership; owners may change every affiliation.
     if own < _LEVELS[OWNER] and (_LEVELS[now] >= _LEVELS[ADMIN] or wanted >= _LEVELS[ADMIN]):
-        return NotAllowed
+        raise NotAllowed
     # Section 9.1: users cannot ban themselves.
-    return LastOwner if each.affiliation == OUTCAST and jid == person(user) else None
+    if each.affiliation == OUTCAST and jid == person(user):
+        raise LastOwner
 
 
 def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
@@ -166,7 +170,7 @@ def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
         remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=each.reason, actor=actor))
         return
     occupant.standing = evolve(occupant.standing, role=each.role)
-    room.broadcastPresence(occupant, evolve(AVAILABLE, reason=each.reason, actor=actor), includeOriginNode=True)
+    room.broadcastPresence(occupant, evolve(AVAILABLE, reason=each.reason, actor=actor))
 
 
 def _people(room: Room) -> dict[str, list[Occupant]]:
@@ -189,9 +193,9 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
         # Section 9.5: "the service SHOULD send an invitation to any user who has been added to the member list of a
         # members-only room".
         sender = room.address(actor)
-        room.out.append(SendInvitation(room.jid, sender, Invitation(each.jid, each.reason), room.settings.password))
+        room.emit(SendInvitation(room.jid, sender, Invitation(each.jid, each.reason), room.settings.password))
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
-    out: list[Occupant] = []
+    removed: list[Occupant] = []
     for occupant in people.get(each.jid, ()):
         # A domain ban does not affect occupants with an affiliation of their own. An earlier change may have
         # removed the occupant.
@@ -200,26 +204,26 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
             continue
         occupant.standing = Standing(each.affiliation, defaultRole(room, each.affiliation))
         if code:
-            out.append(occupant)
+            removed.append(occupant)
         else:
-            room.broadcastPresence(
-                occupant, evolve(AVAILABLE, reason=each.reason, actor=actor), includeOriginNode=True
-            )
-    removeAll(room, out, PresenceChange(unavailable=True, codes=(code,), reason=each.reason, actor=actor))
+            room.broadcastPresence(occupant, evolve(AVAILABLE, reason=each.reason, actor=actor))
+    change = PresenceChange(unavailable=True, codes=(code,), reason=each.reason, actor=actor)
+    removeAll(room, removed, change)
 
 
-def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser] | type[GatewayError]:
+def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser]:
     """
     Return the occupants with a role, or the users with an affiliation.
 
     @param wanted: has a role or an affiliation, and nothing else.
+    @raise GatewayError: if the user may not see the list.
     """
-    if room.joinedNode is not None:
-        return OnlyInTheRoom
+    if room.nodes.isMirror:
+        raise OnlyInTheRoom
     if wanted.affiliation == NONE:
-        return NotAcceptable
+        raise NotAcceptable
     if not _mayList(room, user, wanted):
-        return NotEntitled
+        raise NotEntitled
     if wanted.role:
         return [
             ListedUser(one.standing.affiliation, one.standing.role, one.realJid, one.nick)

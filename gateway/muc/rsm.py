@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.fmuc.disco import Item
-from gateway.fmuc.muc_xml import attributes
+from gateway.muc.disco import Item
+from gateway.muc.muc_xml import attributes
 from gateway.stream.stanzas import escape
 
 # Approximate bytes of one page: servers close streams for stanzas that are too large.

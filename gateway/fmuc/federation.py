@@ -1,0 +1,261 @@
+"""The other nodes of one room: what the room asks them and tells them."""
+
+from __future__ import annotations
+
+from attrs import define, evolve, field
+
+from gateway.errors import Loop, NickInUse, NickIsKept, RoomFull, TooMuch
+from gateway.fmuc import uplink
+from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
+from gateway.fmuc.nodes import JoinedNode, Node, Pending, UplinkState
+from gateway.muc import join
+from gateway.muc.port import Node as AnyNode
+from gateway.muc.room import Occupant, Room
+from gateway.muc.subject import subjectOf
+from gateway.muc.values import (
+    AVAILABLE,
+    JoinRequest,
+    OccupantPresence,
+    Payload,
+    Presence,
+    PresenceChange,
+    RoomMessage,
+    Standing,
+    StanzaError,
+)
+
+
+@define(eq=False)
+class Federation:
+    """
+    The other nodes of one room; implements L{gateway.muc.port.OtherNodes}.
+
+    A room with a joined node is a mirror of the room there. Every room may have joining nodes, which mirror it.
+
+    @ivar joiningNodes: by bare JID.
+    @ivar pending: joins that wait for the joined node, by nick.
+    """
+
+    room: Room
+    joinedNode: JoinedNode | None = None
+    joiningNodes: dict[str, Node] = field(factory=dict)
+    pending: dict[str, Pending] = field(factory=dict)
+
+    @property
+    def isMirror(self) -> bool:
+        return self.joinedNode is not None
+
+    @property
+    def isIdle(self) -> bool:
+        leaving = self.joinedNode is not None and self.joinedNode.state is UplinkState.LEAVING
+        return not self.pending and not self.joiningNodes and not leaving
+
+    def node(self, jid: str) -> Node | None:
+        """Return the joined node or the joining node with this bare JID."""
+        joined = self.joinedNode
+        return joined if joined is not None and joined.jid == jid else self.joiningNodes.get(jid)
+
+    def isDownstream(self, occupant: Occupant) -> bool:
+        """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
+        return self.joinedNode is None or occupant.node is not self.joinedNode
+
+    @property
+    def downstreamCount(self) -> int:
+        """Number of downstream occupants: local users and occupants of joining nodes."""
+        return len(self.room.occupants) - (0 if self.joinedNode is None else len(self.joinedNode.occupants))
+
+    def toNode(self, node: Node, stanza: Content) -> None:
+        """Send a stanza to a node."""
+        self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, node is self.joinedNode, stanza))
+
+    # Joins.
+
+    def requestJoin(self, request: JoinRequest, now: float, node: Node | None = None) -> bool:
+        """
+        Ask the joined node to admit a user; return False if this node decides itself.
+
+        @param node: the joining node that the request comes from; C{None} for a local user.
+        @raise GatewayError: if the user may not enter.
+        """
+        self._checkConflict(request, node)
+        if self.joinedNode is None:
+            return False
+        if len(self.pending) >= self.room.bounds.pending:
+            raise TooMuch
+        if len(self.room.occupants) >= self.room.bounds.occupants:
+            raise RoomFull
+        if node is None and self._pendingOf(request.realJid) is not None:
+            raise NickIsKept
+        if self._isKnownElsewhere(request, node):
+            # The joined node knows the user by one way only, and would take a second join for that of a restarted
+            # node.
+            raise NickIsKept
+        uplink.requestJoin(self, self.joinedNode, Pending(request, node, now + 2 * uplink.ANSWER), now)
+        return True
+
+    def _checkConflict(self, request: JoinRequest, node: Node | None) -> None:
+        """
+        Raise the error of a nick that another user has or has asked for (XEP-0045 section 7.2.8).
+
+        A join that went round a loop comes back with the nick and the real JID that it had here, whether the nodes
+        on its way know of loops or not: none of them may change these.
+        """
+        there = self.room.occupants.get(request.nick)
+        pending = self.pending.get(request.nick)
+        if pending is not None and pending.withdrawn:
+            pending = None
+        if there is None and pending is None:
+            return
+        real = request.realJid
+        isOccupant = there is not None and there.realJid == real and there.node is not node
+        hasAsked = pending is not None and pending.request.realJid == real and pending.node is not node
+        raise Loop if node is not None and (isOccupant or hasAsked) else NickInUse
+
+    def _isKnownElsewhere(self, request: JoinRequest, node: Node | None) -> bool:
+        """
+        True if the user is an occupant, or has asked, by another nick and another way: here, or through another
+        joining node.
+        """
+        real = request.realJid
+        if node is not None and real in self.room.users:
+            return True
+        ways = (each for each in self.joiningNodes.values() if each is not node)
+        return any(occupant.realJid == real for each in ways for occupant in each.occupants.values()) or any(
+            one.request.realJid == real and one.node is not node and not one.withdrawn
+            for one in self.pending.values()
+        )
+
+    def _pendingOf(self, user: str) -> Pending | None:
+        """Return a local user's pending join."""
+        each = (
+            one
+            for one in self.pending.values()
+            if one.request.realJid == user and one.node is None and not one.withdrawn
+        )
+        return next(each, None)
+
+    def whileJoining(self, user: str, nick: str, stanza: Presence, now: float) -> bool:
+        pending = self._pendingOf(user)
+        if pending is None or self.joinedNode is None:
+            return False
+        if stanza.unavailable:
+            uplink.withdraw(self, self.joinedNode, pending, now)
+        elif stanza.joins:
+            return pending.request.nick == nick
+        elif pending.sent:
+            pending.newPayload = stanza.payload
+        else:
+            pending.request = evolve(pending.request, payload=stanza.payload)
+        return True
+
+    def admit(self, request: JoinRequest, node: Node | None, standing: Standing, now: float) -> Occupant:
+        """
+        Add an occupant and tell all.
+
+        @param node: the joining node through which the occupant is connected; C{None} for a local user.
+        """
+        if node is None:
+            return join.admit(self.room, request, standing, now)
+        room = self.room
+        occupant = Occupant(
+            request.nick, request.realJid, standing, request.payload, room.settings.nonAnonymous, node
+        )
+        occupants = list(room.occupants.values())
+        room.add(occupant)
+        if node.joined:
+            # This node decides role and affiliation. A node that is told nothing else had claimed the right ones.
+            room.broadcastPresence(occupant, AVAILABLE, own=standing == request.claimedStanding)
+            return occupant
+        # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in
+        # XEP-0045", and the new occupant's own presence.
+        for other in occupants:
+            self.toNode(node, other.presence(AVAILABLE))
+        room.broadcastPresence(occupant, AVAILABLE)
+        node.joined = True
+        room.log(f"mirrored by {node.jid}")
+        self.toNode(node, Admission(occupant.presence(AVAILABLE), node.replica))
+        for message in room.recent(request.limits, node.jid, now):
+            self.toNode(node, message)
+        self.toNode(node, subjectOf(room))
+        return occupant
+
+    # Presence and messages.
+
+    def submitPresence(self, occupant: Occupant, payload: Payload, now: float) -> bool:
+        joined = self.joinedNode
+        if joined is None:
+            return False
+        self.toNode(joined, evolve(occupant.presence(AVAILABLE), payload=payload))
+        if joined.echoes:
+            joined.changing[occupant.nick] += 1
+        return joined.echoes
+
+    def submitMessage(self, message: RoomMessage) -> bool:
+        joined = self.joinedNode
+        if joined is None:
+            return False
+        self.toNode(joined, Submission(message, nomirror=not joined.mirrors))
+        # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
+        return joined.mirrors
+
+    def sendPresence(self, occupant: Occupant, presence: OccupantPresence, own: bool) -> None:
+        for node in self.joiningNodes.values():
+            if node.joined and (not own or node is not occupant.node or node.echoes):
+                self.toNode(node, presence)
+
+    def sendMessage(self, message: RoomMessage, origin: AnyNode | None) -> None:
+        for node in self.joiningNodes.values():
+            # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
+            if node.joined and (node.mirrors or node is not origin):
+                self.toNode(node, message)
+
+    def sendPrivate(self, recipient: Occupant, message: RoomMessage, error: StanzaError | None) -> None:
+        node = recipient.node
+        assert isinstance(node, Node)
+        self.toNode(node, PrivateMessage(message, recipient.nick, error))
+
+    # Leaving.
+
+    def removed(self, occupant: Occupant, own: bool) -> None:
+        node = occupant.node
+        if self.joinedNode is not None:
+            self.joinedNode.changing.pop(occupant.nick, None)
+        if not isinstance(node, Node) or node is self.joinedNode or node.occupants:
+            return
+        if own:
+            self.release(node)
+        elif node.joined:
+            # The node's joins that are in flight count as a first join.
+            self._confirmLeft(node)
+            self.release(node)
+
+    def left(self, occupant: Occupant, now: float) -> None:
+        uplink.occupantLeft(self, occupant, now)
+
+    def closed(self, change: PresenceChange) -> None:
+        for node in list(self.joiningNodes.values()):
+            for occupant in list(node.occupants.values()):
+                self.room.remove(occupant)
+                if node.joined:
+                    self.toNode(node, occupant.presence(change))
+            self.release(node)
+        if self.joinedNode is not None:
+            self.joinedNode.changing.clear()
+
+    def release(self, node: Node) -> None:
+        """
+        Remove a joining node that has no occupants and no pending joins.
+
+        XEP-0289 section 6.4: "the joining node will be considered to have left the FMUC set [...] The joined room
+        confirms that the joining room has left the set by sending a presence stanza".
+        """
+        isNeeded = any(pending.node is node and not pending.withdrawn for pending in self.pending.values())
+        if node.occupants or isNeeded:
+            return
+        if self.joiningNodes.pop(node.jid, None) is not None and node.joined:
+            self._confirmLeft(node)
+
+    def _confirmLeft(self, node: Node) -> None:
+        node.joined = False
+        self.toNode(node, ConfirmLeft())
+        self.room.log(f"no longer mirrored by {node.jid}")

@@ -1,0 +1,75 @@
+"""Actions: instructions to send stanzas, returned by the rules and carried out by the handler."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from gateway.muc.values import Invitation, OccupantPresence, RoomMessage, StanzaError
+
+
+class Action:
+    """Base of all actions."""
+
+    __slots__ = ()
+
+
+@frozen
+class ToUsers(Action):
+    """
+    Send the same stanza to some local users.
+
+    @ivar room: bare JID.
+    @ivar recipients: full JIDs, escaped for an XML attribute.
+    @ivar showRealJid: True if the recipients see the occupant's real JID.
+    @ivar codes: status codes for these recipients alone.
+    """
+
+    room: str
+    stanza: OccupantPresence | RoomMessage
+    recipients: tuple[bytes, ...]
+    showRealJid: bool = False
+    codes: tuple[int, ...] = ()
+
+
+@frozen
+class SendError(Action):
+    """
+    Answer a stanza with an error.
+
+    @ivar name: C{presence} or C{message}.
+    @ivar sender: the address that the stanza was sent to.
+    @ivar isJoin: True if the stanza was a join.
+    """
+
+    name: str
+    sender: str
+    recipient: str
+    id: str | None
+    stanzaError: StanzaError
+    isJoin: bool = False
+
+
+@frozen
+class SendInvitation(Action):
+    """
+    Send a mediated invitation, or a decline.
+
+    @ivar sender: the user who invites or declines.
+    """
+
+    room: str
+    sender: str
+    invitation: Invitation
+    password: str = ""
+
+
+@frozen
+class LogLine(Action):
+    """
+    Log one line for the operator; nothing is sent.
+
+    @ivar warn: True if the operator may have to act.
+    """
+
+    text: str
+    warn: bool = False

@@ -1,0 +1,106 @@
+"""Configuration and destruction by owners (XEP-0045 section 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from gateway.errors import NotEntitled, OnlyInTheRoom
+from gateway.muc import members_only, moderated, name, password, persistent, public, subject, whois
+from gateway.muc.leave import close
+from gateway.muc.muc_xml import statusXml
+from gateway.muc.option import MAX_TEXT, Option
+from gateway.muc.room import Room
+from gateway.muc.values import OWNER, Payload, PresenceChange, RoomMessage
+
+# In the order of the form.
+OPTIONS: tuple[Option, ...] = (
+    name.OPTION,
+    public.OPTION,
+    persistent.OPTION,
+    members_only.OPTION,
+    moderated.OPTION,
+    subject.OPTION,
+    whois.OPTION,
+    password.OPTION,
+)
+# What else a change of the settings brings about.
+_CHANGED = (whois.changed, members_only.changed)
+# Status code of any change (section 10.2.1).
+_CONFIGURATION_CHANGED = 104
+
+
+@frozen
+class FormField:
+    """
+    A field of the configuration form.
+
+    @ivar choices: allowed values of a C{list-single}.
+    """
+
+    var: str
+    kind: str
+    label: str
+    value: str
+    choices: tuple[str, ...] = ()
+
+
+def form(room: Room, user: str) -> list[FormField]:
+    """
+    Return the form with the current values.
+
+    @param user: full JID.
+    @raise GatewayError: if the user is not an owner.
+    """
+    _checkOwner(room, user)
+    fields = []
+    for option in OPTIONS:
+        if option is password.OPTION:
+            required = str(int(bool(room.settings.password)))
+            fields.append(FormField(password.REQUIRED_VAR, "boolean", password.REQUIRED_LABEL, required))
+        choices = tuple(option.values) if option.values and option.kind == "list-single" else ()
+        fields.append(FormField(option.var, option.kind, option.label, option.value(room.settings), choices))
+    return fields
+
+
+def configure(room: Room, user: str, given: Mapping[str, str]) -> None:
+    """
+    Apply a submitted form: all of it, or nothing if a value is not acceptable.
+
+    @param given: values by C{var}; unknown fields are ignored, and missing ones stay as they are.
+    @raise GatewayError: if the form is refused.
+    """
+    _checkOwner(room, user)
+    settings = room.settings
+    for option in OPTIONS:
+        if option.var in given:
+            settings = option.read(settings, given[option.var])
+    settings = password.readRequired(settings, given)
+    before, room.settings = room.settings, settings
+    codes = [_CONFIGURATION_CHANGED]
+    for changed in _CHANGED:
+        codes += changed(room, before)
+    if settings != before:
+        message = RoomMessage(nick="", payload=Payload(statusXml(codes)))
+        room.toUsers(message, [occupant.address for occupant in room.users.values()])
+
+
+def destroy(room: Room, user: str, reason: str, jid: str) -> None:
+    """
+    Destroy a room.
+
+    @param jid: JID of an alternate room; or empty.
+    @raise GatewayError: if the user is not an owner.
+    """
+    _checkOwner(room, user)
+    close(room, PresenceChange(unavailable=True, destroyed=True, reason=reason[:MAX_TEXT], jid=jid))
+    room.affiliations.clear()
+    room.settings.persistent = False
+
+
+def _checkOwner(room: Room, user: str) -> None:
+    if room.nodes.isMirror:
+        raise OnlyInTheRoom
+    if room.affiliation(user) != OWNER:
+        raise NotEntitled

@@ -1,0 +1,63 @@
+"""Messages to all occupants (XEP-0045 section 7.4)."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from gateway.errors import NotInTheRoom, TooLarge
+from gateway.muc.moderated import checkVoice
+from gateway.muc.port import Node
+from gateway.muc.room import Occupant, Room
+from gateway.muc.subject import checkChange
+from gateway.muc.values import MODERATOR, Message, RoomMessage
+
+
+def fromUser(room: Room, user: str, stanza: Message, now: float) -> None:
+    """
+    Handle a local user's message.
+
+    @raise GatewayError: if it is refused.
+    """
+    submit(room, room.users.get(user), stanza, now)
+
+
+def submit(room: Room, occupant: Occupant | None, stanza: Message, now: float) -> None:
+    """
+    Handle an occupant's message.
+
+    @param occupant: C{None} if the sender is not an occupant.
+    @raise GatewayError: if it is refused.
+    """
+    if occupant is None:
+        # "If the sender is not an occupant of the room, the service SHOULD return a <not-acceptable/> error".
+        raise NotInTheRoom
+    if len(stanza.payload.raw) * len(room.users) > room.bounds.copies:
+        raise TooLarge
+    if occupant.standing.role != MODERATOR:
+        checkVoice(occupant)
+        if stanza.subject:
+            checkChange(room)
+    message = RoomMessage(
+        nick=occupant.nick,
+        realJid=occupant.realJid,
+        payload=stanza.payload,
+        id=stanza.id,
+        subject=stanza.subject,
+        store=stanza.store,
+    )
+    if not room.nodes.submitMessage(message):
+        broadcast(room, message, occupant.node, now)
+
+
+def broadcast(room: Room, message: RoomMessage, origin: Node | None, now: float) -> None:
+    """
+    Send a message to all, and store it.
+
+    @param origin: the node that the message comes from.
+    """
+    room.broadcastMessage(message, origin)
+    stored = evolve(message, delay=room.stamp(now))
+    if message.subject:
+        room.subject = stored
+    elif message.store:
+        room.history.add(stored)

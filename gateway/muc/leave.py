@@ -1,0 +1,55 @@
+"""Leaving a room, and removal from it (XEP-0045 sections 7.14, 8.2 and 10.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.muc.room import Occupant, Room
+from gateway.muc.values import TECHNICAL_PROBLEM, UNAVAILABLE, Payload, PresenceChange
+
+
+def leave(
+    room: Room, occupant: Occupant, payload: Payload, now: float, change: PresenceChange = UNAVAILABLE
+) -> None:
+    """Handle an occupant's leave."""
+    occupant.payload = payload
+    remove(room, occupant, change, own=True)
+    room.nodes.left(occupant, now)
+
+
+def drop(room: Room, occupant: Occupant, now: float) -> None:
+    """Remove an occupant who cannot be reached, or who is not an occupant any longer at another node."""
+    remove(room, occupant, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
+    room.nodes.left(occupant, now)
+
+
+def remove(room: Room, occupant: Occupant, change: PresenceChange, own: bool = False) -> None:
+    """
+    Remove an occupant and tell all.
+
+    @param own: True if the occupant has left by own presence.
+    """
+    removeAll(room, [occupant], change, own)
+
+
+def removeAll(room: Room, occupants: Sequence[Occupant], change: PresenceChange, own: bool = False) -> None:
+    """
+    Remove several occupants. Each of them is told of the own removal only: presence from thousands to thousands
+    would keep the reactor for seconds.
+    """
+    for occupant in occupants:
+        room.remove(occupant)
+    audience = room.audience()
+    for occupant in occupants:
+        # The occupant is no longer among the users, but is told.
+        room.broadcastPresence(occupant, change, own, audience)
+    for occupant in occupants:
+        room.nodes.removed(occupant, own)
+
+
+def close(room: Room, change: PresenceChange) -> None:
+    """Remove all occupants; each is told of the own removal only (section 10.9)."""
+    for occupant in list(room.users.values()):
+        room.remove(occupant)
+        room.sendSelfPresence(occupant, change)
+    room.nodes.closed(change)

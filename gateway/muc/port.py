@@ -1,0 +1,132 @@
+"""
+The other nodes of a room, as the room sees them.
+
+A room that is alone has L{NoOtherNodes}. A room that forms one room with others (XEP-0289) has an object that joins
+them, asks them, and sends them what happens here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.muc.values import (
+    JoinRequest,
+    OccupantPresence,
+    Payload,
+    Presence,
+    PresenceChange,
+    RoomMessage,
+    StanzaError,
+)
+
+if TYPE_CHECKING:
+    from gateway.muc.room import Occupant
+
+
+class Node(Protocol):
+    """
+    Another node of a room.
+
+    @ivar jid: bare JID of the room there.
+    """
+
+    jid: str
+    occupants: dict[str, Occupant]
+
+
+class OtherNodes(Protocol):
+    """
+    The other nodes of one room.
+
+    @ivar isMirror: True if another node decides: about joins, messages, affiliations and the configuration.
+    @ivar isIdle: True if no other node needs the room.
+    """
+
+    @property
+    def isMirror(self) -> bool: ...
+
+    @property
+    def isIdle(self) -> bool: ...
+
+    # Questions to the node that decides. Each returns True if this room has to wait for the answer.
+
+    def requestJoin(self, request: JoinRequest, now: float) -> bool:
+        """A local user asks to enter."""
+
+    def whileJoining(self, user: str, nick: str, stanza: Presence, now: float) -> bool:
+        """A local user whose join waits sends another presence; False if no join of that user waits."""
+
+    def submitPresence(self, occupant: Occupant, payload: Payload, now: float) -> bool:
+        """An occupant sends a new presence."""
+
+    def submitMessage(self, message: RoomMessage) -> bool:
+        """An occupant sends a message to all."""
+
+    # Reports to all other nodes.
+
+    def sendPresence(self, occupant: Occupant, presence: OccupantPresence, own: bool) -> None:
+        """
+        The presence of an occupant has changed.
+
+        @param own: True if the occupant has sent it; the occupant's own node then knows it.
+        """
+
+    def sendMessage(self, message: RoomMessage, origin: Node | None) -> None:
+        """
+        A message was sent to all.
+
+        @param origin: the node that it comes from.
+        """
+
+    def sendPrivate(self, recipient: Occupant, message: RoomMessage, error: StanzaError | None) -> None:
+        """An occupant of another node is sent a private message, or the error of one."""
+
+    def removed(self, occupant: Occupant, own: bool) -> None:
+        """
+        An occupant was removed, and the presence was sent.
+
+        @param own: True if the occupant has left by own presence.
+        """
+
+    def left(self, occupant: Occupant, now: float) -> None:
+        """An occupant has left by own presence, or was removed after a delivery error."""
+
+    def closed(self, change: PresenceChange) -> None:
+        """All local users were removed, and all others are to be."""
+
+
+class NoOtherNodes:
+    """A room that is alone: it decides, and reports to nobody."""
+
+    isMirror = False
+    isIdle = True
+
+    def requestJoin(self, request: JoinRequest, now: float) -> bool:
+        return False
+
+    def whileJoining(self, user: str, nick: str, stanza: Presence, now: float) -> bool:
+        return False
+
+    def submitPresence(self, occupant: Occupant, payload: Payload, now: float) -> bool:
+        return False
+
+    def submitMessage(self, message: RoomMessage) -> bool:
+        return False
+
+    def sendPresence(self, occupant: Occupant, presence: OccupantPresence, own: bool) -> None:
+        pass
+
+    def sendMessage(self, message: RoomMessage, origin: Node | None) -> None:
+        pass
+
+    def sendPrivate(self, recipient: Occupant, message: RoomMessage, error: StanzaError | None) -> None:
+        pass
+
+    def removed(self, occupant: Occupant, own: bool) -> None:
+        pass
+
+    def left(self, occupant: Occupant, now: float) -> None:
+        pass
+
+    def closed(self, change: PresenceChange) -> None:
+        pass

@@ -1,0 +1,94 @@
+"""Presence of local users: joins, changes (XEP-0045 section 7.7), new nicks, leaves."""
+
+from __future__ import annotations
+
+from gateway.errors import NoNick
+from gateway.muc.actions import ToUsers
+from gateway.muc.join import enter, rejoin
+from gateway.muc.leave import leave
+from gateway.muc.nick import changeNick
+from gateway.muc.room import Occupant, Room
+from gateway.muc.values import (
+    AVAILABLE,
+    KICKED,
+    NO_ROLE,
+    NONE,
+    SELF,
+    TECHNICAL_PROBLEM,
+    JoinRequest,
+    OccupantPresence,
+    Payload,
+    Presence,
+    PresenceChange,
+    Standing,
+)
+from gateway.stream.stanzas import escape
+
+
+def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:
+    """
+    Handle a local user's presence to an occupant's address, of type none or unavailable.
+
+    @raise GatewayError: if it is refused.
+    """
+    occupant = room.users.get(user)
+    if stanza.unavailable:
+        if occupant is not None:
+            # The nick does not matter: a user is one occupant here (section 7.14).
+            leave(room, occupant, stanza.payload, now)
+        else:
+            room.nodes.whileJoining(user, nick, stanza, now)
+    elif not nick:
+        # Section 7.2.1: a join without a nick is "jid-malformed".
+        raise NoNick
+    elif occupant is not None:
+        _fromOccupant(room, occupant, nick, stanza, now)
+    elif room.nodes.whileJoining(user, nick, stanza, now):
+        return
+    elif not stanza.joins:
+        room.emit(notInRoom(room.jid, nick, user))
+    else:
+        enter(room, _request(nick, user, stanza), now)
+
+
+def _fromOccupant(room: Room, occupant: Occupant, nick: str, stanza: Presence, now: float) -> None:
+    if occupant.nick != nick:
+        changeNick(room, occupant, nick, stanza)
+        return
+    if not stanza.joins or stanza.payload != occupant.payload:
+        changePresence(room, occupant, stanza.payload, now)
+    if stanza.joins:
+        rejoin(room, occupant, stanza.limits, now)
+
+
+def changePresence(room: Room, occupant: Occupant, payload: Payload, now: float) -> None:
+    """Handle an occupant's new presence."""
+    if not room.nodes.submitPresence(occupant, payload, now):
+        occupant.payload = payload
+        room.broadcastPresence(occupant, AVAILABLE, own=True)
+
+
+def _request(nick: str, user: str, stanza: Presence) -> JoinRequest:
+    return JoinRequest(
+        nick=nick,
+        realJid=user,
+        payload=stanza.payload,
+        password=stanza.password,
+        limits=stanza.limits,
+        id=stanza.id,
+    )
+
+
+def notInRoom(room: str, nick: str, user: str) -> ToUsers:
+    """Tell a user who is not an occupant, but behaves like one: "with an explicit kick" (section 7.2.17)."""
+    presence = OccupantPresence(
+        nick=nick,
+        realJid="",
+        nonAnonymous=False,
+        standing=Standing(NONE, NO_ROLE),
+        payload=Payload(),
+        change=PresenceChange(
+            unavailable=True, codes=(KICKED, TECHNICAL_PROBLEM), reason="You are not in the room."
+        ),
+    )
+    return ToUsers(room, presence, (escape(user).encode(),), codes=(SELF,))

@@ -1,0 +1,45 @@
+"""Private messages (XEP-0045 section 7.5)."""
+
+from __future__ import annotations
+
+from gateway.errors import NoSuchAddress, NotInTheRoom, Unreadable
+from gateway.muc.actions import SendError
+from gateway.muc.room import Occupant, Room
+from gateway.muc.values import Message, RoomMessage
+
+
+def fromUser(room: Room, user: str, nick: str, stanza: Message) -> None:
+    """
+    Handle a local user's message to one occupant.
+
+    @raise GatewayError: if it is refused.
+    """
+    occupant, recipient = room.users.get(user), room.occupants.get(nick)
+    if occupant is None:
+        raise NotInTheRoom
+    if recipient is None:
+        # Section 7.5: a nick that nobody has is "item-not-found".
+        raise NoSuchAddress
+    if stanza.kind == "groupchat":
+        # "the service MUST refuse to deliver the message [...] and return a <bad-request/> error".
+        raise Unreadable
+    send(room, occupant, recipient, stanza)
+
+
+def send(room: Room, occupant: Occupant, recipient: Occupant, stanza: Message) -> None:
+    """
+    Send a private message, or the error of one.
+
+    XEP-0289 section 6.6: "each node that receives it is responsible for routing it to the appropriate node (or the
+    occupant, if local)".
+    """
+    message = RoomMessage(
+        nick=occupant.nick, realJid=occupant.realJid, kind=stanza.kind, id=stanza.id, payload=stanza.payload
+    )
+    if recipient.node is not None:
+        room.nodes.sendPrivate(recipient, message, stanza.stanzaError)
+    elif stanza.stanzaError is not None:
+        address = room.address(occupant.nick)
+        room.emit(SendError("message", address, recipient.realJid, stanza.id, stanza.stanzaError))
+    else:
+        room.toUsers(message, (recipient.address,))

@@ -1,0 +1,309 @@
+"""Reads presence and messages, and writes actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import evolve
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.errors import Unreadable
+from gateway.muc import datetimes
+from gateway.muc.actions import Action, LogLine, SendError, SendInvitation, ToUsers
+from gateway.muc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes, errorXml, messageXml, mucUser
+from gateway.muc.payload import Part, children
+from gateway.muc.values import (
+    AFFILIATIONS,
+    AVAILABLE,
+    NONE,
+    PARTICIPANT,
+    ROLES,
+    Delay,
+    HistoryLimits,
+    Invitation,
+    Message,
+    OccupantPresence,
+    Payload,
+    Presence,
+    Standing,
+    StanzaError,
+)
+from gateway.stream.outflow import Copies
+from gateway.stream.stanzas import Stanza, escape
+
+# Namespaces that only the room itself may use in stanzas to occupants.
+RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.DELAY, ns.DELAY_1))
+
+# Characters of a password, or of an id that is stored.
+_MAX_WORD = 1_000
+# Bytes of a presence that is sent to all current and future occupants. XEP-0045 section 17.1: "A MUC service MAY
+# choose to discard extended presence information".
+_MAX_PRESENCE = 16 * 1024
+# Characters of a JID (RFC 7622 section 3.1), and so of each of its parts.
+_MAX_ADDRESS = 3_071
+
+
+P = TypeVar("P", bound=Presence)
+M = TypeVar("M", bound=Message)
+
+
+def readPresence(stanza: Stanza, found: list[Part], start: P, reserved: frozenset[str] = RESERVED) -> P:
+    """
+    Read a presence of type none, unavailable or error.
+
+    @param found: the stanza's elements.
+    @param start: a value with what the caller has read.
+    @param reserved: namespaces of elements that are not handed on.
+    @raise Unreadable: if it cannot be read.
+    """
+    payload = _payload(stanza, found, reserved)
+    if len(payload.raw) + len(payload.language) > _MAX_PRESENCE:
+        payload = Payload()
+    presence = evolve(start, unavailable=stanza.type == "unavailable", payload=payload, id=stanza.id)
+    for part in found:
+        if part.namespace == ns.MUC:
+            element = tree(part)
+            presence = evolve(presence, joins=True, password=_text(element, "password"), limits=_limits(element))
+        elif part.namespace == ns.MUC_USER:
+            presence = _withUser(presence, tree(part))
+    if presence.joins and max(len(presence.id or ""), len(presence.password)) > _MAX_WORD:
+        raise Unreadable
+    if stanza.type == "error":
+        presence = evolve(presence, stanzaError=readError(found) or StanzaError("cancel", "undefined-condition"))
+    return presence
+
+
+def readMessage(stanza: Stanza, found: list[Part], start: M, reserved: frozenset[str] = RESERVED) -> M:
+    """
+    Read a message.
+
+    @param found: the stanza's elements.
+    @param start: a value with what the caller has read.
+    @param reserved: namespaces of elements that are not handed on.
+    @raise Unreadable: if it cannot be read.
+    """
+    payload = _payload(stanza, found, reserved)
+    if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
+        raise Unreadable
+    names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
+    message = evolve(
+        start,
+        kind=stanza.type,
+        payload=payload,
+        id=stanza.id,
+        # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
+        subject="subject" in names and "body" not in names,
+        form=any((part.namespace, part.name) == (ns.DATA, "x") for part in found),
+        store="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
+    )
+    for part in found:
+        if part.namespace == ns.MUC_USER:
+            message = evolve(message, invitations=_invitations(tree(part)))
+        elif part.namespace == ns.DELAY:
+            element = tree(part)
+            stamp = datetimes.parseDateTime(element.getAttribute("stamp", ""))
+            message = evolve(message, delay=Delay(element.getAttribute("from", ""), stamp or 0.0))
+    if stanza.type == "error":
+        message = evolve(message, stanzaError=readError(found) or StanzaError("cancel", "undefined-condition"))
+    return message
+
+
+def tree(part: Part) -> domish.Element:
+    """
+    Return an element as a tree.
+
+    @raise Unreadable: if it cannot be built.
+    """
+    try:
+        return part.element
+    except domish.ParserError as error:
+        raise Unreadable from error
+
+
+def _payload(stanza: Stanza, found: list[Part], reserved: frozenset[str]) -> Payload:
+    kept = [part.raw for part in found if part.namespace not in reserved and not _isError(part)]
+    return Payload(b"".join(kept), stanza.language or "")
+
+
+def _isError(part: Part) -> bool:
+    return part.name == "error" and part.namespace == ns.COMPONENT_ACCEPT
+
+
+def _text(element: domish.Element, name: str) -> str:
+    found = next((each for each in element.elements() if each.name == name), None)
+    return "" if found is None else str(found)
+
+
+def readAddress(element: domish.Element, name: str) -> str:
+    """
+    Return an attribute that is an address, or a part of one.
+
+    @raise Unreadable: if it is longer than any address.
+    """
+    text: str = element.getAttribute(name, "")
+    if len(text) > _MAX_ADDRESS:
+        raise Unreadable
+    return text
+
+
+def _limits(element: domish.Element) -> HistoryLimits:
+    """Read the limits of the history; unreadable values mean no limit."""
+    found = next((each for each in children(element) if each.name == "history"), None)
+    if found is None:
+        return HistoryLimits()
+    numbers = {name: found.getAttribute(name, "") for name in ("maxchars", "maxstanzas", "seconds")}
+    return HistoryLimits(
+        **{
+            name: int(text)
+            for name, text in numbers.items()
+            if text.isascii() and text.isdigit() and len(text) < 10
+        },
+        since=datetimes.parseDateTime(found.getAttribute("since", "")),
+    )
+
+
+def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
+    return tuple(
+        Invitation(readAddress(child, "to"), _text(child, "reason")[:MAX_REASON], child.name == "decline")
+        for child in children(element)
+        if child.name in ("invite", "decline")
+    )
+
+
+def _withUser(presence: P, element: domish.Element) -> P:
+    """Add the content of C{muc#user}."""
+    codes: list[int] = []
+    change = AVAILABLE
+    for child in children(element):
+        if child.name == "item":
+            affiliation, role = child.getAttribute("affiliation", NONE), child.getAttribute("role", PARTICIPANT)
+            if affiliation not in AFFILIATIONS or role not in ROLES:
+                raise Unreadable
+            actor = next((each for each in child.elements() if each.name == "actor"), None)
+            change = evolve(
+                change,
+                reason=_text(child, "reason")[:MAX_REASON],
+                actor="" if actor is None else readAddress(actor, "nick"),
+                nick=readAddress(child, "nick"),
+            )
+            presence = evolve(presence, item=Standing(affiliation, role), jid=readAddress(child, "jid"))
+        elif child.name == "status":
+            code = child.getAttribute("code", "")
+            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _FORWARDED_CODES:
+                codes.append(int(code))
+        elif child.name == "destroy":
+            change = evolve(
+                change,
+                destroyed=True,
+                jid=readAddress(child, "jid"),
+                reason=_text(child, "reason")[:MAX_REASON],
+            )
+    return evolve(presence, change=evolve(change, codes=tuple(dict.fromkeys(codes))))
+
+
+# Status codes that other nodes forward; each node sets the others itself.
+_FORWARDED_CODES = frozenset((301, 303, 307, 321, 322, 332, 333))
+
+
+def readError(found: list[Part]) -> StanzaError | None:
+    """Return the stanza error, if there is one."""
+    part = next((part for part in found if _isError(part)), None)
+    if part is None:
+        return None
+    element = tree(part)
+    condition, text = "undefined-condition", ""
+    for child in children(element):
+        if child.uri == ns.STANZA_ERRORS and child.name == "text":
+            text = str(child)[:MAX_REASON]
+        elif child.uri == ns.STANZA_ERRORS:
+            condition = child.name
+    kind = element.getAttribute("type", "")
+    return StanzaError(
+        kind if kind in ("auth", "cancel", "continue", "modify", "wait") else "cancel", condition, text
+    )
+
+
+# Writing.
+
+
+def write(action: Action) -> bytes | Copies:
+    """
+    Serialise the stanza of an action; return no bytes for a L{LogLine}.
+
+    @raise Unreadable: if a character is not allowed in XML.
+    """
+    return WRITERS[type(action)](action)
+
+
+def _toUsers(action: ToUsers) -> bytes | Copies:
+    """Serialise once; only the address differs."""
+    head, tail = _around(action)
+    if len(action.recipients) == 1:
+        return head + action.recipients[0] + tail
+    return Copies(head, action.recipients, tail)
+
+
+def _invite(action: SendInvitation) -> bytes:
+    invitation = action.invitation
+    name = "decline" if invitation.declines else "invite"
+    reason = f"<reason>{escape(invitation.reason)}</reason>" if invitation.reason else ""
+    password = f"<password>{escape(action.password)}</password>" if action.password else ""
+    head = attributes(from_=action.room, to=invitation.jid).decode()
+    inside = f"<{name} from='{escape(action.sender)}'>{reason}</{name}>{password}"
+    return f"<message{head}><x xmlns='{ns.MUC_USER}'>{inside}</x></message>".encode()
+
+
+def _around(action: ToUsers) -> tuple[bytes, bytes]:
+    """Return the bytes before and after the recipient's address."""
+    stanza, key = action.stanza, (action.room, action.showRealJid)
+    if not isinstance(stanza, OccupantPresence):
+        # XEP-0045 section 7.5: to a private message "The service SHOULD add the <x/> element".
+        mark = "" if stanza.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>"
+        return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(stanza, mark)
+    found = None if action.codes else stanza.serialised.get(key)
+    if found is not None:
+        return found
+    kind = "unavailable" if stanza.change.unavailable else None
+    head = b"<presence from='" + _sender(action) + b"' to='"
+    tail = (
+        b"'"
+        + attributes(type=kind, lang=stanza.payload.language)
+        + b">"
+        + stanza.payload.raw
+        + mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes)
+        + b"</presence>"
+    )
+    if not action.codes:
+        stanza.serialised[key] = head, tail
+    return head, tail
+
+
+def _sender(action: ToUsers) -> bytes:
+    nick = action.stanza.nick
+    return escape(f"{action.room}/{nick}" if nick else action.room).encode()
+
+
+def _refuse(action: SendError) -> bytes:
+    muc = f"<x xmlns='{ns.MUC}'/>" if action.isJoin else ""
+    head = attributes(from_=action.sender, to=action.recipient, id=action.id, type="error")
+    return b"".join(
+        (
+            f"<{action.name}".encode(),
+            head,
+            f">{muc}{errorXml(action.stanzaError)}</{action.name}>".encode(),
+        )
+    )
+
+
+def _logLine(action: LogLine) -> bytes:
+    return b""
+
+
+WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {
+    ToUsers: _toUsers,
+    SendError: _refuse,
+    SendInvitation: _invite,
+    LogLine: _logLine,
+}
