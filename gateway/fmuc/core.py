@@ -15,15 +15,20 @@ from gateway import jids
 from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAMirror, NotAPeer, NotMirrored, Stopping
 from gateway.fmuc import from_joined, from_joining
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.nodes import JoinedNode, Node, UplinkState
-from gateway.fmuc.uplink import expire, leaveNow
-from gateway.fmuc.values import Dialect, NodeMessage, NodePresence
+from gateway.fmuc.joining import Uplink
+from gateway.fmuc.nodes import JoinedNode, Node
+from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
 from gateway.muc.actions import Action, SendError
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
 from gateway.muc.values import Presence, stanzaError
 
 NodeStanza = NodePresence | NodeMessage
+
+
+# States of the uplink that have a deadline.
+_WAITING = frozenset((UplinkState.JOINING, UplinkState.LEAVING, UplinkState.WITHDRAWING))
 
 
 class Sender(Enum):
@@ -125,12 +130,12 @@ class Rooms(RoomService):
         """Handle a stanza from the joined node."""
         jid, _, nick = recipient.partition("/")
         federation = self.federation(jid)
-        assert federation is not None and federation.joinedNode is not None
+        assert federation is not None and federation.uplink is not None
         resource = sender.partition("/")[2]
         if isinstance(stanza, NodePresence):
-            from_joined.presence(federation, federation.joinedNode, resource, nick, stanza, now)
+            from_joined.presence(federation, federation.uplink, resource, nick, stanza, now)
         else:
-            from_joined.message(federation, federation.joinedNode, resource, nick, stanza, now)
+            from_joined.message(federation, federation.uplink, resource, nick, stanza, now)
         return self.settled(federation.room)
 
     def fromJoining(self, sender: str, recipient: str, stanza: NodeStanza, now: float) -> list[Action]:
@@ -234,29 +239,28 @@ class Rooms(RoomService):
         for room in list(self.rooms.values()):
             federation = room.nodes
             assert isinstance(federation, Federation)
-            joined = federation.joinedNode
-            waits = (UplinkState.JOINING, UplinkState.LEAVING)
-            if joined is not None and (federation.pending or joined.state in waits):
-                expire(federation, joined, now)
+            uplink = federation.uplink
+            if uplink is not None and (uplink.pending or uplink.state in _WAITING):
+                uplink.expire(now)
                 actions += self.settled(room)
         return actions
 
     def shutDown(self) -> list[Action]:
         for jid in self.rooms:
             federation = self.federation(jid)
-            if federation is not None and federation.joinedNode is not None:
-                leaveNow(federation, federation.joinedNode, stanzaError(Stopping))
+            if federation is not None and federation.uplink is not None:
+                federation.uplink.leaveNow(stanzaError(Stopping))
         return super().shutDown()
 
     # Mirrors.
 
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         room = super().newRoom(jid, creators)
-        joined = None
+        room.nodes = federation = Federation(room)
         if self._mirroring is not None:
-            source = self.mirrored(jid) or ""
-            joined = JoinedNode(source, self._mirroring.dialect, wanted=self._mirroring.replica)
-        room.nodes = Federation(room, joined)
+            mode = FederationMode(Mode.REPLICA if self._mirroring.replica else Mode.PRIMARY)
+            joined = JoinedNode(self.mirrored(jid) or "", self._mirroring.dialect, mode)
+            federation.uplink = Uplink(federation, joined)
         return room
 
     def checkAddress(self, jid: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from attrs import define, evolve, field
 
 from gateway.errors import Loop, NickInUse, NickIsKept, RoomFull, TooMuch
-from gateway.fmuc import uplink
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
-from gateway.fmuc.nodes import JoinedNode, Node, Pending, UplinkState
+from gateway.fmuc.joining import Uplink
+from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
+from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.values import Mode
 from gateway.muc import join
 from gateway.muc.port import Node as AnyNode
 from gateway.muc.room import Occupant, Room
@@ -32,23 +34,32 @@ class Federation:
 
     A room with a joined node is a mirror of the room there. Every room may have joining nodes, which mirror it.
 
+    @ivar uplink: relation with the joined node; C{None} if the room is this node's own.
     @ivar joiningNodes: by bare JID.
-    @ivar pending: joins that wait for the joined node, by nick.
     """
 
     room: Room
-    joinedNode: JoinedNode | None = None
-    joiningNodes: dict[str, Node] = field(factory=dict)
-    pending: dict[str, Pending] = field(factory=dict)
+    uplink: Uplink | None = None
+    joiningNodes: dict[str, JoiningNode] = field(factory=dict)
 
     @property
     def isMirror(self) -> bool:
-        return self.joinedNode is not None
+        return self.uplink is not None
 
     @property
     def isIdle(self) -> bool:
-        leaving = self.joinedNode is not None and self.joinedNode.state is UplinkState.LEAVING
-        return not self.pending and not self.joiningNodes and not leaving
+        isLeaving = self.uplink is not None and self.uplink.isLeaving
+        return not self.pending and not self.joiningNodes and not isLeaving
+
+    @property
+    def joinedNode(self) -> JoinedNode | None:
+        """The joined node."""
+        return None if self.uplink is None else self.uplink.node
+
+    @property
+    def pending(self) -> dict[str, PendingJoin]:
+        """Joins that wait for the joined node, by nick."""
+        return {} if self.uplink is None else self.uplink.pending
 
     def node(self, jid: str) -> Node | None:
         """Return the joined node or the joining node with this bare JID."""
@@ -57,12 +68,12 @@ class Federation:
 
     def isDownstream(self, occupant: Occupant) -> bool:
         """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
-        return self.joinedNode is None or occupant.node is not self.joinedNode
+        return self.uplink is None or occupant.node is not self.uplink.node
 
     @property
     def downstreamCount(self) -> int:
         """Number of downstream occupants: local users and occupants of joining nodes."""
-        return len(self.room.occupants) - (0 if self.joinedNode is None else len(self.joinedNode.occupants))
+        return len(self.room.occupants) - (0 if self.uplink is None else len(self.uplink.node.occupants))
 
     def toNode(self, node: Node, stanza: Content) -> None:
         """Send a stanza to a node."""
@@ -70,7 +81,7 @@ class Federation:
 
     # Joins.
 
-    def requestJoin(self, request: JoinRequest, now: float, node: Node | None = None) -> bool:
+    def requestJoin(self, request: JoinRequest, now: float, node: JoiningNode | None = None) -> bool:
         """
         Ask the joined node to admit a user; return False if this node decides itself.
 
@@ -78,7 +89,7 @@ class Federation:
         @raise GatewayError: if the user may not enter.
         """
         self._checkConflict(request, node)
-        if self.joinedNode is None:
+        if self.uplink is None:
             return False
         if len(self.pending) >= self.room.bounds.pending:
             raise TooMuch
@@ -90,10 +101,10 @@ class Federation:
             # The joined node knows the user by one way only, and would take a second join for that of a restarted
             # node.
             raise NickIsKept
-        uplink.requestJoin(self, self.joinedNode, Pending(request, node, now + 2 * uplink.ANSWER), now)
+        self.uplink.join(request, node, now)
         return True
 
-    def _checkConflict(self, request: JoinRequest, node: Node | None) -> None:
+    def _checkConflict(self, request: JoinRequest, node: JoiningNode | None) -> None:
         """
         Raise the error of a nick that another user has or has asked for (XEP-0045 section 7.2.8).
 
@@ -102,16 +113,16 @@ class Federation:
         """
         there = self.room.occupants.get(request.nick)
         pending = self.pending.get(request.nick)
-        if pending is not None and pending.withdrawn:
+        if pending is not None and pending.isWithdrawn:
             pending = None
         if there is None and pending is None:
             return
         real = request.realJid
         isOccupant = there is not None and there.realJid == real and there.node is not node
-        hasAsked = pending is not None and pending.request.realJid == real and pending.node is not node
+        hasAsked = pending is not None and pending.request.realJid == real and pending.origin is not node
         raise Loop if node is not None and (isOccupant or hasAsked) else NickInUse
 
-    def _isKnownElsewhere(self, request: JoinRequest, node: Node | None) -> bool:
+    def _isKnownElsewhere(self, request: JoinRequest, node: JoiningNode | None) -> bool:
         """
         True if the user is an occupant, or has asked, by another nick and another way: here, or through another
         joining node.
@@ -121,34 +132,34 @@ class Federation:
             return True
         ways = (each for each in self.joiningNodes.values() if each is not node)
         return any(occupant.realJid == real for each in ways for occupant in each.occupants.values()) or any(
-            one.request.realJid == real and one.node is not node and not one.withdrawn
+            one.request.realJid == real and one.origin is not node and not one.isWithdrawn
             for one in self.pending.values()
         )
 
-    def _pendingOf(self, user: str) -> Pending | None:
+    def _pendingOf(self, user: str) -> PendingJoin | None:
         """Return a local user's pending join."""
         each = (
             one
             for one in self.pending.values()
-            if one.request.realJid == user and one.node is None and not one.withdrawn
+            if one.request.realJid == user and one.origin is None and not one.isWithdrawn
         )
         return next(each, None)
 
     def whileJoining(self, user: str, nick: str, stanza: Presence, now: float) -> bool:
         pending = self._pendingOf(user)
-        if pending is None or self.joinedNode is None:
+        if pending is None or self.uplink is None:
             return False
         if stanza.unavailable:
-            uplink.withdraw(self, self.joinedNode, pending, now)
+            self.uplink.withdraw(pending, now)
         elif stanza.joins:
             return pending.request.nick == nick
-        elif pending.sent:
+        elif pending.isSent:
             pending.newPayload = stanza.payload
         else:
             pending.request = evolve(pending.request, payload=stanza.payload)
         return True
 
-    def admit(self, request: JoinRequest, node: Node | None, standing: Standing, now: float) -> Occupant:
+    def admit(self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float) -> Occupant:
         """
         Add an occupant and tell all.
 
@@ -162,7 +173,7 @@ class Federation:
         )
         occupants = list(room.occupants.values())
         room.add(occupant)
-        if node.joined:
+        if node.hasJoined:
             # This node decides role and affiliation. A node that is told nothing else had claimed the right ones.
             room.broadcastPresence(occupant, AVAILABLE, own=standing == request.claimedStanding)
             return occupant
@@ -171,9 +182,9 @@ class Federation:
         for other in occupants:
             self.toNode(node, other.presence(AVAILABLE))
         room.broadcastPresence(occupant, AVAILABLE)
-        node.joined = True
+        node.hasJoined = True
         room.log(f"mirrored by {node.jid}")
-        self.toNode(node, Admission(occupant.presence(AVAILABLE), node.replica))
+        self.toNode(node, Admission(occupant.presence(AVAILABLE), node.mode.current is Mode.REPLICA))
         for message in room.recent(request.limits, node.jid, now):
             self.toNode(node, message)
         self.toNode(node, subjectOf(room))
@@ -182,31 +193,31 @@ class Federation:
     # Presence and messages.
 
     def submitPresence(self, occupant: Occupant, payload: Payload, now: float) -> bool:
-        joined = self.joinedNode
-        if joined is None:
+        if self.uplink is None:
             return False
+        joined = self.uplink.node
         self.toNode(joined, evolve(occupant.presence(AVAILABLE), payload=payload))
-        if joined.echoes:
-            joined.changing[occupant.nick] += 1
-        return joined.echoes
+        if joined.returnsPresence:
+            self.uplink.changes[occupant.nick] += 1
+        return joined.returnsPresence
 
     def submitMessage(self, message: RoomMessage) -> bool:
         joined = self.joinedNode
         if joined is None:
             return False
-        self.toNode(joined, Submission(message, nomirror=not joined.mirrors))
+        self.toNode(joined, Submission(message, nomirror=not joined.returnsMessages))
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
-        return joined.mirrors
+        return joined.returnsMessages
 
     def sendPresence(self, occupant: Occupant, presence: OccupantPresence, own: bool) -> None:
         for node in self.joiningNodes.values():
-            if node.joined and (not own or node is not occupant.node or node.echoes):
+            if node.hasJoined and (not own or node is not occupant.node or node.returnsPresence):
                 self.toNode(node, presence)
 
     def sendMessage(self, message: RoomMessage, origin: AnyNode | None) -> None:
         for node in self.joiningNodes.values():
             # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
-            if node.joined and (node.mirrors or node is not origin):
+            if node.hasJoined and (node.returnsMessages or node is not origin):
                 self.toNode(node, message)
 
     def sendPrivate(self, recipient: Occupant, message: RoomMessage, error: StanzaError | None) -> None:
@@ -217,45 +228,46 @@ class Federation:
     # Leaving.
 
     def removed(self, occupant: Occupant, own: bool) -> None:
+        if self.uplink is not None:
+            self.uplink.changes.pop(occupant.nick, None)
         node = occupant.node
-        if self.joinedNode is not None:
-            self.joinedNode.changing.pop(occupant.nick, None)
-        if not isinstance(node, Node) or node is self.joinedNode or node.occupants:
+        if not isinstance(node, JoiningNode) or node.occupants:
             return
         if own:
             self.release(node)
-        elif node.joined:
+        elif node.hasJoined:
             # The node's joins that are in flight count as a first join.
             self._confirmLeft(node)
             self.release(node)
 
     def left(self, occupant: Occupant, now: float) -> None:
-        uplink.occupantLeft(self, occupant, now)
+        if self.uplink is not None:
+            self.uplink.occupantLeft(occupant, now)
 
     def closed(self, change: PresenceChange) -> None:
         for node in list(self.joiningNodes.values()):
             for occupant in list(node.occupants.values()):
                 self.room.remove(occupant)
-                if node.joined:
+                if node.hasJoined:
                     self.toNode(node, occupant.presence(change))
             self.release(node)
-        if self.joinedNode is not None:
-            self.joinedNode.changing.clear()
+        if self.uplink is not None:
+            self.uplink.changes.clear()
 
-    def release(self, node: Node) -> None:
+    def release(self, node: JoiningNode) -> None:
         """
         Remove a joining node that has no occupants and no pending joins.
 
         XEP-0289 section 6.4: "the joining node will be considered to have left the FMUC set [...] The joined room
         confirms that the joining room has left the set by sending a presence stanza".
         """
-        isNeeded = any(pending.node is node and not pending.withdrawn for pending in self.pending.values())
+        isNeeded = any(pending.origin is node and not pending.isWithdrawn for pending in self.pending.values())
         if node.occupants or isNeeded:
             return
-        if self.joiningNodes.pop(node.jid, None) is not None and node.joined:
+        if self.joiningNodes.pop(node.jid, None) is not None and node.hasJoined:
             self._confirmLeft(node)
 
-    def _confirmLeft(self, node: Node) -> None:
-        node.joined = False
+    def _confirmLeft(self, node: JoiningNode) -> None:
+        node.hasJoined = False
         self.toNode(node, ConfirmLeft())
         self.room.log(f"no longer mirrored by {node.jid}")

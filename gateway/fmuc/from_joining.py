@@ -6,9 +6,9 @@ from gateway import jids
 from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, TooMuch
 from gateway.fmuc.actions import Reject, ToNode
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.nodes import Node, Pending
-from gateway.fmuc.uplink import withdraw
-from gateway.fmuc.values import Dialect, Fmuc, NodeMessage, NodePresence
+from gateway.fmuc.nodes import JoiningNode, Node
+from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.values import Dialect, FederationMode, Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import groupchat, private_messages
 from gateway.muc.actions import SendError
 from gateway.muc.join import checkUser, grant
@@ -64,7 +64,7 @@ def presence(federation: Federation, sender: str, nick: str, stanza: NodePresenc
 
 def _leaves(
     federation: Federation,
-    node: Node | None,
+    node: JoiningNode | None,
     occupant: Occupant | None,
     nick: str,
     stanza: NodePresence,
@@ -76,13 +76,13 @@ def _leaves(
         leave(federation.room, occupant, stanza.payload, now, change)
         return
     pending = federation.pending.get(nick)
-    if pending is not None and node is not None and pending.node is node and not pending.withdrawn:
-        assert federation.joinedNode is not None
-        withdraw(federation, federation.joinedNode, pending, now)
+    if pending is not None and node is not None and pending.origin is node and not pending.isWithdrawn:
+        assert federation.uplink is not None
+        federation.uplink.withdraw(pending, now)
 
 
 def _fromOccupant(
-    federation: Federation, node: Node, occupant: Occupant, sender: str, stanza: NodePresence, now: float
+    federation: Federation, node: JoiningNode, occupant: Occupant, sender: str, stanza: NodePresence, now: float
 ) -> None:
     """Handle the presence of an occupant."""
     fmuc = stanza.fmuc
@@ -96,7 +96,7 @@ def _fromOccupant(
 
 def _notInRoom(
     federation: Federation,
-    node: Node | None,
+    node: JoiningNode | None,
     sender: str,
     nick: str,
     stanza: NodePresence,
@@ -114,26 +114,26 @@ def _notInRoom(
         _enter(federation, node, sender, nick, stanza, fmuc, now)
 
 
-def _isIn(node: Node, realJid: str) -> bool:
+def _isIn(node: JoiningNode, realJid: str) -> bool:
     return any(occupant.realJid == realJid for occupant in node.occupants.values())
 
 
-def _isOf(pending: Pending, node: Node, realJid: str) -> bool:
-    return pending.node is node and pending.request.realJid == realJid and not pending.withdrawn
+def _isOf(pending: PendingJoin, node: JoiningNode, realJid: str) -> bool:
+    return pending.origin is node and pending.request.realJid == realJid and not pending.isWithdrawn
 
 
 def _enterAnew(
-    federation: Federation, node: Node, sender: str, nick: str, stanza: NodePresence, fmuc: Fmuc, now: float
+    federation: Federation, node: JoiningNode, sender: str, nick: str, stanza: NodePresence, fmuc: Fmuc, now: float
 ) -> None:
     """Handle the join of a user who is an occupant already: the node was restarted, and needs the full state."""
-    node.joined = False
+    node.hasJoined = False
     nodeLost(federation, node, now)
     _enter(federation, None, sender, nick, stanza, fmuc, now)
 
 
 def _enter(
     federation: Federation,
-    known: Node | None,
+    known: JoiningNode | None,
     sender: str,
     nick: str,
     stanza: NodePresence,
@@ -167,10 +167,9 @@ def _enter(
         federation.toNode(node, Reject(nick, fmuc.realJid, stanzaError(type(error))))
 
 
-def _newNode(peer: str, sender: str, stanza: NodePresence, fmuc: Fmuc) -> Node:
-    node = Node(peer, dialectOf(sender, stanza), fmuc.replica)
-    node.mirrors = node.echoes
-    return node
+def _newNode(peer: str, sender: str, stanza: NodePresence, fmuc: Fmuc) -> JoiningNode:
+    mode = Mode.REPLICA if fmuc.replica else Mode.PRIMARY
+    return JoiningNode(peer, dialectOf(sender, stanza), FederationMode(asked=mode, agreed=mode))
 
 
 def _checkNode(federation: Federation, peer: str) -> None:
@@ -182,7 +181,7 @@ def _checkNode(federation: Federation, peer: str) -> None:
 
 
 def message(
-    federation: Federation, node: Node, sender: str, recipient: str, stanza: NodeMessage, now: float
+    federation: Federation, node: JoiningNode, sender: str, recipient: str, stanza: NodeMessage, now: float
 ) -> None:
     """
     Handle a message from a joining node.
@@ -204,9 +203,9 @@ def message(
         returnError(federation, node, sender, recipient, stanza, error)
 
 
-def _toAll(federation: Federation, node: Node, sender: str, stanza: NodeMessage, now: float) -> None:
-    # The mode of a node does not change between messages.
-    node.mirrors = not stanza.nomirror and node.echoes
+def _toAll(federation: Federation, node: JoiningNode, sender: str, stanza: NodeMessage, now: float) -> None:
+    # A node uses it in all of its messages, or in none.
+    node.nomirror = stanza.nomirror
     occupant = federation.room.occupants.get(sender)
     # The node does not speak for other nodes' occupants.
     isIn = occupant is not None and occupant.node is node
@@ -238,7 +237,7 @@ def returnError(
         room.emit(SendError("message", room.address(recipient), f"{node.jid}/{sender}", stanza.id, answer))
 
 
-def nodeLost(federation: Federation, node: Node, now: float) -> None:
+def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
     """Remove a joining node and its occupants, because stanzas to it are returned or it was restarted."""
     room = federation.room
     room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
@@ -247,7 +246,7 @@ def nodeLost(federation: Federation, node: Node, now: float) -> None:
     for occupant in occupants:
         federation.left(occupant, now)
     for pending in list(federation.pending.values()):
-        if pending.node is node and not pending.withdrawn:
-            assert federation.joinedNode is not None
-            withdraw(federation, federation.joinedNode, pending, now)
+        if pending.origin is node and not pending.isWithdrawn:
+            assert federation.uplink is not None
+            federation.uplink.withdraw(pending, now)
     federation.joiningNodes.pop(node.jid, None)

@@ -15,8 +15,11 @@ from gateway.errors import GatewayError, OverBudget, Stopping, Unreadable
 from gateway.fmuc.actions import ToNode
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.nodes import JoinedNode, Node, UplinkState
+from gateway.fmuc.joining import Uplink
+from gateway.fmuc.nodes import Node
 from gateway.fmuc.stanzas import readMessage, readPresence, write
+from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.values import Mode
 from gateway.interfaces import IRefusalHandler, IReporting
 from gateway.muc.actions import Action, LogLine, ToUsers
 from gateway.muc.iq import answer, result
@@ -253,25 +256,27 @@ _STATES = {
     UplinkState.JOINING: "joining",
     UplinkState.JOINED: "joined",
     UplinkState.LEAVING: "leaving",
+    UplinkState.WITHDRAWING: "leaving",
 }
 
 
 def _described(federation: Federation) -> str:
     """Return the status line of a room."""
-    room, joined = federation.room, federation.joinedNode
+    room, uplink = federation.room, federation.uplink
     text = f"{room.jid}: {len(room.users)} here, {len(room.occupants)} in all"
-    if joined is not None:
-        text += f"; mirrors {joined.jid}: {_stands(joined)}, {_crossed(joined)}"
+    if uplink is not None:
+        text += f"; mirrors {uplink.node.jid}: {_uplinkText(uplink)}, {_crossed(uplink.node)}"
     for node in federation.joiningNodes.values():
         text += f"; mirrored by {node.jid}: with {len(node.occupants)}, {_crossed(node)}"
     return text
 
 
-def _stands(joinedNode: JoinedNode) -> str:
-    if joinedNode.state is UplinkState.JOINED and joinedNode.wanted and not joinedNode.mirrors:
+def _uplinkText(uplink: Uplink) -> str:
+    mode = uplink.node.mode
+    if uplink.state is UplinkState.JOINED and (mode.asked, mode.current) == (Mode.REPLICA, Mode.PRIMARY):
         # It speaks XEP-0289 and does not know replica mode.
         return "joined (primary: it sends nothing back)"
-    return _STATES[joinedNode.state]
+    return _STATES[uplink.state]
 
 
 def _crossed(node: Node) -> str:

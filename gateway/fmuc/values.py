@@ -16,6 +16,35 @@ class Dialect(Enum):
     XEP_0289 = "xep-0289"
 
 
+class Mode(Enum):
+    """
+    The mode of two nodes (XEP-0289 section 2), seen from the joining node.
+
+    C{REPLICA}: a message is shown when its copy comes back from the joined node. C{PRIMARY}: it is shown at once.
+    """
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
+@frozen
+class FederationMode:
+    """
+    Agreement of two nodes on their mode.
+
+    @ivar asked: the mode that the joining node wants.
+    @ivar agreed: the mode that the joined node has confirmed; C{None} before its answer.
+    """
+
+    asked: Mode
+    agreed: Mode | None = None
+
+    @property
+    def current(self) -> Mode:
+        """The mode in force."""
+        return self.agreed or self.asked
+
+
 @frozen
 class Fmuc:
     """

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 from gateway import ns
 from gateway.errors import GatewayError
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.nodes import UplinkState
+from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.administration import Change, applyChanges
 from gateway.muc.room import Room
@@ -192,7 +192,7 @@ class Chain:
         room = self.room(node)
         if room is None:
             return False
-        return room.nodes.joinedNode is None or room.nodes.joinedNode.state is UplinkState.JOINED
+        return room.nodes.joinedNode is None or room.nodes.uplink.state is UplinkState.JOINED
 
 
 __all__ = ["KICKED", "NODES", "TOP", "Chain", "Client"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from gateway import jids, ns
-from gateway.fmuc.nodes import UplinkState
-from gateway.fmuc.uplink import ANSWER, REST
+from gateway.fmuc.joining import ANSWER, REST
+from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds
 from gateway.stream.core import Limits
@@ -182,7 +182,7 @@ class AboveTests(WireCase):
             self.wire.take(message.format(number))
             self.assertLessEqual(len(room.history), Bounds().messages)
             self.wire.tick(REST - 1)
-            if room.nodes.joinedNode is not None and room.nodes.joinedNode.state is UplinkState.JOINED:
+            if room.nodes.joinedNode is not None and room.nodes.uplink.state is UplinkState.JOINED:
                 break
         self.assertIn(ALICE, room.users)
         self.assertLess(self.wire.link.now - START, 600)

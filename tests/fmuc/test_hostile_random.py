@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway import ns
-from gateway.fmuc.nodes import UplinkState
+from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds, Room
 from tests.fmuc.support import stanzas
@@ -283,5 +283,5 @@ class RandomTests(WireCase):
             self.assertEqual(nick, occupant.nick)
             self.assertLessEqual(len(nick), 1_023)
         if room.nodes.joinedNode is not None and not room.nodes.downstreamCount and not room.nodes.pending:
-            self.assertNotEqual(room.nodes.joinedNode.state, UplinkState.JOINED)
+            self.assertNotEqual(room.nodes.uplink.state, UplinkState.JOINED)
             self.assertEqual(room.nodes.joinedNode.occupants, {})

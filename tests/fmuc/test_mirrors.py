@@ -14,7 +14,7 @@ from gateway.errors import (
     NotMirrored,
 )
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.uplink import ANSWER
+from gateway.fmuc.joining import ANSWER
 from gateway.fmuc.values import Dialect
 from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms, stanzas
 

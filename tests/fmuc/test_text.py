@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import jids, ns
-from gateway.fmuc.nodes import UplinkState
+from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds, Room
 from tests.fmuc.wire import Net, WireCase, fmuc, mirror, rooms, to
@@ -258,6 +258,6 @@ class SetTests(WireCase):
         """All nodes are in the set, and no link waits for anything."""
         for of in self.everyWay():
             for room, wire in of.wires.items():
-                above = wire.room(room).nodes.joinedNode
+                above = wire.room(room).nodes.uplink
                 self.assertTrue(above is None or above.state is UplinkState.JOINED)
                 self.assertEqual(wire.room(room).nodes.pending, {})

@@ -1,0 +1,380 @@
+"""This node as a joining node: the uplink's inputs, and what its transitions do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from gateway.errors import NoAnswer, NotThere
+from gateway.fmuc.actions import Join, Reject
+from gateway.fmuc.nodes import JoinedNode, JoiningNode
+from gateway.fmuc.pending import JoinState, PendingJoin
+from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
+from gateway.fmuc.values import Dialect, FederationMode, Mode
+from gateway.muc.actions import SendError
+from gateway.muc.leave import close, remove
+from gateway.muc.port import Node as AnyNode
+from gateway.muc.presence import changePresence
+from gateway.muc.room import Occupant
+from gateway.muc.values import (
+    TECHNICAL_PROBLEM,
+    UNAVAILABLE,
+    HistoryLimits,
+    JoinRequest,
+    OccupantPresence,
+    PresenceChange,
+    Standing,
+    StanzaError,
+    stanzaError,
+)
+
+if TYPE_CHECKING:
+    from gateway.fmuc.federation import Federation
+
+# Seconds for the answer to a join, and between the parts of that answer; for the rest after the joiner's own
+# presence, after each part; for all of it; for the confirmation of a leave.
+ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
+
+
+class Uplink:
+    """
+    The uplink of one mirror.
+
+    @ivar pending: joins that wait for the joined node, by nick.
+    @ivar deadline: end of the current wait, in seconds of the link's clock.
+    @ivar latest: end of all that a first join brings.
+    @ivar lastLeave: nick of the last unavailable presence that was sent, until it comes back.
+    @ivar leaves: nicks of leaves that have not come back, with the joining node of each; messages from before a
+        leave come back before it.
+    @ivar changes: number of presence changes that have not come back, by nick.
+    """
+
+    def __init__(self, federation: Federation, node: JoinedNode) -> None:
+        self.federation = federation
+        self.node = node
+        self.state = UplinkState.IDLE
+        self.pending: dict[str, PendingJoin] = {}
+        self.deadline = self.latest = 0.0
+        self.lastLeave = ""
+        self.leaves: dict[str, AnyNode | None] = {}
+        self.changes: Counter[str] = Counter()
+
+    def feed(self, event: Event, now: float, join: PendingJoin | None = None) -> None:
+        """Make a transition; an event without a transition in this state is ignored, because it is stale."""
+        transition = TRANSITIONS.get((self.state, event))
+        if transition is not None:
+            self.state = transition.state
+            for output in transition.outputs:
+                _OUTPUTS[output](self, now, join)
+
+    @property
+    def isIn(self) -> bool:
+        """True if the joined node counts this one as joined, or is asked to."""
+        return self.state in (UplinkState.JOINING, UplinkState.JOINED)
+
+    @property
+    def isLeaving(self) -> bool:
+        """True if stanzas from the joined node are stale."""
+        return self.state in (UplinkState.LEAVING, UplinkState.WITHDRAWING)
+
+    # Inputs from this node.
+
+    def join(self, request: JoinRequest, origin: JoiningNode | None, now: float) -> None:
+        """Handle a user's request to enter: the joined node decides."""
+        join = PendingJoin(request, origin, now + 2 * ANSWER)
+        earlier = self.pending.pop(request.nick, None)
+        if earlier is not None:
+            join.owedAnswers = earlier.owedAnswers + 1
+        self.pending[request.nick] = join
+        self.feed(Event.JOIN, now, join)
+
+    def withdraw(self, join: PendingJoin, now: float) -> None:
+        """Withdraw a pending join, because the user has left."""
+        nick, node, wasSent = join.request.nick, join.origin, join.isSent
+        if wasSent or join.owedAnswers:
+            join.withdraw()
+        else:
+            del self.pending[nick]
+        if wasSent:
+            self._sendUnavailable(join.unavailable())
+        self.leaveIfEmpty(now)
+        if node is not None:
+            # The joining node may wait for two answers: that to the join, and its own unavailable presence.
+            if node.returnsPresence or not node.hasJoined:
+                self.federation.toNode(node, Reject(nick, join.request.realJid, stanzaError(NotThere)))
+            if node.returnsPresence:
+                self.federation.toNode(node, join.unavailable())
+            self.federation.release(node)
+
+    def occupantLeft(self, occupant: Occupant, now: float, tell: bool = True) -> None:
+        """
+        Handle the removal of a downstream occupant.
+
+        @param tell: True if the joined node must be told.
+        """
+        if not self.isIn:
+            return
+        if tell:
+            if self.node.returnsPresence and len(self.leaves) < self.federation.room.bounds.occupants:
+                self.leaves[occupant.nick] = occupant.node
+            self._sendUnavailable(occupant.presence(UNAVAILABLE))
+        self.leaveIfEmpty(now, told=tell)
+
+    def leaveIfEmpty(self, now: float, told: bool = True) -> None:
+        """
+        Leave if there are no downstream occupants.
+
+        @param told: False if the joined node removed the last occupant itself and so knows it.
+        """
+        if self.federation.downstreamCount or not self.isIn:
+            return
+        isProtoxep = self.node.dialect is Dialect.PROTOXEP
+        if not isProtoxep or self.lastLeave:
+            # XEP-0289 has an element for it, which is sent in any case. In the ProtoXEP an occupant who left before
+            # counts at the joined node until the unavailable presence has come back.
+            told = True
+        inFlight = any(join.isSent and not join.isWithdrawn for join in self.pending.values())
+        if inFlight:
+            if not told:
+                self.feed(Event.EMPTY_BUT_JOINS, now)
+            return
+        isAwaited = self.lastLeave or (self.state is UplinkState.JOINED and not isProtoxep)
+        self.feed(Event.EMPTY_TOLD if told and isAwaited else Event.EMPTY, now)
+
+    def leaveNow(self, error: StanzaError) -> None:
+        """
+        Remove all downstream occupants from the joined node at once; no answer is awaited.
+
+        @param error: answer to the pending joins.
+        """
+        for occupant in self.federation.room.occupants.values():
+            if self.isIn and self.federation.isDownstream(occupant):
+                self.federation.toNode(self.node, occupant.presence(UNAVAILABLE))
+        for join in list(self.pending.values()):
+            if self.isIn and join.isSent and not join.isWithdrawn:
+                self.federation.toNode(self.node, join.unavailable())
+            self.reject(join, error)
+
+    def removeEveryone(self, change: PresenceChange, now: float) -> None:
+        """Remove all occupants: nobody can be in the room through this node any longer."""
+        room = self.federation.room
+        why = "was destroyed" if change.destroyed else "cannot be reached or does not know this mirror any longer"
+        room.log(f"{self.node.jid} {why}: all occupants are removed", warn=not change.destroyed)
+        for join in list(self.pending.values()):
+            self.reject(join, stanzaError(NotThere))
+        close(room, change)
+        self.feed(Event.GONE, now)
+
+    # Inputs from the joined node.
+
+    def confirm(self, join: PendingJoin, standing: Standing, isReplica: bool, now: float) -> None:
+        """
+        Handle the presence of a user whose join was sent.
+
+        @param isReplica: True if the joined node agrees to replica mode.
+        """
+        mode = self.node.mode
+        if isReplica and mode == FederationMode(Mode.REPLICA):
+            self.node.mode = evolve(mode, agreed=Mode.REPLICA)
+        if join.owedAnswers:
+            join.owedAnswers -= 1
+            return
+        isWithdrawn = join.isWithdrawn
+        join.confirm(standing)
+        if self.state is UplinkState.JOINING:
+            return
+        if isWithdrawn:
+            del self.pending[join.request.nick]
+            self.leaveIfEmpty(now)
+        else:
+            self.admit(join, now)
+
+    def admit(self, join: PendingJoin, now: float) -> None:
+        """Admit a user whom the joined node has admitted."""
+        request, room = join.request, self.federation.room
+        del self.pending[request.nick]
+        other = room.occupants.get(request.nick)
+        if other is not None:
+            # The joined node's presence is about one of the two only.
+            remove(room, other, UNAVAILABLE)
+        if join.isWithdrawn:
+            return
+        if join.newPayload is None:
+            self.federation.admit(request, join.origin, join.standing, now)
+            return
+        # A joining node in primary mode has shown the new presence already.
+        occupant = self.federation.admit(evolve(request, payload=join.newPayload), join.origin, join.standing, now)
+        changePresence(room, occupant, join.newPayload, now)
+
+    def reject(self, join: PendingJoin, error: StanzaError) -> None:
+        """Reject a pending join."""
+        request, room = join.request, self.federation.room
+        del self.pending[request.nick]
+        if join.isWithdrawn:
+            return
+        if join.origin is None:
+            address = room.address(request.nick)
+            room.emit(SendError("presence", address, request.realJid, request.id, error, isJoin=True))
+        else:
+            self.federation.toNode(join.origin, Reject(request.nick, request.realJid, error))
+            self.federation.release(join.origin)
+
+    def confirmedLeft(self, now: float) -> None:
+        """
+        Handle the joined node's confirmation that this node has left (XEP-0289 section 6.4).
+
+        If joins are in flight, the joined node considered this node left before it received them, and admits it
+        again.
+        """
+        isNeeded = self.federation.downstreamCount or any(join.isSent for join in self.pending.values())
+        self.feed(Event.LEFT_BUT_JOINS if isNeeded and self.isIn else Event.LEFT, now)
+
+    # Time.
+
+    def expire(self, now: float) -> None:
+        """Handle deadlines that have passed."""
+        if self.isLeaving and self.deadline <= now:
+            self.feed(Event.DEADLINE, now)
+        elif self.state is UplinkState.JOINING and self.deadline <= now:
+            self._joinExpired(now)
+        isJoined = self.state is UplinkState.JOINED
+        late = [join for join in self.pending.values() if join.deadline <= now and (not join.isSent or isJoined)]
+        for join in late:
+            self._joinLate(join)
+        if late:
+            self.leaveIfEmpty(now)
+
+    def _joinExpired(self, now: float) -> None:
+        if any(join.isConfirmed for join in self.pending.values()):
+            # Old rooms need not send a subject; then everything has been received.
+            self.feed(Event.COMPLETE, now)
+            return
+        for join in list(self.pending.values()):
+            if join.isSent:
+                self._joinLate(join)
+        if self.federation.downstreamCount:
+            self.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
+        else:
+            self.leaveIfEmpty(now)
+
+    def _joinLate(self, join: PendingJoin) -> None:
+        if join.isSent and not join.isWithdrawn:
+            self.federation.room.log(f"{self.node.jid} has not answered", warn=True)
+            # The join may still be admitted.
+            self._sendUnavailable(join.unavailable())
+        self.reject(join, stanzaError(NoAnswer))
+
+    def _sendUnavailable(self, presence: OccupantPresence) -> None:
+        self.lastLeave = presence.nick
+        self.federation.toNode(self.node, presence)
+
+    # Outputs. Each takes the time, and the join of the event.
+
+    def _sendFirstJoin(self, now: float, join: PendingJoin | None) -> None:
+        """Send the join, with the limits of the history."""
+        assert join is not None
+        self.node.mode = FederationMode(self.node.mode.asked)
+        self.lastLeave = ""
+        join.state = JoinState.SENT
+        self.federation.toNode(self.node, Join(join.request, self.node.mode.current is Mode.REPLICA))
+
+    def _sendJoin(self, now: float, join: PendingJoin | None) -> None:
+        """Send the join without history; in primary mode, admit the user at once."""
+        assert join is not None
+        join.state, join.deadline = JoinState.SENT, now + ANSWER
+        request = evolve(join.request, limits=HistoryLimits())
+        self.federation.toNode(self.node, Join(request, self.node.mode.current is Mode.REPLICA))
+        if not self.node.returnsPresence:
+            # Nothing is received but a rejection, perhaps. XEP-0289 section 9: "Node with local user can then send
+            # an error message about the collision and kick them".
+            del self.pending[join.request.nick]
+            self.federation.admit(join.request, join.origin, join.request.claimedStanding, now)
+
+    def _awaitAnswer(self, now: float, join: PendingJoin | None) -> None:
+        """Start the wait for the answer."""
+        self.deadline, self.latest = now + ANSWER, now + WHOLE
+
+    def _extendWait(self, now: float, join: PendingJoin | None) -> None:
+        """Extend the wait, within its limit; it is short once a joiner's own presence was received."""
+        isConfirmed = any(join.isConfirmed for join in self.pending.values())
+        self.deadline = min(now + (REST if isConfirmed else ANSWER), self.latest)
+
+    def _settleMode(self, now: float, join: PendingJoin | None) -> None:
+        """Fall back to primary mode if the joined node has not agreed to replica mode."""
+        room, node = self.federation.room, self.node
+        if node.dialect is Dialect.XEP_0289 and node.mode.agreed is None:
+            # It knows primary mode only: "they won't distribute the stanza back to the node from which they
+            # received it".
+            node.mode = evolve(node.mode, agreed=Mode.PRIMARY)
+            if node.mode.asked is Mode.REPLICA:
+                room.log(
+                    f"{node.jid} sends nothing back: messages are shown at once, as in primary mode", warn=True
+                )
+        room.log(f"mirrors {node.jid}")
+
+    def _admitJoins(self, now: float, join: PendingJoin | None) -> None:
+        """Admit the users of answered joins."""
+        for each in list(self.pending.values()):
+            # The joined node's occupant keeps the nick until it leaves or our join is rejected.
+            isHeld = each.request.nick in self.federation.room.occupants
+            if each.isSent and (each.isConfirmed or not (self.node.returnsPresence or isHeld)):
+                self.admit(each, now)
+
+    def _sendQueued(self, now: float, join: PendingJoin | None) -> None:
+        """Send the joins that were waiting."""
+        for nick, each in list(self.pending.items()):
+            if self.pending.get(nick) is each and each.isQueued:
+                self._sendJoin(now, each)
+        self.leaveIfEmpty(now)
+
+    def _sendNextFirst(self, now: float, join: PendingJoin | None) -> None:
+        """If a join is waiting, begin anew with it."""
+        self.lastLeave = ""
+        waiting = next((each for each in self.pending.values() if each.isQueued), None)
+        if waiting is not None:
+            self.feed(Event.JOIN, now, waiting)
+
+    def _discard(self, now: float, join: PendingJoin | None) -> None:
+        """Drop the joined node's occupants, the history, the subject and withdrawn joins: all of it is stale."""
+        room = self.federation.room
+        for nick, each in list(self.pending.items()):
+            if each.isSent and each.isWithdrawn:
+                del self.pending[nick]
+        for occupant in list(self.node.occupants.values()):
+            room.remove(occupant)
+        self.leaves.clear()
+        room.history.clear()
+        room.subject = None
+
+    def _removeTheirs(self, now: float, join: PendingJoin | None) -> None:
+        """Remove the joined node's occupants and the history."""
+        for occupant in list(self.node.occupants.values()):
+            remove(self.federation.room, occupant, UNAVAILABLE)
+        self.federation.room.history.clear()
+
+    def _awaitConfirmation(self, now: float, join: PendingJoin | None) -> None:
+        """Start the wait for the confirmation."""
+        self.deadline = now + FAREWELL
+
+    def _logLeft(self, now: float, join: PendingJoin | None) -> None:
+        """Log that this node has left."""
+        self.federation.room.log(f"has left {self.node.jid}")
+
+
+_OUTPUTS: dict[Output, Callable[[Uplink, float, PendingJoin | None], None]] = {
+    Output.AWAIT_ANSWER: Uplink._awaitAnswer,
+    Output.SEND_FIRST_JOIN: Uplink._sendFirstJoin,
+    Output.SEND_JOIN: Uplink._sendJoin,
+    Output.EXTEND_WAIT: Uplink._extendWait,
+    Output.SETTLE_MODE: Uplink._settleMode,
+    Output.ADMIT_JOINS: Uplink._admitJoins,
+    Output.SEND_QUEUED: Uplink._sendQueued,
+    Output.SEND_NEXT_FIRST: Uplink._sendNextFirst,
+    Output.DISCARD: Uplink._discard,
+    Output.REMOVE_THEIRS: Uplink._removeTheirs,
+    Output.AWAIT_CONFIRMATION: Uplink._awaitConfirmation,
+    Output.LOG_LEFT: Uplink._logLeft,
+}

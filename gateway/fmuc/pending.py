@@ -1,0 +1,97 @@
+"""Joins that wait for the joined node."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import define
+
+from gateway.fmuc.nodes import JoiningNode
+from gateway.muc.room import Occupant
+from gateway.muc.values import UNAVAILABLE, JoinRequest, OccupantPresence, Payload, Standing
+
+
+class JoinState(Enum):
+    """
+    State of a join.
+
+    A join that was sent is kept until the joined node has answered it, even if the user has left meanwhile
+    (C{WITHDRAWN…}): the answer would be taken for that of another join by the same nick.
+    """
+
+    QUEUED = "waits until the uplink can send it"
+    SENT = "was sent"
+    CONFIRMED = "the joined node has sent the occupant's presence; the rest of a first join is to come"
+    WITHDRAWN_QUEUED = "the user left before it was sent; answers to earlier joins by this nick are to come"
+    WITHDRAWN = "the user left before it was answered"
+    WITHDRAWN_CONFIRMED = "the user left before the rest of a first join came"
+
+
+_SENT = frozenset((JoinState.SENT, JoinState.CONFIRMED, JoinState.WITHDRAWN, JoinState.WITHDRAWN_CONFIRMED))
+_CONFIRMED = frozenset((JoinState.CONFIRMED, JoinState.WITHDRAWN_CONFIRMED))
+_WITHDRAWN = frozenset((JoinState.WITHDRAWN_QUEUED, JoinState.WITHDRAWN, JoinState.WITHDRAWN_CONFIRMED))
+_CONFIRM = {
+    JoinState.SENT: JoinState.CONFIRMED,
+    JoinState.CONFIRMED: JoinState.CONFIRMED,
+    JoinState.WITHDRAWN: JoinState.WITHDRAWN_CONFIRMED,
+    JoinState.WITHDRAWN_CONFIRMED: JoinState.WITHDRAWN_CONFIRMED,
+}
+_WITHDRAW = {
+    JoinState.QUEUED: JoinState.WITHDRAWN_QUEUED,
+    JoinState.SENT: JoinState.WITHDRAWN,
+    JoinState.CONFIRMED: JoinState.WITHDRAWN_CONFIRMED,
+}
+
+
+_NO_STANDING = Standing()
+
+
+@define(eq=False)
+class PendingJoin:
+    """
+    A join that waits for the joined node.
+
+    @ivar origin: the joining node that it comes from; C{None} for a local user.
+    @ivar deadline: end of the wait, in seconds of the link's clock.
+    @ivar standing: the standing that the joined node has given, once it is confirmed.
+    @ivar owedAnswers: number of earlier, withdrawn joins by this nick whose answers come first.
+    @ivar newPayload: presence that the user has sent since the join was sent.
+    """
+
+    request: JoinRequest
+    origin: JoiningNode | None
+    deadline: float
+    state: JoinState = JoinState.QUEUED
+    standing: Standing = _NO_STANDING
+    owedAnswers: int = 0
+    newPayload: Payload | None = None
+
+    @property
+    def isSent(self) -> bool:
+        return self.state in _SENT
+
+    @property
+    def isConfirmed(self) -> bool:
+        return self.state in _CONFIRMED
+
+    @property
+    def isWithdrawn(self) -> bool:
+        return self.state in _WITHDRAWN
+
+    @property
+    def isQueued(self) -> bool:
+        return self.state is JoinState.QUEUED
+
+    def confirm(self, standing: Standing) -> None:
+        """The joined node has sent the occupant's presence."""
+        self.state, self.standing = _CONFIRM[self.state], standing
+
+    def withdraw(self) -> None:
+        """The user has left."""
+        self.state = _WITHDRAW[self.state]
+
+    def unavailable(self) -> OccupantPresence:
+        """Return the presence that takes the join back."""
+        request = self.request
+        occupant = Occupant(request.nick, request.realJid, Standing(), request.payload, False)
+        return occupant.presence(UNAVAILABLE)
