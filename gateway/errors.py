@@ -147,7 +147,7 @@ class BadNick(GatewayError):
     """No nick that a room takes."""
 
 
-class NickIsKept(GatewayError):
+class NickChangeForbidden(GatewayError):
     """Nicks cannot be changed here."""
 
 
@@ -262,7 +262,7 @@ ANSWERS: dict[type[GatewayError], Answer] = {
     TooManyRooms: Answer("resource-constraint", "wait", 503, "You have made as many rooms here as one user may."),
     NickInUse: Answer("conflict", "cancel", 409),
     BadNick: Answer("not-acceptable", "modify", 406, "This nick is too long or has an unusual spelling."),
-    NickIsKept: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
+    NickChangeForbidden: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
     NotInTheRoom: Answer("not-acceptable", "modify", 406, "You are not in this room: only occupants may do this."),
     NoNick: Answer("jid-malformed", "modify", 400, "The nick is missing: a room is joined as room@service/nick."),
     NotAMirror: Answer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, evolve, field
 
-from gateway.errors import Loop, NickInUse, NickIsKept, RoomFull, TooMuch
+from gateway.errors import Loop, NickChangeForbidden, NickInUse, RoomFull, TooMuch
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
@@ -96,11 +96,11 @@ class Federation:
         if len(self.room.occupants) >= self.room.bounds.occupants:
             raise RoomFull
         if node is None and self._pendingOf(request.realJid) is not None:
-            raise NickIsKept
+            raise NickChangeForbidden
         if self._isKnownElsewhere(request, node):
             # The joined node knows the user by one way only, and would take a second join for that of a restarted
             # node.
-            raise NickIsKept
+            raise NickChangeForbidden
         self.uplink.join(request, node, now)
         return True
 

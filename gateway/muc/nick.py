@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import jids
-from gateway.errors import BadNick, NickInUse, NickIsKept
+from gateway.errors import BadNick, NickChangeForbidden, NickInUse
 from gateway.muc.room import Occupant, Room
 from gateway.muc.values import AVAILABLE, NICK_CHANGED, Presence, PresenceChange
 
@@ -33,7 +33,7 @@ def checkFree(room: Room, nick: str) -> None:
 def changeNick(room: Room, occupant: Occupant, nick: str, stanza: Presence) -> None:
     """Change a nick (section 7.6). ProtoXEP: "nick-changing is not allowed for users connected through a proxy"."""
     if room.nodes.isMirror:
-        raise NickIsKept
+        raise NickChangeForbidden
     checkNick(room, nick)
     checkFree(room, nick)
     # The occupant stays, so the presence says nothing about the standing.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gateway import ns
 from gateway.errors import (
     Loop,
+    NickChangeForbidden,
     NickInUse,
-    NickIsKept,
     NoAnswer,
     NoSuchAddress,
     NotAMirror,
@@ -271,7 +271,7 @@ class JoiningTests(RoomCase):
         self.assertSent(self.joins(HERE, BEN, "ann"), refused("presence", f"{HERE}/ann", BEN, NickInUse, MUC))
         self.assertSent(self.joins(HERE, BEN, "own"), refused("presence", f"{HERE}/own", BEN, NickInUse, MUC))
         sent = self.site.mirror.take(f"<presence from='{ANN}' to='{HERE}/other'/>")
-        self.assertSent(sent, refused("presence", f"{HERE}/other", ANN, NickIsKept))
+        self.assertSent(sent, refused("presence", f"{HERE}/other", ANN, NickChangeForbidden))
 
     def test_conflictAbove(self) -> None:
         """One that somebody else has taken there meanwhile is one as well, in each dialect and mode."""
