@@ -24,9 +24,6 @@ from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
 from gateway.muc.values import Presence, stanzaError
 
-NodeStanza = NodePresence | NodeMessage
-
-
 # States of the uplink that have a deadline.
 _WAITING = frozenset((UplinkState.JOINING, UplinkState.LEAVING, UplinkState.WITHDRAWING))
 
@@ -87,17 +84,22 @@ class Rooms(RoomService):
         """Handle a presence of type none, unavailable or error to a room or an occupant."""
         if not jids.split(recipient)[0]:
             return self.toService(sender, recipient, stanza)
-        handle = _PRESENCE.get(self._sender(sender, recipient, stanza))
-        if handle is None:
+        kind = self._sender(sender, recipient, stanza)
+        if kind is Sender.JOIN:
+            return self._nodeJoins(sender, recipient, stanza, now)
+        federation, handle = self.federation(jids.bare(recipient)), _PRESENCE.get(kind)
+        if federation is None or handle is None:
             return self.userPresence(sender, recipient, stanza, now)
-        return handle(self, sender, recipient, stanza, now)
+        handle(federation, sender, recipient, stanza, now)
+        return self.settled(federation.room)
 
     def message(self, sender: str, recipient: str, stanza: NodeMessage, now: float) -> list[Action]:
         """Handle a message to a room or an occupant."""
-        handle = _MESSAGE.get(self._sender(sender, recipient))
-        if handle is None:
+        federation, handle = self.federation(jids.bare(recipient)), _MESSAGE.get(self._sender(sender, recipient))
+        if federation is None or handle is None:
             return self.userMessage(sender, recipient, stanza, now)
-        return handle(self, sender, recipient, stanza, now)
+        handle(federation, sender, recipient, stanza, now)
+        return self.settled(federation.room)
 
     def _sender(self, sender: str, recipient: str, presence: NodePresence | None = None) -> Sender:
         resource, nick = sender.partition("/")[2], recipient.partition("/")[2]
@@ -126,31 +128,7 @@ class Rooms(RoomService):
         federation = self.federation(room)
         return None if federation is None else federation.node(jid)
 
-    def fromJoined(self, sender: str, recipient: str, stanza: NodeStanza, now: float) -> list[Action]:
-        """Handle a stanza from the joined node."""
-        jid, _, nick = recipient.partition("/")
-        federation = self.federation(jid)
-        assert federation is not None and federation.uplink is not None
-        resource = sender.partition("/")[2]
-        if isinstance(stanza, NodePresence):
-            from_joined.presence(federation, federation.uplink, resource, nick, stanza, now)
-        else:
-            from_joined.message(federation, federation.uplink, resource, nick, stanza, now)
-        return self.settled(federation.room)
-
-    def fromJoining(self, sender: str, recipient: str, stanza: NodeStanza, now: float) -> list[Action]:
-        """Handle a stanza from a joining node that is known."""
-        jid, _, nick = recipient.partition("/")
-        federation = self.federation(jid)
-        assert federation is not None
-        peer, _, resource = sender.partition("/")
-        if isinstance(stanza, NodePresence):
-            from_joining.presence(federation, sender, nick or resource, stanza, now)
-        else:
-            from_joining.message(federation, federation.joiningNodes[peer], resource, nick, stanza, now)
-        return self.settled(federation.room)
-
-    def nodeJoins(self, sender: str, recipient: str, stanza: NodePresence, now: float) -> list[Action]:
+    def _nodeJoins(self, sender: str, recipient: str, stanza: NodePresence, now: float) -> list[Action]:
         """Handle the join of a user of another node."""
         jid, _, nick = recipient.partition("/")
         peer = jids.bare(sender)
@@ -172,7 +150,7 @@ class Rooms(RoomService):
                 None, from_joining.reject(jid, sender, stanza, "" if isinstance(error, NotAPeer) else nick, error)
             )
         assert federation is not None
-        from_joining.presence(federation, sender, nick, stanza, now)
+        from_joining.presenceOf(federation, sender, nick, stanza, now)
         return self.settled(federation.room)
 
     def _isUser(self, sender: str, stanza: NodePresence) -> bool:
@@ -305,13 +283,9 @@ class Rooms(RoomService):
         return source if right and there and domain and not resource else None
 
 
-# A user's stanza is in neither table.
-_PRESENCE = {
-    Sender.JOINED_NODE: Rooms.fromJoined,
-    Sender.JOINING_NODE: Rooms.fromJoining,
-    Sender.JOIN: Rooms.nodeJoins,
-}
-_MESSAGE = {Sender.JOINED_NODE: Rooms.fromJoined, Sender.JOINING_NODE: Rooms.fromJoining}
+# Users' stanzas are in neither table.
+_PRESENCE = {Sender.JOINED_NODE: from_joined.presence, Sender.JOINING_NODE: from_joining.presence}
+_MESSAGE = {Sender.JOINED_NODE: from_joined.message, Sender.JOINING_NODE: from_joining.message}
 
 
 def _isJoin(stanza: NodePresence, resource: str, nick: str) -> bool:

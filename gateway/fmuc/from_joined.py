@@ -42,15 +42,14 @@ _REMOVED = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SERVICE_SH
 # Presence.
 
 
-def presence(
-    federation: Federation, uplink: Uplink, sender: str, recipient: str, stanza: NodePresence, now: float
-) -> None:
+def presence(federation: Federation, sender: str, recipient: str, stanza: NodePresence, now: float) -> None:
     """
     Handle a presence from the joined node.
 
-    @param sender: resource of the sender: the nick, if it is an occupant's presence.
-    @param recipient: resource of the recipient.
+    @param sender: address of the room there, or of an occupant.
+    @param recipient: address of the room here, or of an occupant.
     """
+    uplink, sender, recipient = _parties(federation, sender, recipient)
     error = _rejection(stanza)
     if error is not None:
         # The ProtoXEP sends it "to the full MUC JID of the user on the slave", XEP-0289 to the bare JID, Openfire
@@ -68,6 +67,12 @@ def presence(
     else:
         _available(federation, uplink, sender, stanza, now)
         uplink.feed(Event.PART, now)
+
+
+def _parties(federation: Federation, sender: str, recipient: str) -> tuple[Uplink, str, str]:
+    """Return the uplink, and the nicks of the sender and the recipient; empty for the rooms themselves."""
+    assert federation.uplink is not None
+    return federation.uplink, sender.partition("/")[2], recipient.partition("/")[2]
 
 
 def _rejection(stanza: NodePresence) -> StanzaError | None:
@@ -278,10 +283,14 @@ def _giveNick(federation: Federation, uplink: Uplink, occupant: Occupant) -> Non
 # Messages.
 
 
-def message(
-    federation: Federation, uplink: Uplink, sender: str, recipient: str, stanza: NodeMessage, now: float
-) -> None:
-    """Handle a message from the joined node."""
+def message(federation: Federation, sender: str, recipient: str, stanza: NodeMessage, now: float) -> None:
+    """
+    Handle a message from the joined node.
+
+    @param sender: address of the room there, or of an occupant.
+    @param recipient: address of the room here, or of an occupant.
+    """
+    uplink, sender, recipient = _parties(federation, sender, recipient)
     if not uplink.isIn:
         return
     if stanza.kind == "error":

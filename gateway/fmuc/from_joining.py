@@ -41,12 +41,19 @@ def reject(room: str, sender: str, stanza: NodePresence, nick: str, error: Gatew
     return ToNode(room, jids.bare(sender), dialectOf(sender, stanza), False, rejection)
 
 
-def presence(federation: Federation, sender: str, nick: str, stanza: NodePresence, now: float) -> None:
+def presence(federation: Federation, sender: str, recipient: str, stanza: NodePresence, now: float) -> None:
     """
-    Handle a presence from a joining node.
+    Handle a presence from a joining node that is known.
 
     @param sender: address of the node, or of an occupant there.
+    @param recipient: address of the room, or of an occupant here.
     """
+    nick = recipient.partition("/")[2] or sender.partition("/")[2]
+    presenceOf(federation, sender, nick, stanza, now)
+
+
+def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePresence, now: float) -> None:
+    """Handle the presence of a user of a joining node, which may be new."""
     node = federation.joiningNodes.get(jids.bare(sender))
     occupant = federation.room.occupants.get(nick)
     if occupant is not None and (node is None or occupant.node is not node):
@@ -180,15 +187,16 @@ def _checkNode(federation: Federation, peer: str) -> None:
         raise Loop
 
 
-def message(
-    federation: Federation, node: JoiningNode, sender: str, recipient: str, stanza: NodeMessage, now: float
-) -> None:
+def message(federation: Federation, sender: str, recipient: str, stanza: NodeMessage, now: float) -> None:
     """
     Handle a message from a joining node.
 
-    @param sender: nick of the sender.
-    @param recipient: nick of the recipient; empty for the room.
+    @param sender: address of the node, or of an occupant there.
+    @param recipient: address of the room, or of an occupant here.
     """
+    peer, _, sender = sender.partition("/")
+    recipient = recipient.partition("/")[2]
+    node = federation.joiningNodes[peer]
     try:
         if stanza.stanzaError is not None and not sender:
             # A message to all occupants of the node. A message to one of them is returned from that occupant's
