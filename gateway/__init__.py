@@ -17,7 +17,7 @@ Where things are:
     - C{delegation}: Namespace Delegation, both sides.
     - C{privilege}: what a server lets a component do for its users (XEP-0356).
     - C{roster}: rosters that a web application decides.
-    - C{muc}: rooms (XEP-0045), one file a use case; C{fmuc}, on top of it: rooms shared by several sites (XEP-0289).
+    - C{muc}: rooms (XEP-0045), one file a use case; C{fmuc}, on top of it: rooms of several sites (XEP-0289).
     - C{embedded}: the host for trying all of it out; C{tour}: a client that shows it.
     - C{listener}: a port of ours that others connect to.
     - C{files}: every file that is written; C{database}, C{faults}: SQLite, and what goes wrong with it.

@@ -1,6 +1,4 @@
-"""
-Tests of rosters from a web application. They import wokkel, so that must have been made to work first.
-"""
+"""Tests of federated rooms. They import wokkel, so its imports must have been made to work first."""
 
 from gateway import _compat
 

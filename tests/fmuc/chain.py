@@ -1,4 +1,6 @@
-"""Three nodes in a chain, links that keep order and nothing else, and clients that believe what they are told."""
+"""
+Three nodes in a chain, links that keep the order of stanzas, and clients that believe everything they receive.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,10 @@ class Client:
     """
     A user's client.
 
-    @ivar epoch: counts his stays in the room.
-    @ivar inside: the nick by which he is in; empty if he is not.
-    @ivar seen: the occupants that he was told of, by nick, with the status that they show.
-    @ivar heard: the bodies of what was said while he was in, in this stay.
+    @ivar epoch: number of the user's stays in the room.
+    @ivar inside: nick of the current stay; empty if there is none.
+    @ivar seen: status texts of the known occupants, by nick.
+    @ivar heard: bodies of the messages received during this stay.
     """
 
     def __init__(self, jid: str, room: str) -> None:
@@ -45,7 +47,7 @@ class Client:
         self.codes: list[int] = []
 
     def take(self, stanza: Element) -> None:
-        """The server hands on one stanza."""
+        """Receive one stanza from the server."""
         text = ElementTree.tostring(stanza, encoding="unicode")
         if ns.FMUC in text:
             self.problems.append(f"fmuc reaches a client: {text}")
@@ -61,11 +63,11 @@ class Client:
         own = 110 in codes
         if stanza.get("type") == "unavailable":
             if not self.inside and not own:
-                self.problems.append(f"unavailable before he is in: {text}")
+                self.problems.append(f"unavailable to a user who is not an occupant: {text}")
             if self.seen.pop(nick, None) is None and not own:
                 self.problems.append(f"gone who was not there: {text}")
             if own and NICK_CHANGED in codes:
-                # He is still in, and has what he had.
+                # The user is still an occupant and keeps the state.
                 self.inside = next(item.get("nick", "") for item in stanza.iter(f"{{{ns.MUC_USER}}}item"))
             elif own:
                 self.codes = codes
@@ -78,7 +80,7 @@ class Client:
 
     def _message(self, stanza: Element) -> None:
         if not self.inside:
-            self.problems.append("a message before he is in")
+            self.problems.append("a message to a user who is not an occupant")
         body = stanza.findtext(f"{{{ns.COMPONENT_ACCEPT}}}body")
         if body is None:
             return
@@ -91,9 +93,9 @@ class Client:
 
 class Chain:
     """
-    The nodes, their users, and what is under way.
+    The nodes, their users, and stanzas in flight.
 
-    @ivar links: by sender and recipient, stanzas in their order.
+    @ivar links: stanzas in their order, by sender and recipient.
     """
 
     def __init__(self, dialects: tuple[Dialect, Dialect], replicas: tuple[bool, bool], users: int = 2) -> None:
@@ -116,11 +118,11 @@ class Chain:
         self.take(TOP, f"<presence from='{self.owner.jid}' to='{TOP}/owner'>{MUC}</presence>")
 
     def room(self, node: str) -> Room | None:
-        """A node's room, if there is one now."""
+        """Return a node's room, if there is one."""
         return self.services[node].rooms.rooms.get(node)
 
     def take(self, node: str, xml: str | bytes) -> None:
-        """A stanza comes to a node."""
+        """Deliver a stanza to a node."""
         self._send(node, self.services[node].take(xml))
 
     def _send(self, node: str, sent: bytes) -> None:
@@ -135,52 +137,52 @@ class Chain:
                 self._byJid[recipient].take(stanza)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass everywhere."""
+        """Advance all clocks."""
         for node, service in self.services.items():
             self._send(node, service.tick(seconds))
 
     def deliver(self, link: int) -> bool:
-        """Let the oldest stanza of one of the links arrive; whether there was one."""
+        """Deliver the oldest stanza of one link; return False if there is none."""
         waiting = [each for each, queue in sorted(self.links.items()) if queue]
         if not waiting:
             return False
         sender, recipient = waiting[link % len(waiting)]
         data = self.links[sender, recipient].popleft()
-        # A stanza of the stream has no namespace of its own in there.
+        # A stanza of the stream declares no namespace of its own there.
         self.take(recipient, data)
         return True
 
     def settle(self) -> None:
-        """Let everything arrive."""
+        """Deliver all stanzas."""
         while self.deliver(0):
             pass
 
     def join(self, client: Client, nick: str) -> None:
-        """He asks to be let in; if he is, his client has forgotten it."""
+        """Send a user's join; if the user is an occupant, the client has lost its state."""
         if client.inside == nick:
             client.inside, client.seen = "", {}
         self.take(client.room, f"<presence from='{client.jid}' to='{client.room}/{nick}'>{MUC}</presence>")
 
     def leave(self, client: Client, nick: str) -> None:
-        """He goes, or asks no more."""
+        """Send a user's leave."""
         self.take(client.room, f"<presence from='{client.jid}' to='{client.room}/{nick}' type='unavailable'/>")
 
     def say(self, client: Client, body: str) -> None:
-        """He speaks."""
+        """Send a user's message."""
         self.take(
             client.room,
             f"<message from='{client.jid}' to='{client.room}' type='groupchat'><body>{body}</body></message>",
         )
 
     def status(self, client: Client, text: str) -> None:
-        """He shows something else."""
+        """Send a user's presence."""
         self.take(
             client.room,
             f"<presence from='{client.jid}' to='{client.room}/{client.inside}'><status>{text}</status></presence>",
         )
 
     def kick(self, nick: str) -> None:
-        """The owner does."""
+        """Kick an occupant in the owner's name."""
         room = self.room(TOP)
         assert room is not None
         with suppress(GatewayError):
@@ -188,7 +190,7 @@ class Chain:
         self._send(TOP, b"".join(written(action) for action in room.takeActions()))
 
     def joined(self, node: str) -> bool:
-        """Whether a node is in the set."""
+        """True if a node has joined, or need not."""
         room = self.room(node)
         if room is None:
             return False

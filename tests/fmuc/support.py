@@ -1,4 +1,4 @@
-"""Rooms with no link: stanzas as text go in, and what comes out is read by another parser."""
+"""Rooms without a link: stanzas go in as text, and the output is read by another parser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MUC = f"<x xmlns='{ns.MUC}'/>"
 
 
 def stanzas(xml: str | bytes) -> list[Stanza]:
-    """The stanzas that these characters are."""
+    """Return the stanzas of a text."""
     splitter = Splitter(ns.COMPONENT_ACCEPT)
     splitter.feed(HEADER.encode())
     events = splitter.feed(xml.encode() if isinstance(xml, str) else xml)
@@ -34,16 +34,13 @@ def stanzas(xml: str | bytes) -> list[Stanza]:
 
 
 def written(action: Action) -> bytes:
-    """The bytes that an action sends."""
+    """Return the bytes that an action sends."""
     data = write(action)
     return data.written() if isinstance(data, Copies) else data
 
 
 def canonical(xml: str | bytes) -> list[str]:
-    """
-    Each of these stanzas in the one way to write what it means: indentation means nothing, nor does the order of
-    its elements.
-    """
+    """Return each stanza in canonical form; indentation and the order of elements are ignored."""
     content = xml.decode() if isinstance(xml, bytes) else xml
     content = re.sub(r">\s+<", "><", content.strip())
     found = []
@@ -57,9 +54,9 @@ def canonical(xml: str | bytes) -> list[str]:
 
 def refused(name: str, sender: str, recipient: str, error: type[GatewayError], given: str = "") -> str:
     """
-    The error stanza that says this.
+    Return the expected error stanza.
 
-    @param given: id and payload, as they came: what stands between the addresses and the error.
+    @param given: id and payload of the refused stanza: the text between the addresses and the error.
     """
     said = ANSWERS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{said.text}</text>" if said.text else ""
@@ -72,14 +69,14 @@ def refused(name: str, sender: str, recipient: str, error: type[GatewayError], g
 
 
 class Service:
-    """One component's rooms, and a clock."""
+    """The rooms of one component, and a clock."""
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
         self.now = 1_000_000.0
 
     def take(self, xml: str | bytes) -> bytes:
-        """What stanzas bring about, as it would be sent."""
+        """Return the bytes that stanzas cause."""
         sent = []
         for stanza in stanzas(xml):
             assert stanza.sender and stanza.recipient, stanza
@@ -101,34 +98,34 @@ class Service:
         return [result(stanza, payload), *(written(action) for action in actions)]
 
     def shutDown(self) -> bytes:
-        """Let it end."""
+        """End the service."""
         return b"".join(written(action) for action in self.rooms.shutDown())
 
     def tick(self, seconds: float) -> bytes:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += seconds
         return b"".join(written(action) for action in self.rooms.tick(self.now))
 
 
 def mirror(jid: str, dialect: Dialect = Dialect.XEP_0289, replica: bool = True, peers: str = "") -> Service:
-    """A mirror for everybody of everything."""
+    """Return a mirror that allows all rooms and users."""
     everything = frozenset(("*",))
     mirroring = Mirroring(dialect=dialect, replica=replica, allow=everything, users=everything)
     return Service(Rooms(jid, mirroring, frozenset(peers.split())))
 
 
 def rooms(jid: str, *peers: str, bounds: Bounds | None = None) -> Service:
-    """Rooms of their own."""
+    """Return a service with rooms of its own."""
     return Service(Rooms(jid, None, frozenset(peers), bounds))
 
 
 class RoomCase(SynchronousTestCase):
-    """Compares what is sent, whole."""
+    """Compares complete stanzas."""
 
     maxDiff = None
 
     def assertSent(self, sent: bytes, *expected: str) -> None:
-        """Exactly these stanzas; in order as far as one recipient can see."""
+        """Exactly these stanzas are sent, in the order that each recipient sees."""
         self.assertEqual(_byRecipient(canonical(sent)), _byRecipient(canonical("".join(expected))))
 
     def assertRefused(self, xml: str) -> None:
@@ -142,6 +139,6 @@ def _byRecipient(found: list[str]) -> dict[str, list[str]]:
     for each in found:
         recipient = re.search(r' to="([^"]*)"', each)
         assert recipient, each
-        # Another node is one recipient, whoever there it is for.
+        # Another node is one recipient, whoever the stanza is for.
         sorted_.setdefault(recipient[1].partition("/")[0], []).append(each)
     return sorted_

@@ -1,4 +1,4 @@
-"""Addresses that servers accept, in rooms and mirrors: everything that a room does to others, it does to these."""
+"""Addresses that servers accept, in rooms and mirrors: the same rules apply to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.fmuc.wire import WireCase, mirror, rooms, to
 
 R, OWNER = "coven@rooms.example", "own@a.example/1"
 ABOVE, MIRROR = "coven@chat_srv.lan", r"coven\40chat_srv.lan@mirror.example"
-# Full JIDs that at least one of Prosody and ejabberd delivers stanzas from.
+# Full JIDs of senders that Prosody or ejabberd accepts.
 ODD = (
     "max@chat_srv.lan/x",
     "max@-x-.lan/x",
@@ -20,18 +20,18 @@ ODD = (
 
 
 class OddAddressTests(WireCase):
-    """Users whom a server has let in."""
+    """Users with such addresses."""
 
     def setUp(self) -> None:
         self.wire = rooms("rooms.example")
         self.wire.join(R, "own", OWNER)
 
     def administer(self, item: str) -> list[str]:
-        """Ask for one change in the owner's name."""
+        """Send one change in the owner's name."""
         return self.wire.ask(R, OWNER, f"<query xmlns='{ns.MUC_ADMIN}'><item {item}/></query>", "set")
 
     def test_member(self) -> None:
-        """Each may be made a member, is one when they join, and is in the list."""
+        """Each user can become a member, is one after joining, and is in the list."""
         for odd in ODD:
             with self.subTest(odd):
                 bare = odd.partition("/")[0]
@@ -41,7 +41,7 @@ class OddAddressTests(WireCase):
                 self.wire.leave(R, "odd", odd)
 
     def test_ban(self) -> None:
-        """Each may be banned while they are in; they are removed, and cannot join again."""
+        """Each user can be banned while an occupant, and then cannot join again."""
         for odd in ODD:
             with self.subTest(odd):
                 bare = odd.partition("/")[0]
@@ -52,14 +52,14 @@ class OddAddressTests(WireCase):
                 self.assertIn("forbidden", "".join(self.wire.join(R, "odd", odd)))
 
     def test_banDomain(self) -> None:
-        """So may a whole domain."""
+        """A whole domain can be banned."""
         for domain in ("chat_srv.lan", "[2001:db8::1]"):
             self.wire.join(R, "odd", f"u@{domain}/x")
             sent = self.administer(f"jid='{domain}' affiliation='outcast'")
             self.assertIn("301", "".join(to(f"u@{domain}/x", sent)))
 
     def test_invite(self) -> None:
-        """Each may be invited."""
+        """Each user can be invited."""
         for odd in ODD:
             bare = odd.partition("/")[0]
             x = f"<x xmlns='{ns.MUC_USER}'><invite to='{bare}'/></x>"
@@ -67,7 +67,7 @@ class OddAddressTests(WireCase):
             self.assertTold(sent, f"message {R} > {bare} muc#user")
 
     def test_dangerous(self) -> None:
-        """A user whom nobody could ban cannot join, whatever their server says, here or through a node."""
+        """A user who could not be banned cannot join, directly or through a node."""
         for odd in (
             "u@a:5222/x",
             "u@*/x",
@@ -83,14 +83,14 @@ class OddAddressTests(WireCase):
         self.assertEqual(list(self.wire.room(R).occupants), ["own"])
 
     def test_nick(self) -> None:
-        """A nick may be an emoji; one with a code point that nobody sees may not."""
+        """A nick may be an emoji, but may not contain an invisible code point."""
         sent = self.wire.join(R, "\U0001f44d", "u@h.example/1")
         self.assertIn("110", "".join(to("u@h.example/1", sent)))
         for nick in ("own\u2066", "own\u2064", "ow\U000e0101n", "own\u202e"):
             self.assertIn("error", "".join(to("v@h.example/1", self.wire.join(R, nick, "v@h.example/1"))), nick)
 
     def test_mirrored(self) -> None:
-        """A room on such a domain may be mirrored, by a user of such a domain, with such a nick."""
+        """A room on such a domain can be mirrored, by a user of such a domain, with such a nick."""
         for odd in ODD:
             with self.subTest(odd):
                 wire = mirror("mirror.example")
@@ -98,7 +98,7 @@ class OddAddressTests(WireCase):
                 self.assertEqual([f"{ABOVE}/\U0001f44d"], [each.split()[3] for each in sent])
 
     def test_node(self) -> None:
-        """Such a user comes in through a node."""
+        """Such a user can join through a node."""
         for odd in ODD:
             with self.subTest(odd):
                 wire = rooms("rooms.example", "mirror.example")

@@ -1,4 +1,4 @@
-"""The rules against a simple model: whatever happens in whatever order, all see the same in the end."""
+"""The rules against a simple model: after any events in any order, all nodes agree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SEED, PRIMARY = (Dialect.PROTOXEP, Dialect.PROTOXEP), (False, False)
 
 
 def steps(text: str) -> list[tuple[str, int, str]]:
-    """Steps in short."""
+    """Parse steps from their short form."""
     found = re.findall(r"([a-z]+?)(\d)([a-d]?)(?: |$)", text)
     return [(step, int(which), nick or "a") for step, which, nick in found]
 
@@ -46,7 +46,7 @@ steady = settings(
 
 @frozen
 class Spoken:
-    """What somebody said, in which of his stays, and who was in with which."""
+    """A message, the sender's stay, and the stays of those who were occupants."""
 
     sender: Client
     stay: int
@@ -55,25 +55,26 @@ class Spoken:
 
 
 class ChainTests(SynchronousTestCase):
-    """Occupants and messages agree everywhere, nothing comes twice."""
+    """Occupants and messages agree at all nodes, and nothing arrives twice."""
 
     @steady
-    # Another's presence is taken for the answer to a join: he renames himself, or is kicked.
+    # Another occupant's presence is taken for the answer to a join: that occupant changes the nick, or is kicked.
     @example(SEED, PRIMARY, steps("join0a join0b join2c join3a deliver0 join0a join0b"))
     @example(SEED, PRIMARY, steps("join0a join2b join3a leave0 deliver0 join0a kick0"))
     @example(SEED, PRIMARY, steps("join0a join3b leave0 settle0 join0a join2a say0"))
-    # A node is counted out while a join of it is under way, and the history comes a second time.
+    # A node is considered left while one of its joins is in flight, and receives the history a second time.
     @example(SEED, PRIMARY, steps("join0a join1b join4c leave0 say0 settle0 join5a leave0 kick0 leave0"))
     @example(SEED, PRIMARY, steps("join0a join4c settle0 join5b kick1 leave0 leave0"))
-    # One is thrown out there while another's leave is under way.
+    # An occupant is kicked while another one's leave is in flight.
     @example(
         SEED,
         PRIMARY,
         steps("join3c join4a leave0 deliver0 deliver0 deliver1 join2b deliver0 deliver0 deliver0 leave0 kick0"),
     )
-    # The last leaves while another's join is under way, through a node that waits for the answer as well.
+    # The last occupant leaves while another user's join is in flight, through a node that waits for the answer,
+    # too.
     @example(SEED, PRIMARY, steps("join0a join5b settle0 join4c leave1 deliver0 deliver1"))
-    # What a join brings shows somebody else by the nick of another that is under way.
+    # The answer to a first join shows another occupant by the nick of a join in flight.
     @example(
         (Dialect.XEP_0289, Dialect.PROTOXEP),
         (True, False),
@@ -84,33 +85,33 @@ class ChainTests(SynchronousTestCase):
         PRIMARY,
         steps("join0a join0c join3a settle0 kick1 join0a join2b leave1 join3a"),
     )
-    # What was said before a node was counted out comes before it knows.
+    # Messages from before a node was considered left arrive before the node knows it.
     @example(
         (Dialect.XEP_0289, Dialect.PROTOXEP),
         (True, False),
         steps("join0a join4a join5b leave0 settle0 say0 deliver0 leave0 deliver1 join2a kick0"),
     )
-    # Somebody who was let in at once shows something before the answer is there further up.
+    # A user who was admitted at once sends presence before the answer of the next node.
     @example(
         (Dialect.PROTOXEP, Dialect.XEP_0289),
         PRIMARY,
         steps("join0a join4b leave0 settle0 join5a status1 kick0"),
     )
-    # One of two whose leaves are under way is thrown out there.
+    # One of two occupants whose leaves are in flight is kicked.
     @example(
         SEED,
         (True, False),
         steps("join0a join0b join2a join3d settle0 say1 leave1 join2a leave0 leave0 kick0"),
     )
-    # What somebody has said comes back when he has left.
+    # A message comes back after its sender has left.
     @example(SEED, (True, False), steps("join0a join4a join5b leave0 settle0 say0 leave0 deliver0 deliver1"))
-    # Somebody has the nick when a join is sent, and has it no more when it arrives.
+    # Another occupant has the nick when a join is sent, and has it no longer when the join arrives.
     @example(
         (Dialect.XEP_0289, Dialect.XEP_0289),
         (True, True),
         steps("join2a deliver0 join0a join0c join3c join0b settle0"),
     )
-    # Somebody speaks by a nick that another is asking for, and that he has had for a moment.
+    # An occupant sends a message by a nick that it had for a moment, while another user is joining with that nick.
     @example(
         SEED,
         PRIMARY,
@@ -123,7 +124,7 @@ class ChainTests(SynchronousTestCase):
         replicas: tuple[bool, bool],
         whatHappens: list[tuple[str, int, str]],
     ) -> None:
-        """Both dialects, both modes, and mixed; each link keeps its order, and there is no other."""
+        """Both protocols, both modes, and mixtures; only the order of each link is fixed."""
         chain = Chain(dialects, replicas)
         spoken: list[Spoken] = []
         clients = list(chain.clients.values())
@@ -146,7 +147,7 @@ class ChainTests(SynchronousTestCase):
             elif step == "settle":
                 chain.settle()
         chain.settle()
-        # Deadlines end what nobody answers; there is little of it.
+        # Deadlines end joins without an answer; there are few of them.
         for _ in range(4):
             chain.wait(35)
             chain.settle()
@@ -154,7 +155,7 @@ class ChainTests(SynchronousTestCase):
         self.checkMessages(chain, spoken)
 
     def check(self, chain: Chain) -> None:
-        """Everybody sees everybody."""
+        """All occupants see all others."""
         top = chain.room(TOP)
         assert top is not None
         for node, service in chain.services.items():
@@ -172,7 +173,7 @@ class ChainTests(SynchronousTestCase):
                 self.assertEqual(set(client.seen), set(top.occupants), client.jid)
 
     def checkMessages(self, chain: Chain, spoken: list[Spoken]) -> None:
-        """Whoever was in all the time has heard whoever was."""
+        """Users who were occupants all the time have received all messages."""
         for one in spoken:
             if not one.sender.inside or one.sender.epoch != one.stay:
                 continue
@@ -181,7 +182,10 @@ class ChainTests(SynchronousTestCase):
                     self.assertIn(one.body, client.heard, (client.jid, one))
 
     def test_twoWays(self) -> None:
-        """Who is in by one node is not let in by another of its chain: nobody is put out, whatever he tries."""
+        """
+        A user who is an occupant by one node is refused at another node of the chain; nobody is removed by the
+        attempts.
+        """
         for dialect in Dialect:
             for first, second in (((MIDDLE, 0), (BOTTOM, 0)), ((BOTTOM, 0), (MIDDLE, 0))):
                 with self.subTest(f"{dialect}, {second}"):

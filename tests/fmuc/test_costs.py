@@ -1,4 +1,4 @@
-"""Stanzas that are made to be expensive: each is answered, and none keeps the reactor."""
+"""Expensive stanzas: each is answered, and none blocks the reactor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIGATURE = "\ufdfa"
 
 
 def _read(xml: str) -> Stanza:
-    """One stanza of whatever size."""
+    """Send one stanza of any size."""
     splitter = Splitter(ns.COMPONENT_ACCEPT, Limits(stanzaSize=8 * 1024 * 1024))
     splitter.feed(HEADER.encode())
     [stanza] = splitter.feed(xml.encode())
@@ -34,7 +34,7 @@ class CostCase(QuickCase):
         self.wire.join(R, "own", OWN)
 
     def send(self, xml: str, wire: Wire | None = None) -> bytes:
-        """Return the bytes that are sent for a stanza, which must not take long."""
+        """Return the bytes that a stanza causes; it must not take long."""
         wire, stanza = wire or self.wire, _read(xml)
         with self.quickly(xml[:200]):
             self.assertTrue(wire.handler.stanzaReceived(stanza))
@@ -43,7 +43,7 @@ class CostCase(QuickCase):
         return sent
 
     def assertRefused(self, sent: bytes) -> None:
-        """As unreadable, or as too large."""
+        """The stanza is refused as unreadable, or as too large."""
         self.assertTrue(b"<bad-request" in sent or b"<policy-violation" in sent, sent[:500])
 
     def ask(self, user: str, namespace: str, inside: str, kind: str = "set") -> bytes:
@@ -61,7 +61,7 @@ class AdministrationTests(CostCase):
         return "".join(f"<item affiliation='member' jid='{address}'/>" for address in addresses)
 
     def test_rightsFirst(self) -> None:
-        """Whoever may change nothing is told so before anything is counted or read."""
+        """A user without rights is refused before any item is counted or read."""
         for addresses in (
             [f"a@h{number}/{LIGATURE * 1_000}" for number in range(80)],
             ["@"],
@@ -71,7 +71,7 @@ class AdministrationTests(CostCase):
         self.assertIn(b"<forbidden", self.ask(EVE, ns.MUC_ADMIN, ""))
 
     def test_sizes(self) -> None:
-        """Those who may: parts of an address are bounded before they are prepared, and after that."""
+        """For other users, the parts of an address are bounded before and after their preparation."""
         for addresses in (
             [f"a@h{number}/{LIGATURE * 1_000}" for number in range(80)],
             [f"{number}{LIGATURE * 300}@h" for number in range(80)],
@@ -81,23 +81,23 @@ class AdministrationTests(CostCase):
             self.assertIn(b"<jid-malformed", self.ask(OWN, ns.MUC_ADMIN, self.items(addresses)))
 
     def test_counted(self) -> None:
-        """More items than may be are not read."""
+        """A request with too many items is not read."""
         self.assertIn(b"<resource-constraint", self.ask(OWN, ns.MUC_ADMIN, self.items(["@"] * 101)))
 
     def test_expensive(self) -> None:
-        """As many of the most expensive addresses as there may be."""
+        """The maximum number of the most expensive addresses."""
         marks = "\u0301\u0316" * 250
         addresses = [f"{number}{marks}@h{number}/{LIGATURE * 341}" for number in range(100)]
         self.assertIn(b"type='result'", self.ask(OWN, ns.MUC_ADMIN, self.items(addresses)))
         self.assertEqual(len(self.wire.room(R).affiliations), 101)
 
     def test_list(self) -> None:
-        """A list is asked for by role or affiliation; the rest of the request is not read."""
+        """A list is requested by role or affiliation; the rest of the request is not read."""
         item = f"<item affiliation='owner' jid='{LIGATURE * 1_000}'/>"
         self.assertIn(b"own@a.example", self.ask(OWN, ns.MUC_ADMIN, item * 100, "get"))
 
     def test_ban(self) -> None:
-        """A ban goes through everybody's address, and prepares none of them anew."""
+        """A ban compares all occupants' addresses, and prepares none of them again."""
         marks = "\u0301\u0316" * 250
         room = self.wire.room(R)
         for number in range(300):
@@ -109,7 +109,10 @@ class AdministrationTests(CostCase):
 
 
 class RemovalTests(CostCase):
-    """A small stanza that puts many out: they are not told of each other, or it would be a million stanzas."""
+    """
+    A small stanza that removes many occupants: they are not told of each other, or there would be a million
+    stanzas.
+    """
 
     def setUp(self) -> None:
         super().setUp()
@@ -119,23 +122,23 @@ class RemovalTests(CostCase):
         self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='member' jid='carol@c.example'/>")
 
     def assertOut(self, sent: bytes, code: int, stay: int = 2) -> None:
-        """Each of those who are out is told so; each who stays is told of each of them."""
+        """Each removed occupant is told of the own removal, and each remaining one of all removals."""
         room = self.wire.room(R)
         self.assertEqual(set(room.occupants), {"own", "carol"})
         self.assertEqual(sent.count(f"<status code='{code}'/><status code='110'/>".encode()), 1_000)
         self.assertEqual(sent.count(f"<status code='{code}'/>".encode()), 1_000 * (1 + stay))
         self.assertEqual(sent.count(b"type='unavailable'"), 1_000 * (1 + stay))
-        # Moderators alone see the real JIDs of others.
+        # Only moderators see the real JIDs of others.
         self.assertEqual(sent.count(b"jid='u7@b.example/1'"), 1)
         self.assertIn(f"from='{R}/n999' to='carol@c.example/1' type='unavailable'".encode(), sent)
 
     def test_membersOnly(self) -> None:
-        """A room that is for members now."""
+        """A room becomes members-only."""
         fields = "<field var='muc#roomconfig_membersonly'><value>1</value></field>"
         self.assertOut(self.ask(OWN, ns.MUC_OWNER, f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>"), 322)
 
     def test_domain(self) -> None:
-        """A ban of their domain."""
+        """A ban of the occupants' domain."""
         self.assertOut(self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='outcast' jid='b.example'/>"), 301)
 
 
@@ -143,7 +146,7 @@ class NodeRemovalTests(CostCase):
     """The same for a node."""
 
     def test_lost(self) -> None:
-        """A node that cannot be reached: those who were behind it are told nothing, the others each of each."""
+        """A node that cannot be reached: its occupants are not told, and the others are told of each."""
         for number in range(1_000):
             self.wire.nodeJoins(R, f"n{number}", NODE, f"u{number}@b.example/1")
         error = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"
@@ -153,7 +156,7 @@ class NodeRemovalTests(CostCase):
         self.assertEqual(self.wire.room(R).nodes.joiningNodes, {})
 
     def test_banned(self) -> None:
-        """A ban of the domain of all who are behind a node: it is told of each, and that it is out after that."""
+        """A ban of the domain of all of a node's occupants: the node is told of each, and then that it has left."""
         for number in range(10):
             self.wire.nodeJoins(R, f"n{number}", NODE, f"u{number}@b.example/1")
         sent = self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='outcast' jid='b.example'/>")
@@ -163,10 +166,10 @@ class NodeRemovalTests(CostCase):
 
 
 class JoinTests(CostCase):
-    """Rooms and nicks by long names."""
+    """Rooms and nicks with long names."""
 
     def test_rooms(self) -> None:
-        """200 rooms with long names, as one chunk of the socket may ask for."""
+        """200 rooms with long names, as one chunk of input may request."""
         room = "é" * 400
         joins = [
             _read(f"<presence from='e{each % 4}@a.example/1' to='{each}{room}@chat.example/é'>{MUC}</presence>")
@@ -178,7 +181,7 @@ class JoinTests(CostCase):
         self.assertEqual(len(self.wire.rooms.rooms), 201)
 
     def test_mirrors(self) -> None:
-        """The same of a mirror, whose rooms' addresses hold others."""
+        """The same for a mirror, whose addresses contain other addresses."""
         everything = frozenset(("*",))
         wire = Wire(Rooms("chat.example", Mirroring(allow=everything, users=everything), frozenset()))
         for number in range(10):
@@ -187,7 +190,7 @@ class JoinTests(CostCase):
         self.assertEqual(len(wire.rooms.rooms), 10)
 
     def test_nodes(self) -> None:
-        """A node says who joins; and what is no address is none."""
+        """A node names the joining user; an invalid address is refused."""
         real = f"a@h/{LIGATURE * 1_000}"
         item = USER % f"<item affiliation='none' role='participant' jid='{real}'/>"
         fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{real}'/>"
@@ -196,10 +199,10 @@ class JoinTests(CostCase):
 
 
 class ElementTests(CostCase):
-    """Very many elements, where few are meant."""
+    """Very many elements."""
 
     def test_items(self) -> None:
-        """Presence with 34,000 items, in one element or in many; also in a stanza that is far larger."""
+        """Presence with 34,000 items, in one element or in many; also in a much larger stanza."""
         for inside in (
             MUC + USER % ("<item/>" * 34_000),
             MUC + USER % ("<item/>" * 101),
@@ -210,7 +213,7 @@ class ElementTests(CostCase):
         self.assertNotIn("eve", self.wire.room(R).occupants)
 
     def test_most(self) -> None:
-        """Stanzas just within the bounds take no time either."""
+        """Stanzas just within the limits take little time, too."""
         status = USER % ("<status code='301'/>" * 100)
         for inside in (
             (USER % "<item/>") * 1_600,
@@ -235,7 +238,7 @@ class ElementTests(CostCase):
         self.send(f"<message from='{OWN}' to='{R}' type='error'><error>{many}</error></message>")
 
     def test_messages(self) -> None:
-        """A message of very many elements is refused; one of fewer is handed on as it is."""
+        """A message with very many elements is refused; one with fewer is forwarded unchanged."""
         for inside, isTaken in (("<a/>" * 9_000, True), ("<a/>" * 11_000, False), ("<a/>" * 1_000_000, False)):
             body = f"<body>x</body><q xmlns='u'>{inside}</q>"
             sent = self.send(f"<message from='{OWN}' to='{R}' type='groupchat'>{body}</message>")
@@ -256,10 +259,10 @@ class ElementTests(CostCase):
 
 
 class AnswerTests(CostCase):
-    """Long answers to short questions."""
+    """Long answers to short requests."""
 
     def test_lists(self) -> None:
-        """As many rooms as there may be, and a full room."""
+        """The maximum number of rooms, and a full room."""
         self.wire.rooms.home = "a.example"
         for number in range(999):
             self.wire.join(f"{number}{'r' * 50}@chat.example", "own", f"own{number % 20}@a.example/1")

@@ -1,8 +1,9 @@
 """
-Every example of XEP-0289 (0.2.1), in its order, compared whole.
+Every example of XEP-0289 (0.2.1), in its order; stanzas are compared completely.
 
-Its rooms are non-anonymous: each item has the real JID. Its delays are written as C{<x/>} and without hyphens and
-zone; XEP-0203 demands C{<delay/>} and XEP-0082 the rest, so that is what is written, and both are read.
+The rooms of the examples are non-anonymous: each item has the real JID. Their delays are C{<x/>} elements without
+hyphens and zone. XEP-0203 demands C{<delay/>} and XEP-0082 the other format, so the gateway writes that and reads
+both.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from gateway.fmuc.values import Dialect
 from gateway.muc.values import Delay, Payload, RoomMessage
 from tests.fmuc.support import RoomCase, Service, mirror, rooms
 
-# The joining node: a mirror can have no other name for rabbithole than this one. XEP-0289 section 3: "It is
-# possible, although not required, [...] to use XEP-0106".
+# The joining node: a mirror can have no other name for rabbithole. XEP-0289 section 3: "It is possible, although
+# not required, [...] to use XEP-0106".
 ELSINORE = r"rabbithole\40rooms.wonderland.lit@talk.denmark.lit"
 RABBITHOLE = "rabbithole@rooms.wonderland.lit"
 HAMLET = "hamlet@denmark.lit/priam-ubuntu-vm"
@@ -27,12 +28,12 @@ STATUS_100 = "<status code='100'/>"
 
 
 def fmuc(real: str) -> str:
-    """The element that says whose a stanza is."""
+    """Return the C{fmuc} element."""
     return f"<fmuc xmlns='http://isode.com/protocol/fmuc' from='{real}'/>"
 
 
 def item(affiliation: str, role: str, jid: str, extra: str = "") -> str:
-    """What C{muc#user} says of somebody."""
+    """Return the C{muc#user} element of an occupant."""
     return (
         "<x xmlns='http://jabber.org/protocol/muc#user'>"
         f"<item affiliation='{affiliation}' role='{role}' jid='{jid}'/>{extra}</x>"
@@ -40,12 +41,12 @@ def item(affiliation: str, role: str, jid: str, extra: str = "") -> str:
 
 
 def delayed(stamp: str) -> str:
-    """A delay as XEP-0203 has it."""
+    """Return a delay by XEP-0203."""
     return f"<delay xmlns='urn:xmpp:delay' from='{RABBITHOLE}' stamp='{stamp}'/>"
 
 
 def asInTheXep(stamp: str) -> str:
-    """A delay as the examples have it."""
+    """Return a delay as in the examples."""
     return f"<x xmlns='urn:xmpp:delay' from='{RABBITHOLE}' stamp='{stamp}'/>"
 
 
@@ -76,8 +77,8 @@ def context(delay: Callable[[str], str]) -> list[str]:
     """
     Its history and subject.
 
-    The subject's sender is Alice with the hatter's JID, and the hatter in example 5: the text has a room's subject
-    from who set it, so it is the hatter.
+    In the example, the subject's sender is Alice with the hatter's JID, and the hatter in example 5. By the text, a
+    subject comes from the user who set it, so it is the hatter.
     """
     said = (
         ("Alice", ALICE, "<body>This is an old message from the history</body>"),
@@ -107,7 +108,7 @@ class XepCase(RoomCase):
         self.rabbithole = rooms("rooms.wonderland.lit", "talk.denmark.lit")
 
     def wonderland(self) -> Service:
-        """Alice is in her room; the hatter was, and has left a message and the subject."""
+        """Return Alice's room; the hatter has left a message and the subject."""
         self.rabbithole.take(f"<presence from='{ALICE}' to='{RABBITHOLE}/Alice'>{MUC_X}</presence>")
         room = self.rabbithole.rooms.rooms[RABBITHOLE]
         room.settings.nonAnonymous = room.occupants["Alice"].nonAnonymous = True
@@ -127,7 +128,7 @@ class XepCase(RoomCase):
         return self.rabbithole
 
     def federated(self) -> None:
-        """Both rooms as they are after example 5."""
+        """Bring both rooms into the state after example 5."""
         self.elsinore.take(JOIN)
         self.elsinore.take(ACCEPTED)
         self.wonderland().take(FEDERATE)
@@ -137,17 +138,17 @@ class InitialFederationTests(XepCase):
     """Section 6.1."""
 
     def test_example1and2(self) -> None:
-        """Example 1 brings example 2."""
+        """Example 1 causes example 2."""
         self.assertSent(self.elsinore.take(JOIN), FEDERATE)
 
     def test_example3(self) -> None:
-        """Who may not federate has example 3, in our words."""
+        """A node that may not federate gets example 3, with our text."""
         stranger = rooms("rooms.wonderland.lit")
         words = "The room does not federate with this mirror of it."
         self.assertSent(stranger.take(FEDERATE), REJECT.replace("No cross-domain federation.", words))
 
     def test_rejected(self) -> None:
-        """The user has the explanation of example 3, in an error of XEP-0045."""
+        """The user gets the explanation of example 3, in an error by XEP-0045."""
         self.elsinore.take(JOIN)
         self.assertSent(
             self.elsinore.take(REJECT),
@@ -157,15 +158,16 @@ class InitialFederationTests(XepCase):
         )
 
     def test_example4(self) -> None:
-        """Example 2 brings example 4: occupants, the joiner with them, history, subject."""
+        """Example 2 causes example 4: occupants including the joiner, history, subject."""
         sent = self.wonderland().take(FEDERATE)
         news = f"<presence from='{RABBITHOLE}/Hamlet' to='{ALICE}'>{item('none', 'participant', HAMLET)}</presence>"
         self.assertSent(sent, ALICE_UP, HAMLET_UP, *context(delayed), news)
 
     def test_example5(self) -> None:
         """
-        Example 4 brings example 5: no fmuc payload, and codes 100 and 110 in his own, as in example 9. Its delays
-        are by rabbithole; XEP-0045 wants "the JID of the room itself", which to Hamlet is elsinore's.
+        Example 4 causes example 5: no fmuc payload, and codes 100 and 110 in the own presence, as in example 9. The
+        example's delays are by rabbithole; XEP-0045 demands "the JID of the room itself", which is elsinore for
+        Hamlet.
         """
         for accepted in (ACCEPTED, ACCEPTED_AS_IN_THE_XEP):
             self.setUp()
@@ -190,7 +192,7 @@ class SendingMessagesTests(XepCase):
     """Section 6.2."""
 
     def test_example6(self) -> None:
-        """One to his own node, one to the other, which "does not echo the message back"."""
+        """One message to the own node, one to the other node, which "does not echo the message back"."""
         self.federated()
         body = "<body>Hi Alice</body>"
         up = f"<message from='{ELSINORE}/Hamlet' to='{RABBITHOLE}' type='groupchat'>{body}{fmuc(HAMLET)}</message>"
@@ -237,10 +239,10 @@ class SubsequentActivityTests(XepCase):
 
     def test_example8(self) -> None:
         """
-        Another user joins, without history here, as there.
+        Another user joins, without history, as in the example.
 
-        The example writes to elsinore/Hatter, who is nobody there; "from its bare JID to the bare JID" is how a
-        node is written to everywhere else. Both are read.
+        The example writes to elsinore/Hatter, which does not exist there; elsewhere a node is written to "from its
+        bare JID to the bare JID". Both are read.
         """
         self.federated()
         self.rabbithole.rooms.rooms[RABBITHOLE].history.clear()
@@ -258,7 +260,7 @@ class SubsequentActivityTests(XepCase):
         )
 
     def test_example8here(self) -> None:
-        """And at the joining node."""
+        """The same at the joining node."""
         for recipient in (ELSINORE, f"{ELSINORE}/Hatter"):
             self.setUp()
             self.federated()
@@ -326,8 +328,8 @@ class PrivateMessagesTests(XepCase):
 
     def test_example11(self) -> None:
         """
-        "each node that receives it is responsible for routing it": in each stanza the user's resource is one and
-        the same here; the example spells it in two ways. XEP-0045 section 7.5 adds the C{<x/>}.
+        "each node that receives it is responsible for routing it". The user's resource is the same in all stanzas;
+        the example spells it in two ways. XEP-0045 section 7.5 adds the C{<x/>}.
         """
         self.federated()
         body = "<body>Hi, I want to say something in private</body>"

@@ -1,4 +1,4 @@
-"""Every example of the seed (ProtoXEP 0.0.1), in its order, compared whole."""
+"""Every example of the ProtoXEP 0.0.1, in its order; stanzas are compared completely."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOMIRROR = "<nomirror xmlns='http://isode.com/protocol/fmuc'/>"
 
 
 def item(affiliation: str, role: str, extra: str = "", jid: str = "") -> str:
-    """What C{muc#user} says of somebody."""
+    """Return the C{muc#user} element of an occupant."""
     given = f" jid='{jid}'" if jid else ""
     return (
         f"<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='{affiliation}' role='{role}'{given}/>"
@@ -33,7 +33,7 @@ JOIN_UP = (
 )
 # Example 3: MUC confirms room join.
 CONFIRM = f"<presence from='{MASTER}/Kev' to='{SLAVE}'>{item('none', 'participant')}</presence>"
-# XEP-0045 section 7.2.15: what follows it, even if there is none.
+# XEP-0045 section 7.2.15: the subject follows, even an empty one.
 SUBJECT = f"<message from='{MASTER}' to='{SLAVE}' type='groupchat'><subject/></message>"
 SUBJECT_DOWN = f"<message from='{SLAVE}' to='{KEV}' type='groupchat'><subject/></message>"
 # Example 7: User joins the master MUC directly.
@@ -58,18 +58,18 @@ class SeedCase(RoomCase):
         self.master = rooms("talk.example.com", "mirror.remote.example.com")
 
     def ownCurtis(self) -> None:
-        """The room is there, and Curtis owns it, but nobody is in."""
+        """The room exists and is owned by Curtis, but it has no occupants."""
         self.master.take(DIRECT)
         self.master.rooms.rooms[MASTER].settings.persistent = True
         self.master.take(f"<presence from='{CURTIS}' to='{MASTER}/Curtis' type='unavailable'/>")
 
     def kevIn(self) -> None:
-        """Kev is in through the mirror."""
+        """Kev has joined through the mirror."""
         self.mirror.take(JOIN)
         self.mirror.take(CONFIRM + SUBJECT)
 
     def bothIn(self) -> None:
-        """Curtis is in the room directly, who is its owner; then Kev through the mirror."""
+        """Curtis, who is the owner, has joined directly; then Kev through the mirror."""
         self.master.take(DIRECT)
         self.master.take(JOIN_UP)
 
@@ -78,11 +78,11 @@ class JoiningTests(SeedCase):
     """Section "Joining"."""
 
     def test_example1and2(self) -> None:
-        """Example 1 brings example 2, and nothing for the user yet."""
+        """Example 1 causes example 2, and nothing for the user yet."""
         self.assertSent(self.mirror.take(JOIN), JOIN_UP)
 
     def test_example3(self) -> None:
-        """Example 2 brings example 3, then the subject, as to any occupant (XEP-0045 section 7.2.15)."""
+        """Example 2 causes example 3, then the subject, as for any occupant (XEP-0045 section 7.2.15)."""
         self.master.take(DIRECT)
         sent = self.master.take(JOIN_UP)
         curtis = f"<presence from='{MASTER}/Curtis' to='{SLAVE}'>{item('owner', 'moderator')}</presence>"
@@ -92,8 +92,8 @@ class JoiningTests(SeedCase):
 
     def test_example4(self) -> None:
         """
-        Example 3 brings example 4; status codes, which the seed leaves out there, as XEP-0045 has them, and the
-        subject after it.
+        Example 3 causes example 4; the status codes, which the ProtoXEP omits there, are by XEP-0045, and the
+        subject follows.
         """
         self.mirror.take(JOIN)
         self.assertSent(self.mirror.take(CONFIRM))
@@ -112,8 +112,9 @@ class JoiningTests(SeedCase):
 
     def test_example6(self) -> None:
         """
-        Example 5 brings example 6: "The proxy then delivers this to the user". It has it from the room; XEP-0045
-        section 7.2.6 from the occupant's address that was written to, and that is the law towards users.
+        Example 5 causes example 6: "The proxy then delivers this to the user". In the example the error comes from
+        the room; by XEP-0045 section 7.2.6 it comes from the occupant's address that was written to, which applies
+        for users.
         """
         self.mirror.take(JOIN)
         self.assertSent(
@@ -122,7 +123,7 @@ class JoiningTests(SeedCase):
         )
 
     def test_example7and8(self) -> None:
-        """Example 7 brings example 8: one copy to the mirror, as to any occupant."""
+        """Example 7 causes example 8: one copy to the mirror, as for any occupant."""
         self.ownCurtis()
         self.master.take(JOIN_UP)
         self.assertSent(
@@ -130,12 +131,12 @@ class JoiningTests(SeedCase):
             f"<presence from='{MASTER}/Kev' to='{CURTIS}'>{item('none', 'participant', jid=KEV)}</presence>",
             f"<presence from='{MASTER}/Curtis' to='{CURTIS}'>{item('owner', 'moderator', STATUS_110)}</presence>",
             f"<message from='{MASTER}' to='{CURTIS}' type='groupchat'><subject/></message>",
-            # The example has an admin here, who is an owner in its other two stanzas: a slip.
+            # The example shows an admin here, who is an owner in its other two stanzas: a mistake.
             f"<presence from='{MASTER}/Curtis' to='{SLAVE}'>{item('owner', 'moderator')}</presence>",
         )
 
     def test_example9(self) -> None:
-        """Example 8 brings example 9."""
+        """Example 8 causes example 9."""
         self.kevIn()
         self.assertSent(
             self.mirror.take(
@@ -157,14 +158,12 @@ class PartingTests(SeedCase):
     """Section "Parting"."""
 
     def test_example10and11(self) -> None:
-        """Example 10 brings example 11; and example 13 at once: nobody who goes has to wait for the link."""
+        """Example 10 causes example 11, and example 13 at once: a user who leaves need not wait for the link."""
         self.kevIn()
         self.assertSent(self.mirror.take(LEAVE), LEAVE_UP, GONE_DOWN)
 
     def test_example12(self) -> None:
-        """
-        Example 11 brings example 12; a moderator sees the JID of who goes.
-        """
+        """Example 11 causes example 12; a moderator sees the JID of the user."""
         self.bothIn()
         self.assertSent(
             self.master.take(LEAVE_UP),
@@ -174,7 +173,7 @@ class PartingTests(SeedCase):
         )
 
     def test_example13(self) -> None:
-        """Example 12 means nothing new to who has had example 13; the user would else have it twice."""
+        """After example 13, example 12 is not forwarded; otherwise the user would get it twice."""
         self.kevIn()
         self.mirror.take(LEAVE)
         self.assertSent(self.mirror.take(GONE))
@@ -198,14 +197,14 @@ class NormalUseTests(SeedCase):
     """Section "Sending a Message to All Occupants", "Normal use"."""
 
     def test_example14and15(self) -> None:
-        """Example 14 brings example 15; it "MUST NOT fan out this message to local users" yet."""
+        """Example 14 causes example 15; it "MUST NOT fan out this message to local users" yet."""
         self.kevIn()
         self.assertSent(self.mirror.take(SAY), SAY_UP)
 
     def test_example16(self) -> None:
         """
-        Example 15 brings example 16. It has both copies from the room itself, which XEP-0045 section 7.4 does not
-        know; the last example of the section has the occupant's address, as here.
+        Example 15 causes example 16. In the example both copies come from the room itself, which XEP-0045 section
+        7.4 does not know; the section's last example has the occupant's address, as here.
         """
         self.bothIn()
         self.assertSent(
@@ -215,7 +214,7 @@ class NormalUseTests(SeedCase):
         )
 
     def test_example17(self) -> None:
-        """Example 16 brings example 17."""
+        """Example 16 causes example 17."""
         self.kevIn()
         self.mirror.take(SAY)
         copy = f"<message from='{MASTER}/Kev' to='{SLAVE}' type='groupchat'>{BODY}</message>"
@@ -228,13 +227,13 @@ class FireAndForgetTests(SeedCase):
     replica = False
 
     def test_example18to20(self) -> None:
-        """Example 18, which is 14, brings example 19, with nomirror, and example 20 at once."""
+        """Example 18, which equals 14, causes example 19, with nomirror, and example 20 at once."""
         self.kevIn()
         up = SAY_UP.replace("</message>", f"{NOMIRROR}</message>")
         self.assertSent(self.mirror.take(SAY), up, SAY_DOWN)
 
     def test_example21(self) -> None:
-        """Example 19 brings example 21: the others have it, and nothing is sent "back to the proxy"."""
+        """Example 19 causes example 21: the others get it, and nothing is sent "back to the proxy"."""
         self.bothIn()
         self.assertSent(
             self.master.take(SAY_UP.replace("</message>", f"{NOMIRROR}</message>")),

@@ -25,7 +25,7 @@ PING = f"<ping xmlns='{ns.PING}'/>"
 
 
 class HandlerCase(TestCase):
-    """A link with rooms on it."""
+    """A link with rooms."""
 
     def setUp(self) -> None:
         self.make(Rooms(C, None, frozenset(("node.example",))))
@@ -49,7 +49,7 @@ class HandlerCase(TestCase):
             self.told.append((str(event["log_level"].name), str(event["line"])))
 
     def assertSent(self, *expected: str) -> None:
-        """Exactly this was written since."""
+        """Exactly this was written since the last call."""
         self.assertEqual(self.server.taken(), canonical("".join(expected)))
 
     def join(self, room: str = ROOM) -> list[str]:
@@ -58,16 +58,16 @@ class HandlerCase(TestCase):
 
 
 class HandlerTests(HandlerCase):
-    """What comes, and what goes."""
+    """Input and output of the handler."""
 
     def test_interfaces(self) -> None:
-        """It is what a link wants, and has something to report."""
+        """The handler provides the interfaces of a link and of a status report."""
         verifyObject(IRawHandler, self.handler)
         verifyObject(IRefusalHandler, self.handler)
         verifyObject(IReporting, self.handler)
 
     def test_taken(self) -> None:
-        """Presence, messages and requests are the rooms'."""
+        """Presence, messages and requests are handled."""
         [own, subject] = self.join()
         self.assertIn('code="201"', own)
         self.assertIn("subject", subject)
@@ -77,7 +77,7 @@ class HandlerTests(HandlerCase):
         self.assertSent(f"<iq from='{ROOM}/ann' to='{ANN}' id='&lt;' type='result'/>")
 
     def test_oneAnswer(self) -> None:
-        """A request has one answer, also where what it brings about cannot be written."""
+        """A request has one answer, even if its effects cannot be serialised."""
         self.join()
         self.server.send(f"<presence from='ben@a.example/1' to='{ROOM}/ben'>{MUC}</presence>")
         self.server.taken()
@@ -93,7 +93,7 @@ class HandlerTests(HandlerCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_others(self) -> None:
-        """A request that is none of theirs has an answer as well; an answer that nobody waits for has none."""
+        """Unknown requests are answered; answers to no request are not."""
         self.server.send(f"<iq from='{ANN}' to='{C}' id='1' type='get'><x xmlns='urn:x'/></iq>")
         self.assertSent(refused("iq", C, ANN, NotThere, "id='1'"))
         self.server.send(f"<iq from='{ANN}' to='{C}' id='1' type='result'/>")
@@ -102,7 +102,7 @@ class HandlerTests(HandlerCase):
         self.assertSent(refused("iq", C, ANN, Unreadable))
 
     def test_subscription(self) -> None:
-        """Nobody's presence can be subscribed to here; a probe is not answered."""
+        """There are no subscriptions to rooms and occupants; probes are not answered."""
         self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='subscribe'/>")
         self.assertSent(f"<presence from='{ROOM}' to='{ANN}' type='unsubscribed'/>")
         self.server.send(f"<presence from='{ANN}' to='{ROOM}' type='probe'/>")
@@ -110,14 +110,14 @@ class HandlerTests(HandlerCase):
         self.assertSent()
 
     def test_component(self) -> None:
-        """Who joins the component itself is told that it is no room; other presence there means nothing."""
+        """A join to the component itself is refused, because it is not a room; other presence to it is ignored."""
         self.server.send(f"<presence from='{ANN}' to='{C}/ann'>{MUC}</presence>")
         self.assertSent(refused("presence", f"{C}/ann", ANN, NoSuchAddress, MUC))
         self.server.send(f"<presence from='{ANN}' to='{C}'/>")
         self.assertSent()
 
     def test_unreadable(self) -> None:
-        """What cannot be read is refused, and does no harm; what cannot be answered is counted."""
+        """Unreadable stanzas are refused without further effect; those that cannot be answered are counted."""
         self.join()
         odd = f"<x xmlns='{ns.MUC_USER}'><item affiliation='king' role='none'/></x>"
         self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann'>{odd}</presence>")
@@ -133,8 +133,9 @@ class HandlerTests(HandlerCase):
 
     def test_refusedJoins(self) -> None:
         """
-        An available presence that the stream refuses is answered if it asks for something: by a namespace that was
-        read, or as its sender is not in, or not by that nick. An occupant who shows something else is not answered.
+        An available presence that the stream refuses is answered if it is a request: by a namespace in its first
+        bytes, or because its sender is not an occupant, or has another nick. A change of an occupant's status is
+        not answered.
         """
         bad = f"<q xmlns='{ns.XML}'/>"
         deep = "<a>" * 70 + "</a>" * 70
@@ -169,7 +170,7 @@ class HandlerTests(HandlerCase):
         self.server.send(f"<presence from='{ben}'>{MUC}{bad}</presence>")
         self.assertSent()
         self.assertEqual(self.flushLoggedErrors(), [])
-        # Everything else is the link's to answer.
+        # Other stanzas are answered by the link.
         self.server.send(f"<message from='{ben}' to='{ROOM}/ben'>{MUC}{bad}</message>")
         self.assertSent(refused("message", f"{ROOM}/ben", ben, BadNamespace))
         self.assertEqual(set(self.rooms.rooms), {ROOM})
@@ -178,7 +179,7 @@ class HandlerTests(HandlerCase):
         self.assertIn('type="unavailable"', gone)
 
     def test_refusedJoinsOfNodes(self) -> None:
-        """The same for nodes: a join through one is answered there; the joined node is never answered."""
+        """The same for nodes: a join through a node is answered there; the joined node is never answered."""
         bad, node = f"<q xmlns='{ns.XML}'/>", "m@node.example"
         shown = f"<fmuc xmlns='{ns.FMUC}' from='x@y/z'/>"
         user = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='x@y/z'/></x>"
@@ -202,7 +203,7 @@ class HandlerTests(HandlerCase):
         self.assertSent(refused("presence", f"{mirror}/ben", "ben@a.example/1", BadNamespace, MUC))
 
     def test_refusedWhileStopping(self) -> None:
-        """When the gateway stops, it says so."""
+        """While the gateway stops, joins are refused with that reason."""
         self.patch(RoomsHandler, "pending", 1)
         self.server.link.stopService()
         self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann'>{MUC}<q xmlns='{ns.XML}'/></presence>")
@@ -222,7 +223,7 @@ class HandlerTests(HandlerCase):
         self.assertIn("remote-server-timeout", "".join(self.server.taken()))
 
     def test_stop(self) -> None:
-        """At the end all are told, and nobody comes in any more."""
+        """At the end all occupants are told, and nobody can join any longer."""
         self.join()
         self.handler.drain()
         self.assertIn('code="332"', "".join(self.server.taken()))
@@ -239,7 +240,7 @@ class HandlerTests(HandlerCase):
         self.assertEqual(self.rooms.rooms, {})
 
     def test_toldOfNodes(self) -> None:
-        """Who mirrors a room, and who no longer; who may not, with the key that would let him, once a minute."""
+        """Log lines of nodes that join, leave and are refused, with the key of the configuration, once a minute."""
         self.join()
         for node, kind in (
             ("x@node.example", ""),
@@ -263,7 +264,7 @@ class HandlerTests(HandlerCase):
         self.assertEqual(self.told[3:], [refused])
 
     def test_toldOfRooms(self) -> None:
-        """So is what is mirrored, and why not, in one line each; and there are not many lines."""
+        """Log lines of mirrored and refused rooms, one each; their number is limited."""
         users = frozenset(("a.example",))
         self.make(Rooms(C, Mirroring(allow=frozenset(("other.example",)), users=users), frozenset()))
         there, here = "coven@other.example", rf"coven\40other.example@{C}"
@@ -303,7 +304,7 @@ class HandlerTests(HandlerCase):
         self.assertEqual(self.rooms.utcClock.utc(self.server.link.now), wall)
 
     def test_dropped(self) -> None:
-        """Dropped stanzas are logged once a minute, each once, and nothing where there are none."""
+        """Dropped stanzas are logged once a minute, each once; without any there is no line."""
         nameless = f"<message to='{ROOM}'/>"
         self.server.clock.pump([1] * 70)
         self.assertEqual(self.logged, [])
@@ -316,14 +317,17 @@ class HandlerTests(HandlerCase):
         self.assertEqual(self.logged, ["1 without an address", "2 without an address"])
 
     def test_expensive(self) -> None:
-        """A request that no tree is built of has one answer."""
+        """A request whose tree would be too large has one answer."""
         inside = "<item/>" * 11_000
         self.server.send(f"<iq from='{ANN}' to='{ROOM}' id='1' type='get'><q xmlns='u'>{inside}</q></iq>")
         [answer] = self.server.taken()
         self.assertIn("policy-violation", answer)
 
     def test_charged(self) -> None:
-        """A long answer is charged to who has asked; what a node is told of many occupants, to the node."""
+        """
+        A long answer is charged to the requester; the occupants that a joining node is sent are charged to the
+        node.
+        """
         for number in range(40):
             self.server.send(f"<presence from='u{number}@a.example/1' to='r{number}@{C}/n'>{MUC}</presence>")
             self.server.send(f"<presence from='u{number}@a.example/1' to='{ROOM}/n{number}'>{MUC}</presence>")
@@ -348,7 +352,7 @@ class HandlerTests(HandlerCase):
         self.assertEqual(list(budget.debts), ["x@node.example"])
 
     def test_report(self) -> None:
-        """How many are in, and which rooms stand with others."""
+        """The number of occupants, and the rooms with other nodes."""
         self.assertEqual(list(self.handler.report()), ["rooms: 0; occupants: 0"])
         self.join()
         fmuc = f"<fmuc xmlns='{ns.FMUC}' from='ben@b.example/1'/>"
@@ -371,7 +375,7 @@ class HandlerTests(HandlerCase):
         self.server.send(f"{message}</message>")
         [_, line] = self.handler.report()
         self.assertIn(f"{int(found[2]) + len(message)} from it", line)
-        # A room that stands with no other is only counted.
+        # A room without other nodes is only counted.
         self.join(f"other@{C}")
         self.assertEqual(len(list(self.handler.report())), 2)
         everything = frozenset(("*",))

@@ -1,4 +1,4 @@
-"""Who wants what is not his: refused rightly, and bounded."""
+"""Requests for what belongs to others: they are refused with the right error, and bounded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NODE, OTHER = "x@node.example", "x@other.example"
 
 
 def joining(node: str, nick: str, real: str, dialect: Dialect = Dialect.XEP_0289) -> str:
-    """What a node sends for one of its users."""
+    """Return a joining node's join."""
     fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{real}'/>"
     if dialect is Dialect.PROTOXEP:
         return f"<presence from='{node}' to='{ABOVE}/{nick}'>{fmuc}</presence>"
@@ -24,7 +24,7 @@ def joining(node: str, nick: str, real: str, dialect: Dialect = Dialect.XEP_0289
 
 
 class NodeTests(RoomCase):
-    """Nodes below."""
+    """Joining nodes."""
 
     def setUp(self) -> None:
         self.above = rooms("chat.example", "node.example", "other.example")
@@ -34,7 +34,7 @@ class NodeTests(RoomCase):
         self.room = self.above.rooms.rooms[ABOVE]
 
     def test_notAllowed(self) -> None:
-        """A domain that is no peer's, and a component's own address, have no occupants; nothing is kept of them."""
+        """A domain that is not a peer, or the component's own, has no occupants; nothing is stored for it."""
         for dialect in Dialect:
             for node in ("x@stranger.example", "node.example"):
                 self.assertIn(b"federate", self.above.take(joining(node, "eve", "eve@stranger.example/1", dialect)))
@@ -42,7 +42,7 @@ class NodeTests(RoomCase):
         self.assertEqual(set(self.room.nodes.joiningNodes), {NODE, OTHER})
 
     def test_another(self) -> None:
-        """A node speaks for those behind it, and for nobody behind another, or here."""
+        """A node speaks for its occupants, and for no others."""
         for nick in ("ben", "own"):
             for sender in (f"{NODE}/{nick}", NODE):
                 kick = f"<presence from='{sender}' to='{ABOVE}/{nick}' type='unavailable'/>"
@@ -61,19 +61,19 @@ class NodeTests(RoomCase):
         self.assertEqual(self.room.occupants["ben"].payload.raw, b"")
 
     def test_otherUser(self) -> None:
-        """Whose presence it is does not change."""
+        """The real JID of an occupant does not change."""
         sent = self.above.take(joining(NODE, "ann", "eve@node.example/1"))
         self.assertIn(b"<forbidden", sent)
         self.assertEqual(self.room.occupants["ann"].realJid, ANN)
 
     def test_realJids(self) -> None:
-        """A node says whose a join is by a JID: what is none is refused."""
+        """A join with an invalid JID is refused."""
         for real in ("a b", "@", "a@/b"):
             self.assertIn(b"<jid-malformed", self.above.take(joining(NODE, "eve", real)))
         self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
 
     def test_banned(self) -> None:
-        """Whoever is banned, or whose domain is, stays out, however a node spells the address."""
+        """A banned user, or a user of a banned domain, cannot join, however a node spells the address."""
         self.room.affiliations |= {"tom@localhost": OUTCAST, "evil.example": OUTCAST}
         for real in (
             "tom@localhost/q",
@@ -91,7 +91,7 @@ class NodeTests(RoomCase):
         self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
 
     def test_bannedInside(self) -> None:
-        """A ban finds those who are in by another spelling; and an admin may spell it as well."""
+        """A ban applies to occupants with another spelling; the admin may use another spelling, too."""
         for banned, real in (("tom@localhost", "TOM@localhost./q"), ("EVIL.example.", "a@evil.example/q")):
             self.above.take(joining(NODE, "tom", real))
             self.assertIn("tom", self.room.occupants)
@@ -100,14 +100,14 @@ class NodeTests(RoomCase):
             self.assertNotIn("tom", self.room.occupants)
 
     def test_administration(self) -> None:
-        """Nodes administer nothing."""
+        """Nodes have no rights of administration."""
         item = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='ben' role='none'/></query>"
         for sender in (NODE, f"{NODE}/ann"):
             sent = self.above.take(f"<iq from='{sender}' to='{ABOVE}' id='1' type='set'>{item}</iq>")
             self.assertIn(b"<forbidden", sent)
 
     def test_bounded(self) -> None:
-        """Nodes of a room are bounded."""
+        """The number of a room's nodes is limited."""
         service = rooms("chat.example", "node.example", bounds=Bounds(nodes=2))
         for number in range(3):
             sent = service.take(joining(f"x{number}@node.example", f"n{number}", f"n{number}@a.example/1"))
@@ -116,10 +116,10 @@ class NodeTests(RoomCase):
 
 
 class UserTests(RoomCase):
-    """People."""
+    """Users."""
 
     def test_spoofed(self) -> None:
-        """What a user claims by an C{fmuc} of his own is refused, or means nothing."""
+        """A user's own C{fmuc} element is refused or ignored."""
         service = rooms("chat.example", "node.example")
         service.take(f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")
         sent = service.take(joining(ANN.partition("/")[0], "ann", BEN))
@@ -136,7 +136,7 @@ class UserTests(RoomCase):
         self.assertEqual(service.rooms.rooms[ABOVE].occupants["ann"].realJid, ANN)
 
     def test_fromAbove(self) -> None:
-        """Nobody but the room above decides in a mirror."""
+        """In a mirror, only the joined node administers."""
         service = mirror("mirror.example")
         service.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
         for sender in ("evil@chat.example/ann", "chat.example/ann", BEN):
@@ -147,7 +147,7 @@ class UserTests(RoomCase):
         self.assertEqual(set(service.rooms.rooms[HERE].nodes.pending), {"ann"})
 
     def test_joins(self) -> None:
-        """1,000 joins: as many are in as may be, and each of the others is told."""
+        """1,000 joins: as many users enter as a room may hold, and each other one is told."""
         service = rooms("chat.example", bounds=Bounds(occupants=50))
         refusals = 0
         for number in range(1_000):
@@ -156,7 +156,7 @@ class UserTests(RoomCase):
         self.assertEqual((len(service.rooms.rooms[ABOVE].occupants), refusals), (50, 950))
 
     def test_rooms(self) -> None:
-        """Rooms are bounded, of either kind; and so are joins that the room above has not answered."""
+        """The number of rooms of each kind is limited, and so are joins that the joined node has not answered."""
         here, bounds = frozenset(("*",)), Bounds(rooms=3, pending=3)
         mirroring = Mirroring(allow=here, users=here)
         for service in (
@@ -176,8 +176,8 @@ class UserTests(RoomCase):
 
     def test_roomsOfDomain(self) -> None:
         """
-        Users of another server make half of the rooms, as many accounts as they have, and those of a third server
-        half of what is left. The server's own users make as many as there may be.
+        Users of another server create half of the rooms, with any number of accounts, and those of a third server
+        half of the rest. The server's own users create all that are left.
         """
         here, bounds = frozenset(("*",)), Bounds(rooms=40)
         mirroring = Mirroring(allow=here, users=here)
@@ -190,7 +190,7 @@ class UserTests(RoomCase):
             self.assertEqual(made, [20, 10, 10])
             if service.rooms.areMirrors:
                 continue
-            # Where some are gone, as many may be made.
+            # When some rooms have ended, as many can be created.
             for number in range(20):
                 room = rf"a.example{number}\40x.example@chat.example"
                 service.take(f"<presence from='u{number}@a.example/1' to='{room}/n' type='unavailable'/>")
@@ -198,7 +198,7 @@ class UserTests(RoomCase):
             self.assertEqual(made, [10, 10])
 
     def make(self, service: Service, domain: str) -> int:
-        """Return how many rooms 50 users of a domain can make."""
+        """Return the number of rooms that 50 users of a domain can create."""
         before, sent = len(service.rooms.rooms), b""
         for number in range(50):
             room = rf"{domain}{number}\40x.example@chat.example"
@@ -207,7 +207,9 @@ class UserTests(RoomCase):
         return len(service.rooms.rooms) - before
 
     def test_roomsOfNode(self) -> None:
-        """A node names whomever it likes as the maker, also one of the server's own users: its domain counts."""
+        """
+        A node may name any user as the creator, also one of the server's own users, so the node's domain counts.
+        """
         service = rooms("chat.example", "node.example", bounds=Bounds(rooms=40))
         service.rooms.home = "home.example"
         for number in range(50):
@@ -218,7 +220,7 @@ class UserTests(RoomCase):
         self.assertEqual(len(service.rooms.rooms), 20)
 
     def test_roomsOfOne(self) -> None:
-        """One user makes so many rooms, by whatever resource or node, and others make theirs."""
+        """One user creates a limited number of rooms, by any resource or node; others can create theirs."""
         here, bounds = frozenset(("*",)), Bounds(made=3)
         mirroring = Mirroring(allow=here, users=here)
         for service in (
@@ -236,7 +238,7 @@ class UserTests(RoomCase):
             self.assertEqual(len(service.rooms.rooms), 3)
             service.take(f"<presence from='{BEN}' to='{room}/ben'>{MUC}</presence>")
             self.assertEqual(len(service.rooms.rooms), 4)
-            # Who has one less may make another, and nothing is kept of who has none.
+            # When one of the user's rooms ends, another can be created; nothing is stored for a user without rooms.
             first = r"r0\40x.example@chat.example"
             if not service.rooms.areMirrors:
                 service.take(f"<presence from='{bare}/0' to='{first}/ann' type='unavailable'/>")
@@ -248,7 +250,7 @@ class UserTests(RoomCase):
             self.assertEqual(service.rooms._made, {})
 
     def test_madeAndLeft(self) -> None:
-        """To make rooms and to leave them again counts for nothing."""
+        """Rooms that were left again do not count."""
         service = rooms("chat.example", bounds=Bounds(made=2))
         for number in range(10):
             sent = service.take(f"<presence from='{ANN}' to='r{number}@chat.example/ann'>{MUC}</presence>")
@@ -257,7 +259,7 @@ class UserTests(RoomCase):
         self.assertEqual(service.rooms._made, {})
 
     def test_escapes(self) -> None:
-        """Nothing in an address or a reason gets out of where it stands."""
+        """Addresses and reasons are escaped."""
         service = rooms("chat.example", "node.example")
         nick = "&apos;/&gt;&lt;x&gt;&quot;"
         service.take(f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")

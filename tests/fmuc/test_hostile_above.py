@@ -1,4 +1,4 @@
-"""Names that are none, nodes above that say nothing or too much, loops: each ends, and what it costs is bounded."""
+"""Invalid names, joined nodes that send nothing or too much, loops: each ends, and its cost is bounded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FAR, KEV = "room@far.example", "kev@far.example/r"
 
 
 class NameTests(WireCase):
-    """Rooms that cannot be."""
+    """Rooms that cannot exist."""
 
     def test_nonsense(self) -> None:
-        """A mirror's name is a room's JID, escaped in the one way there is; nothing else is there."""
+        """A mirror's name is a room's JID in canonical escapes; no other room exists."""
         wire = mirror("mirror.example")
         names = (
             "room",
@@ -47,7 +47,7 @@ class NameTests(WireCase):
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_roomsNames(self) -> None:
-        """XEP-0045 section 16.1: "Room IDs MUST match the Nodeprep profile": a room has no twins."""
+        """XEP-0045 section 16.1: "Room IDs MUST match the Nodeprep profile": a room has one address."""
         wire = rooms("rooms.example", "far.example")
         for name in ("Lobby", "LOBBY", "ﬁ"):
             address = f"{name}@rooms.example"
@@ -56,7 +56,7 @@ class NameTests(WireCase):
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_notAllowed(self) -> None:
-        """Rooms on domains that are not allowed, and users of such, are refused."""
+        """Rooms on domains that are not allowed, and users of such domains, are refused."""
         wire = mirror("mirror.example", allow=("talk.example",), users=("here.example",))
         other = r"room\40other.example@mirror.example"
         self.assertTold(wire.join(other, "eve", EVE), f"presence {other}/eve > {EVE} error not-allowed")
@@ -64,14 +64,16 @@ class NameTests(WireCase):
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_people(self) -> None:
-        """No user stands for a room: he would be sent what only nodes should see."""
+        """A user's address is not a room's: the user would be sent stanzas between nodes."""
         wire = mirror("mirror.example", users=("here.example",))
         victim = r"alice\40here.example@mirror.example"
         self.assertTold(wire.join(victim, "r", EVE), f"presence {victim}/r > {EVE} error not-allowed")
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_speaker(self) -> None:
-        """Copies are charged to local users, to somebody behind a node, or to nobody; nobody else can be named."""
+        """
+        Copies are charged to local users, to occupants of joining nodes, or to nobody; nobody else can be named.
+        """
         room = r"r\40talk.example@mirror.example"
         above = "r@talk.example"
         wire = mirror("mirror.example", replica=False, peers=("node.example",))
@@ -97,7 +99,7 @@ class NameTests(WireCase):
         self.assertEqual(wire.rooms.speaker(ALICE, "none@mirror.example/x"), ALICE.partition("/")[0])
 
     def test_manyRooms(self) -> None:
-        """10,000 joins to as many rooms: there are so many, and no more."""
+        """10,000 joins to as many rooms: only the allowed number is created."""
         for wire, name in (
             (rooms("rooms.example"), "room{}@rooms.example"),
             (mirror("mirror.example"), r"room{}\40talk.example@mirror.example"),
@@ -112,24 +114,24 @@ class NameTests(WireCase):
 
 
 class AboveTests(WireCase):
-    """Nodes above that answer nothing, or too much."""
+    """Joined nodes that answer nothing, or too much."""
 
     def setUp(self) -> None:
         self.wire = mirror("mirror.example")
 
     def shown(self, nick: str, real: str, **more: str) -> str:
-        """An occupant's presence from above."""
+        """Return an occupant's presence from the joined node."""
         item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x>"
         return f"<presence from='{SOURCE}/{nick}' to='{M}'>{fmuc(real)}{item}</presence>"
 
     def joined(self) -> None:
-        """Alice is in."""
+        """Alice has joined."""
         self.wire.join(M, "alice", ALICE)
         self.wire.take(self.shown("alice", ALICE))
         self.wire.take(f"<message from='{SOURCE}' to='{M}' type='groupchat'><subject/></message>")
 
     def test_silence(self) -> None:
-        """Who asked is told in time; nothing is left of it, and the node above is asked no more."""
+        """Waiting users are told in time; nothing is left, and the joined node is asked no more."""
         for number in range(5):
             self.wire.join(M, f"u{number}", f"u{number}@here.example/r")
         self.assertTold(self.wire.tick(ANSWER - 1))
@@ -138,7 +140,10 @@ class AboveTests(WireCase):
         self.assertEqual(self.wire.rooms.rooms, {})
 
     def test_manyJoins(self) -> None:
-        """10,000 join while the node above says nothing: so many wait, the others are told; one stanza goes up."""
+        """
+        10,000 joins while the joined node sends nothing: a limited number waits, the others are refused; one stanza
+        is sent.
+        """
         up = refused = 0
         for number in range(10_000):
             for each in self.wire.join(M, f"u{number}", f"u{number}@here.example/r"):
@@ -149,7 +154,7 @@ class AboveTests(WireCase):
         self.assertEqual(len(self.wire.room(M).nodes.pending), most)
 
     def test_flood(self) -> None:
-        """What a user sends while he waits is not kept: neither words nor presence, and goes nowhere."""
+        """Messages and presence of a waiting user are neither stored nor sent."""
         self.wire.join(M, "alice", ALICE)
         for number in range(1_000):
             self.wire.join(M, "alice", ALICE)
@@ -161,7 +166,7 @@ class AboveTests(WireCase):
         self.assertEqual(room.occupants, {})
 
     def test_comingAndGoing(self) -> None:
-        """Nor does he leave anything behind who comes and goes as fast as he can."""
+        """A user who joins and leaves as fast as possible leaves nothing behind."""
         for _ in range(1_000):
             self.wire.join(M, "alice", ALICE)
             self.wire.leave(M, "alice", ALICE)
@@ -170,7 +175,7 @@ class AboveTests(WireCase):
         self.assertEqual(self.wire.rooms.rooms, {})
 
     def test_historyOffered(self) -> None:
-        """History without an end: so much is kept, and in the end all are in all the same."""
+        """Endless history: a limited part is stored, and all users are admitted at last."""
         self.wire.join(M, "alice", ALICE)
         self.wire.take(self.shown("alice", ALICE))
         delay = f"<delay xmlns='{ns.DELAY}' from='{SOURCE}' stamp='2001-01-01T00:00:00Z'/>"
@@ -188,7 +193,7 @@ class AboveTests(WireCase):
         self.assertLess(self.wire.link.now - START, 600)
 
     def test_slowLink(self) -> None:
-        """Over a link on which each stanza takes long, he gets in all the same: as long as something comes."""
+        """On a slow link a user is admitted, as long as stanzas arrive."""
         self.wire.join(M, "alice", ALICE)
         for number in range(5):
             self.wire.take(self.shown(f"u{number}", f"u{number}@talk.example/r"))
@@ -197,7 +202,7 @@ class AboveTests(WireCase):
         self.assertIn(f"presence {M}/alice none/participant 110", to(ALICE, self.wire.tick(REST + 1)))
 
     def test_largeHistory(self) -> None:
-        """What is kept is bounded in bytes, too: ids, names and languages with it."""
+        """The stored history is bounded in bytes: ids, names and languages count."""
         self.joined()
         big = "i" * 50_000
         for number in range(20):
@@ -212,7 +217,7 @@ class AboveTests(WireCase):
         self.assertLessEqual(kept, Bounds().bytes)
 
     def test_manyOccupants(self) -> None:
-        """A node above shows no more people than a room holds."""
+        """A joined node can show no more occupants than a room may hold."""
         wire = mirror("mirror.example", bounds=Bounds(occupants=50))
         wire.join(M, "alice", ALICE)
         for number in range(500):
@@ -223,7 +228,7 @@ class AboveTests(WireCase):
         self.assertIn(ALICE, wire.room(M).users)
 
     def test_codesFromAbove(self) -> None:
-        """Who is there is not gone, whatever codes and ends are written beside it."""
+        """An available occupant has not left, whatever codes and elements the presence contains."""
         self.joined()
         x = (
             f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' nick='new'/>"
@@ -235,7 +240,7 @@ class AboveTests(WireCase):
         self.assertTold(sent, f"presence {M}/kev > {ALICE} none/participant show=away")
 
     def test_othersWords(self) -> None:
-        """Only the node above speaks for those above; others on its domain do not."""
+        """Only the joined node speaks for its occupants; other addresses of its domain do not."""
         self.joined()
         for sender in ("other@talk.example/alice", "talk.example", f"x{SOURCE}/kev"):
             self.wire.take(f"<message from='{sender}' to='{M}' type='groupchat'><body>lie</body></message>")
@@ -246,7 +251,7 @@ class AboveTests(WireCase):
         self.assertEqual(len(room.history), 0)
 
     def test_emptyMirror(self) -> None:
-        """Nobody is in: whatever the node above sends, nothing comes back, and nothing is kept."""
+        """Without downstream occupants, stanzas of the joined node cause no answer and are not stored."""
         anything = (
             self.shown("kev", KEV)
             + f"<message from='{SOURCE}/kev' to='{M}' type='groupchat'>{fmuc(KEV)}<body>x</body></message>"
@@ -264,10 +269,10 @@ class AboveTests(WireCase):
 
 
 class LoopTests(WireCase):
-    """Rooms that mirror themselves, however far round."""
+    """Rooms that mirror themselves, at any length."""
 
     def test_own(self) -> None:
-        """A mirror mirrors no room of its own, and so no mirror of its own."""
+        """A mirror cannot mirror its own rooms, and so not itself."""
         wire = mirror("mirror.example")
         own = r"room\40mirror.example@mirror.example"
         self.assertTold(wire.join(own, "eve", EVE), f"presence {own}/eve > {EVE} error not-allowed")
@@ -276,7 +281,7 @@ class LoopTests(WireCase):
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_mirrorOfMirror(self) -> None:
-        """A mirror of another's mirror is a chain, and no loop."""
+        """A mirror of another mirror is a chain, not a loop."""
         wire = mirror("other.example")
         chained = f"{jids.escapeLocal(M)}@other.example"
         self.assertTold(
@@ -285,10 +290,10 @@ class LoopTests(WireCase):
         )
 
     def ring(self, nodes: int, dialect: Dialect) -> None:
-        """The node above hands each join on, round, until it comes back from the last."""
+        """The joined node forwards each join, until it comes back from the last node."""
         wire = mirror("mirror.example", dialect, peers=("*",))
         wire.join(M, "eve", EVE)
-        # Of one node: it is the node above itself that sends it back.
+        # With one node, the joined node itself sends the join back.
         last = SOURCE if nodes == 1 else f"room@n{nodes}.example"
         if dialect is Dialect.XEP_0289:
             sent = wire.nodeJoins(M, "eve", last, EVE)
@@ -297,7 +302,7 @@ class LoopTests(WireCase):
         else:
             sent = wire.take(seedJoin(M, "eve", last, EVE))
             self.assertTold(sent, f"presence {M} > {last}/eve error not-allowed")
-        # It says so to the one before it, and so it comes back to where it began.
+        # Each node rejects it to the node before, until the rejection arrives at the start.
         rejection = f"<presence from='{SOURCE}' to='{M}/eve'>{fmuc(EVE, '<reject>loop</reject>')}</presence>"
         sent = wire.take(rejection)
         self.assertTrue(to(EVE, sent), sent)
@@ -305,24 +310,24 @@ class LoopTests(WireCase):
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_rings(self) -> None:
-        """Of one, two and three other nodes, in both dialects."""
+        """Loops of one, two and three other nodes, in both protocols."""
         for nodes in (1, 2, 3):
             for dialect in Dialect:
                 self.ring(nodes, dialect)
 
 
 class SizeTests(WireCase):
-    """Nothing that is sent is so large that a stream could be closed for it."""
+    """No stanza is so large that a stream could be closed for it."""
 
-    # What a gateway takes by default (and most servers do).
+    # The gateway's default limit, and that of most servers.
     LARGEST = Limits().stanzaSize
 
     def assertSmall(self, sent: bytes) -> None:
-        """All of it."""
+        """All stanzas are small enough."""
         self.assertLess(max(len(ElementTree.tostring(each)) for each in read(sent)), self.LARGEST)
 
     def test_messages(self) -> None:
-        """A message that would be too large with what each node puts around it is refused where it begins."""
+        """A message that would be too large with the additions of all nodes is refused at the first node."""
         wire = rooms("rooms.example")
         wire.join("room@rooms.example", "alice", ALICE)
         large = f"<message from='{ALICE}' to='room@rooms.example' type='groupchat'><body>{{}}</body></message>"
@@ -332,7 +337,7 @@ class SizeTests(WireCase):
         )
 
     def test_rooms(self) -> None:
-        """The list of rooms comes in pieces (XEP-0045 section 6.3), which have all of them."""
+        """The list of rooms comes in pages (XEP-0045 section 6.3), which together are complete."""
         wire = rooms("rooms.example")
         names = [f"{'x' * 900}{number}@rooms.example" for number in range(120)]
         for number, name in enumerate(names):
@@ -355,7 +360,7 @@ class SizeTests(WireCase):
         self.assertEqual(found, names)
 
     def test_lists(self) -> None:
-        """A list that has to be whole and is too large is not sent."""
+        """A list that must be complete and is too large is not sent."""
         wire = rooms("rooms.example")
         wire.join("room@rooms.example", "alice", ALICE)
         affiliations = wire.room("room@rooms.example").affiliations

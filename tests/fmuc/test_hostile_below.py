@@ -1,4 +1,4 @@
-"""Peers and users that do not keep to the rules: they are refused rightly, and what they cost is bounded."""
+"""Peers and users that break the rules: they are refused with the right error, and their cost is bounded."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ KEV, CURT = "kev@far.example/r", "curt@farther.example/r"
 
 
 class PeerTests(WireCase):
-    """Nodes below that say more than is true, or are none of ours."""
+    """Joining nodes that claim more than is true, or that may not join."""
 
     def setUp(self) -> None:
         self.wire = rooms("rooms.example", "far.example", "farther.example")
 
     def federated(self) -> None:
-        """Alice is in by herself, Kev through one node, Curt through another."""
+        """Alice has joined directly, Kev through one node, Curt through another."""
         self.wire.join(R, "alice", ALICE)
         self.wire.nodeJoins(R, "kev", FAR, KEV)
         self.wire.nodeJoins(R, "curt", FARTHER, CURT)
 
     def assertUntouched(self) -> None:
-        """Everybody is in as before."""
+        """All occupants are as before."""
         room = self.wire.room(R)
         who = {nick: occupant.realJid for nick, occupant in room.occupants.items()}
         self.assertEqual(who, {"alice": ALICE, "kev": KEV, "curt": CURT})
         self.assertEqual(set(room.nodes.joiningNodes), {FAR, FARTHER})
 
     def test_notAllowed(self) -> None:
-        """Who is no peer is told so in his own words; no room is made for him."""
+        """A domain that is not a peer is refused in its own protocol; no room is created for it."""
         stranger = "room@stranger.example"
         self.assertTold(
             self.wire.nodeJoins(R, "eve", stranger, EVE),
@@ -54,7 +54,7 @@ class PeerTests(WireCase):
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_presenceForAnothers(self) -> None:
-        """Nobody's presence is changed by a node that he is not behind, be he local or behind another."""
+        """A node cannot change the presence of occupants of other nodes, or of local ones."""
         self.federated()
         for nick, real in (("alice", ALICE), ("curt", CURT)):
             whole = f"from='{FAR}/{nick}' to='{R}/{nick}'"
@@ -70,7 +70,7 @@ class PeerTests(WireCase):
         self.assertUntouched()
 
     def test_wordsForAnothers(self) -> None:
-        """Nobody is made to say something by a node that he is not behind."""
+        """A node cannot send messages of occupants of other nodes."""
         self.federated()
         for nick in ("alice", "curt", "nobody"):
             sender = f"from='{FAR}/{nick}'"
@@ -87,7 +87,7 @@ class PeerTests(WireCase):
         self.assertEqual(len(self.wire.room(R).history), 0)
 
     def test_othersName(self) -> None:
-        """Who is behind a node keeps the JID that he came with."""
+        """An occupant of a node keeps the real JID of the join."""
         self.federated()
         self.assertTold(
             self.wire.take(f"<presence from='{FAR}/kev' to='{R}/kev'>{fmuc(ALICE)}</presence>"),
@@ -106,13 +106,13 @@ class PeerTests(WireCase):
             self.assertEqual(wire.room(M).nodes.pending["kev"].newPayload is None, problem)
 
     def test_joinWithoutItem(self) -> None:
-        """A peer's join is that of a node, also if it comes from an occupant and does not say the standing."""
+        """A peer's join is a node's, even if it comes from an occupant's address and names no standing."""
         self.wire.take(f"<presence from='{FAR}/kev' to='{R}/kev'>{fmuc(KEV)}{MUC}</presence>")
         room = self.wire.room(R)
         self.assertEqual((set(room.nodes.joiningNodes), room.occupants["kev"].realJid), ({FAR}, KEV))
 
     def test_destroyedFromBelow(self) -> None:
-        """A node below says goodbye for its own; that the room is no more is not its to say."""
+        """A joining node may report a leave; it cannot report the room as destroyed."""
         self.federated()
         end = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='none'/><destroy/><status code='332'/></x>"
         sent = self.wire.take(
@@ -122,7 +122,7 @@ class PeerTests(WireCase):
         self.assertTold(to(FARTHER, sent), f"presence {R}/kev unavailable none/none fmuc={KEV}")
 
     def test_standingFromBelow(self) -> None:
-        """What a node below says of its users' standing is not what they are."""
+        """The standing that a joining node claims for its users has no effect."""
         claim = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator' jid='{KEV}'/></x>"
         self.wire.join(R, "alice", ALICE)
         self.wire.take(f"<presence from='{FAR}/kev' to='{R}/kev'>{fmuc(KEV)}{MUC}{claim}</presence>")
@@ -130,7 +130,7 @@ class PeerTests(WireCase):
         self.assertEqual(self.wire.room(R).occupants["kev"].standing.role, "participant")
 
     def test_realIsNoJid(self) -> None:
-        """Whom a node speaks for has a JID, and a ban knows it however it is spelled."""
+        """The users of a node have JIDs, and a ban applies to every spelling."""
         self.wire.join(R, "alice", ALICE)
         self.wire.ask(
             R,
@@ -151,7 +151,7 @@ class PeerTests(WireCase):
         self.assertEqual(set(self.wire.room(R).occupants), {"alice"})
 
     def test_manyBehindNode(self) -> None:
-        """10,000 joins through one node: as many get in as a room may hold, each of the others is told."""
+        """10,000 joins through one node: as many users enter as a room may hold, and each other one is told."""
         wire = Wire(self.wire.rooms)
         sent = [wire.nodeJoins(R, f"u{number}", FAR, f"u{number}@far.example/r") for number in range(10_000)]
         bounds = Bounds()
@@ -163,14 +163,14 @@ class PeerTests(WireCase):
         self.assertEqual(refused, 10_000 - bounds.occupants)
 
     def test_manyNodes(self) -> None:
-        """As many nodes as a room may have."""
+        """The maximum number of a room's nodes."""
         wire = rooms("rooms.example", "*", bounds=Bounds(nodes=3))
         for number in range(5):
             wire.nodeJoins(R, f"n{number}", f"room@n{number}.example", f"u@n{number}.example/r")
         self.assertEqual(set(wire.room(R).nodes.joiningNodes), {f"room@n{number}.example" for number in range(3)})
 
     def test_historyAsked(self) -> None:
-        """Who asks for more history than there is gets what is kept, however he asks."""
+        """Any request for history gets at most the stored part."""
         self.wire.join(R, "alice", ALICE)
         for number in range(200):
             self.wire.say(R, ALICE, f"m{number}")
@@ -185,7 +185,7 @@ class PeerTests(WireCase):
 
 
 class UserTests(WireCase):
-    """Clients that say what they may not."""
+    """Clients that send stanzas they may not send."""
 
     def setUp(self) -> None:
         self.wire = rooms("rooms.example", "far.example")
@@ -194,7 +194,7 @@ class UserTests(WireCase):
         self.wire.nodeJoins(R, "kev", FAR, KEV)
 
     def test_notIn(self) -> None:
-        """Who is not in writes to nobody."""
+        """A user who is not an occupant cannot send messages."""
         self.assertTold(self.wire.say(R, EVE, "hello"), f"message {R} > {EVE} error not-acceptable")
         for nick in ("alice", "kev", "nobody"):
             self.assertTold(
@@ -205,12 +205,12 @@ class UserTests(WireCase):
             self.wire.say("nowhere@rooms.example", EVE, "hello"),
             f"message nowhere@rooms.example > {EVE} error item-not-found",
         )
-        # Another resource of who is in is not in.
+        # Another resource of an occupant is not an occupant.
         other = "alice@here.example/other"
         self.assertTold(self.wire.say(R, other, "hello"), f"message {R} > {other} error not-acceptable")
 
     def test_notInMirror(self) -> None:
-        """In a mirror it is the same, and the node above hears nothing of it."""
+        """The same in a mirror; the joined node is sent nothing."""
         wire = mirror("mirror.example")
         self.assertTold(wire.say(M, EVE, "hello"), f"message {M} > {EVE} error item-not-found")
         wire.join(M, "alice", ALICE)
@@ -219,11 +219,11 @@ class UserTests(WireCase):
             wire.take(f"<message from='{EVE}' to='{M}/alice' type='chat'><body>x</body></message>"),
             f"message {M}/alice > {EVE} error not-acceptable",
         )
-        # Nor is who has only asked.
+        # Nor can a user whose join is pending.
         self.assertTold(wire.say(M, ALICE, "hello"), f"message {M} > {ALICE} error not-acceptable")
 
     def test_fmucInPresence(self) -> None:
-        """What a user who is in says of nodes is nobody's to read, and changes nothing."""
+        """FMUC elements in an occupant's presence are removed and have no effect."""
         for word in (fmuc(ALICE), fmuc(ALICE, "<left/>"), fmuc(KEV, "<reject>out</reject>"), fmuc("", "<left/>")):
             sent = self.wire.take(f"<presence from='{BOB}' to='{R}/bob'>{word}<status>here</status></presence>")
             self.assertTold(
@@ -234,7 +234,7 @@ class UserTests(WireCase):
             )
 
     def test_fmucInMessage(self) -> None:
-        """Nor in a message, to all or to one."""
+        """The same for messages to all or to one."""
         for word in (
             fmuc(ALICE),
             f"<nomirror xmlns='{ns.FMUC}'/>",
@@ -256,7 +256,7 @@ class UserTests(WireCase):
                 self.assertNotIn(ALICE, one.removeprefix(f"message {R}/bob > {recipient}"))
 
     def test_fmucInDisguise(self) -> None:
-        """However it is written, it is found: an attribute's value is no declaration."""
+        """The element is found in any spelling: an attribute's value is not a declaration."""
         for lure in ("""a=" xmlns='urn:x'" """, """a='"' b=" xmlns='urn:x'" """, """xml:lang=" xmlns='urn:x' " """):
             [sent] = self.wire.elements(
                 f"<message from='{BOB}' to='{R}/alice' type='chat'>"
@@ -265,7 +265,7 @@ class UserTests(WireCase):
             self.assertNoFmuc(sent)
 
     def test_fmucInJoin(self) -> None:
-        """A user is no node: whoever he says that he is, he gets in as himself."""
+        """A user is not a node: the user joins by the own address, whatever the element says."""
         sent = self.wire.take(f"<presence from='{EVE}' to='{R}/eve'>{fmuc(ALICE)}{MUC}</presence>")
         self.assertTold(to(BOB, sent), f"presence {R}/eve none/participant")
         self.assertTold(to(ALICE, sent), f"presence {R}/eve none/participant jid={EVE}")
@@ -273,19 +273,19 @@ class UserTests(WireCase):
         self.assertEqual(set(self.wire.room(R).nodes.joiningNodes), {FAR})
 
     def test_nodesJoin(self) -> None:
-        """Who writes a whole join of XEP-0289 is a node, as far as can be seen, that is refused."""
+        """A complete join by XEP-0289 from another domain is treated as that of a node, and refused."""
         sent = self.wire.nodeJoins(R, "eve", EVE.partition("/")[0], ALICE)
         self.assertTold(sent, f"presence {R} > {EVE.partition('/')[0]} fmuc=reject")
         self.assertEqual(set(self.wire.room(R).occupants), {"alice", "bob", "kev"})
 
     def test_fmucInMirrorsJoin(self) -> None:
-        """A mirror knows its users by their domains: whatever one says, he joins as himself."""
+        """A mirror knows its users by their domains: a user joins as the own address, whatever the element says."""
         wire = mirror("mirror.example", users=("here.example",), peers=("far.example",))
         sent = wire.take(f"<presence from='{EVE}' to='{M}/eve'>{fmuc(ALICE)}{MUC}</presence>")
         self.assertTold(sent, f"presence {M}/eve > {SOURCE}/eve none/participant jid={EVE} fmuc={EVE}replica")
 
     def test_mucUser(self) -> None:
-        """XEP-0045 section 16.3: of what only a room says, from an occupant, "it MUST NOT reflect it"."""
+        """XEP-0045 section 16.3: elements that only a room may send, from an occupant: "it MUST NOT reflect it"."""
         lie = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/><status code='110'/></x>"
         sent = self.wire.take(f"<presence from='{BOB}' to='{R}/bob'>{lie}</presence>")
         self.assertTold(to(ALICE, sent), f"presence {R}/bob none/participant jid={BOB}")
@@ -294,13 +294,13 @@ class UserTests(WireCase):
         self.assertTold(to(ALICE, sent), f"message {R}/bob body=x")
 
     def test_delay(self) -> None:
-        """Nobody dates what he says: nobody but a room says when a thing was said in it."""
+        """A user's delay element is removed: only a room states when a message was sent."""
         delay = f"<delay xmlns='{ns.DELAY}' from='{R}' stamp='2001-01-01T00:00:00Z'/>"
         sent = self.wire.take(f"<message from='{BOB}' to='{R}' type='groupchat'>{delay}<body>x</body></message>")
         self.assertTold(to(ALICE, sent), f"message {R}/bob body=x")
 
     def test_nodesWords(self) -> None:
-        """What nodes say to each other means nothing from a user: he cannot put a mirror out of its set."""
+        """FMUC elements of users have no effect: a user cannot end a mirror's membership."""
         wire = mirror("mirror.example")
         wire.join(M, "alice", ALICE)
         for word in (fmuc("", "<left/>"), fmuc("", "<reject>no</reject>"), fmuc(ALICE, "<reject/>")):
@@ -310,7 +310,9 @@ class UserTests(WireCase):
         self.assertEqual(set(wire.room(M).nodes.pending), {"alice"})
 
     def test_longNick(self) -> None:
-        """A nick may have 256 bytes; one of 1,023, which is a JID's, is refused, and so is none."""
+        """
+        A nick has at most 256 bytes; longer nicks, also of 1,023 bytes as JIDs allow, and empty ones are refused.
+        """
         for nick in ("n" * 1_023, "n" * 257, "ü" * 200, " ", "&#9;"):
             [sent] = self.wire.join(R, nick, EVE)
             self.assertIn("not-acceptable" if nick != "&#9;" else "error", sent)
@@ -321,7 +323,7 @@ class UserTests(WireCase):
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_longWords(self) -> None:
-        """What a join says is remembered until it is answered: ids and passwords without end are refused."""
+        """The content of a join is stored until it is answered: very long ids and passwords are refused."""
         wire = mirror("mirror.example")
         for more, inside in ((f" id='{'i' * 1_001}'", ""), ("", f"<password>{'p' * 1_001}</password>")):
             [sent] = wire.take(
@@ -332,8 +334,8 @@ class UserTests(WireCase):
 
     def test_manyChildren(self) -> None:
         """
-        Presence of 500 elements is handed on as it is, but for what is not his to show. Of one that is larger
-        than 16 KiB, which everybody who joins would be sent, only that he is there.
+        Presence of 500 elements is forwarded, without elements that only a room may send. Of one that is larger
+        than 16 KiB, only the availability is kept.
         """
         others = "".join(f"<c{number} xmlns='urn:x'/>" for number in range(500))
         lies = "".join(f"<x xmlns='{ns.MUC_USER}'/>{fmuc(ALICE)}" for _ in range(1_000))

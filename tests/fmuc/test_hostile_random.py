@@ -1,4 +1,4 @@
-"""Stanzas of random pieces: the handler never fails, answers each request once, and keeps bounds and secrets."""
+"""Stanzas of random parts: the handler never fails, answers each request once, and keeps limits and secrets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REALS = (*USERS, "kev@far.example/r", "no jid", "", "kev@far.example")
 
 
 def x(namespace: str, inside: str = "", name: str = "x", more: str = "") -> str:
-    """An element in a namespace."""
+    """Return an element in a namespace."""
     return f"<{name} xmlns='{namespace}'{more}>{inside}</{name}>"
 
 
@@ -138,7 +138,7 @@ SENDERS = (*USERS, *CLIENTS, *NODES, *(f"{node}/{nick}" for node in NODES for ni
 
 
 def odd(random: Random, own: tuple[str, ...]) -> str:
-    """A stanza of pieces."""
+    """Return a stanza of parts."""
     name = random.choice(("presence", "presence", "message", "iq"))
     nick = random.choice(("", *NICKS[:3], *NICKS))
     address = random.choice((own[0], *own)) + (nick and f"/{nick}")
@@ -151,7 +151,7 @@ def odd(random: Random, own: tuple[str, ...]) -> str:
 
 
 def usual(random: Random, own: tuple[str, ...]) -> str:
-    """What is said by those who keep to the rules, so that there is something to break."""
+    """Stanzas that follow the rules, so that there is state to break."""
     room, user = random.choice((own[0], own[0], own[1])), random.choice(USERS)
     nick, node = random.choice("abc"), random.choice(NODES[:2])
     who = f"<item affiliation='none' role='participant' jid='{user}'/>"
@@ -190,18 +190,18 @@ limits = settings(
 
 
 class RandomTests(WireCase):
-    """Rooms, and mirrors in both dialects."""
+    """Rooms, and mirrors in both protocols."""
 
     @limits
     @given(st.integers(0, 2**32))
     def test_rooms(self, seed: int) -> None:
-        """Rooms of their own."""
+        """Rooms of the component's own."""
         self.play(rooms("rooms.example", "far.example", "farther.example", bounds=BOUNDS), seed, OWN)
 
     @limits
     @given(st.integers(0, 2**32), st.sampled_from(Dialect), st.booleans())
     def test_mirrors(self, seed: int, dialect: Dialect, replica: bool) -> None:
-        """Mirrors; once nobody is in, time alone ends all that they wait for."""
+        """Mirrors; when they have no occupants, deadlines end all waits."""
         wire = mirror(
             "mirror.example",
             dialect,
@@ -213,7 +213,7 @@ class RandomTests(WireCase):
         )
         self.play(wire, seed, MIRRORED)
         for _ in range(10):
-            # Time lets some in who have asked.
+            # Deadlines admit some of the waiting users.
             for room in list(wire.rooms.rooms.values()):
                 for user in list(room.users):
                     wire.take(f"<presence from='{user}' to='{room.jid}' type='unavailable'/>")
@@ -223,7 +223,7 @@ class RandomTests(WireCase):
         self.assertEqual(wire.rooms.rooms, {})
 
     def play(self, wire: Wire, seed: int, own: tuple[str, ...]) -> None:
-        """Let it happen."""
+        """Run the steps."""
         random = Random(seed)
         for _ in range(100):
             step = random.random()
@@ -247,7 +247,7 @@ class RandomTests(WireCase):
                 self.checkRoom(room)
 
     def check(self, stanza: Element) -> None:
-        """It goes to somebody who has written, and to clients without a word between nodes."""
+        """The recipient has sent stanzas before; clients are sent no FMUC element."""
         recipient = stanza.get("to", "")
         bare = recipient.partition("/")[0]
         self.assertTrue(
@@ -257,15 +257,15 @@ class RandomTests(WireCase):
         self.assertLessEqual(len(found), 1)
         self.assertLessEqual(len(stanza.findall(f"{{{ns.MUC_USER}}}x")), 1)
         if bare not in NODES and found:
-            # He has written a node's join, and is told as a node that he is none.
+            # The sender has sent a node's join, and is refused as a node.
             self.assertEqual((recipient, found[0].attrib), (bare, {}))
             self.assertEqual([each.tag for each in found[0]], [f"{{{ns.FMUC}}}reject"])
 
     def checkRoom(self, room: Room) -> None:
-        """Its tables are bounded, and agree."""
+        """The room's tables are bounded and consistent."""
         self.assertEqual(room.takeActions(), [])
         self.assertFalse(room.isEmpty and not room.settings.persistent, room.jid)
-        # Owners find room beyond what there is.
+        # Owners are admitted beyond the limit.
         self.assertLessEqual(len(room.occupants), BOUNDS.occupants + BOUNDS.pending + 2)
         self.assertLessEqual(len(room.nodes.joiningNodes), BOUNDS.nodes)
         self.assertLessEqual(len(room.nodes.pending), BOUNDS.pending)

@@ -1,4 +1,4 @@
-"""What people see who are in a room directly (XEP-0045 section 7)."""
+"""Rooms as users see them who join directly (XEP-0045 section 7)."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ NO_SUBJECT = "<subject/>"
 
 
 def user(affiliation: str, role: str, more: str = "", jid: str = "", inside: str = "") -> str:
-    """What C{muc#user} says of somebody."""
+    """Return the C{muc#user} element of an occupant."""
     real = f" jid='{jid}'" if jid else ""
     return f"<x xmlns='{ns.MUC_USER}'><item affiliation='{affiliation}' role='{role}'{real}{inside}/>{more}</x>"
 
 
 def status(*codes: int) -> str:
-    """Status codes."""
+    """Return status codes."""
     return "".join(f"<status code='{code}'/>" for code in codes)
 
 
 def presence(nick: str, recipient: str, content: str, kind: str = "") -> str:
-    """The presence of an occupant."""
+    """Return an occupant's presence."""
     given = f" type='{kind}'" if kind else ""
     return f"<presence from='{ROOM}/{nick}' to='{recipient}'{given}>{content}</presence>"
 
 
 def said(nick: str, recipient: str, content: str) -> str:
-    """A message to all, as one of them gets it."""
+    """Return a message to all, as one occupant gets it."""
     sender = f"{ROOM}/{nick}" if nick else ROOM
     return f"<message from='{sender}' to='{recipient}' type='groupchat'>{content}</message>"
 
 
 class LocalCase(RoomCase):
-    """A room that the first crone has made."""
+    """A room that the first crone has created."""
 
     def setUp(self) -> None:
         self.service = rooms("chat.shakespeare.lit")
@@ -75,12 +75,15 @@ class EnteringTests(LocalCase):
     """Section 7.2."""
 
     def test_created(self) -> None:
-        """Who makes a room owns and moderates it; it is an instant one: code 201."""
+        """The creator of a room is its owner and moderator; it is an instant room: code 201."""
         own = presence("crone", CRONE, user("owner", "moderator", status(201, 110)))
         self.assertSent(self.made, own, said("", CRONE, NO_SUBJECT))
 
     def test_order(self) -> None:
-        """Occupants, then himself with 110, then the subject; the others see him, moderators his JID too."""
+        """
+        A new occupant is sent the occupants, the own presence with 110, then the subject; the others see the new
+        occupant, and moderators the real JID.
+        """
         self.assertSent(
             self.join(HAG, "hag", show="<show>away</show>"),
             presence("crone", HAG, user("owner", "moderator")),
@@ -90,7 +93,7 @@ class EnteringTests(LocalCase):
         )
 
     def test_nonAnonymous(self) -> None:
-        """Where everybody sees real JIDs, code 100 says so (section 7.2.3)."""
+        """In a non-anonymous room, code 100 says so (section 7.2.3)."""
         self.room.settings.nonAnonymous = self.room.occupants["crone"].nonAnonymous = True
         self.assertSent(
             self.join(HAG, "hag"),
@@ -101,24 +104,27 @@ class EnteringTests(LocalCase):
         )
 
     def test_noNick(self) -> None:
-        """Who names no nick is told "jid-malformed" (section 7.2.1), whether the room is there or not."""
+        """A join without a nick is "jid-malformed" (section 7.2.1), whether the room exists or not."""
         for room in (ROOM, "new@chat.shakespeare.lit"):
             sent = self.service.take(f"<presence from='{HAG}' to='{room}'>{MUC}</presence>")
             self.assertSent(sent, refused("presence", room, HAG, NoNick, MUC))
 
     def test_conflict(self) -> None:
-        """A nick is one person's (section 7.2.8), though he himself may come again: his client has lost it all."""
+        """A nick belongs to one user (section 7.2.8), who may join again after the client has lost its state."""
         self.assertSent(self.join(HAG, "crone"), refused("presence", f"{ROOM}/crone", HAG, NickInUse, MUC))
         again = presence("crone", CRONE, user("owner", "moderator", status(110)))
         self.assertSent(self.join(CRONE, "crone"), again, said("", CRONE, NO_SUBJECT))
 
     def test_badNick(self) -> None:
-        """Nicks are bounded, and written as a server would."""
+        """Nicks are bounded and normalised."""
         for nick in ("x" * 257, "x" * 1_023, "\N{FULLWIDTH LATIN SMALL LETTER A}", "\N{NO-BREAK SPACE}"):
             self.assertSent(self.join(HAG, nick), refused("presence", f"{ROOM}/{nick}", HAG, BadNick, MUC))
 
     def test_spaces(self) -> None:
-        """Nicks that differ in spaces only are one, and that is written without spaces to spare (RFC 8266)."""
+        """
+        Nicks that differ in spaces only are the same; only the spelling without extra spaces is accepted (RFC
+        8266).
+        """
         for nick in ("hag ", " hag", "old  hag", " ", "  "):
             self.assertSent(self.join(HAG, nick), refused("presence", f"{ROOM}/{nick}", HAG, BadNick, MUC))
         self.join(HAG, "old hag")
@@ -127,10 +133,10 @@ class EnteringTests(LocalCase):
         self.assertSent(sent, refused("presence", f"{ROOM}/old hag ", HAG, BadNick))
 
     def test_spellings(self) -> None:
-        """So are spellings of one resource: other widths, ligatures, decomposed or invisible characters."""
+        """So are other spellings of one resource: other widths, ligatures, decomposed or invisible characters."""
         for nick in ("\uff48ag", "\ufb01g", "o\u0308l", "ha\u00adg", "ha\u200dg", "hag\u00a0"):
             self.assertSent(self.join(HAG, nick), refused("presence", f"{ROOM}/{nick}", HAG, BadNick, MUC))
-        # Case makes another nick (RFC 6122 appendix B).
+        # Another case is another nick (RFC 6122 appendix B).
         self.join(HAG, "Crone")
         self.assertLessEqual({"crone", "Crone"}, set(self.room.occupants))
 
@@ -144,7 +150,7 @@ class EnteringTests(LocalCase):
         self.assertIn(b"code='110'", self.join(HAG, "hag", "<password>cauldron</password>"))
 
     def test_membersOnly(self) -> None:
-        """Section 7.2.6; members may."""
+        """Section 7.2.6: members may enter."""
         self.room.settings.membersOnly = True
         self.assertSent(self.join(HAG, "hag"), refused("presence", f"{ROOM}/hag", HAG, MembersOnly, MUC))
         self.room.affiliations["hag66@shakespeare.lit"] = "member"
@@ -156,7 +162,7 @@ class EnteringTests(LocalCase):
         self.assertSent(self.join(HAG, "hag"), refused("presence", f"{ROOM}/hag", HAG, Banned, MUC))
 
     def test_full(self) -> None:
-        """Section 7.2.9; owners find room yet."""
+        """Section 7.2.9: owners may enter beyond the limit."""
         service = self.service = rooms("chat.shakespeare.lit", bounds=Bounds(occupants=2))
         for who, nick in ((CRONE, "crone"), (HAG, "hag")):
             self.join(who, nick)
@@ -168,8 +174,8 @@ class EnteringTests(LocalCase):
 
     def test_notJoining(self) -> None:
         """
-        Presence without the element of who wants in is no join: its sender believes that he is in, and is thrown
-        out (section 7.2.17), whether the room is there or not.
+        Presence without the element C{x} of C{muc} is not a join: its sender believes to be an occupant and is
+        kicked (section 7.2.17), whether the room exists or not.
         """
         for room in (ROOM, "gone@chat.shakespeare.lit"):
             sent = self.service.take(f"<presence from='{HAG}' to='{room}/hag'/>")
@@ -191,13 +197,13 @@ class HistoryTests(LocalCase):
             self.service.now += 100
 
     def heard(self, limits: str, count: int = 4) -> list[str]:
-        """What of it is sent for these limits."""
+        """Return the history that is sent for these limits."""
         sent = self.join(HAG, "hag", f"<history {limits}/>" if limits else "").decode()
         self.leave(HAG, "hag")
         return [f"m{number}" for number in range(count) if f"<body>m{number}</body>" in sent]
 
     def test_delayed(self) -> None:
-        """Each says when it was said, and by the room itself."""
+        """Each message has its original time, stated by the room itself."""
         delay = f"<delay xmlns='urn:xmpp:delay' from='{ROOM}' stamp='1970-01-12T13:51:40Z'/>"
         self.assertSent(
             self.join(HAG, "hag", "<history maxstanzas='1'/>"),
@@ -209,7 +215,7 @@ class HistoryTests(LocalCase):
         )
 
     def test_limits(self) -> None:
-        """Any combination of the four; what cannot be read is no limit."""
+        """Any combination of the four limits; unreadable values mean no limit."""
         everything = ["m0", "m1", "m2", "m3"]
         self.assertEqual(self.heard(""), everything)
         self.assertEqual(self.heard("maxstanzas='2'"), ["m2", "m3"])
@@ -223,7 +229,9 @@ class HistoryTests(LocalCase):
             self.assertEqual(self.heard(odd), everything, odd)
 
     def test_clockSetBack(self) -> None:
-        """An hour back: what comes later has no earlier stamp, and C{since} finds all of it and nothing twice."""
+        """
+        The clock is set back an hour: later messages have no earlier stamp, and C{since} finds each message once.
+        """
         self.service.rooms.utcClock.offset -= 3600
         self.say(CRONE, "<body>m4</body>")
         self.service.now += 100
@@ -234,7 +242,7 @@ class HistoryTests(LocalCase):
         self.assertEqual(self.heard("since='1970-01-12T13:51:41Z'", 6), [])
 
     def test_clockSetForward(self) -> None:
-        """An hour forward: the order stays, and C{seconds} counts by the clock as it is now."""
+        """The clock is set forward an hour: the order stays, and C{seconds} counts by the new time."""
         self.service.rooms.utcClock.offset += 3600
         self.say(CRONE, "<body>m4</body>")
         self.assertEqual(self.heard("", 5), ["m0", "m1", "m2", "m3", "m4"])
@@ -242,7 +250,7 @@ class HistoryTests(LocalCase):
         self.assertEqual(self.heard("seconds='200'", 5), ["m4"])
 
     def test_clockWasWrong(self) -> None:
-        """A clock that was years ahead for a moment spoils no later stamp."""
+        """A clock that was years ahead for a moment does not spoil later stamps."""
         self.service.rooms.utcClock.offset += 1e8
         self.say(CRONE, "<body>m4</body>")
         self.service.rooms.utcClock.offset -= 1e8
@@ -254,7 +262,7 @@ class HistoryTests(LocalCase):
         self.assertEqual(self.heard("since='1970-01-12T13:53:21Z'", 6), ["m4"])
 
     def test_bounded(self) -> None:
-        """Messages and bytes that are kept are bounded."""
+        """The stored messages and bytes are bounded."""
         for number in range(200):
             self.say(CRONE, f"<body>n{number}</body>")
         self.assertEqual([len(self.room.history), self.room.bounds.messages], [50, 50])
@@ -263,14 +271,14 @@ class HistoryTests(LocalCase):
         self.assertEqual(len(self.room.history), 4)
 
     def test_lasting(self) -> None:
-        """That somebody is typing is no history; what says that it is to be kept is."""
+        """Chat states are not stored; messages with the hint C{store} are."""
         self.say(CRONE, "<composing xmlns='http://jabber.org/protocol/chatstates'/>")
         self.assertEqual(self.heard("maxstanzas='1'"), ["m3"])
         self.say(CRONE, "<x xmlns='urn:example'/><store xmlns='urn:xmpp:hints'/>")
         self.assertEqual(self.heard("maxstanzas='1'"), [])
 
     def test_subject(self) -> None:
-        """The newest subject comes last, from who has set it; and is no part of the history."""
+        """The newest subject is sent last, from the user who set it; it is not part of the history."""
         self.say(CRONE, "<subject>Fair is foul</subject>")
         sent = self.join(HAG, "hag", "<history maxstanzas='0'/>")
         delay = f"<delay xmlns='urn:xmpp:delay' from='{ROOM}' stamp='1970-01-12T13:53:20Z'/>"
@@ -291,7 +299,10 @@ class SpeakingTests(LocalCase):
         self.join(HAG, "hag")
 
     def test_toAll(self) -> None:
-        """Everybody gets it, the sender too, with its id and all that is in it, but nothing that a room says."""
+        """
+        All occupants get the message, including the sender, with its id and payload, without elements that only a
+        room may send.
+        """
         kept = "<body>Double, &lt;double&gt;</body><x xmlns='urn:example'><y/></x>"
         spoofed = f"<x xmlns='{ns.MUC_USER}'/><fmuc xmlns='{ns.FMUC}' from='a@b/c'/><delay xmlns='{ns.DELAY}'/>"
         sent = self.service.take(
@@ -300,13 +311,13 @@ class SpeakingTests(LocalCase):
         self.assertSent(sent, *(said("hag", to, kept).replace(" to=", " id='m1' to=") for to in (CRONE, HAG)))
 
     def test_visitor(self) -> None:
-        """Who has no voice is told so."""
+        """An occupant without voice is refused."""
         self.room.settings.moderated = True
         self.join(WISE, "wise")
         self.assertSent(self.say(WISE, "<body>x</body>"), refused("message", ROOM, WISE, NoVoice))
 
     def test_subject(self) -> None:
-        """All have to agree with the settings on who may change it; one with a body is none."""
+        """The settings decide who may change the subject; a message with a body is not a subject."""
         subject = "<subject>Toil</subject>"
         self.assertSent(self.say(HAG, subject), *(said("hag", to, subject) for to in (CRONE, HAG)))
         self.room.settings.changeSubject = False
@@ -318,14 +329,16 @@ class SpeakingTests(LocalCase):
         self.assertEqual(self.room.subject.payload.raw, subject.encode())
 
     def test_stranger(self) -> None:
-        """Who is not in cannot write, to all or to one; nor to a room that is not there."""
+        """
+        A user who is not an occupant cannot send messages, to all or to one; nor to a room that does not exist.
+        """
         self.assertSent(self.say(WISE, "<body>x</body>"), refused("message", ROOM, WISE, NotInTheRoom))
         for recipient, why in ((f"{ROOM}/hag", NotInTheRoom), ("no@chat.shakespeare.lit", NoSuchAddress)):
             sent = self.service.take(f"<message from='{WISE}' to='{recipient}' id='1'><body>x</body></message>")
             self.assertSent(sent, refused("message", recipient, WISE, why, "id='1'"))
 
     def test_private(self) -> None:
-        """A private message goes to one; to nobody, or to all at once, it does not go."""
+        """A private message is delivered to one occupant; to nobody, or to all at once, it is refused."""
         body = "<body>Psst</body>"
         sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/crone' type='chat'>{body}</message>")
         marked = f"{body}<x xmlns='{ns.MUC_USER}'/>"
@@ -335,13 +348,13 @@ class SpeakingTests(LocalCase):
             self.assertSent(sent, refused("message", f"{ROOM}/{nick}", HAG, why))
 
     def test_voice(self) -> None:
-        """Voice cannot be asked for (section 7.13), which is said in words."""
+        """Voice requests (section 7.13) are not supported; the error says so."""
         form = f"<x xmlns='{ns.DATA}' type='submit'><field var='muc#role'><value>participant</value></field></x>"
         sent = self.service.take(f"<message from='{HAG}' to='{ROOM}'>{form}</message>")
         self.assertSent(sent, refused("message", ROOM, HAG, NoVoiceRequests))
 
     def test_notGroupchat(self) -> None:
-        """What is to the room and not for all is refused (section 17.2)."""
+        """Other messages to the room are refused (section 17.2)."""
         sent = self.service.take(f"<message from='{HAG}' to='{ROOM}' type='chat'><body>x</body></message>")
         self.assertSent(sent, refused("message", ROOM, HAG, Unreadable))
 
@@ -361,7 +374,10 @@ class InvitingTests(LocalCase):
         return f"<message from='{ROOM}' to='{to}'><x xmlns='{ns.MUC_USER}'>{inside}</x></message>"
 
     def test_invite(self) -> None:
-        """It comes from the room, in the name of the occupant, with the password; to as many as it is for."""
+        """
+        The invitation comes from the room, in the name of the occupant, with the password; one for each invited
+        user.
+        """
         self.room.settings.password = "cauldronburn"
         sent = self.write(
             HAG, "<invite to='hecate@shakespeare.lit'><reason>Hey</reason></invite><invite to='b@c'/>"
@@ -376,7 +392,7 @@ class InvitingTests(LocalCase):
         )
 
     def test_decline(self) -> None:
-        """It goes back to the occupant whom it names, and to nobody else."""
+        """A decline is sent to the occupant whom it names, and to nobody else."""
         sent = self.write("hecate@shakespeare.lit/broom", f"<decline to='{ROOM}/hag'><reason>No</reason></decline>")
         words = "<decline from='hecate@shakespeare.lit'><reason>No</reason></decline>"
         self.assertSent(sent, self.invited(HAG, words))
@@ -384,7 +400,7 @@ class InvitingTests(LocalCase):
             self.assertSent(self.write(WISE, f"<decline to='{nobody}'/>"))
 
     def test_membersOnly(self) -> None:
-        """There admins invite, and who is invited is a member."""
+        """In a members-only room, admins invite, and invited users become members."""
         self.room.settings.membersOnly = True
         self.assertSent(self.write(HAG, "<invite to='b@c'/>"), refused("message", ROOM, HAG, NotEntitled, "id='1'"))
         self.assertSent(
@@ -394,7 +410,7 @@ class InvitingTests(LocalCase):
         self.assertSent(self.write(HAG, "<invite to='b@c'/>"), self.invited("b@c", f"<invite from='{ROOM}/hag'/>"))
 
     def test_refused(self) -> None:
-        """Who is not in invites nobody; nor can what is no JID be invited, or a crowd."""
+        """A user who is not an occupant cannot invite; invalid JIDs and too many users cannot be invited."""
         for who, inside, why in (
             (WISE, "<invite to='b@c'/>", NotInTheRoom),
             (HAG, "<invite to='@'/>", Malformed),
@@ -406,14 +422,14 @@ class InvitingTests(LocalCase):
 
 
 class ChangingTests(LocalCase):
-    """Sections 7.6, 7.7 and 7.14; and who has gone without a word."""
+    """Sections 7.6, 7.7 and 7.14, and users who vanish."""
 
     def setUp(self) -> None:
         super().setUp()
         self.join(HAG, "hag")
 
     def test_status(self) -> None:
-        """What one shows all see."""
+        """A change of presence is sent to all."""
         sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/hag'><show>xa</show></presence>")
         self.assertSent(
             sent,
@@ -422,7 +438,7 @@ class ChangingTests(LocalCase):
         )
 
     def test_nick(self) -> None:
-        """Gone by the old nick with 303, there by the new one."""
+        """The old nick is unavailable with 303, the new one available."""
         sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/oldhag'/>")
         new = " nick='oldhag'"
         self.assertSent(
@@ -434,13 +450,13 @@ class ChangingTests(LocalCase):
         )
 
     def test_nickInUse(self) -> None:
-        """Not by one that is taken, or is none."""
+        """A nick that is taken or invalid is refused."""
         for nick, why in (("crone", NickInUse), ("x" * 300, BadNick)):
             sent = self.service.take(f"<presence from='{HAG}' to='{ROOM}/{nick}'/>")
             self.assertSent(sent, refused("presence", f"{ROOM}/{nick}", HAG, why))
 
     def test_leaving(self) -> None:
-        """All hear of it, and his last words; the last one takes the room along."""
+        """All are told of a leave, with its status text; the last leave ends the room."""
         sent = self.service.take(
             f"<presence from='{HAG}' to='{ROOM}/hag' type='unavailable'><status>gone</status></presence>"
         )
@@ -454,7 +470,7 @@ class ChangingTests(LocalCase):
         self.assertEqual(self.service.rooms.rooms, {})
 
     def test_ghost(self) -> None:
-        """What comes back as undeliverable is from nobody any more (section 16.1.2); other errors mean less."""
+        """A delivery error removes the user (section 16.1.2); other errors do not."""
         error = "<error type='cancel'><{} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
         for name, condition in (("message", "not-acceptable"), ("presence", "forbidden")):
             xml = f"<{name} from='{HAG}' to='{ROOM}' type='error'>{error.format(condition)}</{name}>"
@@ -466,7 +482,9 @@ class ChangingTests(LocalCase):
             self.join(HAG, "hag")
 
     def test_shutDown(self) -> None:
-        """When the service ends each is told of himself, with 332 (section 11.2), and nobody of the others."""
+        """
+        When the service ends, each occupant is told of the own removal with 332 (section 11.2), and of no other.
+        """
         sent = self.service.shutDown()
         self.assertSent(
             sent,

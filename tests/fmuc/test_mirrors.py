@@ -1,4 +1,4 @@
-"""What people see who are in a mirror, and what crosses the link for them."""
+"""Mirrors as users see them, and the stanzas that cross the link."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANN, BEN, OWN = "ann@a.example/1", "ben@a.example/2", "own@b.example/3"
 
 
 class Site:
-    """A mirror and the room above it, and a link between them on which everything is counted."""
+    """A mirror, its joined node, and a link between them that counts stanzas."""
 
     def __init__(self, dialect: Dialect = Dialect.XEP_0289, replica: bool = True) -> None:
         self.mirror = mirror("mirror.example", dialect, replica)
@@ -33,16 +33,16 @@ class Site:
         self.shown: list[tuple[str, str]] = []
 
     def take(self, service: Service, xml: str | bytes) -> None:
-        """A stanza comes to one of both; what it brings about goes on until there is nothing more."""
+        """Deliver a stanza to one side, and all stanzas that it causes."""
         self._send(service.take(xml))
 
     def tick(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         for service in (self.mirror, self.above):
             self._send(service.tick(seconds))
 
     def shutDown(self, service: Service) -> None:
-        """One of both ends."""
+        """End one side."""
         self._send(service.shutDown())
 
     def _send(self, sent: bytes) -> None:
@@ -60,23 +60,23 @@ class Site:
                     self.shown.append((recipient, text.decode()))
 
     def join(self, who: str, nick: str) -> None:
-        """Somebody comes: to the mirror, or to the room itself."""
+        """Send a join: to the mirror, or to the room itself."""
         service, room = (self.above, ABOVE) if who == OWN else (self.mirror, HERE)
         self.take(service, f"<presence from='{who}' to='{room}/{nick}'>{MUC}</presence>")
 
     def leave(self, who: str, nick: str) -> None:
-        """He goes."""
+        """Send a leave."""
         service, room = (self.above, ABOVE) if who == OWN else (self.mirror, HERE)
         self.take(service, f"<presence from='{who}' to='{room}/{nick}' type='unavailable'/>")
 
     def seen(self, who: str) -> str:
-        """What somebody was sent, since he was last asked."""
+        """Return what a user was sent since the last call."""
         found = "".join(text for recipient, text in self.shown if recipient == who)
         self.shown = [each for each in self.shown if each[0] != who]
         return found
 
     def counted(self) -> tuple[int, int]:
-        """What has crossed the link since, up and down."""
+        """Return what crossed the link since the last call, in both directions."""
         up, down = self.crossed["up"], self.crossed["down"]
         self.crossed = {"up": 0, "down": 0}
         return up, down
@@ -86,10 +86,10 @@ WAYS = [(dialect, replica) for dialect in Dialect for replica in (True, False)]
 
 
 class CountedTests(RoomCase):
-    """One copy, however many are in."""
+    """One copy, for any number of occupants."""
 
     def test_oneCopy(self) -> None:
-        """A message of either side crosses the link once, and once more as an echo where that was asked for."""
+        """A message of either side crosses the link once, and once more as an echo if that was asked for."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             site.join(OWN, "own")
@@ -108,7 +108,7 @@ class CountedTests(RoomCase):
             self.assertEqual(site.seen(OWN).count("<body>y<"), 1)
 
     def test_private(self) -> None:
-        """A private message crosses it once, either way; between two of the mirror not at all."""
+        """A private message crosses it once, in either direction; between two users of the mirror not at all."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
@@ -131,7 +131,7 @@ class CountedTests(RoomCase):
                 self.assertSent(site.seen(to).encode(), expected)
 
     def test_changes(self) -> None:
-        """A change of presence is shared, both ways."""
+        """A change of presence is shared in both directions."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
@@ -144,7 +144,7 @@ class CountedTests(RoomCase):
                 self.assertEqual(site.seen(each).count("<show>xa</show>"), 1)
 
     def test_empty(self) -> None:
-        """An empty mirror is none, and nothing crosses the link."""
+        """An empty mirror does not exist, and nothing crosses the link."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             site.join(OWN, "own")
@@ -158,7 +158,7 @@ class CountedTests(RoomCase):
             self.assertEqual(site.counted(), (0, 0))
 
     def test_voice(self) -> None:
-        """What the room will refuse to who has no voice, the mirror refuses at once, and shows nobody."""
+        """The mirror refuses a message without voice, which the room would refuse, and shows it to nobody."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             site.join(OWN, "own")
@@ -173,7 +173,7 @@ class CountedTests(RoomCase):
             self.assertIn("<forbidden", site.seen(ANN))
 
     def test_errors(self) -> None:
-        """A message that the room does not take: who has written it is told, with its id."""
+        """If the room refuses a message, its sender is told, with the message's id."""
         for dialect in Dialect:
             site = Site(dialect)
             site.join(OWN, "own")
@@ -190,7 +190,7 @@ class CountedTests(RoomCase):
 
 
 class FromAboveTests(RoomCase):
-    """What the room above decides reaches those whom it is about."""
+    """Decisions of the joined node reach the occupants whom they concern."""
 
     def setUp(self) -> None:
         self.sites = [Site(dialect, replica) for dialect, replica in WAYS]
@@ -205,7 +205,7 @@ class FromAboveTests(RoomCase):
         site.take(site.above, f"<iq from='{OWN}' to='{ABOVE}' id='1' type='set'>{payload}</iq>")
 
     def test_kick(self) -> None:
-        """307, with reason and actor, to him and to the others."""
+        """307, with reason and actor, to the kicked occupant and to the others."""
         for site in self.sites:
             self.administer(site, ns.MUC_ADMIN, "<item nick='ann' role='none'><reason>So</reason></item>")
             for who, codes in ((ANN, "<status code='307'/><status code='110'/>"), (BEN, "<status code='307'/>")):
@@ -217,7 +217,7 @@ class FromAboveTests(RoomCase):
             self.assertEqual(set(site.above.rooms.rooms[ABOVE].occupants), {"own", "ben"})
 
     def test_ban(self) -> None:
-        """301; and he does not come in again, which he is told."""
+        """301; the banned user cannot join again and is told so."""
         for site in self.sites:
             self.administer(site, ns.MUC_ADMIN, "<item nick='ann' affiliation='outcast'/>")
             self.assertIn("<status code='301'/><status code='110'/>", site.seen(ANN))
@@ -227,14 +227,14 @@ class FromAboveTests(RoomCase):
             self.assertIn("<forbidden", seen)
 
     def test_role(self) -> None:
-        """What becomes of one's role is told."""
+        """Changes of roles are sent."""
         for site in self.sites:
             self.administer(site, ns.MUC_ADMIN, "<item nick='ann' role='visitor'/>")
             for who in (ANN, BEN):
                 self.assertIn("role='visitor'", site.seen(who))
 
     def test_destroyed(self) -> None:
-        """The mirror is no more, either; each is told of himself."""
+        """The mirror is destroyed, too; each occupant is told of the own removal."""
         for site in self.sites:
             self.administer(site, ns.MUC_OWNER, "<destroy jid='heath@chat.example'/>")
             for who in (ANN, BEN):
@@ -244,7 +244,7 @@ class FromAboveTests(RoomCase):
             self.assertEqual((site.mirror.rooms.rooms, site.above.rooms.rooms), ({}, {}))
 
     def test_shutDown(self) -> None:
-        """The same when one of both sides ends."""
+        """The same if one side ends."""
         for site in self.sites[:2]:
             site.shutDown(site.above)
             self.assertIn("<status code='332'/>", site.seen(ANN))
@@ -256,7 +256,7 @@ class FromAboveTests(RoomCase):
 
 
 class JoiningTests(RoomCase):
-    """Who may, and what becomes of who may not."""
+    """Admission and refusal."""
 
     def setUp(self) -> None:
         self.site = Site()
@@ -265,7 +265,7 @@ class JoiningTests(RoomCase):
         return self.site.mirror.take(f"<presence from='{who}' to='{room}/{nick}'>{MUC}</presence>")
 
     def test_nicks(self) -> None:
-        """A nick that is in use here, or there, is a conflict; nobody's is changed for him, or by him."""
+        """A nick that is in use, here or there, is a conflict; no nick is changed."""
         self.site.join(OWN, "own")
         self.site.join(ANN, "ann")
         self.assertSent(self.joins(HERE, BEN, "ann"), refused("presence", f"{HERE}/ann", BEN, NickInUse, MUC))
@@ -274,7 +274,7 @@ class JoiningTests(RoomCase):
         self.assertSent(sent, refused("presence", f"{HERE}/other", ANN, NickChangeForbidden))
 
     def test_conflictAbove(self) -> None:
-        """One that somebody else has taken there meanwhile is one as well, in each dialect and mode."""
+        """A nick that is given to another user there meanwhile is a conflict, too, in each protocol and mode."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             up = site.mirror.take(f"<presence from='{ANN}' to='{HERE}/x'>{MUC}</presence>")
@@ -286,7 +286,7 @@ class JoiningTests(RoomCase):
             self.assertEqual(site.mirror.rooms.rooms, {})
 
     def test_rejected(self) -> None:
-        """Why he may not be in comes through, in each dialect."""
+        """The reason of a rejection arrives, in each protocol."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             site.join(OWN, "own")
@@ -298,11 +298,11 @@ class JoiningTests(RoomCase):
                 f"<presence from='{ANN}' to='{HERE}/ann'><x xmlns='{ns.MUC}'><password>x</password></x></presence>",
             )
             self.assertIn("code='110'", site.seen(ANN))
-            # A password is in an element that only one of both has in each join.
+            # A password is in an element that only one of the protocols has in each join.
             self.assertIs(site.above.rooms.rooms[ABOVE].nodes.joiningNodes[HERE].dialect, dialect)
 
     def test_notAPeer(self) -> None:
-        """A node that the room does not federate with is refused, and so is who came for it."""
+        """A node that the room does not federate with is refused, and so is its user."""
         for dialect in Dialect:
             site = Site(dialect)
             site.join(OWN, "own")
@@ -314,7 +314,7 @@ class JoiningTests(RoomCase):
             )
 
     def test_allowed(self) -> None:
-        """Only rooms and users of the domains that are listed, and no address that stands for no room."""
+        """Only rooms and users of the listed domains are accepted, and only addresses that stand for a room."""
         service = Service(
             Rooms(
                 "mirror.example",
@@ -341,14 +341,14 @@ class JoiningTests(RoomCase):
         self.assertEqual(service.rooms.rooms, {})
 
     def test_spoken(self) -> None:
-        """Who writes to a mirror that nobody is in, or that he is not in, is told so."""
+        """A user who sends to an empty mirror, or without being an occupant, is told so."""
         text = f"<message from='{BEN}' to='{HERE}' type='groupchat'><body>x</body></message>"
         self.assertSent(self.site.mirror.take(text), refused("message", HERE, BEN, NoSuchAddress))
         self.site.join(ANN, "ann")
         self.assertSent(self.site.mirror.take(text), refused("message", HERE, BEN, NotInTheRoom))
 
     def test_noAnswer(self) -> None:
-        """What the room does not answer in time is an error; should it answer yet, nobody is there."""
+        """A join that the room does not answer in time is an error; a later answer has no effect."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             up = site.mirror.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
@@ -362,7 +362,7 @@ class JoiningTests(RoomCase):
             self.assertNotIn("ann", getattr(site.above.rooms.rooms.get(ABOVE), "occupants", {}))
 
     def test_lost(self) -> None:
-        """What comes back from above as undeliverable ends the wait at once."""
+        """A delivery error of the joined node ends the wait at once."""
         for condition, why in (("remote-server-not-found", "remote-server-not-found"), ("gone", "gone")):
             self.joins(HERE)
             error = f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
@@ -373,7 +373,7 @@ class JoiningTests(RoomCase):
             self.assertEqual(self.site.mirror.rooms.rooms, {})
 
     def test_node(self) -> None:
-        """A node that cannot be reached takes all along who were behind it: whatever comes back from there."""
+        """If a node cannot be reached, all its occupants are removed, whatever stanza is returned."""
         error = f"<error type='wait'><remote-server-timeout xmlns='{ns.STANZA_ERRORS}'/></error>"
         other = f"<error type='cancel'><not-acceptable xmlns='{ns.STANZA_ERRORS}'/></error>"
         for dialect, replica in WAYS:
@@ -390,7 +390,10 @@ class JoiningTests(RoomCase):
                 self.assertEqual(site.above.rooms.rooms[ABOVE].nodes.joiningNodes, {})
 
     def test_unreachable(self) -> None:
-        """A room that cannot be reached is no more for anybody in the mirror; one occupant who cannot be is."""
+        """
+        If the room cannot be reached, all occupants of the mirror are removed; if one occupant cannot, only that
+        one is.
+        """
         error = f"<error type='wait'><remote-server-timeout xmlns='{ns.STANZA_ERRORS}'/></error>"
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
@@ -406,7 +409,7 @@ class JoiningTests(RoomCase):
             self.assertEqual(site.mirror.rooms.rooms, {})
 
     def test_forgotten(self) -> None:
-        """Where the room knows nothing of the mirror any more, the first who speaks finds out for all."""
+        """If the room does not know the mirror any longer, the first message removes all occupants."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
@@ -426,7 +429,7 @@ class JoiningTests(RoomCase):
             self.assertIn("<status code='110'/>", site.seen(BEN))
 
     def test_thrownOutUnheard(self) -> None:
-        """Who alone is in there no more is alone in finding out."""
+        """If one occupant alone is unknown there, only that one is removed."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
@@ -438,7 +441,7 @@ class JoiningTests(RoomCase):
             self.assertEqual(set(site.mirror.rooms.rooms[HERE].occupants), {"own", "ben"})
 
     def test_begunAnew(self) -> None:
-        """A mirror that comes back knowing nothing has it all anew; who came through it before is out."""
+        """A restarted mirror gets the full state; its former occupants are removed."""
         for replica in (True, False):
             site = Site(Dialect.XEP_0289, replica)
             for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
@@ -457,7 +460,7 @@ class JoiningTests(RoomCase):
                 self.assertEqual(set(service.occupants), {"own", "ann"})
 
     def test_anotherNick(self) -> None:
-        """Nor does a ghost stay where he comes back by another nick."""
+        """A former occupant does not stay if the user returns by another nick."""
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
@@ -471,12 +474,12 @@ class JoiningTests(RoomCase):
                 self.assertEqual(set(service.occupants), {"own", "anna"})
 
     def test_loop(self) -> None:
-        """A room that would mirror itself, with one node between or with two, is refused where it comes back."""
+        """A loop, with one or two other nodes, is refused where it closes."""
         for names in (("a.example", "b.example"), ("a.example", "b.example", "c.example")):
             services = {
                 name: mirror(name, peers=" ".join(other for other in names if other != name)) for name in names
             }
-            # Nothing keeps an operator from pointing mirrors at each other by addresses that other software maps.
+            # An operator may point mirrors at each other by addresses that other software maps.
             jids = [f"x@{name}" for name in names]
             for index, name in enumerate(names):
                 _mapped(services[name].rooms, jids[index], jids[(index + 1) % len(names)])
@@ -499,7 +502,7 @@ class JoiningTests(RoomCase):
 
 
 def stanzasUp(sent: bytes) -> bytes:
-    """Those of them that go to the room above."""
+    """Return the stanzas to the joined node."""
     return b"".join(
         stanza.readdressed(f" from='{stanza.sender}' to='{stanza.recipient}'".encode())
         for stanza in stanzas(sent)

@@ -1,4 +1,4 @@
-"""XEP-0045 sentence by sentence, where an example does not show it: what users are sent, and who may do what."""
+"""XEP-0045 by its sentences, where no example covers them: stanzas to users, and rights."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from tests.fmuc.wire import WireCase, mirror, rooms, to
 R = "coven@chat.shakespeare.lit"
 M = r"coven\40chat.shakespeare.lit@mirror.example"
 SOURCE = "coven@chat.shakespeare.lit"
-# Of the examples: an owner, an admin, two members, one who is nothing.
+# From the examples: an owner, an admin, two members, one user without affiliation.
 CRONE, WISE = "crone1@shakespeare.lit/desktop", "wiccarocks@shakespeare.lit/laptop"
 HAG, ELDER, HECATE = "hag66@shakespeare.lit/pda", "elder@shakespeare.lit/1", "hecate@shakespeare.lit/broom"
 PEOPLE = {"owner": CRONE, "admin": WISE, "member": HAG, "elder": ELDER, "nobody": HECATE}
 
 
 def bare(jid: str) -> str:
-    """Without its resource."""
+    """Return the bare JID."""
     return jid.partition("/")[0]
 
 
 class RoomCase(WireCase):
-    """All of them are in, by nicks that say what they are."""
+    """All of them are occupants, by nicks that name their affiliations."""
 
     def setUp(self) -> None:
         self.wire = rooms("chat.shakespeare.lit", bounds=Bounds(occupants=20))
@@ -33,19 +33,19 @@ class RoomCase(WireCase):
             self.wire.join(R, nick, jid)
 
     def administer(self, who: str, *items: str, kind: str = "set") -> list[str]:
-        """One request."""
+        """Send one request."""
         inside = "".join(f"<item {item}/>" for item in items)
         return self.wire.ask(R, who, f"<query xmlns='{ns.MUC_ADMIN}'>{inside}</query>", kind)
 
     def assertDone(self, who: str, *items: str) -> list[str]:
-        """It is, and its answer comes before what it brings about (sections 8.2 to 9.7: "must then")."""
+        """The request is done, and its answer comes before its effects (sections 8.2 to 9.7: "must then")."""
         sent = self.administer(who, *items)
         self.assertTrue(to(who, sent))
         self.assertEqual(to(who, sent)[0], f"iq {R} result")
         return sent
 
     def assertRefused(self, condition: str, who: str, *items: str, kind: str = "set") -> None:
-        """It is not done, not even in part."""
+        """The request is refused, and no part of it is done."""
         room = self.wire.room(R)
         before = (dict(room.affiliations), {nick: each.standing for nick, each in room.occupants.items()})
         sent = self.administer(who, *items, kind=kind)
@@ -55,7 +55,7 @@ class RoomCase(WireCase):
         )
 
     def configure(self, **values: str) -> list[str]:
-        """The owner decides."""
+        """Send a request in the owner's name."""
         fields = "".join(
             f"<field var='muc#roomconfig_{name}'><value>{value}</value></field>" for name, value in values.items()
         )
@@ -64,16 +64,16 @@ class RoomCase(WireCase):
 
 
 class RoleTests(RoomCase):
-    """Sections 5.1 and 8: what moderators do."""
+    """Sections 5.1 and 8: moderators."""
 
     def setUp(self) -> None:
         super().setUp()
-        # One who moderates and is nothing else, and one who is a member.
+        # A moderator without affiliation, and a member.
         for nick in ("nobody", "member"):
             self.assertDone(CRONE, f"nick='{nick}' role='moderator'")
 
     def test_kick(self) -> None:
-        """Section 8.2: nobody of a higher affiliation is kicked; table 5.1.1: nor another moderator."""
+        """Section 8.2: an occupant of a higher affiliation cannot be kicked; table 5.1.1: nor another moderator."""
         for who, nick in (
             (HECATE, "elder"),
             (HECATE, "owner"),
@@ -86,7 +86,7 @@ class RoleTests(RoomCase):
             self.assertDone(who, f"nick='{nick}' role='none'")
 
     def test_kicked(self) -> None:
-        """He may come back at once: his affiliation is what it was; what he says before that is nobody's."""
+        """A kicked user may join again at once, with the same affiliation; messages before that are refused."""
         self.assertDone(CRONE, "nick='elder' role='none'")
         self.assertTold(self.wire.say(R, ELDER, "x"), f"message {R} > {ELDER} error not-acceptable")
         [*_, own, _] = to(ELDER, self.wire.join(R, "elder", ELDER))
@@ -108,7 +108,7 @@ class RoleTests(RoomCase):
         self.assertEqual(len(self.wire.say(R, ELDER, "x")), 6)
 
     def test_moderation(self) -> None:
-        """Sections 9.6 and 9.7: admins give and take it; not from an admin, nor an owner."""
+        """Sections 9.6 and 9.7: admins give and revoke moderator status; not of an admin or owner."""
         self.assertRefused("forbidden", HAG, "nick='elder' role='moderator'")
         for who in (HECATE, HAG, WISE):
             self.assertRefused("not-allowed", who, "nick='owner' role='participant'")
@@ -118,26 +118,26 @@ class RoleTests(RoomCase):
         self.assertEqual(to(ELDER, sent), [f"presence {R}/elder member/participant actor=admin 110"])
 
     def test_notModerators(self) -> None:
-        """Section 8: everybody else "MUST be denied", be he in or not."""
+        """Section 8: all others "MUST be denied", whether they are occupants or not."""
         for who in (ELDER, "stranger@shakespeare.lit/1"):
             for item in ("nick='nobody' role='none'", "nick='nobody' role='visitor'"):
                 self.assertRefused("forbidden", who, item)
 
     def test_both(self) -> None:
-        """Section 16.4: both a role and an affiliation at once is "bad-request"."""
+        """Section 16.4: a role and an affiliation at once is "bad-request"."""
         self.assertRefused("bad-request", CRONE, "nick='elder' role='visitor' affiliation='none'")
         self.assertRefused("bad-request", CRONE, "nick='elder' role='visitor'", "nick='elder'")
 
 
 class AffiliationTests(RoomCase):
-    """Sections 5.2, 9 and 10: what admins and owners do."""
+    """Sections 5.2, 9 and 10: admins and owners."""
 
     def test_ban(self) -> None:
-        """Section 9.1: "a user cannot be banned by an admin with a lower affiliation", nor by himself."""
+        """Section 9.1: "a user cannot be banned by an admin with a lower affiliation", nor by themselves."""
         self.assertRefused("not-allowed", WISE, f"jid='{bare(CRONE)}' affiliation='outcast'")
         self.assertRefused("conflict", CRONE, f"jid='{bare(CRONE)}' affiliation='outcast'")
         self.assertRefused("forbidden", HAG, f"jid='{bare(HECATE)}' affiliation='outcast'")
-        # Section 9.2: one that may not be, and none is done.
+        # Section 9.2: if one change is not allowed, none is done.
         self.assertRefused(
             "not-allowed", WISE, "jid='x@y' affiliation='outcast'", f"jid='{bare(CRONE)}' affiliation='outcast'"
         )
@@ -147,7 +147,9 @@ class AffiliationTests(RoomCase):
         self.assertIn("forbidden", self.wire.join(R, "nobody", f"{bare(HECATE)}/other")[0])
 
     def test_banDomain(self) -> None:
-        """Section 9.2: who is banned is matched by his domain, too; not those whom the room knows better."""
+        """
+        Section 9.2: a ban matches the user's domain, too; users with an affiliation of their own are not affected.
+        """
         sent = self.assertDone(CRONE, "jid='shakespeare.lit' affiliation='outcast'")
         self.assertEqual(set(self.wire.room(R).occupants), {"owner", "admin", "member", "elder"})
         self.assertEqual(to(HECATE, sent), [f"presence {R}/nobody unavailable outcast/none actor=owner 301 110"])
@@ -156,7 +158,7 @@ class AffiliationTests(RoomCase):
         self.assertIn("110", " ".join(self.wire.join(R, "x", "x@shakespeare.lit/1")))
 
     def test_lastOwner(self) -> None:
-        """Section 10.6: "conflict" for the last owner, whichever way he goes; in one step or in several."""
+        """Section 10.6: "conflict" for the last owner, by every kind of change; in one step or in several."""
         gone = f"jid='{bare(CRONE)}' affiliation='{{}}'"
         for affiliation in ("none", "member", "admin"):
             self.assertRefused("conflict", CRONE, gone.format(affiliation))
@@ -173,7 +175,7 @@ class AffiliationTests(RoomCase):
         self.assertRefused("forbidden", CRONE, f"jid='{bare(WISE)}' affiliation='none'")
 
     def test_adminsAndOwners(self) -> None:
-        """Sections 10.3 to 10.8: only owners make and unmake admins and owners."""
+        """Sections 10.3 to 10.8: only owners change admins and owners."""
         for affiliation in ("admin", "owner"):
             self.assertRefused("not-allowed", WISE, f"jid='{bare(HAG)}' affiliation='{affiliation}'")
         self.assertRefused("not-allowed", WISE, f"jid='{bare(WISE)}' affiliation='owner'")
@@ -183,7 +185,7 @@ class AffiliationTests(RoomCase):
         self.assertEqual(to(ELDER, sent), [f"presence {R}/member none/participant actor=owner"])
 
     def test_lists(self) -> None:
-        """Table 5.2.1, sections 8.5, 9.2, 9.5, 9.8, 10.5 and 10.8: who may see which list."""
+        """Table 5.2.1, sections 8.5, 9.2, 9.5, 9.8, 10.5 and 10.8: rights to see lists."""
         self.assertDone(CRONE, "nick='nobody' role='moderator'")
         everybody = (CRONE, WISE, HAG, HECATE, "stranger@shakespeare.lit/1")
         may = {
@@ -202,35 +204,35 @@ class AffiliationTests(RoomCase):
                 )
 
     def test_memberList(self) -> None:
-        """Section 9.5: in a non-anonymous room members may; in one for members all who are in."""
+        """Section 9.5: in a non-anonymous room members may see the list; in a members-only one all occupants."""
         item = "affiliation='member'"
         self.configure(whois="anyone")
         for who, answer in ((HAG, "result"), (HECATE, "error forbidden")):
             self.assertTold(self.administer(who, item, kind="get"), f"iq {R} > {who} {answer}")
 
     def test_notIn(self) -> None:
-        """Admins and owners need not be in."""
+        """Admins and owners need not be occupants."""
         for nick, who in (("owner", CRONE), ("admin", WISE)):
             self.wire.leave(R, nick, who)
         self.assertDone(WISE, "nick='elder' role='none'")
         self.assertDone(CRONE, "jid='x@y' affiliation='admin'")
 
     def test_severalAtOnce(self) -> None:
-        """What becomes of one person in several steps is done in order, though he is thrown out by the first."""
+        """Several changes of one user are done in order, even if the first one removes the occupant."""
         self.assertDone(CRONE, "nick='elder' affiliation='outcast'", "nick='elder' affiliation='member'")
         self.assertEqual(self.wire.room(R).affiliations[bare(ELDER)], "member")
         self.assertNotIn("", self.wire.room(R).affiliations)
         self.assertNotIn("elder", self.wire.room(R).occupants)
 
     def test_domainsStanding(self) -> None:
-        """What a domain is, but for a ban, is nobody's in it."""
+        """An affiliation of a domain, other than a ban, does not apply to its users."""
         for affiliation in ("member", "none"):
             sent = self.assertDone(CRONE, f"jid='shakespeare.lit' affiliation='{affiliation}'")
             self.assertEqual(len(sent), 1)
         self.assertEqual(self.wire.room(R).occupants["nobody"].standing.affiliation, "none")
 
     def test_bounded(self) -> None:
-        """More are not known than may be; they are told so, and none of the request is done."""
+        """The number of affiliations is limited; if a request exceeds it, none of it is done."""
         self.wire.room(R).bounds = Bounds(affiliations=6)
         self.assertRefused("resource-constraint", CRONE, *(f"jid='x{n}@y' affiliation='member'" for n in range(4)))
         self.assertDone(CRONE, *(f"jid='x{n}@y' affiliation='member'" for n in range(2)))
@@ -242,8 +244,8 @@ class EnteringTests(RoomCase):
 
     def test_again(self) -> None:
         """
-        Section 7.2.1: who joins again is sent "exactly the same stanzas", with the others told only if he shows
-        something else.
+        Section 7.2.1: a user who joins again is sent "exactly the same stanzas"; the others are told only if the
+        presence has changed.
         """
         self.wire.say(R, CRONE, "before")
         self.wire.leave(R, "elder", ELDER)
@@ -257,7 +259,7 @@ class EnteringTests(RoomCase):
         self.assertEqual(to(HAG, sent), [f"presence {R}/elder member/participant show=away"])
 
     def test_astray(self) -> None:
-        """Section 7.2.17: in a mirror as well."""
+        """Section 7.2.17, also in a mirror."""
         sent = f"presence {{}}/elder > {ELDER} unavailable none/none reason=You are not in the room. 307 333 110"
         wire = mirror("mirror.example")
         for _ in range(2):
@@ -268,7 +270,7 @@ class EnteringTests(RoomCase):
             self.assertTold(wire.leave(room, "elder", ELDER))
 
     def test_asking(self) -> None:
-        """Who has asked and shows something else meanwhile is in with that, and so is who has waited for him."""
+        """A user who sends another presence while the join waits is admitted with that; so is one behind a node."""
         for replica in (True, False):
             wire = mirror("mirror.example", replica=replica)
             away = "<presence from='{0}' to='{1}/{2}'><show>away</show></presence>"
@@ -287,7 +289,7 @@ class EnteringTests(RoomCase):
             self.assertIn(f"presence {M}/elder none/participant 110 show=away", to(ELDER, sent))
 
     def test_askingAgain(self) -> None:
-        """Who asks a second time, for his client has lost patience, waits like who asks once."""
+        """A second join while the first waits has no effect of its own."""
         wire = mirror("mirror.example")
         self.assertEqual(len(wire.join(M, "elder", ELDER)), 1)
         self.assertTold(wire.join(M, "elder", ELDER))
@@ -297,14 +299,14 @@ class EnteringTests(RoomCase):
         self.assertTold(wire.join(M, "hag", ELDER), f"presence {M}/hag > {ELDER} error conflict")
 
     def test_types(self) -> None:
-        """Section 16.3: presence with a type is neither a request to join nor one to leave."""
+        """Section 16.3: presence with a type is neither a join nor a leave."""
         for kind in ("probe", "subscribe", "subscribed", "unsubscribe", "unsubscribed", "error", "odd"):
             self.wire.take(f"<presence from='x@y/z' to='{R}/x' type='{kind}'><x xmlns='{ns.MUC}'/></presence>")
             self.wire.take(f"<presence from='{ELDER}' to='{R}/elder' type='{kind}'/>")
         self.assertEqual(set(self.wire.room(R).occupants), set(PEOPLE))
 
     def test_full(self) -> None:
-        """Section 7.2.9: a room that is full is "service-unavailable", a mirror as well."""
+        """Section 7.2.9: a full room is "service-unavailable", a mirror as well."""
         self.wire.room(R).bounds = Bounds(occupants=5)
         self.assertTold(self.wire.join(R, "x", "x@y/z"), f"presence {R}/x > x@y/z error service-unavailable")
         wire = mirror("mirror.example", bounds=Bounds(occupants=1))
@@ -314,7 +316,7 @@ class EnteringTests(RoomCase):
         self.assertTold(wire.join(M, "x", "x@y/z"), f"presence {M}/x > x@y/z error service-unavailable")
 
     def test_moderated(self) -> None:
-        """Section 5.1.2: in a moderated room who is nothing is a visitor, a member is not."""
+        """Section 5.1.2: in a moderated room a user without affiliation is a visitor, a member is not."""
         self.configure(moderatedroom="1")
         for nick, jid, standing in (("x", "x@y/z", "none/visitor"), ("m", "m@y/z", "member/participant")):
             self.wire.room(R).affiliations["m@y"] = "member"
@@ -322,22 +324,22 @@ class EnteringTests(RoomCase):
 
 
 class InvitationTests(RoomCase):
-    """Section 7.8.2, beyond what test_local has."""
+    """Section 7.8.2, beyond test_local."""
 
     def invite(self, who: str, whom: str) -> list[str]:
-        """By way of the room."""
+        """Invitations through the room."""
         inside = f"<x xmlns='{ns.MUC_USER}'><invite to='{whom}'/></x>"
         return self.wire.take(f"<message from='{who}' to='{R}'>{inside}</message>")
 
     def test_spelled(self) -> None:
-        """Who is invited to a room for members gets in, however the invitation spells him."""
+        """An invited user may enter a members-only room, however the invitation spells the JID."""
         self.configure(membersonly="1")
         self.invite(CRONE, "Guest@Shakespeare.lit/Home")
         self.assertEqual(self.wire.room(R).affiliations["guest@shakespeare.lit"], "member")
         self.assertIn("110", " ".join(self.wire.join(R, "guest", "guest@shakespeare.lit/home")))
 
     def test_banned(self) -> None:
-        """Who is banned by his domain becomes no member by an invitation, whoever it is from."""
+        """A user whose domain is banned does not become a member by an invitation, whoever sends it."""
         self.configure(membersonly="1")
         self.assertDone(CRONE, "jid='evil.lit' affiliation='outcast'")
         self.assertTold(self.invite(HAG, "x@evil.lit"), f"message {R} > {HAG} error forbidden")
@@ -346,7 +348,10 @@ class InvitationTests(RoomCase):
         self.assertIn("forbidden", self.wire.join(R, "x", "x@evil.lit/1")[0])
 
     def test_members(self) -> None:
-        """Section 9.5: who is added to the list of a room for members is invited; who is in, or known, is not."""
+        """
+        Section 9.5: a user who is added to a members-only room's list is invited; an occupant or a known user is
+        not.
+        """
         self.configure(membersonly="1")
         sent = self.assertDone(CRONE, "jid='new@shakespeare.lit' affiliation='member'")
         self.assertEqual(to("new@shakespeare.lit", sent), [f"message {R} muc#user"])
@@ -374,7 +379,7 @@ class SpeakingTests(RoomCase):
         self.assertEqual(to(ELDER, self.wire.join(R, "elder", ELDER))[-1], f"message {R}/owner subject= delayed")
 
     def test_subjectAndBody(self) -> None:
-        """Section 7.2.15: with a body it is a message, and part of the history."""
+        """Section 7.2.15: a subject with a body is a message, and part of the history."""
         both = "<subject>s</subject><body>b</body>"
         self.wire.take(f"<message from='{CRONE}' to='{R}' type='groupchat'>{both}</message>")
         self.assertIsNone(self.wire.room(R).subject)
@@ -390,7 +395,7 @@ class SpeakingTests(RoomCase):
             self.assertEqual(len(sent), 5)
 
     def test_subjectSlow(self) -> None:
-        """A subject that comes from above when nobody waits for it any more is the subject all the same."""
+        """A subject from the joined node that arrives late is the subject all the same."""
         wire = mirror("mirror.example")
         wire.join(M, "hag", HAG)
         wire.take(f"<presence from='{SOURCE}/hag' to='{M}'><x xmlns='{ns.MUC_USER}'><item/></x></presence>")
@@ -405,12 +410,12 @@ class SpeakingTests(RoomCase):
 
 
 class QueryTests(RoomCase):
-    """Section 6, and what is for others."""
+    """Section 6, and requests for others."""
 
     def test_occupants(self) -> None:
         """
-        Section 6.6: disco to an occupant from who is none "MUST" be "bad-request". Other requests he is told by
-        that he is not in (XEP-0410); what is for another occupant is not handed on.
+        Section 6.6: disco to an occupant from a non-occupant "MUST" be "bad-request". By other requests a user is
+        told not to be an occupant (XEP-0410); requests for other occupants are not forwarded.
         """
         stranger = "x@y/z"
         for space in (ns.DISCO_INFO, ns.DISCO_ITEMS):
@@ -427,7 +432,7 @@ class QueryTests(RoomCase):
         self.assertTold(self.wire.ask(f"{R}/x", stranger, card), f"iq {R}/x > {stranger} error not-acceptable")
 
     def test_features(self) -> None:
-        """Section 7.4: ids are kept, and both the service and its rooms say so; no feature is said twice."""
+        """Section 7.4: ids are kept, which the service and its rooms announce; no feature is announced twice."""
         query = f"<query xmlns='{ns.DISCO_INFO}'/>"
         for wire, service, room in (
             (self.wire, "chat.shakespeare.lit", R),
@@ -446,7 +451,10 @@ class QueryTests(RoomCase):
         self.assertTold(self.wire.ask(R, HECATE, query), f"iq {R} > {HECATE} error service-unavailable")
 
     def test_selfPing(self) -> None:
-        """XEP-0410: an answer while he is in, "not-acceptable" as soon as he is not, whatever room there is."""
+        """
+        XEP-0410: a result while the user is an occupant, "not-acceptable" afterwards, whether the room exists or
+        not.
+        """
         ping = f"<ping xmlns='{ns.PING}'/>"
         self.assertTold(self.wire.ask(f"{R}/elder", ELDER, ping), f"iq {R}/elder > {ELDER} result")
         self.assertDone(CRONE, "nick='elder' role='none'")

@@ -1,4 +1,4 @@
-"""Rooms of other software that speaks XEP-0289: as Openfire does, which leaves out some of it."""
+"""Rooms of other software that speaks XEP-0289, such as Openfire, which omits parts of it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ ANN, BEN, OWN = "ann@a.example/1", "ben@a.example/2", "own@b.example/3"
 
 
 def fmuc(real: str) -> str:
-    """Whose a stanza is."""
+    """Return the C{fmuc} element."""
     return f"<fmuc xmlns='{ns.FMUC}' from='{real}'/>"
 
 
 class OpenfireTests(RoomCase):
-    """A room above that knows one mode, and shows the joining node none of its own."""
+    """A joined node that knows one mode, and does not show the joining node its own occupants."""
 
     def setUp(self) -> None:
         self.mirror = mirror("mirror.example")
         self.mirror.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
-        # Its items have the occupant's JID.
+        # Its items contain the occupant's own address.
         item = user("owner", "moderator", jid=f"{ABOVE}/own")
         self.mirror.take(f"<presence from='{ABOVE}/own' to='{HERE}'>{fmuc(OWN)}{item}</presence>")
         self.joined = self.mirror.take(
@@ -32,7 +32,9 @@ class OpenfireTests(RoomCase):
         self.room = self.mirror.rooms.rooms[HERE]
 
     def test_joined(self) -> None:
-        """Who joins is in when the subject has come, though nothing was said of him; nobody's JID is made up."""
+        """
+        The joining user is admitted when the subject arrives, without a presence of the own; no JID is made up.
+        """
         self.assertSent(
             self.joined,
             f"<presence from='{HERE}/own' to='{ANN}'>{user('owner', 'moderator')}</presence>",
@@ -42,7 +44,7 @@ class OpenfireTests(RoomCase):
         self.assertEqual(self.room.occupants["own"].realJid, OWN)
 
     def test_atOnce(self) -> None:
-        """What it does not send back is not waited for; and should it come back, it is not shown twice."""
+        """Messages that it does not send back are not awaited; one that comes back is not shown twice."""
         body = "<body>x</body>"
         sent = self.mirror.take(f"<message from='{ANN}' to='{HERE}' type='groupchat' id='1'>{body}</message>")
         self.assertSent(
@@ -67,7 +69,7 @@ class OpenfireTests(RoomCase):
         self.assertIn(b"<replica/>", sent)
 
     def test_rejected(self) -> None:
-        """Its rejections are to the full JID, and have no error beside them."""
+        """Its rejections are to the full JID, without an error element."""
         reject = f"<fmuc xmlns='{ns.FMUC}'><reject>no</reject></fmuc>"
         self.mirror.take(f"<presence from='{BEN}' to='{HERE}/ben'>{MUC}</presence>")
         sent = self.mirror.take(f"<presence from='{ABOVE}' to='{HERE}/ben'>{reject}</presence>")

@@ -1,4 +1,4 @@
-"""A stanza's elements, found by looking for tags: the same as a parser finds, however they are written."""
+"""Elements of a stanza that are found by their tags are those that a parser finds, in any spelling."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PREFIXES = ("stream", "p")
 
 
 def element(random: Random, depth: int) -> str:
-    """One element, written oddly."""
+    """Return one element in an unusual spelling."""
     name = random.choice(_NAMES[:5]) if random.random() < 0.9 else _NAMES[5]
     declared = ""
     if random.random() < 0.2:
@@ -60,7 +60,7 @@ def element(random: Random, depth: int) -> str:
 
 
 def meaning(xml: str) -> list[str]:
-    """Each element as another parser reads it, in one way to write it."""
+    """Return each element in canonical form, as another parser reads it."""
     found = []
     for each in ElementTree.fromstring(HEADER + xml + END):
         each.tail = None
@@ -71,7 +71,7 @@ def meaning(xml: str) -> list[str]:
 
 
 class PartsTests(SynchronousTestCase):
-    """Found by tags, or in a tree where that is not easy."""
+    """Elements found by tags, or in a tree if that is not possible."""
 
     maxDiff = None
 
@@ -79,7 +79,7 @@ class PartsTests(SynchronousTestCase):
     @example(0, " id='1'")
     @given(st.integers(0, 2**32), st.sampled_from(("", " id='1'", ' id="1"', " xml:lang='en'", " other='1'")))
     def test_same(self, seed: int, more: str) -> None:
-        """Names and namespaces are those that another parser finds, and each stands for itself in any stanza."""
+        """Names and namespaces are those that another parser finds, and each element is valid in any stanza."""
         random = Random(seed)
         payload = "".join(random.choice(_TEXTS) + element(random, 3) for _ in range(random.randrange(4)))
         [stanza] = stanzas(f"<message from='a@b/c' to='d@e'{more}>{payload}</message>")
@@ -91,7 +91,7 @@ class PartsTests(SynchronousTestCase):
             self.assertEqual((part.element.uri or "", part.element.name), (part.namespace, part.name))
 
     def test_bounded(self) -> None:
-        """Very many elements are not looked for, beside each other or in one another, cut or as a tree."""
+        """Very many elements are not searched for, side by side or nested, by tags or in a tree."""
         for inside in ("<a/>" * (MAX_PARTS + 1), "<q>" + "<a/>" * MAX_COST + "</q>"):
             for cut in (8, 0):
                 [stanza] = stanzas("<message/>")

@@ -1,4 +1,4 @@
-"""The tables, and how the services are composed."""
+"""The tables of the configuration, and their services."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class PluginTests(SynchronousTestCase):
         return load(path, [MirrorPlugin(), RoomsPlugin()], MemoryReactorClock())
 
     def rooms(self, text: str) -> Rooms:
-        """Those of the one service of this configuration."""
+        """Return the rooms of the only service of a configuration."""
         gateway = makeService(self.config(text), MemoryReactorClock())
         [service] = [each for each in gateway if each.name.startswith(("mirror:", "rooms:"))]
         [handler] = [each for each in service if IRawHandler.providedBy(each)]
         return handler._rooms
 
     def test_wallClock(self) -> None:
-        """Stamps are by the wall clock, also after it was set; deadlines are by the link's."""
+        """Stamps are by the wall clock, also after it was set; deadlines are by the link's clock."""
         wall = [5e8]
         reactor = MemoryReactorClock()
         gateway = makeService(self.config(SERVER + ROOMS), reactor, lambda: wall[0])
@@ -60,14 +60,14 @@ class PluginTests(SynchronousTestCase):
         return str(self.assertRaises(ConfigError, lambda: check(self.config(SERVER + text))))
 
     def test_interfaces(self) -> None:
-        """Both are plugins as any stranger's would be, and are found."""
+        """Both are plugins like those of third parties, and are found."""
         for plugin in (MirrorPlugin(), RoomsPlugin()):
             for interface in (IServicePlugin, IChecked, IDemonstration):
                 verifyObject(interface, plugin)
         self.assertLessEqual({"mirror", "rooms"}, {plugin.kind for plugin in findPlugins()})
 
     def test_mirror(self) -> None:
-        """What the table says is what the rules go by; domains are written as a server would."""
+        """The options reach the rules; domains are prepared."""
         rooms = self.rooms(SERVER + MIRROR)
         mirroring = rooms._mirroring
         assert mirroring is not None
@@ -76,7 +76,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual((rooms.jid, rooms._peers), ("m.example.com", frozenset()))
 
     def test_roomsPerUser(self) -> None:
-        """The operator decides how many rooms one user may make, for both kinds."""
+        """The operator decides how many rooms one user may create, for both kinds."""
         for table in (MIRROR, ROOMS):
             self.assertEqual(self.rooms(SERVER + table)._bounds.made, 100)
             self.assertEqual(self.rooms(SERVER + table + "max_rooms_per_user = 7\n")._bounds.made, 7)
@@ -96,7 +96,7 @@ class PluginTests(SynchronousTestCase):
             self.assertEqual(self.rooms(SERVER + table + 'endpoint = "tcp:127.0.0.1:5348"\n').home, "")
 
     def test_largest(self) -> None:
-        """A room's stanzas are no larger than rooms are for, nor than the configuration has it."""
+        """The limit of a stanza is that of rooms, or a smaller one of the configuration."""
         for size, largest in ((1_000_000, 256 * 1024), (70_000, 70_000)):
             for table in (MIRROR, ROOMS):
                 text = SERVER.replace("[server]\n", f"[server]\nmax_stanza_size = {size}\n") + table
@@ -105,13 +105,13 @@ class PluginTests(SynchronousTestCase):
                 self.assertEqual(link.limits, Limits(stanzaSize=largest))
 
     def test_rooms(self) -> None:
-        """Without peers there are none; on a real server no room is there before somebody makes it."""
+        """Without peers there are none; on a real server no room exists before a user creates it."""
         rooms = self.rooms(SERVER + ROOMS)
         self.assertEqual((rooms._mirroring, rooms._peers, rooms.rooms), (None, frozenset(), {}))
         self.assertEqual(self.rooms(SERVER + ROOMS + 'peers = ["m.example.net"]')._peers, {"m.example.net"})
 
     def test_problems(self) -> None:
-        """What cannot work is said, all of it."""
+        """Options that cannot work are reported, all of them."""
         found = self.problems(
             '[mirror."m.example.com"]\nallow = ["m.example.com", "a b"]\nusers = []\n'
             'peers = ["x@y", "m.example.com"]\n'
@@ -134,7 +134,7 @@ class PluginTests(SynchronousTestCase):
         self.assertIn("protocol", found)
 
     def test_usersAreNoRooms(self) -> None:
-        """A domain is that of users or that of rooms, however it is written; "*" names none."""
+        """A domain is one of users or one of rooms, in any spelling; "*" names none."""
         mirror = '[mirror."m.example.com"]\nusers = ["Example.COM"]\nallow = {}\npeers = {}\n'
         found = self.problems(mirror.format('["example.com"]', '["EXAMPLE.com", "n.example.com"]'))
         for key in ("allow", "peers"):

@@ -1,4 +1,4 @@
-"""What rooms are asked by iq."""
+"""Iq requests to rooms."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ PING = f"<ping xmlns='{ns.PING}'/>"
 
 
 class QueryCase(LocalCase):
-    """Asks."""
+    """Sends requests."""
 
     def ask(self, who: str, to: str, payload: str, kind: str = "get", service: Service | None = None) -> bytes:
         iq = f"<iq from='{who}' to='{to}' id='1' type='{kind}'>{payload}</iq>"
         return (service or self.service).take(iq)
 
     def assertAnswered(self, sent: bytes, who: str, to: str, payload: str, *more: str) -> None:
-        """The result, and what else is sent."""
+        """The result and further stanzas are sent."""
         self.assertSent(sent, f"<iq from='{to}' to='{who}' id='1' type='result'>{payload}</iq>", *more)
 
     def assertRefusedBy(self, sent: bytes, who: str, to: str, why: type[GatewayError]) -> None:
@@ -55,7 +55,7 @@ class DiscoTests(QueryCase):
         return {each["var"] for each in query.elements() if each.name == "feature"}
 
     def test_service(self) -> None:
-        """The service says that there are rooms, and which can be found."""
+        """The service announces its features and its public rooms."""
         info = f"<query xmlns='{ns.DISCO_INFO}'/>"
         self.assertIn(ns.MUC, self.features(self.ask(HAG, SERVICE, info)))
         self.service.rooms.open("lobby", Settings(name="The <lobby>", persistent=True))
@@ -70,7 +70,7 @@ class DiscoTests(QueryCase):
         self.assertIn("muc_hidden", self.features(self.ask(HAG, f"cellar@{SERVICE}", info)))
 
     def test_room(self) -> None:
-        """A room says what it is, and how many are in; who is in it says to them alone."""
+        """A room announces its features and the number of occupants; only occupants see the list of occupants."""
         self.join(HAG, "hag")
         sent = self.ask(WISE, ROOM, f"<query xmlns='{ns.DISCO_INFO}'/>")
         self.assertLessEqual({ns.MUC, ns.SELF_PING, "muc_open", "muc_semianonymous"}, self.features(sent))
@@ -86,10 +86,10 @@ class DiscoTests(QueryCase):
         self.assertAnswered(self.ask(HAG, ROOM, items), HAG, ROOM, items.replace("/>", f">{found}</query>"))
 
     def test_nodes(self) -> None:
-        """What clients ask of a room is answered with what there is; any other node is none."""
+        """The nodes by which clients ask about a room are answered; other nodes are not found."""
         query = f"<query xmlns='{ns.DISCO_INFO}' node='x-roomuser-item'/>"
         self.assertAnswered(self.ask(HAG, ROOM, query), HAG, ROOM, query)
-        # Everything is let through: "it MUST return a <service-unavailable/> error" (section 17.1.1).
+        # No namespace is discarded: "it MUST return a <service-unavailable/> error" (section 17.1.1).
         query = f"<query xmlns='{ns.DISCO_INFO}' node='{ns.MUC_TRAFFIC}'/>"
         self.assertRefusedBy(self.ask(HAG, ROOM, query), HAG, ROOM, Unhandled)
         for address in (ROOM, SERVICE):
@@ -98,13 +98,13 @@ class DiscoTests(QueryCase):
                 self.assertRefusedBy(sent, HAG, address, NoSuchNode)
 
     def test_nothing(self) -> None:
-        """A room that is not there is not found."""
+        """A room that does not exist is not found."""
         for space in (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.MUC_ADMIN, ns.MUC_OWNER):
             sent = self.ask(HAG, f"no@{SERVICE}", f"<query xmlns='{space}'/>")
             self.assertRefusedBy(sent, HAG, f"no@{SERVICE}", NoSuchAddress)
 
     def test_mirror(self) -> None:
-        """A mirror is there for each room that may be mirrored, before anybody joins; it lists none."""
+        """A mirror exists for each room that may be mirrored, before a user joins; it lists none."""
         service = mirror("mirror.example")
         info, items = (f"<query xmlns='{space}'/>" for space in (ns.DISCO_INFO, ns.DISCO_ITEMS))
         sent = self.ask(HAG, MIRROR, info, service=service)
@@ -123,14 +123,14 @@ class PingTests(QueryCase):
     """XEP-0410."""
 
     def test_self(self) -> None:
-        """Who is in by that nick is answered; who is not is told so."""
+        """An occupant of that nick gets a result; a user who is not an occupant gets an error."""
         self.assertAnswered(self.ask(CRONE, f"{ROOM}/crone", PING), CRONE, f"{ROOM}/crone", "")
         self.assertRefusedBy(self.ask(HAG, f"{ROOM}/hag", PING), HAG, f"{ROOM}/hag", NotInTheRoom)
         self.assertRefusedBy(self.ask(CRONE, f"{ROOM}/hag", PING), CRONE, f"{ROOM}/hag", NoSuchAddress)
         self.assertRefusedBy(self.ask(HAG, f"no@{SERVICE}/x", PING), HAG, f"no@{SERVICE}/x", NotInTheRoom)
 
     def test_others(self) -> None:
-        """What is for somebody else is not handed on; service and room answer for themselves."""
+        """Requests for other occupants are not forwarded; the service and rooms answer for themselves."""
         self.join(HAG, "hag")
         version = f"<query xmlns='{ns.VERSION}'/>"
         for payload in (PING, version):
@@ -141,7 +141,7 @@ class PingTests(QueryCase):
             self.assertAnswered(self.ask(WISE, address, PING), WISE, address, "")
 
     def test_empty(self) -> None:
-        """A request that asks nothing cannot be read."""
+        """A request without a payload is unreadable."""
         self.assertRefusedBy(self.ask(WISE, ROOM, ""), WISE, ROOM, Unreadable)
 
 
@@ -156,7 +156,7 @@ class AdministrationTests(QueryCase):
         return self.ask(who, ROOM, f"<query xmlns='{ns.MUC_ADMIN}'>{items}</query>", kind)
 
     def test_kick(self) -> None:
-        """Example 89 and those after it: with reason and actor, and 307."""
+        """Example 89 and the following ones: with reason and actor, and 307."""
         sent = self.administer(CRONE, "<item nick='hag' role='none'><reason>Avaunt!</reason></item>")
         inside = "<actor nick='crone'/><reason>Avaunt!</reason>"
 
@@ -174,7 +174,7 @@ class AdministrationTests(QueryCase):
         )
 
     def test_ban(self) -> None:
-        """By JID or by nick, with 301; and he does not come in again until he is forgiven."""
+        """By JID or by nick, with 301; the user cannot join again until the ban is lifted."""
         for who in ("jid='hag66@shakespeare.lit'", "nick='hag'"):
             sent = self.administer(CRONE, f"<item {who} affiliation='outcast'/>").decode()
             self.assertIn("<status code='301'/><status code='110'/>", sent)
@@ -185,7 +185,7 @@ class AdministrationTests(QueryCase):
             self.assertIn(b"code='110'", self.join(HAG, "hag"))
 
     def test_roles(self) -> None:
-        """Voice and moderation are given and taken, and lists tell of it."""
+        """Voice and moderator status are given and revoked, and lists show it."""
         for role in ("visitor", "participant", "moderator"):
             sent = self.administer(CRONE, f"<item nick='hag' role='{role}'/>")
             self.assertIn(f"role='{role}'".encode(), sent)
@@ -207,7 +207,7 @@ class AdministrationTests(QueryCase):
         self.assertIn(b"code='321'", self.administer(HAG, "<item nick='crone' affiliation='none'/>"))
 
     def test_notAllowed(self) -> None:
-        """Who may not is told so, and nothing of several is done if one may not be."""
+        """A user without the right is refused, and no change is done if one of them is not allowed."""
         self.join(WISE, "wise")
         admin = "<item nick='hag' affiliation='admin'/>"
         self.administer(CRONE, admin)
@@ -253,14 +253,14 @@ class ConfigurationTests(QueryCase):
         return self.own(who, f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>")
 
     def test_instant(self) -> None:
-        """Section 10.1.2: an empty form leaves everything as it is; so does one that is given up."""
+        """Section 10.1.2: an empty form changes nothing; nor does a cancelled one."""
         for kind in ("submit", "cancel"):
             sent = self.own(CRONE, f"<x xmlns='{ns.DATA}' type='{kind}'/>")
             self.assertAnswered(sent, CRONE, ROOM, "")
         self.assertEqual(self.room.settings, Settings())
 
     def test_form(self) -> None:
-        """What can be decided is asked for, with what holds now."""
+        """The form has all options, with their current values."""
         self.room.settings.name = "A <dark> cave"
         sent = self.own(CRONE, "", "get").decode()
         for field in OPTIONS:
@@ -269,7 +269,7 @@ class ConfigurationTests(QueryCase):
         self.assertIn("<value>moderators</value><option>", sent)
 
     def test_changes(self) -> None:
-        """What is decided holds, and those who are in are told that something has changed."""
+        """Changes are applied, and the occupants are told of the change."""
         self.join(HAG, "hag")
         sent = self.submit(
             roomname="Cave", persistentroom="1", moderatedroom="true", changesubject="0", publicroom="0"
@@ -287,7 +287,7 @@ class ConfigurationTests(QueryCase):
         self.assertIn(user("none", "visitor", status(110)).encode(), self.join(HAG, "hag"))
 
     def test_password(self) -> None:
-        """A password that is needed has to be there; one that is not is forgotten."""
+        """A required password must be set; one that is not required is removed."""
         self.submit(passwordprotectedroom="1", roomsecret="cauldron")
         self.assertIn(b"<not-authorized", self.join(HAG, "hag"))
         self.submit(passwordprotectedroom="0")
@@ -295,14 +295,14 @@ class ConfigurationTests(QueryCase):
         self.assertRefusedBy(self.submit(passwordprotectedroom="1"), CRONE, ROOM, NotAcceptable)
 
     def test_membersOnly(self) -> None:
-        """Who is no member is put out, with 322."""
+        """Users who are not members are removed, with 322."""
         self.join(HAG, "hag")
         sent = self.submit(membersonly="1")
         self.assertIn(presence("hag", HAG, user("none", "none", status(322, 110)), "unavailable").encode(), sent)
         self.assertEqual(set(self.room.occupants), {"crone"})
 
     def test_refused(self) -> None:
-        """Others than owners, and values that are none."""
+        """Users who are not owners, and values that are not allowed, are refused."""
         self.join(HAG, "hag")
         self.assertRefusedBy(self.submit(HAG, roomname="x"), HAG, ROOM, NotEntitled)
         self.assertRefusedBy(self.own(HAG, "", "get"), HAG, ROOM, NotEntitled)
@@ -314,7 +314,7 @@ class ConfigurationTests(QueryCase):
         self.assertEqual(self.room.settings, Settings())
 
     def test_destroy(self) -> None:
-        """Section 10.9: each is told of himself only, and the room is no more."""
+        """Section 10.9: each occupant is told of the own removal only, and the room is destroyed."""
         self.join(HAG, "hag")
         self.room.settings.persistent = True
         sent = self.own(CRONE, f"<destroy jid='heath@{SERVICE}'><reason>Macbeth comes</reason></destroy>")
@@ -330,7 +330,7 @@ class ConfigurationTests(QueryCase):
         self.assertEqual(self.service.rooms.rooms, {})
 
     def test_opened(self) -> None:
-        """A room that is there from the start has no owner, and nobody becomes one by coming first."""
+        """A room that exists from the start has no owner, and the first occupant does not become one."""
         service = rooms(SERVICE)
         service.rooms.open("lobby", Settings(persistent=True))
         for who, nick in ((HAG, "hag"), (WISE, "hag")):

@@ -1,4 +1,4 @@
-"""What is written for many is written once."""
+"""A stanza to many recipients is serialised once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOM = "r@rooms.h"
 
 
 class FanOutTests(RoomCase):
-    """The same for everybody, but for the address."""
+    """Serialised once; only the address differs."""
 
     def setUp(self) -> None:
         self.service = rooms("rooms.h")
@@ -34,21 +34,24 @@ class FanOutTests(RoomCase):
         return self.service.take(f"<presence from='u{number}@h/r' to='{ROOM}/n{number}'>{MUC}</presence>")
 
     def test_message(self) -> None:
-        """A message is."""
+        """A message is serialised once."""
         self.written.clear()
         sent = self.service.take(f"<message from='u3@h/r' to='{ROOM}' type='groupchat'><body>Hi</body></message>")
         self.assertEqual((self.written, sent.count(b"<message ")), (["n3"], 10))
 
     def test_join(self) -> None:
-        """So is the presence of who is there: only what is new is written for who joins, and the subject."""
+        """
+        Presence of occupants is serialised once: for a new occupant, only the own presence and the subject are
+        serialised.
+        """
         self.join(10)
         self.written.clear()
         sent = self.join(11)
-        # To the owner with his address, to the others without, and to himself.
+        # To the owner with the real JID, to the others without it, and to the new occupant.
         self.assertEqual((self.written, sent.count(b"<presence ")), (["n11"] * 3 + [""], 23))
 
     def test_change(self) -> None:
-        """A presence that has changed is shown as it is now."""
+        """A changed presence is shown as it is now."""
         self.service.take(f"<presence from='u4@h/r' to='{ROOM}/n4'><show>away</show></presence>")
         self.assertIn(b"<show>away</show>", self.join(10))
         self.service.take(f"<presence from='u4@h/r' to='{ROOM}/n4'/>")

@@ -1,4 +1,4 @@
-"""What the seed and XEP-0289 demand in words: between two nodes, several, and in a chain."""
+"""Demands of the ProtoXEP and of XEP-0289 beyond their examples: between two nodes, several, and in a chain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAYS = [(dialect, replica) for dialect in Dialect for replica in (True, False)]
 
 
 def net(dialect: Dialect, replica: bool, lower: Dialect | None = None, bounds: Bounds | None = None) -> Net:
-    """Two mirrors of a room, and one of the first of them."""
+    """Two mirrors of a room, and a mirror of the first of them."""
     return Net(
         {
             TOP: rooms("top.example", "middle.example", "other.example", bounds=bounds),
@@ -29,19 +29,19 @@ def net(dialect: Dialect, replica: bool, lower: Dialect | None = None, bounds: B
 
 
 def admin(item: str) -> str:
-    """A change."""
+    """Return a change."""
     return f"<query xmlns='{ns.MUC_ADMIN}'>{item}</query>"
 
 
 class JoiningTests(WireCase):
-    """The seed: "performs the usual ACL checks as if [he] had joined directly"; XEP-0289 section 6.1."""
+    """ProtoXEP: "performs the usual ACL checks as if [the user] had joined directly"; XEP-0289 section 6.1."""
 
     def assertDialect(self, of: Net, dialect: Dialect) -> None:
-        """The joined node answers "each in its own"."""
+        """The joined node answers in the protocol of each."""
         self.assertEqual({node.dialect for node in of.wires[TOP].room(TOP).nodes.joiningNodes.values()}, {dialect})
 
     def test_limits(self) -> None:
-        """What the first one asks of history and gives as password is passed up; neither changes the dialect."""
+        """The first join's limits and password are passed on; neither changes the protocol."""
         for dialect, replica in WAYS:
             of = net(dialect, replica)
             of.join(TOP, "owner", OWNER)
@@ -56,7 +56,9 @@ class JoiningTests(WireCase):
             self.assertEqual(told[-1], f"message {MIDDLE} subject=")
 
     def test_refused(self) -> None:
-        """Password, members, ban, the room's size, a nick: who wants in is told, and nothing is left of it."""
+        """
+        Password, members, ban, the size of the room, a nick: the user is told, and nothing is left of the join.
+        """
         for dialect, replica in WAYS:
             of = net(dialect, replica, bounds=Bounds(occupants=2))
             of.join(TOP, "owner", OWNER)
@@ -85,7 +87,7 @@ class JoiningTests(WireCase):
             self.assertEqual(told, f"presence {MIDDLE}/ann error service-unavailable")
 
     def test_forms(self) -> None:
-        """A rejection in whatever form, to the bare JID or the full one, is told to the one whose join it is."""
+        """A rejection in any form, to the bare or the full JID, reaches the user of the rejected join."""
         for form in (
             "<presence from='{top}' to='{middle}'>{reject}</presence>",
             "<presence from='{top}' to='{middle}/ann'>{reject}</presence>",
@@ -105,7 +107,7 @@ class JoiningTests(WireCase):
                 self.assertEqual(len(to(ANN, told)), 1, form)
                 self.assertTrue(to(ANN, told)[0].startswith(f"presence {MIDDLE}/ann error"), told)
                 self.assertEqual(to(BEN, told), [])
-                # The next one is asked for; the answer may be another.
+                # The next join is sent; its answer may be another one.
                 self.assertEqual(set(wire.room(MIDDLE).nodes.pending), {"ben"})
 
 
@@ -113,7 +115,7 @@ class SetTests(WireCase):
     """One room of several nodes."""
 
     def joined(self, dialect: Dialect, replica: bool, lower: Dialect | None = None) -> Net:
-        """All are in."""
+        """All users have joined."""
         of = net(dialect, replica, lower)
         for room, nick, who in (
             (TOP, "owner", OWNER),
@@ -129,7 +131,7 @@ class SetTests(WireCase):
         return of
 
     def everyWay(self) -> list[Net]:
-        """Both dialects and modes, and both dialects in one chain."""
+        """Both protocols and modes, and both protocols in one chain."""
         return [
             *(self.joined(dialect, replica) for dialect, replica in WAYS),
             self.joined(Dialect.PROTOXEP, True, Dialect.XEP_0289),
@@ -137,7 +139,7 @@ class SetTests(WireCase):
         ]
 
     def test_messages(self) -> None:
-        """Each hears each once; a link has one copy a direction at most."""
+        """Each occupant gets each message once; a link carries at most one copy in each direction."""
         for of in self.everyWay():
             for room, who in ((TOP, OWNER), (MIDDLE, ANN), (OTHER, BEN), (LOW, CAT)):
                 told = of.say(room, who, "hello")
@@ -156,19 +158,19 @@ class SetTests(WireCase):
             self.assertEqual(to(CAT, told), [f"presence {LOW}/cat {out} 110"])
             self.assertEqual(to(ANN, told), [f"presence {MIDDLE}/cat {out}"])
             self.assertEqual(to(BEN, told), [f"presence {OTHER}/cat {out}"])
-            # Nobody is left there, and nothing goes there any more.
+            # No occupant is left there, and nothing is sent there any longer.
             of.crossed.clear()
             of.say(TOP, OWNER, "hello")
             self.assertNotIn(LOW, {there for _, there, _ in of.crossed})
             self.assertIn(f"presence {LOW}/cat none/participant 110", to(CAT, of.join(LOW, "cat", CAT)))
 
     def test_ban(self) -> None:
-        """The same with a ban; it stands for who comes directly, too, by whatever nick."""
+        """The same with a ban, which also applies to direct joins, by any nick."""
         for of in self.everyWay():
             told = of.ask(TOP, OWNER, admin(f"<item jid='{CAT}' affiliation='outcast'/>"))
             self.assertEqual(to(CAT, told), [f"presence {LOW}/cat unavailable outcast/none actor=owner 301 110"])
             for room in (LOW, MIDDLE, TOP):
-                # Where no answers are waited for he is in until the refusal comes.
+                # In a mode without answers the user is an occupant until the rejection arrives.
                 refused = to(CAT, of.join(room, "kitten", CAT))
                 self.assertRegex(refused[-1], "forbidden|banned")
                 of.tick(60)
@@ -184,7 +186,10 @@ class SetTests(WireCase):
             self.assertEqual(to(CAT, told), [f"presence {LOW}/cat none/visitor actor=owner 110"])
 
     def test_destroyed(self) -> None:
-        """A room that is no more is no more anywhere; each is told of himself, with where to go."""
+        """
+        A destroyed room is destroyed at all nodes; each occupant is told of the own removal, with the alternate
+        room.
+        """
         for of in self.everyWay():
             inside = "<destroy jid='new@top.example'><reason>Over</reason></destroy>"
             told = of.ask(TOP, OWNER, f"<query xmlns='{ns.MUC_OWNER}'>{inside}</query>")
@@ -195,7 +200,7 @@ class SetTests(WireCase):
             self.assertEqual([wire.rooms.rooms for wire in of.wires.values()], [{}] * 4)
 
     def test_subject(self) -> None:
-        """It is the same everywhere, whoever sets it; and who comes later has it last."""
+        """The subject is the same everywhere, whoever sets it; new occupants get it last."""
         for of in self.everyWay():
             for room, who in ((LOW, CAT), (TOP, OWNER)):
                 told = of.take(
@@ -210,7 +215,9 @@ class SetTests(WireCase):
                 of.take(room, f"<presence from='{late}' to='{room}' type='unavailable'/>")
 
     def test_privately(self) -> None:
-        """XEP-0289 section 6.6, from end to end, both ways; and back with an error if it cannot be delivered."""
+        """
+        XEP-0289 section 6.6, end to end, in both directions; and back with an error if it cannot be delivered.
+        """
         for of in self.everyWay():
             for room, who, there, whom in ((LOW, CAT, OTHER, BEN), (OTHER, BEN, LOW, CAT)):
                 nicks = {CAT: "cat", BEN: "ben"}
@@ -225,7 +232,7 @@ class SetTests(WireCase):
                 self.assertTold(of.take(there, back), f"message {room}/{nicks[whom]} > {who} error not-acceptable")
 
     def test_leaving(self) -> None:
-        """Section 6.4: who is out of the set hears nothing more, until he comes again."""
+        """Section 6.4: a node that has left is sent nothing more, until it joins again."""
         for of in self.everyWay():
             told = of.take(
                 LOW, f"<presence from='{CAT}' to='{LOW}/cat' type='unavailable'><status>bye</status></presence>"
@@ -243,7 +250,7 @@ class SetTests(WireCase):
             self.assertEqual(set(of.wires[LOW].room(LOW).occupants), {"owner", "ben", "cat"})
 
     def test_middleEnds(self) -> None:
-        """The node between ends: those below it are told, those above see that all behind it are gone."""
+        """The middle node ends: its joining nodes are told, and the other nodes see its occupants leave."""
         for of in self.everyWay():
             of.wires[MIDDLE].handler.drain()
             told = of._spread(MIDDLE, of.wires[MIDDLE]._taken())
@@ -255,7 +262,7 @@ class SetTests(WireCase):
             self.assertEqual({node.jid for node in of.wires[TOP].room(TOP).nodes.joiningNodes.values()}, {OTHER})
 
     def test_states(self) -> None:
-        """All nodes are in the set, and no link waits for anything."""
+        """All nodes have joined, and no link waits for anything."""
         for of in self.everyWay():
             for room, wire in of.wires.items():
                 above = wire.room(room).nodes.uplink

@@ -130,7 +130,7 @@ class MachineTests(SynchronousTestCase):
         self.assertEqual((ann.state, ben.state), (JoinState.SENT, JoinState.QUEUED))
         uplink.withdraw(ann, 0.0)
         self.assertIs(ann.state, JoinState.WITHDRAWN)
-        # Nobody is in but the one who waits, who is the first then.
+        # The waiting user's join is the first one now.
         self.assertIs(uplink.state, UplinkState.WITHDRAWING)
         uplink.feed(Event.RETURNED, 0.0)
         self.assertEqual((uplink.state, ben.state), (UplinkState.JOINING, JoinState.SENT))

@@ -1,4 +1,4 @@
-"""Rooms behind their real handler: stanzas go in as bytes; what comes out is told in short."""
+"""Rooms behind their real handler: stanzas go in as bytes; the output is read in a short form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START = 1_000_000.0
 
 
 class FakeLink(Link):
-    """A link that goes nowhere and keeps what it is given."""
+    """A link that goes nowhere and keeps its output."""
 
     def __init__(self, jid: str) -> None:
         super().__init__(Clock(), None, jid, "secret")  # type: ignore[arg-type]  # it connects to nothing
@@ -40,7 +40,7 @@ class FakeLink(Link):
 
 class Wire:
     """
-    One component's rooms.
+    The rooms of one component.
 
     @ivar now: the link's clock.
     """
@@ -52,29 +52,29 @@ class Wire:
         self.handler.setHandlerParent(self.link)
 
     def room(self, jid: str) -> Room:
-        """One that must be there."""
+        """Return a room that must exist."""
         return self.rooms.rooms[jid]
 
     def bytes(self, xml: str | bytes) -> bytes:
-        """What these stanzas bring about; each is this handler's to take."""
+        """Return the bytes that stanzas cause; the handler takes each of them."""
         for stanza in stanzas(xml):
             assert self.handler.stanzaReceived(stanza), stanza
         return self._taken()
 
     def elements(self, xml: str | bytes) -> list[Element]:
-        """The same, read."""
+        """The same, as trees."""
         return read(self.bytes(xml))
 
     def take(self, xml: str | bytes) -> list[str]:
-        """The same, in short."""
+        """The same, in short form."""
         return told(self.bytes(xml))
 
     def tick(self, seconds: float) -> list[str]:
-        """Let time pass; in short."""
+        """Advance the clock; in short form."""
         return told(self.tickBytes(seconds))
 
     def tickBytes(self, seconds: float) -> bytes:
-        """Let time pass."""
+        """Advance the clock."""
         self.link.now += seconds
         self.handler.tick(self.link.now)
         return self._taken()
@@ -84,29 +84,29 @@ class Wire:
         self.link.sent.clear()
         return sent
 
-    # What people do.
+    # Users.
 
     def join(self, room: str, nick: str, user: str, inside: str = "") -> list[str]:
-        """He wants in."""
+        """Send a join."""
         muc = f"<x xmlns='{ns.MUC}'>{inside}</x>" if inside else MUC
         return self.take(f"<presence from='{user}' to='{room}/{nick}' id='j'>{muc}</presence>")
 
     def leave(self, room: str, nick: str, user: str) -> list[str]:
-        """He goes."""
+        """Send a leave."""
         return self.take(f"<presence from='{user}' to='{room}/{nick}' type='unavailable'/>")
 
     def say(self, room: str, user: str, body: str) -> list[str]:
-        """He speaks."""
+        """Send a message."""
         return self.take(
             f"<message from='{user}' to='{room}' type='groupchat' id='m'><body>{body}</body></message>"
         )
 
     def ask(self, address: str, user: str, payload: str, kind: str = "get") -> list[str]:
-        """He asks by iq."""
+        """Send an iq request."""
         return self.take(f"<iq from='{user}' to='{address}' id='q' type='{kind}'>{payload}</iq>")
 
     def nodeJoins(self, room: str, nick: str, node: str, real: str, inside: str = "") -> list[str]:
-        """One of a node's users wants in, in the words of XEP-0289."""
+        """Send the join of a node's user, by XEP-0289."""
         return self.take(
             f"<presence from='{node}/{nick}' to='{room}/{nick}'>{fmuc(real)}<x xmlns='{ns.MUC}'>{inside}</x>"
             f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{real}'/></x></presence>"
@@ -118,7 +118,7 @@ class Net:
     Rooms of several components, and links between them that lose nothing.
 
     @ivar wires: by the room's bare JID.
-    @ivar crossed: what has gone from one to another since it was last cleared: sender, recipient, in short.
+    @ivar crossed: stanzas between nodes since it was last cleared: sender, recipient, short form.
     """
 
     def __init__(self, wires: dict[str, Wire]) -> None:
@@ -126,11 +126,11 @@ class Net:
         self.crossed: list[tuple[str, str, str]] = []
 
     def take(self, room: str, xml: str) -> list[str]:
-        """What users are told of a stanza, wherever they are."""
+        """Return what a stanza causes users to be sent, wherever they are."""
         return self._spread(room, self.wires[room].bytes(xml))
 
     def tick(self, seconds: float) -> list[str]:
-        """Let time pass everywhere."""
+        """Advance all clocks."""
         found = []
         for room, wire in self.wires.items():
             found += self._spread(room, wire.tickBytes(seconds))
@@ -150,23 +150,23 @@ class Net:
         return shown
 
     def join(self, room: str, nick: str, user: str, inside: str = "") -> list[str]:
-        """He wants in."""
+        """Send a join."""
         return self.take(
             room, f"<presence from='{user}' to='{room}/{nick}'><x xmlns='{ns.MUC}'>{inside}</x></presence>"
         )
 
     def say(self, room: str, user: str, body: str) -> list[str]:
-        """He speaks."""
+        """Send a message."""
         message = f"<message from='{user}' to='{room}' type='groupchat'><body>{body}</body></message>"
         return self.take(room, message)
 
     def ask(self, room: str, user: str, payload: str) -> list[str]:
-        """He has something done."""
+        """Send an iq request."""
         return self.take(room, f"<iq from='{user}' to='{room}' id='q' type='set'>{payload}</iq>")
 
 
 def rooms(jid: str, *peers: str, bounds: Bounds | None = None) -> Wire:
-    """Rooms of their own."""
+    """Return a service with rooms of its own."""
     return Wire(Rooms(jid, None, frozenset(peers), bounds))
 
 
@@ -179,41 +179,39 @@ def mirror(
     peers: Iterable[str] = (),
     bounds: Bounds | None = None,
 ) -> Wire:
-    """Mirrors, of everything for everybody if nothing else is said."""
+    """Return mirrors; by default of all rooms, for all users."""
     mirroring = Mirroring(dialect=dialect, replica=replica, allow=frozenset(allow), users=frozenset(users))
     return Wire(Rooms(jid, mirroring, frozenset(peers), bounds))
 
 
 def fmuc(real: str, inside: str = "") -> str:
-    """The element that says whose a stanza is."""
+    """Return the C{fmuc} element."""
     return f"<fmuc xmlns='{ns.FMUC}' from='{real}'>{inside}</fmuc>"
 
 
 def seedJoin(room: str, nick: str, node: str, real: str) -> str:
-    """A join in the words of the seed."""
+    """Return a join by the ProtoXEP."""
     return f"<presence from='{node}' to='{room}/{nick}'>{fmuc(real)}</presence>"
 
 
 def read(sent: bytes) -> list[Element]:
-    """Stanzas as trees."""
+    """Return stanzas as trees."""
     return list(ElementTree.fromstring(HEADER.encode() + sent + END.encode()))
 
 
 def told(sent: bytes) -> list[str]:
-    """Each stanza in short, in order."""
+    """Return each stanza in short form, in order."""
     return [short(stanza) for stanza in read(sent)]
 
 
 def to(recipient: str, found: Iterable[str]) -> list[str]:
-    """What one address is sent, without that."""
+    """Return the stanzas to one address, without that address."""
     mark = f" > {recipient}"
     return [each.replace(mark, "", 1) for each in found if f"{each} ".partition(mark)[2].startswith(" ")]
 
 
 def short(stanza: Element) -> str:
-    """
-    What a stanza says: kind, addresses, type, standing, codes, condition, and what else there is.
-    """
+    """Return the content of a stanza: name, addresses, type, standing, codes, condition and other elements."""
     words = [stanza.tag.removeprefix(_CONTENT), stanza.get("from", ""), ">", stanza.get("to", "")]
     kind = stanza.get("type")
     if kind and not (words[0] == "message" and kind == "groupchat"):
@@ -251,15 +249,15 @@ def _user(x: Element) -> list[str]:
 
 
 class WireCase(SynchronousTestCase):
-    """Compares what is sent, in short."""
+    """Compares stanzas in short form."""
 
     maxDiff = None
 
     def assertTold(self, found: list[str], *expected: str) -> None:
-        """Exactly these, in this order."""
+        """Exactly these stanzas, in this order."""
         self.assertEqual(found, list(expected))
 
     def assertNoFmuc(self, stanza: Element) -> None:
-        """No client is ever sent a word between nodes."""
+        """A client is never sent an FMUC element."""
         inside: list[Any] = [each.tag for each in stanza if each.tag.startswith(f"{{{ns.FMUC}}}")]
         self.assertEqual(inside, [], stanza.attrib)
