@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway import ns
 from gateway.fmuc.handler import RoomsHandler
 from tests.fmuc.support import MUC, RoomCase, mirror
-from tests.fmuc.test_local import status, user
+from tests.muc.test_local import status, user
 
 ABOVE = "coven@chat.example"
 HERE = r"coven\40chat.example@mirror.example"

@@ -25,7 +25,7 @@ from gateway.fmuc.core import Mirroring
 from gateway.muc.configuration import OPTIONS
 from gateway.muc.room import Settings
 from tests.fmuc.support import MUC, Service, mirror, refused, rooms, stanzas
-from tests.fmuc.test_local import CRONE, HAG, ROOM, WISE, LocalCase, presence, said, status, user
+from tests.muc.test_local import CRONE, HAG, ROOM, WISE, LocalCase, presence, said, status, user
 
 SERVICE = "chat.shakespeare.lit"
 MIRROR = r"coven\40chat.shakespeare.lit@mirror.example"
