@@ -171,8 +171,8 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         self.assertIn("=== rooms: rooms.localhost ===", output)
         self.assertIn("=== mirror: mirror.localhost ===", output)
         for user in ("alice", "bob"):
-            self.assertIn(f"ok: {user}@{DOMAIN}/tour hears it", output)
-            self.assertIn(f"ok: {user}@{DOMAIN}/tour is out", output)
+            self.assertIn(f"ok: {user}@{DOMAIN}/tour receives it", output)
+            self.assertIn(f"ok: {user}@{DOMAIN}/tour has left", output)
         self.assertIn(BUILT_IN, output)
         self.assertIn("That was all there is.", output)
         self.assertNotIn(self.server.password("alice"), output)
