@@ -34,8 +34,6 @@ class Sender(Enum):
     USER = 0
     JOINED_NODE = 1
     JOINING_NODE = 2
-    # With a join: the node may be new.
-    JOIN = 3
 
 
 def within(domain: str, domains: frozenset[str]) -> bool:
@@ -84,10 +82,10 @@ class Rooms(RoomService):
         """Handle a presence of type none, unavailable or error to a room or an occupant."""
         if not jids.split(recipient)[0]:
             return self.toService(sender, recipient, stanza)
-        kind = self._sender(sender, recipient, stanza)
-        if kind is Sender.JOIN:
+        if self._isJoin(sender, recipient, stanza):
             return self._nodeJoins(sender, recipient, stanza, now)
-        federation, handle = self.federation(jids.bare(recipient)), _PRESENCE.get(kind)
+        federation = self.federation(jids.bare(recipient))
+        handle = None if federation is None else _PRESENCE.get(_kindOf(federation, sender))
         if federation is None or handle is None:
             return self.userPresence(sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
@@ -95,21 +93,12 @@ class Rooms(RoomService):
 
     def message(self, sender: str, recipient: str, stanza: NodeMessage, now: float) -> list[Action]:
         """Handle a message to a room or an occupant."""
-        federation, handle = self.federation(jids.bare(recipient)), _MESSAGE.get(self._sender(sender, recipient))
+        federation = self.federation(jids.bare(recipient))
+        handle = None if federation is None else _MESSAGE.get(_kindOf(federation, sender))
         if federation is None or handle is None:
             return self.userMessage(sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
         return self.settled(federation.room)
-
-    def _sender(self, sender: str, recipient: str, presence: NodePresence | None = None) -> Sender:
-        resource, nick = sender.partition("/")[2], recipient.partition("/")[2]
-        if presence is not None and _isJoin(presence, resource, nick) and not self._isUser(sender, presence):
-            return Sender.JOIN
-        federation = self.federation(jids.bare(recipient))
-        node = None if federation is None else federation.node(jids.bare(sender))
-        if node is None:
-            return Sender.USER
-        return Sender.JOINED_NODE if isinstance(node, JoinedNode) else Sender.JOINING_NODE
 
     def federation(self, room: str) -> Federation | None:
         """
@@ -152,6 +141,19 @@ class Rooms(RoomService):
         assert federation is not None
         from_joining.presenceOf(federation, sender, nick, stanza, now)
         return self.settled(federation.room)
+
+    def _isJoin(self, sender: str, recipient: str, stanza: NodePresence) -> bool:
+        """
+        True if a presence is a joining node's join. A joined node's presence comes from an occupant's address and
+        has no element C{x} of C{muc}.
+        """
+        fmuc = stanza.fmuc
+        if fmuc is None or not fmuc.realJid or stanza.unavailable or stanza.stanzaError is not None:
+            return False
+        nick, resource = recipient.partition("/")[2], sender.partition("/")[2]
+        if fmuc.reject is not None or not (stanza.joins or (nick and not resource)):
+            return False
+        return not self._isUser(sender, stanza)
 
     def _isUser(self, sender: str, stanza: NodePresence) -> bool:
         """True if the sender can only be a user; then FMUC elements mean nothing."""
@@ -288,12 +290,8 @@ _PRESENCE = {Sender.JOINED_NODE: from_joined.presence, Sender.JOINING_NODE: from
 _MESSAGE = {Sender.JOINED_NODE: from_joined.message, Sender.JOINING_NODE: from_joining.message}
 
 
-def _isJoin(stanza: NodePresence, resource: str, nick: str) -> bool:
-    """
-    True if a presence is a joining node's join. A joined node's presence comes from an occupant's address and has
-    no element C{x} of C{muc}.
-    """
-    fmuc = stanza.fmuc
-    if fmuc is None or not fmuc.realJid or stanza.unavailable or stanza.stanzaError is not None:
-        return False
-    return fmuc.reject is None and (stanza.joins or (not resource and bool(nick)))
+def _kindOf(federation: Federation, sender: str) -> Sender:
+    node = federation.node(jids.bare(sender))
+    if node is None:
+        return Sender.USER
+    return Sender.JOINED_NODE if isinstance(node, JoinedNode) else Sender.JOINING_NODE

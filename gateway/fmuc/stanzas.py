@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -35,7 +36,8 @@ def readPresence(stanza: Stanza) -> NodePresence:
     for part in found:
         if part.namespace == ns.FMUC:
             fmuc = _fmuc(tree(part))
-    presence = muc.readPresence(stanza, found, NodePresence(fmuc=fmuc), _RESERVED)
+    make = NodePresence if fmuc is None else partial(NodePresence, fmuc=fmuc)
+    presence = muc.readPresence(stanza, found, make, _RESERVED)
     if fmuc is not None and fmuc.reject is not None and stanza.type != "error":
         # The gateway's own nodes add the error to a rejection.
         error = readError(found)
@@ -50,13 +52,12 @@ def readMessage(stanza: Stanza) -> NodeMessage:
     @raise Unreadable: if it cannot be read.
     """
     found = parts(stanza)
-    start = NodeMessage()
+    make: Callable[..., NodeMessage] = NodeMessage
     for part in found:
-        if part.namespace == ns.FMUC and part.name == "nomirror":
-            start = evolve(start, nomirror=True)
-        elif part.namespace == ns.FMUC:
-            start = evolve(start, fmuc=_fmuc(tree(part)))
-    return muc.readMessage(stanza, found, start, _RESERVED)
+        if part.namespace == ns.FMUC:
+            value = {"nomirror": True} if part.name == "nomirror" else {"fmuc": _fmuc(tree(part))}
+            make = partial(make, **value)
+    return muc.readMessage(stanza, found, make, _RESERVED)
 
 
 def _fmuc(element: domish.Element) -> Fmuc:

@@ -112,12 +112,13 @@ class RoomService:
 
     def settled(self, room: Room | None, *further: Action) -> list[Action]:
         """Remove a room if it is empty; return its actions and further ones."""
-        actions, self._lines = self._lines, []
-        if room is not None:
-            actions += room.takeActions()
-            if room.isEmpty and not room.settings.persistent:
-                self._remove(room)
-        return [*actions, *further]
+        actions: list[Action] = [] if room is None else room.takeActions()
+        if self._lines:
+            actions, self._lines = [*self._lines, *actions], []
+        actions.extend(further)
+        if room is not None and room.isEmpty and not room.settings.persistent:
+            self._remove(room)
+        return actions
 
     def _remove(self, room: Room) -> None:
         if self.rooms.pop(room.jid, None) is None:

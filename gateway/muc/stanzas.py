@@ -49,38 +49,42 @@ P = TypeVar("P", bound=Presence)
 M = TypeVar("M", bound=Message)
 
 
-def readPresence(stanza: Stanza, found: list[Part], start: P, reserved: frozenset[str] = RESERVED) -> P:
+def readPresence(
+    stanza: Stanza, found: list[Part], make: Callable[..., P], reserved: frozenset[str] = RESERVED
+) -> P:
     """
     Read a presence of type none, unavailable or error.
 
     @param found: the stanza's elements.
-    @param start: a value with what the caller has read.
+    @param make: L{Presence}, or a class built on it, with the values of its further attributes.
     @param reserved: namespaces of elements that are not handed on.
     @raise Unreadable: if it cannot be read.
     """
     payload = _payload(stanza, found, reserved)
     if len(payload.raw) + len(payload.language) > _MAX_PRESENCE:
         payload = Payload()
-    presence = evolve(start, unavailable=stanza.type == "unavailable", payload=payload, id=stanza.id)
+    values: dict[str, Any] = {}
     for part in found:
         if part.namespace == ns.MUC:
             element = tree(part)
-            presence = evolve(presence, joins=True, password=_text(element, "password"), limits=_limits(element))
+            values.update(joins=True, password=_text(element, "password"), limits=_limits(element))
         elif part.namespace == ns.MUC_USER:
-            presence = _withUser(presence, tree(part))
-    if presence.joins and max(len(presence.id or ""), len(presence.password)) > _MAX_WORD:
+            values.update(_userValues(tree(part)))
+    if values.get("joins") and max(len(stanza.id or ""), len(values["password"])) > _MAX_WORD:
         raise Unreadable
     if stanza.type == "error":
-        presence = evolve(presence, stanzaError=readError(found) or StanzaError("cancel", "undefined-condition"))
-    return presence
+        values["stanzaError"] = readError(found) or StanzaError("cancel", "undefined-condition")
+    return make(unavailable=stanza.type == "unavailable", payload=payload, id=stanza.id, **values)
 
 
-def readMessage(stanza: Stanza, found: list[Part], start: M, reserved: frozenset[str] = RESERVED) -> M:
+def readMessage(
+    stanza: Stanza, found: list[Part], make: Callable[..., M], reserved: frozenset[str] = RESERVED
+) -> M:
     """
     Read a message.
 
     @param found: the stanza's elements.
-    @param start: a value with what the caller has read.
+    @param make: L{Message}, or a class built on it, with the values of its further attributes.
     @param reserved: namespaces of elements that are not handed on.
     @raise Unreadable: if it cannot be read.
     """
@@ -88,8 +92,17 @@ def readMessage(stanza: Stanza, found: list[Part], start: M, reserved: frozenset
     if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
         raise Unreadable
     names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
-    message = evolve(
-        start,
+    values: dict[str, Any] = {}
+    for part in found:
+        if part.namespace == ns.MUC_USER:
+            values["invitations"] = _invitations(tree(part))
+        elif part.namespace == ns.DELAY:
+            element = tree(part)
+            stamp = datetimes.parseDateTime(element.getAttribute("stamp", ""))
+            values["delay"] = Delay(element.getAttribute("from", ""), stamp or 0.0)
+    if stanza.type == "error":
+        values["stanzaError"] = readError(found) or StanzaError("cancel", "undefined-condition")
+    return make(
         kind=stanza.type,
         payload=payload,
         id=stanza.id,
@@ -97,17 +110,8 @@ def readMessage(stanza: Stanza, found: list[Part], start: M, reserved: frozenset
         subject="subject" in names and "body" not in names,
         form=any((part.namespace, part.name) == (ns.DATA, "x") for part in found),
         store="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
+        **values,
     )
-    for part in found:
-        if part.namespace == ns.MUC_USER:
-            message = evolve(message, invitations=_invitations(tree(part)))
-        elif part.namespace == ns.DELAY:
-            element = tree(part)
-            stamp = datetimes.parseDateTime(element.getAttribute("stamp", ""))
-            message = evolve(message, delay=Delay(element.getAttribute("from", ""), stamp or 0.0))
-    if stanza.type == "error":
-        message = evolve(message, stanzaError=readError(found) or StanzaError("cancel", "undefined-condition"))
-    return message
 
 
 def tree(part: Part) -> domish.Element:
@@ -172,8 +176,9 @@ def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
     )
 
 
-def _withUser(presence: P, element: domish.Element) -> P:
-    """Add the content of C{muc#user}."""
+def _userValues(element: domish.Element) -> dict[str, Any]:
+    """Return the values of C{muc#user}."""
+    values: dict[str, Any] = {}
     codes: list[int] = []
     change = AVAILABLE
     for child in children(element):
@@ -188,7 +193,7 @@ def _withUser(presence: P, element: domish.Element) -> P:
                 actor="" if actor is None else readAddress(actor, "nick"),
                 nick=readAddress(child, "nick"),
             )
-            presence = evolve(presence, item=Standing(affiliation, role), jid=readAddress(child, "jid"))
+            values.update(item=Standing(affiliation, role), jid=readAddress(child, "jid"))
         elif child.name == "status":
             code = child.getAttribute("code", "")
             if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _FORWARDED_CODES:
@@ -200,7 +205,8 @@ def _withUser(presence: P, element: domish.Element) -> P:
                 jid=readAddress(child, "jid"),
                 reason=_text(child, "reason")[:MAX_REASON],
             )
-    return evolve(presence, change=evolve(change, codes=tuple(dict.fromkeys(codes))))
+    values["change"] = evolve(change, codes=tuple(dict.fromkeys(codes)))
+    return values
 
 
 # Status codes that other nodes forward; each node sets the others itself.
