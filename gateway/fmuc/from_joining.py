@@ -241,8 +241,8 @@ def returnError(
     """Return an error for a message of another node's occupant; an error is never answered."""
     if stanza.kind != "error":
         room = federation.room
-        answer = stanzaError(type(error))
-        room.emit(SendError("message", room.address(recipient), f"{node.jid}/{sender}", stanza.id, answer))
+        answer, to = stanzaError(type(error)), f"{node.jid}/{sender}" if sender else node.jid
+        room.emit(SendError("message", room.address(recipient), to, stanza.id, answer))
 
 
 def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:

@@ -69,6 +69,14 @@ class PeerTests(WireCase):
             )
         self.assertUntouched()
 
+    def test_messageOfNode(self) -> None:
+        """A message of a node itself is refused to its address, which has no nick and no slash."""
+        self.federated()
+        self.assertTold(
+            self.wire.take(f"<message from='{FAR}' to='{R}' type='groupchat'><body>x</body></message>"),
+            f"message {R} > {FAR} error not-acceptable",
+        )
+
     def test_wordsForAnothers(self) -> None:
         """A node cannot send messages of occupants of other nodes."""
         self.federated()
