@@ -42,7 +42,7 @@ class Event(Enum):
 
 
 class Output(Enum):
-    """What a transition does."""
+    """Outputs of the machine."""
 
     SEND_FIRST_JOIN = "send the join, with the limits of the history"
     SEND_JOIN = "send the join, without history; in primary mode, admit the user at once"
@@ -85,8 +85,8 @@ _PROXY_LEAVES = (
     'ProtoXEP: "When the master MUC receives a parting presence from the only user of the proxy, the proxy itself '
     'also leaves the room"'
 )
-_AGAIN = "the joined node counted this one out before it received these joins: the first of them is a first join"
-_END = 'XEP-0045 section 10.9, or no answer at all: nobody "is an occupant" any longer'
+_AGAIN = "the joined node considered this node left before it received the joins: the first of them is a first join"
+_END = "XEP-0045 section 10.9: the room was destroyed; or it does not know this node any longer"
 _NO_ANSWER = "a node that was restarted does not confirm"
 
 TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
