@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from twisted.logger import Logger
-from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import jids, ns
@@ -159,8 +158,6 @@ class RoomsHandler(RawHandler):
             payload, actions = answer(self._rooms, stanza)
         except GatewayError as error:
             self._refuse(stanza, type(error))
-        except domish.ParserError:
-            self._refuse(stanza, Unreadable)
         else:
             # XEP-0045 section 8.2, and the same for all requests: "After informing the moderator, the service MUST
             # then inform all of the remaining occupants".

@@ -17,7 +17,7 @@ from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.muc_xml import MAX_REASON
 from gateway.muc.payload import children, parts
-from gateway.muc.stanzas import readAddress, readError, tree
+from gateway.muc.stanzas import readAddress, readError
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
 
@@ -35,7 +35,7 @@ def readPresence(stanza: Stanza) -> NodePresence:
     fmuc = None
     for part in found:
         if part.namespace == ns.FMUC:
-            fmuc = _fmuc(tree(part))
+            fmuc = _fmuc(part.element)
     make = NodePresence if fmuc is None else partial(NodePresence, fmuc=fmuc)
     presence = muc.readPresence(stanza, found, make, _RESERVED)
     if fmuc is not None and fmuc.reject is not None and stanza.type != "error":
@@ -55,7 +55,7 @@ def readMessage(stanza: Stanza) -> NodeMessage:
     make: Callable[..., NodeMessage] = NodeMessage
     for part in found:
         if part.namespace == ns.FMUC:
-            value = {"nomirror": True} if part.name == "nomirror" else {"fmuc": _fmuc(tree(part))}
+            value = {"nomirror": True} if part.name == "nomirror" else {"fmuc": _fmuc(part.element)}
             make = partial(make, **value)
     return muc.readMessage(stanza, found, make, _RESERVED)
 

@@ -28,7 +28,6 @@ def answer(rooms: RoomService, stanza: Stanza) -> tuple[str, list[Action]]:
     Return the payload of the answer to an iq request, and actions.
 
     @raise GatewayError: the answer is this error.
-    @raise domish.ParserError: if no tree can be built of the stanza.
     """
     user, address = stanza.sender or "", stanza.recipient or ""
     payload = next(stanza.element.elements(), None)

@@ -48,16 +48,12 @@ def parts(stanza: Stanza) -> list[Part]:
     @raise Unreadable: if there are too many elements, if no tree can be built where one is needed, or if the
         elements grow too large when serialised.
     """
-    try:
-        checkCost(stanza.raw)
-        if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
-            cut = _cut(stanza.payload)
-            if cut is not None:
-                return cut
-        tree = stanza.element
-    except domish.ParserError as error:
-        raise Unreadable from error
-    found = children(tree, MAX_PARTS)
+    checkCost(stanza.raw)
+    if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
+        cut = _cut(stanza.payload)
+        if cut is not None:
+            return cut
+    found = children(stanza.element, MAX_PARTS)
     written = serialisedAll(found, ns.COMPONENT_ACCEPT)
     return [Part(each.uri or "", each.name, xml.encode()) for each, xml in zip(found, written, strict=True)]
 

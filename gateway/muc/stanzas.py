@@ -66,10 +66,10 @@ def readPresence(
     values: dict[str, Any] = {}
     for part in found:
         if part.namespace == ns.MUC:
-            element = tree(part)
+            element = part.element
             values.update(joins=True, password=_text(element, "password"), limits=_limits(element))
         elif part.namespace == ns.MUC_USER:
-            values.update(_userValues(tree(part)))
+            values.update(_userValues(part.element))
     if values.get("joins") and max(len(stanza.id or ""), len(values["password"])) > _MAX_WORD:
         raise Unreadable
     if stanza.type == "error":
@@ -95,9 +95,9 @@ def readMessage(
     values: dict[str, Any] = {}
     for part in found:
         if part.namespace == ns.MUC_USER:
-            values["invitations"] = _invitations(tree(part))
+            values["invitations"] = _invitations(part.element)
         elif part.namespace == ns.DELAY:
-            element = tree(part)
+            element = part.element
             stamp = datetimes.parseDateTime(element.getAttribute("stamp", ""))
             values["delay"] = Delay(element.getAttribute("from", ""), stamp or 0.0)
     if stanza.type == "error":
@@ -112,18 +112,6 @@ def readMessage(
         store="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
         **values,
     )
-
-
-def tree(part: Part) -> domish.Element:
-    """
-    Return an element as a tree.
-
-    @raise Unreadable: if it cannot be built.
-    """
-    try:
-        return part.element
-    except domish.ParserError as error:
-        raise Unreadable from error
 
 
 def _payload(stanza: Stanza, found: list[Part], reserved: frozenset[str]) -> Payload:
@@ -218,7 +206,7 @@ def readError(found: list[Part]) -> StanzaError | None:
     part = next((part for part in found if _isError(part)), None)
     if part is None:
         return None
-    element = tree(part)
+    element = part.element
     condition, text = "undefined-condition", ""
     for child in children(element):
         if child.uri == ns.STANZA_ERRORS and child.name == "text":
