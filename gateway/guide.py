@@ -30,10 +30,10 @@ from gateway.interfaces import IGuide
 _WIDTH = 100
 
 # Seconds for each answer, for the login, and for a service that has only just started.
-PATIENCE = 15.0
+TIMEOUT = 15.0
 
 # Stanzas that wait until somebody wants to hear them.
-_MOST_UNHEARD = 1_000
+_MAX_UNHEARD = 1_000
 
 
 class Disappointed(Exception):
@@ -61,7 +61,7 @@ class Mailbox(XMPPHandler):
     def __init__(self) -> None:
         super().__init__()
         self.arrived: Deferred[None] = Deferred()
-        self._unheard: deque[domish.Element] = deque(maxlen=_MOST_UNHEARD)
+        self._unheard: deque[domish.Element] = deque(maxlen=_MAX_UNHEARD)
         self._awaited: tuple[Callable[[domish.Element], bool], Deferred[domish.Element]] | None = None
 
     def connectionInitialized(self) -> None:
@@ -154,9 +154,9 @@ class Guide:
 
     async def hear(self, right: Callable[[domish.Element], bool], promise: str) -> domish.Element:
         try:
-            stanza = await self._mailbox.hear(right).addTimeout(PATIENCE, self._reactor)
+            stanza = await self._mailbox.hear(right).addTimeout(TIMEOUT, self._reactor)
         except TimedOut as error:
-            raise Disappointed(f"this has not come within {PATIENCE:g} s: {promise}") from error
+            raise Disappointed(f"this has not come within {TIMEOUT:g} s: {promise}") from error
         self._show("<-", _indented(stanza))
         self.check(True, promise)
         return stanza
@@ -175,7 +175,7 @@ class Guide:
                 self._site + path,
                 data=body.encode() or None,
                 headers=headers,
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
                 persistent=False,
                 reactor=self._reactor,
             )
@@ -192,19 +192,19 @@ class Guide:
             request = xmlstream.IQ(self._client.xmlstream, "get")
             request.addElement((ns.DISCO_INFO, "query"))
             answer = await self._answer(request, jid)
-            if answer["type"] == "result" or self._reactor.seconds() - started > PATIENCE:
+            if answer["type"] == "result" or self._reactor.seconds() - started > TIMEOUT:
                 return
             await deferLater(self._reactor, 0.5)
 
     async def _answer(self, request: xmlstream.IQ, recipient: str) -> domish.Element:
-        request.timeout = PATIENCE  # type: ignore[assignment]  # Twisted shows None as its type.
+        request.timeout = TIMEOUT  # type: ignore[assignment]  # Twisted shows None as its type.
         answer: domish.Element
         try:
             answer = await request.send(recipient)
         except StanzaError as error:
             answer = error.stanza  # type: ignore[attr-defined]  # set wherever it comes from a stanza
         except xmlstream.TimeoutError as error:
-            raise Disappointed(f"{recipient} did not answer within {PATIENCE:g} s") from error
+            raise Disappointed(f"{recipient} did not answer within {TIMEOUT:g} s") from error
         except ConnectionLost as error:
             raise Disappointed(f"the connection was lost before {recipient} answered") from error
         return answer

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater, react
 from gateway.config import load, readSecret
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder, Whereabouts
-from gateway.guide import PATIENCE, Disappointed, Guide, Mailbox
+from gateway.guide import TIMEOUT, Disappointed, Guide, Mailbox
 from gateway.interfaces import IDemonstration
 from gateway.service import findPlugins
 from gateway.tables import ConfigError
@@ -86,7 +86,7 @@ class Party:
         client.service.startService()
         try:
             await client.service.whenConnected(failAfterFailures=1)
-            await mailbox.arrived.addTimeout(PATIENCE, self._reactor)
+            await mailbox.arrived.addTimeout(TIMEOUT, self._reactor)
         except ConnectError as error:
             text = f"nobody listens at {place.c2s}: start the gateway first, in this folder, with twistd -n gateway"
             raise Disappointed(text) from error

@@ -31,8 +31,8 @@ MAX_BODY = 1024 * 1024
 
 # Bytes of all that a server sends before a body, and how many answers that may be: before the real one there may be
 # some with status 1xx (RFC 9110 section 15.2).
-_MOST_HEAD = 32 * 1024
-_MOST_HEADS = 4
+_MAX_HEAD = 32 * 1024
+_MAX_HEADS = 4
 
 
 class HeadTooLong(Exception):
@@ -53,7 +53,7 @@ class BoundedClient(HTTP11ClientProtocol):
         parser: Any = self._parser
         if parser is None:
             return answer
-        room, heads = _MOST_HEAD, _MOST_HEADS
+        room, heads = _MAX_HEAD, _MAX_HEADS
         lineReceived = parser.lineReceived
 
         def receive(line: bytes) -> None:
@@ -62,7 +62,7 @@ class BoundedClient(HTTP11ClientProtocol):
             heads -= parser.state == STATUS
             if room < 0 or heads < 0:
                 self._isTooLong = True
-                excess = "status 1xx again and again" if heads < 0 else f"over {_MOST_HEAD} bytes of headers"
+                excess = "status 1xx again and again" if heads < 0 else f"over {_MAX_HEAD} bytes of headers"
                 raise HeadTooLong(excess)
             lineReceived(line)
 

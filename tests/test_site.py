@@ -244,7 +244,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_manyConnections(self) -> None:
         """The connection that has waited longest gives way to a new one; one whose request is served does not."""
-        self.patch(server, "_MOST_CONNECTIONS", 3)
+        self.patch(server, "_MAX_CONNECTIONS", 3)
         self.served.isSlow = True
         get = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
         serving = self.connect(get)
@@ -259,7 +259,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_manyRefused(self) -> None:
         """Callers who were refused, and hold their connections, keep no others out."""
-        self.patch(server, "_MOST_CONNECTIONS", 3)
+        self.patch(server, "_MAX_CONNECTIONS", 3)
         refused = [self.connect(HEAD, b"\r\n") for _ in range(10)]
         self.assertEqual([each.disconnected for each in refused], [True] * 7 + [False] * 3)
 

@@ -19,7 +19,7 @@ from gateway import ns
 from gateway.embedded import stanzas
 from gateway.embedded.accounts import IAccount, Passwords
 from gateway.embedded.handler import Services
-from gateway.embedded.peer import CLIENTS, STRANGERS, PeerConnection
+from gateway.embedded.peer import CLIENTS, UNAUTHENTICATED, PeerConnection
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
@@ -31,7 +31,7 @@ from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.stanzas import Stanza, errorStanza, escape
 
 # Wrong passwords that one connection may bring (RFC 6120 section 6.4.5).
-_MOST_FAILURES = 5
+_MAX_FAILURES = 5
 
 
 class ClientConnection(PeerConnection):
@@ -100,7 +100,7 @@ class ClientConnection(PeerConnection):
         self._flush()
         self.transport.startTLS(self._tls)
         self._secure = True
-        self._restart(STRANGERS)
+        self._restart(UNAUTHENTICATED)
 
     # Who is it? RFC 6120 section 6.
 
@@ -149,7 +149,7 @@ class ClientConnection(PeerConnection):
         self._exchange = None
         self._failures += 1
         self.write(f"<failure xmlns='{ns.SASL}'><{condition}/></failure>".encode())
-        if self._failures >= _MOST_FAILURES:
+        if self._failures >= _MAX_FAILURES:
             self.refuse("policy-violation", "too many attempts")
 
     def _sasl(self, name: str, data: bytes) -> None:

@@ -24,11 +24,11 @@ CONFIGURE = f"{ns.DELEGATION_2}#configure"
 
 # What one user may grant; namespaces in one question, and characters of each; questions without an answer; seconds
 # for one.
-_MOST_GRANTED = 100
-_MOST_NAMESPACES = 20
-_LONGEST_NAMESPACE = 200
-_MOST_ASKED = 1_000
-_PATIENCE = 600.0
+_MAX_GRANTED = 100
+_MAX_NAMESPACES = 20
+_MAX_NAMESPACE = 200
+_MAX_ASKED = 1_000
+_TIMEOUT = 600.0
 
 _NO, _YES = "0", "1"
 # Fields of the question's own; its others are named after the namespaces.
@@ -102,8 +102,8 @@ class Consents:
         if not all(map(isDelegable, namespaces)):
             raise Forbidden
         # They are the names of the form's fields, beside its own.
-        tooLong = any(len(each) > _LONGEST_NAMESPACE for each in namespaces)
-        if tooLong or len(namespaces) > _MOST_NAMESPACES or not _FIELDS.isdisjoint(namespaces):
+        tooLong = any(len(each) > _MAX_NAMESPACE for each in namespaces)
+        if tooLong or len(namespaces) > _MAX_NAMESPACES or not _FIELDS.isdisjoint(namespaces):
             raise NotAcceptable
         user = _bare(query.getAttribute("to", ""))
         if user == jids.bare(entity):
@@ -116,10 +116,10 @@ class Consents:
         self._asked = {challenge: asked for challenge, asked in self._asked.items() if asked.until > now}
         who = self._owner(entity)
         isBeingAsked = any((self._owner(asked.entity), asked.user) == (who, user) for asked in self._asked.values())
-        if isBeingAsked or len(self._asked) >= _MOST_ASKED:
+        if isBeingAsked or len(self._asked) >= _MAX_ASKED:
             raise TooMuch
         challenge = secrets.token_urlsafe()
-        self._asked[challenge] = _Asked(entity, user, namespaces, now + _PATIENCE)
+        self._asked[challenge] = _Asked(entity, user, namespaces, now + _TIMEOUT)
         content = _question(entity, namespaces, challenge)
         for session in there:
             addresses = f"from='{self._router.domain}' to='{escape(session.jid)}' id='{secrets.token_urlsafe(6)}'"
@@ -149,7 +149,7 @@ class Consents:
         mine = self._granted.setdefault(user, {})
         changed = []
         for namespace in asked.namespaces:
-            if form.get(namespace) == _YES and (namespace in mine or len(mine) < _MOST_GRANTED):
+            if form.get(namespace) == _YES and (namespace in mine or len(mine) < _MAX_GRANTED):
                 old = mine.get(namespace)
                 mine[namespace] = Delegation(namespace, (asked.entity,))
                 changed += [asked.entity] if old is None else [*old.entities, asked.entity]

@@ -19,14 +19,14 @@ from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooLarge, TooMuc
 from gateway.stream.stanzas import Stanza
 
 # Resources of an account at a time, and entities that a resource sent presence to beside its contacts.
-_MOST_RESOURCES = 64
-_MOST_DIRECTED = 1_000
+_MAX_RESOURCES = 64
+_MAX_DIRECTED = 1_000
 
 # Bytes of a stanza that anybody is sent.
-LARGEST = 256 * 1024
+MAX_STANZA = 256 * 1024
 
 # Presence is kept as long as it holds.
-_LONGEST_PRESENCE = 16 * 1024
+_MAX_PRESENCE = 16 * 1024
 
 _SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 
@@ -63,7 +63,7 @@ class Router:
         @raise TooMuch: when the account has too many.
         """
         old = account.sessions.get(jid)
-        if old is None and len(account.sessions) >= _MOST_RESOURCES:
+        if old is None and len(account.sessions) >= _MAX_RESOURCES:
             raise TooMuch
         session = account.sessions[jid] = Session(account, jid, peer)
         return session, old
@@ -110,7 +110,7 @@ class Router:
             self._subscription(session, stanza, kind, jids.bare(recipient))
         elif recipient:
             self._directed(session, stanza, recipient)
-        elif kind is None and len(stanza.raw) <= _LONGEST_PRESENCE:
+        elif kind is None and len(stanza.raw) <= _MAX_PRESENCE:
             self._available(session, stanza)
         elif kind == "unavailable":
             self._unavailable(session, stanza)
@@ -231,7 +231,7 @@ class Router:
         if stanza.type == "unavailable":
             session.directed.discard(recipient)
         elif stanza.type is None and (session.presence is None or not account.roster.lets(jids.bare(recipient))):
-            if len(session.directed) >= _MOST_DIRECTED:
+            if len(session.directed) >= _MAX_DIRECTED:
                 raise TooMuch
             session.directed.add(recipient)
         self._presenceTo(session.peer, stanza, stanza.type, session.jid, recipient)

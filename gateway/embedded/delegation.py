@@ -16,7 +16,7 @@ from gateway.delegation.core import Delegation, Request
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, isNested, nestingNode
 from gateway.embedded.consent import CONFIGURE, Consents
-from gateway.embedded.core import LARGEST, Router
+from gateway.embedded.core import MAX_STANZA, Router
 from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Session
@@ -26,13 +26,13 @@ from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Context, Stanza, escape
 
 # Seconds for an answer: more than a managing entity gives its handlers, so that its own word for it is heard.
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 
 # Questions about what to nest that have no answer.
-_MOST_ASKED = 1_000
+_MAX_ASKED = 1_000
 
 # Characters of what is nested in one answer.
-_MOST_NESTED = 128 * 1024
+_MAX_NESTED = 128 * 1024
 
 # What a stanza of the host's own making stands in.
 _CONTEXT = Context.fromDeclarations({None: ns.CLIENT, "stream": ns.STREAMS})
@@ -59,7 +59,7 @@ class DelegatingServer(Extension):
     def __init__(self, router: Router, delegations: Iterable[Delegation], seconds: Callable[[], float]) -> None:
         self._router = router
         self._seconds = seconds
-        self._delegator = Delegator(delegations, secrets.token_urlsafe, timeout=_PATIENCE)
+        self._delegator = Delegator(delegations, secrets.token_urlsafe, timeout=_TIMEOUT)
         # Who was asked for which node, by the id of the question; and what they told.
         self._asked: dict[str, tuple[str, str]] = {}
         self._infos: dict[tuple[str, str], Info] = {}
@@ -134,7 +134,7 @@ class DelegatingServer(Extension):
     def _ask(self, entity: str, address: str, namespace: str, bare: bool) -> None:
         node = nestingNode(ns.DELEGATION_2, namespace, bare)
         isNews = (entity, node) not in self._asked.values()
-        if isNested(namespace) and isNews and len(self._asked) < _MOST_ASKED:
+        if isNested(namespace) and isNews and len(self._asked) < _MAX_ASKED:
             identifier = secrets.token_urlsafe()
             self._asked[identifier] = entity, node
             self._write(address, advertisements.infoQuery(self._router.domain, address, identifier, node))
@@ -215,7 +215,7 @@ class DelegatingServer(Extension):
                 ns.DELEGATION_2, self._router.domain, action.address, action.id, action.request
             )
             # One that is too large, or too deep, would cost the managing entity its stream.
-            if len(data) > LARGEST or _isTooDeep(data):
+            if len(data) > MAX_STANZA or _isTooDeep(data):
                 self._settle(self._delegator.onSendFailed(action))
             else:
                 self._write(action.address, data)
@@ -267,7 +267,7 @@ class DelegatingServer(Extension):
             delegations += self.consents.granted(user)
         kept = tuple(each for each in own.features if not any(_isOf(each, one.namespace) for one in delegations))
         info = Info(own.identities, kept, own.forms)
-        room = _MOST_NESTED
+        room = _MAX_NESTED
         for delegation in delegations:
             entity = self._delegator.reachable(delegation)
             node = nestingNode(ns.DELEGATION_2, delegation.namespace, user is not None)

@@ -34,7 +34,7 @@ from gateway.tables import DelegatedTable, Domain, EmbeddedTable, Jids, Namespac
 
 _IMPLEMENTATION = "implementation"
 # Seconds that a stop waits for the gateway's own components: a link needs up to five.
-_FAREWELL = 6.0
+_STOP_TIMEOUT = 6.0
 
 _DEFAULT_USERS = ("alice", "bob", _IMPLEMENTATION)
 
@@ -127,7 +127,7 @@ class EmbeddedHost(MultiService):
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         closed = super().stopService()
         # The gateway's own components may still have something to tell clients, and leave by themselves.
-        deadline = self._reactor.seconds() + _FAREWELL
+        deadline = self._reactor.seconds() + _STOP_TIMEOUT
         while self._ownAreThere() and self._reactor.seconds() < deadline:
             yield deferLater(self._reactor, 0.05)
         for peer in self._router.peers():

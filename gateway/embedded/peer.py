@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from gateway import ns
 from gateway.embedded import stanzas
-from gateway.embedded.core import LARGEST
+from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, TooLarge, Unreadable
@@ -27,12 +27,12 @@ from gateway.stream.stanzas import Stanza, errorStanza, escape, route
 # Until somebody has said who they are, they have little to say.
 _IQ_TYPES = frozenset({"get", "set", "result", "error"})
 
-STRANGERS = Limits(stanzaSize=16 * 1024, depth=8)
+UNAUTHENTICATED = Limits(stanzaSize=16 * 1024, depth=8)
 
 # Bytes of a stanza at most. What clients may send leaves room for another address; what components may, for the
 # growth of what was sent to them.
-CLIENTS = Limits(stanzaSize=LARGEST - 16 * 1024)
-COMPONENTS = Limits(stanzaSize=LARGEST + 64 * 1024)
+CLIENTS = Limits(stanzaSize=MAX_STANZA - 16 * 1024)
+COMPONENTS = Limits(stanzaSize=MAX_STANZA + 64 * 1024)
 
 
 class PeerConnection(Connection):
@@ -56,7 +56,7 @@ class PeerConnection(Connection):
     _log = Logger()
 
     def __init__(self, domain: str, clock: IReactorTime) -> None:
-        super().__init__(Splitter(self.namespace, STRANGERS), clock)
+        super().__init__(Splitter(self.namespace, UNAUTHENTICATED), clock)
         self._splitter.skips = False
         self._domain = domain
         self._streamId = ""
@@ -75,7 +75,7 @@ class PeerConnection(Connection):
         super()._open(receive)
 
     @property
-    def isStranger(self) -> bool:
+    def isUnauthenticated(self) -> bool:
         """Whether it has yet to say who it is."""
         return not (self._produces or self._closing)
 
@@ -93,7 +93,7 @@ class PeerConnection(Connection):
         @raise NotAcceptable: if that makes it too large: a component would end its stream for it, and with it what
             all others have open there.
         """
-        self.write(stanzas.readdressed(stanza, sender, recipient, self.namespace, LARGEST))
+        self.write(stanzas.readdressed(stanza, sender, recipient, self.namespace, MAX_STANZA))
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         """Answer an iq request of this peer's."""
@@ -214,16 +214,16 @@ class Doorway(Factory):
     """
 
     noisy = False
-    mostStrangers = 100
+    maxUnauthenticated = 100
 
     def __init__(self, make: Callable[[], PeerConnection]) -> None:
         self._make = make
-        self._strangers: list[PeerConnection] = []
+        self._unauthenticated: list[PeerConnection] = []
 
     def buildProtocol(self, addr: IAddress | None) -> PeerConnection:
-        self._strangers = [each for each in self._strangers if each.isStranger]
-        if len(self._strangers) >= self.mostStrangers:
-            self._strangers.pop(0).refuse("resource-constraint", "too many wait to log in")
+        self._unauthenticated = [each for each in self._unauthenticated if each.isUnauthenticated]
+        if len(self._unauthenticated) >= self.maxUnauthenticated:
+            self._unauthenticated.pop(0).refuse("resource-constraint", "too many wait to log in")
         connection = self._make()
-        self._strangers.append(connection)
+        self._unauthenticated.append(connection)
         return connection

@@ -13,7 +13,7 @@ from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.embedded import stanzas
-from gateway.embedded.core import LARGEST, Router, present
+from gateway.embedded.core import MAX_STANZA, Router, present
 from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
@@ -38,12 +38,12 @@ from gateway.stream.stanzas import Stanza, errorStanza, parse, route
 from gateway.tables import Domain, PrivilegesTable
 
 # Seconds for an answer to what was asked on behalf of an account; less than a link gives its own requests.
-_PATIENCE = 25.0
-_MOST_OPEN = 1_000
+_TIMEOUT = 25.0
+_MAX_OPEN = 1_000
 
 # Resources of contacts on components whose presence is known and shown, and the bytes of each.
-_MOST_CONTACTS = 2_000
-_LONGEST_PRESENCE = 16 * 1024
+_MAX_CONTACTS = 2_000
+_MAX_PRESENCE = 16 * 1024
 
 _HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
 
@@ -97,7 +97,7 @@ class Privileges(Extension):
         if permissions is None or peer is None:
             return
         entity = self._entities[component] = _Entity(component, peer, permissions)
-        peer.write(written(wire.advertisement(permissions, component), ns.COMPONENT_ACCEPT, LARGEST))
+        peer.write(written(wire.advertisement(permissions, component), ns.COMPONENT_ACCEPT, MAX_STANZA))
         # > if a privileged entity is connected after first presence stanzas have been received, the server MUST
         # > send it all the presence stanzas with no 'type' attribute it would have had  (section 8)
         for account in self._router.accounts.values():
@@ -202,7 +202,7 @@ class Privileges(Extension):
         if sender != self._router.domain:
             self._managed(sender)
         recipient = address(inner.getAttribute("to", ""))
-        content = _cut(ns.CLIENT, written(inner, ns.CLIENT, LARGEST))
+        content = _cut(ns.CLIENT, written(inner, ns.CLIENT, MAX_STANZA))
         # An error would go to the account, or to the host, and neither takes any.
         with suppress(GatewayError):
             self._router.fromComponent(peer, content, sender, recipient)
@@ -217,13 +217,13 @@ class Privileges(Extension):
         permissions.checkIq(wire.describeIq(recipient, stanza.type or "", request))
         self._managed(recipient)
         asked = address(request.getAttribute("to") or recipient)
-        content = _cut(ns.CLIENT, written(request, ns.CLIENT, LARGEST))
+        content = _cut(ns.CLIENT, written(request, ns.CLIENT, MAX_STANZA))
         key = asked, recipient, request["id"]
         if key in self._open:
             raise AlreadyOpen
-        if len(self._open) >= _MOST_OPEN:
+        if len(self._open) >= _MAX_OPEN:
             raise TooManyPending
-        deadline = self._clock.callLater(_PATIENCE, self._fail, key, NoAnswer)
+        deadline = self._clock.callLater(_TIMEOUT, self._fail, key, NoAnswer)
         proxy = self._open[key] = _Proxy(peer, stanza.id or "", recipient, sender, deadline, self._answer, key)
         try:
             # > It sets the 'from' attribute of the encapsulated <iq/> stanza
@@ -267,7 +267,7 @@ class Privileges(Extension):
         addresses = route(proxy.user, proxy.agent or "")
         payload = wire.wrapAnswer(ns.PRIVILEGE, wire.moved(answer))
         try:
-            content = written(payload, ns.COMPONENT_ACCEPT, LARGEST)
+            content = written(payload, ns.COMPONENT_ACCEPT, MAX_STANZA)
             data = stanzas.iq(addresses, proxy.id, "result", content.decode())
             # It has grown, and a component would end its stream for what is too large or too deep.
             _cut(ns.COMPONENT_ACCEPT, data)
@@ -309,7 +309,7 @@ class Privileges(Extension):
             return
         if stanza.type is not None:
             self._contacts.pop(sender, None)
-        elif len(stanza.raw) > _LONGEST_PRESENCE or self._isFull(sender):
+        elif len(stanza.raw) > _MAX_PRESENCE or self._isFull(sender):
             return
         else:
             self._contacts[sender] = stanza
@@ -320,7 +320,7 @@ class Privileges(Extension):
         return any(jids.bare(contact) in each.roster.watched() for each in self._router.accounts.values())
 
     def _isFull(self, contact: str) -> bool:
-        return len(self._contacts) >= _MOST_CONTACTS and contact not in self._contacts
+        return len(self._contacts) >= _MAX_CONTACTS and contact not in self._contacts
 
     def _show(
         self, entities: Iterable[_Entity], content: Stanza | str, sender: str, kind: str | None, managed: bool

@@ -11,15 +11,15 @@ from gateway.stream.stanzas import Stanza, escape
 
 # Contacts at most, and the bytes of them all: they are sent in one stanza. Strangers, beside them, whose request is
 # not decided on; they take no contact's place.
-_MOST = 1_000
-_MOST_BYTES = 192 * 1024
-_MOST_STRANGERS = 1_000
+_MAX_CONTACTS = 1_000
+_MAX_BYTES = 192 * 1024
+_MAX_REQUESTS = 1_000
 
 # Bytes that a contact takes beside its JID, its name and its groups; and that each of these does.
 _MARKUP, _GROUP_MARKUP = 80, 15
 
 # A request that is kept whole has at most so many bytes.
-_LONGEST_PENDING = 4_096
+_MAX_PENDING = 4_096
 
 
 @define(eq=False)
@@ -159,12 +159,12 @@ class Roster:
         if kind == "subscribe":
             item = self._items.get(jid)
             if item is None:
-                if len(self._items) - len(self._sizes) >= _MOST_STRANGERS:
+                if len(self._items) - len(self._sizes) >= _MAX_REQUESTS:
                     return NOTHING
                 item = self._items[jid] = Item(jid)
             if item.from_ or item.pending is not None:
                 return NOTHING
-            long = isinstance(content, Stanza) and len(content.raw) > _LONGEST_PENDING
+            long = isinstance(content, Stanza) and len(content.raw) > _MAX_PENDING
             item.pending = kind if long else content
             return Change(True, False)
         found = self._items.get(jid)
@@ -201,7 +201,7 @@ class Roster:
         before = self._sizes.get(jid, 0)
         written = escape("".join((jid, name, *groups))).encode()
         size = len(written) + _MARKUP + _GROUP_MARKUP * len(groups)
-        isFull = not before and len(self._sizes) >= _MOST
-        if isFull or sum(self._sizes.values()) - before + size > _MOST_BYTES:
+        isFull = not before and len(self._sizes) >= _MAX_CONTACTS
+        if isFull or sum(self._sizes.values()) - before + size > _MAX_BYTES:
             raise TooMuch
         self._sizes[jid] = size

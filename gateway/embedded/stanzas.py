@@ -16,8 +16,8 @@ from gateway.stream.checker import SEPARATOR, newParser
 from gateway.stream.stanzas import Context, Stanza, escape, route, serialised, startTag
 
 # Characters of a contact's name and of each group's, and how many groups.
-_LONGEST_NAME = 1_023
-_MOST_GROUPS = 100
+_MAX_NAME = 1_023
+_MAX_GROUPS = 100
 
 # The declaration of a namespace that does not stand for itself. A prefix has no colon: a pattern that took any name
 # would go through a text full of "xmlns" once for each of them.
@@ -194,7 +194,7 @@ def readItem(query: domish.Element) -> tuple[Item, bool]:
     groups = tuple(str(child) for child in item.elements() if child.name == "group")
     if len(set(groups)) != len(groups):
         raise Unreadable
-    if len(groups) > _MOST_GROUPS or not all(0 < len(each) <= _LONGEST_NAME for each in (name or "-", *groups)):
+    if len(groups) > _MAX_GROUPS or not all(0 < len(each) <= _MAX_NAME for each in (name or "-", *groups)):
         raise NotAcceptable
     return Item(jid, name, groups), item.getAttribute("subscription") == "remove"
 

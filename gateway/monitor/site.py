@@ -22,11 +22,11 @@ from gateway.web import MAX_BODY
 _KEPT = MAX_BODY + 1
 
 # Bytes of all bodies that are not complete yet; connections.
-_MOST_BYTES = 16 * 1024 * 1024
-_MOST_CONNECTIONS = 256
+_MAX_BYTES = 16 * 1024 * 1024
+_MAX_CONNECTIONS = 256
 
 # Seconds for a request's head, for its body, and for the caller to take the answer.
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 
 # Bytes and seconds for which an unwanted body is read: if a connection is closed on unread bytes, the answer may be
 # lost (RFC 9112 section 9.6).
@@ -120,7 +120,7 @@ class Channel(http.HTTPChannel):
         if request.refusal is None:
             super().allHeadersReceived()
             if self.length != 0:
-                self.setTimeout(_PATIENCE)
+                self.setTimeout(_TIMEOUT)
             return
         self.persistent = False
         self._isDiscarding = self.length != 0
@@ -178,7 +178,7 @@ class Channel(http.HTTPChannel):
     def loseConnection(self) -> None:
         # Until the caller has the answer it holds the connection, as it does before its request is complete.
         self.site.waits(self)
-        self.setTimeout(_LINGER if self._isDiscarding else _PATIENCE)
+        self.setTimeout(_LINGER if self._isDiscarding else _TIMEOUT)
         if self._isDiscarding and ITCPTransport.providedBy(self.transport) and not self.isSecure():
             self._networkProducer.unregisterProducer()
             self.transport.loseWriteConnection()
@@ -205,7 +205,7 @@ class QuietSite(Site):
     protocol = Channel  # type: ignore[assignment]  # Twisted's own is a switch between it and HTTP/2
 
     def __init__(self, resource: Resource, gate: Gate, reactor: IReactorTime) -> None:
-        super().__init__(resource, timeout=_PATIENCE, reactor=reactor)
+        super().__init__(resource, timeout=_TIMEOUT, reactor=reactor)
         self.gate = gate
         self._bytes = 0
         self._connections = 0
@@ -213,7 +213,7 @@ class QuietSite(Site):
         self._waiting: dict[Channel, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self._connections >= _MOST_CONNECTIONS:
+        if self._connections >= _MAX_CONNECTIONS:
             if not self._waiting:
                 return None
             self._drop(next(iter(self._waiting)))
@@ -247,7 +247,7 @@ class QuietSite(Site):
         """Count bytes that a channel keeps; true unless that costs the channel itself its connection."""
         channel.kept += count
         self._bytes += count
-        while self._bytes > _MOST_BYTES:
+        while self._bytes > _MAX_BYTES:
             self._drop(next(each for each in self._waiting if each.kept))
         return channel in self._waiting
 

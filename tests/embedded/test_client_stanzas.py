@@ -7,7 +7,7 @@ from typing import Any
 from twisted.logger import globalLogPublisher
 
 from gateway import ns
-from gateway.embedded.peer import CLIENTS, LARGEST, STRANGERS
+from gateway.embedded.peer import CLIENTS, MAX_STANZA, UNAUTHENTICATED
 from tests.embedded.support import COMPONENT, DOMAIN, PASSWORDS, ClientCase
 
 ALICE = f"alice@{DOMAIN}"
@@ -159,11 +159,13 @@ class SizeTests(ClientCase):
     def test_strangers(self) -> None:
         """Before they are logged in, clients say little: more ends the stream, in one element or none."""
         for secure in (False, True):
-            for xml in (f"<x>{'y' * STRANGERS.stanzaSize}</x>", "<x" + " " * STRANGERS.stanzaSize, "<a>" * 9):
+            size = UNAUTHENTICATED.stanzaSize
+            for xml in (f"<x>{'y' * size}</x>", "<x" + " " * size, "<a>" * 9):
                 client = self.host.stranger()
                 client.secure() if secure else client.header()
                 self.assertEnded(client, client.send(xml), "policy-violation")
-        huge = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' a='{'x' * STRANGERS.stanzaSize}"
+        fill = "x" * UNAUTHENTICATED.stanzaSize
+        huge = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' a='{fill}"
         self.assertEnded(self.client, self.client.send(huge), "policy-violation")
 
     def test_clients(self) -> None:
@@ -209,7 +211,7 @@ class SizeTests(ClientCase):
             [f"message error 1 {COMPONENT} > {ALICE}/r not-acceptable"],
         )
         self.assertEqual(component.taken(), [])
-        self.assertLess(len(alice.value()) + len(component.value()), LARGEST)
+        self.assertLess(len(alice.value()) + len(component.value()), MAX_STANZA)
         # Who waits for an answer that cannot be sent gets an error.
         component.send(f"<iq from='{COMPONENT}' to='{ALICE}/r' type='get' id='2'><x xmlns='urn:x'/></iq>")
         alice.taken()

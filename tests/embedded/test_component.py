@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.embedded.peer import LARGEST
+from gateway.embedded.peer import MAX_STANZA
 from tests.embedded.support import COMPONENT, DOMAIN, SECRET, Component, Host
 
 MESSAGE = f"<message from='{COMPONENT}' to='alice@{DOMAIN}/r' id='m'/>"
@@ -164,7 +164,7 @@ class StanzaTests(ComponentCase):
         """The largest stanza that a client gets is taken, and sent, too; more is refused."""
         alice = self.host.online("alice/r")
         opening = f"<message from='{COMPONENT}' to='alice@{DOMAIN}/r'>"
-        fill = "x" * (LARGEST - 100)
+        fill = "x" * (MAX_STANZA - 100)
         self.component.send(f"{opening}{fill}</message>")
         self.assertEqual(len(alice.taken()), 1)
         fill += "x" * 10_000

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.delegation.core import Delegation
 from gateway.embedded.consent import CONFIGURE
-from gateway.embedded.core import LARGEST
+from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.handler import Services
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Session
@@ -45,7 +45,7 @@ class FakePeer:
         self.got += [tree(child) for child in root]
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        self.write(readdressed(stanza, sender, recipient, ns.CLIENT, LARGEST))
+        self.write(readdressed(stanza, sender, recipient, ns.CLIENT, MAX_STANZA))
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         self.write(f"<iq id='{stanza.id}' type='result' from='{recipient}' to='{sender}'>{payload}</iq>".encode())

@@ -7,7 +7,7 @@ from typing import Any
 from gateway import ns
 from gateway.delegation.core import Delegation
 from gateway.embedded import delegation
-from gateway.embedded.core import LARGEST
+from gateway.embedded.core import MAX_STANZA
 from gateway.errors import NotAcceptable, NotThere, Unreadable
 from tests.delegation.support import (
     COMPONENT,
@@ -186,11 +186,11 @@ class RequestTests(DelegatingCase):
 
     def test_large(self) -> None:
         """What the wrapper makes too large would cost the managing entity its stream."""
-        self.ask(f"<pubsub xmlns='{PUBSUB}'>{'x' * (LARGEST - 16 * 1024 - 200)}</pubsub>")
+        self.ask(f"<pubsub xmlns='{PUBSUB}'>{'x' * (MAX_STANZA - 16 * 1024 - 200)}</pubsub>")
         [found] = self.managing.taken()
         self.assertEqual(found[1]["type"], "set")
         self.make_(Delegation(PUBSUB, (COMPONENT,)))
-        self.patch(delegation, "LARGEST", 200)
+        self.patch(delegation, "MAX_STANZA", 200)
         self.ask()
         self.assertRefused()
         self.assertEqual(self.managing.taken(), [])
@@ -279,7 +279,7 @@ class AnswerTests(DelegatingCase):
     def test_largeAnswer(self) -> None:
         """One that nobody could be sent."""
         self.ask()
-        self.answers(self.handed(), reply(f"<x xmlns='urn:x'>{'x' * (LARGEST - 100)}</x>"))
+        self.answers(self.handed(), reply(f"<x xmlns='urn:x'>{'x' * (MAX_STANZA - 100)}</x>"))
         self.assertRefused(NotAcceptable)
 
 
@@ -433,7 +433,7 @@ class DiscoTests(DelegatingCase):
         node = f"{ns.DELEGATION_2}::{PUBSUB}"
         query = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>"
         for most, isShown in ((len(query), True), (len(query) - 1, False)):
-            self.patch(delegation, "_MOST_NESTED", most)
+            self.patch(delegation, "_MAX_NESTED", most)
             self.tell(self.asked(self.make_(Delegation(PUBSUB, (COMPONENT,))))[node], query)
             self.assertEqual("urn:x" in self.info(HOST)[1], isShown)
 

@@ -91,7 +91,7 @@ class StrangerTests(SynchronousTestCase):
             self.host.clock.advance(0)
             self.assertTrue(clients[number].lost)
         self.assertEqual(sum(not client.lost for client in clients), 100)
-        self.assertLessEqual(len(self.doorway._strangers), 100)
+        self.assertLessEqual(len(self.doorway._unauthenticated), 100)
 
     def test_inside(self) -> None:
         """Who is logged in, or gone, is no stranger any more."""

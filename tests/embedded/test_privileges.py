@@ -24,7 +24,7 @@ from gateway.embedded import stanzas
 from gateway.embedded.component import ComponentConnection
 from gateway.embedded.core import Peer
 from gateway.embedded.handler import Services
-from gateway.embedded.peer import LARGEST
+from gateway.embedded.peer import MAX_STANZA
 from gateway.embedded.privileges import Privileges, grants
 from gateway.embedded.roster import Item
 from gateway.errors import GatewayError, NotGranted
@@ -85,7 +85,7 @@ class MemoryClient:
         return canonical(data.decode(), ns.CLIENT)
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        self.data += stanzas.readdressed(stanza, sender, recipient, ns.CLIENT, LARGEST)
+        self.data += stanzas.readdressed(stanza, sender, recipient, ns.CLIENT, MAX_STANZA)
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         self.data += f"<iq type='result' id='{stanza.id}' from='{recipient}' to='{sender}'>{payload}</iq>".encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.embedded.core import LARGEST
+from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.roster import Item, Roster
 from gateway.embedded.stanzas import rosterQuery
 from gateway.errors import NoSuchAddress, TooMuch
@@ -268,7 +268,7 @@ class RosterTests(SynchronousTestCase):
         with self.assertRaises(TooMuch):
             for number in range(1_000):
                 roster.set(f"u{number}@h", '"' * 1_000, groups)
-        self.assertTrue(100 * 1024 < len(rosterQuery(roster.listed()).encode()) < LARGEST)
+        self.assertTrue(100 * 1024 < len(rosterQuery(roster.listed()).encode()) < MAX_STANZA)
         count = len(roster)
         self.assertRaises(TooMuch, roster.set, "u0@h", "", groups * 3)
         self.assertEqual((len(roster), roster.get("u0@h").groups), (count, groups))
@@ -279,4 +279,4 @@ class RosterTests(SynchronousTestCase):
         with self.assertRaises(TooMuch):
             for number in range(1_000):
                 roster.outbound("subscribe", f"{'x' * 1_000}{number}@h")
-        self.assertTrue(100 * 1024 < len(rosterQuery(roster.listed()).encode()) < LARGEST)
+        self.assertTrue(100 * 1024 < len(rosterQuery(roster.listed()).encode()) < MAX_STANZA)
