@@ -1,8 +1,8 @@
 """
 The gateway as a Twisted application: `twistd -ny gateway.tac`.
 
-Does what `twistd -n gateway` does, and like it reads `gateway.toml` in the working directory. A model to copy
-for an operator who wants another file, or services of their own in the same process.
+It does the same as `twistd -n gateway`, and reads `gateway.toml` in the working directory. Copy and change it to
+use another file, or to run further services in the same process.
 """
 
 from twisted.application.service import Application

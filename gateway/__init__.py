@@ -1,31 +1,31 @@
 """
 Services for any XMPP server, as external components: one process, C{twistd -n gateway}.
 
-How a stanza goes::
+The way of a stanza::
 
     bytes -> stream -> link -> handler -> core -> actions -> handler -> link -> bytes
 
-Where things are:
+The modules and packages:
 
-    - C{ns}, C{errors}, C{jids}, C{interfaces}: the words that everything is said in; C{stringprep}: what addresses
-      are made of.
-    - C{tables}: what a table of the configuration is declared with; C{values}: how its values are checked;
-      C{config}: the TOML file as such tables, with every error at once.
+    - C{ns}, C{errors}, C{jids}, C{interfaces}: namespaces, errors, addresses and interfaces, used by everything
+      else; C{stringprep}: preparation of the parts of an address.
+    - C{tables}: the tables of the configuration; C{values}: checks of single values; C{config}: reads the TOML
+      file into these tables and reports all errors at once.
     - C{xml}: bytes to names and trees and back (C{read}, C{write}, C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
     - C{delegation}: Namespace Delegation, both sides.
-    - C{privilege}: what a server lets a component do for its users (XEP-0356).
-    - C{roster}: rosters that a web application decides.
+    - C{privilege}: Privileged Entity (XEP-0356): rights that a server grants to a component for its users.
+    - C{roster}: rosters that a web application controls.
     - C{muc}: rooms (XEP-0045), one file a use case; C{fmuc}, on top of it: rooms of several sites (XEP-0289).
-    - C{embedded}: the host for trying all of it out; C{tour}: a client that shows it.
-    - C{listener}: a port of ours that others connect to.
-    - C{files}: every file that is written; C{database}, C{faults}: SQLite, and what goes wrong with it.
-    - C{printable}: text from outside in the log and on status pages; C{seldom}: what may be logged at any rate.
-    - C{web}: HTTP clients, and what their requests tell; C{pieces}: long work, a piece at a time.
-    - C{monitor}: what an operator asks over HTTP.
-    - C{plugins}: where services are found; a stranger's as well as ours.
-    - C{service} composes all of it, C{tap} is the twistd command.
+    - C{embedded}: a small XMPP host for trying the gateway out; C{tour}: a client that demonstrates the services.
+    - C{listener}: a listening port as a service.
+    - C{files}: writes every file; C{database}, C{faults}: SQLite files and their faults.
+    - C{printable}: escapes untrusted text in the log and on status pages; C{seldom}: limits the rate of log lines.
+    - C{web}: HTTP clients and requests; C{pieces}: long work in short pieces.
+    - C{monitor}: the HTTP server and its status pages for operators.
+    - C{plugins}: the package in which Twisted finds services, the shipped ones and those of other software.
+    - C{service} composes all of this, C{tap} is the twistd command.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),
 C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{plugin} (its table, how it is composed).

@@ -1,9 +1,8 @@
 """
-Makes wokkel 18 import on a current Twisted, and Twisted's JIDs accept each address that the gateway accepts.
+Patch Twisted so that wokkel 18 can be imported and that C{JID} accepts each address that the gateway accepts.
 
-To import this module is all there is to do.
-`gateway/__init__.py` imports it before anything else, so that every module of the gateway, and all who import
-`gateway` first, may import wokkel as usual.
+Importing this module applies the patches. `gateway/__init__.py` imports it before anything else, so that every
+module of the gateway, and all code that imports `gateway` first, can import wokkel as usual.
 """
 
 import sys
@@ -17,16 +16,16 @@ from twisted.words.protocols.jabber import jid
 
 from gateway.stringprep import nameprep, nodeprep, resourceprep
 
-# Wanted by data_form, and so by disco, muc, ping and pubsub: a flag of the days when Twisted ran on Python 2.
+# Used by data_form, and so by disco, muc, ping and pubsub: a flag from the time when Twisted ran on Python 2.
 if not hasattr(compat, "_PY3"):
-    compat._PY3 = True  # type: ignore[attr-defined]  # that the name is gone is why it is set
+    compat._PY3 = True  # type: ignore[attr-defined]  # Twisted has removed the name
 
-# Wanted by muc: Twisted's constants are a package of their own now, with the same API.
+# Used by muc: Twisted's constants are now a separate package with the same API.
 if find_spec("twisted.python.constants") is None:
     sys.modules["twisted.python.constants"] = constantly
 
-# wokkel imports Python 2 aliases that Twisted deprecates, and an operator can do nothing about that. What is
-# deprecated in our own code, or in wokkel's API, is told as loudly as before.
+# wokkel imports Python 2 aliases that Twisted deprecates, and an operator can do nothing about that. Deprecation
+# warnings about our own code, or about wokkel's API, are still shown.
 warnings.filterwarnings(
     "ignore",
     message=r"twisted\.python\.compat\.",

@@ -1,5 +1,6 @@
 """
-The TOML file as frozen values; every error in it at once, each with its key, what was found, what is allowed.
+Read the TOML file into frozen values, and report all errors at once, each with its key, the value found and the
+values allowed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from gateway.values import checkDomain, describe, makeConverter
 
 T = TypeVar("T")
 
-# Some editors begin a file with a byte order mark, which is no part of what it holds.
+# Some editors begin a file with a byte order mark, which is not part of the content.
 _ENCODING = "utf-8-sig"
 
 _LOOPBACK = re.compile(r"127(\.\d+){3}|localhost|::1|0:0:0:0:0:0:0:1")
@@ -50,12 +51,12 @@ class Service:
 @frozen(kw_only=True)
 class Config:
     """
-    Everything that an operator may decide.
+    The whole configuration.
 
-    @ivar file: it, unless there is none.
-    @ivar folder: what relative file names are relative to.
-    @ivar server: C{None} where the gateway runs on the embedded host; then C{embedded} is not.
-    @ivar http: C{None} where the file does not speak of it; the default then, if its port is free.
+    @ivar file: the configuration file; C{None} if there is none.
+    @ivar folder: the folder that relative file names refer to.
+    @ivar server: C{None} if the gateway runs on the embedded host. Exactly one of C{server} and C{embedded} is set.
+    @ivar http: C{None} if the file has no such table: then the default is used if its port is free.
     """
 
     file: Path | None = None
@@ -71,9 +72,9 @@ def load(path: Path | None, plugins: Iterable[IServicePlugin], reactor: Any) -> 
     """
     Read a configuration file.
 
-    @param path: C{None} where there is none: the embedded default, in the working directory.
-    @param reactor: only what endpoint strings are tried on; nothing is connected.
-    @raise ConfigError: with all that is wrong, and what is right beside.
+    @param path: C{None} if there is no file: the embedded default, in the working directory.
+    @param reactor: only used to parse endpoint strings; nothing is connected.
+    @raise ConfigError: with all problems, and the part of the configuration that could be read.
     """
     if path is None:
         return _Reader(Path.cwd(), plugins, reactor).read({})
@@ -87,7 +88,7 @@ def load(path: Path | None, plugins: Iterable[IServicePlugin], reactor: Any) -> 
 
 
 class _Reader:
-    """Turns one document into a L{Config}, gathering problems on the way."""
+    """Turns one document into a L{Config} and collects the problems found."""
 
     def __init__(
         self, folder: Path, plugins: Iterable[IServicePlugin], reactor: Any, file: Path | None = None
@@ -102,7 +103,7 @@ class _Reader:
     def read(self, document: dict[str, Any]) -> Config:
         known = {"state_dir", "server", "embedded", "http", *self._plugins}
         for key in document.keys() - known:
-            allowed = f"one of {', '.join(sorted(known))}, or the kind of a plugin on the Python path"
+            allowed = f"one of {', '.join(sorted(known))}, or the kind of an installed plugin"
             self._problem(key, "an unknown key", allowed)
         stateDir = self._structure("state_dir", document.get("state_dir", "state"), Filename)
         http = self._structure("http", document["http"], HttpTable) if "http" in document else None
@@ -115,7 +116,7 @@ class _Reader:
         if http is not None:
             self._checkToken(http)
         if not services and not self._problems and embedded is None:
-            self._problems.append('no service is configured: there is no table such as [proxy."proxy.example.com"]')
+            self._problems.append('no service is configured: add a table such as [proxy."proxy.example.com"]')
         config = Config(
             file=self._file,
             folder=self._folder,
@@ -130,16 +131,16 @@ class _Reader:
         return config
 
     def _hosts(self, document: dict[str, Any]) -> tuple[ServerTable | None, EmbeddedTable | None]:
-        """What components connect to: a server, or else the embedded host."""
+        """Read the table of the host that components connect to: a server or the embedded host."""
         if "server" not in document:
             return None, self._structure("embedded", document.get("embedded", {}), EmbeddedTable)
         if "embedded" in document:
-            self._problem("embedded", "[server] beside it", "one of them: the embedded host is for trying out")
+            self._problem("embedded", "[embedded] and [server]", "one of them; the embedded host is for trying out")
         server = self._structure("server", document["server"], ServerTable)
         return (None if server is None else self._withSecret("server", server)), None
 
     def _demonstration(self, embedded: EmbeddedTable) -> dict[str, Any]:
-        """What is served where nothing is asked for, and there is no server to serve it on."""
+        """Return the demonstration services, which run if neither a server nor a service is configured."""
         demonstrated = [each for each in self._plugins.values() if IDemonstration.providedBy(each)]
         return {each.kind: IDemonstration(each).demoTables(embedded.domain) for each in demonstrated}
 
@@ -150,73 +151,73 @@ class _Reader:
         for kind, plugin in self._plugins.items():
             tables = document.get(kind, {})
             if not isinstance(tables, dict):
-                self._problem(kind, _show(tables), f'tables, as [{kind}."{kind}.example.com"]')
+                self._problem(kind, _show(tables), f'tables, such as [{kind}."{kind}.example.com"]')
                 continue
             for name, content in tables.items():
                 key = f'{kind}."{name}"'
                 if not isinstance(content, dict):
-                    allowed = f'a table for each component, as [{kind}."{kind}.example.com"]'
+                    allowed = f'a table for each component, such as [{kind}."{kind}.example.com"]'
                     self._problem(key, _found(key, content), allowed)
                     continue
                 table = self._structure(key, content, plugin.table)
                 try:
                     jid = checkDomain(name)
                 except ValueError:
-                    self._problem(key, _show(name), "the component's JID, a domain, in the table's name")
+                    self._problem(key, _show(name), "the component's JID, a domain, as the table's name")
                     continue
                 if jid in services:
-                    self._problem(key, f"a second service on {jid}", "one service on each JID")
+                    self._problems.append(f'{key}: "{jid}" is configured twice; each JID may have one service')
                     continue
                 services[jid] = None
                 if embedded is not None and jid == embedded.domain:
-                    self._problem(key, "the embedded host's own domain", "another name, as one below it")
+                    self._problem(key, "the embedded host's own domain", "another one, such as a subdomain of it")
                 if server is not None and jid == server.domain:
-                    self._problem(key, "the server's own domain", "a component's, as one below it")
+                    self._problem(key, "the server's own domain", "another one, such as a subdomain of it")
                 if table is not None:
                     table = self._withSecret(key, table)
                     if server is not None:
                         self._checkReachable(key, table, server)
                     elif embedded is not None and table.endpoint is not None and table.secret is None:
-                        self._problem(f"{key}.secret", "nothing", "the secret that goes with its own endpoint")
+                        self._problem(f"{key}.secret", "nothing", "a secret, which an endpoint of its own requires")
                     services[jid] = Service(kind=kind, jid=jid, table=table, plugin=plugin)
         return tuple(service for service in services.values() if service is not None)
 
     def _checkPrivileges(
         self, embedded: EmbeddedTable, services: tuple[Service, ...], written: dict[str, Any]
     ) -> None:
-        """XEP-0356 section 7.4; and nobody but a component is granted anything, each once."""
+        """Check the rules of XEP-0356 section 7.4, and that each grant names a different, existing component."""
         if embedded.privileges is None:
             return
         if len(written) != len(embedded.privileges):
-            self._problem("embedded.privileges", "a component twice, in different spellings", "it once")
+            self._problems.append("embedded.privileges: the same component is listed twice, in different spellings")
         components = {*embedded.components, *(service.jid for service in services)}
         for entity, table in embedded.privileges.items():
             key = f'embedded.privileges."{entity}"'
             if table.presence == "roster" and table.roster not in ("get", "both"):
                 found = f'"roster" beside roster = "{table.roster}"'
-                self._problem(f"{key}.presence", found, 'it with roster = "get" or "both"')
+                self._problem(f"{key}.presence", found, '"roster" together with roster = "get" or "both"')
             if entity not in components and not self._problems:
-                self._problem(key, "no such component", "a service's, or one of [embedded.components]")
+                self._problem(key, "an unknown component", "a service, or one of [embedded.components]")
 
     def _checkReachable(self, key: str, table: ComponentTable, server: ServerTable) -> None:
-        """Every component needs a server and a secret, its own or the common ones."""
+        """Check that a component has an endpoint and a secret, either its own or those of C{[server]}."""
         if table.endpoint is None and server.endpoint is None:
             self._problem(f"{key}.endpoint", "neither this nor server.endpoint", describe(ClientEndpoint))
         if table.secret is None and server.secret is None:
             self._problem(
                 f"{key}.secret",
                 "neither this nor server.secret, nor a secret_file",
-                "what the server's configuration has as this component's secret",
+                "the secret of this component in the server's configuration",
             )
 
     def _withSecret(self, key: str, table: Any) -> Any:
-        """The table with the secret that its C{secret_file} holds."""
+        """Return the table with the secret from its C{secret_file}."""
         if table.secret_file is None:
             if table.secret == "":
                 self._problem(f"{key}.secret", "an empty string", "a secret")
             return table
         if table.secret is not None:
-            self._problem(f"{key}.secret_file", "a secret beside it", "one of secret and secret_file")
+            self._problem(f"{key}.secret_file", "both secret and secret_file", "one of them")
         secret = self._readSecret(f"{key}.secret_file", table.secret_file)
         return evolve(table, secret=secret or "unreadable")
 
@@ -224,14 +225,14 @@ class _Reader:
         if http.token_file is not None:
             self._readSecret("http.token_file", http.token_file)
         elif not _isLocal(http.listen):
-            self._problem("http.token_file", "nothing", "a file with a token: others can connect to http.listen")
+            self._problem("http.token_file", "nothing", "a file with a token: other machines can reach http.listen")
 
     def _readSecret(self, key: str, path: str) -> str:
         try:
             return readSecret(path)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            self._problem(key, f"{path}: {reason}", "a readable file that holds a secret and nothing else")
+            self._problem(key, f"{path}: {reason}", "a readable file that contains one line with a secret")
             return ""
 
     def _structure(self, key: str, value: Any, kind: Callable[..., T]) -> T | None:
@@ -243,7 +244,7 @@ class _Reader:
         return structured
 
     def _known(self, value: Any, kind: Callable[..., T]) -> T | None:
-        """A table without its unknown keys, if these were all that was wrong: its values may be looked at."""
+        """Return the table without unknown keys, so that its values can be checked; C{None} if one is wrong too."""
         if not isinstance(value, dict) or not isinstance(kind, type) or not has(kind):
             return None
         known = {key: value[key] for key in value.keys() & set(map(keyOf, fields_dict(kind)))}
@@ -254,7 +255,7 @@ class _Reader:
         return structured
 
     def _explain(self, key: str, value: Any, kind: Any, error: BaseException) -> None:
-        """Turn what cattrs raises into problems, one for each leaf."""
+        """Turn an error of cattrs into problems, one for each wrong value."""
         if get_origin(kind) in (Union, UnionType):
             [kind] = [each for each in get_args(kind) if each is not NoneType]
         if isinstance(error, IterableValidationError):
@@ -282,7 +283,7 @@ class _Reader:
             try:
                 self._converter.structure(each, kind)
             except Exception:
-                self._problem(key, f"{_show(each)} in the list", f"for each item {describe(kind)}")
+                self._problem(key, f"{_show(each)} in the list", f"for each item: {describe(kind)}")
 
     def _explainTable(self, key: str, value: dict[str, Any], kind: Any, error: ClassValidationError) -> None:
         fields = fields_dict(kind)
@@ -309,31 +310,31 @@ class _Reader:
 
 def readSecret(path: str) -> str:
     """
-    The one line of a secret's file.
+    Return the one line of a file with a secret.
 
-    @raise OSError: if it cannot be read.
+    @raise OSError: if the file cannot be read.
     @raise ValueError: if it holds no secret.
     """
     return files.readLine(Path(path))
 
 
 def _found(key: str, value: Any) -> str:
-    """What stands for a key; not what may be a secret."""
-    # Also where somebody wrote it under [proxy], which makes it a service's name.
+    """Return the value of a key for an error message, unless it may be a secret."""
+    # A secret that is written below [proxy] by mistake looks like the name of a service: do not show it either.
     return "something else (not shown)" if key.rstrip('"').endswith("secret") else _show(value)
 
 
 def _unquoted(key: str, value: Any) -> str:
-    """What to say beside where a table's name may want quotes: TOML takes each dot for a table within another."""
+    """Return a hint if a table's name may lack its quotes: without them TOML reads each dot as a nested table."""
     while isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
         [(name, value)] = value.items()
         key += f".{name}"
     kind, _, name = key.replace('"', "").partition(".")
-    return f'; a name with dots stands in quotes, as [{kind}."{name}"]' if isinstance(value, dict) else ""
+    return f'; quote a name that contains dots: [{kind}."{name}"]' if isinstance(value, dict) else ""
 
 
 def _show(value: Any) -> str:
-    """A value as its writer knows it, shortened."""
+    """Return a value as TOML spells it, shortened."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
@@ -346,7 +347,7 @@ def _show(value: Any) -> str:
 
 
 def _isLocal(endpoint: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """True if only this machine can connect to this listening endpoint."""
     if endpoint.startswith("unix:"):
         return True
     interfaces = re.findall(r"(?:^|:)interface=((?:\\.|[^:])*)", endpoint)

@@ -23,7 +23,8 @@ from gateway.faults import Condition, domainError
 
 T = TypeVar("T")
 
-# Milliseconds that a request waits for another process's lock. While a lock is known to be held, none waits.
+# Milliseconds that a request waits for the lock of another process. While a lock is known to be held, no request
+# waits.
 _LOCK_TIMEOUT = 500
 # Requests that may wait for the thread, and seconds that one may take: well under any requester's deadline, so that
 # a commit ends before it.
@@ -34,7 +35,7 @@ _WATCH_EVERY = 1.0
 _REOPEN_EVERY = 1.0
 _PROBE_EVERY = 5.0
 
-_SLOW = "its disk does not answer: see to the disk"
+_SLOW = "its disk does not respond: check the disk"
 
 
 @define(eq=False)
@@ -42,7 +43,7 @@ class _Job:
     """
     One transaction.
 
-    @ivar permit: has one item until either the thread takes it, to commit, or the requester, to cancel.
+    @ivar permit: has one item until it is taken: by the thread, to commit, or by the requester, to cancel.
     @ivar overdueAt: seconds on the reactor's clock.
     """
 
@@ -53,7 +54,7 @@ class _Job:
     permit: list[None] = field(factory=lambda: [None])
 
     def take(self) -> bool:
-        """Take the permit; return whether it was there. The thread and the reactor may try at the same time."""
+        """Take the permit; return true if it was there. The thread and the reactor may try at the same time."""
         try:
             self.permit.pop()
         except IndexError:
@@ -63,17 +64,17 @@ class _Job:
 
 class Database:
     """
-    One file. A change is on the disk before it is reported as stored.
+    One SQLite file. A change is on the disk before it is reported as stored.
 
-    A request fails with L{StoreFull}, L{StoreBusy} or L{StoreBroken}, and nothing of it is stored; the log has one
-    line a minute about that. A lock delays a request by half a second at most, a slow disk by some ten seconds. A
-    request that is cancelled is not stored either, unless its commit has begun. The file is tried again with each
-    request, and every five seconds without one.
+    If the file fails, a request fails with L{StoreFull}, L{StoreBusy} or L{StoreBroken} and stores nothing; the log
+    gets one line a minute about it. A lock delays a request by at most half a second, a slow disk by about ten
+    seconds. A cancelled request stores nothing either, unless its commit has begun. The file is tried again with
+    each request, and every five seconds if there are no requests.
 
     @ivar path: the file.
-    @param schema: SQL statements that make the tables, if they do not exist.
-    @param reactor: its clock, and its threads' way back.
-    @raise OSError: if the file cannot be made.
+    @param schema: SQL statements that create the tables if they do not exist.
+    @param reactor: provides the clock, and C{callFromThread}.
+    @raise OSError: if the file cannot be created.
     """
 
     _log = Logger()
@@ -88,9 +89,9 @@ class Database:
         self._watching: IDelayedCall | None = None
         self._trigger: object = None
         self._isClosed = False
-        # SQLite has one writer; and so requests keep their order.
+        # One thread: SQLite allows one writer, and requests keep their order.
         self._pool = ThreadPool(0, 1, name=path.name)
-        # These are the thread's.
+        # Only the thread uses these.
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._timeout = _LOCK_TIMEOUT
@@ -98,16 +99,16 @@ class Database:
         self._broken = ""
         self._reopenAt = 0.0
         files.makeFile(path)
-        # Not before: a daemon forks, which threads do not survive.
+        # Threads do not survive a fork, and a daemon forks before the reactor runs.
         reactor.callWhenRunning(self._start)
 
     @property
     def trouble(self) -> str:
-        """Why the file does not work, and what to do; empty while it works."""
+        """The reason why the file does not work, and a remedy; empty while it works."""
         return self._condition.trouble
 
     def report(self) -> str:
-        """One line for the operator."""
+        """Return one line for the operator."""
         state = self.trouble or "works"
         refused = f"; failures: {self._condition.refused}" if self.trouble else ""
         return f"{self.path.name}: {state}{refused}; requests that wait: {len(self._jobs)}"
@@ -121,11 +122,11 @@ class Database:
         return self._run(interaction, arguments, writes=False)
 
     def write(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """The same, in a transaction that may write. The Deferred fires after the commit."""
+        """Like L{read}, in a transaction that may write. The Deferred fires after the commit."""
         return self._run(interaction, arguments, writes=True)
 
     def close(self) -> None:
-        """End the thread; requests that wait are not stored."""
+        """End the thread; waiting requests are not stored."""
         if self._isClosed:
             return
         self._isClosed = True
@@ -194,15 +195,15 @@ class Database:
         self._watchLater()
 
     def _watchLater(self) -> None:
-        # A requester that has just got an error may have closed the file.
+        # The errback may have closed the file.
         if self._jobs and self._watching is None and not self._isClosed:
             self._watching = self._reactor.callLater(_WATCH_EVERY, self._watch)
 
     def _failed(self, trouble: str) -> None:
         if self._condition.failed(trouble, self._reactor.seconds()):
             self._log.error(
-                "{path} does not work: {trouble}. Until then requests get an error (failures: {refused}); the "
-                "gateway tries again by itself.",
+                "{path} does not work: {trouble}. Until then requests get an error (failures so far: {refused}); "
+                "the gateway retries by itself.",
                 path=self.path,
                 trouble=trouble,
                 refused=self._condition.refused,
@@ -211,7 +212,7 @@ class Database:
             self._probing = self._reactor.callLater(_PROBE_EVERY, self._probe)
 
     def _probe(self) -> None:
-        """Find out if the file can be opened and written, also without a request."""
+        """Try to open and write the file, without waiting for a request."""
         self._probing = None
         # A failure is logged, and leads to the next probe.
         self.write(_touch).addErrback(lambda failure: failure.trap(GatewayError, CancelledError))
@@ -253,7 +254,7 @@ class Database:
         connection.execute("BEGIN IMMEDIATE" if job.writes else "BEGIN")
         result = job.interaction(connection.cursor(), *job.arguments)
         if not job.take():
-            # The requester has had an error meanwhile.
+            # The requester was given an error meanwhile.
             raise CancelledError
         connection.execute("COMMIT")
         return result
@@ -262,11 +263,11 @@ class Database:
         if self._connection is not None and self._identity == _identity(self.path):
             return self._connection
         if self._connection is not None:
-            # SQLite itself would go on with a file that has no name any more.
-            moved = "{path} was moved away or replaced; it is opened anew."
+            # SQLite itself would go on using a file that no longer has a name.
+            moved = "{path} was moved or replaced; it is opened again."
             self._reactor.callFromThread(self._log.warn, moved, path=self.path)
             self._disconnect()
-        # Its journal will have the same mode.
+        # SQLite gives the journal the same mode.
         files.makeFile(self.path)
         connection = self._connection = sqlite3.connect(
             self.path, timeout=timeout / 1000, isolation_level=None, check_same_thread=False
@@ -274,7 +275,7 @@ class Database:
         self._timeout = timeout
         self._identity = _identity(self.path)
         try:
-            # A killed process loses nothing either way; this is for a machine that loses its power.
+            # FULL protects against power failure. A killed process loses nothing either way.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             for statement in self._schema:
@@ -292,7 +293,7 @@ class Database:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
-            # Closing it has the same effect.
+            # Closing the connection rolls back as well.
             self._disconnect()
 
     def _disconnect(self) -> None:
@@ -311,6 +312,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _touch(cursor: sqlite3.Cursor) -> None:
-    """Write a page: only this tells whether there is room."""
+    """Write a page: only a write shows if the disk has room."""
     [version] = cursor.execute("PRAGMA user_version").fetchone()
     cursor.execute(f"PRAGMA user_version = {version:d}")

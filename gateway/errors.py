@@ -1,8 +1,8 @@
 """
-What can go wrong in the gateway's own terms, and the one table of how each is said to the outside.
+Domain errors, and the one table that maps each to a stanza error and an HTTP status.
 
-A core names the error; a handler looks up how its protocol says it. The texts go to peers: they tell what
-happened and nothing about the inside.
+A core raises or returns the error; a handler looks up its form in the protocol. The texts are sent to peers: they
+say what happened and nothing about the gateway's internals.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ class StartFailed(SystemExit, Exception):
     """
     The gateway cannot start; ends the process with exit code 1 and the message.
 
-    An C{Exception} as well: of others twistd, in the background, does not tell its parent, which waits for ever.
-    It shows the first 100 bytes of class and message, so a message begins with the key and the reason.
+    It is also an C{Exception}: if anything else is raised while twistd daemonizes, its parent process is not told
+    and waits for ever. twistd shows the first 100 bytes of class and message, so a message begins with the key and
+    the reason.
     """
 
 
 class NoResource(GatewayError):
-    """The implementing account has no resource online that may be chosen."""
+    """No resource of the target account that may be chosen is online."""
 
 
 class ResourceGone(GatewayError):
-    """The resource that had the request went offline before it answered."""
+    """The resource that the request was sent to went offline before it answered."""
 
 
 class NoAnswer(GatewayError):
@@ -40,7 +41,7 @@ class TooManyPending(GatewayError):
 
 
 class OverBudget(GatewayError):
-    """The requester has been sent so much in a short time that more would be at the others' cost."""
+    """The requester was sent so many bytes in a short time that more would delay other users."""
 
 
 class NotOffered(GatewayError):
@@ -48,11 +49,11 @@ class NotOffered(GatewayError):
 
 
 class NoSuchAddress(GatewayError):
-    """The address written to stands for nobody."""
+    """No entity has the address that the stanza was sent to."""
 
 
 class NoSuchNode(GatewayError):
-    """The entity written to has no such node."""
+    """The addressed entity has no such node."""
 
 
 class AlreadyOpen(GatewayError):
@@ -64,15 +65,15 @@ class Stopping(GatewayError):
 
 
 class HandlerFailed(GatewayError):
-    """A handler raised: the gateway's own fault."""
+    """A handler raised an exception: a fault of the gateway."""
 
 
 class Unhandled(GatewayError):
-    """No handler wanted the request."""
+    """No handler accepted the request."""
 
 
 class Unreadable(GatewayError):
-    """The stanza breaks a rule that every stanza keeps to."""
+    """The stanza breaks a rule that applies to every stanza."""
 
 
 class TooLarge(Unreadable):
@@ -88,23 +89,23 @@ class BadNamespace(Unreadable):
 
 
 class Malformed(GatewayError):
-    """The address written to is no JID."""
+    """The address that the stanza was sent to is not a JID."""
 
 
 class UnknownServer(GatewayError):
-    """The address written to is on a server that is out of reach."""
+    """The server of the addressed entity cannot be reached."""
 
 
 class NotThere(GatewayError):
-    """Nobody is there to take it: no such account, or nothing of it online."""
+    """The recipient does not exist, or has no resource online."""
 
 
 class Forbidden(GatewayError):
-    """The request is for what is not the requester's own."""
+    """The request concerns something that does not belong to the requester."""
 
 
 class NotGranted(GatewayError):
-    """A server has not granted the privilege that this takes; the exception's text says which."""
+    """The server has not granted the privilege that the request needs; the exception's text names it."""
 
 
 class CannotAsk(GatewayError):
@@ -112,19 +113,19 @@ class CannotAsk(GatewayError):
 
 
 class NotAllowed(GatewayError):
-    """What is asked for makes no sense for anybody."""
+    """Nobody may make this request."""
 
 
 class NotAcceptable(GatewayError):
-    """A value is one that is not taken."""
+    """A value is not accepted."""
 
 
 class TooMuch(GatewayError):
-    """There is no room for more of it."""
+    """A limit on the number of such objects is reached."""
 
 
 class StoreFull(GatewayError):
-    """The disk has no room; the exception's text is for the operator."""
+    """The disk is full; the exception's text is for the operator."""
 
 
 class StoreBusy(GatewayError):
@@ -136,7 +137,7 @@ class StoreBroken(GatewayError):
 
 
 class TooManyRooms(GatewayError):
-    """The user has made as many rooms as one user may have."""
+    """The user has created as many rooms as one user may."""
 
 
 class NickInUse(GatewayError):
@@ -144,15 +145,15 @@ class NickInUse(GatewayError):
 
 
 class BadNick(GatewayError):
-    """No nick that a room takes."""
+    """The nick is not one that a room accepts."""
 
 
 class NickChangeForbidden(GatewayError):
-    """Nicks cannot be changed here."""
+    """Nicks cannot be changed in a mirror."""
 
 
 class NoNick(GatewayError):
-    """A join names no nick."""
+    """The join has no nick."""
 
 
 class NotAMirror(GatewayError):
@@ -160,66 +161,66 @@ class NotAMirror(GatewayError):
 
 
 class OnlyInTheRoom(GatewayError):
-    """A mirror does not do what the room itself may."""
+    """The request can only be made in the room itself, not in a mirror."""
 
 
 class NotEntitled(GatewayError):
-    """It takes a moderator, an admin or an owner."""
+    """The request needs a moderator, an admin or an owner."""
 
 
 class NotInTheRoom(GatewayError):
-    """Who writes to a room is not in it."""
+    """The sender is not an occupant of the room."""
 
 
 class NoVoice(GatewayError):
-    """A visitor speaks in a moderated room, or sets a subject that he may not set."""
+    """A visitor sent a message to a moderated room, or a subject that the occupant may not set."""
 
 
 class NoVoiceRequests(GatewayError):
-    """Voice cannot be asked for in these rooms."""
+    """These rooms do not support voice requests."""
 
 
 class Banned(GatewayError):
-    """The room has banned who wants in."""
+    """The room has banned the user."""
 
 
 class MembersOnly(GatewayError):
-    """Who wants in is no member."""
+    """The room is open to members only, and the user is not a member."""
 
 
 class WrongPassword(GatewayError):
-    """The room wants a password, and this is not it."""
+    """The room needs a password, and none or a wrong one was sent."""
 
 
 class RoomFull(GatewayError):
-    """There is no room for more occupants."""
+    """The room has as many occupants as it may have."""
 
 
 class NotAPeer(GatewayError):
-    """A node wants in that the room does not federate with."""
+    """The room does not federate with this node."""
 
 
 class Loop(GatewayError):
-    """A join comes back to the node that it comes from."""
+    """A join has come back to the node that it started from."""
 
 
 class LastOwner(GatewayError):
-    """A room would have no owner, or somebody would ban himself."""
+    """The change would leave the room without an owner, or ban the requester."""
 
 
 class NotMirrored(GatewayError):
-    """The room is none that may be mirrored, or the user none who may join through the mirror."""
+    """The room may not be mirrored, or the user may not join through the mirror."""
 
 
 @frozen
 class Answer:
     """
-    How an error is said.
+    The form in which an error is reported.
 
     @ivar condition: the stanza error condition (RFC 6120 section 8.3.3).
     @ivar kind: the stanza error's type.
     @ivar status: the HTTP status.
-    @ivar text: a sentence for people; empty where the condition says it all.
+    @ivar text: a sentence for people; empty if the condition is clear enough.
     """
 
     condition: str

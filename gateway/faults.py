@@ -1,5 +1,5 @@
 """
-Faults of a SQLite file: the error that a requester gets, and the sentence that tells the operator what to do.
+Faults of a SQLite file: the error that a requester gets, and a sentence for the operator with the remedy.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _STATEMENT = {
     sqlite3.SQLITE_RANGE,
     sqlite3.SQLITE_TOOBIG,
 }
-# The shared memory beside the file could not grow: this has a code of its own.
+# The shared memory file could not grow; this has an error code of its own.
 _SHM_FULL = sqlite3.SQLITE_IOERR_SHMSIZE
 
 _RESTORE = (
-    "stop the gateway, move the file away together with those of the same name in -wal and -shm, and restore a "
-    "backup; without a file the gateway makes an empty one"
+    "stop the gateway, move the file away together with its -wal and -shm files, and restore a backup; without a "
+    "file the gateway creates an empty one"
 )
 
 
 def domainError(error: sqlite3.Error | OSError) -> GatewayError | None:
-    """Return what a requester gets, with a text for the operator; C{None} if the file is not at fault."""
+    """Return the error for the requester, with a text for the operator; C{None} if the file is not at fault."""
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreFull("the disk is full: free some space")
-        return StoreBroken(f"{error.strerror}: see to the file, its folder and its disk")
+        return StoreBroken(f"{error.strerror}: check the file, its folder and its disk")
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary is None or primary in _STATEMENT:
@@ -55,19 +55,19 @@ def domainError(error: sqlite3.Error | OSError) -> GatewayError | None:
     if primary in _LOCKED:
         return StoreBusy("another process has locked it: end that process (fuser names it)")
     if primary in _READ_ONLY:
-        return StoreBroken(f"{error}: let the gateway's user (uid {os.getuid()}) write to the file and its folder")
+        return StoreBroken(f"{error}: make the file and its folder writable for the gateway's uid {os.getuid()}")
     if primary in _CORRUPT:
         return StoreBroken(f"{error}: {_RESTORE}")
-    return StoreBroken(f"{error}: see to the file and its disk")
+    return StoreBroken(f"{error}: check the file and its disk")
 
 
 @define
 class Condition:
     """
-    The state of a file as the operator should know it; pure.
+    The state of a file as reported to the operator; pure.
 
-    @ivar trouble: why it does not work, and what to do; empty while it works.
-    @ivar refused: requests and probes that failed since it last worked.
+    @ivar trouble: the reason why the file does not work, and a remedy; empty while it works.
+    @ivar refused: number of requests and probes that failed since the file last worked.
     """
 
     trouble: str = ""
@@ -76,7 +76,7 @@ class Condition:
     _logged: bool = False
 
     def failed(self, trouble: str, now: float) -> bool:
-        """Count a failure; return whether to log it: one line a minute."""
+        """Count a failure; return true if it should be logged: once a minute."""
         self.trouble = trouble
         self.refused += 1
         if now < self._logAt:
@@ -86,7 +86,7 @@ class Condition:
         return True
 
     def works(self) -> bool:
-        """Note a success; return whether to log it: if the trouble was."""
+        """Record a success; return true if it should be logged: if the failure was."""
         logged = self._logged
         self.trouble, self.refused, self._logged = "", 0, False
         return logged
@@ -94,15 +94,16 @@ class Condition:
 
 def problem(path: Path) -> str:
     """
-    Return why a file cannot be used, and what to do; empty if it can, or is not there yet. Makes nothing.
+    Return the reason why a file cannot be used, and a remedy; empty if it can be used or does not exist yet.
+    Create nothing.
     """
     if not os.path.lexists(path):
         return ""
     if not path.is_file():
         return f"{path} is not a file"
     if not os.access(path, os.R_OK | os.W_OK):
-        return f"{path} cannot be read and written by the gateway's user (uid {os.getuid()})"
-    # Without a journal nobody writes to it, and nothing need be made to read it.
+        return f"{path} is not readable and writable for the gateway's user (uid {os.getuid()})"
+    # Without a journal no process is writing, and "immutable" lets SQLite read the file without creating one.
     isOpen = Path(f"{path}-wal").exists()
     uri = f"file:{quote(str(path))}?mode=ro{'' if isOpen else '&immutable=1'}"
     try:
@@ -113,7 +114,7 @@ def problem(path: Path) -> str:
                 return "" if found == "ok" else f"{path} is corrupt: {_RESTORE}"
     except (sqlite3.Error, OSError) as error:
         refusal = domainError(error)
-        # A gateway that runs may hold the lock.
+        # A running gateway may hold the lock.
         if not isinstance(refusal, StoreBusy):
             return f"{path} cannot be used: {refusal or error}"
     return ""

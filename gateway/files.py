@@ -1,5 +1,5 @@
 """
-Files of the gateway: written whole or not at all, for their owner alone; and checks of files before they are used.
+Write files atomically, with permissions for their owner only; check files before they are used.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 def makeFolder(path: Path) -> None:
     """
-    Make a folder with mode 0700, whatever the umask, unless it exists.
+    Create a folder with mode 0700, whatever the umask, unless it exists.
 
-    @raise OSError: if it cannot be made.
+    @raise OSError: if it cannot be created.
     """
     if path.is_dir():
         return
@@ -39,9 +39,9 @@ def makeFolder(path: Path) -> None:
 
 def makeFile(path: Path) -> None:
     """
-    Make an empty file with mode 0600, whatever the umask, unless it exists.
+    Create an empty file with mode 0600, whatever the umask, unless it exists.
 
-    @raise OSError: if it cannot be made.
+    @raise OSError: if it cannot be created.
     """
     with suppress(FileExistsError):
         os.close(_create(path))
@@ -50,11 +50,11 @@ def makeFile(path: Path) -> None:
 
 def write(path: Path, data: bytes, replace: bool = True) -> None:
     """
-    Write a file beside, flush it to the disk and rename it. Its mode is 0600, whatever the umask. After an error,
-    and after a power cut at any moment, the folder has the file of before.
+    Write a temporary file in the same folder, flush it to the disk and rename it. Its mode is 0600, whatever the
+    umask. After an error or a power failure, the folder still has the old file.
 
-    @param replace: if false, a file that exists is kept.
-    @raise FileExistsError: if it is not to be replaced.
+    @param replace: if false, an existing file is kept.
+    @raise FileExistsError: if the file exists and C{replace} is false.
     @raise OSError: if it cannot be written.
     """
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
@@ -77,10 +77,10 @@ def write(path: Path, data: bytes, replace: bool = True) -> None:
 def _create(path: Path) -> int:
     """Create a file that does not exist, and open it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _OWN_FILE)
-    # A umask may have taken bits from the owner, too.
+    # The umask may remove bits of the owner as well.
     os.fchmod(descriptor, _OWN_FILE)
     if os.geteuid() == 0:
-        # twistd changes the user later (--uid): to the one that owns the folder.
+        # twistd changes its user later (--uid). The new user must own the file, as it owns the folder.
         folder = path.parent.stat()
         with suppress(OSError):
             os.fchown(descriptor, folder.st_uid, folder.st_gid)
@@ -88,7 +88,7 @@ def _create(path: Path) -> int:
 
 
 def _renameToNew(new: Path, path: Path) -> None:
-    # Of two processes that make the same file, one must lose: a rename would replace the winner's file.
+    # If two processes create the same file, one must fail: a rename would replace the file of the other one.
     try:
         path.hardlink_to(new)
     except OSError as error:
@@ -102,7 +102,7 @@ def _renameToNew(new: Path, path: Path) -> None:
 
 
 def _syncFolder(path: Path) -> None:
-    """Flush the names in a folder to the disk, where the file system can."""
+    """Flush the names in a folder to the disk, if the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -113,21 +113,21 @@ def _syncFolder(path: Path) -> None:
 
 def readLine(path: Path) -> str:
     """
-    Read a file that holds one line, and return that line without the white space around it.
+    Read a file that holds one line, and return that line without leading and trailing white space.
 
     @raise OSError: if it cannot be read.
-    @raise ValueError: with the reason, if it holds anything else; the text shows nothing of the file.
+    @raise ValueError: with the reason, if the file does not hold one line; the text shows nothing of the content.
     """
-    # A pipe without a writer must not block the start, nor a device without an end fill the memory.
+    # A pipe without a writer must not block the start, and an endless device must not fill the memory.
     with open(path, "rb", buffering=0, opener=_openAtOnce) as file:
         data = file.read(MAX_LINE_FILE + 1) or b""
     if len(data) > MAX_LINE_FILE:
         raise ValueError(f"it is longer than {MAX_LINE_FILE} bytes")
     try:
-        # Some editors begin a file with a mark of its encoding.
+        # Some editors begin a file with a byte order mark.
         line = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        # The codec's own error shows a byte.
+        # The error of the codec would show a byte of the secret.
         raise ValueError("it is not text in UTF-8") from None
     if not line or "\n" in line:
         raise ValueError("it does not hold exactly one line")
@@ -142,38 +142,40 @@ def _openAtOnce(path: str, flags: int) -> int:
 
 def folderProblem(folder: Path) -> str:
     """
-    Return the reason that no file can be made in a folder, or that the folder cannot be made; empty if it can.
-    Leaves nothing behind. Asks the file system itself: permissions do not tell of a read-only mount, nor bind root.
+    Return the reason why a folder cannot be written to, or cannot be created; empty if it can.
+
+    Nothing is left behind. The test is an actual write, because permissions do not show a read-only mount and do
+    not apply to root.
     """
     there = folder
     while not os.path.lexists(there):
         there = there.parent
-    state = "used" if there == folder else "made"
     if not there.is_dir():
-        return f"{folder} cannot be made: {there} is not a folder"
+        return f"{folder} cannot be created: {there} is not a folder"
     try:
-        if state == "used":
+        if there == folder:
             tempfile.TemporaryFile(dir=there).close()
         else:
             os.rmdir(tempfile.mkdtemp(dir=there))
     except OSError as error:
-        return f"{folder} cannot be {state}: {there} cannot be written to: {error.strerror}"
+        problem = "" if there == folder else f"{folder} cannot be created: "
+        return f"{problem}{there} is not writable for the gateway's user (uid {os.geteuid()}): {error.strerror}"
     return ""
 
 
 def openToOthers(path: Path) -> str:
-    """Return a sentence if users other than the owner and the group may use this file or folder; else empty."""
+    """Return a warning if users other than the owner and the group can access this file or folder; else empty."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError:
         return ""
     if not mode & stat.S_IRWXO:
         return ""
-    return f"{path} has mode {mode:04o}, so every user of this machine can use it: chmod o= {path}"
+    return f"{path} has mode {mode:04o}: every user of this machine can access it; run chmod o= {path}"
 
 
 def openFilesIn(folder: Path) -> Iterator[str]:
-    """Like L{openToOthers}, for a folder and what is in it; a folder that is closed to others protects the rest."""
+    """Yield warnings as L{openToOthers} for a folder and the files in it; a closed folder protects its files."""
     warning = openToOthers(folder)
     if warning:
         yield warning

@@ -1,5 +1,5 @@
 """
-Who leads the tour: a client of the embedded host that shows what it sends and gets.
+The guide of the tour: a client of the embedded host that prints the stanzas that it sends and receives.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from gateway.interfaces import IGuide
 
 _WIDTH = 100
 
-# Seconds for each answer, for the login, and for a service that has only just started.
+# Seconds for each answer, for the login, and for a service that has just started.
 TIMEOUT = 15.0
 
-# Stanzas that wait until somebody wants to hear them.
+# Unsolicited stanzas that are kept until they are asked for.
 _MAX_UNHEARD = 1_000
 
 
 class Disappointed(Exception):
-    """Something is not as it was said."""
+    """The tour found something that is not as it should be."""
 
 
 class Client(typing.Protocol):
     """
-    What the guide speaks through.
+    The client that the guide uses.
 
     @ivar jid: the full JID that it is logged in as.
     """
@@ -53,7 +53,7 @@ class Client(typing.Protocol):
 
 class Mailbox(XMPPHandler):
     """
-    Knows when the client is logged in, and keeps what comes to it unasked.
+    Reports that the client is logged in, and keeps the unsolicited stanzas that it receives.
 
     @ivar arrived: fires when it is logged in.
     """
@@ -77,7 +77,7 @@ class Mailbox(XMPPHandler):
             self.arrived.errback(reason)
 
     def came(self, stanza: domish.Element) -> None:
-        """A stanza has come that nobody asked for."""
+        """Receive an unsolicited stanza."""
         if stanza.name == "iq":
             self.send(xmlstream.toResponse(stanza, "result"))
         if self._awaited is not None and self._awaited[0](stanza):
@@ -87,7 +87,7 @@ class Mailbox(XMPPHandler):
             self._unheard.append(stanza)
 
     def hear(self, right: Callable[[domish.Element], bool]) -> Deferred[domish.Element]:
-        """The first stanza that is right, and was not heard before."""
+        """Return the first stanza for which C{right} is true and that was not returned before."""
         heard: Deferred[domish.Element] = Deferred()
         for stanza in self._unheard:
             if right(stanza):
@@ -103,11 +103,12 @@ class Guide:
     """
     Leads the tour.
 
-    @param write: shows a text.
-    @param mailbox: the client's.
-    @param findFriend: logs another client in, once.
-    @param site: the URL of what is served over HTTP; and C{token}, what it wants to be shown, if anything.
-    @param name: what stands before the client's stanzas.
+    @param write: prints a text.
+    @param mailbox: the mailbox of the client.
+    @param findFriend: logs in a second client, once.
+    @param site: base URL of the HTTP server.
+    @param token: the token that the HTTP server requires; C{None} if it requires none.
+    @param name: printed before the client's stanzas.
     """
 
     def __init__(
@@ -149,14 +150,14 @@ class Guide:
 
     def check(self, right: object, promise: str) -> None:
         if not right:
-            raise Disappointed(f"this should hold, and does not: {promise}")
+            raise Disappointed(f"expected, but not true: {promise}")
         self._write(f"  ok: {promise}\n")
 
     async def hear(self, right: Callable[[domish.Element], bool], promise: str) -> domish.Element:
         try:
             stanza = await self._mailbox.hear(right).addTimeout(TIMEOUT, self._reactor)
         except TimedOut as error:
-            raise Disappointed(f"this has not come within {TIMEOUT:g} s: {promise}") from error
+            raise Disappointed(f"not received within {TIMEOUT:g} s: {promise}") from error
         self._show("<-", _indented(stanza))
         self.check(True, promise)
         return stanza
@@ -181,12 +182,12 @@ class Guide:
             )
             answer: str = await treq.text_content(response)
         except Exception as error:
-            raise Disappointed(f"{self._site}{path} cannot be asked: {error!r}") from error
+            raise Disappointed(f"{method} {self._site}{path} failed: {error!r}") from error
         self._show("<-", [str(response.code), *answer.splitlines()])
         return response.code, answer
 
     async def served(self, jid: str) -> None:
-        """Wait until a service that has perhaps only just started has an answer."""
+        """Wait until a service, which may have just started, answers."""
         started = self._reactor.seconds()
         while True:
             request = xmlstream.IQ(self._client.xmlstream, "get")
@@ -210,7 +211,7 @@ class Guide:
         return answer
 
     def _show(self, arrow: str, lines: list[str]) -> None:
-        """Lines, with an arrow before the first."""
+        """Print lines, with an arrow before the first one."""
         first = f"  {self._name} {arrow} " if self._name else f"  {arrow} "
         self._write(
             "".join(f"{' ' * len(first) if number else first}{line}\n" for number, line in enumerate(lines))
@@ -222,7 +223,7 @@ def _indented(element: domish.Element) -> list[str]:
 
 
 def _pretty(xml: str) -> list[str]:
-    # It is our own, or was parsed before, under all the limits of a stream.
+    # The XML is our own, or was already parsed under the limits of a stream.
     document = minidom.parseString(xml.encode())  # noqa: S318  # see above
     text = document.toprettyxml(indent="  ").partition("?>")[2]
     return [line for line in text.splitlines() if line.strip()]

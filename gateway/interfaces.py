@@ -1,5 +1,5 @@
 """
-Ports between the parts, and what a plugin provides.
+Interfaces between the parts of the gateway, and those that a plugin provides.
 """
 
 from __future__ import annotations
@@ -24,117 +24,118 @@ if TYPE_CHECKING:
 
 class IRawHandler(IXMPPHandler):
     """
-    An XMPP handler that takes stanzas before a tree is built of them: the first of a link's two lanes.
+    An XMPP handler that takes stanzas before they are parsed into a tree: the first of a link's two lanes.
 
-    What it takes it answers for: an iq request that it takes gets exactly one answer from it. A request at which
-    it raises is answered by the link, so nothing of it may be left open. Where much may come of a small request it
-    charges that to the link's C{budget} (L{gateway.stream.budget.Budget.charge}).
+    A handler gives exactly one answer to each iq request that it takes. If C{stanzaReceived} raises, the link
+    answers the request, so the handler must not keep it open. If a small request may cause a large answer, the
+    handler charges the answer to the link's C{budget} (L{gateway.stream.budget.Budget.charge}).
     """
 
-    pending: int = Attribute("How many exchanges are open; a link that stops waits for them a while.")
+    pending: int = Attribute("Number of open exchanges; a link that stops waits for them for a limited time.")
 
     def stanzaReceived(stanza: Stanza) -> bool:
         """
-        Look at one stanza.
+        Handle one stanza.
 
-        @return: whether it is taken; if not, the next handler sees it.
+        @return: true if the handler takes it; otherwise the next handler gets it.
         """
 
     def tick(now: float) -> None:
         """
-        The coarse clock: called about once a second, connected or not, to end what is overdue.
+        End what is overdue. Called about once a second, whether the link is connected or not.
 
         @param now: seconds on the link's clock, which is monotonic.
         """
 
     def drain() -> None:
-        """The gateway is stopping: take no new work, but let open exchanges end."""
+        """Take no new work, because the gateway is stopping; open exchanges may still end."""
 
     def drained() -> None:
-        """The stop waits no longer; what is sent now still goes out."""
+        """End all open exchanges: the stop does not wait any longer, but stanzas sent now are still delivered."""
 
 
 class IRefusalHandler(Interface):
     """
-    A raw handler may provide this to answer a stanza that the stream refused, as it is over a limit or breaks the
-    rules of namespaces. The link answers all others.
+    A raw handler may provide this to answer a stanza that the stream refused because it exceeds a limit or breaks
+    the rules of namespaces in XML. The link answers all others.
     """
 
     def stanzaRefused(refused: StanzaRefused) -> bool:
         """
-        Look at a refused stanza.
+        Handle a refused stanza.
 
-        @return: whether it is answered; if not, the link sees to it.
+        @return: true if it is answered; otherwise the link answers it.
         """
 
 
 class IReporting(Interface):
-    """What a handler may provide to be heard on the status page."""
+    """A handler may provide this to add lines to the status page."""
 
     def report() -> Iterable[str]:
-        """What an operator should know now, in words; each in one or several lines."""
+        """Return texts for the operator about the current state, each of one or several lines."""
 
 
 class ISurroundings(Interface):
-    """What a service will find around it."""
+    """The environment that a service will run in."""
 
     stateDir: str = Attribute("The folder for durable state; it may not exist yet.")
-    isEmbedded: bool = Attribute("Whether the gateway runs on its embedded host.")
-    components: Collection[str] = Attribute("The JIDs of all components of the configuration, this one too.")
+    isEmbedded: bool = Attribute("True if the gateway runs on its embedded host.")
+    components: Collection[str] = Attribute("The JIDs of all components of the configuration, this one included.")
 
     def delegationPlugins() -> dict[str, IDelegationPlugin]:
-        """Every handler for delegated namespaces that there is, by name."""
+        """Return all handlers for delegated namespaces by name."""
 
 
 class IComposition(ISurroundings):
-    """What a plugin may use to compose its service; the folder for durable state exists now."""
+    """Builds the parts of a service for its plugin. The folder for durable state exists."""
 
     reactor: Any = Attribute(
-        "Provides C{IReactorTime} and what endpoints need. Its clock is for intervals and deadlines: no clock that "
-        "somebody can set."
+        "Provides C{IReactorTime} and the interfaces that endpoints need. Its clock is monotonic: use it for "
+        "intervals and deadlines."
     )
 
     wallClock: Callable[[], float] = Attribute(
-        "Returns the time of day, in seconds since 1970 UTC. It may be set, forward or back, at any time: only for "
-        "stamps, and for what is kept over a restart."
+        "Returns the time of day, in seconds since 1970 UTC. This clock may be set forward or back at any time: "
+        "use it only for time stamps, and for times that are kept over a restart."
     )
 
-    pieces: Any = Attribute("A L{gateway.pieces.Pieces}, which runs what takes long, for all services together.")
+    pieces: Any = Attribute("The L{gateway.pieces.Pieces} that runs long work for all services.")
 
-    ownAgent: Any = Attribute("An C{IAgent} that asks what this process serves, whatever host a URL names.")
+    ownAgent: Any = Attribute("An C{IAgent} that sends each request to this process, whatever host a URL names.")
 
     def link(jid: str, table: ComponentTable) -> Any:
         """
-        A new, unstarted L{gateway.stream.link.Link} for the component C{jid}.
+        Return a new L{gateway.stream.link.Link} for the component C{jid}, not started.
 
-        It takes handlers by C{handler.setHandlerParent(link)} and is itself an C{IService}; the plugin's service
-        must hold it. /readyz counts it.
+        Add handlers by C{handler.setHandlerParent(link)}. The link is an C{IService}, and the plugin's service must
+        be it or contain it. /readyz includes it.
         """
 
     def serve(name: str) -> Resource:
         """
-        A part of what C{[http]} serves; callers must show the token, if there is one. Of a request's body the
-        first 1,048,577 bytes are kept.
+        Return the resource of C{[http]} at C{/name}. Callers must send the token if there is one. At most 1,048,577
+        bytes of a request's body are kept.
 
-        @param name: the first part of its path.
-        @return: the same for the same name: put children into it.
+        @param name: the first segment of the path.
+        @return: the same resource for the same name; add children to it.
         """
 
     def database(name: str, schema: tuple[str, ...]) -> Any:
         """
-        A new L{gateway.database.Database} in the folder for durable state. /readyz and /status report its trouble.
+        Return a new L{gateway.database.Database} in the folder for durable state. /readyz and /status report its
+        faults.
 
-        @param name: of the file.
-        @param schema: SQL statements that make its tables, if they do not exist.
-        @raise gateway.tables.ConfigError: if the file cannot be made.
+        @param name: the name of the file.
+        @param schema: SQL statements that create its tables if they do not exist.
+        @raise gateway.tables.ConfigError: if the file cannot be created.
         """
 
     def privileges(link: Any, servers: Iterable[str]) -> Any:
         """
-        What servers let the link's component do for their users (XEP-0356).
+        Give the link's component the privileges that servers grant for their users (XEP-0356).
 
-        @param link: what L{link} gave.
-        @param servers: the domains that are listened to.
+        @param link: returned by L{link}.
+        @param servers: domains whose advertisements are accepted.
         @return: provides L{IPrivileges}.
         """
 
@@ -158,20 +159,20 @@ class IComposition(ISurroundings):
 
     def answers(link: Any, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
         """
-        Let the link's component answer for the handler's namespaces where servers delegate them (XEP-0355).
+        Let the link's component answer requests of the handler's namespaces that servers delegate (XEP-0355).
 
-        @param link: what L{link} gave.
-        @param servers: the domains that are listened to.
+        @param link: returned by L{link}.
+        @param servers: domains whose delegations are accepted.
         """
 
 
 class IServicePlugin(Interface):
     """
-    A kind of service. Provide it, together with C{twisted.plugin.IPlugin}, by an object in a module of
-    C{gateway.plugins}, and C{[kind."component JID"]} starts it.
+    A kind of service. An object in a module of C{gateway.plugins} provides it together with
+    C{twisted.plugin.IPlugin}; the table C{[kind."component JID"]} in the configuration starts a service.
     """
 
-    kind: str = Attribute("The first part of its table's name in the configuration, as C{proxy}.")
+    kind: str = Attribute("The first part of the name of its tables in the configuration, such as C{proxy}.")
     table: type[ComponentTable] = Attribute(
         "A frozen attrs class, derived from L{gateway.tables.ComponentTable}, with the keys of its table."
     )
@@ -182,36 +183,41 @@ class IServicePlugin(Interface):
 
         @param jid: the component's JID, normalised.
         @param table: an instance of L{table}.
-        @raise gateway.tables.ConfigError: when the table cannot work, for a reason that its types do not tell.
+        @raise gateway.tables.ConfigError: if the table cannot work, for a reason that its types cannot express.
         """
 
 
 class IChecked(Interface):
     """
-    What a plugin may provide beside L{IServicePlugin} to find, before anything is made, what keeps a service from
-    working and its table's types do not tell; C{--check} and the start both ask. An L{IDelegationPlugin} may
-    provide it too: it is given the table of each delegation that uses it.
+    A plugin may provide this beside L{IServicePlugin} for checks that the types of its table cannot express.
+    C{--check} and each start call it before anything is created. An L{IDelegationPlugin} may provide it as well: it
+    is called with the table of each delegation that uses it.
     """
 
     def check(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
         """
-        Look, and make nothing.
+        Check one table, and create nothing.
 
-        @return: one line for each problem, which begins with the key in question.
+        @return: one line for each problem, beginning with the key concerned.
         """
 
 
 class IWarned(Interface):
     """
+<<<<<<< HEAD
     Provided by a plugin beside L{IServicePlugin}, if it has warnings: faults that do not keep a service from
     working. C{--check} prints them, the start logs them. An L{IDelegationPlugin} may provide it, too.
+=======
+    A plugin may provide this beside L{IServicePlugin} to warn of faults that do not prevent a service from working.
+    C{--check} prints the warnings, the start logs them.
+>>>>>>> 7ae0bb6 (Words: configuration, state, HTTP server, tour and embedded host in plain English)
     """
 
     def warnings(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
         """
-        Look, and make nothing.
+        Check one table, and create nothing.
 
-        @return: one line for each warning, which names the file or begins with the key in question.
+        @return: one line for each warning, which names the file or begins with the key concerned.
         """
 
 
@@ -228,70 +234,70 @@ class INoted(Interface):
 
 class IDemonstration(Interface):
     """
-    What a plugin may provide beside L{IServicePlugin} to be part of the embedded default, and of the tour.
+    A plugin may provide this beside L{IServicePlugin} to be part of the embedded default and of the tour.
     """
 
     def demoTables(domain: str) -> dict[str, dict[str, Any]]:
         """
-        What is served where nothing is configured.
+        Return the tables that are used if nothing is configured.
 
-        @param domain: the embedded host's.
+        @param domain: the domain of the embedded host.
         @return: tables as in a configuration file, by component JID.
         """
 
     def tour(guide: IGuide, jid: str) -> Awaitable[None]:
         """
-        Show one of its services, running on the embedded host, to somebody who does not know it.
+        Demonstrate one of its services, which runs on the embedded host, to a user who does not know it.
 
         @param jid: the service's JID.
-        @raise gateway.guide.Disappointed: from the guide, when something is not as it was said.
+        @raise gateway.guide.Disappointed: from the guide, if a check fails.
         """
 
 
 class IGuide(Interface):
-    """Who leads the tour: an ordinary client of the embedded host, and a voice."""
+    """The guide of the tour: prints texts, and acts as an ordinary client of the embedded host."""
 
     jid: str = Attribute("The full JID that it is logged in as.")
 
     def say(text: str) -> None:
-        """Tell what comes, or what it means; in one paragraph."""
+        """Print one paragraph."""
 
     def ask(recipient: str, payload: str, kind: str = "get") -> Awaitable[domish.Element]:
         """
-        Send an iq request with this payload (XML), show both it and the answer.
+        Send an iq request with this payload (XML); print the request and the answer.
 
         @return: the answer, of type result or error.
         """
 
     def send(stanza: str) -> None:
-        """Send a message or presence (XML), and show it; what comes of it is for L{hear}."""
+        """Send a message or presence (XML), and print it. Use L{hear} for stanzas that it causes."""
 
     def check(right: object, promise: str) -> None:
         """
-        Say that something was as promised.
+        Print that a promise holds.
 
-        @raise gateway.guide.Disappointed: if not C{right}.
+        @raise gateway.guide.Disappointed: if C{right} is false.
         """
 
     def hear(right: Callable[[domish.Element], bool], promise: str) -> Awaitable[domish.Element]:
         """
-        Wait for a stanza that nobody asked for, and show it. It may have come already; each is heard once.
+        Wait for an unsolicited stanza, and print it. It may have arrived earlier; each is returned once.
 
-        @param right: whether it is the one.
-        @param promise: what it is, in words.
-        @raise gateway.guide.Disappointed: if it does not come.
+        @param right: returns true for the stanza that is waited for.
+        @param promise: a description of the stanza.
+        @raise gateway.guide.Disappointed: if it does not arrive in time.
         """
 
     def friend() -> Awaitable[IGuide | None]:
         """
-        A second client, logged in as another account, for the rest of the tour.
+        Log in a second client with another account, for the rest of the tour.
 
-        @return: C{None} if there is no such account.
+        @return: C{None} if there is no second account.
         """
 
     def web(method: str, path: str, body: str = "") -> Awaitable[tuple[int, str]]:
         """
-        Ask what the gateway serves over HTTP, show both question and answer.
+        Send a request to the gateway's HTTP server; print the request and the answer.
 
         @param body: JSON.
         @return: status and body.
@@ -301,46 +307,57 @@ class IGuide(Interface):
 class IDelegatedRequest(Interface):
     """An iq request in a delegated namespace (XEP-0355), as it was sent to the server."""
 
+<<<<<<< HEAD
     requester: str = Attribute("Who sent it: a full JID as a rule.")
     id: str = Attribute("Its id, as the requester has chosen it.")
     entity: str = Attribute("Whom it is for: the bare JID of a user of the server, or the server's own.")
+=======
+    requester: str = Attribute("The sender's JID, usually a full JID.")
+    entity: str = Attribute("The recipient: the bare JID of a user of the server, or the server's domain.")
+>>>>>>> 7ae0bb6 (Words: configuration, state, HTTP server, tour and embedded host in plain English)
     type: str = Attribute('C{"get"} or C{"set"}.')
-    namespace: str = Attribute("Its payload's.")
-    payload: domish.Element = Attribute("The one element in it; a tree is built at the first look.")
-    xml: bytes = Attribute("The same element as bytes, for a place where the default namespace is jabber:client.")
+    namespace: str = Attribute("The namespace of the payload.")
+    payload: domish.Element = Attribute("The one child element; its tree is built at the first access.")
 
 
 class IDelegatedNamespace(Interface):
-    """Answers for namespaces that servers delegate."""
+    """
+    Answers requests in namespaces that servers delegate.
+    """
 
-    namespaces: frozenset[str] = Attribute("Those that it can answer for.")
-    features: tuple[str, ...] = Attribute("What the server's own disco#info shows in place of its own features.")
-    identities: tuple[tuple[str, str, str], ...] = Attribute("The same: category, type and name of each.")
-    bareFeatures: tuple[str, ...] = Attribute("What the disco#info of its users' bare JIDs shows.")
-    bareIdentities: tuple[tuple[str, str, str], ...] = Attribute("The same.")
+    namespaces: frozenset[str] = Attribute("The namespaces that it can answer for.")
+    features: tuple[str, ...] = Attribute("Features for the server's disco#info, in place of the server's own.")
+    identities: tuple[tuple[str, str, str], ...] = Attribute(
+        "Identities for the server's disco#info: category, type and name of each."
+    )
+    bareFeatures: tuple[str, ...] = Attribute("Features for the disco#info of the users' bare JIDs.")
+    bareIdentities: tuple[tuple[str, str, str], ...] = Attribute(
+        "Identities for the disco#info of the users' bare JIDs."
+    )
 
     def answer(request: IDelegatedRequest) -> Any:
         """
         Answer one request.
 
-        @return: content of the result: an element, or C{None} for nothing; or an awaitable of it. An element may
-            be bytes, as L{IDelegatedRequest.xml}. The request's own bytes are not checked again.
-        @raise twisted.words.protocols.jabber.error.StanzaError: what the requester is told. Anything else that is
-            raised is C{internal-server-error}; no answer within 25 seconds is C{remote-server-timeout}.
+        @return: the payload of the result: an element, or C{None} for an empty result; or an awaitable of these.
+        @raise twisted.words.protocols.jabber.error.StanzaError: the error for the requester. Any other exception is
+            answered as C{internal-server-error}; no answer within 25 seconds is C{remote-server-timeout}.
         """
 
 
 class IDelegationPlugin(Interface):
     """
-    A handler for delegated namespaces. Provide it, together with C{twisted.plugin.IPlugin}, by an object in a
-    module of C{gateway.plugins}, and C{{ handler = "name" }} uses it.
+    A handler for delegated namespaces. An object in a module of C{gateway.plugins} provides it together with
+    C{twisted.plugin.IPlugin}; C{{ handler = "name" }} in the configuration uses it.
     """
 
-    name: str = Attribute("What the configuration calls it.")
+    name: str = Attribute("The name of the handler in the configuration.")
 
     def makeHandler(jid: str, link: Any, composition: IComposition) -> IDelegatedNamespace:
         """
-        @param jid: the managing entity's.
+        Return a handler for one managing entity.
+
+        @param jid: the managing entity's JID.
         @param link: its L{gateway.stream.link.Link}.
         """
 
@@ -365,11 +382,11 @@ class IImportingPlugin(Interface):
 @frozen(kw_only=True)
 class RosterItem:
     """
-    A contact in somebody's roster (RFC 6121 section 2.1.2).
+    A contact in a user's roster (RFC 6121 section 2.1.2).
 
-    @ivar jid: its JID, a bare one as a rule.
-    @ivar subscription: C{none}, C{to}, C{from} or C{both}; C{remove} for one that is, or shall be, no more.
-    @ivar ask: whether the owner waits for the contact's leave; nothing that can be set.
+    @ivar jid: its JID, usually a bare JID.
+    @ivar subscription: C{none}, C{to}, C{from} or C{both}; C{remove} if the contact was or is to be removed.
+    @ivar ask: true while the user's subscription request is not answered; read only.
     """
 
     jid: str
@@ -381,31 +398,31 @@ class RosterItem:
 
 class IPrivileges(Interface):
     """
-    What a component may do for the users of a server (XEP-0356), as far as the server grants it.
+    Privileges of a component for the users of a server (XEP-0356), as far as the server grants them.
 
-    What is not granted is refused at once, with the reason in the text of L{gateway.errors.NotGranted}, and
-    nothing is sent. Deferreds fail with a C{StanzaError} too: what the server says, or C{remote-server-timeout}, or
-    C{remote-server-not-found} when the connection goes.
+    If a request needs a privilege that is not granted, nothing is sent and L{gateway.errors.NotGranted} gives the
+    reason. Deferreds may also fail with a C{StanzaError}: the server's error, C{remote-server-timeout}, or
+    C{remote-server-not-found} if the connection is lost.
     """
 
     def permissions(server: str) -> Any:
         """
-        What a server grants at the moment: a L{gateway.privilege.core.Permissions}, a frozen value; with an empty
-        C{version} while the server has advertised nothing.
+        Return the privileges that a server grants now, as a frozen L{gateway.privilege.core.Permissions}. Its
+        C{version} is empty if the server has advertised nothing.
 
-        @raise gateway.errors.NotGranted: if it is none of those that are listened to.
+        @raise gateway.errors.NotGranted: if advertisements of this server are not accepted.
         """
 
     def getRoster(user: str) -> Deferred[list[RosterItem]]:
         """
-        Ask for a user's roster.
+        Request a user's roster.
 
         @param user: bare JID.
         """
 
     def setRoster(user: str, items: Iterable[RosterItem]) -> Deferred[None]:
         """
-        Set these items, one after the other, and none of the others; the first failure ends it.
+        Set these roster items, one after the other, and no others. Stop at the first failure.
 
         @param user: bare JID.
         """
@@ -415,7 +432,7 @@ class IPrivileges(Interface):
         Let the server send a message.
 
         @param message: from the bare JID of a user, or from the server; is not changed.
-        @raise gateway.errors.NotGranted: if it may not be sent.
+        @raise gateway.errors.NotGranted: if the server has not granted it.
         """
 
     def requestAs(user: str, iq: domish.Element) -> Deferred[domish.Element]:
@@ -423,7 +440,7 @@ class IPrivileges(Interface):
         Let the server send an iq request on behalf of a user.
 
         @param user: bare JID.
-        @param iq: of type get or set, to anybody; is not changed.
+        @param iq: of type get or set, to any address; is not changed.
         @return: fires with the result; an error is a C{StanzaError}.
         """
 
@@ -441,9 +458,10 @@ class IPrivileges(Interface):
 
     def watchPresence(observer: Callable[[Stanza], object]) -> None:
         """
-        Hear of the presence that is granted: of each resource that becomes available (no type) or C{unavailable}.
-        Where the server does its part, all who are available are told of anew after each connection.
+        Register an observer of the presence that the server forwards: of each resource that becomes available (no
+        type) or C{unavailable}. If the server supports it, the presence of all available users is repeated after
+        each connection.
         """
 
     def watchRosters(observer: Callable[[str, list[RosterItem]], object]) -> None:
-        """Hear of changes, if the server pushes them: the user's bare JID, and the item."""
+        """Register an observer of roster pushes, called with the user's bare JID and the changed items."""

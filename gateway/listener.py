@@ -1,5 +1,5 @@
 """
-A listening port as a service: that its address cannot be had is known, and said, at the start.
+A listening port as a service. If it cannot listen on its address, that is reported at the start.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
 
 class Listener(Service):
     """
-    One address that is listened on while the service runs.
+    Listens on one address while the service runs.
 
-    @ivar key: the key of the configuration that decides it.
-    @param required: whether L{StartFailed} is raised when the address is taken; else it goes on without.
+    @ivar key: the configuration key of the address.
+    @param required: if true, L{StartFailed} is raised if the address is in use; if false, a warning is logged.
     """
 
     _log = Logger()
@@ -43,7 +43,7 @@ class Listener(Service):
         self.key = key
         self._listen = listen
         self._factory = factory
-        # Twisted's log says who listens by this name.
+        # Twisted logs this name.
         alsoProvides(factory, ILoggingContext)
         factory.logPrefix = lambda: key  # type: ignore[attr-defined]  # as the interface wants it
         self._endpoint = serverFromString(reactor, listen)
@@ -52,7 +52,7 @@ class Listener(Service):
 
     @property
     def address(self) -> IAddress:
-        """Where it listens; only while it does."""
+        """The address that it listens on; only available while it listens."""
         assert self._port is not None
         return self._port.getHost()
 
@@ -62,7 +62,7 @@ class Listener(Service):
 
     @property
     def url(self) -> str:
-        """What it serves to web browsers; empty if there is no such URL."""
+        """Base URL of a web server that listens here; empty if there is none."""
         if self._port is None or isinstance(self.address, UNIXAddress):
             return ""
         host, port = reachable(self.address)
@@ -72,7 +72,7 @@ class Listener(Service):
         super().startService()
         failures: list[Failure] = []
         self._endpoint.listen(self._factory).addCallbacks(self._listening, failures.append)
-        # Whether an address is free is known at once.
+        # listen() fails at once if the address is in use.
         if failures:
             self._cannotListen(failures[0])
 
@@ -92,13 +92,13 @@ class Listener(Service):
         )
         if self._required:
             raise StartFailed(message)
-        # Not as "message": observers of Twisted's older kind take that word away from those after them.
+        # Not called "message": Twisted's legacy observers remove that key before later observers see it.
         self._log.warn("{problem}. The gateway runs without it.", problem=message)
 
 
 @implementer(IStreamClientEndpoint)
 class ListenerEndpoint:
-    """Leads to a listener of this process, wherever that listens by now."""
+    """Connects to a listener of this process, at its current address."""
 
     def __init__(self, listener: Listener, reactor: Any) -> None:
         self._listener = listener
@@ -106,14 +106,14 @@ class ListenerEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         if not self._listener.isListening:
-            return fail(ConnectError(string=f"{self._listener.key} is not listened on"))
+            return fail(ConnectError(string=f"{self._listener.key}: not listening"))
         endpoint = clientFromString(self._reactor, reach(self._listener.address))
         connecting: Deferred[Any] = endpoint.connect(protocolFactory)
         return connecting
 
 
 def reach(address: IAddress) -> str:
-    """A listening address as a client endpoint string."""
+    """Return the client endpoint string that connects to a listening address."""
     if isinstance(address, UNIXAddress):
         return f"unix:path={quoteStringArgument(show(address))}"
     host, port = reachable(address)
@@ -121,14 +121,14 @@ def reach(address: IAddress) -> str:
 
 
 def reachable(address: IAddress) -> tuple[str, int]:
-    """Host and port at which a listening TCP address is reached from here."""
+    """Return host and port at which this machine can connect to a listening TCP address."""
     assert isinstance(address, IPv4Address | IPv6Address)
-    # What listens everywhere listens here.
+    # A port that listens on all interfaces also listens on the loopback interface.
     return {_EVERYWHERE: "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port
 
 
 def show(address: IAddress) -> str:
-    """A listening address, for people."""
+    """Return a listening address as text for people."""
     if isinstance(address, UNIXAddress):
         return (address.name or b"").decode()
     assert isinstance(address, IPv4Address | IPv6Address)

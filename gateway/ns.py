@@ -1,5 +1,5 @@
 """
-Every namespace the gateway speaks, with the specification it comes from and the version it was read in.
+All namespaces that the gateway uses, each with its specification and the version that was implemented.
 """
 
 # RFC 6120: streams, stanzas and their errors.
@@ -13,7 +13,7 @@ CLIENT = "jabber:client"
 XML = "http://www.w3.org/XML/1998/namespace"
 XMLNS = "http://www.w3.org/2000/xmlns/"
 
-# RFC 3921 section 3: session establishment, which RFC 6121 dropped and clients still ask for.
+# RFC 3921 section 3: session establishment. RFC 6121 dropped it, but clients still request it.
 SESSION = "urn:ietf:params:xml:ns:xmpp-session"
 
 # RFC 6121: rosters.
@@ -38,7 +38,7 @@ PRIVATE = "jabber:iq:private"
 # XEP-0297 1.0: Stanza Forwarding.
 FORWARD = "urn:xmpp:forward:0"
 
-# XEP-0355 0.5 and, as ejabberd speaks it, 0.3: Namespace Delegation.
+# XEP-0355 0.5 and, as implemented by ejabberd, 0.3: Namespace Delegation.
 DELEGATION_2 = "urn:xmpp:delegation:2"
 DELEGATION_1 = "urn:xmpp:delegation:1"
 
@@ -51,7 +51,7 @@ RSM = "http://jabber.org/protocol/rsm"
 # XEP-0050 1.3: Ad-Hoc Commands.
 COMMANDS = "http://jabber.org/protocol/commands"
 
-# XEP-0356 0.4.1: Privileged Entity; and its version 0.3, which knows no iq.
+# XEP-0356 0.4.1: Privileged Entity; and its version 0.3, which has no privileged iq.
 PRIVILEGE = "urn:xmpp:privilege:2"
 PRIVILEGE_1 = "urn:xmpp:privilege:1"
 

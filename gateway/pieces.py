@@ -1,5 +1,5 @@
 """
-Long work in pieces, with everything else that the process does in between.
+Run long work in short pieces, so that the process handles other events in between.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 T = TypeVar("T")
 
-# Seconds of one turn of the reactor that all long work may take together.
+# Seconds of one reactor turn that all long work may use together.
 _SLICE = 0.01
 # Seconds of it that one work has before others that wait have theirs. The change to another work costs as much as a
 # small piece, and each work that has begun holds memory.
@@ -22,10 +22,10 @@ _SHARE = 0.005
 
 class Pieces:
     """
-    Shares the process among long work and short.
+    Divides the time of the process between long work and everything else.
 
-    Work that fits into the rest of this turn of the reactor is done at once. Other work goes on in later turns;
-    what has waited longest comes first.
+    Work that fits into the rest of this reactor turn is done at once. Other work continues in later turns; the work
+    that has waited longest comes first.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -80,7 +80,7 @@ class Pieces:
         if not self._waiting:
             return
         self._begin(self._clock.seconds())
-        # At least one goes on, whatever the clock does.
+        # At least one continues, whatever the clock does.
         self._waiting.popleft().callback(None)
         while self._waiting and self._clock.seconds() < self._until:
             self._waiting.popleft().callback(None)

@@ -1,5 +1,5 @@
 """
-Lines in the log of what may happen at any rate; pure.
+A rate limit for log lines; pure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ _EVERY = 60.0
 
 class Seldom:
     """
-    One line a minute, and in it how many there would have been more: strangers cannot fill a disk with it.
+    Allows one line a minute and counts the suppressed ones, so that third parties cannot fill the disk.
     """
 
     def __init__(self) -> None:
@@ -19,9 +19,9 @@ class Seldom:
 
     def more(self, now: float) -> str | None:
         """
-        It has happened.
+        Record one event.
 
-        @return: C{None} if there is to be no line; else what to put at its end.
+        @return: C{None} if the line is suppressed; otherwise a text to append to it.
         """
         if self._nextAt is not None and now < self._nextAt:
             self._leftOut += 1

@@ -1,5 +1,5 @@
 """
-Composes everything that a configuration asks for under one MultiService.
+Compose all services of a configuration under one MultiService.
 """
 
 from __future__ import annotations
@@ -55,32 +55,32 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# Paths of the HTTP server that need no token: they reveal whether the gateway is up.
+# Paths of the HTTP server that need no token: they reveal only if the gateway is up.
 _FREE = frozenset({b"/healthz", b"/readyz"})
 
 
 def findPlugins() -> list[IServicePlugin]:
-    """Every kind of service there is, ours and others'; what is not as it should be is passed over, and said."""
+    """Return all service plugins, the shipped ones and others. A broken plugin is skipped and logged."""
     return list(_findPlugins(IServicePlugin, "kind").values())
 
 
 def _findPlugins(interface: Any, name: str) -> dict[str, Any]:
     """
-    Every plugin of one interface.
+    Return all plugins that provide an interface.
 
-    @param name: which attribute tells them apart.
+    @param name: the attribute that identifies a plugin, and is the key of the result.
     """
     found: dict[str, Any] = {}
     for plugin in getPlugins(interface, plugins):
         try:
             verifyObject(interface, plugin)
         except Invalid as error:
-            _log.critical("A plugin cannot be used: {error}", error=error)
+            _log.critical("A plugin is ignored, because it is not valid: {error}", error=error)
             continue
-        # Ours come first.
+        # The shipped plugins come first.
         own = getattr(plugin, name)
         if found.setdefault(own, plugin) is not plugin:
-            _log.critical('{plugin!r} is not used: there is a plugin "{name}" already.', plugin=plugin, name=own)
+            _log.critical('{plugin!r} is ignored: there is already a plugin "{name}".', plugin=plugin, name=own)
     return found
 
 
@@ -89,7 +89,7 @@ def read(path: Path | None, reactor: Any) -> Config:
     Read a configuration file, and L{check} it.
 
     @param path: as in L{load}.
-    @raise ConfigError: with all that is wrong, in the file and beyond it.
+    @raise ConfigError: with all problems, those of the file and those that L{check} finds.
     """
     try:
         config = load(path, findPlugins(), reactor)
@@ -103,9 +103,9 @@ def read(path: Path | None, reactor: Any) -> Config:
 
 def check(config: Config) -> None:
     """
-    Look for what is wrong beyond the file itself, and make nothing.
+    Check the environment of the gateway: the state folder, and the checks of the plugins. Create nothing.
 
-    @raise ConfigError: with all that was found.
+    @raise ConfigError: with all problems found.
     """
     problems = _problems(config)
     if problems:
@@ -125,8 +125,8 @@ def _problems(config: Config) -> list[str]:
 
 def warnings(config: Config) -> list[str]:
     """
-    Return faults that do not keep the gateway from starting: a state folder and files with secrets that every user
-    of the machine can read, and those that plugins find.
+    Return warnings about faults that do not prevent the gateway from starting: a state folder or a file with
+    secrets that every user of the machine can read, and the warnings of the plugins.
     """
     found = list(files.openFilesIn(config.state_dir))
     tables = [config.server, config.embedded, config.http, *(service.table for service in config.services)]
@@ -155,14 +155,14 @@ def notes(config: Config) -> list[str]:
 
 
 def _fileNames(table: Any) -> Iterator[str]:
-    """Yield the names of files that a table has; none but keys, tokens and secrets are in files."""
+    """Yield the file names in a table; these files hold keys, tokens or secrets."""
     for each in fields(type(table)):
         if each.name.endswith("_file") and getattr(table, each.name) is not None:
             yield getattr(table, each.name)
 
 
 def _holdsSecret(table: Any) -> bool:
-    """Return whether a secret stands in the table itself: in a key that is never shown, or in a URL's query."""
+    """True if the table itself contains a secret: as the value of a secret key, or in the query of a URL."""
     for each in fields(type(table)):
         value = getattr(table, each.name)
         if each.repr is not False or not value or getattr(table, f"{each.name}_file", None) is not None:
@@ -179,11 +179,11 @@ def makeService(
     gateway: MultiService | None = None,
 ) -> MultiService:
     """
-    The whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
+    Return the whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
 
-    @param wallClock: as L{IComposition.wallClock}; by default the reactor's clock, for tests with only one.
-    @param gateway: what becomes their parent, and is returned; by default a new one.
-    @raise ConfigError: when something that the file names cannot be used.
+    @param wallClock: as L{IComposition.wallClock}; by default the reactor's clock, for tests with a single clock.
+    @param gateway: the parent of all services, which is returned; by default a new one.
+    @raise ConfigError: if something that the file names cannot be used.
     """
     check(config)
     for each in warnings(config):
@@ -192,13 +192,13 @@ def makeService(
     try:
         files.makeFolder(config.state_dir)
     except OSError as error:
-        raise ConfigError([f"state_dir: {config.state_dir} cannot be made: {error.strerror}"]) from error
+        raise ConfigError([f"state_dir: {config.state_dir} cannot be created: {error.strerror}"]) from error
     gateway = MultiService() if gateway is None else gateway
     root = Resource()
     table = config.http or HttpTable()
     token = None if table.token_file is None else readSecret(table.token_file)
     gate = Gate(token, table.hosts, _FREE)
-    # One that the configuration does not speak of may find the default port taken, by another gateway perhaps.
+    # If [http] is not configured, the default port may be in use, for instance by another gateway.
     http = Listener("http.listen", table.listen, QuietSite(root, gate, reactor), reactor, config.http is not None)
     http.setName("http")
     http.setServiceParent(gateway)
@@ -234,7 +234,7 @@ def _embeddedHost(
 ) -> EmbeddedHost | None:
     if config.embedded is None:
         return None
-    # Who has a server need not load it, nor what it alone needs.
+    # Imported here, because a gateway on a real server needs neither this package nor its dependencies.
     from gateway.embedded.host import EmbeddedHost
 
     services: dict[str, list[str]] = {}
@@ -247,7 +247,7 @@ def _embeddedHost(
 
 @implementer(ISurroundings)
 class Surroundings:
-    """What plugins look at before they compose."""
+    """The environment that plugins check before they make their services."""
 
     def __init__(self, config: Config) -> None:
         self.stateDir = str(config.state_dir)
@@ -263,11 +263,11 @@ class Surroundings:
 @implementer(IComposition)
 class Composition(Surroundings):
     """
-    What plugins compose with.
+    Builds the parts of services for their plugins.
 
-    @ivar links: every link that was asked for.
-    @ivar databases: the same of files.
-    @ivar served: what is served over HTTP, by the first part of its path.
+    @ivar links: all links made so far.
+    @ivar databases: all databases made so far.
+    @ivar served: the resources of the HTTP server, by the first segment of their path.
     """
 
     def __init__(
@@ -294,7 +294,8 @@ class Composition(Surroundings):
         return self.served.setdefault(name, Resource())
 
     def link(self, jid: str, table: ComponentTable) -> Link:
-        # A component with an endpoint of its own is on another server, whose name and limits are not known here.
+        # A component with an endpoint of its own is on another server, so the domain and limits of [server] do not
+        # apply to it.
         limits, budget = Limits(), Budget()
         domain: str | None = None
         endpoint = None if table.endpoint is None else clientFromString(self.reactor, table.endpoint)
@@ -313,7 +314,7 @@ class Composition(Surroundings):
             secret = secret or secrets.token_hex()
             self._host.admit(jid, secret)
             endpoint, domain = self._host.componentEndpoint, self._host.domain
-        # The configuration is refused when either is missing.
+        # The configuration reader has refused a table without them.
         assert endpoint is not None and secret is not None
         where = table.endpoint or (self._server and self._server.endpoint) or "the embedded host"
         link = Link(
@@ -344,7 +345,7 @@ class Composition(Surroundings):
         try:
             made = Database(path, schema, self.reactor)
         except OSError as error:
-            raise ConfigError([f"state_dir: {path} cannot be made: {error.strerror}"]) from error
+            raise ConfigError([f"state_dir: {path} cannot be created: {error.strerror}"]) from error
         self.databases.append(made)
         return made
 

@@ -3,17 +3,17 @@ The stringprep profiles of the parts of an address (RFC 3454): Nodeprep and Reso
 B), and Nameprep for each label of a domain (RFC 3491).
 
 RFC 7622 replaces them with PRECIS, but servers still use them, and the results differ: PRECIS keeps "\u00df" and
-"\ufb01", which servers write as "ss" and "fi", and has no symbols in localparts. Addresses are compared as servers
-write them, so the profiles stay. They are wider than RFC 6122 in two places, as servers are:
+"\ufb01", which servers write as "ss" and "fi", and allows no symbols in localparts. Addresses must be compared in
+the form that servers write, so this module has the profiles. Like servers, it accepts more than RFC 6122:
 
 - Code points that Unicode 3.2 does not assign, such as most emoji, are allowed ("query" strings, RFC 3454 section
-  7); they are never changed. Of these, code points without a glyph are refused (RFC 8264 section 9.13): two names
-  would look alike.
-- A domain may hold any printable ASCII that a localpart may hold, but "*", and may be an IPv6 address in brackets.
-  RFC 3490 would restrict it to letters, digits and the hyphen.
+  7); they are never changed. Those without a glyph are refused (RFC 8264 section 9.13), because two names would
+  look alike.
+- A domain may contain any printable ASCII character that a localpart may contain, except "*", and may be an IPv6
+  address in brackets. RFC 3490 would restrict it to letters, digits and the hyphen.
 
-Otherwise the result is that of C{twisted.words.protocols.jabber.xmpp_stringprep}. Twisted calls several
-Python functions for each character, so one long address costs it tens of milliseconds. Here the tables are regular
+Otherwise the result is that of C{twisted.words.protocols.jabber.xmpp_stringprep}. Twisted calls several Python
+functions for each character, so one long address takes tens of milliseconds. Here the tables are regular
 expressions.
 """
 
@@ -38,7 +38,7 @@ _SPECIAL: Ranges = [
     for point in getattr(stringprep, table)
 ]
 _NONCHARACTERS: Ranges = [(0xFDD0, 0xFDEF), *((last - 1, last) for last in range(0xFFFF, 0x110000, 0x10000))]
-# The property Default_Ignorable_Code_Point, where Unicode 3.2 has nothing.
+# The property Default_Ignorable_Code_Point, as far as Unicode 3.2 does not assign the code points.
 _INVISIBLE: Ranges = [
     (0x61C, 0x61C),
     (0x180F, 0x180F),
@@ -50,19 +50,19 @@ _INVISIBLE: Ranges = [
 ]
 # RFC 6122 appendix A.5, and table C.1.1.
 _NOT_IN_NAMES: Ranges = [(ord(each), ord(each)) for each in "\"&'/:<>@ "]
-# A dot separates labels, and some characters become one when they are prepared; "*" stands for all domains in the
+# A dot separates labels, and the preparation turns some characters into a dot; "*" means all domains in the
 # configuration.
 _NOT_IN_LABELS: Ranges = [(ord(each), ord(each)) for each in ".*"]
 # The planes in which Unicode 3.2 assigns code points; above these is private use.
 _PLANES = range(0x10000), range(0x10000, 0x30000), range(0xE0000, 0xE1000)
 _PRIVATE: Ranges = [(0xF0000, 0x10FFFF)]
 
-# RFC 3986 section 3.2.2, as far as it matters: what is in the brackets is compared, and never connected to.
+# A loose form of RFC 3986 section 3.2.2: the address in the brackets is only compared, never connected to.
 _IP_LITERAL = re.compile(r"\[[0-9A-Fa-f:.]+\]")
 
 
 def _runs(property_: Callable[[str], str]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """A property of Unicode's by ranges, none of which is partly in the Basic Multilingual Plane."""
+    """Yield ranges of equal Unicode property. No range crosses the end of the Basic Multilingual Plane."""
     for points in _PLANES:
         for value, run in groupby(map(chr, points), property_):
             characters = list(run)
@@ -76,9 +76,9 @@ def _isKnown(text: str) -> bool:
 
 def _folding() -> dict[int, str]:
     """
-    Table B.2; what it maps to itself is left out.
+    Return table B.2 without the characters that it maps to themselves.
 
-    Python's own function goes by the Unicode of the running Python up to 3.13; the table is of Unicode 3.2.
+    The table is defined for Unicode 3.2, but up to version 3.13 Python's own function uses the current Unicode.
     """
     changed = (
         each
@@ -97,7 +97,8 @@ class _Table:
     """
     A set of characters.
 
-    In a character class those of the Basic Multilingual Plane take one look, and the others one for each range.
+    A regular expression checks a character class in one step for the Basic Multilingual Plane, but in one step for
+    each range beyond it. The latter are therefore only checked if the text has such characters.
     """
 
     _beyond = re.compile("[\U00010000-\U0010ffff]")
@@ -107,11 +108,11 @@ class _Table:
         self._others = _pattern([(0, 0), *(each for each in ranges if each[1] >= 0x10000)])
 
     def search(self, text: str) -> re.Match[str] | None:
-        """Find one of these characters."""
+        """Return the first match of a character of the set; C{None} if there is none."""
         return self._basic.search(text) or (self._others.search(text) if self._beyond.search(text) else None)
 
 
-# Table B.1 maps to nothing, and goes before B.2.
+# Table B.1 maps characters to nothing, and takes precedence over B.2.
 _DROPPED = dict.fromkeys(stringprep.b1_set, "")
 _FOLDED = _folding() | _DROPPED
 
@@ -132,18 +133,18 @@ del _categories, _directions
 
 def nodeprep(local: str) -> str:
     """
-    A localpart as a server writes it.
+    Return a localpart in the form that a server writes.
 
-    @raise ValueError: if it is none.
+    @raise ValueError: if it is not valid.
     """
     return _bounded(_prepared(_bounded(local), _FOLDED, _PROHIBITED_IN_NODES))
 
 
 def resourceprep(resource: str) -> str:
     """
-    A resource as a server writes it.
+    Return a resource in the form that a server writes.
 
-    @raise ValueError: if it is none.
+    @raise ValueError: if it is not valid.
     """
     return _bounded(_prepared(_bounded(resource), _DROPPED, _PROHIBITED))
 
@@ -165,9 +166,9 @@ def nameprep(domain: str) -> str:
 
 def _bounded(part: str) -> str:
     """
-    The text itself, if it has a length that a part may have.
+    Return the text if its length is valid for a part.
 
-    Each part is looked at before and after its preparation, which makes 18 characters of one and none of another.
+    Each part is checked before and after its preparation, which may turn one character into 18 or into none.
     """
     if not 0 < len(part.encode(errors="surrogatepass")) <= MAX_PART:
         raise ValueError(f"a part of an address has 1 to {MAX_PART} bytes")
@@ -175,7 +176,7 @@ def _bounded(part: str) -> str:
 
 
 def _prepared(text: str, mapping: dict[int, str], prohibited: _Table) -> str:
-    """RFC 3454: map (section 3), normalise (4), prohibit (5), check the direction (6)."""
+    """Map (RFC 3454 section 3), normalise (4), refuse prohibited characters (5), check the direction (6)."""
     result = unicode.normalize("NFKC", text.translate(mapping))
     if not result:
         raise ValueError("a part of an address is empty")

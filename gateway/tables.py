@@ -1,5 +1,5 @@
 """
-The words in which a table of the configuration is declared: a plugin derives its own from L{ComponentTable}.
+The tables of the configuration and the types of their values. A plugin derives its table from L{ComponentTable}.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Literal, NewType
 
 from attrs import field, frozen
 
-# User and password, where they are meant to be or a mistake has put them; and a query. All look at each character a
-# few times at most: in a word of 16 KB, as others may send it, a careless pattern takes a minute.
+# User and password, in their proper place in a URL or misplaced; and a query. Each pattern reads each character a
+# few times at most: third parties can send words of 16 KB, for which a careless pattern takes a minute.
 _WORD = re.compile(r"\S+")
 _USER_INFO = re.compile(r"(?<=//)[^/?#]*@|(?<![^/?#]):*[^/?#:]+:[^/?#]*@")
 _QUERY = re.compile(r"[?#].+")
@@ -18,35 +18,35 @@ _QUERY = re.compile(r"[?#].+")
 BareJid = NewType("BareJid", str)
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)
-# What fits any stanza of rooms and of private storage.
+# At least large enough for any stanza of rooms and of private storage.
 LargeBytes = NewType("LargeBytes", int)
 Count = NewType("Count", int)
 Url = NewType("Url", str)
-# Relative ones are meant from the folder of the configuration file.
+# A relative name refers to the folder of the configuration file.
 Filename = NewType("Filename", str)
 ClientEndpoint = NewType("ClientEndpoint", str)
 ServerEndpoint = NewType("ServerEndpoint", str)
 Domain = NewType("Domain", str)
 # A host as in a URL, with or without a port.
 Host = NewType("Host", str)
-# One that can be delegated (XEP-0355 section 8, rule 5).
+# A namespace that can be delegated (XEP-0355 section 8, rule 5).
 Namespace = NewType("Namespace", str)
-# One or several, of any kind.
+# One or several JIDs, with or without localpart and resource.
 Jids = NewType("Jids", tuple[str, ...])
-# A word that may stand before the "@" of an address, and the secret of each.
+# Passwords by user name, the localpart of a JID.
 Passwords = NewType("Passwords", dict[str, str])
-# A domain, and the secret of each.
+# Secrets by domain.
 Secrets = NewType("Secrets", dict[str, str])
 
 
 def elided(text: str) -> str:
-    """A URL, right or wrong, without user, password and query: an application may want a secret there."""
+    """Return a text with the user, password and query removed from each URL, valid or not: they may be secret."""
     return _WORD.sub(_elided, text)
 
 
 def _elided(word: re.Match[str]) -> str:
     before, slashes, rest = word[0].partition("//")
-    # A password may hold anything.
+    # A password may contain any character.
     login, at, host = rest.rpartition("@")
     if ":" in login:
         rest = f"...{at}{host}"
@@ -57,8 +57,8 @@ class ConfigError(Exception):
     """
     The configuration cannot be used.
 
-    @ivar problems: one line for each thing that is wrong.
-    @ivar rest: what of it could be read, for who looks for more.
+    @ivar problems: one line for each problem.
+    @ivar rest: the part of the configuration that could be read, for further checks.
     """
 
     def __init__(self, problems: list[str], rest: object = None) -> None:
@@ -75,9 +75,9 @@ def keyOf(attribute: str) -> str:
 @frozen(kw_only=True)
 class ComponentTable:
     """
-    The keys that every service's table has: each may override what C{[server]} says.
+    The keys that every service's table has. Each may override the key of the same name in C{[server]}.
 
-    @ivar secret: what the component shares with its server.
+    @ivar secret: the component's shared secret (XEP-0114).
     """
 
     endpoint: ClientEndpoint | None = None
@@ -91,10 +91,10 @@ class ServerTable(ComponentTable):
     C{[server]}.
 
     @ivar endpoint: a Twisted client endpoint string.
-    @ivar domain: the host whose components these are.
-    @ivar max_stanza_size: a stanza from the server that is over it is refused.
-    @ivar max_outgoing_stanza_size: a larger stanza is not sent: the server would end the stream.
-    @ivar answer_budget: what one user may be sent at once in answer to little.
+    @ivar domain: the server's XMPP domain.
+    @ivar max_stanza_size: bytes; a larger stanza from the server is refused.
+    @ivar max_outgoing_stanza_size: bytes; a larger stanza is not sent, because the server would end the stream.
+    @ivar answer_budget: bytes that one user may be sent at once in answers that are larger than the requests.
     """
 
     domain: Domain | None = None
@@ -108,8 +108,8 @@ class DelegatedTable:
     """
     One namespace that the embedded host delegates.
 
-    @ivar jid: managing entities; the first that is there gets the requests.
-    @ivar filtering: only requests whose payload has all of these attributes are delegated.
+    @ivar jid: managing entities; the first one that is connected gets the requests.
+    @ivar filtering: attributes; only requests whose payload has all of them are delegated.
     """
 
     jid: Jids
@@ -119,10 +119,10 @@ class DelegatedTable:
 @frozen(kw_only=True)
 class PrivilegesTable:
     """
-    C{[embedded.privileges]}: what the host grants one component (XEP-0356).
+    C{[embedded.privileges]}: the privileges that the host grants to one component (XEP-0356).
 
-    @ivar push: whether it is told of changes to rosters; C{None} for the default: if it may read them.
-    @ivar iq: by the namespace of what is asked.
+    @ivar push: true if roster pushes are sent to it; C{None} for the default: if it may read rosters.
+    @ivar iq: permissions by the namespace of the payload.
     """
 
     roster: Literal["none", "get", "set", "both"] = "none"
@@ -137,12 +137,12 @@ class EmbeddedTable:
     """
     C{[embedded]}: the host for trying out.
 
-    @ivar c2s: where clients connect: a Twisted server endpoint string.
-    @ivar component: where components connect.
-    @ivar accounts: passwords by user name; C{None} for three of them with passwords made up at the first start.
-    @ivar components: the secrets of components that are not the gateway's own, by domain.
-    @ivar delegations: what is delegated to whom, by namespace; C{None} for private storage to C{delegate}.
-    @ivar privileges: what is granted, by the component's domain; C{None} for rosters and presence to C{roster}.
+    @ivar c2s: the address for clients: a Twisted server endpoint string.
+    @ivar component: the address for components: a Twisted server endpoint string.
+    @ivar accounts: passwords by user name; C{None} for three accounts with random passwords.
+    @ivar components: secrets of components that are not part of the gateway, by domain.
+    @ivar delegations: by namespace; C{None} delegates private storage to the C{delegation} services.
+    @ivar privileges: by the component's domain; C{None} grants rosters and presence to the C{roster} services.
     """
 
     domain: Domain = Domain("localhost")
@@ -160,8 +160,8 @@ class HttpTable:
     C{[http]}.
 
     @ivar listen: a Twisted server endpoint string.
-    @ivar token_file: holds what a caller must show.
-    @ivar hosts: names by which the listener is reached, beside its own address.
+    @ivar token_file: file with the token that a caller must send.
+    @ivar hosts: further names of this server, beside the listening address.
     """
 
     listen: ServerEndpoint = ServerEndpoint("tcp:5290:interface=127.0.0.1")

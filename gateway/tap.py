@@ -29,28 +29,28 @@ T = TypeVar("T")
 
 _DEFAULT = "gateway.toml"
 _CONFIG = (
-    f"The configuration. By default {_DEFAULT} in the working directory; if there is none, the gateway runs on an "
-    "embedded host, for trying it out."
+    f"The configuration file. Default: {_DEFAULT} in the working directory; without that file, the gateway runs on "
+    "an embedded host, for trying it out."
 )
 
-# Signals that end a process by default, and that operators and their tools send for other reasons.
+# Signals that end a process by default, but that operators and tools send for other purposes.
 _IGNORED = {
-    "SIGHUP": "the gateway does not reload its configuration: restart it",
-    "SIGUSR1": "there is no log file to rotate: the log goes elsewhere",
+    "SIGHUP": "the gateway cannot reload its configuration; restart it",
+    "SIGUSR1": "there is no log file to rotate",
     "SIGUSR2": "it has no meaning here",
 }
 _REPEATED = dict.fromkeys(
-    ("SIGTERM", "SIGINT"), "the gateway is stopping already, and waits some seconds for open requests"
+    ("SIGTERM", "SIGINT"), "the gateway is already stopping, and waits a few seconds for open requests"
 )
 
 
 class Options(usage.Options):
-    """Command line of C{twistd gateway}."""
+    """The command line of C{twistd gateway}."""
 
     synopsis = "[--config FILE] [--check]"
     longdesc = "Services for any XMPP server, as external components."
     optParameters = [["config", "c", None, _CONFIG]]
-    optFlags = [["check", None, "Only check the configuration: exit with 0 if it is right, with 1 if not."]]
+    optFlags = [["check", None, "Only check the configuration; exit with 0 if it is valid, with 1 if not."]]
 
     def postOptions(self) -> None:
         if self["check"]:
@@ -60,18 +60,18 @@ class Options(usage.Options):
             for note in service.notes(config):
                 sys.stdout.write("".join(f"{printable(line)}\n" for line in note.split("\n")))
             name = find(self["config"]) or "The embedded default"
-            sys.stdout.write(f"{name}: the configuration is right.\n")
+            sys.stdout.write(f"{name}: OK\n")
             sys.exit(0)
 
 
 def makeService(options: Options) -> MultiService:
-    """Make the gateway that the options ask for; ends the process, saying all reasons, if that cannot be."""
+    """Make the gateway for these options. If the configuration has errors, print all of them and exit."""
     _quitUnlessMayDrop(options)
-    # Before twistd adds the observer that writes: for a terminal, a file or syslog.
+    # This must come before twistd adds its observer for a terminal, a file or syslog.
     globalLogPublisher.addObserver(makePrintable)
     gateway = _orQuit(options, _make)
-    # What is here now stays, and what comes and goes with stanzas holds no cycles: looking for garbage at the
-    # usual rate would cost a tenth of the time.
+    # The objects made so far stay, and the objects made for stanzas contain no reference cycles: garbage collection
+    # at the usual rate would take a tenth of the CPU time.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     return gateway
@@ -85,11 +85,11 @@ def _make(path: Path | None, reactor: Any) -> MultiService:
 
 def useMonotonicClock(reactor: object) -> None:
     """
-    Have a reactor measure intervals and deadlines by a clock that nobody can set.
+    Make a reactor measure intervals and deadlines by a monotonic clock.
 
-    Twisted takes the wall clock: when that is set back no timer fires until it has caught up, and when it is set
-    forward all of them fire. The new clock goes on from the old one's present reading, so calls that are scheduled
-    already keep the time that they have left. Only for Twisted's own reactors; others have clocks of their own.
+    Twisted uses the wall clock: if that is set back, no timer fires until the clock has caught up; if it is set
+    forward, all timers fire. The new clock continues from the present reading of the old one, so calls that are
+    already scheduled keep their remaining time. Only Twisted's own reactors are changed.
     """
     if not isinstance(reactor, ReactorBase):
         return
@@ -100,15 +100,15 @@ def useMonotonicClock(reactor: object) -> None:
 
     reactor.seconds = seconds
     for call in reactor.getDelayedCalls():
-        # Read when the call is put off.
+        # A call reads this clock when it is delayed.
         call.seconds = seconds  # type: ignore[attr-defined]  # not in its interface
 
 
 class Process(MultiService):
     """
-    The gateway as a process: its signals, and failures at its start.
+    The gateway as a process: handles signals and failures at the start.
 
-    @param stateDir: folder that must be writable for the user that the process runs as.
+    @param stateDir: a folder that must be writable for the user that the process runs as.
     """
 
     _log = Logger()
@@ -123,10 +123,10 @@ class Process(MultiService):
         """
         Start everything.
 
-        @raise StartFailed: for whatever reason it does not start; the reason is in the log, too.
+        @raise StartFailed: for any reason not to start; the reason is logged as well.
         """
         for name, meaning in _IGNORED.items():
-            # The handler stays if there is one: twistd rotates its log file at SIGUSR1, nohup ignores SIGHUP.
+            # Keep an existing handler: twistd rotates its log file on SIGUSR1, nohup ignores SIGHUP.
             if signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
                 self._handle(name, meaning)
         try:
@@ -155,25 +155,25 @@ class Process(MultiService):
         """Ignore a signal, but log it."""
 
         def received(number: int, frame: FrameType | None) -> None:
-            # Python may be anywhere, so nothing else is done here.
-            said = "{name} is ignored: {meaning}."
-            self._reactor.callFromThread(self._log.warn, said, name=name, meaning=meaning)
+            # A signal interrupts Python at any point, so this only schedules the log line.
+            ignored = "{name} is ignored: {meaning}."
+            self._reactor.callFromThread(self._log.warn, ignored, name=name, meaning=meaning)
 
         number = getattr(signal, name)
         self._handlersBefore[number] = signal.signal(number, received)
 
     def _checkStateDir(self) -> None:
-        """twistd has changed the user (--uid) and the root folder (--chroot) since the folder was made."""
+        """Check the folder again: twistd may have changed user (--uid) and root folder (--chroot) since."""
         if not os.access(self._stateDir, os.W_OK | os.X_OK, effective_ids=True):
-            problem = f"state_dir: not writable by uid {os.geteuid()}, or not there: {self._stateDir}"
-            raise StartFailed(f"{problem}: make it, and give it to that user")
+            problem = f"state_dir: not writable by uid {os.geteuid()}, or missing: {self._stateDir}"
+            raise StartFailed(f"{problem}: create it, owned by that user")
 
 
 def _quitUnlessMayDrop(options: Options) -> None:
     """
-    End the process if twistd is to change its user and cannot.
+    End the process if twistd was told to change its user and has no permission to do so.
 
-    twistd itself finds out only in the background, and then its parent waits for ever.
+    twistd itself would only fail in the background, and its parent process would wait for ever.
     """
     twistd: dict[str, Any] = getattr(options, "parent", None) or {}
     own, wanted = (os.geteuid(), os.getegid()), (twistd.get("uid"), twistd.get("gid"))
@@ -183,9 +183,9 @@ def _quitUnlessMayDrop(options: Options) -> None:
 
 def find(named: str | None) -> Path | None:
     """
-    Which file the configuration is in.
+    Return the path of the configuration file.
 
-    @param named: what the command line says.
+    @param named: the value of C{--config}.
     @return: C{None} for the embedded default.
     """
     path = Path(named or _DEFAULT)
@@ -193,7 +193,7 @@ def find(named: str | None) -> Path | None:
 
 
 def _orQuit(options: Options, make: Callable[[Path | None, object], T]) -> T:
-    # twistd chooses the reactor before it calls us, so it is imported no earlier.
+    # twistd has chosen the reactor before it calls this function, so it must not be imported earlier.
     from twisted.internet import reactor
 
     path = find(options["config"])
@@ -203,5 +203,5 @@ def _orQuit(options: Options, make: Callable[[Path | None, object], T]) -> T:
         lines = "".join(f"  {printable(problem)}\n" for problem in error.problems)
         count = len(error.problems)
         name = path or "The embedded default"
-        sys.stderr.write(f"{name}: {count} thing{'s' if count > 1 else ''} to put right:\n{lines}")
+        sys.stderr.write(f"{name}: {count} error{'s' if count > 1 else ''}:\n{lines}")
         sys.exit(1)

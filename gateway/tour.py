@@ -1,6 +1,6 @@
 """
-C{python -m gateway.tour}: logs in to the embedded host of a gateway that runs, as an ordinary client, and shows
-each service: what it does in words, and the XML that goes and comes.
+C{python -m gateway.tour}: log in to the embedded host of a running gateway, as an ordinary client, and demonstrate
+each service: a description, and the XML sent and received.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from gateway.tap import find, useMonotonicClock
 
 class Party:
     """
-    Everybody who takes part in one tour.
+    The clients of one tour.
 
-    @param token: what the gateway's HTTP server wants to be shown, if anything.
+    @param token: the token that the gateway's HTTP server requires; C{None} if it requires none.
     """
 
     def __init__(
@@ -49,28 +49,28 @@ class Party:
         self._reactor = reactor
         self._clients: list[Client] = []
         self._friend: Guide | None = None
-        # The implementation's account is not for people.
+        # The account of the built-in implementing client is not for users.
         self._users = [user for user in place.accounts if user != "implementation"]
 
     async def guide(self) -> Guide:
         """
-        Who leads it.
+        Log in the guide.
 
-        @raise Disappointed: if there is nobody.
+        @raise Disappointed: if there is no account.
         """
         if not self._users:
-            raise Disappointed("there is no account to log in as: add one to [embedded.accounts]")
+            raise Disappointed("there is no account to log in with: add one to [embedded.accounts]")
         return await self._logIn(self._users[0], "")
 
     async def friend(self) -> Guide | None:
-        """As L{IGuide} has it."""
+        """Log in the second client, as L{IGuide.friend} describes."""
         if self._friend is None and len(self._users) > 1:
             self._friend = await self._logIn(self._users[1], self._users[1])
         return self._friend
 
     async def leave(self) -> None:
-        """Everybody logs out."""
-        # Not while a service is telling us that it could not connect: it cannot be stopped from inside of that.
+        """Log all clients out."""
+        # In a later turn: a service cannot be stopped from within its own report that it could not connect.
         await deferLater(self._reactor, 0)
         for client in self._clients:
             await client.service.stopService()
@@ -88,7 +88,7 @@ class Party:
             await client.service.whenConnected(failAfterFailures=1)
             await mailbox.arrived.addTimeout(TIMEOUT, self._reactor)
         except ConnectError as error:
-            text = f"nobody listens at {place.c2s}: start the gateway first, in this folder, with twistd -n gateway"
+            text = f"no gateway listens at {place.c2s}: start one first, in this folder, with twistd -n gateway"
             raise Disappointed(text) from error
         except Exception as error:
             reason = error if client.failed is None else client.failed.value
@@ -100,9 +100,9 @@ class Party:
 
 async def tour(party: Party, place: Whereabouts, write: Callable[[str], object]) -> None:
     """
-    Show every service that runs on the host and has something to show.
+    Demonstrate each service that runs on the host and takes part in the tour.
 
-    @raise Disappointed: at the first thing that is not as it should be.
+    @raise Disappointed: at the first check that fails.
     """
     try:
         guide = await party.guide()
@@ -124,13 +124,13 @@ async def _showAll(guide: Guide, place: Whereabouts, write: Callable[[str], obje
             write(f"\n=== {plugin.kind}: {jid} ===\n")
             await guide.served(jid)
             await IDemonstration(plugin).tour(guide, jid)
-    guide.say("That was all there is." if shown else "No service runs that has anything to show.")
+    guide.say("This is the end of the tour." if shown else "No service that takes part in the tour is running.")
 
 
 def main(
     arguments: list[str], write: Callable[[str], object]
 ) -> Callable[[Any], Coroutine[Deferred[Any], Any, None]]:
-    """What is to be done on the reactor; exits with 1, and the reason, if it cannot be."""
+    """Return a function that runs the tour on a reactor; on failure it prints the reason and exits with 1."""
     parser = argparse.ArgumentParser("python -m gateway.tour", description="A tour of a running embedded gateway.")
     parser.add_argument("--config", help="the configuration that the gateway runs with, if it is not the default")
     path = find(parser.parse_args(arguments).config)
@@ -145,8 +145,8 @@ def main(
             place = folder.read()
             if place is None:
                 raise Disappointed(
-                    f"no embedded host has run here yet, there is none in {config.state_dir}: take the tour in the "
-                    "folder of the gateway, or start one here first, with twistd -n gateway"
+                    f"{config.state_dir} is not the state folder of an embedded host: run the tour in the folder "
+                    "of the gateway, or first start a gateway here, with twistd -n gateway"
                 )
             certificate = Certificate.loadPEM(folder.certificate.read_bytes())
             tokenFile = None if config.http is None else config.http.token_file

@@ -1,5 +1,5 @@
 """
-Each kind of value in the configuration: how it is read, and how it is described to who wrote something else.
+Checks of the single values of the configuration, and their descriptions for error messages.
 """
 
 from __future__ import annotations
@@ -43,46 +43,46 @@ _WITH_PORT = ("tcp", "tcp6", "ssl", "tls")
 _MAX_PORT = 65535
 # Bytes in the name of a UNIX socket, on every system.
 _MAX_SOCKET_NAME = 103
-# A host and, perhaps, a port: what a name may hold, or an IPv6 address in brackets.
+# A host, which is a name or an IPv6 address in brackets, and optionally a port.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]+)?")
 
-# How each kind of value is described to who wrote another.
+# Descriptions of the allowed values, by type, for error messages.
 _DESCRIPTIONS: dict[Any, str] = {
     str: "a string",
     bool: "true or false",
-    BareJid: 'a JID without a resource, as "user@example.com"',
-    Domain: 'a domain, as "example.com"',
-    Host: 'a host name or address, with or without a port, as "gateway.example.com" or "[::1]:8080"',
+    BareJid: 'a JID without a resource, such as "user@example.com"',
+    Domain: 'a domain, such as "example.com"',
+    Host: 'a host name or address, with or without a port, such as "gateway.example.com" or "[::1]:8080"',
     Namespace: "a namespace, and not one of delegation itself",
-    Jids: 'a JID or a list of JIDs, as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
+    Jids: 'a JID or a list of JIDs, such as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
     Seconds: "a number of seconds over 0",
     Bytes: "a number of bytes, 1024 or more",
     LargeBytes: "a number of bytes, 262144 or more",
     Count: "a whole number, 1 or more",
-    Url: 'an address, as "http://127.0.0.1:8000/contacts/%s" or "https://..."',
+    Url: 'a URL, such as "http://127.0.0.1:8000/contacts/%s" or "https://..."',
     Filename: "the name of a file, as a string",
-    Passwords: 'a table of user names, each once, and passwords that are not empty, as alice = "..."',
-    Secrets: 'a table of component JIDs, each once, and secrets that are not empty, as "echo.example.com" = "..."',
-    ClientEndpoint: 'a Twisted client endpoint, as "tcp:127.0.0.1:5347", "tls:example.com:5347" or "unix:/run/x"; '
-    "a port from 1 to 65535",
-    ServerEndpoint: 'a Twisted server endpoint, as "tcp:5290:interface=127.0.0.1" or "unix:/run/gateway.http"; '
-    "a port up to 65535, or a socket in a folder that exists",
+    Passwords: 'a table of unique user names with non-empty passwords, such as alice = "..."',
+    Secrets: 'a table of unique component JIDs with non-empty secrets, such as "echo.example.com" = "..."',
+    ClientEndpoint: 'a Twisted client endpoint, such as "tcp:127.0.0.1:5347", "tls:example.com:5347" or '
+    '"unix:/run/x"; a port from 1 to 65535',
+    ServerEndpoint: 'a Twisted server endpoint, such as "tcp:5290:interface=127.0.0.1" or '
+    '"unix:/run/gateway.http"; a port up to 65535, or a socket in an existing folder',
 }
 
 
 def _origin(kind: Any) -> Any:
-    """What a generic type is made of; the library's own type for this leaves out what we ask for."""
+    """Return C{get_origin}, with a looser type than the library's own, which excludes some uses here."""
     return get_origin(kind)
 
 
 def describe(kind: Any) -> str:
-    """What a value of this type looks like."""
+    """Return a description of the values of this type."""
     origin = _origin(kind)
     if origin is Literal:
         return "one of " + ", ".join(f'"{value}"' for value in get_args(kind))
     if origin is frozenset:
         [item] = get_args(kind)[:1]
-        example = ', as ["one", "two"]' if item is str else ""
+        example = ', such as ["one", "two"]' if item is str else ""
         return f"a list, each item {describe(item)}{example}"
     if origin is dict:
         return f"a table, each entry {describe(get_args(kind)[1])}"
@@ -95,11 +95,10 @@ def describe(kind: Any) -> str:
 
 def makeConverter(folder: Path, reactor: Any) -> Converter:
     """
-    What turns values as TOML has them into the types that tables are declared with; it raises for what is no such
-    value.
+    Return a converter of TOML values to the types of the tables; it raises an exception for an invalid value.
 
-    @param folder: what relative file names are relative to.
-    @param reactor: only what endpoint strings are tried on.
+    @param folder: the folder that relative file names refer to.
+    @param reactor: only used to parse endpoint strings.
     """
     converter = Converter(forbid_extra_keys=True)
 
@@ -109,7 +108,7 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         return str(folder / value)
 
     def checkClientEndpoint(value: Any) -> str:
-        # ssl: would not check the certificate's name; tls: does.
+        # "ssl:" would not check the name in the certificate; "tls:" does.
         if not isinstance(value, str) or value.startswith("ssl:"):
             raise ValueError
         clientFromString(reactor, value)
@@ -122,12 +121,12 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
             raise ValueError
         serverFromString(reactor, value)
         _checkPort(value, 0, lowest=0)
-        # Nobody else makes the folder of a socket that is listened on; that of another is its server's affair.
+        # The folder of a listening socket must exist, because nothing creates it.
         if not Path(_socketName(value)).parent.is_dir():
             raise ValueError
         return value
 
-    # A check gives what it made of the value, or raises ValueError.
+    # A check returns the converted value, or raises ValueError.
     for kind, check in {
         str: _checkString,
         bool: _checkBool,
@@ -165,7 +164,7 @@ def _structureByKeys(converter: Converter, kind: Any) -> Any:
 
 
 def _split(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
-    """Kind, positional and named arguments of an endpoint string, in which a backslash quotes."""
+    """Return kind, positional and named arguments of an endpoint string, in which a backslash quotes."""
     quoted = re.findall(r"(?:^|:)((?:\\.|[^:\\])*)", endpoint)
     kind, *words = (re.sub(r"\\(.)", r"\1", word) for word in quoted)
     named = dict(word.split("=", 1) for word in words if "=" in word)
@@ -173,7 +172,7 @@ def _split(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
 
 
 def _checkPort(endpoint: str, position: int, lowest: int) -> None:
-    """Twisted itself finds out at the connection that there is no such port."""
+    """Check a port number. Twisted itself would only fail when it connects or listens."""
     kind, positional, named = _split(endpoint)
     if kind in _WITH_PORT:
         port = named.get("port") or [*positional, "", ""][position]
@@ -182,7 +181,7 @@ def _checkPort(endpoint: str, position: int, lowest: int) -> None:
 
 
 def _socketName(endpoint: str) -> str:
-    """Return the file name of a UNIX socket, or of nothing; Twisted itself finds out later that it is too long."""
+    """Return the file name of a UNIX socket, or an empty string; check its length, which Twisted does not."""
     kind, positional, named = _split(endpoint)
     name = named.get("address") or named.get("path") or [*positional, ""][0] if kind == "unix" else ""
     if len(os.fsencode(name)) > _MAX_SOCKET_NAME:
@@ -191,7 +190,7 @@ def _socketName(endpoint: str) -> str:
 
 
 def _addContainers(converter: Converter) -> None:
-    """What is made of other values."""
+    """Register the checks for types that contain other types."""
 
     def checkSet(value: Any, kind: Any) -> frozenset[Any]:
         if not isinstance(value, list):
@@ -245,11 +244,11 @@ def _checkCount(value: Any) -> int:
 
 
 def _checkUrl(value: Any) -> str:
-    # A place for a name is none that an address has.
+    # "%s" is not valid in a URL, so replace it by a name.
     parts = urlsplit(_checkString(value).replace("%s", "x"))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not value.isascii():
         raise ValueError
-    # No name decides about the host, and nobody sends what stands before an at sign.
+    # The user name must not determine the host, and HTTP clients do not send a user and password from the URL.
     if "%s" in urlsplit(value).netloc or "@" in parts.netloc:
         raise ValueError
     return str(value)
@@ -263,7 +262,11 @@ def _checkBareJid(value: Any) -> str:
 
 
 def checkDomain(value: Any) -> str:
-    """A domain as a server would write it; C{ValueError} if it is none."""
+    """
+    Return a domain in the form that a server would write.
+
+    @raise ValueError: if it is not valid.
+    """
     domain = jids.prepared(_checkString(value))
     if "/" in domain or "@" in domain:
         raise ValueError
@@ -271,7 +274,7 @@ def checkDomain(value: Any) -> str:
 
 
 def _checkHost(value: Any) -> str:
-    # As it stands in a Host header, which a browser writes in lower case and in ASCII.
+    # It must have the form of a Host header, which browsers write in lower case and in ASCII.
     parts = urlsplit(f"//{_checkString(value)}")
     if not parts.hostname or parts.netloc != value or "@" in value or parts.port == 0 or not _HOST.fullmatch(value):
         raise ValueError
@@ -308,7 +311,7 @@ def _checkUser(name: str) -> str:
 
 
 def _checkWords(value: Any, checkName: Callable[[str], str]) -> dict[str, str]:
-    """A table of names, each with a string that is not empty."""
+    """Check a table of names, each with a string that is not empty."""
     if not isinstance(value, dict):
         raise ValueError
     words = {checkName(name): _checkString(word) for name, word in value.items()}

@@ -1,5 +1,5 @@
 """
-Asking others over HTTP, and the gateway itself.
+HTTP clients, for web applications and for the gateway's own HTTP server; helpers for requests and answers.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from gateway.listener import Listener, ListenerEndpoint
 
 _log = Logger()
 
-# Bytes of the body of a request that any resource takes.
+# Bytes of a request body that a resource accepts at most.
 MAX_BODY = 1024 * 1024
 
-# Bytes of all that a server sends before a body, and how many answers that may be: before the real one there may be
-# some with status 1xx (RFC 9110 section 15.2).
+# Bytes that a server may send before a body, and the number of status lines in them: before the final answer there
+# may be some with status 1xx (RFC 9110 section 15.2).
 _MAX_HEAD = 32 * 1024
 _MAX_HEADS = 4
 
 
 class HeadTooLong(Exception):
-    """A server sends more before the body than is taken; the text says what."""
+    """A server sends more bytes or status lines before the body than are accepted; the text says which."""
 
 
 class BoundedClient(HTTP11ClientProtocol):
     """
-    A connection to a web server. Twisted bounds each line of an answer's head, but not the number of lines, nor the
-    number of heads. This bounds both, and disconnects a server that goes on.
+    A connection to a web server. Twisted limits the length of each header line, but neither the number of lines nor
+    the number of 1xx answers. This class limits both, and disconnects a server that exceeds the limits.
     """
 
     transport: Any
@@ -72,7 +72,7 @@ class BoundedClient(HTTP11ClientProtocol):
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
         if self._isTooLong:
-            # Over TLS Twisted would wait until the server takes leave.
+            # Over TLS, Twisted would wait until the server closes the connection as well.
             self.transport.abortConnection()
 
 
@@ -80,13 +80,13 @@ class ConnectionPool(HTTPConnectionPool):
     """
     Connections to web servers, which are not logged.
 
-    @param most: how many to one server are kept.
+    @param most: the number of idle connections to one server that are kept.
     """
 
     def __init__(self, reactor: Any, most: int) -> None:
         super().__init__(reactor, persistent=most > 0)
         self.maxPersistentPerHost = most
-        self._factory = _makeFactory  # type: ignore[assignment]  # a function makes them as well as the class
+        self._factory = _makeFactory  # type: ignore[assignment]  # a function in place of the class
 
 
 def _makeFactory(whenQuiescent: Callable[[Any], None], metadata: str) -> Factory[Any]:
@@ -97,12 +97,12 @@ def _makeFactory(whenQuiescent: Callable[[Any], None], metadata: str) -> Factory
 
 class Body(Protocol):
     """
-    Takes the body of a response, to which it is delivered. A connection of which nobody wants the rest is ended:
-    else it would be there for as long as the other side likes.
+    Receives the body of a response. If the rest of the body is not wanted, the connection is closed; otherwise the
+    other side could keep it open for as long as it likes.
 
-    @ivar whole: fires when all of it has come; fails when it breaks off, or with what C{take} raises. To cancel it
-        is to want no more.
-    @param take: is given each piece.
+    @ivar whole: fires when the body is complete; fails if the connection is lost, or with the exception that
+        C{take} raises. Cancel it to close the connection.
+    @param take: called with each piece.
     """
 
     def __init__(self, take: Callable[[bytes], object]) -> None:
@@ -120,32 +120,32 @@ class Body(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.whole.called:
-            # The second: nobody has said how long it is.
+            # PotentialDataLoss: the body has no declared length.
             isWhole = reason.check(ResponseDone, PotentialDataLoss)
             self.whole.callback(None) if isWhole else self.whole.errback(reason)
 
     def _end(self) -> None:
-        # Not loseConnection: over TLS that waits until the other side has taken leave, too.
+        # Not loseConnection: over TLS that waits until the other side closes the connection as well.
         producer: Any = self.transport
         if producer is not None:
             producer.stopProducing()
 
 
 class Unusable(Exception):
-    """A body is not taken; the text says why, as what follows "the body"."""
+    """A body is not accepted; the text gives the reason, as the rest of a sentence that starts with "the body"."""
 
 
 async def collected(response: Any, most: int) -> bytes:
     """
-    A body, unpacked, in bounds.
+    Return a decompressed body of limited size.
 
-    @param response: as it came, or as it is unpacked by treq, which is not used: it has no bound.
-    @param most: bytes, packed and unpacked.
-    @raise Unusable: if there are more of them, or they are not what they are said to be.
-    @raise ResponseFailed: if it breaks off.
+    @param response: with or without the decoder of treq, which is bypassed because its output has no limit.
+    @param most: maximum number of bytes, compressed as well as decompressed.
+    @raise Unusable: if there are more bytes, or they are not valid gzip.
+    @raise ResponseFailed: if the connection is lost before the end.
     """
     plain, packings = unwrapped(response)
-    # Not a list of pieces, of which there may be a million: a server decides how small they are.
+    # Not a list of pieces: the server decides their size, so there may be a million of them.
     found = bytearray()
     packer = zlib.decompressobj(16 + zlib.MAX_WBITS)
     came = 0
@@ -156,7 +156,7 @@ async def collected(response: Any, most: int) -> bytes:
         if came > most:
             raise Unusable(f"has over {most} bytes")
         if packings:
-            # What follows the end is passed over: zlib would keep it, and copy all of it for each piece.
+            # Ignore data after the end: zlib would keep it, and copy all of it for each piece.
             data = b"" if packer.eof else packer.decompress(data, most + 1 - len(found))
         if len(found) + len(data) > most:
             raise Unusable(f"has over {most} bytes")
@@ -183,7 +183,7 @@ async def collected(response: Any, most: int) -> bytes:
 
 
 def unwrapped(response: Any) -> tuple[Any, int]:
-    """A response as it came, and how often it is packed."""
+    """Return a response without decoders, and the number of layers of compression."""
     packings = 0
     while isinstance(response, GzipDecoder):
         response = response.original
@@ -195,11 +195,11 @@ def answerLater(
     request: Request, answering: Coroutine[Any, Any, bytes], fault: Callable[[Request], bytes]
 ) -> int:
     """
-    Answer a request with the body that a coroutine returns, unless the caller is gone by then.
+    Answer a request with the body that a coroutine returns, unless the caller has disconnected by then.
 
-    @param fault: makes the body where the coroutine raises. A request without an answer would hold its connection,
-        one of few.
-    @return: for C{render} to return.
+    @param fault: makes the body if the coroutine raises. A request without an answer would occupy one of the few
+        connections.
+    @return: the value that C{render} must return.
     """
     gone: list[object] = []
     request.notifyFinish().addErrback(gone.append)
@@ -219,27 +219,28 @@ def answerLater(
 
 def isFromPage(headers: Headers) -> bool:
     """
-    True if a GET comes from a page in a browser; false if it comes from a program, or somebody typed the address.
+    True if a GET comes from a page in a browser; false if it comes from a program, or if a user typed the address.
     """
     sites = headers.getRawHeaders(b"sec-fetch-site")
     if sites:
         return sites != [b"none"]
-    # Older browsers do not say it. They name the page, unless it forbids that; and each calls itself Mozilla.
+    # Older browsers do not send it. They name the page, unless the page forbids that; and all of them claim to be
+    # Mozilla.
     if headers.hasHeader(b"origin") or headers.hasHeader(b"referer"):
         return True
     return any(b"mozilla/" in agent.lower() for agent in headers.getRawHeaders(b"user-agent") or ())
 
 
 def makeClient(agent: IAgent) -> HTTPClient:
-    """A client that keeps no cookies: they would tie together what is asked for different users, without bound."""
-    # Not every treq has the class that the latest one is typed with.
+    """Return a client without cookies: they would link requests for different users, and grow without limit."""
+    # The type in the annotation of the latest treq does not exist in older versions.
     jar: Any = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return HTTPClient(agent, jar)
 
 
 @implementer(IAgent)
 class OwnAgent:
-    """Asks what this process serves, whatever host a URL names, and shows the token."""
+    """Sends each request to this process, whatever host the URL names, together with the token."""
 
     def __init__(self, http: Listener, token: str | None, reactor: Any) -> None:
         self._http = http
@@ -248,14 +249,14 @@ class OwnAgent:
         self._agent = Agent.usingEndpointFactory(reactor, self, ConnectionPool(reactor, 0))
 
     def endpointForURI(self, uri: object) -> ListenerEndpoint:
-        """As C{IAgentEndpointFactory} has it."""
+        """Return the endpoint for a URI, as in C{IAgentEndpointFactory}."""
         return ListenerEndpoint(self._http, self._reactor)
 
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
     ) -> Deferred[IResponse]:
         headers = Headers() if headers is None else headers.copy()
-        # By which the listener knows itself.
+        # The HTTP server accepts this name as its own.
         headers.setRawHeaders("host", [self._http.url.removeprefix("http://") or "localhost"])
         if self._token is not None:
             headers.setRawHeaders("authorization", [f"Bearer {self._token}"])

@@ -285,7 +285,7 @@ class WrongTests(ConfigCase):
     def test_unquoted(self) -> None:
         """Who forgets the quotes of a table's name is told of them; values are shown as TOML has them."""
         found = self.problems(SERVER + '[proxy.proxy.example.com]\ntarget = [true, "x"]\n')
-        self.assertIn('a name with dots stands in quotes, as [proxy."proxy.example.com"]', "".join(found))
+        self.assertIn('quote a name that contains dots: [proxy."proxy.example.com"]', "".join(found))
         found = self.problems(SERVER + 'domain = "example.com"\n[proxy."example.com"]\ntarget = "a@b"\n')
         self.assertIn("""proxy."example.com": found the server's own domain""", "".join(found))
         found = self.problems(SERVER + '[proxy."proxy.example.com"]\ntarget = [true, "x"]\n')
@@ -312,7 +312,7 @@ class WrongTests(ConfigCase):
             whole + "resources = 3\n": (".resources: found 3", "a string"),
             whole + 'forward = "iq"\n': ('.forward: found "iq"', 'a list, each item one of "iq"'),
             whole + 'forward = ["iq", "pubsub"]\n': (
-                '.forward: found "pubsub" in the list; allowed: for each item one of "iq", "message"',
+                '.forward: found "pubsub" in the list; allowed: for each item: one of "iq", "message"',
             ),
             whole + "forward = [[]]\n": (".forward: found [] in the list",),
             whole + '[http]\nhosts = ["a.b", "a b"]\n': ('http.hosts: found "a b" in the list', "a host name"),
@@ -400,12 +400,12 @@ class WrongTests(ConfigCase):
         found = self.problems("[server]\n" + PROXY)
         self.assertEqual([problem.split(":")[0].rpartition(".")[2] for problem in found], ["endpoint", "secret"])
         self.assertSays("[server]\n" + PROXY + 'endpoint = "tcp:a:1"\n', "neither this nor server.secret")
-        self.assertSays(PROXY + 'endpoint = "tcp:a:1"\n', ".secret: found nothing", "its own endpoint")
+        self.assertSays(PROXY + 'endpoint = "tcp:a:1"\n', ".secret: found nothing", "an endpoint of its own")
 
     def test_embedded(self) -> None:
         """What is wrong with the embedded host's tables; no password is shown."""
         table = {
-            SERVER + PROXY + "[embedded]\n": ("embedded: found [server] beside it",),
+            SERVER + PROXY + "[embedded]\n": ("embedded: found [embedded] and [server]; allowed: one of them",),
             '[embedded]\ndomain = "a@b"\n': ('embedded.domain: found "a@b"', "a domain"),
             '[embedded]\nc2s = "5222"\n': ('embedded.c2s: found "5222"', "tcp:5290:interface"),
             "[embedded]\nport = 1\n": (
@@ -438,15 +438,18 @@ class WrongTests(ConfigCase):
             gateway('iq = { "urn:1" = "all" }'): ('."gw.localhost".iq."urn:1": found "all"', '"both"'),
             gateway('presence = "roster"'): ('.presence: found "roster" beside roster = "none"', '"get" or "both"'),
             gateway('presence = "roster"\nroster = "set"'): ('beside roster = "set"',),
-            "[embedded.privileges]\n'other.localhost' = {}\n": ("no such component", "[embedded.components]"),
-            gateway("") + "[embedded.privileges.'GW.localhost']\n": ("a component twice",),
+            "[embedded.privileges]\n'other.localhost' = {}\n": (
+                "found an unknown component",
+                "[embedded.components]",
+            ),
+            gateway("") + "[embedded.privileges.'GW.localhost']\n": ("the same component is listed twice",),
         }
         for text, parts in table.items():
             self.assertSays(("" if text.startswith("[") else "[embedded]\n") + text, *parts)
 
     def test_oneOnEach(self) -> None:
         """Two services on one JID, also of different kinds and in another case."""
-        self.assertSays(SERVER + PROXY + '[echo."Proxy.EXAMPLE.com"]\n', "a second service on proxy.example.com")
+        self.assertSays(SERVER + PROXY + '[echo."Proxy.EXAMPLE.com"]\n', '"proxy.example.com" is configured twice')
 
     def test_wrongAndTwice(self) -> None:
         """That the first is wrong in itself hides nothing."""
@@ -533,13 +536,13 @@ class SecretTests(ConfigCase):
             (self.folder / "s").unlink()
             (self.folder / "s").mkdir()
         [problem] = self.problems(self.withSecret('secret_file = "s"'))
-        self.assertIn("a readable file that holds a secret", problem)
+        self.assertIn("a readable file that contains one line with a secret", problem)
 
     def test_both(self) -> None:
         """One of the two."""
         self.file("s", "hidden2")
         [problem] = self.problems(self.withSecret('secret = "hidden"\nsecret_file = "s"'))
-        self.assertIn("one of secret and secret_file", problem)
+        self.assertIn("both secret and secret_file; allowed: one of them", problem)
         self.assertNotIn("hidden", problem)
 
     def test_neverShown(self) -> None:
@@ -614,7 +617,7 @@ class HttpTests(ConfigCase):
             with self.subTest(listen):
                 [problem] = self.problems(self.http(listen))
                 self.assertTrue(problem.startswith("http.listen: found "), problem)
-                self.assertIn("a port up to 65535, or a socket in a folder that exists", problem)
+                self.assertIn("a port up to 65535, or a socket in an existing folder", problem)
         socket = str(self.folder / "a:b" / "x").replace(":", r"\:")
         self.read(self.http(f"unix:{socket}:mode=660"))
 

@@ -278,7 +278,7 @@ class CancelledTests(DatabaseCase):
         yield gatherResults([self.assertFailure(each, StoreBusy) for each in waiting])
         self.assertLess(time.monotonic() - started, 2)
         yield self.assertFailure(kept.write(put, "a", "z"), StoreBusy)
-        self.assertIn("its disk does not answer", kept.trouble)
+        self.assertIn("its disk does not respond", kept.trouble)
         self.assertEqual(len(self.logged), 1)
         hung.append(None)
         yield self.until(lambda: not kept.trouble)
@@ -378,7 +378,7 @@ class BrokenTests(DatabaseCase):
             again = self.open(kept.path)
             yield self.assertFailure(again.write(put, "a", "y"), StoreBroken)
             self.assertIn(
-                f"let the gateway's user (uid {os.getuid()}) write to the file and its folder", again.trouble
+                f"make the file and its folder writable for the gateway's uid {os.getuid()}", again.trouble
             )
             disk.remount("rw")
             yield self.until(lambda: not again.trouble)
@@ -407,7 +407,7 @@ class BrokenTests(DatabaseCase):
         yield kept.write(put, "a", "y")
         with closing(sqlite3.connect(self.path)) as connection:
             self.assertEqual(get(connection.cursor(), "a"), "y")
-        self.assertIn("was moved away or replaced", self.logged[0])
+        self.assertIn("was moved or replaced", self.logged[0])
 
     @inlineCallbacks
     def test_folderGone(self) -> Any:
@@ -487,7 +487,7 @@ class ProblemTests(DatabaseCase):
         with smallDisk(self.folder / "disk", "512k") as disk:
             (disk.path / "x").write_bytes(whole)
             disk.remount("ro")
-            self.assertIn("cannot be read and written by the gateway's user", problem(disk.path / "x"))
+            self.assertIn("is not readable and writable for the gateway's user", problem(disk.path / "x"))
 
 
 class ReactorTests(SynchronousTestCase):

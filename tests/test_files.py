@@ -194,14 +194,16 @@ class ProblemTests(FilesCase):
         (self.folder / "loop").symlink_to("loop")
         for name in ("file", "file/new", "loop", "loop/new"):
             problem = files.folderProblem(self.folder / name)
-            self.assertIn(f"cannot be made: {self.folder / name.split('/')[0]} is not a folder", problem)
+            self.assertIn(f"cannot be created: {self.folder / name.split('/')[0]} is not a folder", problem)
         self.assertIn(
-            "cannot be made: /proc cannot be written to: No such file", files.folderProblem(Path("/proc/x"))
+            f"cannot be created: /proc is not writable for the gateway's user (uid {os.geteuid()}): No such file",
+            files.folderProblem(Path("/proc/x")),
         )
         with smallDisk(self.folder / "disk", "64k") as disk:
             disk.remount("ro")
             for folder in (disk.path, disk.path / "new"):
-                self.assertIn(f"{disk.path} cannot be written to: Read-only", files.folderProblem(folder))
+                problem = f"{disk.path} is not writable for the gateway's user (uid {os.geteuid()}): Read-only"
+                self.assertIn(problem, files.folderProblem(folder))
 
     def test_openToOthers(self) -> None:
         """Others are those who are neither the owner nor of the group."""

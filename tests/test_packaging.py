@@ -247,14 +247,14 @@ class InstalledTests(SynchronousTestCase):
         tour = "import runpy; runpy.run_module('gateway.tour', run_name='__main__')"
         status, printed = self.output(tour)
         self.assertEqual(status, 1, printed)
-        self.assertIn("start one here first, with twistd -n gateway", printed)
+        self.assertIn("first start a gateway here, with twistd -n gateway", printed)
         with self.running("-n", "gateway"):
             status, printed = self.output(tour)
         self.assertEqual(status, 0, printed)
         self.assertIn("proxy: proxy.localhost", printed)
         status, printed = self.output(tour)
         self.assertEqual(status, 1, printed)
-        self.assertIn("nobody listens", printed)
+        self.assertIn("no gateway listens at", printed)
 
     def test_run(self) -> None:
         """`twistd -n gateway --config FILE` and `twistd -ny gateway.tac` run the same, and end well."""

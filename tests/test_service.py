@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from io import StringIO
@@ -197,7 +198,7 @@ class MakeServiceTests(ServiceCase):
         for name in ("gateway.toml", "gateway.toml/state"):
             config = evolve(self.config(), state_dir=self.folder / name)
             error = self.assertRaises(ConfigError, makeService, config, self.reactor)
-            self.assertIn(f"state_dir: {self.folder / name} cannot be made", str(error))
+            self.assertIn(f"state_dir: {self.folder / name} cannot be created", str(error))
 
     def test_checked(self) -> None:
         """A check finds what would keep it from starting, each under its own table, and makes nothing."""
@@ -206,7 +207,7 @@ class MakeServiceTests(ServiceCase):
         garbage = self.folder / "state"
         garbage.write_text("")
         error = self.assertRaises(ConfigError, check, config)
-        self.assertIn(f"state_dir: {garbage} cannot be made: {garbage} is not a folder", error.problems)  # type: ignore[attr-defined]  # trial does not say what it caught
+        self.assertIn(f"state_dir: {garbage} cannot be created: {garbage} is not a folder", error.problems)  # type: ignore[attr-defined]  # trial does not say what it caught
         garbage.unlink()
         asked: list[Any] = []
         plugin = CheckedPlugin(asked)
@@ -240,12 +241,14 @@ class MakeServiceTests(ServiceCase):
         config = self.config()
         for folder in ("/proc/nope", "/proc/nope/state", "/proc"):
             error = self.assertRaises(ConfigError, check, evolve(config, state_dir=Path(folder)))
-            self.assertRegex(str(error), f"^state_dir: {folder} cannot be (made|used): /proc cannot be written to:")
+            new = "" if folder == "/proc" else f"{folder} cannot be created: "
+            self.assertTrue(str(error).startswith(f"state_dir: {new}/proc is not writable for the gateway's user "))
         with smallDisk(self.folder / "state", "64k") as disk:
             self.assertEqual(check(config), None)
             disk.remount("ro")
             error = self.assertRaises(ConfigError, check, config)
-            self.assertIn("cannot be written to: Read-only file system", str(error))
+            self.assertIn(f"{disk.path} is not writable for the gateway's user (uid {os.geteuid()})", str(error))
+            self.assertTrue(str(error).endswith(": Read-only file system"), error)
 
     def test_fullDisk(self) -> None:
         """A disk that is full at the first start leaves nothing half made; with some room the next start works."""
@@ -307,7 +310,7 @@ class MakeServiceTests(ServiceCase):
         """Return the report about these files."""
         modes = {name: "0755" if name == "state" else "0644" for name in names}
         return [
-            f"{self.folder / name} has mode {mode}, so every user of this machine can use it: chmod o= "
+            f"{self.folder / name} has mode {mode}: every user of this machine can access it; run chmod o= "
             f"{self.folder / name}"
             for name, mode in modes.items()
         ]
@@ -328,7 +331,7 @@ class MakeServiceTests(ServiceCase):
         config = self.config()
         composition = Composition(config, None, Agent(self.reactor), self.reactor)
         error = self.assertRaises(ConfigError, composition.database, "x", ())
-        self.assertIn(f"state_dir: {config.state_dir / 'x'} cannot be made: No such file", str(error))
+        self.assertIn(f"state_dir: {config.state_dir / 'x'} cannot be created: No such file", str(error))
         config.state_dir.mkdir()
         made = composition.database("x", ())
         self.assertEqual(composition.databases, [made])
@@ -493,7 +496,7 @@ class EmbeddedTests(ServiceCase):
         self.patch(files.os, "fsync", full)
         self.start(gateway)
         self.assertEqual(len(self.reactor.tcpServers), 3)
-        [line] = [line for line in logged if "cannot be kept" in line]
+        [line] = [line for line in logged if "cannot be stored" in line]
         self.assertIn("(No space left on device)", line)
         self.assertEqual([path.name for path in (self.folder / "state").glob("embedded*")], ["embedded.pem"])
 

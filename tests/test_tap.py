@@ -67,7 +67,7 @@ class TapTests(SynchronousTestCase):
         """Exit with 0, having made, connected and shown nothing."""
         path = self.write(RIGHT, "mine.toml")
         done = self.twistd("--config", path, "--check")
-        said = f"{NOTE}\n{path}: the configuration is right.\n"
+        said = f"{NOTE}\n{path}: OK\n"
         self.assertEqual((done.returncode, done.stdout), (0, said), done.stderr)
         self.assertEqual(done.stderr, "")
         self.assertEqual([each.name for each in self.folder.iterdir()], ["mine.toml"])
@@ -81,13 +81,13 @@ class TapTests(SynchronousTestCase):
         (self.folder / "key").write_text("00" * 32)
         (self.folder / "key").chmod(0o644)
         done = self.twistd("--config", path, "--check")
-        said = f"{NOTE}\n{path}: the configuration is right.\n"
+        said = f"{NOTE}\n{path}: OK\n"
         self.assertEqual((done.returncode, done.stdout), (0, said), done.stderr)
         lines = done.stderr.splitlines()
         self.assertEqual(len(lines), 3, lines)
         for name, mode in (("state", "0755"), ("key", "0644"), ("mine.toml", "0644")):
             where = self.folder / name
-            warning = f"{where} has mode {mode}, so every user of this machine can use it: chmod o= {where}"
+            warning = f"{where} has mode {mode}: every user of this machine can access it; run chmod o= {where}"
             self.assertIn(f"warning: {warning}", lines)
 
     def test_notes(self) -> None:
@@ -113,7 +113,7 @@ class TapTests(SynchronousTestCase):
         self.write(RIGHT.replace("implementation@", "").replace("tcp:", "ssl:"))
         done = self.twistd("--check")
         self.assertEqual(done.returncode, 1)
-        self.assertTrue(done.stderr.startswith("gateway.toml: 2 things to put right:\n  server.endpoint: "))
+        self.assertTrue(done.stderr.startswith("gateway.toml: 2 errors:\n  server.endpoint: "))
         self.assertEqual(len(done.stderr.splitlines()), 3)
         self.assertNotIn("hidden", done.stdout + done.stderr)
 
@@ -124,7 +124,7 @@ class TapTests(SynchronousTestCase):
         (self.folder / "state").write_text("")
         done = self.twistd("--check")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("2 things to put right:\n  state_dir: ", done.stderr)
+        self.assertIn("2 errors:\n  state_dir: ", done.stderr)
         self.assertIn('  proxy."proxy.example.com".key_file: ', done.stderr)
         self.assertNotIn("hidden", done.stdout + done.stderr)
         self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["gateway.toml", "key", "state"])
@@ -135,7 +135,7 @@ class TapTests(SynchronousTestCase):
         (self.folder / "state").write_text("")
         done = self.twistd("--check")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("4 things to put right:\n", done.stderr)
+        self.assertIn("4 errors:\n", done.stderr)
         for key in ('proxy."proxy.example.com".timeouts', "http.listen", "state_dir", ".key_file"):
             self.assertIn(f"{key}: ", done.stderr)
 
@@ -144,7 +144,7 @@ class TapTests(SynchronousTestCase):
         self.write(RIGHT + 'key_file = "gateway.toml"\n')
         done = self.twistd()
         self.assertEqual(done.returncode, 1)
-        self.assertIn("gateway.toml: 1 thing to put right:\n", done.stderr)
+        self.assertIn("gateway.toml: 1 error:\n", done.stderr)
         self.assertIn('proxy."proxy.example.com".key_file: ', done.stderr)
         self.assertNotIn("Traceback", done.stderr)
 
@@ -152,7 +152,7 @@ class TapTests(SynchronousTestCase):
         """Without a file there is the embedded default; a file that is named must be there."""
         done = self.twistd("--check")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertEqual(done.stdout, "The embedded default: the configuration is right.\n")
+        self.assertEqual(done.stdout, "The embedded default: OK\n")
         done = self.twistd("--config", "elsewhere.toml", "--check")
         self.assertEqual(done.returncode, 1)
         self.assertIn("elsewhere.toml cannot be read: No such file or directory", done.stderr)
@@ -340,7 +340,7 @@ class ProcessTests(SynchronousTestCase):
         before = signal.getsignal(signal.SIGTERM)
         stopped = self.process.stopService()
         for name in ("SIGTERM", "SIGINT"):
-            self.assertIn("stopping already", self.raised(name))
+            self.assertIn("already stopping", self.raised(name))
         self.assertNoResult(stopped)
         stopping.stopped.callback(None)
         self.successResultOf(stopped)

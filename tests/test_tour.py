@@ -222,7 +222,8 @@ class MainTests(SynchronousTestCase):
     def test_notRun(self) -> None:
         """Where no gateway has run it says how to start one."""
         self.assertRegex(
-            self.ended(), "no embedded host has run here.*in the folder of the gateway.*twistd -n gateway"
+            self.ended(),
+            "is not the state folder of an embedded host.*in the folder of the gateway.*twistd -n gateway",
         )
 
     def test_realServer(self) -> None:
@@ -278,7 +279,7 @@ class TourTests(LoopbackCase):
         self.assertIn(f"=== shown: {IMPLEMENTATION} ===", text)
         self.assertIn("ok: alice@localhost/tour was answered", text)
         self.assertNotIn("other.localhost", text)
-        self.assertIn("That was all", text)
+        self.assertIn("This is the end of the tour", text)
         self.assertNotIn(self.place.accounts["alice"], text)
 
     async def test_friend(self) -> None:
@@ -325,12 +326,13 @@ class TourTests(LoopbackCase):
         self.assertEqual(asked, [("Bearer t", b"[1]")])
         self.assertIn(f"  -> POST {url}/here\n     [1]\n", self.written)
         self.assertIn("  <- 202\n     heard\n", self.written)
-        self.assertIn("cannot be asked", await self.ended([Plugin(show)], web="http://127.0.0.1:1"))
+        ended = await self.ended([Plugin(show)], web="http://127.0.0.1:1")
+        self.assertIn("POST http://127.0.0.1:1/here failed: ", ended)
 
     async def test_nothing(self) -> None:
         """Where nothing has anything to show, that is said."""
         self.assertEqual(await self.ended([Silent()]), "")
-        self.assertIn("No service runs", self.written[-1])
+        self.assertIn("No service that takes part in the tour is running", self.written[-1])
 
     async def test_loggedIn(self) -> None:
         """That it is logged in is said when it is."""

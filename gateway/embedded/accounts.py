@@ -1,5 +1,5 @@
 """
-The host's accounts, as twisted.cred checks them.
+The host's accounts, checked by twisted.cred.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from gateway.embedded.sasl import ITERATIONS, MECHANISM, IProof, Keys
 
 
 class IAccount(Interface):
-    """What a login is for: an L{Account}."""
+    """The interface that a login asks for: an L{Account}."""
 
 
 @implementer(ICredentialsChecker)
 class Passwords:
     """
-    Who may log in.
+    Checks passwords.
 
-    @param passwords: by user name, as it stands in a JID.
+    @param passwords: by user name, the localpart of a JID.
     """
 
     credentialInterfaces = (IUsernamePassword, IProof)
@@ -37,14 +37,14 @@ class Passwords:
     def __init__(self, passwords: Mapping[str, str]) -> None:
         self._passwords = passwords
         self._keys: dict[str, Keys] = {}
-        # Nobody shall learn who has an account from how a stranger is treated.
+        # An unknown user gets made-up keys, so that the answers do not reveal which accounts exist.
         self._disguise = secrets.token_bytes(32)
 
     def keys(self, username: str) -> Keys:
-        """What SCRAM proves the password of this user with; keys that nobody has where there is no such user."""
+        """Return the keys for SCRAM of a user; made-up keys if the user does not exist."""
         username = prepared(username)
         if username not in self._passwords:
-            # As long as a real one.
+            # The salt has the length of a real one.
             salt = hmac.digest(self._disguise, username.encode(), "sha256")
             return salt, self._disguise, self._disguise, ITERATIONS
         if username not in self._keys:
@@ -53,9 +53,11 @@ class Passwords:
 
     def requestAvatarId(self, credentials: Any) -> Any:
         """
-        @param credentials: of one of these interfaces.
+        Check credentials.
+
+        @param credentials: provides one of C{credentialInterfaces}.
         @return: the user's name, in bytes.
-        @raise UnauthorizedLogin: if it is nobody, or somebody else.
+        @raise UnauthorizedLogin: if the user does not exist or the password is wrong.
         """
         username = prepared(credentials.username.decode())
         password = self._passwords.get(username)
@@ -70,7 +72,7 @@ class Passwords:
 
 @implementer(IRealm)
 class Accounts:
-    """Leads from a name to its account."""
+    """Finds the account of a user."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -82,16 +84,16 @@ class Accounts:
 
 
 def _nothing() -> None:
-    """A logout is no news: the connection says when it is gone."""
+    """Do nothing at logout: the connection itself reports when it is lost."""
 
 
 def makePortal(router: Router, passwords: Passwords) -> Portal:
-    """What a client's connection logs in at."""
+    """Return the portal that clients log in to."""
     return Portal(Accounts(router), [passwords])
 
 
 def prepared(username: str) -> str:
-    """A user's name as it stands in a JID; as it is, if it cannot stand there."""
+    """Return a user's name in the form of a localpart; unchanged if it is not valid there."""
     try:
         local, *rest = jids.split(jids.prepared(f"{username}@h"))
     except ValueError:

@@ -30,7 +30,7 @@ from gateway.stream.checker import SEPARATOR
 from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.stanzas import Stanza, errorStanza, escape
 
-# Wrong passwords that one connection may bring (RFC 6120 section 6.4.5).
+# Failed logins allowed on one connection (RFC 6120 section 6.4.5).
 _MAX_FAILURES = 5
 
 
@@ -38,7 +38,7 @@ class ClientConnection(PeerConnection):
     """
     A client on one transport.
 
-    @param tls: what C{startTLS} is given.
+    @param tls: the argument for C{startTLS}.
     """
 
     namespace = ns.CLIENT
@@ -88,7 +88,7 @@ class ClientConnection(PeerConnection):
         self.write(f"<stream:features>{features}</stream:features>".encode())
 
     def _restart(self, limits: Limits) -> None:
-        """A new stream on the same transport; nothing of the old one counts."""
+        """Start a new stream on the same transport, without any state of the old one."""
         splitter = Splitter(self.namespace, limits)
         splitter.skips = False
         self._startAnew(splitter)
@@ -96,13 +96,13 @@ class ClientConnection(PeerConnection):
 
     def _startTls(self) -> None:
         self.write(f"<proceed xmlns='{ns.TLS}'/>".encode())
-        # It goes out before the handshake, so it must not wait for the end of the chunk.
+        # This must be sent before the TLS handshake, so it cannot wait for the end of the chunk.
         self._flush()
         self.transport.startTLS(self._tls)
         self._secure = True
         self._restart(UNAUTHENTICATED)
 
-    # Who is it? RFC 6120 section 6.
+    # Authentication (RFC 6120 section 6).
 
     def _saslReceived(self, nonza: Stanza, name: str) -> None:
         try:
@@ -114,7 +114,7 @@ class ClientConnection(PeerConnection):
             if name == "auth":
                 self._exchange = begin(element.getAttribute("mechanism", ""), self._domain, self._passwords.keys)
                 if not element.children:
-                    # The client wants to be asked first (RFC 6120 section 6.4.2).
+                    # No initial response: send an empty challenge first (RFC 6120 section 6.4.2).
                     self._sasl("challenge", b"")
                     return
             elif name != "response" or self._exchange is None:
@@ -155,7 +155,7 @@ class ClientConnection(PeerConnection):
     def _sasl(self, name: str, data: bytes) -> None:
         self.write(f"<{name} xmlns='{ns.SASL}'>{b64encode(data).decode()}</{name}>".encode())
 
-    # Which resource is it? RFC 6120 section 7.
+    # Resource binding (RFC 6120 section 7).
 
     def _early(self, stanza: Stanza) -> None:
         payload: Any = None
@@ -185,7 +185,7 @@ class ClientConnection(PeerConnection):
             old.peer.refuse("conflict", "another client has logged in as this resource")
         self._open(self._stanzaReceived)
 
-    # Its stanzas.
+    # Stanzas.
 
     def _stanzaReceived(self, stanza: Stanza) -> None:
         session = self._session
@@ -209,7 +209,7 @@ class ClientConnection(PeerConnection):
         return session.jid, stanza.recipient or session.account.jid
 
     def push(self, item: Item, removed: bool) -> None:
-        # From the account itself, which is what no address means (RFC 6121 section 2.1.6).
+        # Without "from", a push is from the account itself (RFC 6121 section 2.1.6).
         self._pushes += 1
         self.write(stanzas.iq(b"", f"push{self._pushes}", "set", stanzas.rosterQuery([item], removed)))
 
@@ -232,7 +232,7 @@ def _isOwn(sender: str, session: Session) -> bool:
 
 
 def _decoded(text: str) -> bytes:
-    """A SASL message (RFC 6120 section 6.4.2): "=" is an empty one."""
+    """Decode a SASL message (RFC 6120 section 6.4.2); "=" stands for an empty one."""
     if text == "=":
         return b""
     try:

@@ -23,14 +23,14 @@ class ComponentConnection(PeerConnection):
     """
     A component on one transport.
 
-    @param secrets: what each component must know, by its domain.
+    @param secrets: the secret of each component, by domain.
     """
 
     namespace = ns.COMPONENT_ACCEPT
 
     def __init__(self, services: Services, secrets: Mapping[str, str], clock: IReactorTime) -> None:
         super().__init__(services.router.domain, clock)
-        # There is no second header after which other limits could hold.
+        # A component's stream has no second header, so its limits apply from the beginning.
         self._splitter = Splitter(self.namespace, COMPONENTS)
         self._splitter.skips = False
         self._services = services
@@ -80,7 +80,7 @@ class ComponentConnection(PeerConnection):
         return stanza.sender or self._jid, stanza.recipient or self._domain
 
     def _hold(self, slow: PeerConnection) -> None:
-        """What it has to say is for many."""
+        """Do not wait for a slow reader: a component's stanzas are for many recipients."""
 
     def _ending(self) -> None:
         if self._attached:

@@ -1,5 +1,5 @@
 """
-Client mode of delegation (XEP-0355 section 5): what users let others manage for them, and how they are asked.
+Client mode of delegation (XEP-0355 section 5): the delegations that users grant, and the dialogue to obtain them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from gateway.embedded.sessions import Account
 from gateway.errors import Forbidden, NoSuchAddress, NotAcceptable, NotAllowed, NotThere, TooMuch, Unreadable
 from gateway.stream.stanzas import escape, serialised
 
-# Where a user sees and revokes what they have granted (section 6).
+# Node of the command with which a user lists and revokes their grants (section 6).
 CONFIGURE = f"{ns.DELEGATION_2}#configure"
 
-# What one user may grant; namespaces in one question, and characters of each; questions without an answer; seconds
-# for one.
+# Grants of one user; namespaces in one question, and characters of each; open questions; seconds to answer one.
 _MAX_GRANTED = 100
 _MAX_NAMESPACES = 20
 _MAX_NAMESPACE = 200
@@ -31,7 +30,7 @@ _MAX_ASKED = 1_000
 _TIMEOUT = 600.0
 
 _NO, _YES = "0", "1"
-# Fields of the question's own; its others are named after the namespaces.
+# Fixed fields of the question's form; the other fields are named after the namespaces.
 _CHALLENGE = "challenge"
 _FIELDS = frozenset({_CHALLENGE, "FORM_TYPE"})
 _REVOKE = "revoke"
@@ -47,9 +46,9 @@ class _Asked:
 
 class Consents:
     """
-    What each user has granted. It ends when the user's last resource disconnects.
+    The grants of each user. They end when the user's last resource disconnects.
 
-    @param changed: is told the user and the managing entity for which grants have changed.
+    @param changed: called with the user and the managing entity whose grants have changed.
     @param seconds: the clock.
     """
 
@@ -57,7 +56,7 @@ class Consents:
         self._router = router
         self._changed = changed
         self._seconds = seconds
-        # By user and namespace; and the questions, by challenge.
+        # Grants by user and namespace; open questions by challenge.
         self._granted: dict[str, dict[str, Delegation]] = {}
         self._asked: dict[str, _Asked] = {}
 
@@ -65,18 +64,19 @@ class Consents:
         return list(self._granted.get(user, {}).values())
 
     def entities(self) -> set[str]:
-        """Every managing entity that a user has granted something."""
+        """Return all managing entities to which a user has granted a namespace."""
         return {each.entities[0] for user in self._granted for each in self.granted(user)}
 
     def grantors(self, entity: str) -> list[str]:
-        """The users who have granted it something."""
+        """Return the users who have granted a namespace to this entity."""
         return [user for user in self._granted if any(entity in each.entities for each in self.granted(user))]
 
     def find(self, request: Request, recipient: str, managed: bool) -> Delegation | None:
         """
-        Section 5.2: requests of a managed entity to its server, and those of anybody to its bare JID.
+        Return the grant that applies to a request (section 5.2). A user's grants apply to the user's own requests
+        to the server, and to requests of anybody to the user's bare JID.
 
-        @param managed: as L{delegationOf} has it.
+        @param managed: as in L{delegationOf}.
         """
         isToServer = request.recipient is None or recipient == self._router.domain
         user = jids.bare(request.requester) if isToServer else recipient
@@ -86,11 +86,12 @@ class Consents:
 
     def requested(self, entity: str, query: domish.Element) -> None:
         """
-        A managing entity asks to manage namespaces of a user (section 5.1): ask the user, at every resource.
+        Handle the request of a managing entity to manage namespaces of a user (section 5.1): ask the user, at every
+        resource.
 
-        @raise NotAcceptable: if it asks for too many, or for what cannot be a field of its own in the form.
+        @raise NotAcceptable: if it asks for too many namespaces, or for one that cannot be the name of a field.
         @raise Forbidden: if it asks for this XEP's own namespace (section 8, rule 5).
-        @raise NotThere: if the user is not there to be asked; also if there is no such user.
+        @raise NotThere: if the user is offline or does not exist.
         """
         namespaces = tuple(
             dict.fromkeys(
@@ -101,7 +102,7 @@ class Consents:
             raise Unreadable
         if not all(map(isDelegable, namespaces)):
             raise Forbidden
-        # They are the names of the form's fields, beside its own.
+        # The namespaces are names of form fields, and must differ from the fixed ones.
         tooLong = any(len(each) > _MAX_NAMESPACE for each in namespaces)
         if tooLong or len(namespaces) > _MAX_NAMESPACES or not _FIELDS.isdisjoint(namespaces):
             raise NotAcceptable
@@ -126,17 +127,17 @@ class Consents:
             session.peer.write(f"<message {addresses}>{content}</message>".encode())
 
     def _owner(self, entity: str) -> str:
-        """Whose address it is: a component has as many as it likes."""
+        """Return the bare JID of an account, or the domain of a component, whose addresses are unlimited."""
         bare = jids.bare(entity)
         domain = jids.split(bare)[1]
         return bare if domain == self._router.domain else domain
 
     def answered(self, user: str, message: domish.Element) -> bool:
         """
-        A user has sent the host a message.
+        Handle a message of a user to the host.
 
-        @return: whether there is an answer in it.
-        @raise NoSuchAddress: if this user was not asked so.
+        @return: true if it contains an answer to a question.
+        @raise NoSuchAddress: if this user has no such open question.
         """
         form = _submitted(message)
         if form is None:
@@ -157,13 +158,13 @@ class Consents:
         return True
 
     def revoke(self, user: str, namespaces: list[str]) -> None:
-        """Nobody manages these for the user any more."""
+        """Revoke the user's grants of these namespaces."""
         mine = self._granted.get(user, {})
         revoked = [mine.pop(namespace) for namespace in namespaces if namespace in mine]
         self._tell(user, [entity for each in revoked for entity in each.entities])
 
     def accountChanged(self, account: Account) -> None:
-        """A resource has come or gone."""
+        """Handle a change of the account's resources."""
         if not account.sessions:
             self.revoke(account.jid, [each.namespace for each in self.granted(account.jid)])
             self._asked = {key: asked for key, asked in self._asked.items() if asked.user != account.jid}
@@ -174,13 +175,13 @@ class Consents:
         if not self._granted.get(user):
             self._granted.pop(user, None)
 
-    # The ad-hoc command (section 6, XEP-0050): it needs no state, the form says it all.
+    # The ad-hoc command (section 6, XEP-0050). It needs no state: the submitted form contains everything.
 
     def command(self, user: str, command: domish.Element) -> str:
         """
-        One step of it.
+        Execute one step of the command.
 
-        @return: the answer's payload.
+        @return: the payload of the answer.
         """
         identifier = command.getAttribute("sessionid") or secrets.token_urlsafe(9)
         action = command.getAttribute("action", "execute")
@@ -214,7 +215,7 @@ def _bare(jid: str) -> str:
 
 
 def _question(entity: str, namespaces: tuple[str, ...], challenge: str) -> str:
-    """What the user reads, and the form (section 5.1): the default is no."""
+    """Return the body and the form of the question (section 5.1); the default answer is no."""
     names = ", ".join(namespaces)
     body = (
         f"{entity} wants to manage what your server does for you in these namespaces: {names}. It would get all "
@@ -243,7 +244,7 @@ def _written(form: Form) -> str:
 
 
 def _submitted(element: domish.Element) -> Form | None:
-    """The submitted form in it, whatever FORM_TYPE says: the XEP's own example has an empty one."""
+    """Return the submitted form in an element. FORM_TYPE is ignored: it is empty in the XEP's own example."""
     for child in element.elements(ns.DATA, "x"):
         if child.getAttribute("type") == "submit":
             try:

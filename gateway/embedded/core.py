@@ -1,8 +1,8 @@
 """
-The rules of a small XMPP server: who gets a stanza (RFC 6120 section 10, RFC 6121 section 8), and what presence and
-subscriptions bring about (RFC 6121 sections 3 and 4). Pure but for the ports that it calls.
+The rules of a small XMPP server: the routing of stanzas (RFC 6120 section 10, RFC 6121 section 8), presence and
+subscriptions (RFC 6121 sections 3 and 4). Pure except for the ports that it calls.
 
-All addresses are normalised; a stanza's own are not looked at.
+All address parameters are normalised. The addresses in the stanzas themselves are not used.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from gateway.embedded.sessions import Account, Session
 from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooLarge, TooMuch, UnknownServer, Unreadable
 from gateway.stream.stanzas import Stanza
 
-# Resources of an account at a time, and entities that a resource sent presence to beside its contacts.
+# Connected resources of an account, and recipients of a resource's directed presence.
 _MAX_RESOURCES = 64
 _MAX_DIRECTED = 1_000
 
-# Bytes of a stanza that anybody is sent.
+# Bytes of a stanza that is sent to a client or component.
 MAX_STANZA = 256 * 1024
 
-# Presence is kept as long as it holds.
+# Bytes of an available presence, which is kept in memory.
 _MAX_PRESENCE = 16 * 1024
 
 _SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 
 
-# Who asks, the request, their address, the address asked, the account if it is one's.
+# Arguments: the requester's connection, the request, sender, recipient, and the account if the recipient is one.
 Serve = typing.Callable[[Peer, Stanza, str, str, "Account | None"], None]
 
 
@@ -39,10 +39,10 @@ class Router:
     """
     All accounts and components of one host.
 
-    @ivar domain: its name.
-    @ivar components: who is connected of those that may be, by domain.
-    @ivar extensions: who else is told of what happens, and takes what is theirs.
-    @param serve: answers an iq request that is for the host, or that it answers for an account.
+    @ivar domain: the host's domain.
+    @ivar components: all configured components by domain; C{None} if not connected.
+    @ivar extensions: notified of events; may take over stanzas.
+    @param serve: answers an iq request to the host, or one that the host answers for an account.
     """
 
     def __init__(self, domain: str, users: Iterable[str], serve: Serve) -> None:
@@ -52,15 +52,15 @@ class Router:
         self.extensions = Extensions()
         self._serve = serve
 
-    # Who is there.
+    # Connections.
 
     def bind(self, account: Account, jid: str, peer: Peer) -> tuple[Session, Session | None]:
         """
-        A resource has logged in.
+        Add a resource that has logged in.
 
-        @return: its session, and the one that it takes the place of: the older one, which is gone as a rule without
-            having said so (RFC 6120 section 7.7.2.2).
-        @raise TooMuch: when the account has too many.
+        @return: its session, and the older session of the same resource that it replaces, if any: usually a lost
+            connection (RFC 6120 section 7.7.2.2).
+        @raise TooMuch: if the account has too many resources.
         """
         old = account.sessions.get(jid)
         if old is None and len(account.sessions) >= _MAX_RESOURCES:
@@ -69,7 +69,7 @@ class Router:
         return session, old
 
     def unbind(self, session: Session) -> None:
-        """A resource is gone, whether it said so or not (RFC 6121 section 4.5.2)."""
+        """Remove a resource that has disconnected, with or without "unavailable" (RFC 6121 section 4.5.2)."""
         sessions = session.account.sessions
         if sessions.get(session.jid) is session:
             del sessions[session.jid]
@@ -77,7 +77,7 @@ class Router:
         self.extensions.sessionChanged(session)
 
     def attach(self, domain: str, peer: Peer | None) -> None:
-        """A component has connected; or, with C{None}, is gone."""
+        """Record that a component has connected or, if C{peer} is C{None}, disconnected."""
         self.components[domain] = peer
         if peer is None:
             self.extensions.disconnected(domain)
@@ -85,23 +85,23 @@ class Router:
             self.extensions.connected(domain)
 
     def mayKnow(self, asking: str, account: Account) -> bool:
-        """Whether somebody may learn that there is this account: itself, and whom it lets see it."""
+        """True if an entity may learn that the account exists: the account itself, and its presence subscribers."""
         asking = jids.bare(asking)
         return asking == account.jid or account.roster.lets(asking)
 
     def peers(self) -> list[Peer]:
-        """Everybody who is connected."""
+        """Return all connections."""
         sessions = [each.peer for account in self.accounts.values() for each in account.sessions.values()]
         return sessions + [each for each in self.components.values() if each is not None]
 
-    # What they send.
+    # Received stanzas.
 
     def fromClient(self, session: Session, stanza: Stanza, recipient: str) -> None:
         """
-        A client has sent a stanza.
+        Handle a stanza of a client.
 
-        @param recipient: empty where it names none.
-        @raise GatewayError: if it is to be answered with an error.
+        @param recipient: empty if the stanza has none.
+        @raise GatewayError: if the stanza must be answered with an error.
         """
         kind = stanza.type
         if stanza.name != "presence":
@@ -119,9 +119,9 @@ class Router:
 
     def fromComponent(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
         """
-        A component has sent a stanza.
+        Handle a stanza of a component.
 
-        @raise GatewayError: if it is to be answered with an error.
+        @raise GatewayError: if the stanza must be answered with an error.
         """
         if self.extensions.received(peer, stanza, sender, recipient):
             return
@@ -150,40 +150,43 @@ class Router:
             raise NotThere
 
     def _iq(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
-        """An iq to the host or to an account, which the host answers for it (RFC 6121 section 8.5.2.1.3)."""
+        """Handle an iq to the host, or to an account for which the host answers (RFC 6121 section 8.5.2.1.3)."""
         if stanza.type not in ("get", "set"):
             self.extensions.answered(stanza, sender, recipient)
         elif not self.extensions.requested(origin, stanza, sender, recipient):
-            # Who may not know of an account learns nothing of it (RFC 6121 section 8.5.1).
+            # The answer must not reveal an account to entities that may not see it (RFC 6121 section 8.5.1).
             if recipient != self.domain and (account is None or not self.mayKnow(sender, account)):
                 raise NotThere
             self._serve(origin, stanza, sender, recipient, account)
 
     def _message(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account) -> None:
-        """A message to an account, or to a resource that is not there (RFC 6121 sections 8.5.2.1.1, 8.5.3.2.1)."""
+        """Deliver a message to an account, or to an offline resource (RFC 6121 sections 8.5.2.1.1, 8.5.3.2.1)."""
         kind = stanza.type
         if kind == "error" or (kind == "headline" and recipient != account.jid):
             return
-        # What is no chat was meant for just that resource.
+        # Only a chat message to an offline resource is delivered to other resources.
         meant = kind == "chat" or (recipient == account.jid and kind != "groupchat")
         takers = [session for session, _ in account.available() if meant and session.priority >= 0]
         for session in takers:
             _hand(origin, session.peer, stanza, sender, recipient)
         if not takers and kind != "headline":
-            # Nothing is kept for later.
+            # There is no offline storage.
             raise NotThere
 
     def _away(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, domain: str) -> None:
-        """For a component, then; there are no other servers."""
+        """Deliver a stanza for another domain to a component; there are no other servers."""
         peer = self.components.get(domain)
         if peer is None:
             raise NotThere if domain in self.components else UnknownServer
         _hand(origin, peer, stanza, sender, recipient)
 
-    # Presence that a client sends.
+    # Presence from clients.
 
     def _available(self, session: Session, stanza: Stanza) -> None:
-        """To all who may see it; the first time also the other way round (RFC 6121 sections 4.2 and 4.4)."""
+        """
+        Broadcast available presence to all subscribers. If it is initial presence, also send the client the
+        presence of its contacts (RFC 6121 sections 4.2 and 4.4).
+        """
         account = session.account
         initial = session.presence is None
         session.presence = stanza
@@ -198,12 +201,12 @@ class Router:
                 session.peer.forward(presence, other.jid, session.jid)
         for contact in account.roster.watched():
             self._probe(session, contact)
-        for stranger, request in account.roster.pending():
-            present(session.peer, request, stranger, account.jid)
+        for requester, request in account.roster.pending():
+            present(session.peer, request, requester, account.jid)
         self.extensions.sessionChanged(session)
 
     def _probe(self, session: Session, contact: str) -> None:
-        """Learn a contact's presence (RFC 6121 section 4.3)."""
+        """Probe a contact's presence (RFC 6121 section 4.3)."""
         domain = jids.split(contact)[1]
         peer = self.components.get(domain)
         if domain == self.domain:
@@ -212,7 +215,7 @@ class Router:
             peer.announce(session.account.jid, contact, "probe")
 
     def _unavailable(self, session: Session, content: Stanza | str) -> None:
-        """To all who saw it available (RFC 6121 sections 4.5 and 4.6.3)."""
+        """Send unavailable presence to all who were sent available presence (RFC 6121 sections 4.5 and 4.6.3)."""
         account = session.account
         seen = session.directed
         wasAvailable = session.presence is not None
@@ -226,7 +229,7 @@ class Router:
             self.extensions.sessionChanged(session)
 
     def _directed(self, session: Session, stanza: Stanza, recipient: str) -> None:
-        """Presence to one (RFC 6121 section 4.6)."""
+        """Send directed presence (RFC 6121 section 4.6)."""
         account = session.account
         if stanza.type == "unavailable":
             session.directed.discard(recipient)
@@ -237,7 +240,7 @@ class Router:
         self._presenceTo(session.peer, stanza, stanza.type, session.jid, recipient)
 
     def _subscription(self, session: Session, stanza: Stanza, kind: str, contact: str) -> None:
-        """A client asks for, grants or ends a subscription (RFC 6121 section 3)."""
+        """Handle a client's request, approval or end of a subscription (RFC 6121 section 3)."""
         account = session.account
         if not contact or contact == account.jid:
             raise NotAllowed if contact else Unreadable
@@ -249,13 +252,13 @@ class Router:
             self._presenceTo(session.peer, stanza, kind, account.jid, contact)
             self.reveal(account, contact, letBefore)
 
-    # Presence on its way to somebody.
+    # Delivery of presence.
 
     def _show(self, content: Stanza | str, sender: str, recipient: str, origin: Peer | None = None) -> None:
         """
-        Presence of a resource, available or not, to whoever of the recipient is there; to nobody else.
+        Send the presence of a resource, available or not, to the recipient's connected resources.
 
-        @param origin: who sends it to this recipient alone, and may have to wait for it.
+        @param origin: the sender of directed presence, which may have to wait if the recipient reads slowly.
         """
         domain = jids.split(recipient)[1]
         component = self.components.get(domain)
@@ -263,7 +266,7 @@ class Router:
         if component is not None:
             present(component, content, sender, recipient)
         elif account is not None:
-            # A bare JID is for each that is available; a full JID for just that one.
+            # Presence to a bare JID goes to each available resource, presence to a full JID only to that resource.
             for session in list(account.sessions.values()):
                 if session.jid == recipient or (recipient == account.jid and session.presence is not None):
                     present(session.peer, content, sender, recipient)
@@ -282,7 +285,7 @@ class Router:
             self._show(content, sender, recipient, origin)
 
     def _probed(self, origin: Peer, sender: str, recipient: str) -> None:
-        """Somebody asks for an account's presence (RFC 6121 section 4.3.2)."""
+        """Answer a probe for an account's presence (RFC 6121 section 4.3.2)."""
         asking, own = jids.bare(sender), jids.bare(recipient)
         account = self.accounts.get(own)
         if account is None or not (account.roster.lets(asking) or asking == own):
@@ -298,7 +301,7 @@ class Router:
     def _subscribed(
         self, origin: Peer | None, content: Stanza | str, kind: str, sender: str, recipient: str
     ) -> None:
-        """Somebody asks an account for a subscription, grants it one, or ends one (RFC 6121 section 3)."""
+        """Deliver a request, approval or end of a subscription to an account (RFC 6121 section 3)."""
         account = self.accounts.get(recipient)
         letBefore = account is not None and account.roster.lets(sender)
         if kind == "subscribe" and origin is not None and letBefore:
@@ -312,7 +315,7 @@ class Router:
             self.reveal(account, sender, letBefore)
 
     def reveal(self, account: Account, contact: str, letBefore: bool) -> None:
-        """The contact may, or may no longer, see the account: show it what is there, or that it is gone."""
+        """If the contact's right to see the account has changed, send it the account's presence, or unavailable."""
         lets = account.roster.lets(contact)
         if lets != letBefore:
             for session, presence in account.available():
@@ -322,10 +325,10 @@ class Router:
 
     def setContact(self, account: Account, wanted: Item) -> None:
         """
-        A client adds a contact, or changes its name and groups.
+        Add a contact, or change its name and groups, for a client.
 
-        @raise NotAllowed: if it is the account itself.
-        @raise TooMuch: when there is no room for another.
+        @raise NotAllowed: if the contact is the account itself.
+        @raise TooMuch: if the roster is full.
         """
         if wanted.jid == account.jid:
             raise NotAllowed
@@ -333,10 +336,10 @@ class Router:
 
     def removeContact(self, account: Account, jid: str, isAlone: bool = False) -> None:
         """
-        A client removes a contact, and with it both subscriptions (RFC 6121 section 2.5).
+        Remove a contact and both subscriptions, for a client (RFC 6121 section 2.5).
 
-        @param isAlone: whether the roster of a contact on this host stays as it is.
-        @raise NoSuchAddress: if it is none.
+        @param isAlone: if true, the roster of a contact on this host is not changed.
+        @raise NoSuchAddress: if it is not a contact.
         """
         item = account.roster.get(jid)
         account.roster.remove(item)
@@ -366,7 +369,7 @@ def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str)
 
 
 def present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> None:
-    """Send presence that somebody sent, or of a type only."""
+    """Send a presence stanza, or presence that has only a type."""
     if isinstance(content, str):
         peer.announce(sender, recipient, content)
     else:
@@ -374,7 +377,7 @@ def present(peer: Peer, content: Stanza | str, sender: str, recipient: str) -> N
 
 
 def _priority(presence: Stanza) -> int:
-    """RFC 6121 section 4.7.2.3; 0 where it names none that can be read."""
+    """Return the priority (RFC 6121 section 4.7.2.3); 0 if there is none or it is not valid."""
     try:
         for child in presence.element.elements():
             if child.name == "priority":

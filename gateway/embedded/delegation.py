@@ -1,5 +1,5 @@
 """
-The host as a delegating server (XEP-0355): what it does not answer itself, and who does.
+The host as a delegating server (XEP-0355): it forwards the requests of delegated namespaces to managing entities.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from gateway.errors import GatewayError, NotThere, Unreadable
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Context, Stanza, escape
 
-# Seconds for an answer: more than a managing entity gives its handlers, so that its own word for it is heard.
+# Seconds for an answer: more than a managing entity allows its handlers, so that its own error arrives first.
 _TIMEOUT = 30.0
 
-# Questions about what to nest that have no answer.
+# Open disco#info requests to managing entities.
 _MAX_ASKED = 1_000
 
-# Characters of what is nested in one answer.
+# Characters of nested information in one answer.
 _MAX_NESTED = 128 * 1024
 
-# What a stanza of the host's own making stands in.
+# The stream context of stanzas that the host itself makes.
 _CONTEXT = Context.fromDeclarations({None: ns.CLIENT, "stream": ns.STREAMS})
 
 
 @frozen(eq=False)
 class _Origin:
-    """Who gets the answer, and the addresses that it was asked by."""
+    """The connection that gets the answer, and the request with its addresses."""
 
     peer: Peer
     stanza: Stanza
@@ -50,9 +50,9 @@ class _Origin:
 
 class DelegatingServer(Extension):
     """
-    Hands requests in delegated namespaces on.
+    Forwards requests in delegated namespaces.
 
-    @param router: knows where managing entities are.
+    @param router: has the connections of the managing entities.
     @param seconds: the clock.
     """
 
@@ -60,13 +60,13 @@ class DelegatingServer(Extension):
         self._router = router
         self._seconds = seconds
         self._delegator = Delegator(delegations, secrets.token_urlsafe, timeout=_TIMEOUT)
-        # Who was asked for which node, by the id of the question; and what they told.
+        # Managing entity and node of each open disco#info request, by id; and the answers.
         self._asked: dict[str, tuple[str, str]] = {}
         self._infos: dict[tuple[str, str], Info] = {}
         self.consents = Consents(router, self._consented, seconds)
         self._entities = {entity for each in self._delegator.delegations for entity in each.entities}
 
-    # Who is there.
+    # Connections of managing entities.
 
     def connected(self, component: str) -> None:
         for entity in self._of(component):
@@ -77,11 +77,11 @@ class DelegatingServer(Extension):
             self._left(entity)
 
     def _of(self, domain: str) -> list[str]:
-        """The managing entities at this component."""
+        """Return the managing entities at this component."""
         return [each for each in self._known() if jids.split(each)[1] == domain]
 
     def _known(self) -> set[str]:
-        """Every managing entity."""
+        """Return all managing entities."""
         return self._entities | self.consents.entities()
 
     def sessionChanged(self, session: Session) -> None:
@@ -98,7 +98,7 @@ class DelegatingServer(Extension):
         self.consents.accountChanged(account)
 
     def _arrived(self, entity: str, address: str) -> None:
-        """Advertise what it manages (section 4.2), and ask for what to nest (section 7.2)."""
+        """Advertise the delegations of an entity (section 4.2), and query the information to nest (section 7.2)."""
         self._delegator.onAvailable(entity, address)
         delegated = self._delegator.delegatedTo(entity)
         if delegated:
@@ -110,16 +110,16 @@ class DelegatingServer(Extension):
             self._consented(user, entity)
 
     def _consented(self, user: str, entity: str) -> None:
-        """What a user has granted a managing entity has changed (section 5.1; section 8, rule 3)."""
+        """Advertise a change of a user's grants to a managing entity (section 5.1; section 8, rule 3)."""
         if self._peerAt(entity) is None:
-            # It has asked, and is gone in the meantime.
+            # It has disconnected since its request.
             self._left(entity)
             return
         self._delegator.onAvailable(entity, entity)
         granted = [each for each in self.consents.granted(user) if entity in each.entities]
         self._advertise(entity, granted, user)
         if entity not in self._entities and not self.consents.grantors(entity):
-            # It manages nothing any more, and nobody would know when it goes: nothing is kept of it.
+            # It manages nothing any longer, and its disconnection would not be noticed, so forget it now.
             self._left(entity)
         for each in granted:
             self._ask(entity, entity, each.namespace, True)
@@ -155,16 +155,16 @@ class DelegatingServer(Extension):
             and request.namespace == ns.COMMANDS
             and request.attributes.get("node") == CONFIGURE
         ):
-            # Who manages commands shall not be able to hinder users from revoking that (section 6).
+            # An entity that manages commands must not be able to prevent users from revoking it (section 6).
             return False
-        # The host has no nodes of its own. It answers disco#info of an account without a node; with one it refuses
-        # those who may not see the account. Prosody does so, too, and leaves disco#items to the managing entity.
+        # The host has no nodes of its own. It answers disco#info of an account without a node. With a node, it refuses
+        # requesters who may not see the account, as Prosody does, and leaves disco#items to the managing entity.
         account = self._router.accounts.get(recipient)
         isSeen = account is not None and self._router.mayKnow(sender, account)
         isOwn = request.namespace == ns.DISCO_INFO and not (isSeen and request.attributes.get("node"))
         managed = isOwn or recipient == self._router.domain
         delegation = self._delegator.find(request, managed) or self.consents.find(request, recipient, managed)
-        # Section 4.3.1: nor is what a managing entity sends in a user's name delegated back to it.
+        # Section 4.3.1: a request that a managing entity sends in a user's name is not delegated back to it.
         if delegation is None or (peer.agent and delegation.isManagedBy(peer.agent)):
             return False
         origin = _Origin(peer, stanza, sender, recipient)
@@ -187,7 +187,7 @@ class DelegatingServer(Extension):
             return
         done: Forward | Completed | None
         if stanza.type == "error":
-            # It is connected, so this is its own word.
+            # The entity is connected, so this error is its own answer.
             done = self._delegator.onError(sender, identifier, True, self._seconds())
         else:
             reply = None
@@ -203,7 +203,7 @@ class DelegatingServer(Extension):
         self._perform([done])
 
     def tick(self) -> None:
-        """End what is overdue; once a second."""
+        """End overdue requests; called once a second."""
         self._perform(self._delegator.expire(self._seconds()))
 
     def _perform(self, actions: Iterable[Forward | Completed]) -> None:
@@ -214,7 +214,7 @@ class DelegatingServer(Extension):
             data = stanzas.writeForward(
                 ns.DELEGATION_2, self._router.domain, action.address, action.id, action.request
             )
-            # One that is too large, or too deep, would cost the managing entity its stream.
+            # A request that is too large or too deep would end the managing entity's stream.
             if len(data) > MAX_STANZA or _isTooDeep(data):
                 self._settle(self._delegator.onSendFailed(action))
             else:
@@ -237,7 +237,7 @@ class DelegatingServer(Extension):
             origin.peer.refuseStanza(origin.stanza, origin.sender, origin.recipient, type(error))
 
     def _rosterAnswered(self, request: Request) -> None:
-        """Who has got a roster is told of its changes, whoever has made it (section 4.3.1)."""
+        """Send roster pushes to a client that was given its roster, even by a managing entity (section 4.3.1)."""
         account = self._router.accounts.get(request.entity)
         session = None if account is None else account.sessions.get(request.requester)
         if session is not None and (request.namespace, request.type) == (ns.ROSTER, "get"):
@@ -255,12 +255,12 @@ class DelegatingServer(Extension):
         session = account.sessions.get(address)
         return None if session is None else session.peer
 
-    # What is nested.
+    # Nested disco information.
 
     def nest(self, own: Info, user: str | None) -> Info:
         """
-        What the host shows of itself, or of a user: for a delegated namespace not its own features (section 7.2.1),
-        but those of who manages it.
+        Return the disco#info of the host, or of a user. The features of a delegated namespace are those of its
+        managing entity, not the host's own (section 7.2.1).
         """
         delegations = self._delegator.delegations
         if user is not None:
@@ -289,7 +289,7 @@ class DelegatingServer(Extension):
 
 
 def _isTooDeep(data: bytes) -> bool:
-    """Whether elements are nested deeper than a stream takes: what is wrapped grows in this way, too."""
+    """True if elements are nested deeper than a stream accepts: wrapping adds levels."""
     if data.count(b"</") < Limits().depth:
         return False
     splitter = Splitter(ns.CLIENT)

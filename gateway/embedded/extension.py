@@ -1,5 +1,5 @@
 """
-What a specification beyond RFC 6121 hears of from the rules, and may take over.
+The events that the rules report to implementations of further specifications, which may take over stanzas.
 """
 
 from __future__ import annotations
@@ -16,60 +16,60 @@ if TYPE_CHECKING:
 
 class Extension:
     """
-    One that cares for nothing; derive from it.
+    Base class: ignores all events.
     """
 
     def connected(self, component: str) -> None:
-        """A component has been authenticated."""
+        """Handle a component that was authenticated."""
 
     def disconnected(self, component: str) -> None:
-        """It is gone."""
+        """Handle a component that has disconnected."""
 
     def received(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         """
-        A component has sent a stanza.
+        Handle a stanza of a component.
 
-        @return: whether it is taken; then nobody else sees it.
-        @raise GatewayError: if it is to be answered with an error.
+        @return: true if it is taken; then it is not processed further.
+        @raise GatewayError: if it must be answered with an error.
         """
         return False
 
     def requested(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         """
-        An iq request has come for the host, or for a bare JID on it, whether there is such an account or not.
+        Handle an iq request to the host, or to a bare JID on it, whether there is such an account or not.
 
-        @return: whether it is taken.
-        @raise GatewayError: if it is to be answered with an error.
+        @return: true if it is taken.
+        @raise GatewayError: if it must be answered with an error.
         """
         return False
 
     def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        """An answer to an iq has come for an account or the host."""
+        """Handle an answer to an iq, addressed to an account or the host."""
 
     def messageReceived(self, stanza: Stanza, sender: str) -> bool:
         """
-        A message has come for the host.
+        Handle a message to the host.
 
-        @return: whether it is taken.
-        @raise GatewayError: if it is to be answered with an error.
+        @return: true if it is taken.
+        @raise GatewayError: if it must be answered with an error.
         """
         return False
 
     def sessionChanged(self, session: Session) -> None:
-        """A resource is available, or is so no more, or is gone; L{Session} says which."""
+        """Handle a resource that became available or unavailable, or disconnected; see L{Session}."""
 
     def appeared(self, jid: str, content: Stanza) -> None:
-        """A resource of an account has become available."""
+        """Handle a resource of an account that became available."""
 
     def vanished(self, jid: str, content: Stanza | str) -> None:
-        """A resource of an account is available no more."""
+        """Handle a resource of an account that became unavailable."""
 
     def changed(self, account: Account, item: Item, removed: bool) -> None:
-        """A contact was added to an account's roster, changed or removed."""
+        """Handle a contact that was added to an account's roster, changed or removed."""
 
 
 class Extensions(Extension):
-    """All that a host has."""
+    """All extensions of a host."""
 
     def __init__(self) -> None:
         self._all: list[Extension] = []

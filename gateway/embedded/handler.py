@@ -1,5 +1,5 @@
 """
-Answers the iq requests that are for the host itself, or that it answers for an account.
+Answer iq requests to the host itself, and those that it answers for an account.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _ACCOUNT_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING)
 @frozen
 class Request:
     """
-    One request.
+    One iq request.
 
-    @ivar account: whom it is for; C{None} for the host.
+    @ivar account: the account that it is addressed to; C{None} for the host.
     """
 
     sender: str
@@ -41,7 +41,7 @@ class Request:
 
 
 class Services:
-    """What the host answers."""
+    """The services of the host."""
 
     def __init__(
         self, domain: str, users: Iterable[str], delegations: Iterable[Delegation], seconds: Callable[[], float]
@@ -132,13 +132,13 @@ class Services:
 
 
 def _checkNode(request: Request) -> None:
-    """There are no nodes but those that were seen to."""
+    """Refuse a request to a node: there are no nodes except those handled before."""
     if request.payload.getAttribute("node"):
         raise NoSuchNode
 
 
 def _own(request: Request) -> Account:
-    """The account, if it is its own resource that asks; or itself: then somebody does in its name (XEP-0356)."""
+    """Return the account if the request is from one of its resources, or in its name (XEP-0356)."""
     account = request.account
     if account is None or (request.sender != account.jid and request.sender not in account.sessions):
         raise Forbidden

@@ -1,5 +1,5 @@
 """
-The host as a service: two listeners on one set of rules, and the words in which it is announced.
+The host as a service: two listeners on one set of rules, and the text that announces it.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class EmbeddedHost(MultiService):
     """
     The embedded host.
 
-    @ivar secrets: what each component must know, by its domain.
-    @ivar componentEndpoint: where the components of this process connect.
+    @ivar secrets: the secret of each component, by domain.
+    @ivar componentEndpoint: the endpoint for components of this process.
     @param services: component JIDs by kind of service.
-    @param say: shows the operator a text with passwords in it, which is nothing for a log.
-    @param web: the URL of what is served over HTTP; empty if nothing is.
+    @param say: shows the operator a text that contains passwords, and must not go to a log.
+    @param web: returns the base URL of the HTTP server; empty if there is none.
     @param wallClock: as L{IComposition.wallClock}, for the certificate; by default the reactor's clock.
     """
 
@@ -99,7 +99,7 @@ class EmbeddedHost(MultiService):
             service.setServiceParent(self)
         self.componentEndpoint: IStreamClientEndpoint = ListenerEndpoint(self._component, reactor)
         if self._madeUp:
-            # Nobody else can be meant to log in with a password that was made up a moment ago.
+            # The password is random, so no other client can be meant to log in to this account.
             self._implementingClient().service.setServiceParent(self)
 
     def admit(self, jid: str, secret: str) -> None:
@@ -114,10 +114,10 @@ class EmbeddedHost(MultiService):
         try:
             self._folder.write(whereabouts)
         except OSError as error:
-            # The host itself needs it only at its next start.
+            # Go on: the host itself needs the file only at its next start.
             self._log.error(
-                "{folder}: the passwords and the address of this host cannot be kept ({reason}): the tour does not "
-                "find it, and the next start makes other passwords.",
+                "{folder}: the passwords and the address of this host cannot be stored ({reason}): the tour cannot "
+                "find the host, and the next start makes new passwords.",
                 folder=self._folder.path,
                 reason=error.strerror,
             )
@@ -126,7 +126,7 @@ class EmbeddedHost(MultiService):
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         closed = super().stopService()
-        # The gateway's own components may still have something to tell clients, and leave by themselves.
+        # The gateway's own components may still send stanzas to clients, and then disconnect by themselves.
         deadline = self._reactor.seconds() + _STOP_TIMEOUT
         while self._ownAreThere() and self._reactor.seconds() < deadline:
             yield deferLater(self._reactor, 0.05)
@@ -151,7 +151,7 @@ class EmbeddedHost(MultiService):
         return {user: known.get(user) or makePassword() for user in _DEFAULT_USERS}
 
     def _announcement(self) -> str:
-        """What is served where, and what to try next."""
+        """Return the text for the operator: addresses, accounts, services, and what to try next."""
         passwords = self.accounts if self._madeUp else {}
         rows = [
             ("domain", self.domain),
@@ -166,8 +166,8 @@ class EmbeddedHost(MultiService):
         rows += [(kind, jid) for kind, served in self._services.items() for jid in served]
         lines = "".join(f"    {name:<12}{value}\n" for name, value in rows)
         return (
-            "\nNo [server] is configured: the gateway runs on its embedded host. That is for trying it out, and\n"
-            "for tests; it keeps rosters in memory only, and is nothing to run in production.\n\n"
+            "\nNo [server] is configured: the gateway runs on its embedded host, which is for trying it out and\n"
+            "for tests. It keeps rosters in memory only. Do not use it in production.\n\n"
             f"{lines}\n"
             f"Try next, in a second terminal and in this folder: {sys.executable} -m gateway.tour\n"
             "Or log in with any XMPP client as one of the accounts, trusting the certificate.\n\n"

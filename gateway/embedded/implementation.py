@@ -1,5 +1,5 @@
 """
-The built-in implementing client: an ordinary client of the host, for the proxy to have somebody behind it.
+The built-in implementing client: an ordinary client of the host, so that the proxy has a client behind it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ NAME = "xmpp-gateway implementing client"
 @implementer(IDisco)
 class Presence(XMPPHandler):
     """
-    Comes online, and lets the components of this gateway see it.
+    Sends presence, and approves subscription requests of the gateway's components.
 
-    @param mayWatch: says of a JID whether it is one of those.
+    @param mayWatch: returns true if a JID is one of these components.
     """
 
     def __init__(self, mayWatch: Callable[[str], bool]) -> None:
@@ -53,7 +53,7 @@ class Presence(XMPPHandler):
 
 
 def implement(client: StreamManager, mayWatch: Callable[[str], bool]) -> None:
-    """Make a client answer disco#info, ping and version, and all else with an error."""
+    """Make a client answer disco#info, ping and version, and all other requests with an error."""
     handlers = (
         Presence(mayWatch),
         DiscoHandler(),

@@ -20,8 +20,8 @@ class Client(StreamManager):
     """
     Parent of the handlers of one client.
 
-    @ivar service: keeps it connected while it runs.
-    @ivar failed: why it could not log in the last time, if so.
+    @ivar service: keeps the client connected while it runs.
+    @ivar failed: the reason if the last login failed.
     """
 
     _log = Logger()
@@ -30,7 +30,7 @@ class Client(StreamManager):
         self, jid: str, password: str, endpoint: IStreamClientEndpoint, certificate: Certificate, reactor: Any
     ) -> None:
         me = JID(jid)
-        # The host's certificate vouches for itself. It is checked all the same: another may have the port.
+        # The host's certificate is self-signed. It is checked, because another process may listen on the port.
         tls = optionsForClientTLS(me.host, trustRoot=certificate)
         factory = XMPPClientFactory(me, password, configurationForTLS=tls)
         factory.noisy = False

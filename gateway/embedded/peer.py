@@ -1,5 +1,5 @@
 """
-What both listeners' connections have in common: the receiving side of a stream, and how slow readers are treated.
+The common part of client and component connections: the receiving side of a stream, and back-pressure.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from gateway.stream.core import Limits, Splitter
 from gateway.stream.refused import StanzaRefused, isBounced, substitute
 from gateway.stream.stanzas import Stanza, errorStanza, escape, route
 
-# Until somebody has said who they are, they have little to say.
 _IQ_TYPES = frozenset({"get", "set", "result", "error"})
 
+# Limits before authentication.
 UNAUTHENTICATED = Limits(stanzaSize=16 * 1024, depth=8)
 
-# Bytes of a stanza at most. What clients may send leaves room for another address; what components may, for the
-# growth of what was sent to them.
+# Limits after it. A client's stanza must still fit when its addresses become longer; a component's stanza may
+# contain one that was sent to it, and is then larger.
 CLIENTS = Limits(stanzaSize=MAX_STANZA - 16 * 1024)
 COMPONENTS = Limits(stanzaSize=MAX_STANZA + 64 * 1024)
 
 
 class PeerConnection(Connection):
     """
-    A connection that somebody else opened.
+    A connection that a client or component has opened.
 
     @cvar namespace: the content namespace of its streams.
     """
@@ -45,12 +45,12 @@ class PeerConnection(Connection):
     namespace: str
     agent: str | None = None
 
-    # Seconds to say who one is, and to take something of what waits.
+    # Seconds to authenticate, and to take any bytes of the waiting output.
     admittedWithin = 30.0
     stallFor = 60.0
 
-    # A peer for which this much waits is given up, because components do not wait for anybody. A peer that reads
-    # does not get there: the transport takes more at a time than one chunk of input brings.
+    # A peer with this many waiting bytes is disconnected, because components do not wait for slow readers. A peer
+    # that reads never reaches this: the transport takes more at a time than one chunk of input causes.
     fullBytes = 16 * 1024 * 1024
 
     _log = Logger()
@@ -60,7 +60,7 @@ class PeerConnection(Connection):
         self._splitter.skips = False
         self._domain = domain
         self._streamId = ""
-        # Requests of a client's that others have yet to answer.
+        # The client's requests that are not answered yet.
         self._asked = 0
         self._held: set[PeerConnection] = set()
         self._refusals = Seldom()
@@ -70,47 +70,47 @@ class PeerConnection(Connection):
         self._setDeadline(self._clock.callLater(self.admittedWithin, self.refuse, "connection-timeout"))
 
     def _open(self, receive: Callable[[Stanza], object]) -> None:
-        # Who may say something may say too much.
+        # From now on a stanza that is too large is skipped, and the stream goes on.
         self._splitter.skips = True
         super()._open(receive)
 
     @property
     def isUnauthenticated(self) -> bool:
-        """Whether it has yet to say who it is."""
+        """True while the peer is not authenticated, unless the connection is closing."""
         return not (self._produces or self._closing)
 
     def write(self, data: bytes) -> bool:
         if super().write(data):
             return True
         if not self._closing:
-            self.abort(ConnectionAbortedError(f"it reads too slowly: {self.unsentBytes} bytes wait"))
+            self.abort(ConnectionAbortedError(f"the peer reads too slowly: {self.unsentBytes} bytes wait"))
         return False
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
         """
         Send a stanza with these addresses, in this stream's namespace.
 
-        @raise NotAcceptable: if that makes it too large: a component would end its stream for it, and with it what
-            all others have open there.
+        @raise NotAcceptable: if that makes it too large: a component would end its stream, and with it the
+            exchanges of all other users.
         """
         self.write(stanzas.readdressed(stanza, sender, recipient, self.namespace, MAX_STANZA))
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
-        """Answer an iq request of this peer's."""
+        """Answer an iq request of this peer."""
         self.write(stanzas.iq(route(recipient, sender), stanza.id or "", "result", payload))
 
     def announce(self, sender: str, recipient: str, kind: str) -> None:
-        """Send presence of the host's own making."""
+        """Send presence that has only a type."""
         self.write(stanzas.presence(sender, recipient, kind))
 
     def push(self, item: Item, removed: bool) -> None:
-        """Tell of a changed roster item; there is nobody to tell but a client."""
+        """Send a roster push; only clients get one."""
 
     def _take(self, stanza: Stanza, sender: str, recipient: str, route_: Callable[[], None]) -> None:
         """
-        See to a stanza of this peer's: whatever comes of it, nobody else suffers.
+        Handle a stanza of this peer. Any failure is answered to this peer, and does not affect others.
 
-        @param route_: hands it on; may raise.
+        @param route_: routes the stanza; may raise.
         """
         error: type[GatewayError]
         try:
@@ -121,21 +121,21 @@ class PeerConnection(Connection):
         except GatewayError as raised:
             error = type(raised)
         except Exception:
-            self._log.failure("The embedded host failed at {stanza!r}.", stanza=stanza)
+            self._log.failure("The embedded host failed to handle {stanza!r}.", stanza=stanza)
             error = HandlerFailed
         if error is NotAcceptable and (stanza.name, stanza.type) == ("iq", "result"):
-            # It was too large to be handed on, and somebody waits for it.
+            # The answer was too large to be delivered. The requester waits for it, so send an error in its place.
             instead = substitute(stanza, TooLarge)
             assert instead is not None
             self._stanzaReceived(instead)
         self.refuseStanza(stanza, sender, recipient, error)
 
     def _stanzaReceived(self, stanza: Stanza) -> None:
-        """A stanza of this peer's has come; must not raise."""
+        """Handle a stanza of this peer; must not raise."""
         raise NotImplementedError
 
     def _addresses(self, stanza: Stanza) -> tuple[str, str]:
-        """The sender and the recipient of a stanza of this peer's, where it names none, too."""
+        """Return sender and recipient of a stanza of this peer, which may lack both."""
         raise NotImplementedError
 
     def _stanzaRefused(self, refused: StanzaRefused) -> None:
@@ -148,7 +148,7 @@ class PeerConnection(Connection):
             self.refuseStanza(refused.stanza, *self._addresses(refused.stanza), refused.why)
 
     def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
-        """Answer a stanza of this peer's with an error; not an error itself (RFC 6120 section 8.3.1)."""
+        """Answer a stanza of this peer with an error, unless it is itself an answer (RFC 6120 section 8.3.1)."""
         if stanza.type not in ("error", "result"):
             self.write(errorStanza(stanza.name, route(recipient, sender), stanza.id, error))
 
@@ -157,7 +157,7 @@ class PeerConnection(Connection):
         self._fail(condition, text)
 
     def _begin(self, sender: str, version: str = "") -> None:
-        """Answer the peer's stream header with ours (RFC 6120 section 4.7)."""
+        """Answer the peer's stream header with the host's (RFC 6120 section 4.7)."""
         self._streamId = secrets.token_urlsafe(12)
         self.write(
             f"<?xml version='1.0'?><stream:stream xmlns='{self.namespace}' xmlns:stream='{ns.STREAMS}' "
@@ -165,14 +165,15 @@ class PeerConnection(Connection):
         )
 
     def _fail(self, condition: str, text: str) -> None:
-        # An error stands in a stream, however bad the peer's header was (RFC 6120 section 4.9.1.2).
+        # A stream error needs an open stream, even if the peer's header was invalid (RFC 6120 section 4.9.1.2).
         if not self._streamId and not self._closing:
             self._begin(self._domain)
         super()._fail(condition, text)
 
-    # Slow readers. One that lets too much wait is not read from any more, nor are the clients that write to it;
-    # components are, because what they have to say is for many. So is whoever was asked and answers: else one who
-    # asks and does not read could silence everybody.
+    # Back-pressure. If too much output waits for a peer, neither that peer nor the clients that write to it are
+    # read from. Components are still read from, because their stanzas are for many recipients. Answers to the slow
+    # peer's own requests do not count either: otherwise a peer that sends requests and does not read could block
+    # all others.
 
     def waitFor(self, peer: Peer, stanza: Stanza) -> None:
         if not isinstance(peer, PeerConnection):
@@ -183,7 +184,7 @@ class PeerConnection(Connection):
             self._hold(peer)
 
     def _hold(self, slow: PeerConnection) -> None:
-        """Read nothing until this other one has taken what waits for it."""
+        """Stop reading from this peer until the other peer has taken its waiting output."""
         if slow is not self and self not in slow._held:
             slow._held.add(self)
             self._holders += 1
@@ -208,9 +209,9 @@ class PeerConnection(Connection):
 
 class Doorway(Factory):
     """
-    Makes connections, and bounds how many may stand there without a name: the one that came first has to go.
+    Makes connections, and limits the number of unauthenticated ones: at the limit the oldest of them is closed.
 
-    @param make: makes one.
+    @param make: makes a connection.
     """
 
     noisy = False

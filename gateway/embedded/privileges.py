@@ -1,5 +1,5 @@
 """
-The server's side of XEP-0356 (0.4.1): what components that are trusted so far may do for accounts.
+The server's side of XEP-0356 (0.4.1): privileges of components for the accounts of the host.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza, errorStanza, parse, route
 from gateway.tables import Domain, PrivilegesTable
 
-# Seconds for an answer to what was asked on behalf of an account; less than a link gives its own requests.
+# Seconds for the answer to a request on behalf of an account; less than a link allows for its own requests.
 _TIMEOUT = 25.0
 _MAX_OPEN = 1_000
 
-# Resources of contacts on components whose presence is known and shown, and the bytes of each.
+# Resources of contacts on components whose presence is kept, and bytes of each presence.
 _MAX_CONTACTS = 2_000
 _MAX_PRESENCE = 16 * 1024
 
 _HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
 
-# Who was asked, on behalf of whom, with which id.
+# Recipient, account on whose behalf the request was sent, id.
 Key = tuple[str, str, str]
 
 
 def grants(domain: str, tables: Mapping[Domain, PrivilegesTable]) -> dict[str, Permissions]:
-    """What the configuration grants, by component."""
+    """Return the configured permissions by component."""
     return {
         entity: Permissions(domain, ns.PRIVILEGE, each.roster, each.push, each.message, each.presence, each.iq)
         for entity, each in tables.items()
@@ -62,9 +62,9 @@ def grants(domain: str, tables: Mapping[Domain, PrivilegesTable]) -> dict[str, P
 @define(eq=False)
 class _Entity:
     """
-    A privileged entity that is connected.
+    A connected privileged entity.
 
-    @ivar shown: the resources that it was shown as available.
+    @ivar shown: the resources whose available presence it was sent.
     """
 
     jid: str
@@ -89,7 +89,7 @@ class Privileges(Extension):
         self._contacts: dict[str, Stanza] = {}
         self._pushes = 0
 
-    # An entity comes and goes.
+    # Connections of privileged entities.
 
     def connected(self, component: str) -> None:
         peer = self._router.components[component]
@@ -108,7 +108,7 @@ class Privileges(Extension):
                 self._show([entity], presence, jid, None, False)
 
     def disconnected(self, component: str) -> None:
-        # Nobody will say of those who were there that they are gone.
+        # The component cannot send unavailable presence for its resources any longer.
         for jid in [each for each in self._contacts if jids.split(each)[1] == component]:
             del self._contacts[jid]
             for entity in self._entities.values():
@@ -118,7 +118,7 @@ class Privileges(Extension):
                 if jids.split(proxy.agent or "")[1] == component:
                     self._open.pop(key).deadline.cancel()
 
-    # What it wants.
+    # Stanzas of privileged entities.
 
     def received(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         if stanza.name == "presence":
@@ -140,13 +140,13 @@ class Privileges(Extension):
         return False
 
     def _roster(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, permissions: Permissions) -> bool:
-        """Section 4.3."""
+        """Answer a roster get or set (section 4.3)."""
         payloads = list(tree(stanza).elements())
         if [each.uri for each in payloads] != [ns.ROSTER]:
             return False
         kind = stanza.type or ""
         permissions.checkRoster(recipient, kind)
-        # Where rosters are delegated to somebody else it is theirs to answer (XEP-0355 section 4.3).
+        # If rosters are delegated, the managing entity answers (XEP-0355 section 4.3).
         if self._router.extensions.requested(peer, stanza, sender, recipient):
             return True
         account = self._router.accounts.get(recipient)
@@ -159,7 +159,7 @@ class Privileges(Extension):
             wanted, removed = stanzas.readItem(payloads[0])
             subscription = next(payloads[0].elements(ns.ROSTER, "item")).getAttribute("subscription")
             if removed:
-                # As with the subscriptions: one account's roster, and no other, is as the entity wants it.
+                # As with subscriptions, only this account's roster changes.
                 self._router.removeContact(account, wanted.jid, isAlone=True)
             elif subscription is None:
                 self._router.setContact(account, wanted)
@@ -169,7 +169,7 @@ class Privileges(Extension):
         return True
 
     def _setSubscription(self, account: Account, wanted: Item, subscription: str) -> None:
-        """Add or change a contact with the subscription as given: nobody is asked, and presence flows at once."""
+        """Add or change a contact with the given subscription, without asking; presence flows at once."""
         if subscription not in ("none", "to", "from", "both"):
             raise Unreadable
         roster, jid = account.roster, wanted.jid
@@ -183,13 +183,13 @@ class Privileges(Extension):
             item.pending = None
         self._router.push(account, item)
         self._router.reveal(account, jid, letBefore)
-        # A contact on this host is revealed by its own roster; one on a component is asked.
+        # A contact on this host is revealed when its own roster changes; one on a component is probed.
         contact = self._router.components.get(jids.split(jid)[1])
         if item.to and not sawBefore and contact is not None and account.available():
             contact.announce(account.jid, jid, "probe")
 
     def _message(self, peer: Peer, stanza: Stanza, permissions: Permissions) -> bool:
-        """Section 5."""
+        """Send a message on behalf of an account or the host (section 5)."""
         outer = tree(stanza)
         if not wire.isPrivileged(outer):
             return False
@@ -203,13 +203,13 @@ class Privileges(Extension):
             self._managed(sender)
         recipient = address(inner.getAttribute("to", ""))
         content = _cut(ns.CLIENT, written(inner, ns.CLIENT, MAX_STANZA))
-        # An error would go to the account, or to the host, and neither takes any.
+        # An error would be sent to the account or the host, and neither handles errors.
         with suppress(GatewayError):
             self._router.fromComponent(peer, content, sender, recipient)
         return True
 
     def _iq(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, permissions: Permissions) -> bool:
-        """Section 6.3."""
+        """Send an iq request on behalf of an account (section 6.3)."""
         outer = tree(stanza)
         if not wire.isPrivileged(outer):
             return False
@@ -235,9 +235,9 @@ class Privileges(Extension):
 
     def _managed(self, user: str) -> None:
         if user not in self._router.accounts:
-            raise NotGranted(f"{user} is no account")
+            raise NotGranted(f"{user} is not an account of this host")
 
-    # Answers to what was asked on behalf of an account.
+    # Answers to requests on behalf of an account.
 
     def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
         key = sender, recipient, stanza.id or ""
@@ -256,6 +256,8 @@ class Privileges(Extension):
 
     def _answer(self, key: Key, answer: domish.Element) -> None:
         """
+        Return an answer to the privileged entity.
+
         > it sends it back to privileged entity using a <forward/> element encapsulated in a <privilege/> element
         > (section 6.3)
         """
@@ -269,16 +271,16 @@ class Privileges(Extension):
         try:
             content = written(payload, ns.COMPONENT_ACCEPT, MAX_STANZA)
             data = stanzas.iq(addresses, proxy.id, "result", content.decode())
-            # It has grown, and a component would end its stream for what is too large or too deep.
+            # Wrapping has made the answer larger, and a component ends its stream if a stanza is too large or deep.
             _cut(ns.COMPONENT_ACCEPT, data)
         except NotAcceptable:
             data = errorStanza("iq", addresses, proxy.id, NotAcceptable)
         proxy.peer.write(data)
 
-    # What it is told.
+    # Notifications of privileged entities.
 
     def changed(self, account: Account, item: Item, removed: bool) -> None:
-        """Section 4.4."""
+        """Send roster pushes (section 4.4)."""
         for entity in self._entities.values():
             if entity.permissions.pushes:
                 self._pushes += 1
@@ -294,7 +296,7 @@ class Privileges(Extension):
 
     def _contactPresence(self, stanza: Stanza, sender: str, recipient: str) -> None:
         """
-        Presence for an account from somebody on a component.
+        Forward presence that an entity on a component sends to an account.
 
         > every presence information with no 'type' attribute or with a 'type' with a value of 'unavailable' that
         > the privileged entity is receiving or would receive if it were available  (section 7.4; the managed entity
@@ -304,7 +306,7 @@ class Privileges(Extension):
         if stanza.type not in (None, "unavailable") or account is None:
             return
         isContact = jids.bare(sender) in account.roster.watched()
-        # When the last who saw it does so no more, that is the end of it for the entity, too.
+        # If no account sees the contact any longer, its unavailable presence also goes to the privileged entities.
         if not isContact and (stanza.type is None or self._isWatched(sender)):
             return
         if stanza.type is not None:
@@ -316,7 +318,7 @@ class Privileges(Extension):
         self._show(self._entities.values(), stanza, sender, stanza.type, False)
 
     def _isWatched(self, contact: str) -> bool:
-        """Whether any account gets its presence."""
+        """True if any account is subscribed to the contact's presence."""
         return any(jids.bare(contact) in each.roster.watched() for each in self._router.accounts.values())
 
     def _isFull(self, contact: str) -> bool:
@@ -325,12 +327,12 @@ class Privileges(Extension):
     def _show(
         self, entities: Iterable[_Entity], content: Stanza | str, sender: str, kind: str | None, managed: bool
     ) -> None:
-        """Sections 7.1 and 7.4."""
+        """Send presence to the entities that may see it (sections 7.1 and 7.4)."""
         for entity in entities:
             if not entity.permissions.showsPresence(kind, managed, sender in entity.shown):
                 continue
             (entity.shown.discard if kind else entity.shown.add)(sender)
-            # One that is too large here still goes to those whom it is for.
+            # A presence that is too large for this stream is skipped; its own recipients still get it.
             with suppress(NotAcceptable):
                 present(entity.peer, content, sender, entity.jid)
 
@@ -338,11 +340,12 @@ class Privileges(Extension):
 @define(eq=False)
 class _Proxy:
     """
-    A request on behalf of an account, as whoever sends it is known to the rules: its answers go to the entity.
+    The sender of a request on behalf of an account, as seen by the rules. It passes the answer to the privileged
+    entity.
 
-    @ivar id: the top-level iq's.
-    @ivar user: the account, its bare JID.
-    @ivar agent: who has sent the top-level iq.
+    @ivar id: the id of the top-level iq.
+    @ivar user: the account's bare JID.
+    @ivar agent: the sender of the top-level iq.
     """
 
     peer: Peer
@@ -358,7 +361,7 @@ class _Proxy:
         self._answer(self._key, parse(_HEADER, answer))
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        """Somebody else has answered for the host: who manages the namespace."""
+        """Pass on the answer of a managing entity."""
         element = tree(stanza)
         element["from"], element["to"] = sender, recipient
         self._answer(self._key, element)
@@ -369,7 +372,7 @@ class _Proxy:
     def waitFor(self, peer: Peer, stanza: Stanza) -> None:
         self.peer.waitFor(peer, stanza)
 
-    # Nothing else is said to who asks something.
+    # A requester is not sent anything else.
 
     def announce(self, sender: str, recipient: str, kind: str) -> None:
         """Never called."""
@@ -384,9 +387,9 @@ class _Proxy:
 
 def _cut(namespace: str, data: bytes) -> Stanza:
     """
-    A stanza as if it had come on a stream of its own.
+    Return a stanza as parsed from a stream of its own.
 
-    @raise NotAcceptable: if that stream would end for it.
+    @raise NotAcceptable: if a stream with the usual limits would refuse it.
     """
     header = f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}'>".encode()
     _, stanza = Splitter(namespace).feed(header + data)

@@ -1,5 +1,5 @@
 """
-One account's contacts, and what subscriptions do to them (RFC 6121 section 2, section 3 and appendix A). Pure.
+An account's contacts, and their subscription states (RFC 6121 section 2, section 3 and appendix A). Pure.
 """
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ from attrs import define, field, frozen
 from gateway.errors import NoSuchAddress, TooMuch
 from gateway.stream.stanzas import Stanza, escape
 
-# Contacts at most, and the bytes of them all: they are sent in one stanza. Strangers, beside them, whose request is
-# not decided on; they take no contact's place.
+# Contacts, and bytes of all contacts together, because they are sent in one stanza. Pending subscription requests
+# of entities that are not contacts are counted separately.
 _MAX_CONTACTS = 1_000
 _MAX_BYTES = 192 * 1024
 _MAX_REQUESTS = 1_000
 
-# Bytes that a contact takes beside its JID, its name and its groups; and that each of these does.
+# Bytes of the markup of one contact, and of one of its groups.
 _MARKUP, _GROUP_MARKUP = 80, 15
 
-# A request that is kept whole has at most so many bytes.
+# Bytes up to which a pending request is kept whole.
 _MAX_PENDING = 4_096
 
 
 @define(eq=False)
 class Item:
     """
-    One contact, or somebody who wants to become one.
+    A contact, or an entity with a pending subscription request.
 
-    @ivar to: whether the account gets the contact's presence.
-    @ivar from_: whether the contact gets the account's.
-    @ivar ask: whether the account waits for the contact's leave.
-    @ivar pending: the contact's request for leave, while it is not decided on; only its kind if it was long.
-    @ivar listed: whether the account's roster shows it.
+    @ivar to: true if the account gets the contact's presence.
+    @ivar from_: true if the contact gets the account's presence.
+    @ivar ask: true while the account's subscription request is not answered.
+    @ivar pending: the contact's unanswered subscription request; only its type if it was long.
+    @ivar listed: true if the item is shown in the account's roster.
     """
 
     jid: str
@@ -53,10 +53,10 @@ class Item:
 @frozen
 class Change:
     """
-    What comes of a subscription stanza.
+    The effect of a subscription stanza.
 
-    @ivar passes: whether it goes on to whom it is for.
-    @ivar pushes: whether the account's clients are told of a changed item.
+    @ivar passes: true if it is delivered to its recipient.
+    @ivar pushes: true if the account's clients get a roster push.
     """
 
     passes: bool
@@ -71,37 +71,37 @@ class Roster:
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
-        # What each that is listed takes.
+        # Bytes of each listed contact.
         self._sizes: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._items)
 
     def listed(self) -> list[Item]:
-        """What a client sees as the roster."""
+        """Return the contacts that are shown to clients."""
         return [item for item in self._items.values() if item.listed]
 
     def pending(self) -> list[tuple[str, Stanza | str]]:
-        """The requests that wait to be decided on, and whose they are."""
+        """Return the pending subscription requests with their senders."""
         return [(item.jid, item.pending) for item in self._items.values() if item.pending is not None]
 
     def audience(self) -> list[str]:
-        """Who gets the account's presence."""
+        """Return the JIDs that get the account's presence."""
         return [item.jid for item in self._items.values() if item.from_]
 
     def watched(self) -> list[str]:
-        """Whose presence the account gets."""
+        """Return the JIDs whose presence the account gets."""
         return [item.jid for item in self._items.values() if item.to]
 
     def lets(self, jid: str) -> bool:
-        """Whether this contact gets the account's presence."""
+        """True if this contact gets the account's presence."""
         return jid in self._items and self._items[jid].from_
 
     def get(self, jid: str) -> Item:
         """
-        One contact.
+        Return a contact.
 
-        @raise NoSuchAddress: if it is none.
+        @raise NoSuchAddress: if it is not a contact.
         """
         item = self._items.get(jid)
         if item is None or not item.listed:
@@ -112,7 +112,7 @@ class Roster:
         """
         Add a contact, or change name and groups of one (RFC 6121 sections 2.3 and 2.4).
 
-        @raise TooMuch: when there is no room for another.
+        @raise TooMuch: if the roster is full.
         """
         self._list(jid, name, groups)
         item = self._items.setdefault(jid, Item(jid))
@@ -126,10 +126,10 @@ class Roster:
 
     def outbound(self, kind: str, jid: str) -> Change:
         """
-        A stanza of the account to a contact (RFC 6121 appendix A.2).
+        Apply a subscription stanza that the account sends to a contact (RFC 6121 appendix A.2).
 
         @param kind: C{subscribe}, C{subscribed}, C{unsubscribe} or C{unsubscribed}.
-        @raise TooMuch: when there is no room for another contact.
+        @raise TooMuch: if the roster is full.
         """
         if kind == "subscribe":
             item = self._items.get(jid) or Item(jid)
@@ -140,7 +140,7 @@ class Roster:
             return Change(True, pushes)
         found = self._items.get(jid)
         if found is None:
-            # It may be at odds with what the contact's server has, and cannot harm.
+            # Deliver it, because the contact's server may still have a subscription; it does no harm otherwise.
             return Change(kind == "unsubscribe", False)
         if kind == "unsubscribe":
             pushes = found.to or found.ask
@@ -155,7 +155,7 @@ class Roster:
         return self._denied(found)
 
     def inbound(self, kind: str, jid: str, content: Stanza | str) -> Change:
-        """A stanza of a contact to the account (RFC 6121 appendix A.3)."""
+        """Apply a subscription stanza that a contact sends to the account (RFC 6121 appendix A.3)."""
         if kind == "subscribe":
             item = self._items.get(jid)
             if item is None:
@@ -183,7 +183,7 @@ class Roster:
         return Change(True, True)
 
     def _denied(self, item: Item) -> Change:
-        """The contact gets the account's presence no more, or shall not get it."""
+        """End the contact's subscription to the account's presence, or deny its request."""
         if not item.from_ and item.pending is None:
             return NOTHING
         pushes = item.from_
@@ -194,9 +194,9 @@ class Roster:
 
     def _list(self, jid: str, name: str, groups: tuple[str, ...]) -> None:
         """
-        Make room for a contact, or for what it becomes.
+        Reserve the bytes of a new or changed contact.
 
-        @raise TooMuch: if there is none.
+        @raise TooMuch: if the roster is full.
         """
         before = self._sizes.get(jid, 0)
         written = escape("".join((jid, name, *groups))).encode()

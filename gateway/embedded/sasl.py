@@ -1,5 +1,5 @@
 """
-How a client says who it is (RFC 6120 section 6): SASL PLAIN and SCRAM-SHA-256, to credentials for twisted.cred.
+Authentication of clients (RFC 6120 section 6): SASL PLAIN and SCRAM-SHA-256, as credentials for twisted.cred.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Keys = tuple[bytes, bytes, bytes, int]
 
 class SaslFailed(Exception):
     """
-    The exchange is over.
+    The SASL exchange has failed.
 
-    @ivar condition: why (RFC 6120 section 6.5).
+    @ivar condition: the error condition (RFC 6120 section 6.5).
     """
 
     def __init__(self, condition: str) -> None:
@@ -33,28 +33,28 @@ class SaslFailed(Exception):
 
 
 class IProof(ICredentials):
-    """Credentials that prove, in themselves, that the password is known."""
+    """Credentials that prove the knowledge of the password by themselves."""
 
-    username: bytes = Attribute("Whose password it is.")
+    username: bytes = Attribute("The user's name.")
 
     def verified() -> bool:
-        """Whether the proof is right."""
+        """True if the proof is valid."""
 
 
 class Exchange(typing.Protocol):
-    """One exchange of messages."""
+    """One SASL exchange."""
 
     def step(self, message: bytes) -> bytes | ICredentials:
         """
-        Take the client's next message.
+        Handle the client's next message.
 
-        @return: the next challenge, or what to log in with.
-        @raise SaslFailed: if it cannot go on.
+        @return: the next challenge, or the credentials to log in with.
+        @raise SaslFailed: if the exchange has failed.
         """
 
     @property
     def last(self) -> bytes:
-        """What goes with the success."""
+        """Additional data with success."""
 
 
 def begin(mechanism: str, domain: str, keys: Callable[[str], Keys]) -> Exchange:
@@ -71,7 +71,7 @@ def begin(mechanism: str, domain: str, keys: Callable[[str], Keys]) -> Exchange:
 
 
 class Plain:
-    """RFC 4616."""
+    """PLAIN (RFC 4616)."""
 
     last = b""
 
@@ -91,7 +91,7 @@ class Plain:
 
 @implementer(IProof)
 class Scram:
-    """RFC 5802 and RFC 7677: the exchange, and in its end the credentials."""
+    """SCRAM-SHA-256 (RFC 5802 and RFC 7677): the exchange, which is also the credentials at its end."""
 
     def __init__(self, keys: Callable[[str], Keys]) -> None:
         self.username = b""

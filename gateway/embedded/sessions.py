@@ -1,5 +1,5 @@
 """
-An account, and its resources that are connected.
+Accounts and their connected resources.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ class Session:
     """
     One resource of an account.
 
-    @ivar interested: whether it is told of changes to the roster.
+    @ivar interested: true if it gets roster pushes.
     @ivar presence: its last available presence; C{None} while it is not available.
-    @ivar directed: who else was sent presence.
+    @ivar directed: recipients of directed presence.
     """
 
     def __init__(self, account: Account, jid: str, peer: Peer) -> None:
@@ -33,7 +33,7 @@ class Account:
     One account, online or not.
 
     @ivar jid: bare JID.
-    @ivar sessions: its resources that are connected, by full JID.
+    @ivar sessions: its connected resources by full JID.
     """
 
     def __init__(self, jid: str) -> None:
@@ -42,5 +42,5 @@ class Account:
         self.sessions: dict[str, Session] = {}
 
     def available(self) -> list[tuple[Session, Stanza]]:
-        """The resources that are available, and their presence."""
+        """Return the available resources and their presence."""
         return [(each, each.presence) for each in self.sessions.values() if each.presence is not None]

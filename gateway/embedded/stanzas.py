@@ -1,5 +1,5 @@
 """
-What the host reads from stanzas and what it writes itself.
+Read and write the stanzas of the host.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from gateway.errors import Malformed, NotAcceptable, TooLarge, Unreadable
 from gateway.stream.checker import SEPARATOR, newParser
 from gateway.stream.stanzas import Context, Stanza, escape, route, serialised, startTag
 
-# Characters of a contact's name and of each group's, and how many groups.
+# Characters of a contact's name and of a group's name, and number of groups.
 _MAX_NAME = 1_023
 _MAX_GROUPS = 100
 
-# The declaration of a namespace that does not stand for itself. A prefix has no colon: a pattern that took any name
-# would go through a text full of "xmlns" once for each of them.
+# A namespace declaration that contains a character reference. A prefix has no colon; without this restriction the
+# pattern would take quadratic time for a text full of "xmlns".
 _SPELLED = re.compile(rb"""xmlns(?::[^\s=:]*)?\s*=\s*(?:'[^'&]*&|"[^"&]*&)""")
 
 
 def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str, largest: int) -> bytes:
     """
-    A stanza as it stands in a stream of another content namespace: whatever of it is in the old one moves along.
+    Return a stanza for a stream with another content namespace. Its elements in the old namespace are moved to the
+    new one.
 
-    @raise NotAcceptable: if that takes more bytes than C{largest}.
+    @raise NotAcceptable: if the result has more bytes than C{largest}.
     """
     old = stanza.context.namespace
     if old == namespace or not _mayHold(stanza, old):
@@ -41,16 +42,16 @@ def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str, lar
 
 
 def _mayHold(stanza: Stanza, namespace: str) -> bool:
-    """Whether a namespace is written out somewhere in a stanza: on the root, or in what is forwarded, say."""
+    """True if a stanza may declare this namespace, on its root or in it, such as on a forwarded stanza."""
     raw, context = stanza.raw, stanza.context
     return namespace.encode() in raw or namespace in context.prefixes.values() or bool(_SPELLED.search(raw))
 
 
 class _Move:
     """
-    Writes a stanza anew, as it is parsed: no names of its own end up as anything but names.
+    Parses a stanza and writes it with another content namespace.
 
-    Prefixes that stand in values only are not kept.
+    Prefixes that are only used in values are not kept.
     """
 
     def __init__(self, context: Context, old: str, new: str, largest: int) -> None:
@@ -59,7 +60,7 @@ class _Move:
         self._parser.Parse(context.header, False)
         self._written: list[str] = []
         self._size = 0
-        # Of each open element: its name as it is written, the default namespace in it, and whether it has moved.
+        # For each open element: its name as written, the default namespace inside, and true if it was moved.
         self._open: list[tuple[str, str, bool]] = []
         self._root: dict[str, str] = {}
 
@@ -70,14 +71,14 @@ class _Move:
         self._parser.CharacterDataHandler = self._text
         self._parser.Parse(raw, False)
         if self._open:
-            # Stanzas are kept without their end tag.
+            # A stanza is stored without its end tag.
             self._ended("")
         return "".join(self._written).encode()
 
     def _started(self, name: str, attributes: dict[str, str]) -> None:
         uri, local = _split(name)
         _, around, moves = self._open[-1] if self._open else ("", self._new, True)
-        # What stands in another namespace keeps what is inside of it.
+        # The content of an element in another namespace is not moved.
         moves = moves and uri == self._old
         uri = self._new if moves else uri
         if not self._open:
@@ -94,7 +95,7 @@ class _Move:
         self._write(escape(text))
 
     def _write(self, text: str) -> None:
-        # A name is written as often as it is used: it may be long.
+        # The output may be much larger than the input: each use of a prefix writes the whole namespace.
         self._size += len(text)
         if self._size > self._largest:
             raise NotAcceptable
@@ -103,9 +104,9 @@ class _Move:
 
 def written(element: domish.Element, namespace: str, largest: int) -> bytes:
     """
-    A tree as it stands in a stream with this content namespace; written by us for the same reason.
+    Serialise a tree for a stream with this content namespace.
 
-    @raise NotAcceptable: if that takes more bytes than C{largest}.
+    @raise NotAcceptable: if the result has more bytes than C{largest}.
     """
     try:
         data = serialised(element, namespace, largest).encode()
@@ -117,25 +118,25 @@ def written(element: domish.Element, namespace: str, largest: int) -> bytes:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Namespace and local name."""
+    """Return namespace and local name."""
     uri, _, local = name.rpartition(SEPARATOR)
     return uri, local
 
 
 def tree(stanza: Stanza) -> domish.Element:
     """
-    A stanza as a tree.
+    Parse a stanza into a tree.
 
-    @raise Unreadable: if none can be built.
+    @raise Unreadable: if it cannot be parsed.
     """
     return stanza.element
 
 
 def address(jid: str) -> str:
     """
-    A JID as this host knows it.
+    Return the prepared form of a JID.
 
-    @raise Malformed: if it is none (RFC 7622 section 3.1).
+    @raise Malformed: if it is not valid (RFC 7622 section 3.1).
     """
     try:
         return jids.prepared(jid)
@@ -145,7 +146,9 @@ def address(jid: str) -> str:
 
 def iq(addresses: bytes, identifier: str, kind: str, payload: str = "") -> bytes:
     """
-    @param addresses: what L{route} gives; none where the stream itself tells.
+    Return an iq.
+
+    @param addresses: returned by L{route}; empty if the stream itself implies them.
     @param payload: XML.
     """
     return b"<iq%b id='%b' type='%b'>%b</iq>" % (
@@ -157,12 +160,12 @@ def iq(addresses: bytes, identifier: str, kind: str, payload: str = "") -> bytes
 
 
 def presence(sender: str, recipient: str, kind: str) -> bytes:
-    """Presence without content."""
+    """Return presence without content."""
     return b"<presence%b type='%b'/>" % (route(sender, recipient), kind.encode())
 
 
 def rosterQuery(items: Iterable[Item], removed: bool = False) -> str:
-    """Roster items (RFC 6121 section 2.1.1)."""
+    """Return a roster query with these items (RFC 6121 section 2.1.1)."""
     return f"<query xmlns='{ns.ROSTER}'>{''.join(_item(item, removed) for item in items)}</query>"
 
 
@@ -177,10 +180,10 @@ def _item(item: Item, removed: bool) -> str:
 
 def readItem(query: domish.Element) -> tuple[Item, bool]:
     """
-    The one item of a client's roster set (RFC 6121 section 2.1.5), and whether it is to be removed.
+    Return the one item of a roster set (RFC 6121 section 2.1.5), and true if it is to be removed.
 
-    @raise Unreadable: when there is not exactly one, or it names no JID.
-    @raise NotAcceptable: when a name or the groups are not as they should be (RFC 6121 section 2.3.3).
+    @raise Unreadable: if there is not exactly one item, or it has no valid JID.
+    @raise NotAcceptable: if the name or the groups are not valid (RFC 6121 section 2.3.3).
     """
     items = [child for child in query.elements() if child.name == "item"]
     if len(items) != 1:
@@ -201,7 +204,7 @@ def readItem(query: domish.Element) -> tuple[Item, bool]:
 
 def discoItems(items: Iterable[tuple[str, str, str]], node: str = "") -> str:
     """
-    XEP-0030 section 4.
+    Return a disco#items payload (XEP-0030 section 4).
 
     @param items: JID, node and name of each; the last two may be empty.
     """
@@ -217,5 +220,5 @@ def discoItems(items: Iterable[tuple[str, str, str]], node: str = "") -> str:
 
 
 def softwareVersion(name: str, version: str) -> str:
-    """XEP-0092."""
+    """Return a version payload (XEP-0092)."""
     return f"<query xmlns='{ns.VERSION}'><name>{escape(name)}</name><version>{escape(version)}</version></query>"

@@ -1,5 +1,5 @@
 """
-What the host keeps from one start to the next: the passwords it made up, its certificate, where it can be found.
+The files that the host keeps between starts: its certificate, generated passwords, and addresses for the tour.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _LIFE = timedelta(days=3650)
 @frozen
 class Whereabouts:
     """
-    What somebody must know to log in to a host that runs.
+    The information needed to log in to a running host.
 
     @ivar c2s: a Twisted client endpoint string.
     @ivar accounts: passwords by user name.
     @ivar services: component JIDs by kind of service.
-    @ivar web: the URL of what is served over HTTP; empty if nothing is.
+    @ivar web: the base URL of the HTTP server; empty if there is none.
     """
 
     domain: str
@@ -56,18 +56,18 @@ class HostFolder:
         self.certificate = folder / "embedded.pem"
 
     def read(self) -> Whereabouts | None:
-        """What was written last, if anything."""
+        """Return the information written last; C{None} if there is none."""
         try:
             return structure(json.loads(self._whereabouts.read_text("utf-8")), Whereabouts)
         except (FileNotFoundError, ValueError, TypeError, BaseValidationError):
             return None
 
     def write(self, whereabouts: Whereabouts) -> None:
-        """Keep it, for the owner's eyes only."""
+        """Write the information, readable for the owner only."""
         files.write(self._whereabouts, (json.dumps(asdict(whereabouts), indent=1) + "\n").encode())
 
     def loadCertificate(self, domain: str, now: datetime) -> PrivateCertificate:
-        """The certificate, made if there is none for this domain that holds yet."""
+        """Return the certificate; make one if there is no valid one for this domain."""
         try:
             pem = self.certificate.read_bytes()
             found = x509.load_pem_x509_certificate(pem)
@@ -86,12 +86,12 @@ def _load(pem: bytes) -> PrivateCertificate:
 
 
 def makePassword() -> str:
-    """A random one that can be typed."""
+    """Return a random password that can be typed."""
     return secrets.token_urlsafe(9)
 
 
 def _makeCertificate(domain: str, now: datetime) -> str:
-    """A self-signed certificate and its key, as PEM."""
+    """Return a self-signed certificate and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     host = _ascii(domain)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
@@ -112,5 +112,5 @@ def _makeCertificate(domain: str, now: datetime) -> str:
 
 
 def _ascii(domain: str) -> str:
-    """A domain as certificates have it."""
+    """Return a domain in the form used in certificates."""
     return domain.encode("idna").decode()

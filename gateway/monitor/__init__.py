@@ -1,3 +1,3 @@
 """
-What an operator, and an operator's tools, ask the gateway over HTTP.
+The HTTP server, and its pages for operators and their tools.
 """

@@ -1,5 +1,5 @@
 """
-Rules for who may ask the HTTP server what, decided from a request's head alone; pure.
+Access rules of the HTTP server, decided from the head of a request alone; pure.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from twisted.web.http_headers import Headers
 
 _SCHEME = b"Bearer "
 
-# A host and, perhaps, a port (RFC 9110 section 7.2).
+# A host and optionally a port (RFC 9110 section 7.2).
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/@\s]+)(?::([0-9]{1,5}))?")
 
-# Values of Sec-Fetch-Site that come from no page but our own. All ports of a machine are one site, so this does not
-# include "same-site".
+# Values of Sec-Fetch-Site that only our own pages cause. All ports of a machine are one site, so "same-site" is not
+# included.
 _OWN_SITE = (b"same-origin", b"none")
 
 
@@ -43,11 +43,11 @@ class Refusal:
 @frozen
 class Gate:
     """
-    The check that every request passes before anything else of it is looked at, its body included.
+    The check that every request must pass before its body is read.
 
-    @ivar token: a caller must show it (RFC 6750 section 2.1); C{None} if there is none.
-    @ivar hosts: further values of C{Host} that are ours, in lower case, each with or without a port.
-    @ivar free: paths that everybody may ask for, by any name: a probe has no token, and its own idea of the host.
+    @ivar token: a caller must send it (RFC 6750 section 2.1); C{None} if there is none.
+    @ivar hosts: further accepted values of C{Host}, in lower case, each with or without a port.
+    @ivar free: paths without any check: a health probe has no token, and may use any host name.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -56,7 +56,7 @@ class Gate:
 
     def refusal(self, uri: bytes, headers: Headers, address: IAddress, isOld: bool = False) -> Refusal | None:
         """
-        The reason not to serve a request; C{None} if there is none.
+        Return the refusal of a request; C{None} if it may be served.
 
         @param address: the local end of the connection.
         @param isOld: true for HTTP/1.0, in which a request needs no C{Host}.
@@ -71,7 +71,7 @@ class Gate:
             return Refusal(400, "A request has one Host header.\n")
         host = found[0].decode("latin-1").strip().lower() if found else ""
         if found and not self._isOurs(host, address):
-            # A page may give a name of its own this machine's address, and would be allowed to read every answer.
+            # DNS rebinding: a page could let its own name resolve to this machine, and then read every answer.
             return Refusal(421, f'"{_shown(host)}" is not a name of this server; add it to http.hosts if it is.\n')
         if _isForeign(headers, self.hosts | {host}):
             text = "Web pages of other sites may not send this request; http.hosts has this server's own names.\n"
@@ -93,13 +93,13 @@ class Gate:
         if host in self.hosts or name in self.hosts:
             return True
         if not isinstance(address, IPv4Address | IPv6Address):
-            # No browser connects to a socket of the file system, and no name leads there.
+            # A UNIX socket has no host name, and browsers cannot connect to it.
             return True
         return name in _names(address) and port in (None, str(address.port))
 
 
 def _names(address: IPv4Address | IPv6Address) -> Iterable[str]:
-    """Names of a local address, as they stand in C{Host}."""
+    """Return the names of a local address in the form of a C{Host} header."""
     local = ipaddress.ip_address(address.host.partition("%")[0])
     local = getattr(local, "ipv4_mapped", None) or local
     names = [str(local) if local.version == 4 else f"[{local}]"]
@@ -110,11 +110,11 @@ def _isForeign(headers: Headers, hosts: Iterable[str]) -> bool:
     """
     True if a browser says that the request comes from a page of another site.
 
-    @param hosts: hosts whose pages are our own.
+    @param hosts: hosts of our own pages.
     """
     if any(site.lower() not in _OWN_SITE for site in headers.getRawHeaders(b"sec-fetch-site") or ()):
         return True
-    # A page without an address of its own says "null".
+    # The origin of a page without an address is "null".
     origins = headers.getRawHeaders(b"origin") or ()
     return any(not _origin(origin) or _origin(origin) not in hosts for origin in origins)
 

@@ -1,5 +1,5 @@
 """
-Is the process alive, and is it of use?
+C{/healthz} and C{/readyz}.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from gateway.printable import printable
 
 class Watched(typing.Protocol):
     """
-    A connection that matters.
+    A connection whose state is reported.
 
-    @ivar jid: what it is called.
-    @ivar ready: whether it is up.
-    @ivar trouble: why it is not.
-    @ivar conflict: why it is of little use although it is up; empty as a rule.
+    @ivar jid: the component's JID.
+    @ivar ready: true if it is connected.
+    @ivar trouble: the reason why it is not connected.
+    @ivar conflict: a conflict that makes it unusable although it is connected; usually empty.
     """
 
     jid: str
@@ -32,23 +32,23 @@ class Watched(typing.Protocol):
 
 class Stored(typing.Protocol):
     """
-    A file that matters.
+    A file whose state is reported.
 
-    @ivar path: where it is.
+    @ivar path: its path.
     """
 
     path: Path
 
     @property
     def trouble(self) -> str:
-        """Why it does not work, and what to do; empty while it works."""
+        """The reason why it does not work, and a remedy; empty while it works."""
 
     def report(self) -> str:
-        """One line for the operator."""
+        """Return one line for the operator."""
 
 
 class Health(Resource):
-    """C{/healthz}: always 200, as long as somebody is there to answer."""
+    """C{/healthz}: 200 as long as the process answers at all."""
 
     def render_GET(self, request: Request) -> bytes:
         return text(request, 200, "ok\n")
@@ -56,8 +56,8 @@ class Health(Resource):
 
 class Readiness(Resource):
     """
-    C{/readyz}: 200 when every configured link is up and of use, and every file works; else 503 and a line for each
-    that does not.
+    C{/readyz}: 200 if every link is connected and without conflict, and every file works; otherwise 503, and one
+    line for each that does not work.
     """
 
     def __init__(self, links: Sequence[Watched], files: Sequence[Stored] = ()) -> None:
@@ -73,7 +73,7 @@ class Readiness(Resource):
 
 
 def text(request: Request, code: int, body: str) -> bytes:
-    """Answer with plain text that is true only now."""
+    """Answer with plain text that must not be cached."""
     request.setResponseCode(code)
     request.setHeader(b"content-type", b"text/plain; charset=utf-8")
     request.setHeader(b"cache-control", b"no-store")

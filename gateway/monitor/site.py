@@ -1,5 +1,5 @@
 """
-The HTTP server itself: it logs no requests, and bounds the memory and time that a caller may take.
+The HTTP server. It logs no requests, and limits the memory and time that callers may use.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from twisted.web.server import Request, Site
 from gateway.monitor.access import Gate, Refusal
 from gateway.web import MAX_BODY
 
-# Bytes of a body that are kept: one more than any resource takes, so that it sees that the body is too long.
+# Bytes of a body that are kept: one more than a resource accepts, so that the resource notices a body that is too
+# long.
 _KEPT = MAX_BODY + 1
 
-# Bytes of all bodies that are not complete yet; connections.
+# Bytes of all incomplete bodies together, and number of connections.
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_CONNECTIONS = 256
 
-# Seconds for a request's head, for its body, and for the caller to take the answer.
+# Seconds for a request's head, for its body, and for the caller to receive the answer.
 _TIMEOUT = 30.0
 
-# Bytes and seconds for which an unwanted body is read: if a connection is closed on unread bytes, the answer may be
-# lost (RFC 9112 section 9.6).
+# Bytes and seconds up to which an unwanted body is read: if a connection is closed with unread bytes, the answer
+# may be lost (RFC 9112 section 9.6).
 _DISCARDED = 2 * 1024 * 1024
 _LINGER = 2.0
 
 
 class BoundedRequest(Request):
     """
-    Keeps the beginning of a body in memory, and nothing on disk.
+    A request that keeps the beginning of its body in memory, and nothing on disk.
 
-    @ivar refusal: the answer, if it was decided from the head alone.
+    @ivar refusal: the answer if the head alone was enough to refuse the request.
     """
 
     channel: Any
@@ -54,7 +55,7 @@ class BoundedRequest(Request):
             self.content.write(kept)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        # Not Twisted's own: that parses a form, which takes seconds, before anybody has asked for it.
+        # Replaces Twisted's method, which always parses a form; that may take seconds.
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
         self.path, _, query = path.partition(b"?")
@@ -65,7 +66,7 @@ class BoundedRequest(Request):
         if self.refusal is None:
             super().process()
             return
-        # Twisted does not know each status by name.
+        # Twisted does not have a name for every status.
         self.setResponseCode(self.refusal.code, HTTPStatus(self.refusal.code).phrase.encode())
         self.setHeader(b"content-type", b"text/plain; charset=utf-8")
         self.setHeader(b"cache-control", b"no-store")
@@ -80,7 +81,7 @@ class BoundedRequest(Request):
 
 class Channel(http.HTTPChannel):
     """
-    One connection. Its time-outs are deadlines: bytes that come do not put them off.
+    One connection. Its time-outs are deadlines: received bytes do not extend them.
 
     @ivar kept: bytes of an incomplete body that are in memory.
     """
@@ -94,7 +95,7 @@ class Channel(http.HTTPChannel):
     kept = 0
     _isDiscarding = False
     _discarded = 0
-    # True from an answer until what follows the request is looked at, and the call that will do it.
+    # True from an answer until the bytes after the request are handled; and the delayed call that handles them.
     _isBetween = False
     _turn: IDelayedCall | None = None
 
@@ -110,7 +111,7 @@ class Channel(http.HTTPChannel):
         super().connectionLost(reason)
 
     def resetTimeout(self) -> None:
-        """Do nothing: a head or a body that comes in drops must end as well."""
+        """Do nothing: a deadline also applies to a head or a body that arrives in small pieces."""
 
     def allHeadersReceived(self) -> None:
         request: BoundedRequest = self.requests[-1]
@@ -124,7 +125,7 @@ class Channel(http.HTTPChannel):
             return
         self.persistent = False
         self._isDiscarding = self.length != 0
-        # The request is complete now: whatever follows is no part of it.
+        # The request counts as complete now: the bytes that follow are not read as its body.
         self.length = 0
         request.gotLength(0)
 
@@ -139,8 +140,8 @@ class Channel(http.HTTPChannel):
 
     def setLineMode(self, extra: bytes = b"") -> None:
         """
-        Look at what follows a request, which is answered, in a later turn of the reactor, and when the answer is on
-        its way: a chunk may hold thousands of requests.
+        Handle the bytes after an answered request in a later reactor turn, once the answer has been taken: a chunk
+        may contain thousands of requests.
         """
         self._handlingRequest = self._isBetween = True
         self._dataBuffer = [extra] if extra else []
@@ -164,7 +165,7 @@ class Channel(http.HTTPChannel):
         super().setLineMode(data)
 
     def keep(self, count: int) -> bool:
-        """Take so many bytes more into memory; true if the connection still exists."""
+        """Count bytes that are kept in memory; return true if the connection still exists."""
         return self.site.keep(self, count)
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -176,7 +177,7 @@ class Channel(http.HTTPChannel):
             self.transport.abortConnection()
 
     def loseConnection(self) -> None:
-        # Until the caller has the answer it holds the connection, as it does before its request is complete.
+        # The connection now waits for the caller to receive the answer.
         self.site.waits(self)
         self.setTimeout(_LINGER if self._isDiscarding else _TIMEOUT)
         if self._isDiscarding and ITCPTransport.providedBy(self.transport) and not self.isSecure():
@@ -186,30 +187,30 @@ class Channel(http.HTTPChannel):
             super().loseConnection()
 
     def timeoutConnection(self) -> None:
-        # Without a log line: a caller could write as many as it likes.
+        # No log line: callers could cause any number of them.
         self.transport.abortConnection()
 
 
 class QuietSite(Site):
     """
-    Serves what the gate admits. Requests are not logged: health is asked for every few seconds.
+    Serves the requests that the gate admits. Requests are not logged: health probes come every few seconds.
 
-    Connections and incomplete bodies have a bound. Where it is reached, the connection is closed that has waited
-    longest for its caller: an honest caller's request is complete within milliseconds.
+    The number of connections and the size of incomplete bodies are limited. At the limit, the connection that has
+    waited longest for its caller is closed: the request of an honest caller is complete within milliseconds.
 
-    @ivar gate: decides at the end of each request's head.
+    @ivar gate: decides after the head of each request.
     """
 
     noisy = False
     requestFactory = BoundedRequest
-    protocol = Channel  # type: ignore[assignment]  # Twisted's own is a switch between it and HTTP/2
+    protocol = Channel  # type: ignore[assignment]  # Twisted's default switches between HTTP/1.1 and HTTP/2
 
     def __init__(self, resource: Resource, gate: Gate, reactor: IReactorTime) -> None:
         super().__init__(resource, timeout=_TIMEOUT, reactor=reactor)
         self.gate = gate
         self._bytes = 0
         self._connections = 0
-        # Connections that wait for the caller, those that have waited longest first.
+        # Connections that wait for their caller, the longest-waiting first.
         self._waiting: dict[Channel, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -220,31 +221,31 @@ class QuietSite(Site):
         return super().buildProtocol(addr)
 
     def acceptableProtocols(self) -> list[bytes]:
-        # No HTTP/2, which Twisted would offer over TLS: it has none of these bounds.
+        # No HTTP/2, which Twisted would offer over TLS: it has none of these limits.
         return [b"http/1.1"]
 
     def isOpen(self, channel: Channel) -> None:
-        """There is a connection more."""
+        """Count a new connection."""
         self._connections += 1
         self.waits(channel)
 
     def waits(self, channel: Channel) -> None:
-        """The channel waits for the caller."""
+        """Record that the channel waits for its caller."""
         self._waiting[channel] = None
 
     def isServed(self, channel: Channel) -> None:
-        """The channel's request is complete, and will be answered."""
+        """Record that the channel's request is complete and will be answered."""
         self._waiting.pop(channel, None)
         self._bytes -= channel.kept
         channel.kept = 0
 
     def isGone(self, channel: Channel) -> None:
-        """The connection is lost."""
+        """Record that the connection is lost."""
         self._connections -= 1
         self.isServed(channel)
 
     def keep(self, channel: Channel, count: int) -> bool:
-        """Count bytes that a channel keeps; true unless that costs the channel itself its connection."""
+        """Count bytes that a channel keeps; return false if the channel itself was closed because of the limit."""
         channel.kept += count
         self._bytes += count
         while self._bytes > _MAX_BYTES:
@@ -258,4 +259,4 @@ class QuietSite(Site):
         channel.transport.abortConnection()
 
     def log(self, request: http.Request) -> None:
-        """Not in the log."""
+        """Do not log requests."""

@@ -1,5 +1,5 @@
 """
-C{/status}: the state of each link, and what it and its handlers have to report; for an operator to read.
+C{/status}: the state of each link and the reports of its handlers, as text for operators.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gateway.printable import printable
 
 
 class Reported(Watched, typing.Protocol):
-    """A link: its handlers are what it iterates over."""
+    """A link; iterating over it yields its handlers."""
 
     def __iter__(self) -> Iterator[object]:
-        """Its handlers."""
+        """Yield the handlers."""
 
 
 class Status(Resource):
-    """A line for each link, and below it what it and its handlers report; then a line for each file."""
+    """Shows a line for each link, with the reports of the link and its handlers, then a line for each file."""
 
     def __init__(self, links: Sequence[Reported], files: Sequence[Stored] = ()) -> None:
         super().__init__()

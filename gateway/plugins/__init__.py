@@ -1,6 +1,6 @@
 """
-Where services are found: any module here, or in a C{gateway/plugins/} folder (without this file) anywhere on
-the Python path, may hold providers of L{gateway.interfaces.IServicePlugin}.
+The plugins of the gateway. Any module here, or in a C{gateway/plugins/} folder (without this file) anywhere on the
+Python path, may contain providers of L{gateway.interfaces.IServicePlugin}.
 """
 
 from twisted.plugin import pluginPackagePaths

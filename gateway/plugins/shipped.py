@@ -1,5 +1,5 @@
 """
-The services that come with the gateway, found the same way as anybody's.
+The services that come with the gateway, found in the same way as those of other software.
 """
 
 from gateway.delegation.plugin import DelegationPlugin, PrivateStoragePlugin

@@ -88,7 +88,7 @@ class StartTests(HostCase):
         """It is said once: for what it is, where, for whom, what is served, and what to do next."""
         host = self.start()
         [text] = self.shown
-        self.assertIn("nothing to run in production", text)
+        self.assertIn("Do not use it in production", text)
         for line in (
             "domain      localhost",
             "5222  STARTTLS, certificate",

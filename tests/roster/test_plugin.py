@@ -185,7 +185,7 @@ class PluginTests(SynchronousTestCase):
             ('apply = "privilege"\napi = "http://localhost/api"\n', 'api: found with apply = "privilege"'),
             ('api = "http://localhost/api"\nprobes = true\n', "probes: found true"),
             ('apply = "ejabberd-api"\napi = "http://localhost/api"\nprobes = true\n', "probes: found true"),
-            ('api = "localhost"\n', "an address"),
+            ('api = "localhost"\n', "a URL"),
             ('signature_secret = ""\n', "signature_secret: found an empty string"),
             ('offline = "never"\n', 'offline: found "never"'),
             ('apply = "ejabberd-api"\napi = "http://h/api"\noffline = "skip"\n', 'allowed: "apply" with api'),
