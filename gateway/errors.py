@@ -109,7 +109,7 @@ class NotGranted(GatewayError):
 
 
 class CannotAsk(GatewayError):
-    """A server does not let the gateway ask for what it stores; the exception's text is for the operator."""
+    """The server does not allow the gateway to read its stored data; the exception's text is for the operator."""
 
 
 class NotAllowed(GatewayError):

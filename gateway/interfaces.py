@@ -141,20 +141,20 @@ class IComposition(ISurroundings):
 
     def survey(link: Any, server: str) -> Any:
         """
-        What is found out about the server of a link after each connection: a L{gateway.stream.survey.Survey}.
+        Return a L{gateway.stream.survey.Survey}, which queries the server of a link after each connection.
 
-        @param link: what L{link} gave.
-        @param server: the domain that is asked, unless the link belongs to the configured server: then that is.
+        @param link: returned by L{link}.
+        @param server: the domain to query, unless the link is one of the configured server, which is queried then.
         """
 
     def lend(privileges: Any, server: str, entities: Iterable[str]) -> Callable[[str], object]:
         """
-        Let other components use what a server lets the link's component do for its users.
+        Let other components use the privileges that a server grants the link's component.
 
-        @param privileges: what L{privileges} gave.
-        @param server: whose privileges are lent, its domain.
+        @param privileges: returned by L{privileges}.
+        @param server: the domain of the server that grants them.
         @param entities: the domains of these components.
-        @return: is to be called with each of them when it has connected, which is advertised to it then.
+        @return: a function to call with each of them when it has connected; it advertises the privileges.
         """
 
     def answers(link: Any, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
@@ -204,13 +204,8 @@ class IChecked(Interface):
 
 class IWarned(Interface):
     """
-<<<<<<< HEAD
-    Provided by a plugin beside L{IServicePlugin}, if it has warnings: faults that do not keep a service from
-    working. C{--check} prints them, the start logs them. An L{IDelegationPlugin} may provide it, too.
-=======
     A plugin may provide this beside L{IServicePlugin} to warn of faults that do not prevent a service from working.
-    C{--check} prints the warnings, the start logs them.
->>>>>>> 7ae0bb6 (Words: configuration, state, HTTP server, tour and embedded host in plain English)
+    C{--check} prints the warnings, the start logs them. An L{IDelegationPlugin} may provide it as well.
     """
 
     def warnings(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
@@ -222,13 +217,13 @@ class IWarned(Interface):
 
 
 class INoted(Interface):
-    """Provided by a plugin beside L{IServicePlugin}, if the server must grant something; C{--check} prints it."""
+    """A plugin may provide this beside L{IServicePlugin} to list the grants that it needs from the server."""
 
     def notes(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
         """
-        Look, and make nothing.
+        Create nothing. C{--check} prints the result.
 
-        @return: what the server's configuration needs; each in one or several lines.
+        @return: requirements on the server's configuration; each of one or several lines.
         """
 
 
@@ -307,14 +302,9 @@ class IGuide(Interface):
 class IDelegatedRequest(Interface):
     """An iq request in a delegated namespace (XEP-0355), as it was sent to the server."""
 
-<<<<<<< HEAD
-    requester: str = Attribute("Who sent it: a full JID as a rule.")
-    id: str = Attribute("Its id, as the requester has chosen it.")
-    entity: str = Attribute("Whom it is for: the bare JID of a user of the server, or the server's own.")
-=======
     requester: str = Attribute("The sender's JID, usually a full JID.")
+    id: str = Attribute("The id that the requester has chosen.")
     entity: str = Attribute("The recipient: the bare JID of a user of the server, or the server's domain.")
->>>>>>> 7ae0bb6 (Words: configuration, state, HTTP server, tour and embedded host in plain English)
     type: str = Attribute('C{"get"} or C{"set"}.')
     namespace: str = Attribute("The namespace of the payload.")
     payload: domish.Element = Attribute("The one child element; its tree is built at the first access.")
@@ -364,18 +354,18 @@ class IDelegationPlugin(Interface):
 
 class IImportingPlugin(Interface):
     """
-    Provided by an L{IDelegationPlugin} for C{import = true}: its handler can take over what users stored with the
-    server before the namespace was delegated.
+    An L{IDelegationPlugin} may provide this to support C{import = true}: its handler can import the data that users
+    stored on the server before the namespace was delegated.
     """
 
     def makeImportingHandler(
         jid: str, link: Any, composition: IComposition, privileges: IPrivileges, servers: Iterable[str]
     ) -> IDelegatedNamespace:
         """
-        The same as L{IDelegationPlugin.makeHandler}, for a handler that imports.
+        Return a handler that imports; otherwise like L{IDelegationPlugin.makeHandler}.
 
-        @param privileges: what the servers grant to the link's component.
-        @param servers: the domains of the servers that delegate.
+        @param privileges: the privileges that the servers grant to the link's component.
+        @param servers: the domains of the delegating servers.
         """
 
 
@@ -446,13 +436,13 @@ class IPrivileges(Interface):
 
     def pushRoster(user: str, resource: str, item: RosterItem, refused: Callable[[], object]) -> bool:
         """
-        Tell one of a user's clients of a change of the roster, in the user's name, where the server does not do so
-        itself (RFC 6121 section 2.1.6).
+        Send a roster push to one of a user's clients, in the user's name, if the server does not send it itself
+        (RFC 6121 section 2.1.6).
 
         @param user: bare JID.
         @param resource: full JID of the client.
-        @param refused: is called if an error comes back: the client may be gone.
-        @return: false if too much waits for the server.
+        @param refused: called if an error is returned: the client may be offline.
+        @return: false if too much output waits for the server.
         @raise gateway.errors.NotGranted: if the server does not grant to set C{jabber:iq:roster} in users' names.
         """
 

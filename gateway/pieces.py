@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 # Seconds of one reactor turn that all long work may use together.
 _SLICE = 0.01
-# Seconds of it that one work has before others that wait have theirs. The change to another work costs as much as a
-# small piece, and each work that has begun holds memory.
+# Seconds of it that one work gets before waiting ones get theirs. A change to another work costs as much as a small
+# piece, and each work that has begun uses memory.
 _SHARE = 0.005
 
 

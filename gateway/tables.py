@@ -68,7 +68,7 @@ class ConfigError(Exception):
 
 
 def keyOf(attribute: str) -> str:
-    """The key of a table that an attribute stands for: of one that Python keeps for itself, as C{import_}."""
+    """Return the key for an attribute: an attribute such as C{import_} avoids a keyword of Python."""
     return attribute.removesuffix("_")
 
 

@@ -157,7 +157,7 @@ def _hasOtherKeys(kind: Any) -> bool:
 
 
 def _structureByKeys(converter: Converter, kind: Any) -> Any:
-    """Return a hook for a table of which some attributes are not named as their keys."""
+    """Return a hook for a table whose attributes differ from their keys."""
     resolve_types(kind)
     renamed: dict[str, Any] = {each.name: override(rename=keyOf(each.name)) for each in fields(kind)}
     return make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **renamed)
