@@ -344,7 +344,7 @@ class WrongTests(ConfigCase):
             ),
             "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
             whole + "[echo]\nx = 3\n": ('echo."x": found 3', 'a table for each component, such as [echo."echo.example'),
-            whole + '[echo."a@b.c"]\n': ('echo."a@b.c"', "a domain, in the table's name"),
+            whole + '[echo."a@b.c"]\n': ('echo."a@b.c"', "a domain, as the table's name"),
             whole + '[echo."b.c/d"]\n': ('echo."b.c/d"', "a domain"),
             whole + '[echo.""]\n': ('echo.""', "a domain"),
             whole + '[echo."b..c"]\n': ('echo."b..c"', "a domain"),
