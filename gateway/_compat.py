@@ -50,6 +50,6 @@ def _prep(user: str | None, host: str, resource: str | None) -> tuple[str | None
 
 jid.prep = _prep
 
-# Twisted keeps each interned JID for ever, and wokkel interns the sender of each request: 88 MiB for 200,000 of them.
-# An equal JID serves as well as the same object.
+# Twisted keeps each interned JID for ever, and wokkel interns the sender of each request: 88 MiB for 200,000 of
+# them. An equal JID serves as well as the same object.
 jid.internJID = lru_cache(maxsize=4096)(jid.JID)

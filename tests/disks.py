@@ -22,13 +22,13 @@ class Disk:
         self._filling = path / "filling"
 
     def fill(self) -> None:
-        """Take all of the room that is left."""
+        """Fill the free space."""
         with suppress(OSError), self._filling.open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
 
     def free(self) -> None:
-        """Give it back."""
+        """Free the space again."""
         self._filling.unlink()
 
     def remount(self, mode: str) -> None:
@@ -39,9 +39,9 @@ class Disk:
 @contextmanager
 def smallDisk(path: Path, size: str) -> Iterator[Disk]:
     """
-    Mount a file system of this size, as C{"64k"}, in a folder that is made.
+    Mount a file system of this size, such as C{"64k"}, in a new folder.
 
-    @raise SkipTest: where this process may not mount anything.
+    @raise SkipTest: if this process may not mount file systems.
     """
     path.mkdir(mode=0o700)
     options = f"size={size},mode=0700"

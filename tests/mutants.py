@@ -1,8 +1,8 @@
 """
-Breaks the code on purpose, one place at a time, and lists the breaks that no test notices.
+Change the code in one place at a time, and list the changes that no test notices.
 
-C{make mutants FILES="gateway/roster/plugin.py"}. For each break, the tests of the file's package or those of the
-effects of the configuration should fail. If they pass, the break changes nothing, or a test is missing.
+C{make mutants FILES="gateway/roster/plugin.py"}. For each change, the tests of the file's package or those of the
+effects of the configuration should fail. If they pass, the change has no effect, or a test is missing.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
 # Seconds for the tests of one break; a time-out counts as a failure.
 LONGEST = 120
-# Methods that only write to the log, or name something.
+# Methods that only write to the log, or set a name.
 TOLD = {"debug", "info", "warn", "failure", "error", "critical", "setName"}
 
 # Functions that declare a class.
 DECLARE = {"frozen", "define", "field"}
 
-# The tests of modules that are in no package.
+# The tests of modules that are not in a package.
 OF_THE_WHOLE = [
     f"tests.test_{name}" for name in ("service", "config", "plugins", "listener", "site", "status", "tap", "tour")
 ]
@@ -39,7 +39,7 @@ OF_THE_WHOLE = [
 # Names of variables that hold a table of the configuration.
 TABLES = ("table", "each")
 
-# The way of the configuration to its effects, and the checks of trust.
+# The files between the configuration and its effects, and the checks of trust.
 WIRING = (
     "gateway/service.py",
     "gateway/monitor/access.py",
@@ -73,7 +73,7 @@ class Mutant(NamedTuple):
 
 
 def mutants(source: bytes) -> list[Mutant]:
-    """The breaks of a file: constant conditions, calls and arguments left out, keys that have their defaults."""
+    """Return the changes of a file: constant conditions, missing calls and arguments, keys with their defaults."""
     starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
 
     def offset(line: int, column: int) -> int:
@@ -91,7 +91,7 @@ def mutants(source: bytes) -> list[Mutant]:
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree but those within an f-string, whose places are not told before Python 3.12."""
+    """Yield all nodes of a tree except those within an f-string, whose positions are unknown before Python 3.12."""
     yield node
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.JoinedStr):
@@ -99,7 +99,7 @@ def _nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _breaks(node: ast.AST) -> Iterator[tuple[ast.expr | ast.keyword | ast.stmt, bytes]]:
-    """Each part of a node that may be broken, and its replacement."""
+    """Yield each part of a node that can be changed, and its replacement."""
     if isinstance(node, ast.If | ast.IfExp | ast.While):
         yield node.test, b"False"
         yield node.test, b"True"
@@ -125,7 +125,7 @@ def _tells(call: ast.Call) -> bool:
 
 
 def testsOf(name: str) -> tuple[list[str], list[str]]:
-    """The tests nearest to a file, which notice most breaks, and the rest of those that should notice one."""
+    """Return the tests nearest to a file, which notice most changes, and the other tests that should notice one."""
     path = Path(name)
     package, module = Path(ROOT, "tests", path.parent.name), f"test_{path.stem}"
     if not package.is_dir():
@@ -135,7 +135,7 @@ def testsOf(name: str) -> tuple[list[str], list[str]]:
 
 
 def main(*names: str) -> int:
-    """Break these files, one place at a time; return 1 if a break was not noticed."""
+    """Change these files, one place at a time; return 1 if a change was not noticed."""
     with tempfile.TemporaryDirectory() as scratch:
         original = Path(scratch, "original")
         shutil.copytree(ROOT, original, ignore=shutil.ignore_patterns(".*", "_trial_temp*", "__pycache__"))
@@ -163,7 +163,7 @@ def main(*names: str) -> int:
 
 
 def _isNoticed(copies: SimpleQueue[Path], original: Path, name: str, mutant: Mutant | None) -> bool:
-    """True if tests fail in a copy of the tree with this break."""
+    """True if tests fail in a copy of the tree with this change."""
     copy = copies.get()
     source = original.read_bytes()
     try:
@@ -172,7 +172,7 @@ def _isNoticed(copies: SimpleQueue[Path], original: Path, name: str, mutant: Mut
             (copy / name).write_bytes(broken)
         return any(_fail(copy, tests) for tests in testsOf(name))
     finally:
-        # With its time, so that its compiled form stays valid.
+        # Keep the file's time, so that its compiled form stays valid.
         shutil.copy2(original, copy / name)
         copies.put(copy)
 

@@ -1,4 +1,4 @@
-"""Tests that hold the work for one input to a bound."""
+"""Base class for tests of the CPU time that one input takes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 class QuickCase(SynchronousTestCase):
     """
-    Bounds CPU time, so that a busy machine changes little.
+    Limits CPU time, which a busy machine changes little.
 
-    @ivar limit: seconds that one input may keep the reactor.
+    @ivar limit: seconds that one input may block the reactor.
     """
 
     limit = 0.1
 
     def setUp(self) -> None:
-        # The process under test has frozen what it began with; here a collection would go through all tests.
+        # The gateway freezes its first objects; in the tests a collection would visit the objects of all tests.
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)

@@ -1,4 +1,4 @@
-"""The gate: who may ask the HTTP server what, decided from the head of a request."""
+"""The access rules of the HTTP server."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class GateTests(SynchronousTestCase):
     """Requests."""
 
     def code(self, gate: Gate, address: IAddress = LOOPBACK, path: str = "/status", **headers: str) -> int:
-        """Status of the refusal, 0 if there is none."""
+        """Return the status of the refusal, 0 if there is none."""
         found = Headers({name.replace("_", "-"): [value] for name, value in headers.items()})
         refusal = gate.refusal(path.encode(), found, address)
         return 0 if refusal is None else refusal.code
 
     def test_hosts(self) -> None:
-        """Host is the address of the listener, or a name of loopback; no other name and no other port."""
+        """Host must be the address of the listener, or a name of a loopback address, with its port."""
         for address, ours, others in (
             (
                 LOOPBACK,
@@ -45,7 +45,7 @@ class GateTests(SynchronousTestCase):
                 self.assertEqual(self.code(Gate(), address, host=host), 421, (host, address))
 
     def test_hostsOfOwn(self) -> None:
-        """http.hosts adds names; the answer to another one says so, and cannot be made to hold anything odd."""
+        """http.hosts adds names; a refusal names this key, and shows only printable ASCII of the Host header."""
         gate = Gate(hosts=frozenset({"gateway.example.com", "other.example:8080"}))
         for host in ("gateway.example.com", "Gateway.example.com:443", "other.example:8080", "127.0.0.1"):
             self.assertEqual(self.code(gate, host=host), 0, host)
@@ -58,14 +58,14 @@ class GateTests(SynchronousTestCase):
         self.assertTrue(refusal.text.isascii())
 
     def test_noHost(self) -> None:
-        """Only HTTP/1.0, which no browser speaks, does without; nobody has two."""
+        """Only an HTTP/1.0 request may lack Host, because no browser sends one; two Host headers are refused."""
         for hosts, old, new in (([], 0, 400), (["127.0.0.1"], 0, 0), (["127.0.0.1", "127.0.0.1"], 400, 400)):
             for isOld, code in ((True, old), (False, new)):
                 refusal = Gate().refusal(b"/", Headers({"host": hosts}), LOOPBACK, isOld)
                 self.assertEqual(0 if refusal is None else refusal.code, code, (hosts, isOld))
 
     def test_pages(self) -> None:
-        """Pages of other sites are refused, whichever header tells of them."""
+        """Requests from pages of other sites are refused, whichever header shows their origin."""
         gate = Gate(hosts=frozenset({"gateway.example.com"}))
         host = "127.0.0.1:5290"
         for origin, code in (
@@ -88,7 +88,7 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(self.code(gate, UNIX, host="any.example", origin="http://other.example"), 403)
 
     def test_token(self) -> None:
-        """The token comes first: nothing else is told to somebody who has none."""
+        """The token is checked first: without it the answer reveals nothing else."""
         gate = Gate("s3cret", free=frozenset({b"/healthz"}))
         for shown in ("", "Bearer wrong", "Basic s3cret", "s3cret", "Bearer", "Bearer \u00e4"):
             self.assertEqual(self.code(gate, host="evil.example", authorization=shown), 401, shown)
@@ -97,7 +97,7 @@ class GateTests(SynchronousTestCase):
         self.assertNotIn("s3cret", repr(gate))
 
     def test_free(self) -> None:
-        """Free paths are served under any name, and only as they are written."""
+        """Free paths are served under any host name, but only with their exact spelling."""
         gate = Gate("s3cret", free=frozenset({b"/healthz"}))
         for path in ("/healthz", "/healthz?verbose"):
             self.assertEqual(self.code(gate, path=path, host="10.1.2.3:8080"), 0, path)
@@ -106,10 +106,10 @@ class GateTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """GETs of browsers and of others."""
+    """GET requests of browsers and of other clients."""
 
     def test_pages(self) -> None:
-        """A page is told from a program, and from somebody who types."""
+        """A page is distinguished from a program, and from a user who types the address."""
         for headers, fromPage in (
             ({}, False),
             ({"user-agent": "curl/8"}, False),

@@ -1,4 +1,4 @@
-"""The layers, read in the imports."""
+"""The layers, checked in the imports."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MODULES = {
 
 
 def imports(tree: ast.AST, name: str) -> Iterator[str]:
-    """Every name that a module imports, in full, wherever in it; none are relative (a lint rule)."""
+    """Return the full names of all imports in a module; a lint rule excludes relative ones."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -62,12 +62,12 @@ def imports(tree: ast.AST, name: str) -> Iterator[str]:
 
 
 def within(name: str, package: str) -> bool:
-    """Whether a module, or a name in it, is the package or below."""
+    """True if a module, or a name in it, is the package or below it."""
     return name == package or name.startswith(package + ".")
 
 
 def _importedBy(node: ast.stmt, name: str) -> set[str]:
-    """What a statement at the top of a module imports whenever the module is loaded."""
+    """Yield the imports of a top-level statement that are executed whenever the module is loaded."""
     return set(imports(node, name)) if isinstance(node, ast.Import | ast.ImportFrom) else set()
 
 
@@ -75,12 +75,12 @@ TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 IMPORTED = {name: set(imports(tree, name)) for name, tree in TREES.items()}
 
 
-# What reads a clock, waits for one or is the process's own.
+# Names that read a clock, wait for one, or belong to the process.
 CLOCKS = ("time", "threading", "signal", "twisted.python.runtime")
 
 
 class ArchitectureTests(SynchronousTestCase):
-    """What may know of what."""
+    """The allowed imports."""
 
     def assertNoneImport(self, modules: Iterator[str] | list[str], *packages: str) -> None:
         modules = list(modules)
@@ -94,7 +94,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(found, [])
 
     def test_read(self) -> None:
-        """The whole package is looked at."""
+        """The whole package is checked."""
         self.assertLessEqual(
             {"gateway", "gateway.proxy.core", "gateway.stream.link", "gateway.tap", "gateway.plugins.shipped"},
             set(MODULES),
@@ -102,7 +102,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertIn("gateway.proxy.core.Translator", IMPORTED["gateway.proxy.handler"])
 
     def test_layers(self) -> None:
-        """Same file name, same layer: core <- stanzas <- handler <- plugin, and each knows only those before it."""
+        """A file name stands for a layer: core <- stanzas <- handler <- plugin; each imports only those before."""
         for feature in FEATURES:
             present = [name for name in LAYERS if f"gateway.{feature}.{name}" in MODULES.keys() - RULES]
             for number, name in enumerate(present[:-1]):
@@ -110,7 +110,7 @@ class ArchitectureTests(SynchronousTestCase):
                 self.assertNoneImport([f"gateway.{feature}.{name}"], *later)
 
     def test_rules(self) -> None:
-        """Rules are pure: no handler, link, reactor, log, clock, file or socket."""
+        """Rules are pure: they import no handler, link, reactor, log, clock, file or socket."""
         rules = [
             name
             for name in MODULES
@@ -129,7 +129,7 @@ class ArchitectureTests(SynchronousTestCase):
         )
 
     def test_pureStream(self) -> None:
-        """Cutting bytes into stanzas, and the queues, need neither a reactor nor a clock."""
+        """Splitting bytes into stanzas, and the queues, need neither a reactor nor a clock."""
         names = (
             *("checker", "core", "skipper", "stanzas", "trees", "refused", "instances"),
             *("outbox", "outflow", "replies", "shares", "budget", "holdback"),
@@ -146,7 +146,7 @@ class ArchitectureTests(SynchronousTestCase):
                 self.assertNoneImport(own, *(f"gateway.{other}" for other in others))
 
     def test_xml(self) -> None:
-        """XML is below all else: it knows the words, and nothing that uses it."""
+        """The XML package is the lowest layer: it imports only namespaces and errors."""
         xml = [name for name in MODULES if within(name, "gateway.xml")]
         self.assertTrue(xml)
         known = {each for name in xml for each in IMPORTED[name] if within(each, "gateway")}
@@ -154,24 +154,24 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertFalse([each for each in known if not any(within(each, one) for one in allowed)])
 
     def test_stream(self) -> None:
-        """The stream serves features and knows none, nor what composes it."""
+        """The stream imports no feature, and no module that composes."""
         stream = [name for name in MODULES if within(name, "gateway.stream")]
         upper = ("config", "service", "tap", "monitor", "plugins", *FEATURES)
         self.assertNoneImport(stream, *(f"gateway.{name}" for name in upper))
 
     def test_composition(self) -> None:
-        """service.py alone knows the monitor, the plugins and, through these, every feature."""
+        """Only service.py imports the monitor, the plugins and, through these, the features."""
         others = [name for name in MODULES if name not in ("gateway.service", "gateway.tap", "gateway.tour")]
         for package in ("gateway.monitor", "gateway.plugins", "gateway.service"):
             self.assertNoneImport([name for name in others if not within(name, package)], package)
-        # The embedded host may a little: see below.
+        # The embedded host has exceptions, which another test checks.
         apart = [*(f"gateway.{feature}" for feature in FEATURES), "gateway.embedded"]
         shared = [name for name in others if not any(within(name, package) for package in apart)]
         shared.remove("gateway.plugins.shipped")
-        # What the embedded host may lend is looked at below.
+        # Another test checks the modules that the embedded host uses.
         shared = [name for name in shared if not within(name, "gateway.embedded")]
         self.assertNoneImport(shared, *(f"gateway.{feature}" for feature in FEATURES))
-        # What a server grants and delegates is what several features work with, so it is composed for them.
+        # Privileges and delegations are used by several features, so service.py composes them.
         ported = {f"gateway.privilege.{name}" for name in ("handler.PrivilegeHandler", "lending.Lending")}
         ported.add("gateway.delegation.plugin.answers")
         self.assertLessEqual(ported, IMPORTED["gateway.service"])
@@ -181,8 +181,8 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_embedded(self) -> None:
         """
-        The embedded host is a server: it knows no feature but what it lends from, nobody builds on it but what
-        composes it and the tour, and who has a server of their own does not load it.
+        The embedded host imports no feature except the shared rules. Only service.py and the tour import it, and
+        only if no server is configured.
         """
         embedded = [name for name in MODULES if within(name, "gateway.embedded")]
         lent = {name for module in embedded for name in IMPORTED[module] for each in LENT if within(name, each)}
@@ -201,7 +201,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertFalse([name for name in top if within(name, "gateway.embedded")])
 
     def test_reactor(self) -> None:
-        """Only tap.py touches the global reactor, and not before it is called; the tour is a program of its own."""
+        """Only tap.py touches the global reactor, and only when it is called; the tour is a program of its own."""
         self.assertNoneImport(
             [name for name in MODULES if name != "gateway.tap"],
             "twisted.internet.reactor",
@@ -211,15 +211,15 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertNotIn("twisted.internet.reactor", set(imports(top, "gateway.tap")))
 
     def test_time(self) -> None:
-        """Nobody sleeps or looks at a clock but the one that was handed in."""
+        """No module except tap.py sleeps or reads a clock; others use the clock that they are given."""
         self.assertNoneImport([name for name in MODULES if name != "gateway.tap"], *CLOCKS)
         for name, tree in TREES.items():
-            # Dates may be computed with, as those of a certificate; today's is handed in.
+            # Computing with dates is allowed, as for those of a certificate; the current date is a parameter.
             asked = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
             self.assertFalse({"now", "utcnow", "today"} & asked and "datetime" in str(IMPORTED[name]), name)
 
     def test_compat(self) -> None:
-        """What makes wokkel import is in one place."""
+        """The patches for wokkel are in one place."""
         for name, path in MODULES.items():
             if name != "gateway._compat":
                 self.assertNotIn("_PY3", path.read_text(), name)
@@ -229,11 +229,11 @@ class ArchitectureTests(SynchronousTestCase):
         )
 
     def test_docstrings(self) -> None:
-        """Every module says what it is for."""
+        """Every module has a docstring."""
         for name, tree in TREES.items():
             self.assertTrue(ast.get_docstring(tree), name)
 
     def test_size(self) -> None:
-        """No module grows past what can be read in one go."""
+        """No module is longer than 420 lines."""
         for name, path in MODULES.items():
             self.assertLessEqual(len(path.read_text().splitlines()), 450, name)

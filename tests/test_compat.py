@@ -1,4 +1,4 @@
-"""wokkel on a current Twisted, as `gateway._compat` has it. Imports happen once: each test has a Python."""
+"""wokkel on a current Twisted, with `gateway._compat`. Imports happen once, so each test starts a Python."""
 
 import subprocess
 import sys
@@ -10,17 +10,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class CompatTests(SynchronousTestCase):
-    """What an import of `gateway` does to wokkel, to warnings and to the rest of the process."""
+    """The effects of `import gateway` on wokkel, on warnings, and on the rest of the process."""
 
     def python(self, code: str, *options: str) -> subprocess.CompletedProcess[str]:
-        """Run the code with `gateway` importable; fails unless it ends well within a minute."""
+        """Run the code with `gateway` importable; fail unless it exits with 0 within a minute."""
         command = [sys.executable, *options, "-c", code]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done
 
     def test_everyModuleImports(self) -> None:
-        """After `import gateway` each module of wokkel imports, even where every warning is an error."""
+        """After `import gateway` each module of wokkel can be imported, even if every warning is an error."""
         done = self.python(
             "import gateway, importlib, pkgutil, wokkel\n"
             "names = {module.name for module in pkgutil.iter_modules(wokkel.__path__)} - {'test'}\n"
@@ -33,7 +33,7 @@ class CompatTests(SynchronousTestCase):
         self.assertLessEqual({"data_form", "disco", "muc", "ping", "pubsub"}, set(done.stdout.split()))
 
     def test_warningsOfImportsOnly(self) -> None:
-        """Only what wokkel's own imports provoke is silent: its API, and our use of Twisted, warn as ever."""
+        """Only warnings of wokkel's own imports are hidden, not those about its API or our use of Twisted."""
         done = self.python(
             "import gateway\n"
             "from twisted.words.protocols.jabber.jid import JID\n"
@@ -48,7 +48,7 @@ class CompatTests(SynchronousTestCase):
         self.assertIn("twisted.python.compat.unicode was deprecated", done.stderr)
 
     def test_addresses(self) -> None:
-        """Twisted's JIDs are prepared as the gateway's, and fail as Twisted's; no part becomes another."""
+        """Twisted's JIDs are prepared as the gateway's, with Twisted's exceptions; parts stay separate."""
         self.python(
             "import gateway\n"
             "from twisted.words.protocols.jabber.jid import JID, InvalidFormat, internJID\n"
@@ -82,7 +82,7 @@ class CompatTests(SynchronousTestCase):
         )
 
     def test_twice(self) -> None:
-        """Doing it again changes nothing: neither the two names nor the number of warning filters."""
+        """A second import changes nothing: neither the two names nor the number of warning filters."""
         self.python(
             "import gateway, importlib, warnings\n"
             "from gateway import _compat\n"
@@ -95,5 +95,5 @@ class CompatTests(SynchronousTestCase):
         )
 
     def test_noReactor(self) -> None:
-        """`import gateway` leaves the choice of the reactor to whoever runs it."""
+        """`import gateway` does not install a reactor."""
         self.python("import gateway, sys; assert 'twisted.internet.reactor' not in sys.modules")

@@ -1,4 +1,4 @@
-"""The configuration file: what is right becomes values, what is wrong is said, all at once."""
+"""The configuration file: values, and error messages."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ PROXY = '[proxy."proxy.example.com"]\ntarget = "implementation@example.com"\n'
 
 
 def gateway(lines: str) -> str:
-    """A component of the embedded host's with these privileges."""
+    """Return a table with these privileges for one component of the embedded host."""
     return f"[embedded.components]\n'gw.localhost' = 'x'\n[embedded.privileges.'gw.localhost']\n{lines}\n"
 
 
 @frozen(kw_only=True)
 class EchoTable(ComponentTable):
-    """A stranger's keys."""
+    """The table of a plugin of other software."""
 
     times: int = 1
 
 
 @implementer(IServicePlugin)
 class EchoPlugin:
-    """A stranger's service."""
+    """A plugin of other software."""
 
     kind = "echo"
     table = EchoTable
@@ -61,7 +61,7 @@ PLUGINS = [
 
 
 class ConfigCase(SynchronousTestCase):
-    """A folder, and a file in it to be read."""
+    """A folder with a configuration file."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -82,12 +82,12 @@ class ConfigCase(SynchronousTestCase):
 
 
 class RightTests(ConfigCase):
-    """Files that are right."""
+    """Valid files."""
 
     def test_examples(self) -> None:
         """
-        The README's file works, and the example file with every option switched on; it shows them all, with the
-        defaults that they have.
+        The README's file works, and the example file with every option switched on; the example file shows all
+        options with their defaults.
         """
         for name in ("component.secret", "http.token"):
             self.file(name, "hidden\n")
@@ -113,7 +113,7 @@ class RightTests(ConfigCase):
         self.assertEqual(config.http, HttpTable(token_file=token, hosts=frozenset({"gateway.example.com"})))
 
     def test_embeddedExamples(self) -> None:
-        """What docs/embedded.md shows: first the defaults, then what may follow."""
+        """The examples in docs/embedded.md: first the defaults, then the optional tables."""
         examples = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "embedded.md").read_text(), re.DOTALL)
         self.assertEqual(len(examples), 2)
         self.assertEqual(self.read(examples[0]).embedded, EmbeddedTable())
@@ -123,7 +123,7 @@ class RightTests(ConfigCase):
         self.assertEqual((list(config.embedded.components), config.services), (["echo.localhost"], ()))
 
     def test_privileges(self) -> None:
-        """What docs/privilege.md shows of the embedded host, which is in the form that Prosody has it."""
+        """The example in docs/privilege.md for the embedded host, which has the same form as Prosody's."""
         [example] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "privilege.md").read_text(), re.DOTALL)
         embedded = self.read(example).embedded
         assert embedded is not None
@@ -135,14 +135,14 @@ class RightTests(ConfigCase):
             embedded = self.read(gateway(text)).embedded
             assert embedded is not None
             self.assertEqual(embedded.privileges, {"gw.localhost": PrivilegesTable(push=push)})
-        # A service is a component too.
+        # A service is a component as well.
         own = "[embedded.privileges]\n'Proxy.example.com' = { roster = 'get' }\n"
         embedded = self.read(PROXY + own).embedded
         assert embedded is not None
         self.assertEqual(list(embedded.privileges), ["proxy.example.com"])
 
     def test_defaults(self) -> None:
-        """The least file there can be, and what it leaves to us."""
+        """The smallest valid file, and the defaults."""
         config = self.read(SERVER + PROXY)
         self.assertEqual(config.state_dir, self.folder / "state")
         self.assertIsNone(config.http)
@@ -155,7 +155,7 @@ class RightTests(ConfigCase):
         self.assertIsInstance(service.plugin, ProxyPlugin)
 
     def test_everything(self) -> None:
-        """Every key of the proxy and of the server."""
+        """All keys of the proxy and of the server."""
         token = self.file("token", "t0ken\n")
         config = self.read(
             'state_dir = "/var/lib/x"\n'
@@ -187,7 +187,7 @@ class RightTests(ConfigCase):
         )
 
     def test_oddDomains(self) -> None:
-        """Domains that servers serve are accepted wherever a domain or a JID may stand."""
+        """Domains that servers accept are valid wherever a domain or a JID is."""
         for domain in ("chat_srv.lan", "[2001:db8::1]", "-x-.lan"):
             server = SERVER + f'domain = "{domain}"\n'
             config = self.read(
@@ -203,10 +203,7 @@ class RightTests(ConfigCase):
             self.assertIn("server.domain", self.problems(f'{SERVER}domain = "{domain}"\n{PROXY}')[0])
 
     def test_embedded(self) -> None:
-        """
-        Without [server] there is the embedded host, with what its defaults are; and where nothing else is asked
-        for, what each plugin has to show.
-        """
+        """Without [server]: the embedded host with its defaults; without a service as well: the demonstration."""
         for text, domain in (("", "localhost"), ('[embedded]\ndomain = "Other.test"\n', "other.test")):
             config = self.read(text)
             assert config.embedded is not None
@@ -229,18 +226,18 @@ class RightTests(ConfigCase):
         assert config.embedded is not None
         self.assertEqual(config.embedded.accounts, {"alice": "pw"})
         self.assertEqual([service.jid for service in config.services], ["e.localhost"])
-        # A host for others' components alone.
+        # A host for components that are not part of the gateway.
         config = self.read('[embedded.components]\n"c.test" = "s3cret"\n')
         self.assertEqual(config.services, ())
 
     def test_noFile(self) -> None:
-        """No file at all is the same as an empty one, in the working directory."""
+        """No file is the same as an empty file in the working directory."""
         config = load(None, [ProxyPlugin(), DelegationPlugin(), EchoPlugin()], MemoryReactorClock())
         self.assertEqual([service.jid for service in config.services], ["proxy.localhost", "delegate.localhost"])
         self.assertEqual(config.state_dir, Path.cwd() / "state")
 
     def test_relative(self) -> None:
-        """File names are meant from the folder of the file that has them, wherever the process runs."""
+        """Relative file names refer to the folder of the configuration file, whatever the working directory."""
         self.file("secret", "from a file\n")
         here = os.getcwd()
         self.addCleanup(os.chdir, here)
@@ -252,12 +249,12 @@ class RightTests(ConfigCase):
         self.assertEqual(config.server.secret, "from a file")
 
     def test_own(self) -> None:
-        """A service with an endpoint and a secret of its own needs no [server]."""
+        """A service with its own endpoint and secret needs no [server]."""
         config = self.read(PROXY + 'endpoint = "tcp:localhost:5347"\nsecret = "x"\n')
         self.assertEqual(config.services[0].table.secret, "x")
 
     def test_stranger(self) -> None:
-        """A stranger's table is read into the stranger's class, and any number of services is made."""
+        """The table of another plugin is read into the plugin's class, and any number of services is made."""
         config = self.read(SERVER + PROXY + '[echo."e1.example.com"]\ntimes = 3\n[echo."e2.example.com"]\n')
         self.assertEqual(
             [(service.kind, service.jid) for service in config.services],
@@ -266,7 +263,7 @@ class RightTests(ConfigCase):
         self.assertEqual(config.services[1].table, EchoTable(times=3))
 
     def test_noSecretInRepr(self) -> None:
-        """Whoever prints a configuration prints no secret."""
+        """The repr of a configuration contains no secret."""
         self.file("other", "hidden2")
         config = self.read(SERVER.replace("s3cret", "hidden1") + PROXY + 'secret_file = "other"\n')
         self.assertNotIn("hidden", repr(config))
@@ -274,16 +271,16 @@ class RightTests(ConfigCase):
 
 
 class WrongTests(ConfigCase):
-    """Files that are wrong: key, what was found, what is allowed."""
+    """Invalid files: key, value found, values allowed."""
 
     def assertSays(self, text: str, *parts: str) -> None:
-        """There is one problem, and it says this."""
+        """Check that there is one problem, with these parts."""
         [problem] = self.problems(text)
         for part in parts:
             self.assertIn(part, problem)
 
     def test_unquoted(self) -> None:
-        """Who forgets the quotes of a table's name is told of them; values are shown as TOML has them."""
+        """Missing quotes in a table's name are reported; values are shown in TOML's spelling."""
         found = self.problems(SERVER + '[proxy.proxy.example.com]\ntarget = [true, "x"]\n')
         self.assertIn('quote a name that contains dots: [proxy."proxy.example.com"]', "".join(found))
         found = self.problems(SERVER + 'domain = "example.com"\n[proxy."example.com"]\ntarget = "a@b"\n')
@@ -292,7 +289,7 @@ class WrongTests(ConfigCase):
         self.assertIn('.target: found [true, "x"]', "".join(found))
 
     def test_table(self) -> None:
-        """One thing wrong, one line, with its key and with what would be right."""
+        """Each error gets one line, with the key and the allowed values."""
         whole = SERVER + PROXY
         table: dict[str, tuple[str, ...]] = {
             whole + 'target2 = "x"\n': (
@@ -343,7 +340,10 @@ class WrongTests(ConfigCase):
                 "delegation, echo, embedded, http, mirror, proxy, rooms, roster, server, state_dir, or the kind of",
             ),
             "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
-            whole + "[echo]\nx = 3\n": ('echo."x": found 3', 'a table for each component, such as [echo."echo.example'),
+            whole + "[echo]\nx = 3\n": (
+                'echo."x": found 3',
+                'a table for each component, such as [echo."echo.example',
+            ),
             whole + '[echo."a@b.c"]\n': ('echo."a@b.c"', "a domain, as the table's name"),
             whole + '[echo."b.c/d"]\n': ('echo."b.c/d"', "a domain"),
             whole + '[echo.""]\n': ('echo.""', "a domain"),
@@ -371,7 +371,7 @@ class WrongTests(ConfigCase):
                 self.assertSays(text, *parts)
 
     def test_allAtOnce(self) -> None:
-        """Every error is said, not the first alone."""
+        """All errors are reported, not only the first."""
         problems = self.problems(
             "colour = 1\n"
             '[server]\nendpoint = "x"\nsecrt = "y"\n'
@@ -396,14 +396,14 @@ class WrongTests(ConfigCase):
         self.assertEqual(len(problems), len(keys))
 
     def test_unreachable(self) -> None:
-        """A service needs an endpoint and a secret, from its own table or the common one."""
+        """A service needs an endpoint and a secret, in its own table or in [server]."""
         found = self.problems("[server]\n" + PROXY)
         self.assertEqual([problem.split(":")[0].rpartition(".")[2] for problem in found], ["endpoint", "secret"])
         self.assertSays("[server]\n" + PROXY + 'endpoint = "tcp:a:1"\n', "neither this nor server.secret")
         self.assertSays(PROXY + 'endpoint = "tcp:a:1"\n', ".secret: found nothing", "an endpoint of its own")
 
     def test_embedded(self) -> None:
-        """What is wrong with the embedded host's tables; no password is shown."""
+        """Errors in the tables of the embedded host; no password is shown."""
         table = {
             SERVER + PROXY + "[embedded]\n": ("embedded: found [embedded] and [server]; allowed: one of them",),
             '[embedded]\ndomain = "a@b"\n': ('embedded.domain: found "a@b"', "a domain"),
@@ -424,7 +424,7 @@ class WrongTests(ConfigCase):
             self.assertNotIn("hidden", str(self.problems(text)))
 
     def test_privileges(self) -> None:
-        """What is wrong with privileges, by its key; and that they are for components, each once."""
+        """Errors in privileges, by key; each grant is for a component, and each component has one."""
         table = {
             "privileges = 3\n": (".privileges: found 3", "a table"),
             "[embedded.privileges]\n'gw.localhost' = 3\n": ('.privileges."gw.localhost": found 3', "a table"),
@@ -448,16 +448,16 @@ class WrongTests(ConfigCase):
             self.assertSays(("" if text.startswith("[") else "[embedded]\n") + text, *parts)
 
     def test_oneOnEach(self) -> None:
-        """Two services on one JID, also of different kinds and in another case."""
+        """Two services on one JID, also if they are of different kinds or differ in case."""
         self.assertSays(SERVER + PROXY + '[echo."Proxy.EXAMPLE.com"]\n', '"proxy.example.com" is configured twice')
 
     def test_wrongAndTwice(self) -> None:
-        """That the first is wrong in itself hides nothing."""
+        """A second service on a JID is reported even if the first one is invalid."""
         wrong = PROXY.replace("implementation@example.com", "x")
         self.assertEqual(len(self.problems(SERVER + wrong + '[echo."proxy.example.com"]\n')), 2)
 
     def test_unreadable(self) -> None:
-        """No file, a folder, other bytes than text, no TOML: one line, no traceback."""
+        """A missing file, a folder, a binary file, no TOML: one line, no traceback."""
         for path in (self.folder / "none", self.folder):
             error = self.assertRaises(ConfigError, load, path, [], Clock())
             self.assertIn("cannot be read", str(error))
@@ -467,10 +467,10 @@ class WrongTests(ConfigCase):
 
 
 class ElidedTests(QuickCase):
-    """URLs that are shown."""
+    """URLs in messages."""
 
     def test_elided(self) -> None:
-        """User, password and query are left out, wherever they stand and whatever they hold."""
+        """User, password and query are removed, wherever they are and whatever they contain."""
         for url, shown in (
             ("http://h:80/a/%s", "http://h:80/a/%s"),
             ("http://user:hidden@h/%s?key=hidden", "http://...@h/%s?..."),
@@ -485,26 +485,26 @@ class ElidedTests(QuickCase):
             self.assertEqual(elided(url), shown)
 
     def test_long(self) -> None:
-        """A long word takes no time, whatever it is made of."""
+        """A long word is handled fast, whatever it contains."""
         for part in ("a", ":", "@", "/", "//", "a:", "//:", "//a:", "//a@", "a:b@", "?"):
             with self.quickly(part):
                 elided(part * (16_000 // len(part)))
 
 
 class SecretTests(ConfigCase):
-    """Secrets, their files, and that they are never shown."""
+    """Secrets and their files."""
 
     def withSecret(self, lines: str) -> str:
         return f'[server]\nendpoint = "tcp:127.0.0.1:5347"\n{lines}\n{PROXY}'
 
     def test_file(self) -> None:
-        """The file's one line is the secret, without the white space around it."""
+        """The one line of the file is the secret, without leading and trailing white space."""
         self.file("s", "  päss word \n\n")
         self.assertEqual(self.read(self.withSecret('secret_file = "s"')).server.secret, "päss word")
         self.assertEqual(readSecret(str(self.folder / "s")), "päss word")
 
     def test_mark(self) -> None:
-        """A byte order mark, as some editors write it, is no part of a secret, nor of the configuration."""
+        """A byte order mark, which some editors write, is not part of a secret or of the configuration."""
         (self.folder / "s").write_bytes(b"\xef\xbb\xbfhidden\n")
         self.assertEqual(readSecret(str(self.folder / "s")), "hidden")
         path = self.file("gateway.toml", "")
@@ -514,7 +514,7 @@ class SecretTests(ConfigCase):
         self.assertRaises(ValueError, readSecret, str(self.folder / "s"))
 
     def test_wrongFiles(self) -> None:
-        """Empty, of several lines, no text, missing, a folder: said under its key, never with its content."""
+        """Empty, several lines, not text, missing, a folder: reported by key, without the content."""
         self.file("empty", "\n")
         self.file("two", "hidden\nhidden\n")
         (self.folder / "binary").write_bytes(b"\xff\xfehidden")
@@ -529,24 +529,24 @@ class SecretTests(ConfigCase):
                 self.assertNotIn("hidden", problem)
 
     def test_unreadableFile(self) -> None:
-        """A file of somebody else's."""
+        """A file that belongs to another user."""
         self.file("s", "hidden").chmod(0)
         if os.geteuid() == 0:
-            # Nothing is unreadable to root; the error is the same as for a folder.
+            # Root can read every file; a folder causes the same error.
             (self.folder / "s").unlink()
             (self.folder / "s").mkdir()
         [problem] = self.problems(self.withSecret('secret_file = "s"'))
         self.assertIn("a readable file that contains one line with a secret", problem)
 
     def test_both(self) -> None:
-        """One of the two."""
+        """Only one of the two keys is allowed."""
         self.file("s", "hidden2")
         [problem] = self.problems(self.withSecret('secret = "hidden"\nsecret_file = "s"'))
         self.assertIn("both secret and secret_file; allowed: one of them", problem)
         self.assertNotIn("hidden", problem)
 
     def test_neverShown(self) -> None:
-        """A secret in whatever wrong form or place is not printed."""
+        """A secret with a wrong type or in a wrong place is not printed."""
         for text in (
             self.withSecret('secret = ["hidden"]'),
             self.withSecret('secret = {x = "hidden"}'),
@@ -565,13 +565,13 @@ class SecretTests(ConfigCase):
 
 
 class HttpTests(ConfigCase):
-    """Who may reach the HTTP server."""
+    """Access to the HTTP server."""
 
     def http(self, listen: str, more: str = "") -> str:
         return f"{SERVER}{PROXY}[http]\nlisten = '{listen}'\n{more}"
 
     def test_loopback(self) -> None:
-        """What only this machine reaches needs no token."""
+        """A listener that only this machine can reach needs no token."""
         for listen in (
             "tcp:5290:interface=127.0.0.1",
             "tcp:interface=127.3.2.1:port=0",
@@ -585,7 +585,7 @@ class HttpTests(ConfigCase):
                 self.assertEqual(http.listen, listen)
 
     def test_others(self) -> None:
-        """What others reach does, whatever it looks like."""
+        """A listener that others can reach needs a token, whatever its spelling."""
         for listen in (
             "tcp:5290",
             "tcp:5290:interface=0.0.0.0",
@@ -601,7 +601,7 @@ class HttpTests(ConfigCase):
                 self.assertTrue(problem.startswith("http.token_file: found nothing"), problem)
 
     def test_impossible(self) -> None:
-        """Nothing can listen on a port that is none, nor make a socket in a folder that is not there."""
+        """Impossible listeners: an invalid port, or a socket in a missing folder."""
         (self.folder / "a:b").mkdir()
         for listen in (
             "tcp:99999:interface=127.0.0.1",
@@ -622,7 +622,7 @@ class HttpTests(ConfigCase):
         self.read(self.http(f"unix:{socket}:mode=660"))
 
     def test_token(self) -> None:
-        """With a token it may listen anywhere; the token's file must hold one."""
+        """With a token any listener is allowed; the token's file must contain one."""
         self.file("token", "t0ken")
         self.file("empty", "")
         self.read(self.http("tcp:5290", 'token_file = "token"\n'))

@@ -1,4 +1,4 @@
-"""A database whose disk is full, whose file is locked, corrupt, read-only or gone: each request gets its error."""
+"""Databases with a full disk, or with a locked, corrupt, read-only or missing file: each request gets its error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCHEMA = ("CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, content TEXT 
 
 
 def put(cursor: sqlite3.Cursor, name: str, content: str) -> str:
-    """Store it."""
+    """Store a value."""
     cursor.execute(
         "INSERT INTO kept VALUES (?, ?) ON CONFLICT DO UPDATE SET content = excluded.content", (name, content)
     )
@@ -37,7 +37,7 @@ def put(cursor: sqlite3.Cursor, name: str, content: str) -> str:
 
 
 def get(cursor: sqlite3.Cursor, name: str) -> str | None:
-    """Return the value that is stored."""
+    """Return the stored value."""
     row = cursor.execute("SELECT content FROM kept WHERE name = ?", (name,)).fetchone()
     return None if row is None else row[0]
 
@@ -52,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class DatabaseCase(TestCase):
-    """A database in a folder, and the log about it."""
+    """A database in a folder, and its log lines."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -75,7 +75,7 @@ class DatabaseCase(TestCase):
         return opened
 
     def until(self, holds: Callable[[], bool], seconds: float = 5.0) -> Deferred[None]:
-        """Fires when it holds."""
+        """Wait until a condition holds."""
         deadline = time.monotonic() + seconds
 
         async def wait() -> None:
@@ -87,11 +87,11 @@ class DatabaseCase(TestCase):
 
 
 class FullTests(DatabaseCase):
-    """The disk is full."""
+    """A full disk."""
 
     @inlineCallbacks
     def test_full(self) -> Any:
-        """A change is refused and nothing of it kept; reading goes on; with room it works again by itself."""
+        """A change is refused and nothing of it stored; reading works; with free space everything works again."""
         with smallDisk(self.folder / "disk", "256k") as disk:
             kept = self.open(disk.path / "x.db")
             yield kept.write(put, "before", "x")
@@ -113,7 +113,7 @@ class FullTests(DatabaseCase):
 
     @inlineCallbacks
     def test_fullFirst(self) -> Any:
-        """A disk that is full at the first start leaves a file that the next start can use."""
+        """If the disk is full at the first start, the file that is left can be used by the next start."""
         with smallDisk(self.folder / "disk", "64k") as disk:
             disk.fill()
             kept = self.open(disk.path / "x.db")
@@ -128,7 +128,7 @@ class FullTests(DatabaseCase):
 
     @inlineCallbacks
     def test_room(self) -> Any:
-        """The same where a disk cannot be mounted: the file may not grow."""
+        """A full disk on systems that cannot mount one: the file may not grow."""
         kept = self.open()
         yield kept.write(put, "before", "x")
         [pages] = yield kept.read(lambda cursor: cursor.execute("PRAGMA page_count").fetchone())
@@ -139,7 +139,7 @@ class FullTests(DatabaseCase):
         yield kept.write(put, "a", "y" * 100_000)
 
     def test_answers(self) -> None:
-        """Each has its stanza error."""
+        """Each error has its stanza error."""
         said = {error: ANSWERS[error].condition for error in (StoreFull, StoreBusy, StoreBroken)}
         self.assertEqual(
             said,
@@ -152,11 +152,11 @@ class FullTests(DatabaseCase):
 
 
 class LockedTests(DatabaseCase):
-    """Another process holds the lock."""
+    """A lock of another process."""
 
     @inlineCallbacks
     def test_locked(self) -> Any:
-        """The first waits half a second, and nobody behind it; reading goes on; nothing of it is kept later."""
+        """Only the first request waits half a second; reading works; refused changes are not stored later."""
         kept = self.open()
         yield kept.write(put, "before", "x")
         with locked(self.path):
@@ -170,7 +170,7 @@ class LockedTests(DatabaseCase):
             self.assertLess(first, 3)
             started = time.monotonic()
             yield gatherResults([self.assertFailure(kept.write(put, "late", "y"), StoreBusy) for _ in range(200)])
-            # At five seconds each it was 1,000.
+            # With a wait of five seconds for each request it was 1,000.
             self.assertLess(time.monotonic() - started, 3)
             self.assertIn("another process has locked it", kept.trouble)
         yield self.until(lambda: not kept.trouble)
@@ -181,7 +181,7 @@ class LockedTests(DatabaseCase):
 
     @inlineCallbacks
     def test_short(self) -> Any:
-        """A lock that is held for a moment costs nobody anything."""
+        """A short lock causes no error."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         with locked(self.path):
@@ -193,7 +193,7 @@ class LockedTests(DatabaseCase):
 
     @inlineCallbacks
     def test_process(self) -> Any:
-        """A lock of a process that keeps everybody out, readers too; found at the start, and gone with it."""
+        """A lock of another process that excludes readers as well: found at the start, and recovered from."""
         keep = (
             "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
             "c.execute('PRAGMA locking_mode = EXCLUSIVE')\nc.execute('BEGIN EXCLUSIVE')\n"
@@ -218,11 +218,11 @@ class LockedTests(DatabaseCase):
 
 
 class CancelledTests(DatabaseCase):
-    """Nobody waits for the result any more."""
+    """Cancelled requests."""
 
     @inlineCallbacks
     def test_queued(self) -> Any:
-        """A request that waits for the thread and is cancelled is not run."""
+        """A request that is cancelled while it waits for the thread is not run."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         ran: list[str] = []
@@ -237,7 +237,7 @@ class CancelledTests(DatabaseCase):
 
     @inlineCallbacks
     def test_running(self) -> Any:
-        """One that is cancelled while it runs is rolled back."""
+        """A request that is cancelled while it runs is rolled back."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         started: list[None] = []
@@ -260,7 +260,7 @@ class CancelledTests(DatabaseCase):
 
     @inlineCallbacks
     def test_waited(self) -> Any:
-        """On a disk that hangs each request gets an error in time, later ones at once; none is run afterwards."""
+        """On a hanging disk each request gets an error in time, later requests at once; none is run afterwards."""
         self.patch(database, "_MAX_WAIT", 0.3)
         self.patch(database, "_WATCH_EVERY", 0.05)
         kept = self.open()
@@ -286,7 +286,7 @@ class CancelledTests(DatabaseCase):
 
     @inlineCallbacks
     def test_closedMeanwhile(self) -> Any:
-        """A requester that gets an error may close the file, or ask again, at once."""
+        """The errback of a request may close the file, or send another request."""
         self.patch(database, "_MAX_WAIT", 0.1)
         self.patch(database, "_WATCH_EVERY", 0.05)
         for react in (Database.close, lambda kept: self.assertFailure(kept.read(get, "a"), StoreBusy)):
@@ -301,7 +301,7 @@ class CancelledTests(DatabaseCase):
 
     @inlineCallbacks
     def test_bounded(self) -> Any:
-        """So many may wait, and no more; there is room again when they are done."""
+        """The number of waiting requests is limited; when they are done, further ones are accepted."""
         self.patch(database, "_MAX_WAITING", 3)
         kept = self.open()
         yield self.until(lambda: kept.report().endswith("that wait: 0"))
@@ -327,11 +327,11 @@ class CancelledTests(DatabaseCase):
 
 
 class BrokenTests(DatabaseCase):
-    """The file is not what it should be."""
+    """Broken files."""
 
     @inlineCallbacks
     def test_corrupt(self) -> Any:
-        """A file that is something else is refused and stays; the log tells once what to do."""
+        """A file that is not a database is refused and not changed; the log gives the remedy once."""
         self.path.write_bytes(b"something else, and long enough to be read" * 100)
         kept = self.open()
         for _ in range(50):
@@ -346,12 +346,12 @@ class BrokenTests(DatabaseCase):
 
     @inlineCallbacks
     def test_corruptWhileRunning(self) -> Any:
-        """Pages that are overwritten while it runs are an error for those who ask for them, not a traceback."""
+        """If pages are overwritten at run time, requests for them fail with an error, not a traceback."""
         kept = self.open()
         for number in range(50):
             yield kept.write(put, f"{number}", "x" * 4000)
         yield kept.read(lambda cursor: None)
-        # The journal into the file, so that it is read from there.
+        # Move the journal into the file, so that pages are read from there.
         with closing(sqlite3.connect(self.path)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with self.path.open("r+b") as file:
@@ -369,7 +369,7 @@ class BrokenTests(DatabaseCase):
 
     @inlineCallbacks
     def test_readOnly(self) -> Any:
-        """On a disk that was made read-only it is an error; once it is writable it works again by itself."""
+        """On a disk that became read-only requests fail; once it is writable everything works again."""
         with smallDisk(self.folder / "disk", "256k") as disk:
             kept = self.open(disk.path / "x.db")
             yield kept.write(put, "a", "x")
@@ -388,7 +388,7 @@ class BrokenTests(DatabaseCase):
 
     @inlineCallbacks
     def test_readOnlyWhileRunning(self) -> Any:
-        """The same for a file that was open when it became read-only."""
+        """The same for a file that was open when the disk became read-only."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         yield kept.read(lambda cursor: cursor.execute("PRAGMA query_only = ON").fetchone())
@@ -399,7 +399,7 @@ class BrokenTests(DatabaseCase):
 
     @inlineCallbacks
     def test_moved(self) -> Any:
-        """A file that was moved away is not written any longer: a stored change is in the file of this name."""
+        """A file that was moved away is not written any longer: changes go to a file with the configured name."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         for each in list(self.folder.iterdir()):
@@ -411,7 +411,7 @@ class BrokenTests(DatabaseCase):
 
     @inlineCallbacks
     def test_folderGone(self) -> Any:
-        """Without its folder it is an error."""
+        """If the folder is missing, requests fail."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         self.folder.rename(self.folder.with_name("elsewhere"))
@@ -420,7 +420,7 @@ class BrokenTests(DatabaseCase):
 
     @inlineCallbacks
     def test_statement(self) -> Any:
-        """A fault of a statement is the plugin's: it is raised as it is, and is no trouble of the file."""
+        """A wrong statement is the plugin's fault: its exception is raised, and the file counts as working."""
         kept = self.open()
         yield kept.write(put, "a", "x")
         twice = kept.write(lambda cursor: cursor.execute("INSERT INTO kept VALUES ('a', 'y')"))
@@ -432,10 +432,10 @@ class BrokenTests(DatabaseCase):
 
 
 class ConditionTests(SynchronousTestCase):
-    """One line a minute."""
+    """The rate of log lines."""
 
     def test_lines(self) -> None:
-        """However many requests fail, and however often it works in between."""
+        """One line a minute, however many requests fail, and however often the file works in between."""
         condition = Condition()
         logged = [second for second in range(200) for _ in range(10) if condition.failed("full", float(second))]
         self.assertEqual(logged, [0, 60, 120, 180])
@@ -448,11 +448,11 @@ class ConditionTests(SynchronousTestCase):
 
 
 class ProblemTests(DatabaseCase):
-    """The check before the start, which makes nothing."""
+    """The check before the start, which creates nothing."""
 
     @inlineCallbacks
     def test_right(self) -> Any:
-        """A file that is not there yet, is empty, is in use or was closed has no problem."""
+        """A file that is missing, empty, in use or was closed has no problem."""
         self.assertEqual((problem(self.path), list(self.folder.iterdir())), ("", []))
         kept = self.open()
         self.assertEqual(problem(self.path), "")
@@ -468,7 +468,7 @@ class ProblemTests(DatabaseCase):
 
     @inlineCallbacks
     def test_wrong(self) -> Any:
-        """A file that is none, is no database, is corrupt or read-only: its path, and what to do."""
+        """A folder, another kind of file, a corrupt or read-only one: reported with its path and a remedy."""
         self.path.mkdir()
         self.assertEqual(problem(self.path), f"{self.path} is not a file")
         self.path.rmdir()
@@ -491,10 +491,10 @@ class ProblemTests(DatabaseCase):
 
 
 class ReactorTests(SynchronousTestCase):
-    """Before the reactor runs."""
+    """Behaviour before the reactor runs."""
 
     def test_fork(self) -> None:
-        """No thread is started before: a daemon forks."""
+        """No thread is started before the reactor runs, because a daemon forks."""
         memory = MemoryReactorClock()
         path = Path(self.mktemp())
         kept = Database(path, SCHEMA, memory)

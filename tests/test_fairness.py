@@ -1,4 +1,4 @@
-"""Each service on a link in memory: one user takes all that can be had, and another one is served as ever."""
+"""Fairness: for each service on a link in memory, one user sends as much as possible, another is still served."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ MANY = 220_000
 
 
 def join(user: str, room: str = "lobby", nick: str = "") -> bytes:
-    """Somebody's join, by the name as the nick unless said otherwise."""
+    """Return a user's join; the nick is the user's name by default."""
     nick = nick or user.partition("@")[0]
     return f"<presence from='{user}/r' to='{room}@{JID}/{nick}'><x xmlns='{ns.MUC}'/></presence>".encode()
 
 
 class FairCase(SynchronousTestCase):
-    """The bytes that a server hears, by the user whom they are for."""
+    """A link that counts the bytes sent, by recipient."""
 
     def setUp(self) -> None:
         self.world = World()
         self.link: Any = self.world.link
 
     def sent(self, data: bytes) -> bytes:
-        """Return the output that it causes, as bytes: there is much of it."""
+        """Return the output that an input causes, as bytes, because it is large."""
         before = len(self.world.server.value())
         self.world.server.say(data)
         return self.world.server.value()[before:]
@@ -64,7 +64,7 @@ class RoomsTests(FairCase):
             )
 
     def test_rejoins(self) -> None:
-        """100 rejoins in 11 kB: a budget's worth is handled at once, others later, in order; nobody else waits."""
+        """Of 100 rejoins in 11 kB, a budget's worth is handled at once, the rest later; others do not wait."""
         before = len(self.world.server.value())
         out = self.sent(join(BAD) * 100)
         self.assertLess(len(out), BURST + 600_000)
@@ -74,7 +74,7 @@ class RoomsTests(FairCase):
         self.assertIn(
             b"result", self.sent(f"<iq type='get' id='1' from='{GOOD}/r' to='{JID}'>{info}</iq>".encode())
         )
-        # What the user says after the joins comes after them.
+        # Stanzas that the user sends after the joins are handled after them.
         message = f"<message from='{BAD}/r' to='lobby@{JID}' type='groupchat'><body>x</body></message>"
         self.assertEqual(self.sent(message.encode()), b"")
         self.world.wait(10)
@@ -83,14 +83,14 @@ class RoomsTests(FairCase):
         self.world.wait(30)
         out = self.world.server.value()[before:]
         refused = out.count(errorElement(OverBudget))
-        # What has waited for 20 seconds is refused.
+        # Stanzas that have waited for 20 seconds are refused.
         self.assertTrue(5 < refused < 30, refused)
         self.assertEqual(out.count(b"code='110'"), 100 - refused + 2)
         self.assertNotIn(b"resource-constraint", self.sent(join(BAD)))
         self.assertEqual(self.sent(message.encode()).count(b"<body>x</body>"), 3)
 
     def test_said(self) -> None:
-        """The log names who it was, once; the status page counts."""
+        """The log names the user, once; the status page counts."""
         warnings: list[str] = []
         globalLogPublisher.addObserver(lambda event: warnings.append(str(event.get("news", ""))))
         self.sent(join(BAD) * 300)
@@ -102,7 +102,7 @@ class RoomsTests(FairCase):
         self.assertRegex(held, r"stanzas held, of users who were sent much or said much to many: 1[89]\d; users: 1")
 
     def test_disco(self) -> None:
-        """A user who is in no room, and asks 400 times which rooms there are, is refused alone, too."""
+        """A user who is in no room and queries the list of rooms 400 times is the only one refused."""
         for number in range(100):
             self.sent(join(f"user{number}@example.com", room="r" * 900 + str(number)))
         items = f"<query xmlns='{ns.DISCO_ITEMS}'/>"
@@ -117,7 +117,7 @@ class RoomsTests(FairCase):
         self.assertIn(b"type='result'", self.sent(asked))
 
     def test_leaves(self) -> None:
-        """A user who leaves while joins are held, more than there is room for, is out; every join is answered."""
+        """A user who leaves while more joins are held than the limit is out; every join is answered."""
         before = len(self.world.server.value())
         gone = f"<presence from='{BAD}/r' to='lobby@{JID}/bad' type='unavailable'/>".encode()
         self.sent(join(BAD) * 300 + gone)
@@ -130,13 +130,13 @@ class RoomsTests(FairCase):
         self.assertEqual(list(IReporting(self.link).report())[1:], [])
 
     def test_leavesBehindJoins(self) -> None:
-        """A leave that is held behind joins is a leave, whatever becomes of them: nobody is in as a ghost."""
+        """A leave that is held behind joins is always handled, so no ghost occupant stays."""
         gone = f"<presence from='{BAD}/r' to='den@{JID}/bad' type='unavailable'/>".encode()
         out = f"from='den@{JID}/bad' to='{GOOD}/r' type='unavailable'".encode()
         ends = (
-            # It waits for too long,
+            # It waits too long,
             lambda: self.world.wait(30),
-            # or another session leaves, and there is room for nothing more,
+            # or another session leaves, and the limit is reached,
             lambda: self.sent(join(BAD) * 300 + gone.replace(b"/r'", b"/s'")),
             # or the gateway stops.
             self.link.stopService,
@@ -150,7 +150,7 @@ class RoomsTests(FairCase):
             self.world.wait(60)
 
     def test_otherLeaves(self) -> None:
-        """A leave that is held behind a join, of another room, is a leave, whatever becomes of the join."""
+        """A leave that is held behind a join of another room is handled, whatever happens to the join."""
         gone = f"<presence from='{BAD}/r' to='other@{JID}/bad' type='unavailable'/>".encode()
         hears = f"from='other@{JID}/bad' to='{GOOD}/r' type='unavailable'".encode()
         self.sent(join(GOOD, room="other"))
@@ -173,7 +173,7 @@ class RoomsTests(FairCase):
         self.assertGreater(self.world.server.value()[before:].count(errorElement(Stopping)), 85)
 
     def test_stopsLater(self) -> None:
-        """No more are held while the stop waits for what is open: they would never be answered."""
+        """While the stop waits for open requests no further joins are held: they would never be answered."""
         self.patch(RoomsHandler, "pending", 1)
         self.sent(join(BAD) * 100)
         self.link.stopService()
@@ -358,7 +358,7 @@ class SpeakerTests(FairCase):
 
 
 class DelegationTests(FairCase):
-    """The requester stands in the wrapper; the stanza's sender is the server."""
+    """Delegated requests: the requester is in the wrapper, and the stanza's sender is the server."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -380,7 +380,7 @@ class DelegationTests(FairCase):
         )
 
     def settle(self, size: int = MANY) -> bytes:
-        """Let all who wait have 220 kB each, or as much as is said."""
+        """Answer all waiting requests with 220 kB each, or another size."""
         before = len(self.world.server.value())
         waiting, self.waiting = self.waiting, []
         for _, answer in waiting:
@@ -390,29 +390,29 @@ class DelegationTests(FairCase):
         return self.world.server.value()[before:]
 
     def test_later(self) -> None:
-        """400 gets of 220 kB, answered later: the budget's worth is sent, the rest are errors; each once."""
+        """Of 400 gets of 220 kB, answered later, a budget's worth is sent, the others get errors, once each."""
         self.sent(b"".join(self.ask(BAD, f"b{number}") for number in range(400)))
         self.sent(self.ask(GOOD, "g"))
-        # However many of them there are, few are before another user's.
+        # Even with many of them, few are answered before another user's request.
         self.assertEqual([user for user, _ in self.waiting], [f"{BAD}/r"] * 16 + [f"{GOOD}/r"])
         out, asked = b"", 0
         while self.waiting:
             asked += len(self.waiting)
             out += self.settle()
-        # Once it is certain that nothing will come of it, the handler is not asked.
+        # If the answer would be refused anyway, the handler is not called.
         self.assertLess(asked, BURST // MANY + 20)
         self.assertLess(len(out), BURST + 3 * MANY)
         self.assertEqual(out.count(b"</iq></forwarded>"), 401)
         self.assertEqual(out.count(errorElement(OverBudget)), 400 - BURST // MANY - 1)
         self.assertEqual(self.link.pending, 0)
         self.assertIn(b"x" * MANY, out[out.index(b"id='g'") :])
-        # From now on nobody is asked.
+        # From now on no handler is called.
         self.assertEqual(self.sent(self.ask(BAD, "b", "set")).count(errorElement(OverBudget)), 1)
         self.assertEqual(self.waiting, [])
         self.assertEqual(self.sent(self.ask(GOOD, "g2")), b"")
 
     def test_tooLarge(self) -> None:
-        """Answers that no server takes cost as much to make: they are charged, too, and seldom logged."""
+        """Answers that are too large for any server are charged as well, and rarely logged."""
         told: list[str] = []
 
         def observer(event: Any) -> None:
@@ -436,7 +436,7 @@ class DelegationTests(FairCase):
         self.assertRegex(told[1], rf"the answer for urn:q has \d+ bytes; {BAD}/r got an error \(and \d+ more")
 
     def test_noRoom(self) -> None:
-        """Results for which there is no room, because the server does not read, are errors inside; one for each."""
+        """If the server does not read, results without room become errors; one for each request."""
         self.link.budget = Budget(10 * MANY)
         self.sent(b"".join(self.ask(BAD, f"b{number}") for number in range(10)))
         protocol = self.world.server.protocol
@@ -451,7 +451,7 @@ class DelegationTests(FairCase):
         self.assertEqual(self.link.pending, 0)
 
     def test_givenUp(self) -> None:
-        """Of those that wait for their turn each has its answer in time, too, and nobody is asked for them then."""
+        """Requests that wait for their turn are answered in time, and then no handler is called for them."""
         self.sent(b"".join(self.ask(BAD, f"b{number}") for number in range(40)))
         before = len(self.world.server.value())
         self.world.wait(26)
@@ -461,7 +461,7 @@ class DelegationTests(FairCase):
         self.assertEqual(len(self.waiting), 17)
 
     def test_open(self) -> None:
-        """10,000 that are never answered: one account's fair share is kept, and others come in."""
+        """10,000 requests that are never answered: one account keeps its fair share, and others are accepted."""
         out = self.sent(b"".join(self.ask(BAD, f"b{number}") for number in range(10_000)))
         self.assertEqual(out.count(errorElement(TooManyPending)), 8_000)
         self.assertEqual(self.sent(self.ask(GOOD, "g")), b"")
@@ -469,7 +469,7 @@ class DelegationTests(FairCase):
 
 
 class LaneTests(FairCase):
-    """An ordinary Wokkel handler that has much to tell."""
+    """An ordinary Wokkel handler with large answers."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -488,7 +488,7 @@ class LaneTests(FairCase):
         self.asked.append(iq)
 
     def test_later(self) -> None:
-        """The same, at once or later."""
+        """The same, with answers at once or later."""
         self.sent(
             b"".join(
                 f"<iq type='get' id='{number}' from='{user}/r' to='{JID}'><q xmlns='urn:q'/></iq>".encode()
@@ -511,7 +511,7 @@ class LaneTests(FairCase):
 
 
 class MirrorTests(FairCase):
-    """A mirror: what a join brings comes when the room above answers."""
+    """A mirror: the result of a join comes when the joined room answers."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -525,7 +525,7 @@ class MirrorTests(FairCase):
         self.sent(f"<message from='{self.above}' to='{self.room}' type='groupchat'><subject/></message>".encode())
 
     def enter(self, user: str) -> bytes:
-        """Join, and let the room above agree."""
+        """Join, and let the joined room accept."""
         nick = user.partition("@")[0]
         self.sent(f"<presence from='{user}/r' to='{self.room}/{nick}'><x xmlns='{ns.MUC}'/></presence>".encode())
         return self.sent(self.shown(nick, f"{user}/r"))
@@ -535,14 +535,14 @@ class MirrorTests(FairCase):
         return f"<presence from='{self.above}/{nick}' to='{self.room}'>{more}{x}</presence>".encode()
 
     def test_late(self) -> None:
-        """The user who has joined is charged, not the room above that has sent the answer, whoever else joins."""
+        """The joining user is charged, not the joined room that has sent the answer, whoever else joins."""
         self.sent(b"".join(self.shown(f"n{number}", f"n{number}@talk.example.net/r") for number in range(200)))
         self.assertEqual(self.link.budget.debts, {})
         self.assertGreater(len(self.enter(BAD)), 200 * 200)
         self.assertEqual(list(self.link.budget.debts), [BAD])
 
     def test_alone(self) -> None:
-        """Nobody is made to owe anything by what somebody else shows, also to one alone."""
+        """Stanzas that are caused by another user are not charged to their recipient."""
         large = self.shown("n", "n@talk.example.net/r", f"<status>{'x' * 15_000}</status>")
         self.assertGreater(len(self.sent(large * 3)), 3 * 15_000)
         self.assertEqual(self.link.budget.debts, {})

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and checks before they are used."""
+"""Atomic writes, and checks of files before they are used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ while True:
 
 
 class FilesCase(SynchronousTestCase):
-    """A folder."""
+    """A folder for the files of a test."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -44,10 +44,10 @@ class FilesCase(SynchronousTestCase):
 
 
 class WriteTests(FilesCase):
-    """Files and folders that the gateway makes."""
+    """Files and folders that the gateway creates."""
 
     def test_modes(self) -> None:
-        """Files are 0600 and folders 0700, whatever the umask, and whatever a file of before had."""
+        """Files get mode 0600 and folders 0700, whatever the umask, and whatever mode a replaced file had."""
         for umask in (0, 0o022, 0o077, 0o377, 0o777):
             with self.subTest(oct(umask)):
                 before = os.umask(umask)
@@ -63,7 +63,7 @@ class WriteTests(FilesCase):
                 self.assertEqual({self.mode(each) for each in folder.iterdir()}, {0o600})
 
     def test_kept(self) -> None:
-        """A folder or a file that is there stays as it is."""
+        """An existing folder or file is kept."""
         self.path.write_bytes(b"x")
         self.path.chmod(0o640)
         files.makeFile(self.path)
@@ -76,7 +76,7 @@ class WriteTests(FilesCase):
         self.assertEqual(self.names(), ["file"])
 
     def test_owner(self) -> None:
-        """A file that root makes belongs to the owner of the folder, as which twistd may go on."""
+        """A file that root creates belongs to the owner of the folder, because twistd may change to that user."""
         need("only root can give a folder away" if os.geteuid() else None)
         os.chown(self.folder, 12345, 23456)
         files.makeFile(self.path)
@@ -86,7 +86,7 @@ class WriteTests(FilesCase):
             self.assertEqual((found.st_uid, found.st_gid, self.mode(path)), (12345, 23456, 0o600))
 
     def test_noLinks(self) -> None:
-        """If the file system knows no hard links, a file that is there is kept all the same."""
+        """On a file system without hard links, an existing file is still kept."""
 
         def refused(*arguments: object) -> None:
             raise PermissionError(1, "Operation not permitted")
@@ -97,7 +97,7 @@ class WriteTests(FilesCase):
         self.assertEqual((self.path.read_bytes(), self.names()), (b"x", ["file"]))
 
     def test_flushed(self) -> None:
-        """The content is on the disk before the file has its name, and then the name is."""
+        """The content is flushed to the disk before the file is renamed, and then the folder is flushed."""
         done: list[str] = []
         sync, replace = os.fsync, Path.replace
 
@@ -115,7 +115,7 @@ class WriteTests(FilesCase):
         self.assertEqual(done, ["file", "name", "folder"])
 
     def test_full(self) -> None:
-        """On a full disk the file of before stays, or none; nothing is left beside it."""
+        """On a full disk the old file stays, or none; no temporary file is left."""
         with smallDisk(self.folder / "disk", "64k") as disk:
             path = disk.path / "file"
             files.write(path, b"before")
@@ -127,7 +127,7 @@ class WriteTests(FilesCase):
             self.assertEqual(path.read_bytes(), b"before")
 
     def test_killed(self) -> None:
-        """A process that is killed while it writes leaves a whole file."""
+        """A process that is killed while it writes leaves a complete file."""
         for _ in range(5):
             process = subprocess.Popen(
                 [sys.executable, "-c", WRITER, str(self.path)],
@@ -148,13 +148,13 @@ class ReadLineTests(FilesCase):
     """Files with a secret, a token or a key."""
 
     def test_read(self) -> None:
-        """White space around it, and a mark of the encoding before it, are no part of the line."""
+        """White space around the line, and a byte order mark before it, are removed."""
         for content in (b"p\xc3\xa4ss word", b" p\xc3\xa4ss word\r\n\n", b"\xef\xbb\xbfp\xc3\xa4ss word\n"):
             self.path.write_bytes(content)
             self.assertEqual(files.readLine(self.path), "p\u00e4ss word", content)
 
     def test_refused(self) -> None:
-        """Anything else is refused with a reason, which shows nothing of it, at once."""
+        """Any other content is refused at once with a reason that does not show it."""
         for content, reason in (
             (b"", "exactly one line"),
             (b"\xef\xbb\xbf \n", "exactly one line"),
@@ -171,7 +171,7 @@ class ReadLineTests(FilesCase):
             self.assertNotIn("ff", str(error))
 
     def test_otherKinds(self) -> None:
-        """A folder is refused; a pipe that nobody writes to, or a device without an end, holds nothing up."""
+        """A folder is refused; a pipe without a writer, or an endless device, does not block."""
         self.assertRaises(IsADirectoryError, files.readLine, self.folder)
         os.mkfifo(self.path)
         self.assertRaises(ValueError, files.readLine, self.path)
@@ -180,16 +180,16 @@ class ReadLineTests(FilesCase):
 
 
 class ProblemTests(FilesCase):
-    """Checks before anything is made."""
+    """Checks of folders."""
 
     def test_folder(self) -> None:
-        """A folder that can be used, or made, has no problem; and nothing is left of the question."""
+        """A folder that can be used or created has no problem; the check leaves nothing behind."""
         for folder in (self.folder, self.folder / "new", self.folder / "new" / "newer"):
             self.assertEqual(files.folderProblem(folder), "")
         self.assertEqual(self.names(), [])
 
     def test_folderProblem(self) -> None:
-        """The reason is that of the file system, also where permissions tell nothing: to root, or of a mount."""
+        """The reason comes from the file system, also for root and on a read-only mount."""
         self.path.write_bytes(b"")
         (self.folder / "loop").symlink_to("loop")
         for name in ("file", "file/new", "loop", "loop/new"):
@@ -206,7 +206,7 @@ class ProblemTests(FilesCase):
                 self.assertIn(problem, files.folderProblem(folder))
 
     def test_openToOthers(self) -> None:
-        """Others are those who are neither the owner nor of the group."""
+        """Others are users who are neither the owner nor in the group."""
         self.path.write_bytes(b"")
         for mode, isOpen in ((0o600, False), (0o640, False), (0o644, True), (0o602, True), (0o400, False)):
             self.path.chmod(mode)
@@ -214,7 +214,7 @@ class ProblemTests(FilesCase):
         self.assertEqual(files.openToOthers(self.folder / "none"), "")
 
     def test_openFolder(self) -> None:
-        """A folder that is closed to others protects what is in it."""
+        """A folder that is closed to others protects its files."""
         self.path.write_bytes(b"")
         self.path.chmod(0o644)
         self.folder.chmod(0o755)

@@ -13,7 +13,7 @@ from gateway.monitor.health import Health, Readiness
 
 
 class FakeLink:
-    """A link's state as it is shown."""
+    """A link with a given state."""
 
     def __init__(self, jid: str, trouble: str) -> None:
         self.jid = jid
@@ -26,7 +26,7 @@ class FakeLink:
 
 
 class FakeFile:
-    """A file's state as it is shown."""
+    """A file with a given state."""
 
     def __init__(self, name: str, trouble: str = "") -> None:
         self.path = Path("/state", name)
@@ -37,7 +37,7 @@ class FakeFile:
 
 
 class HealthTests(SynchronousTestCase):
-    """What an operator's tools see."""
+    """Requests of an operator's tools."""
 
     def setUp(self) -> None:
         self.links = [FakeLink("a.example.com", ""), FakeLink("b.example.com", ""), FakeLink("c.example.com", "")]
@@ -49,7 +49,7 @@ class HealthTests(SynchronousTestCase):
         self.site = Site(root, reactor=self.reactor)
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], str]:
-        """Status, header and body of the answer to one request."""
+        """Return status, header and body of the answer to one request."""
         transport = StringTransport()
         channel = self.site.buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
@@ -61,7 +61,7 @@ class HealthTests(SynchronousTestCase):
         return int(status.split()[1]), header, body
 
     def test_alive(self) -> None:
-        """Whoever can answer is alive, whatever the links do."""
+        """/healthz is 200 whatever the state of the links."""
         self.links[0].trouble = "connecting"
         status, header, body = self.ask("/healthz")
         self.assertEqual((status, body), (200, "ok\n"))
@@ -69,16 +69,16 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(header["cache-control"], "no-store")
 
     def test_ready(self) -> None:
-        """200 when every link is up."""
+        """/readyz is 200 if every link is connected."""
         self.assertEqual(self.ask("/readyz")[::2], (200, "ok\n"))
 
     def test_noLinks(self) -> None:
-        """Nothing that should be up is down where there is nothing."""
+        """Without links /readyz is 200."""
         self.links.clear()
         self.assertEqual(self.ask("/readyz")[0], 200)
 
     def test_notReady(self) -> None:
-        """503 names each that is not, and why; and it is over as soon as they are up."""
+        """503 names each link that is not connected, with the reason; then it is 200 again."""
         self.links[0].trouble = "the server rejects the secret"
         self.links[2].trouble = "Verbindung abgelehnt: ä"
         status, header, body = self.ask("/readyz")
@@ -92,14 +92,14 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.ask("/readyz")[0], 200)
 
     def test_conflict(self) -> None:
-        """A link that is up and of little use is no better."""
+        """A connected link with a conflict is reported as well."""
         self.links[1].conflict = "another gateway is connected"
         self.assertEqual(self.ask("/readyz")[::2], (503, "b.example.com: another gateway is connected\n"))
         self.links[1].conflict = ""
         self.assertEqual(self.ask("/readyz")[0], 200)
 
     def test_files(self) -> None:
-        """503 names each file that does not work, and why, without its folder: anybody may ask."""
+        """503 names each file that does not work, with the reason, but without its folder: /readyz is public."""
         self.files[1].trouble = "the disk is full: free some space"
         self.links[0].trouble = "connecting"
         status, _, body = self.ask("/readyz")
@@ -110,14 +110,14 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.ask("/readyz")[0], 200)
 
     def test_printable(self) -> None:
-        """Text from outside acts on nobody's screen, and adds no line."""
+        """Text from outside cannot control a screen, and adds no line."""
         self.links[0].trouble = "the server says \x1b[2J\u202e\nb.example.com: forged"
         self.assertEqual(
             self.ask("/readyz")[2], "a.example.com: the server says \\x1b[2J\\u202e\\nb.example.com: forged\n"
         )
 
     def test_head(self) -> None:
-        """HEAD has the status and the header alone."""
+        """HEAD has the same status and header."""
         self.links[1].trouble = "connecting"
         for path, expected in (("/healthz", 200), ("/readyz", 503)):
             status, header, body = self.ask(path, "HEAD")
@@ -125,7 +125,7 @@ class HealthTests(SynchronousTestCase):
             self.assertIn("content-type", header)
 
     def test_otherMethods(self) -> None:
-        """Nothing can be changed here: 405, with what can be done; 501 for what twisted.web does not know."""
+        """Other methods: 405 with the allowed ones; 501 for those that twisted.web does not know."""
         for path in ("/healthz", "/readyz"):
             status, header, _ = self.ask(path, "POST")
             self.assertEqual((status, set(header["allow"].split(", "))), (405, {"get", "head"}))
@@ -133,14 +133,14 @@ class HealthTests(SynchronousTestCase):
                 self.assertEqual(self.ask(path, method)[0], 501)
 
     def test_unknown(self) -> None:
-        """404 for everything else, and no traceback."""
+        """404 for all other paths, without a traceback."""
         for path in ("/", "/nothing", "/healthzz", "/../etc/passwd", "/%00", "/healthz%2f..", "//healthz"):
             status, _, body = self.ask(path)
             self.assertEqual(status, 404, path)
             self.assertNotIn("Traceback", body)
 
     def test_below(self) -> None:
-        """There is nothing below either."""
+        """There are no paths below these."""
         for path in ("/healthz/x", "/readyz/x"):
             self.assertEqual(self.ask(path)[0], 404, path)
 

@@ -14,7 +14,7 @@ bounded = settings(max_examples=100, deadline=None, derandomize=True, database=N
 
 
 class PartsTests(SynchronousTestCase):
-    """RFC 7622 section 3.1: the first slash ends the bare JID, the first at sign in that ends the localpart."""
+    """RFC 7622 section 3.1: the first slash ends the bare JID; the first at sign in that ends the localpart."""
 
     def test_split(self) -> None:
         """All forms, and separators within a resource."""
@@ -30,16 +30,13 @@ class PartsTests(SynchronousTestCase):
             self.assertEqual(jids.split(jid), parts)
 
     def test_bare(self) -> None:
-        """Without the resource, whatever that holds."""
+        """The bare JID, whatever the resource contains."""
         for jid in ("user@example.com", "user@example.com/", "user@example.com/a/b@c"):
             self.assertEqual(jids.bare(jid), "user@example.com")
 
 
 def _byTwisted(text: str) -> str | None:
-    """
-    What Twisted's tables make of it, without the dot at the domain's end; C{None} if they refuse it, or a part is
-    empty.
-    """
+    """Return Twisted's result without a final dot of the domain; C{None} if it is refused, or a part is empty."""
     account, slash, resource = text.partition("/")
     local, at, domain = account.rpartition("@")
     try:
@@ -56,14 +53,14 @@ def _byTwisted(text: str) -> str | None:
 
 
 class VerdictTests(SynchronousTestCase):
-    """What a server accepts as a sender is an address, unless it is dangerous."""
+    """An address that a server accepts as a sender is valid, unless it is dangerous."""
 
     def test_verdicts(self) -> None:
-        """Each address of the table is prepared as a server prepares it, or refused for a reason."""
+        """Each address of the table is prepared as by a server, or refused for a reason."""
         self.assertGreater(len(VERDICTS), 130)
         for written, *verdicts in VERDICTS:
             found = {written if each == SAME else each for each in verdicts} - {None}
-            # Where servers disagree, one keeps what another prepares: a dot at the end, a separator in full width.
+            # If servers differ, one keeps what another prepares: a final dot, or a full-width separator.
             expected = (found - {written} or found).pop() if found else None
             if written in DANGEROUS:
                 self.assertIsNotNone(expected, written)
@@ -83,17 +80,17 @@ class VerdictTests(SynchronousTestCase):
         self.assertLessEqual(DANGEROUS | BY_LABEL | WIDER.keys(), {row[0] for row in VERDICTS})
 
     def test_invisible(self) -> None:
-        """A newer code point without a glyph does not make a name that looks like another."""
+        """A newer code point without a glyph is refused: the name would look like another one."""
         for point in (0x61C, 0x180F, 0x2064, 0x2065, 0x2069, 0xFFF0, 0x1BCA0, 0xE0002, 0xE0100, 0xE01EF, 0xE0FFF):
             for form in ("a%s@h", "a@h%s", "a@h/a%s"):
                 self.assertRaises(ValueError, jids.prepared, form % chr(point))
 
 
 class PreparedTests(SynchronousTestCase):
-    """What people write."""
+    """Addresses written by people."""
 
     def test_prepared(self) -> None:
-        """Case, and whatever else a server makes one."""
+        """Case, and the other changes that a server makes."""
         for written, meant in {
             "User@EXAMPLE.com/Resource": "user@example.com/Resource",
             "Example.COM": "example.com",
@@ -103,7 +100,7 @@ class PreparedTests(SynchronousTestCase):
             self.assertEqual(jids.prepared(written), meant)
 
     def test_none(self) -> None:
-        """What is no JID is a ValueError."""
+        """Invalid JIDs raise ValueError."""
         for text in (
             "",
             "@",
@@ -126,7 +123,7 @@ class PreparedTests(SynchronousTestCase):
     @bounded
     @given(st.text(st.sampled_from("aA@/.%-_\\40 \x00é\u2024İ👍א\ud800'\"<&x"), max_size=12))
     def test_anything(self, text: str) -> None:
-        """Nothing but a ValueError comes of any text, and what is prepared is so for good."""
+        """Any text either raises ValueError or has a prepared form that is stable."""
         try:
             prepared = jids.prepared(text)
         except ValueError:
@@ -134,7 +131,7 @@ class PreparedTests(SynchronousTestCase):
         self.assertEqual(jids.prepared(prepared), prepared)
 
     def test_everyCharacter(self) -> None:
-        """Each of ASCII is treated as Unicode's tables have it, wherever it stands, without asking them."""
+        """Each ASCII character, in each part, gives the result of Unicode's tables without using them."""
         for character in map(chr, range(128)):
             for form in (
                 "%s",
@@ -154,11 +151,11 @@ class PreparedTests(SynchronousTestCase):
     @bounded
     @given(st.lists(st.sampled_from(["a", "Z", "9", "-", "--", ".", "@", "/", "\\20", "_", "\n", "\x7f", "é"])))
     def test_structure(self, pieces: list[str]) -> None:
-        """So is each combination of what makes up a JID."""
+        """The same for each combination of separators and parts."""
         self.assertPreparedAlike("".join(pieces))
 
     def assertPreparedAlike(self, text: str) -> None:
-        """With and without the short way for plain ASCII; and as Twisted has it, if Twisted takes it."""
+        """Check that the fast path for ASCII and the tables agree; and also with Twisted, if Twisted accepts it."""
         try:
             expected = jids._preparedByUnicode.__wrapped__(text)
         except ValueError:
@@ -169,7 +166,7 @@ class PreparedTests(SynchronousTestCase):
             self.assertIn(_byTwisted(text), (expected, None), text)
 
     def test_plain(self) -> None:
-        """The tables are not asked about a JID of ASCII."""
+        """The tables are not used for a JID of ASCII characters."""
         self.patch(jids, "_preparedByUnicode", None)
         self.assertEqual(jids.prepared("John.O\\27Neill@Chat-2.EXAMPLE.com"), "john.o\\27neill@chat-2.example.com")
         self.assertEqual(jids.prepared("R@Chat.h/John @ Home / 1"), "r@chat.h/John @ Home / 1")
@@ -182,12 +179,12 @@ class PreparedTests(SynchronousTestCase):
             self.assertRaises(ValueError, jids.prepared, none)
 
     def test_nothingLeft(self) -> None:
-        """A part that is mapped to nothing makes no other address of the rest."""
+        """If a part is mapped to nothing, the rest does not become another address."""
         for text in ("\u00ad@h", "a@\u00ad", "a@h/\u00ad", "a@h.\u00ad"):
             self.assertRaises(ValueError, jids.prepared, text)
 
     def test_long(self) -> None:
-        """A part has 1023 bytes at most, before it is prepared and after that (RFC 7622 section 3.1)."""
+        """A part has at most 1023 bytes, before and after its preparation (RFC 7622 section 3.1)."""
         for longest in ("a" * 1023 + "@h", "a" * 1023, "h/" + "a" * 1023, "é" * 511 + "@h/" + "é" * 511):
             self.assertEqual(jids.prepared(longest), longest)
         for text in (
@@ -208,7 +205,7 @@ class EscapeTests(SynchronousTestCase):
     """XEP-0106."""
 
     def test_examples(self) -> None:
-        """Of section 5 of the specification: each character, and the backslash where it would mislead."""
+        """Section 5 of the specification: each character, and the backslash where it would begin an escape."""
         for text, escaped in {
             "space cadet": "space\\20cadet",
             'call me "ishmael"': "call\\20me\\20\\22ishmael\\22",
@@ -230,7 +227,7 @@ class EscapeTests(SynchronousTestCase):
     @bounded
     @given(st.text(st.sampled_from("\\012345cdefa @&'/:<>\"é"), max_size=30))
     def test_thereAndBack(self, text: str) -> None:
-        """Any text survives, once and twice, and holds none of the characters that a localpart must not."""
+        """Any text survives escaping, once and twice; the result has only characters of a localpart."""
         escaped = jids.escapeLocal(text)
         self.assertEqual(jids.unescapeLocal(escaped), text)
         self.assertFalse(set(escaped) & set(" \"&'/:<>@"))

@@ -17,20 +17,20 @@ from gateway.listener import Listener
 
 
 class CrowdedReactor(MemoryReactorClock):
-    """A reactor on a machine whose ports are all taken."""
+    """A reactor on a machine whose ports are all in use."""
 
     def listenTCP(self, *arguments: Any, **others: Any) -> Any:
         raise CannotListenError("127.0.0.1", 5222, OSError(98, "Address already in use"))
 
 
 class ListenerTests(SynchronousTestCase):
-    """One address."""
+    """A listener on one address."""
 
     def make(self, reactor: Any, listen: str = "tcp:5222:interface=127.0.0.1", required: bool = True) -> Listener:
         return Listener("some.key", listen, Factory(), reactor, required)
 
     def test_listens(self) -> None:
-        """It listens while it runs, where it was told to, and says where that is."""
+        """It listens while it runs, and reports its address."""
         reactor = MemoryReactorClock()
         listener = self.make(reactor)
         self.assertEqual(reactor.tcpServers, [])
@@ -43,7 +43,7 @@ class ListenerTests(SynchronousTestCase):
         self.assertFalse(listener.running)
 
     def test_stops(self) -> None:
-        """When it stops, the port is given back; to stop twice harms nobody."""
+        """Stopping closes the port; stopping twice does no harm."""
         stopped: list[bool] = []
         reactor = MemoryReactorClock()
         listener = self.make(reactor)
@@ -61,14 +61,14 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(ILoggingContext(factory).logPrefix(), "some.key")
 
     def test_taken(self) -> None:
-        """An address that is taken ends the process, with the key that decides it and the reason."""
+        """An address in use ends the process, with its key and the reason."""
         raised = self.assertRaises(StartFailed, self.make(CrowdedReactor()).startService)
         self.assertEqual(
             str(raised), "some.key: Address already in use: cannot listen on tcp:5222:interface=127.0.0.1"
         )
 
     def test_notRequired(self) -> None:
-        """One that can be done without is done without, and that is said."""
+        """If it is not required, an address in use is logged, and the gateway runs without it."""
         said: list[Any] = []
         globalLogPublisher.addObserver(said.append)
         self.addCleanup(globalLogPublisher.removeObserver, said.append)

@@ -1,4 +1,4 @@
-"""The breaks that C{make mutants} tries."""
+"""The changes that C{make mutants} tries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.mutants import ROOT, WIRING, Mutant, mutants, testsOf
 
 
 def broken(source: str) -> set[str]:
-    """A source with each of its breaks."""
+    """Return a source with each of its changes."""
     data = source.encode()
     return {_with(data, each).decode().removesuffix("\n") for each in mutants(data)}
 
@@ -20,10 +20,10 @@ def _with(data: bytes, mutant: Mutant) -> bytes:
 
 
 class MutantTests(SynchronousTestCase):
-    """The breaks of a source."""
+    """The changes of a source."""
 
     def test_conditions(self) -> None:
-        """A condition, or a part of it, holds always or never."""
+        """A condition, or a part of it, becomes constant."""
         self.assertEqual(
             broken("if a and b: c"),
             {"if True: c", "if False: c", "if True and b: c", "if a and True: c"},
@@ -40,18 +40,18 @@ class MutantTests(SynchronousTestCase):
         self.assertEqual(broken("def f(): return a == b"), {"def f(): return True", "def f(): return False"})
 
     def test_calls(self) -> None:
-        """A call is left out, or an argument that has a name; not what only goes to the log."""
+        """A call or a named argument is removed, except for logging."""
         self.assertEqual(broken("f(a, b=c, d=e)"), {"pass", "f(a,  d=e)", "f(a, b=c, )"})
         self.assertEqual(broken("log.info('x', b=c)"), set())
         self.assertEqual(broken("@frozen(kw_only=True)\nclass A: pass"), set())
 
     def test_keys(self) -> None:
-        """A key of the configuration has its default, whatever is configured."""
+        """A configured key gets its default."""
         [found] = broken("f(table.domain)") - {"pass"}
         self.assertIn("['domain'].default", found)
 
     def test_files(self) -> None:
-        """Each file is there, and can be read with any of its breaks."""
+        """Each file exists, and is valid Python with any of its changes."""
         for name in WIRING:
             with self.subTest(name):
                 source = (ROOT / name).read_bytes()

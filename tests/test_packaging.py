@@ -1,8 +1,8 @@
 """
-What is built, what is then installed, and whether that runs: away from the checkout, and with no network.
+The distributions, their installation and use, away from the checkout and without network.
 
-The wheel is installed into a fresh environment. That sees the dependencies of the one which runs the tests,
-but not a gateway that may be installed there too.
+The wheel is installed into a new environment, which sees the dependencies of the one that runs the tests,
+but not a gateway that may be installed there.
 """
 
 import configparser
@@ -31,7 +31,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import gateway
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 30  # the deadline of each process
+SECONDS = 30  # deadline of each process
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 CONFIGURATION = """
 [server]
@@ -49,7 +49,7 @@ target = "implementation@localhost"
 
 @cache
 def tree() -> Path:
-    """What a fresh clone would have, so that nothing stale is built; made once, in trial's directory."""
+    """Return a copy of a fresh clone, so that no old files are built; made once, in trial's directory."""
     made = ["__pycache__", ".*_cache", "dropin.cache"]
     top = [".git", ".venv*", ".hypothesis", "_trial_temp*", "build", "dist", "*.egg-info"]
     run = ["gateway.toml", "state", "twistd.*"]
@@ -64,7 +64,7 @@ def tree() -> Path:
 
 @cache
 def build(kind: str) -> Path:
-    """The "wheel" or the "sdist", built with the setuptools at hand."""
+    """Return the "wheel" or the "sdist", built with the installed setuptools."""
     into = tree().parent / kind
     into.mkdir(exist_ok=True)
     source = copytree(tree(), into.with_suffix(".tree"), dirs_exist_ok=True)
@@ -79,41 +79,41 @@ def build(kind: str) -> Path:
 
 @cache
 def install() -> Path:
-    """A fresh environment with the wheel in it; returns its directory."""
+    """Make a new environment with the wheel; return its directory."""
     environment = tree().parent / "environment"
     venv.create(environment, symlinks=True)
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
     unpack_archive(build("wheel"), packages, "zip")
-    # A directory named in a .pth file is not searched for .pth files: an editable install stays out of sight.
+    # A .pth file in a directory that another .pth file names has no effect, so an editable install is not seen.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return environment
 
 
 def names(requirements: str) -> set[str]:
-    """The distributions that the lines ask for, spelled as package indexes compare them."""
+    """Return the names of the required distributions, normalised as by package indexes."""
     found = re.findall(r"^[A-Za-z0-9][\w.-]*", requirements, re.MULTILINE)
     return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
 
 
 class DistributionTests(SynchronousTestCase):
-    """What is in the two distributions."""
+    """The content of the two distributions."""
 
     def inWheel(self) -> tuple[set[str], Message]:
-        """The names of the wheel's files, and the headers of its METADATA."""
+        """Return the names of the wheel's files, and the headers of its METADATA."""
         with zipfile.ZipFile(build("wheel")) as wheel:
             files = {name for name in wheel.namelist() if not name.endswith("/")}
             (metadata,) = (name for name in files if name.endswith(".dist-info/METADATA"))
             return files, HeaderParser().parsestr(wheel.read(metadata).decode())
 
     def test_sdist(self) -> None:
-        """The source distribution is the whole checkout, so that the tests run from it; but git's file."""
+        """The source distribution is the whole checkout, so that the tests run from it, except for git's file."""
         here = {str(path.relative_to(tree())) for path in tree().rglob("*") if path.is_file()}
         with tarfile.open(build("sdist")) as archive:
             packed = {name.partition("/")[2] for name in archive.getnames()}
         self.assertEqual(here - packed, {".gitignore"})
 
     def test_wheel(self) -> None:
-        """The wheel is all files of the package, one in Twisted's namespace, its records, and no more."""
+        """The wheel has the files of the package, the file in Twisted's namespace, its records, nothing else."""
         package = {str(path.relative_to(tree())) for path in tree().glob("gateway/**/*") if path.is_file()}
         self.assertLessEqual({"gateway/py.typed", "gateway/tap.py", "gateway/proxy/core.py"}, package)
         files, _ = self.inWheel()
@@ -121,7 +121,7 @@ class DistributionTests(SynchronousTestCase):
         self.assertEqual(installed, package | {"twisted/plugins/xmpp_gateway.py"})
 
     def test_metadata(self) -> None:
-        """Name, licence, Python and dependencies are what was decided; the version is the package's own."""
+        """Name, licence, Python and dependencies are as decided; the version is the package's own."""
         files, metadata = self.inWheel()
         self.assertEqual(metadata["Name"], "xmpp-gateway")
         self.assertEqual(metadata["Version"], gateway.__version__)
@@ -145,7 +145,7 @@ class DistributionTests(SynchronousTestCase):
         self.assertEqual(names("\n".join(always)), wanted)
 
     def test_constraints(self) -> None:
-        """All that setup.cfg asks for, extras included, has one exact version in constraints.txt."""
+        """All requirements of setup.cfg, extras included, have one exact version in constraints.txt."""
         setup = configparser.ConfigParser()
         setup.read(ROOT / "setup.cfg")
         asked = names(setup["options"]["install_requires"])
@@ -158,10 +158,10 @@ class DistributionTests(SynchronousTestCase):
 
 
 class InstalledTests(SynchronousTestCase):
-    """What an operator has after the installation: a verb of twistd, which runs from any directory."""
+    """The installation of an operator: a verb of twistd, which runs from any directory."""
 
     def setUp(self) -> None:
-        """A directory that has nothing but a configuration."""
+        """Make a directory that contains only a configuration."""
         self.python = install() / "bin" / "python"
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
@@ -179,7 +179,7 @@ class InstalledTests(SynchronousTestCase):
         )
 
     def output(self, code: str, *arguments: str) -> tuple[int, str]:
-        """Run to the end: the exit status and all that was printed."""
+        """Run a process to its end; return the exit status and its output."""
         with self.start(code, *arguments) as process:
             try:
                 printed, _ = process.communicate(timeout=SECONDS)
@@ -190,7 +190,7 @@ class InstalledTests(SynchronousTestCase):
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[HTTPConnection]:
-        """C{twistd} for as long as the block lasts, and a connection to its HTTP server, which starts last."""
+        """Run C{twistd} for the length of the block, with a connection to its HTTP server, which starts last."""
         said = []
         with self.start(TWISTD, "--pidfile=", *arguments) as process:
             deadline = threading.Timer(SECONDS, process.kill)
@@ -211,17 +211,17 @@ class InstalledTests(SynchronousTestCase):
         self.assertIn("http.listen starting on", log)
         self.assertIn("Server Shut Down", log)
         self.assertNotIn("Traceback", log)
-        # Having shut down, twistd ends by the signal that it was asked with.
+        # After its shutdown, twistd ends itself with the signal that it was sent.
         self.assertEqual(process.returncode, -signal.SIGTERM, log)
 
     def test_location(self) -> None:
-        """The tests of this class run what the wheel brought, not the checkout."""
+        """The tests of this class run the installed wheel, not the checkout."""
         status, printed = self.output("import gateway; print(gateway.__file__)")
         self.assertEqual(status, 0, printed)
         self.assertTrue(printed.startswith(str(install())), printed)
 
     def test_verb(self) -> None:
-        """`twistd --help` lists the verb, both when the cache of plugins is made anew and from the cache."""
+        """`twistd --help` lists the verb, both with a new plugin cache and with an existing one."""
         for stale in install().rglob("dropin.cache"):
             stale.unlink()
         for _ in range(2):
@@ -230,7 +230,7 @@ class InstalledTests(SynchronousTestCase):
             self.assertRegex(printed, r"(?m)^    gateway  ")
 
     def test_check(self) -> None:
-        """`twistd gateway --check` judges a file by its exit status, and names the key that is wrong."""
+        """`twistd gateway --check` reports errors by its exit status, and names the wrong key."""
         status, printed = self.output(TWISTD, "-n", "gateway", "--config", "gateway.toml", "--check")
         self.assertEqual(status, 0, printed)
         (self.directory / "bad.toml").write_text(CONFIGURATION.replace("target", "tarqet"))
@@ -239,7 +239,7 @@ class InstalledTests(SynchronousTestCase):
         self.assertIn("tarqet", printed)
 
     def test_embedded(self) -> None:
-        """Without a server there is the embedded host, and the tour goes through what it serves, to its end."""
+        """Without a server there is the embedded host, and the tour runs through its services to the end."""
         ports = dict.fromkeys(("c2s", "component"), "tcp:0:interface=127.0.0.1")
         lines = [f'{key} = "{port}"' for key, port in ports.items()]
         http = '[http]\nlisten = "tcp:0:interface=127.0.0.1"\n'
@@ -257,7 +257,7 @@ class InstalledTests(SynchronousTestCase):
         self.assertIn("no gateway listens at", printed)
 
     def test_run(self) -> None:
-        """`twistd -n gateway --config FILE` and `twistd -ny gateway.tac` run the same, and end well."""
+        """`twistd -n gateway --config FILE` and `twistd -ny gateway.tac` run the same services, and end well."""
         verb = ["-n", "gateway", "--config", "gateway.toml"]
         model = ["-ny", str(tree() / "gateway.tac")]
         for arguments in (verb, model):

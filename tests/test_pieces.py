@@ -12,7 +12,7 @@ from gateway.pieces import Pieces
 
 
 class PiecesTests(SynchronousTestCase):
-    """Each piece takes 3 ms here, and a turn has 10."""
+    """Each piece takes 3 ms here, and a turn has 10 ms."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -27,9 +27,9 @@ class PiecesTests(SynchronousTestCase):
         return name
 
     def turn(self) -> str:
-        """Names of the work that the next turn of the reactor does."""
+        """Return the names of the work done in the next reactor turn."""
         self.done.clear()
-        # Not Clock.advance: that does what is scheduled meanwhile in the same turn.
+        # Not Clock.advance, which would run calls that are scheduled meanwhile in the same turn.
         calls, self.clock.calls = self.clock.calls, []
         for call in calls:
             call.func(*call.args)
@@ -40,7 +40,7 @@ class PiecesTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.pieces.run(self.work("a", 3))), "a")
 
     def test_long(self) -> None:
-        """Long work is done over several turns, with time for others in between."""
+        """Long work takes several turns, with time for other events in between."""
         running = self.pieces.run(self.work("a", 10))
         self.assertEqual("".join(self.done), "aaaa")
         self.assertNoResult(running)
@@ -51,7 +51,7 @@ class PiecesTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_shared(self) -> None:
-        """All work together has the time of one turn, and each work gets its share."""
+        """All work together gets the time of one turn, and each work gets its share."""
         running = [self.pieces.run(self.work(name, 6)) for name in "abcdef"]
         self.assertEqual("".join(self.done), "aaaa")
         turns = [self.turn() for _ in range(20)]
@@ -89,7 +89,7 @@ class PiecesTests(SynchronousTestCase):
         self.failureResultOf(self.pieces.run(broken()), ValueError)
 
     def test_cancelled(self) -> None:
-        """Work that nobody waits for any longer ends; the rest goes on."""
+        """Cancelled work ends; the rest continues."""
         first: Deferred[str] = self.pieces.run(self.work("a", 10))
         second = self.pieces.run(self.work("b", 2))
         first.cancel()

@@ -1,4 +1,4 @@
-"""Services of strangers: modules in a C{gateway/plugins/} folder of their own, somewhere on the Python path."""
+"""Plugins of other software: modules in a C{gateway/plugins/} folder of their own on the Python path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The example of the documentation, as it stands there: an ordinary Wokkel handler, and how to plug it in.
+# The example of the documentation, unchanged: an ordinary Wokkel handler as a plugin.
 [STRANGER] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
 
 FILE = """
@@ -27,7 +27,7 @@ software = "Strange"
 target = "implementation@example.com"
 """
 
-# Composes the file's services, lets the stranger's connect in memory, and asks it for its version.
+# Composes the file's services, connects the plugin's one in memory, and queries its version.
 RUN = """
 import json, sys
 from pathlib import Path
@@ -58,7 +58,7 @@ print(json.dumps({"names": [each.name for each in gateway], "sent": transport.va
 
 
 class StrangersTests(SynchronousTestCase):
-    """What becomes of a stranger's module."""
+    """The use of a plugin of other software."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -67,7 +67,7 @@ class StrangersTests(SynchronousTestCase):
         (self.plugins / "stranger.py").write_text(STRANGER)
 
     def run_(self, text: str = FILE) -> tuple[dict[str, Any], str]:
-        """What the process found, and what it said on its standard error."""
+        """Return the output of the process, and its standard error."""
         (self.folder / "gateway.toml").write_text(text)
         done = subprocess.run(
             [sys.executable, "-c", RUN],
@@ -82,14 +82,14 @@ class StrangersTests(SynchronousTestCase):
         return json.loads(done.stdout), done.stderr
 
     def test_found(self) -> None:
-        """Found, read into its own table, composed, connected, and its ordinary handler answers."""
+        """It is found, gets its own table, is composed and connected, and its ordinary handler answers."""
         found, said = self.run_()
         self.assertEqual(set(found["names"]), {"version:v.example.com", "proxy:proxy.example.com", "http"})
         self.assertIn("<name>Strange</name><version>1</version>", found["sent"])
         self.assertEqual(said, "")
 
     def test_itsTable(self) -> None:
-        """Its keys are checked as ours are."""
+        """Its keys are checked like those of shipped services."""
         found, _ = self.run_(FILE.replace("software", "sofware"))
         self.assertEqual(
             sorted(problem.partition(";")[0] for problem in found["problems"]),
@@ -100,7 +100,7 @@ class StrangersTests(SynchronousTestCase):
         )
 
     def test_broken(self) -> None:
-        """A module that does not import, or not as Python, takes nobody down, and is said."""
+        """A module that cannot be imported, or is not valid Python, is logged and affects no other one."""
         (self.plugins / "broken.py").write_text("import nothing_of_this_name\n")
         (self.plugins / "worse.py").write_text("def (\n")
         found, said = self.run_()
@@ -109,7 +109,7 @@ class StrangersTests(SynchronousTestCase):
         self.assertIn("SyntaxError", said)
 
     def test_incomplete(self) -> None:
-        """An object that says it is a plugin and is none is passed over, and said; so is a second of a kind."""
+        """An object that is not a valid plugin is skipped and logged; so is a second plugin of one kind."""
         (self.plugins / "another.py").write_text(
             STRANGER
             + "class Another(VersionPlugin):\\n    kind = 'proxy'\\nanother = Another()\\n".replace("\\n", "\n")

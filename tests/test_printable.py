@@ -1,4 +1,4 @@
-"""Text from outside in the log: every observer of Twisted's writes lines that act on nobody's screen."""
+"""Untrusted text in the log: all observers of Twisted write lines that cannot control a screen."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from gateway.printable import MAX_EVENT, MAX_LINE, makePrintable, printable
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A screen that is cleared, a C1 control, text that runs backwards, line ends, marks that are not seen, half of a
-# character.
+# Clearing the screen, a C1 control, reversed text, line ends, invisible marks, half of a surrogate pair,
+# and a character.
 HOSTILE = "\x1b[2J\x9b31m\x7f\u202egnp.exe\u2066\u200f\u061c\u2028\u2029\x85\r\t\0\ufeff\u200b\ud800\U000e0041"
 ESCAPED = r"\x1b[2J\x9b31m\x7f\u202egnp.exe\u2066\u200f\u061c\u2028\u2029\x85\r\t\x00\ufeff\u200b\ud800\U000e0041"
 
-# A gateway as an application file, that logs what a stranger has chosen, in each of the ways there are.
+# A gateway as an application file that logs untrusted text in each of the possible ways.
 APPLICATION = r"""
 import sys
 from pathlib import Path
@@ -97,7 +97,7 @@ class PrintableTests(SynchronousTestCase):
         self.assertEqual(printable(text), text)
 
     def test_all(self) -> None:
-        """No control, line end, surrogate, or control of direction stays; nothing that is visible goes."""
+        """All controls, line ends, surrogates and bidi controls are escaped; visible characters are kept."""
         directions = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
         for number in range(sys.maxunicode + 1):
             character = chr(number)
@@ -109,20 +109,20 @@ class PrintableTests(SynchronousTestCase):
                 self.assertFalse(isEscaped, hex(number))
 
     def test_bounded(self) -> None:
-        """A line has a bound, and what was left out is told."""
+        """A line has a maximum length, and the number of omitted characters is shown."""
         self.assertEqual(printable("x" * MAX_LINE), "x" * MAX_LINE)
         shown = printable("x" * 10_000_000)
         self.assertEqual(shown, "x" * MAX_LINE + "... (10000000 characters)")
 
     @given(st.text())
     def test_idempotent(self, text: str) -> None:
-        """Text that was escaped is printable, and can be written in UTF-8."""
+        """Escaped text is printable, and can be written in UTF-8."""
         self.assertEqual(printable(printable(text)), printable(text))
         printable(text).encode()
 
 
 class ObserverTests(SynchronousTestCase):
-    """Before any other observer."""
+    """The first observer of the log."""
 
     def setUp(self) -> None:
         self.written = StringIO()
@@ -137,7 +137,7 @@ class ObserverTests(SynchronousTestCase):
         self.log = Logger(namespace="n", observer=self.publisher)
 
     def lines(self) -> list[str]:
-        """The lines of the text log, without their times; all observers have the same text."""
+        """Return the lines of the text log, without their times; check that all observers have the same text."""
         text = self.written.getvalue()
         for line in text.split("\n"):
             self.assertEqual(printable(line.removeprefix("\t")), line.removeprefix("\t"))
@@ -155,19 +155,19 @@ class ObserverTests(SynchronousTestCase):
         verifyObject(ILogObserver, makePrintable)
 
     def test_values(self) -> None:
-        """In whatever way a value gets into a message."""
+        """All ways for a value to get into a message."""
         self.log.info("{x} and {x!r} and {y[0]}", x=HOSTILE, y=[HOSTILE])
         [line] = self.lines()
         self.assertTrue(line.startswith(f"[n#info] {ESCAPED} and '"), line)
 
     def test_untouched(self) -> None:
-        """An event that is printable is what it was."""
+        """A printable event is not changed."""
         self.log.info("{x} of {y}", x=1, y="Grüße")
         self.assertEqual(self.lines(), ["[n#info] 1 of Grüße"])
         self.assertEqual(self.legacy[0]["log_format"], "{x} of {y}")
 
     def test_failure(self) -> None:
-        """The text of exceptions, and of their causes, in tracebacks; the level stays."""
+        """The text of exceptions and of their causes in tracebacks; the level is kept."""
         try:
             raise KeyError(HOSTILE) from ValueError(f"a\n{HOSTILE}")
         except KeyError:
@@ -178,19 +178,19 @@ class ObserverTests(SynchronousTestCase):
         self.assertTrue(self.legacy[0]["isError"])
 
     def test_failureUntouched(self) -> None:
-        """A traceback that is printable stays one that observers can take apart."""
+        """A printable traceback is kept as a failure that observers can use."""
         failure = Failure(ValueError("x"))
         self.log.failure("failed", failure)
         self.assertIs(self.legacy[0]["log_failure"], failure)
 
     def test_system(self) -> None:
-        """The name of the part that logs, too."""
+        """The name of the system that logs is escaped as well."""
         self.log.info("x", log_system=HOSTILE)
         self.assertEqual(self.written.getvalue().partition(" ")[2], f"[{ESCAPED}] x\n")
         self.assertEqual(self.legacy[0]["system"], ESCAPED)
 
     def test_legacy(self) -> None:
-        """Twisted's own messages of the older kind, in each of their forms."""
+        """Twisted's legacy messages, in each of their forms."""
         first = makePrintable
         globalLogPublisher.addObserver(first)
         self.addCleanup(globalLogPublisher.removeObserver, first)
@@ -206,13 +206,13 @@ class ObserverTests(SynchronousTestCase):
         self.flushLoggedErrors()
 
     def test_newLines(self) -> None:
-        """A message of several lines cannot look like several events: each but the first begins with a tab."""
+        """A message of several lines cannot look like several events: further lines begin with a tab."""
         self.log.info("{x}", x="a\n\tb\n2026-01-01T00:00:00+0000 [n#info] c")
         lines = self.written.getvalue().split("\n")
         self.assertEqual(lines[1:], ["\t\\tb", "\t2026-01-01T00:00:00+0000 [n#info] c", ""])
 
     def test_bounded(self) -> None:
-        """No event writes without bound, in one line or in many; the end of a traceback stays."""
+        """The length of an event is limited, in one line or in many; the end of a traceback is kept."""
         self.log.info("{x}", x="x" * 10_000_000)
         self.assertLess(len(self.written.getvalue()), 3 * MAX_LINE)
         self.written.truncate(0)
@@ -221,7 +221,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertTrue(self.written.getvalue().endswith("\tend\n"))
 
     def test_unformattable(self) -> None:
-        """A value that cannot be shown loses nothing else."""
+        """A value that cannot be formatted does not hide the rest."""
 
         class Broken:
             def __repr__(self) -> str:
@@ -235,7 +235,7 @@ class ProcessTests(SynchronousTestCase):
     """The gateway as an operator runs it."""
 
     def twistd(self, prelude: str, *arguments: str) -> str:
-        """Run it in a folder of its own until it ends; what it has written, be it to the file C{log}."""
+        """Run it in a folder of its own until it ends; return its output, or that in the file C{log}."""
         folder = Path(self.mktemp())
         folder.mkdir()
         (folder / "gateway.toml").write_text(CONFIG)
@@ -256,12 +256,12 @@ class ProcessTests(SynchronousTestCase):
     def assertPrintable(self, written: str) -> None:
         lines = written.split("\n")
         for line in lines:
-            # Twisted's own mark of a line that goes on.
+            # Twisted's own mark of a continued line.
             text = re.sub(r"^(\[[^]]*\] )?\t", r"\1", line)
             self.assertEqual(printable(text), text)
         for word in ("one", "two", "three", "four", "five"):
             self.assertTrue(re.search(rf"{word} .*\\u202e", written), word + written)
-        # Not as an event of its own.
+        # Not a separate event.
         self.assertFalse([line for line in lines if line.startswith("2026-01-01T00:00:00+0000")])
 
     def test_terminal(self) -> None:
@@ -273,5 +273,5 @@ class ProcessTests(SynchronousTestCase):
         self.assertPrintable(self.twistd("pass", "--logfile", "log"))
 
     def test_syslog(self) -> None:
-        """To syslog, for which the standard output stands here."""
+        """To syslog, which the standard output replaces here."""
         self.assertPrintable(self.twistd(SYSLOG, "--syslog"))

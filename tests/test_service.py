@@ -1,4 +1,4 @@
-"""How the gateway is composed, on a reactor in memory."""
+"""Composition of the gateway, on a reactor in memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ secret = "its own"
 
 @implementer(IServicePlugin)
 class StrangePlugin:
-    """A stranger's, that composes what the test says."""
+    """A plugin of other software; its services are made by the test."""
 
     kind = "strange"
     table = ComponentTable
@@ -71,7 +71,7 @@ class StrangePlugin:
 
 @implementer(IServicePlugin, IChecked)
 class CheckedPlugin(StrangePlugin):
-    """One that finds something wrong, and remembers what it was asked."""
+    """A plugin whose check finds a problem, and that records its arguments."""
 
     def check(self, jid: str, table: ComponentTable, surroundings: ISurroundings) -> list[str]:
         self.made.append((jid, table, surroundings.stateDir, surroundings.components))
@@ -79,14 +79,14 @@ class CheckedPlugin(StrangePlugin):
 
 
 class CrowdedReactor(MemoryReactorClock):
-    """A reactor on a machine whose ports are all taken."""
+    """A reactor on a machine whose ports are all in use."""
 
     def listenTCP(self, *arguments: Any, **others: Any) -> Any:
         raise CannotListenError("127.0.0.1", 5290, OSError(98, "Address already in use"))
 
 
 class ServiceCase(SynchronousTestCase):
-    """A folder, a reactor, and a configuration to be changed."""
+    """A folder, a reactor, and a configuration to change."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -119,7 +119,7 @@ class MakeServiceTests(ServiceCase):
     """The composition."""
 
     def test_names(self) -> None:
-        """Every part can be found by its name, under one service."""
+        """Each part has a name, under one service."""
         gateway = makeService(self.config(), self.reactor)
         self.assertEqual(
             {service.name for service in gateway}, {"proxy:p1.example.com", "proxy:p2.example.com", "http"}
@@ -127,12 +127,12 @@ class MakeServiceTests(ServiceCase):
         self.assertIsInstance(gateway.getServiceNamed("proxy:p1.example.com"), Link)
 
     def test_notStarted(self) -> None:
-        """Nothing is connected or listened on before it is started."""
+        """Nothing connects or listens before the start."""
         makeService(self.config(), self.reactor)
         self.assertEqual(self.reactor.tcpClients + self.reactor.unixClients + self.reactor.tcpServers, [])
 
     def test_started(self) -> None:
-        """Then each link goes to its own endpoint, and HTTP listens on loopback alone."""
+        """After the start each link connects to its own endpoint, and HTTP listens on loopback only."""
         self.start(makeService(self.config(), self.reactor))
         [(host, port, *_)] = self.reactor.tcpClients
         self.assertEqual((host, port), ("xmpp.example.com", 5347))
@@ -142,7 +142,7 @@ class MakeServiceTests(ServiceCase):
         self.assertEqual((port, interface), (5290, "127.0.0.1"))
 
     def test_refused(self) -> None:
-        """Where one listens in vain is said as the operator wrote it, in whichever table."""
+        """An address in use is reported by its configuration key, in every table."""
         gateway = makeService(self.config(), self.reactor)
         self.start(gateway)
         for name, client, where in (
@@ -154,7 +154,7 @@ class MakeServiceTests(ServiceCase):
             self.assertIn(f"nothing listens at {where}: ", link.trouble)
 
     def test_http(self) -> None:
-        """The table says where, and both resources are there, /readyz counting every link."""
+        """HTTP listens on the configured address and serves both resources; /readyz includes every link."""
         self.start(makeService(self.config('[http]\nlisten = "tcp:81:interface=127.0.0.2"\n'), self.reactor))
         [(port, site, _, interface)] = self.reactor.tcpServers
         self.assertEqual((port, interface), (81, "127.0.0.2"))
@@ -170,7 +170,7 @@ class MakeServiceTests(ServiceCase):
         self.assertIn(b"p1.example.com: connecting\np2.example.com: connecting\n", answers["/readyz"])
 
     def test_httpFiles(self) -> None:
-        """/readyz and /status count every file that a plugin has asked for."""
+        """/readyz and /status include every file that a plugin has made."""
         full = FakeFile("x.db", "the disk is full")
         config = self.strange(lambda composition: composition.databases.append(full) or Service())
         self.start(makeService(config, self.reactor))
@@ -184,7 +184,7 @@ class MakeServiceTests(ServiceCase):
             self.assertIn(b"x.db: the disk is full\n", transport.value())
 
     def test_stateFolder(self) -> None:
-        """Made for the gateway's eyes only, with the keys; a second start keeps both."""
+        """The folder is readable for the gateway only, and holds the keys; a second start keeps both."""
         config = self.config()
         makeService(config, self.reactor)
         self.assertEqual(stat.S_IMODE(config.state_dir.stat().st_mode), 0o700)
@@ -194,14 +194,14 @@ class MakeServiceTests(ServiceCase):
         self.assertEqual({path.name: path.read_bytes() for path in config.state_dir.iterdir()}, keys)
 
     def test_stateFolderUnusable(self) -> None:
-        """Something else in its place, or above it, is a thing to put right, not a traceback."""
+        """A file in the place of the folder or of its parent is a configuration error, not a traceback."""
         for name in ("gateway.toml", "gateway.toml/state"):
             config = evolve(self.config(), state_dir=self.folder / name)
             error = self.assertRaises(ConfigError, makeService, config, self.reactor)
             self.assertIn(f"state_dir: {self.folder / name} cannot be created", str(error))
 
     def test_checked(self) -> None:
-        """A check finds what would keep it from starting, each under its own table, and makes nothing."""
+        """A check reports the problems that would prevent the start, each by its table, and creates nothing."""
         config = self.config()
         check(config)
         garbage = self.folder / "state"
@@ -228,7 +228,7 @@ class MakeServiceTests(ServiceCase):
         self.assertEqual([path.name for path in self.folder.iterdir()], ["gateway.toml"])
 
     def test_checkedEmbedded(self) -> None:
-        """A target on a component of the embedded host's is one on a component, too."""
+        """A target on a component of the embedded host is refused like one on any component."""
         path = self.folder / "gateway.toml"
         path.write_text(
             '[embedded.components]\n"echo.localhost" = "x"\n[proxy."p.localhost"]\ntarget = "a@echo.localhost"\n'
@@ -237,7 +237,7 @@ class MakeServiceTests(ServiceCase):
         self.assertIn('proxy."p.localhost".target: found "a@echo.localhost"', str(error))
 
     def test_stateFolderReadOnly(self) -> None:
-        """A folder in which nothing can be made is reported, whether it exists or not; root is told, too."""
+        """A folder that cannot be written to is reported, whether it exists or not; for root as well."""
         config = self.config()
         for folder in ("/proc/nope", "/proc/nope/state", "/proc"):
             error = self.assertRaises(ConfigError, check, evolve(config, state_dir=Path(folder)))
@@ -251,7 +251,7 @@ class MakeServiceTests(ServiceCase):
             self.assertTrue(str(error).endswith(": Read-only file system"), error)
 
     def test_fullDisk(self) -> None:
-        """A disk that is full at the first start leaves nothing half made; with some room the next start works."""
+        """A full disk at the first start leaves no incomplete files; with free space the next start works."""
         config = self.config()
         with smallDisk(self.folder / "state", "32k") as disk:
             disk.fill()
@@ -276,7 +276,7 @@ class MakeServiceTests(ServiceCase):
             makeService(config, self.reactor)
 
     def test_warnings(self) -> None:
-        """Files that every user of the machine can read are reported, once; those that the group can are not."""
+        """Files that every user of the machine can read are reported, once; files for the group are not."""
         (self.folder / "token").write_text("x")
         (self.folder / "token").chmod(0o640)
         config = self.config('key_file = "own.key"\n[http]\ntoken_file = "token"\n')
@@ -294,7 +294,7 @@ class MakeServiceTests(ServiceCase):
         broken = 'proxy."p2.example.com": ' + str(self.folder / "state" / "p2.example.com.exchanges")
         self.assertEqual(warnings(config)[-1], f"{broken} does not hold open exchanges: they are lost")
         (self.folder / "state" / "p2.example.com.exchanges").unlink()
-        # A folder that nobody else can enter protects what is in it.
+        # A folder that is closed to others protects its files.
         (self.folder / "state").chmod(0o750)
         self.assertEqual(warnings(config), self.readable("own.key", "token"))
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
@@ -316,7 +316,7 @@ class MakeServiceTests(ServiceCase):
         ]
 
     def test_warnings_url(self) -> None:
-        """A configuration file is reported for the query of a URL, which may be a key, and for no other URL."""
+        """A configuration file is reported if a URL has a query, which may be a secret, and not for other URLs."""
         path = self.folder / "gateway.toml"
         for query, expected in (("", []), ("?key=abc", self.readable("gateway.toml"))):
             path.write_text(
@@ -327,7 +327,7 @@ class MakeServiceTests(ServiceCase):
             self.assertEqual(warnings(load(path, [RosterPlugin()], self.reactor)), expected)
 
     def test_databases(self) -> None:
-        """A database lies in the state folder, and is kept for /readyz; without the folder it is a ConfigError."""
+        """A database is in the state folder, and included in /readyz; without the folder it is a ConfigError."""
         config = self.config()
         composition = Composition(config, None, Agent(self.reactor), self.reactor)
         error = self.assertRaises(ConfigError, composition.database, "x", ())
@@ -338,7 +338,7 @@ class MakeServiceTests(ServiceCase):
         self.assertEqual(made.path, config.state_dir / "x")
 
     def test_everyProblem(self) -> None:
-        """What plugins find wrong is said of all of them, each under its own table."""
+        """The problems that plugins find are all reported, each by its table."""
         wrong = self.strange(ConfigError(["a: x", "b: y"]), Service(), ConfigError(["c: z"]))
         error = self.assertRaises(ConfigError, makeService, wrong, self.reactor)
         self.assertEqual(
@@ -351,7 +351,7 @@ class MakeServiceTests(ServiceCase):
         )
 
     def test_brokenKey(self) -> None:
-        """A key file that is none keeps the gateway from starting: with another key all tokens would change."""
+        """An invalid key file prevents the start: with another key all tokens would change."""
         config = self.config()
         config.state_dir.mkdir()
         (config.state_dir / "p2.example.com.key").write_text("oops")
@@ -361,16 +361,16 @@ class MakeServiceTests(ServiceCase):
 
 
 class HttpServiceTests(ServiceCase):
-    """A port that is taken."""
+    """A port that is in use."""
 
     def test_default(self) -> None:
-        """The default, which nobody asked for, keeps nothing from running."""
+        """If the default port is in use and not configured, the gateway runs without it."""
         gateway = makeService(self.strange(running := Service()), CrowdedReactor())
         self.start(gateway)
         self.assertTrue(running.running)
 
     def test_configured(self) -> None:
-        """One that was asked for ends the process, with the reason."""
+        """If a configured port is in use, the process ends with the reason."""
         config = self.config('[http]\nlisten = "tcp:5290:interface=127.0.0.1"\n')
         gateway = makeService(evolve(config, services=()), CrowdedReactor())
         error = self.assertRaises(SystemExit, gateway.startService)
@@ -379,7 +379,7 @@ class HttpServiceTests(ServiceCase):
         )
 
     def whole(self, lines: str, listen: str = "tcp:5290:interface=127.0.0.1") -> Any:
-        """The HTTP server of everything that there is, on the embedded host."""
+        """Return the HTTP server with all services, on the embedded host."""
         path = self.folder / "gateway.toml"
         path.write_text(f'[http]\nlisten = "{listen}"\n{lines}')
         self.patch(sys, "stdout", StringIO())
@@ -387,7 +387,7 @@ class HttpServiceTests(ServiceCase):
         return gateway.getServiceNamed("http")._factory
 
     def ask(self, site: Any, path: str, *headers: str, method: str = "GET") -> int:
-        """The status of an answer."""
+        """Return the status of an answer."""
         transport = StringTransport(hostAddress=IPv4Address("TCP", "127.0.0.1", 5290))
         channel = site.buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
@@ -396,14 +396,14 @@ class HttpServiceTests(ServiceCase):
         return int(transport.value().split()[1])
 
     def paths(self, resource: Any, path: str = "") -> set[str]:
-        """Every path that is served, with what may be below it."""
+        """Return all paths, and for each resource one below it."""
         found = {path or "/", f"{path}/", f"{path}/unknown"}
         for name, child in resource.children.items():
             found |= self.paths(child, f"{path}/{name.decode()}")
         return found
 
     def test_token(self) -> None:
-        """With a token every path but two is 401 without it, whatever is below it, and by any method."""
+        """With a token, every path except two is 401 without it, and so is every path below, with any method."""
         (self.folder / "token").write_text("s3cret\n")
         site = self.whole('token_file = "token"\n')
         paths = self.paths(site.resource)
@@ -421,7 +421,7 @@ class HttpServiceTests(ServiceCase):
         self.assertEqual((self.ask(site, "/healthz", host), self.ask(site, "/readyz", host)), (200, 503))
 
     def test_names(self) -> None:
-        """Without a token it is for this machine's own programs: no page, and no name but the listener's own."""
+        """Without a token only programs of this machine are served: no page, and no other name of the listener."""
         site = self.whole('hosts = ["Gateway.example.com"]\n')
         for host, code in (
             ("127.0.0.1:5290", 200),
@@ -438,7 +438,7 @@ class HttpServiceTests(ServiceCase):
                 self.assertEqual(refused, 403, (method, headers))
 
     def test_stop(self) -> None:
-        """Stopping closes the port, and is nothing where there is none."""
+        """Stopping closes the port, and does nothing if none is open."""
         for reactor in (MemoryReactorClock(), CrowdedReactor()):
             http = makeService(self.strange(Service()), reactor).getServiceNamed("http")
             http.startService()
@@ -446,7 +446,7 @@ class HttpServiceTests(ServiceCase):
             self.assertFalse(http.running)
 
     def test_clock(self) -> None:
-        """A request that never ends is ended by the gateway's own clock."""
+        """An endless request is ended by the gateway's own clock."""
         self.start(makeService(self.config(), self.reactor))
         [(_, site, *_)] = self.reactor.tcpServers
         transport = StringTransport()
@@ -458,7 +458,7 @@ class HttpServiceTests(ServiceCase):
 
 
 class EmbeddedTests(ServiceCase):
-    """The composition where there is no server."""
+    """Composition without a server."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -471,19 +471,19 @@ class EmbeddedTests(ServiceCase):
         return load(path, [ProxyPlugin()], self.reactor)
 
     def test_names(self) -> None:
-        """The host comes first, so that it is there when the links want it."""
+        """The host starts first, so that the links can connect to it."""
         gateway = makeService(self.embedded(), self.reactor)
         self.assertEqual([service.name for service in gateway], ["http", "embedded", "proxy:proxy.localhost"])
 
     def test_wallClock(self) -> None:
-        """Its certificate is valid by the time of day."""
+        """Its certificate is valid at the time of day."""
         makeService(self.embedded(), self.reactor, lambda: 2e9)
         pem = (self.folder / "state" / "embedded.pem").read_bytes()
         made = x509.load_pem_x509_certificate(pem).not_valid_before_utc.timestamp()
         self.assertTrue(made < 2e9 < made + 2 * 86_400, made)
 
     def test_fullDisk(self) -> None:
-        """A disk that is full by now is logged, without a password; the host runs all the same."""
+        """A disk that has become full is logged, without a password, and the host still runs."""
         gateway = makeService(self.embedded(), self.reactor)
 
         def full(descriptor: int) -> None:
@@ -501,7 +501,7 @@ class EmbeddedTests(ServiceCase):
         self.assertEqual([path.name for path in (self.folder / "state").glob("embedded*")], ["embedded.pem"])
 
     def test_listens(self) -> None:
-        """It listens where the tables say, once started; what it serves is shown, and nowhere logged."""
+        """It listens on the configured addresses; its services are printed, but not logged."""
         gateway = makeService(self.embedded(), self.reactor)
         self.assertEqual(self.reactor.tcpServers, [])
         self.start(gateway)
@@ -514,7 +514,7 @@ class EmbeddedTests(ServiceCase):
         self.assertRegex(shown, "alice@localhost  password [^ ]{8,}\n")
 
     def test_link(self) -> None:
-        """A link goes to the host with a secret that nobody needs to know, or to the endpoint of its own table."""
+        """A link connects to the host with a random secret, or to the endpoint of its own table."""
         own = ComponentTable(endpoint=ClientEndpoint("tcp:example.com:3"), secret="its own")
         config = self.embedded()
         host = EmbeddedHost(EmbeddedTable(), {}, self.folder, self.reactor, self.shown.write)
@@ -529,10 +529,10 @@ class EmbeddedTests(ServiceCase):
 
 
 class CompositionTests(ServiceCase):
-    """What a plugin is given."""
+    """The object that plugins build services with."""
 
     def test_interface(self) -> None:
-        """It provides what the port promises."""
+        """It provides its interface."""
         composition = Composition(self.config(), None, Agent(self.reactor), self.reactor)
         verifyObject(IComposition, composition)
         self.assertEqual(composition.stateDir, str(self.folder / "state"))
@@ -540,18 +540,18 @@ class CompositionTests(ServiceCase):
         self.assertEqual(composition.wallClock(), self.reactor.seconds())
 
     def test_wallClock(self) -> None:
-        """The wall clock is another than the reactor's, where there are two."""
+        """The wall clock differs from the reactor's clock if there are two."""
         composition = Composition(self.config(), None, Agent(self.reactor), self.reactor, lambda: 5e8)
         self.assertEqual(composition.wallClock(), 5e8)
 
     def test_instances(self) -> None:
-        """Each link looks for other gateways, by a name that no other has."""
+        """Each link detects other gateways by a unique name."""
         composition = Composition(self.config(), None, Agent(self.reactor), self.reactor)
         signs = {composition.link("a.example.com", ComponentTable(secret="x"))._instances.sign for _ in range(3)}  # type: ignore[union-attr]  # it has one
         self.assertEqual(len(signs), 3)
 
     def test_link(self) -> None:
-        """A link has its table's secret, else the common one; the common limit; and is counted."""
+        """A link has the secret of its table, otherwise the common one, and the common limit; it is recorded."""
         config = self.config()
         composition = Composition(config, None, Agent(self.reactor), self.reactor)
         links = [composition.link(service.jid, service.table) for service in config.services]
@@ -564,7 +564,7 @@ class CompositionTests(ServiceCase):
         self.assertEqual(composition.links, links)
 
     def test_privileges(self) -> None:
-        """Privileges are those of the link's component, from the servers that are named and no others."""
+        """Privileges are those of the link's component, from the named servers only."""
         config = self.config()
         composition = Composition(config, None, Agent(self.reactor), self.reactor)
         link = composition.link("p.example.com", config.services[0].table)
@@ -576,10 +576,10 @@ class CompositionTests(ServiceCase):
 
 
 class FindPluginsTests(SynchronousTestCase):
-    """What is found."""
+    """Finding plugins."""
 
     def test_ours(self) -> None:
-        """The proxy is found as a stranger's service is, and is what its interface says."""
+        """The proxy is found like a plugin of other software, and provides its interface."""
         [found] = [plugin for plugin in findPlugins() if plugin.kind == "proxy"]
         verifyObject(IServicePlugin, found)
         self.assertEqual(found.table(target=BareJid("a@b")).target, "a@b")

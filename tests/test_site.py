@@ -1,4 +1,4 @@
-"""The HTTP server: what it takes, and how it asks itself."""
+"""The HTTP server, and the agent that sends requests to it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEBIBYTE = 1024 * 1024
 
 
 class Shown(Resource):
-    """Shows the length of what it was sent, and the token."""
+    """Answers with the length of the body, and the token."""
 
     isLeaf = True
 
@@ -43,7 +43,7 @@ class BodyTests(SynchronousTestCase):
     """Bodies, in memory."""
 
     def length(self, *chunks: bytes, chunked: bool = False) -> int:
-        """How many bytes of a body there are to read."""
+        """Return the number of bytes of the body that can be read."""
         transport = StringTransport()
         channel = QuietSite(Shown(), Gate(), MemoryReactorClock()).buildProtocol(transport.getPeer())
         assert channel is not None
@@ -59,13 +59,13 @@ class BodyTests(SynchronousTestCase):
         return int(length)
 
     def test_whole(self) -> None:
-        """What is within bounds is there as it was sent."""
+        """A body within the limits is complete."""
         for chunked in (False, True):
             self.assertEqual(self.length(b"x" * 1000, b"x" * 70_000, chunked=chunked), 71_000)
             self.assertEqual(self.length(*[b"x" * 65_536] * 16, chunked=chunked), MEBIBYTE)
 
     def test_tooLong(self) -> None:
-        """Of more, one byte too much is kept, however it comes, and nothing is written to disk."""
+        """Of a longer body one byte more than the limit is kept, and nothing is written to disk."""
         for chunked in (False, True):
             self.assertEqual(self.length(*[b"x" * 60_000] * 100, chunked=chunked), MEBIBYTE + 1)
 
@@ -79,7 +79,7 @@ class Reading(StringTransport):
         self.isHalfClosed = False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """As it is."""
+        """Do nothing."""
 
     def loseWriteConnection(self) -> None:
         self.isHalfClosed = True
@@ -94,7 +94,7 @@ TOKEN = b"Authorization: Bearer t\r\n"
 
 
 class BoundTests(SynchronousTestCase):
-    """Bounds of the memory and time that callers may take."""
+    """Limits of the memory and time that callers may use."""
 
     def setUp(self) -> None:
         self.clock = MemoryReactorClock()
@@ -112,7 +112,7 @@ class BoundTests(SynchronousTestCase):
         return transport
 
     def test_tokenFirst(self) -> None:
-        """Without the token the answer comes at the end of the head; the body is read, in bounds, and not kept."""
+        """Without the token the answer follows the head; the body is read up to a limit, and not kept."""
         transport = self.connect(HEAD, b"\r\n")
         self.assertIn(b"401 Unauthorized", transport.value())
         self.assertIn(b"connection: close", transport.value().lower())
@@ -126,7 +126,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(self.served.bodies, [])
 
     def test_linger(self) -> None:
-        """A caller who sends nothing more has two seconds to close the connection."""
+        """A caller that sends nothing more has two seconds to close the connection."""
         transport = self.connect(HEAD, b"\r\n")
         self.clock.advance(1.9)
         transport.channel.dataReceived(b"x")
@@ -136,13 +136,13 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(self.site._connections, 0)
 
     def test_noContinue(self) -> None:
-        """Nobody is asked to send a body that will not be read."""
+        """No caller is told to continue if its body will not be read."""
         expect = b"Expect: 100-continue\r\n\r\n"
         self.assertNotIn(b"100 Continue", self.connect(HEAD, expect).value())
         self.assertIn(b"100 Continue", self.connect(HEAD, TOKEN, expect).value())
 
     def test_chunked(self) -> None:
-        """A body of unknown length is treated alike; a second request behind the first is not answered."""
+        """A body of unknown length is treated in the same way; a second request after the first is not answered."""
         transport = self.connect(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         transport.channel.dataReceived(b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertEqual(transport.value().count(b"HTTP/1.1 401"), 1)
@@ -157,7 +157,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(self.served.args, {b"q": [b"1"]})
 
     def test_manyBodies(self) -> None:
-        """Of unfinished bodies only so much is kept; the oldest gives way, and an honest caller is served."""
+        """Incomplete bodies have a size limit; the oldest connection is closed, honest callers are served."""
         waiting = [self.connect(HEAD, TOKEN, b"\r\n", b"x" * 999_999) for _ in range(150)]
         kept = [transport for transport in waiting if not transport.disconnected]
         self.assertEqual(kept, waiting[-16:])
@@ -174,7 +174,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual((self.site._bytes, self.site._connections, len(self.site._waiting)), (0, 0, 0))
 
     def test_deadlines(self) -> None:
-        """A head and a body that come in drops end after 30 s each."""
+        """A head or a body that arrives in small pieces is ended after 30 s each."""
         drops = HEAD + TOKEN + b"X-Slow: "
         transport = self.connect(drops)
         for _ in range(29):
@@ -194,7 +194,7 @@ class BoundTests(SynchronousTestCase):
         self.assertTrue(transport.disconnected)
 
     def test_slowAnswer(self) -> None:
-        """A request that takes long has no deadline of the server's; an answer that nobody takes has."""
+        """The server has no deadline for making an answer, but one for sending it."""
         self.served.isSlow = True
         close = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + TOKEN + b"\r\n"
         transport = self.connect(close)
@@ -206,7 +206,7 @@ class BoundTests(SynchronousTestCase):
         self.assertTrue(transport.disconnected)
 
     def test_kept(self) -> None:
-        """A connection serves one request after the other, within 30 s each."""
+        """A connection serves one request after the other, each within 30 s."""
         get = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
         transport = self.connect(get)
         for _ in range(3):
@@ -217,12 +217,12 @@ class BoundTests(SynchronousTestCase):
         self.assertTrue(transport.disconnected)
 
     def test_pipelined(self) -> None:
-        """Of the requests in one chunk each has a turn of its own, and none is served while no answer is taken."""
+        """Each request of one chunk is handled in a turn of its own, and none while an answer is not taken."""
         get = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
         transport = self.connect(get * 800)
         answers = [transport.value().count(b"200 OK")]
         for _ in range(3):
-            # The clock itself would go through all turns at once.
+            # The clock itself would run all turns at once.
             [turn] = [each for each in self.clock.getDelayedCalls() if each.getTime() == self.clock.seconds()]
             turn.cancel()
             transport.channel._goOn()
@@ -243,7 +243,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_manyConnections(self) -> None:
-        """The connection that has waited longest gives way to a new one; one whose request is served does not."""
+        """A new connection replaces the one that has waited longest, but none whose request is being served."""
         self.patch(server, "_MAX_CONNECTIONS", 3)
         self.served.isSlow = True
         get = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
@@ -258,19 +258,19 @@ class BoundTests(SynchronousTestCase):
         self.assertIsNotNone(self.connect())
 
     def test_manyRefused(self) -> None:
-        """Callers who were refused, and hold their connections, keep no others out."""
+        """Refused callers that keep their connections do not exclude others."""
         self.patch(server, "_MAX_CONNECTIONS", 3)
         refused = [self.connect(HEAD, b"\r\n") for _ in range(10)]
         self.assertEqual([each.disconnected for each in refused], [True] * 7 + [False] * 3)
 
     def test_noHttp2(self) -> None:
-        """HTTP/2, which Twisted would offer over TLS, has no such bounds."""
+        """HTTP/2, which Twisted would offer over TLS, has no such limits."""
         self.patch(http, "H2_ENABLED", True)
         self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])
 
 
 class Served(Resource):
-    """Notes what comes; answers at once, or when it is told."""
+    """Records requests; answers at once, or when it is told to."""
 
     isLeaf = True
     isSlow = False
@@ -290,14 +290,14 @@ class Served(Resource):
         return NOT_DONE_YET
 
     def finish(self) -> None:
-        """Answer what is open."""
+        """Answer the open request."""
         for request in self.open:
             request.write(b"ok")
             request.finish()
 
 
 class Producer:
-    """A connection, as the body of a response has it: only to stop it ends it at once, whatever it speaks."""
+    """A connection as the producer of a response body; stopping it closes it at once, with any transport."""
 
     def __init__(self) -> None:
         self.stops = 0
@@ -317,7 +317,7 @@ class AnsweredBodyTests(SynchronousTestCase):
         self.body.dataReceived(b"a")
 
     def test_whole(self) -> None:
-        """All of it is there when the other side says so, or says no more."""
+        """The body is complete when the other side closes properly, or just closes."""
         for reason in (ResponseDone(), PotentialDataLoss()):
             self.setUp()
             self.assertNoResult(self.body.whole)
@@ -326,12 +326,12 @@ class AnsweredBodyTests(SynchronousTestCase):
             self.assertEqual((self.taken, self.producer.stops), ([b"a"], 0))
 
     def test_brokenOff(self) -> None:
-        """What breaks off fails."""
+        """An aborted body fails."""
         self.body.connectionLost(Failure(ConnectError()))
         self.failureResultOf(self.body.whole, ConnectError)
 
     def test_cancelled(self) -> None:
-        """Who waits no more ends the connection, and gets nothing that is still under way."""
+        """Cancelling closes the connection; no further bytes are delivered."""
         self.body.whole.cancel()
         self.failureResultOf(self.body.whole, CancelledError)
         self.body.dataReceived(b"b")
@@ -339,7 +339,7 @@ class AnsweredBodyTests(SynchronousTestCase):
         self.assertEqual((self.taken, self.producer.stops), ([b"a"], 1))
 
     def test_refused(self) -> None:
-        """So does who cannot take it."""
+        """So does an exception of the receiver."""
 
         def refuse(data: bytes) -> None:
             raise ValueError
@@ -353,12 +353,12 @@ class AnsweredBodyTests(SynchronousTestCase):
 
 
 class OwnAgentTests(TestCase):
-    """Asking oneself, on sockets."""
+    """Requests to this process, on sockets."""
 
     timeout = 20
 
     async def test_asks(self) -> None:
-        """It finds the server wherever that listens, whatever the URL says, and shows the token."""
+        """It connects to the server's current address, whatever the URL says, and sends the token."""
         for token, shown in ((None, b"0 0 -"), ("t0ken", b"0 0 Bearer t0ken")):
             site = QuietSite(Shown(), Gate(), reactor)
             http = Listener("http.listen", "tcp:0:interface=127.0.0.1", site, reactor)
@@ -371,7 +371,7 @@ class OwnAgentTests(TestCase):
             await http.stopService()  # type: ignore[misc]  # it listened
 
     def test_notListening(self) -> None:
-        """Where nothing listens, that is said."""
+        """If the server does not listen, the error says so."""
         http = Listener("http.listen", "tcp:0:interface=127.0.0.1", QuietSite(Shown(), Gate(), reactor), reactor)
         failed = ListenerEndpoint(http, reactor).connect(QuietSite(Shown(), Gate(), reactor))
         self.assertIn("http.listen", str(self.failureResultOf(failed, ConnectError).value))

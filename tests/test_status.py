@@ -1,4 +1,4 @@
-"""/status, and who may see it, over the whole HTTP stack in memory."""
+"""/status and its protection, over the whole HTTP stack in memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.test_health import FakeFile
 
 @implementer(IReporting)
 class FakeHandler:
-    """Has something to say."""
+    """A handler with a report."""
 
     def report(self) -> list[str]:
         return ["all is well", "but\nnot for long"]
 
 
 class FakeLink:
-    """A link with handlers, of which one reports."""
+    """A link with handlers, one of which reports."""
 
     def __init__(self, jid: str, trouble: str = "") -> None:
         self.jid = jid
@@ -39,19 +39,19 @@ class FakeLink:
 
 @implementer(IReporting)
 class ReportingLink(FakeLink):
-    """One that has something to say itself."""
+    """A link with a report of its own."""
 
     def report(self) -> list[str]:
         return ["of the link"]
 
 
 class StatusTests(SynchronousTestCase):
-    """What an operator reads."""
+    """Requests of an operator."""
 
     def ask(
         self, links: list[FakeLink], token: str | None = None, *headers: str, files: Sequence[FakeFile] = ()
     ) -> tuple[int, str, str]:
-        """Status line's code, header and body of the answer to GET /status."""
+        """Return status code, headers and body of the answer to GET /status."""
         root = Resource()
         root.putChild(b"status", Status(links, files))
         transport = StringTransport()
@@ -68,7 +68,7 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(body, "a.example.com: connected\n  of the link\n  all is well\n  but\n  not for long\n")
 
     def test_links(self) -> None:
-        """Each link with its state, and what its handlers report below it."""
+        """Each link with its state, followed by the reports of its handlers."""
         status, _, body = self.ask([FakeLink("a.example.com"), FakeLink("b.example.com", "the server is away")])
         reports = "  all is well\n  but\n  not for long\n"
         self.assertEqual(status, 200)
@@ -78,7 +78,7 @@ class StatusTests(SynchronousTestCase):
         )
 
     def test_conflict(self) -> None:
-        """A link that is up and of little use says why; while it is down that is over."""
+        """A connected link shows its conflict; while it is not connected it does not."""
         links = [FakeLink("a.example.com"), FakeLink("b.example.com", "the server is away")]
         for link in links:
             link.conflict = "another gateway is connected"
@@ -92,23 +92,23 @@ class StatusTests(SynchronousTestCase):
         )
 
     def test_files(self) -> None:
-        """Below the links there is a line for each file."""
+        """After the links there is a line for each file."""
         files = [FakeFile("a.private"), FakeFile("b.private", "the disk is full")]
         body = self.ask([FakeLink("a.example.com")], None, files=files)[2]
         self.assertEqual(body.split("\n\n")[1], "a.private: works\nb.private: the disk is full\n")
         self.assertEqual(self.ask([], None, files=files[:1])[2], "There are no links.\n\na.private: works\n")
 
     def test_printable(self) -> None:
-        """Text from outside acts on nobody's screen, and adds no line but those that a report has."""
+        """Text from outside cannot control a screen, and adds no lines except those of a report."""
         body = self.ask([FakeLink("a.example.com", "\x1b[2J\u2028x\ny")])[2]
         self.assertEqual(body.split("\n")[0], "a.example.com: not connected: \\x1b[2J\\u2028x\\ny")
 
     def test_none(self) -> None:
-        """Nothing is said as well."""
+        """Without links the page says so."""
         self.assertEqual(self.ask([])[2], "There are no links.\n")
 
     def test_token(self) -> None:
-        """With a token only who shows it sees anything; how to show it is said."""
+        """With a token, only requests with the token are answered; the refusal explains how to send it."""
         links = [FakeLink("a.example.com")]
         for headers in (
             (),

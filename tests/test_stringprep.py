@@ -1,8 +1,8 @@
 """
-The stringprep profiles, against Twisted's, which go through the tables character by character.
+The stringprep profiles, compared with Twisted's, which process the tables character by character.
 
-Twisted's results are the results here, but for letters that are newer than Unicode 3.2. Some of what Twisted
-refuses is allowed; L{_isWider} says which.
+The expected results are Twisted's, except for letters that are newer than Unicode 3.2. Some text that Twisted
+refuses is accepted; L{_isWider} has the reasons.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PROFILES = (
     (stringprep.resourceprep, xmpp_stringprep.resourceprep.prepare),
 )
 
-# Letters of both directions, digits of none, what is mapped to nothing, to several, what composes and reorders,
+# Letters of both directions, digits, characters that are mapped to nothing or to several, combining characters,
 # spaces, hyphens and dots in several widths, half of a pair, unassigned, private and special characters.
 _MIXED = (
     "aZé9-.\u3002\uff0e\uff0d \u00a0\u3000\u00ad\u200d\u0130\u00df\u1e9e\ufb01\ufdfa\u2024\u0301\u0316\u0344\u212b"
@@ -40,7 +40,7 @@ _MIXED += (
 
 
 def _outcome(prepare: Callable[[str], str], text: str) -> str | None:
-    """Return the prepared text; C{None} for an error, or for nothing, which is no part of an address."""
+    """Return the prepared text; C{None} if it is refused or empty."""
     try:
         return prepare(text) or None
     except (ValueError, IndexError):
@@ -48,7 +48,7 @@ def _outcome(prepare: Callable[[str], str], text: str) -> str | None:
 
 
 def _expected(prepare: Callable[[str], str], text: str) -> str | None:
-    """Return Twisted's result, without the dot that ends a domain and without parts that are too long."""
+    """Return Twisted's result, without the final dot of the domain and without parts that are too long."""
     found = _outcome(prepare, text)
     if found is None or max(len(each.encode(errors="surrogatepass")) for each in (found, text)) > 1023:
         return None
@@ -59,7 +59,7 @@ _INVISIBLE = re.compile("[\u061c\u180f\u2064-\u2069\ufff0-\ufff8\U0001bca0-\U000
 
 
 def _isWider(profile: Callable[[str], str], text: str) -> bool:
-    """True if there is a reason why Twisted refuses this and we do not."""
+    """True if there is a reason to accept this although Twisted refuses it."""
     if profile is stringprep.nameprep:
         # RFC 3490 section 4.1, step 3.
         return bool(re.search(r"[!-\-\[-`{-~;=?]", ucd_3_2_0.normalize("NFKC", text)))
@@ -67,22 +67,22 @@ def _isWider(profile: Callable[[str], str], text: str) -> bool:
 
 
 def _isNewer(text: str) -> bool:
-    """True if Unicode 3.2 does not assign one of these code points, which is not a noncharacter."""
+    """True if Unicode 3.2 does not assign one of these code points, and it is not a noncharacter."""
     return any(tables.in_table_a1(each) and not tables.in_table_c4(each) for each in text)
 
 
 class ProfileTests(SynchronousTestCase):
-    """Comparisons of the fast profiles with Twisted's."""
+    """Comparison of the fast profiles with Twisted's."""
 
     def test_anyPython(self) -> None:
-        """The tables are the same on each Python: addresses outlive the process."""
+        """The tables are the same with each Python, because addresses outlive the process."""
         for newer in ("\u1e9e", "\ua64a", "\u1c90", "\u2183", "\u10a0", "\U00010c80"):
             self.assertEqual(stringprep.nodeprep(newer), newer)
         folded = {point: text for point, text in stringprep._FOLDED.items() if text != chr(point)}
         self.assertEqual(len(folded), 1398)
 
     def assertAlike(self, text: str) -> None:
-        """All three profiles, as Twisted has them; they take more, and refuse no more but what has no glyph."""
+        """Check all three profiles: they accept more than Twisted, and only refuse more without a glyph."""
         for fast, slow in _PROFILES:
             found, expected = _outcome(fast, text), _expected(slow, text)
             if expected is None and found is not None:
@@ -90,11 +90,11 @@ class ProfileTests(SynchronousTestCase):
             elif found is None and fast is stringprep.nameprep:
                 self.assertTrue(expected is None or _INVISIBLE.search(text), text)
             elif found != expected:
-                # Before Python 3.14, Twisted folds by the Unicode of the running Python.
+                # Before Python 3.14, Twisted folds case by the Unicode version of the running Python.
                 self.assertTrue(fast is not stringprep.resourceprep and _isNewer(text + text.lower()), text)
 
     def test_ends(self) -> None:
-        """The first and the last character of each range that Unicode treats alike, and their neighbours."""
+        """The first and the last character of each range with equal properties, and their neighbours."""
         points = list(map(chr, range(0x110000)))
         ends = {0}
         for of in (ucd_3_2_0.category, ucd_3_2_0.bidirectional):
@@ -118,7 +118,7 @@ class ProfileTests(SynchronousTestCase):
     @bounded
     @given(st.text(st.sampled_from(_MIXED), max_size=12))
     def test_mixed(self, text: str) -> None:
-        """Any mix of what is special in some way."""
+        """Mixtures of special characters."""
         self.assertAlike(text)
 
     @bounded
@@ -130,12 +130,12 @@ class ProfileTests(SynchronousTestCase):
     @bounded
     @given(st.sampled_from("aé\ufdfa\u1e9e\u0344"), st.integers(0, 6), st.integers(1_010, 1_026))
     def test_long(self, character: str, prefix: int, size: int) -> None:
-        """RFC 7622 section 3.1: 1023 bytes before the preparation, and after it."""
+        """RFC 7622 section 3.1: 1023 bytes before and after the preparation."""
         text = ("b" * prefix + character * size).encode()[:size].decode(errors="ignore")
         self.assertAlike(text)
 
     def test_fast(self) -> None:
-        """The worst part takes a third of a millisecond; Twisted takes 50 times as long, and more."""
+        """The slowest part takes a third of a millisecond; Twisted takes over 50 times as long."""
         for text in (
             *("\u1e9e" * 341, "a" + "\u0301\u0316" * 255, "\ufdfa" * 341, "é." * 341 + "é", "\u05d0" * 511),
             *("\U0001f44d" * 255, "\U0001f44d\u0301" * 170, "\U00010c80" * 255, "[" * 1023, "a." * 511 + "b"),

@@ -29,7 +29,7 @@ from gateway.stream.survey import NOTE
 from gateway.tap import Options, Process, _make, _quitUnlessMayDrop, useMonotonicClock
 
 ROOT = Path(__file__).resolve().parent.parent
-# Nobody listens on the discard port: a process that connected would say so in its log.
+# No process listens on the discard port: a process that tries to connect would log an error.
 RIGHT = """
 [server]
 endpoint = "tcp:127.0.0.1:9"
@@ -40,7 +40,7 @@ target = "implementation@example.com"
 
 
 class TapTests(SynchronousTestCase):
-    """C{--check}, and what keeps the gateway from starting."""
+    """C{--check}, and the reasons that prevent the gateway from starting."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -64,7 +64,7 @@ class TapTests(SynchronousTestCase):
         )
 
     def test_right(self) -> None:
-        """Exit with 0, having made, connected and shown nothing."""
+        """Exit with 0, and create, connect to and reveal nothing."""
         path = self.write(RIGHT, "mine.toml")
         done = self.twistd("--config", path, "--check")
         said = f"{NOTE}\n{path}: OK\n"
@@ -73,7 +73,7 @@ class TapTests(SynchronousTestCase):
         self.assertEqual([each.name for each in self.folder.iterdir()], ["mine.toml"])
 
     def test_warnings(self) -> None:
-        """A file that others can read is a warning of C{--check}, which exits with 0."""
+        """A file that others can read causes a warning of C{--check}, which exits with 0."""
         path = self.write(RIGHT + 'key_file = "key"\n', "mine.toml")
         (self.folder / "mine.toml").chmod(0o644)
         (self.folder / "state").mkdir(mode=0o700)
@@ -102,14 +102,14 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(last, f"{path}: the configuration is right.")
 
     def test_printable(self) -> None:
-        """No text of the file acts on the operator's screen, or looks like a line of its own."""
+        """Text of the file cannot control the operator's screen, or look like a separate line."""
         self.write(RIGHT.replace("implementation@", "\u202e\\u001b[2J\\n  forged: @"))
         done = self.twistd("--check")
         [_, line] = done.stderr.split("\n")[:-1]
         self.assertIn(r'found "\u202e\x1b[2J\n  forged: @example.com"', line)
 
     def test_wrong(self) -> None:
-        """Exit with 1, and every reason, without a traceback or a secret."""
+        """Exit with 1, and all errors, without a traceback or a secret."""
         self.write(RIGHT.replace("implementation@", "").replace("tcp:", "ssl:"))
         done = self.twistd("--check")
         self.assertEqual(done.returncode, 1)
@@ -118,7 +118,7 @@ class TapTests(SynchronousTestCase):
         self.assertNotIn("hidden", done.stdout + done.stderr)
 
     def test_beyondTheFile(self) -> None:
-        """... those too that only a look at the machine tells, each by its key; nothing is made."""
+        """Errors beyond the file are reported as well, each by its key; nothing is created."""
         self.write(RIGHT + 'key_file = "key"\n')
         (self.folder / "key").write_text("hidden")
         (self.folder / "state").write_text("")
@@ -130,7 +130,7 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["gateway.toml", "key", "state"])
 
     def test_everything(self) -> None:
-        """... at once with what is wrong in the file itself: also in a table that has a key too many."""
+        """They are reported together with errors in the file, also for a table with an unknown key."""
         self.write(RIGHT + 'key_file = "gateway.toml"\ntimeouts = 3\n[http]\nlisten = "tcp:x"\n')
         (self.folder / "state").write_text("")
         done = self.twistd("--check")
@@ -140,7 +140,7 @@ class TapTests(SynchronousTestCase):
             self.assertIn(f"{key}: ", done.stderr)
 
     def test_start(self) -> None:
-        """Without C{--check} the same reasons keep it from starting; those of a plugin too."""
+        """Without C{--check} the same errors prevent the start; those that plugins find as well."""
         self.write(RIGHT + 'key_file = "gateway.toml"\n')
         done = self.twistd()
         self.assertEqual(done.returncode, 1)
@@ -149,7 +149,7 @@ class TapTests(SynchronousTestCase):
         self.assertNotIn("Traceback", done.stderr)
 
     def test_noFile(self) -> None:
-        """Without a file there is the embedded default; a file that is named must be there."""
+        """Without a file there is the embedded default; a named file must exist."""
         done = self.twistd("--check")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout, "The embedded default: OK\n")
@@ -162,13 +162,13 @@ class OptionsTests(SynchronousTestCase):
     """The command line."""
 
     def test_defaults(self) -> None:
-        """No option is needed, and none takes a secret."""
+        """No option is required, and none takes a secret."""
         options = Options()
         options.parseOptions([])
         self.assertEqual(dict(options), {"config": None, "check": 0})
 
     def test_otherUser(self) -> None:
-        """Only root can have twistd change user or group: others are told at once, not from the background."""
+        """Only root can let twistd change user or group: others get the error at once, not in the background."""
         self.patch(os, "geteuid", lambda: 1000)
         self.patch(os, "getegid", lambda: 100)
         for uid, gid, refused in ((0, None, True), (None, 0, True), (1000, 100, False), (None, None, False)):
@@ -184,13 +184,13 @@ class OptionsTests(SynchronousTestCase):
         _quitUnlessMayDrop(Options())
 
     def test_unknown(self) -> None:
-        """What is no option is refused."""
+        """Unknown options are refused."""
         self.assertRaises(UsageError, Options().parseOptions, ["--secret", "x"])
         self.assertRaises(UsageError, Options().parseOptions, ["gateway.toml"])
 
 
 class ClockTests(SynchronousTestCase):
-    """The clock of intervals, on each kind of reactor: nobody but time itself moves it."""
+    """The clock for intervals, on each kind of reactor: setting the machine's clock does not change it."""
 
     def reactors(self) -> list[ReactorBase]:
         loop = asyncio.new_event_loop()
@@ -208,7 +208,7 @@ class ClockTests(SynchronousTestCase):
             reactor._poller.close()
 
     def test_set(self) -> None:
-        """After the wall clock was set, each call has the time left that it had: those made before as well."""
+        """After the wall clock was set, each call keeps its remaining time, also calls made before."""
         for step in (-3600.0, 3600.0):
             for reactor in self.reactors():
                 wall = [1e9]
@@ -230,7 +230,7 @@ class ClockTests(SynchronousTestCase):
                     call.cancel()
 
     def test_made(self) -> None:
-        """The gateway is made on that clock, and its services have the wall clock beside it."""
+        """The gateway uses this clock, and its services get the wall clock as well."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         (folder / "gateway.toml").write_text(RIGHT + '[rooms."rooms.example.com"]\n')
@@ -244,7 +244,7 @@ class ClockTests(SynchronousTestCase):
         self.assertIs(handler._wallClock, time.time)
 
     def test_twice(self) -> None:
-        """To do it twice changes nothing."""
+        """A second call changes nothing."""
         reactor = self.reactors()[0]
         useMonotonicClock(reactor)
         before = reactor.seconds()
@@ -252,14 +252,14 @@ class ClockTests(SynchronousTestCase):
         self.assertApproximates(reactor.seconds(), before, 1)
 
     def test_others(self) -> None:
-        """A reactor that is none of Twisted's keeps its clock, as one for tests."""
+        """A reactor that is not one of Twisted's, such as one for tests, keeps its clock."""
         clock = Clock()
         useMonotonicClock(clock)
         self.assertEqual(clock.seconds(), 0)
 
 
 class Failing(Service):
-    """Cannot start."""
+    """A service that cannot start."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -269,7 +269,7 @@ class Failing(Service):
 
 
 class Stopping(Service):
-    """Takes its time to stop."""
+    """A service that takes time to stop."""
 
     def __init__(self) -> None:
         self.stopped: Deferred[None] = Deferred()
@@ -279,7 +279,7 @@ class Stopping(Service):
 
 
 class Threads(Clock):
-    """A clock that runs at once what comes from a signal handler."""
+    """A clock that runs calls from a signal handler at once."""
 
     def callFromThread(self, call: Callable[..., object], *arguments: object, **others: object) -> None:
         call(*arguments, **others)
@@ -303,7 +303,7 @@ class ProcessTests(SynchronousTestCase):
             self.logged.append(str(event["log_format"]).format(**event))
 
     def raised(self, name: str) -> str:
-        """Return the lines that are logged at a signal."""
+        """Return the lines that are logged for a signal."""
         number = getattr(signal, name)
         self.assertTrue(callable(signal.getsignal(number)), f"{name} would end the process")
         self.logged.clear()
@@ -312,7 +312,7 @@ class ProcessTests(SynchronousTestCase):
         return line
 
     def test_signals(self) -> None:
-        """While it runs they end nothing, and say why; afterwards all is as it was."""
+        """While the gateway runs, signals are logged and do not end it; afterwards the handlers are restored."""
         names = ("SIGHUP", "SIGUSR1", "SIGUSR2")
         for name in names:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -323,7 +323,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual([signal.getsignal(getattr(signal, name)) for name in names], [signal.SIG_DFL] * 3)
 
     def test_others(self) -> None:
-        """A handler that is there stays: nohup's, or that with which twistd rotates its log."""
+        """An existing handler is kept: nohup's, or the one by which twistd rotates its log."""
         heard: list[int] = []
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
@@ -333,7 +333,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((self.logged, heard), ([], [signal.SIGUSR1]))
 
     def test_again(self) -> None:
-        """To be told to stop while it stops is logged."""
+        """A stop signal during the stop is logged."""
         stopping = Stopping()
         stopping.setServiceParent(self.process)
         self.process.startService()
@@ -347,7 +347,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(signal.getsignal(signal.SIGTERM), before)
 
     def test_failed(self) -> None:
-        """Whatever a service raises at the start ends the process, in a form that twistd tells its parent."""
+        """Any exception of a service at the start ends the process, in a form that twistd reports to its parent."""
         for error in (
             SystemExit("that is all"),
             OSError(28, "No space left"),
@@ -363,7 +363,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(SystemExit, OSError)), 2)
 
     def test_stateDir(self) -> None:
-        """A state folder that is not there any longer keeps it from starting."""
+        """A state folder that has disappeared prevents the start."""
         self.folder.rmdir()
         raised = self.assertRaises(StartFailed, self.process.startService)
         self.assertTrue(str(raised).startswith("state_dir: not writable by uid "), raised)

@@ -1,4 +1,4 @@
-"""The tour: what it shows, and how it ends when something is not as it should be."""
+"""The tour: its output, and its end if a check fails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.embedded.loopback import IMPLEMENTATION, LoopbackCase
 
 
 class LoggedIn:
-    """A client that is, on a stream in memory."""
+    """A logged-in client, on a stream in memory."""
 
     jid = "alice@h/tour"
 
@@ -63,7 +63,7 @@ def _message(body: str) -> domish.Element:
 
 @implementer(IDemonstration)
 class Plugin:
-    """Shows what the test says."""
+    """A plugin whose tour is a function of the test."""
 
     kind = "shown"
 
@@ -78,13 +78,13 @@ class Plugin:
 
 
 class Silent:
-    """A plugin that has nothing to show."""
+    """A plugin without a tour."""
 
     kind = "shown"
 
 
 class GuideTests(SynchronousTestCase):
-    """Who leads it."""
+    """The guide."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -94,24 +94,24 @@ class GuideTests(SynchronousTestCase):
         self.guide = Guide(cast(Client, self.client), self.mailbox, self.written.append, self.clock, self.nobody)
 
     async def nobody(self) -> None:
-        """There is no friend."""
+        """Return no second client."""
 
     def ask(self) -> Deferred[domish.Element]:
         return ensureDeferred(self.guide.ask("c.h", "<ping xmlns='urn:xmpp:ping'/>"))
 
     def test_interface(self) -> None:
-        """It is what plugins are given, and has the address that it is logged in as."""
+        """It provides the interface for plugins, and has the address that it is logged in as."""
         verifyObject(IGuide, self.guide)
         self.assertEqual(self.guide.jid, "alice@h/tour")
 
     def test_say(self) -> None:
-        """What it says fits on a terminal."""
+        """Text is wrapped for a terminal."""
         self.guide.say("word " * 100)
         self.assertLessEqual(max(map(len, "".join(self.written).splitlines())), 100)
         self.assertEqual("".join(self.written).split(), ["word"] * 100)
 
     def test_ask(self) -> None:
-        """Question and answer are shown as the XML that goes and comes."""
+        """Request and answer are printed as XML."""
         asked = self.ask()
         [request] = self.client.sent
         self.assertEqual((request["type"], request["to"]), ("get", "c.h"))
@@ -125,21 +125,21 @@ class GuideTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_send(self) -> None:
-        """What it sends is shown, and is not waited for."""
+        """A sent stanza is printed; no answer is waited for."""
         self.guide.send("<presence to='room@c.h/nick'/>")
         self.assertEqual(self.client.sent, ["<presence to='room@c.h/nick'/>"])
         [shown] = self.written
         self.assertEqual(shown.replace('"', "'"), "  -> <presence to='room@c.h/nick'/>\n")
 
     def test_error(self) -> None:
-        """An error is an answer too."""
+        """An error is an answer as well."""
         asked = self.ask()
         self.client.answer("error", f"<error type='cancel'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>")
         self.assertEqual(self.successResultOf(asked)["type"], "error")
         self.assertIn("item-not-found", self.written[1])
 
     def test_noAnswer(self) -> None:
-        """Who does not answer in time ends the tour, and is named."""
+        """A missing answer ends the tour; the text names the recipient."""
         asked = self.ask()
         self.clock.advance(14.9)
         self.assertNoResult(asked)
@@ -147,20 +147,20 @@ class GuideTests(SynchronousTestCase):
         self.assertIn("c.h did not answer", str(self.failureResultOf(asked, Disappointed).value))
 
     def test_lost(self) -> None:
-        """A connection that is lost ends it too, in words."""
+        """A lost connection ends the tour with an explanation."""
         asked = self.ask()
         self.client.xmlstream.dispatch(None, STREAM_END_EVENT)
         self.assertIn("lost", str(self.failureResultOf(asked, Disappointed).value))
 
     def test_check(self) -> None:
-        """What was promised and holds is said; what does not ends the tour."""
+        """A promise that holds is printed; one that does not hold ends the tour."""
         self.guide.check(True, "water is wet")
         self.assertEqual(self.written, ["  ok: water is wet\n"])
         raised = self.assertRaises(Disappointed, self.guide.check, False, "fire is cold")
         self.assertIn("fire is cold", str(raised))
 
     def test_hear(self) -> None:
-        """What comes unasked is heard once, be it there already or not; what does not come ends the tour."""
+        """An unsolicited stanza is returned once, also if it came earlier; one that does not come ends the tour."""
         for body in ("a", "b"):
             self.mailbox.came(_message(body))
         for body in ("b", "a"):
@@ -178,11 +178,11 @@ class GuideTests(SynchronousTestCase):
         self.mailbox.came(_message("after that"))
 
     def test_friend(self) -> None:
-        """Where there is none, that is known."""
+        """If there is no second account, C{None} is returned."""
         self.assertIsNone(self.successResultOf(ensureDeferred(self.guide.friend())))
 
     def test_served(self) -> None:
-        """A service that has only just started is waited for, a while."""
+        """A service that has just started is waited for, up to a limit."""
         served = ensureDeferred(self.guide.served("c.h"))
         error = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"
         self.client.answer("error", error)
@@ -193,7 +193,7 @@ class GuideTests(SynchronousTestCase):
         self.assertEqual((len(self.client.sent), self.written), (2, []))
 
     def test_neverServed(self) -> None:
-        """What it is asked then shows the error."""
+        """After the limit the request shows the error."""
         served = ensureDeferred(self.guide.served("c.h"))
         for _ in range(40):
             if not served.called:
@@ -213,14 +213,14 @@ class MainTests(SynchronousTestCase):
         os.chdir(folder)
 
     def ended(self, *arguments: str) -> str:
-        """Why it ended."""
+        """Return the text with which the command ends."""
         run = tour.main(list(arguments), lambda text: None)
         failure = self.failureResultOf(ensureDeferred(run(MemoryReactorClock())), SystemExit)
         self.assertIsInstance(failure.value.code, str)
         return str(failure.value)
 
     def test_notRun(self) -> None:
-        """Where no gateway has run it says how to start one."""
+        """If no gateway has run here, the text explains how to start one."""
         self.assertRegex(
             self.ended(),
             "is not the state folder of an embedded host.*in the folder of the gateway.*twistd -n gateway",
@@ -235,20 +235,20 @@ class MainTests(SynchronousTestCase):
         self.assertIn("for a real server", self.ended("--config", "gateway.toml"))
 
     def test_badConfiguration(self) -> None:
-        """What is wrong with a configuration is said."""
+        """Errors of the configuration are reported."""
         Path("other.toml").write_text("[embedded]\nnonsense = 1\n")
         self.assertIn("nonsense", self.ended("--config", "other.toml"))
         self.assertIn("gone.toml", self.ended("--config", "gone.toml"))
 
     def test_noCertificate(self) -> None:
-        """Without the host's certificate nobody is trusted, and no password sent."""
+        """Without the host's certificate the client trusts no server, and sends no password."""
         os.mkdir("state")
         (Path("state") / "embedded.json").write_text('{"domain":"h","c2s":"tcp:h:1","accounts":{},"services":{}}')
         self.assertIn("embedded.pem", self.ended())
 
 
 class TourTests(LoopbackCase):
-    """All of it, on a host that runs."""
+    """The whole tour, on a running host."""
 
     async def setUp(self) -> None:
         await super().setUp()
@@ -257,7 +257,7 @@ class TourTests(LoopbackCase):
         self.running = evolve(self.place, services={"shown": [IMPLEMENTATION], "other": ["other.localhost"]})
 
     async def ended(self, plugins: list[object], token: str | None = None, **changes: Any) -> str:
-        """Go on the tour; the reason for which it ended, if it was not the end of it."""
+        """Run the tour; return the reason if it ended early."""
         self.patch(tour, "findPlugins", lambda: plugins)
         try:
             place = evolve(self.running, **changes)
@@ -268,7 +268,7 @@ class TourTests(LoopbackCase):
         return ""
 
     async def test_shows(self) -> None:
-        """Each service that runs, and has something to show, is named and shown, by an ordinary client."""
+        """Each running service with a tour is named and demonstrated, by an ordinary client."""
 
         async def show(guide: Guide, jid: str) -> None:
             answer = await guide.ask(jid, f"<ping xmlns='{ns.PING}'/>")
@@ -283,7 +283,7 @@ class TourTests(LoopbackCase):
         self.assertNotIn(self.place.accounts["alice"], text)
 
     async def test_friend(self) -> None:
-        """A second client is another account's, the same each time, and what it shows says whose it is."""
+        """The second client is logged in to another account, once; its stanzas are printed with its name."""
 
         async def show(guide: Guide, jid: str) -> None:
             friend = await guide.friend()
@@ -303,7 +303,7 @@ class TourTests(LoopbackCase):
         self.assertEqual(await self.ended([Plugin(alone)], accounts=accounts), "")
 
     async def test_web(self) -> None:
-        """What is served over HTTP is asked with the token, and shown; what cannot be asked ends the tour."""
+        """HTTP requests are sent with the token, and printed; a failed request ends the tour."""
         root, asked = Resource(), []
 
         class Shown(Resource):
@@ -330,25 +330,25 @@ class TourTests(LoopbackCase):
         self.assertIn("POST http://127.0.0.1:1/here failed: ", ended)
 
     async def test_nothing(self) -> None:
-        """Where nothing has anything to show, that is said."""
+        """If no service has a tour, the text says so."""
         self.assertEqual(await self.ended([Silent()]), "")
         self.assertIn("No service that takes part in the tour is running", self.written[-1])
 
     async def test_loggedIn(self) -> None:
-        """That it is logged in is said when it is."""
+        """The login is reported when it is complete."""
         await self.ended([], accounts={"alice": "wrong"})
         self.assertEqual(self.written, [])
         await self.ended([])
         self.assertIn("It is logged in as alice@localhost/tour", self.written[0])
 
     async def test_noPrivateStorage(self) -> None:
-        """Where private storage is not delegated, the part about it says what the configuration needs."""
+        """If private storage is not delegated, its part of the tour names the missing configuration."""
         ended = await self.ended([Plugin(show)])
         self.assertIn("offers private storage", ended)
         self.assertIn("has to be in [embedded.delegations]", " ".join("".join(self.written).split()))
 
     async def test_disappointed(self) -> None:
-        """What is not as it was said ends it, and the client is gone."""
+        """A failed check ends the tour, and logs the client out."""
 
         async def show(guide: Guide, jid: str) -> None:
             guide.check(False, "fire is cold")
@@ -357,7 +357,7 @@ class TourTests(LoopbackCase):
         await self.until(lambda: not self.host._router.accounts["alice@localhost"].sessions)
 
     async def test_cannotLogIn(self) -> None:
-        """A password that does not hold any more, nobody there, no account: each in words."""
+        """A wrong password, no listener, no account: each has a text."""
         self.assertIn("the login failed", await self.ended([], accounts={"alice": "wrong"}))
         self.assertIn("no account", await self.ended([], accounts={"implementation": "x"}))
         gone = HostFolder(Path(self.mktemp()))

@@ -19,8 +19,8 @@ from tests.certificates import makeCertificate
 
 STATUS = b"HTTP/1.1 200 OK\r\n"
 
-# What each sends first, what it sends again and again, and the bytes that it gets rid of at most, with what the
-# system's buffers hold.
+# Per server: the first bytes, the repeated bytes, and the maximum number of bytes that it can get rid of,
+# including those in the system's buffers.
 ENDLESS = {
     "headers": (STATUS, b"X-A: b\r\n"),
     "a header": (STATUS + b"X-A: b\r\n", b" c\r\n"),
@@ -33,7 +33,7 @@ ENDLESS = {
 
 
 class Endless(Protocol):
-    """Sends as fast as it is read, whatever it is asked."""
+    """Sends as fast as it is read, whatever the request."""
 
     factory: Any
 
@@ -51,7 +51,7 @@ class Endless(Protocol):
             self.sending.start(0)
 
     def _send(self) -> None:
-        if not self.transport._tempDataBuffer:  # what has not left yet
+        if not self.transport._tempDataBuffer:  # bytes in the send buffer
             self.sent += len(self._again)
             self.transport.write(self._again)
 
@@ -62,7 +62,7 @@ class Endless(Protocol):
 
 
 class EndlessTests(TestCase):
-    """None of them takes memory, or stays."""
+    """No such server fills the memory, or stays connected."""
 
     timeout = 60
 
@@ -73,7 +73,7 @@ class EndlessTests(TestCase):
         return port.getHost().port
 
     async def ends(self, url: str, agent: Agent) -> Any:
-        """The failure of a request; the server's connection is closed, and not by the server."""
+        """Return the failure of a request; check that the client closes the connection."""
         asking = agent.request(b"GET", url.encode())
         try:
             answer: Any = await asking
@@ -97,7 +97,7 @@ class EndlessTests(TestCase):
             self.assertEqual(isHead, name in ("headers", "a header", "interim answers"), (name, failure))
 
     async def test_tls(self) -> None:
-        """Over TLS, where the other side must take leave for a connection to end by itself."""
+        """Over TLS, where a proper close needs both sides."""
         folder = Path(self.mktemp())
         folder.mkdir()
         file = makeCertificate(folder, "localhost")
@@ -109,7 +109,7 @@ class EndlessTests(TestCase):
 
 
 class Collected(Protocol):
-    """A body, of which nothing is kept."""
+    """Discards a body."""
 
     def __init__(self) -> None:
         self.ended: Deferred[None] = Deferred()

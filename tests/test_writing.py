@@ -1,6 +1,4 @@
-"""
-Another parser reads the output of the gateway as the tree that the gateway was sent, whatever that is.
-"""
+"""Another XML parser reads the gateway's output as the same tree as its input."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ ALICE, HOST = "alice@h/r", "h"
 
 
 def read(header: bytes, data: bytes) -> list[Any]:
-    """Whole elements that C{data} is, as ElementTree reads them."""
+    """Return the elements in C{data}, as ElementTree reads them."""
     found = [tree(each) for each in children(header + data + b"<end/>")]
     assert found, data
     assert found.pop()[0].endswith("}end"), data
@@ -40,19 +38,19 @@ def read(header: bytes, data: bytes) -> list[Any]:
 
 
 def moved(found: Any) -> Any:
-    """A tree in which the two content namespaces are one; below others the host leaves either."""
+    """Return a tree in which the two content namespaces are one; the host keeps either below other namespaces."""
     name, attributes, inside = found
     name = name.replace(f"{{{ns.COMPONENT_ACCEPT}}}", f"{{{ns.CLIENT}}}")
     return name, attributes, [each if isinstance(each, str) else moved(each) for each in inside]
 
 
 def elements(found: Any) -> list[Any]:
-    """The elements in one."""
+    """Return the elements in one content namespace."""
     return [each for each in found[2] if not isinstance(each, str)]
 
 
 def asServersWrite(element: Element, around: str = ns.COMPONENT_ACCEPT) -> str:
-    """An element with each namespace as the default one, whichever it is: so Prosody and ejabberd write it."""
+    """Write an element as Prosody and ejabberd do: each namespace as the default one."""
     uri, _, name = element.tag.rpartition("}")
     uri = uri[1:]
     written = f"<{name}" + ("" if uri == around else f" xmlns={quoteattr(uri)}")
@@ -73,7 +71,7 @@ ESCAPES = {"\n": "&#10;", "\t": "&#9;", "\r": "&#13;"}
 
 
 def escaped(text: str) -> str:
-    """A text as it stands between tags."""
+    """Escape a text as it is written between tags."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -92,12 +90,12 @@ class MemoryStore:
 
 
 class RoundTripTests(SynchronousTestCase):
-    """Streams of all spellings, in every form in which what is in them goes on."""
+    """Streams of all spellings, forwarded in every form."""
 
     @steady
     @given(streams())
     def test_stream(self, data: bytes) -> None:
-        """Readdressed, as a tree, in parts, in another namespace: a stanza is the same one."""
+        """Readdressed, as a tree, in parts, in another namespace: a stanza stays the same."""
         found = [event for event in split(data) if isinstance(event, Stanza)]
         for event, other in zip(found, children(data), strict=True):
             if isinstance(event, Nonza):
@@ -120,7 +118,7 @@ class RoundTripTests(SynchronousTestCase):
     @steady
     @given(streams())
     def test_rewritten(self, data: bytes) -> None:
-        """As a server writes it anew, a stanza is the same one or is refused, and the next one comes."""
+        """If a server rewrites it, a stanza is the same or is refused, and the next one is read."""
         for other in children(data):
             namespaces = {each.tag.rpartition("}")[0] for each in other.iter()}
             first, second = split(HEADER + asServersWrite(other).encode() + b"<iq id='next'/>")[1:]
@@ -137,7 +135,7 @@ class RoundTripTests(SynchronousTestCase):
     @steady
     @given(streams(), st.booleans())
     def test_delegated(self, data: bytes, isRead: bool) -> None:
-        """Wrapped for a managing entity and in its answer, a payload is the same, whether looked at or not."""
+        """Wrapped for a managing entity and in its answer, a payload stays the same, parsed or not."""
         splitter = Splitter(ns.CLIENT)
         data = data.replace(ns.COMPONENT_ACCEPT.encode(), ns.CLIENT.encode())
         found = [event for event in splitter.feed(data) if isinstance(event, Stanza)]
@@ -158,7 +156,7 @@ class RoundTripTests(SynchronousTestCase):
     @steady
     @given(streams())
     def test_stored(self, data: bytes) -> None:
-        """Private storage gives back every element that it takes."""
+        """Private storage returns each element that it accepts."""
         for event, other in zip(
             (each for each in split(data) if isinstance(each, Stanza)), children(data), strict=True
         ):
@@ -185,12 +183,12 @@ class WriterTests(SynchronousTestCase):
     """Names that need care."""
 
     def test_xml(self) -> None:
-        """Elements and attributes in XML's own namespace have its prefix; what is in them keeps the default one."""
+        """Elements and attributes in XML's own namespace get its prefix; their content keeps the default one."""
         raw = "<message><xml:q xml:a='1'><body/><xml:r/></xml:q><x xmlns='urn:x'><xml:q/><y/></x></message>"
         self.assertEqual(serialised(stanza(raw.encode()).element, ns.COMPONENT_ACCEPT), raw)
 
     def test_xmlns(self) -> None:
-        """In the namespace of declarations there is nothing to write: it is an error of who has made it."""
+        """A name in the namespace of declarations cannot be written: it raises an error."""
         inside: Any = domish.Element(("urn:x", "x"))
         inside.addElement((ns.XMLNS, "q"))
         attribute: Any = domish.Element(("urn:x", "x"))
@@ -199,7 +197,7 @@ class WriterTests(SynchronousTestCase):
             self.assertRaises(ValueError, serialised, element, "")
 
     def test_attributes(self) -> None:
-        """A namespace is declared once in a tag, however many attributes are in it."""
+        """A namespace is declared once in a tag, however many attributes use it."""
         many = "".join(f" p:a{number}='{number}'" for number in range(100))
         raw = f"<message xmlns:p='{'u' * 1000}' xmlns:r='r' r:a='' xml:lang='e'{many}/>".encode()
         written = serialised(stanza(raw).element, ns.COMPONENT_ACCEPT).encode()
@@ -207,14 +205,14 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(read(HEADER, written), read(HEADER, raw))
 
     def test_growth(self) -> None:
-        """An element that grows without measure is not written: a long namespace stands wherever it is used."""
+        """An element that would grow without limit is not written: a long namespace is repeated at each use."""
         raw = f"<message xmlns:p='{'u' * 1_000}'><x>{'<p:a/>' * 9_000}</x></message>".encode()
         for write in (
             lambda: serialised(stanza(raw).element, ns.COMPONENT_ACCEPT),
             lambda: parts(stanza(raw)),
             lambda: delegation.requestOf(stanza(raw.replace(b"message", b"iq")), ALICE, HOST),
         ):
-            # Not by assertRaises, which would show what there is.
+            # Not by assertRaises, which would print the element.
             with self.assertRaises(TooLarge):
                 write()
         self.assertRaises(TooLarge, serialised, stanza(b"<message>xxxx</message>").element, "", 20)

@@ -1,11 +1,11 @@
 """
-Verdicts of servers on addresses, as their own code gives them: C{util.jid.prep} of Prosody 0.12.3 and 13.0.7, and
+Results of servers for addresses, from their own code: C{util.jid.prep} of Prosody 0.12.3 and 13.0.7, and
 C{jid:decode}, then C{jid:tolower}, of ejabberd 23.01 and 26.07, which agree.
 """
 
 from __future__ import annotations
 
-# The address is prepared already.
+# The address is already in its prepared form.
 SAME = ""
 
 # An address, and its prepared form on Prosody 0.12, Prosody 13 and ejabberd; None if it is refused.
@@ -156,7 +156,7 @@ VERDICTS: list[tuple[str, str | None, str | None, str | None]] = [
     ("u\U000e0101@h", SAME, SAME, None),
 ]
 
-# Accepted by a server, but refused here.
+# Accepted by a server, but refused by the gateway.
 DANGEROUS = {
     # An empty part.
     "u@a..b",
@@ -172,7 +172,7 @@ DANGEROUS = {
     "u@a:b",
     "u@a:5222",
     "u@2001:db8::1",
-    # What stands for all domains in the configuration.
+    # Stands for all domains in the configuration.
     "u@*",
     "u@a*b",
     # A control character.
@@ -190,5 +190,5 @@ DANGEROUS = {
 # Prepared in another way than by any server: the ideographic full stop separates labels (RFC 3490 section 3.1).
 WIDER = {"u@a\u3002b": "u@a.b"}
 
-# Refused by servers only because they look at the writing direction across all labels.
+# Refused by servers only because they check the writing direction across all labels.
 BY_LABEL = {"u@\u05d0.example"}

@@ -157,8 +157,8 @@ class DelegatingServer(Extension):
         ):
             # An entity that manages commands must not be able to prevent users from revoking it (section 6).
             return False
-        # The host has no nodes of its own. It answers disco#info of an account without a node. With a node, it refuses
-        # requesters who may not see the account, as Prosody does, and leaves disco#items to the managing entity.
+        # The host has no nodes of its own. It answers disco#info of an account without a node. With a node, it
+        # refuses requesters who may not see the account, as Prosody does. Disco#items goes to the managing entity.
         account = self._router.accounts.get(recipient)
         isSeen = account is not None and self._router.mayKnow(sender, account)
         isOwn = request.namespace == ns.DISCO_INFO and not (isSeen and request.attributes.get("node"))
