@@ -1,6 +1,4 @@
-"""
-Tests of the embedded host. They import wokkel, so that must have been made to work first.
-"""
+"""Tests of the embedded host. They import wokkel, so the package that patches Twisted is imported first."""
 
 from gateway import _compat
 

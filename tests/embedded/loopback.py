@@ -1,4 +1,4 @@
-"""The embedded host on this machine's loopback, for what only TLS and sockets show."""
+"""The embedded host on this machine's loopback interface, for tests that need TLS and sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMPLEMENTATION = "implementation@localhost/built-in"
 
 
 class Arrival(XMPPHandler):
-    """Comes online, and says when."""
+    """Sends presence, and reports the login."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Arrival(XMPPHandler):
 
 
 class LoopbackCase(TestCase):
-    """A host on this machine."""
+    """A host on the loopback interface."""
 
     timeout = 20
 
@@ -52,16 +52,16 @@ class LoopbackCase(TestCase):
         await self.until(lambda: self.sessions("implementation"))
 
     def sessions(self, user: str) -> list[str]:
-        """Who is available of an account."""
+        """Return the available sessions of an account."""
         return [session.jid for session, _ in self.host._router.accounts[f"{user}@localhost"].available()]
 
     async def until(self, holds: Any) -> None:
-        """Let the reactor turn until something holds; the test's own deadline ends it."""
+        """Run the reactor until a condition holds, or the test times out."""
         while not holds():
             await deferLater(reactor, 0.01)
 
     async def closed(self) -> None:
-        """Wait until the host has seen all clients go."""
+        """Wait until the host has seen all clients disconnect."""
         await self.until(lambda: not any(account.sessions for account in self.host._router.accounts.values()))
         await deferLater(reactor, 0.01)
 
@@ -74,7 +74,7 @@ class LoopbackCase(TestCase):
     def client(
         self, password: str, certificate: Certificate | None = None, jid: str = "alice@localhost/r"
     ) -> Client:
-        """An ordinary client, connecting."""
+        """Return an ordinary client that connects."""
         endpoint = clientFromString(reactor, self.place.c2s)
         trusted = certificate or Certificate.loadPEM((self.folder / "embedded.pem").read_bytes())
         client = Client(jid, password, endpoint, trusted, reactor)

@@ -1,4 +1,4 @@
-"""The embedded host in memory: on a clock, its clients and components driven by hand."""
+"""The embedded host in memory, on a test clock, with clients and components driven by the test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OPENING = re.compile(rb"<\?xml[^>]*\?>|<stream:stream [^>]*>|</stream:stream>")
 
 
 def stanza(xml: str, namespace: str = ns.CLIENT, declared: str = "") -> Stanza:
-    """The one stanza that these characters are."""
+    """Return the one stanza in this text."""
     splitter = Splitter(namespace)
     splitter.feed(f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}' {declared}>".encode())
     [event] = splitter.feed(xml.encode())
@@ -46,22 +46,22 @@ def stanza(xml: str, namespace: str = ns.CLIENT, declared: str = "") -> Stanza:
 
 
 def elements(data: bytes, namespace: str = ns.CLIENT) -> list[ElementTree.Element]:
-    """What stands in a stream, whose headers and end are left out."""
+    """Return the elements of a stream, without its headers and end."""
     content = _OPENING.sub(b"", data)
     root = f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}'>".encode()
     return list(ElementTree.fromstring(root + content + b"</stream:stream>"))
 
 
 def local(element: ElementTree.Element) -> str:
-    """An element's name without its namespace."""
+    """Return an element's name without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
 def said(element: ElementTree.Element) -> str:
     """
-    A first-level element in words: name, type, id, C{from > to}, and the condition if it is an error.
+    Describe a first-level element: name, type, id, C{from > to}, and the condition if it is an error.
 
-    What is not there is left out.
+    Missing attributes are left out.
     """
     if local(element) == "features":
         return "features"
@@ -80,10 +80,10 @@ def said(element: ElementTree.Element) -> str:
 
 class Recorder:
     """
-    A peer that remembers what it was told.
+    A peer that records calls.
 
-    @ivar got: a line for each, C{name type from > to}; an announcement looks like what was sent on.
-    @ivar waited: whom it was said to wait for.
+    @ivar got: a line for each stanza, C{name type from > to}; announcements have the same form.
+    @ivar waited: the peers that it was told to wait for.
     """
 
     agent = None
@@ -109,13 +109,13 @@ class Recorder:
         self.waited.append(peer)
 
     def taken(self) -> list[str]:
-        """What it was told since."""
+        """Return the lines since the last call."""
         got, self.got = self.got, []
         return got
 
 
 class Rules:
-    """A router of C{h} with three accounts and a component, and L{Recorder}s as its peers."""
+    """A router for C{h} with three accounts and a component, and L{Recorder}s as its peers."""
 
     def __init__(self) -> None:
         self.served: list[str] = []
@@ -134,7 +134,7 @@ class Rules:
         return session, peer
 
     def online(self, jid: str, presence: str = "<presence/>") -> tuple[Session, Recorder]:
-        """Log a resource in that is available."""
+        """Log a resource in and make it available."""
         session, peer = self.bind(jid)
         self.router.fromClient(session, stanza(presence), "")
         peer.taken()
@@ -144,7 +144,7 @@ class Rules:
         return self.router.accounts[jid.partition("/")[0]]
 
     def befriend(self, one: str, other: str) -> None:
-        """Let both of two accounts see each other."""
+        """Subscribe two accounts to each other."""
         for own, contact in ((one, other), (other, one)):
             item = self.account(own).roster.set(contact, "", ())
             item.to = item.from_ = True
@@ -155,7 +155,7 @@ class Rules:
 
 
 class CoreCase(SynchronousTestCase):
-    """A router, and alice, who sends."""
+    """A router, and alice as the sender."""
 
     def setUp(self) -> None:
         self.rules = Rules()
@@ -163,7 +163,7 @@ class CoreCase(SynchronousTestCase):
         self.alice, self.atAlice = self.rules.online("alice@h/a")
 
     def send(self, xml: str, to: str, sender: Session | None = None) -> type[GatewayError] | None:
-        """A client sends; the error that it gets for it."""
+        """Send a stanza as a client; return the error that it gets."""
         try:
             self.router.fromClient(sender or self.alice, stanza(xml), to)
         except GatewayError as error:
@@ -171,7 +171,7 @@ class CoreCase(SynchronousTestCase):
         return None
 
     def fromComponent(self, xml: str, to: str, sender: str = "c.h") -> type[GatewayError] | None:
-        """The component sends."""
+        """Send a stanza as the component."""
         try:
             self.router.fromComponent(self.rules.component, stanza(xml), sender, to)
         except GatewayError as error:
@@ -183,13 +183,13 @@ class Wire(MemoryTransport):
     """
     One connection to the host.
 
-    @ivar secured: what TLS was started with.
-    @ivar before: what was written before that.
+    @ivar secured: the argument of C{startTLS}.
+    @ivar before: the bytes written before that.
     """
 
     def __init__(self, clock: Clock, protocol: PeerConnection) -> None:
         super().__init__(clock)
-        # None of what a socket has.
+        # These methods of a socket do nothing here.
         directlyProvides(self)
         self.protocol = protocol
         self.secured: list[object] = []
@@ -202,29 +202,29 @@ class Wire(MemoryTransport):
         self.before = self.value()
 
     def send(self, xml: str | bytes) -> list[str]:
-        """Say something to the host; what it says since the last time."""
+        """Send text to the host; return its output since the last time."""
         if not self.lost:
             self.protocol.dataReceived(xml.encode() if isinstance(xml, str) else xml)
         return self.taken()
 
     def raw(self) -> bytes:
-        """The bytes that have come since."""
+        """Return the bytes received since the last time."""
         data = self.value()[self._read :]
         self._read += len(data)
         return data
 
     def heard(self) -> list[ElementTree.Element]:
-        """What has come since."""
+        """Return the elements received since the last time."""
         return elements(self.raw(), self.protocol.namespace)
 
     def taken(self) -> list[str]:
-        """The same in words."""
+        """Return descriptions of the elements received since the last time."""
         return [said(element) for element in self.heard()]
 
 
 @lru_cache
 def keys() -> Passwords:
-    """Made once: a key takes its time."""
+    """Make the certificate once, because a key takes time."""
     return Passwords(PASSWORDS)
 
 
@@ -247,25 +247,25 @@ class Host:
         return ComponentConnection(self.services, self.secrets, self.clock)
 
     def stranger(self) -> Client:
-        """Somebody who has connected as a client."""
+        """Return a connected client, not logged in."""
         return Client(self.clock, self.client())
 
     def online(self, jid: str) -> Client:
-        """Somebody who has logged in; with presence if there is a resource."""
+        """Return a logged-in client; available if a resource is given."""
         client = self.stranger()
         user, _, resource = jid.partition("/")
         client.logIn(user, PASSWORDS[user], resource or "r")
         return client
 
     def component(self, jid: str = COMPONENT) -> Component:
-        """A component that is connected."""
+        """Return a connected component."""
         component = Component(self.clock, self.componentConnection())
         component.logIn(jid, self.secrets[jid])
         return component
 
 
 class Client(Wire):
-    """The client's end."""
+    """The client's end of a connection."""
 
     def header(self, domain: str = DOMAIN, more: str = "version='1.0'", declared: str = "") -> list[str]:
         """Open a stream."""
@@ -282,20 +282,20 @@ class Client(Wire):
         return self
 
     def auth(self, mechanism: str, message: bytes | None) -> list[str]:
-        """Begin to log in."""
+        """Begin a SASL exchange."""
         data = "" if message is None else base64.b64encode(message).decode() or "="
         return self.send(f"<auth xmlns='{ns.SASL}' mechanism='{mechanism}'>{data}</auth>")
 
     def respond(self, message: bytes) -> list[str]:
-        """Go on with it."""
+        """Continue a SASL exchange."""
         return self.send(f"<response xmlns='{ns.SASL}'>{base64.b64encode(message).decode() or '='}</response>")
 
     def plain(self, user: str, password: str) -> list[str]:
-        """Log in."""
+        """Log in with PLAIN."""
         return self.auth("PLAIN", f"\0{user}\0{password}".encode())
 
     def logIn(self, user: str, password: str, resource: str = "r", declared: str = "") -> None:
-        """All that comes before the first stanza."""
+        """Do everything before the first stanza."""
         self.secure()
         assert self.plain(user, password) == ["success"]
         self.header(declared=declared)
@@ -308,14 +308,14 @@ class Client(Wire):
 
 
 class ClientCase(SynchronousTestCase):
-    """A host, and somebody who has connected."""
+    """A host, and a connected client."""
 
     def setUp(self) -> None:
         self.host = Host()
         self.client = self.host.stranger()
 
     def assertEnded(self, client: Client, heard: list[str], condition: str) -> None:
-        """The stream was ended with this error, the last that was said, and the connection is over."""
+        """Check that the stream ended with this error, as its last element, and that the connection is closed."""
         self.assertEqual(heard[-1:], [f"error {condition}"])
         self.assertTrue(client.value().endswith(b"</stream:stream>"))
         self.host.clock.advance(0)
@@ -323,7 +323,7 @@ class ClientCase(SynchronousTestCase):
 
 
 class Component(Wire):
-    """The component's end."""
+    """The component's end of a connection."""
 
     def header(self, jid: str = COMPONENT) -> str:
         """
@@ -338,16 +338,16 @@ class Component(Wire):
         return found.group(1).decode() if found else ""
 
     def logIn(self, jid: str, secret: str, more: str = "") -> list[str]:
-        """Prove the secret, and say more in the same breath."""
+        """Send the handshake, and more in the same segment."""
         proof = sha1((self.header(jid) + secret).encode()).hexdigest()  # noqa: S324  # XEP-0114 has it so
         return self.send(f"<handshake>{proof}</handshake>{more}")
 
 
 class ScramClient:
     """
-    RFC 5802 from the client's side, by the letter and without the library that the host has.
+    The client's side of RFC 5802, written without the library that the host uses.
 
-    @ivar rightly: whether the server has proved that it knows the keys.
+    @ivar rightly: true if the server has proved that it knows the keys.
     """
 
     def __init__(
@@ -374,5 +374,5 @@ class ScramClient:
         return f"{without},p={base64.b64encode(proof).decode()}".encode()
 
     def trusts(self, final: bytes) -> bool:
-        """Whether the server has proved that it knows the keys."""
+        """True if the server has proved that it knows the keys."""
         return final == b"v=" + base64.b64encode(self._expected)

@@ -1,4 +1,4 @@
-"""Who may log in: passwords and proofs, as twisted.cred checks them."""
+"""Logins: passwords and proofs, checked by twisted.cred."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.embedded.support import Rules
 
 @implementer(IProof)
 class Proof:
-    """A proof that is right, or not."""
+    """A proof that is valid or not."""
 
     def __init__(self, username: bytes, right: bool) -> None:
         self.username = username
@@ -30,7 +30,7 @@ class Proof:
 
 
 class PasswordsTests(SynchronousTestCase):
-    """The checker."""
+    """The checker of passwords."""
 
     def setUp(self) -> None:
         self.passwords = Passwords({"alice": "wönder", "bob": "b"})
@@ -39,17 +39,17 @@ class PasswordsTests(SynchronousTestCase):
         return self.passwords.requestAvatarId(credentials)
 
     def test_interfaces(self) -> None:
-        """It takes passwords and proofs."""
+        """It accepts passwords and proofs."""
         verifyObject(ICredentialsChecker, self.passwords)
         self.assertEqual(set(self.passwords.credentialInterfaces), {IUsernamePassword, IProof})
 
     def test_password(self) -> None:
-        """The right password, and the user's name however it is written."""
+        """The right password is accepted, with any spelling of the user's name."""
         for name in ("alice", "Alice", "ALICE"):
             self.assertEqual(self.check(UsernamePassword(name.encode(), "wönder".encode())), b"alice")
 
     def test_wrong(self) -> None:
-        """A wrong password, another's, none; nobody, and nobody with the empty password that nobody has."""
+        """Refused: a wrong password, another user's, none; an unknown user, also with the empty password."""
         for name, password in (
             ("alice", "wonder"),
             ("alice", "b"),
@@ -64,18 +64,18 @@ class PasswordsTests(SynchronousTestCase):
             self.assertRaises(UnauthorizedLogin, self.check, UsernamePassword(name.encode(), password.encode()))
 
     def test_proof(self) -> None:
-        """A proof says of itself whether it is right; one of nobody's is wrong all the same."""
+        """A valid proof is accepted; a proof of an unknown user is refused even if it is valid."""
         self.assertEqual(self.check(Proof(b"Bob", True)), b"bob")
         self.assertRaises(UnauthorizedLogin, self.check, Proof(b"bob", False))
         self.assertRaises(UnauthorizedLogin, self.check, Proof(b"nobody", True))
 
     def test_keys(self) -> None:
-        """The same keys each time, of another salt for each user."""
+        """A user has the same keys each time; each user has another salt."""
         self.assertEqual(self.passwords.keys("alice"), self.passwords.keys("Alice"))
         self.assertNotEqual(self.passwords.keys("alice")[0], self.passwords.keys("bob")[0])
 
     def test_disguise(self) -> None:
-        """Keys of nobody's look like somebody's, and like themselves each time."""
+        """The keys of an unknown user have the form of real ones, and are the same each time."""
         real, false, other = (self.passwords.keys(name) for name in ("alice", "nobody", "nobody2"))
         self.assertEqual([len(part) for part in false[:3]], [len(part) for part in real[:3]])
         self.assertEqual(false[3], real[3])
@@ -85,10 +85,10 @@ class PasswordsTests(SynchronousTestCase):
 
 
 class RealmTests(SynchronousTestCase):
-    """From a name to an account."""
+    """The account of a user."""
 
     def test_login(self) -> None:
-        """A login leads to the account, for nothing else than that."""
+        """A login returns the account, and refuses other interfaces."""
         rules = Rules()
         verifyObject(IRealm, Accounts(rules.router))
         portal = makePortal(rules.router, Passwords({"alice": "a"}))
@@ -100,7 +100,7 @@ class RealmTests(SynchronousTestCase):
         self.failureResultOf(portal.login(UsernamePassword(b"alice", b"x"), None, IAccount), UnauthorizedLogin)
 
     def test_prepared(self) -> None:
-        """A name as it stands in a JID; what cannot stand there is left as it is."""
+        """A name is prepared as a localpart; an invalid one is not changed."""
         self.assertEqual(prepared("Ä"), "ä")
         for name in ("", "a b", "a@b", "a/b", "\x00"):
             self.assertEqual(prepared(name), name)

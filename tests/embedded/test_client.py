@@ -1,4 +1,4 @@
-"""How clients get in: header, STARTTLS, SASL, binding (RFC 6120 sections 4 to 7)."""
+"""The login of clients: header, STARTTLS, SASL, binding (RFC 6120 sections 4 to 7)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ ALICE = f"alice@{DOMAIN}"
 
 
 def offered(data: bytes) -> list[str]:
-    """The features of a stream."""
+    """Return the features of a stream."""
     [features] = elements(data)
     assert local(features) == "features"
     return [local(each) for each in features]
 
 
 class HeaderTests(ClientCase):
-    """How a stream begins (RFC 6120 section 4.7 and 4.9)."""
+    """The beginning of a stream (RFC 6120 sections 4.7 and 4.9)."""
 
     def test_answered(self) -> None:
-        """The host's header has its name, an id of its own, version and language."""
+        """The host's header has its name, a unique id, version and language."""
         self.client.protocol.dataReceived(
             f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' to='{DOMAIN}' version='1.0'>".encode()
         )
@@ -42,7 +42,7 @@ class HeaderTests(ClientCase):
         self.assertNotEqual(other.value(), self.client.value())
 
     def test_errors(self) -> None:
-        """Another host, another version, another namespace, none at all; each in a stream that was opened."""
+        """Another host, another version, another namespace, no XML: each error is sent in an open stream."""
         streams = f"xmlns:stream='{ns.STREAMS}'"
         for header, condition in (
             (f"<stream:stream xmlns='jabber:client' {streams} to='else' version='1.0'>", "host-unknown"),
@@ -61,14 +61,14 @@ class HeaderTests(ClientCase):
             self.assertEqual(client.value().count(b"<stream:stream "), 1, header)
 
     def test_name(self) -> None:
-        """The host's name is the same however it is written; without one it is meant all the same."""
+        """Any spelling of the host's name is accepted; a missing "to" means the host."""
         self.assertEqual(self.client.header(DOMAIN.upper()), ["features"])
         other = self.host.stranger()
         heard = other.send(f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' version='1.0'>")
         self.assertEqual(heard, ["features"])
 
     def test_pieces(self) -> None:
-        """Byte by byte it is the same stream."""
+        """A stream that arrives byte by byte is handled in the same way."""
         header = (
             f"<?xml version='1.0'?><stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' version='1.0'>"
         )
@@ -82,14 +82,14 @@ class TlsTests(ClientCase):
     """STARTTLS (RFC 6120 section 5)."""
 
     def test_required(self) -> None:
-        """It is all that is offered, and required."""
+        """STARTTLS is the only feature, and required."""
         self.client.header()
         [features] = elements(self.client.value())
         [starttls] = features
         self.assertEqual((starttls.tag, local(starttls[0])), (f"{{{ns.TLS}}}starttls", "required"))
 
     def test_proceed(self) -> None:
-        """What says to proceed is the last in the clear; then the stream begins anew, with mechanisms."""
+        """After "proceed" nothing is sent unencrypted; then a new stream begins, with mechanisms."""
         self.client.header()
         self.client.raw()
         self.client.send(STARTTLS)
@@ -105,12 +105,12 @@ class TlsTests(ClientCase):
         self.assertEqual([each.text for each in mechanisms], [SCRAM, "PLAIN"])
 
     def test_sameSegment(self) -> None:
-        """A header and STARTTLS in one segment are as good."""
+        """A header and STARTTLS may arrive in one segment."""
         self.client.send(f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' version='1.0'>{STARTTLS}")
         self.assertTrue(self.client.before.endswith(f"<proceed xmlns='{ns.TLS}'/>".encode()))
 
     def test_injection(self) -> None:
-        """What comes after it in the same segment, and so in the clear, is never read."""
+        """Unencrypted bytes after it in the same segment are never read."""
         self.client.header()
         header = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' version='1.0'>"
         auth = base64.b64encode(f"\0alice\0{PASSWORDS['alice']}".encode()).decode()
@@ -118,20 +118,20 @@ class TlsTests(ClientCase):
         self.client.send(STARTTLS + injected)
         self.assertEqual(self.client.value(), self.client.before)
         self.assertEqual(self.client.header(), ["features"])
-        # Nor is the beginning of something that what comes encrypted would finish.
+        # Nor is the beginning of an element that the encrypted bytes would complete.
         other = self.host.stranger()
         other.header()
         other.send(STARTTLS + "<stream:stream to='evil'")
         self.assertEqual(other.header(), ["features"])
 
     def test_twice(self) -> None:
-        """There is no TLS in TLS."""
+        """There is no TLS within TLS."""
         self.client.secure()
         self.assertEnded(self.client, self.client.send(STARTTLS), "unsupported-stanza-type")
         self.assertEqual(len(self.client.secured), 1)
 
     def test_inTheClear(self) -> None:
-        """No password is taken without it, right or not."""
+        """Without TLS no password is accepted, right or wrong."""
         self.client.header()
         self.assertEqual(self.client.plain("alice", PASSWORDS["alice"]), ["failure encryption-required"])
         self.assertEqual(
@@ -141,19 +141,19 @@ class TlsTests(ClientCase):
 
 
 class SaslTests(ClientCase):
-    """How a client says who it is (RFC 6120 section 6)."""
+    """Authentication (RFC 6120 section 6)."""
 
     def setUp(self) -> None:
         super().setUp()
         self.client.secure()
 
     def payload(self) -> bytes:
-        """What the one element that has come says."""
+        """Return the decoded content of the one received element."""
         [element] = self.client.heard()
         return base64.b64decode(element.text or "")
 
     def test_plain(self) -> None:
-        """The right password: a success, and then a stream in which a resource can be bound."""
+        """After the right password comes success, and then a stream in which a resource can be bound."""
         self.assertEqual(self.client.plain("alice", PASSWORDS["alice"]), ["success"])
         self.client.raw()
         self.client.protocol.dataReceived(
@@ -162,7 +162,7 @@ class SaslTests(ClientCase):
         self.assertEqual(offered(self.client.raw()), ["bind", "session"])
 
     def test_scram(self) -> None:
-        """A whole exchange, in which the server proves that it knows the password too."""
+        """A whole exchange, in which the server proves that it knows the password as well."""
         scram = ScramClient("bob", PASSWORDS["bob"])
         first = base64.b64encode(scram.first()).decode()
         self.client.protocol.dataReceived(f"<auth xmlns='{ns.SASL}' mechanism='{SCRAM}'>{first}</auth>".encode())
@@ -174,19 +174,19 @@ class SaslTests(ClientCase):
         self.assertIn(f"bob@{DOMAIN}/r", self.host.router.accounts[f"bob@{DOMAIN}"].sessions)
 
     def test_askedFirst(self) -> None:
-        """Who sends nothing with the mechanism's name is asked for it."""
+        """A client that sends no initial response gets an empty challenge."""
         for mechanism in ("PLAIN", SCRAM):
             self.assertEqual(self.client.auth(mechanism, None), ["challenge"])
         self.assertEqual(self.client.auth("PLAIN", None), ["challenge"])
         self.assertEqual(self.client.respond(f"\0alice\0{PASSWORDS['alice']}".encode()), ["success"])
 
     def test_empty(self) -> None:
-        """An empty first message is written as "=", and is a message."""
+        """An empty initial response is written as "="."""
         for mechanism in ("PLAIN", SCRAM):
             self.assertEqual(self.client.auth(mechanism, b""), ["failure malformed-request"])
 
     def test_failures(self) -> None:
-        """What is wrong, and the condition of each."""
+        """Errors, and the condition of each."""
         sasl = f"xmlns='{ns.SASL}'"
         right = base64.b64encode(f"\0alice\0{PASSWORDS['alice']}".encode()).decode()
         for xml, condition in (
@@ -206,13 +206,13 @@ class SaslTests(ClientCase):
             self.assertEqual(client.plain("alice", PASSWORDS["alice"]), ["success"], xml)
 
     def test_abort(self) -> None:
-        """An exchange that was given up cannot be gone on with."""
+        """An aborted exchange cannot be continued."""
         self.client.auth(SCRAM, ScramClient("alice", "x").first())
         self.assertEqual(self.client.send(f"<abort xmlns='{ns.SASL}'/>"), ["failure aborted"])
         self.assertEqual(self.client.respond(b"c=biws,r=x,p=eA=="), ["failure malformed-request"])
 
     def test_indistinguishable(self) -> None:
-        """Nothing tells a wrong password from nobody's: not what is said, nor its length."""
+        """A wrong password cannot be distinguished from an unknown user, not even by the lengths of answers."""
         lengths: dict[str, set[int]] = {"alice": set(), "nobod": set()}
         for name, found in lengths.items():
             client = self.host.stranger().secure()
@@ -227,7 +227,7 @@ class SaslTests(ClientCase):
         self.assertEqual(lengths["alice"], lengths["nobod"])
 
     def test_tooMany(self) -> None:
-        """Five attempts that fail, in whatever way, and the connection ends; others are not the worse for it."""
+        """After five failed attempts of any kind the connection ends; other connections are not affected."""
         for _ in range(2):
             self.assertEqual(self.client.plain("alice", "x"), ["failure not-authorized"])
             self.assertEqual(self.client.auth("NONE", b""), ["failure invalid-mechanism"])
@@ -237,26 +237,26 @@ class SaslTests(ClientCase):
         self.host.online("alice/r")
 
     def test_manyAtOnce(self) -> None:
-        """A hundred in one segment are five all the same."""
+        """A hundred attempts in one segment count as five."""
         auth = f"<auth xmlns='{ns.SASL}' mechanism='PLAIN'>{WRONG}</auth>"
         heard = self.client.send(auth * 100)
         self.assertEqual(heard, ["failure not-authorized"] * 5 + ["error policy-violation"])
 
     def test_again(self) -> None:
-        """Who has logged in cannot do so again on the same stream."""
+        """A client that is logged in cannot log in again on the same stream."""
         self.client.plain("alice", PASSWORDS["alice"])
         self.client.header()
         self.assertEnded(self.client, self.client.plain("bob", PASSWORDS["bob"]), "unsupported-stanza-type")
 
     def test_ahead(self) -> None:
-        """What was sent before the success had been seen is of the old stream, and is not read."""
+        """Bytes that were sent before success was received belong to the old stream, and are not read."""
         auth = base64.b64encode(f"\0alice\0{PASSWORDS['alice']}".encode()).decode()
         heard = self.client.send(f"<auth xmlns='{ns.SASL}' mechanism='PLAIN'>{auth}</auth><iq type='set' id='1'/>")
         self.assertEqual(heard, ["success"])
         self.assertEqual(self.client.header(), ["features"])
 
     def test_broken(self) -> None:
-        """A checker that fails is the host's fault, and is said so."""
+        """An exception of the checker is reported as a temporary failure."""
 
         class Broken:
             def login(self, credentials: object, mind: object, interface: object) -> Any:
@@ -275,7 +275,7 @@ class SaslTests(ClientCase):
         )
     )
     def test_bytes(self, messages: list[tuple[str | None, bytes | None]]) -> None:
-        """Whatever bytes come, each gets one answer; nothing raises, and nobody gets in."""
+        """For any bytes there is one answer each; nothing raises, and no login succeeds."""
         client = self.host.stranger().secure()
         for mechanism, message in messages:
             heard = client.respond(message or b"") if mechanism is None else client.auth(mechanism, message)
@@ -293,7 +293,7 @@ class BindTests(ClientCase):
         self.client.header()
 
     def bound(self, resource: str) -> str:
-        """Bind a resource; the address that comes of it."""
+        """Bind a resource; return the resulting address."""
         wanted = f"<resource>{resource}</resource>" if resource else ""
         self.client.protocol.dataReceived(
             f"<iq type='set' id='b'><bind xmlns='{ns.BIND}'>{wanted}</bind></iq>".encode()
@@ -302,11 +302,11 @@ class BindTests(ClientCase):
         return answer[0][0].text or ""
 
     def test_wanted(self) -> None:
-        """The resource that the client asks for, as it stands in a JID."""
+        """The client gets the resource that it asks for, in its prepared form."""
         self.assertEqual(self.bound("Ä &amp; r"), f"{ALICE}/Ä & r")
 
     def test_any(self) -> None:
-        """Without one it gets one that nobody guesses."""
+        """Without a requested resource the client gets a random one."""
         jid = self.bound("")
         self.assertGreaterEqual(len(jid.partition("/")[2]), 12)
         other = self.host.stranger().secure()
@@ -316,20 +316,20 @@ class BindTests(ClientCase):
         self.assertEqual(len(self.host.router.accounts[ALICE].sessions), 2)
 
     def test_refused(self) -> None:
-        """What cannot be one; the client may ask again."""
+        """An invalid resource is refused; the client may try again."""
         for resource in ("x" * 1_024, "\u0221\ue000"):
             self.assertEqual(self.client.bind(resource), ["iq error bind jid-malformed"])
         self.assertEqual(self.client.bind("r"), ["iq result bind"])
 
     def test_tooMany(self) -> None:
-        """Sixty-four; then the next one is told so."""
+        """After sixty-four resources the next one is refused."""
         account = self.host.router.accounts[ALICE]
         for number in range(64):
             self.host.router.bind(account, f"{ALICE}/{number}", self.client.protocol)
         self.assertEqual(self.client.bind("more"), ["iq error bind resource-constraint"])
 
     def test_early(self) -> None:
-        """A stanza before it ends the stream, and goes nowhere."""
+        """A stanza before binding ends the stream, and is not delivered."""
         bob = self.host.online("bob/r")
         for xml in (
             f"<message to='bob@{DOMAIN}/r'/>",
@@ -345,7 +345,7 @@ class BindTests(ClientCase):
         self.assertEqual(bob.taken(), [])
 
     def test_conflict(self) -> None:
-        """The newer one stays, the older one's stream ends; what it sends after that goes nowhere."""
+        """A newer session replaces an older one, whose stream ends; its later stanzas are not delivered."""
         older = self.host.online("alice/r")
         bob = self.host.online("bob/r")
         self.assertEqual(self.client.bind("r"), ["iq result bind"])
@@ -355,7 +355,7 @@ class BindTests(ClientCase):
         self.assertEqual(older.taken(), [])
 
     def test_twice(self) -> None:
-        """A second resource on one stream is not bound."""
+        """A second resource on one stream is refused."""
         self.client.bind("r")
         self.assertEqual(self.client.bind("second"), [f"iq error bind {ALICE} > {ALICE}/r service-unavailable"])
         self.assertEqual(list(self.host.router.accounts[ALICE].sessions), [f"{ALICE}/r"])

@@ -1,4 +1,4 @@
-"""What clients send once they are in, and how much of it is taken (RFC 6120 sections 8 and 10)."""
+"""Stanzas of clients after the login, and their limits (RFC 6120 sections 8 and 10)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALICE = f"alice@{DOMAIN}"
 
 
 class StanzaTests(ClientCase):
-    """What a client sends."""
+    """Stanzas of a client."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -22,14 +22,14 @@ class StanzaTests(ClientCase):
         self.bob = self.host.online("bob/r")
 
     def test_from(self) -> None:
-        """Whatever it says of who it is, as long as it is true, its full address is what arrives."""
+        """A stanza arrives with the full address of its sender, if it has one of the sender's addresses or none."""
         for given_ in ("", f" from='{ALICE}'", f" from='{ALICE}/r'", f" from='{ALICE.upper()}'"):
             self.alice.send(f"<message{given_} to='bob@{DOMAIN}/r' type='chat' id='1'><body>b</body></message>")
             [message] = self.bob.heard()
             self.assertEqual((message.get("from"), message[0].text), (f"{ALICE}/r", "b"))
 
     def test_spoofed(self) -> None:
-        """Who says it is somebody else is heard no more."""
+        """A stanza with the address of another user ends the stream."""
         for sender in (f"bob@{DOMAIN}", f"{ALICE}/other", DOMAIN, "@", f"x{ALICE}", ""):
             alice = self.host.online("alice/x")
             heard = alice.send(f"<message from='{sender}' to='bob@{DOMAIN}/r'/><message to='bob@{DOMAIN}/r'/>")
@@ -37,7 +37,7 @@ class StanzaTests(ClientCase):
         self.assertEqual(self.bob.taken(), [])
 
     def test_errors(self) -> None:
-        """Errors come from the address that was written to."""
+        """Errors come from the address that the stanza was sent to."""
         for to, condition in (
             (f"nobody@{DOMAIN}", "service-unavailable"),
             (f"Bob@{DOMAIN}/gone", "service-unavailable"),
@@ -53,14 +53,14 @@ class StanzaTests(ClientCase):
                 )
 
     def test_presenceErrors(self) -> None:
-        """Presence for somewhere that is not there is answered too."""
+        """Presence to an unreachable domain is answered as well."""
         self.assertEqual(
             self.alice.send("<presence to='else.example' id='1'/>"),
             [f"presence error 1 else.example > {ALICE}/r remote-server-not-found"],
         )
 
     def test_noAnswers(self) -> None:
-        """An error or a result is never answered, wherever it was to go, nor however bad it is."""
+        """An error or a result is never answered, whatever its address or content."""
         for start in (
             "<iq type='error' id='1'",
             "<iq type='result' id='1'",
@@ -72,7 +72,7 @@ class StanzaTests(ClientCase):
         self.assertEqual(self.alice.send("<iq type='result'/>"), [])
 
     def test_badIq(self) -> None:
-        """An iq without an id, or of no known type, is a bad request."""
+        """An iq without an id, or with an unknown type, gets bad-request."""
         for xml in (
             "<iq type='get'/>",
             "<iq id='1'/>",
@@ -84,26 +84,26 @@ class StanzaTests(ClientCase):
         self.assertEqual(self.bob.taken(), [])
 
     def test_iq(self) -> None:
-        """A request to another's resource, and its answer."""
+        """A request to a resource of another user, and its answer."""
         self.alice.send(f"<iq to='bob@{DOMAIN}/r' type='get' id='q'><x xmlns='urn:x'/></iq>")
         self.assertEqual(self.bob.taken(), [f"iq get q {ALICE}/r > bob@{DOMAIN}/r"])
         self.bob.send(f"<iq to='{ALICE}/r' type='result' id='q'/>")
         self.assertEqual(self.alice.taken(), [f"iq result q bob@{DOMAIN}/r > {ALICE}/r"])
 
     def test_unknown(self) -> None:
-        """What is no stanza ends the stream (RFC 6120 section 4.9.3.24)."""
+        """An unknown element ends the stream (RFC 6120 section 4.9.3.24)."""
         for xml in ("<x xmlns='urn:x'/>", "<stanza/>", f"<starttls xmlns='{ns.TLS}'/>"):
             client = self.host.online("carol/r")
             self.assertEnded(client, client.send(xml), "unsupported-stanza-type")
 
     def test_keepalive(self) -> None:
-        """White space between stanzas is nothing."""
+        """White space between stanzas is ignored."""
         for space in (" ", "\n", " \r\n\t" * 1_000):
             self.assertEqual(self.alice.send(space), [])
         self.assertEqual(self.alice.send(f" <message to='{ALICE}/r'/> "), [f"message {ALICE}/r > {ALICE}/r"])
 
     def test_broken(self) -> None:
-        """XML that is broken, or that XMPP forbids, ends the stream."""
+        """XML that is not well-formed, or that XMPP forbids, ends the stream."""
         for xml, condition in (
             ("<message></iq>", "not-well-formed"),
             ("<!-- x -->", "restricted-xml"),
@@ -113,7 +113,7 @@ class StanzaTests(ClientCase):
             self.assertEnded(client, client.send(xml), condition)
 
     def test_fault(self) -> None:
-        """A fault of the host's is an error for who asked, a line in the log, and nothing else."""
+        """An exception in the host becomes an error for the requester and a log line."""
         self.patch(self.host.router, "_serve", lambda *request: {}["x"])
         self.assertEqual(
             self.alice.send("<iq type='get' id='1'/>"), [f"iq error 1 {ALICE} > {ALICE}/r internal-server-error"]
@@ -122,7 +122,7 @@ class StanzaTests(ClientCase):
         self.assertEqual(self.alice.send(f"<message to='{ALICE}/r'/>"), [f"message {ALICE}/r > {ALICE}/r"])
 
     def test_lost(self) -> None:
-        """A connection that is lost, and a stream that is ended, are gone at once."""
+        """A lost connection, or an ended stream, is unavailable at once."""
         roster = self.host.router.accounts[ALICE].roster
         roster.set(f"bob@{DOMAIN}", "", ()).from_ = True
         self.bob.send("<presence/>")
@@ -137,7 +137,7 @@ class StanzaTests(ClientCase):
         self.assertEqual(self.host.router.accounts[ALICE].sessions, {})
 
     def test_header(self) -> None:
-        """A prefix that a client's header declares means the same to another, and to a component."""
+        """A prefix that is declared in a client's header keeps its meaning for other clients and components."""
         component = self.host.component()
         carol = self.host.stranger()
         carol.logIn("carol", PASSWORDS["carol"], declared=f"xmlns:p='urn:p' xmlns:c='{ns.CLIENT}'")
@@ -154,10 +154,10 @@ class StanzaTests(ClientCase):
 
 
 class SizeTests(ClientCase):
-    """How much is taken."""
+    """Size limits."""
 
     def test_strangers(self) -> None:
-        """Before they are logged in, clients say little: more ends the stream, in one element or none."""
+        """Before the login the limits are small; exceeding them ends the stream, within an element or not."""
         for secure in (False, True):
             size = UNAUTHENTICATED.stanzaSize
             for xml in (f"<x>{'y' * size}</x>", "<x" + " " * size, "<a>" * 9):
@@ -169,7 +169,7 @@ class SizeTests(ClientCase):
         self.assertEnded(self.client, self.client.send(huge), "policy-violation")
 
     def test_clients(self) -> None:
-        """A stanza of theirs may be large, and arrives; one that is larger is refused, and nothing else."""
+        """A large stanza is delivered; one that is too large is refused, and the stream goes on."""
         alice, bob = self.host.online("alice/r"), self.host.online("bob/r")
         opening = f"<message to='bob@{DOMAIN}/r'>"
         fill = "x" * (CLIENTS.stanzaSize - len(opening) - len("</message>"))
@@ -186,7 +186,7 @@ class SizeTests(ClientCase):
         self.assertFalse(alice.disconnecting)
 
     def test_seldomLogged(self) -> None:
-        """A client that is refused stanza after stanza writes one line a minute."""
+        """Refused stanzas of a client cause one log line a minute."""
         lines: list[Any] = []
         observer = lines.append
         globalLogPublisher.addObserver(observer)
@@ -201,7 +201,7 @@ class SizeTests(ClientCase):
         )
 
     def test_growth(self) -> None:
-        """What becomes too large on its way is refused, not sent: a component would end its stream for it."""
+        """A stanza that becomes too large on its way is refused, not sent: a component would end its stream."""
         component = self.host.component()
         alice = self.host.stranger()
         alice.logIn("alice", PASSWORDS["alice"], declared=f"xmlns:p='urn:{'p' * 1_000}'")
@@ -212,7 +212,7 @@ class SizeTests(ClientCase):
         )
         self.assertEqual(component.taken(), [])
         self.assertLess(len(alice.value()) + len(component.value()), MAX_STANZA)
-        # Who waits for an answer that cannot be sent gets an error.
+        # If an answer cannot be delivered, the requester gets an error.
         component.send(f"<iq from='{COMPONENT}' to='{ALICE}/r' type='get' id='2'><x xmlns='urn:x'/></iq>")
         alice.taken()
         alice.send(f"<iq type='result' to='{COMPONENT}' id='2'>{body}</iq>")

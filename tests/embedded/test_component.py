@@ -1,4 +1,4 @@
-"""Components at the host: the accepting side of XEP-0114."""
+"""Components of the host: the accepting side of XEP-0114."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MESSAGE = f"<message from='{COMPONENT}' to='alice@{DOMAIN}/r' id='m'/>"
 
 
 class ComponentCase(SynchronousTestCase):
-    """A host, and a component that has connected."""
+    """A host, and a connected component."""
 
     def setUp(self) -> None:
         self.host = Host()
@@ -22,7 +22,7 @@ class ComponentCase(SynchronousTestCase):
         return Component(self.host.clock, self.host.componentConnection())
 
     def assertEnded(self, component: Component, heard: list[str], condition: str) -> None:
-        """The stream was ended with this error, and the connection is over."""
+        """Check that the stream ended with this error, and that the connection is closed."""
         self.assertEqual(heard, [f"error {condition}"])
         self.assertTrue(component.value().endswith(b"</stream:stream>"))
         self.host.clock.advance(0)
@@ -30,10 +30,10 @@ class ComponentCase(SynchronousTestCase):
 
 
 class HandshakeTests(ComponentCase):
-    """How a component gets in."""
+    """The handshake."""
 
     def test_right(self) -> None:
-        """A header that names it and has an id, then the handshake, then its stanzas come and go."""
+        """A header with its name and an id, then the handshake, then stanzas in both directions."""
         self.assertEqual(self.component.logIn(COMPONENT, SECRET), ["handshake"])
         self.assertIn(f"from='{COMPONENT}'".encode(), self.component.value())
         self.assertIs(self.host.router.components[COMPONENT], self.component.protocol)
@@ -44,12 +44,12 @@ class HandshakeTests(ComponentCase):
         self.assertEqual(self.component.taken(), [f"message b alice@{DOMAIN}/r > n@{COMPONENT}/r"])
 
     def test_name(self) -> None:
-        """Domains are the same however they are written."""
+        """Any spelling of a domain is accepted."""
         self.assertEqual(self.component.logIn(COMPONENT.upper(), SECRET), ["handshake"])
         self.assertIsNotNone(self.host.router.components[COMPONENT])
 
     def test_wrong(self) -> None:
-        """A wrong secret, and what is no digest at all."""
+        """A wrong secret, and text that is not a digest."""
         self.assertEnded(self.component, self.component.logIn(COMPONENT, "wrong"), "not-authorized")
         for text in ("", "x" * 40, "ä", "<x/>", "<x xmlns='a b'/>"):
             component = self.stranger()
@@ -58,21 +58,21 @@ class HandshakeTests(ComponentCase):
         self.assertIsNone(self.host.router.components[COMPONENT])
 
     def test_unknown(self) -> None:
-        """Only the configuration's components are let in; the host itself is none."""
+        """Only configured components are accepted; the host itself is not one."""
         for jid in ("other.h.example", DOMAIN, "", "<&amp;"):
             component = self.stranger()
             component.header(jid.replace("<", "&lt;"))
             self.assertEnded(component, component.taken(), "host-unknown")
 
     def test_namespace(self) -> None:
-        """A client has come to the wrong port."""
+        """A client that connects to the port for components is refused."""
         heard = self.component.send(
             f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' to='{DOMAIN}'>"
         )
         self.assertEnded(self.component, heard, "invalid-namespace")
 
     def test_conflict(self) -> None:
-        """A component is connected once; the one that is stays, and its place is free when it is gone."""
+        """A second connection of a component is refused; after the first has ended it is accepted."""
         self.component.logIn(COMPONENT, SECRET)
         late = self.stranger()
         self.assertEnded(late, late.logIn(COMPONENT, SECRET), "conflict")
@@ -82,14 +82,14 @@ class HandshakeTests(ComponentCase):
         self.assertEqual(self.stranger().logIn(COMPONENT, SECRET), ["handshake"])
 
     def test_early(self) -> None:
-        """A stanza before the handshake ends the stream, and goes nowhere."""
+        """A stanza before the handshake ends the stream, and is not delivered."""
         alice = self.host.online("alice/r")
         self.component.header()
         self.assertEnded(self.component, self.component.send(MESSAGE), "not-authorized")
         self.assertEqual(alice.taken(), [])
 
     def test_sameSegment(self) -> None:
-        """Stanzas that come with the handshake are stanzas if it is right, and nothing if it is wrong."""
+        """Stanzas that arrive with the handshake are handled if it is right, and not if it is wrong."""
         alice = self.host.online("alice/r")
         self.component.logIn(COMPONENT, "wrong", MESSAGE)
         self.assertEqual(alice.taken(), [])
@@ -97,7 +97,7 @@ class HandshakeTests(ComponentCase):
         self.assertEqual(alice.taken(), [f"message m {COMPONENT} > alice@{DOMAIN}/r"] * 2)
 
     def test_twice(self) -> None:
-        """A second handshake is nothing that is known; nor is anything else that is no stanza."""
+        """A second handshake is an unknown element, like any other that is not a stanza."""
         for xml in ("<handshake/>", "<x xmlns='urn:x'/>"):
             component = self.stranger()
             component.logIn(COMPONENT, SECRET)
@@ -106,14 +106,14 @@ class HandshakeTests(ComponentCase):
 
 
 class StanzaTests(ComponentCase):
-    """What it sends."""
+    """Stanzas of a component."""
 
     def setUp(self) -> None:
         super().setUp()
         self.component.logIn(COMPONENT, SECRET)
 
     def test_from(self) -> None:
-        """From any address of its own; from nobody else's, or the stream ends."""
+        """A component may use any address of its own; another address ends the stream."""
         alice = self.host.online("alice/r")
         for sender in (COMPONENT, f"n@{COMPONENT}", f"n@{COMPONENT}/r", f"{COMPONENT}/r"):
             self.component.send(f"<message from='{sender}' to='alice@{DOMAIN}/r'/>")
@@ -134,7 +134,7 @@ class StanzaTests(ComponentCase):
             self.component.logIn(COMPONENT, SECRET)
 
     def test_errors(self) -> None:
-        """Errors come from the address that was written to, to the one that wrote, each as it was written."""
+        """Errors come from the recipient and go to the sender, with the addresses as in the stanza."""
         for to, condition in (
             (f"nobody@{DOMAIN}", "service-unavailable"),
             (f"alice@{DOMAIN}/gone", "service-unavailable"),
@@ -145,7 +145,7 @@ class StanzaTests(ComponentCase):
             self.assertEqual(heard, [f"iq error 1 {to} > N@{COMPONENT}/R {condition}"])
 
     def test_noAnswers(self) -> None:
-        """Errors and results are never answered; nor is anything that has no answer."""
+        """Errors and results are never answered."""
         for xml in (
             "<iq type='error' id='1'",
             "<iq type='result' id='1'",
@@ -155,13 +155,13 @@ class StanzaTests(ComponentCase):
             self.assertEqual(self.component.send(f"{xml} from='{COMPONENT}' to='nobody@{DOMAIN}'/>"), [])
 
     def test_badIq(self) -> None:
-        """An iq without an id, or of no known type, is a bad request."""
+        """An iq without an id, or with an unknown type, gets bad-request."""
         for xml in ("<iq type='get'><x/></iq>", "<iq id='1'><x/></iq>", "<iq id='1' type='x'><x/></iq>"):
             [heard] = self.component.send(xml)
             self.assertTrue(heard.endswith(f"{DOMAIN} > {COMPONENT} bad-request"), heard)
 
     def test_size(self) -> None:
-        """The largest stanza that a client gets is taken, and sent, too; more is refused."""
+        """The largest stanza for a client is accepted and delivered; a larger one is refused."""
         alice = self.host.online("alice/r")
         opening = f"<message from='{COMPONENT}' to='alice@{DOMAIN}/r'>"
         fill = "x" * (MAX_STANZA - 100)
@@ -181,7 +181,7 @@ class StanzaTests(ComponentCase):
         self.assertFalse(self.component.disconnecting)
 
     def test_end(self) -> None:
-        """A stream that the component ends is ended by the host too."""
+        """If the component ends its stream, the host ends its own."""
         self.assertEqual(self.component.send("</stream:stream>"), [])
         self.assertTrue(self.component.value().endswith(b"</stream:stream>"))
         self.assertIsNone(self.host.router.components[COMPONENT])

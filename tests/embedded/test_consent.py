@@ -30,9 +30,9 @@ HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>"
 
 class FakePeer:
     """
-    Somebody connected.
+    A connected peer.
 
-    @ivar got: what was sent, as trees.
+    @ivar got: the stanzas sent to it, as trees.
     """
 
     agent = None
@@ -54,13 +54,13 @@ class FakePeer:
         self.write(errorStanza(stanza.name, route(recipient, sender), stanza.id, error))
 
     def announce(self, sender: str, recipient: str, kind: str) -> None:
-        """Presence is of no interest here."""
+        """Ignore presence."""
 
     def push(self, item: Item, removed: bool) -> None:
-        """Nor is the roster."""
+        """Ignore roster pushes."""
 
     def waitFor(self, peer: object, stanza: Stanza) -> None:
-        """Nobody is slow."""
+        """Ignore back-pressure."""
 
     def take(self) -> list[Tree]:
         got, self.got = self.got, []
@@ -68,21 +68,21 @@ class FakePeer:
 
 
 def stanza(xml: str) -> Stanza:
-    """A stanza as it comes."""
+    """Return a stanza as received."""
     [_, found] = Splitter(ns.CLIENT).feed(f"{HEADER}{xml}".encode())
     assert isinstance(found, Stanza)
     return found
 
 
 def trees(xml: str) -> list[Tree]:
-    """Stanzas without the white space that lays them out."""
+    """Parse stanzas, without the white space of their layout."""
     tight = re.sub(r">\s+<", "><", xml.strip())
     root = ElementTree.fromstring(f"{HEADER}{tight}</stream:stream>")
     return [tree(child) for child in root]
 
 
 def values(form: Tree) -> dict[str, list[str]]:
-    """The fields of a form, with their values."""
+    """Return the values of a form by field."""
     return {
         field[1]["var"]: [child[2][0] for child in field[2] if child[0].endswith("}value")]
         for field in form[2]
@@ -91,7 +91,7 @@ def values(form: Tree) -> dict[str, list[str]]:
 
 
 def find(element: Tree, name: str) -> Tree:
-    """The one element of this name, anywhere in it."""
+    """Return the one element of this name at any depth."""
     [found] = [each for each in _all(element) if each[0].rpartition("}")[2] == name]
     return found
 
@@ -104,7 +104,7 @@ def _all(element: Tree) -> Iterable[Tree]:
 
 
 class ConsentTests(SynchronousTestCase):
-    """A user, a managing entity, and what passes between them."""
+    """A user, a managing entity, and the stanzas between them."""
 
     def setUp(self) -> None:
         self.now = 0.0
@@ -127,7 +127,7 @@ class ConsentTests(SynchronousTestCase):
         return session, peer
 
     def ask(self, *namespaces: str, user: str = JULIET, sender: str = ENTITY) -> list[Tree]:
-        """The managing entity asks; what it gets at once."""
+        """Send a request of the managing entity; return its immediate answer."""
         inside = "".join(f"<delegate namespace='{each}'/>" for each in namespaces)
         query = (
             f"<iq type='get' id='delegation1'><query xmlns='{ns.DELEGATION_2}' to='{user}'>{inside}</query></iq>"
@@ -136,7 +136,7 @@ class ConsentTests(SynchronousTestCase):
         return self.entity.take()
 
     def answer(self, challenge: str, session: Session | None = None, **answers: str) -> None:
-        """Juliet submits a form."""
+        """Submit a form as Juliet."""
         fields = "".join(
             f"<field var='{name}'><value>{value}</value></field>"
             for name, value in {"FORM_TYPE": "", "challenge": challenge, **answers}.items()
@@ -150,7 +150,7 @@ class ConsentTests(SynchronousTestCase):
         return challenge
 
     def grant(self, *namespaces: str) -> None:
-        """Juliet is asked for these, and allows them."""
+        """Ask Juliet for these namespaces, and allow them."""
         self.ask(*namespaces)
         self.answer(self.challenge(), **dict.fromkeys(namespaces, "1"))
 
@@ -164,7 +164,7 @@ class ConsentTests(SynchronousTestCase):
         return find(answer, "command")
 
     def request(self, to: str | None = None, peer: FakePeer | None = None) -> list[Tree]:
-        """Juliet asks in the namespace; what the managing entity gets."""
+        """Send a request of Juliet in the namespace; return what the managing entity gets."""
         written = "" if to is None else f" to='{to}'"
         xml = f"<iq type='get' id='1'{written}><pubsub xmlns='{PUBSUB}'/></iq>"
         self.router.fromClient(self.session, stanza(xml), to or "")
@@ -232,14 +232,14 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(find(query, "query")[1]["node"], f"{ns.DELEGATION_2}:bare:{PUBSUB}")
 
     def test_refuses(self) -> None:
-        """A user who says no, or nothing, has granted nothing."""
+        """A user who answers no, or sends an empty form, has granted nothing."""
         self.ask(PUBSUB)
         self.answer(self.challenge())
         self.assertEqual(self.entity.take(), [])
         self.assertRaises(GatewayError, self.request)
 
     def test_challenge(self) -> None:
-        """A challenge is good for its user, once, for ten minutes; anything else is refused."""
+        """A challenge is valid for its user, once, for ten minutes; any other is refused."""
         self.ask(PUBSUB)
         challenge = self.challenge()
         nurse = FakePeer()
@@ -255,7 +255,7 @@ class ConsentTests(SynchronousTestCase):
         self.assertRaises(GatewayError, self.answer, late, **{"urn:late": "1"})
 
     def test_mayNot(self) -> None:
-        """Section 8, rule 5, and what makes no sense; who is not there cannot be told from who does not exist."""
+        """Section 8, rule 5, and invalid requests; an offline user cannot be distinguished from an unknown one."""
         for namespaces, user, wanted in (
             ([ns.DELEGATION_2], JULIET, "Forbidden"),
             ([ns.DELEGATION_1], JULIET, "Forbidden"),
@@ -277,7 +277,7 @@ class ConsentTests(SynchronousTestCase):
             self.assertEqual(type(error).__name__, "TooMuch")
 
     def test_forwards(self) -> None:
-        """Section 5.2, rules 1 and 2: her requests to her server and anybody's to her bare JID are forwarded."""
+        """Section 5.2, rules 1 and 2: her requests to her server and all requests to her bare JID are forwarded."""
         self.grant(PUBSUB)
         self.entity.take()
         for to in (None, HOST, JULIET):
@@ -290,7 +290,7 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(len(self.entity.take()), 1)
 
     def test_forwardsNoOther(self) -> None:
-        """Section 5.2, rule 3: another's requests to the server are not forwarded, nor the entity's own."""
+        """Section 5.2, rule 3: other users' requests to the server are not forwarded, nor the entity's own."""
         self.grant(PUBSUB)
         self.entity.take()
         nurse = FakePeer()
@@ -302,7 +302,7 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(self.entity.take(), [])
 
     def test_notThere(self) -> None:
-        """Section 8, rule 4: while the entity is away its namespaces are unavailable; then it is told anew."""
+        """Section 8, rule 4: while the entity is offline its namespaces are unavailable; then it is told again."""
         self.grant(PUBSUB)
         self.router.attach(ENTITY, None)
         self.assertRaises(GatewayError, self.request)
@@ -311,7 +311,7 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(find(back.take()[0], "delegation")[1], {"to": JULIET})
 
     def test_lists(self) -> None:
-        """Section 6: the command shows what is granted, and revokes what is chosen; the entity hears of it."""
+        """Section 6: the command lists the grants and revokes the selected ones; the entity is notified."""
         self.grant(PUBSUB)
         self.grant("urn:other")
         self.entity.take()
@@ -327,7 +327,7 @@ class ConsentTests(SynchronousTestCase):
         self.assertRaises(GatewayError, self.request)
 
     def test_forgotten(self) -> None:
-        """Of who manages nothing any more nothing is kept, however often it gets leave under another address."""
+        """Nothing is kept about an entity that manages nothing any longer, whatever addresses it uses."""
         form = f"<x xmlns='{ns.DATA}' type='submit'><field var='revoke'><value>{PUBSUB}</value></field></x>"
         delegating = self.services.delegating
         for _ in range(2):
@@ -344,13 +344,13 @@ class ConsentTests(SynchronousTestCase):
             self.assertEqual((delegating._infos, delegating._asked), ({}, {}))
 
     def test_askedOnce(self) -> None:
-        """What to nest is asked once while there is no answer: the questions that are open are bounded for all."""
+        """There is only one open disco#info request per node, and their total number is limited."""
         for number in range(3):
             self.grant(f"urn:{number}")
         self.assertEqual(len(self.services.delegating._asked), 3)
 
     def test_commandIsTheHosts(self) -> None:
-        """Who manages commands for a user does not get the one by which the user revokes that."""
+        """An entity that manages commands for a user does not get the command that revokes this."""
         self.grant(ns.COMMANDS)
         self.entity.take()
         options = [each for each in _all(self.command()) if each[0].endswith("}option")]
@@ -361,18 +361,18 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(len(self.entity.take()), 1)
 
     def test_nothingToList(self) -> None:
-        """Who has granted nothing is told so; who cancels changes nothing."""
+        """A user who has granted nothing is told so; cancelling changes nothing."""
         self.assertEqual(self.command()[1]["status"], "completed")
         self.assertEqual(self.command(action="cancel")[1]["status"], "canceled")
 
     def test_otherCommand(self) -> None:
-        """XEP-0050 section 4.4: a command that there is not."""
+        """XEP-0050 section 4.4: an unknown command."""
         other = f"<iq type='set' id='1' to='{HOST}'><command xmlns='{ns.COMMANDS}' node='other'/></iq>"
         error = self.assertRaises(GatewayError, self.router.fromClient, self.session, stanza(other), HOST)
         self.assertEqual(ANSWERS[type(error)].condition, "item-not-found")
 
     def test_commandIsFound(self) -> None:
-        """The command is where XEP-0050 says that commands are found."""
+        """The command is listed as XEP-0050 requires."""
         xml = f"<iq type='get' id='d' to='{HOST}'><query xmlns='{ns.DISCO_ITEMS}' node='{ns.COMMANDS}'/></iq>"
         self.router.fromClient(self.session, stanza(xml), HOST)
         [found] = self.juliet.take()
@@ -383,7 +383,7 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(find(found, "identity")[1]["type"], "command-node")
 
     def test_revokedAndGone(self) -> None:
-        """Of an entity that was revoked nothing is kept: what it has yet to answer is refused at once."""
+        """Nothing is kept about an entity after its revocation: its open requests are refused at once."""
         for number in range(3):
             nurse = FakePeer()
             session, _ = self.router.bind(self.router.accounts[f"nurse@{HOST}"], f"nurse@{HOST}/{number}", nurse)
@@ -404,7 +404,7 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual((delegating._delegator._addresses, delegating._infos, delegating._asked), ({}, {}, {}))
 
     def test_ends(self) -> None:
-        """Grants end when the user's last resource is gone, and the managing entity hears of it."""
+        """Grants end when the user's last resource disconnects, and the managing entity is notified."""
         self.grant(PUBSUB)
         other, peer = self.logIn("garden", "")
         self.entity.take()

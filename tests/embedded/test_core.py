@@ -1,4 +1,4 @@
-"""Who gets a stanza (RFC 6121 section 8)."""
+"""The routing of stanzas (RFC 6121 section 8)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class MessageTests(CoreCase):
     TYPES = (None, "normal", "chat", "groupchat", "headline", "error")
 
     def outcomes(self, to: str, *peers: Recorder) -> dict[str | None, str]:
-        """By type: C{E} for an error, else the numbers of the peers that got it, C{-} if it was none."""
+        """Return the outcome by type: C{E} for an error, else the numbers of its recipients, C{-} for none."""
         found = {}
         for kind in self.TYPES:
             given = "" if kind is None else f" type='{kind}'"
@@ -22,12 +22,12 @@ class MessageTests(CoreCase):
             got = "".join(str(number) for number, peer in enumerate(peers) if peer.taken())
             self.assertIn(error, (None, NotThere))
             self.assertFalse(error and got, f"{kind}: both delivered and refused")
-            # What is refused is of a type that must not be answered: the connection sees to that.
+            # Errors for types that must not be answered are dropped by the connection.
             found[kind] = ("E" if error else got or "-") if kind != "error" else got or "-"
         return found
 
     def test_nobody(self) -> None:
-        """To no account: an error, whatever the resource."""
+        """To an unknown account: an error, whatever the resource."""
         for to in ("nobody@h", "nobody@h/r"):
             self.assertEqual(
                 self.outcomes(to),
@@ -35,13 +35,13 @@ class MessageTests(CoreCase):
             )
 
     def test_offline(self) -> None:
-        """To an account with nothing online: an error, but silence for a headline to it as a whole."""
+        """To an account that is offline: an error, except that a headline to its bare JID is dropped."""
         expected = {None: "E", "normal": "E", "chat": "E", "groupchat": "E", "headline": "-", "error": "-"}
         self.assertEqual(self.outcomes("bob@h"), expected)
         self.assertEqual(self.outcomes("bob@h/r"), expected)
 
     def test_negative(self) -> None:
-        """Whose priority is negative gets only what is for exactly that resource."""
+        """A resource with negative priority gets only stanzas to its full JID."""
         _, bob = self.rules.online("bob@h/r", "<presence><priority>-1</priority></presence>")
         expected = {None: "E", "normal": "E", "chat": "E", "groupchat": "E", "headline": "-", "error": "-"}
         self.assertEqual(self.outcomes("bob@h", bob), expected)
@@ -49,14 +49,14 @@ class MessageTests(CoreCase):
         self.assertEqual(self.outcomes("bob@h/r", bob), dict.fromkeys(self.TYPES, "0"))
 
     def test_unavailable(self) -> None:
-        """A resource without presence gets nothing but what is for exactly it."""
+        """A resource without presence gets only stanzas to its full JID."""
         _, bob = self.rules.bind("bob@h/r")
         expected = {None: "E", "normal": "E", "chat": "E", "groupchat": "E", "headline": "-", "error": "-"}
         self.assertEqual(self.outcomes("bob@h", bob), expected)
         self.assertEqual(self.outcomes("bob@h/r", bob), dict.fromkeys(self.TYPES, "0"))
 
     def test_several(self) -> None:
-        """To the account: to all that are not negative; a room's message and an error to none."""
+        """To a bare JID: to all resources with non-negative priority; a groupchat message or an error to none."""
         peers = [
             self.rules.online(f"bob@h/{number}", f"<presence><priority>{priority}</priority></presence>")[1]
             for number, priority in enumerate((0, 5, -5))
@@ -69,7 +69,7 @@ class MessageTests(CoreCase):
         )
 
     def test_resourceGone(self) -> None:
-        """Of what was for a resource that is gone, a chat goes to the others; nothing else does."""
+        """A chat message to an offline resource goes to the other ones; other types do not."""
         _, bob = self.rules.online("bob@h/r")
         self.assertEqual(
             self.outcomes("bob@h/gone", bob),
@@ -77,7 +77,7 @@ class MessageTests(CoreCase):
         )
 
     def test_addresses(self) -> None:
-        """What is delivered names who sent it, and the address that it was sent to."""
+        """A delivered stanza has the full address of its sender, and the recipient as sent."""
         _, bob = self.rules.online("bob@h/r")
         self.send("<message type='chat'/>", "bob@h")
         self.send("<message type='chat'/>", "bob@h/r")
@@ -85,19 +85,19 @@ class MessageTests(CoreCase):
         self.assertEqual(self.atAlice.waited, [bob, bob])
 
     def test_toNobody(self) -> None:
-        """Without an address it is for the sender's own account (RFC 6120 section 10.3.1)."""
+        """Without a recipient it is for the sender's own account (RFC 6120 section 10.3.1)."""
         _, other = self.rules.online("alice@h/b")
         self.atAlice.taken()
         self.send("<message/>", "")
         self.assertEqual(self.atAlice.taken() + other.taken(), ["message available alice@h/a > alice@h"] * 2)
 
     def test_host(self) -> None:
-        """The host itself reads no messages."""
+        """The host itself accepts no messages."""
         for to in ("h", "h/resource"):
             self.assertIs(self.send("<message/>", to), NotThere)
 
     def test_priorities(self) -> None:
-        """A priority is between -128 and 127; what cannot be read is 0."""
+        """A priority is between -128 and 127; an invalid one counts as 0."""
         for given, expected in (("5", 5), ("-300", -128), ("300", 127), ("x", 0), ("", 0), (" 3 ", 3)):
             self.send(f"<presence><status/><priority>{given}</priority></presence>", "")
             self.assertEqual(self.alice.priority, expected, given)
@@ -109,7 +109,7 @@ class IqTests(CoreCase):
     TYPES = ("get", "set", "result", "error")
 
     def test_resource(self) -> None:
-        """Whatever is for a resource that is there goes to it; for one that is not there, it is refused."""
+        """An iq to an online resource is delivered; one to an offline resource is refused."""
         _, bob = self.rules.bind("bob@h/r")
         for kind in self.TYPES:
             self.assertIsNone(self.send(f"<iq type='{kind}' id='1'/>", "bob@h/r"))
@@ -118,7 +118,7 @@ class IqTests(CoreCase):
         self.assertEqual(bob.taken() + self.rules.served, [])
 
     def test_account(self) -> None:
-        """A request to an account is answered by the host, never handed to a resource; an answer is dropped."""
+        """A request to an account is answered by the host, never delivered to a resource; an answer is dropped."""
         _, bob = self.rules.online("bob@h/r")
         self.rules.grant("bob@h", "alice@h")
         for kind in self.TYPES:
@@ -127,7 +127,7 @@ class IqTests(CoreCase):
         self.assertEqual(bob.taken(), [])
 
     def test_known(self) -> None:
-        """Who may not know of the account learns nothing of it: only itself may, and whom it lets see it."""
+        """Only the account itself and its subscribers may learn that the account exists."""
         for to in ("", "alice@h"):
             self.assertIsNone(self.send("<iq type='get' id='1'/>", to))
         self.assertIs(self.send("<iq type='get' id='1'/>", "bob@h"), NotThere)
@@ -136,14 +136,14 @@ class IqTests(CoreCase):
         self.assertEqual(self.rules.served, [*["alice@h/a > alice@h"] * 2, "alice@h/a > bob@h"])
 
     def test_host(self) -> None:
-        """A request to the host is answered; it has no resources, and takes no answers."""
+        """A request to the host is answered; the host has no resources, and drops answers."""
         self.assertIsNone(self.send("<iq type='set' id='1'/>", "h"))
         self.assertIsNone(self.send("<iq type='result' id='1'/>", "h"))
         self.assertEqual(self.rules.served, ["alice@h/a > h"])
         self.assertIs(self.send("<iq type='get' id='1'/>", "h/r"), NotThere)
 
     def test_nobody(self) -> None:
-        """There is nobody to answer for an account that is not there, and an answer to it is dropped."""
+        """A request to an unknown account is refused; an answer to it is dropped."""
         for kind in ("get", "set"):
             for to in ("nobody@h", "nobody@h/r"):
                 self.assertIs(self.send(f"<iq type='{kind}' id='1'/>", to), NotThere)
@@ -151,10 +151,10 @@ class IqTests(CoreCase):
 
 
 class ElsewhereTests(CoreCase):
-    """Components, and what is none."""
+    """Components, and other domains."""
 
     def test_toComponent(self) -> None:
-        """Everything for a component's domain goes to it: any node, any resource, any kind, as it was addressed."""
+        """All stanzas for a component's domain go to it, with any localpart, resource and type, unchanged."""
         for to in ("c.h", "node@c.h", "c.h/r", "node@c.h/r"):
             for xml in ("<iq type='get' id='1'/>", "<message/>", "<presence/>", NEVER):
                 self.assertIsNone(self.send(xml, to))
@@ -162,14 +162,14 @@ class ElsewhereTests(CoreCase):
             self.assertEqual([line.split(" ", 2)[2] for line in heard], [f"alice@h/a > {to}"] * 4)
 
     def test_notConnected(self) -> None:
-        """A component that is not connected, and a domain that is none: two errors."""
+        """A component that is not connected, and an unknown domain: two different errors."""
         for xml in ("<iq type='get' id='1'/>", "<message/>", "<presence/>"):
             self.assertIs(self.send(xml, "x@off.h"), NotThere)
             self.assertIs(self.send(xml, "x@elsewhere"), UnknownServer)
             self.assertIs(self.send(xml, "sub.c.h"), UnknownServer)
 
     def test_fromComponent(self) -> None:
-        """A component writes to accounts, resources, the host and other components, from any of its addresses."""
+        """A component may send to accounts, resources, the host and other components, from any of its addresses."""
         _, bob = self.rules.online("bob@h/r")
         for to in ("bob@h", "bob@h/r"):
             self.assertIsNone(self.fromComponent("<message type='chat'/>", to, "n@c.h/r"))
@@ -183,7 +183,7 @@ class ElsewhereTests(CoreCase):
         self.assertIs(self.fromComponent("<iq type='get' id='1'/>", "bob@h/gone"), NotThere)
 
     def test_presence(self) -> None:
-        """Presence of a component goes to all of an account, or to one resource of it."""
+        """Presence of a component goes to all resources of an account, or to one."""
         _, bob = self.rules.online("bob@h/r")
         _, silent = self.rules.bind("bob@h/silent")
         self.fromComponent("<presence/>", "bob@h")
@@ -193,7 +193,7 @@ class ElsewhereTests(CoreCase):
         self.assertEqual(silent.taken(), ["presence unavailable c.h > bob@h/silent"])
 
     def test_subscription(self) -> None:
-        """A component asks, is let, sees the account; it asks again and hears it at once; then is refused."""
+        """A component subscribes, is approved, sees the account; repeats its request; is denied."""
         self.fromComponent("<presence type='subscribe'/>", "alice@h")
         self.assertEqual(self.atAlice.taken(), ["presence subscribe c.h > alice@h"])
         self.send("<presence type='subscribed'/>", "c.h")
@@ -211,7 +211,7 @@ class ElsewhereTests(CoreCase):
         )
 
     def test_probes(self) -> None:
-        """A component that may gets presence by probing; one that may not is told so; nobody's is the same."""
+        """A subscribed component gets presence by a probe; another one gets unsubscribed."""
         self.fromComponent("<presence type='probe'/>", "alice@h")
         self.fromComponent("<presence type='probe'/>", "nobody@h")
         self.assertEqual(
@@ -236,7 +236,7 @@ class ElsewhereTests(CoreCase):
         )
 
     def test_absent(self) -> None:
-        """A contact's component that is not connected costs nobody anything."""
+        """A contact on a component that is not connected has no effect."""
         item = self.rules.account("bob@h").roster.set("off.h", "", ())
         item.to = item.from_ = True
         session, bob = self.rules.online("bob@h/r")
@@ -246,10 +246,10 @@ class ElsewhereTests(CoreCase):
 
 
 class BindTests(CoreCase):
-    """Resources that come and go."""
+    """Login and logout of resources."""
 
     def test_bound(self) -> None:
-        """Sixty-four for an account; one that takes another's place needs no room."""
+        """Sixty-four resources for an account; a resource that replaces another one does not count."""
         account = self.alice.account
         for number in range(63):
             self.router.bind(account, f"alice@h/{number}", Recorder())
@@ -259,7 +259,7 @@ class BindTests(CoreCase):
         self.assertIs(account.sessions["alice@h/a"], session)
 
     def test_conflict(self) -> None:
-        """The one whose place was taken takes nothing of the newer one's with it."""
+        """The end of a replaced session does not affect the session that replaced it."""
         self.rules.befriend("alice@h", "bob@h")
         _, bob = self.rules.online("bob@h/r")
         session, _ = self.router.bind(self.alice.account, "alice@h/a", Recorder())

@@ -1,4 +1,4 @@
-"""The embedded host as a delegating server (XEP-0355 0.5), as its clients and its managing entities see it."""
+"""The embedded host as a delegating server (XEP-0355 0.5), as seen by its clients and its managing entities."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DelegatingCase(Case):
     """A host, a managing entity, and Juliet."""
 
     def make_(self, *delegations: Delegation) -> list[Any]:
-        """Everybody is there; what the managing entity was told first."""
+        """Connect all; record the first stanzas to the managing entity."""
         self.host = Host(delegations, "juliet", "romeo", "nurse")
         self.managing = self.host.component(COMPONENT)
         self.juliet = self.host.client(JULIET)
@@ -47,12 +47,12 @@ class DelegatingCase(Case):
         self.make_(Delegation(PUBSUB, (COMPONENT,)))
 
     def ask(self, payload: str = PAYLOAD, kind: str = "get", to: str | None = None, end: End | None = None) -> None:
-        """Juliet asks; or another."""
+        """Send a request of Juliet, or of another user."""
         written = "" if to is None else f" to='{to}'"
         (end or self.juliet).say(f"<iq{written} id='1' type='{kind}'>{payload}</iq>")
 
     def handed(self, inner: str | None = None, end: End | None = None, address: str = COMPONENT) -> str:
-        """The managing entity has got just this; return the outer id."""
+        """Check that the managing entity got only this; return the outer id."""
         [found] = (end or self.managing).taken()
         identifier = str(found[1]["id"])
         self.assertEqual([found], meaning(wrapper(inner or request(PAYLOAD), identifier, to=address)))
@@ -62,7 +62,7 @@ class DelegatingCase(Case):
         (end or self.managing).say(answer(inner, identifier, sender=address))
 
     def assertAnswered(self, content: str = "", kind: str = "result", sender: str = BARE) -> None:
-        """Juliet has got exactly this."""
+        """Check that Juliet got only this."""
         expected = f"<iq from='{sender}' to='{JULIET}' id='1' type='{kind}'>{content}</iq>"
         self.assertEqual(self.juliet.taken(), meaning(expected))
 
@@ -71,7 +71,7 @@ class DelegatingCase(Case):
 
 
 class RequestTests(DelegatingCase):
-    """Which requests are handed on, and as what."""
+    """The forwarded requests and their form."""
 
     def test_whom(self) -> None:
         """
@@ -85,7 +85,7 @@ class RequestTests(DelegatingCase):
             self.assertAnswered(sender=to or BARE)
 
     def test_others(self) -> None:
-        """Not to a resource, and not in another namespace."""
+        """Requests to a resource, or in another namespace, are not forwarded."""
         for to in (JULIET, ROMEO, f"{HOST}/x", COMPONENT):
             self.ask(to=to)
             self.assertEqual([each for each in self.managing.taken() if each[1]["type"] == "set"], [])
@@ -95,7 +95,7 @@ class RequestTests(DelegatingCase):
         self.assertEqual(self.managing.taken(), [])
 
     def test_spelling(self) -> None:
-        """However it is written: prefixes from the stanza's own tag, a client that repeats its namespace."""
+        """Any spelling: prefixes of the stanza's own tag, a repeated default namespace."""
         for written in (
             f"<iq xmlns:p='{PUBSUB}' id='1' type='get'><p:pubsub/></iq>",
             f"<c:iq xmlns:c='{ns.CLIENT}' xmlns='{PUBSUB}' id='1' type='get'><pubsub/></c:iq>",
@@ -108,17 +108,17 @@ class RequestTests(DelegatingCase):
                 self.assertAnswered()
 
     def test_language(self) -> None:
-        """RFC 6120 section 8.1.5: a server takes no xml:lang away, neither from the request nor from the answer."""
+        """RFC 6120 section 8.1.5: a server keeps xml:lang, both of the request and of the answer."""
         for inside in ("", " "):
             self.juliet.say(f"<iq id='1' type='get' xml:lang='de'>{PAYLOAD}</iq>")
             identifier = self.handed(request(PAYLOAD).replace("<iq", "<iq xml:lang='de'", 1))
-            # By the fast way of reading, and by the other one.
+            # With the fast reader, and with the slow one.
             self.answers(identifier, inside + reply(PAYLOAD).replace("<iq", "<iq xml:lang='fr'", 1))
             expected = f"<iq xml:lang='fr' from='{BARE}' to='{JULIET}' id='1' type='result'>{PAYLOAD}</iq>"
             self.assertEqual(self.juliet.taken(), meaning(expected))
 
     def test_noRequest(self) -> None:
-        """Without a payload, or with two: the requester's mistake."""
+        """A request without a payload, or with two, is the requester's error."""
         for payload in ("", PAYLOAD * 2):
             self.ask(payload)
             self.assertRefused(Unreadable)
@@ -141,7 +141,7 @@ class RequestTests(DelegatingCase):
         self.handed(request(payload, to=HOST))
 
     def test_own(self) -> None:
-        """Section 4.3.1: what the managing entity itself asks the server answers itself."""
+        """Section 4.3.1: the server itself answers the managing entity's own requests."""
         self.make_(Delegation(ns.PING, (COMPONENT,)))
         for sender in (COMPONENT, f"{COMPONENT}/x"):
             self.managing.say(f"<iq from='{sender}' to='{HOST}' id='1' type='get'><ping xmlns='{ns.PING}'/></iq>")
@@ -149,7 +149,7 @@ class RequestTests(DelegatingCase):
             self.assertEqual(self.managing.taken(), meaning(expected))
 
     def test_components(self) -> None:
-        """Another component may ask as well; its answer is in its own stream's namespace."""
+        """Another component may send requests as well; its answer is in the namespace of its stream."""
         other = self.host.component(SPARE)
         other.say(f"<iq from='x@{SPARE}' to='{BARE}' id='1' type='get'>{PAYLOAD}</iq>")
         inner = request(PAYLOAD, requester=f"x@{SPARE}", to=BARE)
@@ -159,7 +159,7 @@ class RequestTests(DelegatingCase):
         self.assertEqual([each[0] for each in children], ["{jabber:client}x"])
 
     def test_sameId(self) -> None:
-        """Two users with one id at once: each gets its own."""
+        """Two users with the same id at the same time each get their own answer."""
         romeo = self.host.client(ROMEO)
         self.ask()
         first = self.handed()
@@ -172,7 +172,7 @@ class RequestTests(DelegatingCase):
         self.assertEqual(found[2], meaning("<two xmlns='urn:x'/>"))
 
     def test_deep(self) -> None:
-        """What is too deep with a wrapper around it is refused too; the managing entity keeps its stream."""
+        """A request that is too deep when wrapped is refused; the managing entity keeps its stream."""
         for depth, fits in ((60, True), (61, False), (63, False)):
             with self.subTest(depth):
                 self.ask(f"<pubsub xmlns='{PUBSUB}'>{'<a>' * (depth - 1)}{'</a>' * (depth - 1)}</pubsub>")
@@ -185,7 +185,7 @@ class RequestTests(DelegatingCase):
                     self.assertEqual(self.managing.taken(), [])
 
     def test_large(self) -> None:
-        """What the wrapper makes too large would cost the managing entity its stream."""
+        """A request that is too large when wrapped is refused: it would end the managing entity's stream."""
         self.ask(f"<pubsub xmlns='{PUBSUB}'>{'x' * (MAX_STANZA - 16 * 1024 - 200)}</pubsub>")
         [found] = self.managing.taken()
         self.assertEqual(found[1]["type"], "set")
@@ -198,10 +198,10 @@ class RequestTests(DelegatingCase):
 
 
 class AnswerTests(DelegatingCase):
-    """What comes back."""
+    """Answers of managing entities."""
 
     def test_error(self) -> None:
-        """An error inside is the requester's."""
+        """An inner error goes to the requester."""
         error = f"<error type='cancel'><conflict xmlns='{ns.STANZA_ERRORS}'/></error>"
         self.ask(kind="set")
         self.answers(self.handed(request(PAYLOAD, "set")), reply(error, "error"))
@@ -246,7 +246,7 @@ class AnswerTests(DelegatingCase):
         self.assertQuiet()
 
     def test_outerError(self) -> None:
-        """N.B. 2: its own error is C{service-unavailable} for the requester."""
+        """N.B. 2: an outer error becomes C{service-unavailable} for the requester."""
         self.ask()
         self.managing.say(
             f"<iq from='{COMPONENT}' to='{HOST}' id='{self.handed()}' type='error'>"
@@ -255,7 +255,7 @@ class AnswerTests(DelegatingCase):
         self.assertRefused()
 
     def test_stranger(self) -> None:
-        """Nobody else can answer, whatever they know."""
+        """No other entity can answer, even if it knows the ids."""
         romeo = self.host.client(ROMEO)
         other = self.host.component(SPARE)
         self.ask()
@@ -267,7 +267,7 @@ class AnswerTests(DelegatingCase):
         self.assertAnswered()
 
     def test_requesterGone(self) -> None:
-        """An answer for somebody who has left is nobody's."""
+        """An answer for a requester who has disconnected is dropped."""
         self.ask()
         identifier = self.handed()
         self.juliet.gone()
@@ -277,14 +277,14 @@ class AnswerTests(DelegatingCase):
         self.assertQuiet()
 
     def test_largeAnswer(self) -> None:
-        """One that nobody could be sent."""
+        """An answer that is too large for any client."""
         self.ask()
         self.answers(self.handed(), reply(f"<x xmlns='urn:x'>{'x' * (MAX_STANZA - 100)}</x>"))
         self.assertRefused(NotAcceptable)
 
 
 class AvailabilityTests(DelegatingCase):
-    """Who is there."""
+    """Availability of managing entities."""
 
     def test_gone(self) -> None:
         """
@@ -304,7 +304,7 @@ class AvailabilityTests(DelegatingCase):
             self.assertEqual(len(told), 3)
 
     def test_silent(self) -> None:
-        """Silence ends in C{service-unavailable}, at the latest in half a minute; and not before 25 seconds."""
+        """Without an answer there is C{service-unavailable}, after 25 to 30 seconds."""
         self.ask()
         identifier = self.handed()
         self.host.wait(25)
@@ -315,20 +315,20 @@ class AvailabilityTests(DelegatingCase):
         self.assertEqual(self.juliet.taken(), [])
 
     def test_slow(self) -> None:
-        """Who asks more than the managing entity reads has to wait: else anybody could have it cut off."""
+        """A client that sends more requests than the managing entity reads must wait."""
         self.managing.connection.pauseProducing()
         self.ask()
         self.assertEqual(self.juliet.transport.producerState, "paused")
         self.managing.connection.resumeProducing()
         self.assertEqual(self.juliet.transport.producerState, "producing")
-        # Nor does who answers wait for one who has asked.
+        # The managing entity does not wait for a requester when it answers.
         self.juliet.connection.pauseProducing()
         self.answers(self.handed(), reply())
         self.assertEqual(self.managing.transport.producerState, "producing")
         self.assertEqual(self.juliet.connection._asked, 0)
 
     def test_failOver(self) -> None:
-        """The first that is there has it; one that goes leaves gets to the next, and sets to nobody."""
+        """The first connected entity gets requests; when it disconnects, gets go to the next, sets to none."""
         self.make_(Delegation(PUBSUB, (COMPONENT, SPARE)))
         spare = self.host.component(SPARE)
         spare.taken()
@@ -346,7 +346,7 @@ class AvailabilityTests(DelegatingCase):
         self.assertEqual(spare.taken(), [])
 
     def test_client(self) -> None:
-        """A client manages while it is available; it is asked at its full JID."""
+        """A client can manage while it is available; requests go to its full JID."""
         self.make_(Delegation(PUBSUB, (NURSE,)))
         nurse = self.host.client(f"{NURSE}/chamber")
         self.ask()
@@ -363,7 +363,7 @@ class AvailabilityTests(DelegatingCase):
         self.assertRefused()
 
     def test_otherResource(self) -> None:
-        """Another resource takes over, where the bare JID is meant; none does, where one resource is."""
+        """Another resource takes over if the entity is a bare JID, but not if it is a full JID."""
         for entity, takes in ((NURSE, True), (f"{NURSE}/chamber", False)):
             self.make_(Delegation(PUBSUB, (entity,)))
             nurse = self.host.client(f"{NURSE}/chamber", presence=True)
@@ -381,7 +381,7 @@ class DiscoTests(DelegatingCase):
     """Section 7."""
 
     def info(self, to: str, node: str = "") -> tuple[list[dict[str, str]], list[str], list[Any]]:
-        """The identities, features and forms that Juliet is shown."""
+        """Return the identities, features and forms that Juliet gets."""
         written = f" node='{node}'" if node else ""
         self.ask(f"<query xmlns='{ns.DISCO_INFO}'{written}/>", to=to)
         [(_, attributes, [(_, _, shown)])] = self.juliet.taken()
@@ -396,7 +396,7 @@ class DiscoTests(DelegatingCase):
         )
 
     def asked(self, told: list[Any]) -> dict[str, str]:
-        """The ids of the host's questions, by node."""
+        """Return the ids of the host's disco#info requests, by node."""
         return {each[2][0][1]["node"]: each[1]["id"] for each in told if each[0].endswith("}iq")}
 
     def tell(self, identifier: str, content: str, kind: str = "result") -> None:
@@ -429,7 +429,7 @@ class DiscoTests(DelegatingCase):
         self.assertEqual(self.info(HOST)[2], [])
 
     def test_much(self) -> None:
-        """There is an end to what is nested into one answer, which others must be able to take."""
+        """The size of nested information in one answer is limited, because clients must be able to receive it."""
         node = f"{ns.DELEGATION_2}::{PUBSUB}"
         query = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>"
         for most, isShown in ((len(query), True), (len(query) - 1, False)):
@@ -438,7 +438,7 @@ class DiscoTests(DelegatingCase):
             self.assertEqual("urn:x" in self.info(HOST)[1], isShown)
 
     def test_badInfo(self) -> None:
-        """An error, another's word, or what cannot be read, adds nothing and harms nothing."""
+        """An error, an answer of another entity, or an invalid one adds nothing and has no other effect."""
         node = f"{ns.DELEGATION_2}::{PUBSUB}"
         for content, kind in (
             ("", "result"),

@@ -1,4 +1,4 @@
-"""What the host answers itself: disco, ping, version, rosters."""
+"""The requests that the host itself answers: disco, ping, version, rosters."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ ROSTER = f"<query xmlns='{ns.ROSTER}'/>"
 
 
 def item(attributes: str, content: str = "") -> str:
-    """A roster set's payload."""
+    """Return the payload of a roster set."""
     return f"<query xmlns='{ns.ROSTER}'><item {attributes}>{content}</item></query>"
 
 
 def change(attributes: str, content: str = "") -> str:
-    """A roster set."""
+    """Return a roster set."""
     return f"<iq type='set' id='s'>{item(attributes, content)}</iq>"
 
 
 class HandlerCase(SynchronousTestCase):
-    """A host, and alice, who asks."""
+    """A host, and alice as the requester."""
 
     def setUp(self) -> None:
         self.host = Host()
         self.alice = self.host.online("alice/r")
 
     def ask(self, payload: str, to: str = "", kind: str = "get", who: Client | None = None) -> ElementTree.Element:
-        """The answer to a request; it is the first thing that comes."""
+        """Send a request; return its answer, which must come first."""
         client = who or self.alice
         client.taken()
         addressed = f" to='{to}'" if to else ""
@@ -44,17 +44,17 @@ class HandlerCase(SynchronousTestCase):
         return answer
 
     def refusal(self, payload: str, to: str = "", kind: str = "get", who: Client | None = None) -> str:
-        """The condition of the error that comes."""
+        """Send a request; return the condition of its error."""
         answer = self.ask(payload, to, kind, who)
         self.assertEqual(answer.get("type"), "error")
         return local(answer[0][0])
 
 
 class HostTests(HandlerCase):
-    """The host's own."""
+    """Requests to the host."""
 
     def test_discoInfo(self) -> None:
-        """It is a server, and names what it does."""
+        """The host is a server, and lists its features."""
         answer = self.ask(INFO, DOMAIN)
         self.assertEqual(
             (answer.get("type"), answer.get("from"), answer.get("to")), ("result", DOMAIN, f"{ALICE}/r")
@@ -67,7 +67,7 @@ class HostTests(HandlerCase):
         )
 
     def test_discoItems(self) -> None:
-        """Its items are the components that are there."""
+        """Its items are the connected components."""
         self.assertEqual(len(self.ask(ITEMS, DOMAIN)[0]), 0)
         component = self.host.component()
         self.assertEqual([each.get("jid") for each in self.ask(ITEMS, DOMAIN)[0]], [COMPONENT])
@@ -76,12 +76,12 @@ class HostTests(HandlerCase):
         self.assertEqual(len(self.ask(ITEMS, DOMAIN)[0]), 0)
 
     def test_features(self) -> None:
-        """It does what it names."""
+        """It supports the features that it lists."""
         self.assertEqual(self.ask(PING, DOMAIN).get("type"), "result")
         self.assertEqual([each.text for each in self.ask(VERSION, DOMAIN)[0]][1], __version__)
 
     def test_component(self) -> None:
-        """A component is answered as a client is; as a stranger, it learns nothing of an account."""
+        """A component is answered like a client; as a third party it does not learn about accounts."""
         component = self.host.component()
         anItem = item("jid='a@b'")
         self.assertEqual(
@@ -94,7 +94,7 @@ class HostTests(HandlerCase):
         )
 
     def test_refused(self) -> None:
-        """What it does not know, what is none or two, and a node: "item-not-found" (XEP-0030 section 7)."""
+        """Unknown, missing or several payloads, and a node: "item-not-found" (XEP-0030 section 7)."""
         self.assertEqual(self.refusal("<x xmlns='urn:x'/>", DOMAIN), "service-unavailable")
         self.assertEqual(self.refusal(PING, DOMAIN, "set"), "service-unavailable")
         self.assertEqual(self.refusal("", DOMAIN), "bad-request")
@@ -105,15 +105,15 @@ class HostTests(HandlerCase):
         self.assertEqual(self.refusal(ROSTER, DOMAIN), "forbidden")
 
     def test_session(self) -> None:
-        """What older clients ask for after they have bound a resource."""
+        """The session request of older clients after binding."""
         self.assertEqual(self.ask(f"<session xmlns='{ns.SESSION}'/>", kind="set").get("type"), "result")
 
 
 class AccountTests(HandlerCase):
-    """What the host answers for an account."""
+    """Requests to accounts."""
 
     def test_own(self) -> None:
-        """One's own account: what it is, without naming it and with."""
+        """The own account, with and without its address."""
         for to in ("", ALICE):
             answer = self.ask(INFO, to)
             identity, *features = answer[0]
@@ -124,7 +124,7 @@ class AccountTests(HandlerCase):
             self.assertEqual(len(self.ask(ITEMS, to)[0]), 0)
 
     def test_strangers(self) -> None:
-        """Who may not see an account learns not even that there is one; who may does."""
+        """Only subscribers of an account learn that it exists."""
         for payload in (INFO, ITEMS, PING, VERSION, "<x xmlns='urn:x'/>"):
             answers = []
             for name in ("bob", "nobody"):
@@ -137,7 +137,7 @@ class AccountTests(HandlerCase):
             self.assertEqual(self.ask(payload, BOB).get("type"), "result")
 
     def test_version(self) -> None:
-        """An account runs no software."""
+        """An account has no software version."""
         self.assertEqual(self.refusal(VERSION, ALICE), "service-unavailable")
 
 
@@ -145,7 +145,7 @@ class RosterTests(HandlerCase):
     """RFC 6121 section 2."""
 
     def test_set(self) -> None:
-        """A contact is added, changed and removed; it is in the roster, and each change is pushed."""
+        """A contact is added, changed and removed; the roster shows it, and each change is pushed."""
         self.assertEqual(len(self.ask(ROSTER)[0]), 0)
         second = self.host.online("alice/second")
         self.ask(ROSTER, who=second)
@@ -166,7 +166,7 @@ class RosterTests(HandlerCase):
         self.assertEqual(len(self.ask(ROSTER)[0]), 0)
 
     def test_pushes(self) -> None:
-        """Pushes have ids of their own, and their answers are of no consequence."""
+        """Pushes have unique ids, and their answers are ignored."""
         self.ask(ROSTER)
         ids = []
         for name in "abc":
@@ -177,12 +177,12 @@ class RosterTests(HandlerCase):
         self.assertEqual(self.alice.send(f"<iq type='result' id='{ids[0]}'/>"), [])
 
     def test_notInterested(self) -> None:
-        """A resource that has not asked for the roster is told nothing of it."""
+        """A resource that has not requested the roster gets no pushes."""
         self.host.online("alice/second").send(change("jid='a@x'"))
         self.assertEqual(self.alice.taken(), [])
 
     def test_refused(self) -> None:
-        """Oneself, nobody, what is not there, another's."""
+        """Refused: the own account, no JID, an unknown contact, another user's roster."""
         self.assertEqual(self.refusal(item(f"jid='{ALICE}'"), kind="set"), "not-allowed")
         self.assertEqual(self.refusal(item(""), kind="set"), "bad-request")
         self.assertEqual(self.refusal(item("jid='x@y' subscription='remove'"), kind="set"), "item-not-found")
@@ -192,7 +192,7 @@ class RosterTests(HandlerCase):
         self.assertEqual(len(self.host.router.accounts[BOB].roster), 0)
 
     def test_full(self) -> None:
-        """A roster that is full says so."""
+        """A full roster refuses further contacts."""
         roster = self.host.router.accounts[ALICE].roster
         for number in range(1_000):
             roster.set(f"n{number}@x", "", ())

@@ -1,4 +1,4 @@
-"""The host as a service: where it listens, what it says at the start, what it keeps, how it stops."""
+"""The host as a service: its listeners, its announcement, its files, its stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVICES = {"proxy": ["proxy.localhost", "second.localhost"]}
 
 
 class Crowded(MemoryReactorClock):
-    """A reactor on a machine where one port is taken."""
+    """A reactor on a machine where one port is in use."""
 
     def __init__(self, taken: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Crowded(MemoryReactorClock):
 
 
 class HostCase(SynchronousTestCase):
-    """A folder, and hosts in it."""
+    """A folder, with hosts in it."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
@@ -58,16 +58,16 @@ class HostCase(SynchronousTestCase):
 
 
 class StartTests(HostCase):
-    """What happens at the start."""
+    """The start."""
 
     def test_notBefore(self) -> None:
-        """Before it nothing is listened on, shown or written but the certificate."""
+        """Before the start it does not listen, print or write anything except the certificate."""
         self.make()
         self.assertEqual((self.reactor.tcpServers, self.reactor.tcpClients, self.shown), ([], [], []))
         self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.pem"])
 
     def test_listens(self) -> None:
-        """It listens on loopback alone, on the ports that such things have."""
+        """It listens on loopback only, on the usual ports."""
         self.start()
         self.assertEqual(
             [(port, interface) for port, _, _, interface in self.reactor.tcpServers],
@@ -75,7 +75,7 @@ class StartTests(HostCase):
         )
 
     def test_wallClock(self) -> None:
-        """The certificate is valid by the time of day, whatever the reactor's clock shows."""
+        """The certificate is valid at the time of day, whatever the reactor's clock shows."""
         now = 2e9
         host = EmbeddedHost(
             EmbeddedTable(), SERVICES, self.folder, self.reactor, self.shown.append, wallClock=lambda: now
@@ -85,7 +85,7 @@ class StartTests(HostCase):
         self.assertTrue(made < now < made + 2 * 86_400, made)
 
     def test_announced(self) -> None:
-        """It is said once: for what it is, where, for whom, what is served, and what to do next."""
+        """The announcement has the purpose, addresses, accounts, services and the next step."""
         host = self.start()
         [text] = self.shown
         self.assertIn("Do not use it in production", text)
@@ -104,7 +104,7 @@ class StartTests(HostCase):
         self.assertTrue(all(len(line) <= 116 for line in text.splitlines() if str(self.folder) not in line))
 
     def test_ownPasswords(self) -> None:
-        """Passwords that the operator has chosen are not shown; the accounts are."""
+        """Configured passwords are not printed; the accounts are."""
         host = self.start(EmbeddedTable(accounts=Passwords({"carol": "hers alone"})))
         [text] = self.shown
         self.assertIn("account     carol@localhost\n", text)
@@ -113,13 +113,13 @@ class StartTests(HostCase):
         self.assertEqual(list(host.accounts), ["carol"])
 
     def test_notLogged(self) -> None:
-        """Nor does anything that is made of it show a password."""
+        """No object's repr contains a password."""
         table = EmbeddedTable(accounts=Passwords({"carol": "hers"}), components=Secrets({"c.localhost": "its"}))
         self.assertNotRegex(repr(table), "hers|its")
         self.assertNotRegex(repr(self.make(table)), "hers|its")
 
     def test_whereabouts(self) -> None:
-        """What the tour must know is in the folder, after it listens."""
+        """After it listens, the folder has the information for the tour."""
         host = self.start(EmbeddedTable(domain=Domain("h.example"), accounts=Passwords({"carol": "hers"})))
         place = HostFolder(self.folder).read()
         assert place is not None
@@ -128,7 +128,7 @@ class StartTests(HostCase):
         self.assertEqual(host.domain, "h.example")
 
     def test_kept(self) -> None:
-        """Passwords that were made up hold from one start to the next, but not for another domain."""
+        """Random passwords are kept between starts, but not for another domain."""
         first = self.start().accounts
         self.assertEqual(self.start().accounts, first)
         other = self.start(EmbeddedTable(domain=Domain("h.example"))).accounts
@@ -136,13 +136,13 @@ class StartTests(HostCase):
         self.assertFalse(set(other.values()) & set(first.values()))
 
     def test_garbage(self) -> None:
-        """A file that cannot be read costs the passwords, nothing else."""
+        """An unreadable file only causes new passwords."""
         first = self.start().accounts
         (self.folder / "embedded.json").write_text("{")
         self.assertNotEqual(self.start().accounts, first)
 
     def test_taken(self) -> None:
-        """A port that is taken is said with the key that changes it; nothing is shown that would not be true."""
+        """A port in use is reported by its key, and nothing is announced."""
         for port, key in ((5222, "embedded.c2s"), (5347, "embedded.component")):
             host = self.make(reactor=Crowded(port))
             raised = self.assertRaises(SystemExit, host.startService)
@@ -154,21 +154,21 @@ class StartTests(HostCase):
 
 
 class InsideTests(HostCase):
-    """Who connects from inside the process."""
+    """Connections from inside the process."""
 
     def test_builtIn(self) -> None:
-        """The built-in client logs in where the accounts were made up, through the same door as all."""
+        """The built-in client logs in if the accounts are the default ones, by the port for clients."""
         self.start()
         [(host, port, *_)] = self.reactor.tcpClients
         self.assertEqual((host, port), ("127.0.0.1", 5222))
 
     def test_noBuiltIn(self) -> None:
-        """Not where the operator has named the accounts, even if one has its name."""
+        """With configured accounts there is no built-in client, even if one has its name."""
         self.start(EmbeddedTable(accounts=Passwords({"implementation": "x"})))
         self.assertEqual(self.reactor.tcpClients, [])
 
     def test_componentEndpoint(self) -> None:
-        """Components of the process connect to wherever the host listens for them."""
+        """Components of the process connect to the current address of the host."""
         table = EmbeddedTable(component=ServerEndpoint("unix:/run/c"), accounts=Passwords({"carol": "x"}))
         host = self.start(table)
         port = host._component._port
@@ -179,7 +179,7 @@ class InsideTests(HostCase):
         self.assertEqual(path, "/run/c")
 
     def test_doors(self) -> None:
-        """A client and a component that was let in get in by the two doors; another component does not."""
+        """A client and an admitted component get in by the two ports; another component does not."""
         table = EmbeddedTable(accounts=Passwords({"alice": "a"}), components=Secrets({"own.localhost": "own"}))
         host = self.start(table)
         host.admit("proxy.localhost", "secret")
@@ -200,7 +200,7 @@ class InsideTests(HostCase):
         self.assertEqual(client.plain("alice", "a"), ["success"])
 
     def testreach(self) -> None:
-        """However it listens, there is an endpoint that leads there."""
+        """For each kind of listener there is an endpoint that connects to it."""
         for address, expected in (
             (IPv4Address("TCP", "127.0.0.1", 5), "tcp:host=127.0.0.1:port=5"),
             (IPv4Address("TCP", "0.0.0.0", 5), "tcp:host=127.0.0.1:port=5"),  # noqa: S104  # as a reactor says it
@@ -214,10 +214,10 @@ class InsideTests(HostCase):
 
 
 class StopTests(HostCase):
-    """How it stops."""
+    """The stop."""
 
     def test_stops(self) -> None:
-        """Both ports are given back, and the built-in client stays away."""
+        """Both ports are closed, and the built-in client stays away."""
         closed: list[str] = []
         host = self.make()
         host.startService()
@@ -230,7 +230,7 @@ class StopTests(HostCase):
         self.assertEqual(len(self.reactor.tcpClients), 1)
 
     def test_sayGoodbye(self) -> None:
-        """Its own components may leave first; whoever is there then is told that the host is shutting down."""
+        """The gateway's own components may leave first; then other connections get system-shutdown."""
         host = self.make()
         host.admit("own.localhost", "secret")
         host.startService()
@@ -253,7 +253,7 @@ class StopTests(HostCase):
         self.successResultOf(stopping)
 
     def test_waitsForNobodyForEver(self) -> None:
-        """Its own components have some seconds to leave, no more."""
+        """The gateway's own components have only a few seconds to leave."""
         host = self.make()
         host.admit("own.localhost", "secret")
         host.startService()
@@ -269,4 +269,4 @@ class PeerConnectionOfNobody(PeerConnection):
     namespace = ns.COMPONENT_ACCEPT
 
     def refuse(self, condition: str, text: str = "") -> None:
-        """It does not hear."""
+        """Do nothing."""

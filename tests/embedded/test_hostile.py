@@ -1,4 +1,4 @@
-"""Whatever comes in, in whatever order: nothing raises, nothing is logged as a fault, and others go on."""
+"""For any input in any order: nothing raises, no failure is logged, and other users are not affected."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _PAYLOADS = st.sampled_from(
 
 @st.composite
 def stanzas(draw: st.DrawFn, sender: st.SearchStrategy[str]) -> str:
-    """A stanza that may make sense."""
+    """Generate stanzas that may be valid."""
     name = draw(st.sampled_from(["iq", "message", "presence", "presence"]))
     given_ = {"to": draw(st.none() | _JIDS), "type": draw(st.none() | _TYPES), "from": draw(sender)}
     given_["id"] = draw(st.sampled_from([None, "1", "'"])) if name != "iq" else "1"
@@ -74,7 +74,7 @@ _FROM_COMPONENT = stanzas(st.sampled_from([COMPONENT, f"n@{COMPONENT}", f"n@{COM
 _STEPS = st.one_of(
     st.tuples(st.sampled_from(["alice", "bob"]), _FROM_CLIENT), st.tuples(st.just("component"), _FROM_COMPONENT)
 )
-# What two accounts do with their rosters, each for itself.
+# Roster operations of two accounts.
 _DEALINGS = st.tuples(
     st.sampled_from([("alice", "bob"), ("bob", "alice")]),
     st.sampled_from(
@@ -92,12 +92,12 @@ _END = [("alice", "<presence type='unavailable'/>"), ("bob", "</stream:stream>")
 
 
 class HostileTests(SynchronousTestCase):
-    """A host, its clients and its component, in any conversation."""
+    """A host, its clients and its component, with random stanzas."""
 
     @steady
     @given(st.lists(_STEPS, max_size=30))
     def test_conversation(self, steps: list[tuple[str, str]]) -> None:
-        """Every stream stays well-formed and open, and carol, who says nothing, can still be written to."""
+        """Every stream stays well-formed and open, and carol, who sends nothing, still gets messages."""
         host = Host()
         wires: dict[str, Client | Component] = {
             "alice": host.online("alice/r"),
@@ -106,7 +106,7 @@ class HostileTests(SynchronousTestCase):
         }
         carol = host.online("carol/r")
         for who, xml in steps:
-            # To read it is to parse it: what is not well-formed raises.
+            # Reading parses it: output that is not well-formed raises.
             wires[who].send(xml)
             for wire in (*wires.values(), carol):
                 self.assertFalse(wire.disconnecting or wire.aborted, (who, xml))
@@ -120,7 +120,7 @@ class HostileTests(SynchronousTestCase):
     @steady
     @given(st.lists(_DEALINGS, max_size=30))
     def test_subscriptions(self, dealings: list[tuple[tuple[str, str], str]]) -> None:
-        """Whatever two accounts do, they agree on who may see whom, and each sees exactly whom it may."""
+        """After any operations both accounts agree on their subscriptions, and see each other accordingly."""
         host = Host()
         wires = {name: host.online(f"{name}/r") for name in ("alice", "bob")}
         for wire in wires.values():
@@ -145,7 +145,7 @@ class HostileTests(SynchronousTestCase):
         )
     )
     def test_bytes(self, chunks: list[bytes]) -> None:
-        """Bytes that are no XML end the stream of who sent them, whoever it is, and nothing else."""
+        """Bytes that are not XML end the stream of their sender, and have no other effect."""
         host = Host()
         bob = host.online("bob/r")
         for wire in (host.stranger(), host.stranger().secure(), host.online("alice/r"), host.component()):

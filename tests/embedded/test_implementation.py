@@ -1,4 +1,4 @@
-"""The built-in implementing client, and the login that it has."""
+"""The built-in implementing client and its login."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.embedded.loopback import IMPLEMENTATION, Arrival, LoopbackCase
 
 
 class ImplementationTests(LoopbackCase):
-    """What it answers."""
+    """Its answers."""
 
     async def test_answers(self) -> None:
-        """disco#info, ping and version; what it does not know is refused."""
+        """disco#info, ping and version are answered; other requests are refused."""
         client = self.client(self.place.accounts["alice"])
         arrival = Arrival()
         arrival.setHandlerParent(client)
@@ -50,7 +50,7 @@ class ImplementationTests(LoopbackCase):
         self.assertEqual(error.condition, "service-unavailable")  # type: ignore[attr-defined]  # trial does not say what it caught
 
     async def test_wrongPassword(self) -> None:
-        """Who cannot log in knows why."""
+        """A failed login has a reason."""
         client = self.client("wrong")
         await self.until(lambda: client.failed)
         assert client.failed is not None
@@ -58,7 +58,7 @@ class ImplementationTests(LoopbackCase):
         self.assertEqual(self.sessions("alice"), [])
 
     async def test_otherCertificate(self) -> None:
-        """A certificate that is not the host's own is not trusted, even for its name: no password is sent."""
+        """A certificate other than the host's is not trusted, even for its name: no password is sent."""
         other = Path(self.mktemp())
         other.mkdir()
         stranger = HostFolder(other).loadCertificate("localhost", datetime.now(UTC))
@@ -73,7 +73,7 @@ class ImplementationTests(LoopbackCase):
 
 
 class PresenceTests(SynchronousTestCase):
-    """Whom it lets see it."""
+    """Its presence subscriptions."""
 
     def setUp(self) -> None:
         self.handler = Presence({"proxy.localhost"}.__contains__)
@@ -81,7 +81,7 @@ class PresenceTests(SynchronousTestCase):
         self.patch(self.handler, "send", self.sent.append)
 
     def test_subscriptions(self) -> None:
-        """The gateway's components may; nobody else."""
+        """The gateway's components are approved; others are not."""
         for sender, kind in (("proxy.localhost", "subscribed"), ("alice@localhost", "unsubscribed")):
             request = domish.Element((None, "presence"))
             request["from"], request["type"] = sender, "subscribe"

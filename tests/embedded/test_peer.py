@@ -1,4 +1,4 @@
-"""Strangers at the door, slow readers, and what neither of them costs anybody else."""
+"""Unauthenticated connections and slow readers, and their effects on others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KILOBYTE = 1_024
 
 
 class PeerCase(SynchronousTestCase):
-    """A host, alice and bob on it."""
+    """A host with alice and bob."""
 
     def setUp(self) -> None:
         self.host = Host()
@@ -22,11 +22,11 @@ class PeerCase(SynchronousTestCase):
         self.bob = self.host.online("bob/r")
 
     def stall(self, wire: Client | Component) -> None:
-        """The transport's buffer is full."""
+        """Simulate a full buffer of the transport."""
         wire.producer.pauseProducing()
 
     def flow(self, wire: Client | Component) -> None:
-        """It has been emptied."""
+        """Simulate an empty buffer."""
         wire.producer.resumeProducing()
 
     def write(self, sender: Client | Component, to: str, size: int = 0, sender_: str = "") -> None:
@@ -37,7 +37,7 @@ class PeerCase(SynchronousTestCase):
 
 
 class StrangerTests(SynchronousTestCase):
-    """Who has not said who they are."""
+    """Connections that are not authenticated."""
 
     def setUp(self) -> None:
         self.host = Host()
@@ -47,7 +47,7 @@ class StrangerTests(SynchronousTestCase):
         return Client(self.host.clock, self.doorway.buildProtocol(None))
 
     def test_deadline(self) -> None:
-        """Half a minute to log in, whatever is said meanwhile; then the stream ends."""
+        """The time for the login is half a minute, whatever is sent; then the stream ends."""
         silent, slow, half = self.arrive(), self.arrive(), self.arrive()
         slow.header()
         half.secure()
@@ -64,7 +64,7 @@ class StrangerTests(SynchronousTestCase):
             self.assertTrue(client.lost)
 
     def test_inTime(self) -> None:
-        """Who is in by then has all the time in the world."""
+        """A client that has logged in has no further deadline."""
         client = self.arrive()
         self.host.clock.advance(29)
         client.logIn("alice", PASSWORDS["alice"])
@@ -73,7 +73,7 @@ class StrangerTests(SynchronousTestCase):
         self.assertEqual(self.host.clock.getDelayedCalls(), [])
 
     def test_tlsHandshake(self) -> None:
-        """A TLS handshake that is never ended has the same deadline."""
+        """An unfinished TLS handshake has the same deadline."""
         client = self.arrive()
         client.header()
         client.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
@@ -81,7 +81,7 @@ class StrangerTests(SynchronousTestCase):
         self.assertTrue(client.lost)
 
     def test_bound(self) -> None:
-        """A hundred; then the one that came first has to go, each time; the memory that they take is bounded."""
+        """At a hundred unauthenticated connections each new one closes the oldest; their memory is limited."""
         clients = [self.arrive() for _ in range(100)]
         self.assertFalse(any(client.disconnecting for client in clients))
         for number in range(1_000):
@@ -94,7 +94,7 @@ class StrangerTests(SynchronousTestCase):
         self.assertLessEqual(len(self.doorway._unauthenticated), 100)
 
     def test_inside(self) -> None:
-        """Who is logged in, or gone, is no stranger any more."""
+        """Connections that are logged in or closed do not count."""
         first = self.arrive()
         first.logIn("alice", PASSWORDS["alice"])
         gone = self.arrive()
@@ -105,14 +105,14 @@ class StrangerTests(SynchronousTestCase):
         self.assertEqual([client.disconnecting for client in (first, *clients[:2])], [False, True, False])
 
     def test_components(self) -> None:
-        """Components have a door of their own, with the same deadline."""
+        """Components have a port of their own, with the same deadline."""
         component = Component(self.host.clock, Doorway(self.host.componentConnection).buildProtocol(None))
         component.header()
         self.host.clock.advance(30)
         self.assertEqual(component.taken(), ["error connection-timeout"])
 
     def test_closing(self) -> None:
-        """A connection that does not close when it should is cut off."""
+        """A connection that does not close in time is aborted."""
         client = self.arrive()
         client.header()
         self.patch(client, "loseConnection", lambda: None)
@@ -124,10 +124,10 @@ class StrangerTests(SynchronousTestCase):
 
 
 class SlowReaderTests(PeerCase):
-    """Who takes nothing."""
+    """Peers that do not read."""
 
     def test_held(self) -> None:
-        """A client that writes to a slow reader is not read from until that has caught up; others are."""
+        """A client that sends to a slow reader is not read from until the reader has caught up; others are."""
         self.stall(self.bob)
         self.write(self.alice, f"{BOB}/r")
         self.assertEqual(self.alice.producerState, "paused")
@@ -140,7 +140,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(len(self.bob.taken()), 1)
 
     def test_heldByTwo(self) -> None:
-        """By two it is held by one after the other: what it had said before is not handled earlier, nor lost."""
+        """A client that is held by two slow readers stays held until both have caught up; the order is kept."""
         carol = self.host.online("carol/r")
         self.stall(self.bob)
         self.stall(carol)
@@ -153,7 +153,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual((len(self.bob.taken()), len(carol.taken())), (2, 1))
 
     def test_heldAndSlow(self) -> None:
-        """One that is slow itself, and held, is read from again only when it is neither."""
+        """A client that is itself slow, and held, is read from again when neither is the case."""
         self.stall(self.alice)
         self.stall(self.bob)
         self.write(self.alice, f"{BOB}/r")
@@ -163,7 +163,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(self.alice.producerState, "producing")
 
     def test_heldAndFull(self) -> None:
-        """So is one that was read from no more because too much waited for it."""
+        """So is one that was not read from because too much output waited for it."""
         component = self.host.component()
         self.stall(self.bob)
         self.write(self.alice, f"{BOB}/r")
@@ -176,7 +176,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(self.alice.producerState, "producing")
 
     def test_goneWhileHeld(self) -> None:
-        """Stanzas that wait, of a client that is lost, are not handled any more."""
+        """Waiting stanzas of a client that is lost are not handled any longer."""
         self.stall(self.bob)
         self.alice.send(f"<message to='{BOB}/r'/><message to='carol@{DOMAIN}'/>")
         self.alice.lose(ConnectionError())
@@ -185,7 +185,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual((len(self.bob.taken()), self.host.clock.getDelayedCalls()), (1, []))
 
     def test_oneself(self) -> None:
-        """Who writes to oneself, slowly, does not wait for ever."""
+        """A client that sends to itself, and reads slowly, does not wait for ever."""
         self.stall(self.alice)
         self.write(self.alice, f"{ALICE}/r")
         self.assertEqual(self.alice.producerState, "producing")
@@ -193,7 +193,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(len(self.alice.taken()), 1)
 
     def test_eachOther(self) -> None:
-        """Two that wait for each other go on when either is read from."""
+        """Two clients that wait for each other go on when either has read."""
         self.stall(self.alice)
         self.stall(self.bob)
         self.write(self.alice, f"{BOB}/r")
@@ -203,7 +203,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual((self.alice.producerState, self.bob.producerState), ("producing", "producing"))
 
     def test_givenUp(self) -> None:
-        """After a minute the slow one is cut off, is gone for the others, and who was held goes on."""
+        """After a minute the slow reader is disconnected, becomes unavailable, and held clients go on."""
         self.stall(self.bob)
         self.write(self.alice, f"{BOB}/r")
         self.host.clock.advance(59)
@@ -217,7 +217,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(self.alice.taken(), [f"message error {BOB}/r > {ALICE}/r service-unavailable"])
 
     def test_caughtUp(self) -> None:
-        """Who has caught up once has a minute again."""
+        """A slow reader that has caught up once has another minute."""
         for _ in range(5):
             self.stall(self.bob)
             self.host.clock.advance(50)
@@ -226,7 +226,7 @@ class SlowReaderTests(PeerCase):
         self.assertFalse(self.bob.aborted)
 
     def test_lostWhileHeld(self) -> None:
-        """A held client that is lost is not woken when the slow one is there again."""
+        """A held client that is lost is not resumed when the slow reader has caught up."""
         self.stall(self.bob)
         self.write(self.alice, f"{BOB}/r")
         self.alice.lose(ConnectionError())
@@ -234,7 +234,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(self.alice.producerState, "paused")
 
     def test_manySenders(self) -> None:
-        """However many write to a slow reader, each is held after what it had already said."""
+        """Any number of clients that send to a slow reader are held, each after its current stanzas."""
         self.stall(self.bob)
         senders = [self.host.online(f"carol/{number}") for number in range(30)]
         for sender in senders:
@@ -245,7 +245,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual({sender.producerState for sender in senders}, {"producing"})
 
     def test_componentFloods(self) -> None:
-        """A component is never held: the slow reader is read from no more at 4 MiB, and cut off at 16."""
+        """A component is never held; the slow reader is not read from at 4 MiB, disconnected at 16 MiB."""
         component = self.host.component()
         self.stall(self.bob)
         flood = f"<message from='{COMPONENT}' to='{BOB}/r'><body>{'x' * 240 * KILOBYTE}</body></message>"
@@ -263,7 +263,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(len(self.alice.taken()), 1)
 
     def test_readAgain(self) -> None:
-        """Who was read from no more is, once it has caught up."""
+        """A slow reader is read from again once it has caught up."""
         component = self.host.component()
         self.stall(self.bob)
         for _ in range(20):
@@ -273,7 +273,7 @@ class SlowReaderTests(PeerCase):
         self.assertEqual(self.bob.producerState, "producing")
 
     def test_slowComponent(self) -> None:
-        """A client waits for a slow component too, and that is given up like anybody."""
+        """A client waits for a slow component as well, which is disconnected like a client."""
         component = self.host.component()
         self.stall(component)
         self.write(self.alice, COMPONENT)
@@ -285,7 +285,7 @@ class SlowReaderTests(PeerCase):
         self.assertIsNone(self.host.router.components[COMPONENT])
 
     def test_presence(self) -> None:
-        """Presence for many is not held up by one of them, and what waits is bounded all the same."""
+        """Presence to many is not held by one slow recipient, and the waiting output is limited."""
         for own, contact in ((ALICE, BOB), (BOB, ALICE)):
             item = self.host.router.accounts[own].roster.set(contact, "", ())
             item.to = item.from_ = True
@@ -298,10 +298,10 @@ class SlowReaderTests(PeerCase):
 
 
 class EndTests(PeerCase):
-    """How a stream of ours ends."""
+    """The end of the host's streams."""
 
     def test_error(self) -> None:
-        """An error stands in a stream, before the first header or after, once."""
+        """A stream error is sent in an open stream, before or after the first header, once."""
         stranger = self.host.stranger()
         for wire in (stranger, self.alice):
             cast(PeerConnection, wire.protocol).refuse("system-shutdown", "bye")
@@ -311,12 +311,12 @@ class EndTests(PeerCase):
         self.assertEqual(stranger.value().count(b"<stream:stream "), 1)
 
     def test_inOrder(self) -> None:
-        """What was written before it still goes out first."""
+        """Output before the error is sent first."""
         heard = self.alice.send(f"<message to='{ALICE}/r' id='1'/><message></x>")
         self.assertEqual(heard, [f"message 1 {ALICE}/r > {ALICE}/r", "error not-well-formed"])
 
     def test_after(self) -> None:
-        """To a stream that has ended nothing more is written, and nothing from it is read."""
+        """After its end nothing is written to a stream, and nothing is read from it."""
         self.alice.send("</stream:stream>")
         heard = self.bob.send(f"<message to='{ALICE}/r' id='1'/>")
         self.alice.send(f"<message to='{BOB}/r' id='2'/>")

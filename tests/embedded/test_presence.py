@@ -1,4 +1,4 @@
-"""Presence, subscriptions and the rosters that they change (RFC 6121 sections 2.5, 3 and 4)."""
+"""Presence, subscriptions and roster changes (RFC 6121 sections 2.5, 3 and 4)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tests.embedded.support import CoreCase
 
 
 class PresenceTests(CoreCase):
-    """Available and not (RFC 6121 section 4)."""
+    """Available and unavailable presence (RFC 6121 section 4)."""
 
     def test_initial(self) -> None:
-        """The first presence goes to who may see it and to one's own; theirs comes back."""
+        """Initial presence goes to subscribers and own resources; the presence of contacts comes back."""
         self.rules.befriend("alice@h", "bob@h")
         _, bob = self.rules.online("bob@h/r")
         _, other = self.rules.online("alice@h/b")
@@ -33,7 +33,7 @@ class PresenceTests(CoreCase):
         )
 
     def test_later(self) -> None:
-        """What changes it goes the same way, and asks nobody for theirs."""
+        """Later presence goes to the same recipients, without probes."""
         self.rules.befriend("alice@h", "bob@h")
         _, bob = self.rules.online("bob@h/r")
         self.atAlice.taken()
@@ -42,7 +42,7 @@ class PresenceTests(CoreCase):
         self.assertEqual(self.atAlice.taken(), ["presence available alice@h/a > alice@h"])
 
     def test_oneWay(self) -> None:
-        """Who may see is not seen: each direction is for itself."""
+        """Subscriptions have a direction."""
         self.rules.account("alice@h").roster.set("bob@h", "", ()).from_ = True
         self.rules.account("bob@h").roster.set("alice@h", "", ()).to = True
         _, bob = self.rules.bind("bob@h/r")
@@ -54,7 +54,7 @@ class PresenceTests(CoreCase):
         self.assertEqual(self.atAlice.taken(), [])
 
     def test_component(self) -> None:
-        """A component that an account sees is probed in the account's name; one that sees it is shown it."""
+        """A component in the roster is probed in the account's name; a subscribed component gets presence."""
         item = self.rules.account("bob@h").roster.set("n@c.h", "", ())
         item.to = item.from_ = True
         session, _ = self.rules.online("bob@h/r")
@@ -65,7 +65,7 @@ class PresenceTests(CoreCase):
         self.assertEqual(self.rules.component.taken(), ["presence unavailable bob@h/r > n@c.h"])
 
     def test_unavailable(self) -> None:
-        """Who says goodbye is gone for all who saw it, in its own words, once."""
+        """Unavailable presence goes to all who saw the resource, with its content, once."""
         self.rules.befriend("alice@h", "bob@h")
         _, bob = self.rules.online("bob@h/r")
         _, other = self.rules.online("alice@h/b")
@@ -78,7 +78,7 @@ class PresenceTests(CoreCase):
         self.assertEqual(self.atAlice.taken(), [])
 
     def test_lost(self) -> None:
-        """A connection that is lost says it for them."""
+        """A lost connection has the same effect."""
         self.rules.befriend("alice@h", "bob@h")
         _, bob = self.rules.online("bob@h/r")
         bob.taken()
@@ -87,7 +87,7 @@ class PresenceTests(CoreCase):
         self.assertIs(self.send("<iq type='get' id='1'/>", "alice@h/a", self.rules.bind("bob@h/x")[0]), NotThere)
 
     def test_back(self) -> None:
-        """Presence after an unavailable one is a first one again."""
+        """Presence after an unavailable one is initial presence again."""
         self.rules.befriend("alice@h", "bob@h")
         self.rules.online("bob@h/r")
         self.send("<presence type='unavailable'/>", "")
@@ -96,12 +96,12 @@ class PresenceTests(CoreCase):
         self.assertIn("presence available bob@h/r > alice@h/a", self.atAlice.taken())
 
     def test_refused(self) -> None:
-        """Presence that is too large, or for nobody and of a type that needs somebody, is not taken."""
+        """Refused: presence that is too large, or without a recipient and of a type that needs one."""
         for xml in (f"<presence>{'x' * 17_000}</presence>", "<presence type='probe'/>", "<presence type='error'/>"):
             self.assertIs(self.send(xml, ""), NotAcceptable)
 
     def test_strange(self) -> None:
-        """Presence with a namespace that no tree can be made of is shown like any other."""
+        """Presence with a namespace that prevents building a tree is delivered like any other."""
         self.assertIsNone(self.send("<presence><x xmlns='a b'/></presence>", ""))
         self.assertEqual(self.atAlice.taken(), ["presence available alice@h/a > alice@h"])
 
@@ -117,14 +117,14 @@ class PresenceTests(CoreCase):
 
 
 class DirectedTests(CoreCase):
-    """Presence to one (RFC 6121 section 4.6)."""
+    """Directed presence (RFC 6121 section 4.6)."""
 
     def setUp(self) -> None:
         super().setUp()
         _, self.bob = self.rules.online("bob@h/r")
 
     def test_lost(self) -> None:
-        """Who was sent presence is told when its sender is gone; once, and only that one."""
+        """Recipients of directed presence get the sender's unavailable presence, once."""
         _, other = self.rules.online("bob@h/other")
         self.bob.taken()
         for _ in range(2):
@@ -137,7 +137,7 @@ class DirectedTests(CoreCase):
         self.assertEqual(other.taken(), [])
 
     def test_tookLeave(self) -> None:
-        """Not who was told already."""
+        """Recipients that already got unavailable presence do not get it again."""
         self.send("<presence/>", "bob@h/r")
         self.send("<presence type='unavailable'/>", "bob@h/r")
         self.bob.taken()
@@ -145,7 +145,7 @@ class DirectedTests(CoreCase):
         self.assertEqual(self.bob.taken(), [])
 
     def test_goodbye(self) -> None:
-        """Unavailable presence for all is for them too, also of who was never available."""
+        """Broadcast unavailable presence goes to them as well, also from a resource that was never available."""
         session, _ = self.rules.bind("carol@h/c")
         self.send("<presence/>", "bob@h/r", session)
         self.send("<presence type='unavailable'/>", "", session)
@@ -156,7 +156,7 @@ class DirectedTests(CoreCase):
         )
 
     def test_early(self) -> None:
-        """A contact that was sent presence by who is not available is told the end of it, like a stranger."""
+        """A contact that got directed presence before the broadcast also gets the unavailable presence."""
         self.rules.befriend("bob@h", "carol@h")
         session, _ = self.rules.bind("carol@h/c")
         self.send("<presence/>", "bob@h", session)
@@ -166,7 +166,7 @@ class DirectedTests(CoreCase):
         )
 
     def test_notKept(self) -> None:
-        """It is no presence for all: probes find nothing of it."""
+        """Directed presence is not a broadcast: probes do not show it."""
         session, _ = self.rules.bind("carol@h/c")
         self.rules.grant("carol@h", "bob@h")
         self.send("<presence/>", "bob@h/r", session)
@@ -175,7 +175,7 @@ class DirectedTests(CoreCase):
         self.assertEqual(self.bob.taken(), ["presence unavailable carol@h > bob@h/r"])
 
     def test_bound(self) -> None:
-        """A thousand; who is over that is refused, and those before are still told the end."""
+        """A resource has at most a thousand such recipients; others are refused, and those get the end."""
         for number in range(1_000):
             self.assertIsNone(self.send("<presence/>", f"n{number}@c.h"))
         self.assertIs(self.send("<presence/>", "more@c.h"), TooMuch)
@@ -186,20 +186,20 @@ class DirectedTests(CoreCase):
         self.assertEqual(len(self.rules.component.taken()), 1_000)
 
     def test_error(self) -> None:
-        """Presence of type error goes to the resource that it is for."""
+        """Presence of type error goes to the addressed resource."""
         self.send("<presence type='error'/>", "bob@h/r")
         self.assertEqual(self.bob.taken(), ["presence error alice@h/a > bob@h/r"])
 
 
 class SubscriptionTests(CoreCase):
-    """Who may see whom, from request to removal (RFC 6121 sections 2.5 and 3)."""
+    """Subscriptions from request to removal (RFC 6121 sections 2.5 and 3)."""
 
     def setUp(self) -> None:
         super().setUp()
         self.bobs, self.bob = self.rules.online("bob@h/r")
 
     def test_whole(self) -> None:
-        """A request, its grant, the presence that comes of it, and the end by who asked."""
+        """A request, its approval, the resulting presence, and the end by the subscriber."""
         self.send("<presence type='subscribe'/>", "bob@h/any")
         self.assertEqual(self.atAlice.taken(), ["push bob@h none ask"])
         self.assertEqual(self.bob.taken(), ["presence subscribe alice@h > bob@h"])
@@ -218,7 +218,7 @@ class SubscriptionTests(CoreCase):
         self.assertEqual(self.atAlice.taken(), ["push bob@h none", "presence unavailable bob@h/r > alice@h"])
 
     def test_refused(self) -> None:
-        """A request that is refused leaves no trace with who refused it."""
+        """A denied request leaves nothing in the roster of the denier."""
         self.send("<presence type='subscribe'/>", "bob@h")
         self.send("<presence type='unsubscribed'/>", "alice@h", self.bobs)
         self.assertEqual(len(self.bobs.account.roster), 0)
@@ -229,7 +229,7 @@ class SubscriptionTests(CoreCase):
         self.assertEqual(self.bob.taken(), ["presence subscribe alice@h > bob@h"])
 
     def test_revoked(self) -> None:
-        """Who is let see no longer sees the account go."""
+        """A subscriber whose subscription is cancelled gets unavailable presence."""
         self.rules.befriend("alice@h", "bob@h")
         self.send("<presence type='unsubscribed'/>", "alice@h", self.bobs)
         self.assertEqual(self.bob.taken(), ["push alice@h to"])
@@ -239,7 +239,7 @@ class SubscriptionTests(CoreCase):
         )
 
     def test_offline(self) -> None:
-        """A request waits for its account, is shown at each first presence until it is decided on, never twice."""
+        """A request waits for its account, and is delivered at each initial presence until it is answered."""
         self.send("<presence type='subscribe'/>", "carol@h")
         self.send("<presence type='subscribe'/>", "carol@h")
         session, carol = self.rules.bind("carol@h/c")
@@ -259,7 +259,7 @@ class SubscriptionTests(CoreCase):
         self.assertEqual(carol.taken(), [own])
 
     def test_interested(self) -> None:
-        """Every resource that has asked for the roster is told of changes, no other; available or not."""
+        """All resources that have requested the roster get pushes, available or not, and no others do."""
         _, second = self.rules.bind("alice@h/b")
         _, deaf = self.rules.bind("alice@h/deaf", interested=False)
         self.router.setContact(self.alice.account, Item("bob@h", "Bob"))
@@ -267,7 +267,7 @@ class SubscriptionTests(CoreCase):
         self.assertEqual(deaf.taken(), [])
 
     def test_nobody(self) -> None:
-        """A request to no account is in one's own roster, and that is all: nothing tells who has an account."""
+        """A request to an unknown account only changes the own roster, so it does not reveal accounts."""
         self.assertIsNone(self.send("<presence type='subscribe'/>", "nobody@h"))
         self.assertIsNone(self.send("<presence type='subscribe'/>", "carol@h"))
         self.assertEqual(self.atAlice.taken(), ["push nobody@h none ask", "push carol@h none ask"])
@@ -276,13 +276,13 @@ class SubscriptionTests(CoreCase):
         self.assertEqual(self.atAlice.taken(), [])
 
     def test_senseless(self) -> None:
-        """Nobody subscribes to oneself, or to nobody."""
+        """A subscription to the own account, or without a recipient, is refused."""
         self.assertIs(self.send("<presence type='subscribe'/>", "alice@h/other"), NotAllowed)
         self.assertIs(self.send("<presence type='subscribe'/>", ""), Unreadable)
         self.assertEqual(len(self.alice.account.roster), 0)
 
     def test_removal(self) -> None:
-        """To remove a contact ends both directions, in both rosters, and each is gone for the other."""
+        """Removing a contact ends both directions in both rosters, and each becomes unavailable for the other."""
         self.rules.befriend("alice@h", "bob@h")
         self.router.removeContact(self.alice.account, "bob@h")
         self.assertEqual(self.atAlice.taken(), ["push bob@h remove", "presence unavailable bob@h/r > alice@h"])
@@ -300,7 +300,7 @@ class SubscriptionTests(CoreCase):
         self.assertRaises(NoSuchAddress, self.router.removeContact, self.alice.account, "bob@h")
 
     def test_removalOfOneWho(self) -> None:
-        """Whose request is open is refused by it; whom one has asked is told that one no longer does."""
+        """Removing a contact denies its open request; a contact with an unanswered request gets unsubscribe."""
         for pending, kinds in ((True, ["unsubscribed"]), (False, ["unsubscribe"])):
             item = self.alice.account.roster.set("n@c.h", "", ())
             item.pending, item.ask = "subscribe" if pending else None, not pending
@@ -308,7 +308,7 @@ class SubscriptionTests(CoreCase):
             self.assertEqual(self.rules.component.taken(), [f"presence {kind} alice@h > n@c.h" for kind in kinds])
 
     def test_removalAtComponent(self) -> None:
-        """A component hears of it too, and sees all resources go."""
+        """A contact on a component is notified as well, and sees all resources become unavailable."""
         item = self.alice.account.roster.set("c.h", "", ())
         item.to = item.from_ = True
         self.router.removeContact(self.alice.account, "c.h")
@@ -322,7 +322,7 @@ class SubscriptionTests(CoreCase):
         )
 
     def test_setContact(self) -> None:
-        """Not oneself, and no more than there is room for."""
+        """The own account cannot be a contact; a full roster refuses further contacts."""
         self.assertRaises(NotAllowed, self.router.setContact, self.alice.account, Item("alice@h"))
         for number in range(1_000):
             self.router.setContact(self.alice.account, Item(f"n{number}@c.h"))
@@ -331,7 +331,7 @@ class SubscriptionTests(CoreCase):
         self.assertEqual(self.rules.component.taken(), [])
 
     def test_full(self) -> None:
-        """To an account that as many have asked as there is room for a request is as if it were not decided on."""
+        """A request to an account with the maximum number of open requests is ignored, like an unanswered one."""
         for number in range(1_000):
             self.rules.account("bob@h").roster.inbound("subscribe", f"n{number}@c.h", "subscribe")
         self.assertIsNone(self.send("<presence type='subscribe'/>", "bob@h"))

@@ -1,4 +1,4 @@
-"""The embedded host's side of XEP-0356, in memory; stanzas are compared as they stand on the wire."""
+"""The embedded host's side of XEP-0356, in memory; stanzas are compared as written to the stream."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.privilege.support import ENTITY, JULIET, SERVER, SUBSCRIBE, SUBSCRIBE
 from tests.stream.memory import steady
 
 NURSE = "nurse@capulet.lit"
-# Here Romeo's server is a component.
+# In these tests Romeo's server is a component.
 ROMEO = "romeo@montaigu.lit"
 ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 PUBSUB = "http://jabber.org/protocol/pubsub"
@@ -49,12 +49,12 @@ EVERYTHING = PrivilegesTable(roster="both", message="outgoing", presence="roster
 
 
 def header(namespace: str) -> str:
-    """A stream's start tag."""
+    """Return a stream's start tag."""
     return f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}'>"
 
 
 def canonical(xml: str, namespace: str) -> list[str]:
-    """Each of these stanzas in the one way to write what it means."""
+    """Return the canonical form of each of these stanzas."""
     found = []
     for child in ElementTree.fromstring(f"{header(namespace)}{xml}</stream:stream>"):
         child.tail = None
@@ -64,7 +64,7 @@ def canonical(xml: str, namespace: str) -> list[str]:
 
 
 class MemoryClient:
-    """One resource of an account: a peer whose bytes are kept."""
+    """One resource of an account: a peer that keeps its bytes."""
 
     agent = None
 
@@ -74,13 +74,13 @@ class MemoryClient:
         self.session, _ = self.router.bind(self.router.accounts[jid.partition("/")[0]], jid, self)
 
     def send(self, xml: str) -> None:
-        """The client sends a stanza; an error is raised."""
+        """Send a stanza as the client; raise its error."""
         [_, stanza] = Splitter(ns.CLIENT).feed((header(ns.CLIENT) + xml).encode())
         assert isinstance(stanza, Stanza), stanza
         self.router.fromClient(self.session, stanza, stanza.recipient or "")
 
     def taken(self) -> list[str]:
-        """What it has been sent since the last look."""
+        """Return the stanzas sent to it since the last call."""
         data, self.data = self.data, b""
         return canonical(data.decode(), ns.CLIENT)
 
@@ -100,14 +100,14 @@ class MemoryClient:
         self.data += errorStanza(stanza.name, route(recipient, sender), stanza.id, error)
 
     def waitFor(self, peer: Peer, stanza: Stanza) -> None:
-        """Nobody is slow."""
+        """Ignore back-pressure."""
 
     def write(self, data: bytes) -> None:
         self.data += data
 
 
 class MemoryComponent:
-    """A component that is connected."""
+    """A connected component."""
 
     def __init__(self, services: Services, jid: str, clock: Clock) -> None:
         self.jid = jid
@@ -124,7 +124,7 @@ class MemoryComponent:
         self.connection.dataReceived(xml.encode())
 
     def taken(self) -> list[str]:
-        """What it has been sent since the last look; the handshake is none of it."""
+        """Return the stanzas sent to it since the last call, without the handshake."""
         data = self.transport.value().decode().removeprefix("<handshake/>")
         self.transport.clear()
         return canonical(data, ns.COMPONENT_ACCEPT)
@@ -148,7 +148,7 @@ class PrivilegesCase(SynchronousTestCase):
         self.router.extensions.add(self.privileges)
 
     def entity(self, table: PrivilegesTable = EVERYTHING) -> MemoryComponent:
-        """The privileged component, connected and told so."""
+        """Connect the privileged component, and skip the advertisement."""
         self.grant(table)
         entity = MemoryComponent(self.services, ENTITY, self.clock)
         entity.taken()
@@ -167,7 +167,7 @@ class PrivilegesCase(SynchronousTestCase):
         item.to, item.from_ = to, from_
 
     def assertSent(self, whom: MemoryComponent | MemoryClient, *expected: str) -> None:
-        """This was sent since the last look, nothing else; C{"?"} stands for any id."""
+        """Check that only this was sent since the last call; C{"?"} stands for any id."""
         namespace = ns.COMPONENT_ACCEPT if isinstance(whom, MemoryComponent) else ns.CLIENT
         taken = whom.taken()
         known = canonical("".join(expected), namespace)
@@ -189,7 +189,7 @@ FORBIDDEN = "forbidden: The privilege for this is not granted."
 
 
 class ExampleTests(PrivilegesCase):
-    """The server's side of each numbered example of XEP-0356."""
+    """The server's side of all numbered examples of XEP-0356."""
 
     def assertAdvertised(self, expected: str, table: PrivilegesTable) -> None:
         self.grant(table)
@@ -201,7 +201,7 @@ class ExampleTests(PrivilegesCase):
         self.assertAdvertised(xep.EXAMPLE_1, PrivilegesTable(roster="both"))
 
     def test_examples2and3(self) -> None:
-        """Section 4.3: a roster is asked for and sent; the host has no versions of it."""
+        """Section 4.3: a roster is requested and returned; the host has no roster versions."""
         entity = self.entity()
         for contact in ("nurse@example.com", "romeo@example.net"):
             self.subscribe(JULIET, contact, False, False)
@@ -210,7 +210,7 @@ class ExampleTests(PrivilegesCase):
         self.assertSent(entity, expected)
 
     def test_example4(self) -> None:
-        """Section 4.4: a change of a client's is pushed."""
+        """Section 4.4: a client's change is pushed."""
         entity = self.entity()
         juliet = self.client(f"{JULIET}/balcony", "")
         juliet.send(
@@ -228,7 +228,7 @@ class ExampleTests(PrivilegesCase):
         self.assertAdvertised(xep.EXAMPLE_5, PrivilegesTable(roster="both", message="outgoing"))
 
     def test_examples6and7(self) -> None:
-        """Section 5.3: a message on behalf of a user goes out as the user's."""
+        """Section 5.3: a message on behalf of a user is delivered as the user's."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         montaigu.taken()
@@ -241,7 +241,7 @@ class ExampleTests(PrivilegesCase):
         self.assertAdvertised(xep.EXAMPLE_8, PrivilegesTable(iq={PUBSUB: "set"}))
 
     def test_examples9to11(self) -> None:
-        """Section 6.3: a request on behalf of a user goes out as the user's, and the answer comes back wrapped."""
+        """Section 6.3: a request on behalf of a user is sent as the user's, and the answer is returned wrapped."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         montaigu.taken()
@@ -249,24 +249,24 @@ class ExampleTests(PrivilegesCase):
         self.assertSent(montaigu, xep.EXAMPLE_10)
         self.assertSent(entity)
         montaigu.send(f"<iq type='result' from='{ROMEO}' to='{JULIET}' id='sub_1'>{SUBSCRIBED}</iq>")
-        # In the namespace that it must have on the way there, where the example leaves it out.
+        # The example leaves out the namespace that the request must have on its way to the recipient.
         self.assertSent(entity, xep.EXAMPLE_11.replace("<iq type='result' from='romeo", inner("from='romeo")))
 
     def test_examples12and13(self) -> None:
-        """Section 7.3: a user's first presence is shown."""
+        """Section 7.3: a user's initial presence is forwarded."""
         entity = self.entity(PrivilegesTable(presence="managed_entity"))
         self.client(f"{JULIET}/balcony", xep.EXAMPLE_13.replace(f" from='{JULIET}/balcony' to='{ENTITY}'", ""))
         self.assertSent(entity, xep.EXAMPLE_13)
 
     def test_example14(self) -> None:
-        """Section 7.5: all of them; what is not granted need not be said."""
+        """Section 7.5: all permissions; those that are not granted may be left out."""
         expected = xep.EXAMPLE_14.replace("<perm access='message' type='none'/>", "")
         self.assertAdvertised(
             expected, PrivilegesTable(roster="both", push=True, iq={PUBSUB: "set"}, presence="roster")
         )
 
     def test_examples15and16(self) -> None:
-        """Section 7.6: presence of a contact is shown to the user and to the entity."""
+        """Section 7.6: presence of a contact goes to the user and to the entity."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         self.subscribe(JULIET, ROMEO)
@@ -278,12 +278,12 @@ class ExampleTests(PrivilegesCase):
 
 
 def inner(start: str, kind: str = "result") -> str:
-    """How an encapsulated answer begins."""
+    """Return the beginning of an encapsulated answer."""
     return f"<iq xmlns='jabber:client' type='{kind}' {start}"
 
 
 class RosterTests(PrivilegesCase):
-    """Rosters, beyond the examples."""
+    """Rosters, in addition to the examples."""
 
     def set(self, entity: MemoryComponent, item: str, user: str = JULIET) -> None:
         query = f"<query xmlns='{ns.ROSTER}'>{item}</query>"
@@ -297,7 +297,7 @@ class RosterTests(PrivilegesCase):
         return f"<iq type='result' id='1' from='{user}' to='{ENTITY}'/>"
 
     def test_subscriptions(self) -> None:
-        """Each subscription is applied as it is given; clients and the entity get the push, name and groups too."""
+        """Each subscription is set as given, with name and groups; clients and the entity get the push."""
         entity = self.entity()
         juliet = self.client(f"{JULIET}/balcony", "")
         for subscription in ("both", "to", "from", "none"):
@@ -324,7 +324,7 @@ class RosterTests(PrivilegesCase):
         )
 
     def test_presenceFlows(self) -> None:
-        """Two who become each other's contacts see each other at once, and no more when they are not."""
+        """Two users who become each other's contacts see each other at once; after a removal they do not."""
         entity = self.entity(PrivilegesTable(roster="set"))
         juliet, nurse = self.client(f"{JULIET}/a"), self.client(f"{NURSE}/b")
         query = "<query xmlns='jabber:iq:roster'><item jid='{}' subscription='{}'/></query>"
@@ -340,7 +340,7 @@ class RosterTests(PrivilegesCase):
         self.assertSent(nurse, f"<presence from='{JULIET}/a' to='{NURSE}' type='unavailable'/>")
 
     def test_removesAlone(self) -> None:
-        """A contact that is removed keeps its own roster, and sees who has removed it no more."""
+        """A removed contact keeps its own roster, and does not see the user any longer."""
         entity = self.entity(PrivilegesTable(roster="set"))
         juliet, nurse = self.client(f"{JULIET}/a"), self.client(f"{NURSE}/b")
         for user, contact in ((JULIET, NURSE), (NURSE, JULIET)):
@@ -354,7 +354,7 @@ class RosterTests(PrivilegesCase):
         self.assertEqual(self.router.accounts[NURSE].roster.get(JULIET).subscription, "both")
 
     def test_probe(self) -> None:
-        """A contact on a component is asked for presence, once the user is to see it, and online."""
+        """A contact on a component is probed when an online user gets a subscription to it."""
         entity = self.entity(PrivilegesTable(roster="set"))
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         montaigu.taken()
@@ -367,7 +367,7 @@ class RosterTests(PrivilegesCase):
         self.assertSent(montaigu, f"<presence from='{JULIET}/a' to='{ROMEO}'/>")
 
     def test_pendingAndAsked(self) -> None:
-        """What waits for somebody's leave waits no longer."""
+        """Open subscription requests end when the subscription is set."""
         entity = self.entity(PrivilegesTable(roster="set"))
         item = self.router.accounts[JULIET].roster.set(NURSE, "", ())
         item.pending, item.ask = "subscribe", True
@@ -377,7 +377,7 @@ class RosterTests(PrivilegesCase):
         self.assertEqual((item.pending, item.ask), (None, False))
 
     def test_wrong(self) -> None:
-        """What cannot be applied is refused as it is to a client, and changes nothing."""
+        """Invalid changes are refused as for a client, and change nothing."""
         entity = self.entity()
         table = {
             "": "bad-request",
@@ -394,7 +394,7 @@ class RosterTests(PrivilegesCase):
         self.assertEqual(len(self.router.accounts[JULIET].roster), 0)
 
     def test_forbidden(self) -> None:
-        """Each type allows what it says; where nothing is granted, nothing."""
+        """Each permission allows its types; without permission nothing is allowed."""
         for kind, allowed in {"none": "", "get": "get", "set": "set"}.items():
             self.router.extensions._all.clear()
             entity = self.entity(PrivilegesTable(roster=kind))  # type: ignore[arg-type]  # each of its values
@@ -409,7 +409,7 @@ class RosterTests(PrivilegesCase):
             entity.leave()
 
     def test_strangers(self) -> None:
-        """A component to which nothing is granted may do nothing, and is told of nothing."""
+        """A component without privileges can do nothing, and gets nothing."""
         self.grant()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         self.client(f"{JULIET}/a")
@@ -424,7 +424,7 @@ class RosterTests(PrivilegesCase):
             self.assertSent(montaigu, refused.replace(ENTITY, "montaigu.lit"))
 
     def test_nobody(self) -> None:
-        """A user that there is not."""
+        """An unknown user."""
         entity = self.entity()
         for kind in ("get", "set"):
             query = f"<query xmlns='{ns.ROSTER}'/>"
@@ -432,7 +432,7 @@ class RosterTests(PrivilegesCase):
             self.assertSent(entity, self.error("iq", f"nobody@{SERVER}", "service-unavailable", "cancel"))
 
     def test_noPushes(self) -> None:
-        """No pushes to who may not read, nor to who wants none."""
+        """No pushes go to an entity that may not read rosters, or that has push = false."""
         for number, table in enumerate((PrivilegesTable(roster="set"), PrivilegesTable(roster="both", push=False))):
             self.router.extensions._all.clear()
             entity = self.entity(table)
@@ -441,7 +441,7 @@ class RosterTests(PrivilegesCase):
             entity.leave()
 
     def test_others(self) -> None:
-        """What only looks like it goes its usual way: to a client, to another component."""
+        """Similar stanzas are routed as usual: to a client, to another component."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         juliet = self.client(f"{JULIET}/balcony")
@@ -458,10 +458,10 @@ class RosterTests(PrivilegesCase):
 
 
 class MessageTests(PrivilegesCase):
-    """Messages on behalf of the server's users, beyond the example."""
+    """Messages on behalf of the server's users, in addition to the example."""
 
     def test_toClient(self) -> None:
-        """To a client of the host's own, in the namespace of clients; from the host itself too."""
+        """To a client of the host, in the namespace of clients; also from the host itself."""
         entity = self.entity()
         nurse = self.client(f"{NURSE}/b")
         for sender in (JULIET, SERVER):
@@ -472,7 +472,7 @@ class MessageTests(PrivilegesCase):
             self.assertSent(nurse, message)
 
     def test_forbidden(self) -> None:
-        """A resource, another server, nobody's account, no sender: a forbidden message error."""
+        """From a resource, another server, an unknown account, without sender: a forbidden message error."""
         entity = self.entity()
         nurse = self.client(f"{NURSE}/b")
         entity.taken()
@@ -488,7 +488,7 @@ class MessageTests(PrivilegesCase):
         self.assertSent(nurse)
 
     def test_wrong(self) -> None:
-        """No message, or two, or one for nobody that there can be."""
+        """No message, two messages, or one with an invalid recipient."""
         entity = self.entity()
         message = f"<message xmlns='jabber:client' from='{JULIET}' to='{NURSE}'/>"
         for content, said in {
@@ -502,7 +502,7 @@ class MessageTests(PrivilegesCase):
             self.assertSent(entity, self.error("message", SERVER, said, "modify"))
 
     def test_hostile(self) -> None:
-        """Whatever names a message has, they are nothing but names."""
+        """Any names in a message stay names."""
         entity = self.entity()
         nurse = self.client(f"{NURSE}/b")
         entity.taken()
@@ -515,14 +515,14 @@ class MessageTests(PrivilegesCase):
         self.assertSent(nurse, message)
 
     def test_undeliverable(self) -> None:
-        """Who cannot be reached is no affair of the entity's: the error would be the sender's."""
+        """If the recipient cannot be reached, the entity gets no error: it would go to the message's sender."""
         entity = self.entity()
         for recipient in (NURSE, "x@example.com", f"nobody@{SERVER}", "x@montaigu.lit"):
             entity.send(wrapped(f"<message xmlns='jabber:client' from='{JULIET}' to='{recipient}'/>"))
             self.assertSent(entity)
 
     def test_other(self) -> None:
-        """A message that only speaks of it goes where any other goes."""
+        """A message that only mentions the namespace is routed like any other."""
         entity = self.entity()
         entity.send(f"<message id='1' from='{ENTITY}' to='{SERVER}'><body>urn:xmpp:privilege:2</body></message>")
         self.assertSent(entity, self.error("message", SERVER, "service-unavailable", "cancel"))
@@ -532,7 +532,7 @@ class MessageTests(PrivilegesCase):
 
 
 def wrapped(content: str) -> str:
-    """A message that a privileged entity wants to be sent."""
+    """Return a message that a privileged entity wants to be sent."""
     return (
         f"<message from='{ENTITY}' to='{SERVER}' id='1'><privilege xmlns='urn:xmpp:privilege:2'>"
         f"<forwarded xmlns='{ns.FORWARD}'>{content}</forwarded></privilege></message>"
@@ -540,7 +540,7 @@ def wrapped(content: str) -> str:
 
 
 class DelegatedTests(PrivilegesCase):
-    """With XEP-0355 beside it."""
+    """Together with XEP-0355."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -550,7 +550,7 @@ class DelegatedTests(PrivilegesCase):
         self.router.components.update({ENTITY: None, "montaigu.lit": None})
 
     def test_notBack(self) -> None:
-        """What a managing entity asks in a user's name is not delegated back to it, whichever resource it has."""
+        """A managing entity's request in a user's name is not delegated back to it, whatever its resource."""
         entity = self.entity()
         for resource in ("", "/x"):
             xml = xep.EXAMPLE_9.replace(f"from='{ENTITY}'", f"from='{ENTITY}{resource}'").replace(ROMEO, NURSE)
@@ -560,7 +560,7 @@ class DelegatedTests(PrivilegesCase):
             self.assertIn("service-unavailable", answer)
 
     def test_delegatedToAnother(self) -> None:
-        """A roster that is delegated to somebody else is theirs, whoever may ask for it (XEP-0355 section 4.3)."""
+        """If rosters are delegated, the managing entity answers all requests (XEP-0355 section 4.3)."""
         granted = grants(SERVER, {Domain(each): EVERYTHING for each in (ENTITY, "montaigu.lit")})
         self.router.extensions.add(Privileges(self.router, granted, self.clock))  # type: ignore[arg-type]  # as read from TOML
         self.managing = MemoryComponent(self.services, ENTITY, self.clock)
@@ -572,7 +572,7 @@ class DelegatedTests(PrivilegesCase):
         self.assertIn('from="montaigu.lit"', wrapped)
 
     def exchange(self, juliet: MemoryClient, asked: str, answered: str) -> None:
-        """Juliet asks about her roster; the managing entity is asked, answers so, and she is answered."""
+        """Send Juliet's roster request; let the managing entity answer it."""
         addresses = f"id='roster1' type='{asked[:3]}'"
         juliet.send(f"<iq {addresses}>{asked[3:]}</iq>")
         identifier = re.search(" id='([^']+)'", self.managing.transport.value().decode())
@@ -610,7 +610,7 @@ class DelegatedTests(PrivilegesCase):
 
 
 class IqTests(PrivilegesCase):
-    """Requests on behalf of users, beyond the example."""
+    """Requests on behalf of users, in addition to the example."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -619,7 +619,7 @@ class IqTests(PrivilegesCase):
         self.montaigu.taken()
 
     def answer(self, content: str, identifier: str = "priv_iq_1") -> str:
-        """What the entity gets, with this answer in it."""
+        """Return the entity's answer with this inner answer."""
         return (
             f"<iq type='result' from='{JULIET}' to='{ENTITY}' id='{identifier}'>"
             f"<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='{ns.FORWARD}'>{content}</forwarded>"
@@ -655,18 +655,18 @@ class IqTests(PrivilegesCase):
         self.assertRefused(xep.EXAMPLE_9.replace(" xmlns='jabber:client'", ""))
 
     def test_sender(self) -> None:
-        """Forbidden: the encapsulated iq is from somebody else."""
+        """Forbidden: the encapsulated iq is from another entity."""
         for sender in (NURSE, f"{JULIET}/balcony", ENTITY):
             self.assertRefused(xep.EXAMPLE_9.replace("<iq xmlns", f"<iq from='{sender}' xmlns"))
         self.privileged.send(xep.EXAMPLE_9.replace("<iq xmlns", f"<iq from='{JULIET}' xmlns"))
         self.assertSent(self.montaigu, xep.EXAMPLE_10)
 
     def test_types(self) -> None:
-        """Forbidden: the types of both are not the same."""
+        """Forbidden: the types of both iqs differ."""
         self.assertRefused(xep.EXAMPLE_9.replace("type='set'", "type='get'", 1))
 
     def test_noRequest(self) -> None:
-        """No iq in it, or two, or no payload, or no id; or for nobody that there can be."""
+        """No iq in it, two, no payload, no id, or an invalid recipient."""
         found = re.search("<iq xmlns.*?</iq>", xep.EXAMPLE_9)
         assert found is not None
         for wrong in ("", found[0] * 2, found[0].replace(SUBSCRIBE, ""), found[0].replace(" id='sub_1'", "")):
@@ -675,7 +675,7 @@ class IqTests(PrivilegesCase):
         self.assertRefused(xep.EXAMPLE_9.replace(f"to='{ROMEO}'", "to='@'"), said, "modify")
 
     def test_error(self) -> None:
-        """An error of who is asked comes back inside a result, as it is."""
+        """An error of the recipient is returned inside a result."""
         self.privileged.send(xep.EXAMPLE_9)
         error = f"<error type='cancel' by='x'><conflict xmlns='{ERRORS}'/><own xmlns='urn:x'/></error>"
         self.montaigu.send(f"<iq type='error' from='{ROMEO}' to='{JULIET}' id='sub_1'>{error}</iq>")
@@ -683,7 +683,7 @@ class IqTests(PrivilegesCase):
         self.assertSent(self.privileged, self.answer(answer))
 
     def test_unreachable(self) -> None:
-        """Where nobody is, the host's error is the answer."""
+        """If the recipient cannot be reached, the host's error is the answer."""
         for other, condition, words in (
             ("x@example.com", "remote-server-not-found", "This host reaches no other server."),
             (f"nobody@{SERVER}", "service-unavailable", ""),
@@ -692,7 +692,7 @@ class IqTests(PrivilegesCase):
             self.assertSent(self.privileged, self.failure(condition, "cancel", other, words))
 
     def test_host(self) -> None:
-        """What the host itself is asked, or answers for the user's account, where there is no other recipient."""
+        """Without another recipient, the host answers the request itself, or for the user's account."""
         self.router.extensions._all.clear()
         self.privileged.leave()
         entity = self.entity(PrivilegesTable(iq={ns.PING: "get"}))
@@ -715,7 +715,7 @@ class IqTests(PrivilegesCase):
             self.assertSent(entity, self.answer(answer))
 
     def test_client(self) -> None:
-        """A client is asked, and answers."""
+        """A client gets the request, and answers."""
         nurse = self.client(f"{NURSE}/b")
         self.privileged.taken()
         self.privileged.send(xep.EXAMPLE_9.replace(ROMEO, f"{NURSE}/b"))
@@ -725,7 +725,7 @@ class IqTests(PrivilegesCase):
         self.assertSent(self.privileged, self.answer(answer))
 
     def test_forged(self) -> None:
-        """Only who was asked answers, with the right id, on behalf of whom it was asked; and once."""
+        """Only the recipient can answer, with the right id and user, and once."""
         self.privileged.send(xep.EXAMPLE_9)
         self.montaigu.taken()
         nurse = self.client(f"{NURSE}/b")
@@ -743,7 +743,7 @@ class IqTests(PrivilegesCase):
         self.assertEqual(len(self.privileged.taken()), 1)
 
     def test_sameId(self) -> None:
-        """Two users with the same id get their own answers; the same user's second one is refused."""
+        """Two users with the same id get their own answers; a second request of one user with it is refused."""
         other = xep.EXAMPLE_9.replace(JULIET, NURSE).replace("priv_iq_1", "priv_iq_2")
         self.privileged.send(xep.EXAMPLE_9 + other + xep.EXAMPLE_9)
         refused = self.error("iq", JULIET, "conflict: A request with this id is still open.", "cancel", "priv_iq_1")
@@ -759,7 +759,7 @@ class IqTests(PrivilegesCase):
         )
 
     def test_deadline(self) -> None:
-        """Nobody waits for ever, and a late answer reaches nobody."""
+        """A request has a deadline, and a late answer is dropped."""
         self.privileged.send(xep.EXAMPLE_9)
         self.clock.advance(24)
         self.assertSent(self.privileged)
@@ -770,7 +770,7 @@ class IqTests(PrivilegesCase):
         self.assertSent(self.privileged)
 
     def test_hostile(self) -> None:
-        """Whatever names an answer has, they are nothing but names; what swells by them is refused."""
+        """Any names in an answer stay names; an answer that grows too large by them is refused."""
         request = xep.EXAMPLE_9
         for content in (
             """<x xmlns="urn:'/>&lt;injected/>&lt;x"/>""",
@@ -789,7 +789,7 @@ class IqTests(PrivilegesCase):
         self.assertSent(self.privileged, self.error("iq", JULIET, "not-acceptable", "modify", "priv_iq_1"))
 
     def test_again(self) -> None:
-        """The deadline of a request that is answered is none for a later one of the same kind."""
+        """The deadline of an answered request does not affect a later one with the same key."""
         for _ in range(2):
             self.privileged.send(xep.EXAMPLE_9)
             self.clock.advance(20)
@@ -799,7 +799,7 @@ class IqTests(PrivilegesCase):
             self.assertSent(self.privileged, self.answer(answer))
 
     def test_bounded(self) -> None:
-        """A thousand at a time; they go with the connection, and nothing is left to be called later."""
+        """At most a thousand are open; they end with the connection, and no delayed call is left."""
         before = len(self.clock.getDelayedCalls())
         for number in range(1000):
             self.privileged.send(xep.EXAMPLE_9.replace("sub_1", f"sub_{number}"))
@@ -814,7 +814,7 @@ class IqTests(PrivilegesCase):
         self.assertSent(again)
 
     def test_tooDeep(self) -> None:
-        """An answer that cannot be wrapped without ending the entity's stream is refused."""
+        """An answer that would end the entity's stream when wrapped is refused."""
         for depth, fits in ((60, True), (61, False)):
             deep = "<x xmlns='urn:x'>" * depth + "</x>" * depth
             self.privileged.send(xep.EXAMPLE_9)
@@ -825,10 +825,10 @@ class IqTests(PrivilegesCase):
 
 
 class PresenceTests(PrivilegesCase):
-    """The feed, beyond the examples."""
+    """The presence feed, in addition to the examples."""
 
     def test_onlyTheFirst(self) -> None:
-        """Of a resource that is shown: nothing until it is gone, however it goes; then from the start."""
+        """Of an available resource nothing more is sent until it becomes unavailable; then it starts again."""
         entity = self.entity(PrivilegesTable(presence="managed_entity"))
         juliet = self.client(f"{JULIET}/a")
         shown = f"<presence from='{JULIET}/a' to='{ENTITY}'/>"
@@ -844,7 +844,7 @@ class PresenceTests(PrivilegesCase):
         self.assertSent(entity, gone)
 
     def test_atConnect(self) -> None:
-        """Who is online is shown to an entity that comes later, each once; and again when it comes again."""
+        """An entity that connects later gets the presence of online users, once each, at each connection."""
         self.grant()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         for user in (JULIET, NURSE):
@@ -864,7 +864,7 @@ class PresenceTests(PrivilegesCase):
             entity.leave()
 
     def test_contacts(self) -> None:
-        """Contacts: once for all who have them, also while no user is online; no strangers."""
+        """Contacts: once for all users who have them, also while no user is online; no other entities."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         for user in (JULIET, NURSE):
@@ -884,7 +884,7 @@ class PresenceTests(PrivilegesCase):
         self.assertEqual(len(entity.taken()), 1)
 
     def test_contactRemoved(self) -> None:
-        """Who is nobody's contact any more is not shown to who comes; one goodbye of two ends nothing."""
+        """A contact of nobody is not shown; unavailable presence to one of two users has no effect."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         users = self.client(f"{JULIET}/a"), self.client(f"{NURSE}/b")
@@ -905,7 +905,7 @@ class PresenceTests(PrivilegesCase):
         self.assertNotIn(ROMEO, "".join(entity.taken()))
 
     def test_lastUnavailable(self) -> None:
-        """The contact's goodbye to the last who has let it go ends it for the entity."""
+        """Unavailable presence to the last user who was subscribed to the contact goes to the entity."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         self.subscribe(JULIET, ROMEO)
@@ -916,7 +916,7 @@ class PresenceTests(PrivilegesCase):
         self.assertSent(entity, f"<presence from='{ROMEO}/o' to='{ENTITY}' type='unavailable'/>")
 
     def test_contactsLeave(self) -> None:
-        """Contacts are gone with their component; when they are back, they are shown again."""
+        """Contacts become unavailable with their component; when they return, they are shown again."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         self.subscribe(JULIET, ROMEO)
@@ -932,7 +932,7 @@ class PresenceTests(PrivilegesCase):
         self.assertEqual(len(MemoryComponent(self.services, ENTITY, self.clock).taken()), 1)
 
     def test_contactsBounded(self) -> None:
-        """So many contacts on components are shown and remembered, and none whose presence is long."""
+        """The number of shown contacts on components is limited, and long presence is not shown."""
         entity = self.entity()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         self.subscribe(JULIET, ROMEO)
@@ -947,7 +947,7 @@ class PresenceTests(PrivilegesCase):
         self.assertEqual(len(entity.taken()), 2)
 
     def test_notGranted(self) -> None:
-        """No contacts for "managed_entity"; nobody for "none", nor for "roster" without rosters."""
+        """No contacts for "managed_entity"; nothing for "none", nor for "roster" without roster access."""
         for table, expected in (
             (PrivilegesTable(presence="managed_entity"), 1),
             (PrivilegesTable(roster="get"), 0),
@@ -962,7 +962,7 @@ class PresenceTests(PrivilegesCase):
             self.assertEqual(len(entity.taken()), expected)
 
     def test_transparent(self) -> None:
-        """Nobody's roster knows of it."""
+        """Rosters do not show the entity."""
         self.entity()
         self.client(f"{JULIET}/a")
         self.assertEqual(len(self.router.accounts[JULIET].roster), 0)
@@ -970,7 +970,7 @@ class PresenceTests(PrivilegesCase):
 
 @implementer(IStreamClientEndpoint)
 class IntoHost:
-    """Connects a link to a host, through transports in memory."""
+    """Connects a link to a host by transports in memory."""
 
     def __init__(self, services: Services, clock: Clock) -> None:
         self.services = services
@@ -984,7 +984,7 @@ class IntoHost:
 
 
 class BothSidesTests(PrivilegesCase):
-    """The gateway's side against the host's."""
+    """The gateway's side with the host's."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -1000,7 +1000,7 @@ class BothSidesTests(PrivilegesCase):
         self.endpoint.pump.flush()
 
     def test_rosters(self) -> None:
-        """What is set is there, and pushed."""
+        """A roster item is set, and pushed."""
         item = RosterItem(jid="x@example.com", name="X & Y", groups=frozenset(["b", "a"]), subscription="both")
         done = self.handler.setRoster(JULIET, [item])
         self.endpoint.pump.flush()
@@ -1011,7 +1011,7 @@ class BothSidesTests(PrivilegesCase):
         self.assertEqual(self.successResultOf(roster), [item])
 
     def test_message(self) -> None:
-        """A message arrives."""
+        """A message is delivered."""
         nurse = self.client(f"{NURSE}/b")
         message = domish.Element((None, "message"), attribs={"from": JULIET, "to": NURSE, "id": "1"})
         message.addElement("body", content="hi")
@@ -1032,14 +1032,14 @@ class BothSidesTests(PrivilegesCase):
         self.assertEqual(self.failureResultOf(failing, StanzaError).value.condition, "remote-server-not-found")
 
     def test_presence(self) -> None:
-        """Presence comes."""
+        """Presence is forwarded."""
         juliet = self.client(f"{JULIET}/a")
         self.router.unbind(juliet.session)
         self.endpoint.pump.flush()
         self.assertEqual(self.heard, [(f"{JULIET}/a", None), (f"{JULIET}/a", "unavailable")])
 
     def test_permissions(self) -> None:
-        """What is advertised is what is granted."""
+        """The advertised permissions are the configured ones."""
         expected = Permissions(SERVER, ns.PRIVILEGE, "both", True, "outgoing", "roster", {ns.PING: "get"})
         self.assertEqual(self.handler.permissions(SERVER), expected)
         other = domish.Element((None, "iq"), attribs={"type": "set"})
@@ -1056,7 +1056,7 @@ attributes = st.dictionaries(
 
 
 def element(children: list[str], name: str, space: str, given_: dict[str, str]) -> str:
-    """One element of anything."""
+    """Generate any element."""
     told = "".join(f" {key}='{value}'" for key, value in given_.items())
     return f"<{name} xmlns='{space}'{told}>{''.join(children)}</{name}>"
 
@@ -1069,12 +1069,12 @@ anything = st.recursive(
 
 
 class AnythingTests(SynchronousTestCase):
-    """Whatever a component sends, the host does not fail, and each iq request gets one answer."""
+    """For any input of a component, the host does not fail, and each iq request gets one answer."""
 
     @steady
     @given(st.lists(anything, max_size=2), st.sampled_from(["get", "set"]), st.sampled_from([JULIET, SERVER]))
     def test_anything(self, contents: list[str], kind: str, recipient: str) -> None:
-        """Requests and messages of any shape; a failure of the host's own would be an internal-server-error."""
+        """Requests and messages of any form; a failure of the host would be an internal-server-error."""
         case = PrivilegesCase()
         case.setUp()
         entity = case.entity()

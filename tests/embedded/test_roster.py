@@ -1,4 +1,4 @@
-"""Rosters: every subscription state with every stanza (RFC 6121 appendix A)."""
+"""Rosters: each subscription state with each stanza (RFC 6121 appendix A)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATES = {
     "both": (True, True, False, False),
 }
 
-# By state: whether it is passed on, and the state after it.
+# By state: whether it is delivered, and the next state.
 OUTBOUND = {
     "subscribe": {
         "none": (True, "none+out"),
@@ -121,7 +121,7 @@ INBOUND = {
 
 
 def rosterIn(state: str, listed: bool = True) -> Roster:
-    """A roster with one contact in this state."""
+    """Return a roster with one contact in this state."""
     roster = Roster()
     item = roster.set(CONTACT, "", ())
     item.to, item.from_, item.ask, pending = STATES[state]
@@ -130,28 +130,28 @@ def rosterIn(state: str, listed: bool = True) -> Roster:
 
 
 def stateOf(roster: Roster) -> str:
-    """The name of its only contact's state."""
+    """Return the state of the only contact."""
     [item] = roster._items.values() or [Item(CONTACT)]
     found = item.to, item.from_, item.ask, item.pending is not None
     return next(name for name, state in STATES.items() if state == found)
 
 
 def shown(roster: Roster) -> list[tuple[str, bool]]:
-    """What a client sees of the contacts' state."""
+    """Return the part of the state that clients see."""
     return [(item.subscription, item.ask) for item in roster.listed()]
 
 
 class StateTests(SynchronousTestCase):
-    """The tables."""
+    """The tables of states."""
 
     def test_complete(self) -> None:
-        """The tables below name every state."""
+        """The tables name every state."""
         for table in (OUTBOUND, INBOUND):
             for kind, rows in table.items():
                 self.assertEqual(rows.keys(), STATES.keys(), kind)
 
     def test_outbound(self) -> None:
-        """What the account sends is passed on, and changes the state, as appendix A.2 has it."""
+        """A stanza of the account is delivered, and changes the state, as in appendix A.2."""
         for kind, rows in OUTBOUND.items():
             for before, (passes, after) in rows.items():
                 roster = rosterIn(before)
@@ -159,7 +159,7 @@ class StateTests(SynchronousTestCase):
                 self.assertEqual((change.passes, stateOf(roster)), (passes, after), f"{kind} in {before}")
 
     def test_inbound(self) -> None:
-        """What a contact sends is delivered, and changes the state, as appendix A.3 has it."""
+        """A stanza of a contact is delivered, and changes the state, as in appendix A.3."""
         for kind, rows in INBOUND.items():
             for before, (passes, after) in rows.items():
                 roster = rosterIn(before)
@@ -167,7 +167,7 @@ class StateTests(SynchronousTestCase):
                 self.assertEqual((change.passes, stateOf(roster)), (passes, after), f"{kind} in {before}")
 
     def test_pushes(self) -> None:
-        """Clients are told exactly when what they see has changed."""
+        """A push is sent exactly if the visible state has changed."""
         for table in (OUTBOUND, INBOUND):
             for kind, rows in table.items():
                 for before in rows:
@@ -180,7 +180,7 @@ class StateTests(SynchronousTestCase):
                     self.assertEqual(change.pushes, shown(roster) != seen, f"{kind} in {before}")
 
     def test_strangers(self) -> None:
-        """Of somebody who is in no roster, only requests are heard, and only withdrawals go out."""
+        """With an entity that is not in the roster, only requests are accepted, and only withdrawals sent."""
         for kind in INBOUND:
             roster = Roster()
             self.assertEqual(roster.inbound(kind, CONTACT, kind).passes, kind == "subscribe", kind)
@@ -191,7 +191,7 @@ class StateTests(SynchronousTestCase):
             self.assertEqual(shown(roster), [("none", True)] if kind == "subscribe" else [])
 
     def test_unlisted(self) -> None:
-        """Who only asked is not in the roster: not before they are let, and not after they were refused."""
+        """An entity with a pending request is not listed, neither before an approval nor after a denial."""
         roster = Roster()
         roster.inbound("subscribe", CONTACT, "subscribe")
         self.assertEqual((roster.listed(), len(roster)), ([], 1))
@@ -207,10 +207,10 @@ class StateTests(SynchronousTestCase):
 
 
 class RosterTests(SynchronousTestCase):
-    """What is in it."""
+    """The content of a roster."""
 
     def test_set(self) -> None:
-        """A contact has name and groups; to set them anew leaves the subscription as it is."""
+        """A contact has name and groups; setting them again keeps the subscription."""
         roster = rosterIn("both")
         item = roster.set(CONTACT, "Bob", ("friends",))
         self.assertEqual((item.name, item.groups, item.subscription), ("Bob", ("friends",), "both"))
@@ -219,7 +219,7 @@ class RosterTests(SynchronousTestCase):
         self.assertRaises(NoSuchAddress, roster.get, CONTACT)
 
     def test_whoSees(self) -> None:
-        """Presence goes to whom it is let see, and comes from whom the account may."""
+        """Presence goes to subscribers, and comes from subscriptions."""
         for state, (to, from_, _, pending) in STATES.items():
             roster = rosterIn(state)
             self.assertEqual(roster.watched(), [CONTACT] if to else [], state)
@@ -228,7 +228,7 @@ class RosterTests(SynchronousTestCase):
             self.assertEqual(len(roster.pending()), pending, state)
 
     def test_pending(self) -> None:
-        """A request is kept as it was sent; of a long one only that there was one."""
+        """A request is kept unchanged; of a long one only its type is kept."""
         roster = Roster()
         short, long = (stanza(f"<presence type='subscribe'>{'x' * size}</presence>") for size in (9, 5_000))
         roster.inbound("subscribe", "a@h", short)
@@ -236,7 +236,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(roster.pending(), [("a@h", short), ("b@h", "subscribe")])
 
     def test_bound(self) -> None:
-        """A thousand contacts; then no other is added, and those there are go on."""
+        """A thousand contacts; then no other is added, and existing ones can be changed."""
         roster = Roster()
         for number in range(1_000):
             roster.set(f"u{number}@h", "", ())
@@ -251,7 +251,7 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(roster.set("u2@h", "Two", ()).name, "Two")
 
     def test_strangers(self) -> None:
-        """A thousand strangers who ask; then no other is heard, and none of them takes a contact's place."""
+        """A thousand pending requests; then others are ignored; they do not reduce the number of contacts."""
         roster = Roster()
         for number in range(1_000):
             self.assertTrue(roster.inbound("subscribe", f"u{number}@h", "subscribe").passes)
@@ -262,7 +262,7 @@ class RosterTests(SynchronousTestCase):
         self.assertTrue(roster.inbound("subscribe", "more@h", "subscribe").passes)
 
     def test_bytes(self) -> None:
-        """All of a roster can be written in one stanza, whatever is in it; what does not fit changes nothing."""
+        """A whole roster always fits into one stanza; an item that does not fit changes nothing."""
         roster = Roster()
         groups = tuple(f"{number}" + "'" * 1_000 for number in range(10))
         with self.assertRaises(TooMuch):

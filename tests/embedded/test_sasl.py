@@ -1,4 +1,4 @@
-"""SASL: PLAIN, and SCRAM-SHA-256 with clients of other people's making; what is wrong is a failure, no more."""
+"""SASL: PLAIN, and SCRAM-SHA-256 with independent clients; errors always raise a failure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PLAIN, SCRAM = "PLAIN", "SCRAM-SHA-256"
 
 
 def start(mechanism: str) -> Exchange:
-    """A new exchange."""
+    """Return a new exchange."""
     return begin(mechanism, DOMAIN, keys().keys)
 
 
 def proofOf(
     exchange: Exchange, first: bytes, final: bytes | None = None, client: ScramClient | None = None
 ) -> IProof:
-    """What a whole exchange comes to."""
+    """Run a whole exchange; return its result."""
     challenge = exchange.step(first)
     assert isinstance(challenge, bytes)
     outcome = exchange.step(final if client is None else client.final(challenge))  # type: ignore[arg-type]  # one is given
@@ -34,18 +34,18 @@ def proofOf(
 
 
 class SaslCase(SynchronousTestCase):
-    """What is refused."""
+    """Base class for refused messages."""
 
     def refused(self, exchange: Exchange, message: bytes) -> str:
-        """The condition with which a message is refused."""
+        """Return the condition with which a message is refused."""
         return self.assertRaises(SaslFailed, exchange.step, message).condition  # type: ignore[attr-defined, no-any-return]  # trial does not say what it caught
 
 
 class BeginTests(SaslCase):
-    """Which mechanisms there are."""
+    """The mechanisms."""
 
     def test_mechanisms(self) -> None:
-        """The stronger one comes first; what is not offered is none."""
+        """The stronger mechanism comes first; others are refused."""
         self.assertEqual(MECHANISMS, (SCRAM, PLAIN))
         for mechanism in ("", "plain", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "ANONYMOUS", "EXTERNAL"):
             failure = self.assertRaises(SaslFailed, begin, mechanism, DOMAIN, keys().keys)
@@ -56,7 +56,7 @@ class PlainTests(SaslCase):
     """RFC 4616."""
 
     def test_credentials(self) -> None:
-        """Name and password come through as they are; oneself may be named as whom one acts for."""
+        """Name and password are passed on unchanged; the authorization identity may be the own account."""
         for acting in ("", f"alice@{DOMAIN}"):
             outcome = start(PLAIN).step(f"{acting}\0alice\0pä ss".encode())
             assert IUsernamePassword.providedBy(outcome)
@@ -64,7 +64,7 @@ class PlainTests(SaslCase):
         self.assertEqual(start(PLAIN).last, b"")
 
     def test_another(self) -> None:
-        """Nobody acts for another."""
+        """Another authorization identity is refused."""
         for acting in (f"bob@{DOMAIN}", "alice", "alice@elsewhere"):
             self.assertEqual(self.refused(start(PLAIN), f"{acting}\0alice\0x".encode()), "invalid-authzid")
 
@@ -78,7 +78,7 @@ class ScramTests(SaslCase):
     """RFC 5802 and RFC 7677."""
 
     def test_independent(self) -> None:
-        """A client written by the letter of the RFC is let in, and finds that the server knows the keys."""
+        """A client written from the RFC alone is accepted, and verifies the server's proof."""
         for user in ("alice", "bob", "Alice"):
             exchange, client = start(SCRAM), ScramClient(user, PASSWORDS[user.lower()])
             proof = proofOf(exchange, client.first(), client=client)
@@ -87,7 +87,7 @@ class ScramTests(SaslCase):
             self.assertTrue(client.trusts(exchange.last))
 
     def test_library(self) -> None:
-        """So is the library's."""
+        """So is the client of the library."""
         exchange, client = start(SCRAM), ScrampClient([SCRAM], "alice", PASSWORDS["alice"])
         challenge = exchange.step(client.get_client_first().encode())
         assert isinstance(challenge, bytes)
@@ -97,13 +97,13 @@ class ScramTests(SaslCase):
         client.set_server_final(exchange.last.decode())
 
     def test_wrong(self) -> None:
-        """A wrong password, nobody's name: the same exchange, to the same end."""
+        """A wrong password, an unknown user: the same exchange, with the same result."""
         for user, password in (("alice", "wrong"), ("nobody", "wrong"), ("nobody", "")):
             client = ScramClient(user, password)
             self.assertFalse(proofOf(start(SCRAM), client.first(), client=client).verified())
 
     def test_replayed(self) -> None:
-        """A proof is for one exchange alone."""
+        """A proof is valid for one exchange only."""
         first = start(SCRAM)
         client = ScramClient("alice", PASSWORDS["alice"])
         challenge = first.step(client.first())
@@ -112,7 +112,7 @@ class ScramTests(SaslCase):
         self.assertFalse(proofOf(start(SCRAM), client.first(), final).verified())
 
     def test_binding(self) -> None:
-        """A client that could bind to the channel is let in without; one that insists is not, nor one that lies."""
+        """A client that could use channel binding is accepted; one that requires it, or lies, is refused."""
         client = ScramClient("alice", PASSWORDS["alice"], "y,,")
         self.assertTrue(proofOf(start(SCRAM), client.first(), client=client).verified())
         insisting = ScramClient("alice", "x", "p=tls-exporter,,")
@@ -124,12 +124,12 @@ class ScramTests(SaslCase):
         self.assertFalse(cast(IProof, outcome).verified())
 
     def test_another(self) -> None:
-        """Nobody acts for another."""
+        """Another authorization identity is refused."""
         client = ScramClient("alice", PASSWORDS["alice"], "n,a=bob,")
         self.assertIn(self.refused(start(SCRAM), client.first()), ("invalid-authzid", "malformed-request"))
 
     def test_malformed(self) -> None:
-        """What is no first message."""
+        """Invalid first messages."""
         for message in (
             b"",
             b"n,,",
@@ -142,7 +142,7 @@ class ScramTests(SaslCase):
             self.assertEqual(self.refused(start(SCRAM), message), "malformed-request", message)
 
     def test_secondMalformed(self) -> None:
-        """What is no second message proves nothing."""
+        """An invalid second message proves nothing."""
         for message in (b"", b"x", b"c=biws", b"c=biws,r=,p=", b"c=!,r=x,p=!", b"p=eA==", b",,,"):
             self.assertFalse(proofOf(start(SCRAM), b"n,,n=alice,r=x", message).verified(), message)
 
@@ -151,7 +151,7 @@ class HostileTests(SaslCase):
     """Any bytes."""
 
     def feed(self, mechanism: str, messages: list[bytes]) -> list[object]:
-        """All that comes of these messages, up to the first failure or to something to log in with."""
+        """Return the results of these messages, up to the first failure or the credentials."""
         exchange = start(mechanism)
         outcomes: list[object] = []
         for message in messages:
@@ -167,7 +167,7 @@ class HostileTests(SaslCase):
     @steady
     @given(st.sampled_from(MECHANISMS), st.lists(st.binary(max_size=40), min_size=1, max_size=4))
     def test_bytes(self, mechanism: str, messages: list[bytes]) -> None:
-        """They never raise anything but a failure, and never prove anything."""
+        """Any bytes only raise a failure, and prove nothing."""
         for outcome in self.feed(mechanism, messages):
             self.assertTrue(isinstance(outcome, bytes | SaslFailed) or ICredentials.providedBy(outcome))
             if IProof.providedBy(outcome):
@@ -187,7 +187,7 @@ class HostileTests(SaslCase):
         )
     )
     def test_nearly(self, messages: list[str]) -> None:
-        """Nor does what looks more like it."""
+        """Neither do messages that are nearly valid."""
         for outcome in self.feed(SCRAM, [message.encode() for message in messages]):
             self.assertTrue(isinstance(outcome, bytes | SaslFailed) or IProof.providedBy(outcome))
             if IProof.providedBy(outcome):

@@ -1,4 +1,4 @@
-"""What the host reads and writes: stanzas that move between namespaces, roster items, answers."""
+"""Reading and writing: stanzas that change their namespace, roster items, answers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FROM, TO = "a@h/r", "c.h"
 def moved(
     xml: str, old: str = ns.CLIENT, new: str = ns.COMPONENT_ACCEPT, declared: str = ""
 ) -> list[ElementTree.Element]:
-    """What stands in a stream of the new namespace after a stanza was sent on there."""
+    """Return the elements in a stream of the new namespace after a stanza was forwarded there."""
     return elements(stanzas.readdressed(stanza(xml, old, declared), FROM, TO, new, MAX_STANZA), new)
 
 
 def expected(xml: str) -> ElementTree.Element:
-    """What should stand there: what is in the old namespace has moved, but not what stands in a third one."""
+    """Return the expected result: elements in the old namespace are moved, except within a third one."""
 
     def move(element: ElementTree.Element) -> None:
         space, brace, name = element.tag.rpartition("}")
@@ -43,20 +43,20 @@ def expected(xml: str) -> ElementTree.Element:
 
 
 def shape(element: ElementTree.Element) -> str:
-    """An element in the one way to write it."""
+    """Return the canonical form of an element."""
     return ElementTree.canonicalize(ElementTree.tostring(element, encoding="unicode"), rewrite_prefixes=True)
 
 
 def query(xml: str) -> domish.Element:
-    """The payload of a roster set."""
+    """Return the payload of a roster set."""
     return parse(b"<s xmlns='jabber:client'>", f"<query xmlns='{ns.ROSTER}'>{xml}</query>".encode())
 
 
 class ReaddressedTests(SynchronousTestCase):
-    """A stanza with other addresses, and in another namespace."""
+    """A stanza with other addresses, in another namespace."""
 
     def test_same(self) -> None:
-        """Whatever is in it, what arrives is what was sent, but for the addresses and the content namespace."""
+        """Any stanza arrives as sent, except for the addresses and the content namespace."""
         for content in (
             "",
             "text",
@@ -76,7 +76,7 @@ class ReaddressedTests(SynchronousTestCase):
                 self.assertEqual(shape(arrived), shape(expected(xml)), xml)
 
     def test_back(self) -> None:
-        """The other way too; what is forwarded in another namespace stays as it is."""
+        """The reverse direction; stanzas forwarded within another namespace stay unchanged."""
         xml = (
             "<iq type='result' id='1'><y xmlns='jabber:component:accept'/>"
             "<x xmlns='urn:x'><message xmlns='jabber:component:accept'/></x></iq>"
@@ -88,7 +88,7 @@ class ReaddressedTests(SynchronousTestCase):
         )
 
     def test_prefixes(self) -> None:
-        """A prefix that the sender's stream declares means the same where the stanza arrives."""
+        """A prefix that the sender's stream declares keeps its meaning for the recipient."""
         declared = f"xmlns:c='{ns.CLIENT}' xmlns:p='urn:p'"
         for xml in (
             "<c:message><c:body/></c:message>",
@@ -100,7 +100,7 @@ class ReaddressedTests(SynchronousTestCase):
             self.assertEqual(shape(arrived), shape(expected(xml.replace("message", f"message {declared}", 1))), xml)
 
     def test_hiddenNamespace(self) -> None:
-        """However the root writes the old namespace, it arrives in the new one: else it would end that stream."""
+        """Any spelling of the old namespace is moved to the new one; otherwise it would end that stream."""
         for xml in (
             "<c:message xmlns:c='jabber&#58;client'/>",
             "<message xmlns='jabber&#x3a;client'><body/></message>",
@@ -110,7 +110,7 @@ class ReaddressedTests(SynchronousTestCase):
             self.assertEqual(arrived.tag, f"{{{ns.COMPONENT_ACCEPT}}}message", xml)
 
     def test_noInjection(self) -> None:
-        """No name of a namespace can write anything of its own into somebody else's stream."""
+        """A namespace cannot inject XML into another stream."""
         evil = "u&apos;/>&lt;/message>&lt;iq from=&apos;admin@h&apos;/>&lt;message x=&apos;"
         for xml in (
             f"<message><x xmlns='jabber:client'/><p:y xmlns:p='{evil}'/></message>",
@@ -122,7 +122,7 @@ class ReaddressedTests(SynchronousTestCase):
             self.assertEqual(shape(found[0]), shape(expected(xml)))
 
     def test_growth(self) -> None:
-        """A long name that the sender's stream has a prefix for does not make a stanza many times as large."""
+        """A long namespace with a short prefix does not make a stanza many times larger."""
         declared = f"xmlns:p='urn:{'p' * 1_000}'"
         xml = f"<message><x xmlns='jabber:client'/>{'<p:y/>' * 10_000}</message>"
         try:
@@ -137,7 +137,7 @@ class QuickTests(QuickCase):
     """Stanzas that once took a minute."""
 
     def test_declarations(self) -> None:
-        """A text that is full of what looks like declarations takes no time."""
+        """Text full of fragments of declarations is handled fast."""
         for part in ("xmlns", "xmlns:", "xmlns:a", "xmlns =", "xmlns='", 'xmlns="', "xmlns ", "xmlns:a = "):
             raw = f"<message><body>{part * (250_000 // len(part))}</body></message>"
             found = stanza(raw)
@@ -146,21 +146,21 @@ class QuickTests(QuickCase):
 
 
 class WrittenTests(SynchronousTestCase):
-    """What the host says itself."""
+    """Stanzas of the host."""
 
     def test_iq(self) -> None:
-        """Ids are whatever the requester chose."""
+        """Ids are those of the requester, whatever they contain."""
         [found] = elements(stanzas.iq(b"", "<'&\n", "result", "<x xmlns='urn:x'/>"))
         self.assertEqual(found.attrib, {"id": "<'&\n", "type": "result"})
         self.assertEqual(found[0].tag, "{urn:x}x")
 
     def test_presence(self) -> None:
-        """Presence of the host's own making."""
+        """Presence without content."""
         [found] = elements(stanzas.presence("a'@h", "b@h/&", "probe"))
         self.assertEqual(found.attrib, {"from": "a'@h", "to": "b@h/&", "type": "probe"})
 
     def test_roster(self) -> None:
-        """Items with all that they have; one that is removed with its address only."""
+        """Items with all attributes; a removed one with its address only."""
         items = [Item("a@h", "A & 'B'", ("<g>", "h"), to=True, ask=False), Item("b@h", ask=True)]
         found = ElementTree.fromstring(stanzas.rosterQuery(items))
         one, other = found
@@ -182,10 +182,10 @@ class WrittenTests(SynchronousTestCase):
 
 
 class ReadItemTests(SynchronousTestCase):
-    """A client's roster set."""
+    """Roster sets of clients."""
 
     def test_read(self) -> None:
-        """Its address as this host knows it, without a resource; its name and groups; what is to be done."""
+        """The prepared bare JID, name and groups, and the operation."""
         item, removed = stanzas.readItem(
             query(
                 "<item jid='Bob@H/r' name='Bob' subscription='both' ask='subscribe'>"
@@ -198,7 +198,7 @@ class ReadItemTests(SynchronousTestCase):
         self.assertEqual((item.jid, item.name, item.groups, removed), ("bob@h", "", (), True))
 
     def test_refused(self) -> None:
-        """RFC 6121 section 2.3.3: what is wrong with an item, and the error for it."""
+        """RFC 6121 section 2.3.3: invalid items, and the error for each."""
         long = "x" * 1_024
         expected: dict[str, type[GatewayError]] = {
             "": Unreadable,
@@ -219,21 +219,21 @@ class ReadItemTests(SynchronousTestCase):
             self.assertRaises(error, stanzas.readItem, query(xml))
 
     def test_longest(self) -> None:
-        """A thousand and twenty-three characters are not too many."""
+        """A name of 1,023 characters is accepted."""
         long = "x" * 1_023
         item, _ = stanzas.readItem(query(f"<item jid='{long}@h' name='{long}'><group>{long}</group></item>"))
         self.assertEqual((item.jid, item.name, item.groups), (f"{long}@h", long, (long,)))
 
 
 class AddressTests(SynchronousTestCase):
-    """JIDs as clients write them."""
+    """JIDs from clients."""
 
     def test_prepared(self) -> None:
-        """They are normalised."""
+        """They are prepared."""
         self.assertEqual(stanzas.address("Alice@H.Example/Ä r"), "alice@h.example/Ä r")
 
     def test_refused(self) -> None:
-        """What is none, or has a part that is too long, in itself or as it was written."""
+        """Invalid JIDs, and those with a part that is too long before or after its preparation."""
         for jid in (
             "",
             "@h",
@@ -251,7 +251,7 @@ class TreeTests(SynchronousTestCase):
     """Stanzas as trees."""
 
     def test_space(self) -> None:
-        """A namespace with a space in it, which XML allows, is one like any other."""
+        """A namespace with a space, which XML allows, is handled like any other."""
         self.assertEqual(stanzas.tree(stanza("<message id='1'/>"))["id"], "1")
         found = stanzas.tree(stanza("<message><x xmlns='a b'/></message>")).firstChildElement()
         self.assertEqual((found.uri, found.name), ("a b", "x"))

@@ -1,4 +1,4 @@
-"""The host's files: passwords and whereabouts, and its certificate."""
+"""The host's files: passwords and addresses, and its certificate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoreCase(SynchronousTestCase):
         self.host = HostFolder(self.folder)
 
     def assertPrivate(self, path: Path) -> None:
-        """Nobody but its owner may read it."""
+        """Check that only the owner can read it."""
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
 
 
@@ -36,7 +36,7 @@ class WhereaboutsTests(StoreCase):
     """embedded.json."""
 
     def test_kept(self) -> None:
-        """What was written is read, by another too; it is for the owner alone, whatever the process's mask is."""
+        """Written information can be read again; only the owner can read the file, whatever the umask."""
         self.assertIsNone(self.host.read())
         self.addCleanup(os.umask, os.umask(0))
         self.host.write(HERE)
@@ -45,14 +45,14 @@ class WhereaboutsTests(StoreCase):
         self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.json"])
 
     def test_private(self) -> None:
-        """A file that others can read is replaced by one that they cannot."""
+        """A file that others can read is replaced by one that they cannot read."""
         (self.folder / "embedded.json").write_text("{}")
         (self.folder / "embedded.json").chmod(0o644)
         self.host.write(HERE)
         self.assertPrivate(self.folder / "embedded.json")
 
     def test_whole(self) -> None:
-        """Where it cannot be written, what was there stays."""
+        """If it cannot be written, the old file stays."""
         self.host.write(HERE)
 
         def fails(*paths: object) -> None:
@@ -64,7 +64,7 @@ class WhereaboutsTests(StoreCase):
         self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.json"])
 
     def test_garbage(self) -> None:
-        """What cannot be read is as good as nothing, and is written over."""
+        """An invalid file is ignored, and replaced."""
         for garbage in (
             b"",
             b"{",
@@ -81,7 +81,7 @@ class WhereaboutsTests(StoreCase):
         self.assertEqual(self.host.read(), HERE)
 
     def test_passwords(self) -> None:
-        """Each password is another, long enough, and can be typed."""
+        """Each password is different, long enough, and can be typed."""
         made = {makePassword() for _ in range(100)}
         self.assertEqual(len(made), 100)
         self.assertTrue(all(len(each) >= 12 and each.isascii() and each.isprintable() for each in made))
@@ -91,14 +91,14 @@ class CertificateTests(StoreCase):
     """embedded.pem."""
 
     def load(self, domain: str = "h.example", now: datetime = NOW) -> x509.Certificate:
-        """The certificate, as it comes to be used."""
+        """Return the certificate in use."""
         loaded = self.host.loadCertificate(domain, now)
         self.assertIsInstance(loaded, PrivateCertificate)
         self.assertIsNotNone(loaded.options().getContext())
         return x509.load_pem_x509_certificate(loaded.dumpPEM())
 
     def test_made(self) -> None:
-        """It is for the domain, of today, signed by itself, and lies with its key in a file that is its owner's."""
+        """It is for the domain, valid from today, self-signed, and in one file with its key, for the owner only."""
         made = self.load()
         names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         self.assertEqual(names.get_values_for_type(x509.DNSName), ["h.example"])
@@ -111,13 +111,13 @@ class CertificateTests(StoreCase):
         self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.pem"])
 
     def test_once(self) -> None:
-        """It is made once, as long as it holds."""
+        """It is made once, as long as it is valid."""
         made = self.load()
         self.assertEqual(self.load(), made)
         self.assertEqual(self.load(now=NOW + timedelta(days=3_649)), made)
 
     def test_expired(self) -> None:
-        """One that holds no longer is made anew."""
+        """An expired one is replaced."""
         made = self.load()
         later = NOW + timedelta(days=3_651)
         again = self.load(now=later)
@@ -131,13 +131,13 @@ class CertificateTests(StoreCase):
         self.assertNotEqual(self.load("else.example"), made)
 
     def test_domains(self) -> None:
-        """Any domain that may be configured can have one: long, in any script."""
+        """All domains that can be configured can have a certificate: long ones, in any script."""
         for domain in ("localhost", "bücher.example", f"{'x' * 63}.{'y' * 63}.example"):
             made = self.load(domain)
             self.assertEqual(self.load(domain), made)
 
     def test_garbage(self) -> None:
-        """What is no certificate, or has no key, is written over."""
+        """A file without a certificate or a key is replaced."""
         self.load()
         whole = self.host.certificate.read_bytes()
         key = whole.index(b"-----BEGIN PRIVATE")
