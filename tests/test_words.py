@@ -1,0 +1,143 @@
+"""Plain technical English in docstrings, comments, messages and documentation, as far as a program can check it."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent
+# Packages, tests and pages that are not done yet.
+PENDING = {
+    "gateway/delegation",
+    "gateway/fmuc",
+    "gateway/privilege",
+    "gateway/proxy",
+    "gateway/roster",
+    "gateway/stream",
+    "gateway/xml",
+    "tests/delegation",
+    "tests/effects",
+    "tests/fmuc",
+    "tests/live",
+    "tests/privilege",
+    "tests/proxy",
+    "tests/roster",
+    "tests/stream",
+    "docs/delegation.md",
+    "docs/fmuc.md",
+    "docs/privilege.md",
+    "docs/proxy.md",
+    "docs/roster.md",
+}
+# A docstring begins with a verb or a noun.
+BEGINNING = re.compile(r"(?:What|Whether|Who|Whom|Whose|How|Where|Which)(?:ever)?\b")
+# A user is "they", or "the user".
+PRONOUN = re.compile(r"\b(?:he|him|his|himself)\b", re.IGNORECASE)
+# Idioms, and words that have a technical term.
+IDIOM = re.compile(
+    r"\b(?:is no more|are no more|is said|are said|gives up|given up|puts? to right|strangers?|is ours|are ours"
+    r"|at odds|by its own doing|nodes? (?:above|below)|cannot be had|takes? leave|the room above)\b",
+    re.IGNORECASE,
+)
+# Limits are called MAX_..., deadlines TIMEOUT.
+NAME = re.compile(r"\b(?:_?MOST_|_?LONGEST_|_?LARGEST\b|_?PATIENCE\b)")
+# Specifications are quoted as they are: in quotation marks, or after ">".
+QUOTATION = re.compile(r'"[^"]*"|^\s*> .*$', re.MULTILINE)
+
+
+def isPending(path: Path) -> bool:
+    """True if a file, or a folder that it is in, is pending."""
+    name = path.relative_to(ROOT).as_posix()
+    return any(name == each or name.startswith(f"{each}/") for each in PENDING)
+
+
+def filesOf(*patterns: str) -> list[Path]:
+    """Return the files that are checked."""
+    found = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+    return [path for path in found if not isPending(path) and path != Path(__file__)]
+
+
+MODULES = filesOf("gateway/**/*.py", "tests/**/*.py", "gateway.tac")
+PAGES = filesOf("README.md", "docs/*.md", "gateway.example.toml")
+
+
+def docstrings(source: str) -> Iterator[str]:
+    """Yield the docstrings."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield text
+
+
+def comments(source: str) -> Iterator[str]:
+    """Yield the comments."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def strings(source: str) -> Iterator[str]:
+    """Yield all strings: docstrings, log lines, errors, and others."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def wrong(pattern: re.Pattern[str], texts: Iterator[str]) -> list[str]:
+    """Return the parts of texts, outside of quotations, that a pattern finds."""
+    return [found.group() for text in texts for found in pattern.finditer(QUOTATION.sub("", text))]
+
+
+class WordsTests(SynchronousTestCase):
+    """The words of everything that is not pending."""
+
+    def assertNone(self, found: dict[Path, list[str]]) -> None:
+        self.assertEqual({str(path.relative_to(ROOT)): each for path, each in found.items() if each}, {})
+
+    def test_pending(self) -> None:
+        """Everything that is named as pending exists, and something is left to check."""
+        self.assertEqual([each for each in PENDING if not (ROOT / each).exists()], [])
+        self.assertIn(ROOT / "gateway" / "service.py", MODULES)
+        self.assertIn(ROOT / "README.md", PAGES)
+
+    def test_finds(self) -> None:
+        """The patterns find examples, but not in quotations."""
+        source = '"""What it is."""\n# he does\nx = "the node above"\ndef f():\n    """> he\n    "his" room"""\n'
+        self.assertTrue(BEGINNING.match(next(docstrings(source))))
+        self.assertEqual(wrong(PRONOUN, comments(source)), ["he"])
+        self.assertEqual(wrong(IDIOM, strings(source)), ["node above"])
+        self.assertEqual(wrong(PRONOUN, docstrings(source)), [])
+        names = NAME.findall("_MOST_X PATIENCE LONGEST_Y LARGEST MOST")
+        self.assertEqual(names, ["_MOST_", "PATIENCE", "LONGEST_", "LARGEST"])
+
+    def test_beginnings(self) -> None:
+        """No docstring begins with a question word."""
+        found = {path: [text for text in docstrings(path.read_text()) if BEGINNING.match(text)] for path in MODULES}
+        self.assertNone(found)
+
+    def test_pronouns(self) -> None:
+        """No docstring, comment or page calls a user "he"."""
+        found = {
+            path: wrong(PRONOUN, docstrings(path.read_text())) + wrong(PRONOUN, comments(path.read_text()))
+            for path in MODULES
+        }
+        self.assertNone(found | {path: wrong(PRONOUN, iter([path.read_text()])) for path in PAGES})
+
+    def test_idioms(self) -> None:
+        """No old idiom in docstrings, comments, messages and pages."""
+        found = {
+            path: wrong(IDIOM, strings(path.read_text())) + wrong(IDIOM, comments(path.read_text()))
+            for path in MODULES
+        }
+        self.assertNone(found | {path: wrong(IDIOM, iter([path.read_text()])) for path in PAGES})
+
+    def test_names(self) -> None:
+        """Limits and deadlines have the usual names."""
+        self.assertNone({path: NAME.findall(path.read_text()) for path in MODULES})
