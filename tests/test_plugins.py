@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).resolve().parent.parent
 
 # The example of the documentation, unchanged: an ordinary Wokkel handler as a plugin.
-[STRANGER] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+[EXAMPLE] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
 
 FILE = """
 [server]
@@ -57,14 +57,14 @@ print(json.dumps({"names": [each.name for each in gateway], "sent": transport.va
 """
 
 
-class StrangersTests(SynchronousTestCase):
+class OtherPluginTests(SynchronousTestCase):
     """The use of a plugin of other software."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.plugins = self.folder / "path" / "gateway" / "plugins"
         self.plugins.mkdir(parents=True)
-        (self.plugins / "stranger.py").write_text(STRANGER)
+        (self.plugins / "example.py").write_text(EXAMPLE)
 
     def run_(self, text: str = FILE) -> tuple[dict[str, Any], str]:
         """Return the output of the process, and its standard error."""
@@ -111,7 +111,7 @@ class StrangersTests(SynchronousTestCase):
     def test_incomplete(self) -> None:
         """An object that is not a valid plugin is skipped and logged; so is a second plugin of one kind."""
         (self.plugins / "another.py").write_text(
-            STRANGER
+            EXAMPLE
             + "class Another(VersionPlugin):\\n    kind = 'proxy'\\nanother = Another()\\n".replace("\\n", "\n")
         )
         (self.plugins / "hollow.py").write_text(

@@ -246,13 +246,13 @@ class Host:
     def componentConnection(self) -> ComponentConnection:
         return ComponentConnection(self.services, self.secrets, self.clock)
 
-    def stranger(self) -> Client:
+    def connected(self) -> Client:
         """Return a connected client, not logged in."""
         return Client(self.clock, self.client())
 
     def online(self, jid: str) -> Client:
         """Return a logged-in client; available if a resource is given."""
-        client = self.stranger()
+        client = self.connected()
         user, _, resource = jid.partition("/")
         client.logIn(user, PASSWORDS[user], resource or "r")
         return client
@@ -312,7 +312,7 @@ class ClientCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.host = Host()
-        self.client = self.host.stranger()
+        self.client = self.host.connected()
 
     def assertEnded(self, client: Client, heard: list[str], condition: str) -> None:
         """Check that the stream ended with this error, as its last element, and that the connection is closed."""

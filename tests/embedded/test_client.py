@@ -37,7 +37,7 @@ class HeaderTests(ClientCase):
         header = self.client.value().partition(b">")[0] + self.client.value().partition(b">")[2]
         for part in (f"from='{DOMAIN}'", "version='1.0'", "xml:lang='en'", f"xmlns='{ns.CLIENT}'", " id='"):
             self.assertIn(part.encode(), header)
-        other = self.host.stranger()
+        other = self.host.connected()
         other.header()
         self.assertNotEqual(other.value(), self.client.value())
 
@@ -56,14 +56,14 @@ class HeaderTests(ClientCase):
             ("<!DOCTYPE x>", "restricted-xml"),
             ("\x16\x03\x01", "not-well-formed"),
         ):
-            client = self.host.stranger()
+            client = self.host.connected()
             self.assertEnded(client, client.send(header), condition)
             self.assertEqual(client.value().count(b"<stream:stream "), 1, header)
 
     def test_name(self) -> None:
         """Any spelling of the host's name is accepted; a missing "to" means the host."""
         self.assertEqual(self.client.header(DOMAIN.upper()), ["features"])
-        other = self.host.stranger()
+        other = self.host.connected()
         heard = other.send(f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' version='1.0'>")
         self.assertEqual(heard, ["features"])
 
@@ -119,7 +119,7 @@ class TlsTests(ClientCase):
         self.assertEqual(self.client.value(), self.client.before)
         self.assertEqual(self.client.header(), ["features"])
         # Nor is the beginning of an element that the encrypted bytes would complete.
-        other = self.host.stranger()
+        other = self.host.connected()
         other.header()
         other.send(STARTTLS + "<stream:stream to='evil'")
         self.assertEqual(other.header(), ["features"])
@@ -201,7 +201,7 @@ class SaslTests(ClientCase):
             (f"<nonsense {sasl}/>", "malformed-request"),
             (f"<success {sasl}/>", "malformed-request"),
         ):
-            client = self.host.stranger().secure()
+            client = self.host.connected().secure()
             self.assertEqual(client.send(xml), [f"failure {condition}"], xml)
             self.assertEqual(client.plain("alice", PASSWORDS["alice"]), ["success"], xml)
 
@@ -215,7 +215,7 @@ class SaslTests(ClientCase):
         """A wrong password cannot be distinguished from an unknown user, not even by the lengths of answers."""
         lengths: dict[str, set[int]] = {"alice": set(), "nobod": set()}
         for name, found in lengths.items():
-            client = self.host.stranger().secure()
+            client = self.host.connected().secure()
             self.assertEqual(client.plain(name, "x"), ["failure not-authorized"])
             scram = ScramClient(name, "x")
             data = base64.b64encode(scram.first()).decode()
@@ -276,7 +276,7 @@ class SaslTests(ClientCase):
     )
     def test_bytes(self, messages: list[tuple[str | None, bytes | None]]) -> None:
         """For any bytes there is one answer each; nothing raises, and no login succeeds."""
-        client = self.host.stranger().secure()
+        client = self.host.connected().secure()
         for mechanism, message in messages:
             heard = client.respond(message or b"") if mechanism is None else client.auth(mechanism, message)
             self.assertEqual(len(heard), 1, heard)
@@ -309,7 +309,7 @@ class BindTests(ClientCase):
         """Without a requested resource the client gets a random one."""
         jid = self.bound("")
         self.assertGreaterEqual(len(jid.partition("/")[2]), 12)
-        other = self.host.stranger().secure()
+        other = self.host.connected().secure()
         other.plain("alice", PASSWORDS["alice"])
         other.header()
         self.assertEqual(other.bind(""), ["iq result bind"])
@@ -338,7 +338,7 @@ class BindTests(ClientCase):
             "<iq type='set' id='1'><x xmlns='a b'/></iq>",
             "<presence/>",
         ):
-            client = self.host.stranger().secure()
+            client = self.host.connected().secure()
             client.plain("alice", PASSWORDS["alice"])
             client.header()
             self.assertEnded(client, client.send(xml), "not-authorized")

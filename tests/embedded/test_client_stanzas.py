@@ -139,7 +139,7 @@ class StanzaTests(ClientCase):
     def test_header(self) -> None:
         """A prefix that is declared in a client's header keeps its meaning for other clients and components."""
         component = self.host.component()
-        carol = self.host.stranger()
+        carol = self.host.connected()
         carol.logIn("carol", PASSWORDS["carol"], declared=f"xmlns:p='urn:p' xmlns:c='{ns.CLIENT}'")
         for target, wire, namespace in (
             (f"bob@{DOMAIN}/r", self.bob, ns.CLIENT),
@@ -161,7 +161,7 @@ class SizeTests(ClientCase):
         for secure in (False, True):
             size = UNAUTHENTICATED.stanzaSize
             for xml in (f"<x>{'y' * size}</x>", "<x" + " " * size, "<a>" * 9):
-                client = self.host.stranger()
+                client = self.host.connected()
                 client.secure() if secure else client.header()
                 self.assertEnded(client, client.send(xml), "policy-violation")
         fill = "x" * UNAUTHENTICATED.stanzaSize
@@ -203,7 +203,7 @@ class SizeTests(ClientCase):
     def test_growth(self) -> None:
         """A stanza that becomes too large on its way is refused, not sent: a component would end its stream."""
         component = self.host.component()
-        alice = self.host.stranger()
+        alice = self.host.connected()
         alice.logIn("alice", PASSWORDS["alice"], declared=f"xmlns:p='urn:{'p' * 1_000}'")
         body = f"<x xmlns='jabber:client'/>{'<p:y/>' * 10_000}"
         self.assertEqual(

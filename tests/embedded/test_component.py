@@ -16,9 +16,9 @@ class ComponentCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.host = Host()
-        self.component = self.stranger()
+        self.component = self.connected()
 
-    def stranger(self) -> Component:
+    def connected(self) -> Component:
         return Component(self.host.clock, self.host.componentConnection())
 
     def assertEnded(self, component: Component, heard: list[str], condition: str) -> None:
@@ -52,7 +52,7 @@ class HandshakeTests(ComponentCase):
         """A wrong secret, and text that is not a digest."""
         self.assertEnded(self.component, self.component.logIn(COMPONENT, "wrong"), "not-authorized")
         for text in ("", "x" * 40, "ä", "<x/>", "<x xmlns='a b'/>"):
-            component = self.stranger()
+            component = self.connected()
             component.header()
             self.assertEnded(component, component.send(f"<handshake>{text}</handshake>"), "not-authorized")
         self.assertIsNone(self.host.router.components[COMPONENT])
@@ -60,7 +60,7 @@ class HandshakeTests(ComponentCase):
     def test_unknown(self) -> None:
         """Only configured components are accepted; the host itself is not one."""
         for jid in ("other.h.example", DOMAIN, "", "<&amp;"):
-            component = self.stranger()
+            component = self.connected()
             component.header(jid.replace("<", "&lt;"))
             self.assertEnded(component, component.taken(), "host-unknown")
 
@@ -74,12 +74,12 @@ class HandshakeTests(ComponentCase):
     def test_conflict(self) -> None:
         """A second connection of a component is refused; after the first has ended it is accepted."""
         self.component.logIn(COMPONENT, SECRET)
-        late = self.stranger()
+        late = self.connected()
         self.assertEnded(late, late.logIn(COMPONENT, SECRET), "conflict")
         self.assertIs(self.host.router.components[COMPONENT], self.component.protocol)
         self.component.lose(ConnectionError())
         self.assertIsNone(self.host.router.components[COMPONENT])
-        self.assertEqual(self.stranger().logIn(COMPONENT, SECRET), ["handshake"])
+        self.assertEqual(self.connected().logIn(COMPONENT, SECRET), ["handshake"])
 
     def test_early(self) -> None:
         """A stanza before the handshake ends the stream, and is not delivered."""
@@ -93,13 +93,13 @@ class HandshakeTests(ComponentCase):
         alice = self.host.online("alice/r")
         self.component.logIn(COMPONENT, "wrong", MESSAGE)
         self.assertEqual(alice.taken(), [])
-        self.assertEqual(self.stranger().logIn(COMPONENT, SECRET, MESSAGE * 2), ["handshake"])
+        self.assertEqual(self.connected().logIn(COMPONENT, SECRET, MESSAGE * 2), ["handshake"])
         self.assertEqual(alice.taken(), [f"message m {COMPONENT} > alice@{DOMAIN}/r"] * 2)
 
     def test_twice(self) -> None:
         """A second handshake is an unknown element, like any other that is not a stanza."""
         for xml in ("<handshake/>", "<x xmlns='urn:x'/>"):
-            component = self.stranger()
+            component = self.connected()
             component.logIn(COMPONENT, SECRET)
             self.assertEnded(component, component.send(xml), "unsupported-stanza-type")
             self.assertIsNone(self.host.router.components[COMPONENT])
@@ -130,7 +130,7 @@ class StanzaTests(ComponentCase):
             heard = component.send(f"<message from='{sender}' to='alice@{DOMAIN}/r'/>{MESSAGE}")
             self.assertEnded(component, heard, "invalid-from")
             self.assertEqual(alice.taken(), [])
-            self.component = self.stranger()
+            self.component = self.connected()
             self.component.logIn(COMPONENT, SECRET)
 
     def test_errors(self) -> None:

@@ -148,7 +148,7 @@ class HostileTests(SynchronousTestCase):
         """Bytes that are not XML end the stream of their sender, and have no other effect."""
         host = Host()
         bob = host.online("bob/r")
-        for wire in (host.stranger(), host.stranger().secure(), host.online("alice/r"), host.component()):
+        for wire in (host.connected(), host.connected().secure(), host.online("alice/r"), host.component()):
             for chunk in chunks:
                 wire.send(chunk)
             host.clock.advance(0)

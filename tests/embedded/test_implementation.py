@@ -61,8 +61,8 @@ class ImplementationTests(LoopbackCase):
         """A certificate other than the host's is not trusted, even for its name: no password is sent."""
         other = Path(self.mktemp())
         other.mkdir()
-        stranger = HostFolder(other).loadCertificate("localhost", datetime.now(UTC))
-        client = self.client(self.place.accounts["alice"], stranger)
+        foreign = HostFolder(other).loadCertificate("localhost", datetime.now(UTC))
+        client = self.client(self.place.accounts["alice"], foreign)
         lost = Arrival()
         lost.setHandlerParent(client)
         gone: list[object] = []

@@ -36,7 +36,7 @@ class PeerCase(SynchronousTestCase):
         sender.protocol.dataReceived(message.encode())
 
 
-class StrangerTests(SynchronousTestCase):
+class UnauthenticatedTests(SynchronousTestCase):
     """Connections that are not authenticated."""
 
     def setUp(self) -> None:
@@ -302,13 +302,13 @@ class EndTests(PeerCase):
 
     def test_error(self) -> None:
         """A stream error is sent in an open stream, before or after the first header, once."""
-        stranger = self.host.stranger()
-        for wire in (stranger, self.alice):
+        unnamed = self.host.connected()
+        for wire in (unnamed, self.alice):
             cast(PeerConnection, wire.protocol).refuse("system-shutdown", "bye")
             self.assertEqual(wire.taken(), ["error system-shutdown"])
             cast(PeerConnection, wire.protocol).refuse("conflict")
             self.assertEqual(wire.taken(), [])
-        self.assertEqual(stranger.value().count(b"<stream:stream "), 1)
+        self.assertEqual(unnamed.value().count(b"<stream:stream "), 1)
 
     def test_inOrder(self) -> None:
         """Output before the error is sent first."""
