@@ -36,7 +36,7 @@ TIMEOUT = 15.0
 _MAX_UNHEARD = 1_000
 
 
-class Disappointed(Exception):
+class TourFailed(Exception):
     """The tour found something that is not as it should be."""
 
 
@@ -150,14 +150,14 @@ class Guide:
 
     def check(self, right: object, promise: str) -> None:
         if not right:
-            raise Disappointed(f"expected, but not true: {promise}")
+            raise TourFailed(f"expected, but not true: {promise}")
         self._write(f"  ok: {promise}\n")
 
     async def hear(self, right: Callable[[domish.Element], bool], promise: str) -> domish.Element:
         try:
             stanza = await self._mailbox.hear(right).addTimeout(TIMEOUT, self._reactor)
         except TimedOut as error:
-            raise Disappointed(f"not received within {TIMEOUT:g} s: {promise}") from error
+            raise TourFailed(f"not received within {TIMEOUT:g} s: {promise}") from error
         self._show("<-", _indented(stanza))
         self.check(True, promise)
         return stanza
@@ -182,7 +182,7 @@ class Guide:
             )
             answer: str = await treq.text_content(response)
         except Exception as error:
-            raise Disappointed(f"{method} {self._site}{path} failed: {error!r}") from error
+            raise TourFailed(f"{method} {self._site}{path} failed: {error!r}") from error
         self._show("<-", [str(response.code), *answer.splitlines()])
         return response.code, answer
 
@@ -205,9 +205,9 @@ class Guide:
         except StanzaError as error:
             answer = error.stanza  # type: ignore[attr-defined]  # set wherever it comes from a stanza
         except xmlstream.TimeoutError as error:
-            raise Disappointed(f"{recipient} did not answer within {TIMEOUT:g} s") from error
+            raise TourFailed(f"{recipient} did not answer within {TIMEOUT:g} s") from error
         except ConnectionLost as error:
-            raise Disappointed(f"the connection was lost before {recipient} answered") from error
+            raise TourFailed(f"the connection was lost before {recipient} answered") from error
         return answer
 
     def _show(self, arrow: str, lines: list[str]) -> None:

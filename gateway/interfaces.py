@@ -245,7 +245,7 @@ class IDemonstration(Interface):
         Demonstrate one of its services, which runs on the embedded host, to a user who does not know it.
 
         @param jid: the service's JID.
-        @raise gateway.guide.Disappointed: from the guide, if a check fails.
+        @raise gateway.guide.TourFailed: from the guide, if a check fails.
         """
 
 
@@ -271,7 +271,7 @@ class IGuide(Interface):
         """
         Print that a promise holds.
 
-        @raise gateway.guide.Disappointed: if C{right} is false.
+        @raise gateway.guide.TourFailed: if C{right} is false.
         """
 
     def hear(right: Callable[[domish.Element], bool], promise: str) -> Awaitable[domish.Element]:
@@ -280,7 +280,7 @@ class IGuide(Interface):
 
         @param right: returns true for the stanza that is waited for.
         @param promise: a description of the stanza.
-        @raise gateway.guide.Disappointed: if it does not arrive in time.
+        @raise gateway.guide.TourFailed: if it does not arrive in time.
         """
 
     def friend() -> Awaitable[IGuide | None]:

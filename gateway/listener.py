@@ -65,7 +65,7 @@ class Listener(Service):
         """Base URL of a web server that listens here; empty if there is none."""
         if self._port is None or isinstance(self.address, UNIXAddress):
             return ""
-        host, port = reachable(self.address)
+        host, port = connectAddress(self.address)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def startService(self) -> None:
@@ -107,27 +107,27 @@ class ListenerEndpoint:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         if not self._listener.isListening:
             return fail(ConnectError(string=f"{self._listener.key}: not listening"))
-        endpoint = clientFromString(self._reactor, reach(self._listener.address))
+        endpoint = clientFromString(self._reactor, clientEndpointFor(self._listener.address))
         connecting: Deferred[Any] = endpoint.connect(protocolFactory)
         return connecting
 
 
-def reach(address: IAddress) -> str:
+def clientEndpointFor(address: IAddress) -> str:
     """Return the client endpoint string that connects to a listening address."""
     if isinstance(address, UNIXAddress):
-        return f"unix:path={quoteStringArgument(show(address))}"
-    host, port = reachable(address)
+        return f"unix:path={quoteStringArgument(describe(address))}"
+    host, port = connectAddress(address)
     return f"tcp:host={quoteStringArgument(host)}:port={port}"
 
 
-def reachable(address: IAddress) -> tuple[str, int]:
+def connectAddress(address: IAddress) -> tuple[str, int]:
     """Return host and port at which this machine can connect to a listening TCP address."""
     assert isinstance(address, IPv4Address | IPv6Address)
     # A port that listens on all interfaces also listens on the loopback interface.
     return {_EVERYWHERE: "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port
 
 
-def show(address: IAddress) -> str:
+def describe(address: IAddress) -> str:
     """Return a listening address as text for people."""
     if isinstance(address, UNIXAddress):
         return (address.name or b"").decode()

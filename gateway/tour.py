@@ -19,15 +19,15 @@ from twisted.internet.task import deferLater, react
 
 from gateway.config import load, readSecret
 from gateway.embedded.login import Client
-from gateway.embedded.store import HostFolder, Whereabouts
-from gateway.guide import TIMEOUT, Disappointed, Guide, Mailbox
+from gateway.embedded.store import HostFolder, HostInfo
+from gateway.guide import TIMEOUT, Guide, Mailbox, TourFailed
 from gateway.interfaces import IDemonstration
 from gateway.service import findPlugins
 from gateway.tables import ConfigError
 from gateway.tap import find, useMonotonicClock
 
 
-class Party:
+class TourSession:
     """
     The clients of one tour.
 
@@ -36,7 +36,7 @@ class Party:
 
     def __init__(
         self,
-        place: Whereabouts,
+        place: HostInfo,
         certificate: Certificate,
         token: str | None,
         write: Callable[[str], object],
@@ -56,10 +56,10 @@ class Party:
         """
         Log in the guide.
 
-        @raise Disappointed: if there is no account.
+        @raise TourFailed: if there is no account.
         """
         if not self._users:
-            raise Disappointed("there is no account to log in with: add one to [embedded.accounts]")
+            raise TourFailed("there is no account to log in with: add one to [embedded.accounts]")
         return await self._logIn(self._users[0], "")
 
     async def friend(self) -> Guide | None:
@@ -89,32 +89,32 @@ class Party:
             await mailbox.arrived.addTimeout(TIMEOUT, self._reactor)
         except ConnectError as error:
             text = f"no gateway listens at {place.c2s}: start one first, in this folder, with twistd -n gateway"
-            raise Disappointed(text) from error
+            raise TourFailed(text) from error
         except Exception as error:
             reason = error if client.failed is None else client.failed.value
-            raise Disappointed(f"the login failed: {reason!r}") from error
+            raise TourFailed(f"the login failed: {reason!r}") from error
         return Guide(
             client, mailbox, self._write, self._reactor, self.friend, site=place.web, token=self._token, name=name
         )
 
 
-async def tour(party: Party, place: Whereabouts, write: Callable[[str], object]) -> None:
+async def tour(session: TourSession, place: HostInfo, write: Callable[[str], object]) -> None:
     """
     Demonstrate each service that runs on the host and takes part in the tour.
 
-    @raise Disappointed: at the first check that fails.
+    @raise TourFailed: at the first check that fails.
     """
     try:
-        guide = await party.guide()
+        guide = await session.guide()
         guide.say(
             f"A tour of the gateway at {place.domain}. It is logged in as {guide.jid}, over TLS, like any client."
         )
         await _showAll(guide, place, write)
     finally:
-        await party.leave()
+        await session.leave()
 
 
-async def _showAll(guide: Guide, place: Whereabouts, write: Callable[[str], object]) -> None:
+async def _showAll(guide: Guide, place: HostInfo, write: Callable[[str], object]) -> None:
     shown = 0
     for plugin in findPlugins():
         for jid in place.services.get(plugin.kind, []):
@@ -140,19 +140,19 @@ def main(
         try:
             config = load(path, findPlugins(), reactor)
             if config.server is not None:
-                raise Disappointed(f"{path} is for a real server; the tour is of the embedded host")
+                raise TourFailed(f"{path} is for a real server; the tour is of the embedded host")
             folder = HostFolder(Path(config.state_dir))
             place = folder.read()
             if place is None:
-                raise Disappointed(
+                raise TourFailed(
                     f"{config.state_dir} is not the state folder of an embedded host: run the tour in the folder "
                     "of the gateway, or first start a gateway here, with twistd -n gateway"
                 )
             certificate = Certificate.loadPEM(folder.certificate.read_bytes())
             tokenFile = None if config.http is None else config.http.token_file
             token = None if tokenFile is None else readSecret(tokenFile)
-            await tour(Party(place, certificate, token, write, reactor), place, write)
-        except (Disappointed, ConfigError, OSError) as error:
+            await tour(TourSession(place, certificate, token, write, reactor), place, write)
+        except (TourFailed, ConfigError, OSError) as error:
             sys.exit(f"\nThe tour ends here: {error}")
 
     return run

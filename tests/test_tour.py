@@ -23,7 +23,7 @@ from gateway import ns, tour
 from gateway.delegation.tour import show
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder
-from gateway.guide import Disappointed, Guide, Mailbox
+from gateway.guide import Guide, Mailbox, TourFailed
 from gateway.interfaces import IDemonstration, IGuide
 from tests.embedded.loopback import IMPLEMENTATION, LoopbackCase
 
@@ -144,19 +144,19 @@ class GuideTests(SynchronousTestCase):
         self.clock.advance(14.9)
         self.assertNoResult(asked)
         self.clock.advance(0.2)
-        self.assertIn("c.h did not answer", str(self.failureResultOf(asked, Disappointed).value))
+        self.assertIn("c.h did not answer", str(self.failureResultOf(asked, TourFailed).value))
 
     def test_lost(self) -> None:
         """A lost connection ends the tour with an explanation."""
         asked = self.ask()
         self.client.xmlstream.dispatch(None, STREAM_END_EVENT)
-        self.assertIn("lost", str(self.failureResultOf(asked, Disappointed).value))
+        self.assertIn("lost", str(self.failureResultOf(asked, TourFailed).value))
 
     def test_check(self) -> None:
         """A promise that holds is printed; one that does not hold ends the tour."""
         self.guide.check(True, "water is wet")
         self.assertEqual(self.written, ["  ok: water is wet\n"])
-        raised = self.assertRaises(Disappointed, self.guide.check, False, "fire is cold")
+        raised = self.assertRaises(TourFailed, self.guide.check, False, "fire is cold")
         self.assertIn("fire is cold", str(raised))
 
     def test_hear(self) -> None:
@@ -174,7 +174,7 @@ class GuideTests(SynchronousTestCase):
         self.assertIn("  ok: the next one\n", self.written)
         vain = ensureDeferred(self.guide.hear(lambda stanza: False, "water"))
         self.clock.advance(15.1)
-        self.assertIn("water", str(self.failureResultOf(vain, Disappointed).value))
+        self.assertIn("water", str(self.failureResultOf(vain, TourFailed).value))
         self.mailbox.came(_message("after that"))
 
     def test_friend(self) -> None:
@@ -261,9 +261,9 @@ class TourTests(LoopbackCase):
         self.patch(tour, "findPlugins", lambda: plugins)
         try:
             place = evolve(self.running, **changes)
-            party = tour.Party(place, self.certificate, token, self.written.append, reactor)
-            await tour.tour(party, place, self.written.append)
-        except Disappointed as error:
+            session = tour.TourSession(place, self.certificate, token, self.written.append, reactor)
+            await tour.tour(session, place, self.written.append)
+        except TourFailed as error:
             return str(error)
         return ""
 
@@ -347,7 +347,7 @@ class TourTests(LoopbackCase):
         self.assertIn("offers private storage", ended)
         self.assertIn("has to be in [embedded.delegations]", " ".join("".join(self.written).split()))
 
-    async def test_disappointed(self) -> None:
+    async def test_failed(self) -> None:
         """A failed check ends the tour, and logs the client out."""
 
         async def show(guide: Guide, jid: str) -> None:

@@ -48,7 +48,7 @@ class _Origin:
     recipient: str
 
 
-class DelegatingServer(Extension):
+class Forwarder(Extension):
     """
     Forwards requests in delegated namespaces.
 

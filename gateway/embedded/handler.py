@@ -16,7 +16,7 @@ from gateway.delegation.nesting import Info
 from gateway.embedded import stanzas
 from gateway.embedded.consent import CONFIGURE
 from gateway.embedded.core import Router
-from gateway.embedded.delegation import DelegatingServer
+from gateway.embedded.delegation import Forwarder
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Account
 from gateway.errors import Forbidden, NoSuchNode, Unhandled, Unreadable
@@ -47,7 +47,7 @@ class Services:
         self, domain: str, users: Iterable[str], delegations: Iterable[Delegation], seconds: Callable[[], float]
     ) -> None:
         self.router = Router(domain, users, self._serve)
-        self.delegating = DelegatingServer(self.router, delegations, seconds)
+        self.delegating = Forwarder(self.router, delegations, seconds)
         self.router.extensions.add(self.delegating)
         self._services: dict[tuple[str | None, str], Callable[[Request], str]] = {
             ("get", ns.DISCO_INFO): self._discoInfo,

@@ -26,10 +26,10 @@ from gateway.embedded.component import ComponentConnection
 from gateway.embedded.handler import Services
 from gateway.embedded.implementation import implement
 from gateway.embedded.login import Client
-from gateway.embedded.peer import Doorway, PeerConnection
+from gateway.embedded.peer import PeerConnection, PeerFactory
 from gateway.embedded.privileges import Privileges, grants
-from gateway.embedded.store import HostFolder, Whereabouts, makePassword
-from gateway.listener import Listener, ListenerEndpoint, reach, show
+from gateway.embedded.store import HostFolder, HostInfo, makePassword
+from gateway.listener import Listener, ListenerEndpoint, clientEndpointFor, describe
 from gateway.tables import DelegatedTable, Domain, EmbeddedTable, Jids, Namespace, PrivilegesTable
 
 _IMPLEMENTATION = "implementation"
@@ -91,8 +91,8 @@ class EmbeddedHost(MultiService):
         def component() -> PeerConnection:
             return ComponentConnection(services_, self.secrets, reactor)
 
-        self._c2s = Listener("embedded.c2s", table.c2s, Doorway(client), reactor)
-        self._component = Listener("embedded.component", table.component, Doorway(component), reactor)
+        self._c2s = Listener("embedded.c2s", table.c2s, PeerFactory(client), reactor)
+        self._component = Listener("embedded.component", table.component, PeerFactory(component), reactor)
         tick = TimerService(1.0, services_.delegating.tick)
         tick.clock = reactor
         for service in (self._c2s, self._component, tick):
@@ -110,9 +110,10 @@ class EmbeddedHost(MultiService):
 
     def startService(self) -> None:
         super().startService()
-        whereabouts = Whereabouts(self.domain, reach(self._c2s.address), self.accounts, self._services, self._web())
+        c2s = clientEndpointFor(self._c2s.address)
+        info = HostInfo(self.domain, c2s, self.accounts, self._services, self._web())
         try:
-            self._folder.write(whereabouts)
+            self._folder.write(info)
         except OSError as error:
             # Go on: the host itself needs the file only at its next start.
             self._log.error(
@@ -155,8 +156,8 @@ class EmbeddedHost(MultiService):
         passwords = self.accounts if self._madeUp else {}
         rows = [
             ("domain", self.domain),
-            ("clients", f"{show(self._c2s.address)}  STARTTLS, certificate {self._folder.certificate}"),
-            ("components", f"{show(self._component.address)}  XEP-0114"),
+            ("clients", f"{describe(self._c2s.address)}  STARTTLS, certificate {self._folder.certificate}"),
+            ("components", f"{describe(self._component.address)}  XEP-0114"),
         ]
         if web := self._web():
             rows.append(("http", f"{web}/status"))

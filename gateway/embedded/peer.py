@@ -207,7 +207,7 @@ class PeerConnection(Connection):
             other._steer()
 
 
-class Doorway(Factory):
+class PeerFactory(Factory):
     """
     Makes connections, and limits the number of unauthenticated ones: at the limit the oldest of them is closed.
 

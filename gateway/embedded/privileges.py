@@ -85,7 +85,7 @@ class Privileges(Extension):
         self._granted = granted
         self._clock = clock
         self._entities: dict[str, _Entity] = {}
-        self._open: dict[Key, _Proxy] = {}
+        self._open: dict[Key, _PrivilegedIqPeer] = {}
         self._contacts: dict[str, Stanza] = {}
         self._pushes = 0
 
@@ -224,7 +224,9 @@ class Privileges(Extension):
         if len(self._open) >= _MAX_OPEN:
             raise TooManyPending
         deadline = self._clock.callLater(_TIMEOUT, self._fail, key, NoAnswer)
-        proxy = self._open[key] = _Proxy(peer, stanza.id or "", recipient, sender, deadline, self._answer, key)
+        proxy = self._open[key] = _PrivilegedIqPeer(
+            peer, stanza.id or "", recipient, sender, deadline, self._answer, key
+        )
         try:
             # > It sets the 'from' attribute of the encapsulated <iq/> stanza
             # > it can then send the encapsulated <iq/> as if it were sent by Juliet herself
@@ -338,7 +340,7 @@ class Privileges(Extension):
 
 
 @define(eq=False)
-class _Proxy:
+class _PrivilegedIqPeer:
     """
     The sender of a request on behalf of an account, as seen by the rules. It passes the answer to the privileged
     entity.

@@ -35,7 +35,7 @@ def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str, lar
     if old == namespace or not _mayHold(stanza, old):
         data = stanza.readdressed(route(sender, recipient))
     else:
-        data = _Move(stanza.context, old, namespace, largest).moved(stanza.raw, sender, recipient)
+        data = _NamespaceRewriter(stanza.context, old, namespace, largest).moved(stanza.raw, sender, recipient)
     if len(data) > largest:
         raise NotAcceptable
     return data
@@ -47,7 +47,7 @@ def _mayHold(stanza: Stanza, namespace: str) -> bool:
     return namespace.encode() in raw or namespace in context.prefixes.values() or bool(_SPELLED.search(raw))
 
 
-class _Move:
+class _NamespaceRewriter:
     """
     Parses a stanza and writes it with another content namespace.
 

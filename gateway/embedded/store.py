@@ -25,7 +25,7 @@ _LIFE = timedelta(days=3650)
 
 
 @frozen
-class Whereabouts:
+class HostInfo:
     """
     The information needed to log in to a running host.
 
@@ -52,19 +52,19 @@ class HostFolder:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder
-        self._whereabouts = folder / "embedded.json"
+        self._info = folder / "embedded.json"
         self.certificate = folder / "embedded.pem"
 
-    def read(self) -> Whereabouts | None:
+    def read(self) -> HostInfo | None:
         """Return the information written last; C{None} if there is none."""
         try:
-            return structure(json.loads(self._whereabouts.read_text("utf-8")), Whereabouts)
+            return structure(json.loads(self._info.read_text("utf-8")), HostInfo)
         except (FileNotFoundError, ValueError, TypeError, BaseValidationError):
             return None
 
-    def write(self, whereabouts: Whereabouts) -> None:
+    def write(self, info: HostInfo) -> None:
         """Write the information, readable for the owner only."""
-        files.write(self._whereabouts, (json.dumps(asdict(whereabouts), indent=1) + "\n").encode())
+        files.write(self._info, (json.dumps(asdict(info), indent=1) + "\n").encode())
 
     def loadCertificate(self, domain: str, now: datetime) -> PrivateCertificate:
         """Return the certificate; make one if there is no valid one for this domain."""

@@ -16,7 +16,7 @@ from wokkel.subprotocols import XMPPHandler
 
 from gateway.embedded.host import EmbeddedHost
 from gateway.embedded.login import Client
-from gateway.embedded.store import HostFolder, Whereabouts
+from gateway.embedded.store import HostFolder, HostInfo
 from gateway.tables import EmbeddedTable, ServerEndpoint
 
 HERE = ServerEndpoint("tcp:0:interface=127.0.0.1")
@@ -66,7 +66,7 @@ class LoopbackCase(TestCase):
         await deferLater(reactor, 0.01)
 
     @property
-    def place(self) -> Whereabouts:
+    def place(self) -> HostInfo:
         place = HostFolder(self.folder).read()
         assert place is not None
         return place

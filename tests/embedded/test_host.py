@@ -16,7 +16,7 @@ from gateway import ns
 from gateway.embedded.host import EmbeddedHost
 from gateway.embedded.peer import PeerConnection
 from gateway.embedded.store import HostFolder
-from gateway.listener import reach
+from gateway.listener import clientEndpointFor
 from gateway.tables import Domain, EmbeddedTable, Passwords, Secrets, ServerEndpoint
 from tests.embedded.support import Client, Component
 
@@ -118,7 +118,7 @@ class StartTests(HostCase):
         self.assertNotRegex(repr(table), "hers|its")
         self.assertNotRegex(repr(self.make(table)), "hers|its")
 
-    def test_whereabouts(self) -> None:
+    def test_info(self) -> None:
         """After it listens, the folder has the information for the tour."""
         host = self.start(EmbeddedTable(domain=Domain("h.example"), accounts=Passwords({"carol": "hers"})))
         place = HostFolder(self.folder).read()
@@ -199,7 +199,7 @@ class InsideTests(HostCase):
         self.assertEqual(client.header("localhost"), ["features"])
         self.assertEqual(client.plain("alice", "a"), ["success"])
 
-    def testreach(self) -> None:
+    def test_clientEndpointFor(self) -> None:
         """For each kind of listener there is an endpoint that connects to it."""
         for address, expected in (
             (IPv4Address("TCP", "127.0.0.1", 5), "tcp:host=127.0.0.1:port=5"),
@@ -209,8 +209,8 @@ class InsideTests(HostCase):
             (IPv6Address("TCP", "::", 5), "tcp:host=\\:\\:1:port=5"),
             (UNIXAddress("/run/a:b"), "unix:path=/run/a\\:b"),
         ):
-            self.assertEqual(reach(address), expected)
-            clientFromString(self.reactor, reach(address))
+            self.assertEqual(clientEndpointFor(address), expected)
+            clientFromString(self.reactor, clientEndpointFor(address))
 
 
 class StopTests(HostCase):

@@ -6,7 +6,7 @@ from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.embedded.peer import Doorway, PeerConnection
+from gateway.embedded.peer import PeerConnection, PeerFactory
 from tests.embedded.support import COMPONENT, DOMAIN, PASSWORDS, Client, Component, Host
 
 ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
@@ -41,10 +41,10 @@ class UnauthenticatedTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.host = Host()
-        self.doorway = Doorway(self.host.client)
+        self.factory = PeerFactory(self.host.client)
 
     def arrive(self) -> Client:
-        return Client(self.host.clock, self.doorway.buildProtocol(None))
+        return Client(self.host.clock, self.factory.buildProtocol(None))
 
     def test_deadline(self) -> None:
         """The time for the login is half a minute, whatever is sent; then the stream ends."""
@@ -91,7 +91,7 @@ class UnauthenticatedTests(SynchronousTestCase):
             self.host.clock.advance(0)
             self.assertTrue(clients[number].lost)
         self.assertEqual(sum(not client.lost for client in clients), 100)
-        self.assertLessEqual(len(self.doorway._unauthenticated), 100)
+        self.assertLessEqual(len(self.factory._unauthenticated), 100)
 
     def test_inside(self) -> None:
         """Connections that are logged in or closed do not count."""
@@ -106,7 +106,7 @@ class UnauthenticatedTests(SynchronousTestCase):
 
     def test_components(self) -> None:
         """Components have a port of their own, with the same deadline."""
-        component = Component(self.host.clock, Doorway(self.host.componentConnection).buildProtocol(None))
+        component = Component(self.host.clock, PeerFactory(self.host.componentConnection).buildProtocol(None))
         component.header()
         self.host.clock.advance(30)
         self.assertEqual(component.taken(), ["error connection-timeout"])

@@ -13,10 +13,10 @@ from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import files
-from gateway.embedded.store import HostFolder, Whereabouts, makePassword
+from gateway.embedded.store import HostFolder, HostInfo, makePassword
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
-HERE = Whereabouts("h.example", "tcp:127.0.0.1:1", {"alice": "ä"}, {"proxy": ["p.h.example"]})
+HERE = HostInfo("h.example", "tcp:127.0.0.1:1", {"alice": "ä"}, {"proxy": ["p.h.example"]})
 
 
 class StoreCase(SynchronousTestCase):
@@ -32,7 +32,7 @@ class StoreCase(SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
 
 
-class WhereaboutsTests(StoreCase):
+class HostInfoTests(StoreCase):
     """embedded.json."""
 
     def test_kept(self) -> None:
@@ -59,7 +59,7 @@ class WhereaboutsTests(StoreCase):
             raise OSError("full")
 
         self.patch(files.os, "fsync", fails)
-        self.assertRaises(OSError, self.host.write, Whereabouts("else", "tcp:127.0.0.1:2", {}, {}))
+        self.assertRaises(OSError, self.host.write, HostInfo("else", "tcp:127.0.0.1:2", {}, {}))
         self.assertEqual(self.host.read(), HERE)
         self.assertEqual([path.name for path in self.folder.iterdir()], ["embedded.json"])
 
