@@ -84,7 +84,7 @@ class Consents:
 
     # Asking.
 
-    def requested(self, entity: str, query: domish.Element) -> None:
+    def request(self, entity: str, query: domish.Element) -> None:
         """
         Handle the request of a managing entity to manage namespaces of a user (section 5.1): ask the user, at every
         resource.
@@ -132,7 +132,7 @@ class Consents:
         domain = jids.split(bare)[1]
         return bare if domain == self._router.domain else domain
 
-    def answered(self, user: str, message: domish.Element) -> bool:
+    def onAnswer(self, user: str, message: domish.Element) -> bool:
         """
         Handle a message of a user to the host.
 
@@ -229,17 +229,17 @@ def _question(entity: str, namespaces: tuple[str, ...], challenge: str) -> str:
         ),
     ]
     form = Form("form", "Delegation request", [f"Do you allow {entity} to manage this?"], ns.DELEGATION_2, fields)
-    return f"<body>{escape(body)}</body>{_written(form)}"
+    return f"<body>{escape(body)}</body>{_formXml(form)}"
 
 
 def _list(granted: list[Delegation]) -> str:
     options = {each.namespace: f"{each.namespace}, managed by {each.entities[0]}" for each in granted}
     fields = [Field("list-multi", _REVOKE, options=options, label="Revoke")]
     words = ["This is what others manage for you. Choose what they shall not manage any more."]
-    return _written(Form("form", "Delegations", words, ns.DELEGATION_2, fields))
+    return _formXml(Form("form", "Delegations", words, ns.DELEGATION_2, fields))
 
 
-def _written(form: Form) -> str:
+def _formXml(form: Form) -> str:
     return serialised(form.toElement(), ns.CLIENT)
 
 

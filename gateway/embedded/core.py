@@ -80,14 +80,14 @@ class Router:
         """Record that a component has connected or, if C{peer} is C{None}, disconnected."""
         self.components[domain] = peer
         if peer is None:
-            self.extensions.disconnected(domain)
+            self.extensions.componentDisconnected(domain)
         else:
-            self.extensions.connected(domain)
+            self.extensions.componentConnected(domain)
 
     def mayKnow(self, asking: str, account: Account) -> bool:
         """True if an entity may learn that the account exists: the account itself, and its presence subscribers."""
         asking = jids.bare(asking)
-        return asking == account.jid or account.roster.lets(asking)
+        return asking == account.jid or account.roster.isSubscriber(asking)
 
     def peers(self) -> list[Peer]:
         """Return all connections."""
@@ -123,7 +123,7 @@ class Router:
 
         @raise GatewayError: if the stanza must be answered with an error.
         """
-        if self.extensions.received(peer, stanza, sender, recipient):
+        if self.extensions.stanzaReceived(peer, stanza, sender, recipient):
             return
         if stanza.name == "presence":
             self._presenceTo(peer, stanza, stanza.type, sender, recipient)
@@ -152,8 +152,8 @@ class Router:
     def _iq(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
         """Handle an iq to the host, or to an account for which the host answers (RFC 6121 section 8.5.2.1.3)."""
         if stanza.type not in ("get", "set"):
-            self.extensions.answered(stanza, sender, recipient)
-        elif not self.extensions.requested(origin, stanza, sender, recipient):
+            self.extensions.answerReceived(stanza, sender, recipient)
+        elif not self.extensions.requestReceived(origin, stanza, sender, recipient):
             # The answer must not reveal an account to entities that may not see it (RFC 6121 section 8.5.1).
             if recipient != self.domain and (account is None or not self.mayKnow(sender, account)):
                 raise NotThere
@@ -191,15 +191,15 @@ class Router:
         initial = session.presence is None
         session.presence = stanza
         session.priority = _priority(stanza)
-        for contact in (*account.roster.audience(), account.jid):
+        for contact in (*account.roster.subscribers(), account.jid):
             self._show(stanza, session.jid, contact)
         if not initial:
             return
-        self.extensions.appeared(session.jid, stanza)
+        self.extensions.resourceAvailable(session.jid, stanza)
         for other, presence in account.available():
             if other is not session:
                 session.peer.forward(presence, other.jid, session.jid)
-        for contact in account.roster.watched():
+        for contact in account.roster.subscriptions():
             self._probe(session, contact)
         for requester, request in account.roster.pending():
             present(session.peer, request, requester, account.jid)
@@ -220,8 +220,8 @@ class Router:
         seen = session.directed
         wasAvailable = session.presence is not None
         if wasAvailable:
-            seen = seen | {*account.roster.audience(), account.jid}
-            self.extensions.vanished(session.jid, content)
+            seen = seen | {*account.roster.subscribers(), account.jid}
+            self.extensions.resourceUnavailable(session.jid, content)
         session.presence, session.directed = None, set()
         for contact in seen:
             self._show(content, session.jid, contact)
@@ -233,7 +233,9 @@ class Router:
         account = session.account
         if stanza.type == "unavailable":
             session.directed.discard(recipient)
-        elif stanza.type is None and (session.presence is None or not account.roster.lets(jids.bare(recipient))):
+        elif stanza.type is None and (
+            session.presence is None or not account.roster.isSubscriber(jids.bare(recipient))
+        ):
             if len(session.directed) >= _MAX_DIRECTED:
                 raise TooMuch
             session.directed.add(recipient)
@@ -244,13 +246,13 @@ class Router:
         account = session.account
         if not contact or contact == account.jid:
             raise NotAllowed if contact else Unreadable
-        letBefore = account.roster.lets(contact)
+        wasSubscriber = account.roster.isSubscriber(contact)
         change = account.roster.outbound(kind, contact)
         if change.pushes:
             self.push(account, account.roster.get(contact))
         if change.passes:
             self._presenceTo(session.peer, stanza, kind, account.jid, contact)
-            self.reveal(account, contact, letBefore)
+            self.reveal(account, contact, wasSubscriber)
 
     # Delivery of presence.
 
@@ -288,7 +290,7 @@ class Router:
         """Answer a probe for an account's presence (RFC 6121 section 4.3.2)."""
         asking, own = jids.bare(sender), jids.bare(recipient)
         account = self.accounts.get(own)
-        if account is None or not (account.roster.lets(asking) or asking == own):
+        if account is None or not (account.roster.isSubscriber(asking) or asking == own):
             if own != self.domain:
                 origin.announce(own, asking, "unsubscribed")
             return
@@ -303,8 +305,8 @@ class Router:
     ) -> None:
         """Deliver a request, approval or end of a subscription to an account (RFC 6121 section 3)."""
         account = self.accounts.get(recipient)
-        letBefore = account is not None and account.roster.lets(sender)
-        if kind == "subscribe" and origin is not None and letBefore:
+        wasSubscriber = account is not None and account.roster.isSubscriber(sender)
+        if kind == "subscribe" and origin is not None and wasSubscriber:
             origin.announce(recipient, sender, "subscribed")
         elif account is not None:
             change = account.roster.inbound(kind, sender, content)
@@ -312,14 +314,14 @@ class Router:
                 self._show(content, sender, recipient, origin)
             if change.pushes:
                 self.push(account, account.roster.get(sender))
-            self.reveal(account, sender, letBefore)
+            self.reveal(account, sender, wasSubscriber)
 
-    def reveal(self, account: Account, contact: str, letBefore: bool) -> None:
+    def reveal(self, account: Account, contact: str, wasSubscriber: bool) -> None:
         """If the contact's right to see the account has changed, send it the account's presence, or unavailable."""
-        lets = account.roster.lets(contact)
-        if lets != letBefore:
+        isSubscriber = account.roster.isSubscriber(contact)
+        if isSubscriber != wasSubscriber:
             for session, presence in account.available():
-                self._show(presence if lets else "unavailable", session.jid, contact)
+                self._show(presence if isSubscriber else "unavailable", session.jid, contact)
 
     # The roster.
 
@@ -360,7 +362,7 @@ class Router:
         for session in list(account.sessions.values()):
             if session.interested:
                 session.peer.push(item, removed)
-        self.extensions.changed(account, item, removed)
+        self.extensions.contactChanged(account, item, removed)
 
 
 def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:

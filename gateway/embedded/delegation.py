@@ -68,11 +68,11 @@ class Forwarder(Extension):
 
     # Connections of managing entities.
 
-    def connected(self, component: str) -> None:
+    def componentConnected(self, component: str) -> None:
         for entity in self._of(component):
             self._arrived(entity, entity)
 
-    def disconnected(self, component: str) -> None:
+    def componentDisconnected(self, component: str) -> None:
         for entity in self._of(component):
             self._left(entity)
 
@@ -146,7 +146,7 @@ class Forwarder(Extension):
 
     # Requests and their answers.
 
-    def requested(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
+    def requestReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         if not self._delegator.delegations and not self.consents.entities():
             return False
         request = stanzas.requestOf(stanza, sender, None if stanza.recipient is None else recipient)
@@ -176,9 +176,9 @@ class Forwarder(Extension):
         return True
 
     def messageReceived(self, stanza: Stanza, sender: str) -> bool:
-        return ns.DATA.encode() in stanza.raw and self.consents.answered(jids.bare(sender), tree(stanza))
+        return ns.DATA.encode() in stanza.raw and self.consents.onAnswer(jids.bare(sender), tree(stanza))
 
-    def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
+    def answerReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         if recipient != self._router.domain:
             return
         identifier = stanza.id or ""

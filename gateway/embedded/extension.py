@@ -19,13 +19,13 @@ class Extension:
     Base class: ignores all events.
     """
 
-    def connected(self, component: str) -> None:
+    def componentConnected(self, component: str) -> None:
         """Handle a component that was authenticated."""
 
-    def disconnected(self, component: str) -> None:
+    def componentDisconnected(self, component: str) -> None:
         """Handle a component that has disconnected."""
 
-    def received(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
+    def stanzaReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         """
         Handle a stanza of a component.
 
@@ -34,7 +34,7 @@ class Extension:
         """
         return False
 
-    def requested(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
+    def requestReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         """
         Handle an iq request to the host, or to a bare JID on it, whether there is such an account or not.
 
@@ -43,7 +43,7 @@ class Extension:
         """
         return False
 
-    def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
+    def answerReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         """Handle an answer to an iq, addressed to an account or the host."""
 
     def messageReceived(self, stanza: Stanza, sender: str) -> bool:
@@ -58,13 +58,13 @@ class Extension:
     def sessionChanged(self, session: Session) -> None:
         """Handle a resource that became available or unavailable, or disconnected; see L{Session}."""
 
-    def appeared(self, jid: str, content: Stanza) -> None:
+    def resourceAvailable(self, jid: str, content: Stanza) -> None:
         """Handle a resource of an account that became available."""
 
-    def vanished(self, jid: str, content: Stanza | str) -> None:
+    def resourceUnavailable(self, jid: str, content: Stanza | str) -> None:
         """Handle a resource of an account that became unavailable."""
 
-    def changed(self, account: Account, item: Item, removed: bool) -> None:
+    def contactChanged(self, account: Account, item: Item, removed: bool) -> None:
         """Handle a contact that was added to an account's roster, changed or removed."""
 
 
@@ -77,23 +77,23 @@ class Extensions(Extension):
     def add(self, extension: Extension) -> None:
         self._all.append(extension)
 
-    def connected(self, component: str) -> None:
+    def componentConnected(self, component: str) -> None:
         for each in self._all:
-            each.connected(component)
+            each.componentConnected(component)
 
-    def disconnected(self, component: str) -> None:
+    def componentDisconnected(self, component: str) -> None:
         for each in self._all:
-            each.disconnected(component)
+            each.componentDisconnected(component)
 
-    def received(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
-        return any(each.received(peer, stanza, sender, recipient) for each in self._all)
+    def stanzaReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
+        return any(each.stanzaReceived(peer, stanza, sender, recipient) for each in self._all)
 
-    def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
+    def answerReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         for each in self._all:
-            each.answered(stanza, sender, recipient)
+            each.answerReceived(stanza, sender, recipient)
 
-    def requested(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
-        return any(each.requested(peer, stanza, sender, recipient) for each in self._all)
+    def requestReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
+        return any(each.requestReceived(peer, stanza, sender, recipient) for each in self._all)
 
     def messageReceived(self, stanza: Stanza, sender: str) -> bool:
         return any(each.messageReceived(stanza, sender) for each in self._all)
@@ -102,14 +102,14 @@ class Extensions(Extension):
         for each in self._all:
             each.sessionChanged(session)
 
-    def appeared(self, jid: str, content: Stanza) -> None:
+    def resourceAvailable(self, jid: str, content: Stanza) -> None:
         for each in self._all:
-            each.appeared(jid, content)
+            each.resourceAvailable(jid, content)
 
-    def vanished(self, jid: str, content: Stanza | str) -> None:
+    def resourceUnavailable(self, jid: str, content: Stanza | str) -> None:
         for each in self._all:
-            each.vanished(jid, content)
+            each.resourceUnavailable(jid, content)
 
-    def changed(self, account: Account, item: Item, removed: bool) -> None:
+    def contactChanged(self, account: Account, item: Item, removed: bool) -> None:
         for each in self._all:
-            each.changed(account, item, removed)
+            each.contactChanged(account, item, removed)

@@ -92,7 +92,7 @@ class Services:
     def _delegationAsked(self, request: Request) -> str:
         if request.account is not None:
             raise Unhandled
-        self.delegating.consents.requested(request.sender, request.payload)
+        self.delegating.consents.request(request.sender, request.payload)
         return ""
 
     def _command(self, request: Request) -> str:

@@ -18,7 +18,7 @@ from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account
-from gateway.embedded.stanzas import address, tree, written
+from gateway.embedded.stanzas import address, toBytes, tree
 from gateway.errors import (
     AlreadyOpen,
     GatewayError,
@@ -91,13 +91,13 @@ class Privileges(Extension):
 
     # Connections of privileged entities.
 
-    def connected(self, component: str) -> None:
+    def componentConnected(self, component: str) -> None:
         peer = self._router.components[component]
         permissions = self._granted.get(component)
         if permissions is None or peer is None:
             return
         entity = self._entities[component] = _Entity(component, peer, permissions)
-        peer.write(written(wire.advertisement(permissions, component), ns.COMPONENT_ACCEPT, MAX_STANZA))
+        peer.write(toBytes(wire.advertisement(permissions, component), ns.COMPONENT_ACCEPT, MAX_STANZA))
         # > if a privileged entity is connected after first presence stanzas have been received, the server MUST
         # > send it all the presence stanzas with no 'type' attribute it would have had  (section 8)
         for account in self._router.accounts.values():
@@ -107,7 +107,7 @@ class Privileges(Extension):
             if self._isWatched(jid):
                 self._show([entity], presence, jid, None, False)
 
-    def disconnected(self, component: str) -> None:
+    def componentDisconnected(self, component: str) -> None:
         # The component cannot send unavailable presence for its resources any longer.
         for jid in [each for each in self._contacts if jids.split(each)[1] == component]:
             del self._contacts[jid]
@@ -120,7 +120,7 @@ class Privileges(Extension):
 
     # Stanzas of privileged entities.
 
-    def received(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
+    def stanzaReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         if stanza.name == "presence":
             self._contactPresence(stanza, sender, recipient)
             return False
@@ -147,7 +147,7 @@ class Privileges(Extension):
         kind = stanza.type or ""
         permissions.checkRoster(recipient, kind)
         # If rosters are delegated, the managing entity answers (XEP-0355 section 4.3).
-        if self._router.extensions.requested(peer, stanza, sender, recipient):
+        if self._router.extensions.requestReceived(peer, stanza, sender, recipient):
             return True
         account = self._router.accounts.get(recipient)
         if account is None:
@@ -175,14 +175,14 @@ class Privileges(Extension):
         roster, jid = account.roster, wanted.jid
         if jid == account.jid:
             raise NotAllowed
-        letBefore, sawBefore = roster.lets(jid), jid in roster.watched()
+        wasSubscriber, sawBefore = roster.isSubscriber(jid), jid in roster.subscriptions()
         item = roster.set(jid, wanted.name, wanted.groups)
         item.to, item.from_ = subscription in ("to", "both"), subscription in ("from", "both")
         item.ask = item.ask and not item.to
         if item.from_:
             item.pending = None
         self._router.push(account, item)
-        self._router.reveal(account, jid, letBefore)
+        self._router.reveal(account, jid, wasSubscriber)
         # A contact on this host is revealed when its own roster changes; one on a component is probed.
         contact = self._router.components.get(jids.split(jid)[1])
         if item.to and not sawBefore and contact is not None and account.available():
@@ -202,7 +202,7 @@ class Privileges(Extension):
         if sender != self._router.domain:
             self._managed(sender)
         recipient = address(inner.getAttribute("to", ""))
-        content = _cut(ns.CLIENT, written(inner, ns.CLIENT, MAX_STANZA))
+        content = _cut(ns.CLIENT, toBytes(inner, ns.CLIENT, MAX_STANZA))
         # An error would be sent to the account or the host, and neither handles errors.
         with suppress(GatewayError):
             self._router.fromComponent(peer, content, sender, recipient)
@@ -217,7 +217,7 @@ class Privileges(Extension):
         permissions.checkIq(wire.describeIq(recipient, stanza.type or "", request))
         self._managed(recipient)
         asked = address(request.getAttribute("to") or recipient)
-        content = _cut(ns.CLIENT, written(request, ns.CLIENT, MAX_STANZA))
+        content = _cut(ns.CLIENT, toBytes(request, ns.CLIENT, MAX_STANZA))
         key = asked, recipient, request["id"]
         if key in self._open:
             raise AlreadyOpen
@@ -241,7 +241,7 @@ class Privileges(Extension):
 
     # Answers to requests on behalf of an account.
 
-    def answered(self, stanza: Stanza, sender: str, recipient: str) -> None:
+    def answerReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         key = sender, recipient, stanza.id or ""
         if key in self._open:
             try:
@@ -271,7 +271,7 @@ class Privileges(Extension):
         addresses = route(proxy.user, proxy.agent or "")
         payload = wire.wrapAnswer(ns.PRIVILEGE, wire.moved(answer))
         try:
-            content = written(payload, ns.COMPONENT_ACCEPT, MAX_STANZA)
+            content = toBytes(payload, ns.COMPONENT_ACCEPT, MAX_STANZA)
             data = stanzas.iq(addresses, proxy.id, "result", content.decode())
             # Wrapping has made the answer larger, and a component ends its stream if a stanza is too large or deep.
             _cut(ns.COMPONENT_ACCEPT, data)
@@ -281,7 +281,7 @@ class Privileges(Extension):
 
     # Notifications of privileged entities.
 
-    def changed(self, account: Account, item: Item, removed: bool) -> None:
+    def contactChanged(self, account: Account, item: Item, removed: bool) -> None:
         """Send roster pushes (section 4.4)."""
         for entity in self._entities.values():
             if entity.permissions.pushes:
@@ -290,10 +290,10 @@ class Privileges(Extension):
                 query = stanzas.rosterQuery([item], removed)
                 entity.peer.write(stanzas.iq(addresses, f"roster-push-{self._pushes}", "set", query))
 
-    def appeared(self, jid: str, content: Stanza) -> None:
+    def resourceAvailable(self, jid: str, content: Stanza) -> None:
         self._show(self._entities.values(), content, jid, None, True)
 
-    def vanished(self, jid: str, content: Stanza | str) -> None:
+    def resourceUnavailable(self, jid: str, content: Stanza | str) -> None:
         self._show(self._entities.values(), content, jid, "unavailable", True)
 
     def _contactPresence(self, stanza: Stanza, sender: str, recipient: str) -> None:
@@ -307,7 +307,7 @@ class Privileges(Extension):
         account = self._router.accounts.get(jids.bare(recipient))
         if stanza.type not in (None, "unavailable") or account is None:
             return
-        isContact = jids.bare(sender) in account.roster.watched()
+        isContact = jids.bare(sender) in account.roster.subscriptions()
         # If no account sees the contact any longer, its unavailable presence also goes to the privileged entities.
         if not isContact and (stanza.type is None or self._isWatched(sender)):
             return
@@ -321,7 +321,7 @@ class Privileges(Extension):
 
     def _isWatched(self, contact: str) -> bool:
         """True if any account is subscribed to the contact's presence."""
-        return any(jids.bare(contact) in each.roster.watched() for each in self._router.accounts.values())
+        return any(jids.bare(contact) in each.roster.subscriptions() for each in self._router.accounts.values())
 
     def _isFull(self, contact: str) -> bool:
         return len(self._contacts) >= _MAX_CONTACTS and contact not in self._contacts

@@ -85,15 +85,15 @@ class Roster:
         """Return the pending subscription requests with their senders."""
         return [(item.jid, item.pending) for item in self._items.values() if item.pending is not None]
 
-    def audience(self) -> list[str]:
+    def subscribers(self) -> list[str]:
         """Return the JIDs that get the account's presence."""
         return [item.jid for item in self._items.values() if item.from_]
 
-    def watched(self) -> list[str]:
+    def subscriptions(self) -> list[str]:
         """Return the JIDs whose presence the account gets."""
         return [item.jid for item in self._items.values() if item.to]
 
-    def lets(self, jid: str) -> bool:
+    def isSubscriber(self, jid: str) -> bool:
         """True if this contact gets the account's presence."""
         return jid in self._items and self._items[jid].from_
 

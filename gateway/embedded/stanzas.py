@@ -102,7 +102,7 @@ class _NamespaceRewriter:
         self._written.append(text)
 
 
-def written(element: domish.Element, namespace: str, largest: int) -> bytes:
+def toBytes(element: domish.Element, namespace: str, largest: int) -> bytes:
     """
     Serialise a tree for a stream with this content namespace.
 

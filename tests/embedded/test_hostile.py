@@ -134,8 +134,8 @@ class HostileTests(SynchronousTestCase):
                         seen[name] = "unavailable" not in heard
             for own, other in (("alice", "bob"), ("bob", "alice")):
                 rosters = [host.router.accounts[f"{name}@{DOMAIN}"].roster for name in (own, other)]
-                watches = f"{other}@{DOMAIN}" in rosters[0].watched()
-                self.assertEqual(watches, rosters[1].lets(f"{own}@{DOMAIN}"), own)
+                watches = f"{other}@{DOMAIN}" in rosters[0].subscriptions()
+                self.assertEqual(watches, rosters[1].isSubscriber(f"{own}@{DOMAIN}"), own)
                 self.assertEqual(seen[own], watches, own)
 
     @steady

@@ -222,9 +222,9 @@ class RosterTests(SynchronousTestCase):
         """Presence goes to subscribers, and comes from subscriptions."""
         for state, (to, from_, _, pending) in STATES.items():
             roster = rosterIn(state)
-            self.assertEqual(roster.watched(), [CONTACT] if to else [], state)
-            self.assertEqual(roster.audience(), [CONTACT] if from_ else [], state)
-            self.assertEqual(roster.lets(CONTACT), from_, state)
+            self.assertEqual(roster.subscriptions(), [CONTACT] if to else [], state)
+            self.assertEqual(roster.subscribers(), [CONTACT] if from_ else [], state)
+            self.assertEqual(roster.isSubscriber(CONTACT), from_, state)
             self.assertEqual(len(roster.pending()), pending, state)
 
     def test_pending(self) -> None:
