@@ -34,11 +34,7 @@ class IRawHandler(IXMPPHandler):
     pending: int = Attribute("Number of open exchanges; a link that stops waits for them for a limited time.")
 
     def stanzaReceived(stanza: Stanza) -> bool:
-        """
-        Handle one stanza.
-
-        @return: true if the handler takes it; otherwise the next handler gets it.
-        """
+        """Handle one stanza; return true if the handler takes it. Otherwise the next handler gets it."""
 
     def tick(now: float) -> None:
         """
@@ -61,11 +57,7 @@ class IRefusalHandler(Interface):
     """
 
     def stanzaRefused(refused: StanzaRefused) -> bool:
-        """
-        Handle a refused stanza.
-
-        @return: true if it is answered; otherwise the link answers it.
-        """
+        """Handle a refused stanza; return true if it is answered. Otherwise the link answers it."""
 
 
 class IReporting(Interface):
@@ -195,11 +187,7 @@ class IChecked(Interface):
     """
 
     def check(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
-        """
-        Check one table, and create nothing.
-
-        @return: one line for each problem, beginning with the key concerned.
-        """
+        """Return a line for each problem of a table, beginning with the key concerned; create nothing."""
 
 
 class IWarned(Interface):
@@ -209,28 +197,21 @@ class IWarned(Interface):
     """
 
     def warnings(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
-        """
-        Check one table, and create nothing.
-
-        @return: one line for each warning, which names the file or begins with the key concerned.
-        """
+        """Return a line for each warning, which names the file or begins with the key; create nothing."""
 
 
 class INoted(Interface):
-    """A plugin may provide this beside L{IServicePlugin} to list the grants that it needs from the server."""
+    """
+    A plugin may provide this beside L{IServicePlugin} to list its requirements on the server's configuration.
+    C{--check} prints them.
+    """
 
     def notes(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
-        """
-        Create nothing. C{--check} prints the result.
-
-        @return: requirements on the server's configuration; each of one or several lines.
-        """
+        """Return the requirements of a table, each of one or several lines; create nothing."""
 
 
 class IDemonstration(Interface):
-    """
-    A plugin may provide this beside L{IServicePlugin} to be part of the embedded default and of the tour.
-    """
+    """A plugin may provide this beside L{IServicePlugin} to be part of the embedded default and of the tour."""
 
     def demoTables(domain: str) -> dict[str, dict[str, Any]]:
         """
@@ -311,19 +292,13 @@ class IDelegatedRequest(Interface):
 
 
 class IDelegatedNamespace(Interface):
-    """
-    Answers requests in namespaces that servers delegate.
-    """
+    """Answers requests in namespaces that servers delegate."""
 
     namespaces: frozenset[str] = Attribute("The namespaces that it can answer for.")
     features: tuple[str, ...] = Attribute("Features for the server's disco#info, in place of the server's own.")
-    identities: tuple[tuple[str, str, str], ...] = Attribute(
-        "Identities for the server's disco#info: category, type and name of each."
-    )
+    identities: tuple[tuple[str, str, str], ...] = Attribute("Likewise identities: category, type and name.")
     bareFeatures: tuple[str, ...] = Attribute("Features for the disco#info of the users' bare JIDs.")
-    bareIdentities: tuple[tuple[str, str, str], ...] = Attribute(
-        "Identities for the disco#info of the users' bare JIDs."
-    )
+    bareIdentities: tuple[tuple[str, str, str], ...] = Attribute("Likewise identities.")
 
     def answer(request: IDelegatedRequest) -> Any:
         """

@@ -65,7 +65,7 @@ class CompatTests(SynchronousTestCase):
         )
 
     def test_interned(self) -> None:
-        """Interned JIDs are kept, but not all of them for ever; wokkel interns the sender of each request."""
+        """The number of interned JIDs is limited: wokkel interns the sender of each request."""
         self.python(
             "import gateway, gc\n"
             "from twisted.words.protocols.jabber.jid import JID, internJID\n"

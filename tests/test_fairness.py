@@ -181,7 +181,7 @@ class RoomsTests(FairCase):
 
 
 class SpeakerTests(FairCase):
-    """A room of many, of whom one says much: the server hears the bytes, and nothing is kept of them."""
+    """A room with many occupants, one of whom sends much; the bytes sent are only counted."""
 
     MANY = 500
 
@@ -208,7 +208,7 @@ class SpeakerTests(FairCase):
             self.world.server.say(join(f"user{number}@example.com"))
 
     def speak(self, user: str, body: str, count: int = 1) -> int:
-        """Return the number of messages that everybody hears at once."""
+        """Send messages; return the number of those that all occupants get at once."""
         before = self.heard[b"<message "]
         message = f"<message from='{user}/r' to='lobby@{JID}' type='groupchat'><body>{body}</body></message>"
         self.world.server.say(message.encode() * count)
@@ -218,7 +218,7 @@ class SpeakerTests(FairCase):
         return f"user{number}@example.com"
 
     def test_bursts(self) -> None:
-        """60 short messages in one burst all go through at once, by one or by many, also after such a burst."""
+        """A burst of 60 short messages is sent at once, from one user or many, also after such a burst."""
         self.assertEqual(self.speak(self.bad(), "Hello, everybody!", 60), 60)
         self.assertEqual(sum(self.speak(self.bad(number), "Hello, everybody!") for number in range(60)), 60)
         self.assertEqual(self.link.budget.debts, {})
@@ -227,7 +227,7 @@ class SpeakerTests(FairCase):
         self.assertEqual(self.link.fairness.copies.debts, {})
 
     def test_flood(self) -> None:
-        """One user cannot fill the link with 60 kB for each of 500; the others speak as ever."""
+        """One user cannot fill the link with 60 kB for each of 500 occupants; others are served as usual."""
         self.assertEqual(self.speak(self.bad(), "x" * 60_000, 200), 2)
         self.assertEqual(self.speak(self.bad(1), "x"), 1)
         for _ in range(8):
@@ -241,7 +241,7 @@ class SpeakerTests(FairCase):
         self.assertEqual(self.heard[b"resource-constraint"] + self.heard[b"<message "] // self.MANY, 281)
 
     def test_slowed(self) -> None:
-        """Short messages beyond the burst are late, in order, and not lost."""
+        """Short messages beyond the burst are delayed, in order, and not lost."""
         self.assertEqual(self.speak(self.bad(), "x", 240), 132)
         [held] = IReporting(self.link).report()
         self.assertIn("said much to many: 108; users: 1", held)
@@ -254,7 +254,7 @@ class SpeakerTests(FairCase):
         self.assertEqual(self.link.fairness.held, {})
 
     def test_told(self) -> None:
-        """The log and the status page tell of refused stanzas, and of whom."""
+        """The log and the status page report refused stanzas and their senders."""
         warnings: list[str] = []
 
         def observer(event: Any) -> None:
@@ -268,7 +268,7 @@ class SpeakerTests(FairCase):
         self.assertIn("stanzas refused, over a user's budget of copies for others: 68", [*self.link.report()])
 
     def test_presence(self) -> None:
-        """Presence for many counts likewise: changes of it, other nicks, joins and leaves."""
+        """Presence to many occupants counts in the same way: changes, other nicks, joins and leaves."""
         address = f"to='lobby@{JID}"
         shows = f"<presence from='user0@example.com/r' {address}/user0'><status>{'x' * 15_000}</status></presence>"
         nicks = [f"<presence from='user1@example.com/r' {address}/{nick}'/>" for nick in ("a", "b")]
@@ -281,7 +281,7 @@ class SpeakerTests(FairCase):
         self.assertEqual(len(self.link.fairness.held), 3)
 
     def test_administration(self) -> None:
-        """The copies that one request causes are charged, too, and the next request waits."""
+        """The copies that one request causes are charged as well, and the next request waits."""
         items = "".join(f"<item nick='user{number}' role='visitor'/>" for number in range(1, 99))
         query = f"<query xmlns='{ns.MUC_ADMIN}'>{items}</query>"
         request = f"<iq from='user0@example.com/r' to='lobby@{JID}' id='1' type='set'>{query}</iq>"
@@ -293,7 +293,7 @@ class SpeakerTests(FairCase):
         self.assertEqual(self.heard[b"<iq "], 3)
 
     def test_overflow(self) -> None:
-        """A user who fills what is held and leaves, which gives that up, speaks no sooner by it."""
+        """A user with the maximum of held stanzas who leaves, which drops them, cannot send sooner."""
         self.speak(self.bad(), "x", 400)
         gone = f"<presence from='user0@example.com/s' to='other@{JID}/user0' type='unavailable'/>"
         for _ in range(5):
@@ -301,7 +301,7 @@ class SpeakerTests(FairCase):
             self.assertEqual(self.speak(self.bad(), "x", 200), 0)
 
     def test_tooLarge(self) -> None:
-        """A message whose copies are over 64 MiB together is refused, and is in nobody's history."""
+        """A message whose copies exceed 64 MiB together is refused, and is not in the history."""
         self.assertEqual(self.speak(self.bad(), "x" * 140_000), 0)
         self.assertEqual(self.heard[b"policy-violation"], 1)
         self.assertEqual(len(self.rooms.rooms[f"lobby@{JID}"].history), 0)
@@ -309,7 +309,7 @@ class SpeakerTests(FairCase):
         self.assertEqual(self.speak(self.bad(1), "x" * 130_000), 1)
 
     def test_nodes(self) -> None:
-        """Of those behind a joining node each is refused alone; presence of a node is never kept back."""
+        """Users behind a joining node are refused individually; presence of a node is never held."""
         node, room = "m@node.example", f"lobby@{JID}"
         for nick in ("bad", "good"):
             self.world.server.say(
@@ -338,14 +338,14 @@ class SpeakerTests(FairCase):
         self.assertEqual(self.speak(self.bad(), "x"), 1)
 
     def test_everybodyAPeer(self) -> None:
-        """If every domain may be that of a node, local users are still held, and not refused."""
+        """If any domain may be a node, local users are still held, not refused."""
         self.rooms._peers = frozenset({"*"})
         self.assertEqual(self.speak(self.bad(), "x", 240), 132)
         self.assertEqual(list(self.link.fairness.held), [self.bad()])
         self.assertEqual(self.heard[b"resource-constraint"], 0)
 
     def test_stopped(self) -> None:
-        """A link that is started again after a stop holds what must wait, and its rooms take stanzas."""
+        """A link that is started again after a stop holds stanzas, and its rooms accept stanzas."""
         self.speak(self.bad(), "x", 140)
         self.link.stopService()
         self.world.wait(20)
@@ -548,7 +548,7 @@ class MirrorTests(FairCase):
         self.assertEqual(self.link.budget.debts, {})
 
     def test_speakers(self) -> None:
-        """A local user is charged for what comes back for everybody; nobody is for what others say elsewhere."""
+        """A local user is charged for copies of returned stanzas; stanzas of others elsewhere are not charged."""
         nicks = [f"user{number}" for number in range(1_000)]
         for nick in nicks:
             self.enter(f"{nick}@{SERVER}")

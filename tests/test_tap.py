@@ -91,7 +91,7 @@ class TapTests(SynchronousTestCase):
             self.assertIn(f"warning: {warning}", lines)
 
     def test_notes(self) -> None:
-        """Grants that the server needs are printed, line by line."""
+        """The requirements on the server's configuration are printed, line by line."""
         roster = '[roster."r.example.com"]\ndomain = "example.com"\nurl = "http://localhost/%s"\nlock = true\n'
         path = self.write(RIGHT + roster, "mine.toml")
         done = self.twistd("--config", path, "--check")
@@ -99,7 +99,7 @@ class TapTests(SynchronousTestCase):
         note = 'roster."r.example.com".lock: the server must delegate rosters. In Prosody\'s configuration:'
         self.assertEqual((done.returncode, first), (0, note), done.stderr)
         self.assertIn('\n    VirtualHost "example.com"\n', done.stdout)
-        self.assertEqual(last, f"{path}: the configuration is right.")
+        self.assertEqual(last, f"{path}: OK")
 
     def test_printable(self) -> None:
         """Text of the file cannot control the operator's screen, or look like a separate line."""

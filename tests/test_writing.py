@@ -113,7 +113,7 @@ class RoundTripTests(SynchronousTestCase):
             [there] = read(CLIENT, sent)
             self.assertEqual(there[0], addressed[0].replace(ns.COMPONENT_ACCEPT, ns.CLIENT))
             self.assertEqual(moved(there), moved(addressed))
-            self.assertEqual(read(CLIENT, embedded.written(event.element, ns.CLIENT, 1_000_000)), [right])
+            self.assertEqual(read(CLIENT, embedded.toBytes(event.element, ns.CLIENT, 1_000_000)), [right])
 
     @steady
     @given(streams())
