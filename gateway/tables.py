@@ -141,8 +141,8 @@ class EmbeddedTable:
     @ivar component: the address for components: a Twisted server endpoint string.
     @ivar accounts: passwords by user name; C{None} for three accounts with random passwords.
     @ivar components: secrets of components that are not part of the gateway, by domain.
-    @ivar delegations: by namespace; C{None} delegates private storage to the C{delegation} services.
-    @ivar privileges: by the component's domain; C{None} grants rosters and presence to the C{roster} services.
+    @ivar delegations: by namespace; C{None} delegates private storage to C{delegate.DOMAIN}.
+    @ivar privileges: by the component's domain; C{None} grants rosters and presence to C{roster.DOMAIN}.
     """
 
     domain: Domain = Domain("localhost")
