@@ -127,7 +127,7 @@ class ProcessTests(SynchronousTestCase):
             self.configure()
             code, output = self.twistd("--uid", "nobody", *WAYS[way])
             self.assertEqual(code, 1, (way, output))
-            self.assertIn("state_dir: not writable by uid 65534, or not there: ", output)
+            self.assertIn("state_dir: not writable by uid 65534, or missing: ", output)
 
     def test_otherRoot(self) -> None:
         """... and one that is not there once --chroot has changed the root folder."""
@@ -137,7 +137,7 @@ class ProcessTests(SynchronousTestCase):
         self.configure()
         code, output = self.twistd("--chroot", str(self.folder), "--pidfile", "/other.pid", "-n", "gateway")
         self.assertEqual(code, 1, output)
-        self.assertIn("state_dir: not writable by uid 0, or not there: ", output)
+        self.assertIn("state_dir: not writable by uid 0, or missing: ", output)
 
     def test_signals(self) -> None:
         """SIGHUP, SIGUSR1 and SIGUSR2 end nothing, and a line of the log says why; twistd rotates its file."""
@@ -149,7 +149,7 @@ class ProcessTests(SynchronousTestCase):
             self.until("nothing listens at", log)
             pid = int((self.folder / PID).read_text())
             os.kill(pid, signal.SIGHUP)
-            self.until("SIGHUP is ignored: the gateway does not reload its configuration: restart it.", log)
+            self.until("SIGHUP is ignored: the gateway cannot reload its configuration; restart it.", log)
             os.kill(pid, signal.SIGUSR2)
             self.until("SIGUSR2 is ignored", log)
             os.kill(pid, signal.SIGUSR1)
