@@ -289,6 +289,7 @@ class IDelegatedRequest(Interface):
     type: str = Attribute('C{"get"} or C{"set"}.')
     namespace: str = Attribute("The namespace of the payload.")
     payload: domish.Element = Attribute("The one child element; its tree is built at the first access.")
+    xml: bytes = Attribute("The payload as bytes, for a place where the default namespace is jabber:client.")
 
 
 class IDelegatedNamespace(Interface):
@@ -304,7 +305,8 @@ class IDelegatedNamespace(Interface):
         """
         Answer one request.
 
-        @return: the payload of the result: an element, or C{None} for an empty result; or an awaitable of these.
+        @return: the payload of the result: an element, bytes as L{IDelegatedRequest.xml}, or C{None} for an empty
+            result; or an awaitable of these. The request's own bytes are not checked again.
         @raise twisted.words.protocols.jabber.error.StanzaError: the error for the requester. Any other exception is
             answered as C{internal-server-error}; no answer within 25 seconds is C{remote-server-timeout}.
         """
