@@ -16,7 +16,7 @@ from attrs import evolve, fields_dict, frozen, has
 from cattrs import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from gateway import files
-from gateway.interfaces import IDemonstration, IServicePlugin
+from gateway.interfaces import IServicePlugin, ITourStop
 from gateway.tables import (
     ClientEndpoint,
     ComponentTable,
@@ -141,8 +141,8 @@ class _Reader:
 
     def _demonstration(self, embedded: EmbeddedTable) -> dict[str, Any]:
         """Return the demonstration services, which run if neither a server nor a service is configured."""
-        demonstrated = [each for each in self._plugins.values() if IDemonstration.providedBy(each)]
-        return {each.kind: IDemonstration(each).demoTables(embedded.domain) for each in demonstrated}
+        demonstrated = [each for each in self._plugins.values() if ITourStop.providedBy(each)]
+        return {each.kind: ITourStop(each).demoTables(embedded.domain) for each in demonstrated}
 
     def _services(
         self, document: dict[str, Any], server: ServerTable | None, embedded: EmbeddedTable | None

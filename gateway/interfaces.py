@@ -60,14 +60,14 @@ class IRefusalHandler(Interface):
         """Handle a refused stanza; return true if it is answered. Otherwise the link answers it."""
 
 
-class IReporting(Interface):
+class IStatusProvider(Interface):
     """A handler may provide this to add lines to the status page."""
 
     def report() -> Iterable[str]:
         """Return texts for the operator about the current state, each of one or several lines."""
 
 
-class ISurroundings(Interface):
+class IServiceEnvironment(Interface):
     """The environment that a service will run in."""
 
     stateDir: str = Attribute("The folder for durable state; it may not exist yet.")
@@ -78,7 +78,7 @@ class ISurroundings(Interface):
         """Return all handlers for delegated namespaces by name."""
 
 
-class IComposition(ISurroundings):
+class IServiceBuilder(IServiceEnvironment):
     """Builds the parts of a service for its plugin. The folder for durable state exists."""
 
     reactor: Any = Attribute(
@@ -149,7 +149,7 @@ class IComposition(ISurroundings):
         @return: a function to call with each of them when it has connected; it advertises the privileges.
         """
 
-    def answers(link: Any, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+    def serveDelegatedNamespaces(link: Any, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
         """
         Let the link's component answer requests of the handler's namespaces that servers delegate (XEP-0355).
 
@@ -169,7 +169,7 @@ class IServicePlugin(Interface):
         "A frozen attrs class, derived from L{gateway.tables.ComponentTable}, with the keys of its table."
     )
 
-    def makeService(jid: str, table: Any, composition: IComposition) -> IService:
+    def makeService(jid: str, table: Any, composition: IServiceBuilder) -> IService:
         """
         Compose one service.
 
@@ -179,38 +179,38 @@ class IServicePlugin(Interface):
         """
 
 
-class IChecked(Interface):
+class IConfigCheck(Interface):
     """
     A plugin may provide this beside L{IServicePlugin} for checks that the types of its table cannot express.
     C{--check} and each start call it before anything is created. An L{IDelegationPlugin} may provide it as well: it
     is called with the table of each delegation that uses it.
     """
 
-    def check(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
+    def check(jid: str, table: Any, environment: IServiceEnvironment) -> list[str]:
         """Return a line for each problem of a table, beginning with the key concerned; create nothing."""
 
 
-class IWarned(Interface):
+class IConfigWarnings(Interface):
     """
     A plugin may provide this beside L{IServicePlugin} to warn of faults that do not prevent a service from working.
     C{--check} prints the warnings, the start logs them. An L{IDelegationPlugin} may provide it as well.
     """
 
-    def warnings(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
+    def warnings(jid: str, table: Any, environment: IServiceEnvironment) -> list[str]:
         """Return a line for each warning, which names the file or begins with the key; create nothing."""
 
 
-class INoted(Interface):
+class IServerRequirements(Interface):
     """
     A plugin may provide this beside L{IServicePlugin} to list its requirements on the server's configuration.
     C{--check} prints them.
     """
 
-    def notes(jid: str, table: Any, surroundings: ISurroundings) -> list[str]:
+    def notes(jid: str, table: Any, environment: IServiceEnvironment) -> list[str]:
         """Return the requirements of a table, each of one or several lines; create nothing."""
 
 
-class IDemonstration(Interface):
+class ITourStop(Interface):
     """A plugin may provide this beside L{IServicePlugin} to be part of the embedded default and of the tour."""
 
     def demoTables(domain: str) -> dict[str, dict[str, Any]]:
@@ -320,7 +320,7 @@ class IDelegationPlugin(Interface):
 
     name: str = Attribute("The name of the handler in the configuration.")
 
-    def makeHandler(jid: str, link: Any, composition: IComposition) -> IDelegatedNamespace:
+    def makeHandler(jid: str, link: Any, composition: IServiceBuilder) -> IDelegatedNamespace:
         """
         Return a handler for one managing entity.
 
@@ -336,7 +336,7 @@ class IImportingPlugin(Interface):
     """
 
     def makeImportingHandler(
-        jid: str, link: Any, composition: IComposition, privileges: IPrivileges, servers: Iterable[str]
+        jid: str, link: Any, composition: IServiceBuilder, privileges: IPrivileges, servers: Iterable[str]
     ) -> IDelegatedNamespace:
         """
         Return a handler that imports; otherwise like L{IDelegationPlugin.makeHandler}.

@@ -23,16 +23,16 @@ from zope.interface.verify import verifyObject
 from gateway import files, plugins
 from gateway.config import Config, load, readSecret
 from gateway.database import Database
-from gateway.delegation.plugin import answers
+from gateway.delegation.plugin import serveDelegatedNamespaces
 from gateway.interfaces import (
-    IChecked,
-    IComposition,
+    IConfigCheck,
+    IConfigWarnings,
     IDelegatedNamespace,
     IDelegationPlugin,
-    INoted,
+    IServerRequirements,
+    IServiceBuilder,
+    IServiceEnvironment,
     IServicePlugin,
-    ISurroundings,
-    IWarned,
 )
 from gateway.listener import Listener
 from gateway.monitor.access import Gate
@@ -115,10 +115,10 @@ def check(config: Config) -> None:
 def _problems(config: Config) -> list[str]:
     unusable = files.folderProblem(config.state_dir)
     problems = [f"state_dir: {unusable}"] if unusable else []
-    surroundings = Surroundings(config)
+    environment = ServiceEnvironment(config)
     for service in config.services:
-        if IChecked.providedBy(service.plugin):
-            found = IChecked(service.plugin).check(service.jid, service.table, surroundings)
+        if IConfigCheck.providedBy(service.plugin):
+            found = IConfigCheck(service.plugin).check(service.jid, service.table, environment)
             problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
     return problems
 
@@ -134,24 +134,24 @@ def warnings(config: Config) -> list[str]:
     if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
         named.add(config.file)
     found += [warning for warning in map(files.openToOthers, sorted(named)) if warning]
-    surroundings = Surroundings(config)
+    environment = ServiceEnvironment(config)
     for service in config.services:
-        if IWarned.providedBy(service.plugin):
-            told = IWarned(service.plugin).warnings(service.jid, service.table, surroundings)
+        if IConfigWarnings.providedBy(service.plugin):
+            told = IConfigWarnings(service.plugin).warnings(service.jid, service.table, environment)
             found += [f'{service.kind}."{service.jid}": {each}' for each in told]
     return list(dict.fromkeys(found))
 
 
 def notes(config: Config) -> list[str]:
     """Return the needs of the server's configuration, as plugins know them; and what C{--check} cannot find out."""
-    surroundings = Surroundings(config)
+    environment = ServiceEnvironment(config)
     found = [
         f'{service.kind}."{service.jid}".{note}'
         for service in config.services
-        if INoted.providedBy(service.plugin)
-        for note in INoted(service.plugin).notes(service.jid, service.table, surroundings)
+        if IServerRequirements.providedBy(service.plugin)
+        for note in IServerRequirements(service.plugin).notes(service.jid, service.table, environment)
     ]
-    return found if surroundings.isEmbedded else [*found, NOTE]
+    return found if environment.isEmbedded else [*found, NOTE]
 
 
 def _fileNames(table: Any) -> Iterator[str]:
@@ -181,7 +181,7 @@ def makeService(
     """
     Return the whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
 
-    @param wallClock: as L{IComposition.wallClock}; by default the reactor's clock, for tests with a single clock.
+    @param wallClock: as L{IServiceBuilder.wallClock}; by default the reactor's clock, for tests with one clock.
     @param gateway: the parent of all services, which is returned; by default a new one.
     @raise ConfigError: if something that the file names cannot be used.
     """
@@ -209,7 +209,7 @@ def makeService(
         raise ConfigError([f"state_dir: {path} cannot be used: {error.strerror}"]) from error
     if host is not None:
         host.setServiceParent(gateway)
-    composition = Composition(config, host, OwnAgent(http, token, reactor), reactor, wallClock)
+    composition = ServiceBuilder(config, host, OwnAgent(http, token, reactor), reactor, wallClock)
     problems: list[str] = []
     for service in config.services:
         try:
@@ -245,8 +245,8 @@ def _embeddedHost(
     )
 
 
-@implementer(ISurroundings)
-class Surroundings:
+@implementer(IServiceEnvironment)
+class ServiceEnvironment:
     """The environment that plugins check before they make their services."""
 
     def __init__(self, config: Config) -> None:
@@ -260,8 +260,8 @@ class Surroundings:
         return _findPlugins(IDelegationPlugin, "name")
 
 
-@implementer(IComposition)
-class Composition(Surroundings):
+@implementer(IServiceBuilder)
+class ServiceBuilder(ServiceEnvironment):
     """
     Builds the parts of services for their plugins.
 
@@ -359,5 +359,5 @@ class Composition(Surroundings):
         lending.setHandlerParent(privileges.parent)
         return lending.onAvailable
 
-    def answers(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
-        answers(link, servers, handler)
+    def serveDelegatedNamespaces(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+        serveDelegatedNamespaces(link, servers, handler)

@@ -21,7 +21,7 @@ from gateway.config import load, readSecret
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder, HostInfo
 from gateway.guide import TIMEOUT, Guide, Mailbox, TourFailed
-from gateway.interfaces import IDemonstration
+from gateway.interfaces import ITourStop
 from gateway.service import findPlugins
 from gateway.tables import ConfigError
 from gateway.tap import find, useMonotonicClock
@@ -118,12 +118,12 @@ async def _showAll(guide: Guide, place: HostInfo, write: Callable[[str], object]
     shown = 0
     for plugin in findPlugins():
         for jid in place.services.get(plugin.kind, []):
-            if not IDemonstration.providedBy(plugin):
+            if not ITourStop.providedBy(plugin):
                 continue
             shown += 1
             write(f"\n=== {plugin.kind}: {jid} ===\n")
             await guide.served(jid)
-            await IDemonstration(plugin).tour(guide, jid)
+            await ITourStop(plugin).tour(guide, jid)
     guide.say("This is the end of the tour." if shown else "No service that takes part in the tour is running.")
 
 

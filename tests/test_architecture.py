@@ -173,7 +173,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertNoneImport(shared, *(f"gateway.{feature}" for feature in FEATURES))
         # Privileges and delegations are used by several features, so service.py composes them.
         ported = {f"gateway.privilege.{name}" for name in ("handler.PrivilegeHandler", "lending.Lending")}
-        ported.add("gateway.delegation.plugin.answers")
+        ported.add("gateway.delegation.plugin.serveDelegatedNamespaces")
         self.assertLessEqual(ported, IMPORTED["gateway.service"])
         above = {name: IMPORTED[name] - ported for name in ("gateway.service", "gateway.tap", "gateway.tour")}
         known = [each for names in above.values() for each in names]

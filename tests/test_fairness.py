@@ -18,7 +18,7 @@ from gateway.errors import NoAnswer, OverBudget, Stopping, TooManyPending, TooMu
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.stream.budget import BURST, Budget
 from gateway.stream.stanzas import errorElement
 from tests.delegation.support import FakeNamespace
@@ -97,7 +97,7 @@ class RoomsTests(FairCase):
         self.world.wait(2)
         [line] = [each for each in warnings if "users refused" in each]
         self.assertIn(f"of 1 users refused, who were sent too much: {BAD}", line)
-        [refused, held] = IReporting(self.link).report()
+        [refused, held] = IStatusProvider(self.link).report()
         self.assertIn("users that are charged: 1", refused)
         self.assertRegex(held, r"stanzas held, of users who were sent much or said much to many: 1[89]\d; users: 1")
 
@@ -127,7 +127,7 @@ class RoomsTests(FairCase):
         self.assertEqual(joined + out.count(errorElement(OverBudget)), 300)
         self.assertLess(joined, 15)
         self.assertEqual(out.count(b"type='unavailable'"), 2)
-        self.assertEqual(list(IReporting(self.link).report())[1:], [])
+        self.assertEqual(list(IStatusProvider(self.link).report())[1:], [])
 
     def test_leavesBehindJoins(self) -> None:
         """A leave that is held behind joins is always handled, so no ghost occupant stays."""
@@ -243,7 +243,7 @@ class SpeakerTests(FairCase):
     def test_slowed(self) -> None:
         """Short messages beyond the burst are delayed, in order, and not lost."""
         self.assertEqual(self.speak(self.bad(), "x", 240), 132)
-        [held] = IReporting(self.link).report()
+        [held] = IStatusProvider(self.link).report()
         self.assertIn("said much to many: 108; users: 1", held)
         before = self.heard[b"<message "]
         self.world.wait(5)

@@ -1,4 +1,4 @@
-"""Composition of the gateway, on a reactor in memory."""
+"""ServiceBuilder of the gateway, on a reactor in memory."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
 from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
-from gateway.interfaces import IChecked, IComposition, IPrivileges, IServicePlugin, ISurroundings
+from gateway.interfaces import IConfigCheck, IPrivileges, IServiceBuilder, IServiceEnvironment, IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.roster.plugin import RosterPlugin
-from gateway.service import Composition, check, findPlugins, makeService, warnings
+from gateway.service import ServiceBuilder, check, findPlugins, makeService, warnings
 from gateway.stream.link import Link
 from gateway.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
 from tests.disks import smallDisk
@@ -63,18 +63,18 @@ class StrangePlugin:
     def __init__(self, made: Any) -> None:
         self.made = made
 
-    def makeService(self, jid: str, table: ComponentTable, composition: IComposition) -> Any:
+    def makeService(self, jid: str, table: ComponentTable, composition: IServiceBuilder) -> Any:
         if isinstance(self.made, Exception):
             raise self.made
         return self.made(composition) if callable(self.made) else self.made
 
 
-@implementer(IServicePlugin, IChecked)
+@implementer(IServicePlugin, IConfigCheck)
 class CheckedPlugin(StrangePlugin):
     """A plugin whose check finds a problem, and that records its arguments."""
 
-    def check(self, jid: str, table: ComponentTable, surroundings: ISurroundings) -> list[str]:
-        self.made.append((jid, table, surroundings.stateDir, surroundings.components))
+    def check(self, jid: str, table: ComponentTable, environment: IServiceEnvironment) -> list[str]:
+        self.made.append((jid, table, environment.stateDir, environment.components))
         return ["key: wrong"]
 
 
@@ -329,7 +329,7 @@ class MakeServiceTests(ServiceCase):
     def test_databases(self) -> None:
         """A database is in the state folder, and included in /readyz; without the folder it is a ConfigError."""
         config = self.config()
-        composition = Composition(config, None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
         error = self.assertRaises(ConfigError, composition.database, "x", ())
         self.assertIn(f"state_dir: {config.state_dir / 'x'} cannot be created: No such file", str(error))
         config.state_dir.mkdir()
@@ -458,7 +458,7 @@ class HttpServiceTests(ServiceCase):
 
 
 class EmbeddedTests(ServiceCase):
-    """Composition without a server."""
+    """ServiceBuilder without a server."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -518,7 +518,7 @@ class EmbeddedTests(ServiceCase):
         own = ComponentTable(endpoint=ClientEndpoint("tcp:example.com:3"), secret="its own")
         config = self.embedded()
         host = EmbeddedHost(EmbeddedTable(), {}, self.folder, self.reactor, self.shown.write)
-        composition = Composition(config, host, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, host, Agent(self.reactor), self.reactor)
         here = composition.link("a.localhost", ComponentTable())
         given = composition.link("b.localhost", ComponentTable(secret="given"))
         there = composition.link("c.example.com", own)
@@ -533,27 +533,27 @@ class CompositionTests(ServiceCase):
 
     def test_interface(self) -> None:
         """It provides its interface."""
-        composition = Composition(self.config(), None, Agent(self.reactor), self.reactor)
-        verifyObject(IComposition, composition)
+        composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor)
+        verifyObject(IServiceBuilder, composition)
         self.assertEqual(composition.stateDir, str(self.folder / "state"))
         self.assertIs(composition.reactor, self.reactor)
         self.assertEqual(composition.wallClock(), self.reactor.seconds())
 
     def test_wallClock(self) -> None:
         """The wall clock differs from the reactor's clock if there are two."""
-        composition = Composition(self.config(), None, Agent(self.reactor), self.reactor, lambda: 5e8)
+        composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor, lambda: 5e8)
         self.assertEqual(composition.wallClock(), 5e8)
 
     def test_instances(self) -> None:
         """Each link detects other gateways by a unique name."""
-        composition = Composition(self.config(), None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor)
         signs = {composition.link("a.example.com", ComponentTable(secret="x"))._instances.sign for _ in range(3)}  # type: ignore[union-attr]  # it has one
         self.assertEqual(len(signs), 3)
 
     def test_link(self) -> None:
         """A link has the secret of its table, otherwise the common one, and the common limit; it is recorded."""
         config = self.config()
-        composition = Composition(config, None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
         links = [composition.link(service.jid, service.table) for service in config.services]
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
         self.assertEqual({(link.limits.stanzaSize, link.limits.outgoingSize) for link in links}, {(70000, 300000)})
@@ -566,7 +566,7 @@ class CompositionTests(ServiceCase):
     def test_privileges(self) -> None:
         """Privileges are those of the link's component, from the named servers only."""
         config = self.config()
-        composition = Composition(config, None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
         link = composition.link("p.example.com", config.services[0].table)
         privileges = composition.privileges(link, ["example.com"])
         self.assertTrue(verifyObject(IPrivileges, privileges))

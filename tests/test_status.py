@@ -9,14 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.monitor.access import Gate
 from gateway.monitor.site import QuietSite
 from gateway.monitor.status import Status
 from tests.test_health import FakeFile
 
 
-@implementer(IReporting)
+@implementer(IStatusProvider)
 class FakeHandler:
     """A handler with a report."""
 
@@ -37,7 +37,7 @@ class FakeLink:
         return iter([object(), FakeHandler()])
 
 
-@implementer(IReporting)
+@implementer(IStatusProvider)
 class ReportingLink(FakeLink):
     """A link with a report of its own."""
 

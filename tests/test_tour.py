@@ -24,7 +24,7 @@ from gateway.delegation.tour import show
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder
 from gateway.guide import Guide, Mailbox, TourFailed
-from gateway.interfaces import IDemonstration, IGuide
+from gateway.interfaces import IGuide, ITourStop
 from tests.embedded.loopback import IMPLEMENTATION, LoopbackCase
 
 
@@ -61,7 +61,7 @@ def _message(body: str) -> domish.Element:
     return message
 
 
-@implementer(IDemonstration)
+@implementer(ITourStop)
 class Plugin:
     """A plugin whose tour is a function of the test."""
 

@@ -42,7 +42,7 @@ from gateway.errors import (
     Unhandled,
     Unreadable,
 )
-from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IReporting
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IStatusProvider
 from gateway.seldom import Seldom
 from gateway.stream.budget import FREE
 from gateway.stream.grants import GrantWatch
@@ -52,7 +52,7 @@ from gateway.stream.stanzas import Stanza, route
 from gateway.xml.errors import errorElement, errorStanza
 
 
-@implementer(IDisco, IRefusalHandler, IReporting)
+@implementer(IDisco, IRefusalHandler, IStatusProvider)
 class ManagingHandler(RawHandler):
     """
     A managing entity (XEP-0355).

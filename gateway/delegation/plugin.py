@@ -25,17 +25,17 @@ from gateway.delegation.private import PrivateStorage
 from gateway.delegation.readthrough import ReadThrough
 from gateway.delegation.store import SCHEMA, PrivateFile
 from gateway.interfaces import (
-    IChecked,
-    IComposition,
+    IConfigCheck,
+    IConfigWarnings,
     IDelegatedNamespace,
     IDelegationPlugin,
-    IDemonstration,
     IGuide,
     IImportingPlugin,
     IPrivileges,
+    IServiceBuilder,
+    IServiceEnvironment,
     IServicePlugin,
-    ISurroundings,
-    IWarned,
+    ITourStop,
 )
 from gateway.stream.link import Link
 from gateway.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
@@ -94,20 +94,20 @@ def manage(
     DiscoHandler().setHandlerParent(link)
 
 
-def answers(link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
-    """See L{gateway.interfaces.IComposition.answers}."""
+def serveDelegatedNamespaces(link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+    """See L{gateway.interfaces.IServiceBuilder.serveDelegatedNamespaces}."""
     manage(link, dict.fromkeys(handler.namespaces, Route(handler)), frozenset(servers))
 
 
-@implementer(IPlugin, IServicePlugin, IChecked, IWarned, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, ITourStop)
 class DelegationPlugin:
     """Plugin for C{[delegation]}."""
 
     kind = "delegation"
     table = DelegationTable
 
-    def check(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
-        plugins = surroundings.delegationPlugins()
+    def check(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[str]:
+        plugins = environment.delegationPlugins()
         problems = []
         if not table.servers | table.users:
             problems.append(
@@ -140,19 +140,19 @@ class DelegationPlugin:
                 problems.append(f"{key}.import: found true beside {found}; allowed: {allowed}")
         problems += _lendingProblems(table)
         for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
-            if IChecked.providedBy(plugins[name]):
-                problems += IChecked(plugins[name]).check(jid, table, surroundings)
+            if IConfigCheck.providedBy(plugins[name]):
+                problems += IConfigCheck(plugins[name]).check(jid, table, environment)
         return problems
 
-    def warnings(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
-        plugins = surroundings.delegationPlugins()
+    def warnings(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[str]:
+        plugins = environment.delegationPlugins()
         found: list[str] = []
         for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
-            if IWarned.providedBy(plugins[name]):
-                found += IWarned(plugins[name]).warnings(jid, table, surroundings)
+            if IConfigWarnings.providedBy(plugins[name]):
+                found += IConfigWarnings(plugins[name]).warnings(jid, table, environment)
         return found
 
-    def makeService(self, jid: str, table: DelegationTable, composition: IComposition) -> IService:
+    def makeService(self, jid: str, table: DelegationTable, composition: IServiceBuilder) -> IService:
         plugins = composition.delegationPlugins()
         link: Link = composition.link(jid, table)
         # Handlers that act in users' names find it on the link.
@@ -191,38 +191,38 @@ class DelegationPlugin:
         await tour.show(guide, jid)
 
 
-@implementer(IPlugin, IDelegationPlugin, IImportingPlugin, IChecked, IWarned)
+@implementer(IPlugin, IDelegationPlugin, IImportingPlugin, IConfigCheck, IConfigWarnings)
 class PrivateStoragePlugin:
     """Plugin for C{handler = "private-storage"}."""
 
     name = "private-storage"
 
-    def check(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
-        problem = faults.problem(Path(surroundings.stateDir, _fileName(jid)))
+    def check(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[str]:
+        problem = faults.problem(Path(environment.stateDir, _fileName(jid)))
         problems = [f"state_dir: {problem}"] if problem else []
         for namespace, each in table.namespaces.items():
             if each.handler == self.name and namespace != ns.PRIVATE:
                 problems.append(_wrongHandler(namespace, self.name, [ns.PRIVATE]))
         return problems
 
-    def warnings(self, jid: str, table: DelegationTable, surroundings: ISurroundings) -> list[str]:
+    def warnings(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[str]:
         """Warn before the first start of the data that the delegation hides from users."""
         each = table.namespaces.get(Namespace(ns.PRIVATE))
         imports = each is None or each.import_
-        if imports or surroundings.isEmbedded or Path(surroundings.stateDir, _fileName(jid)).exists():
+        if imports or environment.isEmbedded or Path(environment.stateDir, _fileName(jid)).exists():
             return []
         hidden = "what users have stored with the server so far will be hidden from them"
         advice = 'set "import = true", or see docs/delegation.md, "What the server had stored"'
         return [f'namespaces."{ns.PRIVATE}": {hidden}; {advice}']
 
-    def makeHandler(self, jid: str, link: Link, composition: IComposition) -> IDelegatedNamespace:
+    def makeHandler(self, jid: str, link: Link, composition: IServiceBuilder) -> IDelegatedNamespace:
         return PrivateStorage(_store(jid, composition))
 
     def makeImportingHandler(
         self,
         jid: str,
         link: Link,
-        composition: IComposition,
+        composition: IServiceBuilder,
         privileges: IPrivileges,
         servers: Iterable[str],
     ) -> IDelegatedNamespace:
@@ -231,7 +231,7 @@ class PrivateStoragePlugin:
         return PrivateStorage(_store(jid, composition), source)
 
 
-def _store(jid: str, composition: IComposition) -> PrivateFile:
+def _store(jid: str, composition: IServiceBuilder) -> PrivateFile:
     return PrivateFile(composition.database(_fileName(jid), SCHEMA))
 
 

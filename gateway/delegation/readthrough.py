@@ -20,7 +20,7 @@ from zope.interface import implementer
 from gateway import jids, ns
 from gateway.delegation.private import Key
 from gateway.errors import CannotAsk, NoAnswer, NotGranted
-from gateway.interfaces import IDelegatedRequest, IPrivileges, IReporting
+from gateway.interfaces import IDelegatedRequest, IPrivileges, IStatusProvider
 from gateway.seldom import Seldom
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
@@ -38,7 +38,7 @@ _FAILED = "the user got an error, and may ask again"
 _GUIDE = 'docs/delegation.md, "What the server had stored"'
 
 
-@implementer(IReporting)
+@implementer(IStatusProvider)
 class ReadThrough(RawHandler):
     """
     Asks servers by privileged iq (XEP-0356 section 6), in the user's name.

@@ -48,7 +48,7 @@ class EmbeddedHost(MultiService):
     @param services: component JIDs by kind of service.
     @param say: shows the operator a text that contains passwords, and must not go to a log.
     @param web: returns the base URL of the HTTP server; empty if there is none.
-    @param wallClock: as L{IComposition.wallClock}, for the certificate; by default the reactor's clock.
+    @param wallClock: as L{IServiceBuilder.wallClock}, for the certificate; by default the reactor's clock.
     """
 
     _log = Logger()

@@ -19,7 +19,7 @@ from gateway.fmuc.nodes import Node
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
-from gateway.interfaces import IRefusalHandler, IReporting
+from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.muc.actions import Action, LogLine, ToUsers
 from gateway.muc.iq import answer, result
 from gateway.stream.budget import COPY, FREE
@@ -40,12 +40,12 @@ _MAX_LINE = 1_000
 _JOINS = re.compile(rb"""=\s*["']%b["']""" % re.escape(ns.MUC.encode()))
 
 
-@implementer(IRefusalHandler, IReporting)
+@implementer(IRefusalHandler, IStatusProvider)
 class RoomsHandler(RawHandler):
     """
     All rooms of one component.
 
-    @param wallClock: as L{gateway.interfaces.IComposition.wallClock}; the default is the link's clock.
+    @param wallClock: as L{gateway.interfaces.IServiceBuilder.wallClock}; the default is the link's clock.
     """
 
     _log = Logger()

@@ -13,7 +13,7 @@ from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect
-from gateway.interfaces import IChecked, IComposition, IDemonstration, IGuide, IServicePlugin, ISurroundings
+from gateway.interfaces import IConfigCheck, IGuide, IServiceBuilder, IServiceEnvironment, IServicePlugin, ITourStop
 from gateway.muc.muc_xml import MAX_STANZA
 from gateway.muc.room import Bounds, Settings
 from gateway.stream.link import Link
@@ -45,14 +45,14 @@ class RoomsTable(ComponentTable):
     backing: Domain | None = None
 
 
-@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, ITourStop)
 class MirrorPlugin:
     """Mirrors of rooms elsewhere: the joining side."""
 
     kind = "mirror"
     table = MirrorTable
 
-    def check(self, jid: str, table: MirrorTable, surroundings: ISurroundings) -> list[str]:
+    def check(self, jid: str, table: MirrorTable, environment: IServiceEnvironment) -> list[str]:
         problems = [
             f'{key}: found nothing; allowed: at least one domain, or "*"'
             for key, domains in (("allow", table.allow), ("users", table.users))
@@ -74,7 +74,7 @@ class MirrorPlugin:
         ]
         return problems
 
-    def makeService(self, jid: str, table: MirrorTable, composition: IComposition) -> IService:
+    def makeService(self, jid: str, table: MirrorTable, composition: IServiceBuilder) -> IService:
         mirroring = Mirroring(
             dialect=Dialect(table.protocol),
             replica=table.mode == "replica",
@@ -91,14 +91,14 @@ class MirrorPlugin:
         await tour.showMirror(guide, jid, _LOBBY)
 
 
-@implementer(IPlugin, IServicePlugin, IChecked, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, ITourStop)
 class RoomsPlugin:
     """Rooms of the component's own: the joined side."""
 
     kind = "rooms"
     table = RoomsTable
 
-    def check(self, jid: str, table: RoomsTable, surroundings: ISurroundings) -> list[str]:
+    def check(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[str]:
         problems = _domainProblems("peers", table.peers)
         if jid in table.peers:
             problems.append(f'peers: found "{jid}", which is this service; allowed: other domains')
@@ -106,7 +106,7 @@ class RoomsPlugin:
             problems.append(f'backing: found "{table.backing}"; allowed: no value yet')
         return problems
 
-    def makeService(self, jid: str, table: RoomsTable, composition: IComposition) -> IService:
+    def makeService(self, jid: str, table: RoomsTable, composition: IServiceBuilder) -> IService:
         rooms = Rooms(jid, None, _prepared(table.peers), Bounds(made=table.max_rooms_per_user))
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
@@ -119,7 +119,7 @@ class RoomsPlugin:
         await tour.showRooms(guide, jid, _LOBBY)
 
 
-def _served(jid: str, table: ComponentTable, composition: IComposition, rooms: Rooms) -> IService:
+def _served(jid: str, table: ComponentTable, composition: IServiceBuilder, rooms: Rooms) -> IService:
     link: Link = composition.link(jid, table)
     # Rooms need no larger stanzas, and read every stanza.
     link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, MAX_STANZA))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.monitor.health import Stored, Watched, text
 from gateway.printable import printable
 
@@ -41,7 +41,7 @@ def _described(link: Reported) -> str:
     state = "connected" if link.ready else f"not connected: {link.trouble}"
     if link.ready and link.conflict:
         state += f", but {link.conflict}"
-    reporting = [each for each in (link, *link) if IReporting.providedBy(each)]
-    reports = [report for each in reporting for report in IReporting(each).report()]
+    reporting = [each for each in (link, *link) if IStatusProvider.providedBy(each)]
+    reports = [report for each in reporting for report in IStatusProvider(each).report()]
     lines = [line for report in reports for line in report.split("\n")]
     return "".join([f"{link.jid}: {printable(state)}\n", *(f"  {printable(line)}\n" for line in lines)])

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.errors import Malformed, NotGranted
-from gateway.interfaces import IPrivileges, IReporting, RosterItem
+from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
 from gateway.stream.grants import GrantWatch
@@ -30,7 +30,7 @@ from gateway.xml.errors import readError
 _MAX_PUSHES = 1_000
 
 
-@implementer(IPrivileges, IReporting)
+@implementer(IPrivileges, IStatusProvider)
 class PrivilegeHandler(RawHandler):
     """
     What a component may do for the users of these servers.

@@ -29,7 +29,7 @@ from gateway.errors import (
     TooMuch,
     Unreadable,
 )
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.privilege import stanzas
 from gateway.privilege.core import VERSIONS, Permissions
 from gateway.privilege.handler import PrivilegeHandler
@@ -71,7 +71,7 @@ class _Count:
     refused: int = 0
 
 
-@implementer(IReporting)
+@implementer(IStatusProvider)
 class Lending(RawHandler):
     """
     Passes on what entities ask for within the privileges of the link's component.

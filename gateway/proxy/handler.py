@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from gateway import jids
 from gateway.errors import GatewayError, HandlerFailed, NoResource, Unreadable
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
@@ -34,12 +34,12 @@ _WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 _REPORT_EVERY = 60.0
 
 
-@implementer(IReporting)
+@implementer(IStatusProvider)
 class ProxyHandler(RawHandler):
     """
     Jabber Address Translation for one component.
 
-    @param wallClock: as L{gateway.interfaces.IComposition.wallClock}; by default the link's clock.
+    @param wallClock: as L{gateway.interfaces.IServiceBuilder.wallClock}; by default the link's clock.
     """
 
     _log = Logger()

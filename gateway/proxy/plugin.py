@@ -17,13 +17,13 @@ from zope.interface import implementer
 
 from gateway import files, jids
 from gateway.interfaces import (
-    IChecked,
-    IComposition,
-    IDemonstration,
+    IConfigCheck,
+    IConfigWarnings,
     IGuide,
+    IServiceBuilder,
+    IServiceEnvironment,
     IServicePlugin,
-    ISurroundings,
-    IWarned,
+    ITourStop,
 )
 from gateway.proxy import tour
 from gateway.proxy.addresses import Sealer
@@ -52,17 +52,17 @@ class ProxyTable(ComponentTable):
     shared: bool = False
 
 
-@implementer(IPlugin, IServicePlugin, IChecked, IWarned, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, ITourStop)
 class ProxyPlugin:
     """Composes a client proxy."""
 
     kind = "proxy"
     table = ProxyTable
 
-    def check(self, jid: str, table: ProxyTable, surroundings: ISurroundings) -> list[str]:
+    def check(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[str]:
         problems = []
-        stateDir = surroundings.stateDir
-        if jids.split(table.target)[1] in surroundings.components:
+        stateDir = environment.stateDir
+        if jids.split(table.target)[1] in environment.components:
             problems.append(f'target: found "{table.target}", on a component of this file; allowed: a real account')
         # Another gateway may get the answer, so this one has no table of open exchanges.
         if table.shared and table.outbound:
@@ -82,11 +82,11 @@ class ProxyPlugin:
                     problems.append(f"key_file: {keyFile} is not there and cannot be made: {problem}")
         return problems
 
-    def warnings(self, jid: str, table: ProxyTable, surroundings: ISurroundings) -> list[str]:
-        problem = ExchangeFile(_exchangeFile(jid, surroundings.stateDir)).problem()
+    def warnings(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[str]:
+        problem = ExchangeFile(_exchangeFile(jid, environment.stateDir)).problem()
         return [problem] if problem else []
 
-    def makeService(self, jid: str, table: ProxyTable, composition: IComposition) -> IService:
+    def makeService(self, jid: str, table: ProxyTable, composition: IServiceBuilder) -> IService:
         rules = Rules(
             forward=frozenset(table.forward),
             outbound=table.outbound,

@@ -22,7 +22,7 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import jids, ns
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.roster.apply import Applier
 from gateway.roster.core import Finished
 from gateway.roster.refresher import Refresher
@@ -252,7 +252,7 @@ class PresenceWatcher(XMPPHandler):
         )
 
 
-@implementer(IReporting)
+@implementer(IStatusProvider)
 class ApplierWatcher(XMPPHandler):
     """
     Tells an applier about the connection, and logs the applier's report when it changes.

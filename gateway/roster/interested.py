@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.errors import NotGranted
-from gateway.interfaces import IPrivileges, IReporting, RosterItem
+from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.roster.advice import prosodyGrantAdvice
 from gateway.seldom import Seldom
 from gateway.stream.stanzas import Stanza
@@ -48,7 +48,7 @@ class _Client:
     isFresh: bool = False
 
 
-@implementer(IReporting)
+@implementer(IStatusProvider)
 class InterestedClients(XMPPHandler):
     """
     Pushes changes of a locked roster to clients, if the server does not. Prosody pushes only to clients whose

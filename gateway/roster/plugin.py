@@ -16,14 +16,14 @@ from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
 from gateway.interfaces import (
-    IChecked,
-    IComposition,
-    IDemonstration,
+    IConfigCheck,
     IGuide,
-    INoted,
     IPrivileges,
+    IServerRequirements,
+    IServiceBuilder,
+    IServiceEnvironment,
     IServicePlugin,
-    ISurroundings,
+    ITourStop,
 )
 from gateway.roster import tour
 from gateway.roster.advice import prosodyGrantAdvice
@@ -66,16 +66,16 @@ class RosterTable(ComponentTable):
     signature_secret: str | None = field(default=None, repr=False)
 
 
-@implementer(IPlugin, IServicePlugin, IChecked, INoted, IDemonstration)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, IServerRequirements, ITourStop)
 class RosterPlugin:
     """Composes rosters from a web application."""
 
     kind = "roster"
     table = RosterTable
 
-    def check(self, jid: str, table: RosterTable, surroundings: ISurroundings) -> list[str]:
+    def check(self, jid: str, table: RosterTable, environment: IServiceEnvironment) -> list[str]:
         problems = []
-        if table.url is None and not surroundings.isEmbedded:
+        if table.url is None and not environment.isEmbedded:
             problems.append(f"url: found nothing; allowed: {_URL}")
         if table.url is not None and table.url.count("%s") != 1:
             problems.append(f'url: found "{elided(table.url)}"; allowed: {_URL}')
@@ -94,15 +94,15 @@ class RosterPlugin:
             problems.append("signature_secret: found an empty string; allowed: a secret")
         return problems
 
-    def notes(self, jid: str, table: RosterTable, surroundings: ISurroundings) -> list[str]:
+    def notes(self, jid: str, table: RosterTable, environment: IServiceEnvironment) -> list[str]:
         notes = []
-        if table.lock and table.api is None and not surroundings.isEmbedded:
+        if table.lock and table.api is None and not environment.isEmbedded:
             notes.append(f"lock: the server must delegate rosters. {prosodyGrantAdvice(jid, table.domain)}")
         if table.probes:
             notes.append(f'probes: in Prosody, Component "{jid}" needs validate_from_addresses = false')
         return notes
 
-    def makeService(self, jid: str, table: RosterTable, composition: IComposition) -> IService:
+    def makeService(self, jid: str, table: RosterTable, composition: IServiceBuilder) -> IService:
         admin = composition.serve("roster_admin")
         if table.domain.encode() in admin.children:
             raise ConfigError([f'domain: found "{table.domain}" a second time; allowed: one [roster] for each'])
@@ -149,7 +149,7 @@ class RosterPlugin:
             locked = LockedRosters(
                 refresher, applier, reactor, table.concurrency, pieces, interested, jid, applier.onLoopback
             )
-            composition.answers(link, [table.domain], locked)
+            composition.serveDelegatedNamespaces(link, [table.domain], locked)
         else:
             DiscoHandler().setHandlerParent(link)
         resource = Resource()
@@ -173,7 +173,7 @@ class RosterPlugin:
         privileges: IPrivileges,
         survey: Survey,
         client: HTTPClient,
-        composition: IComposition,
+        composition: IServiceBuilder,
     ) -> Applier:
         byPrivilege = PrivilegeApplier(privileges, link, survey, table.probes)
         if table.api is None:
@@ -191,7 +191,7 @@ class RosterPlugin:
 
         return AutoApplier(byApi, byPrivilege, privilegeProblem, f"gateway@{table.domain}", composition.reactor)
 
-    def _builtInApplication(self, table: RosterTable, composition: IComposition) -> WebApplication:
+    def _builtInApplication(self, table: RosterTable, composition: IServiceBuilder) -> WebApplication:
         """Return the gateway's own application, which is asked over HTTP like any other."""
         served = composition.serve("demo")
         if b"contacts" not in served.children:

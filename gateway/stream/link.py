@@ -22,7 +22,7 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway.errors import GatewayError, HandlerFailed
-from gateway.interfaces import IRawHandler, IReporting
+from gateway.interfaces import IRawHandler, IStatusProvider
 from gateway.stream.backoff import Backoff
 from gateway.stream.budget import Budget
 from gateway.stream.component import ComponentProtocol, Refused
@@ -43,7 +43,7 @@ _FIRST_DELAY = 1.0
 _LAST_DELAY = 30.0
 
 
-@implementer(IXMPPHandlerCollection, IReporting)
+@implementer(IXMPPHandlerCollection, IStatusProvider)
 class Link(Service):
     """
     The stream of one component, up or down.

@@ -17,7 +17,7 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.printable import printable
 from gateway.stream.requests import pingOf
 
@@ -34,7 +34,7 @@ NOTE = """server: an ejabberd of 24.10 or newer with mod_privilege drops request
     docs/privilege.md"""
 
 
-@implementer(IReporting)
+@implementer(IStatusProvider)
 class Survey(XMPPHandler):
     """
     Asks the server for its software (XEP-0092) after each connection, and pings it at an address with a resource.

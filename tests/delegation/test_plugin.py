@@ -23,17 +23,17 @@ from gateway.delegation.plugin import DelegationPlugin, DelegationTable, Namespa
 from gateway.delegation.private import PrivateStorage
 from gateway.delegation.readthrough import ReadThrough
 from gateway.interfaces import (
-    IChecked,
+    IConfigCheck,
+    IConfigWarnings,
     IDelegatedNamespace,
     IDelegationPlugin,
-    IDemonstration,
     IImportingPlugin,
     IServicePlugin,
-    IWarned,
+    ITourStop,
 )
 from gateway.tables import ConfigError, Domain, Jids, Namespace
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace
-from tests.proxy.test_plugin import FakeComposition
+from tests.proxy.test_plugin import FakeServiceBuilder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
@@ -54,7 +54,7 @@ class FakePlugin:
         return FakeNamespace(lambda request: None, frozenset({PUBSUB, "urn:2"}))
 
 
-class Composition(FakeComposition):
+class ServiceBuilder(FakeServiceBuilder):
     """Knows two plugins."""
 
     isEmbedded = False
@@ -85,7 +85,7 @@ class ComposeCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
-        self.composition: Any = Composition(str(self.folder))
+        self.composition: Any = ServiceBuilder(str(self.folder))
 
     def table(
         self, servers: tuple[str, ...] = (HOST,), lent: tuple[str, ...] = (), **namespaces: NamespaceTable
@@ -121,11 +121,11 @@ class ComposedTests(ComposeCase):
     def test_interfaces(self) -> None:
         """Plugins as any stranger's would be."""
         verifyObject(IServicePlugin, DelegationPlugin())
-        verifyObject(IDemonstration, DelegationPlugin())
-        verifyObject(IChecked, DelegationPlugin())
+        verifyObject(ITourStop, DelegationPlugin())
+        verifyObject(IConfigCheck, DelegationPlugin())
         verifyObject(IDelegationPlugin, PrivateStoragePlugin())
         verifyObject(IImportingPlugin, PrivateStoragePlugin())
-        verifyObject(IWarned, DelegationPlugin())
+        verifyObject(IConfigWarnings, DelegationPlugin())
         for plugin in (DelegationPlugin(), PrivateStoragePlugin()):
             self.assertTrue(IPlugin.providedBy(plugin))
         self.assertEqual((DelegationPlugin.kind, PrivateStoragePlugin.name), ("delegation", "private-storage"))

@@ -14,7 +14,7 @@ from gateway.delegation.handler import Route
 from gateway.delegation.private import PrivateStorage
 from gateway.delegation.readthrough import ReadThrough
 from gateway.errors import CannotAsk, NoAnswer
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.privilege.handler import PrivilegeHandler
 from tests.delegation.support import (
     COMPONENT,
@@ -104,7 +104,7 @@ class AskTests(ReadThroughCase):
 
     def test_interface(self) -> None:
         """It is on the status page."""
-        verifyObject(IReporting, self.source)
+        verifyObject(IStatusProvider, self.source)
 
     def test_stored(self) -> None:
         """The server's element is fetched."""

@@ -14,7 +14,7 @@ from gateway.errors import BadNamespace, NoSuchAddress, NotThere, Stopping, TooD
 from gateway.fmuc import handler
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
-from gateway.interfaces import IRawHandler, IRefusalHandler, IReporting
+from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
 from tests.fmuc.support import MUC, refused
 from tests.proxy.support import MemoryServer, canonical
 
@@ -64,7 +64,7 @@ class HandlerTests(HandlerCase):
         """The handler provides the interfaces of a link and of a status report."""
         verifyObject(IRawHandler, self.handler)
         verifyObject(IRefusalHandler, self.handler)
-        verifyObject(IReporting, self.handler)
+        verifyObject(IStatusProvider, self.handler)
 
     def test_taken(self) -> None:
         """Presence, messages and requests are handled."""

@@ -12,7 +12,7 @@ from gateway.config import Config, load
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
 from gateway.fmuc.values import Dialect
-from gateway.interfaces import IChecked, IDemonstration, IRawHandler, IServicePlugin
+from gateway.interfaces import IConfigCheck, IRawHandler, IServicePlugin, ITourStop
 from gateway.service import check, findPlugins, makeService
 from gateway.stream.core import Limits
 from gateway.tables import ConfigError
@@ -62,7 +62,7 @@ class PluginTests(SynchronousTestCase):
     def test_interfaces(self) -> None:
         """Both are plugins like those of third parties, and are found."""
         for plugin in (MirrorPlugin(), RoomsPlugin()):
-            for interface in (IServicePlugin, IChecked, IDemonstration):
+            for interface in (IServicePlugin, IConfigCheck, ITourStop):
                 verifyObject(interface, plugin)
         self.assertLessEqual({"mirror", "rooms"}, {plugin.kind for plugin in findPlugins()})
 
@@ -145,7 +145,7 @@ class PluginTests(SynchronousTestCase):
     def test_demonstration(self) -> None:
         """The embedded default has rooms with a lobby, and a mirror that may mirror them."""
         plugins = {plugin.kind: plugin for plugin in findPlugins()}
-        tables = {kind: IDemonstration(plugins[kind]).demoTables("h") for kind in ("rooms", "mirror")}
+        tables = {kind: ITourStop(plugins[kind]).demoTables("h") for kind in ("rooms", "mirror")}
         self.assertEqual(tables["rooms"], {"rooms.h": {"peers": ["mirror.h"]}})
         self.assertEqual(tables["mirror"], {"mirror.h": {"allow": ["rooms.h"], "users": ["h"]}})
         rooms = self.rooms('[rooms."rooms.localhost"]\npeers = ["mirror.localhost"]\n')

@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway.interfaces import IComposition, IServicePlugin
+from gateway.interfaces import IServiceBuilder, IServicePlugin
 from gateway.tables import ComponentTable, Domain
 
 COUNT = 40
@@ -56,7 +56,7 @@ class EarlyPlugin:
     kind = "early"
     table = EarlyTable
 
-    def makeService(self, jid: str, table: EarlyTable, composition: IComposition) -> IService:
+    def makeService(self, jid: str, table: EarlyTable, composition: IServiceBuilder) -> IService:
         link: Any = composition.link(jid, table)
         Asking(link, table.server).setHandlerParent(link)
         service: IService = link

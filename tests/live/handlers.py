@@ -16,7 +16,7 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway.interfaces import IComposition, IDelegatedNamespace, IDelegatedRequest, IDelegationPlugin
+from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IDelegationPlugin, IServiceBuilder
 
 ODD = "urn:xmpp:test:odd"
 BESIDE = "urn:xmpp:test:beside"
@@ -101,7 +101,7 @@ class OddPlugin:
 
     name = "odd"
 
-    def makeHandler(self, jid: str, link: Any, composition: IComposition) -> IDelegatedNamespace:
+    def makeHandler(self, jid: str, link: Any, composition: IServiceBuilder) -> IDelegatedNamespace:
         return Odd()
 
 

@@ -18,7 +18,7 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway.errors import NotGranted
-from gateway.interfaces import IComposition, IPrivileges, IServicePlugin, RosterItem
+from gateway.interfaces import IPrivileges, IServiceBuilder, IServicePlugin, RosterItem
 from gateway.tables import ComponentTable, Domain
 
 DO = "urn:xmpp:test:do"
@@ -99,7 +99,7 @@ class DoingPlugin:
     kind = "doing"
     table = DoingTable
 
-    def makeService(self, jid: str, table: DoingTable, composition: IComposition) -> IService:
+    def makeService(self, jid: str, table: DoingTable, composition: IServiceBuilder) -> IService:
         link: Any = composition.link(jid, table)
         Doing(composition.privileges(link, [table.server])).setHandlerParent(link)
         service: IService = link

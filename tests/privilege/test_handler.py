@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
 from gateway.errors import Malformed, NotGranted, Unreadable
-from gateway.interfaces import IPrivileges, IRawHandler, IReporting, RosterItem
+from gateway.interfaces import IPrivileges, IRawHandler, IStatusProvider, RosterItem
 from gateway.privilege import handler
 from gateway.privilege.core import Permissions
 from gateway.privilege.handler import PrivilegeHandler
@@ -171,7 +171,7 @@ class AdvertisementTests(HandlerCase):
         """It is what the link and the features take it for."""
         self.assertTrue(verifyObject(IPrivileges, self.handler))
         self.assertTrue(verifyObject(IRawHandler, self.handler))
-        self.assertTrue(verifyObject(IReporting, self.handler))
+        self.assertTrue(verifyObject(IStatusProvider, self.handler))
 
     def test_missed(self) -> None:
         """Where somebody waits for news of users, a server that grants nothing is said, on /status too."""

@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 
 from gateway import ns
 from gateway.errors import ANSWERS
-from gateway.interfaces import IReporting
+from gateway.interfaces import IStatusProvider
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
@@ -280,7 +280,7 @@ class PresenceTests(HandlerCase):
 
     def test_report(self) -> None:
         """The status page says how many resources there are, and what is wrong where there is none."""
-        verifyObject(IReporting, self.handler)
+        verifyObject(IStatusProvider, self.handler)
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertEqual(
             list(self.handler.report()), [f"resources of {T} that requests go to: 1", "open requests: 1"]

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gateway.interfaces import IChecked, IDelegationPlugin, IServicePlugin, ISurroundings, IWarned
+from gateway.interfaces import IConfigCheck, IConfigWarnings, IDelegationPlugin, IServiceEnvironment, IServicePlugin
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
 from gateway.stream.link import Link
@@ -23,7 +23,7 @@ from tests.proxy.support import MemoryServer, stanza
 C, T = "proxy.example.com", "implementation@example.com"
 
 
-class FakeComposition:
+class FakeServiceBuilder:
     """Gives links to servers in memory."""
 
     def __init__(self, stateDir: str) -> None:
@@ -43,7 +43,7 @@ class PluginCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
-        self.composition = FakeComposition(str(self.folder))
+        self.composition = FakeServiceBuilder(str(self.folder))
 
     def compose(self, **keys: Any) -> Any:
         self.table = ProxyTable(target=keys.pop("target", T), **keys)
@@ -118,8 +118,8 @@ class ProxyPluginTests(PluginCase):
         self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["elsewhere", f"{C}.key"])
 
 
-@implementer(ISurroundings)
-class FakeSurroundings:
+@implementer(IServiceEnvironment)
+class FakeServiceEnvironment:
     """A configuration with another component in it."""
 
     components = frozenset({C, "other.example.com"})
@@ -137,13 +137,13 @@ class CheckTests(PluginCase):
     def check(self, stateDir: str = "", **keys: Any) -> list[str]:
         before = sorted(self.folder.iterdir())
         table = ProxyTable(target=keys.pop("target", T), **keys)
-        found = ProxyPlugin().check(C, table, FakeSurroundings(stateDir or str(self.folder)))
+        found = ProxyPlugin().check(C, table, FakeServiceEnvironment(stateDir or str(self.folder)))
         self.assertEqual(sorted(self.folder.iterdir()), before)
         return found
 
     def test_interface(self) -> None:
         """It says that it checks."""
-        verifyObject(IChecked, ProxyPlugin())
+        verifyObject(IConfigCheck, ProxyPlugin())
 
     def test_right(self) -> None:
         """Nothing is wrong where the key is not made yet, nor the folder that it will be in; nor once it is."""
@@ -155,11 +155,11 @@ class CheckTests(PluginCase):
 
     def test_exchanges(self) -> None:
         """A file of open exchanges that cannot be used is a warning: the proxy works without."""
-        verifyObject(IWarned, ProxyPlugin())
-        surroundings, table = FakeSurroundings(str(self.folder)), ProxyTable(target=T)
-        self.assertEqual(ProxyPlugin().warnings(C, table, surroundings), [])
+        verifyObject(IConfigWarnings, ProxyPlugin())
+        environment, table = FakeServiceEnvironment(str(self.folder)), ProxyTable(target=T)
+        self.assertEqual(ProxyPlugin().warnings(C, table, environment), [])
         (self.folder / f"{C}.exchanges").write_text("[1")
-        [warning] = ProxyPlugin().warnings(C, table, surroundings)
+        [warning] = ProxyPlugin().warnings(C, table, environment)
         self.assertIn(f"{self.folder / C}.exchanges does not hold open exchanges", warning)
         self.assertEqual(self.check(), [])
 

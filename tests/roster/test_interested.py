@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.errors import NotGranted
-from gateway.interfaces import IReporting, RosterItem
+from gateway.interfaces import IStatusProvider, RosterItem
 from gateway.privilege.core import Permissions
 from gateway.roster import interested
 from gateway.roster.interested import InterestedClients
@@ -65,7 +65,7 @@ class InterestedTests(SynchronousTestCase):
         return sorted(self.privileges.taken())
 
     def test_interface(self) -> None:
-        verifyObject(IReporting, self.clients)
+        verifyObject(IStatusProvider, self.clients)
 
     def test_given(self) -> None:
         """Each client that was sent the roster gets pushes, until it leaves; no other does."""

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.config import Config, load
 from gateway.delegation.handler import ManagingHandler
-from gateway.interfaces import IDemonstration, INoted
+from gateway.interfaces import IServerRequirements, ITourStop
 from gateway.roster.demo import Contacts
 from gateway.roster.handler import DiscoInfo, PresenceWatcher
 from gateway.roster.interested import InterestedClients
@@ -99,7 +99,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(putting.count(b"contacts"), 1)
         self.assertIn("url: found nothing", self.problems('[roster."r.example.com"]\ndomain = "example.com"\n'))
         [plugin] = [each for each in findPlugins() if each.kind == "roster"]
-        self.assertTrue(verifyObject(IDemonstration, plugin))
+        self.assertTrue(verifyObject(ITourStop, plugin))
         self.assertEqual(plugin.demoTables("h"), {"roster.h": {"domain": "h"}})
 
     def test_connectionLost(self) -> None:
@@ -151,7 +151,7 @@ class PluginTests(SynchronousTestCase):
     def test_notes(self) -> None:
         """C{--check} prints the grants that the server needs."""
         [plugin] = [each for each in findPlugins() if each.kind == "roster"]
-        verifyObject(INoted, plugin)
+        verifyObject(IServerRequirements, plugin)
         roster = ROSTER.format("r.example.com", "example.com")
         self.assertEqual(notes(self.config(roster)), [NOTE])
         [note, _] = notes(self.config(f"{roster}lock = true\n"))
