@@ -68,23 +68,23 @@ class HandlerFailed(GatewayError):
     """A handler raised an exception: a fault of the gateway."""
 
 
-class Unhandled(GatewayError):
+class NoHandler(GatewayError):
     """No handler accepted the request."""
 
 
-class Unreadable(GatewayError):
+class BadRequest(GatewayError):
     """The stanza breaks a rule that applies to every stanza."""
 
 
-class TooLarge(Unreadable):
+class TooLarge(BadRequest):
     """The stanza has more bytes than the receiver accepts."""
 
 
-class TooDeep(Unreadable):
+class TooDeep(BadRequest):
     """The elements of the stanza are nested deeper than the receiver accepts."""
 
 
-class BadNamespace(Unreadable):
+class BadNamespace(BadRequest):
     """The stanza is well-formed XML, but breaks the rules of namespaces in XML."""
 
 
@@ -96,7 +96,7 @@ class UnknownServer(GatewayError):
     """The server of the addressed entity cannot be reached."""
 
 
-class NotThere(GatewayError):
+class RecipientUnavailable(GatewayError):
     """The recipient does not exist, or has no resource online."""
 
 
@@ -120,7 +120,7 @@ class NotAcceptable(GatewayError):
     """A value is not accepted."""
 
 
-class TooMuch(GatewayError):
+class ResourceLimit(GatewayError):
     """A limit on the number of such objects is reached."""
 
 
@@ -213,7 +213,7 @@ class NotMirrored(GatewayError):
 
 
 @frozen
-class Answer:
+class Error:
     """
     The form in which an error is reported.
 
@@ -229,58 +229,58 @@ class Answer:
     text: str = ""
 
 
-ANSWERS: dict[type[GatewayError], Answer] = {
-    NoResource: Answer("service-unavailable", "cancel", 503, "No implementing client is online."),
-    ResourceGone: Answer("service-unavailable", "cancel", 503, "The implementing client went offline."),
-    NoAnswer: Answer("remote-server-timeout", "wait", 504, "No answer came in time."),
-    TooManyPending: Answer("resource-constraint", "wait", 503, "Too many requests are open; try again later."),
-    OverBudget: Answer(
+ERRORS: dict[type[GatewayError], Error] = {
+    NoResource: Error("service-unavailable", "cancel", 503, "No implementing client is online."),
+    ResourceGone: Error("service-unavailable", "cancel", 503, "The implementing client went offline."),
+    NoAnswer: Error("remote-server-timeout", "wait", 504, "No answer came in time."),
+    TooManyPending: Error("resource-constraint", "wait", 503, "Too many requests are open; try again later."),
+    OverBudget: Error(
         "resource-constraint", "wait", 503, "You were sent very much in a short time; try again in a few seconds."
     ),
-    NotOffered: Answer("service-unavailable", "cancel", 403, "This service does not take such stanzas."),
-    NoSuchAddress: Answer("item-not-found", "cancel", 404, "Nobody is known by this address."),
-    NoSuchNode: Answer("item-not-found", "cancel", 404),
-    AlreadyOpen: Answer("conflict", "cancel", 409, "A request with this id is still open."),
-    Stopping: Answer("service-unavailable", "cancel", 503, "The gateway is shutting down."),
-    HandlerFailed: Answer("internal-server-error", "cancel", 500),
-    Unhandled: Answer("service-unavailable", "cancel", 404),
-    Unreadable: Answer("bad-request", "modify", 400),
-    TooLarge: Answer("policy-violation", "modify", 413, "The stanza is too large."),
-    TooDeep: Answer("policy-violation", "modify", 400, "The elements of the stanza are nested too deep."),
-    BadNamespace: Answer("bad-request", "modify", 400, "The stanza breaks the rules of namespaces in XML."),
-    Malformed: Answer("jid-malformed", "modify", 400, "The address is not a JID."),
-    UnknownServer: Answer("remote-server-not-found", "cancel", 502, "This host reaches no other server."),
-    NotThere: Answer("service-unavailable", "cancel", 404),
-    Forbidden: Answer("forbidden", "auth", 403),
-    NotGranted: Answer("forbidden", "auth", 403, "The privilege for this is not granted."),
-    CannotAsk: Answer("service-unavailable", "cancel", 503),
-    NotAllowed: Answer("not-allowed", "cancel", 405),
-    NotAcceptable: Answer("not-acceptable", "modify", 406),
-    TooMuch: Answer("resource-constraint", "wait", 503, "There is no room for more of these."),
-    StoreFull: Answer("resource-constraint", "wait", 503, "There is no room to store anything; try again later."),
-    StoreBusy: Answer("resource-constraint", "wait", 503, "The storage is busy; try again later."),
-    StoreBroken: Answer("internal-server-error", "cancel", 500, "The storage does not work at the moment."),
-    TooManyRooms: Answer("resource-constraint", "wait", 503, "You have made as many rooms here as one user may."),
-    NickInUse: Answer("conflict", "cancel", 409),
-    BadNick: Answer("not-acceptable", "modify", 406, "This nick is too long or has an unusual spelling."),
-    NickChangeForbidden: Answer("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
-    NotInTheRoom: Answer("not-acceptable", "modify", 406, "You are not in this room: only occupants may do this."),
-    NoNick: Answer("jid-malformed", "modify", 400, "The nick is missing: a room is joined as room@service/nick."),
-    NotAMirror: Answer(
+    NotOffered: Error("service-unavailable", "cancel", 403, "This service does not take such stanzas."),
+    NoSuchAddress: Error("item-not-found", "cancel", 404, "Nobody is known by this address."),
+    NoSuchNode: Error("item-not-found", "cancel", 404),
+    AlreadyOpen: Error("conflict", "cancel", 409, "A request with this id is still open."),
+    Stopping: Error("service-unavailable", "cancel", 503, "The gateway is shutting down."),
+    HandlerFailed: Error("internal-server-error", "cancel", 500),
+    NoHandler: Error("service-unavailable", "cancel", 404),
+    BadRequest: Error("bad-request", "modify", 400),
+    TooLarge: Error("policy-violation", "modify", 413, "The stanza is too large."),
+    TooDeep: Error("policy-violation", "modify", 400, "The elements of the stanza are nested too deep."),
+    BadNamespace: Error("bad-request", "modify", 400, "The stanza breaks the rules of namespaces in XML."),
+    Malformed: Error("jid-malformed", "modify", 400, "The address is not a JID."),
+    UnknownServer: Error("remote-server-not-found", "cancel", 502, "This host reaches no other server."),
+    RecipientUnavailable: Error("service-unavailable", "cancel", 404),
+    Forbidden: Error("forbidden", "auth", 403),
+    NotGranted: Error("forbidden", "auth", 403, "The privilege for this is not granted."),
+    CannotAsk: Error("service-unavailable", "cancel", 503),
+    NotAllowed: Error("not-allowed", "cancel", 405),
+    NotAcceptable: Error("not-acceptable", "modify", 406),
+    ResourceLimit: Error("resource-constraint", "wait", 503, "There is no room for more of these."),
+    StoreFull: Error("resource-constraint", "wait", 503, "There is no room to store anything; try again later."),
+    StoreBusy: Error("resource-constraint", "wait", 503, "The storage is busy; try again later."),
+    StoreBroken: Error("internal-server-error", "cancel", 500, "The storage does not work at the moment."),
+    TooManyRooms: Error("resource-constraint", "wait", 503, "You have made as many rooms here as one user may."),
+    NickInUse: Error("conflict", "cancel", 409),
+    BadNick: Error("not-acceptable", "modify", 406, "This nick is too long or has an unusual spelling."),
+    NickChangeForbidden: Error("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
+    NotInTheRoom: Error("not-acceptable", "modify", 406, "You are not in this room: only occupants may do this."),
+    NoNick: Error("jid-malformed", "modify", 400, "The nick is missing: a room is joined as room@service/nick."),
+    NotAMirror: Error(
         "item-not-found", "cancel", 404, "No room has this address: a mirror's is written room\\40service@mirror."
     ),
-    OnlyInTheRoom: Answer("not-allowed", "cancel", 405, "This is done in the room itself, not in a mirror of it."),
-    NotEntitled: Answer("forbidden", "auth", 403, "This takes a moderator, an admin or an owner of the room."),
-    NoVoice: Answer("forbidden", "auth", 403, "You may not say this here: you have no voice for it."),
-    NoVoiceRequests: Answer(
+    OnlyInTheRoom: Error("not-allowed", "cancel", 405, "This is done in the room itself, not in a mirror of it."),
+    NotEntitled: Error("forbidden", "auth", 403, "This takes a moderator, an admin or an owner of the room."),
+    NoVoice: Error("forbidden", "auth", 403, "You may not say this here: you have no voice for it."),
+    NoVoiceRequests: Error(
         "feature-not-implemented", "cancel", 501, "Voice cannot be asked for here; ask a moderator."
     ),
-    Banned: Answer("forbidden", "auth", 403, "You are banned from this room."),
-    MembersOnly: Answer("registration-required", "auth", 403),
-    WrongPassword: Answer("not-authorized", "auth", 401),
-    RoomFull: Answer("service-unavailable", "wait", 503, "The room is full."),
-    NotAPeer: Answer("not-allowed", "cancel", 403, "The room does not federate with this mirror of it."),
-    Loop: Answer("not-allowed", "cancel", 409, "The room mirrors itself: this join has come back to where it was."),
-    LastOwner: Answer("conflict", "cancel", 409),
-    NotMirrored: Answer("not-allowed", "cancel", 403, "This room may not be mirrored here, or not by you."),
+    Banned: Error("forbidden", "auth", 403, "You are banned from this room."),
+    MembersOnly: Error("registration-required", "auth", 403),
+    WrongPassword: Error("not-authorized", "auth", 401),
+    RoomFull: Error("service-unavailable", "wait", 503, "The room is full."),
+    NotAPeer: Error("not-allowed", "cancel", 403, "The room does not federate with this mirror of it."),
+    Loop: Error("not-allowed", "cancel", 409, "The room mirrors itself: this join has come back to where it was."),
+    LastOwner: Error("conflict", "cancel", 409),
+    NotMirrored: Error("not-allowed", "cancel", 403, "This room may not be mirrored here, or not by you."),
 }

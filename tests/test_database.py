@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway import database
 from gateway.database import Database
-from gateway.errors import ANSWERS, StoreBroken, StoreBusy, StoreFull, TooManyPending
+from gateway.errors import ERRORS, StoreBroken, StoreBusy, StoreFull, TooManyPending
 from gateway.faults import Condition, problem
 from tests.disks import smallDisk
 
@@ -140,7 +140,7 @@ class FullTests(DatabaseCase):
 
     def test_answers(self) -> None:
         """Each error has its stanza error."""
-        said = {error: ANSWERS[error].condition for error in (StoreFull, StoreBusy, StoreBroken)}
+        said = {error: ERRORS[error].condition for error in (StoreFull, StoreBusy, StoreBroken)}
         self.assertEqual(
             said,
             {

@@ -14,7 +14,7 @@ from wokkel.subprotocols import XMPPHandler
 from gateway import ns
 from gateway.delegation.managing import Route
 from gateway.delegation.plugin import manage
-from gateway.errors import NoAnswer, OverBudget, Stopping, TooManyPending, TooMuch
+from gateway.errors import NoAnswer, OverBudget, ResourceLimit, Stopping, TooManyPending
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect
@@ -447,7 +447,7 @@ class DelegationTests(FairCase):
         protocol.resumeProducing()
         out = self.world.server.value()[before:]
         self.assertEqual(out.count(b"</iq></forwarded>"), 10)
-        self.assertEqual(out.count(errorElement(TooMuch)), 7)
+        self.assertEqual(out.count(errorElement(ResourceLimit)), 7)
         self.assertEqual(self.link.pending, 0)
 
     def test_givenUp(self) -> None:

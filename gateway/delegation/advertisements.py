@@ -10,7 +10,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.delegation.nesting import VERSIONS, Grant, Info
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.stream.stanzas import Stanza
 from gateway.xml.write import escape, serialisedAll
 
@@ -26,12 +26,12 @@ def readAdvertisements(stanza: Stanza) -> list[tuple[str | None, list[Grant]]]:
     Read an advertisement.
 
     @return: for each C{delegation} element the user, or C{None} for all users of the server, and the grants.
-        Unreadable parts are skipped.
+        BadRequest parts are skipped.
     """
     found: list[tuple[str | None, list[Grant]]] = []
     try:
         element = stanza.element
-    except Unreadable:
+    except BadRequest:
         return found
     for child in element.elements():
         if child.name == "delegation" and child.uri in VERSIONS:
@@ -93,7 +93,7 @@ def readInfo(iq: domish.Element) -> Info:
     """
     Read a disco#info result.
 
-    @raise Unreadable: if it is none, or too long. It is kept in memory and becomes part of other answers.
+    @raise BadRequest: if it is none, or too long. It is kept in memory and becomes part of other answers.
     """
     for query in iq.elements(ns.DISCO_INFO, "query"):
         get = domish.Element.getAttribute
@@ -106,9 +106,9 @@ def readInfo(iq: domish.Element) -> Info:
             tuple(serialisedAll(query.elements(ns.DATA, "x"), ns.DISCO_INFO, _MAX_INFO)),
         )
         if len(writeInfo(info)) > _MAX_INFO:
-            raise Unreadable
+            raise BadRequest
         return info
-    raise Unreadable
+    raise BadRequest
 
 
 def writeInfo(info: Info, node: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from gateway.delegation.core import Delegation, Reply, Request, delegationOf
-from gateway.errors import NotThere, TooManyPending
+from gateway.errors import RecipientUnavailable, TooManyPending
 from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares, places
 
@@ -126,7 +126,7 @@ class Delegator:
         Forward a request.
 
         @param origin: any value; L{Completed} returns it.
-        @raise NotThere: if no managing entity is available (section 4.3, N.B. 1).
+        @raise RecipientUnavailable: if no managing entity is available (section 4.3, N.B. 1).
         @raise TooManyPending: if too many requests are under way.
         """
         share = self.shares.of(request.requester)
@@ -135,7 +135,7 @@ class Delegator:
         forward = self._forwardTo(origin, request, share, delegation.entities, now, now + self._timeout)
         if forward is None:
             share.giveBack(places(len(request.xml)))
-            raise NotThere
+            raise RecipientUnavailable
         return forward
 
     def onAnswer(self, sender: str, identifier: str, reply: Reply | None, now: float) -> Forward | Completed | None:

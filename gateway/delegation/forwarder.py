@@ -20,7 +20,7 @@ from gateway.delegation import advertisements, stanzas
 from gateway.delegation.core import Delegation, Reply, Request
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, nestingNode
-from gateway.errors import NotThere, Unreadable
+from gateway.errors import BadRequest, RecipientUnavailable
 from gateway.stream.backoff import Backoff
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
@@ -188,7 +188,7 @@ class Forwarder:
             reply: Reply | None
             try:
                 reply = stanzas.readReply(stanzas.unwrap(stanza)) if stanzas.mayBeDelegation(stanza) else None
-            except Unreadable:
+            except BadRequest:
                 reply = None
             done = self._delegator.onAnswer(sender, identifier, reply, now)
             if isinstance(done, Completed) and done.reply is None:
@@ -211,7 +211,7 @@ class Forwarder:
                 addresses = self._component, action.address
                 self._send(stanzas.writeForward(ns.DELEGATION_2, *addresses, action.id, action.request))
             elif action.reply is None:
-                action.origin("error", errorElement(NotThere))
+                action.origin("error", errorElement(RecipientUnavailable))
             else:
                 action.origin(action.reply.type, action.reply.xml)
 
@@ -256,7 +256,7 @@ class Forwarder:
 
     def _infoReceived(self, result: domish.Element, contact: _Contact, address: str, node: str) -> None:
         # An unreadable answer means that the entity is available, too.
-        with suppress(Unreadable):
+        with suppress(BadRequest):
             self._infos[contact.entity, node] = advertisements.readInfo(result)
         contact.asking -= 1
         self._setAvailable(contact, address)
@@ -395,7 +395,7 @@ def _condition(stanza: Stanza) -> str:
     """Return the condition of a stanza error; an empty string if it is unreadable."""
     try:
         element = stanza.element
-    except Unreadable:
+    except BadRequest:
         return ""
     for error in element.elements():
         if error.name == "error":

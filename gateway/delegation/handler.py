@@ -30,17 +30,17 @@ from gateway.delegation.managing import Grants, PendingRequest, PendingRequests,
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
 from gateway.errors import (
     AlreadyOpen,
+    BadRequest,
     Forbidden,
     GatewayError,
     HandlerFailed,
     NoAnswer,
+    NoHandler,
     OverBudget,
+    ResourceLimit,
     Stopping,
     TooLarge,
     TooManyPending,
-    TooMuch,
-    Unhandled,
-    Unreadable,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IStatusProvider
 from gateway.seldom import Seldom
@@ -201,10 +201,10 @@ class ManagingHandler(RawHandler):
         inside = None
         try:
             if not identifier:
-                raise Unreadable
+                raise BadRequest
             inside = stanzas.unwrap(stanza)
             request = stanzas.readRequest(inside)
-        except Unreadable:
+        except BadRequest:
             self._log.warn(
                 "{component}: {server} forwarded what cannot be read: {stanza!r}.",
                 component=self._component,
@@ -212,13 +212,13 @@ class ManagingHandler(RawHandler):
                 stanza=stanza,
             )
             if inside is not None:
-                with suppress(Unreadable):
+                with suppress(BadRequest):
                     pending = PendingRequest(inside.version, server, identifier, stanzas.readHead(inside), now)
-                    self._write(pending, "error", errorElement(Unreadable))
+                    self._write(pending, "error", errorElement(BadRequest))
                     return
             # The requester is unknown, so the server gets the error.
             addresses = route(stanza.recipient or self._component, server)
-            self._send(errorStanza("iq", addresses, identifier, Unreadable))
+            self._send(errorStanza("iq", addresses, identifier, BadRequest))
             return
         try:
             pending = self._open.open(inside.version, server, identifier, request, now)
@@ -239,7 +239,7 @@ class ManagingHandler(RawHandler):
         try:
             inside = stanzas.unwrapHead(refused.head)
             request = stanzas.readHead(inside)
-        except Unreadable:
+        except BadRequest:
             return False
         pending = PendingRequest(inside.version, stanza.sender or "", stanza.id, request, self._link.now)
         self._write(pending, "error", errorElement(refused.why))
@@ -262,11 +262,11 @@ class ManagingHandler(RawHandler):
                 raise Forbidden
         found = self._find(request)
         if found is None:
-            raise Unhandled
+            raise NoHandler
         if found.delegation is not None and found.delegation.covers(request):
             self._forwarder.forward(lambda kind, xml: self._complete(pending, kind, xml), request, found.delegation)
         elif found.handler is None:
-            raise Unhandled
+            raise NoHandler
         elif not self._turns.lines or self._turns.beginOrQueue(request.line, (found.handler, pending)):
             self._ask(found.handler, pending)
 
@@ -371,7 +371,7 @@ class ManagingHandler(RawHandler):
             answer = stanzas.writeAnswer(*addresses, "error", errorElement(error))
         if not self._send(answer) and self._link.ready:
             # Too many bytes wait for the server, but there is room for an error.
-            self._send(stanzas.writeAnswer(*addresses, "error", errorElement(TooMuch)))
+            self._send(stanzas.writeAnswer(*addresses, "error", errorElement(ResourceLimit)))
 
     def _refusal(self, pending: PendingRequest, size: int) -> type[GatewayError] | None:
         """Charge the requester for a large answer; return the error that is sent instead if it is too much."""

@@ -21,7 +21,7 @@ from gateway.delegation.disco import olderQuery
 from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.managing import Route
 from gateway.delegation.nesting import Grant, Info, readNestingNode
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.stream.stanzas import Stanza
 
 # Seconds for a server that may delegate nothing before it has the answer: ejabberd waits for 32 seconds, and a
@@ -235,6 +235,6 @@ def _nodeOf(stanza: Stanza) -> str:
     """Return the node of a disco#info query; an empty string for any other iq."""
     try:
         element = stanza.element
-    except Unreadable:
+    except BadRequest:
         return ""
     return next((str(each.getAttribute("node", "")) for each in element.elements(ns.DISCO_INFO, "query")), "")

@@ -21,7 +21,7 @@ from gateway.delegation import exports
 from gateway.delegation.private import MAX_BYTES, MAX_ELEMENTS
 from gateway.delegation.store import insert
 from gateway.delegation.stored import BadData, Entry, Skipped
-from gateway.errors import TooMuch
+from gateway.errors import ResourceLimit
 from gateway.faults import domainError
 from gateway.printable import printable
 from gateway.values import checkDomain
@@ -145,7 +145,7 @@ def _insert(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
     """
     try:
         return insert(cursor, entry.user, entry.key, entry.xml, MAX_BYTES, MAX_ELEMENTS)
-    except TooMuch:
+    except ResourceLimit:
         return ""
 
 

@@ -12,7 +12,15 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import jids, ns
-from gateway.errors import CannotAsk, Forbidden, NotAcceptable, NotThere, TooLarge, TooMuch, Unreadable
+from gateway.errors import (
+    BadRequest,
+    CannotAsk,
+    Forbidden,
+    NotAcceptable,
+    RecipientUnavailable,
+    ResourceLimit,
+    TooLarge,
+)
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
 from gateway.xml.context import CLIENT
 from gateway.xml.read import parse
@@ -86,21 +94,21 @@ class PrivateStorage:
     async def answer(self, request: IDelegatedRequest) -> domish.Element | None:
         """
         @raise Forbidden: if the element belongs to another user (section 4).
-        @raise Unreadable: if there is not exactly one element to get, or none to set.
+        @raise BadRequest: if there is not exactly one element to get, or none to set.
         @raise NotAcceptable: if an element has no namespace of its own.
-        @raise TooMuch: if there is no room.
+        @raise ResourceLimit: if there is no room.
         @raise NoAnswer: if the server may have stored the element and has not answered: a client that takes it for
             missing would replace it.
-        @raise NotThere: if the request is the gateway's own.
+        @raise RecipientUnavailable: if the request is the gateway's own.
         """
         if self._source is not None and self._source.isOwn(request):
-            raise NotThere
+            raise RecipientUnavailable
         user = jids.bare(request.requester)
         if request.entity != user:
             raise Forbidden
         elements = list(request.payload.elements())
         if not elements or (request.type == "get" and len(elements) > 1):
-            raise Unreadable
+            raise BadRequest
         for element in elements:
             if not element.uri or element.uri in (ns.CLIENT, ns.PRIVATE):
                 raise NotAcceptable
@@ -113,7 +121,7 @@ class PrivateStorage:
         keys = ((element.uri, element.name) for element in elements)
         kept = dict(zip(keys, storable(elements), strict=True))
         if not await self._store.put(user, kept, MAX_BYTES, MAX_ELEMENTS):
-            raise TooMuch
+            raise ResourceLimit
 
     async def _get(self, user: str, wanted: domish.Element) -> domish.Element:
         key = wanted.uri, wanted.name
@@ -142,12 +150,12 @@ def storable(elements: Iterable[domish.Element]) -> list[str]:
     """
     Return elements in the form in which they are stored.
 
-    @raise TooMuch: if one is too large, or all together are.
+    @raise ResourceLimit: if one is too large, or all together are.
     """
     try:
         written = serialisedAll(elements, ns.CLIENT, MAX_BYTES)
     except TooLarge as error:
-        raise TooMuch from error
+        raise ResourceLimit from error
     if any(len(xml.encode()) > MAX_ELEMENT_SIZE for xml in written):
-        raise TooMuch
+        raise ResourceLimit
     return written

@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.delegation.core import Reply, Request
 from gateway.delegation.nesting import VERSIONS
-from gateway.errors import TooLarge, Unreadable
+from gateway.errors import BadRequest, TooLarge
 from gateway.stream.checker import checkWhole
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import CLIENT
@@ -61,7 +61,7 @@ def unwrap(stanza: Stanza) -> ForwardedIq:
     """
     Return the iq that is forwarded in another one (section 4.3, XEP-0297).
 
-    @raise Unreadable: if there is not exactly one.
+    @raise BadRequest: if there is not exactly one.
     """
     payload = stanza.payload
     wrapper = _WRAPPER.match(payload)
@@ -83,15 +83,15 @@ def unwrapHead(head: bytes) -> ForwardedIq:
     Return the iq in a wrapper of which only the beginning is available. Its content is left out.
 
     @param head: the first bytes of the stanza.
-    @raise Unreadable: if it is not spelled as servers do.
+    @raise BadRequest: if it is not spelled as servers do.
     """
     tag = START_TAG.match(head)
     wrapper = None if tag is None else _WRAPPER.match(head, tag.end())
     if wrapper is None:
-        raise Unreadable
+        raise BadRequest
     attributes = _attributes(wrapper.group(4))
     if attributes.get("xmlns") != ns.CLIENT:
-        raise Unreadable
+        raise BadRequest
     return ForwardedIq(wrapper.group(2).decode(), attributes, b"")
 
 
@@ -116,7 +116,7 @@ def _unwrapTree(element: domish.Element) -> ForwardedIq:
     # The XEP's own examples leave out the iq's namespace here and there.
     inside = [child for each in forwarded for child in each.elements() if child.name == "iq"]
     if not len(wrappers) == len(forwarded) == len(inside) == 1 or inside[0].uri not in (ns.CLIENT, ns.FORWARD):
-        raise Unreadable
+        raise BadRequest
     iq = inside[0]
     attributes = {name: value for name, value in iq.attributes.items() if isinstance(name, str)}
     attributes["xmlns"] = iq.uri
@@ -171,7 +171,7 @@ def _isElement(xml: bytes) -> bool:
         content = _wrapped(xml).children
     except TooLarge:
         raise
-    except Unreadable:
+    except BadRequest:
         return False
     return len(content) == 1 and isinstance(content[0], domish.Element)
 
@@ -180,7 +180,7 @@ def readRequest(inside: ForwardedIq) -> Request:
     """
     Return the request in a wrapper.
 
-    @raise Unreadable: if it is no request (RFC 6120 section 8.2.3).
+    @raise BadRequest: if it is no request (RFC 6120 section 8.2.3).
     """
     get = inside.attributes.get
     return _request(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
@@ -190,7 +190,7 @@ def readHead(inside: ForwardedIq) -> Request:
     """
     Return the request in a wrapper without its payload, so that it can be answered with an error.
 
-    @raise Unreadable: if addresses, id or type are missing.
+    @raise BadRequest: if addresses, id or type are missing.
     """
     return readRequest(ForwardedIq(inside.version, inside.attributes, b"<unreadable/>"))
 
@@ -199,7 +199,7 @@ def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
     """
     Return the request in an iq that a client has sent, with prepared addresses.
 
-    @raise Unreadable: if it is no request.
+    @raise BadRequest: if it is no request.
     """
     payload = stanza.payload
     if not _isPlain(stanza, payload) or stanza.context.namespace != ns.CLIENT:
@@ -217,7 +217,7 @@ def _request(
     language: str | None,
 ) -> Request:
     if not sender or not identifier or kind not in ("get", "set"):
-        raise Unreadable
+        raise BadRequest
     tag = _PAYLOAD.match(xml)
     if tag is not None and _isOnly(tag, xml):
         attributes = _attributes(tag.group(2))
@@ -225,7 +225,7 @@ def _request(
         return Request(sender, recipient, identifier, kind, namespace, attributes, xml, language)
     children = _children(xml)
     if len(children) != 1:
-        raise Unreadable
+        raise BadRequest
     [child] = children
     attributes = {name: value for name, value in child.attributes.items() if isinstance(name, str)}
     return Request(sender, recipient, identifier, kind, child.uri or "", attributes, xmlOf(child), language)
@@ -245,11 +245,11 @@ def readReply(inside: ForwardedIq) -> Reply:
     """
     Return the answer in a wrapper.
 
-    @raise Unreadable: if it is not in C{jabber:client}, or its content does not fit its type.
+    @raise BadRequest: if it is not in C{jabber:client}, or its content does not fit its type.
     """
     get = inside.attributes.get
     if get("xmlns") != ns.CLIENT or not _isAnswer(get("type"), inside.xml):
-        raise Unreadable
+        raise BadRequest
     return Reply(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
 
 

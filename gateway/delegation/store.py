@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from gateway.database import Database
 from gateway.delegation.private import Key
-from gateway.errors import TooMuch
+from gateway.errors import ResourceLimit
 
 SCHEMA = (
     """
@@ -80,14 +80,14 @@ def insert(cursor: sqlite3.Cursor, user: str, key: Key, xml: str, maxBytes: int,
     Store an element that was stored elsewhere before, unless the user has one already.
 
     @return: the user's present element; C{None} if C{xml} was stored.
-    @raise TooMuch: if there is no room.
+    @raise ResourceLimit: if there is no room.
     """
     there = _get(cursor, user, key)
     if there is None:
         cursor.execute("SAVEPOINT before")
         cursor.execute("INSERT INTO private VALUES (?, ?, ?, ?)", (user, *key, xml))
         if not _fits(cursor, user, maxBytes, maxElements):
-            raise TooMuch
+            raise ResourceLimit
     return there
 
 
@@ -97,7 +97,7 @@ def _adopt(
     if xml is not None:
         try:
             return insert(cursor, user, key, xml, maxBytes, maxElements) or xml
-        except TooMuch:
+        except ResourceLimit:
             # The element stays where it is.
             return xml
     there = _get(cursor, user, key)

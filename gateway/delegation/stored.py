@@ -14,7 +14,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.delegation.private import Key, storable
-from gateway.errors import TooLarge, TooMuch, Unreadable
+from gateway.errors import BadRequest, ResourceLimit, TooLarge
 from gateway.xml.context import CLIENT
 from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, parse
 
@@ -82,9 +82,9 @@ def entry(user: str, element: domish.Element) -> Entry:
         [xml] = storable([element])
         # It is parsed again for each answer.
         found = parse(CLIENT.header, xml.encode())
-    except (TooLarge, TooMuch):
+    except (TooLarge, ResourceLimit):
         raise BadData("it is too large to be kept") from None
-    except (Unreadable, ValueError):
+    except (BadRequest, ValueError):
         raise BadData("it holds something that XML cannot hold") from None
     if (found.uri, found.name) != key:
         raise BadData("its name is no name in XML")

@@ -25,7 +25,7 @@ from gateway.embedded.roster import Item
 from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
 from gateway.embedded.sessions import Account, Session
 from gateway.embedded.stanzas import address
-from gateway.errors import GatewayError, Malformed, Unreadable
+from gateway.errors import BadRequest, GatewayError, Malformed
 from gateway.stream.checker import SEPARATOR
 from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.stanzas import Stanza, errorStanza, escape
@@ -123,7 +123,7 @@ class ClientConnection(PeerConnection):
         except SaslFailed as failure:
             self._saslFailed(failure.condition)
             return
-        except Unreadable:
+        except BadRequest:
             self._saslFailed("malformed-request")
             return
         if isinstance(outcome, bytes):
@@ -160,13 +160,13 @@ class ClientConnection(PeerConnection):
     def _early(self, stanza: Stanza) -> None:
         payload: Any = None
         if self._account is not None and stanza.name == "iq" and stanza.type == "set":
-            with suppress(Unreadable):
+            with suppress(BadRequest):
                 payload = next(stanzas.tree(stanza).elements(ns.BIND, "bind"), None)
         if payload is None or self._account is None:
             self.refuse("not-authorized", "log in and bind a resource before anything else")
             return
         if not stanza.id:
-            self.write(errorStanza("iq", b"", None, Unreadable))
+            self.write(errorStanza("iq", b"", None, BadRequest))
             return
         wanted = next((str(each) for each in payload.elements(ns.BIND, "resource")), "")
         try:

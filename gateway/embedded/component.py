@@ -13,7 +13,7 @@ from gateway import jids, ns
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import COMPONENTS, PeerConnection
 from gateway.embedded.stanzas import address, tree
-from gateway.errors import Malformed, Unreadable
+from gateway.errors import BadRequest, Malformed
 from gateway.stream.component import HANDSHAKE, handshake
 from gateway.stream.core import Splitter, StreamStarted
 from gateway.stream.stanzas import Stanza
@@ -91,5 +91,5 @@ class ComponentConnection(PeerConnection):
 def _text(handshaking: Stanza) -> bytes:
     try:
         return str(tree(handshaking)).strip().encode()
-    except Unreadable:
+    except BadRequest:
         return b""

@@ -16,7 +16,15 @@ from gateway import jids, ns
 from gateway.delegation.core import Delegation, Request, delegationOf, isDelegable
 from gateway.embedded.core import Router
 from gateway.embedded.sessions import Account
-from gateway.errors import Forbidden, NoSuchAddress, NotAcceptable, NotAllowed, NotThere, TooMuch, Unreadable
+from gateway.errors import (
+    BadRequest,
+    Forbidden,
+    NoSuchAddress,
+    NotAcceptable,
+    NotAllowed,
+    RecipientUnavailable,
+    ResourceLimit,
+)
 from gateway.stream.stanzas import escape, serialised
 
 # Node of the command with which a user lists and revokes their grants (section 6).
@@ -91,7 +99,7 @@ class Consents:
 
         @raise NotAcceptable: if it asks for too many namespaces, or for one that cannot be the name of a field.
         @raise Forbidden: if it asks for this XEP's own namespace (section 8, rule 5).
-        @raise NotThere: if the user is offline or does not exist.
+        @raise RecipientUnavailable: if the user is offline or does not exist.
         """
         namespaces = tuple(
             dict.fromkeys(
@@ -99,7 +107,7 @@ class Consents:
             )
         )
         if not namespaces or "" in namespaces:
-            raise Unreadable
+            raise BadRequest
         if not all(map(isDelegable, namespaces)):
             raise Forbidden
         # The namespaces are names of form fields, and must differ from the fixed ones.
@@ -112,13 +120,13 @@ class Consents:
         account = self._router.accounts.get(user)
         there = [] if account is None else [each for each, _ in account.available() if each.priority >= 0]
         if not there:
-            raise NotThere
+            raise RecipientUnavailable
         now = self._seconds()
         self._asked = {challenge: asked for challenge, asked in self._asked.items() if asked.until > now}
         who = self._owner(entity)
         isBeingAsked = any((self._owner(asked.entity), asked.user) == (who, user) for asked in self._asked.values())
         if isBeingAsked or len(self._asked) >= _MAX_ASKED:
-            raise TooMuch
+            raise ResourceLimit
         challenge = secrets.token_urlsafe()
         self._asked[challenge] = _Asked(entity, user, namespaces, now + _TIMEOUT)
         content = _question(entity, namespaces, challenge)
@@ -188,7 +196,7 @@ class Consents:
         if action == "cancel":
             return _commanded(identifier, "canceled", "")
         if action not in ("execute", "complete", "next"):
-            raise Unreadable
+            raise BadRequest
         form = _submitted(command)
         if form is None:
             granted = self.granted(user)
@@ -208,9 +216,9 @@ def _bare(jid: str) -> str:
     try:
         found = jids.prepared(jid)
     except ValueError as error:
-        raise Unreadable from error
+        raise BadRequest from error
     if "/" in found:
-        raise Unreadable
+        raise BadRequest
     return found
 
 
@@ -250,7 +258,7 @@ def _submitted(element: domish.Element) -> Form | None:
             try:
                 return Form.fromElement(child)
             except (FormError, ValueError) as error:
-                raise Unreadable from error
+                raise BadRequest from error
     return None
 
 

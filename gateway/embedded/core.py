@@ -15,7 +15,15 @@ from gateway.embedded.extension import Extensions
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account, Session
-from gateway.errors import NotAcceptable, NotAllowed, NotThere, TooLarge, TooMuch, UnknownServer, Unreadable
+from gateway.errors import (
+    BadRequest,
+    NotAcceptable,
+    NotAllowed,
+    RecipientUnavailable,
+    ResourceLimit,
+    TooLarge,
+    UnknownServer,
+)
 from gateway.stream.stanzas import Stanza
 
 # Connected resources of an account, and recipients of a resource's directed presence.
@@ -60,11 +68,11 @@ class Router:
 
         @return: its session, and the older session of the same resource that it replaces, if any: usually a lost
             connection (RFC 6120 section 7.7.2.2).
-        @raise TooMuch: if the account has too many resources.
+        @raise ResourceLimit: if the account has too many resources.
         """
         old = account.sessions.get(jid)
         if old is None and len(account.sessions) >= _MAX_RESOURCES:
-            raise TooMuch
+            raise ResourceLimit
         session = account.sessions[jid] = Session(account, jid, peer)
         return session, old
 
@@ -147,7 +155,7 @@ class Router:
         elif recipient == self.domain and self.extensions.messageReceived(stanza, sender):
             pass
         else:
-            raise NotThere
+            raise RecipientUnavailable
 
     def _iq(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
         """Handle an iq to the host, or to an account for which the host answers (RFC 6121 section 8.5.2.1.3)."""
@@ -156,7 +164,7 @@ class Router:
         elif not self.extensions.requestReceived(origin, stanza, sender, recipient):
             # The answer must not reveal an account to entities that may not see it (RFC 6121 section 8.5.1).
             if recipient != self.domain and (account is None or not self.mayKnow(sender, account)):
-                raise NotThere
+                raise RecipientUnavailable
             self._serve(origin, stanza, sender, recipient, account)
 
     def _message(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account) -> None:
@@ -171,13 +179,13 @@ class Router:
             _hand(origin, session.peer, stanza, sender, recipient)
         if not takers and kind != "headline":
             # There is no offline storage.
-            raise NotThere
+            raise RecipientUnavailable
 
     def _away(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, domain: str) -> None:
         """Deliver a stanza for another domain to a component; there are no other servers."""
         peer = self.components.get(domain)
         if peer is None:
-            raise NotThere if domain in self.components else UnknownServer
+            raise RecipientUnavailable if domain in self.components else UnknownServer
         _hand(origin, peer, stanza, sender, recipient)
 
     # Presence from clients.
@@ -237,7 +245,7 @@ class Router:
             session.presence is None or not account.roster.isSubscriber(jids.bare(recipient))
         ):
             if len(session.directed) >= _MAX_DIRECTED:
-                raise TooMuch
+                raise ResourceLimit
             session.directed.add(recipient)
         self._presenceTo(session.peer, stanza, stanza.type, session.jid, recipient)
 
@@ -245,7 +253,7 @@ class Router:
         """Handle a client's request, approval or end of a subscription (RFC 6121 section 3)."""
         account = session.account
         if not contact or contact == account.jid:
-            raise NotAllowed if contact else Unreadable
+            raise NotAllowed if contact else BadRequest
         wasSubscriber = account.roster.isSubscriber(contact)
         change = account.roster.outbound(kind, contact)
         if change.pushes:
@@ -330,7 +338,7 @@ class Router:
         Add a contact, or change its name and groups, for a client.
 
         @raise NotAllowed: if the contact is the account itself.
-        @raise TooMuch: if the roster is full.
+        @raise ResourceLimit: if the roster is full.
         """
         if wanted.jid == account.jid:
             raise NotAllowed
@@ -386,6 +394,6 @@ def _priority(presence: Stanza) -> int:
                 return max(-128, min(127, int(str(child))))
     except TooLarge:
         raise
-    except (ValueError, Unreadable):
+    except (ValueError, BadRequest):
         pass
     return 0

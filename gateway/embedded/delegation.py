@@ -21,7 +21,7 @@ from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import tree
-from gateway.errors import GatewayError, NotThere, Unreadable
+from gateway.errors import BadRequest, GatewayError, RecipientUnavailable
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Context, Stanza, escape
 
@@ -192,7 +192,7 @@ class Forwarder(Extension):
         else:
             reply = None
             if stanzas.mayBeDelegation(stanza):
-                with suppress(Unreadable):
+                with suppress(BadRequest):
                     reply = stanzas.readReply(stanzas.unwrap(stanza))
             done = self._delegator.onAnswer(sender, identifier, reply, self._seconds())
         if done is None:
@@ -224,7 +224,7 @@ class Forwarder(Extension):
         origin: _Origin = settled.origin
         reply = settled.reply
         if reply is None:
-            origin.peer.refuseStanza(origin.stanza, origin.sender, origin.recipient, NotThere)
+            origin.peer.refuseStanza(origin.stanza, origin.sender, origin.recipient, RecipientUnavailable)
             return
         if reply.type == "result":
             self._rosterAnswered(settled.request)
@@ -284,7 +284,7 @@ class Forwarder(Extension):
             return
         del self._asked[identifier]
         if stanza.type == "result":
-            with suppress(Unreadable):
+            with suppress(BadRequest):
                 self._infos[entity, node] = advertisements.readInfo(stanza.element)
 
 

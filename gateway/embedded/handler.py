@@ -19,7 +19,7 @@ from gateway.embedded.core import Router
 from gateway.embedded.delegation import Forwarder
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Account
-from gateway.errors import Forbidden, NoSuchNode, Unhandled, Unreadable
+from gateway.errors import BadRequest, Forbidden, NoHandler, NoSuchNode
 from gateway.stream.stanzas import Stanza
 
 _HOST_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2)
@@ -64,10 +64,10 @@ class Services:
     def _serve(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
         payloads = list(stanzas.tree(stanza).elements())
         if len(payloads) != 1:
-            raise Unreadable
+            raise BadRequest
         service = self._services.get((stanza.type, payloads[0].uri))
         if service is None:
-            raise Unhandled
+            raise NoHandler
         peer.answer(stanza, sender, recipient, service(Request(sender, account, payloads[0])))
 
     def _discoInfo(self, request: Request) -> str:
@@ -91,13 +91,13 @@ class Services:
 
     def _delegationAsked(self, request: Request) -> str:
         if request.account is not None:
-            raise Unhandled
+            raise NoHandler
         self.delegating.consents.request(request.sender, request.payload)
         return ""
 
     def _command(self, request: Request) -> str:
         if request.account is not None:
-            raise Unhandled
+            raise NoHandler
         if request.payload.getAttribute("node") != CONFIGURE:
             raise NoSuchNode
         user = jids.bare(request.sender)
@@ -111,7 +111,7 @@ class Services:
 
     def _version(self, request: Request) -> str:
         if request.account is not None:
-            raise Unhandled
+            raise NoHandler
         return stanzas.softwareVersion("xmpp-gateway embedded host", __version__)
 
     def _rosterGet(self, request: Request) -> str:

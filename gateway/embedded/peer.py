@@ -17,7 +17,7 @@ from gateway.embedded import stanzas
 from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
-from gateway.errors import GatewayError, HandlerFailed, NotAcceptable, TooLarge, Unreadable
+from gateway.errors import BadRequest, GatewayError, HandlerFailed, NotAcceptable, TooLarge
 from gateway.seldom import Seldom
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter
@@ -115,7 +115,7 @@ class PeerConnection(Connection):
         error: type[GatewayError]
         try:
             if stanza.name == "iq" and (not stanza.id or stanza.type not in _IQ_TYPES):
-                raise Unreadable
+                raise BadRequest
             route_()
             return
         except GatewayError as raised:

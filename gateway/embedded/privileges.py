@@ -21,15 +21,15 @@ from gateway.embedded.sessions import Account
 from gateway.embedded.stanzas import address, toBytes, tree
 from gateway.errors import (
     AlreadyOpen,
+    BadRequest,
     GatewayError,
     Malformed,
     NoAnswer,
     NotAcceptable,
     NotAllowed,
     NotGranted,
-    NotThere,
+    RecipientUnavailable,
     TooManyPending,
-    Unreadable,
 )
 from gateway.privilege import stanzas as wire
 from gateway.privilege.core import Permissions
@@ -151,7 +151,7 @@ class Privileges(Extension):
             return True
         account = self._router.accounts.get(recipient)
         if account is None:
-            raise NotThere
+            raise RecipientUnavailable
         answer = ""
         if kind == "get":
             answer = stanzas.rosterQuery(account.roster.listed())
@@ -171,7 +171,7 @@ class Privileges(Extension):
     def _setSubscription(self, account: Account, wanted: Item, subscription: str) -> None:
         """Add or change a contact with the given subscription, without asking; presence flows at once."""
         if subscription not in ("none", "to", "from", "both"):
-            raise Unreadable
+            raise BadRequest
         roster, jid = account.roster, wanted.jid
         if jid == account.jid:
             raise NotAllowed
@@ -246,7 +246,7 @@ class Privileges(Extension):
         if key in self._open:
             try:
                 element = tree(stanza)
-            except Unreadable:
+            except BadRequest:
                 self._fail(key, NotAcceptable)
             else:
                 element["from"], element["to"] = sender, recipient

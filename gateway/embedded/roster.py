@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from attrs import define, field, frozen
 
-from gateway.errors import NoSuchAddress, TooMuch
+from gateway.errors import NoSuchAddress, ResourceLimit
 from gateway.stream.stanzas import Stanza, escape
 
 # Contacts, and bytes of all contacts together, because they are sent in one stanza. Pending subscription requests
@@ -112,7 +112,7 @@ class Roster:
         """
         Add a contact, or change name and groups of one (RFC 6121 sections 2.3 and 2.4).
 
-        @raise TooMuch: if the roster is full.
+        @raise ResourceLimit: if the roster is full.
         """
         self._list(jid, name, groups)
         item = self._items.setdefault(jid, Item(jid))
@@ -129,7 +129,7 @@ class Roster:
         Apply a subscription stanza that the account sends to a contact (RFC 6121 appendix A.2).
 
         @param kind: C{subscribe}, C{subscribed}, C{unsubscribe} or C{unsubscribed}.
-        @raise TooMuch: if the roster is full.
+        @raise ResourceLimit: if the roster is full.
         """
         if kind == "subscribe":
             item = self._items.get(jid) or Item(jid)
@@ -196,12 +196,12 @@ class Roster:
         """
         Reserve the bytes of a new or changed contact.
 
-        @raise TooMuch: if the roster is full.
+        @raise ResourceLimit: if the roster is full.
         """
         before = self._sizes.get(jid, 0)
         written = escape("".join((jid, name, *groups))).encode()
         size = len(written) + _MARKUP + _GROUP_MARKUP * len(groups)
         isFull = not before and len(self._sizes) >= _MAX_CONTACTS
         if isFull or sum(self._sizes.values()) - before + size > _MAX_BYTES:
-            raise TooMuch
+            raise ResourceLimit
         self._sizes[jid] = size

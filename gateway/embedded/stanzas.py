@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.embedded.roster import Item
-from gateway.errors import Malformed, NotAcceptable, TooLarge, Unreadable
+from gateway.errors import BadRequest, Malformed, NotAcceptable, TooLarge
 from gateway.stream.checker import SEPARATOR, newParser
 from gateway.stream.stanzas import Context, Stanza, escape, route, serialised, startTag
 
@@ -127,7 +127,7 @@ def tree(stanza: Stanza) -> domish.Element:
     """
     Parse a stanza into a tree.
 
-    @raise Unreadable: if it cannot be parsed.
+    @raise BadRequest: if it cannot be parsed.
     """
     return stanza.element
 
@@ -182,21 +182,21 @@ def readItem(query: domish.Element) -> tuple[Item, bool]:
     """
     Return the one item of a roster set (RFC 6121 section 2.1.5), and true if it is to be removed.
 
-    @raise Unreadable: if there is not exactly one item, or it has no valid JID.
+    @raise BadRequest: if there is not exactly one item, or it has no valid JID.
     @raise NotAcceptable: if the name or the groups are not valid (RFC 6121 section 2.3.3).
     """
     items = [child for child in query.elements() if child.name == "item"]
     if len(items) != 1:
-        raise Unreadable
+        raise BadRequest
     [item] = items
     try:
         jid = jids.bare(address(item.getAttribute("jid", "")))
     except Malformed as error:
-        raise Unreadable from error
+        raise BadRequest from error
     name = item.getAttribute("name", "")
     groups = tuple(str(child) for child in item.elements() if child.name == "group")
     if len(set(groups)) != len(groups):
-        raise Unreadable
+        raise BadRequest
     if len(groups) > _MAX_GROUPS or not all(0 < len(each) <= _MAX_NAME for each in (name or "-", *groups)):
         raise NotAcceptable
     return Item(jid, name, groups), item.getAttribute("subscription") == "remove"

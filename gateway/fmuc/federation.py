@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, evolve, field
 
-from gateway.errors import Loop, NickChangeForbidden, NickInUse, RoomFull, TooMuch
+from gateway.errors import Loop, NickChangeForbidden, NickInUse, ResourceLimit, RoomFull
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
@@ -92,7 +92,7 @@ class Federation:
         if self.uplink is None:
             return False
         if len(self.pending) >= self.room.bounds.pending:
-            raise TooMuch
+            raise ResourceLimit
         if len(self.room.occupants) >= self.room.bounds.occupants:
             raise RoomFull
         if node is None and self._pendingOf(request.realJid) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from gateway import jids
-from gateway.errors import GatewayError, NickInUse, NotInTheRoom, NotThere
+from gateway.errors import GatewayError, NickInUse, NotInTheRoom, RecipientUnavailable
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.from_joining import privateMessage, returnError
 from gateway.fmuc.joining import Uplink
@@ -389,7 +389,7 @@ def _returned(
         # The message was private.
         return
     if stanza.stanzaError.condition in DELIVERY_ERRORS:
-        uplink.leaveNow(stanzaError(NotThere))
+        uplink.leaveNow(stanzaError(RecipientUnavailable))
         uplink.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
     elif stanza.stanzaError.condition == stanzaError(NotInTheRoom).condition:
         drop(room, occupant, now)

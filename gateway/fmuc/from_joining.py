@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import jids
-from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, TooMuch
+from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
 from gateway.fmuc.actions import Reject, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoiningNode, Node
@@ -181,7 +181,7 @@ def _newNode(peer: str, sender: str, stanza: NodePresence, fmuc: Fmuc) -> Joinin
 
 def _checkNode(federation: Federation, peer: str) -> None:
     if len(federation.joiningNodes) >= federation.room.bounds.nodes:
-        raise TooMuch
+        raise ResourceLimit
     if federation.joinedNode is not None and federation.joinedNode.jid == peer:
         # The shortest loop.
         raise Loop

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from gateway import jids, ns
-from gateway.errors import GatewayError, OverBudget, Stopping, Unreadable
+from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.actions import ToNode
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.federation import Federation
@@ -121,7 +121,7 @@ class RoomsHandler(RawHandler):
     def _messageReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         try:
             message = readMessage(stanza)
-        except Unreadable as error:
+        except BadRequest as error:
             self._refuse(stanza, type(error))
         else:
             speaker, now = self._rooms.speaker(sender, recipient), self._link.now
@@ -138,7 +138,7 @@ class RoomsHandler(RawHandler):
         if kind in (None, "unavailable", "error"):
             try:
                 presence = readPresence(stanza)
-            except Unreadable as error:
+            except BadRequest as error:
                 self._refuse(stanza, type(error))
             else:
                 speaker = self._rooms.speaker(sender, recipient)
@@ -152,7 +152,7 @@ class RoomsHandler(RawHandler):
     def _iqReceived(self, stanza: Stanza) -> None:
         if self._stopping or not stanza.id:
             # RFC 6120 section 8.2.3: an iq must have an id.
-            self._refuse(stanza, Stopping if stanza.id else Unreadable)
+            self._refuse(stanza, Stopping if stanza.id else BadRequest)
             return
         try:
             payload, actions = answer(self._rooms, stanza)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from gateway.errors import NoAnswer, NotThere
+from gateway.errors import NoAnswer, RecipientUnavailable
 from gateway.fmuc.actions import Join, Reject
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
@@ -104,7 +104,7 @@ class Uplink:
         if node is not None:
             # The joining node may wait for two answers: that to the join, and its own unavailable presence.
             if node.returnsPresence or not node.hasJoined:
-                self.federation.toNode(node, Reject(nick, join.request.realJid, stanzaError(NotThere)))
+                self.federation.toNode(node, Reject(nick, join.request.realJid, stanzaError(RecipientUnavailable)))
             if node.returnsPresence:
                 self.federation.toNode(node, join.unavailable())
             self.federation.release(node)
@@ -164,7 +164,7 @@ class Uplink:
         why = "was destroyed" if change.destroyed else "cannot be reached or does not know this mirror any longer"
         room.log(f"{self.node.jid} {why}: all occupants are removed", warn=not change.destroyed)
         for join in list(self.pending.values()):
-            self.reject(join, stanzaError(NotThere))
+            self.reject(join, stanzaError(RecipientUnavailable))
         close(room, change)
         self.feed(Event.GONE, now)
 

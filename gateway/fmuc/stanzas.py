@@ -29,7 +29,7 @@ def readPresence(stanza: Stanza) -> NodePresence:
     """
     Read a presence of type none, unavailable or error.
 
-    @raise Unreadable: if it cannot be read.
+    @raise BadRequest: if it cannot be read.
     """
     found = parts(stanza)
     fmuc = None
@@ -49,7 +49,7 @@ def readMessage(stanza: Stanza) -> NodeMessage:
     """
     Read a message.
 
-    @raise Unreadable: if it cannot be read.
+    @raise BadRequest: if it cannot be read.
     """
     found = parts(stanza)
     make: Callable[..., NodeMessage] = NodeMessage
@@ -75,6 +75,6 @@ def write(action: Action) -> bytes | Copies:
     """
     Serialise the stanza of an action; return no bytes if it has none.
 
-    @raise Unreadable: if a character is not allowed in XML.
+    @raise BadRequest: if a character is not allowed in XML.
     """
     return _WRITERS[type(action)](action)

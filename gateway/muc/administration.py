@@ -12,7 +12,7 @@ from gateway.errors import (
     NotAllowed,
     NotEntitled,
     OnlyInTheRoom,
-    TooMuch,
+    ResourceLimit,
 )
 from gateway.muc.actions import SendInvitation
 from gateway.muc.leave import remove, removeAll
@@ -122,7 +122,7 @@ def _checkResult(room: Room, changes: list[Change]) -> None:
     if OWNER in room.affiliations.values() and OWNER not in wanted.values():
         raise LastOwner
     if len(wanted) > max(room.bounds.affiliations, len(room.affiliations)):
-        raise TooMuch
+        raise ResourceLimit
 
 
 def _jidOf(room: Room, each: Change) -> str:

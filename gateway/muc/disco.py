@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway import ns
-from gateway.errors import NoSuchAddress, NoSuchNode, NotInTheRoom, Unhandled
+from gateway.errors import NoHandler, NoSuchAddress, NoSuchNode, NotInTheRoom
 from gateway.muc import members_only, moderated, password, persistent, public, whois
 from gateway.muc.name import nameOf
 from gateway.muc.room import Settings
@@ -67,7 +67,7 @@ def info(rooms: RoomService, address: str, node: str) -> Info | None:
         raise NoSuchAddress
     if node == _TRAFFIC:
         # Section 17.1.1: "If a service does not discard any namespaces, it MUST return a <service-unavailable/>".
-        raise Unhandled
+        raise NoHandler
     if node == _OWN_NICK:
         # No nick is reserved.
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import jids
-from gateway.errors import Malformed, NotEntitled, NotInTheRoom, TooMuch
+from gateway.errors import Malformed, NotEntitled, NotInTheRoom, ResourceLimit
 from gateway.muc.actions import SendInvitation
 from gateway.muc.room import Room
 from gateway.muc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, person
@@ -38,7 +38,7 @@ def _check(room: Room, user: str, stanza: Message) -> None:
     if user not in room.users:
         raise NotInTheRoom
     if len(stanza.invitations) > _MAX_INVITATIONS:
-        raise TooMuch
+        raise ResourceLimit
     for invitation in stanza.invitations:
         try:
             jids.prepared(invitation.jid)
@@ -51,7 +51,7 @@ def _check(room: Room, user: str, stanza: Message) -> None:
         if known in (NONE, OUTCAST) and room.affiliation(user) not in (OWNER, ADMIN):
             raise NotEntitled
         if known == NONE and len(room.affiliations) >= room.bounds.affiliations:
-            raise TooMuch
+            raise ResourceLimit
 
 
 def _decline(room: Room, user: str, invitation: Invitation) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from twisted.words.xish import domish
 
 from gateway import jids, ns
-from gateway.errors import Malformed, NoSuchAddress, NotInTheRoom, TooMuch, Unhandled, Unreadable
+from gateway.errors import BadRequest, Malformed, NoHandler, NoSuchAddress, NotInTheRoom, ResourceLimit
 from gateway.muc import configuration, disco
 from gateway.muc.actions import Action
 from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
@@ -32,19 +32,19 @@ def answer(rooms: RoomService, stanza: Stanza) -> tuple[str, list[Action]]:
     user, address = stanza.sender or "", stanza.recipient or ""
     payload = next(stanza.element.elements(), None)
     if payload is None:
-        raise Unreadable
+        raise BadRequest
     request = (payload.uri, payload.name, stanza.type)
     jid, _, nick = address.partition("/")
     if request == (ns.PING, "ping", "get"):
         if not disco.ping(rooms, user, address):
-            raise Unhandled
+            raise NoHandler
         return "", []
     if nick:
         _refuseForOccupant(rooms, user, address, payload)
     if request in _OF_SERVICE:
         return _OF_SERVICE[request](rooms, user, jid, payload), []
     if request not in _OF_ROOM:
-        raise Unhandled
+        raise NoHandler
     room = rooms.rooms.get(jid)
     if room is None:
         raise NoSuchAddress
@@ -59,8 +59,8 @@ def _refuseForOccupant(rooms: RoomService, user: str, address: str, payload: dom
         if payload.uri not in (ns.DISCO_INFO, ns.DISCO_ITEMS):
             raise
         # Section 6.6: for disco from a non-occupant "a MUC service MUST return a <bad-request/> error".
-        raise Unreadable from None
-    raise Unhandled
+        raise BadRequest from None
+    raise NoHandler
 
 
 def result(stanza: Stanza, payload: str) -> bytes:
@@ -114,7 +114,7 @@ def _list(room: Room, user: str, payload: domish.Element) -> str:
     inside = _listed(adminList(room, user, Change(**_standing(_items(payload)[0]))))
     if len(inside.encode()) > MAX_PAYLOAD:
         # Sections 8.5 to 10.8: the service "MUST then return" the whole list, in one stanza.
-        raise TooMuch
+        raise ResourceLimit
     return _query(ns.MUC_ADMIN, "", inside)
 
 
@@ -128,9 +128,9 @@ def _administer(room: Room, user: str, payload: domish.Element) -> str:
 def _items(payload: domish.Element) -> list[domish.Element]:
     items = [item for item in payload.elements() if item.name == "item"]
     if not items:
-        raise Unreadable
+        raise BadRequest
     if len(items) > _MAX_CHANGES:
-        raise TooMuch
+        raise ResourceLimit
     return items
 
 
@@ -138,7 +138,7 @@ def _standing(item: domish.Element) -> dict[str, str]:
     role, affiliation = item.getAttribute("role", ""), item.getAttribute("affiliation", "")
     # An item has a role or an affiliation; roles are given by nick.
     if bool(role) == bool(affiliation) or role not in (*ROLES, "") or affiliation not in (*AFFILIATIONS, ""):
-        raise Unreadable
+        raise BadRequest
     return {"role": role, "affiliation": affiliation}
 
 
@@ -198,7 +198,7 @@ def _configure(room: Room, user: str, payload: domish.Element) -> str:
             given = _submitted(child) if child.getAttribute("type") == "submit" else {}
             configuration.configure(room, user, given)
             return ""
-    raise Unreadable
+    raise BadRequest
 
 
 def _submitted(form: domish.Element) -> dict[str, str]:

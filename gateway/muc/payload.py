@@ -8,7 +8,7 @@ from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.stream.stanzas import START_TAG, Stanza, parse, serialisedAll
 from gateway.stream.trees import checkCost
 
@@ -45,7 +45,7 @@ def parts(stanza: Stanza) -> list[Part]:
     """
     Return the elements of a stanza; text between them is ignored.
 
-    @raise Unreadable: if there are too many elements, if no tree can be built where one is needed, or if the
+    @raise BadRequest: if there are too many elements, if no tree can be built where one is needed, or if the
         elements grow too large when serialised.
     """
     checkCost(stanza.raw)
@@ -62,11 +62,11 @@ def children(element: domish.Element, most: int = MAX_CHILDREN) -> list[domish.E
     """
     Return the child elements of an element.
 
-    @raise Unreadable: if there are more than C{most}.
+    @raise BadRequest: if there are more than C{most}.
     """
     found = list(element.elements())
     if len(found) > most:
-        raise Unreadable
+        raise BadRequest
     return found
 
 
@@ -74,7 +74,7 @@ def _cut(payload: bytes) -> list[Part] | None:
     """
     Cut the payload by its tags; return C{None} if a tag is of an unusual form.
 
-    @raise Unreadable: as L{parts}.
+    @raise BadRequest: as L{parts}.
     """
     found: list[Part] = []
     depth = start = 0
@@ -94,7 +94,7 @@ def _cut(payload: bytes) -> list[Part] | None:
             if part is None:
                 return None
             if len(found) >= MAX_PARTS:
-                raise Unreadable
+                raise BadRequest
             found.append(part)
     return found
 

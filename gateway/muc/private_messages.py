@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors import NoSuchAddress, NotInTheRoom, Unreadable
+from gateway.errors import BadRequest, NoSuchAddress, NotInTheRoom
 from gateway.muc.actions import SendError
 from gateway.muc.room import Occupant, Room
 from gateway.muc.values import Message, RoomMessage
@@ -22,7 +22,7 @@ def fromUser(room: Room, user: str, nick: str, stanza: Message) -> None:
         raise NoSuchAddress
     if stanza.kind == "groupchat":
         # "the service MUST refuse to deliver the message [...] and return a <bad-request/> error".
-        raise Unreadable
+        raise BadRequest
     send(room, occupant, recipient, stanza)
 
 

@@ -6,13 +6,13 @@ from collections import Counter
 
 from gateway import jids
 from gateway.errors import (
+    BadRequest,
     GatewayError,
     Malformed,
     NoSuchAddress,
     NoVoiceRequests,
+    ResourceLimit,
     TooManyRooms,
-    TooMuch,
-    Unreadable,
 )
 from gateway.muc import groupchat, invitations, presence, private_messages
 from gateway.muc.actions import Action, LogLine, SendError
@@ -98,7 +98,7 @@ class RoomService:
             raise TooManyRooms
         left = self._bounds.rooms - len(self.rooms)
         if left <= 0 or (domain != self.home and self._made[creators[1]] >= left):
-            raise TooMuch
+            raise ResourceLimit
         self.checkAddress(jid)
         self._made.update(creators)
         room = self.rooms[jid] = self.newRoom(jid, creators)
@@ -213,7 +213,7 @@ def _message(room: Room, user: str, nick: str, stanza: Message, now: float) -> N
         invitations.fromUser(room, user, stanza)
     else:
         # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
-        raise NoVoiceRequests if stanza.form else Unreadable
+        raise NoVoiceRequests if stanza.form else BadRequest
 
 
 def _error(

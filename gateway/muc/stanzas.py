@@ -9,7 +9,7 @@ from attrs import evolve
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.muc import datetimes
 from gateway.muc.actions import Action, LogLine, SendError, SendInvitation, ToUsers
 from gateway.muc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes, errorXml, messageXml, mucUser
@@ -58,7 +58,7 @@ def readPresence(
     @param found: the stanza's elements.
     @param make: L{Presence}, or a class built on it, with the values of its further attributes.
     @param reserved: namespaces of elements that are not handed on.
-    @raise Unreadable: if it cannot be read.
+    @raise BadRequest: if it cannot be read.
     """
     payload = _payload(stanza, found, reserved)
     if len(payload.raw) + len(payload.language) > _MAX_PRESENCE:
@@ -71,7 +71,7 @@ def readPresence(
         elif part.namespace == ns.MUC_USER:
             values.update(_userValues(part.element))
     if values.get("joins") and max(len(stanza.id or ""), len(values["password"])) > _MAX_WORD:
-        raise Unreadable
+        raise BadRequest
     if stanza.type == "error":
         values["stanzaError"] = readError(found) or StanzaError("cancel", "undefined-condition")
     return make(unavailable=stanza.type == "unavailable", payload=payload, id=stanza.id, **values)
@@ -86,11 +86,11 @@ def readMessage(
     @param found: the stanza's elements.
     @param make: L{Message}, or a class built on it, with the values of its further attributes.
     @param reserved: namespaces of elements that are not handed on.
-    @raise Unreadable: if it cannot be read.
+    @raise BadRequest: if it cannot be read.
     """
     payload = _payload(stanza, found, reserved)
     if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
-        raise Unreadable
+        raise BadRequest
     names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
     values: dict[str, Any] = {}
     for part in found:
@@ -132,11 +132,11 @@ def readAddress(element: domish.Element, name: str) -> str:
     """
     Return an attribute that is an address, or a part of one.
 
-    @raise Unreadable: if it is longer than any address.
+    @raise BadRequest: if it is longer than any address.
     """
     text: str = element.getAttribute(name, "")
     if len(text) > _MAX_ADDRESS:
-        raise Unreadable
+        raise BadRequest
     return text
 
 
@@ -173,7 +173,7 @@ def _userValues(element: domish.Element) -> dict[str, Any]:
         if child.name == "item":
             affiliation, role = child.getAttribute("affiliation", NONE), child.getAttribute("role", PARTICIPANT)
             if affiliation not in AFFILIATIONS or role not in ROLES:
-                raise Unreadable
+                raise BadRequest
             actor = next((each for each in child.elements() if each.name == "actor"), None)
             change = evolve(
                 change,
@@ -226,7 +226,7 @@ def write(action: Action) -> bytes | Copies:
     """
     Serialise the stanza of an action; return no bytes for a L{LogLine}.
 
-    @raise Unreadable: if a character is not allowed in XML.
+    @raise BadRequest: if a character is not allowed in XML.
     """
     return WRITERS[type(action)](action)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from gateway import jids
-from gateway.errors import ANSWERS, GatewayError
+from gateway.errors import ERRORS, GatewayError
 
 PARTICIPANT, VISITOR, MODERATOR, NO_ROLE = "participant", "visitor", "moderator", "none"
 OWNER, ADMIN, MEMBER, OUTCAST, NONE = "owner", "admin", "member", "outcast", "none"
@@ -99,8 +99,8 @@ class StanzaError:
 
 
 def stanzaError(error: type[GatewayError]) -> StanzaError:
-    """Return the stanza error of a domain error (L{gateway.errors.ANSWERS})."""
-    answer = ANSWERS[error]
+    """Return the stanza error of a domain error (L{gateway.errors.ERRORS})."""
+    answer = ERRORS[error]
     return StanzaError(answer.kind, answer.condition, answer.text)
 
 

@@ -21,13 +21,13 @@ from zope.interface import implementer
 
 from gateway import jids, ns
 from gateway.errors import (
+    BadRequest,
     GatewayError,
     NoAnswer,
+    ResourceLimit,
     Stopping,
     TooLarge,
     TooManyPending,
-    TooMuch,
-    Unreadable,
 )
 from gateway.interfaces import IStatusProvider
 from gateway.privilege import stanzas
@@ -172,7 +172,7 @@ class Lending(RawHandler):
         sender, permissions = self._privileges.managed(inner.getAttribute("from", ""))
         permissions.checkMessage(sender)
         if not inner.getAttribute("to"):
-            raise Unreadable
+            raise BadRequest
         inner["from"] = sender
         wrapped = stanzas.wrapMessage(permissions.version, self._server, inner)
         identifier = self._sendToServer(wrapped)
@@ -190,14 +190,14 @@ class Lending(RawHandler):
         if domain != self._link.jid or not (isRoster or stanzas.isPrivileged(outer)):
             return False
         if not stanza.id:
-            raise Unreadable
+            raise BadRequest
         user, permissions = self._privileges.managed(jids.unescapeLocal(local))
         kind = stanza.type or ""
         if isRoster:
             permissions.checkRoster(user, kind)
             # Prosody takes several items, and answers each with the same id.
             if kind == "set" and len(list(payloads[0].elements(ns.ROSTER, "item"))) != 1:
-                raise Unreadable
+                raise BadRequest
             request = domish.Element((None, "iq"), attribs={"type": kind, "to": user})
             request.addChild(payloads[0])
         else:
@@ -226,7 +226,7 @@ class Lending(RawHandler):
         if len(data) > self._link.limits.outgoingSize:
             raise TooLarge
         if not self._link.sendRaw(data):
-            raise TooMuch
+            raise ResourceLimit
         identifier: str = outer["id"]
         return identifier
 
@@ -249,7 +249,7 @@ class Lending(RawHandler):
     def _reply(self, pending: _PendingRequest, data: bytes) -> None:
         if not self._link.sendRaw(data) and self._link.ready:
             # Too much waits for the server, but there is room for an error.
-            self._link.sendRaw(errorReply(pending.stanza, TooMuch))
+            self._link.sendRaw(errorReply(pending.stanza, ResourceLimit))
 
     def _onMessageError(self, error: Stanza) -> bool:
         """The server has refused a message: its error goes to the entity."""

@@ -10,7 +10,7 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
 from gateway import jids, ns
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
 from gateway.stream.stanzas import Stanza, route
@@ -205,7 +205,7 @@ def unwrapMessage(outer: domish.Element) -> domish.Element:
     """
     The message that a privileged entity wants to be sent.
 
-    @raise Unreadable: if there is not exactly one in it.
+    @raise BadRequest: if there is not exactly one in it.
     """
     return _only(inner for privilege in _privileges(outer) for inner in _forwarded(privilege, "message"))
 
@@ -224,7 +224,7 @@ def unwrapIq(outer: domish.Element) -> domish.Element:
     """
     The iq request that a privileged entity wants to be sent, whatever namespace it is in.
 
-    @raise Unreadable: if there is not exactly one.
+    @raise BadRequest: if there is not exactly one.
     """
     return _only(
         inner
@@ -241,11 +241,11 @@ def describeIq(user: str, kind: str, iq: domish.Element) -> PrivilegedIq:
 
     @param user: whom the top-level iq is addressed to.
     @param kind: the top-level iq's type.
-    @raise Unreadable: if it has no id, or not exactly one payload: it is no request (RFC 6120 section 8.2.3).
+    @raise BadRequest: if it has no id, or not exactly one payload: it is no request (RFC 6120 section 8.2.3).
     """
     payload = _only(iq.elements())
     if not iq.getAttribute("id"):
-        raise Unreadable
+        raise BadRequest
     return PrivilegedIq(
         user=user,
         kind=kind,
@@ -273,7 +273,7 @@ def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> d
     """
     try:
         inner = _only(each for privilege in _privileges(outer) for each in _forwarded(privilege, "iq"))
-    except Unreadable:
+    except BadRequest:
         raise StanzaError("undefined-condition", "cancel", _NO_ANSWER) from None
     answer = moved(inner)
     kind = answer.getAttribute("type")
@@ -332,5 +332,5 @@ def _forwarded(privilege: domish.Element, name: str) -> Iterator[domish.Element]
 def _only(elements: Iterator[domish.Element]) -> domish.Element:
     found = list(elements)
     if len(found) != 1:
-        raise Unreadable
+        raise BadRequest
     return found[0]

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway import jids
-from gateway.errors import GatewayError, HandlerFailed, NoResource, Unreadable
+from gateway.errors import BadRequest, GatewayError, HandlerFailed, NoResource
 from gateway.interfaces import IStatusProvider
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
@@ -123,7 +123,7 @@ class ProxyHandler(RawHandler):
                 # RFC 6120 section 8.2.3: an iq must have an id.
                 if kind == "result" or kind == "error":
                     self._translator.dropped["a missing id"] += 1
-                action = Refuse(Unreadable)
+                action = Refuse(BadRequest)
             elif kind == "get" or kind == "set":
                 action = self._translator.request(stanza, sender, recipient, identifier, self._link.now)
             elif kind == "result" or kind == "error":
@@ -131,7 +131,7 @@ class ProxyHandler(RawHandler):
                 if action is None:
                     return False
             else:
-                action = Refuse(Unreadable)
+                action = Refuse(BadRequest)
         elif stanza.name == "message":
             action = self._translator.message(sender, recipient, kind, self._link.now)
         else:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.words.protocols.jabber.error import StanzaError
 
 from gateway import jids
-from gateway.errors import ANSWERS, NotGranted, TooLarge
+from gateway.errors import ERRORS, NotGranted, TooLarge
 from gateway.interfaces import IPrivileges, RosterItem
 from gateway.roster.advice import ejabberdApiAdvice
 from gateway.roster.failures import RefreshFailed, RosterTooLarge
@@ -180,7 +180,7 @@ class PrivilegeApplier:
         try:
             return await done
         except (NotGranted, StanzaError) as error:
-            if isinstance(error, StanzaError) and error.text == ANSWERS[TooLarge].text:
+            if isinstance(error, StanzaError) and error.text == ERRORS[TooLarge].text:
                 # The link's own error, not the server's.
                 raise RosterTooLarge(f"{what}: it is larger than max_stanza_size under [server] allows") from error
             raise RefreshFailed(f"{what}: {self._explain(error)}") from error

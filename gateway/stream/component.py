@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from gateway import ns
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.refused import StanzaRefused
@@ -138,7 +138,7 @@ def _refusal(error: Stanza) -> Refused:
     condition, text = "undefined-condition", ""
     try:
         children = list(error.element.elements())
-    except Unreadable:
+    except BadRequest:
         children = []
     for child in children:
         if child.uri == ns.STREAM_ERRORS:

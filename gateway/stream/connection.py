@@ -15,7 +15,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gateway.errors import ANSWERS
+from gateway.errors import ERRORS
 from gateway.stream.checker import StreamFailed
 from gateway.stream.core import Event, Splitter, StreamEnded, StreamStarted, streamError
 from gateway.stream.outflow import Copies, Outflow
@@ -218,7 +218,7 @@ class Connection(Protocol):
             self._stanzaRefused(refused)
         else:
             # Before authentication the stream need not be spared.
-            error = ANSWERS[refused.why]
+            error = ERRORS[refused.why]
             condition = "policy-violation" if error.condition == "policy-violation" else "not-well-formed"
             self._reason = StreamFailed(condition, error.text)
             self._fail(condition, error.text)

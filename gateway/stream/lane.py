@@ -21,14 +21,14 @@ from twisted.words.xish import domish
 
 from gateway import jids, ns
 from gateway.errors import (
+    BadRequest,
     GatewayError,
     HandlerFailed,
     NoAnswer,
+    NoHandler,
     OverBudget,
+    ResourceLimit,
     TooManyPending,
-    TooMuch,
-    Unhandled,
-    Unreadable,
 )
 from gateway.interfaces import IRawHandler
 from gateway.stream.budget import Budget
@@ -132,7 +132,7 @@ class ElementLane:
         elif kind == "get" or kind == "set":
             self._requestReceived(stanza)
         elif kind != "result" and kind != "error":
-            self.refuse(stanza, Unreadable)
+            self.refuse(stanza, BadRequest)
         elif not self.requests.answered(stanza):
             self._dispatch(stanza)
 
@@ -179,7 +179,7 @@ class ElementLane:
                 data = errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], OverBudget)
             if not self._port.sendRaw(data) and self._xmlstream is not None:
                 # Too much output waits, but an error has room.
-                self._port.sendRaw(errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], TooMuch))
+                self._port.sendRaw(errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], ResourceLimit))
             return
         self._port.sendRaw(data)
 
@@ -213,9 +213,9 @@ class ElementLane:
     def _requestReceived(self, stanza: Stanza) -> None:
         key = self._key(stanza.sender or "", stanza.id or "", stanza.recipient or self._port.jid)
         if key is None or not stanza.id:
-            self.refuse(stanza, Unreadable)
+            self.refuse(stanza, BadRequest)
         elif not self._ordinary:
-            self.refuse(stanza, Unhandled)
+            self.refuse(stanza, NoHandler)
         elif not self.replies.opened(key, self._port.now):
             self.refuse(stanza, TooManyPending)
         else:
@@ -227,10 +227,10 @@ class ElementLane:
     def _dispatch(self, stanza: Stanza) -> type[GatewayError] | None:
         """Give a stanza to the handlers. Return the error for a request that none of them handles."""
         if not self._ordinary or self._xmlstream is None:
-            return Unhandled
+            return NoHandler
         try:
             element: Any = stanza.element
-        except Unreadable as error:
+        except BadRequest as error:
             return type(error)
         try:
             element.handled = False
@@ -238,7 +238,7 @@ class ElementLane:
         except Exception:
             self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self._port.jid, stanza=stanza)
             return HandlerFailed
-        return None if element.handled else Unhandled
+        return None if element.handled else NoHandler
 
     def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         """Answer with an error from the recipient's address; without a sender nobody is answered."""

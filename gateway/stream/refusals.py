@@ -13,7 +13,7 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from gateway import ns
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.interfaces import IRawHandler, IRefusalHandler
 from gateway.stream.core import Event, Limits, Splitter
 from gateway.stream.refused import WORDS, StanzaRefused, bounce, substitute
@@ -89,7 +89,7 @@ class Refusals:
             else:
                 # It is not a stanza, or not a whole one: it would end the stream.
                 nothing = Nonza("data", None, None, None, None, None, b"<data>", COMPONENT, 0)
-                self._outgoing(StanzaRefused(nothing, Unreadable, len(data), b""))
+                self._outgoing(StanzaRefused(nothing, BadRequest, len(data), b""))
         return hasRoom
 
     def _outgoing(self, refused: StanzaRefused) -> bool:

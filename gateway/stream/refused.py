@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from gateway.errors import BadNamespace, GatewayError, TooDeep, TooLarge, Unreadable
+from gateway.errors import BadNamespace, BadRequest, GatewayError, TooDeep, TooLarge
 from gateway.stream.stanzas import Nonza, Stanza, route
 from gateway.xml.context import Context
 from gateway.xml.errors import errorStanza
@@ -23,7 +23,7 @@ WORDS: dict[type[GatewayError], str] = {
     TooLarge: "too large",
     TooDeep: "nested too deep",
     BadNamespace: "not well-formed as to namespaces",
-    Unreadable: "not well-formed",
+    BadRequest: "not well-formed",
 }
 
 

@@ -88,7 +88,7 @@ class Stanza:
         """
         The stanza as a tree; a new one at each access.
 
-        @raise Unreadable: if the bytes are not one whole element.
+        @raise BadRequest: if the bytes are not one whole element.
         @raise TooLarge: see L{parse}.
         """
         return parse(self.context.header, self.whole)

@@ -10,7 +10,7 @@ from twisted.words.protocols.jabber.error import StanzaError, exceptionFromStanz
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import ANSWERS, GatewayError
+from gateway.errors import ERRORS, GatewayError
 from gateway.xml.write import escape
 
 
@@ -48,6 +48,6 @@ def errorStanza(name: str, addresses: bytes, identifier: str | None, error: type
 
 def errorElement(error: type[GatewayError]) -> bytes:
     """Return the error element of a stanza (RFC 6120 section 8.3.2), in the default namespace of the stream."""
-    answer = ANSWERS[error]
+    answer = ERRORS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{escape(answer.text)}</text>" if answer.text else ""
     return (f"<error type='{answer.kind}'><{answer.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error>").encode()

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from twisted.words.xish import domish
 
-from gateway.errors import TooLarge, Unreadable
+from gateway.errors import BadRequest, TooLarge
 from gateway.xml.context import Context
 
 # A whole start tag that expat has found well-formed: quoted values may hold ">".
@@ -93,7 +93,7 @@ def parse(header: bytes, raw: bytes) -> domish.Element:
     @param header: start tag of the stream that it stands in.
     @param raw: the whole element.
 
-    @raise Unreadable: if the bytes are not one whole element.
+    @raise BadRequest: if the bytes are not one whole element.
     @raise TooLarge: see L{checkCost}.
     """
     checkCost(raw)
@@ -136,16 +136,16 @@ class Builder:
         """
         Return the tree of one whole element.
 
-        @raise Unreadable: if the bytes are not one whole element; this builder must not be used again.
+        @raise BadRequest: if the bytes are not one whole element; this builder must not be used again.
         """
         self.parsed += len(raw)
         try:
             self._parser.Parse(raw, False)
         except expat.ExpatError as error:
-            raise Unreadable(str(error)) from error
+            raise BadRequest(str(error)) from error
         found, self._found = self._found, []
         if len(found) != 1 or self._open:
-            raise Unreadable("not one whole element")
+            raise BadRequest("not one whole element")
         return found[0]
 
     def _declared(self, prefix: str | None, uri: str | None) -> None:
@@ -177,7 +177,7 @@ class Builder:
 
     def _ended(self, written: str) -> None:
         if not self._open:
-            raise Unreadable("the end of the stream")
+            raise BadRequest("the end of the stream")
         self._open.pop()
 
     def _text(self, text: str) -> None:

@@ -24,7 +24,7 @@ from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import CLIENTS
-from gateway.errors import ANSWERS, GatewayError
+from gateway.errors import ERRORS, GatewayError
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
 from gateway.stream.component import handshake
 from gateway.xml.read import parse
@@ -116,7 +116,7 @@ def reply(
 
 def errorXml(error: type[GatewayError]) -> str:
     """How an error is said."""
-    said = ANSWERS[error]
+    said = ERRORS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{said.text}</text>" if said.text else ""
     return f"<error type='{said.kind}'><{said.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error>"
 

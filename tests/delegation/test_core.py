@@ -13,7 +13,7 @@ from gateway import ns
 from gateway.delegation.core import Delegation, Reply, Request, isDelegable
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, isNested, nestingNode, readNestingNode
-from gateway.errors import NotThere, TooManyPending, Unreadable
+from gateway.errors import BadRequest, RecipientUnavailable, TooManyPending
 from tests.stream.memory import steady
 
 A, B, C = "a.capulet.lit", "b.capulet.lit", "c.capulet.lit"
@@ -68,7 +68,7 @@ class RequestTests(SynchronousTestCase):
     def test_untreed(self) -> None:
         """Bytes of which no tree can be built are unreadable, and no failure of ours."""
         asked = Request(JULIET, None, "1", "get", NAMESPACE, {}, b"<query xmlns='urn:q'><p:x/></query>")
-        self.assertRaises(Unreadable, lambda: asked.payload.name)
+        self.assertRaises(BadRequest, lambda: asked.payload.name)
 
 
 class ReplyTests(SynchronousTestCase):
@@ -360,7 +360,7 @@ class FailOverTests(DelegatorCase):
         for entity in (A, B):
             self.delegator.onUnavailable(entity, 0.0)
         self.assertIsNone(self.delegator.reachable(self.delegation))
-        self.assertRaises(NotThere, self.forward)
+        self.assertRaises(RecipientUnavailable, self.forward)
         self.assertEqual(len(self.delegator), 0)
 
     def test_address(self) -> None:
@@ -478,7 +478,7 @@ class FailOverTests(DelegatorCase):
             end(handed)
             self.assertEqual((len(self.delegator), self.delegator.shares.taken), (0, 0))
         self.delegator.onUnavailable(A, 0.0)
-        self.assertRaises(NotThere, self.forward)
+        self.assertRaises(RecipientUnavailable, self.forward)
         self.assertEqual(self.delegator.shares.taken, 0)
 
 
@@ -531,7 +531,7 @@ class DelegatorMachine(RuleBasedStateMachine):
             handed = self.delegator.forward(number, asked, self.delegation, self.now)
         except TooManyPending:
             assert full
-        except NotThere:
+        except RecipientUnavailable:
             assert not self.there
         else:
             assert not full and handed.request is asked

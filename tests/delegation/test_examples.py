@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway import ns
 from gateway.delegation.core import Delegation
-from gateway.errors import NotThere
+from gateway.errors import RecipientUnavailable
 from tests.delegation.support import (
     COMPONENT,
     HOST,
@@ -342,7 +342,7 @@ class DelegatingTests(Case):
         )
         self.assertTaken(
             self.managing,
-            f"<iq to='{COMPONENT}' from='{BARE}' id='roster2' type='error'>{errorXml(NotThere)}</iq>",
+            f"<iq to='{COMPONENT}' from='{BARE}' id='roster2' type='error'>{errorXml(RecipientUnavailable)}</iq>",
         )
 
     def test_examples16and17(self) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from gateway import ns
 from gateway.delegation.core import Delegation
 from gateway.delegation.managing import Route
-from gateway.errors import Forbidden, NotThere
+from gateway.errors import Forbidden, RecipientUnavailable
 from tests.delegation.support import (
     COMPONENT,
     HOST,
@@ -28,7 +28,7 @@ NEXT, LAST = "pubsub.montaigu.lit", "pubsub.verona.lit"
 NURSE = "nurse@montaigu.lit"
 PAYLOAD = f"<pubsub xmlns='{PUBSUB}'/>"
 ASKED = wrapper(request(PAYLOAD))
-REFUSED = answer(reply(errorXml(NotThere), "error"))
+REFUSED = answer(reply(errorXml(RecipientUnavailable), "error"))
 NODES = [f"{ns.DELEGATION_2}::{PUBSUB}", f"{ns.DELEGATION_2}:bare:{PUBSUB}"]
 
 

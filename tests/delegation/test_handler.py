@@ -22,17 +22,17 @@ from gateway.delegation.stanzas import answerAddress
 from gateway.errors import (
     AlreadyOpen,
     BadNamespace,
+    BadRequest,
     Forbidden,
     HandlerFailed,
     NoAnswer,
-    NotThere,
+    NoHandler,
+    RecipientUnavailable,
+    ResourceLimit,
     Stopping,
     TooDeep,
     TooLarge,
     TooManyPending,
-    TooMuch,
-    Unhandled,
-    Unreadable,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRawHandler, IRefusalHandler
 from gateway.stream.core import Limits
@@ -148,14 +148,14 @@ class HeardTests(Case):
         """A namespace that nobody has."""
         self.serve(lambda request: None)
         self.server.send(wrapper(request("<x xmlns='urn:x'/>")))
-        self.assertSent(refused(Unhandled))
+        self.assertSent(refused(NoHandler))
 
     def test_unreadable(self) -> None:
         """What is no request at all is told to the server: nobody else is known."""
         self.serve(lambda request: None)
         for inner in ("", request(PAYLOAD) * 2, request(PAYLOAD, "result"), request(PAYLOAD, identifier="")):
             self.server.send(wrapper(inner))
-            self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(Unreadable)}</iq>")
+            self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(BadRequest)}</iq>")
             self.assertIn("forwarded what cannot be read", self.logged[-1])
 
     def test_unreadableInside(self) -> None:
@@ -163,7 +163,7 @@ class HeardTests(Case):
         fake = self.serve(lambda request: None)
         for payload in ("", PAYLOAD * 2):
             self.server.send(wrapper(request(payload)))
-            self.assertSent(refused(Unreadable))
+            self.assertSent(refused(BadRequest))
             self.assertIn("forwarded what cannot be read", self.logged[-1])
         self.assertEqual((fake.asked, self.handler.pending), ([], 0))
 
@@ -193,7 +193,7 @@ class HeardTests(Case):
         """One that does not even say to whom it is forwarded."""
         self.serve(lambda request: None)
         self.server.send(wrapper("").replace(f" to='{COMPONENT}'", ""))
-        self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(Unreadable)}</iq>")
+        self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(BadRequest)}</iq>")
 
 
 class AnswerTests(Case):
@@ -244,9 +244,9 @@ class AnswerTests(Case):
         """A domain error is said as the table has it."""
 
         def respond(request: IDelegatedRequest) -> Any:
-            raise TooMuch
+            raise ResourceLimit
 
-        self.asked(respond, refused(TooMuch))
+        self.asked(respond, refused(ResourceLimit))
 
     def test_raises(self) -> None:
         """Anything else is our failure: the log has it, the requester has nothing of it."""
@@ -626,7 +626,7 @@ class RouteTests(Case):
         self.assertSent(answer(reply()))
         self.server.send(wrapper(request(f"<pubsub xmlns='{PUBSUB}' b='' node='1'/>")))
         # Nobody is there to take it.
-        self.assertSent(refused(NotThere))
+        self.assertSent(refused(RecipientUnavailable))
         self.assertEqual(len(fake.asked), 1)
 
     def test_notCovered(self) -> None:
@@ -634,13 +634,13 @@ class RouteTests(Case):
         self.hand(Delegation(PUBSUB, ("x.capulet.lit",), frozenset({"node"})))
         self.taken()
         self.server.send(ASKED)
-        self.assertSent(refused(Unhandled))
+        self.assertSent(refused(NoHandler))
 
     def test_remaining(self) -> None:
         """Disco requests on bare JIDs go to whom the special namespace names, unless disco itself has somebody."""
         fake = FakeNamespace(lambda request: None)
         self.make({f"{ns.DELEGATION_1}:bare:disco#info:*": Route(fake, None)})
-        for name, error in ((ns.DISCO_INFO, None), (ns.DISCO_ITEMS, Unhandled)):
+        for name, error in ((ns.DISCO_INFO, None), (ns.DISCO_ITEMS, NoHandler)):
             self.server.send(wrapper(request(f"<query xmlns='{name}'/>")))
             self.assertSent(answer(reply()) if error is None else refused(error))
 

@@ -24,15 +24,15 @@ from gateway.delegation.private import Key, PrivateStorage
 from gateway.delegation.stanzas import xmlOf
 from gateway.delegation.store import SCHEMA, PrivateFile
 from gateway.errors import (
-    ANSWERS,
+    ERRORS,
+    BadRequest,
     CannotAsk,
     Forbidden,
     GatewayError,
     NoAnswer,
     NotAcceptable,
-    NotThere,
-    TooMuch,
-    Unreadable,
+    RecipientUnavailable,
+    ResourceLimit,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
 from tests.delegation import support
@@ -150,10 +150,10 @@ class PrivateMixin:
         Examples 7 and 8: "If a user attempts to perform an IQ get without providing a child element, the server
         SHOULD return a "Bad Format" error"; nor is there one answer to two questions.
         """
-        yield self.assertFailure(self.ask(""), Unreadable)
-        yield self.assertFailure(self.ask("text"), Unreadable)
-        yield self.assertFailure(self.ask("", "set"), Unreadable)
-        yield self.assertFailure(self.ask("<a xmlns='urn:a'/><b xmlns='urn:b'/>"), Unreadable)
+        yield self.assertFailure(self.ask(""), BadRequest)
+        yield self.assertFailure(self.ask("text"), BadRequest)
+        yield self.assertFailure(self.ask("", "set"), BadRequest)
+        yield self.assertFailure(self.ask("<a xmlns='urn:a'/><b xmlns='urn:b'/>"), BadRequest)
 
     @inlineCallbacks
     def test_namespaces(self: Any) -> Any:
@@ -201,7 +201,7 @@ class PrivateMixin:
     def test_swelling(self: Any) -> Any:
         """An element that is too large only as it is written is refused at once."""
         content = f"<a xmlns='urn:a' xmlns:p='{'p' * 1000}'>{'<b><p:a/></b>' * 1_500}</a>"
-        yield self.assertFailure(self.set(content), TooMuch)
+        yield self.assertFailure(self.set(content), ResourceLimit)
 
     @inlineCallbacks
     def test_bounds(self: Any) -> Any:
@@ -210,13 +210,13 @@ class PrivateMixin:
         self.patch(private, "MAX_ELEMENTS", 3)
         fits = f"<x xmlns='urn:x'>{'a' * (100 - len('<x xmlns=_urn:x_></x>'))}</x>"
         yield self.set(fits)
-        yield self.assertFailure(self.set(fits.replace("a</x>", "\u00e9</x>")), TooMuch)
-        yield self.assertFailure(self.set("<y xmlns='urn:y'/>"), TooMuch)
+        yield self.assertFailure(self.set(fits.replace("a</x>", "\u00e9</x>")), ResourceLimit)
+        yield self.assertFailure(self.set("<y xmlns='urn:y'/>"), ResourceLimit)
         yield self.assertStored("<x xmlns='urn:x'/>", fits)
         yield self.assertStored("<y xmlns='urn:y'/>", "<y xmlns='urn:y'/>")
         yield self.set("<y xmlns='urn:y'/>", MACBETH)
         yield self.set("<x xmlns='urn:x'/><y xmlns='urn:y'/><z xmlns='urn:z'/>")
-        yield self.assertFailure(self.set("<x xmlns='urn:x'>new</x><w xmlns='urn:w'/>"), TooMuch)
+        yield self.assertFailure(self.set("<x xmlns='urn:x'>new</x><w xmlns='urn:w'/>"), ResourceLimit)
         yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'/>")
         yield self.set("<x xmlns='urn:x'>new</x>")
         yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'>new</x>")
@@ -227,7 +227,7 @@ class PrivateMixin:
         self.patch(private, "MAX_ELEMENT_SIZE", 100)
         quote = '"'
         yield self.set("<x xmlns='urn:x'>old</x>")
-        yield self.assertFailure(self.set(f"<x xmlns='urn:x'>{quote * 20}</x>"), TooMuch)
+        yield self.assertFailure(self.set(f"<x xmlns='urn:x'>{quote * 20}</x>"), ResourceLimit)
         yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'>old</x>")
         yield self.set(f"<x xmlns='urn:x'>{quote * 10}</x>")
 
@@ -307,7 +307,7 @@ class ImportMixin(PrivateMixin):
     def test_own(self: Any) -> Any:
         """The gateway's own request, delegated to itself, asks nobody."""
         request = Request(HAMLET, None, "own", "get", ns.PRIVATE, {}, f"<query xmlns='{ns.PRIVATE}'/>".encode())
-        yield self.assertFailure(Deferred.fromCoroutine(self.storage.answer(request)), NotThere)
+        yield self.assertFailure(Deferred.fromCoroutine(self.storage.answer(request)), RecipientUnavailable)
         self.assertEqual(self.source.asked, [])
 
     @inlineCallbacks
@@ -321,7 +321,7 @@ class ImportMixin(PrivateMixin):
         self.assertEqual(self.source.asked, ["a", "a"])
         yield self.set("<b xmlns='urn:1'>2</b>")
         self.patch(private, "MAX_ELEMENT_SIZE", 10)
-        yield self.assertFailure(self.ask("<a xmlns='urn:1'/>"), TooMuch)
+        yield self.assertFailure(self.ask("<a xmlns='urn:1'/>"), ResourceLimit)
 
     @inlineCallbacks
     def test_rememberedBounds(self: Any) -> Any:
@@ -376,11 +376,11 @@ class ErrorTests(TestCase):
         """Each of its errors has a condition that a client knows."""
         expected: dict[type[GatewayError], str] = {
             Forbidden: "forbidden",
-            Unreadable: "bad-request",
+            BadRequest: "bad-request",
             NotAcceptable: "not-acceptable",
-            TooMuch: "resource-constraint",
+            ResourceLimit: "resource-constraint",
         }
-        self.assertEqual({error: ANSWERS[error].condition for error in expected}, expected)
+        self.assertEqual({error: ERRORS[error].condition for error in expected}, expected)
 
     def test_documented(self) -> None:
         """There is as much room as docs/delegation.md says."""

@@ -13,7 +13,7 @@ from gateway import ns
 from gateway.delegation import advertisements, stanzas
 from gateway.delegation.core import Request
 from gateway.delegation.nesting import VERSIONS, Grant, Info
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.stream.stanzas import Stanza
 from tests.delegation.support import (
     COMPONENT,
@@ -105,7 +105,7 @@ def readWrapper(raw: str) -> Read | None:
     """What is read from a wrapper; C{None} for nothing."""
     try:
         one = stanzas.readRequest(stanzas.unwrap(stanza(raw)))
-    except Unreadable:
+    except BadRequest:
         return None
     return found(one)
 
@@ -378,14 +378,14 @@ class ReplyTests(SynchronousTestCase):
                 if fits:
                     self.assertEqual(stanzas.readReply(inside).xml, content.encode())
                 else:
-                    self.assertRaises(Unreadable, stanzas.readReply, inside)
+                    self.assertRaises(BadRequest, stanzas.readReply, inside)
 
     def test_namespace(self) -> None:
         """One that is not C{jabber:client} says something else."""
         for namespace in ("urn:x", ns.COMPONENT_ACCEPT, ""):
             raw = answer(reply().replace(f"xmlns='{ns.CLIENT}'", f"xmlns='{namespace}'" if namespace else ""))
             with self.subTest(namespace):
-                self.assertRaises(Unreadable, lambda raw=raw: stanzas.readReply(stanzas.unwrap(stanza(raw))))
+                self.assertRaises(BadRequest, lambda raw=raw: stanzas.readReply(stanzas.unwrap(stanza(raw))))
 
 
 class WrittenTests(SynchronousTestCase):
@@ -449,7 +449,7 @@ class WrittenTests(SynchronousTestCase):
         children = list(parsed(raw, HEADER, "</stream:stream>")[0])
         try:
             one = stanzas.requestOf(stanza(raw), JULIET, None)
-        except Unreadable:
+        except BadRequest:
             self.assertNotEqual(len(children), 1)
             return
         [child] = children
@@ -524,7 +524,7 @@ class InfoTests(SynchronousTestCase):
     def test_none(self) -> None:
         """An answer without it cannot be read."""
         for raw in ("<iq/>", f"<iq><query xmlns='{ns.DISCO_ITEMS}'/></iq>"):
-            self.assertRaises(Unreadable, advertisements.readInfo, stanza(raw).element)
+            self.assertRaises(BadRequest, advertisements.readInfo, stanza(raw).element)
 
     def test_long(self) -> None:
         """What is told at length would make others' answers too large, and grow six times as it is written."""
@@ -534,7 +534,7 @@ class InfoTests(SynchronousTestCase):
             if fits:
                 self.assertEqual(advertisements.readInfo(stanza(xml).element).features, (quotes,))
             else:
-                self.assertRaises(Unreadable, advertisements.readInfo, stanza(xml).element)
+                self.assertRaises(BadRequest, advertisements.readInfo, stanza(xml).element)
 
     def test_query(self) -> None:
         """How it is asked for."""

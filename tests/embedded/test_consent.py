@@ -16,7 +16,7 @@ from gateway.embedded.handler import Services
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import readdressed
-from gateway.errors import ANSWERS, GatewayError
+from gateway.errors import ERRORS, GatewayError
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza, errorStanza, route
 from tests.stream.memory import Tree, tree
@@ -259,22 +259,22 @@ class ConsentTests(SynchronousTestCase):
         for namespaces, user, wanted in (
             ([ns.DELEGATION_2], JULIET, "Forbidden"),
             ([ns.DELEGATION_1], JULIET, "Forbidden"),
-            ([], JULIET, "Unreadable"),
+            ([], JULIET, "BadRequest"),
             ([f"urn:{number}" for number in range(21)], JULIET, "NotAcceptable"),
             ([PUBSUB, "challenge"], JULIET, "NotAcceptable"),
             (["FORM_TYPE"], JULIET, "NotAcceptable"),
             (["x" * 201], JULIET, "NotAcceptable"),
-            ([PUBSUB], f"nurse@{HOST}", "NotThere"),
-            ([PUBSUB], f"nobody@{HOST}", "NotThere"),
-            ([PUBSUB], f"{JULIET}/balcony", "Unreadable"),
-            ([PUBSUB], "@", "Unreadable"),
+            ([PUBSUB], f"nurse@{HOST}", "RecipientUnavailable"),
+            ([PUBSUB], f"nobody@{HOST}", "RecipientUnavailable"),
+            ([PUBSUB], f"{JULIET}/balcony", "BadRequest"),
+            ([PUBSUB], "@", "BadRequest"),
         ):
             error = self.assertRaises(GatewayError, self.ask, *namespaces, user=user)
             self.assertEqual(type(error).__name__, wanted, (namespaces, user))
         self.ask(PUBSUB)
         for sender in (ENTITY, f"other@{ENTITY}/x"):
             error = self.assertRaises(GatewayError, self.ask, PUBSUB, sender=sender)
-            self.assertEqual(type(error).__name__, "TooMuch")
+            self.assertEqual(type(error).__name__, "ResourceLimit")
 
     def test_forwards(self) -> None:
         """Section 5.2, rules 1 and 2: her requests to her server and all requests to her bare JID are forwarded."""
@@ -369,7 +369,7 @@ class ConsentTests(SynchronousTestCase):
         """XEP-0050 section 4.4: an unknown command."""
         other = f"<iq type='set' id='1' to='{HOST}'><command xmlns='{ns.COMMANDS}' node='other'/></iq>"
         error = self.assertRaises(GatewayError, self.router.fromClient, self.session, stanza(other), HOST)
-        self.assertEqual(ANSWERS[type(error)].condition, "item-not-found")
+        self.assertEqual(ERRORS[type(error)].condition, "item-not-found")
 
     def test_commandIsFound(self) -> None:
         """The command is listed as XEP-0050 requires."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors import NotThere, TooMuch, UnknownServer
+from gateway.errors import RecipientUnavailable, ResourceLimit, UnknownServer
 from tests.embedded.support import CoreCase, Recorder
 
 NEVER = "<message type='error'/>"
@@ -20,7 +20,7 @@ class MessageTests(CoreCase):
             given = "" if kind is None else f" type='{kind}'"
             error = self.send(f"<message{given}/>", to)
             got = "".join(str(number) for number, peer in enumerate(peers) if peer.taken())
-            self.assertIn(error, (None, NotThere))
+            self.assertIn(error, (None, RecipientUnavailable))
             self.assertFalse(error and got, f"{kind}: both delivered and refused")
             # Errors for types that must not be answered are dropped by the connection.
             found[kind] = ("E" if error else got or "-") if kind != "error" else got or "-"
@@ -94,7 +94,7 @@ class MessageTests(CoreCase):
     def test_host(self) -> None:
         """The host itself accepts no messages."""
         for to in ("h", "h/resource"):
-            self.assertIs(self.send("<message/>", to), NotThere)
+            self.assertIs(self.send("<message/>", to), RecipientUnavailable)
 
     def test_priorities(self) -> None:
         """A priority is between -128 and 127; an invalid one counts as 0."""
@@ -114,7 +114,7 @@ class IqTests(CoreCase):
         for kind in self.TYPES:
             self.assertIsNone(self.send(f"<iq type='{kind}' id='1'/>", "bob@h/r"))
             self.assertEqual(bob.taken(), [f"iq {kind} alice@h/a > bob@h/r"])
-            self.assertIs(self.send(f"<iq type='{kind}' id='1'/>", "bob@h/gone"), NotThere)
+            self.assertIs(self.send(f"<iq type='{kind}' id='1'/>", "bob@h/gone"), RecipientUnavailable)
         self.assertEqual(bob.taken() + self.rules.served, [])
 
     def test_account(self) -> None:
@@ -130,7 +130,7 @@ class IqTests(CoreCase):
         """Only the account itself and its subscribers may learn that the account exists."""
         for to in ("", "alice@h"):
             self.assertIsNone(self.send("<iq type='get' id='1'/>", to))
-        self.assertIs(self.send("<iq type='get' id='1'/>", "bob@h"), NotThere)
+        self.assertIs(self.send("<iq type='get' id='1'/>", "bob@h"), RecipientUnavailable)
         self.rules.grant("bob@h", "alice@h")
         self.assertIsNone(self.send("<iq type='get' id='1'/>", "bob@h"))
         self.assertEqual(self.rules.served, [*["alice@h/a > alice@h"] * 2, "alice@h/a > bob@h"])
@@ -140,13 +140,13 @@ class IqTests(CoreCase):
         self.assertIsNone(self.send("<iq type='set' id='1'/>", "h"))
         self.assertIsNone(self.send("<iq type='result' id='1'/>", "h"))
         self.assertEqual(self.rules.served, ["alice@h/a > h"])
-        self.assertIs(self.send("<iq type='get' id='1'/>", "h/r"), NotThere)
+        self.assertIs(self.send("<iq type='get' id='1'/>", "h/r"), RecipientUnavailable)
 
     def test_nobody(self) -> None:
         """A request to an unknown account is refused; an answer to it is dropped."""
         for kind in ("get", "set"):
             for to in ("nobody@h", "nobody@h/r"):
-                self.assertIs(self.send(f"<iq type='{kind}' id='1'/>", to), NotThere)
+                self.assertIs(self.send(f"<iq type='{kind}' id='1'/>", to), RecipientUnavailable)
         self.assertIsNone(self.send("<iq type='result' id='1'/>", "nobody@h"))
 
 
@@ -164,7 +164,7 @@ class ElsewhereTests(CoreCase):
     def test_notConnected(self) -> None:
         """A component that is not connected, and an unknown domain: two different errors."""
         for xml in ("<iq type='get' id='1'/>", "<message/>", "<presence/>"):
-            self.assertIs(self.send(xml, "x@off.h"), NotThere)
+            self.assertIs(self.send(xml, "x@off.h"), RecipientUnavailable)
             self.assertIs(self.send(xml, "x@elsewhere"), UnknownServer)
             self.assertIs(self.send(xml, "sub.c.h"), UnknownServer)
 
@@ -180,7 +180,7 @@ class ElsewhereTests(CoreCase):
         self.assertIsNone(self.fromComponent("<message/>", "other.h"))
         self.assertEqual(other.taken(), ["message available c.h > other.h"])
         self.assertIs(self.fromComponent("<message/>", "elsewhere"), UnknownServer)
-        self.assertIs(self.fromComponent("<iq type='get' id='1'/>", "bob@h/gone"), NotThere)
+        self.assertIs(self.fromComponent("<iq type='get' id='1'/>", "bob@h/gone"), RecipientUnavailable)
 
     def test_presence(self) -> None:
         """Presence of a component goes to all resources of an account, or to one."""
@@ -253,7 +253,7 @@ class BindTests(CoreCase):
         account = self.alice.account
         for number in range(63):
             self.router.bind(account, f"alice@h/{number}", Recorder())
-        self.assertRaises(TooMuch, self.router.bind, account, "alice@h/more", Recorder())
+        self.assertRaises(ResourceLimit, self.router.bind, account, "alice@h/more", Recorder())
         session, old = self.router.bind(account, "alice@h/a", Recorder())
         self.assertIs(old, self.alice)
         self.assertIs(account.sessions["alice@h/a"], session)

@@ -8,7 +8,7 @@ from gateway import ns
 from gateway.delegation.core import Delegation
 from gateway.embedded import delegation
 from gateway.embedded.core import MAX_STANZA
-from gateway.errors import NotAcceptable, NotThere, Unreadable
+from gateway.errors import BadRequest, NotAcceptable, RecipientUnavailable
 from tests.delegation.support import (
     COMPONENT,
     HOST,
@@ -66,7 +66,7 @@ class DelegatingCase(Case):
         expected = f"<iq from='{sender}' to='{JULIET}' id='1' type='{kind}'>{content}</iq>"
         self.assertEqual(self.juliet.taken(), meaning(expected))
 
-    def assertRefused(self, error: type[Any] = NotThere, sender: str = BARE) -> None:
+    def assertRefused(self, error: type[Any] = RecipientUnavailable, sender: str = BARE) -> None:
         self.assertAnswered(errorXml(error), "error", sender)
 
 
@@ -121,7 +121,7 @@ class RequestTests(DelegatingCase):
         """A request without a payload, or with two, is the requester's error."""
         for payload in ("", PAYLOAD * 2):
             self.ask(payload)
-            self.assertRefused(Unreadable)
+            self.assertRefused(BadRequest)
         self.assertEqual(self.managing.taken(), [])
         self.assertQuiet()
 
@@ -494,7 +494,7 @@ class DiscoTests(DelegatingCase):
             for node in ("", " node='n'"):
                 self.ask(f"<query xmlns='{ns.DISCO_INFO}'{node}/>", to=to)
                 [refused] = self.juliet.taken()
-                self.assertEqual(refused[2], meaning(f"<iq>{errorXml(NotThere)}</iq>")[0][2])
+                self.assertEqual(refused[2], meaning(f"<iq>{errorXml(RecipientUnavailable)}</iq>")[0][2])
                 self.assertEqual(self.managing.taken(), [])
         payload = f"<query xmlns='{ns.DISCO_ITEMS}' node='n'/>"
         self.ask(payload, to=romeo.jid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.embedded.roster import Item
-from gateway.errors import NoSuchAddress, NotAcceptable, NotAllowed, NotThere, TooMuch, Unreadable
+from gateway.errors import BadRequest, NoSuchAddress, NotAcceptable, NotAllowed, RecipientUnavailable, ResourceLimit
 from tests.embedded.support import CoreCase
 
 
@@ -84,7 +84,7 @@ class PresenceTests(CoreCase):
         bob.taken()
         self.router.unbind(self.alice)
         self.assertEqual(bob.taken(), ["presence unavailable alice@h/a > bob@h"])
-        self.assertIs(self.send("<iq type='get' id='1'/>", "alice@h/a", self.rules.bind("bob@h/x")[0]), NotThere)
+        self.assertIs(self.send("<iq type='get' id='1'/>", "alice@h/a", self.rules.bind("bob@h/x")[0]), RecipientUnavailable)
 
     def test_back(self) -> None:
         """Presence after an unavailable one is initial presence again."""
@@ -178,7 +178,7 @@ class DirectedTests(CoreCase):
         """A resource has at most a thousand such recipients; others are refused, and those get the end."""
         for number in range(1_000):
             self.assertIsNone(self.send("<presence/>", f"n{number}@c.h"))
-        self.assertIs(self.send("<presence/>", "more@c.h"), TooMuch)
+        self.assertIs(self.send("<presence/>", "more@c.h"), ResourceLimit)
         self.assertIsNone(self.send("<presence type='unavailable'/>", "n0@c.h"))
         self.assertIsNone(self.send("<presence/>", "more@c.h"))
         self.rules.component.taken()
@@ -278,7 +278,7 @@ class SubscriptionTests(CoreCase):
     def test_senseless(self) -> None:
         """A subscription to the own account, or without a recipient, is refused."""
         self.assertIs(self.send("<presence type='subscribe'/>", "alice@h/other"), NotAllowed)
-        self.assertIs(self.send("<presence type='subscribe'/>", ""), Unreadable)
+        self.assertIs(self.send("<presence type='subscribe'/>", ""), BadRequest)
         self.assertEqual(len(self.alice.account.roster), 0)
 
     def test_removal(self) -> None:
@@ -326,8 +326,8 @@ class SubscriptionTests(CoreCase):
         self.assertRaises(NotAllowed, self.router.setContact, self.alice.account, Item("alice@h"))
         for number in range(1_000):
             self.router.setContact(self.alice.account, Item(f"n{number}@c.h"))
-        self.assertRaises(TooMuch, self.router.setContact, self.alice.account, Item("more@c.h"))
-        self.assertIs(self.send("<presence type='subscribe'/>", "more@c.h"), TooMuch)
+        self.assertRaises(ResourceLimit, self.router.setContact, self.alice.account, Item("more@c.h"))
+        self.assertIs(self.send("<presence type='subscribe'/>", "more@c.h"), ResourceLimit)
         self.assertEqual(self.rules.component.taken(), [])
 
     def test_full(self) -> None:

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.roster import Item, Roster
 from gateway.embedded.stanzas import rosterQuery
-from gateway.errors import NoSuchAddress, TooMuch
+from gateway.errors import NoSuchAddress, ResourceLimit
 from tests.embedded.support import stanza
 
 CONTACT = "bob@h"
@@ -241,11 +241,11 @@ class RosterTests(SynchronousTestCase):
         for number in range(1_000):
             roster.set(f"u{number}@h", "", ())
         roster.inbound("subscribe", "last@h", "subscribe")
-        self.assertRaises(TooMuch, roster.outbound, "subscribed", "last@h")
+        self.assertRaises(ResourceLimit, roster.outbound, "subscribed", "last@h")
         self.assertEqual([jid for jid, _ in roster.pending()], ["last@h"])
         roster.inbound("unsubscribe", "last@h", "unsubscribe")
-        self.assertRaises(TooMuch, roster.set, "more@h", "", ())
-        self.assertRaises(TooMuch, roster.outbound, "subscribe", "more@h")
+        self.assertRaises(ResourceLimit, roster.set, "more@h", "", ())
+        self.assertRaises(ResourceLimit, roster.outbound, "subscribe", "more@h")
         self.assertEqual(len(roster), 1_000)
         self.assertTrue(roster.outbound("subscribe", "u1@h").passes)
         self.assertEqual(roster.set("u2@h", "Two", ()).name, "Two")
@@ -265,18 +265,18 @@ class RosterTests(SynchronousTestCase):
         """A whole roster always fits into one stanza; an item that does not fit changes nothing."""
         roster = Roster()
         groups = tuple(f"{number}" + "'" * 1_000 for number in range(10))
-        with self.assertRaises(TooMuch):
+        with self.assertRaises(ResourceLimit):
             for number in range(1_000):
                 roster.set(f"u{number}@h", '"' * 1_000, groups)
         self.assertTrue(100 * 1024 < len(rosterQuery(roster.listed()).encode()) < MAX_STANZA)
         count = len(roster)
-        self.assertRaises(TooMuch, roster.set, "u0@h", "", groups * 3)
+        self.assertRaises(ResourceLimit, roster.set, "u0@h", "", groups * 3)
         self.assertEqual((len(roster), roster.get("u0@h").groups), (count, groups))
         roster.set("u0@h", "", ())
         roster.remove(roster.get("u1@h"))
         roster.set("more@h", '"' * 1_000, groups)
         roster = Roster()
-        with self.assertRaises(TooMuch):
+        with self.assertRaises(ResourceLimit):
             for number in range(1_000):
                 roster.outbound("subscribe", f"{'x' * 1_000}{number}@h")
         self.assertTrue(100 * 1024 < len(rosterQuery(roster.listed()).encode()) < MAX_STANZA)

@@ -11,7 +11,7 @@ from gateway import ns
 from gateway.embedded import stanzas
 from gateway.embedded.peer import MAX_STANZA
 from gateway.embedded.roster import Item
-from gateway.errors import GatewayError, Malformed, NotAcceptable, Unreadable
+from gateway.errors import BadRequest, GatewayError, Malformed, NotAcceptable
 from gateway.stream.stanzas import parse
 from tests.embedded.support import elements, stanza
 from tests.quick import QuickCase
@@ -201,15 +201,15 @@ class ReadItemTests(SynchronousTestCase):
         """RFC 6121 section 2.3.3: invalid items, and the error for each."""
         long = "x" * 1_024
         expected: dict[str, type[GatewayError]] = {
-            "": Unreadable,
-            "<item jid='a@h'/><item jid='b@h'/>": Unreadable,
-            "<item/>": Unreadable,
-            "<item jid=''/>": Unreadable,
-            "<item jid='@h'/>": Unreadable,
-            "<item jid='a b@h'/>": Unreadable,
-            f"<item jid='{long}@h'/>": Unreadable,
-            f"<item jid='a@{long}'/>": Unreadable,
-            "<item jid='a@h'><group>g</group><group>g</group></item>": Unreadable,
+            "": BadRequest,
+            "<item jid='a@h'/><item jid='b@h'/>": BadRequest,
+            "<item/>": BadRequest,
+            "<item jid=''/>": BadRequest,
+            "<item jid='@h'/>": BadRequest,
+            "<item jid='a b@h'/>": BadRequest,
+            f"<item jid='{long}@h'/>": BadRequest,
+            f"<item jid='a@{long}'/>": BadRequest,
+            "<item jid='a@h'><group>g</group><group>g</group></item>": BadRequest,
             "<item jid='a@h'><group/></item>": NotAcceptable,
             f"<item jid='a@h'><group>{long}</group></item>": NotAcceptable,
             f"<item jid='a@h' name='{long}'/>": NotAcceptable,

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.errors import ANSWERS, GatewayError, Unreadable
+from gateway.errors import ERRORS, BadRequest, GatewayError
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.values import Dialect
@@ -58,7 +58,7 @@ def refused(name: str, sender: str, recipient: str, error: type[GatewayError], g
 
     @param given: id and payload of the refused stanza: the text between the addresses and the error.
     """
-    said = ANSWERS[error]
+    said = ERRORS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{said.text}</text>" if said.text else ""
     head = f"<{name} from='{sender}' to='{recipient}' type='error'"
     attributes, _, inside = given.partition("<")
@@ -131,7 +131,7 @@ class RoomCase(SynchronousTestCase):
     def assertRefused(self, xml: str) -> None:
         """The stanza cannot be read."""
         for stanza in stanzas(xml):
-            self.assertRaises(Unreadable, readPresence if stanza.name == "presence" else readMessage, stanza)
+            self.assertRaises(BadRequest, readPresence if stanza.name == "presence" else readMessage, stanza)
 
 
 def _byRecipient(found: list[str]) -> dict[str, list[str]]:

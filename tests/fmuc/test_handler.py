@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from gateway import ns
-from gateway.errors import BadNamespace, NoSuchAddress, NotThere, Stopping, TooDeep, Unreadable
+from gateway.errors import BadNamespace, BadRequest, NoSuchAddress, RecipientUnavailable, Stopping, TooDeep
 from gateway.fmuc import handler
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
@@ -95,11 +95,11 @@ class HandlerTests(HandlerCase):
     def test_others(self) -> None:
         """Unknown requests are answered; answers to no request are not."""
         self.server.send(f"<iq from='{ANN}' to='{C}' id='1' type='get'><x xmlns='urn:x'/></iq>")
-        self.assertSent(refused("iq", C, ANN, NotThere, "id='1'"))
+        self.assertSent(refused("iq", C, ANN, RecipientUnavailable, "id='1'"))
         self.server.send(f"<iq from='{ANN}' to='{C}' id='1' type='result'/>")
         self.assertSent()
         self.server.send(f"<iq from='{ANN}' to='{C}' type='get'>{PING}</iq>")
-        self.assertSent(refused("iq", C, ANN, Unreadable))
+        self.assertSent(refused("iq", C, ANN, BadRequest))
 
     def test_subscription(self) -> None:
         """There are no subscriptions to rooms and occupants; probes are not answered."""
@@ -117,16 +117,16 @@ class HandlerTests(HandlerCase):
         self.assertSent()
 
     def test_unreadable(self) -> None:
-        """Unreadable stanzas are refused without further effect; those that cannot be answered are counted."""
+        """BadRequest stanzas are refused without further effect; those that cannot be answered are counted."""
         self.join()
         odd = f"<x xmlns='{ns.MUC_USER}'><item affiliation='king' role='none'/></x>"
         self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann'>{odd}</presence>")
-        self.assertSent(refused("presence", f"{ROOM}/ann", ANN, Unreadable))
+        self.assertSent(refused("presence", f"{ROOM}/ann", ANN, BadRequest))
         self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann' type='unavailable'>{odd}</presence>")
         self.server.send(f"<message to='{ROOM}' type='groupchat'/><message from='{ANN}' type='groupchat'/>")
         self.assertSent()
         self.server.clock.advance(1)
-        self.assertEqual(self.logged, ["2 without an address, 1 that cannot be answered: Unreadable"])
+        self.assertEqual(self.logged, ["2 without an address, 1 that cannot be answered: BadRequest"])
         self.server.clock.advance(1)
         self.assertEqual(len(self.logged), 1)
         self.assertEqual(set(self.rooms.rooms[ROOM].occupants), {"ann"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import ns
-from gateway.errors import NotInTheRoom, TooManyRooms, TooMuch
+from gateway.errors import NotInTheRoom, ResourceLimit, TooManyRooms
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds
@@ -167,12 +167,12 @@ class UserTests(RoomCase):
             for number in range(4):
                 room = rf"r{number}\40x.example@chat.example"
                 sent = service.take(f"<presence from='{ANN}' to='{room}/ann'>{MUC}</presence>")
-            self.assertSent(sent, refused("presence", f"{room}/ann", ANN, TooMuch, MUC))
+            self.assertSent(sent, refused("presence", f"{room}/ann", ANN, ResourceLimit, MUC))
             self.assertEqual(len(service.rooms.rooms), 3)
         room = r"r0\40x.example@chat.example"
         for number in range(3):
             sent = service.take(f"<presence from='u{number}@a.example/1' to='{room}/n{number}'>{MUC}</presence>")
-        self.assertSent(sent, refused("presence", f"{room}/n2", "u2@a.example/1", TooMuch, MUC))
+        self.assertSent(sent, refused("presence", f"{room}/n2", "u2@a.example/1", ResourceLimit, MUC))
 
     def test_roomsOfDomain(self) -> None:
         """
@@ -203,7 +203,7 @@ class UserTests(RoomCase):
         for number in range(50):
             room = rf"{domain}{number}\40x.example@chat.example"
             sent = service.take(f"<presence from='u{number}@{domain}/1' to='{room}/n'>{MUC}</presence>")
-        self.assertSent(sent, refused("presence", f"{room}/n", f"u49@{domain}/1", TooMuch, MUC))
+        self.assertSent(sent, refused("presence", f"{room}/n", f"u49@{domain}/1", ResourceLimit, MUC))
         return len(service.rooms.rooms) - before
 
     def test_roomsOfNode(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway import ns
 from gateway.errors import (
     BadNick,
+    BadRequest,
     Banned,
     Malformed,
     MembersOnly,
@@ -15,9 +16,8 @@ from gateway.errors import (
     NotInTheRoom,
     NoVoice,
     NoVoiceRequests,
+    ResourceLimit,
     RoomFull,
-    TooMuch,
-    Unreadable,
     WrongPassword,
 )
 from gateway.muc.room import Bounds
@@ -343,7 +343,7 @@ class SpeakingTests(LocalCase):
         sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/crone' type='chat'>{body}</message>")
         marked = f"{body}<x xmlns='{ns.MUC_USER}'/>"
         self.assertSent(sent, f"<message from='{ROOM}/hag' to='{CRONE}' type='chat'>{marked}</message>")
-        for nick, kind, why in (("nobody", "chat", NoSuchAddress), ("crone", "groupchat", Unreadable)):
+        for nick, kind, why in (("nobody", "chat", NoSuchAddress), ("crone", "groupchat", BadRequest)):
             sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/{nick}' type='{kind}'>{body}</message>")
             self.assertSent(sent, refused("message", f"{ROOM}/{nick}", HAG, why))
 
@@ -356,7 +356,7 @@ class SpeakingTests(LocalCase):
     def test_notGroupchat(self) -> None:
         """Other messages to the room are refused (section 17.2)."""
         sent = self.service.take(f"<message from='{HAG}' to='{ROOM}' type='chat'><body>x</body></message>")
-        self.assertSent(sent, refused("message", ROOM, HAG, Unreadable))
+        self.assertSent(sent, refused("message", ROOM, HAG, BadRequest))
 
 
 class InvitingTests(LocalCase):
@@ -415,8 +415,8 @@ class InvitingTests(LocalCase):
             (WISE, "<invite to='b@c'/>", NotInTheRoom),
             (HAG, "<invite to='@'/>", Malformed),
             (HAG, "<invite/>", Malformed),
-            (HAG, "<invite to='b@c'/>" * 21, TooMuch),
-            (HAG, "", Unreadable),
+            (HAG, "<invite to='b@c'/>" * 21, ResourceLimit),
+            (HAG, "", BadRequest),
         ):
             self.assertSent(self.write(who, inside), refused("message", ROOM, who, why, "id='1'"))
 

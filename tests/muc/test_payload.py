@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.errors import Unreadable
+from gateway.errors import BadRequest
 from gateway.muc.payload import MAX_PARTS, parts
 from gateway.stream.stanzas import Stanza
 from gateway.stream.trees import MAX_COST
@@ -98,7 +98,7 @@ class PartsTests(SynchronousTestCase):
                 stanza = Stanza(
                     "message", None, None, None, None, None, b"<message>" + inside.encode(), stanza.context, cut
                 )
-                self.assertRaises(Unreadable, parts, stanza)
+                self.assertRaises(BadRequest, parts, stanza)
         found = Stanza(
             "message", None, None, None, None, None, b"<message>" + b"<a/>" * MAX_PARTS, stanza.context, 8
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from gateway import ns
 from gateway.errors import (
+    BadRequest,
     GatewayError,
     LastOwner,
     Malformed,
     NickInUse,
+    NoHandler,
     NoSuchAddress,
     NoSuchNode,
     NotAcceptable,
@@ -17,9 +19,7 @@ from gateway.errors import (
     NotInTheRoom,
     NotMirrored,
     OnlyInTheRoom,
-    TooMuch,
-    Unhandled,
-    Unreadable,
+    ResourceLimit,
 )
 from gateway.fmuc.core import Mirroring
 from gateway.muc.configuration import OPTIONS
@@ -91,7 +91,7 @@ class DiscoTests(QueryCase):
         self.assertAnswered(self.ask(HAG, ROOM, query), HAG, ROOM, query)
         # No namespace is discarded: "it MUST return a <service-unavailable/> error" (section 17.1.1).
         query = f"<query xmlns='{ns.DISCO_INFO}' node='{ns.MUC_TRAFFIC}'/>"
-        self.assertRefusedBy(self.ask(HAG, ROOM, query), HAG, ROOM, Unhandled)
+        self.assertRefusedBy(self.ask(HAG, ROOM, query), HAG, ROOM, NoHandler)
         for address in (ROOM, SERVICE):
             for space in (ns.DISCO_INFO, ns.DISCO_ITEMS):
                 sent = self.ask(HAG, address, f"<query xmlns='{space}' node='other'/>")
@@ -134,15 +134,15 @@ class PingTests(QueryCase):
         self.join(HAG, "hag")
         version = f"<query xmlns='{ns.VERSION}'/>"
         for payload in (PING, version):
-            self.assertRefusedBy(self.ask(CRONE, f"{ROOM}/hag", payload), CRONE, f"{ROOM}/hag", Unhandled)
+            self.assertRefusedBy(self.ask(CRONE, f"{ROOM}/hag", payload), CRONE, f"{ROOM}/hag", NoHandler)
         self.assertRefusedBy(self.ask(WISE, f"{ROOM}/hag", version), WISE, f"{ROOM}/hag", NotInTheRoom)
-        self.assertRefusedBy(self.ask(WISE, ROOM, version), WISE, ROOM, Unhandled)
+        self.assertRefusedBy(self.ask(WISE, ROOM, version), WISE, ROOM, NoHandler)
         for address in (SERVICE, ROOM):
             self.assertAnswered(self.ask(WISE, address, PING), WISE, address, "")
 
     def test_empty(self) -> None:
         """A request without a payload is unreadable."""
-        self.assertRefusedBy(self.ask(WISE, ROOM, ""), WISE, ROOM, Unreadable)
+        self.assertRefusedBy(self.ask(WISE, ROOM, ""), WISE, ROOM, BadRequest)
 
 
 class AdministrationTests(QueryCase):
@@ -220,10 +220,10 @@ class AdministrationTests(QueryCase):
             (HAG, "<item nick='nobody' affiliation='member'/>", NotAcceptable),
             (CRONE, "<item jid='crone1@shakespeare.lit' affiliation='none'/>", LastOwner),
             (HAG, "<item jid='@' affiliation='member'/>", Malformed),
-            (HAG, "<item nick='wise' role='king'/>", Unreadable),
-            (HAG, "<item nick='wise'/>", Unreadable),
-            (HAG, "", Unreadable),
-            (HAG, "<item jid='a@b' affiliation='member'/>" * 1_001, TooMuch),
+            (HAG, "<item nick='wise' role='king'/>", BadRequest),
+            (HAG, "<item nick='wise'/>", BadRequest),
+            (HAG, "", BadRequest),
+            (HAG, "<item jid='a@b' affiliation='member'/>" * 1_001, ResourceLimit),
         )
         for who, items, why in cases:
             self.assertRefusedBy(self.administer(who, items), who, ROOM, why)
@@ -307,7 +307,7 @@ class ConfigurationTests(QueryCase):
         self.assertRefusedBy(self.submit(HAG, roomname="x"), HAG, ROOM, NotEntitled)
         self.assertRefusedBy(self.own(HAG, "", "get"), HAG, ROOM, NotEntitled)
         self.assertRefusedBy(self.own(HAG, "<destroy/>"), HAG, ROOM, NotEntitled)
-        self.assertRefusedBy(self.own(CRONE, ""), CRONE, ROOM, Unreadable)
+        self.assertRefusedBy(self.own(CRONE, ""), CRONE, ROOM, BadRequest)
         for name, value in (("moderatedroom", "perhaps"), ("whois", "nobody"), ("roomname", "x" * 1_001)):
             sent = self.submit(roomsecret="x", **{name: value})
             self.assertRefusedBy(sent, CRONE, ROOM, NotAcceptable)

@@ -14,7 +14,7 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
-from gateway.errors import Malformed, NotGranted, Unreadable
+from gateway.errors import BadRequest, Malformed, NotGranted
 from gateway.interfaces import IPrivileges, IRawHandler, IStatusProvider, RosterItem
 from gateway.privilege import handler
 from gateway.privilege.core import Permissions
@@ -587,7 +587,7 @@ class IqTests(HandlerCase):
         """What holds no payload, or two, is no request."""
         for payload in ("", "<a xmlns='urn:x'/><b xmlns='urn:x'/>"):
             iq = stanza(f"<iq type='get' id='1'>{payload}</iq>").element
-            self.failureResultOf(self.handler.requestAs(JULIET, iq), Unreadable)
+            self.failureResultOf(self.handler.requestAs(JULIET, iq), BadRequest)
         self.assertSent()
 
     def test_withoutId(self) -> None:

@@ -9,7 +9,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from gateway import jids, ns
-from gateway.errors import ANSWERS, GatewayError, NotGranted, Stopping, TooLarge, TooManyPending, Unreadable
+from gateway.errors import ERRORS, BadRequest, GatewayError, NotGranted, Stopping, TooLarge, TooManyPending
 from gateway.privilege import lending
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
@@ -63,7 +63,7 @@ def privileged(
 
 def refusal(name: str, error: type[GatewayError], identifier: str, sender: str) -> str:
     """The gateway's own error."""
-    said = ANSWERS[error]
+    said = ERRORS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{said.text}</text>" if said.text else ""
     return (
         f"<{name} from='{sender}' to='{PEP}' id='{identifier}' type='error'><error type='{said.kind}'>"
@@ -219,7 +219,7 @@ class MessageTests(LendingCase):
             carried(inner().replace(" to='romeo@capulet.lit/x'", "")),
         ):
             with self.subTest(content):
-                self.assertRefused(outer(content), Unreadable)
+                self.assertRefused(outer(content), BadRequest)
         self.assertIn(f"{PEP} was refused a message", self.logged[1])
         self.assertEqual(len([each for each in self.logged if "was refused" in each]), 1)
 
@@ -375,7 +375,7 @@ class RequestTests(LendingCase):
             QUERY.replace("/>", f">{ITEM * 2}</query>"),
         ):
             with self.subTest(payload):
-                self.assertRefused(iq(payload, "set"), Unreadable)
+                self.assertRefused(iq(payload, "set"), BadRequest)
 
     def test_notGranted(self) -> None:
         """The gateway cannot lend more than the server grants it."""

@@ -15,7 +15,7 @@ from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
 from gateway import ns
-from gateway.errors import ANSWERS
+from gateway.errors import ERRORS
 from gateway.interfaces import IStatusProvider
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
@@ -37,7 +37,7 @@ PROBE = f"<presence from='{C}' to='{T}' type='probe'/>"
 def error(name: str, sender: str, recipient: str, said: str, identifier: str = "1") -> str:
     """The error stanza that says this: a condition, perhaps a colon and a text."""
     condition, _, words = said.partition(": ")
-    [kind] = {answer.kind for answer in ANSWERS.values() if (answer.condition, answer.text) == (condition, words)}
+    [kind] = {answer.kind for answer in ERRORS.values() if (answer.condition, answer.text) == (condition, words)}
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{words}</text>" if words else ""
     given = f"id='{identifier}'" if identifier else ""
     return (

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 from twisted.words.protocols.jabber.error import StanzaError
 
-from gateway.errors import ANSWERS, NotGranted, TooLarge
+from gateway.errors import ERRORS, NotGranted, TooLarge
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.privilege.core import Permissions
@@ -125,7 +125,7 @@ class PrivilegeTests(ApplierCase):
 
     def test_tooLarge(self) -> None:
         """If the link refuses a roster as too large, the failure has a type of its own and names the option."""
-        said = ANSWERS[TooLarge]
+        said = ERRORS[TooLarge]
         applier = self.make(lambda: fail(StanzaError(said.condition, text=said.text)))
         failure = self.failureResultOf(ensureDeferred(applier.get(JOHN)), RosterTooLarge)
         reason = "the roster could not be read: it is larger than max_stanza_size under [server] allows"

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import ANSWERS, Unreadable
+from gateway.errors import ERRORS, BadRequest
 from gateway.stream.stanzas import Nonza, Stanza, errorReply, route
 from gateway.xml.write import escape, serialised
 from tests.stream.memory import HEADER, children, split, stanza, steady, tree
@@ -110,7 +110,7 @@ class ErrorTests(SynchronousTestCase):
     def test_reply(self) -> None:
         """An error goes back with the same id, from the address that was written to."""
         found = stanza(b"<iq from='a@b/&lt;' to='c/&apos;' id='&amp;1' type='get'><q xmlns='urn:q'/></iq>")
-        for error, answer in ANSWERS.items():
+        for error, answer in ERRORS.items():
             [said] = children(HEADER + errorReply(found, error))
             self.assertEqual(said.attrib, {"from": "c/'", "to": "a@b/<", "id": "&1", "type": "error"})
             [element] = said
@@ -120,7 +120,7 @@ class ErrorTests(SynchronousTestCase):
 
     def test_noId(self) -> None:
         """Without an id there is none in the answer either."""
-        [said] = children(HEADER + errorReply(stanza(b"<iq from='a' to='b'/>"), Unreadable))
+        [said] = children(HEADER + errorReply(stanza(b"<iq from='a' to='b'/>"), BadRequest))
         self.assertNotIn("id", said.attrib)
 
     @steady

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import TooLarge, Unreadable
+from gateway.errors import BadRequest, TooLarge
 from gateway.stream.stanzas import Stanza
 from gateway.xml.read import MAX_COST, Builder, parse
 from gateway.xml.write import serialised
@@ -74,7 +74,7 @@ class BuilderTests(SynchronousTestCase):
     def test_notOne(self) -> None:
         """Anything but one whole element is an error."""
         for raw in (b"", b"text", b"<iq>", b"<iq><q></iq>", b"<iq/><iq/>", b"</stream:stream>", b"<iq", b"<a:iq/>"):
-            self.assertRaises(Unreadable, Builder(HEADER).build, raw)
+            self.assertRaises(BadRequest, Builder(HEADER).build, raw)
 
 
 class CostTests(QuickCase):
