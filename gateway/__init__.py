@@ -25,6 +25,7 @@ The modules and packages:
     - C{web}: HTTP clients and requests; C{pieces}: long work in short pieces.
     - C{monitor}: the HTTP server and its status pages for operators.
     - C{plugins}: the package in which Twisted finds services, the shipped ones and those of other software.
+    - C{_deprecated}: old names of public classes.
     - C{service} composes all of this, C{tap} is the twistd command.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),

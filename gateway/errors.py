@@ -7,7 +7,11 @@ say what happened and nothing about the gateway's internals.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import frozen
+
+from gateway._deprecated import renamed
 
 
 class GatewayError(Exception):
@@ -284,3 +288,12 @@ ERRORS: dict[type[GatewayError], Error] = {
     LastOwner: Error("conflict", "cancel", 409),
     NotMirrored: Error("not-allowed", "cancel", 403, "This room may not be mirrored here, or not by you."),
 }
+
+
+# Hidden from type checkers, which would accept any name otherwise.
+if not TYPE_CHECKING:
+    _OLD_NAMES = {
+        "NickIsKept": "NickChangeForbidden", "NotThere": "RecipientUnavailable", "TooMuch": "ResourceLimit",
+        "Unhandled": "NoHandler", "Unreadable": "BadRequest",
+    }
+    __getattr__ = renamed(__name__, _OLD_NAMES)

@@ -25,6 +25,7 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import ns
+from gateway._deprecated import renamed
 from gateway.interfaces import IGuide
 
 _WIDTH = 100
@@ -227,3 +228,11 @@ def _pretty(xml: str) -> list[str]:
     document = minidom.parseString(xml.encode())  # noqa: S318  # see above
     text = document.toprettyxml(indent="  ").partition("?>")[2]
     return [line for line in text.splitlines() if line.strip()]
+
+
+# Hidden from type checkers, which would accept any name otherwise.
+if not typing.TYPE_CHECKING:
+    _OLD_NAMES = {
+        "Disappointed": "TourFailed",
+    }
+    __getattr__ = renamed(__name__, _OLD_NAMES)

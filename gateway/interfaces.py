@@ -11,6 +11,8 @@ from attrs import frozen
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler
 from zope.interface import Attribute, Interface
 
+from gateway._deprecated import renamed
+
 if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.internet.defer import Deferred
@@ -432,3 +434,13 @@ class IPrivileges(Interface):
 
     def watchRosters(observer: Callable[[str, list[RosterItem]], object]) -> None:
         """Register an observer of roster pushes, called with the user's bare JID and the changed items."""
+
+
+# Hidden from type checkers, which would accept any name otherwise.
+if not TYPE_CHECKING:
+    _OLD_NAMES = {
+        "IChecked": "IConfigCheck", "IComposition": "IServiceBuilder", "IDemonstration": "ITourStop",
+        "INoted": "IServerRequirements", "IReporting": "IStatusProvider", "ISurroundings": "IServiceEnvironment",
+        "IWarned": "IConfigWarnings",
+    }
+    __getattr__ = renamed(__name__, _OLD_NAMES)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
+from warnings import warn as deprecated
 
 from attrs import fields
 from twisted.application.service import MultiService
@@ -361,3 +362,8 @@ class ServiceBuilder(ServiceEnvironment):
 
     def serveDelegatedNamespaces(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
         serveDelegatedNamespaces(link, servers, handler)
+
+    def answers(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+        """Call L{serveDelegatedNamespaces}; the deprecated name of it."""
+        deprecated("IServiceBuilder.answers is deprecated; use serveDelegatedNamespaces", DeprecationWarning, 2)
+        self.serveDelegatedNamespaces(link, servers, handler)

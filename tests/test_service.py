@@ -563,6 +563,18 @@ class CompositionTests(ServiceCase):
             self.assertEqual(link.budget.isOver("bad@example.com", 0.0), True)
         self.assertEqual(composition.links, links)
 
+    def test_answers(self) -> None:
+        """The old name of serveDelegatedNamespaces does the same, with a warning."""
+        composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor)
+        calls: list[object] = []
+        self.patch(composition, "serveDelegatedNamespaces", lambda *arguments: calls.append(arguments))
+        old: Any = composition
+        old.answers(link := object(), ["example.com"], handler := object())
+        self.assertEqual(calls, [(link, ["example.com"], handler)])
+        [warning] = self.flushWarnings([self.test_answers])
+        self.assertEqual(warning["category"], DeprecationWarning)
+        self.assertIn("serveDelegatedNamespaces", warning["message"])
+
     def test_privileges(self) -> None:
         """Privileges are those of the link's component, from the named servers only."""
         config = self.config()
