@@ -117,8 +117,7 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
 def _checkResult(room: Room, changes: list[Change]) -> None:
     wanted = room.affiliations | {each.jid: each.affiliation for each in changes if each.affiliation}
     wanted = {jid: affiliation for jid, affiliation in wanted.items() if affiliation != NONE}
-    # Section 10.6: "A service MUST NOT allow an owner to revoke his or her own owner status if there are no other
-    # owners", nor by several steps at once.
+    # Section 10.6: the last owner cannot be revoked, nor can all owners at once.
     if OWNER in room.affiliations.values() and OWNER not in wanted.values():
         raise LastOwner
     if len(wanted) > max(room.bounds.affiliations, len(room.affiliations)):

@@ -173,7 +173,7 @@ class Translator:
         if not recipient.startswith(self._aliasPrefix):
             return None if recipient == self.component else self._drop("no such request")
         if not sender.startswith(self._targetPrefix):
-            return self._drop("an answer from a stranger")
+            return self._drop("an answer from another account")
         if exchange is not None:
             return self._drop("an answer from another resource")
         return self._answerBySeal(recipient, key, now)

@@ -267,7 +267,7 @@ class ProxyHandler(RawHandler):
             self._send(presence(self._component, self._target))
         elif kind == "error":
             self._log.warn(
-                "{component}: presence of {target} cannot be had: its server answers with an error. Does the "
+                "{component}: presence of {target} is not available: its server answers with an error. Does the "
                 "account exist, and can its server be reached?",
                 component=self._component,
                 target=self._target,

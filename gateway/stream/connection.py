@@ -159,7 +159,7 @@ class Connection(Protocol):
     # Input.
 
     def _work(self, events: Iterator[Event]) -> None:
-        """Handle events until there are no more, too much output waits, or the time slice is over."""
+        """Handle events until none is left, too much output waits, or the time slice is over."""
         now = self._clock.seconds()
         self._chunkReceived(now)
         # Their output is written at once: a system call costs more than a stanza.

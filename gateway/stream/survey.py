@@ -24,7 +24,7 @@ from gateway.stream.requests import pingOf
 # Seconds from the connection until the server is asked: ejabberd has granted by then what it grants.
 _ASK_AFTER = 1.0
 # Seconds that the answer may come later than that of the ping, which was sent after it.
-_PATIENCE = 3.0
+_TIMEOUT = 3.0
 # Characters of the software's name and version that are shown.
 _SHOWN = 60
 
@@ -112,7 +112,7 @@ class Survey(XMPPHandler):
     def _pinged(self, outcome: object, turn: int, told: Deferred[Any]) -> None:
         isAnswered = not isinstance(outcome, Failure) or _isAnswer(outcome.value)
         if isAnswered and not told.called:
-            self._clock.callLater(_PATIENCE, self._judge, turn, told)
+            self._clock.callLater(_TIMEOUT, self._judge, turn, told)
 
     def _judge(self, turn: int, told: Deferred[Any]) -> None:
         if not told.called:

@@ -84,7 +84,8 @@ class PresenceTests(CoreCase):
         bob.taken()
         self.router.unbind(self.alice)
         self.assertEqual(bob.taken(), ["presence unavailable alice@h/a > bob@h"])
-        self.assertIs(self.send("<iq type='get' id='1'/>", "alice@h/a", self.rules.bind("bob@h/x")[0]), RecipientUnavailable)
+        error = self.send("<iq type='get' id='1'/>", "alice@h/a", self.rules.bind("bob@h/x")[0])
+        self.assertIs(error, RecipientUnavailable)
 
     def test_back(self) -> None:
         """Presence after an unavailable one is initial presence again."""

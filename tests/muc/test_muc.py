@@ -119,7 +119,7 @@ class RoleTests(RoomCase):
 
     def test_notModerators(self) -> None:
         """Section 8: all others "MUST be denied", whether they are occupants or not."""
-        for who in (ELDER, "stranger@shakespeare.lit/1"):
+        for who in (ELDER, "outsider@shakespeare.lit/1"):
             for item in ("nick='nobody' role='none'", "nick='nobody' role='visitor'"):
                 self.assertRefused("forbidden", who, item)
 
@@ -187,7 +187,7 @@ class AffiliationTests(RoomCase):
     def test_lists(self) -> None:
         """Table 5.2.1, sections 8.5, 9.2, 9.5, 9.8, 10.5 and 10.8: rights to see lists."""
         self.assertDone(CRONE, "nick='nobody' role='moderator'")
-        everybody = (CRONE, WISE, HAG, HECATE, "stranger@shakespeare.lit/1")
+        everybody = (CRONE, WISE, HAG, HECATE, "outsider@shakespeare.lit/1")
         may = {
             "affiliation='owner'": {CRONE},
             "affiliation='admin'": {CRONE},
@@ -417,19 +417,19 @@ class QueryTests(RoomCase):
         Section 6.6: disco to an occupant from a non-occupant "MUST" be "bad-request". By other requests a user is
         told not to be an occupant (XEP-0410); requests for other occupants are not forwarded.
         """
-        stranger = "x@y/z"
+        outsider = "x@y/z"
         for space in (ns.DISCO_INFO, ns.DISCO_ITEMS):
             query = f"<query xmlns='{space}'/>"
             for nick in ("elder", "none"):
                 self.assertTold(
-                    self.wire.ask(f"{R}/{nick}", stranger, query), f"iq {R}/{nick} > {stranger} error bad-request"
+                    self.wire.ask(f"{R}/{nick}", outsider, query), f"iq {R}/{nick} > {outsider} error bad-request"
                 )
             self.assertTold(
                 self.wire.ask(f"{R}/elder", HAG, query), f"iq {R}/elder > {HAG} error service-unavailable"
             )
         card = "<vCard xmlns='vcard-temp'/>"
         self.assertTold(self.wire.ask(f"{R}/elder", HAG, card), f"iq {R}/elder > {HAG} error service-unavailable")
-        self.assertTold(self.wire.ask(f"{R}/x", stranger, card), f"iq {R}/x > {stranger} error not-acceptable")
+        self.assertTold(self.wire.ask(f"{R}/x", outsider, card), f"iq {R}/x > {outsider} error not-acceptable")
 
     def test_features(self) -> None:
         """Section 7.4: ids are kept, which the service and its rooms announce; no feature is announced twice."""

@@ -140,7 +140,7 @@ class ExchangeTests(TranslatorCase):
         for sender in (V, T, f"{T}x/a", T.upper() + "/a", C, U):
             self.make()
             alias, _ = self.forwarded()
-            self.assertDropped(self.answer(alias, sender), "an answer from a stranger")
+            self.assertDropped(self.answer(alias, sender), "an answer from another account")
 
     def test_afterDeadline(self) -> None:
         """ "... before the deadline." """
@@ -588,7 +588,7 @@ class GraceTests(TranslatorCase):
             make()
             answers = {
                 "a broken seal": self.answer(self.alias + "x", self.resource),
-                "an answer from a stranger": self.answer(self.alias, V),
+                "an answer from another account": self.answer(self.alias, V),
                 "a forgotten handle": self.answer(f"{C}/{'A' * 20}/~AAAA", self.resource),
             }
             for reason, action in answers.items():

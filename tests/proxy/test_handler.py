@@ -475,7 +475,7 @@ class BadInputTests(HandlerCase):
                 "no such request": 3,
                 "an answer from another resource": 1,
                 "a broken seal": 1,
-                "an answer from a stranger": 1,
+                "an answer from another account": 1,
             },
         )
         self.server.send(f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>")
@@ -662,12 +662,12 @@ class TimeTests(HandlerCase):
         self.server.send(2 * forged.format(f"{T}/a") + forged.format(U))
         self.tick(2)
         [line] = self.logged
-        self.assertIn("2 for no such request, 1 for an answer from a stranger", line)
+        self.assertIn("2 for no such request, 1 for an answer from another account", line)
         self.server.send(forged.format(U))
         self.tick(50)
         self.assertEqual(self.logged, [line])
         self.tick(15)
-        self.assertIn("dropped stanzas: 1 for an answer from a stranger.", self.logged[1])
+        self.assertIn("dropped stanzas: 1 for an answer from another account.", self.logged[1])
         self.tick(200)
         self.assertEqual(len(self.logged), 2)
 

@@ -210,7 +210,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.refresher.forced, [True, False, True])
 
     def test_gone(self) -> None:
-        """After the last resource has left or the link is lost, there are no more tries."""
+        """After the last resource has left or the link is lost, it is not tried again."""
         self.refresher.outcome = Finished(reason="x")
         for go in (lambda: self.see("john@h/a", "unavailable"), self.lose):
             self.see("john@h/a")
