@@ -261,7 +261,7 @@ class Federation:
         XEP-0289 section 6.4: "the joining node will be considered to have left the FMUC set [...] The joined room
         confirms that the joining room has left the set by sending a presence stanza".
         """
-        isNeeded = any(pending.origin is node and not pending.isWithdrawn for pending in self.pending.values())
+        isNeeded = any(pending.isOf(node) for pending in self.pending.values())
         if node.occupants or isNeeded:
             return
         if self.joiningNodes.pop(node.jid, None) is not None and node.hasJoined:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from attrs import frozen
+
 from gateway import jids
 from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
 from gateway.fmuc.actions import Reject, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoiningNode, Node
-from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.values import Dialect, FederationMode, Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import groupchat, private_messages
 from gateway.muc.actions import SendError
@@ -15,7 +16,6 @@ from gateway.muc.join import checkUser, grant
 from gateway.muc.leave import leave, removeAll
 from gateway.muc.nick import checkNick
 from gateway.muc.presence import changePresence
-from gateway.muc.room import Occupant
 from gateway.muc.values import (
     DELIVERY_ERRORS,
     TECHNICAL_PROBLEM,
@@ -41,6 +41,45 @@ def reject(room: str, sender: str, stanza: NodePresence, nick: str, error: Gatew
     return ToNode(room, jids.bare(sender), dialectOf(sender, stanza), False, rejection)
 
 
+@frozen
+class _Incoming:
+    """
+    A presence from a joining node.
+
+    @ivar peer: bare JID of the node.
+    @ivar nick: the occupant, or the user who joins.
+    """
+
+    peer: str
+    nick: str
+    stanza: NodePresence
+    dialect: Dialect
+    now: float
+
+    @property
+    def fmuc(self) -> Fmuc:
+        """The C{fmuc} element; without a JID if there is none."""
+        return self.stanza.fmuc or Fmuc()
+
+    def request(self) -> JoinRequest:
+        """Return the presence as a join."""
+        stanza = self.stanza
+        return JoinRequest(
+            nick=self.nick,
+            realJid=self.fmuc.realJid,
+            payload=stanza.payload,
+            password=stanza.password,
+            limits=stanza.limits,
+            claimedStanding=stanza.item or Standing(),
+            id=stanza.id,
+        )
+
+    def newNode(self) -> JoiningNode:
+        """Return the node of a first join."""
+        mode = Mode.REPLICA if self.fmuc.replica else Mode.PRIMARY
+        return JoiningNode(self.peer, self.dialect, FederationMode(asked=mode, agreed=mode))
+
+
 def presence(federation: Federation, sender: str, recipient: str, stanza: NodePresence, now: float) -> None:
     """
     Handle a presence from a joining node that is known.
@@ -54,129 +93,85 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
 
 def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePresence, now: float) -> None:
     """Handle the presence of a user of a joining node, which may be new."""
-    node = federation.joiningNodes.get(jids.bare(sender))
-    occupant = federation.room.occupants.get(nick)
-    if occupant is not None and (node is None or occupant.node is not node):
-        occupant = None
-    if stanza.stanzaError is not None:
-        if node is not None:
-            nodeLost(federation, node, now)
+    incoming = _Incoming(jids.bare(sender), nick, stanza, dialectOf(sender, stanza), now)
+    node = federation.joiningNodes.get(incoming.peer)
+    if node is None:
+        if incoming.fmuc.realJid and stanza.stanzaError is None and not stanza.unavailable:
+            _enter(federation, None, incoming)
+    elif stanza.stanzaError is not None:
+        nodeLost(federation, node, now)
     elif stanza.unavailable:
-        _leaves(federation, node, occupant, nick, stanza, now)
-    elif occupant is not None and node is not None:
-        _fromOccupant(federation, node, occupant, sender, stanza, now)
-    elif stanza.fmuc is not None and stanza.fmuc.realJid:
-        _notInRoom(federation, node, sender, nick, stanza, stanza.fmuc, now)
+        _leaves(federation, node, incoming)
+    elif nick in node.occupants:
+        _fromOccupant(federation, node, incoming)
+    elif incoming.fmuc.realJid:
+        _fromUser(federation, node, incoming)
 
 
-def _leaves(
-    federation: Federation,
-    node: JoiningNode | None,
-    occupant: Occupant | None,
-    nick: str,
-    stanza: NodePresence,
-    now: float,
-) -> None:
+def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
+    occupant, stanza = node.occupants.get(incoming.nick), incoming.stanza
     if occupant is not None:
         # The reason is taken over; codes are not the joining node's to set.
         change = PresenceChange(unavailable=True, reason=stanza.change.reason)
-        leave(federation.room, occupant, stanza.payload, now, change)
+        leave(federation.room, occupant, stanza.payload, incoming.now, change)
         return
-    pending = federation.pending.get(nick)
-    if pending is not None and node is not None and pending.origin is node and not pending.isWithdrawn:
-        assert federation.uplink is not None
-        federation.uplink.withdraw(pending, now)
+    pending = federation.pending.get(incoming.nick)
+    if federation.uplink is not None and pending is not None and pending.isOf(node):
+        federation.uplink.withdraw(pending, incoming.now)
 
 
-def _fromOccupant(
-    federation: Federation, node: JoiningNode, occupant: Occupant, sender: str, stanza: NodePresence, now: float
-) -> None:
+def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
     """Handle the presence of an occupant."""
-    fmuc = stanza.fmuc
-    if fmuc is not None and fmuc.realJid not in ("", occupant.realJid):
-        federation.toNode(node, Reject(occupant.nick, fmuc.realJid, stanzaError(Forbidden)))
-    elif fmuc is not None and fmuc.realJid and stanza.joins:
-        _enterAnew(federation, node, sender, occupant.nick, stanza, fmuc, now)
+    occupant, realJid = node.occupants[incoming.nick], incoming.fmuc.realJid
+    if realJid not in ("", occupant.realJid):
+        federation.toNode(node, Reject(occupant.nick, realJid, stanzaError(Forbidden)))
+    elif realJid and incoming.stanza.joins:
+        _enterAnew(federation, node, incoming)
     else:
-        changePresence(federation.room, occupant, stanza.payload, now)
+        changePresence(federation.room, occupant, incoming.stanza.payload, incoming.now)
 
 
-def _notInRoom(
-    federation: Federation,
-    node: JoiningNode | None,
-    sender: str,
-    nick: str,
-    stanza: NodePresence,
-    fmuc: Fmuc,
-    now: float,
-) -> None:
+def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
     """Handle the presence of a user who is not an occupant."""
+    nick, realJid = incoming.nick, incoming.fmuc.realJid
     pending = federation.pending.get(nick)
-    if node is not None and pending is not None and not stanza.joins and _isOf(pending, node, fmuc.realJid):
-        pending.newPayload = stanza.payload
-    elif node is not None and nick not in federation.room.occupants and _isIn(node, fmuc.realJid):
+    isWaiting = pending is not None and pending.isOf(node) and pending.request.realJid == realJid
+    if pending is not None and isWaiting and not incoming.stanza.joins:
+        pending.newPayload = incoming.stanza.payload
+    elif nick not in federation.room.occupants and _isOccupant(node, realJid):
         # Nicks cannot change in a mirror.
-        _enterAnew(federation, node, sender, nick, stanza, fmuc, now)
+        _enterAnew(federation, node, incoming)
     else:
-        _enter(federation, node, sender, nick, stanza, fmuc, now)
+        _enter(federation, node, incoming)
 
 
-def _isIn(node: JoiningNode, realJid: str) -> bool:
+def _isOccupant(node: JoiningNode, realJid: str) -> bool:
     return any(occupant.realJid == realJid for occupant in node.occupants.values())
 
 
-def _isOf(pending: PendingJoin, node: JoiningNode, realJid: str) -> bool:
-    return pending.origin is node and pending.request.realJid == realJid and not pending.isWithdrawn
-
-
-def _enterAnew(
-    federation: Federation, node: JoiningNode, sender: str, nick: str, stanza: NodePresence, fmuc: Fmuc, now: float
-) -> None:
+def _enterAnew(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
     """Handle the join of a user who is an occupant already: the node was restarted, and needs the full state."""
     node.hasJoined = False
-    nodeLost(federation, node, now)
-    _enter(federation, None, sender, nick, stanza, fmuc, now)
+    nodeLost(federation, node, incoming.now)
+    _enter(federation, None, incoming)
 
 
-def _enter(
-    federation: Federation,
-    known: JoiningNode | None,
-    sender: str,
-    nick: str,
-    stanza: NodePresence,
-    fmuc: Fmuc,
-    now: float,
-) -> None:
+def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incoming) -> None:
     """Handle a join: "the usual ACL checks as if [the user] had joined directly"."""
-    peer = jids.bare(sender)
-    node = known or _newNode(peer, sender, stanza, fmuc)
+    node, request = known or incoming.newNode(), incoming.request()
     try:
         if known is None:
-            _checkNode(federation, peer)
-            federation.joiningNodes[peer] = node
-        request = JoinRequest(
-            nick=nick,
-            realJid=fmuc.realJid,
-            payload=stanza.payload,
-            password=stanza.password,
-            limits=stanza.limits,
-            claimedStanding=stanza.item or Standing(),
-            id=stanza.id,
-        )
+            _checkNode(federation, incoming.peer)
+            federation.joiningNodes[incoming.peer] = node
         checkUser(request.realJid)
-        checkNick(federation.room, nick)
-        if not federation.requestJoin(request, now, node):
+        checkNick(federation.room, request.nick)
+        if not federation.requestJoin(request, incoming.now, node):
             standing, _ = grant(federation.room, request)
-            federation.admit(request, node, standing, now)
+            federation.admit(request, node, standing, incoming.now)
     except GatewayError as error:
         if known is None:
-            federation.joiningNodes.pop(peer, None)
-        federation.toNode(node, Reject(nick, fmuc.realJid, stanzaError(type(error))))
-
-
-def _newNode(peer: str, sender: str, stanza: NodePresence, fmuc: Fmuc) -> JoiningNode:
-    mode = Mode.REPLICA if fmuc.replica else Mode.PRIMARY
-    return JoiningNode(peer, dialectOf(sender, stanza), FederationMode(asked=mode, agreed=mode))
+            federation.joiningNodes.pop(incoming.peer, None)
+        federation.toNode(node, Reject(request.nick, request.realJid, stanzaError(type(error))))
 
 
 def _checkNode(federation: Federation, peer: str) -> None:
@@ -254,7 +249,6 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
     for occupant in occupants:
         federation.left(occupant, now)
     for pending in list(federation.pending.values()):
-        if pending.origin is node and not pending.isWithdrawn:
-            assert federation.uplink is not None
+        if federation.uplink is not None and pending.isOf(node):
             federation.uplink.withdraw(pending, now)
     federation.joiningNodes.pop(node.jid, None)

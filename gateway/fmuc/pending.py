@@ -82,6 +82,10 @@ class PendingJoin:
     def isQueued(self) -> bool:
         return self.state is JoinState.QUEUED
 
+    def isOf(self, node: JoiningNode) -> bool:
+        """True if the join came from this node and was not withdrawn."""
+        return self.origin is node and not self.isWithdrawn
+
     def confirm(self, standing: Standing) -> None:
         """The joined node has sent the occupant's presence."""
         self.state, self.standing = _CONFIRM[self.state], standing
