@@ -1,3 +1,3 @@
 """
-Privileged entities (XEP-0356): what a server lets a component do for its users.
+Privileged entities (XEP-0356): permissions of a component on a server and its users.
 """

@@ -1,6 +1,6 @@
 """
-What a server grants a privileged entity, and what is within that (XEP-0356 0.4.1). Pure; asked by both sides: by
-the server, which must refuse, and by the entity, which need not try.
+The permissions of a privileged entity and their checks (XEP-0356 0.4.1). Pure. Both sides use them: the server must
+refuse, and the entity can refuse before it sends anything.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from attrs import field, frozen
 from gateway import jids, ns
 from gateway.errors import NotGranted
 
-# Newest first. In the older one there is no privileged iq.
+# Newest first. The older one has no privileged iq.
 VERSIONS = (ns.PRIVILEGE, ns.PRIVILEGE_1)
 
 IQ_TYPES = frozenset({"none", "get", "set", "both"})
-# What C{type} may be for each C{access} but C{iq}.
+# Values of C{type} for each C{access} except C{iq}.
 TYPES = {
     "roster": IQ_TYPES,
     "message": frozenset({"none", "outgoing"}),
@@ -27,14 +27,14 @@ TYPES = {
 @frozen
 class PrivilegedIq:
     """
-    An iq request on behalf of a managed entity, and the one that it came in.
+    An iq request on behalf of a managed entity, encapsulated in a top-level iq.
 
-    @ivar user: whom the top-level iq is addressed to.
-    @ivar kind: the top-level iq's type.
-    @ivar namespace: the encapsulated iq's own.
-    @ivar sender: its C{from}; empty where there is none.
-    @ivar innerKind: its type.
-    @ivar payload: its payload's namespace.
+    @ivar user: C{to} of the top-level iq.
+    @ivar kind: type of the top-level iq.
+    @ivar namespace: namespace of the encapsulated iq.
+    @ivar sender: C{from} of the encapsulated iq; empty if it has none.
+    @ivar innerKind: type of the encapsulated iq.
+    @ivar payload: namespace of its payload.
     """
 
     user: str
@@ -48,12 +48,12 @@ class PrivilegedIq:
 @frozen
 class Permissions:
     """
-    What one server grants one entity; nothing, unless it says so.
+    The permissions that one server grants one entity; none by default.
 
-    @ivar server: its domain, which is that of the managed entities.
-    @ivar version: the namespace that it was granted in; empty while nothing was advertised.
-    @ivar push: C{None} where it is left to the default.
-    @ivar iq: C{get}, C{set}, C{both} or C{none}, by the payload's namespace.
+    @ivar server: domain of the server and of the managed entities.
+    @ivar version: namespace of the advertisement; empty as long as there is none.
+    @ivar push: C{None} for the default.
+    @ivar iq: C{get}, C{set}, C{both} or C{none}, by namespace of the payload.
     """
 
     server: str
@@ -71,7 +71,7 @@ class Permissions:
     @property
     def pushes(self) -> bool:
         """
-        Whether changes of rosters are told.
+        True if the server sends roster pushes to the entity.
 
         > Roster pushes MUST NOT be sent if roster permission type is either "none" or "set".  (section 4.1)
         """
@@ -80,7 +80,7 @@ class Permissions:
     @property
     def feed(self) -> str:
         """
-        Whose presence is shown: C{none}, C{managed_entity}, or C{roster}, which has the former in it.
+        The presence that the entity gets: C{none}, C{managed_entity}, or C{roster}, which includes the former.
 
         > The server MUST reject the permission if the privileged entity doesn't have read permission on roster
         > namespace.  (section 7.4)
@@ -88,7 +88,7 @@ class Permissions:
         return "none" if self.presence == "roster" and not self.readsRosters else self.presence
 
     def inWords(self) -> str:
-        """All of it, for an operator."""
+        """Return all permissions as text for an operator."""
         iqs = "".join(f", {kind} for {namespace}" for namespace, kind in self.iq.items())
         return (
             f"{self.server} grants roster {self.roster}{' with pushes' if self.pushes else ''}, "
@@ -97,11 +97,13 @@ class Permissions:
 
     def checkRoster(self, user: str, kind: str) -> None:
         """
+        Check access to a user's roster.
+
         > The server MUST check that the privileged entity has right to get or set the roster of managed entity
         > (section 4.3)
 
         @param kind: C{get} or C{set}.
-        @raise NotGranted: if it has not.
+        @raise NotGranted: if it is not granted.
         """
         self._checkManaged(user)
         if not _covers(self.roster, kind):
@@ -109,10 +111,12 @@ class Permissions:
 
     def checkMessage(self, sender: str) -> None:
         """
-        > forwarded <message/> 'from' attribute MUST be a bare JID from the server, no resource is allowed
-        > (section 5.1; the server itself may speak too)
+        Check that a message may be sent from a bare JID, or from the server itself.
 
-        @raise NotGranted: if nothing may be sent so.
+        > forwarded <message/> 'from' attribute MUST be a bare JID from the server, no resource is allowed
+        > (section 5.1)
+
+        @raise NotGranted: if it is not granted.
         """
         if sender != self.server:
             self._checkManaged(sender)
@@ -121,10 +125,11 @@ class Permissions:
 
     def checkIq(self, request: PrivilegedIq) -> None:
         """
-        > The server MUST refuse the request with a <forbidden/> error if any of the following condition happens
-        > (section 6.3, in its order)
+        Check a request on behalf of a user, by the conditions of section 6.3 in its order.
 
-        @raise NotGranted: if one does.
+        > The server MUST refuse the request with a <forbidden/> error if any of the following condition happens
+
+        @raise NotGranted: if one of them does.
         """
         # > the 'to' attribute of the top-level <iq/> stanza is not a bare JID of a managed entity
         self._checkManaged(request.user)
@@ -147,7 +152,7 @@ class Permissions:
 
     def showsPresence(self, kind: str | None, managed: bool, shown: bool) -> bool:
         """
-        Whether the entity gets a presence stanza.
+        Return true if the entity gets a presence stanza.
 
         > Only initial <presence/> stanzas and <presence/> stanzas with a 'type' attribute with the value
         > "unavailable" are transmitted  (section 7.1)
@@ -155,9 +160,9 @@ class Permissions:
         > if a privileged entity is supposed to received several time the same <presence/> stanza, the server SHOULD
         > send it only once  (section 8)
 
-        @param kind: its type.
-        @param managed: whether it is a managed entity's own; a contact's of one if not.
-        @param shown: whether the entity was shown this resource as available, last.
+        @param kind: type of the presence.
+        @param managed: true for presence of a managed entity, false for presence of a contact.
+        @param shown: true if the entity was last shown this resource as available.
         """
         if self.feed == "none" or (self.feed == "managed_entity" and not managed):
             return False

@@ -1,5 +1,5 @@
 """
-The privileged entity on a link's raw lane: learns what servers grant, and does what others ask for within that.
+The privileged entity on a link's raw lane: reads advertisements, and carries out requests within the permissions.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, route
 from gateway.xml.errors import readError
 
-# Pushes to clients whose answers are looked at.
+# Roster pushes to clients whose answers are awaited.
 _MAX_PUSHES = 1_000
 
 
 @implementer(IPrivileges, IStatusProvider)
 class PrivilegeHandler(RawHandler):
     """
-    What a component may do for the users of these servers.
+    The privileges of a component.
 
-    @param servers: their domains; no other is believed.
+    @param servers: domains of the servers whose advertisements count.
     """
 
-    # What it asks the link's own table counts, and ends in time.
+    # The link's own table bounds the requests, and ends them in time.
     _log = Logger()
 
     def __init__(self, servers: Iterable[str]) -> None:
@@ -50,7 +50,7 @@ class PrivilegeHandler(RawHandler):
         self._grantObservers: list[Callable[[], object]] = []
         self._grantWatch = GrantWatch(self._missing, self._logMissing)
         self._pushes = 0
-        # Prosody drops a push whose id was in use up to two minutes before, by the gateway's last process perhaps.
+        # Prosody drops a push whose id was used in the last two minutes, possibly by an earlier process.
         self._pushId = f"roster-push-{secrets.token_hex(4)}-"
         self._unanswered: OrderedDict[str, tuple[str, Callable[[], object]]] = OrderedDict()
 
@@ -117,7 +117,7 @@ class PrivilegeHandler(RawHandler):
         return True
 
     def _onMessageError(self, server: str, element: domish.Element) -> bool:
-        """An error comes back from the server, perhaps for a message of L{sendAs}."""
+        """Log an error from the server if it answers a message of L{sendAs}."""
         if not stanzas.hasPrivilegedId(element):
             return False
         self._log.warn(
@@ -132,16 +132,18 @@ class PrivilegeHandler(RawHandler):
         if not self._presenceObservers or stanza.type not in (None, "unavailable"):
             return False
         own = self._granted.get(jids.split(sender)[1])
-        # A contact may be anybody, so where contacts are shown at all their server says nothing.
+        # A contact may be on any server, so with a feed of contacts the sender's domain tells nothing.
         if (own is None or own.feed == "none") and all(each.feed != "roster" for each in self._granted.values()):
             return False
         for observer in self._presenceObservers:
             self._notify(observer, stanza)
-        # It may be for another as well: a managing client of this component shows itself just so.
+        # Let other handlers see it: it may be the presence of a managing client.
         return False
 
     def _pushReceived(self, user: str, recipient: str, stanza: Stanza) -> bool:
         """
+        Take a roster push.
+
         > the server MUST send roster pushes when there is a newly created, updated or deleted roster item for
         > roster of any managed entity  (section 4.4)
         """
@@ -158,7 +160,7 @@ class PrivilegeHandler(RawHandler):
         return True
 
     def _onPushAnswer(self, stanza: Stanza) -> bool:
-        """The answer to a push of this component comes back, from the user's bare JID: from the server."""
+        """Take the answer to a push of L{pushRoster}, from the user's bare JID."""
         identifier = stanza.id or ""
         user, refused = self._unanswered.get(identifier, ("", None))
         if refused is None or stanza.sender != user:
@@ -187,7 +189,7 @@ class PrivilegeHandler(RawHandler):
         permissions.checkRoster(user, "get")
         items: list[RosterItem] | None = yield self._link.ask(stanzas.rosterRequest(user), stanzas.readRoster)
         if items is None:
-            # To take it for an empty one would have somebody's contacts removed, or all of them added again.
+            # It must not pass for an empty roster: contacts would be removed, or all added again.
             raise StanzaError("undefined-condition", "cancel", "The answer holds no roster.")
         return items
 
@@ -196,7 +198,7 @@ class PrivilegeHandler(RawHandler):
         user, permissions = self.managed(user)
         permissions.checkRoster(user, "set")
         for item in items:
-            # One at a time (RFC 6121 section 2.1.5): Prosody takes several, and answers each with the same id.
+            # One at a time (RFC 6121 section 2.1.5): Prosody accepts several, and answers each with the same id.
             yield self._link.ask(stanzas.rosterRequest(user, item), lambda result: None)
 
     def sendAs(self, message: domish.Element) -> None:
@@ -216,7 +218,7 @@ class PrivilegeHandler(RawHandler):
         try:
             answer = yield self._link.request(stanzas.wrapIq(permissions.version, user, inner))
         except StanzaError as error:
-            # One that came in no stanza is the link's own.
+            # An error without a stanza is the link's own.
             answer = getattr(error, "stanza", None)
             if answer is None or not stanzas.holdsAnswer(answer):
                 raise
@@ -227,7 +229,7 @@ class PrivilegeHandler(RawHandler):
         permissions.checkIq(PrivilegedIq(user, "set", ns.CLIENT, user, "set", ns.ROSTER))
         self._pushes += 1
         identifier = f"{self._pushId}{self._pushes}"
-        # The client's answer changes nothing, so it has no deadline.
+        # Nothing depends on the client's answer, so it has no deadline.
         self._unanswered[identifier] = user, refused
         if len(self._unanswered) > _MAX_PUSHES:
             self._unanswered.popitem(last=False)
@@ -240,15 +242,15 @@ class PrivilegeHandler(RawHandler):
         self._rosterObservers.append(observer)
 
     def watchGrants(self, observer: Callable[[], object]) -> None:
-        """Call an observer when a server has granted something else than before."""
+        """Call an observer when the permissions of a server have changed."""
         self._grantObservers.append(observer)
 
     def managed(self, user: str) -> tuple[str, Permissions]:
         """
-        A user's JID as servers write it, and what their server grants.
+        Return a user's prepared JID, and the permissions on the user's server.
 
         @raise Malformed: if it is no JID.
-        @raise NotGranted: if it is of no server that is listened to.
+        @raise NotGranted: if the server is none of the configured ones.
         """
         try:
             user = jids.prepared(user)

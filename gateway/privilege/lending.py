@@ -1,10 +1,10 @@
 """
-Privileges for a third party (XEP-0356): a component behind this one may use what a server grants this one.
+Lent privileges (XEP-0356): another component may use the permissions of this component.
 
-Towards that component the gateway is the server. A request for a user comes to C{user\\40domain@component/x}: an
-address without the gateway's domain leads past it. A message may come to any address of the gateway. The resource
-is of no matter here, but needed on the way: Prosody's mod_privilege, which is loaded for the component, and that of
-ejabberd take stanzas without one away. Presence cannot be lent: it would have to come from the users' addresses.
+Towards that component the gateway acts as the server. A request for a user is sent to
+C{user\\40domain@component/x}, because the user's own address does not lead to the gateway. A message may be sent to
+any address of the gateway. The resource is ignored, but necessary: the mod_privilege of Prosody and of ejabberd
+take stanzas without one away. Presence cannot be lent: it would have to come from the users' addresses.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from gateway.stream.stanzas import Stanza, errorReply, route
 from gateway.xml.errors import readError
 from gateway.xml.write import escape, serialised
 
-# Requests under way, of all entities together; and seconds for each.
+# Requests under way of all entities together, and seconds for each.
 _MAX_OPEN = 500
 _TIMEOUT = 30.0
 
-# Messages that the server may still refuse.
+# Messages that the server may still refuse; older ones are forgotten.
 _MAX_SENT = 1_000
 
 
@@ -53,7 +53,7 @@ class _PendingRequest:
     """
     A request that was passed on.
 
-    @ivar stanza: what L{_withoutContent} kept of it.
+    @ivar stanza: the request, see L{_withoutContent}.
     @ivar user: the user whom the request is for, bare.
     """
 
@@ -64,7 +64,7 @@ class _PendingRequest:
 
 @define
 class _Count:
-    """Numbers for one entity: messages and requests that were passed on, and refusals."""
+    """Counters of one entity: messages and requests that were passed on, and refusals."""
 
     messages: int = 0
     requests: int = 0
@@ -74,11 +74,11 @@ class _Count:
 @implementer(IStatusProvider)
 class Lending(RawHandler):
     """
-    Passes on what entities ask for within the privileges of the link's component.
+    Passes on requests and messages of entities, within the permissions of the link's component.
 
-    @param privileges: the component's own.
-    @param server: whose privileges are lent, its domain.
-    @param entities: the components that they are lent to, by domain.
+    @param privileges: the privileges of the component.
+    @param server: domain of the server that grants them.
+    @param entities: domains of the components that may use them.
     """
 
     _log = Logger()
@@ -90,7 +90,7 @@ class Lending(RawHandler):
         self._counts = {entity: _Count() for entity in sorted(entities)}
         self._available: set[str] = set()
         self._open: PendingTable[str, _PendingRequest] = PendingTable(_MAX_OPEN)
-        # The messages that may come back, by their outer id.
+        # Messages that the server may still refuse, by outer id.
         self._sent: dict[str, Stanza] = {}
         self._draining = False
         self._refusals = Seldom()
@@ -141,13 +141,13 @@ class Lending(RawHandler):
             return "\\40" in (stanza.recipient or "") and self._handle(stanza, self._request)
         return stanza.id in self._open and self._onAnswer(stanza)
 
-    # What an entity wants.
+    # Stanzas of entities.
 
     def _handle(self, stanza: Stanza, act: Callable[[Stanza, domish.Element], bool]) -> bool:
         """
-        Do what an entity asks for, or refuse it.
+        Handle a stanza of an entity, or refuse it.
 
-        @param act: returns false for what is about no privilege.
+        @param act: handles it; returns false if it has nothing to do with privileges.
         """
         count = self._counts.get(jids.bare(stanza.sender or ""))
         if count is None:
@@ -164,7 +164,7 @@ class Lending(RawHandler):
             return True
 
     def _message(self, stanza: Stanza, outer: domish.Element) -> bool:
-        """Section 5: a message in the name of a user, or of the server."""
+        """Pass on a message in the name of a user or of the server (section 5)."""
         recipient = stanza.recipient or self._link.jid
         if jids.split(recipient)[1] != self._link.jid or not stanzas.isPrivileged(outer):
             return False
@@ -183,7 +183,7 @@ class Lending(RawHandler):
         return True
 
     def _request(self, stanza: Stanza, outer: domish.Element) -> bool:
-        """Sections 4 and 6: a request for a user's roster, or on behalf of a user."""
+        """Pass on a request for a user's roster (section 4), or on behalf of a user (section 6)."""
         local, domain, _ = jids.split(stanza.recipient or "")
         payloads = list(outer.elements())
         isRoster = [each.uri for each in payloads] == [ns.ROSTER]
@@ -195,7 +195,7 @@ class Lending(RawHandler):
         kind = stanza.type or ""
         if isRoster:
             permissions.checkRoster(user, kind)
-            # Prosody takes several items, and answers each with the same id.
+            # Prosody accepts several items, and answers each with the same id.
             if kind == "set" and len(list(payloads[0].elements(ns.ROSTER, "item"))) != 1:
                 raise BadRequest
             request = domish.Element((None, "iq"), attribs={"type": kind, "to": user})
@@ -216,13 +216,13 @@ class Lending(RawHandler):
 
     def _sendToServer(self, outer: domish.Element) -> str:
         """
-        Send a stanza to the server with an id that nobody can guess.
+        Send a stanza to the server with an id that cannot be guessed.
 
         @return: the id.
         """
         outer["from"], outer["id"] = self._link.jid, secrets.token_urlsafe()
         data = serialised(outer, ns.COMPONENT_ACCEPT).encode()
-        # The link would tell this component, and not the entity.
+        # The link would send its error to this component, and not to the entity.
         if len(data) > self._link.limits.outgoingSize:
             raise TooLarge
         if not self._link.sendRaw(data):
@@ -233,26 +233,26 @@ class Lending(RawHandler):
     def _count(self, stanza: Stanza) -> _Count:
         return self._counts[jids.bare(stanza.sender or "")]
 
-    # What the server says to it.
+    # Answers of the server.
 
     def _onAnswer(self, answer: Stanza) -> bool:
-        """Pass an answer back as it is, from the address that was written to."""
+        """Pass an answer back unchanged, from the address of the request."""
         identifier = answer.id or ""
         if answer.sender != self._open[identifier].user:
             return False
         pending = self._open.pop(identifier)
         data = answer.readdressed(_replyAddresses(pending.stanza))
-        # Of what the answer begins with, only its id is this.
+        # The outer id is the first occurrence: the addresses do not contain it.
         self._reply(pending, data.replace(identifier.encode(), escape(pending.stanza.id or "").encode(), 1))
         return True
 
     def _reply(self, pending: _PendingRequest, data: bytes) -> None:
         if not self._link.sendRaw(data) and self._link.ready:
-            # Too much waits for the server, but there is room for an error.
+            # Too many bytes wait for the server, but there is room for an error.
             self._link.sendRaw(errorReply(pending.stanza, ResourceLimit))
 
     def _onMessageError(self, error: Stanza) -> bool:
-        """The server has refused a message: its error goes to the entity."""
+        """Pass on the error of a message that the server has refused."""
         sent = self._sent.pop(error.id or "")
         self._count(sent).refused += 1
         try:
@@ -264,7 +264,7 @@ class Lending(RawHandler):
         self._link.sendRaw(f"{head}{serialised(reason.getElement(), ns.COMPONENT_ACCEPT)}</message>".encode())
         return True
 
-    # What an entity is told.
+    # Advertisements.
 
     def onAvailable(self, entity: str) -> None:
         """Advertise the privileges to an entity that has connected."""
@@ -280,19 +280,19 @@ class Lending(RawHandler):
         granted = self._privileges.permissions(self._server)
         if not granted.version:
             return
-        # Who knows both versions takes the later message for what counts.
+        # An entity that knows both versions uses the later message.
         for version in reversed(VERSIONS):
-            # In the older version there are no privileged iqs.
+            # The older version has no privileged iqs.
             iq = granted.iq if version == ns.PRIVILEGE else {}
             lent = Permissions(self._link.jid, version, granted.roster, False, granted.message, "none", iq)
             self._link.send(stanzas.advertisement(lent, entity))
 
 
 def _withoutContent(stanza: Stanza, recipient: str) -> Stanza:
-    """Return a stanza without its content: enough to answer it."""
+    """Return a stanza without its content, which is enough to answer it."""
     return evolve(stanza, recipient=recipient, raw=f"<{stanza.name}/>".encode(), cut=0)
 
 
 def _replyAddresses(stanza: Stanza) -> bytes:
-    """The addresses of an answer."""
+    """Return the addresses of an answer."""
     return route(stanza.recipient or "", stanza.sender or "")

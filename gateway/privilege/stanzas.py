@@ -1,5 +1,5 @@
 """
-Privileges on the wire, in the form that every known server reads; whatever comes is read as far as it can be.
+Privileges on the wire. Stanzas are written in the form that every known server reads, and read leniently.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from gateway.xml.write import escape, serialised
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
 _QUERY, _ITEM, _GROUP = (f"{ns.ROSTER}{SEPARATOR}{name}" for name in ("query", "item", "group"))
 _NO_ANSWER = "The answer cannot be read."
-# How the ids of messages that bring another begin.
+# Prefix of the ids of messages that wrap another one.
 _ID_PREFIX = "privileged-"
 _PUSH = {"true": True, "1": True, "false": False, "0": False}
 
 
-# What is granted: sections 4.2, 5.2, 6.2, 7.2 and 7.5.
+# Advertisements: sections 4.2, 5.2, 6.2, 7.2 and 7.5.
 
 
 def advertisement(permissions: Permissions, entity: str) -> domish.Element:
-    """The message that tells an entity what it may do."""
+    """Return the message that tells an entity its permissions."""
     message = domish.Element((None, "message"), attribs={"from": permissions.server, "to": entity})
     message.addUniqueId()
     privilege = message.addElement((permissions.version, "privilege"))
@@ -59,8 +59,8 @@ def _addPerm(privilege: domish.Element, access: str, kind: str = "") -> domish.E
 
 def readAdvertisement(server: str, message: domish.Element) -> Permissions | None:
     """
-    What a server's message grants; C{None} if that is not what it is about. An access or type that nobody knows
-    grants nothing.
+    Return the permissions in a server's message; C{None} if it is no advertisement. Unknown values of access or
+    type grant nothing.
     """
     for version in VERSIONS:
         told = [
@@ -89,7 +89,7 @@ def _readPerms(server: str, version: str, perms: list[domish.Element]) -> Permis
 
 
 def _readNamespaces(perm: domish.Element) -> Iterator[tuple[str, str]]:
-    """However deep they are: Prosody 0.12 puts the second into the first."""
+    """Read the namespaces at any depth: Prosody 0.12 puts the second one into the first."""
     for child in perm.elements():
         namespace, kind = child.getAttribute("ns", ""), child.getAttribute("type", "")
         if child.name == "namespace" and namespace and kind in IQ_TYPES:
@@ -101,7 +101,7 @@ def _readNamespaces(perm: domish.Element) -> Iterator[tuple[str, str]]:
 
 
 def rosterRequest(user: str, item: RosterItem | None = None) -> domish.Element:
-    """The iq that asks for a user's roster, or that sets one item of it (RFC 6121 section 2.1.5)."""
+    """Return the iq that gets a user's roster, or sets one item of it (RFC 6121 section 2.1.5)."""
     iq = domish.Element((None, "iq"), attribs={"type": "get" if item is None else "set", "to": user})
     query = iq.addElement((ns.ROSTER, "query"))
     if item is not None:
@@ -122,7 +122,7 @@ def _addItem(query: domish.Element, item: RosterItem) -> None:
 
 def push(component: str, user: str, resource: str, item: RosterItem, identifier: str) -> bytes:
     """
-    The privileged iq by which a server tells a client of a change (RFC 6121 section 2.1.6).
+    Return the privileged iq that sends a roster push to a client (RFC 6121 section 2.1.6).
 
     @param resource: full JID of the client.
     """
@@ -177,7 +177,7 @@ def _readItem(attributes: dict[str, str], groups: list[str]) -> RosterItem | Non
 
 def acknowledgement(addresses: bytes, identifier: str) -> bytes:
     """
-    The answer to a push.
+    Return the answer to a push.
 
     @param addresses: as L{gateway.stream.stanzas.route} returns them.
     """
@@ -188,7 +188,7 @@ def acknowledgement(addresses: bytes, identifier: str) -> bytes:
 
 
 def wrapMessage(version: str, server: str, message: domish.Element) -> domish.Element:
-    """What brings a message to the server that shall send it on."""
+    """Return the message that asks the server to send another one."""
     outer = domish.Element((None, "message"), attribs={"to": server})
     outer.addUniqueId()
     outer["id"] = _ID_PREFIX + outer["id"]
@@ -197,15 +197,15 @@ def wrapMessage(version: str, server: str, message: domish.Element) -> domish.El
 
 
 def hasPrivilegedId(outer: domish.Element) -> bool:
-    """Whether it is a message that brings another, or answers such a one; it may leave out what it answers."""
+    """Return true for a message of L{wrapMessage}, or its error, which may have no content."""
     return str(outer.getAttribute("id", "")).startswith(_ID_PREFIX)
 
 
 def unwrapMessage(outer: domish.Element) -> domish.Element:
     """
-    The message that a privileged entity wants to be sent.
+    Return the message that a privileged entity wants to send.
 
-    @raise BadRequest: if there is not exactly one in it.
+    @raise BadRequest: if there is not exactly one.
     """
     return _only(inner for privilege in _privileges(outer) for inner in _forwarded(privilege, "message"))
 
@@ -214,7 +214,7 @@ def unwrapMessage(outer: domish.Element) -> domish.Element:
 
 
 def wrapIq(version: str, user: str, iq: domish.Element) -> domish.Element:
-    """What brings an iq request to the server that shall send it on for a user; of the same type."""
+    """Return the iq, of the same type, that asks the server to send a request on behalf of a user."""
     outer = domish.Element((None, "iq"), attribs={"type": iq["type"], "to": user})
     outer.addElement((version, "privileged_iq")).addChild(iq)
     return outer
@@ -222,7 +222,7 @@ def wrapIq(version: str, user: str, iq: domish.Element) -> domish.Element:
 
 def unwrapIq(outer: domish.Element) -> domish.Element:
     """
-    The iq request that a privileged entity wants to be sent, whatever namespace it is in.
+    Return the iq request that a privileged entity wants to send, in any namespace.
 
     @raise BadRequest: if there is not exactly one.
     """
@@ -237,11 +237,11 @@ def unwrapIq(outer: domish.Element) -> domish.Element:
 
 def describeIq(user: str, kind: str, iq: domish.Element) -> PrivilegedIq:
     """
-    What of a request decides about it.
+    Return the properties of a request that are checked.
 
-    @param user: whom the top-level iq is addressed to.
-    @param kind: the top-level iq's type.
-    @raise BadRequest: if it has no id, or not exactly one payload: it is no request (RFC 6120 section 8.2.3).
+    @param user: C{to} of the top-level iq.
+    @param kind: type of the top-level iq.
+    @raise BadRequest: if it has no id, or not exactly one payload (RFC 6120 section 8.2.3).
     """
     payload = _only(iq.elements())
     if not iq.getAttribute("id"):
@@ -257,7 +257,7 @@ def describeIq(user: str, kind: str, iq: domish.Element) -> PrivilegedIq:
 
 
 def wrapAnswer(version: str, answer: domish.Element) -> domish.Element:
-    """The payload of the result that brings an iq answer back."""
+    """Return the payload of a result that wraps an iq answer."""
     privilege = domish.Element((version, "privilege"))
     _forward(privilege, answer)
     return privilege
@@ -265,11 +265,11 @@ def wrapAnswer(version: str, answer: domish.Element) -> domish.Element:
 
 def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> domish.Element:
     """
-    The answer to a request that a server has sent on for a user.
+    Return the answer to a request that a server has sent on behalf of a user.
 
-    @param outer: the server's own answer, a result. Prosody 13 and ejabberd 26 bring an error in an error.
+    @param outer: the server's answer, a result. Prosody 13 and ejabberd 26 wrap an error in an error.
     @return: the answer, of type result, in the namespace of clients.
-    @raise StanzaError: what the answer is, or C{undefined-condition} if it is none to this request.
+    @raise StanzaError: the error in the answer, or C{undefined-condition} if it does not answer this request.
     """
     try:
         inner = _only(each for privilege in _privileges(outer) for each in _forwarded(privilege, "iq"))
@@ -277,7 +277,7 @@ def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> d
         raise StanzaError("undefined-condition", "cancel", _NO_ANSWER) from None
     answer = moved(inner)
     kind = answer.getAttribute("type")
-    # The server has matched it already; what says otherwise is not to be trusted in anything.
+    # The server has matched it already. An answer that does not match is not to be trusted.
     right = answer.getAttribute("id") == request["id"] and answer.getAttribute("to", user) == user
     if not right or kind not in ("result", "error") or outer.getAttribute("type") not in ("result", kind):
         raise StanzaError("undefined-condition", "cancel", _NO_ANSWER)
@@ -287,25 +287,25 @@ def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> d
 
 
 def holdsAnswer(outer: domish.Element) -> bool:
-    """Whether a server's error brings a forwarded answer; else it is the server's own."""
+    """Return true if a server's error wraps the answer; false for an error of the server itself."""
     return any(True for privilege in _privileges(outer) for _ in _forwarded(privilege, "iq"))
 
 
 def isPrivileged(stanza: domish.Element) -> bool:
-    """Whether it is about privileges at all."""
+    """Return true if a stanza has a child in a namespace of the specification."""
     return any(child.uri in VERSIONS for child in stanza.elements())
 
 
-# What several of them are made of. What is put into another stanza must be L{moved} before.
+# Parts of several stanzas. A stanza must be L{moved} before it is put into another one.
 
 
 def moved(stanza: domish.Element) -> domish.Element:
-    """A copy of a stanza in the namespace of clients, with all of it that was in the stanza's own."""
+    """Return a copy of a stanza with all elements of its own namespace in that of clients."""
     return _copied(stanza, stanza.uri, ns.CLIENT)
 
 
 def _copied(element: domish.Element, old: str | None, new: str | None) -> domish.Element:
-    """A copy with what is in the old namespace in the new one; but not what stands in a third."""
+    """Return a copy with elements of one namespace in another, except below elements of a third."""
     moves = element.uri == old
     uri = new if moves else element.uri
     copy = domish.Element((uri, element.name), uri, dict(element.attributes), dict(element.localPrefixes))
@@ -315,7 +315,7 @@ def _copied(element: domish.Element, old: str | None, new: str | None) -> domish
 
 
 def _forward(parent: domish.Element, stanza: domish.Element) -> None:
-    """XEP-0297."""
+    """Add a forwarded stanza (XEP-0297)."""
     parent.addElement((ns.FORWARD, "forwarded")).addChild(stanza)
 
 
@@ -324,7 +324,7 @@ def _privileges(stanza: domish.Element) -> Iterator[domish.Element]:
 
 
 def _forwarded(privilege: domish.Element, name: str) -> Iterator[domish.Element]:
-    """Whatever their namespace: Prosody leaves it out, and so do the examples."""
+    """Return forwarded stanzas of any namespace: Prosody and the examples leave it out."""
     for forwarded in privilege.elements(ns.FORWARD, "forwarded"):
         yield from (child for child in forwarded.elements() if child.name == name)
 
