@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from gateway import ns
 
 _HIDES = (
-    f"A server that delegates {ns.PRIVATE} hides what users have stored there so far: first see "
+    f"Delegating {ns.PRIVATE} hides the data that users have stored on the server: first see "
     'docs/delegation.md, "What the server had stored". '
 )
 
@@ -30,7 +30,7 @@ def notGranted(
         missing = {namespace: names for namespace, names in routes.items() if grant(server, namespace) is None}
         if missing:
             yield (
-                f"{server} does not delegate {', '.join(missing)}, so nobody there is served. "
+                f"{server} does not delegate {', '.join(missing)}, so its users are not served. "
                 + howToGrant(component, server, missing)
             )
 
@@ -77,11 +77,11 @@ def tooLate(component: str, server: str, version: str, entities: Iterable[str], 
     @param version: the version in the query: only ejabberd speaks the older one.
     """
     todo = (
-        f"restart the gateway: ejabberd asks once for each connection of {component}"
+        f"restart the gateway: ejabberd queries once for each connection of {component}"
         if version == ns.DELEGATION_1
-        else "restart the server: Prosody asks once in its life, and forgets the answer when others connect"
+        else "restart the server: Prosody queries once after its start, and forgets the answer when others connect"
     )
     return (
-        f"{server} shows nothing of {', '.join(namespaces)} in its disco#info, because {' or '.join(entities)} was "
-        f"not there in time. Requests are handed on all the same. When it is there, {todo}."
+        f"{server} does not show {', '.join(namespaces)} in its disco#info, because {' or '.join(entities)} was "
+        f"not connected in time. Requests are forwarded nevertheless. When it is connected, {todo}."
     )

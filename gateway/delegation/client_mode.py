@@ -74,15 +74,17 @@ class ClientMode:
 
     def _asked(self, result: domish.Element, user: str) -> None:
         self._open.discard(user)
-        self._log.info("{component}: {user} is being asked.", component=self._component, user=user)
+        self._log.info(
+            "{component}: the server of {user} asks the user for delegations.", component=self._component, user=user
+        )
 
     def _refused(self, reason: Failure, user: str) -> None:
         self._open.discard(user)
         error = reason.value
         assert isinstance(error, StanzaError)
         self._log.warn(
-            "{component}: the server of {user} does not ask for a delegation: {condition}. Client mode is "
-            "XEP-0355 section 5, which few servers have.",
+            "{component}: the server of {user} does not ask the user for delegations: {condition}. Few servers "
+            "support client mode (XEP-0355 section 5).",
             component=self._component,
             user=user,
             condition=error.condition,

@@ -139,30 +139,30 @@ class Forwarder:
     def report(self) -> Iterator[str]:
         """Return lines for the status page."""
         for entity in sorted(self._contacts):
-            state = "is there" if self._delegator.address(entity) is not None else self._describeAbsence(entity)
+            state = "is available" if self._delegator.address(entity) is not None else self._describeAbsence(entity)
             yield f"managing entity {entity} {state}"
 
     def _describeAbsence(self, entity: str) -> str:
         refusal = self._contacts[entity].refusal
-        return f"is not there, or refuses {self._component} ({refusal})" if refusal else "is not there"
+        return f"is not available, or refuses {self._component} ({refusal})" if refusal else "is not available"
 
     def missing(self) -> Iterator[str]:
         """Return a line for each managing entity that is unavailable, with advice."""
         for entity in sorted(self._contacts):
             if self._delegator.address(entity) is None:
                 if _isClient(entity):
-                    todo = f"its client must be online, and accept the subscription that {self._component} asks for"
+                    todo = f"its client must be online, and accept the subscription request of {self._component}"
                 elif self._contacts[entity].refusal:
                     todo = (
-                        f"is it connected to its server, and is {self._component} the server that it takes "
-                        "delegations from? It is asked again at least once a minute"
+                        f"check that it is connected to its server, and that it accepts delegations from "
+                        f"{self._component}. It is queried again at least once a minute"
                     )
                 else:
                     todo = (
-                        "is it connected to its server? An ejabberd with mod_privilege drops requests between "
-                        "components, see docs/privilege.md. It is asked again at least once a minute"
+                        "check that it is connected to its server. An ejabberd with mod_privilege drops requests "
+                        "between components, see docs/privilege.md. It is queried again at least once a minute"
                     )
-                yield f"{entity} {self._describeAbsence(entity)}, so nothing is handed on to it; {todo}."
+                yield f"{entity} {self._describeAbsence(entity)}, so no requests are forwarded to it; {todo}."
 
     # Requests and their answers.
 
@@ -193,7 +193,7 @@ class Forwarder:
             done = self._delegator.onAnswer(sender, identifier, reply, now)
             if isinstance(done, Completed) and done.reply is None:
                 self._log.warn(
-                    "{component}: {sender} answered a request in {namespace} with what is no answer to it; "
+                    "{component}: the answer of {sender} to a request in {namespace} is invalid; "
                     "{requester} got an error.",
                     component=self._component,
                     sender=sender,
@@ -282,7 +282,7 @@ class Forwarder:
             self._delegator.onAvailable(contact.entity, address)
             delegated = self._delegator.delegatedTo(contact.entity)
             self._log.info(
-                "{component}: {entity} is there; it gets {namespaces}.",
+                "{component}: {entity} is available; requests in {namespaces} are forwarded to it.",
                 component=self._component,
                 entity=contact.entity,
                 namespaces=", ".join(each.namespace for each in delegated),
@@ -299,7 +299,7 @@ class Forwarder:
             if contact.address == address and self._delegator.address(contact.entity) is not None:
                 contact.refusal = _refusal(condition)
                 self._log.warn(
-                    "{component}: nothing is handed on to {entity} any longer: it {absence}.",
+                    "{component}: no requests are forwarded to {entity} any longer: it {absence}.",
                     component=self._component,
                     entity=contact.entity,
                     absence=self._describeAbsence(contact.entity),

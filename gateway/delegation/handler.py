@@ -117,7 +117,7 @@ class ManagingHandler(RawHandler):
         self._forwarder.tick(now)
         for pending in self._open.expire(now):
             self._log.warn(
-                "{component}: {namespace} was not answered in time; {requester} got an error.",
+                "{component}: a request in {namespace} was not answered in time; {requester} got an error.",
                 component=self._component,
                 namespace=pending.request.namespace,
                 requester=pending.request.requester,
@@ -168,7 +168,7 @@ class ManagingHandler(RawHandler):
                         namespace=grant.namespace,
                         filtering="".join(f", where there is {name}" for name in sorted(grant.filtering)),
                         version=grant.version,
-                        unwanted="" if grant.namespace in self._routes else " The configuration has nobody for it.",
+                        unwanted="" if grant.namespace in self._routes else " The configuration does not have it.",
                     )
 
     def _logMissing(self, line: str) -> None:
@@ -206,7 +206,7 @@ class ManagingHandler(RawHandler):
             request = stanzas.readRequest(inside)
         except BadRequest:
             self._log.warn(
-                "{component}: {server} forwarded what cannot be read: {stanza!r}.",
+                "{component}: {server} forwarded an unreadable request: {stanza!r}.",
                 component=self._component,
                 server=server,
                 stanza=stanza,

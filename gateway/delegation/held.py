@@ -221,7 +221,7 @@ class HeldQueries:
         waiting = sorted({(each.server, each.delegation.namespace) for each in self._held.values()})
         for server, namespace in waiting:
             entities = " or ".join(self._delegations[namespace].entities)
-            yield f"{server} is told what {namespace} has to show when {entities} is there"
+            yield f"{server} waits for the disco#info of {entities} for {namespace}"
         yield from self._describeLate(self._late)
 
     def _describeLate(self, late: Mapping[tuple[str, str], str]) -> Iterator[str]:

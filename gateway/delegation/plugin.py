@@ -128,7 +128,8 @@ class DelegationPlugin:
                 problems.append(f'{key}.handler: found "{each.handler}"; allowed: the name of a plugin: {allowed}')
             if each.handler is not None and each.jid is not None and not each.filtering:
                 problems.append(
-                    f"{key}.handler: found a jid beside it; allowed: both only with filtering, which parts them"
+                    f"{key}.handler: found a jid beside it; allowed: both only with filtering, which selects the "
+                    "requests for jid"
                 )
             if each.filtering and each.jid is None:
                 problems.append(f"{key}.filtering: found no jid beside it; allowed: with jid only")
@@ -211,7 +212,7 @@ class PrivateStoragePlugin:
         imports = each is None or each.import_
         if imports or environment.isEmbedded or Path(environment.stateDir, _fileName(jid)).exists():
             return []
-        hidden = "what users have stored with the server so far will be hidden from them"
+        hidden = "users will no longer see the data that they have stored with the server"
         advice = 'set "import = true", or see docs/delegation.md, "What the server had stored"'
         return [f'namespaces."{ns.PRIVATE}": {hidden}; {advice}']
 

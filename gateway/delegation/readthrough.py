@@ -33,7 +33,7 @@ _TIMEOUT = 8.0
 _REFUSALS = frozenset({"service-unavailable", "feature-not-implemented", "forbidden", "not-allowed"})
 
 _REFUSED = "the element counts as missing; Prosody needs its module private for this"
-_FAILED = "the user got an error, and may ask again"
+_FAILED = "the user got an error and may try again"
 
 _GUIDE = 'docs/delegation.md, "What the server had stored"'
 
@@ -101,7 +101,7 @@ class ReadThrough(RawHandler):
     def _failed(self, server: str, condition: str, outcome: str) -> None:
         if (more := self._failures.more(self._link.now)) is not None:
             self._log.warn(
-                "{component}: {server} was asked for what a user has stored there, and answered {condition}: "
+                "{component}: {server} answered a request for stored data of a user with {condition}: "
                 "{outcome}{more}.",
                 component=self._link.jid,
                 server=server,
@@ -136,8 +136,8 @@ class ReadThrough(RawHandler):
         component = self._link.jid
         for server in sorted(self._servers):
             if self._privileges.permissions(server).iq.get(ns.PRIVATE) not in ("get", "both"):
-                yield f"""{server} does not grant to get {ns.PRIVATE} in its users' names, so "import = true" has \
-no effect, and what they have stored there stays hidden. In Prosody's configuration:
+                yield f"""{server} does not grant requests for {ns.PRIVATE} in its users' names, so \
+"import = true" has no effect, and the data that they have stored there stays hidden. In Prosody's configuration:
     VirtualHost "{server}"
       modules_enabled = {{ "private", "privilege" }}
       privileged_entities = {{ ["{component}"] = {{ iq = {{ ["{ns.PRIVATE}"] = "get" }} }} }}
@@ -149,7 +149,7 @@ An ejabberd cannot be asked: see {_GUIDE}.
     def _loop(self, server: str) -> str:
         return (
             f'{server} delegates the gateway\'s own requests for {ns.PRIVATE}, too, so "import = true" has no '
-            f"effect, and what its users have stored there stays hidden: see {_GUIDE}."
+            f"effect, and the data that its users have stored there stays hidden: see {_GUIDE}."
         )
 
 

@@ -76,8 +76,8 @@ class PrivilegeHandler(RawHandler):
         if self._presenceObservers or self._rosterObservers:
             for server in sorted(self._servers - self._granted.keys()):
                 yield (
-                    f"{server} grants no privileges, so nothing of its users is seen: see docs/privilege.md for "
-                    "what the server's configuration needs."
+                    f"{server} grants no privileges, so presence and rosters of its users are not visible: see "
+                    "docs/privilege.md for the lines that the server's configuration needs."
                 )
 
     def report(self) -> Iterator[str]:
@@ -121,7 +121,7 @@ class PrivilegeHandler(RawHandler):
         if not stanzas.hasPrivilegedId(element):
             return False
         self._log.warn(
-            "{jid}: {server} has not sent a message on: {error}.",
+            "{jid}: {server} refused to send a message: {error}.",
             jid=self._link.jid,
             server=server,
             error=readError(element).condition,

@@ -159,7 +159,7 @@ class Lending(RawHandler):
             self._link.refuse(stanza, type(error))
             if (more := self._refusals.more(self._link.now)) is not None:
                 reason = str(error) or type(error).__name__
-                what = f"{stanza.sender} was refused a {stanza.name}: {reason}{more}"
+                what = f"refused a {stanza.name} of {stanza.sender}: {reason}{more}"
                 self._log.warn("{jid}: {what}.", jid=self._link.jid, what=what)
             return True
 

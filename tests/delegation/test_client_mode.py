@@ -59,7 +59,7 @@ class ClientModeTests(Case):
         wanted[1].pop("id")
         self.assertEqual(asked, wanted)
         self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' type='result' id='{identifier}'/>")
-        self.assertIn(f"{COMPONENT}: {USER} is being asked.", self.logged)
+        self.assertIn(f"{COMPONENT}: the server of {USER} asks the user for delegations.", self.logged)
 
     def test_askedOnce(self) -> None:
         """Who subscribes over and over has their server asked once at a time: what may be open is for all."""

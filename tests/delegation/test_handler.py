@@ -156,7 +156,7 @@ class HeardTests(Case):
         for inner in ("", request(PAYLOAD) * 2, request(PAYLOAD, "result"), request(PAYLOAD, identifier="")):
             self.server.send(wrapper(inner))
             self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(BadRequest)}</iq>")
-            self.assertIn("forwarded what cannot be read", self.logged[-1])
+            self.assertIn("forwarded an unreadable request", self.logged[-1])
 
     def test_unreadableInside(self) -> None:
         """Where only the payload cannot be read, the requester is told: ejabberd tells nobody of an outer error."""
@@ -164,7 +164,7 @@ class HeardTests(Case):
         for payload in ("", PAYLOAD * 2):
             self.server.send(wrapper(request(payload)))
             self.assertSent(refused(BadRequest))
-            self.assertIn("forwarded what cannot be read", self.logged[-1])
+            self.assertIn("forwarded an unreadable request", self.logged[-1])
         self.assertEqual((fake.asked, self.handler.pending), ([], 0))
 
     def test_refusedAtTheStream(self) -> None:
@@ -517,7 +517,7 @@ class ConnectionTests(Case):
         self.serve(lambda request: None)
         self.advertise("urn:x", PUBSUB)
         one, two = [line for line in self.logged if "delegates" in line]
-        self.assertIn("The configuration has nobody for it", one)
+        self.assertIn("The configuration does not have it", one)
         self.assertNotIn("nobody", two)
 
     def test_advice(self) -> None:

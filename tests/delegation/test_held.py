@@ -102,7 +102,7 @@ class HoldingTests(HeldCase):
             found = self.comes()
             self.assertAnswered(found, *(self.told("urn:g", node=node, identifier=node) for node in nodes))
             self.assertEqual(self.passes(60), [])
-            self.assertNotIn("was not there in time", self.reports())
+            self.assertNotIn("was not connected in time", self.reports())
 
     def test_sought(self) -> None:
         """While a query waits for it, the managing entity is asked every two seconds, and less often then."""
@@ -122,12 +122,12 @@ class HoldingTests(HeldCase):
         for node, todo in ((NODES[0], "restart the server: Prosody"), (OLDER[0], "restart the gateway: ejabberd")):
             self.logged.clear()
             self.hold(node)
-            self.assertIn(f"{HOST} is told what {PUBSUB} has to show when {NEXT} is there", self.reports())
+            self.assertIn(f"{HOST} waits for the disco#info of {NEXT} for {PUBSUB}", self.reports())
             [(second, found)] = self.passes(60)
             self.assertIn(second, (25, 26))
             self.assertAnswered([found], self.told(PUBSUB, node=node, identifier=node))
-            [line] = [each for each in self.logged if "was not there in time" in each]
-            self.assertIn(f"{COMPONENT}: {HOST} shows nothing of {PUBSUB} in its disco#info, because {NEXT}", line)
+            [line] = [each for each in self.logged if "was not connected in time" in each]
+            self.assertIn(f"{COMPONENT}: {HOST} does not show {PUBSUB} in its disco#info, because {NEXT}", line)
             self.assertIn(todo, line)
             self.assertIn(todo, self.reports())
             self.assertNotIn("is told what", self.reports())
@@ -152,7 +152,7 @@ class HoldingTests(HeldCase):
         [(second, found)] = self.passes(4000)
         self.assertIn(second, (3600, 3601))
         self.assertAnswered([found], self.told(PUBSUB, identifier=NODES[0]))
-        self.assertIn("was not there in time", self.reports())
+        self.assertIn("was not connected in time", self.reports())
 
     def test_delegatesOlder(self) -> None:
         """One that speaks the older version never waits for longer: ejabberd has no use for an answer then."""
@@ -252,7 +252,7 @@ class NothingElseTests(HeldCase):
         self.handler.drain()
         expected = [self.told(PUBSUB, node=node, identifier=node) for node in NODES]
         self.assertAnswered(self.taken(), *expected)
-        [line] = [each for each in self.logged if "was not there in time" in each]
+        [line] = [each for each in self.logged if "was not connected in time" in each]
         self.assertIn("restart the server", line)
         self.info()
         self.assertSent(self.told(PUBSUB))
@@ -307,8 +307,8 @@ class CheckTests(HeldCase):
         self.assertSent()
         self.wait(2)
         self.show(self.checked(), f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>")
-        [line] = [each for each in self.logged if "was not there in time" in each]
-        self.assertIn(f"{HOST} shows nothing of {PUBSUB}", line)
+        [line] = [each for each in self.logged if "was not connected in time" in each]
+        self.assertIn(f"{HOST} does not show {PUBSUB}", line)
         self.assertIn("restart the server", self.reports())
         self.wait(100)
         self.assertSent()
@@ -330,7 +330,7 @@ class CheckTests(HeldCase):
             self.begin()
             self.wait(6)
             self.show(self.checked(), content, kind)
-            self.assertNotIn("was not there in time", "".join(self.logged))
+            self.assertNotIn("was not connected in time", "".join(self.logged))
             self.assertNotIn("restart", self.reports())
         self.assertQuiet()
 

@@ -288,9 +288,7 @@ class WarningTests(ComposeCase):
     def test_hidden(self) -> None:
         """Until the first start it is said that what the server has will be hidden, and where to read on."""
         [found] = self.warnings(private=handled("private-storage"))
-        self.assertIn(
-            f'namespaces."{ns.PRIVATE}": what users have stored with the server so far will be hid', found
-        )
+        self.assertIn(f'namespaces."{ns.PRIVATE}": users will no longer see the data that they have stored', found)
         self.assertIn('set "import = true", or see docs/delegation.md, "What the server had stored"', found)
         self.assertIn("### What the server had stored\n", (ROOT / "docs" / "delegation.md").read_text())
         self.assertEqual(list(self.folder.iterdir()), [])
@@ -300,9 +298,7 @@ class WarningTests(ComposeCase):
     def test_advice(self) -> None:
         """The advice to delegate private storage says first what that hides; that for other namespaces does not."""
         found = howToGrant(COMPONENT, HOST, {ns.PRIVATE: ()})
-        self.assertTrue(
-            found.startswith(f"A server that delegates {ns.PRIVATE} hides what users have stored"), found
-        )
+        self.assertTrue(found.startswith(f"Delegating {ns.PRIVATE} hides the data that users have stored"), found)
         self.assertTrue(howToGrant(COMPONENT, HOST, {PUBSUB: ()}).startswith("In Prosody's configuration:"))
 
     def test_none(self) -> None:

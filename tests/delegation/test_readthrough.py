@@ -157,8 +157,8 @@ class AskTests(ReadThroughCase):
             error = f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
             self.serverAnswers(error, "error", "error")
             self.failureResultOf(found, CannotAsk)
-        [told] = [line for line in self.logged if "was asked for" in line]
-        self.assertIn("answered service-unavailable: the element counts as missing; Prosody needs", told)
+        [told] = [line for line in self.logged if "stored data of a user" in line]
+        self.assertIn("with service-unavailable: the element counts as missing; Prosody needs", told)
 
     def test_failed(self) -> None:
         """After other errors, without an answer, and without a connection nothing is known; one line in the log."""
@@ -180,7 +180,7 @@ class AskTests(ReadThroughCase):
         self.server.lose()
         self.failureResultOf(found, NoAnswer)
         self.assertFalse(self.source._asked)
-        told = [line for line in self.logged if "was asked for" in line]
+        told = [line for line in self.logged if "stored data of a user" in line]
         self.assertEqual(len(told), 1, self.logged)
         self.assertIn("internal-server-error", told[0])
 
@@ -295,7 +295,7 @@ class ReportTests(ReadThroughCase):
         [reported] = self.reported()
         self.assertEqual(told, f"{COMPONENT}: {reported}")
         for words in (
-            f"{HOST} does not grant to get {ns.PRIVATE}",
+            f"{HOST} does not grant requests for {ns.PRIVATE}",
             f'VirtualHost "{HOST}"',
             f'privileged_entities = {{ ["{COMPONENT}"] = {{ iq = {{ ["{ns.PRIVATE}"] = "get" }} }} }}',
             "An ejabberd cannot be asked",

@@ -500,7 +500,7 @@ class MessageTests(HandlerCase):
                 f"<message from='{SERVER}' to='{ENTITY}' id='{identifier}' type='error'>{content}</message>"
             )
             self.assertEqual(
-                self.logged, [f"pubsub.capulet.lit: capulet.lit has not sent a message on: {condition}."]
+                self.logged, [f"pubsub.capulet.lit: capulet.lit refused to send a message: {condition}."]
             )
         self.assertEqual(self.handler.permissions(SERVER).message, "outgoing")
         self.assertSent()

@@ -220,8 +220,8 @@ class MessageTests(LendingCase):
         ):
             with self.subTest(content):
                 self.assertRefused(outer(content), BadRequest)
-        self.assertIn(f"{PEP} was refused a message", self.logged[1])
-        self.assertEqual(len([each for each in self.logged if "was refused" in each]), 1)
+        self.assertIn(f"refused a message of {PEP}", self.logged[1])
+        self.assertEqual(len([each for each in self.logged if "refused a" in each]), 1)
 
     def test_noSender(self) -> None:
         """One that names nobody is nobody's."""
