@@ -94,6 +94,9 @@ class ManagingHandler(RawHandler):
         return len(self._open)
 
     def connectionInitialized(self) -> None:
+        # A stopped link may be started again.
+        self._draining = False
+        self._held.connected()
         self._grantWatch.connected(self._link.now)
         self._forwarder.connected()
 

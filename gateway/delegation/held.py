@@ -130,6 +130,10 @@ class HeldQueries:
         self._held[server, node] = _Query(stanza, server, version, delegation, bare, self._forwarder.link.now)
         return True
 
+    def connected(self) -> None:
+        """Hold queries, also after an earlier L{drain}."""
+        self._draining = False
+
     def drain(self) -> None:
         """Answer all queries, and hold no further ones."""
         self._draining = True

@@ -425,6 +425,14 @@ class StopTests(Case):
         self.assertEqual(self.handler.pending, 0)
         self.assertQuiet()
 
+    def test_again(self) -> None:
+        """A link that is started again after a stop takes requests."""
+        self.serve(lambda request: None)
+        self.server.stop()
+        self.server.start()
+        self.server.send(wrapper(request(PAYLOAD)))
+        self.assertSent(answer(reply()))
+
 
 class ConnectionTests(Case):
     """The link goes, and comes back."""
