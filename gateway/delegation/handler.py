@@ -357,7 +357,8 @@ class ManagingHandler(RawHandler):
 
     def _complete(self, pending: PendingRequest, kind: str, xml: bytes) -> None:
         """Send an answer, unless the request was answered or has timed out."""
-        self._awaited.pop(pending, None)
+        if self._awaited:
+            self._awaited.pop(pending, None)
         if self._open.close(pending):
             self._write(pending, kind, xml)
 

@@ -131,14 +131,16 @@ class PendingRequests:
         @raise TooManyPending: if there is no place, or none for this requester.
         """
         key = (server, identifier)
-        if key in self._open:
-            raise AlreadyOpen
         share = self.shares.of(request.requester)
         size = places(len(request.xml))
         if not share.take(size):
-            raise TooManyPending
+            raise AlreadyOpen if key in self._open else TooManyPending
         pending = PendingRequest(version, server, identifier, request, now + self._timeout, share, size)
-        self._open.add(key, pending)
+        try:
+            self._open.add(key, pending)
+        except AlreadyOpen:
+            share.giveBack(size)
+            raise
         return pending
 
     def isOpen(self, pending: PendingRequest) -> bool:
@@ -146,9 +148,10 @@ class PendingRequests:
 
     def close(self, pending: PendingRequest) -> bool:
         """Close a request. Return true if its answer may be sent: it is the first one, and in time."""
-        if not self.isOpen(pending):
+        key = (pending.server, pending.id)
+        if self._open.get(key) is not pending:
             return False
-        del self._open[pending.server, pending.id]
+        del self._open[key]
         pending.release()
         return True
 

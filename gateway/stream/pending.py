@@ -53,15 +53,17 @@ class PendingTable(dict[K, V]):
         """
         if key in self:
             raise AlreadyOpen
-        if len(self) >= self.bound:
+        size = len(self)
+        if size >= self.bound:
             raise TooManyPending
-        if not self:
+        deadline = entry.deadline
+        if not size:
             self._early.clear()
-            self._latest = entry.deadline
-        elif entry.deadline < self._latest:
+            self._latest = deadline
+        elif deadline < self._latest:
             self._early.append((key, entry))
         else:
-            self._latest = entry.deadline
+            self._latest = deadline
         self[key] = entry
 
     def expire(self, now: float) -> list[tuple[K, V]]:
