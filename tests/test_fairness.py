@@ -20,7 +20,7 @@ from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IStatusProvider
 from gateway.stream.budget import BURST, Budget
-from gateway.stream.stanzas import errorElement
+from gateway.xml.errors import errorElement
 from tests.delegation.support import FakeNamespace
 from tests.stream.memory import JID, World
 

@@ -26,9 +26,11 @@ from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
 from gateway.embedded.sessions import Account, Session
 from gateway.embedded.stanzas import address
 from gateway.errors import BadRequest, GatewayError, Malformed
-from gateway.stream.checker import SEPARATOR
 from gateway.stream.core import Limits, Splitter, StreamStarted
-from gateway.stream.stanzas import Stanza, errorStanza, escape
+from gateway.stream.stanzas import Stanza
+from gateway.xml.errors import errorStanza
+from gateway.xml.read import SEPARATOR
+from gateway.xml.write import escape
 
 # Failed logins allowed on one connection (RFC 6120 section 6.4.5).
 _MAX_FAILURES = 5

@@ -25,7 +25,7 @@ from gateway.errors import (
     RecipientUnavailable,
     ResourceLimit,
 )
-from gateway.stream.stanzas import escape, serialised
+from gateway.xml.write import escape, serialised
 
 # Node of the command with which a user lists and revokes their grants (section 6).
 CONFIGURE = f"{ns.DELEGATION_2}#configure"

@@ -23,7 +23,9 @@ from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import tree
 from gateway.errors import BadRequest, GatewayError, RecipientUnavailable
 from gateway.stream.core import Limits, Splitter
-from gateway.stream.stanzas import Context, Stanza, escape
+from gateway.stream.stanzas import Stanza
+from gateway.xml.context import Context
+from gateway.xml.write import escape
 
 # Seconds for an answer: more than a managing entity allows its handlers, so that its own error arrives first.
 _TIMEOUT = 30.0

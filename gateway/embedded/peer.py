@@ -22,7 +22,9 @@ from gateway.seldom import Seldom
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.refused import StanzaRefused, isBounced, substitute
-from gateway.stream.stanzas import Stanza, errorStanza, escape, route
+from gateway.stream.stanzas import Stanza, route
+from gateway.xml.errors import errorStanza
+from gateway.xml.write import escape
 
 _IQ_TYPES = frozenset({"get", "set", "result", "error"})
 

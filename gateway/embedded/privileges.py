@@ -34,8 +34,11 @@ from gateway.errors import (
 from gateway.privilege import stanzas as wire
 from gateway.privilege.core import Permissions
 from gateway.stream.core import Splitter
-from gateway.stream.stanzas import Stanza, errorStanza, parse, route
+from gateway.stream.stanzas import Stanza, route
 from gateway.tables import Domain, PrivilegesTable
+from gateway.xml.context import CLIENT
+from gateway.xml.errors import errorStanza
+from gateway.xml.read import parse
 
 # Seconds for the answer to a request on behalf of an account; less than a link allows for its own requests.
 _TIMEOUT = 25.0
@@ -45,7 +48,6 @@ _MAX_OPEN = 1_000
 _MAX_CONTACTS = 2_000
 _MAX_PRESENCE = 16 * 1024
 
-_HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode()
 
 # Recipient, account on whose behalf the request was sent, id.
 Key = tuple[str, str, str]
@@ -254,7 +256,7 @@ class Privileges(Extension):
 
     def _fail(self, key: Key, error: type[GatewayError]) -> None:
         asked, user, identifier = key
-        self._answer(key, parse(_HEADER, errorStanza("iq", route(asked, user), identifier, error)))
+        self._answer(key, parse(CLIENT.header, errorStanza("iq", route(asked, user), identifier, error)))
 
     def _answer(self, key: Key, answer: domish.Element) -> None:
         """
@@ -360,7 +362,7 @@ class _PrivilegedIqPeer:
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         answer = stanzas.iq(route(recipient, sender), stanza.id or "", "result", payload)
-        self._answer(self._key, parse(_HEADER, answer))
+        self._answer(self._key, parse(CLIENT.header, answer))
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
         """Pass on the answer of a managing entity."""
@@ -369,7 +371,7 @@ class _PrivilegedIqPeer:
         self._answer(self._key, element)
 
     def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
-        self._answer(self._key, parse(_HEADER, errorStanza("iq", route(recipient, sender), stanza.id, error)))
+        self._answer(self._key, parse(CLIENT.header, errorStanza("iq", route(recipient, sender), stanza.id, error)))
 
     def waitFor(self, peer: Peer, stanza: Stanza) -> None:
         self.peer.waitFor(peer, stanza)

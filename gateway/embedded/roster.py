@@ -7,7 +7,8 @@ from __future__ import annotations
 from attrs import define, field, frozen
 
 from gateway.errors import NoSuchAddress, ResourceLimit
-from gateway.stream.stanzas import Stanza, escape
+from gateway.stream.stanzas import Stanza
+from gateway.xml.write import escape
 
 # Contacts, and bytes of all contacts together, because they are sent in one stanza. Pending subscription requests
 # of entities that are not contacts are counted separately.

@@ -12,8 +12,10 @@ from twisted.words.xish import domish
 from gateway import jids, ns
 from gateway.embedded.roster import Item
 from gateway.errors import BadRequest, Malformed, NotAcceptable, TooLarge
-from gateway.stream.checker import SEPARATOR, newParser
-from gateway.stream.stanzas import Context, Stanza, escape, route, serialised, startTag
+from gateway.stream.stanzas import Stanza, route
+from gateway.xml.context import Context
+from gateway.xml.read import SEPARATOR, newParser
+from gateway.xml.write import escape, serialised, startTag
 
 # Characters of a contact's name and of a group's name, and number of groups.
 _MAX_NAME = 1_023

@@ -14,7 +14,7 @@ from gateway.fmuc.actions import Admission, ConfirmLeft, Content, Join, PrivateM
 from gateway.fmuc.values import Dialect
 from gateway.muc.muc_xml import attributes, errorXml, messageXml, mucUser, mucXml
 from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage
-from gateway.stream.stanzas import escape
+from gateway.xml.write import escape
 
 
 class Codec(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway import jids, ns
 from gateway.interfaces import IGuide
-from gateway.stream.stanzas import escape
+from gateway.xml.write import escape
 
 
 async def showRooms(guide: IGuide, jid: str, lobby: str) -> None:

@@ -16,8 +16,9 @@ from gateway.muc.room import Room
 from gateway.muc.rsm import pageXml
 from gateway.muc.service import RoomService
 from gateway.muc.values import AFFILIATIONS, ROLES
-from gateway.stream.stanzas import Stanza, escape, route
+from gateway.stream.stanzas import Stanza, route
 from gateway.stringprep import MAX_PART
+from gateway.xml.write import escape
 
 # Of one request.
 _MAX_CHANGES = 100

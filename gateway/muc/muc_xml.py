@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gateway import ns
 from gateway.muc import datetimes
 from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
-from gateway.stream.stanzas import escape
+from gateway.xml.write import escape
 
 # Bytes of one stanza that other entities choose. With all that nodes add, the stanza stays below 256 KiB, and so
 # below the default limits of servers for components and for other servers.

@@ -9,8 +9,10 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import BadRequest
-from gateway.stream.stanzas import START_TAG, Stanza, parse, serialisedAll
-from gateway.stream.trees import checkCost
+from gateway.stream.stanzas import Stanza
+from gateway.xml.context import COMPONENT
+from gateway.xml.read import START_TAG, checkCost, parse
+from gateway.xml.write import serialisedAll
 
 # Maximum number of elements of one stanza, and of children of an element that is read.
 MAX_PARTS, MAX_CHILDREN = 2_000, 100
@@ -20,7 +22,6 @@ _TAG = re.compile(rb"<!\[CDATA\[.*?\]\]>|" + START_TAG.pattern, re.DOTALL)
 _PLAIN = re.compile(rb"""<([A-Za-z_][\w.-]*)((?:\s+[\w:.-]+\s*=\s*(?:'[^'&]*'|"[^"&]*"))*)\s*/?>""")
 # Attribute values are skipped as a whole, because a value may look like a namespace declaration.
 _ATTRIBUTE = re.compile(rb"""\s([\w:.-]+)\s*=\s*('[^']*'|"[^"]*")""")
-_HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}'>".encode()
 
 
 @frozen
@@ -38,7 +39,7 @@ class Part:
     @property
     def element(self) -> domish.Element:
         """The element as a tree."""
-        return parse(_HEADER, self.raw)
+        return parse(COMPONENT.header, self.raw)
 
 
 def parts(stanza: Stanza) -> list[Part]:

@@ -22,7 +22,7 @@ from gateway.muc.values import (
     PresenceChange,
     Standing,
 )
-from gateway.stream.stanzas import escape
+from gateway.xml.write import escape
 
 
 def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> None:

@@ -28,7 +28,7 @@ from gateway.muc.values import (
     Standing,
     person,
 )
-from gateway.stream.stanzas import escape
+from gateway.xml.write import escape
 
 
 @frozen(kw_only=True)

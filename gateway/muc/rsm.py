@@ -9,7 +9,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.muc.disco import Item
 from gateway.muc.muc_xml import attributes
-from gateway.stream.stanzas import escape
+from gateway.xml.write import escape
 
 # Approximate bytes of one page: servers close streams for stanzas that are too large.
 _MAX_PAGE = 64 * 1024

@@ -31,7 +31,8 @@ from gateway.muc.values import (
     StanzaError,
 )
 from gateway.stream.outflow import Copies
-from gateway.stream.stanzas import Stanza, escape
+from gateway.stream.stanzas import Stanza
+from gateway.xml.write import escape
 
 # Namespaces that only the room itself may use in stanzas to occupants.
 RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.DELAY, ns.DELAY_1))

@@ -11,21 +11,7 @@ from xml.parsers import expat
 from attrs import field, frozen
 
 from gateway import ns
-from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, readTag
-
-# Kept until every module imports these from gateway.xml.
-__all__ = [
-    "NOT_WELL_FORMED",
-    "SEPARATOR",
-    "Checker",
-    "Header",
-    "Judge",
-    "StreamFailed",
-    "checkWhole",
-    "newParser",
-    "readTag",
-    "worded",
-]
+from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser
 
 NOT_WELL_FORMED = "not-well-formed"
 

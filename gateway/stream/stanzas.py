@@ -11,29 +11,9 @@ from twisted.words.xish import domish
 
 from gateway.errors import GatewayError
 from gateway.xml.context import Context
-from gateway.xml.errors import errorElement, errorStanza, readError
+from gateway.xml.errors import errorStanza
 from gateway.xml.read import START_TAG, parse
-from gateway.xml.write import FORBIDDEN, escape, serialised, serialisedAll, startTag
-
-# Kept until every module imports these from gateway.xml.
-__all__ = [
-    "FORBIDDEN",
-    "START_TAG",
-    "TAGS",
-    "Context",
-    "Nonza",
-    "Stanza",
-    "errorElement",
-    "errorReply",
-    "errorStanza",
-    "escape",
-    "parse",
-    "readError",
-    "route",
-    "serialised",
-    "serialisedAll",
-    "startTag",
-]
+from gateway.xml.write import escape
 
 _NAME = re.compile(rb"<([^\s/>]+)")
 # Beginning of the start tag, and end tag, of each kind of stanza without a prefix.

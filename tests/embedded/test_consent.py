@@ -18,7 +18,8 @@ from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import readdressed
 from gateway.errors import ERRORS, GatewayError
 from gateway.stream.core import Splitter
-from gateway.stream.stanzas import Stanza, errorStanza, route
+from gateway.stream.stanzas import Stanza, route
+from gateway.xml.errors import errorStanza
 from tests.stream.memory import Tree, tree
 
 HOST = "capulet.lit"

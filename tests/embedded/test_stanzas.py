@@ -12,7 +12,7 @@ from gateway.embedded import stanzas
 from gateway.embedded.peer import MAX_STANZA
 from gateway.embedded.roster import Item
 from gateway.errors import BadRequest, GatewayError, Malformed, NotAcceptable
-from gateway.stream.stanzas import parse
+from gateway.xml.read import parse
 from tests.embedded.support import elements, stanza
 from tests.quick import QuickCase
 

@@ -13,7 +13,7 @@ from gateway import ns
 from gateway.errors import BadRequest
 from gateway.muc.payload import MAX_PARTS, parts
 from gateway.stream.stanzas import Stanza
-from gateway.stream.trees import MAX_COST
+from gateway.xml.read import MAX_COST
 from tests.fmuc.support import END, HEADER, stanzas
 
 _SPACES = (" ", "  ", "\n", "\t ")
