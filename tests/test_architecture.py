@@ -131,7 +131,7 @@ class ArchitectureTests(SynchronousTestCase):
     def test_pureStream(self) -> None:
         """Splitting bytes into stanzas, and the queues, need neither a reactor nor a clock."""
         names = (
-            *("checker", "core", "skipper", "stanzas", "trees", "refused", "instances"),
+            *("checker", "core", "skipper", "stanzas", "refused", "instances"),
             *("outbox", "outflow", "replies", "shares", "budget", "holdback"),
         )
         pure = [f"gateway.stream.{name}" for name in names]
