@@ -150,7 +150,7 @@ class FakeServer(Wire):
 
 
 def _isOpen(data: bytes, start: int) -> bool:
-    """Whether the end of the iq that begins here has not come yet."""
+    """Return true if the iq that begins here is incomplete."""
     end = data.find(b">", start)
     return end < 0 or (data[end - 1 : end] != b"/" and data.find(b"</iq>", end) < 0)
 

@@ -1,4 +1,4 @@
-"""How long a client waits for the right roster after a login to Prosody: the gateway beside mod_http_roster_admin.
+"""Time from a login to Prosody until the client has the right roster: the gateway beside mod_http_roster_admin.
 
 The client logs in, asks for its roster, and becomes available. The roster is right when the client knows each
 contact of the application's document, from the answer or from pushes.
@@ -250,7 +250,7 @@ def _listens(port: int) -> bool:
 
 
 def _isGranted(port: int, isLocked: bool) -> bool:
-    """Whether the gateway's status says that it may do what it must."""
+    """Return true if the gateway's status page reports the grants that it needs."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/status")

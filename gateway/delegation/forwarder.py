@@ -346,7 +346,7 @@ class Forwarder:
     def info(self, delegation: Delegation, bare: bool) -> Deferred[Info]:
         """Return the information of a delegation's managing entity. Wait for a query that is under way."""
         wanted = _InfoQuery(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, bare), self.link.now)
-        # Do not look at all waiting queries: anybody may send any number of them.
+        # Do not look at all waiting queries: there may be as many as the link's lane has open requests.
         if not self._answerIfKnown(wanted, self.link.now):
             self._waiting.append(wanted)
         return wanted.told

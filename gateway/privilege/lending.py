@@ -102,6 +102,10 @@ class Lending(RawHandler):
     def pending(self) -> int:
         return len(self._open)
 
+    def connectionInitialized(self) -> None:
+        # A stopped link may be started again.
+        self._draining = False
+
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._available.clear()
@@ -115,6 +119,9 @@ class Lending(RawHandler):
             self._link.refuse(pending.stanza, Stopping)
 
     def tick(self, now: float) -> None:
+        if not self._link.ready:
+            # The error could be dropped from the outbox. It is sent when the link is up again.
+            return
         for _, pending in self._open.expire(now):
             self._link.refuse(pending.stanza, NoAnswer)
 

@@ -204,7 +204,7 @@ class ArrivalTests(ForwarderCase):
         self.assertIn("see docs/privilege.md", component)
 
     def test_missedRefusing(self) -> None:
-        """Who refuses is not just said not to be there: the refusal is said, and what to look at."""
+        """An entity that refuses is not reported as unavailable: the report has the refusal, and advice."""
         self.hands(NEXT)
         self.tellError(self.asks(NEXT), "not-allowed")
         self.wait(5)

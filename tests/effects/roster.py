@@ -157,7 +157,7 @@ def appliedBy(gateway: Gateway) -> list[str]:
 
 
 def reported(gateway: Gateway) -> list[str]:
-    """How rosters are set, as the status page says."""
+    """Return the lines of the status page about the way in which rosters are set."""
     granted(gateway)
     page = gateway.request("GET", "/status").text
     return [line.strip() for line in page.splitlines() if "rosters are set" in line]

@@ -9,7 +9,16 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from gateway import jids, ns
-from gateway.errors import ERRORS, BadRequest, GatewayError, NotGranted, Stopping, TooLarge, TooManyPending
+from gateway.errors import (
+    ERRORS,
+    BadRequest,
+    GatewayError,
+    NoAnswer,
+    NotGranted,
+    Stopping,
+    TooLarge,
+    TooManyPending,
+)
 from gateway.privilege import lending
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
@@ -426,6 +435,29 @@ class RequestTests(LendingCase):
         self.assertRefused(iq(QUERY, identifier="i1"), Stopping)
         self.lending.drained()
         self.assertSent(refusal("iq", Stopping, "i1", ALIAS))
+
+    def test_startedAgain(self) -> None:
+        """A link that is started again after a stop takes requests."""
+        self.server.stop()
+        self.server.start()
+        self.server.send(privilege(self.granted))
+        self.server.taken()
+        self.server.send(iq(QUERY))
+        self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
+
+    def test_longOutage(self) -> None:
+        """A request whose deadline passes while the link is down gets its error when the link is up."""
+        self.server.send(iq(QUERY))
+        self.server.taken()
+        outage = self.patch(self.server.link, "ready", False)
+        for _ in range(120):
+            self.server.clock.advance(1.0)
+        outage.restore()
+        self.assertEqual(self.lending.pending, 1)
+        self.server.taken()
+        self.server.clock.advance(1.0)
+        self.assertSent(refusal("iq", NoAnswer, "i1", ALIAS))
+        self.assertEqual(self.lending.pending, 0)
 
     def test_bounded(self) -> None:
         """So many are open at a time."""
