@@ -7,32 +7,36 @@ The way of a stanza::
 
 The modules and packages:
 
-    - C{ns}, C{errors}, C{jids}, C{interfaces}: namespaces, errors, addresses and interfaces, used by everything
-      else; C{stringprep}: preparation of the parts of an address.
-    - C{tables}: the tables of the configuration; C{values}: checks of single values; C{config}: reads the TOML
-      file into these tables and reports all errors at once.
+    - C{ns}, C{errors}, C{interfaces}: namespaces, errors and interfaces, used by everything else.
+    - C{addresses}: addresses (C{jids}), and the preparation of their parts (C{stringprep}).
     - C{xml}: bytes to names and trees and back (C{read}, C{write}, C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
+    - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), and the
+      C{reader}, which reads the TOML file into these tables and reports all errors at once.
+    - C{state}: C{files} writes every file; C{database}, C{faults}: SQLite files and their faults.
+    - C{log}: C{printable} escapes untrusted text in the log and on status pages; C{seldom} limits the rate of log
+      lines.
+    - C{http}: C{listener}, a listening port as a service; C{agent}, HTTP clients and requests; the HTTP server
+      (C{site}, C{access}) and its pages for operators (C{health}, C{status}).
+    - C{pieces}: long work in short pieces.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
     - C{delegation}: Namespace Delegation, both sides.
     - C{privilege}: Privileged Entity (XEP-0356): rights that a server grants to a component for its users.
     - C{roster}: rosters that a web application controls.
     - C{muc}: rooms (XEP-0045), one file a use case; C{fmuc}, on top of it: rooms of several sites (XEP-0289).
-    - C{embedded}: a small XMPP host for trying the gateway out; C{tour}: a client that demonstrates the services.
-    - C{listener}: a listening port as a service.
-    - C{files}: writes every file; C{database}, C{faults}: SQLite files and their faults.
-    - C{printable}: escapes untrusted text in the log and on status pages; C{seldom}: limits the rate of log lines.
-    - C{web}: HTTP clients and requests; C{pieces}: long work in short pieces.
-    - C{monitor}: the HTTP server and its status pages for operators.
+    - C{embedded}: a small XMPP host for trying the gateway out.
+    - C{tour}: a client that demonstrates the services (C{command}), and what they use of it (C{guide}).
     - C{plugins}: the package in which Twisted finds services, the shipped ones and those of other software.
-    - C{_deprecated}: old names of public classes.
+    - C{_deprecated}: old names of public classes and of modules.
     - C{service} composes all of this, C{tap} is the twistd command.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),
 C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{plugin} (its table, how it is composed).
 """
 
-from gateway import _compat
+from gateway import _compat, _deprecated
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "_compat"]
+
+_deprecated.install()

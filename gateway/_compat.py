@@ -14,7 +14,7 @@ import constantly
 from twisted.python import compat
 from twisted.words.protocols.jabber import jid
 
-from gateway.stringprep import nameprep, nodeprep, resourceprep
+from gateway.addresses.stringprep import nameprep, nodeprep, resourceprep
 
 # Used by data_form, and so by disco, muc, ping and pubsub: a flag from the time when Twisted ran on Python 2.
 if not hasattr(compat, "_PY3"):
@@ -36,7 +36,7 @@ warnings.filterwarnings(
 
 def _prep(user: str | None, host: str, resource: str | None) -> tuple[str | None, str, str | None]:
     """
-    Prepare the parts of a JID as L{gateway.jids.prepared} does, for every C{JID} that is made.
+    Prepare the parts of a JID as L{gateway.addresses.jids.prepared} does, for every C{JID} that is made.
 
     Twisted's own function refuses addresses that servers accept, and takes up to 50 ms for a long one.
 

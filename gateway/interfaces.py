@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from twisted.web.resource import Resource
     from twisted.words.xish import domish
 
+    from gateway.config.tables import ComponentTable
     from gateway.stream.refused import StanzaRefused
     from gateway.stream.stanzas import Stanza
-    from gateway.tables import ComponentTable
 
 
 class IRawHandler(IXMPPHandler):
@@ -116,12 +116,12 @@ class IServiceBuilder(IServiceEnvironment):
 
     def database(name: str, schema: tuple[str, ...]) -> Any:
         """
-        Return a new L{gateway.database.Database} in the folder for durable state. /readyz and /status report its
-        faults.
+        Return a new L{gateway.state.database.Database} in the folder for durable state. /readyz and /status report
+        its faults.
 
         @param name: the name of the file.
         @param schema: SQL statements that create its tables if they do not exist.
-        @raise gateway.tables.ConfigError: if the file cannot be created.
+        @raise gateway.config.ConfigError: if the file cannot be created.
         """
 
     def privileges(link: Any, servers: Iterable[str]) -> Any:
@@ -168,7 +168,7 @@ class IServicePlugin(Interface):
 
     kind: str = Attribute("The first part of the name of its tables in the configuration, such as C{proxy}.")
     table: type[ComponentTable] = Attribute(
-        "A frozen attrs class, derived from L{gateway.tables.ComponentTable}, with the keys of its table."
+        "A frozen attrs class, derived from L{gateway.config.ComponentTable}, with the keys of its table."
     )
 
     def makeService(jid: str, table: Any, composition: IServiceBuilder) -> IService:
@@ -177,7 +177,7 @@ class IServicePlugin(Interface):
 
         @param jid: the component's JID, normalised.
         @param table: an instance of L{table}.
-        @raise gateway.tables.ConfigError: if the table cannot work, for a reason that its types cannot express.
+        @raise gateway.config.ConfigError: if the table cannot work, for a reason that its types cannot express.
         """
 
 
@@ -228,7 +228,7 @@ class ITourStop(Interface):
         Demonstrate one of its services, which runs on the embedded host, to a user who does not know it.
 
         @param jid: the service's JID.
-        @raise gateway.guide.TourFailed: from the guide, if a check fails.
+        @raise gateway.tour.guide.TourFailed: from the guide, if a check fails.
         """
 
 
@@ -254,7 +254,7 @@ class IGuide(Interface):
         """
         Print that a promise holds.
 
-        @raise gateway.guide.TourFailed: if C{right} is false.
+        @raise gateway.tour.guide.TourFailed: if C{right} is false.
         """
 
     def hear(right: Callable[[domish.Element], bool], promise: str) -> Awaitable[domish.Element]:
@@ -263,7 +263,7 @@ class IGuide(Interface):
 
         @param right: returns true for the stanza that is waited for.
         @param promise: a description of the stanza.
-        @raise gateway.guide.TourFailed: if it does not arrive in time.
+        @raise gateway.tour.guide.TourFailed: if it does not arrive in time.
         """
 
     def friend() -> Awaitable[IGuide | None]:

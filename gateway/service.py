@@ -21,10 +21,16 @@ from twisted.web.resource import Resource
 from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
-from gateway import files, plugins
+from gateway import plugins
 from gateway.config import Config, load, readSecret
-from gateway.database import Database
+from gateway.config.tables import ComponentTable, ConfigError, HttpTable, Url, elided
 from gateway.delegation.plugin import serveDelegatedNamespaces
+from gateway.http.access import Gate
+from gateway.http.agent import OwnAgent
+from gateway.http.health import Health, Readiness
+from gateway.http.listener import Listener
+from gateway.http.site import QuietSite
+from gateway.http.status import Status
 from gateway.interfaces import (
     IConfigCheck,
     IConfigWarnings,
@@ -35,21 +41,16 @@ from gateway.interfaces import (
     IServiceEnvironment,
     IServicePlugin,
 )
-from gateway.listener import Listener
-from gateway.monitor.access import Gate
-from gateway.monitor.health import Health, Readiness
-from gateway.monitor.site import QuietSite
-from gateway.monitor.status import Status
 from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
+from gateway.state import files
+from gateway.state.database import Database
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
 from gateway.stream.link import Link
 from gateway.stream.survey import NOTE, Survey
-from gateway.tables import ComponentTable, ConfigError, HttpTable, Url, elided
-from gateway.web import OwnAgent
 
 if TYPE_CHECKING:
     from gateway.embedded.host import EmbeddedHost

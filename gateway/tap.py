@@ -21,9 +21,9 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 
 from gateway import service
+from gateway.config.tables import ConfigError
 from gateway.errors import StartFailed
-from gateway.printable import makePrintable, printable
-from gateway.tables import ConfigError
+from gateway.log.printable import makePrintable, printable
 
 T = TypeVar("T")
 

@@ -33,7 +33,8 @@ DECLARE = {"frozen", "define", "field"}
 
 # The tests of modules that are not in a package.
 OF_THE_WHOLE = [
-    f"tests.test_{name}" for name in ("service", "config", "plugins", "listener", "site", "status", "tap", "tour")
+    *(f"tests.test_{name}" for name in ("service", "plugins", "tap")),
+    *(f"tests.{package}" for package in ("config", "http", "tour")),
 ]
 
 # Names of variables that hold a table of the configuration.
@@ -42,7 +43,7 @@ TABLES = ("table", "each")
 # The files between the configuration and its effects, and the checks of trust.
 WIRING = (
     "gateway/service.py",
-    "gateway/monitor/access.py",
+    "gateway/http/access.py",
     "gateway/proxy/plugin.py",
     "gateway/delegation/plugin.py",
     "gateway/roster/plugin.py",

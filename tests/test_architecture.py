@@ -74,6 +74,12 @@ def _importedBy(node: ast.stmt, name: str) -> set[str]:
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 IMPORTED = {name: set(imports(tree, name)) for name, tree in TREES.items()}
 
+# The modules that compose the services, and their users.
+TOP = ("gateway.service", "gateway.tap", "gateway.tour.command")
+# The HTTP server.
+PAGES = tuple(f"gateway.http.{name}" for name in ("access", "health", "site", "status"))
+# The reader of the configuration, and its names in the package, which also has the tables and their values.
+READER = tuple(f"gateway.config.{name}" for name in ("reader", "Config", "Service", "load", "readSecret"))
 
 # Names that read a clock, wait for one, or belong to the process.
 CLOCKS = ("time", "threading", "signal", "twisted.python.runtime")
@@ -123,7 +129,7 @@ class ArchitectureTests(SynchronousTestCase):
             rules,
             *({f"gateway.{feature}.{outer}" for feature in FEATURES for outer in OUTER} - RULES),
             *(f"gateway.stream.{name}" for name in ("link", "lane", "component")),
-            *("gateway.service", "gateway.tap", "gateway.config", "gateway.monitor", "gateway.plugins"),
+            *("gateway.service", "gateway.tap", "gateway.plugins", *READER, *PAGES),
             *("twisted.internet", "twisted.logger", "twisted.python", "twisted.application", "wokkel"),
             *("logging", "time", "datetime", "os", "socket", "pathlib", "random", "threading"),
         )
@@ -156,14 +162,15 @@ class ArchitectureTests(SynchronousTestCase):
     def test_stream(self) -> None:
         """The stream imports no feature, and no module that composes."""
         stream = [name for name in MODULES if within(name, "gateway.stream")]
-        upper = ("config", "service", "tap", "monitor", "plugins", *FEATURES)
+        upper = ("config", "http", "service", "tap", "plugins", *FEATURES)
         self.assertNoneImport(stream, *(f"gateway.{name}" for name in upper))
 
     def test_composition(self) -> None:
-        """Only service.py imports the monitor, the plugins and, through these, the features."""
-        others = [name for name in MODULES if name not in ("gateway.service", "gateway.tap", "gateway.tour")]
-        for package in ("gateway.monitor", "gateway.plugins", "gateway.service"):
+        """Only service.py imports the HTTP server, the plugins and, through these, the features."""
+        others = [name for name in MODULES if name not in TOP]
+        for package in ("gateway.plugins", "gateway.service"):
             self.assertNoneImport([name for name in others if not within(name, package)], package)
+        self.assertNoneImport([name for name in others if name not in PAGES], *PAGES)
         # The embedded host has exceptions, which another test checks.
         apart = [*(f"gateway.{feature}" for feature in FEATURES), "gateway.embedded"]
         shared = [name for name in others if not any(within(name, package) for package in apart)]
@@ -175,7 +182,7 @@ class ArchitectureTests(SynchronousTestCase):
         ported = {f"gateway.privilege.{name}" for name in ("handler.PrivilegeHandler", "lending.Lending")}
         ported.add("gateway.delegation.plugin.serveDelegatedNamespaces")
         self.assertLessEqual(ported, IMPORTED["gateway.service"])
-        above = {name: IMPORTED[name] - ported for name in ("gateway.service", "gateway.tap", "gateway.tour")}
+        above = {name: IMPORTED[name] - ported for name in TOP}
         known = [each for names in above.values() for each in names]
         self.assertFalse([each for each in known for feature in FEATURES if within(each, f"gateway.{feature}")])
 
@@ -185,17 +192,18 @@ class ArchitectureTests(SynchronousTestCase):
         only if no server is configured.
         """
         embedded = [name for name in MODULES if within(name, "gateway.embedded")]
+        upper = (*(f"gateway.{other}" for other in (*FEATURES, "service", "plugins")), *READER)
         lent = {name for module in embedded for name in IMPORTED[module] for each in LENT if within(name, each)}
         found = {
             name
             for module in embedded
             for name in IMPORTED[module] - lent
-            if any(within(name, f"gateway.{other}") for other in (*FEATURES, "config", "service", "plugins"))
+            if any(within(name, other) for other in upper)
         }
         self.assertEqual(found, set())
         others = [name for name in MODULES if name not in embedded]
         self.assertNoneImport(
-            [name for name in others if name not in ("gateway.service", "gateway.tour")], "gateway.embedded"
+            [name for name in others if name not in ("gateway.service", "gateway.tour.command")], "gateway.embedded"
         )
         top = {name for node in TREES["gateway.service"].body for name in _importedBy(node, "gateway.service")}
         self.assertFalse([name for name in top if within(name, "gateway.embedded")])

@@ -34,7 +34,7 @@ from pathlib import Path
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from gateway import service
 from gateway.config import load
-from gateway.tables import ConfigError
+from gateway.config.tables import ConfigError
 
 reactor = MemoryReactorClock()
 try:

@@ -23,19 +23,19 @@ from twisted.web.client import Agent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gateway import files
 from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
+from gateway.config.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
 from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
 from gateway.interfaces import IConfigCheck, IPrivileges, IServiceBuilder, IServiceEnvironment, IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.roster.plugin import RosterPlugin
 from gateway.service import ServiceBuilder, check, findPlugins, makeService, warnings
+from gateway.state import files
 from gateway.stream.link import Link
-from gateway.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
 from tests.disks import smallDisk
-from tests.test_health import FakeFile
+from tests.http.test_health import FakeFile
 
 FILE = """
 [server]

@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
 

@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.delegation.nesting import REMAINING, VERSIONS
 from gateway.interfaces import IDelegatedRequest
 from gateway.xml.context import CLIENT

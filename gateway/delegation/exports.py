@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from twisted.words.xish import domish
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.delegation import lua
 from gateway.delegation.stored import BadData, Entry, ExportReader, Skipped, entry, fromTable
 

@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
 from gateway.delegation.core import Delegation, Reply, Request
 from gateway.delegation.delegator import Completed, Delegator, Forward

@@ -18,7 +18,8 @@ from wokkel.disco import DiscoFeature, DiscoIdentity
 from wokkel.iwokkel import IDisco
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
 from gateway.delegation.advice import notGranted
 from gateway.delegation.client_mode import ClientMode
@@ -43,7 +44,7 @@ from gateway.errors import (
     TooManyPending,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IStatusProvider
-from gateway.seldom import Seldom
+from gateway.log.seldom import Seldom
 from gateway.stream.budget import FREE
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler

@@ -17,14 +17,14 @@ from xml.etree import ElementTree
 
 from attrs import define, field
 
+from gateway.config.values import checkDomain
 from gateway.delegation import exports
 from gateway.delegation.private import MAX_BYTES, MAX_ELEMENTS
 from gateway.delegation.store import insert
 from gateway.delegation.stored import BadData, Entry, Skipped
 from gateway.errors import ResourceLimit
-from gateway.faults import domainError
-from gateway.printable import printable
-from gateway.values import checkDomain
+from gateway.log.printable import printable
+from gateway.state.faults import domainError
 
 # Elements and characters of one transaction. The gateway waits for the lock half a second at most.
 _MAX_AT_ONCE = 100

@@ -20,7 +20,8 @@ from wokkel.iwokkel import IDisco
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import NotGranted
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IPrivileges
 from gateway.stream.lane import HandlerStream

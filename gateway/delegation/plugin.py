@@ -14,7 +14,8 @@ from twisted.plugin import IPlugin
 from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
-from gateway import faults, ns
+from gateway import ns
+from gateway.config.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
 from gateway.delegation import tour
 from gateway.delegation.client_mode import ClientMode
 from gateway.delegation.core import Delegation
@@ -37,8 +38,8 @@ from gateway.interfaces import (
     IServicePlugin,
     ITourStop,
 )
+from gateway.state import faults
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
 
 
 @frozen(kw_only=True)

@@ -11,7 +11,8 @@ from typing import Any
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import (
     BadRequest,
     CannotAsk,

@@ -17,11 +17,12 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.delegation.private import Key
 from gateway.errors import CannotAsk, NoAnswer, NotGranted
 from gateway.interfaces import IDelegatedRequest, IPrivileges, IStatusProvider
-from gateway.seldom import Seldom
+from gateway.log.seldom import Seldom
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 

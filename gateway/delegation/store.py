@@ -8,9 +8,9 @@ import sqlite3
 
 from twisted.internet.defer import Deferred
 
-from gateway.database import Database
 from gateway.delegation.private import Key
 from gateway.errors import ResourceLimit
+from gateway.state.database import Database
 
 SCHEMA = (
     """

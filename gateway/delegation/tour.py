@@ -4,7 +4,8 @@ The tour of a managing entity to which the embedded host delegates private stora
 
 from __future__ import annotations
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.interfaces import IGuide
 
 _NOTE = "urn:example:tour"

@@ -15,7 +15,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from zope.interface import Interface, implementer
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.embedded.core import Router
 from gateway.embedded.sasl import ITERATIONS, MECHANISM, IProof, Keys
 

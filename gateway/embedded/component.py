@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import COMPONENTS, PeerConnection
 from gateway.embedded.stanzas import address, tree

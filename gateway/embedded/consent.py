@@ -12,7 +12,8 @@ from twisted.words.xish import domish
 from wokkel.data_form import Error as FormError
 from wokkel.data_form import Field, Form
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.delegation.core import Delegation, Request, delegationOf, isDelegable
 from gateway.embedded.core import Router
 from gateway.embedded.sessions import Account

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterable
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.embedded.extension import Extensions
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item

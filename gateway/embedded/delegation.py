@@ -10,7 +10,8 @@ from contextlib import suppress
 
 from attrs import frozen
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
 from gateway.delegation.core import Delegation, Request
 from gateway.delegation.delegator import Completed, Delegator, Forward

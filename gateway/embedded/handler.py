@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from attrs import frozen
 from twisted.words.xish import domish
 
-from gateway import __version__, jids, ns
+from gateway import __version__, ns
+from gateway.addresses import jids
 from gateway.delegation.advertisements import writeInfo
 from gateway.delegation.core import Delegation
 from gateway.delegation.nesting import Info

@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from gateway import ns
+from gateway.config.tables import DelegatedTable, Domain, EmbeddedTable, Jids, Namespace, PrivilegesTable
 from gateway.delegation.core import Delegation
 from gateway.embedded.accounts import Passwords, makePortal
 from gateway.embedded.client import ClientConnection
@@ -29,8 +30,7 @@ from gateway.embedded.login import Client
 from gateway.embedded.peer import PeerConnection, PeerFactory
 from gateway.embedded.privileges import Privileges, grants
 from gateway.embedded.store import HostFolder, HostInfo, makePassword
-from gateway.listener import Listener, ListenerEndpoint, clientEndpointFor, describe
-from gateway.tables import DelegatedTable, Domain, EmbeddedTable, Jids, Namespace, PrivilegesTable
+from gateway.http.listener import Listener, ListenerEndpoint, clientEndpointFor, describe
 
 _IMPLEMENTATION = "implementation"
 # Seconds that a stop waits for the gateway's own components: a link needs up to five.

@@ -18,7 +18,7 @@ from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.errors import BadRequest, GatewayError, HandlerFailed, NotAcceptable, TooLarge
-from gateway.seldom import Seldom
+from gateway.log.seldom import Seldom
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.refused import StanzaRefused, isBounced, substitute

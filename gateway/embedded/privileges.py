@@ -11,7 +11,9 @@ from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.words.xish import domish
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
+from gateway.config.tables import Domain, PrivilegesTable
 from gateway.embedded import stanzas
 from gateway.embedded.core import MAX_STANZA, Router, present
 from gateway.embedded.extension import Extension
@@ -35,7 +37,6 @@ from gateway.privilege import stanzas as wire
 from gateway.privilege.core import Permissions
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza, route
-from gateway.tables import Domain, PrivilegesTable
 from gateway.xml.context import CLIENT
 from gateway.xml.errors import errorStanza
 from gateway.xml.read import parse

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from twisted.words.xish import domish
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.embedded.roster import Item
 from gateway.errors import BadRequest, Malformed, NotAcceptable, TooLarge
 from gateway.stream.stanzas import Stanza, route

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL.crypto import Error as OpenSSLError
 from twisted.internet.ssl import PrivateCertificate
 
-from gateway import files
+from gateway.state import files
 
 _LIFE = timedelta(days=3650)
 

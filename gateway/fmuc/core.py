@@ -11,7 +11,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAMirror, NotAPeer, NotMirrored, Stopping
 from gateway.fmuc import from_joined, from_joining
 from gateway.fmuc.federation import Federation

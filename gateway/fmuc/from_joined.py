@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import GatewayError, NickInUse, NotInTheRoom, RecipientUnavailable
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.from_joining import privateMessage, returnError

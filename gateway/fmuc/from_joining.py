@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
 from gateway.fmuc.actions import Reject, ToNode
 from gateway.fmuc.federation import Federation

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.actions import ToNode
 from gateway.fmuc.core import Rooms

@@ -9,6 +9,8 @@ from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from gateway.config.tables import ComponentTable, Count, Domain
+from gateway.config.values import checkDomain
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
@@ -17,8 +19,6 @@ from gateway.interfaces import IConfigCheck, IGuide, IServiceBuilder, IServiceEn
 from gateway.muc.muc_xml import MAX_STANZA
 from gateway.muc.room import Bounds, Settings
 from gateway.stream.link import Link
-from gateway.tables import ComponentTable, Count, Domain
-from gateway.values import checkDomain
 
 _LOBBY = "lobby"
 _ROOMS_PER_USER = Count(100)

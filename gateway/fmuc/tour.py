@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.interfaces import IGuide
 from gateway.xml.write import escape
 

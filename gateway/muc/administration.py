@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import (
     LastOwner,
     NoSuchAddress,

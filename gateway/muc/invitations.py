@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import Malformed, NotEntitled, NotInTheRoom, ResourceLimit
 from gateway.muc.actions import SendInvitation
 from gateway.muc.room import Room

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 
 from twisted.words.xish import domish
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
+from gateway.addresses.stringprep import MAX_PART
 from gateway.errors import BadRequest, Malformed, NoHandler, NoSuchAddress, NotInTheRoom, ResourceLimit
 from gateway.muc import configuration, disco
 from gateway.muc.actions import Action
@@ -17,7 +19,6 @@ from gateway.muc.rsm import pageXml
 from gateway.muc.service import RoomService
 from gateway.muc.values import AFFILIATIONS, ROLES
 from gateway.stream.stanzas import Stanza, route
-from gateway.stringprep import MAX_PART
 from gateway.xml.write import escape
 
 # Of one request.

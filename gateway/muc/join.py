@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import Banned, Malformed, RoomFull
 from gateway.muc import members_only, password
 from gateway.muc.moderated import defaultRole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import BadNick, NickChangeForbidden, NickInUse
 from gateway.muc.room import Occupant, Room
 from gateway.muc.values import AVAILABLE, NICK_CHANGED, Presence, PresenceChange

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.muc.actions import Action, LogLine, ToUsers
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.history import History

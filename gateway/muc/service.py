@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import (
     BadRequest,
     GatewayError,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import NotGranted
 
 # Newest first. The older one has no privileged iq.

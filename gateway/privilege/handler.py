@@ -16,7 +16,8 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import Malformed, NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.privilege import stanzas

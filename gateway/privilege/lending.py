@@ -19,7 +19,8 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -30,10 +31,10 @@ from gateway.errors import (
     TooManyPending,
 )
 from gateway.interfaces import IStatusProvider
+from gateway.log.seldom import Seldom
 from gateway.privilege import stanzas
 from gateway.privilege.core import VERSIONS, Permissions
 from gateway.privilege.handler import PrivilegeHandler
-from gateway.seldom import Seldom
 from gateway.stream.pending import PendingTable
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply, route

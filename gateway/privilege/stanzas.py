@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import BadRequest
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq

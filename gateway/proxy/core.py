@@ -15,7 +15,7 @@ from collections import Counter
 
 from attrs import frozen
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import (
     AlreadyOpen,
     GatewayError,

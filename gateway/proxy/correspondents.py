@@ -4,7 +4,7 @@ Requesters, each with the alias by which the implementing client knows it. Pure.
 
 from __future__ import annotations
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.proxy.actions import Relay
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
 from gateway.stream.shares import Share, Shares

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, HandlerFailed, NoResource
 from gateway.interfaces import IStatusProvider
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry

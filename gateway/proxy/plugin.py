@@ -15,7 +15,8 @@ from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from gateway import files, jids
+from gateway.addresses import jids
+from gateway.config.tables import BareJid, ComponentTable, ConfigError, Filename, Seconds
 from gateway.interfaces import (
     IConfigCheck,
     IConfigWarnings,
@@ -31,8 +32,8 @@ from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
 from gateway.proxy.store import ExchangeFile
+from gateway.state import files
 from gateway.stream.link import Link
-from gateway.tables import BareJid, ComponentTable, ConfigError, Filename, Seconds
 
 _KEY_BYTES = 32
 _TIMEOUT = Seconds(30.0)

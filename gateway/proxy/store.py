@@ -11,8 +11,8 @@ from attrs import asdict, evolve
 from cattrs import BaseValidationError, structure
 from twisted.logger import Logger
 
-from gateway import files
 from gateway.proxy.exchanges import OpenExchange
+from gateway.state import files
 
 # Raised for a file that is not text, not JSON, or has other JSON.
 _NOT_EXCHANGES = (ValueError, TypeError, BaseValidationError)

@@ -14,14 +14,14 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
-from gateway import jids
+from gateway.addresses import jids
+from gateway.config.tables import elided
+from gateway.http.agent import Unusable, collected
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.failures import RefreshFailed
 from gateway.roster.members import Members
 from gateway.roster.visibility import isSameDomain
-from gateway.tables import elided
-from gateway.web import Unusable, collected
 
 # Bytes of an answer of ejabberd's API. A roster has about 300 for each contact and group.
 _MAX_BYTES = 32 * 1024 * 1024

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.words.protocols.jabber.error import StanzaError
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import ERRORS, NotGranted, TooLarge
 from gateway.interfaces import IPrivileges, RosterItem
 from gateway.roster.advice import ejabberdApiAdvice

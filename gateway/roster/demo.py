@@ -12,10 +12,10 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from gateway.http.agent import MAX_BODY, answerLater
 from gateway.pieces import Pieces
 from gateway.roster.document import checkUser, readingDocument
 from gateway.roster.failures import RefreshFailed
-from gateway.web import MAX_BODY, answerLater
 
 # Users at most, and bytes of all documents together.
 _MAX_USERS = 1_000

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from attrs import evolve, frozen
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.interfaces import RosterItem
 from gateway.roster.document import Document
 from gateway.roster.failures import RefreshFailed

@@ -11,12 +11,12 @@ from typing import Any
 
 from attrs import field, frozen
 
-from gateway import jids
+from gateway.addresses import jids
+from gateway.addresses.stringprep import MAX_PART
 from gateway.interfaces import RosterItem
-from gateway.printable import printable
+from gateway.log.printable import printable
 from gateway.roster.failures import RefreshFailed
 from gateway.roster.members import Members, MemberTooLong
-from gateway.stringprep import MAX_PART
 from gateway.xml.write import FORBIDDEN
 
 # Characters of a contact's name and of a group's name (RFC 6121 leaves the limit to the server), groups of a

@@ -17,10 +17,10 @@ from twisted.internet.task import deferLater
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
+from gateway.config.tables import elided
+from gateway.http.agent import Body, HeadTooLong, Unusable, collected, unwrapped
 from gateway.roster.failures import RefreshFailed, UserUnknown
 from gateway.stream.backoff import Backoff
-from gateway.tables import elided
-from gateway.web import Body, HeadTooLong, Unusable, collected, unwrapped
 
 # Bytes of an unpacked document; users whose entity tags are remembered, and characters of a tag.
 MAX_BYTES = 8 * 1024 * 1024

@@ -21,7 +21,8 @@ from wokkel.iwokkel import IDisco
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.interfaces import IStatusProvider
 from gateway.roster.apply import Applier
 from gateway.roster.core import Finished

@@ -15,11 +15,12 @@ from twisted.python.failure import Failure
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
+from gateway.log.seldom import Seldom
 from gateway.roster.advice import prosodyGrantAdvice
-from gateway.seldom import Seldom
 from gateway.stream.stanzas import Stanza
 
 # Users whose clients are known, and clients of each user.

@@ -17,15 +17,16 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import TooManyPending
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, RosterItem
+from gateway.log.seldom import Seldom
 from gateway.pieces import Pieces
 from gateway.roster.apply import Applier
 from gateway.roster.failures import RefreshFailed
 from gateway.roster.interested import InterestedClients
 from gateway.roster.refresher import Refresher
-from gateway.seldom import Seldom
 
 # Seconds for a refresh, and for the server after it. A delegated request has 25 altogether.
 _TIMEOUT = 10.0

@@ -15,6 +15,8 @@ from twisted.web.resource import Resource
 from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
+from gateway.config.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url, elided
+from gateway.http.agent import ConnectionPool, makeClient
 from gateway.interfaces import (
     IConfigCheck,
     IGuide,
@@ -40,8 +42,6 @@ from gateway.roster.resource import RefreshResource, RefreshService, ResultsReso
 from gateway.roster.results import Results
 from gateway.stream.link import Link
 from gateway.stream.survey import Survey
-from gateway.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url, elided
-from gateway.web import ConnectionPool, makeClient
 
 _CONCURRENCY = Count(32)
 _URL = "the address of a user's contacts, with %s once, where the user name goes"

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from gateway.http.agent import MAX_BODY, answerLater, isFromPage
 from gateway.pieces import Pieces
 from gateway.roster.batch import Batch, Postpone, encodeAnswer
 from gateway.roster.document import MAX_NAMES, readingNames
@@ -24,7 +25,6 @@ from gateway.roster.failures import RefreshFailed
 from gateway.roster.refresher import Refresher
 from gateway.roster.results import LIFETIME, Results
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
-from gateway.web import MAX_BODY, answerLater, isFromPage
 
 # Values of an option; some languages write true and false.
 _VALUES = {"1": True, "true": True, "0": False, "false": False}

@@ -8,7 +8,8 @@ import json
 from functools import partial
 from typing import Any
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.interfaces import IGuide
 
 _REFRESH = "/roster_admin/refresh"

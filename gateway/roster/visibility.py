@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from attrs import define
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.interfaces import RosterItem
 from gateway.stream.stanzas import Stanza, route
 

@@ -12,7 +12,7 @@ from collections import Counter
 
 from attrs import define
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.stream.stanzas import Stanza
 
 # Bytes of an answer that is not charged. A larger one is charged in full.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from gateway import jids
+from gateway.addresses import jids
 from gateway.errors import GatewayError, OverBudget, Stopping
 from gateway.stream.budget import Budget, copiesBudget
 from gateway.stream.holdback import Holdback

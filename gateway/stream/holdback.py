@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from attrs import define, field
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.stream.budget import Budget
 from gateway.stream.stanzas import Stanza
 

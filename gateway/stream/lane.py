@@ -19,7 +19,8 @@ from twisted.words.protocols.jabber.jid import JID
 from twisted.words.protocols.jabber.xmlstream import Authenticator, XmlStream
 from twisted.words.xish import domish
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import (
     BadRequest,
     GatewayError,

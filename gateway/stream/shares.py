@@ -4,7 +4,7 @@ Fair shares of a table that all users fill: each user may take a part of it; pur
 
 from __future__ import annotations
 
-from gateway import jids
+from gateway.addresses import jids
 
 # A user may take 1/_PART of the free places, and all users of a domain together as many as are free. So one user
 # alone gets a fifth of the table, and one domain half of it, however many accounts it has.

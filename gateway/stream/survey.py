@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from gateway import ns
 from gateway.interfaces import IStatusProvider
-from gateway.printable import printable
+from gateway.log.printable import printable
 from gateway.stream.requests import pingOf
 
 # Seconds from the connection until the server is asked: ejabberd has granted by then what it grants.

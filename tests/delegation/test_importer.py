@@ -14,11 +14,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from gateway.database import Database
 from gateway.delegation import exports, importer
 from gateway.delegation.private import MAX_ELEMENT_SIZE
 from gateway.delegation.store import SCHEMA, PrivateFile
 from gateway.delegation.stored import Entry
+from gateway.state.database import Database
 from tests.delegation.test_stored import DOMAIN, EXPORT, USER
 
 ROOT = Path(__file__).resolve().parent.parent.parent

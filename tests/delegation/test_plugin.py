@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from gateway import ns
 from gateway.config import Config, load
-from gateway.database import Database
+from gateway.config.tables import ConfigError, Domain, Jids, Namespace
 from gateway.delegation.advice import howToGrant
 from gateway.delegation.core import Delegation
 from gateway.delegation.handler import ManagingHandler
@@ -31,7 +31,7 @@ from gateway.interfaces import (
     IServicePlugin,
     ITourStop,
 )
-from gateway.tables import ConfigError, Domain, Jids, Namespace
+from gateway.state.database import Database
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace
 from tests.proxy.test_plugin import FakeServiceBuilder
 

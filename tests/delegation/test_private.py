@@ -17,7 +17,6 @@ from twisted.words.xish import domish
 from zope.interface.verify import verifyObject
 
 from gateway import ns
-from gateway.database import Database
 from gateway.delegation import private
 from gateway.delegation.core import Request
 from gateway.delegation.private import Key, PrivateStorage
@@ -35,6 +34,7 @@ from gateway.errors import (
     ResourceLimit,
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
+from gateway.state.database import Database
 from tests.delegation import support
 from tests.delegation.support import meaning
 

@@ -13,8 +13,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.trial.unittest import TestCase
 
-from gateway.database import Database
 from gateway.delegation.store import SCHEMA, PrivateFile
+from gateway.state.database import Database
 
 USER, KEY = "juliet@capulet.lit", ("urn:x", "x")
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,7 +24,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from twisted.internet import reactor
-from gateway.database import Database
+from gateway.state.database import Database
 from gateway.delegation.store import SCHEMA, PrivateFile
 store = PrivateFile(Database(Path(sys.argv[1]), SCHEMA, reactor))
 def stored(kept):

@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args, get_origin
 from attrs import fields, frozen, has, resolve_types
 
 from gateway.config import Config
+from gateway.config.tables import keyOf
 from gateway.service import findPlugins
-from gateway.tables import keyOf
 from tests.effects.world import Gateway
 
 # Fields of the configuration that are no keys of the file.

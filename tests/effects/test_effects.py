@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.tables import ConfigError
+from gateway.config.tables import ConfigError
 from tests.effects import connections, delegation, embedded, fmuc, proxy, roster
 from tests.effects.effect import Effect, allKeys, tables, words
 from tests.effects.world import Gateway

@@ -14,10 +14,10 @@ from twisted.trial.unittest import TestCase
 from twisted.words.xish import domish
 from wokkel.subprotocols import XMPPHandler
 
+from gateway.config.tables import EmbeddedTable, ServerEndpoint
 from gateway.embedded.host import EmbeddedHost
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder, HostInfo
-from gateway.tables import EmbeddedTable, ServerEndpoint
 
 HERE = ServerEndpoint("tcp:0:interface=127.0.0.1")
 IMPLEMENTATION = "implementation@localhost/built-in"

@@ -13,11 +13,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
+from gateway.config.tables import Domain, EmbeddedTable, Passwords, Secrets, ServerEndpoint
 from gateway.embedded.host import EmbeddedHost
 from gateway.embedded.peer import PeerConnection
 from gateway.embedded.store import HostFolder
-from gateway.listener import clientEndpointFor
-from gateway.tables import Domain, EmbeddedTable, Passwords, Secrets, ServerEndpoint
+from gateway.http.listener import clientEndpointFor
 from tests.embedded.support import Client, Component
 
 SERVICES = {"proxy": ["proxy.localhost", "second.localhost"]}

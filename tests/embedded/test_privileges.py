@@ -19,6 +19,7 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway import ns
+from gateway.config.tables import Domain, PrivilegesTable
 from gateway.delegation.core import Delegation
 from gateway.embedded import stanzas
 from gateway.embedded.component import ComponentConnection
@@ -35,7 +36,6 @@ from gateway.stream.component import handshake
 from gateway.stream.core import Splitter
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, route
-from gateway.tables import Domain, PrivilegesTable
 from gateway.xml.errors import errorStanza
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, SERVER, SUBSCRIBE, SUBSCRIBED

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway import files
 from gateway.embedded.store import HostFolder, HostInfo, makePassword
+from gateway.state import files
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 HERE = HostInfo("h.example", "tcp:127.0.0.1:1", {"alice": "ä"}, {"proxy": ["p.h.example"]})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.fmuc.joining import ANSWER, REST
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect

@@ -9,13 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.config import Config, load
+from gateway.config.tables import ConfigError
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IConfigCheck, IRawHandler, IServicePlugin, ITourStop
 from gateway.service import check, findPlugins, makeService
 from gateway.stream.core import Limits
-from gateway.tables import ConfigError
 
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "x"\ndomain = "example.com"\n'
 MIRROR = '[mirror."m.example.com"]\nallow = ["chat.example"]\nusers = ["Example.COM"]\n'

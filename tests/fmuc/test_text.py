@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds, Room

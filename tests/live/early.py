@@ -15,8 +15,8 @@ from twisted.words.xish import domish
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
+from gateway.config.tables import ComponentTable, Domain
 from gateway.interfaces import IServiceBuilder, IServicePlugin
-from gateway.tables import ComponentTable, Domain
 
 COUNT = 40
 

@@ -17,9 +17,9 @@ from twisted.words.xish import domish
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
+from gateway.config.tables import ComponentTable, Domain
 from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, IServiceBuilder, IServicePlugin, RosterItem
-from gateway.tables import ComponentTable, Domain
 
 DO = "urn:xmpp:test:do"
 ASKED = "urn:xmpp:test:asked"

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway import jids
+from gateway.addresses import jids
 from tests.live.case import COMPONENTS, SECRET, LiveTests, scenario
 from tests.live.clients import Client, condition, newId, stanza
 from tests.live.delegations import MANAGING, OUTSIDER, PUBSUB, tables

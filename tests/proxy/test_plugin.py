@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from gateway.config.tables import BareJid, ComponentTable, ConfigError, Filename
 from gateway.interfaces import IConfigCheck, IConfigWarnings, IDelegationPlugin, IServiceEnvironment, IServicePlugin
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
 from gateway.stream.link import Link
-from gateway.tables import BareJid, ComponentTable, ConfigError, Filename
 from tests.proxy.support import MemoryServer, stanza
 
 C, T = "proxy.example.com", "implementation@example.com"

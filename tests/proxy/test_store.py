@@ -9,9 +9,9 @@ from pathlib import Path
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway import files
 from gateway.proxy.exchanges import OpenExchange
 from gateway.proxy.store import ExchangeFile
+from gateway.state import files
 
 OPEN = [
     OpenExchange("user@example.com/\u05d0 'x'", "n@proxy.example.com", "1", "t@example.com/a", 12.5, ()),

@@ -16,11 +16,11 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 
-from gateway import web
+from gateway.http import agent
+from gateway.http.agent import ConnectionPool, makeClient
 from gateway.roster import fetch
 from gateway.roster.failures import RefreshFailed
 from gateway.roster.fetch import WebApplication
-from gateway.web import ConnectionPool, makeClient
 from tests.certificates import makeCertificate
 
 DOCUMENT = b'{"marie@example.com": {}}'
@@ -172,7 +172,7 @@ class FetchTests(TestCase):
                 return found
 
         self.patch(fetch, "MAX_BYTES", 10_000)
-        self.patch(web.zlib, "decompressobj", Packer)
+        self.patch(agent.zlib, "decompressobj", Packer)
         bomb = gzip.compress(b" " * 1_000_000)
         yield self.fails(response(bomb, Content_Encoding="gzip"), part="over 10000 bytes")
         self.assertEqual(sum(unpacked), 10_001)
@@ -182,7 +182,7 @@ class FetchTests(TestCase):
         """Bytes after the end of a compressed document are dropped, and do not delay the answer for ever."""
         packers: list[Any] = []
         make = zlib.decompressobj
-        self.patch(web.zlib, "decompressobj", lambda bits: packers.append(make(bits)) or packers[-1])
+        self.patch(agent.zlib, "decompressobj", lambda bits: packers.append(make(bits)) or packers[-1])
         self.patch(fetch, "MAX_BYTES", 1_000_000)
         packed = gzip.compress(DOCUMENT)
         answer = yield self.ask(response(packed + b"x" * 900_000, Content_Encoding="gzip"))

@@ -14,6 +14,7 @@ from wokkel.disco import DiscoHandler
 from zope.interface.verify import verifyObject
 
 from gateway.config import Config, load
+from gateway.config.tables import ConfigError
 from gateway.delegation.handler import ManagingHandler
 from gateway.interfaces import IServerRequirements, ITourStop
 from gateway.roster.demo import Contacts
@@ -23,7 +24,6 @@ from gateway.roster.plugin import RosterPlugin
 from gateway.roster.resource import RefreshResource, ResultsResource
 from gateway.service import check, findPlugins, makeService, notes
 from gateway.stream.survey import NOTE
-from gateway.tables import ConfigError
 from tests.effects.world import Gateway
 
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "x"\ndomain = "example.com"\n'

@@ -12,9 +12,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
+from gateway.http.access import Gate
+from gateway.http.site import QuietSite
 from gateway.interfaces import RosterItem
-from gateway.monitor.access import Gate
-from gateway.monitor.site import QuietSite
 from gateway.pieces import Pieces
 from gateway.roster import batch, resource, results
 from gateway.roster.core import Finished

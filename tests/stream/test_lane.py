@@ -18,7 +18,8 @@ from wokkel.generic import Request, VersionHandler
 from wokkel.ping import PingClientProtocol, PingHandler
 from wokkel.subprotocols import XMPPHandler
 
-from gateway import jids, ns
+from gateway import ns
+from gateway.addresses import jids
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.replies import Replies

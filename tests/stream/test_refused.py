@@ -19,8 +19,8 @@ from zope.interface import implementer
 
 from gateway import ns
 from gateway.errors import BadNamespace, TooDeep, TooLarge
+from gateway.http.status import Status
 from gateway.interfaces import IRefusalHandler
-from gateway.monitor.status import Status
 from gateway.stream import core, skipper
 from gateway.stream.checker import StreamFailed
 from gateway.stream.core import Limits, Splitter

@@ -1,0 +1,3 @@
+"""
+Addresses (JIDs): their preparation, parts and comparison.
+"""

@@ -1,0 +1,47 @@
+"""
+C{/status}: the state of each link and the reports of its handlers, as text for operators.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Sequence
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from gateway.http.health import Stored, Watched, text
+from gateway.interfaces import IStatusProvider
+from gateway.log.printable import printable
+
+
+class Reported(Watched, typing.Protocol):
+    """A link; iterating over it yields its handlers."""
+
+    def __iter__(self) -> Iterator[object]:
+        """Yield the handlers."""
+
+
+class Status(Resource):
+    """Shows a line for each link, with the reports of the link and its handlers, then a line for each file."""
+
+    def __init__(self, links: Sequence[Reported], files: Sequence[Stored] = ()) -> None:
+        super().__init__()
+        self._links = links
+        self._files = files
+
+    def render_GET(self, request: Request) -> bytes:
+        parts = [*map(_described, self._links)] or ["There are no links.\n"]
+        if self._files:
+            parts.append("".join(f"{printable(file.report())}\n" for file in self._files))
+        return text(request, 200, "\n".join(parts))
+
+
+def _described(link: Reported) -> str:
+    state = "connected" if link.ready else f"not connected: {link.trouble}"
+    if link.ready and link.conflict:
+        state += f", but {link.conflict}"
+    reporting = [each for each in (link, *link) if IStatusProvider.providedBy(each)]
+    reports = [report for each in reporting for report in IStatusProvider(each).report()]
+    lines = [line for report in reports for line in report.split("\n")]
+    return "".join([f"{link.jid}: {printable(state)}\n", *(f"  {printable(line)}\n" for line in lines)])

@@ -1,0 +1,3 @@
+"""
+Log lines: escaping of untrusted text, and a limit on their rate.
+"""

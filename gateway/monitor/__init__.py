@@ -1,3 +1,0 @@
-"""
-The HTTP server, and its pages for operators and their tools.
-"""

@@ -1,0 +1,3 @@
+"""
+Durable state: files, SQLite databases, and the faults of disks.
+"""

@@ -1,0 +1,125 @@
+"""/status and its protection, over the whole HTTP stack in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from zope.interface import implementer
+
+from gateway.http.access import Gate
+from gateway.http.site import QuietSite
+from gateway.http.status import Status
+from gateway.interfaces import IStatusProvider
+from tests.http.test_health import FakeFile
+
+
+@implementer(IStatusProvider)
+class FakeHandler:
+    """A handler with a report."""
+
+    def report(self) -> list[str]:
+        return ["all is well", "but\nnot for long"]
+
+
+class FakeLink:
+    """A link with handlers, one of which reports."""
+
+    def __init__(self, jid: str, trouble: str = "") -> None:
+        self.jid = jid
+        self.trouble = trouble
+        self.conflict = ""
+        self.ready = not trouble
+
+    def __iter__(self) -> Iterator[object]:
+        return iter([object(), FakeHandler()])
+
+
+@implementer(IStatusProvider)
+class ReportingLink(FakeLink):
+    """A link with a report of its own."""
+
+    def report(self) -> list[str]:
+        return ["of the link"]
+
+
+class StatusTests(SynchronousTestCase):
+    """Requests of an operator."""
+
+    def ask(
+        self, links: list[FakeLink], token: str | None = None, *headers: str, files: Sequence[FakeFile] = ()
+    ) -> tuple[int, str, str]:
+        """Return status code, headers and body of the answer to GET /status."""
+        root = Resource()
+        root.putChild(b"status", Status(links, files))
+        transport = StringTransport()
+        channel = QuietSite(root, Gate(token), MemoryReactorClock()).buildProtocol(transport.getPeer())
+        channel.makeConnection(transport)
+        lines = ["GET /status HTTP/1.1", "Host: 10.0.0.1", "Connection: close", *headers, "", ""]
+        channel.dataReceived("\r\n".join(lines).encode())
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        return int(head.split()[1]), head.lower(), body
+
+    def test_own(self) -> None:
+        """The link's own report comes first."""
+        _, _, body = self.ask([ReportingLink("a.example.com")])
+        self.assertEqual(body, "a.example.com: connected\n  of the link\n  all is well\n  but\n  not for long\n")
+
+    def test_links(self) -> None:
+        """Each link with its state, followed by the reports of its handlers."""
+        status, _, body = self.ask([FakeLink("a.example.com"), FakeLink("b.example.com", "the server is away")])
+        reports = "  all is well\n  but\n  not for long\n"
+        self.assertEqual(status, 200)
+        self.assertEqual(
+            body,
+            f"a.example.com: connected\n{reports}\nb.example.com: not connected: the server is away\n{reports}",
+        )
+
+    def test_conflict(self) -> None:
+        """A connected link shows its conflict; while it is not connected it does not."""
+        links = [FakeLink("a.example.com"), FakeLink("b.example.com", "the server is away")]
+        for link in links:
+            link.conflict = "another gateway is connected"
+        lines = [line for line in self.ask(links)[2].splitlines() if line and line[0] != " "]
+        self.assertEqual(
+            lines,
+            [
+                "a.example.com: connected, but another gateway is connected",
+                "b.example.com: not connected: the server is away",
+            ],
+        )
+
+    def test_files(self) -> None:
+        """After the links there is a line for each file."""
+        files = [FakeFile("a.private"), FakeFile("b.private", "the disk is full")]
+        body = self.ask([FakeLink("a.example.com")], None, files=files)[2]
+        self.assertEqual(body.split("\n\n")[1], "a.private: works\nb.private: the disk is full\n")
+        self.assertEqual(self.ask([], None, files=files[:1])[2], "There are no links.\n\na.private: works\n")
+
+    def test_printable(self) -> None:
+        """Text from outside cannot control a screen, and adds no lines except those of a report."""
+        body = self.ask([FakeLink("a.example.com", "\x1b[2J\u2028x\ny")])[2]
+        self.assertEqual(body.split("\n")[0], "a.example.com: not connected: \\x1b[2J\\u2028x\\ny")
+
+    def test_none(self) -> None:
+        """Without links the page says so."""
+        self.assertEqual(self.ask([])[2], "There are no links.\n")
+
+    def test_token(self) -> None:
+        """With a token, only requests with the token are answered; the refusal explains how to send it."""
+        links = [FakeLink("a.example.com")]
+        for headers in (
+            (),
+            ("Authorization: Bearer wrong",),
+            ("Authorization: Basic s3cret",),
+            ("Authorization: s3cret",),
+            ("Authorization: Bearer",),
+            ("Authorization: Bearer \u00e4",),
+        ):
+            status, head, body = self.ask(links, "s3cret", *headers)
+            self.assertEqual(status, 401, headers)
+            self.assertIn("www-authenticate: bearer", head)
+            self.assertNotIn("a.example.com", body)
+        self.assertEqual(self.ask(links, "s3cret", "Authorization: bearer s3cret")[0], 200)
