@@ -36,8 +36,8 @@ _SLASH, _BANG = b"/!"
 # A start tag as servers write nearly all of them: known attributes, in single quotes, without entities.
 _PLAIN = re.compile(
     r"<(iq|message|presence)(?: (?:"
-    + "|".join(f"{name}='([^'&<>\\t\\n\\r]*)'" for name in ("from", "to", "id", "type", "xml:lang"))
-    + r"))*(/?)"
+    + "|".join(f"{name}='([^'&<>\\t\\n\\r]*+)'" for name in ("from", "to", "id", "type", "xml:lang"))
+    + r"))*+(/?)>"
 )
 _UNSEEN = (0, 0, 0)
 
@@ -199,40 +199,57 @@ class Splitter:
         context = self._context
         if context is None:
             return 0
-        find, match = data.find, _PLAIN.fullmatch
-        largest, deepest = self._limits.stanzaSize, self._limits.depth
         seen, self._seen = self._seen, _UNSEEN
+        if seen is not _UNSEEN:
+            # A stanza that comes in many pieces is searched only in its new part.
+            after = self._cutAny(data, 0, checked, context, seen, events)
+            if after is None:
+                return 0
+            position = after
+        find, match = data.find, _PLAIN.match
+        largest, deepest = self._limits.stanzaSize, self._limits.depth
         # Where there are sections, "<" may begin no tag.
-        plainly = find(b"<!", max(position, seen[0]), checked) < 0
+        plainly = find(b"<!", position, checked) < 0
+        # One character for each byte, so that offsets are the same.
+        text, isAscii = data.decode("latin-1"), data.isascii()
         while True:
-            start = find(b"<", position, checked)
-            if start < 0:
-                return checked
-            close = find(b">", start, checked)
-            if close < 0:
-                return start
-            # Fast path: nearly all stanzas are plain, and the gateway spends most of its time here. A stanza that
-            # comes in many pieces is searched only in its new part.
-            tag = match(data[start:close].decode()) if plainly and (start or seen is _UNSEEN) else None
-            if tag is not None:
+            # Fast path: nearly all stanzas are plain, and the gateway spends most of its time here.
+            tag = match(text, position, checked) if plainly else None
+            if tag is None:
+                start = find(b"<", position, checked)
+                if start < 0:
+                    return checked
+                if start > position:
+                    # Spaces between stanzas.
+                    position = start
+                    continue
+                close = find(b">", start, checked)
+                if close < 0:
+                    return start
+                if data[start + 1] == _SLASH:
+                    events.append(StreamEnded())
+                    return close + 1
+            else:
+                start, close = position, tag.end() - 1
                 name, sender, recipient, identifier, kind, language, slash = tag.groups()
+                if not isAscii:
+                    sender, recipient, identifier = _utf8(sender), _utf8(recipient), _utf8(identifier)
+                    kind, language = _utf8(kind), _utf8(language)
                 opening, ending = TAGS[name]
                 end = close + 1 if slash else _end(data, close, checked, opening, ending)
                 # Short ones cannot be deep, and for those that are too large the depth does not matter.
                 if slash or (end >= 0 and (end - close <= 4 * deepest or _isFlat(data, close, end, self._limits))):
                     position = end if slash else end + len(ending)
                     raw = data[start:end]
-                    cut = 0 if slash else close - start
-                    stanza = Stanza(name, sender, recipient, identifier, kind, language, raw, context, cut)
+                    stanza = Stanza(
+                        name, sender, recipient, identifier, kind, language, raw, context, 0 if slash else close - start
+                    )
                     if position - start > largest:
                         events.append(refusedRoot(stanza, TooLarge, position - start, raw[:HEAD]))
                     else:
                         events.append(stanza)
                     continue
-            elif data[start + 1] == _SLASH:
-                events.append(StreamEnded())
-                return close + 1
-            after = self._cutAny(data, start, checked, context, _UNSEEN if start else seen, events)
+            after = self._cutAny(data, start, checked, context, _UNSEEN, events)
             if after is None:
                 return start
             position = after
@@ -311,6 +328,11 @@ class Splitter:
         if name in self._kinds:
             return Stanza(self._kinds[name], *known, raw, context, 0)
         return Nonza(name, *known, raw, context, 0)
+
+
+def _utf8(value: str | None) -> str | None:
+    """Return a value whose bytes were read as one character each."""
+    return value and value.encode("latin-1").decode()
 
 
 def _end(data: bytes, close: int, checked: int, opening: bytes, ending: bytes) -> int:
