@@ -165,30 +165,36 @@ class Connection(Protocol):
         # Their output is written at once: a system call costs more than a stanza.
         self._working = True
         self._isEnough = False
-        splitter, until = self._splitter, now + self.sliceSeconds
+        until = now + self.sliceSeconds
         for count, event in enumerate(events, 1):
             if event.__class__ is Stanza:
                 self._receive(event)
-            elif isinstance(event, StreamFailed):
-                self._reason = event
-                self._fail(event.condition, event.text)
-            elif isinstance(event, StreamEnded):
-                self.close()
-            elif isinstance(event, StanzaRefused):
-                if not self._closing:
-                    self._refusedReceived(event)
-            elif not self._closing:
-                self._streamEvent(event)
-            if self._splitter is not splitter:
+            elif self._handleOther(event):
                 break
             # The clock is read after some events only: it costs half as much as a small event.
             if self._isEnough or (not count & _BY_CLOCK and self._clock.seconds() >= until):
                 self._waiting.extend(events)
                 break
         self._working = False
-        self._flush()
+        if self._output.size or self._closeBy:
+            self._flush()
         if self._waiting or not self._reading or self._output.size or self._holders:
             self._steer()
+
+    def _handleOther(self, event: Event) -> bool:
+        """Handle an event that is no stanza; return true if a new stream begins, so that no further one counts."""
+        splitter = self._splitter
+        if isinstance(event, StreamFailed):
+            self._reason = event
+            self._fail(event.condition, event.text)
+        elif isinstance(event, StreamEnded):
+            self.close()
+        elif isinstance(event, StanzaRefused):
+            if not self._closing:
+                self._refusedReceived(event)
+        elif not self._closing:
+            self._streamEvent(event)
+        return self._splitter is not splitter
 
     def _goOn(self) -> None:
         """Handle the events that wait."""

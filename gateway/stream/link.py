@@ -102,6 +102,8 @@ class Link(Service):
         self.limits = limits or Limits()
         self.budget = budget or Budget()
         self.fairness = Fairness(self, self.budget, reactor)
+        # Both are empty, as a rule.
+        self._debts, self._held = self.fairness.debts, self.fairness.held
         self._secret = secret
         self.jid = jid
         self.domain = domain
@@ -251,27 +253,34 @@ class Link(Service):
     def chunkReceived(self, now: float) -> None:
         self.now = self._heardAt = now
 
-    def stanzaReceived(self, stanza: Stanza) -> None:
-        fairness = self.fairness
-        if (fairness.debts or fairness.held) and fairness.keeps(stanza):
-            return
-        self.handle(stanza)
+    def stanzaReceived(self, stanza: Stanza, isNew: bool = True) -> None:
+        """
+        Show a stanza to the handlers.
 
-    def handle(self, stanza: Stanza) -> None:
-        """Show a stanza to the handlers."""
+        @param isNew: false if L{Fairness} has held it.
+        """
+        if isNew and (self._debts or self._held) and self.fairness.keeps(stanza):
+            return
         for handler in self._raw:
             try:
                 if handler.stanzaReceived(stanza):
                     return
             except Exception as error:
-                why = type(error) if isinstance(error, GatewayError) else HandlerFailed
-                if why is HandlerFailed:
-                    self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self.jid, stanza=stanza)
-                if stanza.name == "iq" and stanza.type in ("get", "set"):
-                    self._lane.refuse(stanza, why)
+                self._handlerFailed(stanza, error)
                 return
         if self._instances is None or not self._instances.received(stanza, self.now):
             self._lane.stanzaReceived(stanza)
+
+    def _handlerFailed(self, stanza: Stanza, error: Exception) -> None:
+        why = type(error) if isinstance(error, GatewayError) else HandlerFailed
+        if why is HandlerFailed:
+            self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self.jid, stanza=stanza)
+        if stanza.name == "iq" and stanza.type in ("get", "set"):
+            self._lane.refuse(stanza, why)
+
+    def handle(self, stanza: Stanza) -> None:
+        """Show a stanza that was held to the handlers."""
+        self.stanzaReceived(stanza, isNew=False)
 
     def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         """Answer a stanza with an error."""

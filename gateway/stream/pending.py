@@ -51,20 +51,20 @@ class PendingTable(dict[K, V]):
         @raise AlreadyOpen: if there is one with this key.
         @raise TooManyPending: if the table is full.
         """
-        if key in self:
-            raise AlreadyOpen
         size = len(self)
+        if self.setdefault(key, entry) is not entry:
+            raise AlreadyOpen
         if size >= self.bound:
+            del self[key]
             raise TooManyPending
         deadline = entry.deadline
-        if not size:
-            self._early.clear()
+        if deadline >= self._latest:
             self._latest = deadline
-        elif deadline < self._latest:
+        elif size:
             self._early.append((key, entry))
         else:
+            self._early.clear()
             self._latest = deadline
-        self[key] = entry
 
     def expire(self, now: float) -> list[tuple[K, V]]:
         """Remove the entries whose deadline has passed, and return them in the order of their deadlines."""

@@ -19,12 +19,25 @@ class Context:
     @ivar prefixes: prefix to namespace, without the default one.
     @ivar header: a stream start tag that declares the same.
     @ivar uses: for each prefix, the first bytes of its use, and its declaration.
+    @ivar unused: the same without C{uses}, for stanzas that use no prefix: nobody has to search them.
     """
 
     namespace: str
     prefixes: dict[str, str]
     header: bytes
     uses: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    unused: Context = field(init=False, repr=False)
+
+    @unused.default
+    def _withoutUses(self) -> Context:
+        return Context(self.namespace, self.prefixes, self.header, ()) if self.uses else self
+
+    def usedIn(self, data: bytes, start: int, stop: int) -> Context:
+        """Return the context for stanzas in these bytes: L{unused} if none of the prefixes is there."""
+        for use, _ in self.uses:
+            if data.find(use, start, stop) >= 0:
+                return self
+        return self.unused
 
     @classmethod
     def fromDeclarations(cls, declared: dict[str | None, str]) -> Context:
