@@ -1,6 +1,4 @@
-"""
-Tests of delegation. They import wokkel, so that must have been made to work first.
-"""
+"""Tests of delegation. They import wokkel, so the compatibility module must be imported first."""
 
 from gateway import _compat
 

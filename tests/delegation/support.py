@@ -1,4 +1,4 @@
-"""A managing entity on a link in memory; an embedded host with everybody around it in memory."""
+"""A managing entity on a link in memory, and an embedded host with its components and clients in memory."""
 
 from __future__ import annotations
 
@@ -37,24 +37,23 @@ JULIET = "juliet@capulet.lit/balcony"
 MOOD = "http://jabber.org/protocol/mood"
 PUBSUB = "http://jabber.org/protocol/pubsub"
 
-# Seconds; as the gateway has them.
+# Seconds; the gateway's own values.
 TIMEOUT = 25.0
 GRANT_TIMEOUT = 3.0
 
 
 def meaning(xml: str, namespace: str = ns.CLIENT) -> list[Tree]:
-    """
-    What these stanzas mean, whatever stream they stand in: each as a tree, without the white space that only
-    lays out.
-    """
+    """Return stanzas as trees that do not depend on the stream's namespace, without white space for layout."""
     root = ElementTree.fromstring(f"<stream xmlns='{namespace}'>{xml}</stream>")
     return [_squeezed(tree(element), namespace) for element in root]
 
 
 def _squeezed(found: Tree, namespace: str) -> Tree:
     """
-    @param namespace: the stream's, which a stanza is in and its children may be; what stands below another one
-        is where it says it is.
+    Replace the stream's namespace by C{jabber:client}, and drop white space.
+
+    @param namespace: the stream's namespace. It applies to the stanza and to its children; below a child with
+        another namespace nothing is replaced.
     """
     name, attributes, parts = found
     prefix = f"{{{namespace}}}"
@@ -70,14 +69,14 @@ def _squeezed(found: Tree, namespace: str) -> Tree:
 
 
 def element(xml: str) -> domish.Element:
-    """An element, as a handler would make it."""
+    """Return an element, as a handler would make it."""
     return parse(f"<s:s xmlns:s='{ns.STREAMS}'>".encode(), xml.encode())
 
 
 def wrapper(
     inner: str, identifier: str = "d1", version: str = ns.DELEGATION_2, server: str = HOST, to: str = COMPONENT
 ) -> str:
-    """A forwarded iq, as servers write it."""
+    """Return a forwarded iq, as servers write it."""
     return (
         f"<iq from='{server}' to='{to}' id='{identifier}' type='set'><delegation xmlns='{version}'>"
         f"<forwarded xmlns='{ns.FORWARD}'>{inner}</forwarded></delegation></iq>"
@@ -87,7 +86,7 @@ def wrapper(
 def request(
     payload: str, kind: str = "get", requester: str = JULIET, identifier: str = "1", to: str | None = None
 ) -> str:
-    """An iq in a wrapper."""
+    """Return an iq for a wrapper."""
     written = "" if to is None else f" to='{to}'"
     return f"<iq xmlns='{ns.CLIENT}' from='{requester}'{written} id='{identifier}' type='{kind}'>{payload}</iq>"
 
@@ -95,7 +94,7 @@ def request(
 def answer(
     inner: str, identifier: str = "d1", version: str = ns.DELEGATION_2, sender: str = COMPONENT, to: str = HOST
 ) -> str:
-    """A wrapped answer."""
+    """Return a wrapped answer."""
     return (
         f"<iq from='{sender}' to='{to}' id='{identifier}' type='result'><delegation xmlns='{version}'>"
         f"<forwarded xmlns='{ns.FORWARD}'>{inner}</forwarded></delegation></iq>"
@@ -109,13 +108,13 @@ def reply(
     identifier: str = "1",
     sender: str | None = "juliet@capulet.lit",
 ) -> str:
-    """The iq in a wrapped answer."""
+    """Return the iq for a wrapped answer."""
     written = "" if sender is None else f" from='{sender}'"
     return f"<iq xmlns='{ns.CLIENT}'{written} to='{to}' id='{identifier}' type='{kind}'>{content}</iq>"
 
 
 def errorXml(error: type[GatewayError]) -> str:
-    """How an error is said."""
+    """Return the stanza error of a domain error."""
     said = ERRORS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{said.text}</text>" if said.text else ""
     return f"<error type='{said.kind}'><{said.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error>"
@@ -124,7 +123,7 @@ def errorXml(error: type[GatewayError]) -> str:
 @implementer(IDelegatedNamespace)
 @define
 class FakeNamespace:
-    """Answers what it is told to, and keeps what it was asked."""
+    """A namespace that answers with a given function, and keeps its requests."""
 
     respond: Callable[[IDelegatedRequest], Any]
     namespaces: frozenset[str] = frozenset({PUBSUB})
@@ -141,9 +140,9 @@ class FakeNamespace:
 
 class Case(SynchronousTestCase):
     """
-    A managing entity, its link up; what it writes is compared whole.
+    A managing entity with a connected link; its output is compared whole.
 
-    @ivar logged: what is said in the log about delegation.
+    @ivar logged: log lines of the gateway.
     """
 
     def setUp(self) -> None:
@@ -175,31 +174,34 @@ class Case(SynchronousTestCase):
         self.server.start()
 
     def serve(self, respond: Callable[[IDelegatedRequest], Any], **more: Any) -> FakeNamespace:
-        """One handler, and its namespaces."""
+        """Serve namespaces with one handler."""
         namespace = FakeNamespace(respond, **more)
         self.make({each: Route(namespace, None) for each in namespace.namespaces})
         return namespace
 
     def hand(self, *delegations: Delegation) -> None:
-        """Namespaces that are handed on."""
+        """Forward namespaces to other managing entities."""
         self.make({each.namespace: Route(None, each) for each in delegations})
 
     def taken(self) -> list[Tree]:
-        """What was written since the last look."""
+        """Return the stanzas that were written since the last call."""
         return [_squeezed(each, ns.COMPONENT_ACCEPT) for each in takenFrom(self.server)]
 
     def assertSent(self, *expected: str) -> None:
-        """Exactly this was written since the last look."""
+        """Exactly these stanzas were written since the last call."""
         found = self.taken()
         self.assertEqual(found, [each for xml in expected for each in meaning(xml)])
 
     def assertQuiet(self) -> None:
-        """Nobody has failed."""
+        """No error was logged."""
         self.assertEqual(self.flushLoggedErrors(), [])
 
 
 def takenFrom(server: MemoryServer) -> list[Tree]:
-    """What a link has written since the last look, as another parser reads it; the stream's end is none of it."""
+    """
+    Return the stanzas that a link has written since the last call, read by another parser, without the stream's
+    end.
+    """
     data = server._transport.value().removesuffix(END.encode()).decode()
     server._transport.clear()
     root = ElementTree.fromstring(
@@ -210,9 +212,9 @@ def takenFrom(server: MemoryServer) -> list[Tree]:
 
 class End:
     """
-    Somebody's end of a connection to an embedded host.
+    A peer's end of a connection to an embedded host.
 
-    @ivar id: the id of what was taken last.
+    @ivar id: the id of the last stanza that was taken.
     """
 
     def __init__(self, connection: Any, clock: Clock) -> None:
@@ -228,18 +230,20 @@ class End:
         self.transport.say(xml.encode())
 
     def taken(self) -> list[Tree]:
-        """What came since the last look."""
+        """Return the stanzas that were received since the last call."""
         found = list(children(self.transport.value()))[self._seen :]
         self._seen += len(found)
         return [_squeezed(tree(each), self.namespace) for each in found]
 
     def gone(self) -> None:
-        """The connection breaks."""
+        """Break the connection."""
         self.transport.lose(ConnectionError("gone"))
 
 
 class Host:
-    """An embedded host without listeners: clients are logged in from the start, components shake hands."""
+    """
+    An embedded host without listeners. Clients are authenticated from the start; components complete a handshake.
+    """
 
     def __init__(self, delegations: Iterable[Delegation], *users: str) -> None:
         self.clock = Clock()
@@ -247,7 +251,7 @@ class Host:
         self.services = Services(HOST, users or ("juliet", "romeo"), delegations, self.clock.seconds)
 
     def component(self, domain: str) -> End:
-        """A component connects."""
+        """Connect a component."""
         self.secrets[domain] = "secret"
         end = End(ComponentConnection(self.services, self.secrets, self.clock), self.clock)
         end.say(f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}' to='{domain}'>")
@@ -258,7 +262,7 @@ class Host:
         return end
 
     def client(self, jid: str, presence: bool = False) -> End:
-        """A client binds; how it proves who it is, is no matter here."""
+        """Connect a client and bind its resource. Authentication is left out."""
         bare, _, resource = jid.partition("/")
         unused: Any = None
         end = End(ClientConnection(self.services, unused, unused, unused, self.clock), self.clock)
@@ -273,7 +277,7 @@ class Host:
         return end
 
     def wait(self, seconds: int) -> None:
-        """Let time pass; the host looks at the clock once a second."""
+        """Advance the clock; the host's timer runs once a second."""
         for _ in range(seconds):
             self.clock.advance(1.0)
             self.services.delegating.tick()

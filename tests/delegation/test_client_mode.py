@@ -25,7 +25,7 @@ ASKED = f"<query xmlns='{ns.DELEGATION_2}' to='{USER}'><delegate namespace='{PUB
 
 
 def granted(user: str, *namespaces: str) -> str:
-    """Section 5.1, example 15: what a server advertises of one user."""
+    """Return the message with the delegations of one user (section 5.1, example 15)."""
     inside = "".join(f"<delegated namespace='{each}'/>" for each in namespaces)
     return (
         f"<message from='{HOST}' to='{COMPONENT}' id='6789'><delegation xmlns='{ns.DELEGATION_2}' to='{user}'>"
@@ -34,7 +34,7 @@ def granted(user: str, *namespaces: str) -> str:
 
 
 class ClientModeTests(Case):
-    """A managing entity that no administrator has delegated anything to."""
+    """A managing entity without delegations by an administrator."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -50,7 +50,7 @@ class ClientModeTests(Case):
         self.server.send(f"<presence from='{user}' to='{COMPONENT}' type='{kind}'/>")
 
     def test_asks(self) -> None:
-        """Section 5.1, example 12: the user's server is asked, for the user, once the user has subscribed."""
+        """Section 5.1, example 12: after a user has subscribed, the user's server is asked for this user."""
         self.subscribe()
         subscribed, asked = self.taken()
         self.assertEqual([subscribed], meaning(f"<presence from='{COMPONENT}' to='{USER}' type='subscribed'/>"))
@@ -62,7 +62,10 @@ class ClientModeTests(Case):
         self.assertIn(f"{COMPONENT}: the server of {USER} asks the user for delegations.", self.logged)
 
     def test_askedOnce(self) -> None:
-        """Who subscribes over and over has their server asked once at a time: what may be open is for all."""
+        """
+        If a user subscribes repeatedly, one request at a time is open, because all users share the table of open
+        requests.
+        """
         for kind in ("result", "error"):
             self.subscribe()
             _, asked = self.taken()
@@ -72,7 +75,7 @@ class ClientModeTests(Case):
             self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' type='{kind}' id='{asked[1]['id']}'/>")
 
     def test_refused(self) -> None:
-        """A server that cannot do it says so, and the operator is told."""
+        """If a server does not support client mode, its error is reported to the operator."""
         self.subscribe()
         identifier = self.taken()[1][1]["id"]
         self.server.send(
@@ -82,15 +85,15 @@ class ClientModeTests(Case):
         self.assertTrue(any("service-unavailable" in line and USER in line for line in self.logged))
 
     def test_strangers(self) -> None:
-        """Only users of the configured domains are asked, and only by the component itself."""
+        """Only servers of the configured domains are asked, and only for subscriptions to the component itself."""
         self.subscribe("juliet@montaigu.lit")
         self.server.send(f"<presence from='{USER}' to='node@{COMPONENT}' type='subscribe'/>")
         self.assertSent()
 
     def test_nextSession(self) -> None:
         """
-        Section 8, rule 2: "delegations will be asked on each new session": a server probes for a subscriber who has
-        logged in; who has granted it already is not asked again.
+        Section 8, rule 2: "delegations will be asked on each new session": a presence probe for a subscriber that
+        is online again starts a new request, unless the user has granted it already.
         """
         for grants, asked in (((), 1), ((PUBSUB,), 0), ((), 1)):
             self.server.send(granted(USER, *grants))
@@ -101,12 +104,15 @@ class ClientModeTests(Case):
                 self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' type='result' id='{each[1]['id']}'/>")
 
     def test_unsubscribes(self) -> None:
-        """Who leaves is let go, and nothing is asked."""
+        """An unsubscription is confirmed; nothing is asked."""
         self.subscribe(kind="unsubscribe")
         self.assertSent(f"<presence from='{COMPONENT}' to='{USER}' type='unsubscribed'/>")
 
     def test_granted(self) -> None:
-        """Section 5.2: what a user has granted is answered: to the server from them, to them from anybody."""
+        """
+        Section 5.2: requests in namespaces that a user has granted are answered: to the server if the user sends
+        them, to the user if anybody else does.
+        """
         self.server.send(granted(USER, PUBSUB))
         mine = f"{USER}/balcony"
         for requester, to in ((mine, None), (mine, HOST), ("nurse@other.lit/x", USER)):
@@ -115,7 +121,10 @@ class ClientModeTests(Case):
             self.assertSent(answer(reply(to=requester, sender=sender)))
 
     def test_notGranted(self) -> None:
-        """What a user has not granted, or not any more, is refused; and all of it after a reconnection."""
+        """
+        Requests in namespaces that the user has not granted, or has revoked, are refused; after a reconnection all
+        are.
+        """
         refusal = answer(reply(errorXml(Forbidden), "error", f"{OTHER}/x", sender=OTHER))
         self.server.send(granted(USER, PUBSUB))
         self.forward(f"{OTHER}/x")
@@ -135,14 +144,14 @@ class ClientModeTests(Case):
         self.assertSent(refusal)
 
     def test_forged(self) -> None:
-        """A server speaks for its own users only, and not for all of them at once."""
+        """A server's grants apply only to a named user of its own domain."""
         self.server.send(granted(USER, PUBSUB).replace(f" to='{USER}'", ""))
         self.forward(f"{USER}/balcony")
         self.assertSent(answer(reply(errorXml(Forbidden), "error", f"{USER}/balcony", sender=USER)))
         self.assertNotIn("delegates", "".join(self.logged))
 
     def test_forgedForAnother(self) -> None:
-        """A server does not grant anything for the user of another, whose users are served, too."""
+        """A server cannot grant namespaces for a user of another server, even if that server's users are served."""
         self.make({PUBSUB: Route(self.namespace, None)}, servers=(), users=(HOST, "montaigu.lit"))
         self.taken()
         romeo = "romeo@montaigu.lit"
@@ -156,7 +165,7 @@ class ClientModeTests(Case):
         self.assertSent(answer(reply(to=f"{romeo}/x", sender=romeo), to="montaigu.lit"))
 
     def test_stranger(self) -> None:
-        """A server whose users are not served is not heard, so that it cannot fill the table of grants."""
+        """Grants of a server whose users are not served are ignored, so that it cannot fill the table of grants."""
         romeo = "romeo@montaigu.lit"
         self.server.send(granted(romeo, PUBSUB).replace(f"from='{HOST}'", "from='montaigu.lit'"))
         self.assertFalse(self.handler._grants.grantedBy(romeo, PUBSUB))

@@ -1,4 +1,4 @@
-"""The rules of the delegating server, each beside the sentence of XEP-0355 0.5 that it keeps."""
+"""The rules of the delegating server, each next to its sentence of XEP-0355 0.5."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def request(
     attributes: tuple[str, ...] = (),
     namespace: str = NAMESPACE,
 ) -> Request:
-    """A request for which nothing else matters."""
+    """Return a request with default values."""
     return Request(
         requester,
         recipient,
@@ -46,27 +46,27 @@ def reply(
     identifier: str | None = "1",
     kind: str | None = "result",
 ) -> Reply:
-    """The answer to L{request}, as far as nothing else is said."""
+    """Return the answer to L{request}, with default values."""
     return Reply(sender, recipient, identifier, kind, b"")
 
 
 class RequestTests(SynchronousTestCase):
-    """What a request is."""
+    """Requests."""
 
     def test_entity(self) -> None:
-        """Without C{to} it is for the requester's own account; with one it is for whom that names."""
+        """Without C{to} a request is for the requester's own account; with C{to} it is for that entity."""
         self.assertEqual(request().entity, "juliet@capulet.lit")
         self.assertEqual(request(recipient="romeo@capulet.lit").entity, "romeo@capulet.lit")
         self.assertEqual(request(recipient="capulet.lit").entity, "capulet.lit")
 
     def test_payload(self) -> None:
-        """The tree is that of the XML, and always the same one."""
+        """The tree is that of the XML, and is built once."""
         asked = request()
         self.assertEqual((asked.payload.uri, asked.payload.name), (NAMESPACE, "query"))
         self.assertIs(asked.payload, asked.payload)
 
     def test_untreed(self) -> None:
-        """Bytes of which no tree can be built are unreadable, and no failure of ours."""
+        """If no tree can be built, the request is a C{BadRequest}, not an internal error."""
         asked = Request(JULIET, None, "1", "get", NAMESPACE, {}, b"<query xmlns='urn:q'><p:x/></query>")
         self.assertRaises(BadRequest, lambda: asked.payload.name)
 
@@ -82,31 +82,31 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(given.answers(to or request()), right)
 
     def test_right(self) -> None:
-        """A result with everything right; also without C{from}, as in the XEP's examples."""
+        """A correct result is accepted, also without C{from}, as in the examples of the XEP."""
         self.assertAnswers(True, reply())
         self.assertAnswers(True, reply(sender=None))
 
     def test_error(self) -> None:
-        """An error is as good as a result."""
+        """An error is accepted like a result."""
         self.assertAnswers(True, reply(kind="error"))
 
     def test_type(self) -> None:
-        """Nothing else is."""
+        """Other types are refused."""
         for kind in ("get", "set", "", None, "RESULT"):
             self.assertAnswers(False, reply(kind=kind))
 
     def test_id(self) -> None:
-        """Another id, or none."""
+        """Another id, or no id, is refused."""
         for identifier in ("2", "", None, "1 "):
             self.assertAnswers(False, reply(identifier=identifier))
 
     def test_to(self) -> None:
-        """Another recipient, the bare JID, or none."""
+        """Another recipient, the bare JID, or no recipient is refused."""
         for recipient in ("romeo@capulet.lit/x", "juliet@capulet.lit", "juliet@capulet.lit/Balcony", "", None):
             self.assertAnswers(False, reply(recipient=recipient))
 
     def test_from(self) -> None:
-        """From anybody but whom the request was for."""
+        """An answer from another entity than the recipient of the request is refused."""
         for sender in (A, "capulet.lit", "romeo@capulet.lit", JULIET, ""):
             self.assertAnswers(False, reply(sender=sender))
         toServer = request(recipient="capulet.lit")
@@ -114,20 +114,22 @@ class ReplyTests(SynchronousTestCase):
         self.assertAnswers(False, reply(), toServer)
 
     def test_spelling(self) -> None:
-        """Another spelling of the same address is the same address; what is no address is another."""
+        """Another spelling of the same address is accepted; an invalid address is refused."""
         self.assertAnswers(True, reply(sender="Juliet@CAPULET.lit", recipient="JULIET@Capulet.lit/balcony"))
         self.assertAnswers(False, reply(sender="@", recipient=JULIET))
         self.assertAnswers(False, reply(recipient="a@/"))
 
 
 class DelegationTests(SynchronousTestCase):
-    """What is delegated."""
+    """The rules for which requests are delegated."""
 
     def setUp(self) -> None:
         self.delegator = Delegator([Delegation(NAMESPACE, (A, B), frozenset({"node", "queryid"}))], lambda: "x")
 
     def test_filtering(self) -> None:
-        """Section 4.1: "attributes which must be present in the initial iq child element": each of them."""
+        """
+        Section 4.1: "attributes which must be present in the initial iq child element": each of them is required.
+        """
         for attributes, covered in (
             ((), False),
             (("node",), False),
@@ -140,14 +142,14 @@ class DelegationTests(SynchronousTestCase):
                 self.assertEqual(self.delegator.find(request(attributes=attributes)) is not None, covered)
 
     def test_namespace(self) -> None:
-        """Only in the delegated namespace."""
+        """Only requests in the delegated namespace are delegated."""
         both = ("node", "queryid")
         self.assertIsNone(self.delegator.find(request(attributes=both, namespace=NAMESPACE + "#x")))
 
     def test_ownStanzas(self) -> None:
         """
         Section 4.3.1: "If a stanza is sent by the managing entity on a managed namespace, the server MUST NOT
-        forward it": whichever of them, and whatever resource it uses.
+        forward it". This applies to each managing entity, with any resource.
         """
         for sender in (A, B, f"{A}/x", f"{B}/y"):
             self.assertIsNone(self.delegator.find(request(requester=sender, attributes=("node", "queryid"))))
@@ -155,13 +157,16 @@ class DelegationTests(SynchronousTestCase):
             self.assertIsNotNone(self.delegator.find(request(requester=sender, attributes=("node", "queryid"))))
 
     def test_ownClient(self) -> None:
-        """Of a client that is named with its resource the others are somebody else."""
+        """If a managing entity is a client with a resource, requests of its other resources are forwarded."""
         delegator = Delegator([Delegation(NAMESPACE, ("nurse@h/one",))], lambda: "x")
         self.assertIsNone(delegator.find(request(requester="nurse@h/one")))
         self.assertIsNotNone(delegator.find(request(requester="nurse@h/two")))
 
     def test_delegable(self) -> None:
-        """Section 8, rule 5: the namespace of the XEP "MUST NOT be delegated"; what it names is another matter."""
+        """
+        Section 8, rule 5: the namespace of the XEP "MUST NOT be delegated"; the special namespaces that begin with
+        it may be.
+        """
         self.assertEqual(VERSIONS, ("urn:xmpp:delegation:2", "urn:xmpp:delegation:1"))
         for namespace in VERSIONS:
             self.assertFalse(isDelegable(namespace))
@@ -171,10 +176,11 @@ class DelegationTests(SynchronousTestCase):
     def test_remaining(self) -> None:
         """
         Section 7.2.4: "delegate information discovery requests made on bare jids for any discovery node which is
-        not already managed by the server"; 7.2.5, the same of items; each alone, and in either version.
+        not already managed by the server". Section 7.2.5 says the same of items. Each is delegated separately, and
+        in either version.
         """
         for disco, name in ((ns.DISCO_INFO, "info"), (ns.DISCO_ITEMS, "items")):
-            # The last is the pseudo-namespace that the seed's text speaks of.
+            # The last one is the pseudo-namespace in the text of the ProtoXEP.
             for remaining in (*(f"{version}:bare:disco#{name}:*" for version in VERSIONS), f"{disco}:*"):
                 self.assertFalse(isNested(remaining))
                 delegation = Delegation(remaining, (A,))
@@ -190,14 +196,14 @@ class DelegationTests(SynchronousTestCase):
         self.assertTrue(isNested(NAMESPACE))
 
     def test_whole(self) -> None:
-        """Disco itself may be delegated, and that goes before what remains."""
+        """A delegation of disco itself takes precedence over the delegation of remaining disco nodes."""
         whole = Delegation(ns.DISCO_INFO, (B,))
         delegator = Delegator([Delegation(REMAINING[ns.DISCO_INFO][0], (A,)), whole], lambda: "x")
         for managed in (True, False):
             self.assertIs(delegator.find(request(namespace=ns.DISCO_INFO), managed), whole)
 
     def test_delegatedTo(self) -> None:
-        """What each managing entity is told of."""
+        """Return the namespaces that are advertised to each managing entity."""
         one, two = Delegation("urn:1", (A, B)), Delegation("urn:2", (B,))
         delegator = Delegator([one, two], lambda: "x")
         self.assertEqual([delegator.delegatedTo(each) for each in (A, B, C)], [[one], [one, two], []])
@@ -211,7 +217,7 @@ class NestingTests(SynchronousTestCase):
     """
 
     def test_nodes(self) -> None:
-        """As written, and as read."""
+        """Nodes are written and read."""
         node = "urn:xmpp:delegation:2::http://jabber.org/protocol/pubsub"
         bare = "urn:xmpp:delegation:2:bare:http://jabber.org/protocol/pubsub"
         self.assertEqual(nestingNode(ns.DELEGATION_2, "http://jabber.org/protocol/pubsub", False), node)
@@ -223,7 +229,7 @@ class NestingTests(SynchronousTestCase):
                     self.assertEqual(readNestingNode(written), (namespace, isBare))
 
     def test_others(self) -> None:
-        """Other nodes are none of them."""
+        """Other nodes are not read."""
         for node in (
             "",
             NAMESPACE,
@@ -234,7 +240,7 @@ class NestingTests(SynchronousTestCase):
             self.assertIsNone(readNestingNode(node))
 
     def test_info(self) -> None:
-        """What is nested is added, and nothing is there twice."""
+        """Nested features and identities are added, without duplicates."""
         one = Info((("a", "b", ""),), ("x", "y"), ("<x/>",))
         two = Info((("a", "b", ""), ("a", "b", "name")), ("y", "z"), ("<x/>", "<y/>"))
         self.assertEqual(one + two, Info((("a", "b", ""), ("a", "b", "name")), ("x", "y", "z"), ("<x/>", "<y/>")))
@@ -242,7 +248,7 @@ class NestingTests(SynchronousTestCase):
 
 
 class DelegatorCase(SynchronousTestCase):
-    """Two managing entities for one namespace, both there."""
+    """Two managing entities for one namespace, both available."""
 
     timeout = 20.0
 
@@ -272,10 +278,10 @@ class DelegatorCase(SynchronousTestCase):
 
 
 class AnswerTests(DelegatorCase):
-    """What a managing entity answers."""
+    """Answers of managing entities."""
 
     def test_right(self) -> None:
-        """ "If everything is alright, it can send the decapsulated stanza"; a second answer answers nothing."""
+        """ "If everything is alright, it can send the decapsulated stanza". A second answer is ignored."""
         handed = self.forward()
         self.assertEqual((handed.address, handed.request.id), (A, "1"))
         given = reply()
@@ -288,7 +294,7 @@ class AnswerTests(DelegatorCase):
     def test_bad(self) -> None:
         """
         "If the forwarded result from managing entity is bad (i.e. wrong 'to', 'from', 'id' or 'result' attributes),
-        the server MUST send an IQ error with condition service-unavailable": one answer is enough to be bad.
+        the server MUST send an IQ error with condition service-unavailable". One bad answer completes the request.
         """
         for bad in (
             None,
@@ -303,7 +309,7 @@ class AnswerTests(DelegatorCase):
                 self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply(), 1.0))
 
     def test_outerFrom(self) -> None:
-        """What comes from anybody else is no answer, and does no harm: the right one still counts."""
+        """An answer from another sender is ignored; the right answer is still accepted."""
         handed = self.forward()
         for sender in (B, f"{A}/x", f"x@{A}", "capulet.lit", A.upper(), ""):
             self.assertIsNone(self.delegator.onAnswer(sender, handed.id, reply(), 1.0))
@@ -312,7 +318,7 @@ class AnswerTests(DelegatorCase):
         self.assertCompleted(self.delegator.onAnswer(A, handed.id, reply(), 1.0), right=True)
 
     def test_outerId(self) -> None:
-        """An id that nothing has."""
+        """An answer with an unknown id is ignored."""
         handed = self.forward()
         for identifier in ("", "1", handed.id + "x", "id2"):
             self.assertIsNone(self.delegator.onAnswer(A, identifier, reply(), 1.0))
@@ -322,17 +328,17 @@ class AnswerTests(DelegatorCase):
     def test_refused(self) -> None:
         """
         N.B. 2: "if the managing entity return an IQ stanza of type "error", the server must return itself an IQ
-        stanza of type "error""; another managing entity is not asked for a second opinion.
+        stanza of type "error"". No other managing entity is asked.
         """
         for kind in ("get", "set"):
             self.assertCompleted(self.delegator.onError(A, self.forward(kind).id, True, 1.0))
 
     def test_unsent(self) -> None:
-        """What could not be sent is over."""
+        """A request that could not be sent is completed."""
         self.assertCompleted(self.delegator.onSendFailed(self.forward()))
 
     def test_abandon(self) -> None:
-        """All are over at once."""
+        """All requests are completed at once."""
         for number in range(3):
             self.forward(origin=number)
         settled = self.delegator.abandon()
@@ -341,10 +347,12 @@ class AnswerTests(DelegatorCase):
 
 
 class FailOverTests(DelegatorCase):
-    """Several managing entities for one namespace: the first that is there, and who comes after it."""
+    """
+    Several managing entities for one namespace: the first available one is asked, and the next one if it fails.
+    """
 
     def test_order(self) -> None:
-        """The first in the configuration's order that can be reached."""
+        """The first one in configured order that is available is asked."""
         self.assertEqual(self.delegator.reachable(self.delegation), A)
         self.delegator.onUnavailable(A, 0.0)
         self.assertEqual(self.delegator.reachable(self.delegation), B)
@@ -364,7 +372,9 @@ class FailOverTests(DelegatorCase):
         self.assertEqual(len(self.delegator), 0)
 
     def test_address(self) -> None:
-        """A managing entity is asked, and heard, where it is: a client is, at one of its resources."""
+        """
+        A managing entity is asked, and its answers are accepted, at its full address: a client has a resource.
+        """
         self.make("nurse@capulet.lit")
         self.delegator.onAvailable("nurse@capulet.lit", "nurse@capulet.lit/chamber")
         self.assertEqual(self.delegator.address("nurse@capulet.lit"), "nurse@capulet.lit/chamber")
@@ -375,7 +385,10 @@ class FailOverTests(DelegatorCase):
         )
 
     def test_gone(self) -> None:
-        """What one had that goes is asked of the next one, if it is a get; a set it may have carried out."""
+        """
+        If a managing entity becomes unavailable, its open get requests go to the next one. A set fails, because it
+        may have been carried out.
+        """
         handed = self.forward("get")
         [action] = self.delegator.onUnavailable(A, 1.0)
         again = self.assertForwarded(action, B)
@@ -388,7 +401,7 @@ class FailOverTests(DelegatorCase):
         self.assertCompleted(action)
 
     def test_goneLast(self) -> None:
-        """Where nobody is left, it is over."""
+        """If no other managing entity is left, the request fails."""
         self.delegator.onUnavailable(B, 0.0)
         self.forward("get")
         [action] = self.delegator.onUnavailable(A, 1.0)
@@ -396,24 +409,30 @@ class FailOverTests(DelegatorCase):
         self.assertEqual(self.delegator.onUnavailable(A, 1.0), [])
 
     def test_otherGone(self) -> None:
-        """That somebody else goes is no matter."""
+        """If another managing entity becomes unavailable, nothing changes."""
         handed = self.forward()
         self.assertEqual(self.delegator.onUnavailable(B, 1.0), [])
         self.assertCompleted(self.delegator.onAnswer(A, handed.id, reply(), 1.0), right=True)
 
     def test_notThere(self) -> None:
-        """A server's word that it is not there says that nobody has seen it: a set, too, goes to the next one."""
+        """
+        If a server reports that the recipient does not exist, the request was not delivered: a set goes to the next
+        one, too.
+        """
         for kind in ("get", "set"):
             again = self.assertForwarded(self.delegator.onError(A, self.forward(kind).id, False, 1.0), B)
             self.assertCompleted(self.delegator.onError(B, again.id, False, 1.0))
 
     def test_silent(self) -> None:
-        """A silent one has its share of the time, then a get is asked of the next one, a set is over."""
+        """
+        A managing entity that does not answer within its share of the time fails: a get goes to the next one, a set
+        fails.
+        """
         handed = self.forward("get")
         self.assertEqual(self.delegator.expire(9.9), [])
         [action] = self.delegator.expire(10.0)
         again = self.assertForwarded(action, B)
-        # It comes too late, as right as it is.
+        # The right answer is too late.
         self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply(), 11.0))
         self.assertEqual(self.delegator.expire(19.9), [])
         [action] = self.delegator.expire(20.0)
@@ -425,7 +444,7 @@ class FailOverTests(DelegatorCase):
         self.assertCompleted(action)
 
     def test_shares(self) -> None:
-        """All together have no more than there is; what one leaves of its share is the others'."""
+        """All shares together are the whole timeout; time that one does not use is available to the others."""
         self.make(A, B, C)
         self.forward("get", 100.0)
         [action] = self.delegator.onUnavailable(A, 102.0)
@@ -438,13 +457,13 @@ class FailOverTests(DelegatorCase):
         self.assertCompleted(action)
 
     def test_noTimeLeft(self) -> None:
-        """A clock that jumps leaves no time for another try."""
+        """If the clock jumps forward, no time is left for another attempt."""
         self.forward("get")
         [action] = self.delegator.expire(20.0)
         self.assertCompleted(action)
 
     def test_alone(self) -> None:
-        """One that is alone has all of the time."""
+        """A single managing entity has the whole timeout."""
         self.make(A)
         self.forward()
         self.assertEqual(self.delegator.expire(19.9), [])
@@ -452,7 +471,7 @@ class FailOverTests(DelegatorCase):
         self.assertCompleted(action)
 
     def test_bound(self) -> None:
-        """There are so many at a time, and room again once one is settled."""
+        """The number of open requests is limited; a place is free again once a request is completed."""
         self.make(A, bound=8)
         handed = [self.forward(), self.forward()]
         self.assertRaises(TooManyPending, self.forward)
@@ -462,7 +481,7 @@ class FailOverTests(DelegatorCase):
         self.assertRaises(TooManyPending, self.forward)
 
     def test_fair(self) -> None:
-        """One user does not get all of the room, and gets theirs back however a request ends."""
+        """One user cannot take all places. The user's places are free again, however the requests end."""
         self.make(A, bound=4)
         for end in (
             lambda handed: self.delegator.onAnswer(A, handed.id, reply(), 1.0),
@@ -483,7 +502,7 @@ class FailOverTests(DelegatorCase):
 
 
 class DelegatorMachine(RuleBasedStateMachine):
-    """Anything may happen, in any order: each request is settled once, and none is left."""
+    """A state machine: events in any order; each request is completed once, and none stays open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -493,7 +512,7 @@ class DelegatorMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.there: set[str] = set()
         self.numbers = count(1)
-        # What is open: by origin, who has it under which id, and who had it before.
+        # Open requests: for each origin the managing entity, the outer id, and the entities that were asked before.
         self.open: dict[int, Forward] = {}
         self.seen: dict[int, list[str]] = {}
         self.began: dict[int, float] = {}
@@ -526,7 +545,7 @@ class DelegatorMachine(RuleBasedStateMachine):
     def forward(self, kind: str) -> None:
         number = next(self.numbers)
         asked = request(kind)
-        full = len(self.open) == 4  # what one user gets of 17
+        full = len(self.open) == 4  # The places of one user, of 17.
         try:
             handed = self.delegator.forward(number, asked, self.delegation, self.now)
         except TooManyPending:
@@ -597,8 +616,8 @@ class DelegatorMachine(RuleBasedStateMachine):
 
 
 class MachineTests(SynchronousTestCase):
-    """All orders."""
+    """Random orders of events."""
 
     def test_settledOnce(self) -> None:
-        """Each request that was handed on is settled exactly once, whatever happens; then nothing is pending."""
+        """Each forwarded request is completed exactly once, in any order of events; then none is pending."""
         run_state_machine_as_test(DelegatorMachine, settings=settings(steady, stateful_step_count=30))

@@ -1,10 +1,10 @@
 """
-The numbered examples of XEP-0355 0.5 that concern either side in admin mode, sections 4 and 7; whole stanzas.
-Those of client mode are in C{tests.embedded.test_consent}.
+The numbered examples of XEP-0355 0.5 for both sides in admin mode, sections 4 and 7, as whole stanzas. Those of
+client mode are in C{tests.embedded.test_consent}.
 
-Numbers are by order in the document. Misprints in it are put right here: "pubub", inner iqs without their
-namespace; the examples of section 4.3.1 name two components where one is meant. Where the XEP's answers leave
-C{from} out, the gateway says it: servers want it so. Ids of the server's own making differ.
+Numbers follow the order in the document. Misprints are corrected: "pubub", and inner iqs without their namespace;
+the examples of section 4.3.1 use two names for one component. Where the XEP's answers omit C{from}, the gateway
+writes it, because servers require it. Ids that the server generates differ.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ BARE_FEATURES = tuple(
         "subscribe",
     )
 )
-# What the embedded host shows of itself and of its users: the "..." of the examples.
+# Disco of the embedded host and of its users: the "..." of the examples.
 OWN = (
     "<identity category='server' type='im' name='Embedded host'/>",
     (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, "urn:xmpp:delegation:2"),
@@ -94,7 +94,7 @@ REMAINING_ITEMS = "urn:xmpp:delegation:2:bare:disco#items:*"
 
 
 def forwarded(identifier: str, inner: str) -> str:
-    """A request on its way to the managing entity."""
+    """Return a request as it is forwarded to the managing entity."""
     return (
         f"<iq from='capulet.lit' to='pubsub.capulet.lit' id='{identifier}' type='set'>"
         "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>"
@@ -103,7 +103,7 @@ def forwarded(identifier: str, inner: str) -> str:
 
 
 def replied(identifier: str, inner: str) -> str:
-    """The managing entity's answer to it."""
+    """Return the managing entity's answer to it."""
     return (
         f"<iq from='pubsub.capulet.lit' to='capulet.lit' id='{identifier}' type='result'>"
         "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>"
@@ -112,23 +112,23 @@ def replied(identifier: str, inner: str) -> str:
 
 
 def features(*names: str) -> str:
-    """Features in disco#info."""
+    """Return features for disco#info."""
     return "".join(f"<feature var='{name}'/>" for name in names)
 
 
 def shown(identity: str, own: tuple[str, tuple[str, ...]], nested: str) -> str:
-    """What the host shows, with what is nested."""
+    """Return disco#info of the host, with nested features."""
     return f"<query xmlns='{ns.DISCO_INFO}'>{own[0]}{identity}{features(*own[1])}{nested}</query>"
 
 
 class ManagingTests(Case):
-    """What the managing entity, pubsub.capulet.lit, reads and writes."""
+    """The stanzas that the managing entity, pubsub.capulet.lit, reads and writes."""
 
     def manage(self, namespace: str, answer: Any) -> FakeNamespace:
         return self.serve(lambda request: answer, namespaces=frozenset({namespace}))
 
     def exchange(self, outer: str, inner: str, answered: str) -> None:
-        """A request comes, and just this answer goes."""
+        """Send a request, and compare the answer."""
         self.server.send(forwarded(outer, inner))
         self.assertSent(replied(outer, answered))
 
@@ -179,8 +179,8 @@ class ManagingTests(Case):
 
     def test_examples16and17(self) -> None:
         """
-        Examples 16 and 17, "service discovery information request" and "response": an entity, too, "MUST report
-        that fact by including a service discovery feature".
+        Examples 16 and 17, "service discovery information request" and "response": an entity "MUST report that fact
+        by including a service discovery feature".
         """
         self.manage(PUBSUB, None)
         self.server.send(
@@ -253,10 +253,10 @@ class ManagingTests(Case):
 
 
 class DelegatingTests(Case):
-    """What the delegating server, capulet.lit, reads and writes: the embedded host."""
+    """The stanzas that the delegating server, capulet.lit, reads and writes: the embedded host."""
 
     def delegate(self, *delegations: Delegation) -> list[Any]:
-        """Connect both, and return what the managing entity is told first."""
+        """Connect both, and return the first advertisement that the managing entity receives."""
         self.host = Host(delegations)
         self.managing = self.host.component(COMPONENT)
         told = self.managing.taken()
@@ -267,7 +267,7 @@ class DelegatingTests(Case):
         self.assertEqual(end.taken(), meaning(xml))
 
     def outerId(self, delegate: str) -> str:
-        """What comes to the managing entity is this, but for the id; return that."""
+        """Compare the stanza that the managing entity receives, except for its id; return the id."""
         [found] = self.managing.taken()
         identifier = found[1]["id"]
         self.assertGreaterEqual(len(identifier), 16)
@@ -275,7 +275,9 @@ class DelegatingTests(Case):
         return str(identifier)
 
     def exchange(self, request: str, inner: str, answered: str, result: str) -> None:
-        """Juliet asks, the managing entity is asked and answers, Juliet is answered."""
+        """
+        Send a request as Juliet, check its forward, send the managing entity's answer, and check Juliet's answer.
+        """
         self.juliet.say(request)
         identifier = self.outerId(forwarded("delegate1", inner))
         self.managing.say(replied(identifier, answered))
@@ -317,8 +319,8 @@ class DelegatingTests(Case):
     def test_examples6to9(self) -> None:
         """
         Example 6, "Juliet adds Romeo to her roster", 7, "server forwards stanza to managing entity", 8, "filtering
-        component accept Romeo", and 9, "server decapsulate and send the result with the initial id"; her roster is
-        as it was.
+        component accept Romeo", and 9, "server decapsulate and send the result with the initial id". Her roster
+        does not change.
         """
         self.delegate(Delegation("jabber:iq:roster", (COMPONENT,)))
         self.exchange(
@@ -332,8 +334,8 @@ class DelegatingTests(Case):
     def test_examples10and11(self) -> None:
         """
         Example 10, "filter.capulet.lit uses privileged entity to add Romeo", and 11, "server accept new entity in
-        roster": "as the stanza is from the managing entity, the server manages it normally", and answers in
-        Juliet's name; without a privilege it does not accept. With one: C{tests.embedded.test_privileges}.
+        roster": "as the stanza is from the managing entity, the server manages it normally". Here the component has
+        no privilege, so the server refuses it. The test with the privilege is in C{tests.embedded.test_privileges}.
         """
         self.delegate(Delegation("jabber:iq:roster", (COMPONENT,)))
         self.managing.say(
@@ -358,7 +360,7 @@ class DelegatingTests(Case):
         )
 
     def nested(self, bare: bool, answered: str, result: str) -> None:
-        """The managing entity is asked for what to nest, and answers; this is what Juliet is shown then."""
+        """Answer the server's request for features to nest; return the disco#info that Juliet gets after it."""
         told = self.delegate(Delegation(PUBSUB, (COMPONENT,)))
         separator = ":bare:" if bare else "::"
         node = f"urn:xmpp:delegation:2{separator}{PUBSUB}"

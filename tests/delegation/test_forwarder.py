@@ -1,4 +1,4 @@
-"""Handing on to other managing entities: who is there, what they get, what becomes of what they answer."""
+"""Forwarding to other managing entities: who is available, their requests, and their answers."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NODES = [f"{ns.DELEGATION_2}::{PUBSUB}", f"{ns.DELEGATION_2}:bare:{PUBSUB}"]
 
 
 def error(condition: str) -> str:
-    """A stanza error."""
+    """Return a stanza error."""
     return f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
 
 
 def advertised(address: str, filtering: str = "") -> list[Tree]:
-    """What a managing entity is told, but for the id."""
+    """Return the advertisement to a managing entity, without its id."""
     attributes = f"<attribute name='{filtering}'/>" if filtering else ""
     return meaning(
         f"<message from='{COMPONENT}' to='{address}'><delegation xmlns='{ns.DELEGATION_2}'>"
@@ -47,18 +47,18 @@ def advertised(address: str, filtering: str = "") -> list[Tree]:
 
 
 def presence(kind: str, to: str = NURSE) -> str:
-    """What a client is sent."""
+    """Return presence that a client sends."""
     return f"<presence from='{COMPONENT}' to='{to}' type='{kind}'/>"
 
 
 class ForwarderCase(Case):
-    """A gateway that hands on, and those that it knows."""
+    """A gateway that forwards, and its managing entities."""
 
     def hands(self, *entities: str, filtering: frozenset[str] = frozenset(), **more: Any) -> None:
         self.hand(Delegation(PUBSUB, entities, filtering))
 
     def asks(self, *addresses: str) -> dict[tuple[str, str], str]:
-        """Exactly these are asked for what they have to nest; the id of each question, by address and node."""
+        """Exactly these are asked for features to nest; return the id of each request, by address and node."""
         found = {}
         for name, attributes, [query] in self.taken():
             self.assertEqual(
@@ -70,7 +70,7 @@ class ForwarderCase(Case):
         return found
 
     def tell(self, asked: dict[tuple[str, str], str], content: str = "", *addresses: str) -> None:
-        """Answer these questions, with features."""
+        """Answer these requests with features."""
         for (address, node), identifier in asked.items():
             if address in addresses or not addresses:
                 self.server.send(
@@ -85,21 +85,21 @@ class ForwarderCase(Case):
             )
 
     def assertAdvertised(self, *addresses: str, filtering: str = "") -> None:
-        """Each of these is told what is delegated to it, and nobody anything else."""
-        # In whichever order they have been asked.
+        """Exactly these receive an advertisement of their delegations, and no other stanza is sent."""
+        # In the order in which they were asked.
         found = sorted(self.taken(), key=lambda each: str(each[1].get("to")))
         for _, attributes, _ in found:
             self.assertTrue(attributes.pop("id"))
         self.assertEqual(found, [each for address in sorted(addresses) for each in advertised(address, filtering)])
 
     def arrive(self, *entities: str) -> None:
-        """These are there, and have been told."""
+        """Make these available, with their advertisements sent."""
         self.hands(*entities)
         self.tell(self.asks(*entities))
         self.assertAdvertised(*entities)
 
     def handed(self, address: str, inner: str | None = None) -> str:
-        """The one thing that goes out is the request, to this one; return its outer id."""
+        """The only output is the request, to this managing entity; return its outer id."""
         [found] = self.taken()
         identifier = str(found[1]["id"])
         right = wrapper(inner or request(PAYLOAD), identifier, server=COMPONENT, to=address)
@@ -115,10 +115,10 @@ class ForwarderCase(Case):
 
 
 class ArrivalTests(ForwarderCase):
-    """A component is there once it has answered."""
+    """A component is available once it has answered."""
 
     def test_result(self) -> None:
-        """Asked at once for both nodes; the first answer, whatever is in it, says that it is there."""
+        """Both nodes are asked at once; the first answer, with any content, makes the entity available."""
         for content in ("", "<feature var='urn:f'/>"):
             self.hands(NEXT)
             asked = self.asks(NEXT)
@@ -130,26 +130,28 @@ class ArrivalTests(ForwarderCase):
             self.assertTrue([line for line in self.logged if said in line])
 
     def test_unreadable(self) -> None:
-        """A result that tells nothing, too."""
+        """A result without readable content makes it available as well."""
         self.hands(NEXT)
         identifier = next(iter(self.asks(NEXT).values()))
         self.server.send(f"<iq from='{NEXT}' to='{COMPONENT}' id='{identifier}' type='result'/>")
         self.assertAdvertised(NEXT)
 
     def test_filtering(self) -> None:
-        """It is told of the filter."""
+        """The advertisement contains the filter."""
         self.hands(NEXT, filtering=frozenset({"node"}))
         self.tell(self.asks(NEXT))
         self.assertAdvertised(NEXT, filtering="node")
 
     def test_refusal(self) -> None:
-        """Its own refusal is an answer: it is there."""
+        """An error from the entity itself is an answer: it is available."""
         self.hands(NEXT)
         self.tellError(self.asks(NEXT), "item-not-found")
         self.assertAdvertised(NEXT)
 
     def test_retries(self) -> None:
-        """A server's word that it is not there: it is asked again, with patience that doubles up to a minute."""
+        """
+        If its server reports that it does not exist, it is asked again, after intervals that double up to a minute.
+        """
         self.hands(NEXT)
         waited = []
         for condition in (
@@ -174,7 +176,7 @@ class ArrivalTests(ForwarderCase):
         self.assertEqual(asked[-1:], meaning(REFUSED))
 
     def test_patienceAnew(self) -> None:
-        """Who has been there is asked soon again."""
+        """An entity that was available is asked again after the shortest interval."""
         self.hands(NEXT)
         for _ in range(3):
             self.tellError(self.asks(NEXT), "service-unavailable")
@@ -191,7 +193,7 @@ class ArrivalTests(ForwarderCase):
         self.asks(NEXT)
 
     def test_missed(self) -> None:
-        """After three seconds the log says once who is not there, and what to look at; not who is there."""
+        """After three seconds the unavailable entities are logged once, with advice; available ones are not."""
         self.hands(NEXT, LAST, NURSE)
         identifiers = [each["id"] for _, each, _ in self.taken() if each["to"] == LAST]
         self.tell({(LAST, NODES[0]): identifiers[0]})
@@ -204,7 +206,9 @@ class ArrivalTests(ForwarderCase):
         self.assertIn("see docs/privilege.md", component)
 
     def test_missedRefusing(self) -> None:
-        """An entity that refuses is not reported as unavailable: the report has the refusal, and advice."""
+        """
+        An entity that answers with an error is not reported as unavailable: the report has the error, and advice.
+        """
         self.hands(NEXT)
         self.tellError(self.asks(NEXT), "not-allowed")
         self.wait(5)
@@ -213,19 +217,19 @@ class ArrivalTests(ForwarderCase):
         self.assertIn(f"that it accepts delegations from {COMPONENT}", said)
         reports = "".join(self.handler.report())
         self.assertIn(f"managing entity {NEXT} is not available, or refuses {COMPONENT} (not-allowed)", reports)
-        # What it answers next counts.
+        # Its next answer counts.
         self.tellError(self.asks(NEXT), "service-unavailable")
         self.assertNotIn("refuses", "".join(self.handler.report()))
 
     def test_missedFiltering(self) -> None:
-        """What the server should filter by is in the lines that it lacks."""
+        """The advice contains the attributes by which the server should filter."""
         self.hands(NEXT, filtering=frozenset({"node"}))
         self.wait(5)
         [said] = [line for line in self.logged if "does not delegate" in line]
         self.assertIn('filtering = { "node" } }', said)
 
     def test_silence(self) -> None:
-        """Who says nothing at all is asked again."""
+        """An entity that does not answer is asked again."""
         self.hands(NEXT)
         self.asks(NEXT)
         self.wait(30)
@@ -235,14 +239,16 @@ class ArrivalTests(ForwarderCase):
         self.assertAdvertised(NEXT)
 
     def test_others(self) -> None:
-        """What somebody else answers says nothing of it."""
+        """Answers of other entities do not make it available."""
         self.hands(NEXT)
         asked = {(LAST, node): identifier for (_, node), identifier in self.asks(NEXT).items()}
         self.tell(asked)
         self.assertSent()
 
     def test_reconnection(self) -> None:
-        """A new connection knows nobody: everybody is asked, and told, anew."""
+        """
+        After a reconnection all entities are unknown: they are asked again, and receive their advertisement again.
+        """
         self.arrive(NEXT)
         self.server.lose()
         self.server.clock.advance(2.0)
@@ -253,10 +259,13 @@ class ArrivalTests(ForwarderCase):
 
 
 class RequestTests(ForwarderCase):
-    """What is handed on, and what comes of it."""
+    """Forwarded requests and their answers."""
 
     def test_whole(self) -> None:
-        """There in the gateway's name, and back in the form that the server wants; payloads as they are."""
+        """
+        The request goes out in the gateway's name; the answer comes in the form that servers accept; payloads are
+        unchanged.
+        """
         self.arrive(NEXT)
         inner = request(f"<pubsub xmlns='{PUBSUB}'><x a='&lt;'>é</x></pubsub>", "set", to="romeo@capulet.lit")
         self.server.send(wrapper(inner))
@@ -267,28 +276,28 @@ class RequestTests(ForwarderCase):
         self.assertEqual(self.handler.pending, 0)
 
     def test_error(self) -> None:
-        """An error that it has put inside is the requester's."""
+        """An error inside the wrapper is the requester's answer."""
         self.arrive(NEXT)
         self.server.send(ASKED)
         self.answers(NEXT, self.handed(NEXT), reply(error("conflict"), "error"))
         self.assertSent(answer(reply(error("conflict"), "error")))
 
     def test_withoutFrom(self) -> None:
-        """An answer may leave C{from} out, as the XEP's examples do; the server gets it."""
+        """An answer may omit C{from}, as in the XEP's examples; the gateway adds it for the server."""
         self.arrive(NEXT)
         self.server.send(ASKED)
         self.answers(NEXT, self.handed(NEXT), reply(sender=None))
         self.assertSent(answer(reply()))
 
     def test_nobody(self) -> None:
-        """N.B. 1: who is not there."""
+        """N.B. 1: no managing entity is available."""
         self.hands(NEXT)
         self.asks(NEXT)
         self.server.send(ASKED)
         self.assertSent(REFUSED)
 
     def test_outerError(self) -> None:
-        """N.B. 2: its error is the requester's C{service-unavailable}; it stays in charge."""
+        """N.B. 2: an outer error becomes C{service-unavailable} for the requester; the entity stays available."""
         self.arrive(NEXT)
         for condition in ("bad-request", "undefined-condition"):
             self.server.send(ASKED)
@@ -299,7 +308,7 @@ class RequestTests(ForwarderCase):
             self.assertSent(REFUSED)
 
     def test_oddError(self) -> None:
-        """One that says nothing, or what Twisted builds no tree of."""
+        """An outer error without a condition, or one that Twisted cannot parse."""
         self.arrive(NEXT)
         for content in ("", "<error/>", "<x xmlns='a b'/>", "<error><text xmlns='urn:x'/></error>"):
             self.server.send(ASKED)
@@ -309,7 +318,9 @@ class RequestTests(ForwarderCase):
         self.assertQuiet()
 
     def test_bad(self) -> None:
-        """ "If the forwarded result from managing entity is bad": the requester is told, and the log."""
+        """
+        "If the forwarded result from managing entity is bad": the requester gets an error, and the log has it.
+        """
         self.arrive(NEXT)
         for bad in (
             reply(to="romeo@capulet.lit/x"),
@@ -333,7 +344,7 @@ class RequestTests(ForwarderCase):
         self.assertQuiet()
 
     def test_stranger(self) -> None:
-        """What somebody else answers to it, or it answers to nothing, is no answer to anything."""
+        """An answer by another entity, or to no request, is ignored."""
         self.arrive(NEXT)
         self.server.send(ASKED)
         identifier = self.handed(NEXT)
@@ -347,7 +358,7 @@ class RequestTests(ForwarderCase):
         self.assertSent()
 
     def test_silent(self) -> None:
-        """One that never answers: the requester is told before any server would."""
+        """If the managing entity never answers, the requester gets an error before a server's timeout."""
         self.arrive(NEXT)
         self.server.send(ASKED)
         identifier = self.handed(NEXT)
@@ -360,7 +371,7 @@ class RequestTests(ForwarderCase):
         self.assertSent()
 
     def test_stop(self) -> None:
-        """A stop ends what is still open."""
+        """A stop completes the open requests."""
         self.arrive(NEXT)
         self.server.send(ASKED)
         self.handed(NEXT)
@@ -369,7 +380,7 @@ class RequestTests(ForwarderCase):
         self.assertSent(REFUSED)
 
     def test_ownStanzas(self) -> None:
-        """What it asks itself, it is not asked."""
+        """The managing entity's own requests are not forwarded to it."""
         self.arrive(NEXT)
         self.server.send(wrapper(request(PAYLOAD, requester=f"{NEXT}/x", to=HOST)))
         [(_, attributes, _)] = self.taken()
@@ -378,10 +389,13 @@ class RequestTests(ForwarderCase):
 
 
 class FailOverTests(ForwarderCase):
-    """Several for one namespace."""
+    """Several managing entities for one namespace."""
 
     def test_notThere(self) -> None:
-        """A server says that the first is gone: the next one gets it, a set as well, until the first is back."""
+        """
+        If a server reports that the first does not exist, the next one gets the request, even a set, until the
+        first is back.
+        """
         self.arrive(NEXT, LAST)
         inner = request(PAYLOAD, "set")
         self.server.send(wrapper(inner))
@@ -401,7 +415,10 @@ class FailOverTests(ForwarderCase):
         self.handed(NEXT)
 
     def test_silent(self) -> None:
-        """After its share of the time a get goes to the next one; a set does not, for it may have been seen."""
+        """
+        After its share of the time a get goes to the next one. A set fails, because the first may have carried it
+        out.
+        """
         self.arrive(NEXT, LAST)
         self.server.send(ASKED)
         self.handed(NEXT)
@@ -415,7 +432,7 @@ class FailOverTests(ForwarderCase):
         self.assertSent(REFUSED)
 
     def test_first(self) -> None:
-        """Only who is there counts."""
+        """Only available entities are asked."""
         self.hands(NEXT, LAST)
         self.tell(self.asks(NEXT, LAST), "", LAST)
         self.assertAdvertised(LAST)
@@ -423,7 +440,7 @@ class FailOverTests(ForwarderCase):
         self.handed(LAST)
 
     def test_noClient(self) -> None:
-        """Presence of a component that manages is not looked at: its answers tell that it is there."""
+        """Presence of a managing component is ignored: its answers tell that it is available."""
         self.hands(NEXT)
         self.taken()
         for kind in ("", " type='subscribe'", " type='unavailable'"):
@@ -432,7 +449,7 @@ class FailOverTests(ForwarderCase):
 
 
 class ClientTests(ForwarderCase):
-    """An ordinary client may manage; its presence says where it is."""
+    """A managing entity may be an ordinary client; its presence tells its full address."""
 
     def come(self, resource: str = "chamber") -> None:
         self.server.send(f"<presence from='{NURSE}/{resource}' to='{COMPONENT}'/>")
@@ -448,7 +465,7 @@ class ClientTests(ForwarderCase):
         self.assertAdvertised(f"{NURSE}/chamber")
 
     def test_presence(self) -> None:
-        """It is watched, asked where it is, and gets requests there."""
+        """Its presence is subscribed to and probed; requests go to its full address."""
         self.there()
         self.server.send(ASKED)
         identifier = self.handed(f"{NURSE}/chamber")
@@ -458,7 +475,7 @@ class ClientTests(ForwarderCase):
         self.assertSent(answer(reply()))
 
     def test_notAsked(self) -> None:
-        """Until it shows itself nobody is asked: an iq to the bare JID is its server's to answer."""
+        """While it is offline it is not asked: its server would answer an iq to the bare JID."""
         self.hands(NURSE)
         self.taken()
         self.wait(10)
@@ -467,7 +484,7 @@ class ClientTests(ForwarderCase):
         self.assertSent(REFUSED)
 
     def test_gone(self) -> None:
-        """Once it goes, what it had is over; it may come back elsewhere."""
+        """When it goes offline its requests are completed; it may come back with another resource."""
         self.there()
         self.server.send(ASKED)
         self.handed(f"{NURSE}/chamber")
@@ -482,7 +499,7 @@ class ClientTests(ForwarderCase):
         self.handed(f"{NURSE}/garden")
 
     def test_others(self) -> None:
-        """Other resources of it, that come or go, change nothing."""
+        """Presence of its other resources changes nothing."""
         self.there()
         self.come("garden")
         self.come()
@@ -492,13 +509,13 @@ class ClientTests(ForwarderCase):
         self.handed(f"{NURSE}/chamber")
 
     def test_subscription(self) -> None:
-        """It may watch the gateway in turn."""
+        """It may subscribe to the gateway's presence."""
         self.there()
         self.server.send(f"<presence from='{NURSE}' to='{COMPONENT}' type='subscribe'/>")
         self.assertSent(presence("subscribed"))
 
     def test_reconnection(self) -> None:
-        """After a new connection its presence is asked for again."""
+        """After a reconnection its presence is requested again."""
         self.there()
         self.server.lose()
         self.server.clock.advance(2.0)
@@ -511,7 +528,7 @@ class ClientTests(ForwarderCase):
         self.assertAdvertised(f"{NURSE}/chamber")
 
     def test_resource(self) -> None:
-        """One resource alone may be meant."""
+        """A managing entity may be configured as a full JID."""
         self.hands(f"{NURSE}/chamber")
         found = self.taken()
         self.assertEqual(found[:2], meaning(presence("probe") + presence("subscribe")))
@@ -521,7 +538,7 @@ class ClientTests(ForwarderCase):
 
 
 class InfoTests(ForwarderCase):
-    """Disco of a managing entity is in the gateway's; a server's own query may wait, see L{test_held}."""
+    """Disco of the managing entity is part of the gateway's. A query by a server may wait, see L{test_held}."""
 
     asking = "romeo@montaigu.lit/x"
 
@@ -539,7 +556,7 @@ class InfoTests(ForwarderCase):
         )
 
     def test_merged(self) -> None:
-        """Beside what the handler here has; in either version; nothing twice."""
+        """It is merged with that of the local handler, in either version, without duplicates."""
         fake = FakeNamespace(lambda request: None, features=("urn:f", "urn:own"), bareFeatures=("urn:bare",))
         self.make({PUBSUB: Route(fake, Delegation(PUBSUB, (NEXT,), frozenset({"node"})))})
         self.tell(self.asks(NEXT), "<feature var='urn:f'/><feature var='urn:g'/>")
@@ -551,7 +568,7 @@ class InfoTests(ForwarderCase):
         self.assertSent(self.told("urn:bare", "urn:f", "urn:g", node=NODES[1]))
 
     def test_soon(self) -> None:
-        """A query waits a little while the managing entity is being asked."""
+        """A query waits for a short time while the managing entity is being asked."""
         self.hands(NEXT)
         asked = self.asks(NEXT)
         self.info()
@@ -561,7 +578,7 @@ class InfoTests(ForwarderCase):
         self.assertEqual(found[1:], meaning(self.told("urn:g")))
 
     def test_late(self) -> None:
-        """But not for long."""
+        """The query does not wait for longer."""
         self.hands(NEXT)
         self.asks(NEXT)
         self.info()
@@ -571,14 +588,14 @@ class InfoTests(ForwarderCase):
         self.assertSent(self.told(PUBSUB))
 
     def test_notThere(self) -> None:
-        """Where there is no hope it is answered at once."""
+        """If the managing entity cannot answer, the query is answered at once."""
         self.hands(NEXT)
         self.tellError(self.asks(NEXT), "service-unavailable")
         self.info()
         self.assertSent(self.told(PUBSUB))
 
     def test_many(self) -> None:
-        """Anybody may want to know, as often as they like, while there is no answer: nobody else is looked at."""
+        """Many queries by anybody, while there is no answer, are limited and cause no search through the others."""
         self.hands(NEXT)
         looks: list[Any] = []
         tell = self.forwarder._answerIfKnown
@@ -591,10 +608,10 @@ class InfoTests(ForwarderCase):
 
 
 class ChainTests(ForwarderCase):
-    """Two gateways, each on a link of its own, and a router between them that spells everything anew."""
+    """Two gateways, each on a link of its own, and a router between them that spells everything differently."""
 
     def carry(self) -> None:
-        """Take what either writes to the other, until neither has anything more to say."""
+        """Deliver the output of each to the other, until neither writes any more."""
         ends = {COMPONENT: self.near, NEXT: self.far}
         for _ in range(20):
             moved = 0
@@ -615,9 +632,9 @@ class ChainTests(ForwarderCase):
 
     def test_chain(self) -> None:
         """
-        The second is a managing entity of the first as the first is of the server: it is found, told, asked, and
-        its answer comes back through both. That is a refusal: a gateway answers for the domain alone of who
-        forwards to it, and the users are another's.
+        The second gateway is a managing entity of the first, as the first is of the server: it becomes available,
+        receives its advertisement and the request, and its answer comes back through both. That answer is an error:
+        a gateway serves only the domain of the forwarding server, and the users are in another domain.
         """
         fake = FakeNamespace(lambda request: None, features=("urn:f",))
         self.make({PUBSUB: Route(fake, None)}, servers=(COMPONENT,), component=NEXT)

@@ -1,4 +1,4 @@
-"""The managing entity on a link: whatever comes, and whatever its handlers do, each request gets one answer."""
+"""The managing entity on a link: each request gets exactly one answer, for any input and any handler."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ASKED = wrapper(request(PAYLOAD))
 
 
 def refused(error: type[Any], **more: Any) -> str:
-    """The answer that says this."""
+    """Return the answer with this error."""
     return answer(reply(errorXml(error), "error", **more))
 
 
@@ -69,10 +69,10 @@ def _given(waiting: Deferred[Any], request: IDelegatedRequest) -> Deferred[Any]:
 
 
 class InterfaceTests(Case):
-    """What it is."""
+    """Its interfaces."""
 
     def test_interfaces(self) -> None:
-        """A raw handler; and what it serves, and asks with, is as the interfaces have it."""
+        """It is a raw handler; its routes and requests provide their interfaces."""
         fake = self.serve(lambda request: None)
         verifyObject(IRawHandler, self.handler)
         verifyObject(IDelegatedNamespace, fake)
@@ -81,10 +81,10 @@ class InterfaceTests(Case):
 
 
 class HeardTests(Case):
-    """Who is heard, and in which words."""
+    """Which stanzas are accepted, and the protocol version of answers."""
 
     def test_onlyServers(self) -> None:
-        """Only servers that the configuration names: all others are refused, and asked nothing."""
+        """Only requests of configured servers are accepted; all others are refused, and no handler is asked."""
         fake = self.serve(lambda request: None)
         for server in ("montaigu.lit", "mallory@capulet.lit/x", "capulet.lit/x", "x.capulet.lit"):
             self.server.send(wrapper(request(PAYLOAD), server=server))
@@ -93,7 +93,7 @@ class HeardTests(Case):
         self.assertEqual((fake.asked, self.handler.pending), ([], 0))
 
     def test_advertisementsToo(self) -> None:
-        """What anybody else advertises is nothing."""
+        """Advertisements of other entities are ignored."""
         self.serve(lambda request: None)
         for server in ("montaigu.lit", "mallory@capulet.lit/x"):
             self.server.send(self.advertised(server))
@@ -110,8 +110,8 @@ class HeardTests(Case):
 
     def test_versions(self) -> None:
         """
-        Each version is answered in itself. ejabberd speaks the older one and may drop results to its bare domain.
-        Prosody takes no others.
+        Each version is answered in the same version. ejabberd uses the older one and may drop results to its bare
+        domain. Prosody accepts only the newer one.
         """
         self.serve(lambda request: None)
         for version, recipient in ((ns.DELEGATION_1, f"{HOST}/delegation"), (ns.DELEGATION_2, HOST)):
@@ -132,7 +132,7 @@ class HeardTests(Case):
     def test_whom(self) -> None:
         """
         Section 4.3: a request is "either directed to" the server, "or directed to any bare jid (and only bare jid)
-        that it manages"; anybody may ask.
+        that it manages". Any user may be the requester.
         """
         fake = self.serve(lambda request: None)
         for to in (HOST, "romeo@capulet.lit"):
@@ -145,13 +145,13 @@ class HeardTests(Case):
         self.assertEqual(len(fake.asked), 2)
 
     def test_unknown(self) -> None:
-        """A namespace that nobody has."""
+        """A namespace without a handler."""
         self.serve(lambda request: None)
         self.server.send(wrapper(request("<x xmlns='urn:x'/>")))
         self.assertSent(refused(NoHandler))
 
     def test_unreadable(self) -> None:
-        """What is no request at all is told to the server: nobody else is known."""
+        """A wrapper without a readable request is answered to the server, because the requester is unknown."""
         self.serve(lambda request: None)
         for inner in ("", request(PAYLOAD) * 2, request(PAYLOAD, "result"), request(PAYLOAD, identifier="")):
             self.server.send(wrapper(inner))
@@ -159,7 +159,7 @@ class HeardTests(Case):
             self.assertIn("forwarded an unreadable request", self.logged[-1])
 
     def test_unreadableInside(self) -> None:
-        """Where only the payload cannot be read, the requester is told: ejabberd tells nobody of an outer error."""
+        """If only the payload is bad, the requester gets an inner error: ejabberd does not deliver outer errors."""
         fake = self.serve(lambda request: None)
         for payload in ("", PAYLOAD * 2):
             self.server.send(wrapper(request(payload)))
@@ -190,14 +190,14 @@ class HeardTests(Case):
         verifyObject(IRefusalHandler, self.handler)
 
     def test_noRecipient(self) -> None:
-        """One that does not even say to whom it is forwarded."""
+        """A forwarded request without a recipient."""
         self.serve(lambda request: None)
         self.server.send(wrapper("").replace(f" to='{COMPONENT}'", ""))
         self.assertSent(f"<iq from='{COMPONENT}' to='{HOST}' id='d1' type='error'>{errorXml(BadRequest)}</iq>")
 
 
 class AnswerTests(Case):
-    """Whatever a handler does, there is exactly one answer."""
+    """Exactly one answer, for any result of the handler."""
 
     def asked(self, respond: Any, *expected: str) -> None:
         fake = self.serve(respond)
@@ -206,18 +206,18 @@ class AnswerTests(Case):
         self.assertEqual((len(fake.asked), self.handler.pending), (1, 0))
 
     def test_element(self) -> None:
-        """An element is the result; in the form that all servers take."""
+        """An element is sent as the result, in the form that all servers accept."""
         self.asked(
             lambda request: element("<x xmlns='urn:x' a='&lt;'>é</x>"),
             answer(reply("<x xmlns='urn:x' a='&lt;'>é</x>")),
         )
 
     def test_none(self) -> None:
-        """Nothing is an empty result."""
+        """C{None} is an empty result."""
         self.asked(lambda request: None, answer(reply()))
 
     def test_tooLarge(self) -> None:
-        """An answer that the server would not take, or that is larger still, is an error; the stream stays."""
+        """An answer over the server's limit, or over any limit, becomes an error; the stream stays open."""
         limits = Limits()
         for size in (limits.outgoingSize, limits.stanzaSize):
             given = element(f"<x xmlns='urn:x'>{'x' * size}</x>")
@@ -226,7 +226,7 @@ class AnswerTests(Case):
                 self.asked(lambda request, given=given: given, refused(TooLarge))
 
     def test_stanzaError(self) -> None:
-        """A stanza error is what the requester gets, inside of a result, which all servers pass on."""
+        """A stanza error is sent to the requester inside a result, which all servers deliver."""
         wanted = (
             f"<error type='cancel' code='404'><item-not-found xmlns='{ns.STANZA_ERRORS}'/>"
             f"<text xmlns='{ns.STANZA_ERRORS}'>no &lt;such&gt;</text></error>"
@@ -241,7 +241,7 @@ class AnswerTests(Case):
         )
 
     def test_gatewayError(self) -> None:
-        """A domain error is said as the table has it."""
+        """A domain error is answered by the table of errors."""
 
         def respond(request: IDelegatedRequest) -> Any:
             raise ResourceLimit
@@ -249,7 +249,7 @@ class AnswerTests(Case):
         self.asked(respond, refused(ResourceLimit))
 
     def test_raises(self) -> None:
-        """Anything else is our failure: the log has it, the requester has nothing of it."""
+        """Another exception is an internal error: it is logged, and the requester sees no detail."""
 
         def respond(request: IDelegatedRequest) -> Any:
             raise ZeroDivisionError("hidden")
@@ -259,13 +259,13 @@ class AnswerTests(Case):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_nonsense(self) -> None:
-        """What is no answer."""
+        """Values that are not a valid answer."""
         for nonsense in (1, "<x/>", bytearray(b"<x/>"), [], object(), domish.Element):
             self.asked(lambda request, nonsense=nonsense: nonsense, refused(HandlerFailed))
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 6)
 
     def test_bytes(self) -> None:
-        """An element may be bytes: other than the request's own they are checked."""
+        """An element may be bytes. They are checked, unless they are the request's own."""
         for xml in (b"<x/>", b"<x xmlns='urn:x'><x>&amp;</x></x>", b"<p:x xmlns:p='urn:x'><p:x/></p:x>"):
             self.asked(lambda request, xml=xml: xml, answer(reply(xml.decode())))
             self.asked(lambda request, xml=xml: succeed(xml), answer(reply(xml.decode())))
@@ -279,7 +279,7 @@ class AnswerTests(Case):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), len(bad))
 
     def test_ownBytes(self) -> None:
-        """The request's own bytes are the answer, byte for byte, and nobody looks at them again."""
+        """The request's own bytes may be the answer; they are sent unchanged, without another check."""
         self.patch(stanzas, "checkedXml", self.fail)
         self.serve(lambda request: request.xml)
         for payload in (PAYLOAD, f'<pubsub xmlns="{PUBSUB}"><a  b = "1"></a></pubsub>'):
@@ -288,7 +288,7 @@ class AnswerTests(Case):
             self.taken()
 
     def test_noXml(self) -> None:
-        """What XML cannot hold would cost the stream, and everybody's requests with it."""
+        """Characters that XML does not allow would end the stream; they are refused."""
         for text in ("\x00", "\ud800"):
             bad = element("<x xmlns='urn:x'/>")
             bad.addContent(text)
@@ -310,7 +310,7 @@ class AnswerTests(Case):
         self.asked(refuse, refused(Forbidden))
 
     def test_later(self) -> None:
-        """One that takes its time, but less than there is."""
+        """A handler that answers late, but before the deadline."""
         waiting: Deferred[Any] = Deferred()
         self.serve(lambda request: waiting)
         self.server.send(ASKED)
@@ -323,11 +323,11 @@ class AnswerTests(Case):
 
     def test_never(self) -> None:
         """
-        Silence is ended before any server would end it; an answer that comes after all, and a failure too, is not
-        sent.
+        A request without an answer is completed before a server's timeout. A later answer, or a later failure, is
+        not sent.
         """
         for late in (None, ZeroDivisionError(), StanzaError("conflict")):
-            # One that cannot be told that it is too late.
+            # A Deferred that ignores its cancellation.
             waiting: Deferred[Any] = Deferred(lambda _: None)
             self.serve(partial(_given, waiting))
             self.server.send(ASKED)
@@ -343,7 +343,7 @@ class AnswerTests(Case):
         self.assertQuiet()
 
     def test_cancelled(self) -> None:
-        """A handler is told when nobody waits for it any more."""
+        """A handler's Deferred is cancelled after the deadline."""
         told: list[Any] = []
         self.serve(lambda request: Deferred(told.append))
         self.server.send(ASKED)
@@ -354,10 +354,10 @@ class AnswerTests(Case):
 
 
 class ManyTests(Case):
-    """Many at once."""
+    """Many requests at once."""
 
     def test_sameInnerId(self) -> None:
-        """Two users with the same id at the same time: each gets its own."""
+        """Two users use the same id at the same time: each gets its own answer."""
         waiting: list[Deferred[Any]] = []
 
         def respond(request: IDelegatedRequest) -> Any:
@@ -373,7 +373,9 @@ class ManyTests(Case):
         self.assertSent(answer(reply("<one xmlns='urn:x'/>")))
 
     def test_sameOuterId(self) -> None:
-        """A server that uses an id twice: the second is refused, the first answered, and then the id is free."""
+        """
+        If a server uses an id twice, the second request is refused and the first answered; then the id is free.
+        """
         waiting: list[Deferred[Any]] = []
 
         def respond(request: IDelegatedRequest) -> Any:
@@ -392,7 +394,7 @@ class ManyTests(Case):
         self.assertSent(answer(reply()))
 
     def test_bound(self) -> None:
-        """There are so many at a time; each of them is answered."""
+        """The number of open requests is limited; each request is answered."""
         self.serve(lambda request: Deferred())
         self.handler._open.shares.bound = 12
         for number in range(3):
@@ -407,10 +409,10 @@ class ManyTests(Case):
 
 
 class StopTests(Case):
-    """The gateway stops."""
+    """A stop of the gateway."""
 
     def test_drain(self) -> None:
-        """What is open may end; what comes is refused; what has not ended is told in the end."""
+        """Open requests may complete, new ones are refused, and the rest gets an error at the end."""
         waiting = [Deferred[Any](), Deferred[Any]()]
         self.serve(lambda request: waiting[int(request.type == "set")])
         self.server.send(ASKED + wrapper(request(PAYLOAD, "set"), "d2"))
@@ -435,7 +437,7 @@ class StopTests(Case):
 
 
 class ConnectionTests(Case):
-    """The link goes, and comes back."""
+    """The link is lost and comes back."""
 
     def again(self) -> None:
         self.server.lose()
@@ -455,7 +457,7 @@ class ConnectionTests(Case):
         return found
 
     def test_answers(self) -> None:
-        """An answer that is ready while there is no link goes out once there is one."""
+        """An answer that is ready while the link is down is sent when the link is up again."""
         waiting: Deferred[Any] = Deferred()
         self.serve(lambda request: waiting)
         self.server.send(ASKED)
@@ -469,8 +471,8 @@ class ConnectionTests(Case):
 
     def test_missing(self) -> None:
         """
-        What is configured and not granted is said, once on each connection, with the lines that Prosody and
-        ejabberd lack.
+        Configured namespaces that are not delegated are logged once in each connection, with the configuration for
+        Prosody and ejabberd.
         """
         self.serve(lambda request: None)
         self.server.clock.pump([1.0] * int(GRANT_TIMEOUT - 1))
@@ -487,7 +489,7 @@ class ConnectionTests(Case):
         self.assertEqual(len(self.warned()), 1)
 
     def test_granted(self) -> None:
-        """What is granted is not missed; after a new connection it is, until it is granted again."""
+        """Delegated namespaces are not reported; after a reconnection they are, until they are delegated again."""
         self.serve(lambda request: None, namespaces=frozenset({PUBSUB, "urn:2"}))
         self.advertise(PUBSUB)
         self.server.clock.pump([1.0] * 11)
@@ -505,7 +507,7 @@ class ConnectionTests(Case):
         self.assertIn("urn:2", said)
 
     def test_lostBefore(self) -> None:
-        """A connection that is lost before then says nothing of the server's configuration."""
+        """If the connection is lost before the deadline, nothing is logged about the server's configuration."""
         self.serve(lambda request: None)
         self.server.lose()
         self.server.clock.advance(2.0)
@@ -513,7 +515,7 @@ class ConnectionTests(Case):
         self.assertEqual(self.warned(), [])
 
     def test_statusWhileDown(self) -> None:
-        """Without a connection the status page does not say what the server fails to delegate: nobody can know."""
+        """Without a connection the status page does not report missing delegations, because they are unknown."""
         self.serve(lambda request: None)
         self.server.clock.pump([1.0] * 5)
         self.assertIn("does not delegate", "".join(self.handler.report()))
@@ -521,7 +523,7 @@ class ConnectionTests(Case):
         self.assertEqual(list(self.handler.report()), ["open requests: 0"])
 
     def test_unwanted(self) -> None:
-        """What is granted and has nobody is said too."""
+        """Delegated namespaces without a handler are logged as well."""
         self.serve(lambda request: None)
         self.advertise("urn:x", PUBSUB)
         one, two = [line for line in self.logged if "delegates" in line]
@@ -529,7 +531,7 @@ class ConnectionTests(Case):
         self.assertNotIn("nobody", two)
 
     def test_advice(self) -> None:
-        """All that either server's configuration needs."""
+        """The advice has the complete configuration for either server."""
         said = howToGrant("gw.capulet.lit", "capulet.lit", {"urn:1": (), "urn:2": ("b", "a")})
         for line in (
             'VirtualHost "capulet.lit"',
@@ -547,19 +549,19 @@ class ConnectionTests(Case):
 
 
 class DiscoTests(Case):
-    """Section 7: what servers ask before they delegate anything."""
+    """Section 7: disco requests that servers send before they delegate."""
 
     def info(self, node: str, expected: str, kind: str = "result") -> None:
         written = f" node='{node}'" if node else ""
         query = f"<query xmlns='{ns.DISCO_INFO}'{written}"
         self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' id='i' type='get'>{query}/></iq>")
         content = f"{query}>{expected}</query>" if kind == "result" else expected
-        # As test_versions has it.
+        # The versions of test_versions.
         to = f"{HOST}/delegation" if node.startswith(f"{ns.DELEGATION_1}:") else HOST
         self.assertSent(f"<iq from='{COMPONENT}' to='{to}' id='i' type='{kind}'>{content}</iq>")
 
     def test_nodes(self) -> None:
-        """Both nodes, in both versions; the node is echoed, without which Prosody takes no answer."""
+        """Both nodes, in both versions. The node is echoed; Prosody ignores answers without it."""
         self.serve(
             lambda request: None,
             features=("urn:f",),
@@ -572,28 +574,28 @@ class DiscoTests(Case):
             self.info(f"{version}:bare:{PUBSUB}", "<identity category='d' type='e'/><feature var='urn:bare'/>")
 
     def test_something(self) -> None:
-        """Who has nothing to nest says something all the same: ejabberd delegates after a result, and no sooner."""
+        """An answer without features is still a result: ejabberd delegates only after a result."""
         self.serve(lambda request: None)
         for version in (ns.DELEGATION_1, ns.DELEGATION_2):
             self.info(f"{version}::{PUBSUB}", f"<feature var='{PUBSUB}'/>")
             self.info(f"{version}:bare:{PUBSUB}", f"<feature var='{PUBSUB}'/>")
 
     def test_once(self) -> None:
-        """The server lists the feature of disco itself, so it is not nested: it would be there twice."""
+        """The feature of disco itself is not nested: the server lists it already, and it would appear twice."""
         features = (ns.DISCO_INFO, "urn:f")
         self.serve(lambda request: None, features=features, bareFeatures=features)
         for node in (f"{ns.DELEGATION_2}::{PUBSUB}", f"{ns.DELEGATION_2}:bare:{PUBSUB}"):
             self.info(node, "<feature var='urn:f'/>")
 
     def test_unknown(self) -> None:
-        """Any other node."""
+        """An unknown node."""
         self.serve(lambda request: None)
         missing = f"<error type='cancel' code='404'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
         for node in ("x", f"{ns.DELEGATION_2}::urn:x", f"urn:xmpp:delegation:3::{PUBSUB}", ns.DELEGATION_2):
             self.info(node, f"<query xmlns='{ns.DISCO_INFO}' node='{node}'/>{missing}", "error")
 
     def test_injection(self) -> None:
-        """Wokkel's errors give back what was asked: a namespace with a quote in it is a namespace there, too."""
+        """Wokkel's errors echo the request; a namespace with a quote in it stays a namespace."""
         self.serve(lambda request: None)
         query = f'<query xmlns="{ns.DISCO_INFO}" node="x"><e xmlns="{EVIL}"/></query>'
         self.server.send(f"<iq from='{JULIET}' to='{COMPONENT}' id='i' type='get'>{query}</iq>")
@@ -610,7 +612,7 @@ class DiscoTests(Case):
         )
 
     def test_forms(self) -> None:
-        """What a managing entity further on has to nest is merged; forms that Wokkel cannot write are left out."""
+        """Features of a further managing entity are merged; forms that Wokkel cannot write are omitted."""
         delegation = Delegation(PUBSUB, ("x.capulet.lit",), frozenset({"node"}))
         form = "<x xmlns='jabber:x:data' type='result'><field var='a'><value>1</value></field></x>"
         odd = "<x xmlns='jabber:x:data' type='result'><field><value>1</value></field></x>"
@@ -622,10 +624,12 @@ class DiscoTests(Case):
 
 
 class RouteTests(Case):
-    """Who answers, where there is a choice."""
+    """The route, where there is a choice."""
 
     def test_filtering(self) -> None:
-        """With all attributes a request is handed on; without one the handler here answers."""
+        """
+        With all attributes of the filter a request is forwarded; if one is missing, the local handler answers.
+        """
         fake = FakeNamespace(lambda request: None)
         delegation = Delegation(PUBSUB, ("x.capulet.lit",), frozenset({"node", "b"}))
         self.make({PUBSUB: Route(fake, delegation)})
@@ -633,19 +637,22 @@ class RouteTests(Case):
         self.server.send(wrapper(request(f"<pubsub xmlns='{PUBSUB}' node='1'/>")))
         self.assertSent(answer(reply()))
         self.server.send(wrapper(request(f"<pubsub xmlns='{PUBSUB}' b='' node='1'/>")))
-        # Nobody is there to take it.
+        # No managing entity is available.
         self.assertSent(refused(RecipientUnavailable))
         self.assertEqual(len(fake.asked), 1)
 
     def test_notCovered(self) -> None:
-        """Where nobody here answers for the rest, nobody does."""
+        """Without a local handler, requests that the filter excludes are refused."""
         self.hand(Delegation(PUBSUB, ("x.capulet.lit",), frozenset({"node"})))
         self.taken()
         self.server.send(ASKED)
         self.assertSent(refused(NoHandler))
 
     def test_remaining(self) -> None:
-        """Disco requests on bare JIDs go to whom the special namespace names, unless disco itself has somebody."""
+        """
+        Disco requests on bare JIDs go to the managing entity of the special namespace, unless disco itself has a
+        route.
+        """
         fake = FakeNamespace(lambda request: None)
         self.make({f"{ns.DELEGATION_1}:bare:disco#info:*": Route(fake, None)})
         for name, error in ((ns.DISCO_INFO, None), (ns.DISCO_ITEMS, NoHandler)):
@@ -654,10 +661,10 @@ class RouteTests(Case):
 
 
 class AnyTests(Case):
-    """Anything in a wrapper."""
+    """Random content of wrappers."""
 
     def test_any(self) -> None:
-        """Any wrapper gets exactly one answer, of the server's own id, and nothing has failed."""
+        """Each wrapper gets exactly one answer, with the server's id, and nothing raises."""
         numbers = count(1)
         self.serve(lambda request: request.payload)
         namespaces = FakeNamespace(lambda request: request.payload)

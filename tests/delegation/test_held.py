@@ -1,4 +1,4 @@
-"""Nesting queries of servers wait for the managing entity, each for one answer, and nothing waits with them."""
+"""Nesting queries of servers wait for the managing entity. Each gets one answer, and nothing else waits."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ FEATURE = "<feature var='urn:g'/>"
 
 
 class HeldCase(ForwarderCase):
-    """A server that asks what to nest, and a managing entity that is not there, or comes late."""
+    """A server that asks for features to nest, and a managing entity that is unavailable or comes late."""
 
     def info(self, node: str = NODES[0], sender: str = HOST, identifier: str = "i") -> None:
-        """Somebody asks what to nest."""
+        """Send a query for features to nest."""
         self.server.send(
             f"<iq from='{sender}' to='{COMPONENT}' id='{identifier}' type='get'>"
             f"<query xmlns='{ns.DISCO_INFO}' node='{node}'/></iq>"
         )
 
     def told(self, *features: str, node: str = NODES[0], to: str = "", identifier: str = "i") -> str:
-        """The answer to that."""
+        """Return the answer to it."""
         version = ns.DELEGATION_1 if node in OLDER else ns.DELEGATION_2
         content = "".join(f"<feature var='{each}'/>" for each in features)
         return (
@@ -38,7 +38,7 @@ class HeldCase(ForwarderCase):
         )
 
     def hold(self, *nodes: str) -> None:
-        """The managing entity is not there, and the server asks for these nodes."""
+        """Make the managing entity unavailable, and send the server's queries for these nodes."""
         self.hands(NEXT)
         self.tellError(self.asks(NEXT), ABSENT)
         for node in nodes:
@@ -46,15 +46,15 @@ class HeldCase(ForwarderCase):
         self.assertSent()
 
     def grant(self, namespace: str = PUBSUB, version: str = ns.DELEGATION_2) -> None:
-        """The server delegates."""
+        """Delegate, as the server."""
         delegated = f"<delegation xmlns='{version}'><delegated namespace='{namespace}'/></delegation>"
         self.server.send(f"<message from='{HOST}' to='{COMPONENT}'>{delegated}</message>")
 
     def passes(self, seconds: int) -> list[tuple[int, Tree]]:
         """
-        Let time pass; the managing entity is not there whenever it is asked.
+        Let time pass; the managing entity is reported as unavailable whenever it is asked.
 
-        @return: what else is sent, each with the second.
+        @return: the other stanzas that are sent, each with its second.
         """
         found = []
         for second in range(1, seconds + 1):
@@ -65,7 +65,7 @@ class HeldCase(ForwarderCase):
         return found
 
     def absent(self, asked: list[Tree]) -> None:
-        """The managing entity's server says that it is not there."""
+        """Report, as its server, that the managing entity does not exist."""
         for each in asked:
             self.server.send(
                 f"<iq from='{NEXT}' to='{COMPONENT}' id='{each[1]['id']}' type='error'>"
@@ -73,7 +73,9 @@ class HeldCase(ForwarderCase):
             )
 
     def comes(self) -> list[Tree]:
-        """The managing entity connects, and answers; return what is sent then, but for what it is told."""
+        """
+        Connect the managing entity and answer its queries; return what is sent then, without its advertisement.
+        """
         for _ in range(100):
             self.wait(1)
             if self.server._transport.value():
@@ -82,20 +84,23 @@ class HeldCase(ForwarderCase):
         return [each for each in self.taken() if each[1]["to"] != NEXT]
 
     def reports(self) -> str:
-        """The status page."""
+        """Return the lines of the status page."""
         return "\n".join(self.handler.report())
 
     def assertAnswered(self, found: list[Tree], *expected: str) -> None:
-        """Exactly these, in any order."""
+        """Exactly these answers were sent, in any order."""
         wanted = [each for xml in expected for each in meaning(xml)]
         self.assertEqual(sorted(found, key=repr), sorted(wanted, key=repr))
 
 
 class HoldingTests(HeldCase):
-    """Queries that wait for a managing entity, and the end of that."""
+    """Queries that wait for a managing entity, and how the wait ends."""
 
     def test_comes(self) -> None:
-        """A managing entity that comes within 25 seconds is in the answer to each node, in either version."""
+        """
+        If a managing entity comes within 25 seconds, its features are in the answer for each node, in either
+        version.
+        """
         for nodes in (NODES, OLDER):
             self.hold(*nodes)
             self.assertEqual(self.passes(20), [])
@@ -105,7 +110,7 @@ class HoldingTests(HeldCase):
             self.assertNotIn("was not connected in time", self.reports())
 
     def test_sought(self) -> None:
-        """While a query waits for it, the managing entity is asked every two seconds, and less often then."""
+        """While a query waits, the managing entity is asked every two seconds; afterwards less often."""
         self.hold(NODES[0])
         asked = []
         for second in range(1, 61):
@@ -118,7 +123,7 @@ class HoldingTests(HeldCase):
         self.assertLessEqual(len(asked) - len(soon), 3)
 
     def test_tooLate(self) -> None:
-        """After 25 seconds the server has an answer, and the operator is told what to do."""
+        """After 25 seconds the server gets an answer, and the log has advice for the operator."""
         for node, todo in ((NODES[0], "restart the server: Prosody"), (OLDER[0], "restart the gateway: ejabberd")):
             self.logged.clear()
             self.hold(node)
@@ -131,7 +136,7 @@ class HoldingTests(HeldCase):
             self.assertIn(todo, line)
             self.assertIn(todo, self.reports())
             self.assertNotIn("is told what", self.reports())
-            # It is true until the server asks again.
+            # The report stays until the server asks again.
             self.assertEqual(self.comes(), [])
             self.assertIn(todo, self.reports())
             self.info(node)
@@ -139,14 +144,14 @@ class HoldingTests(HeldCase):
             self.assertNotIn(todo, self.reports())
 
     def test_delegates(self) -> None:
-        """A server that delegates all the same, as Prosody does, gets its answer an hour later."""
+        """If a server delegates while its query waits, as Prosody does, it gets the answer even an hour later."""
         self.hold(*NODES)
         self.grant()
         self.assertEqual(self.passes(3500), [])
         self.assertAnswered(self.comes(), *(self.told("urn:g", node=node, identifier=node) for node in NODES))
 
     def test_delegatesLong(self) -> None:
-        """But not later."""
+        """There is a maximum for that wait."""
         self.hold(NODES[0])
         self.grant()
         [(second, found)] = self.passes(4000)
@@ -155,14 +160,14 @@ class HoldingTests(HeldCase):
         self.assertIn("was not connected in time", self.reports())
 
     def test_delegatesOlder(self) -> None:
-        """One that speaks the older version never waits for longer: ejabberd has no use for an answer then."""
+        """A query in the older version never waits longer: ejabberd ignores a later answer."""
         self.hold(OLDER[0])
         self.grant(version=ns.DELEGATION_1)
         [(second, _)] = self.passes(60)
         self.assertIn(second, (25, 26))
 
     def test_spare(self) -> None:
-        """Of several managing entities one that is there is enough."""
+        """One available managing entity of several is enough."""
         self.hands(NEXT, LAST)
         asked = self.asks(NEXT, LAST)
         self.tellError({key: each for key, each in asked.items() if key[0] == NEXT}, ABSENT)
@@ -172,7 +177,7 @@ class HoldingTests(HeldCase):
         self.assertAnswered([each for each in self.taken() if each[1]["to"] == HOST], self.told("urn:g"))
 
     def test_slow(self) -> None:
-        """One that is there and has told the half is waited for with the rest."""
+        """If an available one has answered for one node, the query waits for the other."""
         self.hands(NEXT)
         asked = self.asks(NEXT)
         self.tell({key: each for key, each in asked.items() if key[1] == NODES[0]}, FEATURE)
@@ -184,7 +189,7 @@ class HoldingTests(HeldCase):
         self.assertSent(self.told("urn:g", node=NODES[1]))
 
     def test_hasNothing(self) -> None:
-        """One that is there and tells nothing is not waited for."""
+        """If an available one answers without features, the query does not wait for it."""
         self.hands(NEXT)
         asked = self.asks(NEXT)
         self.info()
@@ -194,16 +199,16 @@ class HoldingTests(HeldCase):
 
 
 class NothingElseTests(HeldCase):
-    """Everything else does not wait."""
+    """Everything else is answered without a wait."""
 
     def test_others(self) -> None:
-        """Only a server's query waits: anybody else is answered at once."""
+        """Only queries of a server wait; those of others are answered at once."""
         self.hold(NODES[0])
         self.info(sender="romeo@montaigu.lit/x")
         self.assertSent(self.told(PUBSUB, to="romeo@montaigu.lit/x"))
 
     def test_odd(self) -> None:
-        """Nor does a query without such a node, or one that cannot be read."""
+        """A query without such a node, or an unreadable one, does not wait."""
         self.hold(NODES[0])
         for node in ("", "urn:x", f"{ns.DELEGATION_2}::urn:unknown", ns.DELEGATION_2, f"{ns.DELEGATION_2}::"):
             self.info(node)
@@ -217,7 +222,7 @@ class NothingElseTests(HeldCase):
         self.assertQuiet()
 
     def test_handler(self) -> None:
-        """Namespaces with a handler of this process never wait, be it alone or beside a managing entity."""
+        """Queries for namespaces with a local handler do not wait, even if a managing entity has them as well."""
         fake = FakeNamespace(lambda request: None, namespaces=frozenset({PUBSUB, OTHER}), features=("urn:own",))
         delegation = Delegation(PUBSUB, (NEXT,), frozenset({"node"}))
         alone = Delegation("urn:alone", (NEXT,))
@@ -231,14 +236,14 @@ class NothingElseTests(HeldCase):
             self.assertSent(self.told("urn:own", node=node))
 
     def test_requests(self) -> None:
-        """Requests are answered meanwhile, and nothing counts as open."""
+        """Requests are answered meanwhile, and a waiting query is not counted as an open request."""
         self.hold(*NODES)
         self.server.send(ASKED)
         self.assertSent(REFUSED)
         self.assertEqual((self.handler.pending, self.server.link.pending), (0, 0))
 
     def test_again(self) -> None:
-        """A server that asks again has no use for the first answer: each query has its own, the later one waits."""
+        """If a server asks again, each query gets an answer: the first at once, the later one waits."""
         self.hold(NODES[0])
         for number in range(1_000):
             self.info(identifier=f"again{number}")
@@ -247,7 +252,7 @@ class NothingElseTests(HeldCase):
         self.assertAnswered(self.comes(), self.told("urn:g", identifier="again999"))
 
     def test_stop(self) -> None:
-        """A stop does not wait: every query is answered at once, and the log says what that means."""
+        """A stop does not wait: every query is answered at once, and the log explains the effect."""
         self.hold(*NODES)
         self.handler.drain()
         expected = [self.told(PUBSUB, node=node, identifier=node) for node in NODES]
@@ -258,7 +263,7 @@ class NothingElseTests(HeldCase):
         self.assertSent(self.told(PUBSUB))
 
     def test_reconnection(self) -> None:
-        """A query outlives the connection, as Prosody's does; time while the link is down does not count."""
+        """A query stays open over a reconnection, as in Prosody; time while the link is down is not counted."""
         self.hold(NODES[0])
         self.assertEqual(self.passes(20), [])
         self.server.lose()
@@ -269,7 +274,7 @@ class NothingElseTests(HeldCase):
         self.assertAnswered(self.comes(), self.told("urn:g", identifier=NODES[0]))
 
     def test_servers(self) -> None:
-        """Each server's query is its own."""
+        """Each server's queries are separate."""
         hosts = (HOST, "montaigu.lit")
         self.make({PUBSUB: Route(None, Delegation(PUBSUB, (NEXT,)))}, servers=hosts)
         self.tellError(self.asks(NEXT), ABSENT)
@@ -280,28 +285,28 @@ class NothingElseTests(HeldCase):
 
 
 class CheckTests(HeldCase):
-    """A server that does not ask any more: its disco#info tells if it shows what it should."""
+    """For a server that does not ask again, its disco#info tells whether it lists what it should."""
 
     def begin(self, version: str = ns.DELEGATION_2) -> None:
-        """A connection in which a managing entity is there, and the server delegates but does not ask."""
+        """Start a connection in which a managing entity is available, and the server delegates without a query."""
         self.hands(NEXT)
         self.grant(version=version)
         self.tell(self.asks(NEXT), f"<feature var='{ns.DISCO_INFO}'/>{FEATURE}")
         self.assertAdvertised(NEXT)
 
     def checked(self) -> str:
-        """The id of the one question to the server."""
+        """Return the id of the one disco request to the server."""
         [(name, attributes, [query])] = self.taken()
         self.assertEqual((name, attributes["to"], attributes["type"]), ("{jabber:client}iq", HOST, "get"))
         self.assertEqual(query, (f"{{{ns.DISCO_INFO}}}query", {}, []))
         return attributes["id"]
 
     def show(self, identifier: str, content: str, kind: str = "result") -> None:
-        """The server's answer."""
+        """Answer it, as the server."""
         self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' id='{identifier}' type='{kind}'>{content}</iq>")
 
     def test_missing(self) -> None:
-        """If it lacks something, log and status say so, and what to do; each connection is checked once."""
+        """If features are missing, log and status report it, with advice; each connection is checked once."""
         self.begin()
         self.wait(4)
         self.assertSent()
@@ -312,13 +317,13 @@ class CheckTests(HeldCase):
         self.assertIn("restart the server", self.reports())
         self.wait(100)
         self.assertSent()
-        # It has been restarted, and asks.
+        # The server has been restarted, and asks.
         self.info()
         self.assertSent(self.told("urn:g"))
         self.assertNotIn("restart", self.reports())
 
     def test_shown(self) -> None:
-        """If it shows everything, or says nothing that can be read, there is nothing to say."""
+        """If all features are listed, or the answer is unreadable, nothing is reported."""
         shown = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/>{FEATURE}</query>"
         refused = f"<error type='cancel'><{ABSENT} xmlns='{ns.STANZA_ERRORS}'/></error>"
         for kind, content in (
@@ -335,7 +340,7 @@ class CheckTests(HeldCase):
         self.assertQuiet()
 
     def test_reconnection(self) -> None:
-        """A new connection is checked anew, once the managing entity has told something."""
+        """A new connection is checked again, once the managing entity has answered."""
         self.begin()
         self.wait(6)
         self.checked()
@@ -349,7 +354,10 @@ class CheckTests(HeldCase):
         self.checked()
 
     def test_none(self) -> None:
-        """There is no question to a server that asks in each connection, has not delegated, or waits."""
+        """
+        No disco request is sent to a server that asks in each connection, has not delegated, or has a waiting
+        query.
+        """
         self.begin(ns.DELEGATION_1)
         self.wait(60)
         self.assertSent()

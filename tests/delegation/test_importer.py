@@ -1,4 +1,4 @@
-"""The command that imports private data: from each kind of source, over and over, and from what is none."""
+"""The command that imports private data: each kind of source, repeated imports, and bad sources."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.delegation.test_stored import DOMAIN, EXPORT, USER
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = ("urn:1", "a")
 OLD, NEW = "<a xmlns='urn:1'>old</a>", "<a xmlns='urn:1'>new</a>"
-# As Prosody stores OLD.
+# OLD, as Prosody stores it.
 LUA = '["a:urn:1"] = { ["name"] = "a"; ["attr"] = { ["xmlns"] = "urn:1"; }; "old"; };'
 JSON = '{"name":"a","attr":{"xmlns":"urn:1"},"__array":["old"]}'
 PROSODY = (
@@ -33,7 +33,7 @@ PROSODY = (
 )
 
 
-# Runs a command, and says how much memory it took at most.
+# Runs a command, and prints its peak memory.
 MEASURED = """
 import resource, subprocess, sys
 ended = subprocess.run(sys.argv[1:])
@@ -43,7 +43,7 @@ sys.exit(ended.returncode)
 
 
 class ImporterCase(SynchronousTestCase):
-    """A storage, and a folder for what is imported."""
+    """A storage, and a folder for the sources."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -54,7 +54,7 @@ class ImporterCase(SynchronousTestCase):
                 made.execute(statement)
 
     def run_(self, *arguments: object, code: int = 0) -> list[str]:
-        """The lines that the command says."""
+        """Run the command; return the lines that it prints."""
         said: list[str] = []
         found = importer.main([str(each) for each in arguments], said.append)
         self.assertEqual(found, code, said)
@@ -72,14 +72,14 @@ class ImporterCase(SynchronousTestCase):
             opened.execute("INSERT OR REPLACE INTO private VALUES (?, ?, ?, ?)", (user, *KEY, xml))
 
     def prosody(self, name: str, content: str | bytes) -> Path:
-        """A user's file in Prosody's data folder."""
+        """Write a user's file in Prosody's data folder."""
         path = self.folder / "data" / "capulet%2elit" / "private" / f"{name}.dat"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
     def database(self, *rows: tuple[Any, ...]) -> Path:
-        """Prosody's SQLite file."""
+        """Write Prosody's SQLite file."""
         path = self.folder / "prosody.sqlite"
         with closing(sqlite3.connect(path)) as made:
             made.execute(PROSODY)
@@ -94,7 +94,7 @@ class ImporterCase(SynchronousTestCase):
 
 
 def counted(imported: int = 0, present: int = 0, kept: int = 0, skipped: int = 0) -> str:
-    """The last line."""
+    """Return the last line, with the counts."""
     return importer.Counts(imported, present, kept, skipped).inWords()
 
 
@@ -102,7 +102,7 @@ class SourceTests(ImporterCase):
     """Each kind of source."""
 
     def test_folder(self) -> None:
-        """Prosody's data folder: users' names and the domain are escaped; other domains and files are none."""
+        """Prosody's data folder: names of users and the domain are escaped; other domains and files are ignored."""
         self.prosody("juliet", f"return {{ {LUA} }};\n")
         self.prosody("o%27neill%2e%c3%a4", f"return {{ {LUA} }};\n")
         self.prosody("empty", "return {};\n")
@@ -121,7 +121,7 @@ class SourceTests(ImporterCase):
         self.assertEqual(self.stored(), {(USER, *KEY): OLD, (f"neill.\u00e4@{DOMAIN}", *KEY): OLD})
 
     def test_database(self) -> None:
-        """Prosody's SQLite file: the domain's users and the store of private data alone."""
+        """Prosody's SQLite file: only the domain's users and the store of private data are read."""
         source = self.database(
             (DOMAIN, "juliet", "private", "a:urn:1", "json", JSON),
             ("other.lit", "juliet", "private", "a:urn:1", "json", JSON),
@@ -136,7 +136,7 @@ class SourceTests(ImporterCase):
         self.assertEqual(len(self.stored()), 3)
 
     def test_several(self) -> None:
-        """Several sources at once; one that cannot be read does not keep the others, and tells by the exit code."""
+        """Several sources at once. An unreadable source does not stop the others, and sets the exit code."""
         self.prosody("juliet", f"return {{ {LUA} }};\n")
         missing = self.folder / "missing"
         lines = self.imported(missing, self.folder / "data", self.file(EXPORT), code=1)
@@ -144,10 +144,10 @@ class SourceTests(ImporterCase):
 
 
 class AgainTests(ImporterCase):
-    """Elements that are here already."""
+    """Elements that are stored here already."""
 
     def test_idempotent(self) -> None:
-        """A second time nothing is imported."""
+        """The second time nothing is imported."""
         source = self.file(EXPORT)
         self.imported(source)
         before = self.stored()
@@ -155,7 +155,7 @@ class AgainTests(ImporterCase):
         self.assertEqual(self.stored(), before)
 
     def test_newer(self) -> None:
-        """An element that the user has stored here since stays, and is named."""
+        """An element that the user has stored here since then is kept, and is named."""
         self.store(NEW)
         self.prosody("juliet", f"return {{ {LUA} }};\n")
         for _ in range(2):
@@ -166,26 +166,26 @@ class AgainTests(ImporterCase):
             self.assertEqual(self.stored(), {(USER, *KEY): NEW})
 
     def test_same(self) -> None:
-        """The same in another spelling, as what was read through before, is no other."""
+        """The same element in another spelling, as it was stored by a read-through, is not different."""
         self.store('<a c="2" b="1" xmlns="urn:1"></a>')
         element = '{ ["name"] = "a"; ["attr"] = { ["xmlns"] = "urn:1"; b="1", c="2" } }'
         self.prosody("juliet", f'return {{ ["a:urn:1"] = {element} }};')
         self.assertEqual(self.imported(self.folder / "data"), [counted(present=1)])
 
     def test_trial(self) -> None:
-        """Only said, nothing stored."""
+        """A dry run reports, and stores nothing."""
         said = f"Nothing is stored, as this is a trial. {counted(3)}"
         self.assertEqual(self.run_("--dry-run", self.storage, DOMAIN, self.file(EXPORT)), [said])
         self.assertEqual(self.stored(), {})
 
     def test_asked(self) -> None:
-        """An element that the server was said not to have is imported all the same."""
+        """An element that was remembered as missing on the server is imported all the same."""
         with closing(sqlite3.connect(self.storage, isolation_level=None)) as opened:
             opened.execute("INSERT INTO asked VALUES (?, ?, ?)", ("romeo@capulet.lit", *KEY))
         self.assertEqual(self.imported(self.file(EXPORT)), [counted(3)])
 
     def test_room(self) -> None:
-        """An element that the user has no room for is skipped, and the others are not."""
+        """An element over the user's quota is skipped; the others are imported."""
         many = "".join(f"<e{number} xmlns='urn:1'/>" for number in range(1_002))
         lines = self.imported(self.file(EXPORT.replace("<e xmlns='urn:empty'/>", many)))
         self.assertEqual(lines[-1], counted(1_001, skipped=3))
@@ -197,7 +197,7 @@ class BadTests(ImporterCase):
     """Sources and elements that cannot be imported."""
 
     def skipped(self, *contents: str | bytes) -> list[str]:
-        """The reasons for which these files of Prosody's users are skipped."""
+        """Return the reasons for which these files of Prosody's users are skipped."""
         for number, content in enumerate(contents):
             self.prosody(f"u{number}", content)
         self.prosody("juliet", f"return {{ {LUA} }};\n")
@@ -207,7 +207,7 @@ class BadTests(ImporterCase):
         return [line.partition(": skipped: ")[2] for line in sorted(lines)]
 
     def test_code(self) -> None:
-        """Code in Prosody's files is never run: it costs its own user's data."""
+        """Code in Prosody's files is never run; the file with it is skipped."""
         mark = self.folder / "mark"
         found = self.skipped(
             f'os.execute("touch {mark}")\nreturn {{}}',
@@ -220,7 +220,7 @@ class BadTests(ImporterCase):
         self.assertFalse(mark.exists())
 
     def test_broken(self) -> None:
-        """Broken and odd files, and odd entries in right ones."""
+        """Broken and unusual files, and bad entries in good ones."""
         found = self.skipped("", "return 1;", b"\xff\0", f"return {{ {LUA}", 'return { ["b:urn:1"] = "x" }')
         self.assertEqual(len(found), 5)
         found = self.skipped(
@@ -242,7 +242,7 @@ class BadTests(ImporterCase):
         self.assertEqual(found, ["it is too large to be kept", "it has over 8388608 bytes"][::-1])
 
     def test_files(self) -> None:
-        """A folder, a link, a pipe without a writer and files with odd names are skipped."""
+        """A folder, a link, a pipe without a writer and files with unusual names are skipped."""
         path = self.prosody("x", "")
         path.unlink()
         path.mkdir()
@@ -256,7 +256,7 @@ class BadTests(ImporterCase):
         self.assertEqual(self.stored(), {})
 
     def test_database(self) -> None:
-        """Odd rows, and files that are no database of Prosody's."""
+        """Bad rows, and files that are not a database of Prosody."""
         deep = "[" * 200_000
         rows = [
             (DOMAIN, "u", "private", "a:urn:1", kind, value)
@@ -280,13 +280,13 @@ class BadTests(ImporterCase):
         self.assertIn("it is no database of Prosody's that can be read", line)
 
     def test_export(self) -> None:
-        """XML that breaks off: what came before is imported."""
+        """From truncated XML the elements before its end are imported."""
         lines = self.imported(self.file(EXPORT[: EXPORT.index("<user name='romeo'")]), code=1)
         self.assertEqual(lines[1], counted(2))
         self.assertIn("cannot be read: it is not well-formed XML", lines[0])
 
     def test_names(self) -> None:
-        """Users' names that are none, and names that would act on a terminal."""
+        """Invalid user names, and names with control characters for a terminal."""
         for name in ("a/b", "a@b", "", "a b", "\u202eb"):
             xml = EXPORT.replace("'romeo'", f"'{name}'")
             lines = self.imported(self.file(xml))
@@ -294,7 +294,7 @@ class BadTests(ImporterCase):
             self.assertTrue(lines[0].isprintable())
 
     def test_wrongSource(self) -> None:
-        """A source of no known kind is an error, which tells the known kinds."""
+        """A source of unknown kind is an error, which names the known kinds."""
         empty = self.folder / "empty"
         empty.mkdir()
         [line, _] = self.imported(empty, code=1)
@@ -304,13 +304,13 @@ class BadTests(ImporterCase):
             self.assertIn("export.xml cannot be read: it ", line)
 
     def test_wrongDomain(self) -> None:
-        """A text that is no domain, and a domain that has nothing."""
+        """An invalid domain, and a domain without data."""
         self.assertEqual(self.run_(self.storage, "a@b", self.file(EXPORT), code=1), ["a@b is no domain"])
         lines = self.run_(self.storage, "Other.LIT", self.file(EXPORT))
         self.assertEqual(lines, [f"{DOMAIN}: skipped: its domain is not other.lit", counted(skipped=1)])
 
     def test_wrongStorage(self) -> None:
-        """A storage that does not exist is not made; another database is left alone."""
+        """A storage that does not exist is not created; another kind of database is not changed."""
         wanted = "wanted is COMPONENT.private in the gateway's state_dir"
         missing = self.folder / "missing.private"
         [line] = self.run_(missing, DOMAIN, self.file(EXPORT), code=1)
@@ -327,7 +327,7 @@ class BadTests(ImporterCase):
         self.assertIn("cannot be used", line)
 
     def test_usage(self) -> None:
-        """Arguments that are missing end it as usual."""
+        """Missing arguments end the command with its usage."""
         self.patch(sys, "stderr", open(os.devnull, "w"))  # noqa: SIM115
         self.addCleanup(sys.stderr.close)
         error = self.assertRaises(SystemExit, importer.main, [str(self.storage)], lambda text: None)
@@ -335,10 +335,10 @@ class BadTests(ImporterCase):
 
 
 class LockTests(ImporterCase):
-    """Beside a gateway that runs."""
+    """An import while a gateway runs."""
 
     def test_locked(self) -> None:
-        """A lock that is held for long ends the import; it is said what is stored, and it may be repeated."""
+        """If the database stays locked the import ends; it says how much is stored, and can be repeated."""
         self.patch(importer, "_LOCK_TIMEOUT", 0.1)
         source = self.file(EXPORT)
         with closing(sqlite3.connect(self.storage, isolation_level=None)) as other:
@@ -349,7 +349,7 @@ class LockTests(ImporterCase):
         self.assertEqual(self.imported(source), [counted(3)])
 
     def test_transactions(self) -> None:
-        """The lock is held for a hundred elements at a time, not while files are read."""
+        """The lock is held for a hundred elements at a time, and not while files are read."""
         self.patch(importer, "_MAX_AT_ONCE", 2)
         seen: list[tuple[int, bool]] = []
 
@@ -367,11 +367,11 @@ class LockTests(ImporterCase):
 
 
 class RunningTests(TestCase):
-    """A gateway's own storage, open meanwhile."""
+    """A gateway's own storage, open during the import."""
 
     @inlineCallbacks
     def test_open(self) -> Any:
-        """The gateway sees at once what is imported, and the command what the gateway has stored."""
+        """The gateway sees imported elements at once, and the command sees elements that the gateway has stored."""
         path = Path(self.mktemp()).absolute()
         database = Database(path, SCHEMA, reactor)
         self.addCleanup(database.close)
@@ -387,10 +387,10 @@ class RunningTests(TestCase):
 
 
 class MemoryTests(ImporterCase):
-    """Bounds."""
+    """Limits of memory."""
 
     def test_memory(self) -> None:
-        """A file of 30 MB takes no more memory than a small one."""
+        """A file of 30 MB needs no more memory than a small one."""
         user = "<user name='u%d'><query xmlns='jabber:iq:private'><a xmlns='urn:1'>%s</a></query></user>"
         source = self.folder / "large.xml"
         with open(source, "w") as file:
@@ -403,5 +403,5 @@ class MemoryTests(ImporterCase):
         ended = subprocess.run(command, cwd=ROOT, timeout=120, capture_output=True, text=True, check=False)
         said, _, memory = ended.stdout.partition("\n")
         self.assertEqual((ended.returncode, said), (0, counted(5_000)), ended.stderr)
-        # In KiB.
+        # KiB.
         self.assertLess(int(memory), 150 * 1024)

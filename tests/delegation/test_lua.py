@@ -1,4 +1,4 @@
-"""Data of Prosody's: read as Lua would, and nothing else than data."""
+"""Data files of Prosody: they are read as Lua would read them, but only as data."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ PROSODY = rb"""return {
 
 
 def escaped(text: bytes) -> bytes:
-    """A string as Prosody writes it."""
+    """Return a string as Prosody writes it."""
     return b'"' + b"".join(bytes([byte]) if 97 <= byte < 123 else b"\\%03d" % byte for byte in text) + b'"'
 
 
 def written(value: Any) -> bytes:
-    """A value as Prosody may write it."""
+    """Return a value as Prosody may write it."""
     if isinstance(value, dict):
         return b"{" + b"".join(b"[%b] = %b;" % (written(key), written(each)) for key, each in value.items()) + b"}"
     if isinstance(value, str):
@@ -52,16 +52,16 @@ VALUES = st.recursive(CONSTANTS, lambda inner: st.dictionaries(st.one_of(st.text
 
 
 class ReadTests(SynchronousTestCase):
-    """Data."""
+    """Files with data."""
 
     def test_prosody(self) -> None:
-        """A file as Prosody has written it."""
+        """A file that Prosody has written."""
         nick = {1: '\u20acuro "\\\n\r\x001', "attr": {"xmlns": "storage:bookmarks"}, "name": "nick"}
         conference = {1: nick, 2: "tail", "attr": {"urn:p\x01z": "1"}}
         self.assertEqual(read(PROSODY), {"storage:storage:bookmarks": {1: conference, "name": "storage"}})
 
     def test_forms(self) -> None:
-        """All forms of data that Lua knows and some version of Prosody has written."""
+        """All forms of data that Lua accepts and some version of Prosody has written."""
         for text, value in {
             "return {}": {},
             "return { };\n": {},
@@ -83,18 +83,18 @@ class ReadTests(SynchronousTestCase):
 
     @given(VALUES)
     def test_any(self, value: Any) -> None:
-        """Whatever is written is read."""
+        """Any value that is written is read back."""
         self.assertEqual(read(b"return " + written(value) + b";\n"), value)
 
 
 class RefusedTests(SynchronousTestCase):
-    """Files that are no data."""
+    """Files that are refused."""
 
     def refused(self, text: bytes) -> str:
         return str(self.assertRaises(NoData, read, text))
 
     def test_code(self) -> None:
-        """Code is refused, wherever it stands: nothing here could run it."""
+        """Code is refused at any place; nothing here could run it."""
         for code in (
             'os.execute("touch /tmp/x")',
             "return os",
@@ -120,7 +120,7 @@ class RefusedTests(SynchronousTestCase):
             self.assertIn("it is no data of Prosody's: line ", self.refused(code.encode()), code)
 
     def test_broken(self) -> None:
-        """Each beginning of a file, and what is no text; the line is told."""
+        """Each truncated file, and invalid text; the error names the line."""
         for size in range(len(PROSODY) - 3):
             self.refused(PROSODY[:size])
         for text in (
@@ -146,7 +146,7 @@ class RefusedTests(SynchronousTestCase):
         self.assertIn("line 3:", self.refused(b"return {\n1;\n!"))
 
     def test_bounds(self) -> None:
-        """Depth and number of values are bounded, and no text takes long."""
+        """Depth and number of values are limited, and the time is short for any text."""
         deep = b"return " + b"{" * 127 + b"}" * 127
         read(deep)
         self.assertIn("127 tables", self.refused(b"return " + b"{" * 128 + b"}" * 128))
@@ -166,7 +166,7 @@ class RefusedTests(SynchronousTestCase):
 
     @given(st.binary())
     def test_anything(self, text: bytes) -> None:
-        """No bytes make anything else of it than a value or this error."""
+        """Any bytes are read as a value, or raise this error."""
         try:
             read(b"return " + text)
         except NoData:

@@ -1,4 +1,4 @@
-"""What a managing entity keeps: grants, and requests without an answer."""
+"""The state of a managing entity: grants, and pending requests."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ JULIET = "juliet@capulet.lit"
 
 
 def grant(namespace: str, *filtering: str, version: str = ns.DELEGATION_2) -> Grant:
-    """A namespace and its filter."""
+    """Return a namespace and its filter."""
     return Grant(namespace, version, frozenset(filtering))
 
 
 class GrantsTests(SynchronousTestCase):
-    """What is delegated by whom."""
+    """Delegated namespaces, by server and by user."""
 
     def setUp(self) -> None:
         self.grants = Grants()
 
     def test_added(self) -> None:
-        """ejabberd sends its grants one by one, Prosody all at once: they add up."""
+        """ejabberd sends its grants one by one, Prosody all at once: they are added."""
         one, two, three = grant("urn:1"), grant("urn:2", "node"), grant("urn:3")
         self.assertEqual(self.grants.onServerAdvertisement(HOST, [one]), [one])
         self.assertEqual(self.grants.onServerAdvertisement(HOST, [two, three]), [two, three])
@@ -36,26 +36,26 @@ class GrantsTests(SynchronousTestCase):
         self.assertEqual(found, [one, two, three, None])
 
     def test_twice(self) -> None:
-        """What is known is no news."""
+        """A grant that is known is not reported again."""
         self.grants.onServerAdvertisement(HOST, [grant("urn:1")])
         both = [grant("urn:1"), grant("urn:2")]
         self.assertEqual(self.grants.onServerAdvertisement(HOST, both), [grant("urn:2")])
 
     def test_changed(self) -> None:
-        """Another filter, or another version, is; and holds from then on."""
+        """A changed filter or version is reported, and replaces the old one."""
         self.grants.onServerAdvertisement(HOST, [grant("urn:1")])
         for changed in (grant("urn:1", "node"), grant("urn:1", "node", version=ns.DELEGATION_1)):
             self.assertEqual(self.grants.onServerAdvertisement(HOST, [changed]), [changed])
             self.assertEqual(self.grants.get(HOST, "urn:1"), changed)
 
     def test_servers(self) -> None:
-        """What one server grants says nothing of another."""
+        """One server's grants do not affect another's."""
         self.grants.onServerAdvertisement(HOST, [grant("urn:1")])
         self.assertIsNone(self.grants.get(OTHER, "urn:1"))
         self.assertEqual(self.grants.onServerAdvertisement(OTHER, [grant("urn:1")]), [grant("urn:1")])
 
     def test_disconnected(self) -> None:
-        """They are gone with the connection; the same again is news."""
+        """Grants end with the connection; afterwards the same grant is reported again."""
         self.grants.onServerAdvertisement(HOST, [grant("urn:1")])
         self.grants.onUserAdvertisement(JULIET, [grant("urn:2")])
         self.grants.clear()
@@ -64,7 +64,7 @@ class GrantsTests(SynchronousTestCase):
         self.assertEqual(self.grants.onServerAdvertisement(HOST, [grant("urn:1")]), [grant("urn:1")])
 
     def test_users(self) -> None:
-        """What a user grants is for that user, replaces what was, and may be nothing."""
+        """A user's grants apply to that user, replace earlier ones, and may be empty."""
         self.grants.onUserAdvertisement(JULIET, [grant("urn:1"), grant("urn:2")])
         self.grants.onUserAdvertisement(JULIET, [grant("urn:2"), grant("urn:3")])
         granted = [self.grants.grantedBy(JULIET, f"urn:{number}") for number in (1, 2, 3)]
@@ -75,7 +75,7 @@ class GrantsTests(SynchronousTestCase):
         self.assertFalse(self.grants.grantedBy(JULIET, "urn:2"))
 
     def test_bounded(self) -> None:
-        """The table of users is bounded; those who are in it stay, and may change what they grant."""
+        """The table of users is limited. Its users stay, and may change their grants."""
         self.patch(managing, "_MAX_USERS", 2)
         users = [f"u{number}@{HOST}" for number in range(3)]
         for user in users:
@@ -88,7 +88,7 @@ class GrantsTests(SynchronousTestCase):
 
 
 class PendingRequestsTests(SynchronousTestCase):
-    """Each request that was forwarded is closed once."""
+    """Each forwarded request is closed once."""
 
     def setUp(self) -> None:
         self.make(100)
@@ -101,7 +101,7 @@ class PendingRequestsTests(SynchronousTestCase):
         return self.open.open(ns.DELEGATION_2, server, identifier, self.request, now)
 
     def test_once(self) -> None:
-        """The first answer may be sent, and no other."""
+        """Only the first answer may be sent."""
         opened = self.opened("a")
         self.assertTrue(self.open.isOpen(opened))
         self.assertTrue(self.open.close(opened))
@@ -110,18 +110,18 @@ class PendingRequestsTests(SynchronousTestCase):
         self.assertEqual(len(self.open), 0)
 
     def test_twice(self) -> None:
-        """The same id from the same server is refused while it is open; another server's is another."""
+        """An id of the same server is refused while it is in use; the same id of another server is separate."""
         opened = self.opened("a")
         self.assertRaises(AlreadyOpen, self.opened, "a")
         self.opened("a", OTHER)
         self.assertTrue(self.open.close(opened))
         again = self.opened("a")
-        # What answers the old one does not answer the new one.
+        # The answer to the old request is not accepted for the new one.
         self.assertFalse(self.open.close(opened))
         self.assertTrue(self.open.close(again))
 
     def test_bound(self) -> None:
-        """So many, and no more; nothing that is open suffers."""
+        """The number of requests is limited; at the limit, open requests are not affected."""
         self.make(3)
         opened = []
         for each in "abc":
@@ -134,7 +134,7 @@ class PendingRequestsTests(SynchronousTestCase):
         self.opened("d")
 
     def test_shares(self) -> None:
-        """One user does not get all of the room, from however many resources; all of it is given back."""
+        """One user cannot take all places, with any number of resources; all places are returned."""
         self.make(4)
         opened = self.opened("a")
         theirs = evolve(self.request, requester="romeo@capulet.lit/orchard")
@@ -149,7 +149,7 @@ class PendingRequestsTests(SynchronousTestCase):
         self.assertEqual(self.open.shares.taken, 0)
 
     def test_expire(self) -> None:
-        """Who is overdue is closed, in order; not before, and not who came later."""
+        """Overdue requests are closed in order; others are not."""
         first, second = self.opened("a"), self.opened("b", now=1.0)
         closed = self.opened("c")
         self.open.close(closed)
@@ -160,7 +160,7 @@ class PendingRequestsTests(SynchronousTestCase):
         self.assertEqual((self.open.expire(99.0), len(self.open)), ([], 0))
 
     def test_abandon(self) -> None:
-        """All of them, and then none."""
+        """All requests are closed; then none is left."""
         opened = [self.opened(each) for each in "ab"]
         self.assertEqual(self.open.abandon(), opened)
         self.assertEqual((self.open.abandon(), len(self.open)), ([], 0))
@@ -168,10 +168,10 @@ class PendingRequestsTests(SynchronousTestCase):
 
 
 class TurnsTests(SynchronousTestCase):
-    """So many of a user's requests are worked on at a time."""
+    """A limited number of requests per user are handled at a time."""
 
     def test_order(self) -> None:
-        """The others come after them, in order; another user's need not wait; and nothing is left."""
+        """Further requests wait, in order; those of another user do not wait; in the end none is left."""
         turns: Turns[int] = Turns(2)
         for number in range(2):
             self.assertTrue(turns.beginOrQueue(JULIET, number))

@@ -36,7 +36,7 @@ class Asked:
 
 
 def element(xml: str) -> domish.Element:
-    """An element, as it comes from a stream."""
+    """Return an element, as it comes from a stream."""
     return parse(HEADER, xml.encode())
 
 
@@ -53,7 +53,7 @@ class Resource(PubSubResource):
 
 
 class Late(XMPPHandler):
-    """Takes every request, and answers when it is told to."""
+    """A resource that keeps its requests, and answers on demand."""
 
     def connectionInitialized(self) -> None:
         self.taken: list[Any] = []
@@ -80,7 +80,7 @@ class MountTests(SynchronousTestCase):
         return mount.answer(request)
 
     def test_pubsub(self) -> None:
-        """A PubSubService sees who asks whom, and its answer is what is returned."""
+        """A PubSubService gets requester and recipient, and its answer is returned."""
         resource = Resource()
         mount = self.mount(PubSubService(resource))
         request = Asked(element(f"<pubsub xmlns='{NS_PUBSUB}'><items node='urn:tune'/></pubsub>"))
@@ -92,7 +92,7 @@ class MountTests(SynchronousTestCase):
         self.assertEqual(self.world.server.heard(), [])
 
     def test_error(self) -> None:
-        """What it refuses is an error, with its condition and its own condition beside it."""
+        """Its refusal is an error with the condition and the application-specific condition."""
         mount = self.mount(PubSubService(PubSubResource()))
         request = Asked(element(f"<pubsub xmlns='{NS_PUBSUB}'><create node='x'/></pubsub>"), type="set")
         error = self.failureResultOf(self.ask(mount, request), StanzaError).value
@@ -100,23 +100,23 @@ class MountTests(SynchronousTestCase):
         self.assertEqual(error.appCondition.name, "unsupported")
 
     def test_nobody(self) -> None:
-        """What no handler wants is refused at once."""
+        """A request without a handler is refused at once."""
         mount = self.mount(VersionHandler("x", "1"))
         error = self.assertRaises(StanzaError, self.ask, mount, Asked(element("<query xmlns='urn:other'/>")))
         self.assertEqual(error.condition, "service-unavailable")
 
     def test_fallback(self) -> None:
-        """Nor need a handler be asynchronous."""
+        """A handler may be synchronous."""
         mount = self.mount(FallbackHandler())
         self.failureResultOf(self.ask(mount, Asked(element("<query xmlns='urn:other'/>"))), StanzaError)
 
     def test_notConnected(self) -> None:
-        """Without a link there is nobody to ask."""
+        """Without a link requests are refused."""
         mount = self.mount(Late(), up=False)
         self.assertRaises(StanzaError, self.ask, mount, Asked(element("<query xmlns='urn:other'/>")))
 
     def test_lateAndTwice(self) -> None:
-        """Of two requests with the same id each gets its own answer; a second answer goes nowhere."""
+        """Two requests with the same id get their own answers; a second answer is dropped."""
         late = Late()
         mount = self.mount(late)
         one = self.ask(mount, Asked(element("<a xmlns='urn:a'/>")))
@@ -130,7 +130,7 @@ class MountTests(SynchronousTestCase):
         self.assertEqual(self.world.server.heard(), [])
 
     def test_givenUp(self) -> None:
-        """What nobody waits for any more is forgotten."""
+        """A request is forgotten when it is cancelled."""
         late = Late()
         mount = self.mount(late)
         given = self.ask(mount, Asked(element("<a xmlns='urn:a'/>")))
@@ -140,7 +140,7 @@ class MountTests(SynchronousTestCase):
         self.assertEqual(self.world.server.heard(), [])
 
     def test_sends(self) -> None:
-        """What else a handler sends goes out on the link, and what it asks is answered there."""
+        """A handler's other stanzas are sent on the link; its requests are answered there."""
         late = Late()
         self.mount(late)
         message = domish.Element((None, "message"), attribs={"to": JULIET})
@@ -149,7 +149,7 @@ class MountTests(SynchronousTestCase):
         self.assertEqual(heard[1], {"from": self.world.link.jid, "to": JULIET})
 
     def test_privileged(self) -> None:
-        """A message in a user's name goes out by privilege, once it is granted; else it is not sent."""
+        """A message in a user's name is sent by privilege if that is granted, and else not at all."""
         late = Late()
         self.mount(late)
         privileges = PrivilegeHandler(["example.com"])
@@ -168,14 +168,14 @@ class MountTests(SynchronousTestCase):
         self.assertEqual((heard[1]["to"], heard[2][0][0]), ("example.com", f"{{{ns.PRIVILEGE}}}privilege"))
 
     def test_disco(self) -> None:
-        """What its handlers tell is what the server nests."""
+        """Features of its handlers are nested by the server."""
         mount = self.mount(PubSubService(Resource()))
         self.assertIn(ns.DISCO_ITEMS, mount.features)
         self.assertEqual(mount.features, mount.bareFeatures)
         self.assertEqual(mount.bareIdentities, (("pubsub", "pep", ""),))
 
     def test_reconnects(self) -> None:
-        """Handlers hear of each connection, and go on after it."""
+        """Handlers are told of each connection, and work after it."""
         late = Late()
         mount = self.mount(late)
         self.world.server.lose(ConnectionError())

@@ -1,4 +1,4 @@
-"""The table of a managing entity: what it composes, and what is said of one that cannot work."""
+"""The table of a managing entity: the services that it makes, and the errors of bad tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAMESPACES = f'[delegation."{COMPONENT}".namespaces]\n'
 
 
 class FakePlugin:
-    """Makes handlers, and keeps what for."""
+    """Makes handlers, and keeps the namespaces that it made them for."""
 
     name = "fake"
 
@@ -55,7 +55,7 @@ class FakePlugin:
 
 
 class ServiceBuilder(FakeServiceBuilder):
-    """Knows two plugins."""
+    """A builder with two plugins."""
 
     isEmbedded = False
 
@@ -80,7 +80,7 @@ class ServiceBuilder(FakeServiceBuilder):
 
 
 class ComposeCase(SynchronousTestCase):
-    """A state folder, and a composition."""
+    """A state folder, and a builder."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
@@ -90,7 +90,7 @@ class ComposeCase(SynchronousTestCase):
     def table(
         self, servers: tuple[str, ...] = (HOST,), lent: tuple[str, ...] = (), **namespaces: NamespaceTable
     ) -> DelegationTable:
-        """A table with these namespaces, C{a} to C{z} standing for C{urn:a} and so on."""
+        """Return a table with these namespaces; C{a} to C{z} stand for C{urn:a} and so on."""
         spelled = {"pubsub": PUBSUB, "private": ns.PRIVATE}
         return DelegationTable(
             servers=frozenset(map(Domain, servers)),
@@ -102,7 +102,7 @@ class ComposeCase(SynchronousTestCase):
         return DelegationPlugin().makeService(COMPONENT, self.table(**given), self.composition)
 
     def problems(self, **given: Any) -> list[str]:
-        """What is said before anything is made; else what is said by then."""
+        """Return the problems that the check finds, or else those that making the service raises."""
         found = DelegationPlugin().check(COMPONENT, self.table(**given), self.composition)
         if not found:
             error: Any = self.assertRaises(ConfigError, self.compose, **given)
@@ -111,15 +111,15 @@ class ComposeCase(SynchronousTestCase):
 
 
 def handled(name: str) -> NamespaceTable:
-    """A namespace with a handler."""
+    """Return a namespace with a handler."""
     return NamespaceTable(handler=name)
 
 
 class ComposedTests(ComposeCase):
-    """What is composed."""
+    """The services that are made."""
 
     def test_interfaces(self) -> None:
-        """Plugins as any stranger's would be."""
+        """The plugins provide the interfaces that third parties implement."""
         verifyObject(IServicePlugin, DelegationPlugin())
         verifyObject(ITourStop, DelegationPlugin())
         verifyObject(IConfigCheck, DelegationPlugin())
@@ -136,7 +136,7 @@ class ComposedTests(ComposeCase):
         return found
 
     def test_handlers(self) -> None:
-        """One handler for all of its namespaces, made with the link; each namespace leads to its own."""
+        """One handler serves all of its namespaces and is made with the link; each namespace has its own route."""
         more: Any = {"2": handled("fake")}
         link = self.compose(pubsub=handled("fake"), private=handled("private-storage"), **more)
         routes = self.managing(link)._routes
@@ -148,7 +148,7 @@ class ComposedTests(ComposeCase):
         self.assertEqual([each.delegation for each in routes.values()], [None] * 3)
 
     def test_onward(self) -> None:
-        """What is handed on, to whom, and what is not."""
+        """Forwarded namespaces with their managing entities, and those that are not forwarded."""
         link = self.compose(
             pubsub=NamespaceTable(handler="fake", jid=Jids(("a.x", "b@y")), filtering=frozenset({"node"})),
             z=NamespaceTable(jid=Jids(("a.x",))),
@@ -160,7 +160,10 @@ class ComposedTests(ComposeCase):
         self.assertIsNone(routes["urn:z"].handler)
 
     def test_lent(self) -> None:
-        """A managing entity that is lent the privileges is told of them when it is there; by default none is."""
+        """
+        Privileges are advertised to a managing entity that is lent them, once it is available; by default there are
+        none.
+        """
         handedOn = NamespaceTable(jid=Jids(("a.x", "b.x")))
         self.compose(z=handedOn)
         self.assertIsNone(self.composition.lent)
@@ -171,7 +174,7 @@ class ComposedTests(ComposeCase):
         self.assertEqual(self.composition.arrived, ["a.x"])
 
     def test_privateFile(self) -> None:
-        """Under the state folder, by the component's name, for its owner alone."""
+        """The file is in the state folder, has the component's name, and only its owner can read it."""
         self.compose(private=handled("private-storage"))
         [path] = self.folder.iterdir()
         self.assertEqual((path.name, path.stat().st_mode & 0o777), (f"{COMPONENT}.private", 0o600))
@@ -179,7 +182,7 @@ class ComposedTests(ComposeCase):
         verifyObject(IDelegatedNamespace, made)
 
     def test_importing(self) -> None:
-        """Only with C{import = true} there is something on the link that asks the server."""
+        """Only with C{import = true} a handler on the link asks the server."""
         for imports in (False, True):
             table = NamespaceTable(handler="private-storage", import_=imports)
             link = self.compose(private=table)
@@ -189,27 +192,27 @@ class ComposedTests(ComposeCase):
             self.assertEqual([handler._source], sources or [None])
 
     def test_demonstration(self) -> None:
-        """What the embedded default shows can be composed."""
+        """The demonstration of the embedded host can be composed."""
         [(jid, table)] = DelegationPlugin().demoTables("localhost").items()
         self.assertEqual((jid, table["servers"]), ("delegate.localhost", ["localhost"]))
         self.assertEqual(table["namespaces"], {ns.PRIVATE: {"handler": "private-storage"}})
 
 
 class ProblemTests(ComposeCase):
-    """What a table cannot mean."""
+    """Errors in the table."""
 
     def test_nothing(self) -> None:
-        """No server, no namespace: both are said."""
+        """Missing servers and missing namespaces are both reported."""
         one, two = self.problems(servers=())
         self.assertIn("servers: found none", one)
-        # A component that users alone may delegate to needs no server.
+        # A component without delegations by an administrator needs no server.
         table = evolve(self.table(servers=()), users=frozenset({Domain("x.lit")}))
         [problem] = DelegationPlugin().check(COMPONENT, table, self.composition)
         self.assertIn("namespaces: found none", problem)
         self.assertIn("namespaces: found none", two)
 
     def test_each(self) -> None:
-        """Each mistake, by its key, with what is allowed."""
+        """Each error names its key and the allowed values."""
         jid = Jids(("a.x",))
         filtering = frozenset({"node"})
         for given, said in (
@@ -254,12 +257,12 @@ class ProblemTests(ComposeCase):
                 self.assertIn(said, problem)
 
     def test_all(self) -> None:
-        """All of them at once."""
+        """All errors are reported at once."""
         found = self.problems(x=NamespaceTable(), z=handled("nobody"), y=NamespaceTable(jid=Jids((COMPONENT,))))
         self.assertEqual(len(found), 3)
 
     def test_privateNamespace(self) -> None:
-        """Private storage for another namespace is found before anything is made, so by --check, too."""
+        """Private storage for another namespace is reported before anything is made, so also by C{--check}."""
         table = self.table(private=handled("private-storage"), x=handled("private-storage"))
         self.assertEqual(
             DelegationPlugin().check(COMPONENT, table, self.composition),
@@ -267,7 +270,7 @@ class ProblemTests(ComposeCase):
         )
 
     def test_file(self) -> None:
-        """A file of private data that cannot be used is a problem of the table; a file that is not made is none."""
+        """A private storage file that cannot be used is an error of the table; a missing file is not."""
         path = self.folder / f"{COMPONENT}.private"
         table = self.table(private=handled("private-storage"))
         self.assertEqual(DelegationPlugin().check(COMPONENT, table, self.composition), [])
@@ -286,7 +289,9 @@ class WarningTests(ComposeCase):
         return DelegationPlugin().warnings(COMPONENT, self.table(**given), self.composition)
 
     def test_hidden(self) -> None:
-        """Until the first start it is said that what the server has will be hidden, and where to read on."""
+        """
+        Until the first start, a warning says that the server's data will be hidden, and names the documentation.
+        """
         [found] = self.warnings(private=handled("private-storage"))
         self.assertIn(f'namespaces."{ns.PRIVATE}": users will no longer see the data that they have stored', found)
         self.assertIn('set "import = true", or see docs/delegation.md, "What the server had stored"', found)
@@ -296,13 +301,15 @@ class WarningTests(ComposeCase):
         self.assertEqual(self.warnings(private=handled("private-storage")), [])
 
     def test_advice(self) -> None:
-        """The advice to delegate private storage says first what that hides; that for other namespaces does not."""
+        """
+        The advice to delegate private storage warns of that first; the advice for other namespaces has no warning.
+        """
         found = howToGrant(COMPONENT, HOST, {ns.PRIVATE: ()})
         self.assertTrue(found.startswith(f"Delegating {ns.PRIVATE} hides the data that users have stored"), found)
         self.assertTrue(howToGrant(COMPONENT, HOST, {PUBSUB: ()}).startswith("In Prosody's configuration:"))
 
     def test_none(self) -> None:
-        """There is nothing to say where it is imported, of other namespaces, and on the embedded host."""
+        """No warning with import, for other namespaces, or on the embedded host."""
         self.assertEqual(self.warnings(private=NamespaceTable(handler="private-storage", import_=True)), [])
         self.assertEqual(self.warnings(pubsub=handled("fake"), private=handled("nobody")), [])
         self.composition.isEmbedded = True
@@ -310,7 +317,7 @@ class WarningTests(ComposeCase):
 
 
 class ConfigTests(SynchronousTestCase):
-    """The table in a file."""
+    """The table in a configuration file."""
 
     def read(self, text: str) -> Config:
         folder = Path(self.mktemp())
@@ -329,7 +336,7 @@ class ConfigTests(SynchronousTestCase):
         return service.table
 
     def test_everything(self) -> None:
-        """Every key; one JID or several; names as servers write them."""
+        """Every key; one JID or several; short names of namespaces."""
         table = self.table(
             f'[delegation."{COMPONENT.upper()}"]\nservers = ["Capulet.lit", "montaigu.lit"]\nusers = ["x.lit"]\n'
             'lend_privileges = ["A.x"]\n'
@@ -353,7 +360,7 @@ class ConfigTests(SynchronousTestCase):
         )
 
     def test_problems(self) -> None:
-        """What is no such value, by its key."""
+        """Invalid values are reported with their key."""
         key = f'delegation."{COMPONENT}"'
         entry = f'{key}.namespaces."urn:x"'
         for text, said in (
@@ -394,7 +401,7 @@ class ConfigTests(SynchronousTestCase):
                 self.assertIn(said, problems[0])
 
     def test_ownNamespace(self) -> None:
-        """Section 8, rule 5: the XEP's own namespace "MUST NOT be delegated", on either side."""
+        """Section 8, rule 5: the XEP's own namespace "MUST NOT be delegated", neither to the gateway nor by it."""
         for version in (ns.DELEGATION_1, ns.DELEGATION_2):
             [problem] = self.problems(TABLE + NAMESPACES + f'"{version}" = {{ jid = "a.x" }}\n')
             self.assertIn(version, problem)
@@ -407,7 +414,9 @@ class ConfigTests(SynchronousTestCase):
             self.assertIn(version, problem)
 
     def test_documented(self) -> None:
-        """docs/delegation.md: its first table works, its options are all there are, its embedded table too."""
+        """
+        docs/delegation.md: its first table works, its list of options is complete, and its embedded table works.
+        """
         said = (ROOT / "docs" / "delegation.md").read_text()
         first, embedded, *_ = re.findall(r"```toml\n(.*?)```", said, re.DOTALL)
         [service] = self.read(SERVER + first).services

@@ -1,6 +1,6 @@
 """
-Private XML Storage (XEP-0049 1.2): its examples, what is another's, and how much there may be; on a store in memory
-and on the one in a file.
+Private XML Storage (XEP-0049 1.2): its examples, access to others' data, and limits; with a store in memory and
+with one in a file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EXODUS = "<exodus xmlns='exodus:prefs'><defaultnick>Hamlet</defaultnick></exodus
 
 @define
 class MemoryStore:
-    """The port's twin in memory."""
+    """An implementation of the store in memory."""
 
     users: dict[str, dict[Key, str]] = field(factory=dict)
     asked: set[tuple[str, Key]] = field(factory=set)
@@ -79,9 +79,9 @@ class FakeSource:
     """
     A server's own storage.
 
-    @ivar has: what it answers, by name.
-    @ivar asked: the names that it was asked for.
-    @ivar meanwhile: is called while it is asked.
+    @ivar has: its elements, by name.
+    @ivar asked: the names that were requested.
+    @ivar meanwhile: called during each request.
     """
 
     has: dict[str, str | Exception] = field(factory=dict)
@@ -101,7 +101,7 @@ class FakeSource:
 
 
 class PrivateMixin:
-    """What holds on any store."""
+    """Tests for any store."""
 
     storage: PrivateStorage
 
@@ -115,12 +115,12 @@ class PrivateMixin:
 
     @inlineCallbacks
     def assertStored(self: Any, wanted: str, expected: str, user: str = HAMLET) -> Any:
-        """This is what the user gets."""
+        """The user gets this element."""
         got = yield self.ask(wanted, user=user)
         self.assertEqual(meaning(xmlOf(got).decode()), meaning(f"<query xmlns='{ns.PRIVATE}'>{expected}</query>"))
 
     def test_interface(self: Any) -> None:
-        """It is a handler as any."""
+        """It provides the interface of handlers."""
         verifyObject(IDelegatedNamespace, self.storage)
         self.assertEqual((self.storage.namespaces, self.storage.features), ({ns.PRIVATE}, (ns.PRIVATE,)))
 
@@ -134,7 +134,7 @@ class PrivateMixin:
     def test_examples5and6(self: Any) -> Any:
         """
         Examples 5 and 6: "If a user attempts to get or set ... data that belongs to another user, the server MUST
-        return a "Forbidden" or "Service Unavailable" error"; nor is it the server's.
+        return a "Forbidden" or "Service Unavailable" error". This applies to the server as requester as well.
         """
         yield self.set(EXODUS)
         for to in (HAMLET, "shakespeare.lit"):
@@ -148,7 +148,7 @@ class PrivateMixin:
     def test_examples7and8(self: Any) -> Any:
         """
         Examples 7 and 8: "If a user attempts to perform an IQ get without providing a child element, the server
-        SHOULD return a "Bad Format" error"; nor is there one answer to two questions.
+        SHOULD return a "Bad Format" error". A request with two elements gets an error as well.
         """
         yield self.assertFailure(self.ask(""), BadRequest)
         yield self.assertFailure(self.ask("text"), BadRequest)
@@ -157,22 +157,28 @@ class PrivateMixin:
 
     @inlineCallbacks
     def test_namespaces(self: Any) -> Any:
-        """Section 2: each element "scoped by its own namespace": not by none, nor by the ones around it."""
+        """
+        Section 2: each element "scoped by its own namespace": neither without a namespace, nor with an inherited
+        one.
+        """
         for element in ("<x xmlns=''/>", "<x/>", f"<x xmlns='{ns.CLIENT}'/>"):
             for kind in ("get", "set"):
                 yield self.assertFailure(self.ask(element, kind), NotAcceptable)
-            # Not even half of it is stored.
+            # Nothing of it is stored.
             yield self.assertFailure(self.set(EXODUS + element), NotAcceptable)
         yield self.assertStored("<exodus xmlns='exodus:prefs'/>", "<exodus xmlns='exodus:prefs'/>")
 
     @inlineCallbacks
     def test_nothing(self: Any) -> Any:
-        """What was never stored comes as it was asked for, without content."""
+        """An element that was never stored is returned as it was requested, without content."""
         yield self.assertStored("<exodus xmlns='exodus:prefs' a='1'>x</exodus>", "<exodus xmlns='exodus:prefs'/>")
 
     @inlineCallbacks
     def test_several(self: Any) -> Any:
-        """Several at once; each by its namespace and name; a new one replaces the old one of that name alone."""
+        """
+        Several elements at once. Each is stored by namespace and name; a new one replaces only the old one of that
+        name.
+        """
         yield self.set("<a xmlns='urn:1'>1</a><b xmlns='urn:1'>2</b><a xmlns='urn:2'>3</a>")
         yield self.set("<a xmlns='urn:1'>new</a>")
         for name, namespace, content in (("a", "urn:1", "new"), ("b", "urn:1", "2"), ("a", "urn:2", "3")):
@@ -181,7 +187,7 @@ class PrivateMixin:
 
     @inlineCallbacks
     def test_meaning(self: Any) -> Any:
-        """It comes back as what it was."""
+        """The element comes back with the same meaning."""
         for content in (
             "<p:x xmlns:p='urn:x' p:a='&lt;'><p:y/>&amp;\u20ac</p:x>",
             "<x xmlns='urn:x'><message xmlns='jabber:client'/><query xmlns='jabber:iq:private'/></x>",
@@ -193,19 +199,19 @@ class PrivateMixin:
 
     @inlineCallbacks
     def test_xml(self: Any) -> Any:
-        """XML's own namespace, which cannot be declared, is one like any other."""
+        """XML's own namespace, which cannot be declared, is allowed."""
         yield self.set("<xml:q><a/></xml:q>")
         yield self.assertStored("<xml:q/>", "<xml:q><a/></xml:q>")
 
     @inlineCallbacks
     def test_swelling(self: Any) -> Any:
-        """An element that is too large only as it is written is refused at once."""
+        """An element that exceeds the limit only when it is serialised is refused at once."""
         content = f"<a xmlns='urn:a' xmlns:p='{'p' * 1000}'>{'<b><p:a/></b>' * 1_500}</a>"
         yield self.assertFailure(self.set(content), ResourceLimit)
 
     @inlineCallbacks
     def test_bounds(self: Any) -> Any:
-        """There is so much room for each, in bytes and in elements; what does not fit changes nothing."""
+        """Limits for each user, in bytes and in elements. Above them nothing is changed."""
         self.patch(private, "MAX_BYTES", 100)
         self.patch(private, "MAX_ELEMENTS", 3)
         fits = f"<x xmlns='urn:x'>{'a' * (100 - len('<x xmlns=_urn:x_></x>'))}</x>"
@@ -223,7 +229,10 @@ class PrivateMixin:
 
     @inlineCallbacks
     def test_growth(self: Any) -> Any:
-        """What cannot be given back in one stanza is not taken: quotes and line breaks are written at length."""
+        """
+        An element that would not fit into one stanza is refused: quotes and line breaks get longer when they are
+        escaped.
+        """
         self.patch(private, "MAX_ELEMENT_SIZE", 100)
         quote = '"'
         yield self.set("<x xmlns='urn:x'>old</x>")
@@ -233,13 +242,13 @@ class PrivateMixin:
 
     @inlineCallbacks
     def test_order(self: Any) -> Any:
-        """A user's requests keep their order, however fast they come."""
+        """The requests of a user are handled in order, also if they come fast."""
         yield gatherResults([self.set(f"<x xmlns='urn:x'>{number}</x>") for number in range(20)])
         yield self.assertStored("<x xmlns='urn:x'/>", "<x xmlns='urn:x'>19</x>")
 
     @inlineCallbacks
     def test_injection(self: Any) -> Any:
-        """Names are names, for the database and in what comes back."""
+        """Names with special characters are safe, in the database and in answers."""
         odd = '<x xmlns="urn:\');DROP/**/TABLE/**/private;--"/>'
         yield self.set(odd)
         yield self.set(EXODUS)
@@ -248,13 +257,13 @@ class PrivateMixin:
 
 
 class ImportMixin(PrivateMixin):
-    """The same where the server had a storage of its own, and imports from that."""
+    """The same with import from the server's own storage."""
 
     source: FakeSource
 
     @inlineCallbacks
     def test_imported(self: Any) -> Any:
-        """A missing element is asked for, stored and answered; the server is asked once."""
+        """A missing element is requested from the server, stored and returned; the server is asked once."""
         self.source.has = {"a": "<a xmlns='urn:1' b='2'>old</a>"}
         for _ in range(2):
             yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1' b='2'>old</a>")
@@ -264,7 +273,7 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_askedOnce(self: Any) -> Any:
-        """A server that has nothing is asked once for each user and element."""
+        """A server without the element is asked once for each user and element."""
         for _ in range(2):
             yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'/>")
             yield self.assertStored("<b xmlns='urn:1'/>", "<b xmlns='urn:1'/>")
@@ -273,13 +282,13 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_setWins(self: Any) -> Any:
-        """An element that the user sets is not replaced, also if it is set while the server is asked."""
+        """A user's set is not overwritten by the import, also if it comes while the server is asked."""
         self.source.has = dict.fromkeys("abc", "<a xmlns='urn:1'>old</a>")
         yield self.set("<a xmlns='urn:1'>new</a>")
         yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'>new</a>")
         self.assertEqual(self.source.asked, [])
         for name in ("b", "c"):
-            # The second is missing there.
+            # The server does not have the second one.
             self.source.has = {"b": "<b xmlns='urn:1'>old</b>"}
             self.source.meanwhile = lambda name=name: self.set(f"<{name} xmlns='urn:1'>new</{name}>")
             yield self.assertStored(f"<{name} xmlns='urn:1'/>", f"<{name} xmlns='urn:1'>new</{name}>")
@@ -288,7 +297,10 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_failed(self: Any) -> Any:
-        """A server that does not answer may have something: the user gets an error, and it is asked again."""
+        """
+        If the server does not answer it may have the element: the user gets an error, and the server is asked
+        again.
+        """
         self.source.has = {"a": NoAnswer()}
         yield self.assertFailure(self.ask("<a xmlns='urn:1'/>"), NoAnswer)
         self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}
@@ -297,7 +309,7 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_cannotAsk(self: Any) -> Any:
-        """If the server cannot be asked there is nothing, and that is not remembered."""
+        """If the server cannot be asked the element is empty, and this is not remembered."""
         self.source.has = {"a": CannotAsk()}
         yield self.assertStored("<a xmlns='urn:1'/>", "<a xmlns='urn:1'/>")
         self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}
@@ -305,14 +317,16 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_own(self: Any) -> Any:
-        """The gateway's own request, delegated to itself, asks nobody."""
+        """The gateway's own request, delegated back to it, does not ask again."""
         request = Request(HAMLET, None, "own", "get", ns.PRIVATE, {}, f"<query xmlns='{ns.PRIVATE}'/>".encode())
         yield self.assertFailure(Deferred.fromCoroutine(self.storage.answer(request)), RecipientUnavailable)
         self.assertEqual(self.source.asked, [])
 
     @inlineCallbacks
     def test_noRoom(self: Any) -> Any:
-        """An element without room is answered, and not stored; one that is too large at all is refused."""
+        """
+        An element over the user's quota is returned, and not stored; one over the limit for elements is refused.
+        """
         self.patch(private, "MAX_ELEMENTS", 1)
         yield self.set("<b xmlns='urn:1'/>")
         self.source.has = {"a": "<a xmlns='urn:1'>old</a>"}
@@ -325,7 +339,7 @@ class ImportMixin(PrivateMixin):
 
     @inlineCallbacks
     def test_rememberedBounds(self: Any) -> Any:
-        """Of what is missing so much is remembered for a user; the rest is asked for each time."""
+        """For each user a limited number of missing elements is remembered; others are requested each time."""
         self.patch(private, "MAX_ELEMENTS", 1)
         for name in ("a", "b", "b"):
             yield self.assertStored(f"<{name} xmlns='urn:1'/>", f"<{name} xmlns='urn:1'/>")
@@ -336,14 +350,14 @@ class ImportMixin(PrivateMixin):
 
 
 class MemoryTests(PrivateMixin, TestCase):
-    """In memory."""
+    """With a store in memory."""
 
     def setUp(self) -> None:
         self.storage = PrivateStorage(MemoryStore())
 
 
 class FileTests(PrivateMixin, TestCase):
-    """In a file."""
+    """With a store in a file."""
 
     def setUp(self) -> None:
         database = Database(Path(self.mktemp()), SCHEMA, reactor)
@@ -352,7 +366,7 @@ class FileTests(PrivateMixin, TestCase):
 
 
 class MemoryImportTests(ImportMixin, TestCase):
-    """In memory, with a server's own storage behind."""
+    """With a store in memory, and import from a server."""
 
     def setUp(self) -> None:
         self.source = FakeSource()
@@ -360,7 +374,7 @@ class MemoryImportTests(ImportMixin, TestCase):
 
 
 class FileImportTests(ImportMixin, TestCase):
-    """In a file, with a server's own storage behind."""
+    """With a store in a file, and import from a server."""
 
     def setUp(self) -> None:
         database = Database(Path(self.mktemp()), SCHEMA, reactor)
@@ -370,10 +384,10 @@ class FileImportTests(ImportMixin, TestCase):
 
 
 class ErrorTests(TestCase):
-    """What is said."""
+    """Its errors."""
 
     def test_conditions(self) -> None:
-        """Each of its errors has a condition that a client knows."""
+        """Each of its errors has a stanza error condition."""
         expected: dict[type[GatewayError], str] = {
             Forbidden: "forbidden",
             BadRequest: "bad-request",
@@ -383,7 +397,7 @@ class ErrorTests(TestCase):
         self.assertEqual({error: ERRORS[error].condition for error in expected}, expected)
 
     def test_documented(self) -> None:
-        """There is as much room as docs/delegation.md says."""
+        """The limits are those of docs/delegation.md."""
         said = (ROOT / "docs" / "delegation.md").read_text()
         self.assertIn("keep 1,000 elements and 1 MiB", " ".join(said.split()))
         self.assertEqual((private.MAX_BYTES, private.MAX_ELEMENTS), (1024 * 1024, 1000))

@@ -1,4 +1,4 @@
-"""Read-through of private storage by privileged iq, over a link in memory."""
+"""Read-through of private storage by privileged iq, on a link in memory."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ GRANT = (
     f"<message from='{HOST}' to='{COMPONENT}' id='g'><privilege xmlns='{ns.PRIVILEGE}'><perm access='iq'>"
     f"<namespace ns='{ns.PRIVATE}' type='get'/></perm></privilege></message>"
 )
-# Seconds for an answer; as the gateway has them.
+# Seconds until the request times out; the gateway's own value.
 TIMEOUT = 8
 GUIDE = 'see docs/delegation.md, "What the server had stored"'
 
 
 def query(content: str) -> str:
-    """Private data."""
+    """Return a query for private data."""
     return f"<query xmlns='{ns.PRIVATE}'>{content}</query>"
 
 
 class ReadThroughCase(Case):
-    """A managing entity with private storage and privileges, its link up."""
+    """A managing entity with private storage and privileges, and a connected link."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -67,7 +67,7 @@ class ReadThroughCase(Case):
         return Deferred.fromCoroutine(self.source.ask(user, KEY))
 
     def sentRequest(self) -> str:
-        """The id of the one privileged iq that was sent, which is just as it should be."""
+        """Return the id of the one privileged iq that was sent, after a check of all of it."""
         data = self.server._transport.value().decode()
         self.server._transport.clear()
         outer, inner = re.findall(r"id='([^']+)'", data)
@@ -80,13 +80,13 @@ class ReadThroughCase(Case):
                 ns.COMPONENT_ACCEPT,
             ),
         )
-        # Prosody passes over it when it delegates because of this.
+        # Prosody does not delegate it again because of this.
         self.assertIn("</query> </iq>", data)
         self.outer, self.inner = outer, inner
         return inner
 
     def serverAnswers(self, content: str, kind: str = "result", outer: str = "result") -> None:
-        """The server answers the last request."""
+        """Answer the last request, as the server."""
         iq = f"<iq xmlns='{ns.CLIENT}' type='{kind}' id='{self.inner}' to='{USER}'>{content}</iq>"
         self.server.send(
             f"<iq type='{outer}' id='{self.outer}' from='{USER}' to='{COMPONENT}'><privilege "
@@ -94,16 +94,16 @@ class ReadThroughCase(Case):
         )
 
     def serverRefuses(self, condition: str) -> None:
-        """The server answers the last request with an error of its own."""
+        """Answer the last request with an error of the server itself."""
         error = f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
         self.server.send(f"<iq type='error' id='{self.outer}' from='{USER}' to='{COMPONENT}'>{error}</iq>")
 
 
 class AskTests(ReadThroughCase):
-    """One request, and what becomes of it."""
+    """One request, and its results."""
 
     def test_interface(self) -> None:
-        """It is on the status page."""
+        """It provides lines for the status page."""
         verifyObject(IStatusProvider, self.source)
 
     def test_stored(self) -> None:
@@ -118,7 +118,9 @@ class AskTests(ReadThroughCase):
         self.assertFalse(self.source._asked)
 
     def test_nothing(self) -> None:
-        """It has nothing: the question comes back, or an empty answer, or another element."""
+        """
+        The server has no such element: it echoes the request, or answers with nothing or with another element.
+        """
         self.server.send(GRANT)
         for content in (query(WANTED), query(""), "", query("<a xmlns='urn:2'>x</a>"), WANTED):
             found = self.fetch()
@@ -127,7 +129,7 @@ class AskTests(ReadThroughCase):
             self.assertIsNone(self.successResultOf(found), content)
 
     def test_attributes(self) -> None:
-        """An element with attributes only is something."""
+        """An element that has only attributes is not empty."""
         self.server.send(GRANT)
         found = self.fetch()
         self.sentRequest()
@@ -145,7 +147,7 @@ class AskTests(ReadThroughCase):
         self.assertFalse(self.source._asked)
 
     def test_refused(self) -> None:
-        """By these errors, of its own or in its answer, the server says that it cannot be asked."""
+        """With these errors, its own or inside its answer, the server says that it cannot be asked."""
         self.server.send(GRANT)
         for condition in ("service-unavailable", "forbidden", "feature-not-implemented", "not-allowed"):
             found = self.fetch()
@@ -161,7 +163,9 @@ class AskTests(ReadThroughCase):
         self.assertIn("with service-unavailable: the element counts as missing; Prosody needs", told)
 
     def test_failed(self) -> None:
-        """After other errors, without an answer, and without a connection nothing is known; one line in the log."""
+        """
+        After other errors, without an answer, or without a connection the result is unknown; one line is logged.
+        """
         self.server.send(GRANT)
         found = self.fetch()
         self.sentRequest()
@@ -185,7 +189,7 @@ class AskTests(ReadThroughCase):
         self.assertIn("internal-server-error", told[0])
 
     def test_givenUp(self) -> None:
-        """If the client's own deadline passes first, nothing stays open."""
+        """If the client's deadline passes first, the request is closed."""
         self.server.send(GRANT)
         found = self.fetch()
         found.cancel()
@@ -194,13 +198,13 @@ class AskTests(ReadThroughCase):
 
 
 class ClientTests(ReadThroughCase):
-    """A client's request, which the server delegates."""
+    """A client's request that the server delegates."""
 
     def delegated(self, identifier: str = "d1", requester: str = JULIET, inner: str = "1") -> None:
         self.server.send(wrapper(request(query(WANTED), requester=requester, identifier=inner), identifier))
 
     def test_readThrough(self) -> None:
-        """The client gets what the server had, and from then on what is stored here."""
+        """The client gets the server's element, and from then on the one that is stored here."""
         self.server.send(GRANT)
         self.delegated()
         self.sentRequest()
@@ -210,7 +214,7 @@ class ClientTests(ReadThroughCase):
         self.assertSent(answer(reply(query(STORED)), "d2"))
 
     def test_failed(self) -> None:
-        """While the server does not answer the client gets an error, within its deadline."""
+        """If the server does not answer, the client gets an error within its deadline."""
         self.server.send(GRANT)
         self.delegated()
         self.sentRequest()
@@ -220,13 +224,13 @@ class ClientTests(ReadThroughCase):
 
     def test_loop(self) -> None:
         """
-        A server that delegates the gateway's own request is recognised: the request is answered with an error, the
-        client gets what there is without import, and the server is not asked again on this connection.
+        If a server delegates the gateway's own request, the loop is detected: that request is answered with an
+        error, the client gets the result without import, and the server is not asked again in this connection.
         """
         self.server.send(GRANT)
         self.delegated()
         inner = self.sentRequest()
-        # ejabberd says whom it is to, Prosody does not.
+        # ejabberd sets its recipient, Prosody does not.
         self.delegated("d2", USER, inner)
         [sent] = self.taken()
         self.assertIn("service-unavailable", repr(sent))
@@ -242,7 +246,7 @@ class ClientTests(ReadThroughCase):
         )
 
     def test_askedAnew(self) -> None:
-        """After a new connection the server is asked again: it may be another."""
+        """After a reconnection the server is asked again: its configuration may have changed."""
         self.test_loop()
         self.server.lose()
         self.server.clock.advance(40)
@@ -253,7 +257,10 @@ class ClientTests(ReadThroughCase):
         self.sentRequest()
 
     def test_manyLoops(self) -> None:
-        """As many requests of a user as are worked on at a time do not keep their own, delegated ones waiting."""
+        """
+        Requests of one user at the limit of concurrent requests do not block the delegated requests that they
+        cause.
+        """
         self.server.send(GRANT)
         for number in range(20):
             self.delegated(f"d{number}", inner=f"c{number}")
@@ -267,11 +274,11 @@ class ClientTests(ReadThroughCase):
         self.assertEqual(len(self.taken()), 16)
         for self.outer, _ in asked:
             self.serverRefuses("item-not-found")
-        # The four that waited found out without asking.
+        # The four waiting ones knew of the loop without a request.
         self.assertEqual(len(self.taken()), 20)
 
     def test_foreign(self) -> None:
-        """A client that knows the id is no loop, and nor is another user's request with the same id."""
+        """A client's request with the same id is not a loop, nor is another user's with the same id."""
         self.server.send(GRANT)
         self.delegated()
         inner = self.sentRequest()
@@ -281,13 +288,15 @@ class ClientTests(ReadThroughCase):
 
 
 class ReportTests(ReadThroughCase):
-    """Lines for operators, in the log and in the status."""
+    """Lines for the operator, in the log and on the status page."""
 
     def reported(self) -> list[str]:
         return list(self.source.report())
 
     def test_missing(self) -> None:
-        """A missing privilege is in the log after three seconds, with what to write, and in the status."""
+        """
+        A missing privilege is logged after three seconds, with the configuration to add, and is on the status page.
+        """
         self.server.clock.advance(2)
         self.assertEqual(self.reported(), [])
         self.server.clock.advance(2)
@@ -304,7 +313,7 @@ class ReportTests(ReadThroughCase):
             self.assertIn(words, told)
 
     def test_granted(self) -> None:
-        """With the privilege there is nothing to say."""
+        """With the privilege nothing is reported."""
         self.server.send(GRANT)
         self.server.clock.advance(5)
         self.assertEqual(self.reported(), [])

@@ -1,4 +1,4 @@
-"""Delegation on the wire: however it is written it is read the same, and what cannot be read is said to be so."""
+"""The XML of delegation: any spelling is read the same, and unreadable stanzas are reported as such."""
 
 from __future__ import annotations
 
@@ -34,30 +34,32 @@ HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAM
 IN_CLIENT = f"<s:s xmlns='{ns.CLIENT}' xmlns:s='{ns.STREAMS}'>"
 FORWARD = f"{{{ns.FORWARD}}}"
 CLIENT = f"{{{ns.CLIENT}}}"
-# Ends an attribute, and then everything around it; Twisted's trees have no space in a namespace, but a tab.
+# Text that ends an attribute and the elements around it. Twisted's trees have no space in a namespace, so a tab.
 EVIL = "urn:&apos;/&gt;&lt;/iq&gt;&lt;/forwarded&gt;&lt;/delegation&gt;&lt;/iq&gt;&lt;message&#9;to=&apos;x"
 
 
 def stanza(raw: str) -> Stanza:
-    """The one stanza that this is."""
+    """Return the one stanza of a stream."""
     _, found = split((HEADER + raw).encode())
     assert isinstance(found, Stanza), found
     return found
 
 
 def parsed(xml: str | bytes, header: str = IN_CLIENT, end: str = "</s:s>") -> list[Any]:
-    """What stands in a stream, by another parser."""
+    """Return the elements of a stream, read by another parser."""
     written = xml.decode() if isinstance(xml, bytes) else xml
     return list(ElementTree.fromstring(header + written + end))
 
 
 def trees(xml: str | bytes) -> list[Tree]:
-    """The same, to compare."""
+    """Return trees of them, to compare."""
     return [tree(each) for each in parsed(xml)]
 
 
 def moved(found: Tree) -> Tree:
-    """What stands in an iq whose namespace was forgotten."""
+    """
+    Move elements without a namespace into the client namespace, as the content of an iq without its namespace.
+    """
     name, attributes_, parts = found
     if not name.startswith(FORWARD):
         return found
@@ -68,12 +70,12 @@ def moved(found: Tree) -> Tree:
     )
 
 
-# Requester, recipient, id, type, the payload's namespace, its attributes, itself.
+# Requester, recipient, id, type, namespace and attributes of the payload, the payload.
 Read = tuple[str, str | None, str, str, str, dict[str, str], Tree]
 
 
 def expected(raw: str) -> Read | None:
-    """What is to be read from a wrapper, as section 4.3 has it, by another parser; C{None} for nothing."""
+    """Return the content of a wrapper by section 4.3, read by another parser; C{None} if it is unreadable."""
     [outer] = parsed(raw, HEADER, "</stream:stream>")
     wrappers = [each for each in outer if each.tag in [f"{{{version}}}delegation" for version in VERSIONS]]
     forwarded = [each for wrapper_ in wrappers for each in wrapper_ if each.tag == f"{FORWARD}forwarded"]
@@ -96,13 +98,13 @@ def expected(raw: str) -> Read | None:
 
 
 def found(one: Request) -> Read:
-    """The same of what was read."""
+    """Return the same values of a request."""
     [payload] = trees(one.xml)
     return one.requester, one.recipient, one.id, one.type, one.namespace, dict(one.attributes), payload
 
 
 def readWrapper(raw: str) -> Read | None:
-    """What is read from a wrapper; C{None} for nothing."""
+    """Return the request that is read from a wrapper; C{None} if it is unreadable."""
     try:
         one = stanzas.readRequest(stanzas.unwrap(stanza(raw)))
     except BadRequest:
@@ -111,7 +113,7 @@ def readWrapper(raw: str) -> Read | None:
 
 
 def isFast(raw: str) -> bool:
-    """Whether it is read without a tree."""
+    """Return true if the wrapper is read without a tree."""
 
     class Watched(Stanza):
         looked = False
@@ -128,24 +130,24 @@ def isFast(raw: str) -> bool:
 
 
 def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
-    """The usual thing, and now and then another."""
+    """Return a strategy for the usual value, and sometimes another."""
     return st.sampled_from([usual] * 4 * len(others) + list(others))
 
 
 @st.composite
 def wrappers(draw: st.DrawFn, prefixes: tuple[str, ...] = ("h", "stream")) -> str:
     """
-    A wrapper in any spelling; now and then something is missing, doubled, foreign or elsewhere, or else all but
-    the payload is as servers write it.
+    Return a strategy for wrappers in any spelling. Sometimes parts are missing, doubled, foreign or misplaced, or
+    everything but the payload is as servers write it.
 
-    @param prefixes: those that the stream's header declares.
+    @param prefixes: those that the stream header declares.
     """
     scope = list(prefixes)
     if draw(st.booleans()):
         return wrapper(request(draw(elements(scope, 2)), draw(st.sampled_from(["get", "set"]))))
 
     def around(name: str, namespace: str, names: list[str], *own: str) -> tuple[str, str]:
-        """An element's tags, in a namespace by default, by a prefix, or just where it stands."""
+        """Return an element's tags, with a default namespace, a prefix, or an inherited namespace."""
         declarations = list(own)
         if draw(mostly(False, True)):
             scope.append("p")
@@ -178,7 +180,7 @@ def wrappers(draw: st.DrawFn, prefixes: tuple[str, ...] = ("h", "stream")) -> st
     return written
 
 
-# As every server writes it, in several ways: all of these are the same.
+# A wrapper as servers write it, in several spellings with the same meaning.
 PLAIN = wrapper(request(f"<pubsub xmlns='{PUBSUB}' a='b'><x>é</x></pubsub>", "set"))
 PREFIXED = "<p:pubsub{} a='b'><p:x>é</p:x></p:pubsub>"
 SAME = {
@@ -194,18 +196,18 @@ SAME = {
 
 
 class SpellingTests(SynchronousTestCase):
-    """Any spelling of the same is the same."""
+    """Different spellings with the same meaning."""
 
     @settings(steady, max_examples=250)
     @given(wrappers())
     def test_any(self, raw: str) -> None:
-        """What is read is what another parser finds, and nothing where that finds nothing."""
+        """The result equals that of another parser, or both fail."""
         found = readWrapper(raw)
-        # Twisted builds no tree of this; but it may be read without one.
+        # Twisted cannot build a tree of this, but the fast path may read it.
         self.assertEqual(found, expected(raw), raw)
 
     def test_same(self) -> None:
-        """Spelled by hand; what servers write is read without a tree."""
+        """Chosen spellings; those of servers are read without a tree."""
         usual = expected(PLAIN)
         self.assertIsNotNone(usual)
         self.assertEqual(readWrapper(PLAIN), usual)
@@ -216,7 +218,7 @@ class SpellingTests(SynchronousTestCase):
                 self.assertEqual(readWrapper(spelled), usual)
 
     def test_fast(self) -> None:
-        """As Prosody and ejabberd write it: without and with a recipient, without content, in either version."""
+        """Spellings of Prosody and ejabberd: with and without a recipient, without content, in either version."""
         for raw in (
             (
                 "<iq id='azE7' to='gw.localhost' from='localhost' type='set'>"
@@ -232,7 +234,7 @@ class SpellingTests(SynchronousTestCase):
             self.assertEqual(readWrapper(raw), expected(raw))
 
     def test_meaning(self) -> None:
-        """Payloads keep their meaning: prefixes from anywhere, sections, children in other namespaces."""
+        """Payloads keep their meaning: inherited prefixes, CDATA sections, children in other namespaces."""
         for payload in (
             "<h:x h:a='1'><h:y/></h:x>",
             "<x xmlns='urn:x'><![CDATA[</x></iq><iq>]]></x>",
@@ -255,7 +257,7 @@ class SpellingTests(SynchronousTestCase):
                     self.assertEqual(readWrapper(raw), expected(raw))
 
     def test_outside(self) -> None:
-        """A prefix may be declared on anything around the payload."""
+        """A prefix may be declared on any element around the payload."""
         payload = "<p:x p:a='1' a='2'><p:y/>p:z</p:x>"
         usual = expected(wrapper(request(payload.replace("<p:x", "<p:x xmlns:p='urn:p'"))))
         for name in ("<iq from='capulet.lit'", "<delegation", "<forwarded", f"<iq xmlns='{ns.CLIENT}'"):
@@ -266,7 +268,7 @@ class SpellingTests(SynchronousTestCase):
 
 
 class InjectionTests(SynchronousTestCase):
-    """Who asks chooses names; they stay names."""
+    """Names are chosen by the requester; they stay names."""
 
     def test_names(self) -> None:
         """A namespace with a quote, a tag and a whole stanza in it, of an element and of an attribute."""
@@ -287,7 +289,7 @@ class InjectionTests(SynchronousTestCase):
                 self.assertEqual(trees(back), trees(payload) * 2)
 
     def test_forms(self) -> None:
-        """In a form that is to be nested."""
+        """The same in a form that is nested."""
         form = f'<x xmlns="jabber:x:data"><y xmlns="{EVIL}"/></x>'
         iq = stanza(f"<iq type='result'><query xmlns='{ns.DISCO_INFO}'>{form}</query></iq>").element
         [found] = advertisements.readInfo(iq).forms
@@ -295,10 +297,10 @@ class InjectionTests(SynchronousTestCase):
 
 
 class UnreadableTests(SynchronousTestCase):
-    """Section 4.3, XEP-0297: exactly one iq, which is a request."""
+    """Section 4.3 and XEP-0297: a wrapper has exactly one iq, and it is a request."""
 
     def test_unreadable(self) -> None:
-        """Each way to have it otherwise."""
+        """Each way to break that."""
         payload = "<x xmlns='urn:x'/>"
         right = request(payload)
         self.assertIsNotNone(readWrapper(wrapper(right)))
@@ -337,11 +339,11 @@ class UnreadableTests(SynchronousTestCase):
                     self.assertIsNone(expected(raw))
                     self.assertIsNone(readWrapper(raw))
                 else:
-                    # The outer one is a request like any other.
+                    # The outer iq is an ordinary request.
                     self.assertEqual(readWrapper(raw), expected(raw))
 
     def test_huge(self) -> None:
-        """Size alone is no reason."""
+        """A large stanza is readable."""
         payload = f"<x xmlns='urn:x' a='{'b' * 50_000}'>{'<y/>' * 10_000}</x>"
         found = readWrapper(wrapper(request(payload)))
         assert found is not None
@@ -349,10 +351,10 @@ class UnreadableTests(SynchronousTestCase):
 
 
 class ReplyTests(SynchronousTestCase):
-    """What a managing entity answers, read by a delegating server."""
+    """Answers of a managing entity, read by a delegating server."""
 
     def test_reply(self) -> None:
-        """Everything in it."""
+        """Each of their values."""
         for kind, content in (("result", "<x xmlns='urn:x'/>"), ("error", "<x xmlns='urn:x'/><error/>")):
             one = stanzas.readReply(stanzas.unwrap(stanza(answer(reply(content, kind)))))
             self.assertEqual((one.sender, one.recipient, one.id), ("juliet@capulet.lit", JULIET, "1"))
@@ -361,7 +363,9 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(stanzas.readReply(stanzas.unwrap(stanza(answer(empty)))).xml, b"")
 
     def test_content(self) -> None:
-        """RFC 6120 section 8.2.3: at most one element in a result, however it is written; an error in an error."""
+        """
+        RFC 6120 section 8.2.3: a result has at most one element, in any spelling; an error has an error element.
+        """
         one, other = "<p:x xmlns:p='urn:x'><x xmlns='urn:x'/></p:x>", "<x xmlns='urn:x'><x/></x>"
         for content, kind, fits in (
             (one, "result", True),
@@ -381,7 +385,7 @@ class ReplyTests(SynchronousTestCase):
                     self.assertRaises(BadRequest, stanzas.readReply, inside)
 
     def test_namespace(self) -> None:
-        """One that is not C{jabber:client} says something else."""
+        """An iq in another namespace than C{jabber:client} is refused."""
         for namespace in ("urn:x", ns.COMPONENT_ACCEPT, ""):
             raw = answer(reply().replace(f"xmlns='{ns.CLIENT}'", f"xmlns='{namespace}'" if namespace else ""))
             with self.subTest(namespace):
@@ -389,10 +393,10 @@ class ReplyTests(SynchronousTestCase):
 
 
 class WrittenTests(SynchronousTestCase):
-    """What is written is what is read."""
+    """Serialised stanzas are read back the same."""
 
     def test_forwarded(self) -> None:
-        """A request survives being wrapped, with every character that there is."""
+        """A forwarded request keeps its meaning, with all characters."""
         for recipient in (None, "o'b&<@d"):
             for payload in (b"<x xmlns='urn:x'>&amp;</x>", b"<x xmlns='urn:x'/>"):
                 one = Request("o'b&<@d/\" \n>", recipient, "'1\t&", "set", "urn:x", {}, payload)
@@ -406,8 +410,8 @@ class WrittenTests(SynchronousTestCase):
 
     def test_portable(self) -> None:
         """
-        The form of an answer that every server passes on: an outer result, no white space, no prefix, both
-        addresses, the inner iq's namespace; an error inside.
+        The form of an answer that every server delivers: an outer result, no white space, no prefix, both
+        addresses, the inner iq's namespace, and an error inside.
         """
         asked = Request(JULIET, None, "1", "get", "urn:x", {}, b"<x xmlns='urn:x'/>")
         for kind, xml in (("result", b""), ("result", b"<x xmlns='urn:x'/>"), ("error", b"<error/>")):
@@ -420,7 +424,7 @@ class WrittenTests(SynchronousTestCase):
             self.assertEqual(written.count(f"xmlns='{ns.CLIENT}'"), 1)
 
     def test_written(self) -> None:
-        """Elements of handlers, put where the default namespace is C{jabber:client}."""
+        """Elements of handlers, serialised where the default namespace is C{jabber:client}."""
         for xml in (
             "<x xmlns='urn:x'><y/><z xmlns='urn:z'/></x>",
             "<p:x xmlns:p='urn:x' p:a='1'><p:y/></p:x>",
@@ -432,7 +436,7 @@ class WrittenTests(SynchronousTestCase):
                 self.assertEqual(stanzas.checkedXml(element(xml)), stanzas.xmlOf(element(xml)))
 
     def test_noXml(self) -> None:
-        """What XML cannot hold is refused: it would cost the stream."""
+        """Characters that XML does not allow are refused: they would end the stream."""
         for text in ("\x00", "\x0b", "\ufffe", "\ud800"):
             one = element("<x xmlns='urn:x'/>")
             one.addContent(text)
@@ -444,7 +448,7 @@ class WrittenTests(SynchronousTestCase):
     @settings(steady)
     @given(contents(["h"], 2))
     def test_requestOf(self, inside: str) -> None:
-        """A client's own iq, whatever is in it, is read as it is, or not at all."""
+        """A client's own iq is read unchanged, or not at all, with any content."""
         raw = f"<iq type='get' id='1'>{inside}</iq>"
         children = list(parsed(raw, HEADER, "</stream:stream>")[0])
         try:
@@ -455,7 +459,7 @@ class WrittenTests(SynchronousTestCase):
         [child] = children
         child.tail = None
         payload = tree(child)
-        # The stream's own namespace is a client's, as far as it is not said to be another.
+        # By default a client's stream namespace is the client namespace.
         self.assertEqual(_inClient(trees(one.xml)[0]), _inClient(payload))
 
 
@@ -472,7 +476,7 @@ class AdvertisementTests(SynchronousTestCase):
     """Section 4.2."""
 
     def test_both(self) -> None:
-        """What is written is what is read, with filters; a user's own says whose it is."""
+        """Advertisements are read back as written, with filters; one for a user has that user."""
         granted = [("urn:1", frozenset[str]()), ("urn:'2&", frozenset({"b'", "a"}))]
         for version in VERSIONS:
             for user in (None, "o'b@d"):
@@ -483,7 +487,7 @@ class AdvertisementTests(SynchronousTestCase):
                 )
 
     def test_odd(self) -> None:
-        """Doubled namespaces are one, several elements are several, what cannot be read is passed over."""
+        """Duplicate namespaces count once, several elements are several, unreadable ones are ignored."""
         raw = (
             f"<message from='{HOST}' to='{COMPONENT}'><x xmlns='urn:x'/>"
             "<delegation xmlns='urn:xmpp:delegation:3'><delegated namespace='urn:3'/></delegation>"
@@ -513,7 +517,7 @@ class InfoTests(SynchronousTestCase):
     )
 
     def test_both(self) -> None:
-        """What is written is what is read; the node is echoed."""
+        """Info is read back as written; the node is echoed."""
         written = advertisements.writeInfo(self.info, "n'")
         info = advertisements.readInfo(stanza(f"<iq type='result'>{written}</iq>").element)
         self.assertEqual((info.identities, info.features), (self.info.identities, self.info.features))
@@ -522,12 +526,14 @@ class InfoTests(SynchronousTestCase):
         self.assertEqual(meaning(advertisements.writeInfo(Info()))[0][1:], ({}, []))
 
     def test_none(self) -> None:
-        """An answer without it cannot be read."""
+        """An answer without a query is unreadable."""
         for raw in ("<iq/>", f"<iq><query xmlns='{ns.DISCO_ITEMS}'/></iq>"):
             self.assertRaises(BadRequest, advertisements.readInfo, stanza(raw).element)
 
     def test_long(self) -> None:
-        """What is told at length would make others' answers too large, and grow six times as it is written."""
+        """
+        Long info is refused: it would make answers to others too large, and escaping can make it six times longer.
+        """
         for size, fits in ((2_000, True), (3_000, False)):
             quotes = '"' * size
             xml = f"<iq><query xmlns='{ns.DISCO_INFO}'><feature var='{quotes}'/></query></iq>"
@@ -537,7 +543,7 @@ class InfoTests(SynchronousTestCase):
                 self.assertRaises(BadRequest, advertisements.readInfo, stanza(xml).element)
 
     def test_query(self) -> None:
-        """How it is asked for."""
+        """The query for it."""
         raw = advertisements.infoQuery("a'", "b", "1&", "n<").decode()
         self.assertEqual(
             meaning(raw),

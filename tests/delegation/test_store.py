@@ -1,4 +1,4 @@
-"""Private data on the disk: nobody else's eyes, and there after whatever end of the process."""
+"""Private data on the disk: only its owner can read it, and it survives any end of the process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.state.database import Database
 USER, KEY = "juliet@capulet.lit", ("urn:x", "x")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# Stores, is told that it is stored, and is killed.
+# Stores an element, waits until it is stored, and is killed.
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -48,7 +48,7 @@ class PrivateFileTests(TestCase):
 
     @inlineCallbacks
     def test_mode(self) -> Any:
-        """For its owner alone, with its journal; whatever the umask."""
+        """Only the owner can read it and its journal, with any umask."""
         before = os.umask(0)
         self.addCleanup(os.umask, before)
         store = self.open()
@@ -63,7 +63,7 @@ class PrivateFileTests(TestCase):
 
     @inlineCallbacks
     def test_killed(self) -> Any:
-        """What a process was told is stored is there after it was killed, for the next process."""
+        """Data that was reported as stored is there after a kill, for the next process."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         ended = subprocess.run(
             [sys.executable, "-c", KILLED, str(self.path), USER],
@@ -80,7 +80,7 @@ class PrivateFileTests(TestCase):
 
     @inlineCallbacks
     def test_durable(self) -> Any:
-        """It is on the disk before it is said to be: the journal is, at every commit."""
+        """Data is on the disk before it is reported as stored: the journal is flushed at every commit."""
         self.open()
         modes = yield self.database.read(
             lambda cursor: [
@@ -91,7 +91,9 @@ class PrivateFileTests(TestCase):
 
     @inlineCallbacks
     def test_room(self) -> Any:
-        """All of it, or nothing: bytes are counted, not characters; what is replaced counts no more."""
+        """
+        A write over the quota stores nothing. Bytes are counted, not characters; replaced data is not counted.
+        """
         store = self.open()
         self.assertTrue((yield store.put(USER, {KEY: "x" * 10}, 10, 1)))
         self.assertFalse((yield store.put(USER, {KEY: "\u20ac" * 4}, 10, 1)))

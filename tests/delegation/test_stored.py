@@ -29,7 +29,7 @@ EXPORT = (
 
 
 def table(name: str = "a", uri: str = "urn:1", *children: Any, **attributes: str) -> dict[Any, Any]:
-    """A table as Prosody stores it for an element."""
+    """Return Prosody's table of an element."""
     return {"name": name, "attr": {"xmlns": uri, **attributes}, **dict(enumerate(children, 1))}
 
 
@@ -48,18 +48,18 @@ class EntryTests(SynchronousTestCase):
         return str(self.assertRaises(BadData, entry, USER, given))
 
     def test_right(self) -> None:
-        """The key and what is stored."""
+        """The key and the stored element."""
         found = entry(USER, element("<a xmlns='urn:1' b='&lt;'><c xmlns='urn:2'/>d</a>"))
         self.assertEqual((found.user, found.key), (USER, ("urn:1", "a")))
         self.assertEqual(meaning(found.xml), meaning("<a xmlns='urn:1' b='&lt;'><c xmlns='urn:2'/>d</a>"))
 
     def test_namespace(self) -> None:
-        """As for clients: a namespace of its own."""
+        """As for clients, the element needs a namespace of its own."""
         for uri in ("", ns.CLIENT, ns.PRIVATE):
             self.assertIn("no namespace of its own", self.refused(domish.Element((uri, "a"))))
 
     def test_size(self) -> None:
-        """An element that a client could not store is not imported."""
+        """An element over the limit for clients is not imported."""
         self.assertIn("too large", self.refused(element(f"<a xmlns='urn:1'>{'x' * MAX_ELEMENT_SIZE}</a>")))
         many = domish.Element(("urn:1", "a"))
         for _ in range(20_000):
@@ -67,7 +67,7 @@ class EntryTests(SynchronousTestCase):
         self.assertIn("too large", self.refused(many))
 
     def test_noXml(self) -> None:
-        """Characters that XML cannot hold, and names that are none."""
+        """Characters that XML does not allow, and invalid names."""
         for text in ("\0", "\x1f", "\ud800", "\uffff"):
             given = domish.Element(("urn:1", "a"))
             given.addContent(text)
@@ -82,7 +82,10 @@ class TableTests(SynchronousTestCase):
     """Prosody's tables."""
 
     def test_lua(self) -> None:
-        """Children under numbers; namespaces are inherited; attributes in namespaces by the new and the old way."""
+        """
+        Children at numeric keys; namespaces are inherited; attributes in namespaces in the new and the old
+        notation.
+        """
         inner = {"name": "b", "attr": {"urn:p\x01z": "1", "urn:q|y": "2", "xml:lang": "de"}, 1: "text"}
         found = fromTable(table("a", "urn:1", "x", inner, "y", c="<"))
         self.assertEqual(
@@ -99,7 +102,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(meaning(fromTable(given).toXml()), meaning("<a xmlns='urn:1'><b/>t</a>"))
 
     def test_bad(self) -> None:
-        """Whatever else stands there."""
+        """Invalid content."""
         deep: Any = "x"
         for _ in range(100):
             deep = table("a", "urn:1", deep)
@@ -132,7 +135,7 @@ class TableTests(SynchronousTestCase):
 
     @hypothesis.given(st.recursive(st.one_of(st.text(), st.integers(), st.none()), _tables))
     def test_any(self, given: Any) -> None:
-        """Any table gives an element that is stored as what it is, or this error."""
+        """Any table gives an element that can be stored, or this error."""
         try:
             found = entry(USER, fromTable(given))
         except BadData:
@@ -162,14 +165,14 @@ class ExportTests(SynchronousTestCase):
         return str(self.assertRaises(BadData, self.read, xml))
 
     def test_ejabberd(self) -> None:
-        """A file that ejabberd has exported is read in pieces of any size."""
+        """A file by ejabberd is read in pieces of any size."""
         bookmarks = EXPORT[EXPORT.index("<storage") : EXPORT.index("<e xmlns")]
         expected = ("juliet", bookmarks), ("juliet", "<e xmlns='urn:empty'/>"), ("romeo", "<a xmlns='urn:1'>1</a>")
         for size in (1, 7, 1_000_000):
             self.assertFound(EXPORT, *expected, size=size)
 
     def test_whole(self) -> None:
-        """A file of a whole server, with hosts in it: only one of them is wanted."""
+        """A file of a whole server with several hosts: only one host is imported."""
         user = "<user name='u'><query xmlns='jabber:iq:private'><a xmlns='urn:1'/></query></user>"
         hosts = f"<host jid='other.lit'>{user}</host><host jid='{DOMAIN}'>{user}</host><host>{user}</host>"
         for namespace in ("urn:xmpp:pie:0", "http://www.xmpp.org/extensions/xep-0227.html#ns"):
@@ -179,7 +182,7 @@ class ExportTests(SynchronousTestCase):
             self.assertEqual([each[0] for each in found if not isinstance(each, Skipped)], ["u"])
 
     def test_include(self) -> None:
-        """A file that names others: they are named, and not opened."""
+        """Other files that a file includes are named, and not opened."""
         [found] = self.read(
             "<server-data xmlns='urn:xmpp:pie:0' xmlns:xi='http://www.w3.org/2001/XInclude'>"
             "<xi:include href='/etc/passwd'/></server-data>"
@@ -187,7 +190,7 @@ class ExportTests(SynchronousTestCase):
         self.assertEqual((found.what, found.why), ("/etc/passwd", "it is a file of its own: import it, too"))
 
     def test_elsewhere(self) -> None:
-        """Private data is what stands in its place, whatever users have put into other data."""
+        """Private data is read only at its place, with any content of users' other data."""
         private = "<query xmlns='jabber:iq:private'><a xmlns='urn:1'/></query>"
         user = f"<user xmlns='urn:xmpp:pie:0' name='victim'>{private}</user>"
         for data in (
@@ -200,7 +203,7 @@ class ExportTests(SynchronousTestCase):
             self.assertFound(xml, ("mallory", "<a xmlns='urn:1'/>"))
 
     def test_broken(self) -> None:
-        """A file of another kind, or one that breaks off, is an error."""
+        """A file of another kind, or a truncated one, is an error."""
         self.assertIn("no export by XEP-0227", self.refused("<a/>"))
         self.assertIn("not well-formed", self.refused(""))
         self.assertIn("not well-formed", self.refused("text"))
@@ -211,7 +214,7 @@ class ExportTests(SynchronousTestCase):
         self.assertIn(", in the data of juliet@capulet.lit: mismatched tag", self.refused(broken))
 
     def test_entities(self) -> None:
-        """No document type, so no entities: neither files nor a thousand laughs."""
+        """Document types and entities are refused: no external files, no exponential expansion."""
         for declaration in ('<!ENTITY x SYSTEM "file:///etc/passwd">', '<!ENTITY x "xxxxxxxxxxxxxx">', ""):
             self.assertIn("document type", self.refused(f"<!DOCTYPE host [{declaration}]>{EXPORT[38:]}"))
 
@@ -220,7 +223,7 @@ class ExportTests(SynchronousTestCase):
         return f"<host xmlns='urn:xmpp:pie:0' jid='{DOMAIN}'><user name='u'>{private}</user></host>"
 
     def test_bounds(self) -> None:
-        """One element that is too large or too deep is passed over, the others are not."""
+        """An element that is too large or too deep is skipped; the others are imported."""
         for content in (
             f"<a xmlns='urn:1'>{'<b/>' * 20_000}</a>",
             f"<a xmlns='urn:1'>{'x' * 2_000_000}</a>",
@@ -233,7 +236,7 @@ class ExportTests(SynchronousTestCase):
             self.assertEqual((name, found.name), ("u", "ok"))
 
     def test_hostile(self) -> None:
-        """Data that would cost expat memory or time ends the import; the user is named."""
+        """Data that would cost expat much memory or time ends the import; the error names the user."""
         long = "n" * 300_000
         many = "".join(f" p:a{number}=''" for number in range(1_000))
         started = process_time()
