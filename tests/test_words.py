@@ -15,7 +15,6 @@ ROOT = Path(__file__).parent.parent
 # Packages, tests and pages that are not done yet.
 PENDING = {
     "tests/effects",
-    "tests/fmuc",
     "tests/live",
     "tests/privilege",
     "tests/proxy",

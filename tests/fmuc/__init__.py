@@ -1,4 +1,4 @@
-"""Tests of federated rooms. They import wokkel, so its imports must have been made to work first."""
+"""Tests of federated rooms. They import wokkel, so the compatibility module must be imported first."""
 
 from gateway import _compat
 

@@ -138,7 +138,7 @@ class RemovalTests(CostCase):
         self.assertOut(self.ask(OWN, ns.MUC_OWNER, f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>"), 322)
 
     def test_domain(self) -> None:
-        """A ban of the occupants' domain."""
+        """The ban of a whole domain whose users are occupants."""
         self.assertOut(self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='outcast' jid='b.example'/>"), 301)
 
 
@@ -156,7 +156,9 @@ class NodeRemovalTests(CostCase):
         self.assertEqual(self.wire.room(R).nodes.joiningNodes, {})
 
     def test_banned(self) -> None:
-        """A ban of the domain of all of a node's occupants: the node is told of each, and then that it has left."""
+        """
+        A ban of the domain of all occupants of a node: the node is told of each removal, and then that it has left.
+        """
         for number in range(10):
             self.wire.nodeJoins(R, f"n{number}", NODE, f"u{number}@b.example/1")
         sent = self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='outcast' jid='b.example'/>")

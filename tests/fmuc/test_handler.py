@@ -117,7 +117,7 @@ class HandlerTests(HandlerCase):
         self.assertSent()
 
     def test_unreadable(self) -> None:
-        """BadRequest stanzas are refused without further effect; those that cannot be answered are counted."""
+        """Unreadable stanzas are refused without further effect; those that cannot be answered are counted."""
         self.join()
         odd = f"<x xmlns='{ns.MUC_USER}'><item affiliation='king' role='none'/></x>"
         self.server.send(f"<presence from='{ANN}' to='{ROOM}/ann'>{odd}</presence>")

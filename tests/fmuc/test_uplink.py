@@ -24,12 +24,12 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "fmuc.md"
 
 
 def words(value: Event | Output) -> str:
-    """A name as docs/fmuc.md has it."""
+    """Return a name as docs/fmuc.md spells it."""
     return value.name.lower().replace("_", " ")
 
 
 def table() -> str:
-    """The machine as docs/fmuc.md shows it."""
+    """Return the machine's table as docs/fmuc.md has it."""
     lines = [f"| `{state.name}` | {state.value} |" for state in UplinkState]
     kinds: tuple[tuple[str, type[Event] | type[Output]], ...] = (("input", Event), ("output", Output))
     for kind, names in kinds:
@@ -48,7 +48,7 @@ class TableTests(SynchronousTestCase):
     maxDiff = None
 
     def test_documented(self) -> None:
-        """docs/fmuc.md has the table as it is; if not, this says how it should be."""
+        """docs/fmuc.md has the current table; the failure shows the expected text."""
         self.assertIn(table(), DOCS.read_text())
 
     def test_complete(self) -> None:
@@ -78,7 +78,7 @@ class TableTests(SynchronousTestCase):
 
 
 class MachineTests(SynchronousTestCase):
-    """The machine runs as the table has it."""
+    """The machine follows the table."""
 
     def make(self, dialect: Dialect = Dialect.XEP_0289, mode: Mode = Mode.REPLICA) -> Uplink:
         room = Room("room@mirror.example", Bounds(), UtcClock())
@@ -88,7 +88,7 @@ class MachineTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(Event), max_size=12))
     def test_anyOrder(self, events: list[Event]) -> None:
-        """Whatever comes in whatever order, each event has its outputs and its state, or is ignored."""
+        """In any order of events, each event has the outputs and the state of the table, or is ignored."""
         uplink = self.make()
         for number, event in enumerate(events):
             join = PendingJoin(JoinRequest(nick=f"n{number}", realJid=f"u{number}@here.example/r"), None, 1e9)
@@ -122,7 +122,7 @@ class MachineTests(SynchronousTestCase):
             self.assertIs(uplink.state, UplinkState.JOINED)
 
     def test_joins(self) -> None:
-        """A join that was sent is kept until it is answered, also if the user has left meanwhile."""
+        """A join that was sent is kept until it is answered, even if the user has left meanwhile."""
         uplink = self.make()
         for nick in ("ann", "ben"):
             uplink.join(JoinRequest(nick=nick, realJid=f"{nick}@here.example/r"), None, 0.0)

@@ -1,4 +1,4 @@
-"""Rooms behind their real handler: stanzas go in as bytes; the output is read in a short form."""
+"""Rooms with their real handler: stanzas are given as bytes; the output is read in a short form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START = 1_000_000.0
 
 
 class FakeLink(Link):
-    """A link that goes nowhere and keeps its output."""
+    """A link without a connection that keeps its output."""
 
     def __init__(self, jid: str) -> None:
         super().__init__(Clock(), None, jid, "secret")  # type: ignore[arg-type]  # it connects to nothing
@@ -56,7 +56,7 @@ class Wire:
         return self.rooms.rooms[jid]
 
     def bytes(self, xml: str | bytes) -> bytes:
-        """Return the bytes that stanzas cause; the handler takes each of them."""
+        """Return the bytes that stanzas cause; the handler must take each of them."""
         for stanza in stanzas(xml):
             assert self.handler.stanzaReceived(stanza), stanza
         return self._taken()
