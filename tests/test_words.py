@@ -16,7 +16,6 @@ ROOT = Path(__file__).parent.parent
 PENDING = {
     "tests/effects",
     "tests/live",
-    "tests/privilege",
     "tests/proxy",
     "tests/stream",
 }

@@ -1,4 +1,4 @@
-"""The examples of XEP-0356, with the slips of its authors mended: one server, one entity."""
+"""The examples of XEP-0356 with their misprints corrected: one server, one entity."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PRIVILEGE = "urn:xmpp:privilege:2"
 
 
 def tight(xml: str) -> str:
-    """XML without the white space that only lays it out."""
+    """Return XML without white space for layout."""
     return re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", xml.strip()))
 
 
 def privilege(content: str, version: str = PRIVILEGE, kind: str = "", server: str = SERVER) -> str:
-    """A message from the server about privileges."""
+    """Return a server's message about privileges."""
     type_ = f" type='{kind}'" if kind else ""
     return (
         f"<message from='{server}' to='{ENTITY}' id='12345'{type_}>"
@@ -107,7 +107,7 @@ EXAMPLE_9 = tight(f"""
 </iq>
 """)
 EXAMPLE_10 = f"<iq type='set' from='{JULIET}' to='romeo@montaigu.lit' id='sub_1'>{SUBSCRIBE}</iq>"
-# The encapsulated answer is in no namespace of its own there, and so in that of what is around it.
+# The encapsulated answer declares no namespace there, and so has that of its parent.
 EXAMPLE_11 = tight(f"""
 <iq type='result' from='{JULIET}' to='{ENTITY}' id='priv_iq_1'>
   <privilege xmlns='urn:xmpp:privilege:2'>

@@ -1,4 +1,4 @@
-"""What is within what a server grants (XEP-0356)."""
+"""Rules of what a server's grants allow (XEP-0356)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ RIGHT = PrivilegedIq(JULIET, "set", "jabber:client", "", "set", PUBSUB)
 
 
 def grants(**given: object) -> Permissions:
-    """What a server that grants this grants."""
+    """Return the permissions of a server that grants this."""
     return Permissions(SERVER, PRIVILEGE, **given)  # type: ignore[arg-type]  # each test gives what fits
 
 
 class CoreCase(SynchronousTestCase):
-    """Refusals and their words."""
+    """Refusals and their reasons."""
 
     def assertRefused(self, words: str, check: object, *arguments: object) -> None:
         refusal = self.assertRaises(NotGranted, check, *arguments)
@@ -30,7 +30,7 @@ class RosterTests(CoreCase):
     """Sections 4.1 to 4.4."""
 
     def test_types(self) -> None:
-        """Each of the four types allows what it says and nothing else."""
+        """Each of the four types allows its own requests and nothing else."""
         allowed = {"none": "", "get": "get", "set": "set", "both": "get set"}
         for kind, kinds in allowed.items():
             for wanted in ("get", "set"):
@@ -41,17 +41,19 @@ class RosterTests(CoreCase):
                     self.assertRefused(words, grants(roster=kind).checkRoster, JULIET, wanted)
 
     def test_user(self) -> None:
-        """It is about the bare JIDs of the server's own users."""
+        """Only bare JIDs of the server's own users are allowed."""
         for other in (SERVER, f"{JULIET}/balcony", "juliet@montague.lit", "", f"@{SERVER}", "juliet@x.capulet.lit"):
             words = f"{other!r} is not the bare JID of a user of capulet.lit"
             self.assertRefused(words, grants(roster="both").checkRoster, other, "get")
 
     def test_nothing(self) -> None:
-        """A server that has said nothing grants nothing, and the reason is that."""
+        """Without an advertisement nothing is granted, and the reason says so."""
         self.assertRefused("has advertised no privileges", Permissions(SERVER).checkRoster, JULIET, "get")
 
     def test_pushes(self) -> None:
-        """Pushes come by default with "get" and "both", never with "none" and "set", whatever is said of them."""
+        """
+        Pushes come by default with "get" and "both", and never with "none" and "set", with any C{push} attribute.
+        """
         table = {
             ("none", None): False,
             ("none", True): False,
@@ -76,14 +78,16 @@ class MessageTests(CoreCase):
             self.assertIsNone(grants(message="outgoing").checkMessage(sender))
 
     def test_refused(self) -> None:
-        """A resource, another server, a subdomain, nobody; and everybody where it is not granted."""
+        """
+        A resource, another server, a subdomain, or an empty address is refused; and every address without a grant.
+        """
         for sender in (f"{JULIET}/balcony", f"{SERVER}/x", "romeo@montague.lit", "x.capulet.lit", ""):
             self.assertRefused("is not the bare JID of a user", grants(message="outgoing").checkMessage, sender)
         self.assertRefused('message is "none"', grants(roster="both").checkMessage, JULIET)
 
 
 class IqTests(CoreCase):
-    """Section 6.3: what the server must refuse, one after the other."""
+    """Section 6.3: the server's checks, in their order."""
 
     def assertIqRefused(self, words: str, granted: str = "set", **change: str) -> None:
         permissions = grants(iq={PUBSUB: granted})
@@ -116,7 +120,7 @@ class IqTests(CoreCase):
             self.assertIqRefused("the encapsulated iq is in", namespace=namespace)
 
     def test_sender(self) -> None:
-        """The 'from' attribute of the encapsulated iq exists, and is somebody else."""
+        """The 'from' attribute of the encapsulated iq exists, and is another entity."""
         self.assertIsNone(grants(iq={PUBSUB: "set"}).checkIq(evolve(RIGHT, sender=JULIET)))
         for sender in (f"{JULIET}/balcony", "nurse@capulet.lit", SERVER):
             self.assertIqRefused(f"the encapsulated iq is from {sender}", sender=sender)
@@ -130,13 +134,16 @@ class PresenceTests(CoreCase):
     """Sections 7.1, 7.4 and 8."""
 
     def test_rosterNeedsRoster(self) -> None:
-        """Presence of contacts is for who may read rosters; else it is rejected."""
+        """Presence of contacts needs the permission to read rosters; else it is rejected."""
         for kind, feed in {"none": "none", "set": "none", "get": "roster", "both": "roster"}.items():
             self.assertEqual(grants(roster=kind, presence="roster").feed, feed)
             self.assertEqual(grants(roster=kind, presence="managed_entity").feed, "managed_entity")
 
     def test_shown(self) -> None:
-        """Only when a resource becomes available, or no more, and that once each; contacts only with "roster"."""
+        """
+        Only the first available and the first unavailable presence of a resource is shown; of contacts only with
+        "roster".
+        """
         roster = grants(roster="get", presence="roster")
         managed = grants(presence="managed_entity")
         for permissions, own in ((roster, True), (roster, False), (managed, True)):

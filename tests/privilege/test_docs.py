@@ -1,4 +1,4 @@
-"""The service that docs/privilege.md shows."""
+"""The service in docs/privilege.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "privilege.md"
 
 
 class MemoryComposition:
-    """Composes on a connection in memory."""
+    """A builder whose links are connected in memory."""
 
     def __init__(self) -> None:
         self.server = MemoryServer(ENTITY)
@@ -35,13 +35,13 @@ class MemoryComposition:
 
 
 class GreeterTests(TestCase):
-    """It can be run as it stands."""
+    """The service works as documented."""
 
     def test_greets(self) -> None:
-        """A user who comes online is greeted by the server, and gets a contact; a contact of theirs does not."""
+        """A user who comes online gets a message from the server and a contact; a contact of the user does not."""
         [code] = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
         names: dict[str, Any] = {}
-        exec(compile(code, str(DOCS), "exec"), names)  # noqa: S102  # it is ours
+        exec(compile(code, str(DOCS), "exec"), names)  # noqa: S102  # our own code
         plugin = names["greeter"]
         self.assertTrue(verifyObject(IServicePlugin, plugin))
         composition = MemoryComposition()

@@ -1,4 +1,4 @@
-"""The privileged entity on a link, over a connection in memory; stanzas are compared as they stand on the wire."""
+"""The privileged entity on a link, on a connection in memory; stanzas are compared as they are sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROMEO = "romeo@montaigu.lit"
 
 
 class HandlerCase(TestCase):
-    """A privileged entity whose link is up; its server has advertised nothing."""
+    """A privileged entity with a connected link; its server has advertised nothing."""
 
     def setUp(self) -> None:
         self.server = MemoryServer(ENTITY)
@@ -46,7 +46,7 @@ class HandlerCase(TestCase):
             self.logged.append(event["log_format"].format(**event))
 
     def sent(self) -> str:
-        """The one stanza that was sent since the last look."""
+        """Return the one stanza that was sent since the last call."""
         [found] = self.server.taken()
         return found
 
@@ -55,9 +55,9 @@ class HandlerCase(TestCase):
 
     def assertSentAs(self, expected: str, given: str) -> str:
         """
-        One stanza was sent, like this but for its id.
+        Exactly this stanza was sent, except for its id.
 
-        @param given: what C{expected} has for an id.
+        @param given: the id in C{expected}.
         @return: its id.
         """
         found = self.sent()
@@ -67,7 +67,7 @@ class HandlerCase(TestCase):
         return identifier.group(1)
 
     def assertNotGranted(self, words: str, outcome: Deferred[Any]) -> None:
-        """It was refused at once, and nothing was sent."""
+        """The request was refused at once, and nothing was sent."""
         self.assertIn(words, self.failureResultOf(outcome, NotGranted).getErrorMessage())
         self.assertSent()
 
@@ -85,7 +85,7 @@ class ExampleTests(HandlerCase):
         self.assertSent()
 
     def test_examples2and3(self) -> None:
-        """Section 4.3: a roster is asked for, and comes."""
+        """Section 4.3: the roster is requested and received."""
         self.server.send(xep.EXAMPLE_1)
         roster = self.handler.getRoster(JULIET)
         identifier = self.assertSentAs(xep.EXAMPLE_2, "roster1")
@@ -95,7 +95,7 @@ class ExampleTests(HandlerCase):
         )
 
     def test_example4(self) -> None:
-        """Section 4.4: a push is told to who listens, and acknowledged."""
+        """Section 4.4: a push is reported to observers and acknowledged."""
         heard: list[object] = []
         self.handler.watchRosters(lambda user, items: heard.append((user, items)))
         self.server.send(xep.EXAMPLE_1 + xep.EXAMPLE_4)
@@ -165,16 +165,16 @@ class ExampleTests(HandlerCase):
 
 
 class AdvertisementTests(HandlerCase):
-    """What is granted, by whom, and for how long."""
+    """Grants: what, by which server, and for how long."""
 
     def test_interfaces(self) -> None:
-        """It is what the link and the features take it for."""
+        """It provides the interfaces of the link and the features."""
         self.assertTrue(verifyObject(IPrivileges, self.handler))
         self.assertTrue(verifyObject(IRawHandler, self.handler))
         self.assertTrue(verifyObject(IStatusProvider, self.handler))
 
     def test_missed(self) -> None:
-        """Where somebody waits for news of users, a server that grants nothing is said, on /status too."""
+        """If an observer needs grants that the server does not give, the log and C{/status} say so."""
         self.handler.watchPresence(lambda presence: None)
         self.server.send(privilege(xep.ROSTER))
         self.assertEqual(len(list(self.handler.report())), 1)
@@ -188,12 +188,12 @@ class AdvertisementTests(HandlerCase):
         self.assertEqual(list(self.handler.report()), [])
 
     def test_notMissed(self) -> None:
-        """Where nobody waits for anything, nothing is missed."""
+        """Without observers nothing is reported as missing."""
         self.server.clock.pump([1.0] * 10)
         self.assertEqual((self.logged, list(self.handler.report())), ([], []))
 
     def test_strangers(self) -> None:
-        """Nobody but the configured servers grants anything, not their users either."""
+        """Only configured servers can grant anything; their users cannot."""
         for other in ("montague.lit", JULIET, f"{SERVER}/x", "x.capulet.lit", ""):
             self.server.send(privilege(xep.ROSTER, server=other))
         self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER))
@@ -207,7 +207,7 @@ class AdvertisementTests(HandlerCase):
         self.assertEqual(heard, [])
 
     def test_replaced(self) -> None:
-        """What a server says counts until it says something else; each server for itself."""
+        """A server's last advertisement counts; those of other servers are separate."""
         self.server.send(xep.EXAMPLE_5 + privilege(xep.IQ, server="second.lit"))
         self.server.send(privilege("<perm access='roster' type='get'/>"))
         self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER, PRIVILEGE, roster="get"))
@@ -216,7 +216,7 @@ class AdvertisementTests(HandlerCase):
         self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER, PRIVILEGE))
 
     def test_forgotten(self) -> None:
-        """What was granted goes with the connection, and nothing is sent before it is granted anew."""
+        """Grants end with the connection; nothing is sent before they are granted again."""
         self.server.send(xep.EVERYTHING)
         self.server.lose()
         words = "capulet.lit has advertised no privileges"
@@ -228,7 +228,7 @@ class AdvertisementTests(HandlerCase):
         self.assertNoResult(self.handler.getRoster(JULIET).addErrback(lambda _: None))
 
     def test_prosodyNesting(self) -> None:
-        """Prosody 0.12 puts the second namespace into the first."""
+        """Prosody 0.12 nests the second namespace in the first."""
         self.server.send(
             privilege(
                 "<perm access='iq'><namespace ns='urn:1' type='both'><namespace ns='urn:2' type='get'>"
@@ -239,21 +239,21 @@ class AdvertisementTests(HandlerCase):
         self.assertEqual(self.handler.permissions(SERVER).iq, expected)
 
     def test_older(self) -> None:
-        """ejabberd grants in the older version, and is written to in it."""
+        """ejabberd grants in the older version, and is sent requests in it."""
         self.server.send(privilege(xep.ROSTER + xep.MESSAGE, "urn:xmpp:privilege:1"))
         self.assertEqual(self.handler.permissions(SERVER).version, "urn:xmpp:privilege:1")
         self.handler.sendAs(stanza(xep.EXAMPLE_7).element)
         self.assertSentAs(xep.EXAMPLE_6.replace("privilege:2", "privilege:1"), "notif1")
 
     def test_bothVersions(self) -> None:
-        """Of a server that grants in both, the newer counts."""
+        """If a server grants in both versions, the newer one is used."""
         older = f"<privilege xmlns='urn:xmpp:privilege:1'>{xep.MESSAGE}</privilege>"
         self.server.send(privilege(xep.ROSTER).replace("<privilege", older + "<privilege"))
         expected = Permissions(SERVER, PRIVILEGE, roster="both", push=True)
         self.assertEqual(self.handler.permissions(SERVER), expected)
 
     def test_unknown(self) -> None:
-        """An access, a type or an attribute that nobody knows changes nothing about the others."""
+        """An unknown access, type or attribute is ignored; the others count."""
         self.server.send(
             privilege(
                 "<perm/><perm access='roster'/><perm access='vcard' type='both'/>"
@@ -267,7 +267,7 @@ class AdvertisementTests(HandlerCase):
         self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER, PRIVILEGE, roster="get"))
 
     def test_otherMessages(self) -> None:
-        """What is no advertisement is for the other handlers; one that is for another address too."""
+        """Other messages are left to the other handlers, and so are those for another address."""
         wrapped = xep.EXAMPLE_6.replace(f"'{ENTITY}'", f"'{SERVER}'", 1).replace(
             f"to='{SERVER}'", f"to='{ENTITY}'", 1
         )
@@ -282,7 +282,7 @@ class AdvertisementTests(HandlerCase):
         self.assertEqual(self.handler.permissions(SERVER), Permissions(SERVER))
 
     def test_said(self) -> None:
-        """What is granted is in the log when it changes."""
+        """Grants are logged when they change."""
         self.server.send(xep.EVERYTHING + xep.EVERYTHING)
         [line] = self.logged
         self.assertEqual(
@@ -293,7 +293,7 @@ class AdvertisementTests(HandlerCase):
 
 
 class RosterTests(HandlerCase):
-    """Rosters, beyond the examples."""
+    """Rosters, in addition to the examples."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -307,7 +307,7 @@ class RosterTests(HandlerCase):
         return roster, self.assertSentAs(xep.EXAMPLE_2, "roster1")
 
     def test_items(self) -> None:
-        """All that an item tells; one without a JID is passed over, and strange values are as if not there."""
+        """All attributes of an item; an item without a JID is ignored, and so are invalid values."""
         roster, identifier = self.ask()
         self.answer(
             identifier,
@@ -327,7 +327,7 @@ class RosterTests(HandlerCase):
         )
 
     def test_foreign(self) -> None:
-        """What is not the roster's is not read for it, however the roster is written; a long name stays whole."""
+        """Foreign elements in a roster are ignored, in any spelling of the roster; a long name is not cut."""
         roster, identifier = self.ask()
         self.server.send(
             f"<iq type='result' from='{JULIET}' to='{ENTITY}' id='{identifier}' xmlns:r='jabber:iq:roster'>text"
@@ -343,7 +343,7 @@ class RosterTests(HandlerCase):
         self.assertEqual(item, RosterItem(jid="a@b", groups=frozenset(["<a>&b", "long " * 4_000])))
 
     def test_noRoster(self) -> None:
-        """An answer without a roster is not an empty one."""
+        """An answer without a roster is an error, not an empty roster."""
         for content in ("", "<query xmlns='urn:x'/>"):
             roster, identifier = self.ask()
             self.answer(identifier, content)
@@ -353,7 +353,7 @@ class RosterTests(HandlerCase):
         self.assertEqual(self.successResultOf(roster), [])
 
     def test_set(self) -> None:
-        """One item after the other, each in a request of its own."""
+        """Items are sent one by one, each in a request of its own."""
         items = [
             RosterItem(jid="r@m", name="R", groups=frozenset(["b", "a"]), subscription="both", ask=True),
             RosterItem(jid="x@m", name="ignored", subscription="remove"),
@@ -369,7 +369,7 @@ class RosterTests(HandlerCase):
         self.assertIsNone(self.successResultOf(done))
 
     def test_setFails(self) -> None:
-        """The server's error is the outcome, and the rest is not sent."""
+        """The server's error is the result, and the remaining items are not sent."""
         done = self.handler.setRoster(JULIET, [RosterItem(jid="a@m"), RosterItem(jid="b@m")])
         found = re.search('id="([^"]+)"', self.sent())
         assert found is not None
@@ -379,12 +379,12 @@ class RosterTests(HandlerCase):
         self.assertSent()
 
     def test_setNothing(self) -> None:
-        """Nothing to set is done at once."""
+        """An empty set completes at once."""
         self.assertIsNone(self.successResultOf(self.handler.setRoster(JULIET, [])))
         self.assertSent()
 
     def test_refused(self) -> None:
-        """What is not granted is refused with its reason, and nothing is sent."""
+        """Requests without a grant are refused with the reason, and nothing is sent."""
         self.server.send(privilege("<perm access='roster' type='get'/>"))
         self.assertNotGranted('to set rosters (roster is "get")', self.handler.setRoster(JULIET, []))
         self.server.send(privilege("<perm access='roster' type='set'/>"))
@@ -394,7 +394,7 @@ class RosterTests(HandlerCase):
         self.assertSent()
 
     def test_deadline(self) -> None:
-        """A server that says nothing is not waited for beyond the link's deadline."""
+        """A request without an answer fails at the link's deadline."""
         roster, _ = self.ask()
         self.server.clock.pump([1.0] * 29)
         self.assertNoResult(roster)
@@ -402,19 +402,19 @@ class RosterTests(HandlerCase):
         self.assertFailed("remote-server-timeout", roster)
 
     def test_lost(self) -> None:
-        """Nor beyond the connection's end."""
+        """A request fails when the connection is lost."""
         roster, _ = self.ask()
         self.server.lose()
         self.assertFailed("remote-server-not-found", roster)
 
     def test_bounded(self) -> None:
-        """A thousand requests at a time; one more is refused."""
+        """At most a thousand requests are open; one more is refused."""
         for _ in range(1000):
             self.handler.getRoster(JULIET).addErrback(lambda _: None)
         self.assertFailed("resource-constraint", self.handler.getRoster(JULIET))
 
     def test_forgedAnswer(self) -> None:
-        """Only the account answers, with the right id."""
+        """Only an answer by the account, with the right id, is accepted."""
         roster, identifier = self.ask()
         for sender in (SERVER, f"{JULIET}/balcony", "romeo@capulet.lit"):
             self.server.send(xep.EXAMPLE_3.replace("roster1", identifier).replace(JULIET, sender))
@@ -424,7 +424,7 @@ class RosterTests(HandlerCase):
         self.assertEqual(len(self.successResultOf(roster)), 2)
 
     def test_falsePushes(self) -> None:
-        """From a stranger, a resource, a server that does not push, or about something else: no push."""
+        """Pushes of others, of a resource, of a server without pushes, or with other content are ignored."""
         heard: list[str] = []
         self.handler.watchRosters(lambda user, items: heard.append(user))
         for xml in (
@@ -445,14 +445,14 @@ class RosterTests(HandlerCase):
 
 
 class MessageTests(HandlerCase):
-    """Messages, beyond the example."""
+    """Messages, in addition to the example."""
 
     def setUp(self) -> None:
         super().setUp()
         self.server.send(xep.EXAMPLE_5)
 
     def test_server(self) -> None:
-        """The server itself may be the sender; what is in another namespace stays there."""
+        """The server itself may be the sender; content in another namespace keeps it."""
         message = domish.Element((None, "message"), attribs={"from": SERVER, "to": "r@m"})
         message.addElement("body", content="hi")
         message.addElement(("urn:x", "x")).addElement((None, "y"))
@@ -466,14 +466,16 @@ class MessageTests(HandlerCase):
         )
 
     def test_normalised(self) -> None:
-        """The sender is written as servers write it: Prosody compares to the letter."""
+        """The sender is written in normalised form, because Prosody compares it literally."""
         message = stanza(xep.EXAMPLE_7).element
         message["from"] = "Juliet@CAPULET.lit"
         self.handler.sendAs(message)
         self.assertSentAs(xep.EXAMPLE_6, "notif1")
 
     def test_refused(self) -> None:
-        """Somebody else's address, a resource, none, or no permission: refused with the reason, nothing sent."""
+        """
+        A foreign address, a resource, no address, or no permission: refused with the reason, and nothing is sent.
+        """
         message = stanza(xep.EXAMPLE_7).element
         for sender, error in {
             f"{JULIET}/balcony": NotGranted,
@@ -490,7 +492,7 @@ class MessageTests(HandlerCase):
         self.assertSent()
 
     def test_comesBack(self) -> None:
-        """The server's refusal of a message is said in the log, and is no advertisement."""
+        """If the server refuses a message, its error is logged, and is not read as an advertisement."""
         error = "<error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
         for content, condition in ((error, "forbidden"), ("<error code='x'/>", "undefined-condition")):
             self.handler.sendAs(stanza(xep.EXAMPLE_7).element)
@@ -507,7 +509,7 @@ class MessageTests(HandlerCase):
 
 
 class IqTests(HandlerCase):
-    """Requests on behalf of users, beyond the example."""
+    """Requests on behalf of users, in addition to the example."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -521,13 +523,13 @@ class IqTests(HandlerCase):
         return answer, found.group(1)
 
     def test_sender(self) -> None:
-        """A sender in the request must be the user."""
+        """The sender in the request, if there is one, must be the user."""
         self.assertNoResult(self.ask()[0].addErrback(lambda _: None))
         self.request["from"] = f"{JULIET}/balcony"
         self.assertNotGranted("the encapsulated iq is from", self.handler.requestAs(JULIET, self.request))
 
     def test_refused(self) -> None:
-        """Another namespace, type, user: refused with the reason, and nothing is sent."""
+        """Another namespace, type or user is refused with the reason, and nothing is sent."""
         for user in (SERVER, f"{JULIET}/balcony"):
             self.assertNotGranted("is not the bare JID of a user", self.handler.requestAs(user, self.request))
         self.request["type"] = "result"
@@ -539,7 +541,9 @@ class IqTests(HandlerCase):
         self.assertNotGranted('granted as "set"', self.handler.requestAs(JULIET, self.request))
 
     def test_pushes(self) -> None:
-        """A push goes to one client, from its user; of the answer only an error of the server's matters, once."""
+        """
+        A push is sent to one client, from its user. Of the answers only an error by the server is reported, once.
+        """
         item = RosterItem(jid="r@h", name="R & J", groups=frozenset("ba"), subscription="none", ask=True)
         refused: list[str] = []
         resource = f"{JULIET}/balcony"
@@ -561,7 +565,7 @@ class IqTests(HandlerCase):
             "<group>a</group><group>b</group></item></query></iq></privileged_iq></iq>"
         )
         self.assertEqual(found, expected)
-        # Another id each time: Prosody drops a second one.
+        # A new id each time, because Prosody drops a second one.
         self.assertNotIn(identifier, push(RosterItem(jid="r@h", subscription="remove")))
 
         def answer(sender: str, kind: str) -> list[str]:
@@ -584,7 +588,7 @@ class IqTests(HandlerCase):
         self.assertEqual(len(self.handler._unanswered), 0)
 
     def test_noRequest(self) -> None:
-        """What holds no payload, or two, is no request."""
+        """A request without a payload, or with two, is invalid."""
         for payload in ("", "<a xmlns='urn:x'/><b xmlns='urn:x'/>"):
             iq = stanza(f"<iq type='get' id='1'>{payload}</iq>").element
             self.failureResultOf(self.handler.requestAs(JULIET, iq), BadRequest)
@@ -613,7 +617,7 @@ class IqTests(HandlerCase):
             self.assertEqual((value.condition, value.type, value.text), ("not-acceptable", "modify", "No."))
 
     def test_outerError(self) -> None:
-        """The server's own refusal is an error too."""
+        """The server's own refusal is an error as well."""
         answer, identifier = self.ask()
         self.server.send(
             f"<iq type='error' from='{JULIET}' to='{ENTITY}' id='{identifier}'><error type='auth'>"
@@ -622,7 +626,10 @@ class IqTests(HandlerCase):
         self.assertFailed("forbidden", answer)
 
     def test_errorInError(self) -> None:
-        """Newer servers bring an error in an error: the inner one counts, whether the outer one has any, or not."""
+        """
+        Newer servers wrap an error in an error: the inner one is the result, also if the outer one has no
+        condition.
+        """
         refusal = "<error type='modify'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
         outer = "<error type='cancel'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
         failing = xep.EXAMPLE_11.replace("<iq type='result' from='romeo", "<iq type='error' from='romeo")
@@ -639,7 +646,7 @@ class IqTests(HandlerCase):
                 self.assertFailed(condition, answer)
 
     def test_resultInError(self) -> None:
-        """A result in an error is no result."""
+        """A result wrapped in an error is not a result."""
         answer, identifier = self.ask()
         self.server.send(
             xep.EXAMPLE_11.replace("type='result'", "type='error'", 1).replace("priv_iq_1", identifier)
@@ -647,7 +654,7 @@ class IqTests(HandlerCase):
         self.assertFailed("undefined-condition", answer)
 
     def test_nonsense(self) -> None:
-        """An answer to something else, or none at all, is an error, never a result."""
+        """A wrong or missing answer is an error, never a result."""
         right = xep.EXAMPLE_11
         inner = right[right.index("<iq type='result' from='romeo") : right.index("</forwarded>")]
         for wrong in (
@@ -669,10 +676,10 @@ class IqTests(HandlerCase):
 
 
 class PresenceTests(HandlerCase):
-    """The feed, beyond the examples."""
+    """Presence, in addition to the examples."""
 
     def test_nobodyListens(self) -> None:
-        """Presence is left to the other handlers where nobody listens, and where none is granted."""
+        """Presence is left to the other handlers if there is no observer, or no grant."""
         self.server.send(xep.EVERYTHING)
         self.assertFalse(self.handler.stanzaReceived(stanza(xep.EXAMPLE_13)))
         self.handler.watchPresence(lambda presence: self.fail("not granted"))
@@ -681,7 +688,7 @@ class PresenceTests(HandlerCase):
             self.assertFalse(self.handler.stanzaReceived(stanza(xml)))
 
     def test_others(self) -> None:
-        """Others get it as well: it may be more to them than a part of the feed."""
+        """Other handlers get the presence as well."""
         heard: list[Stanza] = []
         self.handler.watchPresence(heard.append)
         self.server.send(xep.EVERYTHING)
@@ -689,7 +696,9 @@ class PresenceTests(HandlerCase):
         self.assertEqual(len(heard), 1)
 
     def test_types(self) -> None:
-        """Available and unavailable; subscriptions and the like are none of it, nor what is for another address."""
+        """
+        Only available and unavailable presence is reported; not subscriptions, nor presence for another address.
+        """
         heard: list[str | None] = []
         self.handler.watchPresence(lambda presence: heard.append(presence.type))
         self.server.send(xep.EVERYTHING + xep.EXAMPLE_13.replace("<presence", "<presence type='unavailable'"))
@@ -700,13 +709,13 @@ class PresenceTests(HandlerCase):
         self.assertFalse(self.handler.stanzaReceived(stanza(xep.EXAMPLE_13.replace(ENTITY, f"x@{ENTITY}"))))
 
     def test_managedOnly(self) -> None:
-        """Where contacts are not shown, presence of others is something else."""
+        """Without a grant for contacts, presence of others is not reported."""
         self.handler.watchPresence(lambda presence: self.fail("not granted"))
         self.server.send(privilege("<perm access='presence' type='managed_entity'/>"))
         self.assertFalse(self.handler.stanzaReceived(stanza(xep.EXAMPLE_16)))
 
     def test_observerFails(self) -> None:
-        """An observer that fails harms nobody else."""
+        """If an observer raises, the others are still called."""
         heard: list[str | None] = []
         self.handler.watchPresence(lambda presence: 1 / 0)
         self.handler.watchPresence(lambda presence: heard.append(presence.sender))
@@ -737,7 +746,7 @@ attributes = st.dictionaries(
 
 
 def element(children: list[str], name: str, space: str, given: dict[str, str]) -> str:
-    """One element of anything."""
+    """Return a random element."""
     told = "".join(f" {key}='{value}'" for key, value in given.items())
     return f"<{name} xmlns='{space}'{told}>{''.join(children)}</{name}>"
 
@@ -750,12 +759,12 @@ anything = st.recursive(
 
 
 class AnythingTests(SynchronousTestCase):
-    """Whatever comes, the handler does not raise, and each request has one outcome."""
+    """Random input: the handler does not raise, and each request has one result."""
 
     @steady
     @given(st.lists(anything, max_size=3), st.sampled_from(["", " type='error'", " type='set'"]))
     def test_messages(self, contents: list[str], kind: str) -> None:
-        """Advertisements, presence and pushes of any shape."""
+        """Advertisements, presence and pushes with random content."""
         handler = PrivilegeHandler([SERVER])
         server = MemoryServer(ENTITY)
         handler.setHandlerParent(server.link)
@@ -774,7 +783,7 @@ class AnythingTests(SynchronousTestCase):
     @steady
     @given(st.lists(anything, max_size=2), st.sampled_from(["result", "error"]), st.booleans())
     def test_answers(self, contents: list[str], kind: str, wrapped: bool) -> None:
-        """Answers of any shape."""
+        """Answers with random content."""
         handler = PrivilegeHandler([SERVER])
         server = MemoryServer(ENTITY)
         handler.setHandlerParent(server.link)

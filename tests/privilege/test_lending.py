@@ -1,4 +1,4 @@
-"""Privileges that are lent to a component behind the gateway: what is passed on, refused, and comes back."""
+"""Privileges lent to a component behind the gateway: forwarded and refused stanzas, and their answers."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ NOTIFICATION = f"<event xmlns='{PUBSUB}#event'><items node='n'/></event>"
 def inner(
     payload: str = NOTIFICATION, sender: str = JULIET, to: str = "romeo@capulet.lit/x", more: str = ""
 ) -> str:
-    """A message in a user's name."""
+    """Return a message in a user's name."""
     return f"<message xmlns='{ns.CLIENT}' from='{sender}' to='{to}'{more}>{payload}</message>"
 
 
 def carried(*messages: str, version: str = ns.PRIVILEGE) -> str:
-    """The wrapper that brings messages."""
+    """Return the wrapper with messages."""
     forwarded = "".join(f"<forwarded xmlns='{ns.FORWARD}'>{each}</forwarded>" for each in messages)
     return f"<privilege xmlns='{version}'>{forwarded}</privilege>"
 
 
 def outer(content: str, sender: str = PEP, to: str = GATEWAY, identifier: str = "m1") -> str:
-    """A message to the gateway."""
+    """Return a message to the gateway."""
     return f"<message from='{sender}' to='{to}' id='{identifier}'>{content}</message>"
 
 
 def iq(payload: str, kind: str = "get", sender: str = PEP, to: str = ALIAS, identifier: str = "i1") -> str:
-    """A request to the gateway, or an answer."""
+    """Return a request to the gateway, or an answer."""
     return f"<iq from='{sender}' to='{to}' id='{identifier}' type='{kind}'>{payload}</iq>"
 
 
@@ -66,13 +66,13 @@ def privileged(
     more: str = f" to='{JULIET}'",
     innerKind: str = "",
 ) -> str:
-    """A request on behalf of a user."""
+    """Return a request on behalf of a user."""
     request = f"<iq xmlns='{namespace}' id='in1' type='{innerKind or kind}'{more}>{payload}</iq>"
     return f"<privileged_iq xmlns='{ns.PRIVILEGE}'>{request}</privileged_iq>"
 
 
 def refusal(name: str, error: type[GatewayError], identifier: str, sender: str) -> str:
-    """The gateway's own error."""
+    """Return the gateway's own error."""
     said = ERRORS[error]
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{said.text}</text>" if said.text else ""
     return (
@@ -82,7 +82,7 @@ def refusal(name: str, error: type[GatewayError], identifier: str, sender: str) 
 
 
 class LendingCase(TestCase):
-    """A component behind the gateway, which the server has granted everything but the right to say so twice."""
+    """A component behind the gateway. The server has granted the gateway all permissions."""
 
     granted = ROSTER + MESSAGE + IQ + PRESENCE
 
@@ -109,7 +109,7 @@ class LendingCase(TestCase):
 
     def passed(self, expected: str, given: str) -> str:
         """
-        One stanza was passed on, like this but for its id, which nobody can guess.
+        Exactly this stanza was forwarded, except for its random id.
 
         @return: its id.
         """
@@ -123,7 +123,7 @@ class LendingCase(TestCase):
         return "\n".join(self.lending.report())
 
     def assertRefused(self, stanza: str, error: type[GatewayError] = NotGranted, to: str = ALIAS) -> None:
-        """It is answered, counted and not passed on."""
+        """The stanza is answered with an error, counted and not forwarded."""
         before = int(re.findall(r"(\d+) refused", self.report())[0])
         self.server.send(stanza)
         name, identifier = ("message", "m1") if stanza.startswith("<message") else ("iq", "i1")
@@ -135,7 +135,7 @@ class AdvertisementTests(LendingCase):
     """Advertisements to the entity."""
 
     def told(self) -> list[str]:
-        """The stanzas since the last look, without ids."""
+        """Return the stanzas since the last call, without ids."""
         return [re.sub(r' id="[^"]*"', "", each) for each in self.server.taken()]
 
     def expected(self, roster: str = "both") -> list[str]:
@@ -147,7 +147,10 @@ class AdvertisementTests(LendingCase):
         return [each for message in messages for each in canonical(message)]
 
     def test_arrived(self) -> None:
-        """When it is there, in both versions: all but presence and pushes, which cannot be lent."""
+        """
+        When the entity becomes available it gets both versions: all permissions except presence and pushes, which
+        cannot be lent.
+        """
         self.assertEqual(self.told(), [])
         self.lending.onAvailable(OTHER)
         self.assertEqual(self.told(), [])
@@ -155,7 +158,7 @@ class AdvertisementTests(LendingCase):
         self.assertEqual(self.told(), self.expected())
 
     def test_changed(self) -> None:
-        """Once more if the server grants something else; not if it says the same."""
+        """It gets a new advertisement if the server grants something else, but not if nothing changes."""
         self.lending.onAvailable(PEP)
         self.told()
         self.server.send(privilege(self.granted))
@@ -164,7 +167,7 @@ class AdvertisementTests(LendingCase):
         self.assertEqual(self.told(), self.expected("get"))
 
     def test_reconnected(self) -> None:
-        """A new connection knows of nobody and nothing; the order does not matter."""
+        """After a reconnection entity and grants are unknown; they may come in any order."""
         self.lending.onAvailable(PEP)
         self.told()
         self.server.lose()
@@ -188,7 +191,7 @@ class MessageTests(LendingCase):
     """Messages in the names of users."""
 
     def test_passed(self) -> None:
-        """In whichever version it speaks: as it is, in the version that the server speaks, and counted."""
+        """The entity may use either version; the message is sent unchanged in the server's version, and counted."""
         payload = "<body>a &amp; b</body><x xmlns='urn:x'><y xmlns=''/></x>"
         for version in (ns.PRIVILEGE, ns.PRIVILEGE_1):
             self.server.send(outer(carried(inner(payload, more=" type='headline' id='x'"), version=version)))
@@ -197,20 +200,23 @@ class MessageTests(LendingCase):
         self.assertIn(f"{PEP} is lent the privileges on {SERVER}: 2 messages, 0 requests, 0 refused", self.report())
 
     def test_older(self) -> None:
-        """To a server that speaks the older version it goes in that one."""
+        """A server with the older version gets the message in that."""
         self.server.send(privilege(MESSAGE, ns.PRIVILEGE_1))
         self.server.send(outer(carried(inner())))
         self.passed(outer(carried(inner(), version=ns.PRIVILEGE_1), sender=GATEWAY, to=SERVER), "m1")
 
     def test_server(self) -> None:
-        """The server may speak, too; a resource of the entity is the entity; addresses are prepared."""
+        """The sender may be the server; the entity may use a resource; addresses are prepared."""
         self.server.send(outer(carried(inner(sender=SERVER)), sender=f"{PEP}/x"))
         self.passed(outer(carried(inner(sender=SERVER)), sender=GATEWAY, to=SERVER), "m1")
         self.server.send(outer(carried(inner(sender="Juliet@CAPULET.lit"))))
         self.passed(outer(carried(inner()), sender=GATEWAY, to=SERVER), "m1")
 
     def test_refused(self) -> None:
-        """Only in the name of a user of the server, by bare JID (section 5.1), and one message to somebody."""
+        """
+        Only messages in the name of a user of the server, by bare JID (section 5.1), and one message for one
+        recipient.
+        """
         for sender in (
             f"{JULIET}/x",
             "romeo@montaigu.lit",
@@ -234,18 +240,18 @@ class MessageTests(LendingCase):
         self.assertEqual(len([each for each in self.logged if "refused a" in each]), 1)
 
     def test_noSender(self) -> None:
-        """One that names nobody is nobody's."""
+        """A message without a sender is refused."""
         malformed = type(self.assertRaises(GatewayError, self.lending._privileges.managed, ""))
         self.assertRefused(outer(carried(inner(sender=""))), malformed)
         self.assertRefused(outer(carried(inner(sender="a@b@"))), malformed)
 
     def test_tooLarge(self) -> None:
-        """A message over the limit of the server costs the entity an error, and the link nothing."""
+        """A message over the server's limit is answered with an error, and does not affect the link."""
         size = self.server.link.limits.outgoingSize - 50
         self.assertRefused(outer(carried(inner(f"<body>{'x' * size}</body>"))), TooLarge)
 
     def test_notLent(self) -> None:
-        """Messages of anybody else are ignored, as ever."""
+        """Messages of other entities are ignored, as without lending."""
         for sender in (OTHER, "romeo@capulet.lit/x", f"x@{OTHER}", f"user@{PEP}", SERVER):
             self.server.send(outer(carried(inner()), sender=sender))
             self.server.send(outer("<x xmlns='urn:xmpp:privilege:2'/>", sender=sender))
@@ -253,7 +259,7 @@ class MessageTests(LendingCase):
         self.assertIn("0 messages, 0 requests, 0 refused", self.report())
 
     def test_comesBack(self) -> None:
-        """The server's own error goes to the entity, with the id and from the address of its message; once."""
+        """The server's error is sent to the entity, with the id and from the address of its message, once."""
         error = f"<error code='403' type='auth'><forbidden xmlns='{ns.STANZA_ERRORS}'/></error>"
         self.server.send(outer(carried(inner()), identifier="a'b").replace("'a'b'", '"a\'b"'))
         [found] = self.server.taken()
@@ -266,7 +272,7 @@ class MessageTests(LendingCase):
         self.assertIn("1 messages, 0 requests, 1 refused", self.report())
 
     def test_address(self) -> None:
-        """It may come to any address of the gateway, and its error comes from that."""
+        """The message may be sent to any address of the gateway; its error comes from that address."""
         for to in (ALIAS, f"{ALIAS}/x", f"x@{GATEWAY}", f"{GATEWAY}/x"):
             self.server.send(outer(carried(inner()), to=to))
             identifier = self.passed(outer(carried(inner()), sender=GATEWAY, to=SERVER), "m1")
@@ -275,7 +281,7 @@ class MessageTests(LendingCase):
             self.assertIn(canonical(f"<x from='{to}'/>")[0].split()[-1].partition(">")[0], told)
 
     def test_comesBackOdd(self) -> None:
-        """An error that says nothing is one all the same."""
+        """An error without a condition is still an error."""
         for content in ("", "<error/>", "<error xmlns='a b'/>"):
             self.server.send(outer(carried(inner())))
             [found] = self.server.taken()
@@ -287,7 +293,7 @@ class MessageTests(LendingCase):
             self.assertIn("undefined-condition", told)
 
     def test_bounded(self) -> None:
-        """Of many messages only the last are remembered."""
+        """Only a limited number of the last messages is remembered."""
         self.patch(lending, "_MAX_SENT", 10)
         for _ in range(100):
             self.server.send(outer(carried(inner())))
@@ -295,10 +301,10 @@ class MessageTests(LendingCase):
 
 
 class RequestTests(LendingCase):
-    """Requests for rosters, and on behalf of users."""
+    """Requests for rosters and on behalf of users."""
 
     def assertComesBack(self, identifier: str, payload: str, kind: str = "result") -> None:
-        """An answer of the server goes back as it is; anybody else's, or a second one, does not."""
+        """The server's answer is returned unchanged; answers of others, or a second one, are not."""
         for sender in (SERVER, "romeo@capulet.lit", f"{JULIET}/x"):
             self.server.send(iq(payload, kind, sender, GATEWAY, identifier))
             self.assertSent()
@@ -318,14 +324,14 @@ class RequestTests(LendingCase):
         self.assertIn("0 messages, 2 requests, 0 refused", self.report())
 
     def test_resource(self) -> None:
-        """A resource in the address is of no matter, and stays in that of the answer."""
+        """The gateway's address may have a resource; the answer comes from the same address."""
         self.server.send(iq(QUERY, to=f"{ALIAS}/x"))
         identifier = self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
         self.server.send(iq(QUERY, "result", JULIET, GATEWAY, identifier))
         self.assertSent(iq(QUERY, "result", f"{ALIAS}/x", PEP))
 
     def test_error(self) -> None:
-        """The server's refusal."""
+        """An error of the server."""
         self.server.send(iq(QUERY))
         identifier = self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
         self.assertComesBack(
@@ -333,7 +339,7 @@ class RequestTests(LendingCase):
         )
 
     def test_iq(self) -> None:
-        """On behalf of a user; the answer stays wrapped, an error also where servers put it into an error."""
+        """On behalf of a user; the answer stays wrapped, also an error in an error."""
         for more in (f" to='{JULIET}'", "", f" to='romeo@montaigu.lit' from='{JULIET}'"):
             self.server.send(iq(privileged(more=more), "set"))
             identifier = self.passed(iq(privileged(more=more), "set", GATEWAY, JULIET), "i1")
@@ -346,7 +352,7 @@ class RequestTests(LendingCase):
         self.assertComesBack(identifier, carried(answer) + error, "error")
 
     def test_ids(self) -> None:
-        """Ids of the entity may be anything, the same twice, and what a payload holds."""
+        """The entity may use any id, also twice, and with any characters."""
         sent = {}
         for number, identifier in enumerate(("&lt;'", "in1", "in1", "&amp;quot;")):
             self.server.send(iq(QUERY, identifier=identifier).replace(f"'{identifier}'", f'"{identifier}"'))
@@ -357,7 +363,7 @@ class RequestTests(LendingCase):
             self.assertSent(iq(f"<x>{own}</x>", "result", ALIAS, PEP, "@").replace("'@'", f'"{identifier}"'))
 
     def test_refused(self) -> None:
-        """Only what the server grants, for users of that server."""
+        """Only requests that the server grants, for users of that server."""
         for to in (
             f"{jids.escapeLocal('romeo@montaigu.lit')}@{GATEWAY}",
             f"{jids.escapeLocal('capulet.lit')}@{GATEWAY}",
@@ -365,7 +371,7 @@ class RequestTests(LendingCase):
             if "\\40" in to:
                 self.assertRefused(iq(QUERY, to=to), to=to)
                 self.assertRefused(iq(privileged(), "set", to=to), to=to)
-        # "in its order", section 6.3.
+        # In the order of section 6.3.
         for payload in (
             privileged("get"),
             privileged(payload="<x xmlns='urn:x'/>"),
@@ -397,7 +403,7 @@ class RequestTests(LendingCase):
         self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
 
     def test_notLent(self) -> None:
-        """Others get what they have always got; so does the entity for what is about no privilege."""
+        """Requests of others get the usual answer; so do requests of the entity without a privilege."""
         before = refusal("iq", NotGranted, "i1", ALIAS)
         for stanza in (iq(QUERY, sender=OTHER), iq(privileged(), sender=f"user@{PEP}"), iq("<x xmlns='urn:x'/>")):
             self.server.send(stanza)
@@ -407,7 +413,7 @@ class RequestTests(LendingCase):
         self.assertIn("0 messages, 0 requests, 0 refused", self.report())
 
     def test_elsewhere(self) -> None:
-        """Nor is it what is for another component, as ejabberd may deliver it."""
+        """Requests to another component, which ejabberd may deliver here, are not handled."""
         self.server.send(outer(carried(inner()), to=OTHER))
         self.assertSent()
         self.server.send(iq(QUERY, to=ALIAS.replace(GATEWAY, OTHER)))
@@ -415,7 +421,7 @@ class RequestTests(LendingCase):
         self.assertIn("0 messages, 0 requests, 0 refused", self.report())
 
     def test_deadline(self) -> None:
-        """Without an answer there is an error after 30 seconds, and what comes later is nothing."""
+        """Without an answer the entity gets an error after 30 seconds; a later answer is dropped."""
         self.server.send(iq(QUERY))
         identifier = self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
         for _ in range(29):
@@ -429,7 +435,7 @@ class RequestTests(LendingCase):
         self.assertEqual(self.lending.pending, 0)
 
     def test_stop(self) -> None:
-        """A stop answers what is open, and takes nothing more."""
+        """A stop answers open requests, and refuses new ones."""
         self.server.send(iq(QUERY))
         self.server.taken()
         self.lending.drain()
@@ -461,7 +467,7 @@ class RequestTests(LendingCase):
         self.assertEqual(self.lending.pending, 0)
 
     def test_bounded(self) -> None:
-        """So many are open at a time."""
+        """The number of open requests is limited."""
         self.lending._open.bound = 10
         for _ in range(10):
             self.server.send(iq(QUERY))
@@ -470,12 +476,12 @@ class RequestTests(LendingCase):
 
 
 class UngrantedTests(LendingCase):
-    """A server that grants nothing."""
+    """A server without grants."""
 
     granted = ""
 
     def test_nothing(self) -> None:
-        """Nothing is advertised, and everything refused; the status page says why."""
+        """Nothing is advertised, and everything is refused; the status page has the reason."""
         self.lending.onAvailable(PEP)
         self.assertSent()
         for stanza in (outer(carried(inner())), iq(QUERY), iq(privileged(), "set")):
