@@ -16,7 +16,6 @@ ROOT = Path(__file__).parent.parent
 PENDING = {
     "tests/effects",
     "tests/live",
-    "tests/proxy",
     "tests/stream",
 }
 # A docstring begins with a verb or a noun.

@@ -1,4 +1,4 @@
-"""Stanzas as a server writes them, and a server in memory for a link."""
+"""Stanzas as a server writes them, and a link with a server in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ END = "</stream:stream>"
 
 
 def stanza(xml: str) -> Stanza:
-    """The one stanza that these characters are."""
+    """Return the one stanza of a text."""
     splitter = Splitter(ns.COMPONENT_ACCEPT)
     splitter.feed(HEADER.encode())
     [event] = splitter.feed(xml.encode())
@@ -33,7 +33,7 @@ def stanza(xml: str) -> Stanza:
 
 
 def canonical(xml: str | bytes) -> list[str]:
-    """Each of these stanzas in the one way to write what it means."""
+    """Return stanzas in canonical form."""
     content = xml.decode() if isinstance(xml, bytes) else xml
     found = []
     for child in ElementTree.fromstring(HEADER + content + END):
@@ -48,8 +48,8 @@ class MemoryServer:
     """
     The server's end of a link.
 
-    @ivar clock: the link's.
-    @ivar link: started, and stopped by L{stop}.
+    @ivar clock: the link's clock.
+    @ivar link: the link; stopped by L{stop}.
     """
 
     def __init__(self, jid: str) -> None:
@@ -72,30 +72,28 @@ class MemoryServer:
         self.accept()
 
     def accept(self) -> None:
-        """Let the connection that was made be authenticated."""
+        """Authenticate the connection."""
         header = HEADER.replace(">", f" from='{self.link.jid}' id='s1'>")
         self._protocol.dataReceived(f"{header}".encode())
         self._transport.clear()
         self._protocol.dataReceived(b"<handshake/>")
 
     def send(self, xml: str) -> None:
-        """Let stanzas come, in one piece."""
+        """Deliver stanzas to the gateway, in one piece."""
         self._protocol.dataReceived(xml.encode())
 
     def taken(self) -> list[str]:
-        """
-        Return what the gateway has written since the last call, in canonical form, without the end of the stream.
-        """
+        """Return the gateway's output since the last call, in canonical form, without the end of the stream."""
         data = self._transport.value().removesuffix(END.encode())
         self._transport.clear()
         return canonical(data)
 
     def lose(self) -> None:
-        """Let the connection break."""
+        """Break the connection."""
         self._protocol.connectionLost(Failure(ConnectionDone()))
 
     def stop(self) -> Deferred[None]:
-        """Stop the link, and let its connection close once it wants to."""
+        """Stop the link, and close its connection when the link ends the stream."""
         stopped: Deferred[None] = self.link.stopService()
         for _ in range(200):
             if self._transport.disconnecting:

@@ -20,7 +20,7 @@ LONG = "user@example.com/" + "é" * 500
 
 bounded = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
-# All that XML 1.0 lets an attribute hold.
+# All characters that XML 1.0 allows in an attribute.
 XML_TEXT = st.text(
     st.characters(codec="utf-8", exclude_characters="\ufffe\uffff", exclude_categories=["Cc", "Cs"]), min_size=1
 )
@@ -37,7 +37,7 @@ ADDRESSES = st.one_of(
 
 
 def makeSealer(component: str = COMPONENT, key: bytes = KEY, remembered: int = 1_000) -> Sealer:
-    """A sealer that most tests share."""
+    """Return a sealer with the values of most tests."""
     return Sealer(component, key, remembered)
 
 
@@ -45,18 +45,18 @@ class SealTests(SynchronousTestCase):
     """The form of tokens."""
 
     def test_readable(self) -> None:
-        """A token is `SEAL/user@domain/resource`: whoever reads a client's log sees who wrote."""
+        """A token is `SEAL/user@domain/resource`: the log of a client shows the requester."""
         seal, _, who = makeSealer().seal("user@example.com/phone 1", COMPONENT).partition("/")
         self.assertEqual(who, "user@example.com/phone 1")
         self.assertLessEqual(set(seal), set(string.ascii_letters + string.digits + "-_"))
 
     def test_longEnough(self) -> None:
-        """SEAL is of at least 96 bits, base64url."""
+        """SEAL has at least 96 bits, in base64url."""
         seal = makeSealer().seal("user@example.com/a", COMPONENT).partition("/")[0]
         self.assertGreaterEqual(8 * len(urlsafe_b64decode(seal + "=" * (-len(seal) % 4))), 96)
 
     def test_differs(self) -> None:
-        """The seal differs by key, component, requester and address written to."""
+        """The seal depends on key, component, requester and recipient."""
         other = "user@example.com/b"
         tokens = [
             makeSealer().seal("user@example.com/a", COMPONENT),
@@ -72,14 +72,14 @@ class SealTests(SynchronousTestCase):
     @bounded
     @given(REQUESTERS, ADDRESSES)
     def test_roundTrip(self, requester: str, address: str) -> None:
-        """Whoever wrote, and to whichever address, a token leads back to both."""
+        """Each token is opened as its requester and recipient, for any addresses."""
         sealer = makeSealer()
         self.assertEqual(sealer.unseal(sealer.seal(requester, address)), (requester, address))
 
     @bounded
     @given(REQUESTERS, ADDRESSES)
     def test_survivesServers(self, requester: str, address: str) -> None:
-        """A token never passes 1023 bytes, and resourceprep changes nothing in it."""
+        """A token has at most 1023 bytes, and resourceprep does not change it."""
         token = makeSealer().seal(requester, address)
         self.assertLessEqual(len(token.encode()), 1023)
         self.assertEqual(resourceprep.prepare(token), token)
@@ -88,7 +88,7 @@ class SealTests(SynchronousTestCase):
     @bounded
     @given(REQUESTERS, ADDRESSES)
     def test_stable(self, requester: str, address: str) -> None:
-        """The same key gives the same token, in whatever process and after whatever else."""
+        """The same key gives the same token, in any process and at any time."""
         sealer = makeSealer()
         sealer.seal("another@example.com/x", address)
         self.assertEqual(sealer.seal(requester, address), makeSealer().seal(requester, address))
@@ -96,7 +96,7 @@ class SealTests(SynchronousTestCase):
     @bounded
     @given(REQUESTERS)
     def test_nothingButReadable(self, requester: str) -> None:
-        """A token that fits says who without a table: another process can open it."""
+        """A token that fits needs no table: another process can open it."""
         token = makeSealer().seal(requester, COMPONENT)
         if "/~" not in token[:30]:
             self.assertEqual(makeSealer().unseal(token), (requester, COMPONENT))
@@ -106,7 +106,7 @@ class HandleTests(SynchronousTestCase):
     """Handles for requesters whose JID is too long."""
 
     def test_leadsBack(self) -> None:
-        """A requester JID of 3,000 bytes has a token, too."""
+        """A requester JID of 3,000 bytes has a token as well."""
         requester = f"{'u' * 1000}@{'d' * 1000}/{'r' * 1000}"
         sealer = makeSealer()
         token = sealer.seal(requester, COMPONENT)
@@ -114,12 +114,12 @@ class HandleTests(SynchronousTestCase):
         self.assertEqual(sealer.unseal(token), (requester, COMPONENT))
 
     def test_forgottenAfterRestart(self) -> None:
-        """Another process cannot tell whom a handle stands for, and says so."""
+        """Another process cannot open a handle, and raises the error for that."""
         token = makeSealer().seal(LONG, COMPONENT)
         self.assertRaises(UnknownHandle, makeSealer().unseal, token)
 
     def test_bounded(self) -> None:
-        """Only so many of a user's are remembered, here three: the latest used."""
+        """Each user has a limited number of handles, here three: those used last."""
         sealer = makeSealer(remembered=11)
         first, *others = [sealer.seal(f"{LONG}{number}", COMPONENT) for number in range(3)]
         sealer.unseal(first)
@@ -129,7 +129,7 @@ class HandleTests(SynchronousTestCase):
         self.assertEqual(sealer.unseal(others[1]), (f"{LONG}2", COMPONENT))
 
     def test_fair(self) -> None:
-        """However many long addresses somebody has, others' handles are not forgotten for them."""
+        """A user with many long addresses does not displace the handles of others."""
         sealer = makeSealer(remembered=100)
         others = {f"user@{number}.example/{'r' * 1000}": "" for number in range(79)}
         for requester in others:
@@ -141,7 +141,7 @@ class HandleTests(SynchronousTestCase):
         self.assertLessEqual(len(sealer._handles), 100)
 
     def test_forgeriesAreNotRemembered(self) -> None:
-        """A forged token takes no handle's place, however long its decoded form is."""
+        """A forged token does not displace a handle, even with a long decoded form."""
         sealer = makeSealer(remembered=1)
         token = sealer.seal(LONG, COMPONENT)
         for number in range(3):
@@ -149,7 +149,7 @@ class HandleTests(SynchronousTestCase):
         self.assertEqual(sealer.unseal(token), (LONG, COMPONENT))
 
     def test_forgeriesKeepNothing(self) -> None:
-        """A handle that is known is sealed too: a forged seal before it opens nothing, nor keeps it longer."""
+        """A known handle is sealed as well: with a forged seal it is not opened, and is not kept any longer."""
         sealer = makeSealer(remembered=6)
         first, second = (sealer.seal(f"{LONG}{number}", COMPONENT) for number in "12")
         self.assertRaises(BrokenSeal, sealer.unseal, second[:20] + first[20:])
@@ -160,7 +160,7 @@ class HandleTests(SynchronousTestCase):
 
 
 class ForgeryTests(SynchronousTestCase):
-    """No other token is ever accepted, and none raises anything else."""
+    """Any other token is refused, with no other error."""
 
     def assertRefused(self, sealer: Sealer, token: str) -> None:
         try:
@@ -170,7 +170,7 @@ class ForgeryTests(SynchronousTestCase):
         self.fail(f"{token!r} was taken for {found!r}")
 
     def test_table(self) -> None:
-        """Tokens of others, for others, misspelled, cut, or made up."""
+        """Tokens of others, for others, misspelled, truncated, or invented."""
         sealer = makeSealer()
         address = f"{COMPONENT}/node"
         mine = sealer.seal("user@example.com/a~%", COMPONENT)
@@ -230,13 +230,13 @@ class ForgeryTests(SynchronousTestCase):
     @bounded
     @given(st.text(st.characters(), max_size=200))
     def test_anyText(self, token: str) -> None:
-        """No text that was not given out is accepted."""
+        """Any text that is not a token of this component is refused."""
         self.assertRefused(makeSealer(), token)
 
     @bounded
     @given(REQUESTERS, ADDRESSES, st.data())
     def test_anyChange(self, requester: str, address: str, data: st.DataObject) -> None:
-        """A token with any one character changed, taken or added is no token."""
+        """A token with one character changed, removed or added is refused."""
         sealer = makeSealer()
         token = sealer.seal(requester, address)
         at = data.draw(st.integers(0, len(token) - 1))

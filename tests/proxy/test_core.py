@@ -1,4 +1,4 @@
-"""The rules of the translation, each beside the sentence of the design that it keeps."""
+"""The rules of the translation, each next to its sentence of the design."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ T = "implementation@example.com"
 U, V = "user@example.com/abc", "mallory@example.com/x"
 KEY = b"k" * 32
 TIMEOUT = 30.0
-# The bounds of the tables.
+# The limits of the tables.
 MOST_PENDING, MOST_RETAINED, LONGEST_ID, MOST_RESOURCES = 16_384, 8 * 1024 * 1024, 1_023, 1_000
 
 
 def ends(route: bytes) -> tuple[str, str]:
-    """The two addresses of a route: from, to."""
+    """Return the addresses of a route: from, to."""
     found = re.fullmatch(r" from='([^']*)' to='([^']*)'", route.decode())
     assert found, route
     return unescape(found[1]), unescape(found[2])
 
 
 class TranslatorCase(SynchronousTestCase):
-    """A translator for C, T's resources a and b in turn, and no grace."""
+    """A translator for component C; target T's resources a and b in turn, no grace period."""
 
     def setUp(self) -> None:
         self.make()
@@ -61,7 +61,7 @@ class TranslatorCase(SynchronousTestCase):
         return self.translator.request(asked, sender, recipient, identifier, now)
 
     def forwarded(self, *arguments: str, **others: object) -> tuple[str, str]:
-        """The alias that a request gets, and the resource that it goes to."""
+        """Return the alias of a request, and the resource that gets it."""
         action = self.ask(*arguments, **others)  # type: ignore[arg-type]  # keywords of any kind
         assert isinstance(action, Relay), action
         return ends(action.route)
@@ -77,27 +77,27 @@ class TranslatorCase(SynchronousTestCase):
         self.assertEqual(action, Refuse(error))
 
     def assertDropped(self, action: Action | None, reason: str) -> None:
-        """It was dropped for this reason, and nothing else ever was."""
+        """Exactly one stanza was dropped, for this reason."""
         self.assertEqual(action, Drop(reason))
         self.assertEqual(self.translator.dropped, Counter({reason: 1}))
 
     def assertFailed(
         self, actions: list[Fail | Retry], *expected: tuple[str, str, str, type[errors.GatewayError]]
     ) -> None:
-        """These errors, each as from, to, id and error, are what is to be said."""
+        """Exactly these errors are returned, each as from, to, id and error."""
         found = [(*ends(action.route), action.id, action.error) for action in actions if isinstance(action, Fail)]
         self.assertEqual(sorted(map(str, found)), sorted(map(str, expected)))
         self.assertEqual(len(found), len(actions))
 
     def assertBalanced(self) -> None:
-        """Nothing is owed, held or counted any more."""
+        """No request is open and no counter is left above zero."""
         self.assertEqual(self.translator.pending, 0)
         self.assertEqual(self.translator._retained, 0)
         self.assertEqual([resource.open for resource in self.pool.all() if resource.open], [])
 
 
 class ExchangeTests(TranslatorCase):
-    """Requests and their answers."""
+    """Requests and answers."""
 
     def test_thereAndBack(self) -> None:
         """
@@ -117,7 +117,7 @@ class ExchangeTests(TranslatorCase):
         self.assertBalanced()
 
     def test_once(self) -> None:
-        """A reply ends its exchange: a second one is dropped."""
+        """An answer closes its exchange: a second one is dropped."""
         alias, resource = self.forwarded()
         self.answer(alias, resource)
         self.assertDropped(self.answer(alias, resource), "no such request")
@@ -129,14 +129,14 @@ class ExchangeTests(TranslatorCase):
         self.assertEqual(self.translator.pending, 1)
 
     def test_wrongResource(self) -> None:
-        """ "... from the resource that was asked ..." and the right one can still answer."""
+        """ "... from the resource that was asked ...". The right one can still answer."""
         alias, resource = self.forwarded()
         [other] = [each.jid for each in self.pool.all() if each.jid != resource]
         self.assertDropped(self.answer(alias, other), "an answer from another resource")
         self.assertRelayed(self.answer(alias, resource), C, U)
 
     def test_stranger(self) -> None:
-        """Neither another user, nor the bare account, nor one whose name begins the same, can answer."""
+        """Another user, the bare account, and an account with the same beginning cannot answer."""
         for sender in (V, T, f"{T}x/a", T.upper() + "/a", C, U):
             self.make()
             alias, _ = self.forwarded()
@@ -149,19 +149,19 @@ class ExchangeTests(TranslatorCase):
         self.assertDropped(self.answer(alias, resource, now=TIMEOUT), "no such request")
 
     def test_brokenSeal(self) -> None:
-        """A token that was not given out reaches nobody, whether or not something is pending."""
+        """A forged token is refused, with and without pending requests."""
         alias, resource = self.forwarded()
         forged = alias.replace(U, V)
         self.assertDropped(self.answer(forged, resource), "a broken seal")
 
     def test_otherAddressOfComponent(self) -> None:
-        """An answer to what is no token and no address that asked is dropped."""
+        """An answer to an address that is neither a token nor the sender of a request is dropped."""
         self.assertDropped(self.answer(f"node@{C}", f"{T}/a"), "no such request")
 
     def test_anotherComponent(self) -> None:
         """
-        ejabberd gives every connection of a listener what is for any of its components: what is for another one
-        must not reach this one's implementing client. It keeps the case that the requester wrote.
+        ejabberd delivers the stanzas for any component of a listener on each of its connections: those for another
+        component must not reach this one's implementing client. The requester's spelling of the address is kept.
         """
         self.make(forward=frozenset({"iq", "message", "presence"}))
         for address in ("other.example.com", f"x@other.{C}", f"other.example.com/{C}", f"{C}@other.example.com"):
@@ -172,13 +172,13 @@ class ExchangeTests(TranslatorCase):
         self.assertRelayed(self.answer(*self.forwarded(U, written)), written, U)
 
     def test_notOurs(self) -> None:
-        """An answer to the component itself is another handler's business."""
+        """An answer to the component itself is left to the other handlers."""
         self.assertIsNone(self.answer(C, f"{T}/a"))
         self.assertIsNone(self.answer(C, V))
         self.assertEqual(self.translator.dropped, Counter())
 
     def test_anothersToken(self) -> None:
-        """The token of a user who has nothing pending under that id reaches nobody."""
+        """The token of a user without a pending request of that id is refused."""
         theirs, resource = self.forwarded(V)
         self.answer(theirs, resource)
         alias, resource = self.forwarded(U)
@@ -186,7 +186,7 @@ class ExchangeTests(TranslatorCase):
         self.assertRelayed(self.answer(alias, resource), C, U)
 
     def test_longJid(self) -> None:
-        """A requester JID of 3,000 bytes works, also again and when its handle was forgotten meanwhile."""
+        """A requester JID of 3,000 bytes works, also repeatedly, and after its handle was forgotten."""
         requester = f"{'u' * 1000}@{'d' * 1000}/{'r' * 1000}"
         for identifier in "12":
             alias, resource = self.forwarded(requester, identifier=identifier)
@@ -198,24 +198,24 @@ class ExchangeTests(TranslatorCase):
 
 
 class SameIdTests(TranslatorCase):
-    """The ids are the requesters' affair, and not unique."""
+    """Ids are chosen by requesters, and are not unique."""
 
     def test_twoUsers(self) -> None:
-        """Two users with one id: each gets their own answer."""
+        """Two users with the same id: each gets their own answer."""
         first, second = self.forwarded(U), self.forwarded(V)
         self.assertRelayed(self.answer(*second), C, V)
         self.assertRelayed(self.answer(*first), C, U)
         self.assertBalanced()
 
     def test_twoAddresses(self) -> None:
-        """One user, one id, two addresses: each answer comes from the right one."""
+        """One user uses an id with two addresses: each answer comes from the right one."""
         first, second = self.forwarded(U, C), self.forwarded(U, f"n@{C}")
         self.assertRelayed(self.answer(*second), f"n@{C}", U)
         self.assertRelayed(self.answer(*first), C, U)
         self.assertBalanced()
 
     def test_twice(self) -> None:
-        """The same id from the same user to the same address: one answer for each request, from one resource."""
+        """The same id, user and address again: one answer for each request, from one resource."""
         sent = [self.forwarded() for _ in range(3)]
         self.assertEqual(len(set(sent)), 1)
         self.assertEqual(self.translator.pending, 3)
@@ -225,7 +225,7 @@ class SameIdTests(TranslatorCase):
         self.assertBalanced()
 
     def test_twiceUnanswered(self) -> None:
-        """Each of them gets its own error at the deadline, and only those that are owed."""
+        """Each of them gets its own error at its deadline, if it is still open."""
         sent = [self.forwarded() for _ in range(3)]
         self.answer(*sent[0])
         actions, _ = self.translator.expire(TIMEOUT)
@@ -233,7 +233,7 @@ class SameIdTests(TranslatorCase):
         self.assertBalanced()
 
     def test_twiceDeadlines(self) -> None:
-        """Each has a deadline of its own, whether the one before it was answered or was not."""
+        """Each has a deadline of its own, with or without an answer to the earlier one."""
         for answered in (False, True):
             self.make()
             sent = [self.forwarded(now=now) for now in (0.0, 10.0, 20.0)]
@@ -249,14 +249,18 @@ class SameIdTests(TranslatorCase):
             self.assertBalanced()
 
     def test_twiceOtherContent(self) -> None:
-        """The second may ask for something else: what it then waits for is not asked of another in its name."""
+        """
+        The second request may have another content; it is not repeated at another resource in place of the first.
+        """
         sent = [self.forwarded() for _ in "12"]
         self.answer(*sent[0])
         self.assertFailed(self.translator.unavailable(sent[0][1]), (C, U, "1", errors.ResourceGone))
         self.assertBalanced()
 
     def test_twiceGone(self) -> None:
-        """Copies cannot be told apart at another resource, so all end when theirs goes."""
+        """
+        Requests with the same id cannot be told apart at another resource, so all fail when their resource goes.
+        """
         alias, resource = self.forwarded()
         self.forwarded()
         self.assertFailed(self.translator.unavailable(resource), *[(C, U, "1", errors.ResourceGone)] * 2)
@@ -268,7 +272,7 @@ class DeadlineTests(TranslatorCase):
     """ "Nothing pending is forgotten." """
 
     def test_deadline(self) -> None:
-        """ "A deadline answers remote-server-timeout", from the address written to, not sooner, and once."""
+        """ "A deadline answers remote-server-timeout": once, not earlier, and from the address of the request."""
         self.forwarded(U, f"n@{C}/r", now=5.0)
         self.assertEqual(self.translator.expire(5.0 + TIMEOUT - 0.1), ([], []))
         actions, _ = self.translator.expire(5.0 + TIMEOUT)
@@ -277,13 +281,13 @@ class DeadlineTests(TranslatorCase):
         self.assertBalanced()
 
     def test_goneSet(self) -> None:
-        """ "A resource that goes unavailable answers at once": a set is never sent twice."""
+        """ "A resource that goes unavailable answers at once": a set is not sent a second time."""
         _, resource = self.forwarded(kind="set")
         self.assertFailed(self.translator.unavailable(resource), (C, U, "1", errors.ResourceGone))
         self.assertBalanced()
 
     def test_goneGet(self) -> None:
-        """ "... or, for a get, tries one other resource", as the same stanza, whose answer then counts."""
+        """ "... or, for a get, tries one other resource": the stanza is the same, and the second answer counts."""
         alias, resource = self.forwarded()
         [retry] = self.translator.unavailable(resource)
         assert isinstance(retry, Retry)
@@ -296,7 +300,7 @@ class DeadlineTests(TranslatorCase):
         self.assertBalanced()
 
     def test_oneOther(self) -> None:
-        """ "... one other": when that goes too, the request fails."""
+        """ "... one other": if that becomes unavailable as well, the request fails."""
         self.make("abc")
         _, resource = self.forwarded()
         [retry] = self.translator.unavailable(resource)
@@ -305,14 +309,14 @@ class DeadlineTests(TranslatorCase):
         self.assertBalanced()
 
     def test_noOther(self) -> None:
-        """A get with nobody else to ask fails at once."""
+        """A get without another resource fails at once."""
         self.make("a")
         _, resource = self.forwarded()
         self.assertFailed(self.translator.unavailable(resource), (C, U, "1", errors.ResourceGone))
         self.assertBalanced()
 
     def test_retryKeepsDeadline(self) -> None:
-        """The second try has what is left of the first one's time."""
+        """The second attempt has the rest of the first one's time."""
         _, resource = self.forwarded(now=0.0)
         self.translator.unavailable(resource)
         self.assertFailed(self.translator.expire(TIMEOUT)[0], (C, U, "1", errors.NoAnswer))
@@ -327,7 +331,7 @@ class DeadlineTests(TranslatorCase):
         self.assertRelayed(self.answer(alias, second, "2"), C, U)
 
     def test_reconnected(self) -> None:
-        """An exchange outlives a lost connection: it may be answered after, or fail as its resource goes."""
+        """An exchange stays open over a lost connection: it can be answered, or fail when its resource goes."""
         sent = {identifier: self.forwarded(identifier=identifier, kind="set") for identifier in "12"}
         self.translator.forgetResources()
         self.assertRefused(self.ask(identifier="3"), errors.NoResource)
@@ -339,7 +343,10 @@ class DeadlineTests(TranslatorCase):
         self.assertBalanced()
 
     def test_reconnectedAgain(self) -> None:
-        """... over several losses, whether or not the resource was seen between them; then all is forgotten."""
+        """
+        Over several losses as well, whether or not the resource was seen between them; in the end nothing is
+        stored.
+        """
         self.make("a")
         self.forwarded(identifier="1", kind="set")
         self.translator.forgetResources()
@@ -358,7 +365,7 @@ class DeadlineTests(TranslatorCase):
         self.assertBalanced()
 
     def test_goneReopened(self) -> None:
-        """A resource of which only the process before this one knew can go as well."""
+        """A resource that only the previous process knew can become unavailable as well."""
         _, resource = self.forwarded()
         left = self.translator.openExchanges()
         self.make("")
@@ -367,7 +374,7 @@ class DeadlineTests(TranslatorCase):
         self.assertBalanced()
 
     def test_rested(self) -> None:
-        """ "A resource that let several deadlines pass is rested", and that is told once."""
+        """ "A resource that let several deadlines pass is rested". This is reported once."""
         self.make("a")
         for identifier in "12345":
             self.forwarded(identifier=identifier, now=0.0)
@@ -378,7 +385,7 @@ class DeadlineTests(TranslatorCase):
             self.assertEqual(self.forwarded(identifier=identifier, now=TIMEOUT)[1], f"{T}/b")
 
     def test_notRested(self) -> None:
-        """Deadlines that pass between answers rest nobody."""
+        """Missed deadlines with answers between them do not rest a resource."""
         self.make("a")
         for number in range(6):
             now = number * TIMEOUT
@@ -390,7 +397,7 @@ class DeadlineTests(TranslatorCase):
 
 
 class BoundTests(TranslatorCase):
-    """Requests of third parties use bounded memory."""
+    """Requests of third parties use a limited amount of memory."""
 
     def test_noResource(self) -> None:
         """ "No resource: service-unavailable." """
@@ -399,7 +406,10 @@ class BoundTests(TranslatorCase):
         self.assertBalanced()
 
     def test_pending(self) -> None:
-        """ "The pending table is bounded (resource-constraint)", copies included, and has room again after."""
+        """
+        "The pending table is bounded (resource-constraint)", repeated ids included; later there are free places
+        again.
+        """
         for number in range(MOST_PENDING - 1):
             self.ask(f"user@{number}.example/r", identifier=str(number))
         self.assertIsInstance(self.ask(identifier="0"), Relay)
@@ -410,7 +420,7 @@ class BoundTests(TranslatorCase):
         self.assertIsInstance(self.ask(identifier="more", now=TIMEOUT), Relay)
 
     def test_outboundPending(self) -> None:
-        """The bound holds for what the implementing client starts, too."""
+        """The limit also applies to requests of the implementing client."""
         self.make(outbound=True)
         alias, resource = self.forwarded(identifier="first")
         for number in range(MOST_PENDING):
@@ -419,7 +429,10 @@ class BoundTests(TranslatorCase):
         self.assertIsInstance(self.ask(identifier="second"), Relay)
 
     def test_fair(self) -> None:
-        """One account gets a fifth, by whatever resources and ids, and one domain half; nobody else is affected."""
+        """
+        One account gets a fifth of the places, with any resources and ids, and one domain half; others are not
+        affected.
+        """
         for number in range(MOST_PENDING):
             self.ask(f"greedy@evil.example/{number % 50}", identifier=str(number % 5_000))
         self.assertEqual(self.translator.pending, 1 + MOST_PENDING // 5)
@@ -432,10 +445,10 @@ class BoundTests(TranslatorCase):
             self.assertIsInstance(self.ask(identifier=str(number)), Relay)
 
     def test_countedOnce(self) -> None:
-        """An account that was forgotten while it had nothing open is one again, wherever it writes to."""
+        """An account that was forgotten while it had no open request is one account again, for any recipients."""
         self.forwarded(identifier="a")
         self.translator.expire(TIMEOUT)
-        # By addresses so long that they are not kept at hand.
+        # Addresses that are too long for the cache.
         for number in range(5_000):
             self.ask(f"user@{number}.example/{'r' * 600}")
             self.translator.expire(2 * TIMEOUT)
@@ -446,13 +459,13 @@ class BoundTests(TranslatorCase):
         self.assertEqual((self.translator.pending, self.translator._owed.taken), (0, 0))
 
     def test_longId(self) -> None:
-        """An id is held as long as its exchange: one of great length is refused, not held."""
+        """An id is stored until its exchange is closed; a very long one is refused."""
         self.assertIsInstance(self.ask(identifier="x" * LONGEST_ID), Relay)
         self.assertRefused(self.ask(identifier="x" * (LONGEST_ID + 1)), errors.TooManyPending)
         self.assertEqual(self.translator.pending, 1)
 
     def test_retained(self) -> None:
-        """Requests are kept for a second try up to a number of bytes; those beyond work, but for that."""
+        """Requests are kept for a second attempt up to a number of bytes; others work, without a second attempt."""
         size = 250 * 1024
         for number in range(2 * MOST_RETAINED // size):
             self.assertIsInstance(self.ask(identifier=str(number), size=size), Relay)
@@ -465,7 +478,7 @@ class BoundTests(TranslatorCase):
         self.assertBalanced()
 
     def test_correspondents(self) -> None:
-        """However many write, and from however long addresses, only so many are remembered, and all are served."""
+        """A limited number of correspondents is remembered, with addresses of any length; all are served."""
         known = self.translator._correspondents
         for number in range(5_000):
             requester = f"u{number}@example.com/r"
@@ -477,7 +490,7 @@ class BoundTests(TranslatorCase):
         self.assertEqual(len(known._byAddress), before)
 
     def test_routes(self) -> None:
-        """Routes from one correspondent to many resources are bounded, too."""
+        """Routes from one correspondent to many resources are limited as well."""
         self.make("")
         for number in range(100):
             self.translator.available(f"{T}/{number}")
@@ -487,7 +500,9 @@ class BoundTests(TranslatorCase):
         self.assertLessEqual(len(met._there), 16)
 
     def test_routesBytes(self) -> None:
-        """... in bytes as well: long addresses take no more room than short ones, and lead as far."""
+        """
+        They are limited in bytes as well: long addresses need no more memory than short ones, and work the same.
+        """
         for resource in (*(f"{T}/{'r' * 900}{number}" for number in range(16)), f"{T}/{'&' * 1000}", f"{T}/a"):
             met = self.translator._correspondents.getOrMake(U, C)
             self.assertEqual(ends(met.to(resource).route), (met.alias, resource))
@@ -504,18 +519,20 @@ class GraceTests(TranslatorCase):
 
     def setUp(self) -> None:
         self.make()
-        # Another process, before this one, forwarded it.
+        # The previous process forwarded it.
         self.alias, self.resource = self.forwarded()
         self.make()
 
     def test_afterStart(self) -> None:
-        """Answers to requests that an earlier process has forwarded are delivered, until a timeout has passed."""
+        """Answers to requests of an earlier process are delivered for one timeout."""
         self.translator.started(10.0)
         self.assertRelayed(self.answer(self.alias, self.resource, now=10.0 + TIMEOUT - 0.1), C, U)
         self.assertDropped(self.answer(self.alias, self.resource, now=10.0 + TIMEOUT), "no such request")
 
     def test_once(self) -> None:
-        """After a start too, each request gets one answer: what was answered or failed is not answered again."""
+        """
+        After a start, too, each request gets one answer: one that was answered or has failed is not answered again.
+        """
         self.translator.started(0.0)
         self.assertRelayed(self.answer(self.alias, self.resource), C, U)
         self.assertDropped(self.answer(self.alias, self.resource), "a second answer")
@@ -528,8 +545,8 @@ class GraceTests(TranslatorCase):
 
     def test_reopened(self) -> None:
         """
-        Exchanges that the previous process left open are open: their answers are delivered only from the resource
-        that was asked, with copies, and they fail at their deadline.
+        Exchanges that the previous process left open are open: their answers are accepted only from the resource
+        that was asked, with repeated ids, and they fail at their deadline.
         """
         alias, resource = self.forwarded(identifier="open")
         self.forwarded(identifier="open")
@@ -549,7 +566,10 @@ class GraceTests(TranslatorCase):
         self.assertEqual((rested, self.translator.pending), ([], 0))
 
     def test_reopenedLate(self) -> None:
-        """A deadline that passed meanwhile has passed; a clock that ran ahead gives nobody more than a timeout."""
+        """
+        A deadline that passed between the processes has passed; with a clock that was ahead, no request has more
+        than a timeout.
+        """
         self.forwarded(identifier="old")
         self.forwarded(identifier="old", now=90.0)
         self.forwarded(identifier="ahead", now=1e6)
@@ -562,7 +582,7 @@ class GraceTests(TranslatorCase):
         self.assertFailed(self.translator.expire(100.0 + TIMEOUT)[0], *[(C, U, "ahead", errors.NoAnswer)] * 2)
 
     def test_reopenedElsewhere(self) -> None:
-        """Saved exchanges of another component are not taken over."""
+        """Stored exchanges of another component are ignored."""
         self.forwarded()
         [left] = self.translator.openExchanges()
         self.make()
@@ -570,7 +590,7 @@ class GraceTests(TranslatorCase):
         self.assertEqual(self.translator.pending, 0)
 
     def test_abandoned(self) -> None:
-        """At the end of a stop, what the implementing client started ends with an error."""
+        """At the end of a stop, requests of the implementing client fail with an error."""
         self.make(outbound=True)
         action = self.translator.request(stanza("<iq type='get' id='x'/>"), f"{T}/a", self.alias, "7", 0.0)
         self.assertRelayed(action, C, U)
@@ -578,12 +598,12 @@ class GraceTests(TranslatorCase):
         self.assertEqual((self.translator.pending, self.translator.abandon()), (0, []))
 
     def test_shared(self) -> None:
-        """When several gateways serve one component, the answer may come to another than forwarded."""
+        """If several gateways serve one component, the answer may come to another one than the request."""
         self.make(shared=True)
         self.assertRelayed(self.answer(self.alias, self.resource, now=1e6), C, U)
 
     def test_stillChecked(self) -> None:
-        """The seal must be valid, and the sender the target's."""
+        """The seal must be valid, and the sender must be the target."""
         for make in (lambda: self.translator.started(0.0), lambda: self.make(shared=True)):
             make()
             answers = {
@@ -596,14 +616,16 @@ class GraceTests(TranslatorCase):
             self.assertEqual(self.translator.dropped, Counter(dict.fromkeys(answers, 1)))
 
     def test_openExchange(self) -> None:
-        """For a request of its own the gateway knows who was asked, in its grace as ever."""
+        """For its own requests the gateway knows the resource that was asked, also in its grace period."""
         self.translator.started(0.0)
         alias, resource = self.forwarded()
         [other] = [each.jid for each in self.pool.all() if each.jid != resource]
         self.assertDropped(self.answer(alias, other), "an answer from another resource")
 
     def test_sharedSaysNothing(self) -> None:
-        """Another gateway may have delivered the answer: no error, no second try, nobody rested, nothing kept."""
+        """
+        Another gateway may have delivered the answer: no error, no second attempt, no rest, and nothing is stored.
+        """
         self.make(shared=True)
         for identifier in "12345678":
             self.forwarded(identifier=identifier)
@@ -620,7 +642,7 @@ class DrainTests(TranslatorCase):
     """The gateway is stopping."""
 
     def test_drain(self) -> None:
-        """No new requests, either way; open exchanges end as ever."""
+        """No new requests in either direction; open exchanges can still end."""
         self.make(outbound=True)
         alias, resource = self.forwarded()
         self.translator.drain()
@@ -655,7 +677,7 @@ class OutboundTests(TranslatorCase):
         self.assertRelayed(self.translator.answer(U, f"n@{C}", "1", 1.0), alias, resource)
 
     def test_escaped(self) -> None:
-        """XEP-0106: full and bare addresses, of users who never wrote."""
+        """XEP-0106: full and bare addresses, of users who have never written."""
         for written, meant in {
             f"bob\\40example.org@{C}/phone": "bob@example.org/phone",
             f"bob\\40example.org@{C}": "bob@example.org",
@@ -671,7 +693,7 @@ class OutboundTests(TranslatorCase):
                 self.assertRelayed(self.translator.answer(recipient, C, "1", 1.0), written, self.resource)
 
     def test_nobody(self) -> None:
-        """Neither a forged token nor what is no JID is anybody."""
+        """A forged token, or an invalid JID, is refused."""
         for recipient in (
             self.alias.replace(U, V),
             f"{C}/x",
@@ -686,8 +708,8 @@ class OutboundTests(TranslatorCase):
 
     def test_anotherComponent(self) -> None:
         """
-        A stanza of the implementing client to another component, which a server may send to this one as well, is
-        not forwarded in the name of this one.
+        A stanza of the implementing client to another component, which a server may deliver here as well, is not
+        forwarded.
         """
         for recipient in ("bob\\40example.org@other.example.com", f"bob\\40example.org@other.{C}/r"):
             self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
@@ -695,39 +717,41 @@ class OutboundTests(TranslatorCase):
         self.assertIsInstance(self.ask(self.resource, f"bob\\40example.org@{C.upper()}"), Relay)
 
     def test_noLoops(self) -> None:
-        """Nobody is sent back to the component, under whatever spelling."""
+        """An address of the component itself is refused, in any spelling."""
         for recipient in (f"x\\40{C}@{C}", f"x\\40{C.upper()}@{C}", f"a\\5c40example.com\\40{C}@{C}/r"):
             with self.subTest(recipient):
                 self.assertRefused(self.ask(self.resource, recipient), errors.NoSuchAddress)
 
     def test_onlyThePartner(self) -> None:
-        """Only who was asked, with the id and at the address of the request, can answer."""
+        """Only the partner that was asked can answer, with the id and to the address of the request."""
         self.ask(self.resource, self.alias, "7")
         for sender, recipient, identifier in ((V, C, "7"), (U, C, "8"), (U, f"x@{C}", "7"), (U + "x", C, "7")):
             self.assertNotIsInstance(self.translator.answer(sender, recipient, identifier, 1.0), Relay)
         self.assertRelayed(self.translator.answer(U, C, "7", 1.0), self.alias, self.resource)
 
     def test_once(self) -> None:
-        """A second answer is nobody's."""
+        """A second answer is dropped."""
         self.ask(self.resource, self.alias)
         self.translator.answer(U, C, "1", 1.0)
         self.assertIsNone(self.translator.answer(U, C, "1", 1.0))
 
     def test_deadline(self) -> None:
-        """The implementing client gets its error from the address it wrote to."""
+        """The implementing client gets its error from the address of its request."""
         self.ask(self.resource, self.alias, now=0.0)
         self.assertFailed(self.translator.expire(TIMEOUT)[0], (self.alias, self.resource, "1", errors.NoAnswer))
         self.assertBalanced()
 
     def test_sameId(self) -> None:
-        """Two resources cannot ask the same person under the same id at once: the answers would be mixed up."""
+        """
+        Two resources cannot have open requests to the same user with the same id: the answers would be ambiguous.
+        """
         self.assertIsInstance(self.ask(f"{T}/a", self.alias), Relay)
         self.assertRefused(self.ask(f"{T}/b", self.alias), errors.AlreadyOpen)
         self.translator.answer(U, C, "1", 1.0)
         self.assertIsInstance(self.ask(f"{T}/b", self.alias), Relay)
 
     def test_bothWays(self) -> None:
-        """One id both ways between the same two does no harm."""
+        """The same id in both directions between the same two is no problem."""
         alias, resource = self.forwarded(identifier="9")
         self.assertRelayed(self.ask(resource, alias, "9"), C, U)
         self.assertRelayed(self.translator.answer(U, C, "9", 1.0), alias, resource)
@@ -742,14 +766,14 @@ class OutboundTests(TranslatorCase):
         self.assertBalanced()
 
     def test_othersCannot(self) -> None:
-        """Any other sender to a token is an ordinary requester."""
+        """For any other sender a token is an ordinary recipient."""
         alias, _ = self.forwarded(V, self.alias)
         self.assertTrue(alias.endswith(f"/{V}"), alias)
         alias, _ = self.forwarded(V, f"bob\\40example.org@{C}")
         self.assertTrue(alias.endswith(f"/{V}"), alias)
 
     def test_asRequester(self) -> None:
-        """The implementing client may use its own service."""
+        """The implementing client may use its own service as a requester."""
         alias, resource = self.forwarded(f"{T}/a")
         self.assertRelayed(self.answer(alias, resource), C, f"{T}/a")
 
@@ -761,7 +785,7 @@ class ForwardTests(TranslatorCase):
         return self.translator.message(sender, recipient, kind, 0.0)
 
     def test_messagesOff(self) -> None:
-        """Refused, either way; an error is never answered with one."""
+        """Refused in both directions; an error is never answered."""
         alias, resource = self.forwarded()
         self.assertRefused(self.message(), errors.NotOffered)
         self.assertRefused(self.message(resource, alias), errors.NotOffered)
@@ -769,7 +793,7 @@ class ForwardTests(TranslatorCase):
         self.assertDropped(self.message(kind="error"), "an error message for nobody")
 
     def test_messages(self) -> None:
-        """There and back, errors too, but for a room's."""
+        """Messages in both directions, and errors, but no errors of rooms."""
         self.make(forward=frozenset({"message"}))
         action = self.message(U, f"n@{C}")
         assert isinstance(action, Relay)
@@ -781,7 +805,7 @@ class ForwardTests(TranslatorCase):
         self.assertRefused(self.ask(), errors.NotOffered)
 
     def test_messagesToNobody(self) -> None:
-        """Without a resource the sender is told."""
+        """Without a resource the sender gets an error."""
         self.make("", forward=frozenset({"message"}))
         self.assertRefused(self.message(), errors.NoResource)
         self.assertDropped(self.message(kind="error"), "an error message for nobody")
@@ -794,13 +818,13 @@ class ForwardTests(TranslatorCase):
         self.assertRelayed(self.message(f"{T}/a", f"bob\\40example.org@{C}"), C, "bob@example.org")
 
     def test_presenceOff(self) -> None:
-        """Refused, either way."""
+        """Refused in both directions."""
         alias, resource = self.forwarded()
         self.assertRefused(self.translator.presence(U, C), errors.NotOffered)
         self.assertRefused(self.translator.presence(resource, alias), errors.NotOffered)
 
     def test_presence(self) -> None:
-        """A requester's goes to every resource, an implementing client's to whom it is addressed."""
+        """A requester's presence goes to every resource; that of the implementing client to its recipient."""
         self.make(forward=frozenset({"presence"}))
         relays = self.translator.presence(U, C)
         assert isinstance(relays, list)
@@ -815,7 +839,7 @@ class ForwardTests(TranslatorCase):
 
 
 class Books(RuleBasedStateMachine):
-    """Anything in any order, against the simplest model: what is owed to whom."""
+    """A state machine: events in any order, compared with a simple model of the open requests."""
 
     USERS = (U, V, f"{T}/a")
     ADDRESSES = (C, f"n@{C}", f"{C}/r")
@@ -827,9 +851,9 @@ class Books(RuleBasedStateMachine):
         self.pool = Pool(T, "*", "least-pending", lambda: 0.0)
         self.translator = Translator(Sealer(C, KEY), self.pool, Rules(outbound=True))
         self.now = 0.0
-        # Each as (who is owed, by which address, id).
+        # Each as (requester, address, id).
         self.owed: Counter[tuple[str, str, str]] = Counter()
-        # What resources were asked, each as (resource, alias, id), and partners, as (partner, address, id).
+        # Open requests of resources, each as (resource, alias, id), and of partners, as (partner, address, id).
         self.asked: list[tuple[str, str, str]] = []
         self.askedOut: list[tuple[str, str, str]] = []
         self.resources: dict[int, Resource] = {}
@@ -861,7 +885,7 @@ class Books(RuleBasedStateMachine):
     def request(self, user: str, address: str, identifier: str, kind: str) -> None:
         asked = stanza(f"<iq type='{kind}' id='{identifier}'/>")
         action = self.translator.request(asked, user, address, identifier, self.now)
-        # What T writes to C/r is for somebody behind the component, and there is no such token.
+        # T's stanzas to C/r are for a user behind the component; no such token exists.
         if user.startswith(T) and address == f"{C}/r":
             assert action == Refuse(errors.NoSuchAddress)
         elif not len(self.pool) and not isinstance(action, Relay):
@@ -910,7 +934,7 @@ class Books(RuleBasedStateMachine):
         spoil=st.booleans(),
     )
     def forge(self, sender: str, user: str, address: str, identifier: str, spoil: bool) -> None:
-        """An answer that may be right only where one is owed; under a broken seal never."""
+        """An answer is forwarded only if a request is open; with a forged seal never."""
         alias = self.translator._correspondents.getOrMake(user, address).alias + "x" * spoil
         action = self.translator.answer(sender, alias, identifier, self.now)
         if isinstance(action, Relay):
@@ -947,7 +971,7 @@ class Books(RuleBasedStateMachine):
         assert self.translator._retained == sum(len(each.kept.raw) for each in exchanges if each.kept)
 
     def teardown(self) -> None:
-        """By the end every request has had exactly one answer."""
+        """At the end each request has had exactly one answer."""
         self.wait(31.0)
         assert self.owed.total() == 0, self.owed
         assert self.translator.pending == self.translator._retained == self.translator._owed.taken == 0
@@ -955,12 +979,12 @@ class Books(RuleBasedStateMachine):
 
 
 class BooksTests(SynchronousTestCase):
-    """The books balance."""
+    """Random orders of events."""
 
     def test_always(self) -> None:
         """
         "Nothing pending is forgotten": requests, answers, forgeries, resources and connections that come and go,
-        and time, in any order; each request gets exactly one answer, and nothing stays behind.
+        and time, in any order. Each request gets exactly one answer, and nothing stays in the tables.
         """
         run_state_machine_as_test(
             Books,

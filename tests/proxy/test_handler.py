@@ -1,4 +1,4 @@
-"""The proxy on a link, over a connection in memory; stanzas are compared as they stand on the wire."""
+"""The proxy on a link, on a connection in memory; stanzas are compared as they are sent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PROBE = f"<presence from='{C}' to='{T}' type='probe'/>"
 
 
 def error(name: str, sender: str, recipient: str, said: str, identifier: str = "1") -> str:
-    """The error stanza that says this: a condition, perhaps a colon and a text."""
+    """Return the error stanza for a condition, optionally with a colon and a text."""
     condition, _, words = said.partition(": ")
     [kind] = {answer.kind for answer in ERRORS.values() if (answer.condition, answer.text) == (condition, words)}
     text = f"<text xmlns='{ns.STANZA_ERRORS}'>{words}</text>" if words else ""
@@ -54,7 +54,7 @@ STOPPING = "service-unavailable: The gateway is shutting down."
 
 
 class HandlerCase(TestCase):
-    """A proxy whose link is up, and whose target has the resource /a and no other."""
+    """A proxy with a connected link; its target has one resource, /a."""
 
     def setUp(self) -> None:
         self.make()
@@ -77,7 +77,7 @@ class HandlerCase(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
     def remake(self, **decisions: object) -> None:
-        """The same with these options."""
+        """Make it again with these options."""
         self.make(**decisions)
         self.server.start()
         self.server.send(f"<presence from='{T}/a' to='{C}'/>")
@@ -88,7 +88,7 @@ class HandlerCase(TestCase):
             self.logged.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]  # a log event's values are objects
 
     def assertSent(self, *expected: str) -> None:
-        """The gateway has sent exactly this since the last look."""
+        """Exactly this was sent since the last call."""
         self.assertEqual(self.server.taken(), canonical("".join(expected)))
 
     def alias(self, requester: str = U, address: str = C) -> str:
@@ -96,10 +96,13 @@ class HandlerCase(TestCase):
 
 
 class SeedTests(HandlerCase):
-    """The example of the seed, stanza for stanza."""
+    """The example of the ProtoXEP, stanza by stanza."""
 
     def test_example(self) -> None:
-        """There with id and payload, back from the component, and nothing besides."""
+        """
+        The request is forwarded with its id and payload, the answer comes from the component, and nothing else is
+        sent.
+        """
         payload = "<query xmlns='http://jabber.org/protocol/disco#info' node='é&lt;'/>"
         self.server.send(f"<iq type='get' id='1234' to='{C}' from='{U}'>{payload}</iq>")
         self.assertSent(f"<iq type='get' id='1234' to='{T}/a' from='{self.alias()}'>{payload}</iq>")
@@ -107,7 +110,7 @@ class SeedTests(HandlerCase):
         self.assertSent(f"<iq type='result' id='1234' to='{U}' from='{C}'>{payload}</iq>")
 
     def test_error(self) -> None:
-        """The implementing client's error comes back as the answer that it is."""
+        """An error by the implementing client is returned as the answer."""
         body = f"<error type='cancel'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
         self.server.send(f"<iq type='set' id='1' to='n@{C}/r' from='{U}'><x xmlns='urn:x'/></iq>")
         alias = self.alias(U, f"n@{C}/r")
@@ -116,7 +119,7 @@ class SeedTests(HandlerCase):
         self.assertSent(f"<iq type='error' id='1' to='{U}' from='n@{C}/r'>{body}</iq>")
 
     def test_oddAddresses(self) -> None:
-        """Addresses with every character that XML must escape, and a tag written unlike any other."""
+        """Addresses with every character that XML must escape, and an unusual spelling of the start tag."""
         requester = "o&apos;b&amp;&lt;@d.example/&quot;r&gt; 1&#x1F44D;"
         self.server.send(
             f'<iq\n id = "&apos;1" to="{C}/&lt;" type="get"\tfrom="{requester}" ><x xmlns="urn:x"/></iq >'
@@ -141,10 +144,12 @@ class SeedTests(HandlerCase):
 
 
 class PresenceTests(HandlerCase):
-    """Resources are learnt from presence."""
+    """Resources are learned from presence."""
 
     def test_eachConnection(self) -> None:
-        """ "Subscribe if need be, probe at each connection": what was known before the loss is not believed."""
+        """
+        "Subscribe if need be, probe at each connection": resources that were known before the loss are forgotten.
+        """
         self.server.lose()
         self.server.clock.advance(2.0)
         self.assertEqual(self.server.connections, 2)
@@ -156,7 +161,7 @@ class PresenceTests(HandlerCase):
         self.assertSent(f"<iq type='get' id='1' to='{T}/b' from='{self.alias()}'/>")
 
     def test_graceOnlyAtFirst(self) -> None:
-        """That the connection comes back starts no second grace: this process knows what it forwarded."""
+        """A reconnection starts no second grace period, because this process knows its requests."""
         self.server.clock.advance(TIMEOUT)
         self.server.lose()
         self.server.clock.advance(2.0)
@@ -166,7 +171,7 @@ class PresenceTests(HandlerCase):
         self.assertSent()
 
     def test_unavailable(self) -> None:
-        """A resource that went is asked no more, and what it had is answered now."""
+        """A resource that becomes unavailable gets no more requests, and its open requests are answered at once."""
         self.server.send(f"<iq type='set' id='1' to='{C}' from='{U}'/>")
         self.server.taken()
         self.server.send(f"<presence from='{T}/a' to='{C}' type='unavailable'/>")
@@ -175,7 +180,7 @@ class PresenceTests(HandlerCase):
         self.assertSent(error("iq", C, U, NOBODY_ONLINE, "2"))
 
     def test_retry(self) -> None:
-        """A get that it had is sent again as it was, to the other resource."""
+        """Its get requests are sent unchanged to the other resource."""
         body = "<x xmlns='urn:x'>é</x>"
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'>{body}</iq>")
         self.server.taken()
@@ -183,7 +188,7 @@ class PresenceTests(HandlerCase):
         self.assertSent(f"<iq type='get' id='1' to='{T}/b' from='{self.alias()}'>{body}</iq>")
 
     def test_revoked(self) -> None:
-        """ "Resubscribe if it was revoked": with patience that doubles up to five minutes."""
+        """ "Resubscribe if it was revoked": at intervals that double up to five minutes."""
         waited = []
         for _ in range(11):
             self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
@@ -203,8 +208,8 @@ class PresenceTests(HandlerCase):
 
     def test_notYetAccepted(self) -> None:
         """
-        "Subscribe if need be": again and again, with patience that doubles, because a server may tell the account
-        only if it is online just then. The probe's answer, that there is no subscription, changes nothing.
+        "Subscribe if need be": repeatedly, at intervals that double, because a server may show the request only to
+        a client that is online at that time. An answer to the probe that there is no subscription changes nothing.
         """
         self.make()
         self.server.start()
@@ -224,7 +229,7 @@ class PresenceTests(HandlerCase):
         self.assertSent()
 
     def test_openOverARestart(self) -> None:
-        """Exchanges that are open at the end of a stop are saved, and the next process answers them once."""
+        """Exchanges that are open at the end of a stop are stored, and the next process answers each once."""
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><iq type='get' id='2' to='{C}' from='{U}'/>")
         self.server.taken()
         self.successResultOf(self.server.stop())
@@ -243,7 +248,7 @@ class PresenceTests(HandlerCase):
         self.assertSent(error("iq", C, U, TIMED_OUT, "2"))
 
     def test_restartOnAnotherClock(self) -> None:
-        """The next process has a monotonic clock of its own: what is open keeps the time that it has left."""
+        """The next process has another monotonic clock: open exchanges keep their remaining time."""
         wall = 5e8
         self.handler._wallClock = lambda: wall + self.server.clock.seconds()
         self.server.clock.pump([1.0] * 1000)
@@ -258,14 +263,14 @@ class PresenceTests(HandlerCase):
         self.server.start()
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
         self.server.taken()
-        # Ten are gone, and five of the stop.
+        # Ten seconds have passed, and five of the stop.
         self.server.clock.pump([1.0] * 12)
         self.assertSent()
         self.server.clock.pump([1.0] * 6)
         self.assertSent(error("iq", C, U, TIMED_OUT, "1"))
 
     def test_revokedAndUnknown(self) -> None:
-        """Without the subscription nobody is known to be online; the operator is told, if it stays so."""
+        """Without the subscription no resource is known; if that lasts, the operator is warned."""
         self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertSent(error("iq", C, U, NOBODY_ONLINE))
@@ -273,13 +278,13 @@ class PresenceTests(HandlerCase):
         self.assertEqual(self.warnings(2), 1)
 
     def warnings(self, seconds: int) -> int:
-        """Return how many warnings about missing presence are logged within so many seconds."""
+        """Return the number of warnings about missing presence that are logged within some seconds."""
         self.logged.clear()
         self.server.clock.pump([1.0] * seconds)
         return sum("does not let the component see its presence" in line for line in self.logged)
 
     def test_report(self) -> None:
-        """The status page says how many resources there are, and what is wrong where there is none."""
+        """The status page has the number of resources, and the problem if there are none."""
         verifyObject(IStatusProvider, self.handler)
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertEqual(
@@ -289,7 +294,7 @@ class PresenceTests(HandlerCase):
         self.assertEqual(list(self.handler.report()), ["open requests: 1"])
         self.make()
         self.server.start()
-        # It may come in a moment.
+        # Presence may follow soon.
         self.assertEqual(len(list(self.handler.report())), 2)
         self.server.clock.pump([1.0] * 10)
         online, unseen, _ = self.handler.report()
@@ -300,8 +305,8 @@ class PresenceTests(HandlerCase):
 
     def test_warnedOnce(self) -> None:
         """
-        At the start the account may come a moment later, and a server may say meanwhile that there is no
-        subscription: the operator is told after the third question, once, and again only if it was seen between.
+        At the start, presence may come late, and a server may report that there is no subscription. The operator is
+        warned after the third request, once, and again only if the account was seen in between.
         """
         self.make()
         self.server.start()
@@ -319,7 +324,7 @@ class PresenceTests(HandlerCase):
         self.assertEqual(self.warnings(100), 1)
 
     def test_seenInTime(self) -> None:
-        """An account that shows itself, or accepts, a few seconds after the start is no reason for a word."""
+        """An account that sends presence, or accepts, a few seconds after the start causes no warning."""
         for said in (f"<presence from='{T}/a' to='{C}'/>", f"<presence from='{T}' to='{C}' type='subscribed'/>"):
             self.make()
             self.server.start()
@@ -329,7 +334,7 @@ class PresenceTests(HandlerCase):
             self.assertEqual(self.warnings(100), 0)
 
     def test_revokedWhileDown(self) -> None:
-        """A link that is down asks nothing; it does so at its next connection anyway."""
+        """A link that is down sends no request; it sends one at its next connection."""
         self.server.send(f"<presence from='{T}' to='{C}' type='unsubscribed'/>")
         self.server.lose()
         self.server.clock.advance(2.0)
@@ -340,7 +345,10 @@ class PresenceTests(HandlerCase):
         self.assertSent()
 
     def test_target(self) -> None:
-        """RFC 6121 section 3.1.3 and 4.3.2: what the target asks of the component is granted."""
+        """
+        RFC 6121 sections 3.1.3 and 4.3.2: the target's subscription to the component is approved, and its probe
+        answered.
+        """
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribe'/>")
         self.assertSent(f"<presence from='{C}' to='{T}' type='subscribed'/>", f"<presence from='{C}' to='{T}'/>")
         self.server.send(f"<presence from='{T}' to='{C}' type='probe'/>")
@@ -349,13 +357,13 @@ class PresenceTests(HandlerCase):
         self.assertSent(f"<presence from='{C}' to='{T}' type='unsubscribed'/>")
 
     def test_error(self) -> None:
-        """An account that does not exist is said in words, and the error is not answered."""
+        """An account that does not exist is logged in plain words; the error is not answered."""
         self.server.send(f"<presence from='{T}' to='{C}' type='error'/>")
         self.assertSent()
         self.assertIn("Does the account exist", self.logged[-1])
 
     def test_strangers(self) -> None:
-        """Nobody else's presence adds, removes or answers anything."""
+        """Presence of other accounts adds and removes no resource, and answers nothing."""
         for kind in (None, "unavailable", "subscribed", "unsubscribed", "error", "probe", "nonsense", ""):
             given = "" if kind is None else f" type='{kind}'"
             self.server.send(f"<presence from='{U}' to='{C}'{given}/>")
@@ -370,13 +378,13 @@ class PresenceTests(HandlerCase):
         self.assertSent(f"<iq type='get' id='1' to='{T}/a' from='{self.alias()}'/>")
 
     def test_strangersSubscribe(self) -> None:
-        """Requesters' subscriptions are declined, between bare addresses (RFC 6121 section 3.1.3)."""
+        """Subscriptions of requesters are declined, between bare addresses (RFC 6121 section 3.1.3)."""
         for kind in ("subscribe", "unsubscribe"):
             self.server.send(f"<presence from='{U}' to='n@{C}/r' type='{kind}'/>")
             self.assertSent(f"<presence from='n@{C}' to='{U.partition('/')[0]}' type='unsubscribed'/>")
 
     def test_forwarded(self) -> None:
-        """With its option, presence goes to every resource, and back to whom it is for."""
+        """With C{presence}, a requester's presence goes to every resource, and the target's to its recipient."""
         self.remake(forward=frozenset({"presence"}))
         self.server.send(
             f"<presence from='{T}/b' to='{C}'/><presence from='{U}' to='{C}'><show>away</show></presence>"
@@ -389,20 +397,20 @@ class PresenceTests(HandlerCase):
 
 
 class BadInputTests(HandlerCase):
-    """Bad input of each kind: the right error or silence; and the next exchange is as well as ever."""
+    """Each kind of bad input: the right error or none; the next exchange works."""
 
     def setUp(self) -> None:
         super().setUp()
         self.addCleanup(self.checkNext)
 
     def checkNext(self) -> None:
-        """After whatever came."""
+        """Check an exchange, after any other input."""
         self.server.send(f"<iq type='get' id='n' to='{C}' from='{U}'/>")
         self.assertSent(f"<iq type='get' id='n' to='{T}/a' from='{self.alias()}'/>")
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_noAddress(self) -> None:
-        """Without a sender a stanza can be neither forwarded nor answered."""
+        """A stanza without a sender can be neither forwarded nor answered."""
         for name in ("iq", "message", "presence"):
             self.server.send(f"<{name} type='get' id='1' to='{C}'/>")
             self.server.send(f"<{name} from='' to='{C}' id='1'/><{name}/>")
@@ -410,7 +418,7 @@ class BadInputTests(HandlerCase):
         self.assertEqual(self.translator.dropped["a missing address"], 9)
 
     def test_noRecipient(self) -> None:
-        """A request to nobody in particular is the component's own, which has no service: it is answered so."""
+        """A request without a recipient is for the component itself, which has no service: it gets an error."""
         self.server.send(f"<iq type='get' id='1' from='{U}'/>")
         self.assertSent(error("iq", C, U, "service-unavailable"))
         self.server.send(f"<message from='{U}'/><presence from='{U}'/><iq type='result' id='1' from='{U}'/>")
@@ -418,7 +426,7 @@ class BadInputTests(HandlerCase):
         self.assertEqual(self.translator.dropped, {})
 
     def test_noId(self) -> None:
-        """RFC 6120 section 8.2.3: an iq must have an id; its error then has none either."""
+        """RFC 6120 section 8.2.3: an iq must have an id; the error has none either."""
         self.server.send(f"<iq type='get' to='{C}' from='{U}'/>")
         self.assertSent(error("iq", C, U, "bad-request", ""))
         self.server.send(f"<iq type='set' id='' to='{C}' from='{U}'/>")
@@ -426,7 +434,7 @@ class BadInputTests(HandlerCase):
         self.assertEqual(self.translator.dropped, {})
 
     def test_answerWithoutId(self) -> None:
-        """An answer without an id is none: it is dropped and counted."""
+        """An answer without an id is dropped and counted."""
         for kind in ("result", "error"):
             self.server.send(f"<iq type='{kind}' to='{self.alias()}' from='{T}/a'/>")
         self.assertSent()
@@ -439,7 +447,7 @@ class BadInputTests(HandlerCase):
             self.assertSent(error("iq", C, U, "bad-request"))
 
     def test_errorsAreNotAnswered(self) -> None:
-        """RFC 6120 section 8.3.1: no error is answered with an error, of whatever stanza, from whomever."""
+        """RFC 6120 section 8.3.1: an error is never answered with an error, for any stanza and sender."""
         self.translator.started(-TIMEOUT)
         for sender in (U, f"{T}/a"):
             for recipient in (C, f"{C}/x", f"n@{C}", self.alias()):
@@ -449,13 +457,13 @@ class BadInputTests(HandlerCase):
         self.assertSent()
 
     def test_messages(self) -> None:
-        """Refused while they are not forwarded, a room's too."""
+        """Without C{messages} they are refused, also those of a room."""
         for kind in ("", "type='chat'", "type='groupchat'", "type='nonsense'"):
             self.server.send(f"<message {kind} id='1' to='{C}' from='{U}'><body>x</body></message>")
             self.assertSent(error("message", C, U, NOT_OFFERED))
 
     def test_forged(self) -> None:
-        """Forged replies reach nobody, are not answered, and are counted by reason."""
+        """Forged answers are not forwarded and not answered, and are counted by reason."""
         self.translator.started(-TIMEOUT)
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><presence from='{T}/b' to='{C}'/>")
         self.server.taken()
@@ -483,7 +491,7 @@ class BadInputTests(HandlerCase):
         self.server.send(f"<presence from='{T}/b' to='{C}' type='unavailable'/>")
 
     def test_clientUninvited(self) -> None:
-        """Without the option, what the implementing client starts is refused as by any service."""
+        """Without C{outbound}, requests of the implementing client are refused."""
         self.server.send(f"<iq type='get' id='1' to='{self.alias()}' from='{T}/a'/>")
         self.assertSent(error("iq", self.alias(), f"{T}/a", NOT_OFFERED))
         self.server.send(f"<message id='1' to='{self.alias()}' from='{T}/a'/>")
@@ -493,10 +501,10 @@ class BadInputTests(HandlerCase):
 
 
 class FailureTests(HandlerCase):
-    """A fault of our own harms one exchange."""
+    """An internal error affects one exchange only."""
 
     def test_request(self) -> None:
-        """Rules that raise cost their request an error without a word of why, and nobody else anything."""
+        """If the rules raise, the request gets an error without details, and others are not affected."""
         right = self.translator.request
 
         def raising(*arguments: object) -> None:
@@ -512,7 +520,7 @@ class FailureTests(HandlerCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_answer(self) -> None:
-        """The same for answers: that one ends at its deadline."""
+        """The same for answers: the exchange ends at its deadline."""
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><iq type='get' id='2' to='{C}' from='{U}'/>")
         self.server.taken()
         right = self.translator.answer
@@ -530,7 +538,7 @@ class FailureTests(HandlerCase):
         self.assertSent(error("iq", C, U, TIMED_OUT))
 
     def failing(self) -> None:
-        """The next stanza cannot be sent on."""
+        """Make the next stanza fail to be sent."""
         right = self.handler._send
 
         def raising(data: bytes) -> None:
@@ -540,7 +548,7 @@ class FailureTests(HandlerCase):
         self.patch(self.handler, "_send", raising)
 
     def test_handingOn(self) -> None:
-        """A request that was taken, and then could not be sent on, has its one answer; it is not open."""
+        """A request that is accepted, but cannot be sent, has one answer, and is not open."""
         self.failing()
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertSent(error("iq", C, U, "internal-server-error"))
@@ -551,7 +559,7 @@ class FailureTests(HandlerCase):
         self.assertSent()
 
     def test_handingOnCopy(self) -> None:
-        """... nor does it take away the answer to one that has its id."""
+        """It does not affect the answer to a request with the same id."""
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.server.taken()
         self.failing()
@@ -564,7 +572,7 @@ class FailureTests(HandlerCase):
         self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
 
     def test_handingOut(self) -> None:
-        """The same for what the implementing client starts."""
+        """The same for requests of the implementing client."""
         self.remake(outbound=True)
         self.failing()
         self.server.send(f"<iq type='get' id='7' to='{self.alias()}' from='{T}/a'/>")
@@ -573,7 +581,7 @@ class FailureTests(HandlerCase):
         self.assertEqual(self.handler.pending, 0)
 
     def test_handingBack(self) -> None:
-        """An answer that could not be sent on is an error to the requester, and still the only answer."""
+        """If an answer cannot be sent, the requester gets an error, as the only answer."""
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.server.taken()
         self.failing()
@@ -586,7 +594,7 @@ class FailureTests(HandlerCase):
 
 
 class TimeTests(HandlerCase):
-    """Effects of the link's coarse clock."""
+    """Effects of the link's timer."""
 
     def tick(self, seconds: int) -> None:
         self.server.clock.pump([1.0] * seconds)
@@ -603,7 +611,7 @@ class TimeTests(HandlerCase):
         self.assertSent()
 
     def test_deadlineWhileDown(self) -> None:
-        """A request whose answer was lost with the connection is answered when it is back: once."""
+        """A request whose answer was lost with the connection is answered once, after the reconnection."""
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.tick(20)
         self.server.lose()
@@ -616,7 +624,7 @@ class TimeTests(HandlerCase):
         self.assertSent()
 
     def test_deadlineInALongOutage(self) -> None:
-        """... however long it was away, and however many requests were open."""
+        """The same after an outage of any length, and with any number of open requests."""
         many = 3_000
         self.server.send("".join(f"<iq type='get' id='{n}' to='{C}' from='{U}'/>" for n in range(many)))
         connect = self.server.connect
@@ -624,7 +632,7 @@ class TimeTests(HandlerCase):
         self.server.lose()
         self.tick(200)
         self.assertEqual(self.handler.pending, many)
-        self.server.connect = connect  # type: ignore[method-assign]  # as it was
+        self.server.connect = connect  # type: ignore[method-assign]  # restored
         while self.server.connections < 2:
             self.tick(1)
         self.server.accept()
@@ -637,7 +645,7 @@ class TimeTests(HandlerCase):
         self.assertSent()
 
     def test_answeredAfterReconnection(self) -> None:
-        """An answer that was under way as the connection broke is delivered."""
+        """An answer that was in transit when the connection was lost is delivered."""
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.server.lose()
         self.tick(2)
@@ -647,7 +655,7 @@ class TimeTests(HandlerCase):
         self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
 
     def test_rested(self) -> None:
-        """That a resource is rested is said."""
+        """A rested resource is logged."""
         for identifier in "123":
             self.server.send(f"<iq type='get' id='{identifier}' to='{C}' from='{U}'/>")
         self.tick(31)
@@ -655,7 +663,7 @@ class TimeTests(HandlerCase):
         self.assertIn(f"{T}/a", line)
 
     def test_report(self) -> None:
-        """Dropped stanzas are logged by reason, once a minute at most, and each only once."""
+        """Dropped stanzas are logged by reason, at most once a minute, and each only once."""
         self.tick(61)
         self.logged.clear()
         forged = f"<iq type='result' id='1' to='{self.alias()}' from='{{}}'/>"
@@ -672,7 +680,7 @@ class TimeTests(HandlerCase):
         self.assertEqual(len(self.logged), 2)
 
     def test_nothingOfContents(self) -> None:
-        """Logs carry no payloads, of whatever stanza."""
+        """Logs contain no payloads."""
         everything: list[object] = []
         globalLogPublisher.addObserver(everything.append)
         self.addCleanup(globalLogPublisher.removeObserver, everything.append)
@@ -684,10 +692,10 @@ class TimeTests(HandlerCase):
 
 
 class StopTests(HandlerCase):
-    """A shutdown lets open exchanges end."""
+    """Open exchanges complete during a stop."""
 
     def test_drain(self) -> None:
-        """No new work is taken, the open answer still passes, and then the link closes."""
+        """New requests are refused, the open answer is still delivered, and then the link closes."""
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.server.taken()
         self.assertEqual(self.handler.pending, 1)
@@ -701,7 +709,7 @@ class StopTests(HandlerCase):
         self.successResultOf(stopped)
 
     def test_waiting(self) -> None:
-        """A request that waits for the target's presence has its answer at once when the gateway stops."""
+        """A request that waits for the target's presence is answered at once when the gateway stops."""
         self.make()
         self.server.start()
         self.server.taken()
@@ -711,7 +719,7 @@ class StopTests(HandlerCase):
         self.assertSent(error("iq", C, U, STOPPING))
 
     def test_outbound(self) -> None:
-        """A request of the implementing client ends with an error once the gateway waits for it no longer."""
+        """A request of the implementing client ends with an error when the gateway does not wait any longer."""
         self.remake(outbound=True)
         self.server.send(f"<iq type='get' id='7' to='bob\\40example.org@{C}/phone' from='{T}/a'/>")
         self.server.taken()
@@ -732,10 +740,10 @@ class StopTests(HandlerCase):
 
 
 class OtherTests(HandlerCase):
-    """Stanzas that are not the proxy's, not this process's, or not to be sent."""
+    """Stanzas of other handlers, of other processes, or that cannot be sent."""
 
     def test_unsendable(self) -> None:
-        """A message that cannot be handed on has no answer; it is none to an iq."""
+        """A message that cannot be forwarded is not answered; an iq is."""
         self.remake(forward=frozenset({"iq", "message"}))
 
         def raising(stanza: Stanza, addresses: bytes) -> bytes:
@@ -748,7 +756,7 @@ class OtherTests(HandlerCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_notOurs(self) -> None:
-        """The answer to a request of another handler on the link, or of the link itself, is left to that."""
+        """Answers to requests of another handler, or of the link itself, are left to it."""
         ping = domish.Element((None, "iq"), attribs={"type": "get", "to": "d.example/ping", "id": "p1"})
         answer = self.server.link.request(ping)
         self.server.taken()
@@ -756,7 +764,7 @@ class OtherTests(HandlerCase):
         self.assertEqual(self.successResultOf(answer)["id"], "p1")
 
     def test_earlierProcess(self) -> None:
-        """For as long as an answer takes after a start, a valid seal is enough; for no longer."""
+        """For one timeout after a start, a valid seal is enough; not for longer."""
         for seconds in (1, 31):
             self.remake()
             self.server.clock.pump([1.0] * seconds)
@@ -766,7 +774,7 @@ class OtherTests(HandlerCase):
 
 
 class OutboundTests(HandlerCase):
-    """The implementing client starts."""
+    """Requests of the implementing client."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -780,7 +788,7 @@ class OutboundTests(HandlerCase):
         self.assertSent(f"<iq type='result' id='7' to='{T}/a' from='{self.alias()}'/>")
 
     def test_escaped(self) -> None:
-        """A request to an XEP-0106 address, and its answer, from exactly that address."""
+        """A request to an XEP-0106 address, and its answer from exactly that address."""
         written = f"bob\\40example.org@{C}/phone"
         self.server.send(f"<iq type='get' id='7' to='{written}' from='{T}/a'/>")
         self.assertSent(f"<iq type='get' id='7' to='bob@example.org/phone' from='{C}'/>")
@@ -788,7 +796,7 @@ class OutboundTests(HandlerCase):
         self.assertSent(f"<iq type='error' id='7' to='{T}/a' from='{written}'/>")
 
     def test_silence(self) -> None:
-        """A partner who does not answer: the implementing client is told."""
+        """If the partner does not answer, the implementing client gets an error."""
         self.server.send(f"<iq type='get' id='7' to='{self.alias()}' from='{T}/a'/>")
         self.server.taken()
         self.server.clock.advance(31.0)

@@ -1,7 +1,7 @@
 """
-The proxy and its link on what Openfire 5.1.1 sends: recorded on a component link, stanza for stanza.
+The proxy and its link with the output of Openfire 5.1.1, recorded on a component link, stanza by stanza.
 
-Tokens are those of the key of these tests; everything else of Openfire's half is as it was.
+Tokens are made with these tests' key; the rest of Openfire's half is unchanged.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SUBSCRIBE = f"<presence from='{C}' to='{T}' type='subscribe'/>"
 
 
 def refused(identifier: str, recipient: str, text: str) -> str:
-    """The gateway's own error."""
+    """Return the gateway's own error."""
     namespace = "xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'"
     return (
         f"<iq from='{C}' to='{recipient}' id='{identifier}' type='error'><error type='cancel'>"
@@ -53,7 +53,7 @@ def refused(identifier: str, recipient: str, text: str) -> str:
 
 
 class OpenfireCase(TestCase):
-    """A gateway that connects."""
+    """A gateway that connects to Openfire."""
 
     def setUp(self) -> None:
         self.sealer = Sealer(C, b"k" * 32)
@@ -66,15 +66,15 @@ class OpenfireCase(TestCase):
         self.server.link.startService()
 
     def assertSent(self, *expected: str) -> None:
-        """Exactly this since the last look."""
+        """Exactly this was sent since the last call."""
         self.assertEqual(self.server.taken(), canonical("".join(expected)))
 
     def alias(self, address: str = C, requester: str = ANN) -> str:
-        """The requester as the implementing client knows them."""
+        """Return the address of the requester that the implementing client sees."""
         return f"{C}/{self.sealer.seal(requester, address)}"
 
     def connect(self, identifier: str, *more: str) -> None:
-        """Connect: the first requests come in the same packet as the end of the handshake."""
+        """Connect: the first requests arrive in the same packet as the end of the handshake."""
         self.server._transport.clear()
         self.server.send(f'{DECLARATION}{HEADER} id="{identifier}">')
         digest = sha1(f"{identifier}secret".encode(), usedforsecurity=False).hexdigest()
@@ -88,7 +88,7 @@ class LinkTests(OpenfireCase):
     """Connecting."""
 
     def test_firstTime(self) -> None:
-        """Openfire's own questions wait; where no client accepts the subscription they are refused."""
+        """Openfire's own requests wait; if no client accepts the subscription they are refused."""
         self.connect("1qgm9hi7l", INFO, VERSION)
         self.assertSent(PROBE, SUBSCRIBE)
         self.server.clock.pump([0.5] * 8)
@@ -101,7 +101,7 @@ class LinkTests(OpenfireCase):
         self.assertIn(f"{T}/a", self.server.taken()[0])
 
     def test_restarted(self) -> None:
-        """After a restart its questions reach the implementing client, once its presence is there."""
+        """After a restart Openfire's requests reach the implementing client, once its presence has come."""
         self.connect("b032vajyh2", INFO)
         self.assertSent(PROBE, SUBSCRIBE)
         self.server.send(VERSION)
@@ -114,7 +114,7 @@ class LinkTests(OpenfireCase):
         )
 
     def test_taken(self) -> None:
-        """A name that another connection has: a header without an id, then the end; no hash is sent."""
+        """A name in use by another connection: a header without an id, then the end; no hash is sent."""
         self.server._transport.clear()
         self.server.send(f"{DECLARATION}{HEADER}>")
         self.assertEqual(self.server._transport.value(), b"")
@@ -125,7 +125,7 @@ class LinkTests(OpenfireCase):
         self.assertEqual(self.server.connections, 1)
 
     def test_takenWithError(self) -> None:
-        """Openfire's source has a stream error behind that header; it is the reason if it comes through."""
+        """By Openfire's source a stream error follows that header; if it arrives, it is the reason."""
         self.server.send(
             f"{DECLARATION}{HEADER}>"
             '<stream:error><conflict xmlns="urn:ietf:params:xml:ns:xmpp-streams"/></stream:error>'
@@ -163,7 +163,7 @@ class ExchangeTests(OpenfireCase):
         self.assertSent(f"<iq from='{C}' to='{ANN}' type=\"result\" id=\"q1\"></iq>")
 
     def test_messages(self) -> None:
-        """Both ways."""
+        """Messages in both directions."""
         self.server.send(f'<message to="{C}" type="chat" id="m1" from="{ANN}"><body>hello</body></message>')
         self.assertSent(
             f"<message from='{self.alias()}' to='{T}/a' type=\"chat\" id=\"m1\"><body>hello</body></message>"
@@ -178,7 +178,7 @@ class ExchangeTests(OpenfireCase):
         self.assertSent(f"<presence from='{self.alias()}' to='{T}/a'>{inside}</presence>")
 
     def test_gone(self) -> None:
-        """The resource that owes an answer goes: a get is asked at the other one, a set is refused."""
+        """The resource of an open request becomes unavailable: a get goes to the other one, a set is refused."""
         self.server.send(f'<iq type="get" to="{C}" id="k0" from="{ANN}"><ping xmlns="urn:xmpp:ping"></ping></iq>')
         self.server.send(ONLINE.replace("/a", "/b", 1))
         self.server.taken()

@@ -1,4 +1,4 @@
-"""The proxy's table made a service, and its key file."""
+"""The proxy's table, its service, and its key file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ C, T = "proxy.example.com", "implementation@example.com"
 
 
 class FakeServiceBuilder:
-    """Gives links to servers in memory."""
+    """A builder whose links have servers in memory."""
 
     def __init__(self, stateDir: str) -> None:
         self.stateDir = stateDir
@@ -38,7 +38,7 @@ class FakeServiceBuilder:
 
 
 class PluginCase(SynchronousTestCase):
-    """A state folder, and a composition."""
+    """A state folder, and a builder."""
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
@@ -51,16 +51,16 @@ class PluginCase(SynchronousTestCase):
 
 
 class ProxyPluginTests(PluginCase):
-    """The composed service."""
+    """The service."""
 
     def test_interfaces(self) -> None:
-        """It is a plugin as any stranger's would be."""
+        """The plugin provides the interfaces that third parties implement."""
         verifyObject(IServicePlugin, ProxyPlugin())
         self.assertTrue(IPlugin.providedBy(ProxyPlugin()))
         self.assertEqual(ProxyPlugin.kind, "proxy")
 
     def test_service(self) -> None:
-        """The service is the link, with the one handler on it."""
+        """The service is the link, with one handler."""
         link = self.compose()
         self.assertEqual(self.composition.asked, [(C, self.table)])
         [handler] = link
@@ -88,7 +88,7 @@ class ProxyPluginTests(PluginCase):
         self.assertEqual(translator._pool._choose.__name__, "_chooseSticky")
 
     def test_sameTokens(self) -> None:
-        """A token is the same before and after a restart, and not that of a gateway with another state."""
+        """A token stays the same over a restart; a gateway with another state has other tokens."""
         tokens = [
             next(iter(self.compose()))._translator._correspondents.getOrMake("u@d/r", C).alias for _ in "12"
         ]
@@ -99,7 +99,7 @@ class ProxyPluginTests(PluginCase):
         self.assertNotEqual(handler._translator._correspondents.getOrMake("u@d/r", C).alias, tokens[0])
 
     def test_exchanges(self) -> None:
-        """Each component leaves its open exchanges in a file of its own."""
+        """Each component stores its open exchanges in a file of its own."""
         for name in (C, "other.example.com"):
             link: Any = ProxyPlugin().makeService(name, ProxyTable(target=BareJid(T)), self.composition)  # type: ignore[arg-type]  # a stand-in
             link.now = 0.0
@@ -111,7 +111,7 @@ class ProxyPluginTests(PluginCase):
         self.assertEqual(left, ["other.example.com.exchanges", f"{C}.exchanges"])
 
     def test_keyFile(self) -> None:
-        """The key is where the table says, else under the state folder, by the component's name."""
+        """The key file has the path in the table, or else the component's name in the state folder."""
         self.compose()
         elsewhere = self.folder / "elsewhere"
         self.compose(key_file=Filename(str(elsewhere)))
@@ -120,7 +120,7 @@ class ProxyPluginTests(PluginCase):
 
 @implementer(IServiceEnvironment)
 class FakeServiceEnvironment:
-    """A configuration with another component in it."""
+    """A configuration with another component."""
 
     components = frozenset({C, "other.example.com"})
 
@@ -132,7 +132,7 @@ class FakeServiceEnvironment:
 
 
 class CheckTests(PluginCase):
-    """Checks before anything is made."""
+    """Checks before the service is made."""
 
     def check(self, stateDir: str = "", **keys: Any) -> list[str]:
         before = sorted(self.folder.iterdir())
@@ -142,11 +142,11 @@ class CheckTests(PluginCase):
         return found
 
     def test_interface(self) -> None:
-        """It says that it checks."""
+        """It provides the interface for checks."""
         verifyObject(IConfigCheck, ProxyPlugin())
 
     def test_right(self) -> None:
-        """Nothing is wrong where the key is not made yet, nor the folder that it will be in; nor once it is."""
+        """No problem: key and folder do not exist yet, or exist."""
         self.assertEqual(self.check(), [])
         self.assertEqual(self.check(str(self.folder / "later")), [])
         self.compose()
@@ -154,7 +154,7 @@ class CheckTests(PluginCase):
         self.assertEqual(self.check(key_file=Filename(str(self.folder / "other"))), [])
 
     def test_exchanges(self) -> None:
-        """A file of open exchanges that cannot be used is a warning: the proxy works without."""
+        """A file of open exchanges that cannot be used is a warning: the proxy works without it."""
         verifyObject(IConfigWarnings, ProxyPlugin())
         environment, table = FakeServiceEnvironment(str(self.folder)), ProxyTable(target=T)
         self.assertEqual(ProxyPlugin().warnings(C, table, environment), [])
@@ -164,20 +164,20 @@ class CheckTests(PluginCase):
         self.assertEqual(self.check(), [])
 
     def test_target(self) -> None:
-        """A target on a component has no resources; one on this component would be asked by way of itself."""
+        """A target on a component has no resources; a target on this component would be a loop."""
         for domain in (C, "other.example.com"):
             [problem] = self.check(target=f"x@{domain}")
             self.assertTrue(problem.startswith(f'target: found "x@{domain}"'), problem)
 
     def test_shared(self) -> None:
-        """Options that need open exchanges are refused together with C{shared}, which keeps none."""
+        """Options that need open exchanges cannot be combined with C{shared}, which stores none."""
         self.assertEqual(self.check(shared=True, balance="sticky"), [])
         outbound, balance = self.check(shared=True, balance="least-pending", outbound=True)
         self.assertTrue(outbound.startswith("outbound: found true beside shared = true"), outbound)
         self.assertTrue(balance.startswith('balance: found "least-pending" beside shared = true'), balance)
 
     def test_key(self) -> None:
-        """A key file that holds something else, cannot be read, or cannot be made, is said by its key."""
+        """A key file with other content, or that cannot be read or made, is reported by its key."""
         garbage = self.folder / "garbage"
         garbage.write_text("oops")
         for path, words in (
@@ -191,7 +191,7 @@ class CheckTests(PluginCase):
             self.assertIn(words, problem)
 
     def test_keyFolder(self) -> None:
-        """Another folder than the state folder has to be there, and it must be possible to make a file in it."""
+        """Another folder than the state folder must exist, and be writable."""
         there = Path(self.mktemp())
         there.mkdir()
         self.assertEqual(self.check(key_file=Filename(str(there / "key"))), [])
@@ -204,7 +204,7 @@ class KeyTests(PluginCase):
     """The key file."""
 
     def test_made(self) -> None:
-        """Made once, long enough, for its owner's eyes only, and kept from then on."""
+        """It is made once, long enough, readable by its owner only, and then kept."""
         path = self.folder / "key"
         key = loadKey(path)
         self.assertEqual(len(key), 32)
@@ -215,7 +215,7 @@ class KeyTests(PluginCase):
         self.assertNotEqual(loadKey(self.folder / "other"), key)
 
     def test_madeMeanwhile(self) -> None:
-        """Of two gateways that make a key at the same time one is first, and the other takes that one's."""
+        """If two gateways make a key at the same time, both use the first one."""
         path = self.folder / "key"
 
         def token(size: int) -> bytes:
@@ -228,7 +228,7 @@ class KeyTests(PluginCase):
         self.assertEqual(path.read_text(), "11" * 32)
 
     def test_readOnly(self) -> None:
-        """One that others made, as for a shared component, is read, and left as it is."""
+        """A key that another process made, as for a shared component, is read, and not changed."""
         path = self.folder / "key"
         path.write_text("00" * 32)
         path.chmod(0o440)

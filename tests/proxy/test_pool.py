@@ -11,12 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.proxy.pool import BALANCES, Pool, Resource
 
 TARGET = "implementation@example.com"
-# Deadlines in a row that let a resource be rested, seconds that it rests, and resources at most.
+# Missed deadlines in a row until a resource is rested, seconds of the rest, and maximum number of resources.
 MISSES, REST, MOST = 3, 60.0, 1_000
 
 
 def makePool(balance: str = "round-robin", names: str = "abc", pattern: str = "*") -> Pool:
-    """A pool with a resource for each letter."""
+    """Return a pool with a resource for each letter."""
     pool = Pool(TARGET, pattern, balance, Random(1).random)
     for name in names:
         pool.available(f"{TARGET}/{name}")
@@ -24,7 +24,7 @@ def makePool(balance: str = "round-robin", names: str = "abc", pattern: str = "*
 
 
 class BalanceTests(SynchronousTestCase):
-    """Each balance, over three resources."""
+    """Each balance, with three resources."""
 
     def counts(self, pool: Pool, requests: int) -> Counter[str]:
         found: Counter[str] = Counter()
@@ -38,18 +38,18 @@ class BalanceTests(SynchronousTestCase):
         return resource.jid[-1]
 
     def test_random(self) -> None:
-        """Random: about as many for each."""
+        """Random: about the same number for each."""
         found = self.counts(makePool("random"), 3_000)
         self.assertEqual(set(found), set("abc"))
         for count in found.values():
             self.assertTrue(850 < count < 1_150, found)
 
     def test_roundRobin(self) -> None:
-        """Round-robin: one after the other."""
+        """Round-robin: each in turn."""
         self.assertEqual(self.counts(makePool("round-robin"), 300), Counter(a=100, b=100, c=100))
 
     def test_leastPending(self) -> None:
-        """Least-pending: where the fewest exchanges are open."""
+        """Least-pending: the one with the fewest open exchanges."""
         pool = makePool("least-pending")
         a, b, c = pool.all()
         a.open, b.open, c.open = (dict.fromkeys(("x", str(n)) for n in range(m)) for m in (3, 1, 2))
@@ -58,7 +58,7 @@ class BalanceTests(SynchronousTestCase):
         self.assertEqual(self.chosen(pool), "c")
 
     def test_sticky(self) -> None:
-        """Sticky: the same requester has the same resource, and requesters spread."""
+        """Sticky: a requester always has the same resource, and requesters are distributed."""
         pool = makePool("sticky")
         for number in range(20):
             requester = f"user{number}@example.com/r"
@@ -67,7 +67,7 @@ class BalanceTests(SynchronousTestCase):
             self.assertTrue(800 < count < 1_200)
 
     def test_stickyStays(self) -> None:
-        """When a resource comes or goes, no requester moves but to it or from it."""
+        """If a resource comes or goes, only requesters of that resource move."""
         pool = makePool("sticky")
         requesters = [f"user{number}@example.com/r" for number in range(200)]
         before = {requester: self.chosen(pool, requester) for requester in requesters}
@@ -83,7 +83,9 @@ class BalanceTests(SynchronousTestCase):
                 self.assertEqual(self.chosen(pool, requester), before[requester])
 
     def test_everyBalanceFollows(self) -> None:
-        """With one resource all balances choose it; with none, nothing; and one that left never again."""
+        """
+        With one resource each balance selects it; with none, nothing; one that has left is not selected again.
+        """
         for balance in BALANCES:
             pool = makePool(balance, "a")
             self.assertEqual(self.chosen(pool), "a")
@@ -99,7 +101,7 @@ class MembersTests(SynchronousTestCase):
     """The members of the pool."""
 
     def test_glob(self) -> None:
-        """Only resources that match the pattern are there to be chosen."""
+        """Only resources that match the pattern are selected."""
         pool = makePool(pattern="service-*", names="")
         news = [pool.available(f"{TARGET}/{name}") for name in ("phone", "service-1", "Service-2", "service-1/x")]
         self.assertEqual(news, [False, True, False, True])
@@ -107,7 +109,7 @@ class MembersTests(SynchronousTestCase):
         self.assertNotIn(f"{TARGET}/phone", pool)
 
     def test_known(self) -> None:
-        """A resource that shows itself again is no news, and the account without a resource is none."""
+        """A known resource is not reported as new, and presence of the bare account is ignored."""
         pool = makePool(names="a")
         self.assertFalse(pool.available(f"{TARGET}/a"))
         self.assertFalse(pool.available(TARGET))
@@ -115,13 +117,13 @@ class MembersTests(SynchronousTestCase):
         self.assertEqual(len(pool), 1)
 
     def test_unknown(self) -> None:
-        """That a resource nobody knew is gone means nothing."""
+        """Unavailable presence of an unknown resource is ignored."""
         pool = makePool(names="a")
         self.assertIsNone(pool.unavailable(f"{TARGET}/b"))
         self.assertEqual(len(pool), 1)
 
     def test_bounded(self) -> None:
-        """An account with very many resources has some that get nothing, until others leave."""
+        """Of an account with very many resources some are not selected until others leave."""
         pool = makePool(names="")
         self.assertEqual(sum(pool.available(f"{TARGET}/{number}") for number in range(MOST + 5)), MOST)
         self.assertFalse(pool.available(f"{TARGET}/{MOST}"))
@@ -129,7 +131,7 @@ class MembersTests(SynchronousTestCase):
         self.assertTrue(pool.available(f"{TARGET}/{MOST}"))
 
     def test_clear(self) -> None:
-        """After a lost connection nobody is known, rested or not."""
+        """After a lost connection no resource is known, rested or not."""
         pool = makePool(names="ab")
         for _ in range(MISSES):
             pool.missed(pool.all()[0], 0.0)
@@ -139,7 +141,7 @@ class MembersTests(SynchronousTestCase):
 
 
 class WatchedList(list[Resource]):
-    """Counts what is taken out of it."""
+    """A list that counts the removals."""
 
     moves = 0
 
@@ -149,7 +151,7 @@ class WatchedList(list[Resource]):
 
 
 class RestTests(SynchronousTestCase):
-    """A resource that let several deadlines pass is rested."""
+    """A resource that misses several deadlines is rested."""
 
     def rest(self, pool: Pool, resource: Resource, now: float) -> list[bool]:
         return [pool.missed(resource, now) for _ in range(MISSES)]
@@ -159,7 +161,7 @@ class RestTests(SynchronousTestCase):
         return {resource.jid[-1] for resource in found if resource is not None}
 
     def test_rests(self) -> None:
-        """After several misses in a row, and said once, it is chosen no more for a while, and then again."""
+        """After several misses in a row it is reported once and not selected for a while, and then again."""
         pool = makePool(names="ab")
         a = pool.all()[0]
         self.assertEqual(self.rest(pool, a, 10.0), [False] * (MISSES - 1) + [True])
@@ -169,7 +171,7 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(len(pool), 2)
 
     def test_inARow(self) -> None:
-        """An answer between makes the misses none."""
+        """An answer in between resets the count of misses."""
         pool = makePool(names="ab")
         a = pool.all()[0]
         for _ in range(MISSES * 2):
@@ -178,7 +180,7 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(self.chosen(pool, 0.0), {"a", "b"})
 
     def test_onceMore(self) -> None:
-        """One that has rested gets one chance: another miss and it rests again."""
+        """After its rest, one more miss rests it again."""
         pool = makePool(names="ab")
         a = pool.all()[0]
         self.rest(pool, a, 0.0)
@@ -187,7 +189,7 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(self.chosen(pool, REST), {"b"})
 
     def test_answerEndsRest(self) -> None:
-        """An answer that comes after all shows that the resource is well."""
+        """A late answer ends the rest."""
         pool = makePool(names="ab")
         a = pool.all()[0]
         self.rest(pool, a, 0.0)
@@ -196,7 +198,7 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(self.rest(pool, a, 2.0)[-1], True)
 
     def test_allRest(self) -> None:
-        """When all rest, all are tried as if none did, so that one that is well again is found."""
+        """If all are rested, all are selected, so that one that works again is found."""
         for balance in BALANCES:
             pool = makePool(balance, "ab")
             a, b = pool.all()
@@ -214,7 +216,7 @@ class RestTests(SynchronousTestCase):
             self.assertEqual(self.chosen(pool, 10.0), {"a"})
 
     def test_restIsCheap(self) -> None:
-        """That some rest is looked at only when the first of them may wake; they wake in the order they went."""
+        """Rested resources are examined only when the first rest may end; they end in their order."""
         pool = makePool(names="abc")
         a, b, _ = pool.all()
         self.rest(pool, b, 0.0)
@@ -226,7 +228,7 @@ class RestTests(SynchronousTestCase):
         self.assertEqual((resting, resting.moves), ([a], 1))
 
     def test_restedLeaves(self) -> None:
-        """A rested resource that goes offline is gone, and is fresh when it returns."""
+        """A rested resource that goes offline is removed, and starts anew when it returns."""
         pool = makePool(names="ab")
         a = pool.all()[0]
         self.rest(pool, a, 0.0)
@@ -236,7 +238,7 @@ class RestTests(SynchronousTestCase):
         self.assertEqual(self.chosen(pool, 1.0), {"a", "b"})
 
     def test_gone(self) -> None:
-        """Reports about a resource that has left change nothing."""
+        """Reports about a resource that has left are ignored."""
         pool = makePool(names="ab")
         a = pool.all()[0]
         pool.unavailable(a.jid)

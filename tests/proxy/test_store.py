@@ -1,4 +1,4 @@
-"""The file that one process leaves for the next."""
+"""The file with open exchanges for the next process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPEN = [
 
 
 class ExchangeFileTests(SynchronousTestCase):
-    """Saved exchanges are read once; a file that cannot be used is reported, and harms nothing."""
+    """Stored exchanges are read once; a file that cannot be used is reported, and prevents nothing."""
 
     def setUp(self) -> None:
         self.file = ExchangeFile(Path(self.mktemp()))
@@ -33,14 +33,14 @@ class ExchangeFileTests(SynchronousTestCase):
             self.said.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]  # a log event's values are objects
 
     def test_leftAndTaken(self) -> None:
-        """The next process gets what this one left, and the one after it nothing."""
+        """The next process gets the stored exchanges, and the one after it none."""
         self.file.leave(OPEN)
         self.assertEqual(self.file.take(), OPEN)
         self.assertEqual(self.file.take(), [])
         self.assertEqual(self.said, [])
 
     def test_otherClock(self) -> None:
-        """Deadlines are kept in UTC: the next process counts from another moment, and has the same time left."""
+        """Deadlines are stored in UTC: the next process has another clock, and the same remaining time."""
         self.file.leave(OPEN, 1000.0)
         taken = self.file.take(1500.0)
         self.assertEqual([each.deadline for each in taken], [-487.5, -487.0])
@@ -55,7 +55,7 @@ class ExchangeFileTests(SynchronousTestCase):
         self.assertEqual(self.file.take(), [])
 
     def test_broken(self) -> None:
-        """A file that holds something else is said and gone: the gateway starts."""
+        """A file with other content is reported and removed: the gateway starts."""
         for content in (b"", b"[", b"{}", b"[1]", b'[{"id": "1"}]', b"\xff", b'"x"'):
             self.file.path.write_bytes(content)
             self.said.clear()
@@ -70,7 +70,7 @@ class ExchangeFileTests(SynchronousTestCase):
         self.assertEqual(self.file.take(), [])
 
     def test_halfWritten(self) -> None:
-        """A disk that is full leaves what was there before, and nothing half."""
+        """If the disk is full, the old file stays, and no partial file is left."""
         self.file.leave(OPEN[:1])
 
         def full(descriptor: int) -> None:
@@ -83,7 +83,7 @@ class ExchangeFileTests(SynchronousTestCase):
         self.assertEqual(self.file.take(), OPEN[:1])
 
     def test_replaced(self) -> None:
-        """A new file takes the place of one that nobody took; only its owner can read it, whatever the umask."""
+        """A new file replaces one that was not read; only its owner can read it, with any umask."""
         self.addCleanup(os.umask, os.umask(0))
         self.file.leave(OPEN[:1])
         self.file.leave(OPEN)

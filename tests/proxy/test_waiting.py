@@ -1,4 +1,4 @@
-"""Requests that come before the target's presence: they wait a round trip, in order, and each has one answer."""
+"""Requests that come before the target's presence wait a round trip, in order, and each has one answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ONLINE = f"<presence from='{T}/a' to='{C}'/>"
 
 
 class WaitingTests(HandlerCase):
-    """A proxy whose link is up, and whose target's server has said nothing yet."""
+    """A proxy with a connected link; the target's server has sent no presence yet."""
 
     def setUp(self) -> None:
         self.make(forward=frozenset(("iq", "message", "presence")))
@@ -21,7 +21,7 @@ class WaitingTests(HandlerCase):
         self.assertSent(PROBE, SUBSCRIBE)
 
     def test_answered(self) -> None:
-        """With the first presence of a resource all that waits goes to it, in order, before anything else."""
+        """With the first presence of a resource all waiting requests go to it, in order, before any other."""
         said = (
             GET % 1,
             f"<message to='{C}' from='{U}'><body>b</body></message>",
@@ -38,7 +38,7 @@ class WaitingTests(HandlerCase):
         self.assertEqual(self.handler.pending, 3)
 
     def test_late(self) -> None:
-        """Without any presence each gets an error, after seconds; later ones at once."""
+        """Without presence each gets an error after some seconds; later ones at once."""
         self.server.send(GET % 1 + f"<message to='{C}' from='{U}'/>")
         self.server.clock.pump([0.5] * int(2 * MAX_SECONDS - 1))
         self.assertNotIn("error", " ".join(self.server.taken()))
@@ -51,7 +51,7 @@ class WaitingTests(HandlerCase):
         self.assertSent(error("iq", C, U, NOBODY_ONLINE, "2"))
 
     def test_said(self) -> None:
-        """An answer that there is no resource, or none to be seen, ends the wait at once."""
+        """An answer that there is no resource, or no subscription, ends the wait at once."""
         for kind in ("unavailable", "unsubscribed", "error"):
             self.setUp()
             self.server.send(GET % 1)
@@ -60,7 +60,7 @@ class WaitingTests(HandlerCase):
             self.assertSent(error("iq", C, U, NOBODY_ONLINE))
 
     def test_notYetSaid(self) -> None:
-        """Other presence ends nothing: it says nothing of other resources."""
+        """Other presence does not end the wait: it says nothing of other resources."""
         self.server.send(GET % 1)
         self.server.send(f"<presence from='{T}/old' to='{C}' type='unavailable'/>")
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
@@ -69,7 +69,7 @@ class WaitingTests(HandlerCase):
         self.assertSent(f"<iq type='get' id='1' to='{T}/a' from='{self.alias()}'/>")
 
     def test_refused(self) -> None:
-        """Only what lacks a resource waits; errors are never answered."""
+        """Only requests without a resource wait; errors are never answered."""
         self.server.send(f"<iq type='get' to='{C}' from='{U}'/><message to='{C}' from='{U}' type='groupchat'/>")
         self.assertEqual(len(self.server.taken()), 2)
         self.server.send(f"<message to='{C}' from='{U}' type='error'/>")
@@ -77,25 +77,25 @@ class WaitingTests(HandlerCase):
         self.assertSent()
 
     def test_lost(self) -> None:
-        """If the connection breaks meanwhile, what waited gets its error when the next one is there."""
+        """If the connection is lost, waiting requests get their error after the reconnection."""
         self.server.send(GET % 1)
         self.server.lose()
         self.assertEqual(self.handler.pending, 0)
         self.server.clock.advance(2.0)
         self.server.accept()
-        # What has waited for the link goes a moment later.
+        # Output that waited for the link is sent shortly after it is up.
         self.server.clock.advance(0.2)
         self.assertSent(error("iq", C, U, NOBODY_ONLINE), PROBE, SUBSCRIBE)
 
     def test_stopping(self) -> None:
-        """So it does if the gateway stops."""
+        """The same if the gateway stops."""
         self.server.send(GET % 1)
         stopped = self.server.stop()
         self.assertIn(canonical(error("iq", C, U, STOPPING))[0], self.server.taken())
         self.successResultOf(stopped)
 
     def test_timeout(self) -> None:
-        """Nobody waits for longer than the operator's timeout."""
+        """No request waits for longer than the operator's timeout."""
         self.make(timeout=1.0)
         self.server.start()
         self.server.send(GET % 1)
@@ -103,7 +103,7 @@ class WaitingTests(HandlerCase):
         self.assertIn(canonical(error("iq", C, U, NOBODY_ONLINE))[0], self.server.taken())
 
     def test_bound(self) -> None:
-        """One user has a part of the places; the others' requests get their error at once, and all are answered."""
+        """One user has a part of the places; further requests get their error at once, and all are answered."""
         for number in range(MAX_PLACES):
             self.server.send(GET % number)
         refused = len(self.server.taken())
@@ -116,10 +116,10 @@ class WaitingTests(HandlerCase):
 
 
 class RoomTests(SynchronousTestCase):
-    """The queue alone."""
+    """The queue without a link."""
 
     def test_size(self) -> None:
-        """A large stanza takes the place of several; all places are free again after the wait."""
+        """A large stanza takes several places; all places are free again after the wait."""
         room = WaitingRoom()
         room.open(0.0)
         large = stanza(f"<iq from='{U}'><x>{'x' * 100_000}</x></iq>")
