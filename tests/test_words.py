@@ -14,7 +14,6 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).parent.parent
 # Packages, tests and pages that are not done yet.
 PENDING = {
-    "tests/effects",
     "tests/live",
     "tests/stream",
 }

@@ -1,1 +1,1 @@
-"""Each key of the configuration, and what it changes as others see it."""
+"""Each key of the configuration, and its effect as others see it."""

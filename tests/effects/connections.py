@@ -7,7 +7,7 @@ from tests.effects.world import USER, Gateway
 
 SERVER = '[server]\nendpoint = "tcp:xmpp.example:5347"\nsecret = "common"\n'
 
-# The keys that each kind of service needs, and no others. A new kind needs a line here.
+# The required keys of each kind of service. A new kind needs a line here.
 MINIMAL = {
     "proxy": 'target = "target@example.com"\n',
     "delegation": (
@@ -23,22 +23,22 @@ ROSTER = f'[roster."c.example.com"]\n{MINIMAL["roster"]}'
 
 
 def place(gateway: Gateway) -> tuple[str, int]:
-    """The endpoint that the component has connected to."""
+    """Return the endpoint that the component has connected to."""
     return gateway.server("c.example.com").place
 
 
 def secret(gateway: Gateway) -> list[str]:
-    """The secret that the component has proved."""
+    """Return the secret that the component has proved."""
     return gateway.server("c.example.com").knows("first", "second", "common")
 
 
 def stateFolder(gateway: Gateway) -> list[str]:
-    """Files that the gateway has made."""
+    """Return the files that the gateway has made."""
     return sorted(str(each.relative_to(gateway.folder)) for each in gateway.folder.glob("*/*.key"))
 
 
 def pinged(gateway: Gateway) -> set[str | None]:
-    """Recipients of pings after a long silence."""
+    """Return the recipients of pings after a long silence."""
     server = gateway.server("c.example.com")
     server.heard()
     gateway.wait(65)
@@ -46,7 +46,7 @@ def pinged(gateway: Gateway) -> set[str | None]:
 
 
 def sizeTaken(gateway: Gateway) -> list[int]:
-    """Sizes of the requests that are relayed."""
+    """Return the sizes of the requests that are relayed."""
     server = gateway.server("c.example.com")
     server.say("<presence from='target@example.com/a' to='c.example.com'/>")
     taken = []
@@ -59,7 +59,7 @@ def sizeTaken(gateway: Gateway) -> list[int]:
 
 
 def mayPass(gateway: Gateway) -> dict[str, list[str]]:
-    """Paths that may be asked, by the credentials that are shown; empty for none."""
+    """Return the paths that may be requested, by the credentials; empty for no credentials."""
     paths = ("/healthz", "/status", "/roster_admin/refresh", "/roster_admin/example.com/refresh", "/roster_admin/x")
     found = {}
     for credentials in ("", "Bearer first", "bearer second", "Digest first"):
@@ -69,13 +69,13 @@ def mayPass(gateway: Gateway) -> dict[str, list[str]]:
 
 
 def hosts(gateway: Gateway) -> list[str]:
-    """Values of Host under which the status page is served."""
+    """Return the values of Host with which the status page is served."""
     named = ("127.0.0.1:5290", "localhost", "one.example", "two.example:8080")
     return [host for host in named if gateway.request("GET", "/status", Host=host).status == 200]
 
 
 def shownToItself(gateway: Gateway) -> list[str]:
-    """Tokens that the gateway shows to its own web application, on the embedded host."""
+    """Return the tokens that the gateway sends to its own web application, on the embedded host."""
     for token in ("", "first", "second"):
         shown = {"Authorization": f"Bearer {token}"} if token else {}
         gateway.request("POST", "/roster_admin/refresh", b'["alice"]', **shown)

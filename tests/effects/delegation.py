@@ -1,4 +1,4 @@
-"""C{[delegation]}: servers that delegate, their users, and managing entities that requests are handed on to."""
+"""C{[delegation]}: servers that delegate, their users, and managing entities that requests are forwarded to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.effects.world import Gateway, Server
 from tests.embedded.support import said
 
 COMPONENT = "c.example.com"
-# With nothing in it: private storage refuses that, and does so without the thread that it keeps its file with.
+# An empty element: private storage refuses it without using the thread of its file.
 PRIVATE = f"<query xmlns='{ns.PRIVATE}'/>"
 ANSWERED = "error bad-request"
 NOBODY = "error service-unavailable"
@@ -22,14 +22,14 @@ FILE = f'{TABLE}servers = ["example.com"]\n[delegation."{COMPONENT}".namespaces]
 
 
 def forward(server: Server, payload: str, domain: str = "example.com", identifier: str = "d") -> list[Element]:
-    """A server hands a user's request on; return what the gateway sends for it."""
+    """Send a forwarded request of a user, as the server; return what the gateway sends for it."""
     requester = f"user@{domain}"
     inner = request(payload, requester=f"{requester}/desk", to=requester)
     return server.say(wrapper(inner, identifier=identifier, server=domain, to=COMPONENT))
 
 
 def outcome(heard: list[Element]) -> list[str]:
-    """A line for each element: the type of a wrapped answer, or the recipient of a request that is handed on."""
+    """Return a line for each element: the type of a wrapped answer, or the recipient of a forwarded request."""
     found = []
     for each in heard:
         inner = next((inner for inner in each.iter(f"{{{ns.CLIENT}}}iq")), None)
@@ -44,7 +44,7 @@ def outcome(heard: list[Element]) -> list[str]:
 
 
 def heardServers(gateway: Gateway) -> list[str]:
-    """The servers whose requests are answered."""
+    """Return the servers whose requests are answered."""
     server = gateway.server(COMPONENT)
     return [
         domain
@@ -54,7 +54,7 @@ def heardServers(gateway: Gateway) -> list[str]:
 
 
 def asked(gateway: Gateway) -> list[str]:
-    """Servers that are asked for a delegation, after a user of each has subscribed to the component."""
+    """Return the servers that are asked for a delegation, after a user of each has subscribed to the component."""
     server = gateway.server(COMPONENT)
     found = []
     for domain in ("one.example", "two.example"):
@@ -64,7 +64,7 @@ def asked(gateway: Gateway) -> list[str]:
 
 
 def served(gateway: Gateway) -> list[str]:
-    """Domains whose users are served, after a user of each has granted a namespace."""
+    """Return the domains whose users are served, after a user of each has granted a namespace."""
     server = gateway.server(COMPONENT)
     found = []
     for domain in ("one.example", "two.example"):
@@ -79,7 +79,7 @@ def served(gateway: Gateway) -> list[str]:
 
 
 def there(gateway: Gateway, *entities: str) -> Server:
-    """The component's server, after these managing entities have answered for themselves."""
+    """Return the component's server, after these managing entities have answered for themselves."""
     server = gateway.server(COMPONENT)
     for each in server.heard():
         if each.get("to") in entities:
@@ -90,18 +90,18 @@ def there(gateway: Gateway, *entities: str) -> Server:
 
 
 def namespaces(gateway: Gateway) -> list[str]:
-    """Outcomes of a request in each of two namespaces."""
+    """Return the outcomes of a request in each of two namespaces."""
     server = there(gateway, "m.example.com")
     return outcome(forward(server, PRIVATE, identifier="1") + forward(server, "<q xmlns='urn:q'/>", identifier="2"))
 
 
 def handedOn(gateway: Gateway) -> list[str]:
-    """The managing entity that gets a request."""
+    """Return the managing entity that gets a request."""
     return outcome(forward(there(gateway, "one.example", "two.example"), "<q xmlns='urn:q'/>"))
 
 
 def filtered(gateway: Gateway) -> list[str]:
-    """Outcomes of requests with one attribute, and with another."""
+    """Return the outcomes of requests with one attribute, and with another."""
     server = there(gateway, "m.example.com")
     return outcome(
         forward(server, "<q xmlns='urn:q' one=''/>", identifier="1")
@@ -110,19 +110,19 @@ def filtered(gateway: Gateway) -> list[str]:
 
 
 def imports(gateway: Gateway) -> bool:
-    """True if the status names the privilege that it takes to fetch what the server has stored."""
+    """True if the status names the privilege that is needed to read the server's stored data."""
     gateway.server(COMPONENT)
     gateway.wait(5)
     return "import = true" in gateway.request("GET", "/status").text
 
 
 def handled(gateway: Gateway) -> list[str]:
-    """The outcome of a request that is not handed on."""
+    """Return the outcome of a request that is not forwarded."""
     return outcome(forward(there(gateway, "m.example.com"), PRIVATE))
 
 
 def lent(gateway: Gateway) -> list[str]:
-    """The managing entities that are let send a message in a user's name."""
+    """Return the managing entities that may send a message in a user's name."""
     server = there(gateway, "one.example", "two.example")
     granted = f"<privilege xmlns='{ns.PRIVILEGE}'><perm access='message' type='outgoing'/></privilege>"
     server.say(f"<message from='example.com' to='{COMPONENT}'>{granted}</message>")

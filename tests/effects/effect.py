@@ -1,6 +1,4 @@
-"""
-A row of the table of effects, and the list of all keys of the configuration.
-"""
+"""A row of the table of effects, and the list of all keys of the configuration."""
 
 from __future__ import annotations
 
@@ -17,10 +15,10 @@ from gateway.config.tables import keyOf
 from gateway.service import findPlugins
 from tests.effects.world import Gateway
 
-# Fields of the configuration that are no keys of the file.
+# Fields of the configuration that are not keys of the file.
 NO_KEYS = {"folder", "file", "services"}
 
-# Stands in a configuration for the text that contains the key.
+# In a configuration, stands for the text with the key.
 HERE = "@@"
 
 
@@ -44,18 +42,18 @@ class Effect:
     also: tuple[str, ...] = ()
 
     def text(self, value: str) -> str:
-        """The configuration with this value."""
+        """Return the configuration with this value."""
         assert self.file.count(HERE) == 1, self.file
         return self.file.replace(HERE, value)
 
     def changes(self) -> set[str]:
-        """The keys in which the configurations differ."""
+        """Return the keys in which the configurations differ."""
         first, *others = [tomllib.loads(self.text(value)) for value in self.values]
         return {key for other in others for key in _differences(first, other, None, "")}
 
 
 def tables() -> dict[str, type]:
-    """The types of all top-level tables, by name; those of services by kind."""
+    """Return the types of all top-level tables, by name; those of services by kind."""
     resolve_types(Config)
     found = {each.kind: each.table for each in findPlugins() if type(each).__module__.startswith("gateway.")}
     for attribute in fields(Config):
@@ -65,7 +63,9 @@ def tables() -> dict[str, type]:
 
 
 def allKeys() -> dict[str, Any]:
-    """The types of all keys, by dotted path; without the names that operators choose, such as component JIDs."""
+    """
+    Return the types of all keys, by dotted path; without the names that operators choose, such as component JIDs.
+    """
     found: dict[str, Any] = {}
     for attribute in fields(resolve_types(Config)):
         if attribute.name not in NO_KEYS and _tableIn(attribute.type) is None:
@@ -76,7 +76,7 @@ def allKeys() -> dict[str, Any]:
 
 
 def words(kind: Any) -> set[str]:
-    """The words that a key of this type allows, if its type lists them; none for a table."""
+    """Return the words that a key of this type allows, if its type lists them; none for a table."""
     if get_origin(kind) is Literal:
         return set(get_args(kind))
     return set() if _tableIn(kind) else {word for each in get_args(kind) for word in words(each)}
@@ -91,7 +91,7 @@ def _keys(table: type, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _tableIn(kind: Any) -> type | None:
-    """The type of the table that a key of this type holds, by itself or as entries of a map."""
+    """Return the type of the table that a key of this type contains, directly or as entries of a map."""
     if isinstance(kind, type) and has(kind):
         return kind
     return next((found for each in get_args(kind) if (found := _tableIn(each))), None)
@@ -103,6 +103,8 @@ def _isMap(kind: Any) -> bool:
 
 def _differences(one: Any, other: Any, kind: Any, key: str) -> Iterator[str]:
     """
+    Return the keys that differ.
+
     @param kind: the type of both; C{None} for the whole file.
     """
     if one == other:

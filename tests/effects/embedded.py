@@ -17,35 +17,35 @@ FILE = f"{EMBEDDED}{ACCOUNTS}[embedded.components]\n{COMPONENTS}{PROXY}"
 
 
 def privileged(keys: str) -> str:
-    """A configuration that grants a component these keys, and L{HERE}."""
+    """Return a configuration that grants a component these keys, and L{HERE}."""
     return FILE.replace(HERE, f'privileges = {{ "one.h.example" = {{ {keys}{HERE} }} }}')
 
 
 def component(gateway: Gateway, name: str) -> Component:
-    """Connect one of the components; skip what it is told at the start."""
+    """Connect one of the components; skip the stanzas that it gets at the start."""
     found = gateway.component(f"{name}.h.example", "x")
     found.taken()
     return found
 
 
 def rosterSet(jid: str, subscription: str = "") -> str:
-    """A roster query with one contact."""
+    """Return a roster query with one contact."""
     about = f" subscription='{subscription}'" if subscription else ""
     return f"<query xmlns='{ns.ROSTER}'><item jid='{jid}'{about}/></query>"
 
 
 def domain(gateway: Gateway) -> list[str]:
-    """Answers to clients that ask for each of two domains."""
+    """Return the answers to clients that ask for each of two domains."""
     return [each for name in ("one.example", "two.example") for each in gateway.stranger().header(name)]
 
 
 def listening(gateway: Gateway) -> set[int]:
-    """All ports that the gateway listens on."""
+    """Return all ports that the gateway listens on."""
     return {port for _, port in gateway.listening}
 
 
 def loggedIn(gateway: Gateway) -> list[str]:
-    """Names and passwords with which a client can log in."""
+    """Return the names and passwords with which a client can log in."""
     return [
         f"{user} {password}"
         for user in ("alice", "bob")
@@ -55,7 +55,7 @@ def loggedIn(gateway: Gateway) -> list[str]:
 
 
 def connected(gateway: Gateway) -> list[str]:
-    """Names and secrets with which a component can connect."""
+    """Return the names and secrets with which a component can connect."""
     return [
         f"{name} {secret}"
         for name in ("one", "two")
@@ -65,7 +65,7 @@ def connected(gateway: Gateway) -> list[str]:
 
 
 def delegated(gateway: Gateway) -> list[str]:
-    """The components that get the requests of a client to its own account."""
+    """Return the components that get the requests of a client to its own account."""
     components = {name: component(gateway, name) for name in ("one", "two", "delegate")}
     alice = gateway.client("alice", "x")
     found = []
@@ -82,7 +82,7 @@ def delegated(gateway: Gateway) -> list[str]:
 
 
 def rosters(gateway: Gateway) -> list[str]:
-    """Of two components that get and set an account's roster: the operations that succeed."""
+    """Return the operations that succeed when two components get and set an account's roster."""
     found = []
     for name in ("one", "roster"):
         entity = component(gateway, name)
@@ -97,7 +97,7 @@ def rosters(gateway: Gateway) -> list[str]:
 
 
 def pushed(gateway: Gateway) -> bool:
-    """True if a component hears of a change to an account's roster."""
+    """True if a component gets a push when an account's roster changes."""
     entity = component(gateway, "one")
     gateway.client("alice", "x").send(f"<iq type='set' id='1'>{rosterSet('x@example.org')}</iq>")
     return b"x@example.org" in entity.raw()
@@ -117,7 +117,7 @@ def spoken(gateway: Gateway) -> bool:
 
 
 def shown(gateway: Gateway) -> list[str]:
-    """Senders of the presence that a component is shown, of an account and of its contact."""
+    """Return the senders of the presence that a component gets, of an account and of its contact."""
     entity, other = component(gateway, "one"), component(gateway, "two")
     entity.send(
         "<iq from='one.h.example' to='alice@h.example' type='set' id='1'>"
@@ -129,7 +129,7 @@ def shown(gateway: Gateway) -> list[str]:
 
 
 def asked(gateway: Gateway) -> list[str]:
-    """Namespaces and types of the requests that a component can send in an account's name."""
+    """Return namespaces and types of the requests that a component can send in an account's name."""
     entity, other = component(gateway, "one"), component(gateway, "two")
     found = []
     for namespace in ("urn:first", "urn:second"):

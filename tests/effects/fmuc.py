@@ -18,7 +18,9 @@ ROOMS = f'{SERVER}[rooms."{COMPONENT}"]\n{HERE}\n'
 
 
 def mode(gateway: Gateway) -> list[str]:
-    """Recipients of a message, in a mirror whose joined node agrees to the mode that the mirror asks for."""
+    """
+    Return the recipients of a message, in a mirror whose joined node agrees to the mode that the mirror asks for.
+    """
     server = gateway.server(COMPONENT)
     [asked] = server.say(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
     replica = "<replica/>" if list(asked.iter(f"{{{ns.FMUC}}}replica")) else ""
@@ -33,18 +35,18 @@ def mode(gateway: Gateway) -> list[str]:
 
 
 def protocol(gateway: Gateway) -> list[str]:
-    """The address that a mirror joins from, and the namespaces of its join."""
+    """Return the address that a mirror joins from, and the namespaces of its join."""
     [joined] = gateway.server(COMPONENT).say(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
     return [joined.get("from", ""), *sorted(each.tag[1:].partition("}")[0] for each in joined)]
 
 
 def mirrored(gateway: Gateway) -> list[str | None]:
-    """Addresses that a mirror joins, of rooms at two domains."""
+    """Return the addresses that a mirror joins, of rooms at two domains."""
     return _joined(gateway, *((f"room\\40{name}.example", USER) for name in ("one", "two")))
 
 
 def entered(gateway: Gateway) -> list[str | None]:
-    """Addresses that a mirror joins, for users of two domains."""
+    """Return the addresses that a mirror joins, for users of two domains."""
     return _joined(gateway, *((f"{name}\\40rooms.example", f"user@{name}.example/desk") for name in ("one", "two")))
 
 
@@ -60,7 +62,7 @@ def _joined(gateway: Gateway, *joins: tuple[str, str]) -> list[str | None]:
 
 def joining(gateway: Gateway, above: str = "") -> list[str]:
     """
-    Domains whose nodes may join.
+    Return the domains whose nodes may join.
 
     @param above: the end of the room's name: the address of its joined node, escaped.
     """
@@ -79,7 +81,7 @@ def joining(gateway: Gateway, above: str = "") -> list[str]:
 
 
 def made(gateway: Gateway, above: str = "") -> int:
-    """Number of rooms that one user can make, of 110."""
+    """Return the number of rooms that one user can create, of 110."""
     server = gateway.server(COMPONENT)
     heard = [
         server.say(f"<presence from='{USER}' to='r{number}{above}@{COMPONENT}/nick'>{MUC}</presence>")
@@ -89,7 +91,7 @@ def made(gateway: Gateway, above: str = "") -> int:
 
 
 def rejoined(gateway: Gateway) -> int:
-    """Number of times, of 20, that a user enters at once a room anew that has 30,000 bytes of history."""
+    """Return how many of 20 attempts to join again at once succeed, in a room with 30,000 bytes of history."""
     server = gateway.server(COMPONENT)
     enters = f"<presence from='{USER}' to='room@{COMPONENT}/nick'>{MUC}</presence>"
     speaks = f"<message from='{USER}' to='room@{COMPONENT}' type='groupchat'><body>{'x' * 3_000}</body></message>"

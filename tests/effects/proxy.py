@@ -18,7 +18,7 @@ FILE = f'{SERVER}[proxy."{COMPONENT}"]\ntarget = "{TARGET}"\n{HERE}\n'
 
 
 def online(gateway: Gateway, *resources: str, target: str = TARGET) -> Server:
-    """The component's server, after these resources of the target have come online."""
+    """Return the component's server, after these resources of the target have come online."""
     server = gateway.server(COMPONENT)
     for resource in resources:
         server.say(f"<presence from='{target}/{resource}' to='{COMPONENT}'/>")
@@ -26,12 +26,12 @@ def online(gateway: Gateway, *resources: str, target: str = TARGET) -> Server:
 
 
 def ask(server: Server, identifier: str = "1", user: str = USER) -> list[Element]:
-    """A user sends a request to the component; return what is sent for it."""
+    """Send a user's request to the component; return what is sent for it."""
     return server.say(f"<iq from='{user}' to='{COMPONENT}' id='{identifier}' type='get'><q xmlns='urn:q'/></iq>")
 
 
 def targets(gateway: Gateway) -> list[str]:
-    """Accounts that the component subscribes to, and those that get a request while two are online."""
+    """Return the accounts that the component subscribes to, and those that get a request while two are online."""
     server = gateway.server(COMPONENT)
     asked = [each.get("to", "") for each in server.heard() if each.get("type") == "subscribe"]
     for account in ("one@example.com", "two@example.com"):
@@ -40,9 +40,11 @@ def targets(gateway: Gateway) -> list[str]:
 
 
 def chosen(gateway: Gateway) -> str:
-    """Resources that get six requests, three of each of two users. Resource a answers, the others do not."""
+    """
+    Return the resources that get six requests, three of each of two users. Resource a answers, the others do not.
+    """
     server = online(gateway, "a", "b", "c")
-    # The gateway draws from the same source.
+    # The gateway uses the same random source.
     state = random.getstate()
     random.seed(1)
     found = ""
@@ -62,13 +64,13 @@ def _drawn() -> str:
 
 
 def fit(gateway: Gateway) -> list[str]:
-    """Resources that get requests."""
+    """Return the resources that get requests."""
     server = online(gateway, "a1", "b1")
     return sorted({each.get("to", "") for number in range(20) for each in ask(server, str(number))})
 
 
 def forwarded(gateway: Gateway) -> list[str]:
-    """Kinds of stanza that are relayed to the target."""
+    """Return the kinds of stanza that are relayed to the target."""
     server = online(gateway, "a")
     heard = ask(server)
     heard += server.say(f"<message from='{USER}' to='{COMPONENT}'><body>x</body></message>")
@@ -77,7 +79,7 @@ def forwarded(gateway: Gateway) -> list[str]:
 
 
 def started(gateway: Gateway) -> list[str]:
-    """Stanzas that go out for a request and a message of the implementing client."""
+    """Return the stanzas that are sent for a request and a message of the implementing client."""
     server = online(gateway, "a")
     user = f"user\\40example.net@{COMPONENT}/desk"
     return server.told(
@@ -87,14 +89,14 @@ def started(gateway: Gateway) -> list[str]:
 
 
 def patience(gateway: Gateway) -> float | None:
-    """Seconds until a request without an answer gets an error."""
+    """Return the seconds until a request without an answer gets an error."""
     server = online(gateway, "a")
     ask(server)
     return gateway.until(lambda: [each for each in server.heard() if each.get("type") == "error"])
 
 
 def key(gateway: Gateway) -> list[str]:
-    """Files of the keys that open a token, and of those that the gateway has made."""
+    """Return the files of the keys that open a token, and those of the keys that the gateway has made."""
     [relayed] = ask(online(gateway, "a"))
     token = relayed.get("from", "").partition("/")[2]
     known = {name: bytes.fromhex(content) for name, content in FILES.items() if name.endswith(".key")}
@@ -110,7 +112,9 @@ def _opens(content: bytes, token: str) -> bool:
 
 
 def unasked(gateway: Gateway) -> list[str]:
-    """Stanzas that go out for a sealed answer to a request of another process, long after the start."""
+    """
+    Return the stanzas that are sent for a sealed answer to a request of another process, long after the start.
+    """
     server = online(gateway, "a")
     [relayed] = ask(server)
     gateway.wait(100)

@@ -1,4 +1,4 @@
-"""C{[roster]}: a web application, and the server whose rosters it decides."""
+"""C{[roster]}: a web application, and the server whose rosters it controls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ API = FILE + 'apply = "ejabberd-api"\napi = "http://127.0.0.1:9000/api"\n'
 
 
 def granted(gateway: Gateway, *domains: str) -> Server:
-    """The component's server, after these hosts have granted it rosters and presence."""
+    """Return the component's server, after these hosts have granted it rosters and presence."""
     server = gateway.server(COMPONENT)
     for domain in domains or ("example.com",):
         server.say(
@@ -33,32 +33,32 @@ def granted(gateway: Gateway, *domains: str) -> Server:
 
 
 def refresh(gateway: Gateway, *users: str, path: str = "/roster_admin/refresh", **headers: str) -> Response:
-    """Ask for a refresh of these users."""
+    """Request a refresh of these users."""
     return gateway.request("POST", path, json.dumps(users).encode(), **headers)
 
 
 def answer(server: Server, iq: Element, content: str = "") -> list[Element]:
-    """The server answers a request of the component; return what is sent for that."""
+    """Answer a request of the component, as the server; return what is sent for that."""
     addresses = f"from='{iq.get('to')}' to='{COMPONENT}' id='{iq.get('id')}'"
     return server.say(f"<iq {addresses} type='result'>{content}</iq>")
 
 
 def rosterOf(**contacts: str) -> str:
-    """A roster with these contacts, each with its subscription."""
+    """Return a roster with these contacts, each with its subscription."""
     items = "".join(f"<item jid='{each}' subscription='{kind}'/>" for each, kind in contacts.items())
     return f"<query xmlns='{ns.ROSTER}'>{items}</query>"
 
 
 def applied(server: Server, call: Call, document: object, *contacts: str) -> list[Element]:
     """
-    Return everything that the server is sent, once the application has answered with this document.
+    Return everything that the server is sent after the application has answered with this document.
 
-    @param contacts: those that the server has.
+    @param contacts: the contacts in the server's roster.
     """
     there = dict.fromkeys(contacts, "both")
 
     def read(iq: Element) -> str:
-        """A roster, or nothing in answer to a set, which is kept."""
+        """Return a roster; for a set return nothing, and keep it."""
         if iq.get("type") == "get":
             return rosterOf(**there)
         for item in iq.iter(f"{{{ns.ROSTER}}}item"):
@@ -81,12 +81,15 @@ def applied(server: Server, call: Call, document: object, *contacts: str) -> lis
 
 
 def calledFor(calls: Iterable[Call]) -> list[str]:
-    """Ports and paths of these calls."""
+    """Return ports and paths of these calls."""
     return [f"{call.place[1]}{call.path}" for call in calls]
 
 
 def domains(gateway: Gateway) -> list[str]:
-    """Users whose rosters are read: after a request without a domain, one with each, and at their login."""
+    """
+    Return the users whose rosters are fetched: after a request without a domain, after one with each, and at their
+    login.
+    """
     server = granted(gateway, "one.example", "two.example")
     calls: list[Call] = []
     refresh(gateway, "a")
@@ -100,13 +103,13 @@ def domains(gateway: Gateway) -> list[str]:
 
 
 def asked(gateway: Gateway) -> list[str]:
-    """Addresses that are asked for a user's contacts."""
+    """Return the addresses that are asked for a user's contacts."""
     refresh(gateway, "a")
     return calledFor(gateway.calls())
 
 
 def locked(gateway: Gateway) -> list[str]:
-    """Contacts in the answers to roster requests that two servers delegate."""
+    """Return the contacts in the answers to roster requests that two servers delegate."""
     server = granted(gateway, "example.com", "other.example")
     server.heard()
     for domain in ("example.com", "other.example"):
@@ -119,8 +122,8 @@ def locked(gateway: Gateway) -> list[str]:
 
 def toldOf(gateway: Gateway) -> list[Any]:
     """
-    Of a user whose client asks for the roster and comes online: calls to the application; then whom the component
-    sends iqs for a contact that is added, while the client is there and when it has gone.
+    For a user whose client requests the roster and comes online, return the calls to the application, and then the
+    recipients of the component's iqs for an added contact, while the client is online and after it has left.
     """
     server = granted(gateway)
     server.say(
@@ -148,7 +151,7 @@ def toldOf(gateway: Gateway) -> list[Any]:
 
 
 def appliedBy(gateway: Gateway) -> list[str]:
-    """Addresses that are asked for the roster that the server has."""
+    """Return the addresses that are asked for the server's roster."""
     server = granted(gateway)
     refresh(gateway, "a")
     [call] = gateway.calls()
@@ -164,7 +167,7 @@ def reported(gateway: Gateway) -> list[str]:
 
 
 def probed(gateway: Gateway) -> list[str]:
-    """Presence that the component sends when two users who are online become contacts."""
+    """Return the presence that the component sends when two users who are online become contacts."""
     server = granted(gateway)
     for user in "ab":
         server.say(f"<presence from='{user}@example.com/desk' to='{COMPONENT}'/>")
@@ -181,7 +184,7 @@ def _isPresence(each: Element) -> bool:
 
 
 def atATime(gateway: Gateway) -> list[int]:
-    """Calls under way at once: for six refreshes, and for six more delegated requests."""
+    """Return the number of concurrent calls: for six refreshes, and for six more delegated requests."""
     granted(gateway)
     refresh(gateway, *"abcdef")
     found = [len(gateway.calls())]
@@ -193,7 +196,7 @@ def atATime(gateway: Gateway) -> list[int]:
 
 
 def connections(gateway: Gateway) -> int:
-    """Connections that are made to the application, for two refreshes of each of forty users."""
+    """Return the number of connections to the application, for two refreshes of each of forty users."""
     server = granted(gateway)
     for _ in "12":
         refresh(gateway, *(f"u{number}" for number in range(40)))
@@ -204,21 +207,21 @@ def connections(gateway: Gateway) -> int:
 
 
 def patience(gateway: Gateway) -> float | None:
-    """Seconds until a refresh has failed because the application does not answer."""
+    """Return the seconds until a refresh fails because the application does not answer."""
     granted(gateway)
     response = refresh(gateway, "a")
     return gateway.until(lambda: response.status)
 
 
 def connecting(gateway: Gateway) -> set[float]:
-    """Seconds that a connection to the application may take to be made."""
+    """Return the seconds after which a connection attempt to the application fails."""
     gateway.server(COMPONENT)
     refresh(gateway, "a")
     return {timeout for host, port, _, timeout, _ in gateway.reactor.tcpClients if port == 8000}
 
 
 def patienceWithServer(gateway: Gateway) -> float | None:
-    """Seconds until a refresh has failed because ejabberd's API does not answer."""
+    """Return the seconds until a refresh fails because ejabberd's API does not answer."""
     granted(gateway)
     response = refresh(gateway, "a")
     [call] = gateway.calls()
@@ -227,7 +230,7 @@ def patienceWithServer(gateway: Gateway) -> float | None:
 
 
 def removed(gateway: Gateway) -> list[str]:
-    """Numbers of contacts that a refresh removes, of three: without C{force}, and with it."""
+    """Return the numbers of contacts that a refresh removes, of three: without C{force}, and with it."""
     server = granted(gateway)
     found = []
     for path in ("", "?force=1"):
@@ -240,7 +243,7 @@ def removed(gateway: Gateway) -> list[str]:
 
 
 def seenAgain(gateway: Gateway) -> list[int]:
-    """Times of the refreshes of a user who comes online every ten seconds, in seconds."""
+    """Return the times of the refreshes, in seconds, of a user who comes online every ten seconds."""
     server = granted(gateway)
     found = []
     for second in range(0, 200, 10):
@@ -256,8 +259,9 @@ def seenAgain(gateway: Gateway) -> list[int]:
 
 def offline(gateway: Gateway) -> list[Any]:
     """
-    Of a forced refresh of a user who is online and one who is not: who is fetched, and who is told as offline; then
-    who is fetched when the latter comes online, and how many of two contacts this removes.
+    Force a refresh of a user who is online and of one who is not. Return whose contacts are fetched and who is
+    reported as offline; then whose are fetched when the latter comes online, and how many of two contacts this
+    removes.
     """
     server = granted(gateway)
     server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
@@ -279,7 +283,7 @@ def offline(gateway: Gateway) -> list[Any]:
 
 
 def signed(gateway: Gateway) -> dict[str, Any]:
-    """Statuses of requests, by the secret that they are signed with; of C{GET} without one."""
+    """Return the statuses of requests, by the secret that they are signed with; of C{GET} without one."""
     granted(gateway)
     found = {}
     for secret in ("", "first", "second"):
@@ -296,7 +300,7 @@ def signed(gateway: Gateway) -> dict[str, Any]:
 
 
 def demonstrated(gateway: Gateway) -> list[str]:
-    """Contacts that the built-in application takes for alice; nobody is a contact of their own."""
+    """Return the contacts that the built-in application returns for alice; users are not contacts of themselves."""
     found = []
     for contact in ("alice@one.example", "alice@two.example"):
         response = gateway.request("PUT", "/demo/contacts/alice", json.dumps({contact: {}}).encode())

@@ -40,7 +40,7 @@ class CompleteTests(SynchronousTestCase):
                 self.assertGreater(len({repr(seen) for seen in effect.values.values()}), 1)
 
     def test_everyWord(self) -> None:
-        """If a key allows certain words only, each of them is tried."""
+        """If a key allows only certain words, each of them is tried."""
         for key, kind in allKeys().items():
             tried = " ".join(value for effect in EFFECTS if effect.key == key for value in effect.values)
             with self.subTest(key):
@@ -71,7 +71,7 @@ class EffectTests(SynchronousTestCase):
 
 
 def _addTests() -> None:
-    """Make a test of each row, so that a failing one is named and hides no other."""
+    """Make a test of each row, so that a failing row is named and does not stop the others."""
     for number, effect in enumerate(EFFECTS):
 
         def test(self: EffectTests, effect: Effect = effect) -> None:

@@ -1,6 +1,6 @@
 """
 The whole gateway, made from TOML text on a reactor in memory. The test plays its servers, clients, web applications
-and browsers, and sees nothing but what these are sent.
+and browsers, and sees only what the gateway sends to them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Server:
     """
     The server's end of one component's link; the component is accepted.
 
-    @ivar place: the host and port where the gateway looked for it.
-    @ivar proof: what the component has shown as its handshake.
+    @ivar place: the host and port that the gateway connected to.
+    @ivar proof: the component's handshake.
     """
 
     def __init__(self, transport: MemoryTransport, place: tuple[str, int]) -> None:
@@ -50,7 +50,7 @@ class Server:
         self._read = 1
 
     def heard(self) -> list[Element]:
-        """Elements received since the last look."""
+        """Return the elements that were received since the last call."""
         found = list(children(self._transport.value()))[self._read :]
         self._read += len(found)
         return found
@@ -66,16 +66,16 @@ class Server:
         return [said(each) for each in self.say(xml)]
 
     def knows(self, *secrets: str) -> list[str]:
-        """Of these secrets, the one that the component has proved."""
+        """Return the one of these secrets that the component has proved."""
         return [secret for secret in secrets if handshake("s1", secret) == self.proof]
 
 
 @define(eq=False)
 class Call:
     """
-    A request of the gateway's to a web application.
+    A request of the gateway to a web application.
 
-    @ivar place: the host and port that it went to.
+    @ivar place: the host and port that it was sent to.
     @ivar token: its Authorization header; empty if it has none.
     """
 
@@ -85,13 +85,13 @@ class Call:
     token: str
 
     def reply(self, document: object, status: int = 200) -> None:
-        """Answer it."""
+        """Answer the request."""
         body = json.dumps(document).encode()
         self.transport.say(b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
 
 
 class Response:
-    """The answer to an HTTP request, as far as it has come."""
+    """The answer to an HTTP request, as far as it has been received."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
@@ -103,7 +103,7 @@ class Response:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """Return all of it."""
         return self._transport.value().decode()
 
     @property
@@ -114,7 +114,7 @@ class Response:
 @define(eq=False)
 class Gateway:
     """
-    A gateway that runs.
+    A running gateway.
 
     @raise ConfigError: if the configuration is refused.
     """
@@ -146,7 +146,7 @@ class Gateway:
             self.reactor.advance(0.5)
 
     def until(self, happens: Any, atMost: float = 120) -> float | None:
-        """Seconds until something happens; C{None} if it does not."""
+        """Return the seconds until a condition is true; C{None} if it does not become true."""
         for halves in range(round(atMost * 2)):
             self._connect()
             if happens():
@@ -154,7 +154,7 @@ class Gateway:
             self.wait(0.5)
         return None
 
-    # Those whom the gateway connects to.
+    # Peers that the gateway connects to.
 
     def _connect(self) -> None:
         """Accept the connections that the gateway is making."""
@@ -173,20 +173,20 @@ class Gateway:
                 self._servers[component[1].decode()] = Server(transport, (host, port))
 
     def server(self, component: str) -> Server:
-        """The server that this component has connected to."""
+        """Return the server that this component has connected to."""
         self._connect()
         return self._servers[component]
 
     def calls(self) -> list[Call]:
-        """Requests to web applications since the last look."""
+        """Return the requests to web applications since the last call."""
         self._connect()
         return [call for transport, place in self._applications for call in _calls(transport, place)]
 
-    # Those who connect to it.
+    # Peers that connect to the gateway.
 
     @property
     def listening(self) -> list[tuple[str, int]]:
-        """Interfaces and ports that the gateway listens on."""
+        """Return interfaces and ports that the gateway listens on."""
         return [(interface, port) for port, _, _, interface in self.reactor.tcpServers]
 
     def accept(self, port: int) -> Any:
@@ -212,18 +212,18 @@ class Gateway:
         return Response(transport)
 
     def client(self, user: str, password: str) -> Client:
-        """A client of the embedded host that is logged in and online."""
+        """Return a client of the embedded host that is logged in and online."""
         client = self.stranger()
         client.logIn(user, password)
         client.send("<presence/>")
         return client
 
     def stranger(self) -> Client:
-        """A client of the embedded host that is connected only."""
+        """Return a client of the embedded host that is only connected."""
         return Client(self.reactor, self.accept(5222))
 
     def component(self, jid: str, secret: str) -> Component:
-        """A component on the embedded host that is not the gateway's own."""
+        """Return a component on the embedded host that is not the gateway's own."""
         component = Component(self.reactor, self.accept(5347))
         component.logIn(jid, secret)
         return component
