@@ -89,9 +89,7 @@ class ProxyPluginTests(PluginCase):
 
     def test_sameTokens(self) -> None:
         """A token stays the same over a restart; a gateway with another state has other tokens."""
-        tokens = [
-            next(iter(self.compose()))._translator._correspondents.getOrMake("u@d/r", C).alias for _ in "12"
-        ]
+        tokens = [next(iter(self.compose()))._translator._correspondents.getOrMake("u@d/r", C).alias for _ in "12"]
         self.assertEqual(tokens[0], tokens[1])
         self.composition.stateDir = self.mktemp()
         Path(self.composition.stateDir).mkdir()
