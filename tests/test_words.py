@@ -15,7 +15,6 @@ ROOT = Path(__file__).parent.parent
 # Packages, tests and pages that are not done yet.
 PENDING = {
     "tests/live",
-    "tests/stream",
 }
 # A docstring begins with a verb or a noun.
 BEGINNING = re.compile(r"(?:What|Whether|Who|Whom|Whose|How|Where|Which)(?:ever)?\b")

@@ -1,6 +1,4 @@
-"""
-Tests of the stream and the link. They import wokkel, so that must have been made to work first.
-"""
+"""Tests of the stream and the link. They import wokkel, so the compatibility module must be imported first."""
 
 from gateway import _compat
 

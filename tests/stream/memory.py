@@ -1,6 +1,4 @@
-"""
-A server in memory for the tests of the stream: what it says, and what it hears, read by another parser.
-"""
+"""A server in memory for tests of the stream; what it receives is read by another parser."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ JID = "gw.example.com"
 SECRET = "secret"
 HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}' id='s1'>".encode()
 
-# The same examples at each run, on any machine, however slow it is.
+# The same examples in each run, on any machine.
 steady = settings(
     max_examples=80,
     deadline=None,
@@ -41,7 +39,7 @@ Tree = tuple[str, dict[str, str], list[Any]]
 
 
 def split(data: bytes, size: int = 0, limits: Limits | None = None) -> list[Event]:
-    """The events of a stream that comes in pieces of C{size} bytes, or all at once."""
+    """Return the events of a stream that comes in pieces of C{size} bytes, or all at once."""
     splitter = Splitter(ns.COMPONENT_ACCEPT, limits)
     events: list[Event] = []
     for start in range(0, len(data), size or len(data)):
@@ -50,7 +48,7 @@ def split(data: bytes, size: int = 0, limits: Limits | None = None) -> list[Even
 
 
 def stanza(raw: bytes) -> Stanza:
-    """The one stanza that C{raw} is."""
+    """Return the one stanza that C{raw} is."""
     _, found = split(HEADER + raw)
     assert isinstance(found, Stanza), found
     return found
@@ -71,7 +69,7 @@ def children(data: bytes) -> Iterator[Element]:
 
 
 def tree(element: Element) -> Tree:
-    """An element to compare: name, attributes, texts and elements in order."""
+    """Return an element as a tree that can be compared: name, attributes, texts and elements in order."""
     parts: list[Any] = [element.text or ""]
     for child in element:
         parts += [tree(child), child.tail or ""]
@@ -79,7 +77,7 @@ def tree(element: Element) -> Tree:
 
 
 def domishTree(element: domish.Element) -> Tree:
-    """The same of a C{domish.Element}."""
+    """Return the same tree of a C{domish.Element}."""
     attributes = {
         f"{{{name[0]}}}{name[1]}" if isinstance(name, tuple) else name: value
         for name, value in element.attributes.items()
@@ -89,7 +87,7 @@ def domishTree(element: domish.Element) -> Tree:
 
 
 class MemoryTransport(StringTransport):
-    """Bytes in memory; a connection that is given up is lost at the clock's next step, as real ones are."""
+    """Bytes in memory. An aborted connection is lost at the clock's next step, like a real one."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -107,21 +105,21 @@ class MemoryTransport(StringTransport):
         self.clock.callLater(0, self.lose, ConnectionLost())
 
     def lose(self, reason: Exception) -> None:
-        """The connection is no more."""
+        """Break the connection."""
         if not self.lost:
             self.lost = True
             self.protocol.connectionLost(Failure(reason))
 
     def say(self, data: bytes) -> None:
-        """The server sends."""
+        """Deliver bytes from the server."""
         self.protocol.dataReceived(data)
 
     def accept(self) -> None:
-        """The server opens its stream and accepts the handshake."""
+        """Open the server's stream and accept the handshake."""
         self.say(HEADER + b"<handshake/>")
 
     def heard(self) -> list[Tree]:
-        """Return what the server was sent since the handshake."""
+        """Return the stanzas that the server has received since the handshake."""
         return [tree(element) for element in children(self.value())][1:]
 
 
@@ -130,7 +128,7 @@ class MemoryEndpoint:
     """
     An endpoint whose connections are L{MemoryTransport}s.
 
-    @ivar mode: what C{connect} does: C{connect}, C{refuse}, C{raise} or C{hang}.
+    @ivar mode: the behaviour of C{connect}: C{connect}, C{refuse}, C{raise} or C{hang}.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -142,7 +140,7 @@ class MemoryEndpoint:
 
     @property
     def server(self) -> MemoryTransport:
-        """The newest connection."""
+        """Return the newest connection."""
         return self.transports[-1]
 
     def connect(self, factory: Any) -> Deferred[Any]:
@@ -176,13 +174,13 @@ class World:
         return self.endpoint.server
 
     def up(self) -> World:
-        """Start the link and let the server accept it."""
+        """Start the link and accept it as the server."""
         self.link.startService()
         self.server.accept()
         return self
 
     def say(self, data: bytes) -> list[Tree]:
-        """The server sends; what it hears by that."""
+        """Deliver bytes from the server; return what it receives at once."""
         before = len(self.server.heard())
         self.server.say(data)
         return self.server.heard()[before:]

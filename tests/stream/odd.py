@@ -1,6 +1,4 @@
-"""
-Streams in every spelling that XML allows, and what breaks them, for Hypothesis.
-"""
+"""Streams in every spelling that XML allows, and input that breaks them, for Hypothesis."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway import ns
 
-# What ends a stream between two stanzas, and as what.
+# Input between two stanzas that ends a stream, with its stream error.
 BROKEN: dict[str, tuple[bytes, str]] = {
     "comment": (b"<!-- x -->", "restricted-xml"),
     "comment with a quote": (b"<!-- it's -->", "restricted-xml"),
@@ -32,8 +30,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "surrogate": (b"<message a='\xed\xa0\x80'/>", "unsupported-encoding"),
 }
 
-# What is well-formed XML and breaks the rules of namespaces, and so costs one stanza. Servers that read namespaces
-# write the first three where a client has sent <xml:q/>, <xml:q><b/></xml:q> and <q><xml:q xml:a=''/></q>.
+# Well-formed XML that breaks the rules of namespaces, and so costs one stanza. Servers that process namespaces
+# write the first three if a client has sent <xml:q/>, <xml:q><b/></xml:q> and <q><xml:q xml:a=''/></q>.
 REFUSED: dict[str, bytes] = {
     "XML's namespace by default": f"<message from='a' id='n'><q xmlns='{ns.XML}'/></message>".encode(),
     "and something in it": f"<message from='a' id='n'><q xmlns='{ns.XML}'><b xmlns='x'/></q></message>".encode(),
@@ -68,7 +66,7 @@ _WELL_KNOWN = ["from", "to", "id", "type", "xml:lang"]
 
 @st.composite
 def values(draw: st.DrawFn) -> str:
-    """An attribute value between quotes."""
+    """Return an attribute value between quotes."""
     quote = draw(st.sampled_from("''\""))
     other = "'" if quote == '"' else '"'
     parts = draw(st.lists(_CHARACTERS | _SPELLED | st.just(other), max_size=3))
@@ -77,7 +75,7 @@ def values(draw: st.DrawFn) -> str:
 
 @st.composite
 def attributes(draw: st.DrawFn, names: list[str], declarations: list[str]) -> str:
-    """Some of these attributes and all of these declarations, in any order."""
+    """Return some of these attributes and all of these declarations, in any order."""
     chosen = draw(st.lists(st.sampled_from(names), max_size=5, unique=True))
     written = [f"{name}{draw(_MAYBE_SPACE)}={draw(_MAYBE_SPACE)}{draw(values())}" for name in chosen] + declarations
     return "".join(draw(_SPACES) + one for one in draw(st.permutations(written)))
@@ -85,7 +83,7 @@ def attributes(draw: st.DrawFn, names: list[str], declarations: list[str]) -> st
 
 @st.composite
 def contents(draw: st.DrawFn, prefixes: list[str], depth: int) -> str:
-    """Return the contents of an element: texts, sections, references, elements."""
+    """Return the contents of an element: texts, CDATA sections, references, elements."""
     kinds = ["text", "spelled", "section", "element", "element"] if depth else ["text", "section"]
     written = []
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=3)):
@@ -105,7 +103,7 @@ def contents(draw: st.DrawFn, prefixes: list[str], depth: int) -> str:
 
 @st.composite
 def elements(draw: st.DrawFn, prefixes: list[str], depth: int, name: str = "") -> str:
-    """An element, with C{prefixes} declared around it."""
+    """Return an element, with C{prefixes} declared on its ancestors."""
     declarations = []
     declared = draw(st.sampled_from(["", "", "l", "h", "stream"]))
     if declared:
@@ -127,7 +125,7 @@ def elements(draw: st.DrawFn, prefixes: list[str], depth: int, name: str = "") -
 
 @st.composite
 def plains(draw: st.DrawFn, prefixes: list[str]) -> str:
-    """A stanza as servers write nearly all of them."""
+    """Return a stanza in the usual spelling of servers."""
     kind = draw(st.sampled_from(["iq", "message", "presence"]))
     names = draw(st.lists(st.sampled_from(_WELL_KNOWN), max_size=5, unique=True))
     text = st.text(st.sampled_from('ab>/=" \u20ac\U0001f600'), max_size=8)
@@ -139,7 +137,7 @@ def plains(draw: st.DrawFn, prefixes: list[str]) -> str:
 
 @st.composite
 def streams(draw: st.DrawFn) -> bytes:
-    """The whole of an open stream: a header, stanzas and other elements, white space between them."""
+    """Return a whole open stream: a header, stanzas and other elements, white space between them."""
     root = draw(st.sampled_from(["stream", "s"]))
     namespace = draw(st.sampled_from(["urn:h", "urn: h"]))
     header = f"<{root}:stream xmlns='{ns.COMPONENT_ACCEPT}' "

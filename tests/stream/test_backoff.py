@@ -13,12 +13,12 @@ class BackoffTests(SynchronousTestCase):
     """L{Backoff}."""
 
     def test_doubles(self) -> None:
-        """Each interval is twice the one before it, up to the last."""
+        """Each interval is twice the one before it, up to the longest."""
         backoff = Backoff(1.0, 5.0)
         self.assertEqual([backoff.next() for _ in range(5)], [1.0, 2.0, 4.0, 5.0, 5.0])
 
     def test_reset(self) -> None:
-        """After a success it begins anew."""
+        """A success resets the interval to the shortest."""
         backoff = Backoff(1.0, 30.0)
         backoff.next()
         backoff.next()
@@ -26,16 +26,16 @@ class BackoffTests(SynchronousTestCase):
         self.assertEqual(backoff.next(), 1.0)
 
     def test_hopeless(self) -> None:
-        """If a try soon would fail in the same way, the longest interval comes first."""
+        """If an early attempt would fail in the same way, the longest interval comes first."""
         self.assertEqual(Backoff(1.0, 30.0).next(isHopeless=True), 30.0)
 
     def test_random(self) -> None:
-        """Half of an interval is random, never more."""
+        """At most half of an interval is random."""
         intervals = [Backoff(8.0, 8.0, Random(seed)).next() for seed in range(100)]
         self.assertTrue(all(4.0 <= each < 8.0 for each in intervals))
         self.assertGreater(len(set(intervals)), 90)
 
     def test_forEver(self) -> None:
-        """Thousands of tries do no harm."""
+        """Thousands of attempts cause no error."""
         backoff = Backoff(1.0, 30.0)
         self.assertEqual([backoff.next() for _ in range(5_000)][-1], 30.0)

@@ -1,4 +1,4 @@
-"""The budget of answers: the rules alone, told the time."""
+"""The budget of answers: the rules without a link, with a given time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BAD, OTHER = "bad@evil.example", "other@example.com"
 
 
 class BudgetTests(SynchronousTestCase):
-    """A user who is sent too much is refused, alone, and for a while."""
+    """A user over the budget is refused, for a time; others are not."""
 
     def setUp(self) -> None:
         self.budget = Budget()
@@ -23,27 +23,27 @@ class BudgetTests(SynchronousTestCase):
         self.budget.charge(user, size, now)
 
     def test_alone(self) -> None:
-        """By whatever resource; and nobody else is."""
+        """All resources of a user share the budget; other users have their own."""
         self.spend(f"{BAD}/a")
         self.assertTrue(self.budget.isOver(f"{BAD}/b", 0.0))
         self.assertFalse(self.budget.isOver(f"{OTHER}/a", 0.0))
         self.assertEqual(self.budget.refused, 1)
 
     def test_free(self) -> None:
-        """Small answers cost nothing, however many, and nothing is kept of who gets them."""
+        """Small answers are not charged, in any number, and no entry is stored for them."""
         for _ in range(10_000):
             self.assertTrue(self.budget.allows(BAD, FREE, 0.0))
         self.assertEqual(self.budget.debts, {})
 
     def test_large(self) -> None:
-        """Ordinary answers pass: to many joins at once, and to one of the largest room every few seconds."""
+        """Ordinary answers are allowed: many joins at once, and one of the largest room every few seconds."""
         for _ in range(7):
             self.assertTrue(self.budget.allows(OTHER, 300 * 350 + 30_000, 0.0))
         for number in range(1, 100):
             self.assertTrue(self.budget.allows(OTHER, 5_000 * 430 + 256 * 1024, 2.5 * number))
 
     def test_many(self) -> None:
-        """400 answers of 220 kB at once: the first 1 MiB of them; and in the long run 1 MiB a second."""
+        """400 answers of 220 kB at once: the first 1 MiB of them is allowed, and in the long run 1 MiB a second."""
         allowed = [self.budget.allows(BAD, 220_000, 0.0) for _ in range(400)]
         self.assertEqual(allowed.count(True), BURST // 220_000 + 1)
         self.assertEqual(allowed, sorted(allowed, reverse=True))
@@ -51,7 +51,7 @@ class BudgetTests(SynchronousTestCase):
         self.assertLess(abs(later * 220_000 - 100 * 1024 * 1024), 220_000)
 
     def test_forgiven(self) -> None:
-        """Nobody is refused for longer than a second, whatever they were sent; after that nothing is kept."""
+        """No user is refused for longer than a second, for any debt; then no entry is left."""
         self.spend(size=10 * BURST)
         self.assertTrue(self.budget.isOver(BAD, 0.9))
         self.assertFalse(self.budget.isOver(BAD, 1.1))
@@ -61,25 +61,25 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(self.budget.debts, {})
 
     def test_clock(self) -> None:
-        """A clock that is set back makes nobody owe more, and nobody is forgiven by it."""
+        """A clock that is set back neither increases nor forgives a debt."""
         self.spend(now=1_000.0)
         self.assertTrue(self.budget.isOver(BAD, 10.0))
         self.assertFalse(self.budget.isOver(BAD, 1_017.0))
 
     def test_notForgotten(self) -> None:
-        """Others, however many, do not make the gateway forget who is over the budget, nor fill its memory."""
+        """With any number of other users, a user over the budget is not forgotten, and memory is limited."""
         self.spend()
         for number in range(20_000):
             self.spend(f"user{number}@evil.example", FREE + 1)
         self.assertTrue(self.budget.isOver(BAD, 0.0))
         self.assertEqual(len(self.budget.debts), 10_000)
-        # What they owe is forgiven in no time.
+        # Their debts are forgiven at once.
         self.budget.expire(0.5)
         self.spend(OTHER, now=0.5)
         self.assertEqual(sorted(self.budget.debts), [BAD, OTHER])
 
     def test_whatIsRefused(self) -> None:
-        """Requests; not what answers, joins, says something or leaves, and no change of what one shows."""
+        """Iq requests are refused; answers, joins, messages, leaves and changes of presence are not."""
         self.spend()
         join = f"<x xmlns='{ns.MUC}'/>"
         for xml, right in (
@@ -99,7 +99,7 @@ class BudgetTests(SynchronousTestCase):
             self.assertEqual(self.budget.refuses(stanza(xml.encode()), 0.0), right, xml)
 
     def test_news(self) -> None:
-        """The log names the worst, once a minute at most, and nobody when nothing was refused."""
+        """The log names the user with the most refusals, at most once a minute, and nobody without refusals."""
         self.assertEqual(self.budget.news(0.0), "")
         self.spend()
         self.spend(OTHER)
@@ -115,8 +115,8 @@ class BudgetTests(SynchronousTestCase):
 
     def test_copies(self) -> None:
         """
-        Copies for others: 60 short messages to 1,000 people at once, some to 5,000; in the long run four a second,
-        and nearly one. A user by a longer name is another one.
+        Copies to many recipients: 60 short messages to 1,000 occupants at once, fewer to 5,000; in the long run
+        four a second, and nearly one. A user with a longer name is another one.
         """
         for people, burst, rate in ((500, 132, 8.2), (1_000, 66, 4.1), (5_000, 14, 0.82)):
             copies, taken = copiesBudget(Budget()), []
@@ -134,7 +134,9 @@ class BudgetTests(SynchronousTestCase):
     @steady
     @given(st.lists(st.tuples(st.integers(0, BURST // 2), st.floats(0.0, 5.0)), max_size=40))
     def test_bounded(self, answers: list[tuple[int, float]]) -> None:
-        """Whatever is asked when: nobody is sent more than the budget, one answer, and what time has given back."""
+        """
+        In any order of requests, no user is sent more than the budget, one answer, and what has been refilled.
+        """
         budget, now, sent = Budget(), 0.0, 0
         for size, seconds in answers:
             now += seconds

@@ -1,6 +1,6 @@
 """
-The reasons for L{gateway.stream.link.Link} to reconnect by itself: what Twisted's C{ClientService} does with a
-connection that has to be prepared by a handshake. When one of these fails, Twisted has learned it.
+The reasons why L{gateway.stream.link.Link} reconnects by itself: the behaviour of Twisted's C{ClientService} with a
+handshake before a connection is ready. If one of these fails, Twisted has been fixed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class Preparing(Protocol):
         self.ready: Deferred[None] = Deferred()
 
     def connectionLost(self, reason: Failure = Failure(ConnectionLost())) -> None:  # noqa: B008
-        """The handshake has failed."""
+        """Fail the handshake."""
         self.ready.errback(reason)
 
 
 class Endpoint:
-    """Connects at once."""
+    """An endpoint that connects at once."""
 
     def __init__(self) -> None:
         self.connections: list[Any] = []
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """One more connection."""
+        """Return one more connection."""
         protocol = factory.buildProtocol(None)
         protocol.makeConnection(StringTransport())
         self.connections.append(protocol)
@@ -58,12 +58,14 @@ class ClientServiceTests(SynchronousTestCase):
         self.service.startService()
 
     def test_lostInHandshake(self) -> None:
-        """A connection that is lost in its handshake, as a wrong secret ends, raises out of C{connectionLost}."""
+        """
+        A connection that is lost during the handshake, as after a wrong secret, raises out of C{connectionLost}.
+        """
         [connection] = self.endpoint.connections
         self.assertRaises(NoTransition, connection.connectionLost, Failure(ConnectionLost()))
 
     def test_stoppedInHandshake(self) -> None:
-        """A stop in the handshake leaves the connection open."""
+        """A stop during the handshake leaves the connection open."""
         [connection] = self.endpoint.connections
         connection.ready.addErrback(lambda failure: failure)
         self.successResultOf(self.service.stopService())

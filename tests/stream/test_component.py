@@ -1,6 +1,4 @@
-"""
-One component connection: header, handshake, stanzas, end; on bytes in memory.
-"""
+"""One component connection: header, handshake, stanzas, end; on a transport in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from tests.stream.odd import BROKEN
 
 
 class Owner:
-    """Remembers what it is told; C{onStanza} is what it does with one."""
+    """Keeps its events; C{onStanza} is called with each stanza."""
 
     def __init__(self) -> None:
         self.stanzas: list[Stanza] = []
@@ -62,7 +60,7 @@ class ComponentTests(SynchronousTestCase):
         self.protocol.makeConnection(self.transport)
 
     def accepted(self) -> None:
-        """The server accepts; what was written until then is forgotten."""
+        """Accept the handshake as the server; drop the output until then."""
         self.transport.accept()
         self.successResultOf(self.protocol.authenticated)
         self.transport.clear()
@@ -84,7 +82,9 @@ class ComponentTests(SynchronousTestCase):
         self.assertEqual(self.protocol.streamId, "<\u20ac")
 
     def test_noId(self) -> None:
-        """A header without an id, or with an empty one, is a refusal: no hash of the secret alone is sent."""
+        """
+        A header without an id, or with an empty one, refuses the connection: no hash of the secret alone is sent.
+        """
         for header in (HEADER.replace(b" id='s1'", b""), HEADER.replace(b"'s1'", b"''")):
             for end in (b"", b"</stream:stream>", b"<handshake/>", b"<iq id='1'/>"):
                 self.setUp()
@@ -98,7 +98,7 @@ class ComponentTests(SynchronousTestCase):
                 self.assertEqual((self.owner.stanzas, self.clock.getDelayedCalls()), ([], []))
 
     def test_noIdThenError(self) -> None:
-        """If a stream error follows, that is the reason."""
+        """If a stream error follows, it is the reason."""
         conflict = f"<stream:error><conflict xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>".encode()
         self.transport.clear()
         self.transport.say(HEADER.replace(b" id='s1'", b"") + conflict)
@@ -107,12 +107,12 @@ class ComponentTests(SynchronousTestCase):
         self.assertEqual(self.failureResultOf(self.protocol.authenticated, Refused).value.condition, "conflict")
 
     def test_sameSegment(self) -> None:
-        """Stanzas in the segment of the handshake are for the component; those before it are not."""
+        """Stanzas in the segment of the handshake's answer are for the component; those before it are dropped."""
         self.transport.say(HEADER + b"<iq id='1'/><handshake></handshake><iq id='2'/><handshake/><iq id='3'/>")
         self.assertEqual([stanza.id for stanza in self.owner.stanzas], ["2", "3"])
 
     def test_deadline(self) -> None:
-        """A server that does not accept in time is given up."""
+        """A server that does not accept in time is disconnected."""
         self.transport.say(HEADER)
         self.clock.advance(ComponentProtocol.handshakeWithin)
         self.clock.advance(0)
@@ -121,14 +121,14 @@ class ComponentTests(SynchronousTestCase):
         self.assertEqual((self.transport.aborted, self.owner.lost, self.clock.getDelayedCalls()), (True, [], []))
 
     def test_noDeadlineLeft(self) -> None:
-        """An accepted stream, and one that is lost, has no deadline any more."""
+        """An accepted stream, and one that is lost, has no deadline."""
         self.accepted()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.transport.lose(ConnectionDone())
         self.assertEqual((len(self.owner.lost), self.clock.getDelayedCalls()), (1, []))
 
     def test_streamErrors(self) -> None:
-        """A server's stream error is the reason, its condition and words kept, before and after the handshake."""
+        """A server's stream error is the reason, with its condition and text, before and after the handshake."""
         error = (
             f"<stream:error><conflict xmlns='{ns.STREAM_ERRORS}'/><text xmlns='{ns.STREAM_ERRORS}'>Gone &amp; lost"
             "</text></stream:error></stream:stream>"
@@ -145,7 +145,7 @@ class ComponentTests(SynchronousTestCase):
         self.assertEqual(str(lost.value), "conflict (Gone & lost)")
 
     def test_oddStreamErrors(self) -> None:
-        """A stream error without a condition, or beyond reading, still ends the stream in words."""
+        """A stream error without a condition, or an unreadable one, ends the stream with a readable reason."""
         for error in (b"<stream:error/>", b"<stream:error>text</stream:error>", b"<stream:error xmlns:x='a b'/>"):
             self.setUp()
             self.accepted()
@@ -154,7 +154,9 @@ class ComponentTests(SynchronousTestCase):
             self.assertEqual(str(self.owner.lost[0].value), "undefined-condition")
 
     def test_badInput(self) -> None:
-        """Each kind of bad input is answered with its stream error, as the last bytes of a closed stream."""
+        """
+        Each kind of bad input is answered with its stream error, as the last bytes before the stream is closed.
+        """
         for wrong, condition in BROKEN.values():
             self.setUp()
             self.accepted()
@@ -171,7 +173,7 @@ class ComponentTests(SynchronousTestCase):
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_batch(self) -> None:
-        """Output that one segment causes is one write, in order."""
+        """The output caused by one segment is one write, in order."""
         self.accepted()
         self.owner.onStanza = lambda stanza: self.protocol.write(f"<a id='{stanza.id}'/>".encode())
         writes: list[bytes] = []
@@ -180,7 +182,9 @@ class ComponentTests(SynchronousTestCase):
         self.assertEqual(writes, [b"<a id='1'/><a id='2'/><a id='3'/>"])
 
     def test_closeInChunk(self) -> None:
-        """A close from within a segment flushes what it caused before; the rest of it is not read, nor answered."""
+        """
+        A close during a segment flushes the earlier output; the rest of the segment is neither read nor answered.
+        """
         self.accepted()
 
         def answer(stanza: Stanza) -> None:
@@ -195,7 +199,7 @@ class ComponentTests(SynchronousTestCase):
         self.assertEqual(self.owner.ending, 1)
 
     def test_closed(self) -> None:
-        """After a close nothing is written, and the owner knew of it first; to close twice changes nothing."""
+        """After a close nothing is written, and the owner was told before; a second close changes nothing."""
         self.accepted()
         self.owner.onStanza = lambda stanza: self.fail("a stanza after the end")
         self.protocol.close()
@@ -207,7 +211,7 @@ class ComponentTests(SynchronousTestCase):
         self.assertEqual((len(self.owner.lost), self.owner.ending), (1, 1))
 
     def test_closeBeforeAccepted(self) -> None:
-        """A handshake that comes when the stream is closed already is no beginning."""
+        """A handshake that comes after the stream is closed has no effect."""
         self.transport.say(HEADER)
         self.protocol.close()
         self.transport.say(b"<handshake/>")
@@ -216,7 +220,7 @@ class ComponentTests(SynchronousTestCase):
         self.assertEqual(self.owner.lost, [])
 
     def test_closeHangs(self) -> None:
-        """A connection that does not close is given up after a while."""
+        """A connection that does not close is aborted after a while."""
         self.accepted()
         self.patch(self.transport, "loseConnection", lambda: None)
         self.protocol.close()
@@ -226,7 +230,7 @@ class ComponentTests(SynchronousTestCase):
         self.assertTrue(self.transport.aborted)
 
     def test_streamEnd(self) -> None:
-        """The server's end of the stream is answered with ours."""
+        """The server's end of the stream is answered with the gateway's."""
         self.accepted()
         self.transport.say(b"</stream:stream>")
         self.assertEqual((self.transport.value(), self.transport.disconnecting), (b"</stream:stream>", True))

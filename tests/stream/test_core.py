@@ -1,6 +1,4 @@
-"""
-Bytes to stanzas: whatever the pieces and the spelling, the same stanzas; whatever is wrong, the right end.
-"""
+"""Bytes to stanzas: the same stanzas for any pieces and spelling, and the right error for any bad input."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ from tests.stream.odd import BROKEN, streams
 
 
 def facts(events: list[Event]) -> list[Any]:
-    """Events to compare. How a failure is worded, and whether a stanza looked easy, may differ."""
+    """Return events to compare. The text of a failure, and whether a stanza took the fast path, may differ."""
     found: list[Any] = []
     for event in events:
         if isinstance(event, StreamFailed):
@@ -46,14 +44,14 @@ def facts(events: list[Event]) -> list[Any]:
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[Event]:
-    """The events of C{data} cut at these places."""
+    """Return the events of C{data} cut at these places."""
     splitter = Splitter(ns.COMPONENT_ACCEPT)
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     return [event for a, b in pairwise(places) for event in splitter.feed(data[a:b])]
 
 
 def end(data: bytes, size: int = 0, limits: Limits | None = None) -> list[Any]:
-    """All but the header of what C{data} gives after a good header."""
+    """Return the events of C{data} after a good header, without that of the header."""
     return facts(split(HEADER + data, size, limits))[1:]
 
 
@@ -63,7 +61,7 @@ class ChunkTests(SynchronousTestCase):
     @steady
     @given(streams(), st.lists(st.integers(0, 10_000), max_size=30))
     def test_anyPieces(self, data: bytes, cuts: list[int]) -> None:
-        """However a stream is cut, whole, in bytes or anywhere, its events are the same."""
+        """The events are the same, whether a stream comes whole, in single bytes or in any pieces."""
         whole = facts(split(data))
         self.assertEqual(facts(pieces(data, cuts)), whole)
         self.assertEqual(facts(split(data, 1)), whole)
@@ -71,7 +69,7 @@ class ChunkTests(SynchronousTestCase):
     @steady
     @given(streams(), st.sampled_from(sorted(BROKEN)), streams(), st.lists(st.integers(0, 10_000), max_size=30))
     def test_anyPiecesOfBroken(self, data: bytes, kind: str, more: bytes, cuts: list[int]) -> None:
-        """A stream that breaks gives the stanzas before that and then its one condition, however it is cut."""
+        """A broken stream gives the stanzas before the error and then one condition, in any pieces."""
         wrong, condition = BROKEN[kind]
         good = facts(split(data))
         broken = data + wrong + more
@@ -82,7 +80,7 @@ class ChunkTests(SynchronousTestCase):
     @steady
     @given(streams())
     def test_asOthersRead(self, data: bytes) -> None:
-        """Names, attributes and trees are those that ElementTree reads in the same bytes."""
+        """Names, attributes and trees equal those that ElementTree reads from the same bytes."""
         stanzas = [event for event in split(data) if isinstance(event, Stanza)]
         others = list(children(data))
         self.assertEqual(len(stanzas), len(others))
@@ -101,7 +99,7 @@ class ChunkTests(SynchronousTestCase):
     @steady
     @given(streams())
     def test_plainOrCareful(self, data: bytes) -> None:
-        """The quick way and the careful one see the same; an attribute they do not know is what parts them."""
+        """The fast path and the slow path give the same; an unknown attribute selects the slow path."""
         for event in split(data):
             if isinstance(event, Stanza) and event.cut:
                 start = len(event.name) + 1
@@ -113,7 +111,7 @@ class ChunkTests(SynchronousTestCase):
                 self.assertEqual(facts([careful])[0][:-1], facts([event])[0][:-1])
 
     def test_keepAlive(self) -> None:
-        """White space between stanzas gives nothing and takes no room, however much there is."""
+        """White space between stanzas gives no event and needs no memory, in any amount."""
         splitter = Splitter(ns.COMPONENT_ACCEPT, Limits(stanzaSize=200))
         splitter.feed(HEADER)
         for _ in range(100):
@@ -123,11 +121,11 @@ class ChunkTests(SynchronousTestCase):
 
 
 class SpellingTests(SynchronousTestCase):
-    """Legal XML that a careless reader takes for something else."""
+    """Legal XML that a simple parser misreads."""
 
     def test_sectionWithStanzas(self) -> None:
         """
-        The content of a CDATA section is text, even if it looks like the end of one stanza and the begin of
+        The content of a CDATA section is text, even if it looks like the end of one stanza and the start of
         another.
         """
         forged = b"<message from='a' to='b'><body><![CDATA[</message><message from='admin'>]]></body></message>"
@@ -138,13 +136,13 @@ class SpellingTests(SynchronousTestCase):
             )
 
     def test_sectionWithEnd(self) -> None:
-        """Nor does a section end the stream."""
+        """A CDATA section cannot end the stream."""
         data = b"<iq id='1'><![CDATA[</iq></stream:stream>]]></iq><iq id='2'/>"
         for size in (0, 1):
             self.assertEqual([found[3] for found in end(data, size)], ["1", "2"])
 
     def test_sectionBetweenStanzas(self) -> None:
-        """A section outside stanzas is text like any other there: skipped, with all that it holds."""
+        """A CDATA section outside stanzas is text: skipped, with any content."""
         for text in (b"", b"<iq from='x'/>", b"]]", b"]", b">", b"</stream:stream>"):
             data = b"<![CDATA[" + text + b"]]><iq id='2'/><![CDATA[" + text + b"]]></stream:stream>"
             for size in (0, 1):
@@ -152,20 +150,20 @@ class SpellingTests(SynchronousTestCase):
                 self.assertEqual((first[3], last), ("2", StreamEnded), text)
 
     def test_bigTagInSection(self) -> None:
-        """A section that comes in many pieces, with and without brackets, is one text."""
+        """A CDATA section in many pieces, with and without brackets, is one text."""
         text = b"<a>]]]]" * 50
         data = b"<message odd=''><body><![CDATA[" + text + b"]]></body></message><iq/>"
         for size in (0, 1, 5):
             self.assertEqual([found[0] for found in end(data, size)], ["message", "iq"])
 
     def test_spaceInNamespace(self) -> None:
-        """A namespace may hold any character that XML has: it costs nobody the stream."""
+        """A namespace may contain any character of XML, and does not end the stream."""
         for uri in ("a b", " ", "a|b", "urn:x&#10;y", "\u20ac", "a&#9;b"):
             data = f"<iq id='1'><q xmlns='{uri}'/></iq><iq id='2'><x:q xmlns:x='{uri}'/></iq>".encode()
             self.assertEqual([found[3] for found in end(data)], ["1", "2"], uri)
 
     def test_stanzaInStanza(self) -> None:
-        """A stanza ends with its own end tag, whatever of its own kind is in it, and however that is written."""
+        """A stanza ends with its own end tag, with any elements of the same name in it, in any spelling."""
         for inside in (
             b"<f><iq id='x'><q/></iq></f>",
             b"<f><iq id='x'/></f>",
@@ -192,7 +190,7 @@ class SpellingTests(SynchronousTestCase):
                         self.assertEqual([each[0] for each in found], ["1", "2"])
 
     def test_stanzaOfOtherNamespace(self) -> None:
-        """Only what is in the content namespace is a stanza, whatever its name."""
+        """Only elements in the content namespace are stanzas, whatever their name."""
         for data in (
             b"<iq xmlns='jabber:client'/>",
             b"<stream:iq/>",
@@ -203,19 +201,19 @@ class SpellingTests(SynchronousTestCase):
             self.assertIsInstance(event, Nonza, data)
 
     def test_lineEnds(self) -> None:
-        """Line ends in values are normalised as XML has it, also on the wire's own way."""
+        """Line ends in values are normalised as XML demands, also on the fast path."""
         self.assertEqual(end(b"<iq id='a\r\nb\tc'/>")[0][3], "a b c")
         self.assertEqual(end(b"<iq id='a&#13;b&#10;c'/>")[0][3], "a\rb\nc")
 
     def test_endAndMore(self) -> None:
-        """After the end of the stream nothing is read, be it well-formed or not."""
+        """Bytes after the end of the stream are ignored, well-formed or not."""
         for more in (b"", b"junk", b"<iq/>", b"\xff", b"x" * 500):
             for size in (0, 1):
                 found = end(b"<iq/></stream:stream >" + more, size, Limits(stanzaSize=250))
                 self.assertEqual(found[1:], [StreamEnded])
 
     def test_byteOrderMark(self) -> None:
-        """UTF-8's mark before the stream, and a declaration of UTF-8, change nothing."""
+        """A byte order mark before the stream, and a declaration of UTF-8, change nothing."""
         for before in (b"\xef\xbb\xbf", b"<?xml version='1.0' encoding='UTF-8'?>", b"<?xml version='1.0'?>\n "):
             for size in (0, 1):
                 started, event = split(before + HEADER + b"<iq id='1'/>", size)
@@ -235,7 +233,7 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(found[1:], [condition], kind)
 
     def test_headers(self) -> None:
-        """So has each kind of bad header."""
+        """Each kind of bad header has its condition."""
         streams = ns.STREAMS
         for header, condition in (
             (f"<stream xmlns='{ns.COMPONENT_ACCEPT}'>", "invalid-namespace"),
@@ -256,14 +254,17 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(facts(split(header.encode(), size)), [condition], header)
 
     def test_utf16(self) -> None:
-        """A stream that really is in UTF-16 is told so, whichever its order."""
+        """A stream in UTF-16 has its own condition, in either byte order."""
         for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
             for size in (0, 1):
                 data = (HEADER + b"<iq/>").decode().encode(encoding)
                 self.assertEqual(facts(split(data, size)), ["unsupported-encoding"], encoding)
 
     def test_badUtf8(self) -> None:
-        """Bytes that are no UTF-8, in a name, a value or a text, are told from XML that is merely wrong."""
+        """
+        Bytes that are not UTF-8, in a name, a value or a text, have another condition than XML that is not
+        well-formed.
+        """
         for wrong in (b"\xff", b"\x80", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x28\xa1"):
             for frame in (b"<iq a='%b'/>", b"<message>%b</message>", b"<%b/>", b"%b"):
                 for size in (0, 1):
@@ -272,7 +273,7 @@ class FailureTests(SynchronousTestCase):
             self.assertEqual(end(b"<message>" + fine + b"</message>"), ["not-well-formed"], fine)
 
     def test_depth(self) -> None:
-        """64 elements in each other are let through, 65 are not, in any spelling; the next stanza is."""
+        """Elements nested 64 deep are accepted, 65 deep are not, in any spelling; the next stanza is."""
         for root in ("iq", "iq odd=''"):
             for name in ("a", "iq"):
                 for inner in (f"<{name}></{name}>", f"<{name}/>"):
@@ -286,7 +287,7 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(end(b"<iq>" + b"<a/>" * 1000 + b"</iq>")[0][0], "iq")
 
     def test_anyDepth(self) -> None:
-        """Other limits of depth hold as exactly."""
+        """Other limits of depth are exact as well."""
         for limit in (1, 2, 3):
             for depth in (1, 2, 3, 4):
                 data = b"<iq>" + b"<a>" * (depth - 1) + b"</a>" * (depth - 1) + b"</iq>"
@@ -294,7 +295,7 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(found[0] is TooDeep, depth > limit, (depth, limit))
 
     def test_size(self) -> None:
-        """A stanza of just the limit passes, one byte more does not, however it is spelled and cut."""
+        """A stanza at the limit is accepted, one byte more is not, in any spelling and any pieces."""
         limit = 300
         for begin, ending in ((b"<iq id='1'>", b"</iq>"), (b'<iq id="1">', b"</iq>"), (b"<iq id='", b"'/>")):
             for size in (0, 1, 7):
@@ -309,7 +310,7 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(last[0], "iq")
 
     def test_endlessStanza(self) -> None:
-        """Text, tags, one tag or a section without end is cut off at the limit where nothing is skipped."""
+        """Without skipping, text, tags, one tag or a CDATA section without end fail at the limit."""
         for begin, more in (
             (b"<iq>", b"x"),
             (b"<iq>", b"<a/>"),
@@ -330,13 +331,13 @@ class FailureTests(SynchronousTestCase):
             self.assertLessEqual(fed, 1000 + len(more))
 
     def test_nothingAfterFailure(self) -> None:
-        """A failed stream takes nothing more."""
+        """A failed stream accepts no more bytes."""
         splitter = Splitter(ns.COMPONENT_ACCEPT)
         self.assertEqual(facts(splitter.feed(b"nonsense ")), ["not-well-formed"])
         self.assertEqual(splitter.feed(HEADER + b"<iq/>"), [])
 
     def test_failureSaysWhat(self) -> None:
-        """A failure is worded for the log and the peer, as a stream error that is XML."""
+        """A failure has a text for the log, and a stream error that is well-formed XML for the peer."""
         failed = split(HEADER + b"<a></b>")[-1]
         assert isinstance(failed, StreamFailed)
         self.assertIn("mismatched tag", str(failed))
@@ -349,20 +350,20 @@ class FailureTests(SynchronousTestCase):
 
 
 class WorkTests(SynchronousTestCase):
-    """Bounds of the splitter's work and memory."""
+    """Limits of the splitter's work and memory."""
 
     def test_smallPieces(self) -> None:
-        """A large stanza in pieces of some bytes, each with the end of a tag, costs no more than linear work."""
+        """A large stanza in small pieces, each with the end of a tag, needs linear time."""
         for more in (b"<a/>", b"<a>1</a>", b"x>>>"):
             data = b"<iq odd='1'>" + more * (100_000 // len(more)) + b"</iq>"
             began = process_time()
             [found] = end(data, 4)
-            # With work that grows by the square this takes a minute.
+            # With quadratic time this takes a minute.
             self.assertLess(process_time() - began, 5.0, more)
             self.assertEqual(len(found[-1]), len(data) - len(b"</iq>"))
 
     def test_parserIsRenewed(self) -> None:
-        """Parsers, which keep strangers' names, are replaced as bytes pass; no stanza is lost by that."""
+        """Parsers, which keep names of third parties, are replaced from time to time; no stanza is lost."""
         made = []
         original = core.Checker
         self.patch(core, "_PARSER_LIFE", 500)

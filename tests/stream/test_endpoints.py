@@ -1,6 +1,4 @@
-"""
-The endpoint strings an operator may write, on real loopback sockets: TCP, TLS with its certificate, UNIX.
-"""
+"""The endpoint strings of the configuration, on real loopback sockets: TCP, TLS with its certificate, UNIX."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ SECRET = "secret"
 
 
 class ComponentAuthenticator(ListenComponentAuthenticator):
-    """Wokkel's own accepting side, that says nothing after the handshake."""
+    """Wokkel's accepting side, without output after the handshake."""
 
 
 class EndpointTests(TestCase):
@@ -42,14 +40,14 @@ class EndpointTests(TestCase):
 
     @inlineCallbacks
     def listen(self, description: str) -> Any:
-        """Serve components there until the test ends, and return the port."""
+        """Serve components at an endpoint until the test ends, and return the port."""
         factory: Factory = XmlStreamServerFactory(lambda: ComponentAuthenticator(SECRET))
         port: IListeningPort = yield serverFromString(reactor, description).listen(factory)
         self.addCleanup(port.stopListening)
         return port
 
     def start(self, endpoint: str) -> Link:
-        """A started link."""
+        """Return a started link."""
         link = Link(reactor, clientFromString(reactor, endpoint), COMPONENT, SECRET)
         link.startService()
         self.addCleanup(link.stopService)
@@ -57,13 +55,13 @@ class EndpointTests(TestCase):
 
     @inlineCallbacks
     def settled(self, link: Link) -> Any:
-        """Wait until the link is up, or knows why it is not."""
+        """Wait until the link is up, or has a reason why it is not."""
         while not link.ready and link.trouble == "connecting":
             yield deferLater(reactor, 0.01)
 
     @inlineCallbacks
     def test_tcp(self) -> Any:
-        """tcp: connects, and so does what any other address family needs of it."""
+        """tcp: connects, with the options of other address families as well."""
         port = yield self.listen("tcp:0:interface=127.0.0.1")
         link = self.start(f"tcp:127.0.0.1:{port.getHost().port}")
         yield self.settled(link)
@@ -80,7 +78,7 @@ class EndpointTests(TestCase):
 
     @inlineCallbacks
     def tls(self, name: str, trusted: bool = True) -> Any:
-        """A link by tls: to localhost, which shows a certificate for this name."""
+        """Return a link by tls: to localhost, which presents a certificate for this name."""
         certificate = makeCertificate(self.folder, name)
         port = yield self.listen(f"ssl:0:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}")
         roots = self.folder / "roots"
@@ -93,20 +91,20 @@ class EndpointTests(TestCase):
 
     @inlineCallbacks
     def test_tls(self) -> Any:
-        """tls: connects where the certificate is trusted and for the host."""
+        """tls: connects if the certificate is trusted and for the host."""
         link = yield self.tls("localhost")
         self.assertEqual((link.ready, link.trouble), (True, ""))
 
     @inlineCallbacks
     def test_otherName(self) -> Any:
-        """A trusted certificate for another name is refused, in words about the certificate."""
+        """A trusted certificate for another name is refused; the reason names the certificate."""
         link = yield self.tls("elsewhere.example")
         self.assertFalse(link.ready)
         self.assertIn("certificate", link.trouble)
 
     @inlineCallbacks
     def test_untrusted(self) -> Any:
-        """A certificate that nobody vouches for is refused, in words about the certificate."""
+        """An untrusted certificate is refused; the reason names the certificate."""
         link = yield self.tls("localhost", trusted=False)
         self.assertFalse(link.ready)
         self.assertIn("certificate", link.trouble)

@@ -1,4 +1,4 @@
-"""Grants that a server should have sent by now."""
+"""Grants that a server should have sent before a deadline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.stream.grants import TIMEOUT, GrantWatch
 
 
 class GrantWatchTests(SynchronousTestCase):
-    """Missing grants are logged once a connection."""
+    """Missing grants are logged once in each connection."""
 
     def setUp(self) -> None:
         self.missing = ["a", "b"]
@@ -25,7 +25,7 @@ class GrantWatchTests(SynchronousTestCase):
         self.assertEqual((self.logged, self.watch.isOver), (["a", "b"], True))
 
     def test_connections(self) -> None:
-        """A lost connection ends the watch, and the next one begins it anew."""
+        """A lost connection ends the watch, and the next one starts it again."""
         self.watch.connected(0.0)
         self.watch.disconnected()
         self.watch.tick(99.0)

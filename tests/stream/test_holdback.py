@@ -1,4 +1,4 @@
-"""Joins that wait: the rules alone, told the time."""
+"""Joins that wait: the rules without a link, with a given time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MUC = f"<x xmlns='{ns.MUC}'/>"
 
 
 def join(user: str = f"{BAD}/a", number: int = 0, more: str = "") -> Stanza:
-    """A join, by number."""
+    """Return a join, by number."""
     return stanza(f"<presence from='{user}' to='r@c/n' id='{number}'>{MUC}{more}</presence>".encode())
 
 
 class HoldbackTests(SynchronousTestCase):
-    """A user who was sent too much, and another."""
+    """A user over the budget, and another user."""
 
     def setUp(self) -> None:
         self.budget = Budget()
@@ -33,7 +33,7 @@ class HoldbackTests(SynchronousTestCase):
         return [each.id for each in stanzas]
 
     def test_joins(self) -> None:
-        """Joins must wait, and whatever the user sends after them, but for answers; nothing else must."""
+        """Joins wait, and so does everything that the user sends after them, except answers; nothing else waits."""
         message = stanza(f"<message from='{BAD}/b'/>".encode())
         answers = [stanza(f"<iq type='{kind}' id='1' from='{BAD}/a'/>".encode()) for kind in ("result", "error")]
         away = stanza(f"<presence from='{BAD}/a'><show>away</show></presence>".encode())
@@ -47,11 +47,11 @@ class HoldbackTests(SynchronousTestCase):
         self.assertTrue(all(self.held.mustWait(each, 0.0) for each in (message, away, gone)))
         self.assertFalse(any(self.held.mustWait(each, 0.0) for each in answers))
         self.assertFalse(self.held.mustWait(join(f"{OTHER}/a"), 0.0))
-        # As long as one is held, also when no more is owed.
+        # As long as one waits, also when no debt is left.
         self.assertTrue(self.held.mustWait(message, 10.0))
 
     def test_order(self) -> None:
-        """They come out in their order, each when it may; the budget is asked again after each."""
+        """They are released in order, each when it may; the budget is asked again after each."""
         for number in range(5):
             self.held.hold(join(number=number), 0.0)
         self.assertEqual(list(self.held.ready(0.9)), [])
@@ -64,7 +64,7 @@ class HoldbackTests(SynchronousTestCase):
         self.assertEqual((self.held.users, len(self.held)), ({}, 0))
 
     def test_turns(self) -> None:
-        """Of several users one stanza each has its turn."""
+        """Users take turns, with one stanza each."""
         for number in range(2):
             for user in (BAD, OTHER):
                 self.held.hold(join(f"{user}/a", number), 0.0)
@@ -72,19 +72,19 @@ class HoldbackTests(SynchronousTestCase):
         self.assertEqual(found, [(f"{u}/a", n) for n in ("0", "1") for u in (BAD, OTHER)])
 
     def test_bounds(self) -> None:
-        """Stanzas and bytes of a user are bounded, and bytes of all."""
+        """Stanzas and bytes of a user are limited, and the bytes of all."""
         taken = [self.held.hold(join(number=number), 0.0) for number in range(300)]
         self.assertEqual(taken.count(True), holdback.MAX_STANZAS)
         large = join(f"{OTHER}/a", more=f"<status>{'x' * 100_000}</status>")
         self.assertEqual([self.held.hold(large, 0.0) for _ in range(3)], [True, True, False])
         users = [join(f"u{number}@h/a", more=f"<status>{'x' * 200_000}</status>") for number in range(100)]
         self.assertEqual(sum(self.held.hold(each, 0.0) for each in users), 82)
-        # What is gone leaves room.
+        # Released stanzas free their places.
         self.assertEqual(len(list(self.held.leave("u1@h/b"))), 1)
         self.assertTrue(self.held.hold(users[1], 0.0))
 
     def test_late(self) -> None:
-        """A stanza that waits too long is given up, no earlier, and no other."""
+        """A stanza that waits too long is refused, not earlier, and no other."""
         self.held.hold(join(number=1), 0.0)
         self.held.hold(join(number=2), 5.0)
         self.assertEqual(list(self.held.late(19.9)), [])
@@ -92,7 +92,7 @@ class HoldbackTests(SynchronousTestCase):
         self.assertEqual(len(self.held), 1)
 
     def test_leave(self) -> None:
-        """All of one user is given up, of whatever resource."""
+        """All stanzas of one user are refused, of any resource."""
         self.held.hold(join(number=1), 0.0)
         self.held.hold(join(f"{BAD}/b", 2), 0.0)
         self.held.hold(join(f"{OTHER}/a", 3), 0.0)
@@ -100,12 +100,14 @@ class HoldbackTests(SynchronousTestCase):
         self.assertEqual(list(self.held.users), [OTHER])
 
     def speak(self, user: str, size: int) -> None:
-        """Make a user owe copies."""
+        """Charge a user for copies."""
         if self.copies.chargeUser(user, size, 0.0):
             self.held.watch(user)
 
     def test_speakers(self) -> None:
-        """Everything but answers waits of a user who said much to many, until that is forgiven, in order."""
+        """
+        If a user has sent too many copies, everything but answers waits, until the debt is forgiven, in order.
+        """
         stanzas = [
             stanza(f"<{inside} from='{OTHER}/a' id='{number}'/>".encode())
             for number, inside in enumerate(("message", "presence", "iq type='get'", "presence type='unavailable'"))
@@ -118,12 +120,12 @@ class HoldbackTests(SynchronousTestCase):
         for kind in ("iq type='result'", "message type='error'"):
             self.assertFalse(self.held.mustWait(stanza(f"<{kind} from='{OTHER}/a'/>".encode()), 0.0))
         self.assertFalse(self.held.mustWait(stanza(b"<message from='third@example.com/a'/>"), 0.0))
-        # The half of a second forgives more than what was too much.
+        # Half a second forgives more than the excess.
         self.assertEqual(self.ids(list(self.held.ready(0.5))), ["0", "1", "2", "3"])
         self.assertEqual(self.held.users, {})
 
     def test_forgiven(self) -> None:
-        """A speaker who has waited for long enough waits no longer, and is forgotten."""
+        """A user who has waited long enough does not wait any longer, and is forgotten."""
         self.speak(OTHER, self.copies.burst)
         message = stanza(f"<message from='{OTHER}/a'/>".encode())
         self.assertTrue(self.held.mustWait(message, 0.0))

@@ -1,4 +1,4 @@
-"""Signs by which a link notices another gateway on its component."""
+"""Marks by which a link detects another gateway with its component."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.stream.memory import JID, World
 
 
 def sign(name: str) -> bytes:
-    """A sign as the server delivers it."""
+    """Return a mark as the server delivers it."""
     return OtherInstances(JID, name).sign
 
 
 class InstancesTests(SynchronousTestCase):
-    """A link that looks for others."""
+    """A link that looks for other gateways."""
 
     def setUp(self) -> None:
         self.world = World()
@@ -33,7 +33,7 @@ class InstancesTests(SynchronousTestCase):
             self.logged.append(str(event["log_format"]))
 
     def signs(self, seconds: float) -> int:
-        """Let time pass; how many signs go out meanwhile."""
+        """Let time pass; return the number of marks that are sent meanwhile."""
         before = len(self.world.server.heard())
         self.world.wait(seconds)
         heard = self.world.server.heard()[before:]
@@ -48,7 +48,9 @@ class InstancesTests(SynchronousTestCase):
         return len(heard)
 
     def test_alone(self) -> None:
-        """It sends a sign a second while it is new, then one in 30 s; its own mean nothing."""
+        """
+        A mark is sent each second while the link is new, then every 30 s; the link's own marks have no effect.
+        """
         self.world.up()
         self.assertIn(self.signs(10.5), (10, 11))
         self.assertIn(self.signs(300), (9, 10, 11))
@@ -57,7 +59,10 @@ class InstancesTests(SynchronousTestCase):
         self.assertEqual(self.world.link.conflict, "")
 
     def test_found(self) -> None:
-        """The sign of another is a conflict, logged once; the other shall find this one as soon."""
+        """
+        A mark of another gateway is a conflict, logged once; the link answers it, so that the other detects it as
+        soon.
+        """
         self.world.up()
         self.world.wait(100)
         self.logged.clear()
@@ -69,14 +74,14 @@ class InstancesTests(SynchronousTestCase):
         self.assertGreaterEqual(self.signs(10), 9)
 
     def test_foundLater(self) -> None:
-        """A link that is not new answers the sign of another at once, so that the other finds this one as well."""
+        """A link that is not new answers another's mark at once, so that the other detects it as well."""
         self.world.up()
         self.world.wait(105)
         self.world.say(sign("b2"))
         self.assertIn(self.signs(5), (4, 5, 6))
 
     def test_gone(self) -> None:
-        """A minute after its last sign the other is gone, which is logged once, too."""
+        """A minute after its last mark the other gateway is gone; this is logged once."""
         self.world.up()
         self.world.say(sign("b2"))
         self.world.wait(58)
@@ -88,7 +93,7 @@ class InstancesTests(SynchronousTestCase):
         self.assertIn("no other gateway", self.logged[0])
 
     def test_shared(self) -> None:
-        """If others are expected they are no conflict, but hear of this one."""
+        """If other gateways are expected they are no conflict, but they get an answer."""
         self.world.link.shared = True
         self.world.up()
         self.world.say(sign("b2"))
@@ -96,7 +101,7 @@ class InstancesTests(SynchronousTestCase):
         self.assertEqual(self.world.link.conflict, "")
 
     def test_reconnected(self) -> None:
-        """A new connection begins anew: the server may have closed that of the other."""
+        """A new connection starts again: the server may have closed the other one."""
         self.world.up()
         self.world.say(sign("b2"))
         self.world.wait(2)
@@ -108,14 +113,14 @@ class InstancesTests(SynchronousTestCase):
         self.assertEqual(self.world.link.conflict, "")
 
     def test_down(self) -> None:
-        """While the link is down no sign waits for it."""
+        """While the link is down no mark waits for it."""
         self.world.endpoint.mode = "refuse"
         self.world.link.startService()
         self.world.wait(20)
         self.assertEqual(len(self.world.link._outbox), 0)
 
     def test_others(self) -> None:
-        """A stanza that only looks like a sign is an ordinary one."""
+        """A stanza that only looks like a mark is handled as usual."""
         instances = OtherInstances(JID, "a1")
         found: list[Any] = []
         self.patch(self.world.link._lane, "stanzaReceived", found.append)

@@ -32,7 +32,7 @@ PING = "<ping xmlns='urn:xmpp:ping'/>"
 
 
 class Doer(XMPPHandler):
-    """Observes iq requests and does with each what the test says."""
+    """Observes iq requests, and calls the test's function for each."""
 
     def __init__(self, do: Callable[[Any], None], observed: str = "/iq[@type='get' or @type='set']") -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Fault(Exception):
 
 
 def condition(said: Tree) -> str:
-    """The condition of a stanza error, which C{said} must be."""
+    """Return the condition of a stanza error; C{said} must be one."""
     _, attributes, parts = said
     assert attributes["type"] == "error", said
     error = next(part for part in parts if part[0] == f"{{{ns.COMPONENT_ACCEPT}}}error")
@@ -56,7 +56,10 @@ def condition(said: Tree) -> str:
 
 
 def iq(payload: str = "<q xmlns='urn:q'/>", **attributes: str) -> bytes:
-    """An iq to the component from alice, id 1, type get unless said otherwise; an empty value leaves one out."""
+    """
+    Return an iq to the component, by default from alice, with id 1 and type get; an empty value omits the
+    attribute.
+    """
     known = {"from": "alice@example.com/r", "to": COMPONENT, "id": "1", "type": "get"}
     known.update({name.rstrip("_"): value for name, value in attributes.items()})
     written = "".join(f" {name}='{value}'" for name, value in known.items() if value)
@@ -64,7 +67,7 @@ def iq(payload: str = "<q xmlns='urn:q'/>", **attributes: str) -> bytes:
 
 
 class LaneCase(SynchronousTestCase):
-    """A link that is up, with one handler that does as it is told."""
+    """A connected link, with one handler for each test."""
 
     def setUp(self) -> None:
         self.world = World().up()
@@ -77,12 +80,12 @@ class LaneCase(SynchronousTestCase):
         return handler
 
     def answerTo(self, raw: bytes) -> Tree:
-        """The one thing that the server hears at once for what it said."""
+        """Deliver stanzas; return the one element that the server receives at once."""
         [said] = self.world.say(raw)
         return said
 
     def faults(self, count: int) -> None:
-        """So many handlers' faults were logged."""
+        """Exactly this number of handlers' exceptions was logged."""
         self.assertEqual(len(self.flushLoggedErrors(Fault)), count)
 
 
@@ -90,7 +93,7 @@ class WokkelTests(LaneCase):
     """Wokkel's own handlers, unchanged."""
 
     def test_disco(self) -> None:
-        """DiscoHandler collects what its siblings on the link offer."""
+        """DiscoHandler collects the features of the other handlers on the link."""
         DiscoHandler().setHandlerParent(self.link)
         VersionHandler("gateway", "1").setHandlerParent(self.link)
         PingHandler().setHandlerParent(self.link)
@@ -100,7 +103,7 @@ class WokkelTests(LaneCase):
         self.assertLessEqual({"jabber:iq:version", ns.PING}, features)
 
     def test_oddAddresses(self) -> None:
-        """The handlers answer everybody whom a server has let in, and do not raise at what is no address."""
+        """Handlers answer each sender that a server accepts, and do not raise for an invalid address."""
         DiscoHandler().setHandlerParent(self.link)
         VersionHandler("gateway", "1").setHandlerParent(self.link)
         for sender in (
@@ -120,7 +123,7 @@ class WokkelTests(LaneCase):
             self.assertEqual(condition(said), "bad-request")
 
     def test_version(self) -> None:
-        """VersionHandler answers, from the node that was asked."""
+        """VersionHandler answers, from the address of the request."""
         VersionHandler("gateway", "1.0").setHandlerParent(self.link)
         _, attributes, parts = self.answerTo(iq("<query xmlns='jabber:iq:version'/>", to=f"n@{COMPONENT}/x"))
         self.assertEqual((attributes["from"], attributes["type"]), (f"n@{COMPONENT}/x", "result"))
@@ -128,7 +131,7 @@ class WokkelTests(LaneCase):
         self.assertEqual(said, {"name": ["gateway"], "version": ["1.0"]})
 
     def test_ping(self) -> None:
-        """PingHandler answers, on each stream anew."""
+        """PingHandler answers, on each stream."""
         PingHandler().setHandlerParent(self.link)
         self.assertEqual(self.answerTo(iq(PING))[1]["type"], "result")
         self.world.server.say(b"</stream:stream>")
@@ -138,7 +141,7 @@ class WokkelTests(LaneCase):
         self.assertEqual(said[1]["type"], "result")
 
     def test_clients(self) -> None:
-        """Wokkel's asking sides get their answers, matched by who was asked."""
+        """Wokkel's client protocols get their answers, matched by the recipient of the request."""
         ping, disco = PingClientProtocol(), DiscoClientProtocol()
         ping.setHandlerParent(self.link)
         disco.setHandlerParent(self.link)
@@ -157,7 +160,7 @@ class WokkelTests(LaneCase):
         self.assertEqual(self.successResultOf(info).features, {"urn:f"})
 
     def test_messages(self) -> None:
-        """Messages and presence reach handlers, with the tree that was sent; nothing is answered for them."""
+        """Handlers get messages and presence, as trees; neither is answered."""
         seen = []
         self.does(lambda element: seen.append((element.name, str(element.body or ""))), "/message")
         self.does(lambda element: seen.append((element.name, element["from"])), "/presence")
@@ -166,19 +169,19 @@ class WokkelTests(LaneCase):
 
 
 class OneAnswerTests(LaneCase):
-    """Whatever handlers do: exactly one answer for each request (RFC 6120 section 8.2.3)."""
+    """Exactly one answer for each request, whatever handlers do (RFC 6120 section 8.2.3)."""
 
     def silent(self, element: Any) -> None:
-        """Take a request."""
+        """Accept a request, and do nothing."""
         element.handled = True
 
     def take(self, element: Any) -> None:
-        """Take a request and keep it."""
+        """Accept a request and keep it."""
         element.handled = True
         self.kept = element
 
     def test_unhandled(self) -> None:
-        """A request that nobody takes gets service-unavailable, with handlers there and without."""
+        """A request that no handler accepts gets service-unavailable, with and without handlers."""
         self.assertEqual(condition(self.answerTo(iq())), "service-unavailable")
         self.does(lambda element: None)
         for kind in ("get", "set"):
@@ -187,7 +190,10 @@ class OneAnswerTests(LaneCase):
             self.assertEqual((said[1]["from"], said[1]["to"]), (f"n@{COMPONENT}/r", "alice@example.com/r"))
 
     def test_raising(self) -> None:
-        """A handler that raises has not handled: one error, without its words; the link and others go on."""
+        """
+        If a handler raises, the request gets one error without the exception's text; the link and other handlers
+        work on.
+        """
 
         def fail(element: Any) -> None:
             raise Fault("the secret is x")
@@ -195,7 +201,7 @@ class OneAnswerTests(LaneCase):
         self.does(fail)
         said = self.answerTo(iq())
         self.faults(1)
-        # Twisted's dispatcher logs what an observer raises and tells nobody.
+        # Twisted's dispatcher logs an observer's exception and reports it to nobody.
         self.assertEqual(condition(said), "service-unavailable")
         self.assertNotIn("secret is", repr(said))
         self.world.say(b"<message from='a@b'/>" + iq(type="result"))
@@ -203,7 +209,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual(self.link.pending, 0)
 
     def test_raisingAfterAnswer(self) -> None:
-        """A handler that answers and then raises has answered."""
+        """If a handler answers and then raises, the answer is sent."""
 
         def answerAndFail(element: Any) -> None:
             self.link.send(toResponse(element, "result"))
@@ -214,7 +220,7 @@ class OneAnswerTests(LaneCase):
         self.faults(1)
 
     def test_silent(self) -> None:
-        """A request that is taken and forgotten gets remote-server-timeout in time; a late answer is not sent."""
+        """A request that is accepted and not answered gets remote-server-timeout; a later answer is not sent."""
         self.does(self.take)
         self.assertEqual(self.world.say(iq(to=f"{COMPONENT}/x")), [])
         self.assertEqual(self.link.pending, 1)
@@ -225,7 +231,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual((len(self.world.server.heard()), self.link.pending), (1, 0))
 
     def test_silentWhileDown(self) -> None:
-        """... however long the stream is away meanwhile: the error comes when it is back, once."""
+        """The same after an outage of any length: the error is sent when the stream is back, once."""
         self.does(self.take)
         self.world.say(iq())
         self.world.endpoint.mode = "refuse"
@@ -254,7 +260,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual(self.answerTo(iq())[1]["type"], "result")
 
     def test_wrong(self) -> None:
-        """An answer with a wrong id, to or from is not sent, and the request still gets its own."""
+        """An answer with a wrong id, to or from is not sent, and the request still gets an answer."""
         self.does(self.take)
         self.world.say(iq())
         for name, value in (
@@ -272,7 +278,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual(len(self.world.server.heard()), 1)
 
     def test_otherSpelling(self) -> None:
-        """An answer whose addresses are the same JIDs in another spelling is an answer."""
+        """An answer whose addresses are the same JIDs in another spelling is accepted."""
         self.does(self.take)
         self.world.say(iq(from_="Alice@EXAMPLE.com/r", to=COMPONENT.upper()))
         self.kept["to"], self.kept["from"] = COMPONENT, "alice@example.com/r"
@@ -280,7 +286,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual(len(self.world.server.heard()), 1)
 
     def test_sameId(self) -> None:
-        """Two peers with the same id, and one that asks twice with it, get their answers, each its own."""
+        """Two peers with the same id, and one peer that uses it twice, each get their own answers."""
         kept: list[Any] = []
         self.does(lambda element: (self.take(element), kept.append(element)))
         for sender in ("alice@example.com/r", "bob@example.com/r", "bob@example.com/r"):
@@ -294,7 +300,7 @@ class OneAnswerTests(LaneCase):
         )
 
     def test_bound(self) -> None:
-        """Past the bound of open requests one is refused at once, and those that are open are not harmed."""
+        """Over the limit of open requests a further one is refused at once; the open ones are not affected."""
         self.does(self.take)
         self.link._lane.replies = Replies(bound=10)
         self.assertEqual(self.world.say(iq(id="1") + iq(id="2")), [])
@@ -303,7 +309,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual([said[1]["id"] for said in self.world.server.heard()], ["3", "1", "2"])
 
     def test_fair(self) -> None:
-        """A user who has a fair share of the open requests is refused alone."""
+        """A user with a fair share of the open requests is refused; others are not."""
         self.does(self.silent)
         many = b"".join(iq(id=str(number)) for number in range(2_500))
         self.assertEqual(len(self.world.say(many)), 500)
@@ -311,7 +317,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual(self.world.say(other), [])
 
     def test_noRoom(self) -> None:
-        """Answers that come when too much waits for the server are errors, for which there is room."""
+        """Answers that do not fit into the output become errors, which have reserved room."""
         self.link.budget = Budget(10**9)
         kept: list[Any] = []
 
@@ -338,7 +344,7 @@ class OneAnswerTests(LaneCase):
         self.assertEqual(len(errors), 15)
 
     def test_tooLargeForTheServer(self) -> None:
-        """An answer over the server's limit is one error."""
+        """An answer over the server's limit becomes one error."""
         self.link.limits = Limits(outgoingSize=1000)
 
         def answer(element: Any) -> None:
@@ -357,7 +363,10 @@ class OneAnswerTests(LaneCase):
         self.assertEqual([condition(one) for one in said], ["policy-violation", "bad-request"])
 
     def test_lawyers(self) -> None:
-        """No id, no type, an odd one, a sender that is no JID: bad-request. Answers, and the nameless: silence."""
+        """
+        No id, no type, an unknown type, or a sender that is not a JID: bad-request. Answers, and stanzas without a
+        sender: no answer.
+        """
         self.does(self.silent)
         for raw in (
             iq(id=""),
@@ -385,12 +394,12 @@ class OneAnswerTests(LaneCase):
             self.assertEqual(self.world.say(raw), [], raw)
 
     def test_noAddressee(self) -> None:
-        """A request without C{to} is answered as the component, for an address must not be empty."""
+        """A request without C{to} is answered from the component, because an address must not be empty."""
         said = self.answerTo(iq(to=""))
         self.assertEqual((condition(said), said[1]["from"]), ("service-unavailable", COMPONENT))
 
     def test_strangersAreForgotten(self) -> None:
-        """Memory for addresses of third parties is bounded."""
+        """Memory for addresses of third parties is limited."""
         self.does(self.silent)
         self.world.say(b"".join(iq(from_=f"\u00fcser{number}@example.com/r") for number in range(5000)))
         kept = jids._preparedByUnicode.cache_info()
@@ -402,7 +411,7 @@ class SendTests(LaneCase):
     """Stanzas that handlers send."""
 
     def test_serialised(self) -> None:
-        """Elements without a namespace, with the stream's or with others arrive as what they are."""
+        """Elements without a namespace, with that of the stream or with others keep their meaning."""
         message = domish.Element((None, "message"), attribs={"to": "a@b"})
         message.addElement("body", content="<&>\u20ac")
         message.addElement(("urn:x", "x"))["v"] = "'\""
@@ -425,7 +434,7 @@ class SendTests(LaneCase):
         self.assertEqual(self.world.server.heard(), [])
 
     def test_answerNotXml(self) -> None:
-        """Nor is it an answer: the request stays open for a better one."""
+        """Such text is not an answer either: the request stays open for another answer."""
         kept: list[Any] = []
 
         def take(element: Any) -> None:
@@ -441,20 +450,20 @@ class SendTests(LaneCase):
         self.assertEqual(len(self.world.server.heard()), 1)
 
     def test_text(self) -> None:
-        """Text and bytes go as they are."""
+        """Text and bytes are sent unchanged."""
         self.link.send("<message to='\u20ac'/>")
         self.link.send(b"<message to='b'/>")
         self.assertEqual([said[1]["to"] for said in self.world.server.heard()], ["\u20ac", "b"])
 
     def test_requestNotXml(self) -> None:
-        """Nor can it be asked: nothing is sent, and no answer is waited for."""
+        """A request with such text is not sent, and no answer is awaited."""
         wrong = Request(JID("a@b"), stanzaType="get").toElement()
         wrong.addElement("x", content="\x01")
         self.assertRaises(ValueError, self.link.request, wrong)
         self.assertEqual((self.world.server.heard(), self.link.pending), ([], 0))
 
     def test_requestTimeout(self) -> None:
-        """A Wokkel request keeps its own timeout, another gets the lane's."""
+        """A Wokkel request keeps its own timeout; others get that of the lane."""
         short, usual = Request(JID("a@b"), stanzaType="get"), Request(JID("a@b"), stanzaType="get")
         short.timeout = 5
         first, second = self.link.request(short), self.link.request(usual)
@@ -468,7 +477,7 @@ class SendTests(LaneCase):
         self.failureResultOf(second, StanzaError)
 
     def test_requestOnLostStream(self) -> None:
-        """Requests under way end with the stream; forged answers to them are nobody's."""
+        """Open requests fail with the stream; forged answers to them are ignored."""
         answer = self.link.request(Request(JID("a@b"), stanzaType="get"))
         identifier = self.world.server.heard()[0][1]["id"]
         self.world.server.say(f"<iq from='evil@b' id='{identifier}' type='result'/>".encode())
@@ -486,11 +495,11 @@ class SendTests(LaneCase):
         self.assertTrue(self.link.ready)
 
     def test_handlerCannotBegin(self) -> None:
-        """A handler that fails as the stream begins or ends does not keep the others from it."""
+        """A handler that raises when the stream begins or ends does not affect the others."""
         world = World()
 
         class Failing(XMPPHandler):
-            """Fails at each step."""
+            """Raises at each step."""
 
             def connectionInitialized(self) -> None:
                 raise Fault
@@ -508,7 +517,7 @@ class SendTests(LaneCase):
         self.assertEqual(len(world.endpoint.transports), 2)
 
     def test_removed(self) -> None:
-        """A handler that is taken off is not told of the next stream."""
+        """A handler that is removed is not told of the next stream."""
         told = []
         handler = self.does(lambda element: None)
         self.patch(handler, "connectionInitialized", lambda: told.append(1))

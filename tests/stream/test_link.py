@@ -1,5 +1,6 @@
 """
-The link: up for ever, through whatever servers, endpoints and handlers do; on a clock and in memory.
+The link stays up or reconnects, for any behaviour of servers, endpoints and handlers; with a clock and transports
+in memory.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Fault(Exception):
 
 @implementer(IRawHandler)
 class RawHandler(XMPPHandler):
-    """Takes what its C{takes} says, and remembers all."""
+    """Takes stanzas as C{takes} decides, and keeps all of them."""
 
     def __init__(self, takes: bool = True) -> None:
         super().__init__()
@@ -79,12 +80,12 @@ class RawHandler(XMPPHandler):
 
 
 def streamError(condition: str) -> bytes:
-    """A server's last words."""
+    """Return a server's stream error and end of the stream."""
     return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/></stream:error></stream:stream>".encode()
 
 
 class ReconnectTests(SynchronousTestCase):
-    """Connecting, again and again."""
+    """Connections and reconnections."""
 
     def setUp(self) -> None:
         self.world = World()
@@ -92,7 +93,7 @@ class ReconnectTests(SynchronousTestCase):
         self.link.tickEvery = 3600.0
 
     def gap(self) -> float:
-        """Seconds until the next try, which then is made."""
+        """Return the seconds until the next attempt, which is made."""
         made = self.world.endpoint.attempts
         [retry] = [call for call in self.world.clock.getDelayedCalls() if call.func == self.link._connect]
         seconds = float(retry.getTime() - self.world.clock.seconds())
@@ -101,7 +102,7 @@ class ReconnectTests(SynchronousTestCase):
         return seconds
 
     def test_serverDownAtStart(self) -> None:
-        """A link may start before its server: it is not ready, says why, and is when the server comes."""
+        """A link may start before its server: it is not ready, says why, and is ready when the server has come."""
         self.world.endpoint.mode = "refuse"
         self.link.startService()
         self.assertEqual(self.link.ready, False)
@@ -113,7 +114,7 @@ class ReconnectTests(SynchronousTestCase):
         self.assertEqual((self.link.ready, self.link.trouble), (True, ""))
 
     def test_backoff(self) -> None:
-        """The tries become rarer up to 30 s, with chance in each, and never end."""
+        """The intervals grow up to 30 s, partly random, and the attempts never end."""
         for mode in ("refuse", "raise"):
             self.setUp()
             self.world.endpoint.mode = mode
@@ -129,7 +130,7 @@ class ReconnectTests(SynchronousTestCase):
             self.assertTrue(self.link.ready)
 
     def test_jitterDiffers(self) -> None:
-        """Two gateways do not come back in step."""
+        """Two gateways do not reconnect at the same times."""
         gaps = set()
         for seed in (1, 2):
             self.setUp()
@@ -140,7 +141,7 @@ class ReconnectTests(SynchronousTestCase):
         self.assertEqual(len(gaps), 2)
 
     def test_quickAfterLoss(self) -> None:
-        """A stream that was up is tried again within a second, however often that was necessary before."""
+        """After a stream that was up the next attempt is within a second, after any number of losses."""
         self.link.startService()
         for _ in range(50):
             self.world.server.accept()
@@ -151,7 +152,7 @@ class ReconnectTests(SynchronousTestCase):
             self.assertLessEqual(self.gap(), 1.0)
 
     def test_cutAtOnce(self) -> None:
-        """A server that accepts and cuts soon after is tried ever more rarely, until a stream holds."""
+        """If a server accepts and disconnects soon after, the intervals grow, until a stream lasts."""
         self.link.startService()
         gaps = []
         for _ in range(20):
@@ -167,7 +168,7 @@ class ReconnectTests(SynchronousTestCase):
         self.assertLessEqual(self.gap(), 1.0)
 
     def test_unreachable(self) -> None:
-        """That nothing is where the server should be is said in words that tell where, and what to look at."""
+        """If the server cannot be reached, the log names the address, and advice."""
         for reason, words in (
             (error.ConnectionRefusedError("111"), ("nothing listens at tcp:example.com:5347", "server running")),
             (ConnectError(2, "No such file"), ("nothing listens at tcp:example.com:5347", "for components")),
@@ -187,7 +188,10 @@ class ReconnectTests(SynchronousTestCase):
             self.assertNotIn("other side", self.link.trouble)
 
     def test_refusals(self) -> None:
-        """A refusal that an operator must fix is logged in words, without the secret, and the next try is slow."""
+        """
+        A refusal that an operator must fix is logged with advice, without the secret; the next attempt is after the
+        longest interval.
+        """
         for condition, words in (
             ("not-authorized", "secret"),
             ("conflict", "another connection"),
@@ -205,7 +209,9 @@ class ReconnectTests(SynchronousTestCase):
                 self.assertGreaterEqual(self.gap(), 15.0)
 
     def test_nameTaken(self) -> None:
-        """Openfire gives a taken name a header without an id, and closes: this is told, and tried again slowly."""
+        """
+        For a name in use Openfire sends a header without an id, and closes: this is logged, and tried again slowly.
+        """
         self.link.startService()
         self.world.server.say(HEADER.replace(b" id='s1'", b""))
         self.world.server.lose(ConnectionDone())
@@ -215,7 +221,7 @@ class ReconnectTests(SynchronousTestCase):
         self.assertGreaterEqual(self.gap(), 15.0)
 
     def test_wrongPort(self) -> None:
-        """A server's port for clients is told as one, and tried again slowly."""
+        """A server's port for clients is recognised and logged, and tried again slowly."""
         self.link.startService()
         self.world.server.say(HEADER.replace(ns.COMPONENT_ACCEPT.encode(), ns.CLIENT.encode()))
         self.world.clock.advance(0)
@@ -223,14 +229,14 @@ class ReconnectTests(SynchronousTestCase):
         self.assertGreaterEqual(self.gap(), 15.0)
 
     def test_logged(self) -> None:
-        """The log has the reason and the next try in one sentence."""
+        """The reason and the time of the next attempt are logged in one sentence."""
         self.world.endpoint.mode = "refuse"
         with capturedLogs() as logged:
             self.link.startService()
         self.assertRegex(formatEvent(logged[0]), r": not connected: .*[\w?] \(next try in 0\.\d s\)\.$")
 
     def test_lostBeforeAccepted(self) -> None:
-        """A connection that ends before the handshake, or never gets that far, is tried again."""
+        """A connection that ends before or during the handshake is tried again."""
         self.link.startService()
         self.world.server.lose(ConnectionLost())
         self.gap()
@@ -246,7 +252,7 @@ class ReconnectTests(SynchronousTestCase):
         self.assertTrue(self.link.ready)
 
     def test_badInput(self) -> None:
-        """After each kind of bad input the link is up again, and says meanwhile what was wrong."""
+        """After each kind of bad input the link comes up again, and reports the fault meanwhile."""
         world = World(Limits(stanzaSize=1000)).up()
         for wrong, condition in BROKEN.values():
             world.server.say(wrong)
@@ -271,7 +277,7 @@ class OutputTests(SynchronousTestCase):
         world = World()
 
         class Greeter(XMPPHandler):
-            """Sends at once."""
+            """Sends a stanza at once."""
 
             def connectionInitialized(self) -> None:
                 self.send(domish.Element((None, "presence"), attribs={"to": "greeting"}))
@@ -291,13 +297,16 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual([said[1]["to"] for said in world.server.heard()], ["1", "2", "3", "greeting", "4", "5"])
 
     def test_nothingWaits(self) -> None:
-        """If nothing waits, what is sent goes out at once."""
+        """If no output waits, stanzas are sent at once."""
         world = World().up()
         world.link.sendRaw(b"<message to='1'/>")
         self.assertEqual([said[1]["to"] for said in world.server.heard()], ["1"])
 
     def test_waitsStill(self) -> None:
-        """A connection that is lost at once loses nothing of what waits; one that is closed takes it along."""
+        """
+        If a connection is lost at once, waiting output is kept; if it is closed at once, waiting output is sent
+        before.
+        """
         world = World()
         world.link.sendRaw(b"<message to='1'/>")
         world.up()
@@ -325,7 +334,7 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual([said[1]["to"] for said in world.server.heard()], ["2"])
 
     def test_bound(self) -> None:
-        """Past the bound what is sent is refused, once the link is up it is taken again."""
+        """Over the limit stanzas are refused; once the link is up they are accepted again."""
         world = World()
         world.link._outbox = Outbox(maxCount=2)
         taken = [world.link.sendRaw(f"<message to='{to}'/>".encode()) for to in range(4)]
@@ -336,7 +345,7 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual([said[1]["to"] for said in world.server.heard()], ["0", "1", "9"])
 
     def test_whileEnding(self) -> None:
-        """Stanzas sent between the end of the stream and that of the connection go out on the next connection."""
+        """Stanzas sent between the end of the stream and that of the connection are sent on the next connection."""
         for last in (b"</stream:stream>", b"<!-- x -->", streamError("system-shutdown")):
             world = World().up()
             world.server.say(last)
@@ -350,10 +359,10 @@ class OutputTests(SynchronousTestCase):
 
 
 class WatchTests(SynchronousTestCase):
-    """A connection that is up in name only."""
+    """Dead connections."""
 
     def test_silence(self) -> None:
-        """A server that says nothing for a minute is pinged once; one that stays silent is given up."""
+        """A server that is silent for a minute is pinged once; if it stays silent, it is disconnected."""
         world = World(domain="example.com").up()
         world.wait(58)
         self.assertEqual(world.server.heard(), [])
@@ -371,7 +380,7 @@ class WatchTests(SynchronousTestCase):
         self.assertIn("silent", world.link.trouble)
 
     def test_sleep(self) -> None:
-        """After a sleep of the machine the server is asked first, and has half a minute for its answer."""
+        """After a suspend of the machine the server is pinged first, and has half a minute to answer."""
         world = World(domain="example.com").up()
         for answers in (True, False):
             heard = len(world.server.heard())
@@ -388,7 +397,7 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(first.aborted)
 
     def test_sleepWhileWriting(self) -> None:
-        """A server that had something left to read when the machine fell asleep has its minutes to read it."""
+        """A server that had output to read at the suspend has its minutes to read it."""
         world = World(domain="example.com").up()
         first = world.server
         first.protocol.pauseProducing()
@@ -399,7 +408,9 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(first.aborted)
 
     def test_signsOfLife(self) -> None:
-        """Any byte will do, an error in answer to the ping or white space; each minute is a new one."""
+        """
+        Any byte ends the silence, an error as the answer to the ping or white space; then a new minute begins.
+        """
         world = World(domain="example.com").up()
         for sign in (b" ", b"<iq type='error' from='example.com' to='gw.example.com' id='?'/>", b"\n"):
             before = len(world.server.heard())
@@ -411,13 +422,13 @@ class WatchTests(SynchronousTestCase):
             world.server.say(b" ")
 
     def test_nobodyToPing(self) -> None:
-        """If the server's name is not known, silence does not end the connection."""
+        """Without the server's name, silence does not end the connection."""
         world = World().up()
         world.wait(300)
         self.assertEqual((world.link.ready, world.server.heard()), (True, []))
 
     def test_stall(self) -> None:
-        """A server may go without reading for some minutes, and not for ever; it is not called silent meanwhile."""
+        """A server may read nothing for some minutes, but not for ever; meanwhile it is not considered silent."""
         world = World(domain="example.com").up()
         world.server.protocol.pauseProducing()
         world.wait(290)
@@ -434,10 +445,12 @@ class WatchTests(SynchronousTestCase):
 
 
 class LanesTests(SynchronousTestCase):
-    """Stanzas of each handler, and effects of a failing handler on others."""
+    """The stanzas that each handler gets, and effects of a failing handler on others."""
 
     def test_rawFirst(self) -> None:
-        """Raw handlers see stanzas in their order, each only what those before it left; then the ordinary ones."""
+        """
+        Raw handlers get stanzas in their order, each only those that earlier ones left; then the ordinary handlers.
+        """
         world = World().up()
         first, second = RawHandler(takes=False), RawHandler(takes=True)
         PingHandler().setHandlerParent(world.link)
@@ -456,7 +469,10 @@ class LanesTests(SynchronousTestCase):
         self.assertEqual((len(first.seen), len(second.seen)), (3, 3))
 
     def test_raisingRaw(self) -> None:
-        """A request at which a raw handler fails gets internal-server-error; all else nothing, and life goes on."""
+        """
+        A request at which a raw handler raises gets internal-server-error; other stanzas get no answer; the link
+        works on.
+        """
         world = World().up()
         raw = RawHandler()
         raw.setHandlerParent(world.link)
@@ -480,7 +496,7 @@ class LanesTests(SynchronousTestCase):
         self.assertEqual((raw.seen, world.link.ready), (["6"], True))
 
     def test_raisingTick(self) -> None:
-        """A handler that fails at its tick keeps neither the others' nor its own next one from coming."""
+        """A handler that raises in its tick prevents neither the others' ticks nor its own next one."""
         world = World().up()
         first, second = RawHandler(), RawHandler()
         first.setHandlerParent(world.link)
@@ -493,7 +509,7 @@ class LanesTests(SynchronousTestCase):
         self.assertEqual((first.ticks, second.ticks), (1, 4))
 
     def test_ticksWhileDown(self) -> None:
-        """The coarse clock goes on while there is no stream."""
+        """Ticks continue while there is no stream."""
         world = World()
         world.endpoint.mode = "refuse"
         raw = RawHandler()
@@ -504,10 +520,10 @@ class LanesTests(SynchronousTestCase):
 
 
 class StopTests(SynchronousTestCase):
-    """However the link is when it is stopped: it ends, leaves no timer, and soon."""
+    """In any state of the link: a stop ends it soon, and no timer is left."""
 
     def stopped(self, world: World, stopping: Deferred[Any]) -> None:
-        """It has stopped for good."""
+        """The link has stopped."""
         self.successResultOf(stopping)
         attempts = world.endpoint.attempts
         self.assertEqual(world.clock.getDelayedCalls(), [])
@@ -516,7 +532,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual((world.link.ready, world.link.trouble), (False, "stopped"))
 
     def test_connected(self) -> None:
-        """A stream that is up is closed in good order."""
+        """A stream that is up is closed in an orderly way."""
         world = World().up()
         stopping = world.link.stopService()
         self.assertTrue(world.server.value().endswith(b"</stream:stream>"))
@@ -525,7 +541,7 @@ class StopTests(SynchronousTestCase):
         self.stopped(world, stopping)
 
     def test_connecting(self) -> None:
-        """A try to connect is given up."""
+        """A connection attempt is cancelled."""
         world = World()
         world.endpoint.mode = "hang"
         world.link.startService()
@@ -533,7 +549,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(world.endpoint.cancelled, 1)
 
     def test_handshaking(self) -> None:
-        """A connection that is not accepted yet is closed, also if the server accepts just then."""
+        """A connection in its handshake is closed, also if the server accepts at that moment."""
         for said in (b"", HEADER, HEADER + b"<handshake/>"):
             world = World()
             world.link.startService()
@@ -544,14 +560,14 @@ class StopTests(SynchronousTestCase):
             self.stopped(world, stopping)
 
     def test_waiting(self) -> None:
-        """Between two tries there is no next one."""
+        """Between two attempts, the next one is cancelled."""
         world = World()
         world.endpoint.mode = "refuse"
         world.link.startService()
         self.stopped(world, world.link.stopService())
 
     def test_twice(self) -> None:
-        """To stop twice, also while the first stop waits, is to stop once, and both are told."""
+        """A second stop, also during the first, has no further effect, and both Deferreds fire."""
         world = World().up()
         raw = RawHandler()
         raw.setHandlerParent(world.link)
@@ -565,11 +581,11 @@ class StopTests(SynchronousTestCase):
         self.assertEqual((raw.drains, raw.ended), (1, 1))
 
     def test_notStarted(self) -> None:
-        """To stop what was never started is nothing."""
+        """A stop before the start has no effect."""
         self.successResultOf(World().link.stopService())
 
     def test_pending(self) -> None:
-        """Open exchanges may end first, and are not waited for longer than necessary."""
+        """Open exchanges may complete first, and the stop waits no longer than necessary."""
         world = World().up()
         raw = RawHandler()
         raw.setHandlerParent(world.link)
@@ -586,7 +602,7 @@ class StopTests(SynchronousTestCase):
         self.stopped(world, stopping)
 
     def test_pendingForever(self) -> None:
-        """Five seconds are the limit."""
+        """The wait is limited to five seconds."""
         world = World().up()
         raw = RawHandler()
         raw.setHandlerParent(world.link)
@@ -598,7 +614,7 @@ class StopTests(SynchronousTestCase):
         self.stopped(world, stopping)
 
     def test_lostWhileDraining(self) -> None:
-        """If the stream is lost meanwhile there is nothing left to wait for."""
+        """If the stream is lost meanwhile, the wait ends."""
         world = World().up()
         raw = RawHandler()
         raw.setHandlerParent(world.link)
@@ -609,7 +625,7 @@ class StopTests(SynchronousTestCase):
         self.stopped(world, stopping)
 
     def test_raisingDrain(self) -> None:
-        """A handler that fails as it is told of the end cannot keep the link from it."""
+        """A handler that raises when it is drained does not prevent the stop."""
         world = World().up()
         raw = RawHandler()
         raw.setHandlerParent(world.link)
@@ -620,7 +636,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(Fault)), 1)
 
     def test_fromHandler(self) -> None:
-        """A handler may stop the link at a stanza."""
+        """A handler may stop the link while it handles a stanza."""
         world = World().up()
         stopping: list[Deferred[Any]] = []
 
@@ -652,7 +668,7 @@ class StopTests(SynchronousTestCase):
 
 
 class Routed(EventDispatcher):
-    """Another domain behind the same server."""
+    """Another domain on the same server."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -664,7 +680,7 @@ class Routed(EventDispatcher):
 
 @implementer(IStreamClientEndpoint)
 class PeerEndpoint:
-    """Connects to Wokkel's component server in memory."""
+    """An endpoint that connects to Wokkel's component server in memory."""
 
     def __init__(self, secret: str) -> None:
         self.router = Router()
@@ -683,15 +699,15 @@ class PeerEndpoint:
         return succeed(client)
 
     def pump(self) -> None:
-        """Move bytes until there are none."""
+        """Move bytes between both sides until there are none."""
         self.pumps[-1].flush()
 
 
 class PeerTests(SynchronousTestCase):
-    """With a peer that we did not write: Wokkel's component server and router."""
+    """With independent software as the peer: Wokkel's component server and router."""
 
     def start(self, secret: str = SECRET) -> tuple[Link, PeerEndpoint, Clock]:
-        """A link, started, with all that was said read."""
+        """Return a started link, after all output was delivered."""
         clock, endpoint = Clock(), PeerEndpoint(SECRET)
         link = Link(clock, endpoint, JID, secret, random=Random(1))
         link.startService()
@@ -699,7 +715,7 @@ class PeerTests(SynchronousTestCase):
         return link, endpoint, clock
 
     def test_exchange(self) -> None:
-        """Requests and answers pass both ways, and a stop ends the stream on both sides."""
+        """Requests and answers pass in both directions, and a stop ends the stream on both sides."""
         link, endpoint, clock = self.start()
         self.assertTrue(link.ready)
         PingHandler().setHandlerParent(link)
@@ -724,14 +740,14 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual(list(endpoint.router.routes), ["b"])
 
     def test_wrongSecret(self) -> None:
-        """A wrong secret is told as one, and does not appear in the words."""
+        """A wrong secret is logged as such, without the secret."""
         link, endpoint, _ = self.start("mistyped")
         self.assertEqual((link.ready, endpoint.accepted), (False, []))
         self.assertIn("secret", link.trouble)
         self.assertNotIn("mistyped", link.trouble)
 
     def test_serverGone(self) -> None:
-        """When the server goes and comes back, the link is there again."""
+        """After the server has gone and come back, the link is up again."""
         link, endpoint, clock = self.start()
         endpoint.accepted[0].transport.loseConnection()
         endpoint.pump()
@@ -741,7 +757,7 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual((link.ready, len(endpoint.accepted)), (True, 2))
 
     def test_lostReason(self) -> None:
-        """Handlers are told why the stream ended."""
+        """Handlers get the reason for the end of the stream."""
         link, endpoint, _ = self.start()
         told: list[Failure] = []
         handler = XMPPHandler()

@@ -16,7 +16,7 @@ _USES = "".join(f" p:a{number}=''" for number in range(10_500))
 
 
 class LongNamespaceTests(QuickCase):
-    """One stanza is refused, before expat has had the work."""
+    """Such a stanza is refused before expat does the work."""
 
     def outcome(self, wrong: str, size: int) -> list[str]:
         """Return the events of a stanza between others, in pieces of so many bytes."""
@@ -28,7 +28,7 @@ class LongNamespaceTests(QuickCase):
         return [event.id or "" if isinstance(event, Stanza) else type(event).__name__ for event in events]
 
     def test_expensive(self) -> None:
-        """However it is written, whatever declares it, and however it is cut into pieces."""
+        """In any spelling, with any declaration, and in any pieces."""
         for wrong in (
             f"<iq id='n'><q xmlns:p='{_LONG}'{_USES}/></iq>",
             f'<iq id="n"><q a=">" xmlns:p = "{_LONG}"{_USES}/></iq>',
@@ -40,13 +40,13 @@ class LongNamespaceTests(QuickCase):
                 self.assertEqual(self.outcome(wrong, size), ["1", "StanzaRefused", "2"], wrong[:60])
 
     def test_pieces(self) -> None:
-        """Wherever the pieces end."""
+        """With pieces of any length."""
         wrong = f"<iq id='n'><q xmlns:p='{'u' * 1_024}' p:a=''/></iq>"
         for size in range(1, 60):
             self.assertEqual(self.outcome(wrong, size), ["1", "StanzaRefused", "2"], size)
 
     def test_bound(self) -> None:
-        """1023 bytes are taken; so is a longer one without a prefix, and what only looks like one."""
+        """1023 bytes are accepted; so is a longer one without a prefix, and text that only looks like one."""
         for right in (
             f"<iq id='n'><q xmlns:p='{'u' * 1_023}' p:a=''/></iq>",
             f"<iq id='n'><q xmlns='{_LONG}'/></iq>",
@@ -57,7 +57,7 @@ class LongNamespaceTests(QuickCase):
                 self.assertEqual(self.outcome(right, size), ["1", "n", "2"], right[:60])
 
     def test_words(self) -> None:
-        """To look for it takes no longer where there is much that begins as it does."""
+        """The search takes no longer if much text begins in the same way."""
         for text in (
             "xmlns",
             "xmlns:",
@@ -74,7 +74,7 @@ class LongNamespaceTests(QuickCase):
                 checkCost(raw.encode())
 
     def test_most(self) -> None:
-        """As many attributes as a server lets through, with as long a namespace as may be."""
+        """The maximum number of attributes, with the longest namespace that is accepted."""
         uses = "".join(f" p:a{number}=''" for number in range(20_000))
         self.limit = 0.2
         found = self.outcome(f"<iq id='n'><q xmlns:p='{'u' * 1_000}'{uses}/></iq>", 64 * 1024)

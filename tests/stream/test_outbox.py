@@ -1,4 +1,4 @@
-"""Stanzas sent while the link is down: in order, for a while, within bounds."""
+"""Stanzas sent while the link is down: in order, for a limited time, with limits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from gateway.stream.outbox import Outbox
 
 
 class OutboxTests(SynchronousTestCase):
-    """The queue alone, told the time."""
+    """The queue without a link, with a given time."""
 
     def test_order(self) -> None:
-        """Waiting stanzas come out in order, once."""
+        """Waiting stanzas are sent in order, once."""
         outbox = Outbox()
         for data in (b"<a/>", b"<b/>", b"<c/>"):
             self.assertTrue(outbox.put(data, 0.0))
@@ -20,14 +20,14 @@ class OutboxTests(SynchronousTestCase):
         )
 
     def test_count(self) -> None:
-        """No more than so many wait; the first stay."""
+        """The number of waiting stanzas is limited; the first ones stay."""
         outbox = Outbox(maxCount=2)
         self.assertEqual([outbox.put(data, 0.0) for data in (b"1", b"2", b"3")], [True, True, False])
         self.assertEqual(outbox.takeAll(), b"12")
         self.assertTrue(outbox.put(b"4", 0.0))
 
     def test_bytes(self) -> None:
-        """No more than so many bytes wait; one that is smaller may still fit."""
+        """Their bytes are limited; a smaller one may still fit."""
         outbox = Outbox(maxBytes=4)
         self.assertEqual(
             [outbox.put(data, 0.0) for data in (b"12", b"345", b"67", b"8")], [True, False, True, False]
@@ -35,7 +35,7 @@ class OutboxTests(SynchronousTestCase):
         self.assertEqual(outbox.takeAll(), b"1267")
 
     def test_patience(self) -> None:
-        """Each waits for so long and no longer, and makes room when it goes."""
+        """Each waits for a limited time, and frees its place afterwards."""
         outbox = Outbox(maxBytes=2, patience=30.0)
         outbox.put(b"1", 0.0)
         outbox.put(b"2", 10.0)

@@ -1,4 +1,4 @@
-"""Output that waits, against a string of bytes."""
+"""Waiting output, compared with a string of bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = st.lists(st.one_of(PIECES, COPIES, st.integers(1, 100)), max_size=40)
 
 
 def written(copies: Copies) -> bytes:
-    """The same in the plainest way."""
+    """Return the same output without a queue."""
     return b"".join(copies.before + recipient + copies.after for recipient in copies.recipients)
 
 
@@ -25,7 +25,9 @@ class OutflowTests(SynchronousTestCase):
     @given(STEPS)
     @steady
     def test_same(self, steps: list[bytes | Copies | int]) -> None:
-        """Whatever is put in comes out, in order; the size is that of what waits; no piece is much too large."""
+        """
+        The output has the same bytes in order; the size is that of the waiting part; no piece is much too large.
+        """
         output, put, taken = Outflow(), b"", b""
         for step in [*steps, 10_000]:
             if isinstance(step, bytes):
@@ -47,13 +49,13 @@ class OutflowTests(SynchronousTestCase):
     @given(COPIES)
     @steady
     def test_copies(self, copies: Copies) -> None:
-        """Copies know how large they are, and how large the largest is."""
+        """Copies know their size, and that of the largest copy."""
         self.assertEqual((copies.written(), copies.size), (written(copies), len(written(copies))))
         around = len(copies.before + copies.after)
         self.assertEqual(copies.largest, max(around + len(recipient) for recipient in copies.recipients))
 
     def test_memory(self) -> None:
-        """A stanza to a thousand is held once, until the last copy is on its way."""
+        """A stanza to a thousand recipients is held once, until the last copy is sent."""
         output = Outflow()
         output.putCopies(Copies(b"<", [b"recipient"] * 1_000, b">" + b"x" * 100_000))
         self.assertGreater(output.size, 100_000_000)
@@ -63,7 +65,7 @@ class OutflowTests(SynchronousTestCase):
         self.assertEqual(output.memory, 0)
 
     def test_clear(self) -> None:
-        """Nothing is left of anything, in the middle of copies either."""
+        """After a clear nothing is left, even in the middle of copies."""
         output = Outflow()
         output.putCopies(Copies(b"a", [b"1", b"2", b"3"], b"b"))
         output.take(1)

@@ -1,4 +1,4 @@
-"""Input and output of a connection paced together, on a transport that takes as much as the test wants."""
+"""Input and output of a connection paced together, on a transport whose capacity the test sets."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BUFFER = 100
 
 class SlowTransport(MemoryTransport):
     """
-    Buffers as Twisted's sockets do: pauses the producer above C{BUFFER} bytes, resumes it when all are gone.
+    Buffers like Twisted's sockets: pauses the producer above C{BUFFER} bytes, and resumes it when all are gone.
 
-    @ivar sent: what the peer has read.
+    @ivar sent: bytes that the peer has read.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -37,7 +37,7 @@ class SlowTransport(MemoryTransport):
             self.producer.pauseProducing()
 
     def drain(self) -> None:
-        """The peer reads what is in the buffer."""
+        """Read the buffer, as the peer."""
         self.sent += self.value()
         self.clear()
         if self.producer is not None:
@@ -49,7 +49,7 @@ class SlowTransport(MemoryTransport):
 
 
 class PacingTests(SynchronousTestCase):
-    """A component's connection; bounds small enough to be seen."""
+    """A component's connection; with limits that are small enough for a test."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -67,7 +67,7 @@ class PacingTests(SynchronousTestCase):
         self.owner.onStanza = lambda stanza: self.protocol.write(answer(stanza))
 
     def ask(self, first: int, last: int) -> None:
-        """So many requests in one chunk, by number."""
+        """Send this number of requests in one chunk."""
         self.transport.say(b"".join(b"<iq id='%d'/>" % number for number in range(first, last)))
 
     def drainAll(self) -> None:
@@ -88,15 +88,15 @@ class PacingTests(SynchronousTestCase):
 
     def test_burst(self) -> None:
         """
-        However much a chunk causes, in it or after it: the connection stays, all of it is answered in order, and
-        neither the transport nor the queue holds more than a few times the bound.
+        For any amount of output caused by a chunk, in it or after it: the connection stays, all requests are
+        answered in order, and neither the transport nor the queue holds more than a few times the limit.
         """
         self.answering(lambda stanza: b"[%s:%300s]" % (stanza.id.encode(), b""))
         self.ask(0, 500)
         handled = len(self.owner.stanzas)
         self.assertLess(handled, 8)
         self.assertEqual(self.transport.producerState, "paused")
-        # The transport had this chunk before it was paused.
+        # The transport had read this chunk before it was paused.
         self.ask(500, 600)
         self.assertEqual(len(self.owner.stanzas), handled)
         most = 0
@@ -110,7 +110,7 @@ class PacingTests(SynchronousTestCase):
         self.assertEqual((self.transport.producerState, self.transport.aborted), ("producing", False))
 
     def test_copies(self) -> None:
-        """One stanza to many goes out piece by piece, in its place."""
+        """A stanza to many recipients is sent piece by piece, in its place."""
         self.protocol.write(b"first")
         self.protocol.writeCopies(Copies(b"<to '", [b"%d" % number for number in range(100)], b"' " + b"x" * 90))
         self.protocol.write(b"last")
@@ -122,7 +122,7 @@ class PacingTests(SynchronousTestCase):
         self.assertEqual(self.transport.producerState, "producing")
 
     def test_readsWhileStalled(self) -> None:
-        """A little that waits holds nothing up: the peer may be waiting for us."""
+        """A small amount of waiting output does not stop reading: the peer may be waiting for the gateway."""
         self.protocol.write(b"x" * 200)
         self.assertTrue(self.protocol.stalled)
         self.answering(lambda stanza: b"answer")
@@ -132,7 +132,9 @@ class PacingTests(SynchronousTestCase):
         self.assertEqual(self.transport.sent, b"x" * 200 + b"answer" * 3)
 
     def test_outputOfOthers(self) -> None:
-        """Output that no event of this stream caused stops reading, and has a bound; small stanzas have more."""
+        """
+        Output without an event of this stream stops reading, and is limited; small stanzas have a higher limit.
+        """
         self.protocol.fullBytes = 10_000
         self.assertTrue(all(self.protocol.write(b"x" * 200) for _ in range(7)))
         self.assertEqual(self.transport.producerState, "paused")
@@ -151,7 +153,7 @@ class PacingTests(SynchronousTestCase):
         self.assertEqual(self.transport.producerState, "producing")
 
     def test_turns(self) -> None:
-        """Events that take long leave the others their turn; all are handled, in order."""
+        """Events that take long let other work run in between; all are handled, in order."""
         handled: list[str | None] = []
 
         def work(stanza: Stanza) -> None:
@@ -168,17 +170,19 @@ class PacingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_lost(self) -> None:
-        """Events that wait when the connection is lost are handled by nobody, and nothing is left of them."""
+        """Events that wait when the connection is lost are dropped, and none is left."""
         self.answering(lambda stanza: b"x" * 2_000)
         self.ask(0, 5)
         self.transport.lose(ConnectionDone())
         self.drainAll()
-        # The first answer went to the transport, the second was too much.
+        # The first answer went to the transport; the second did not fit.
         self.assertEqual((len(self.owner.stanzas), self.clock.getDelayedCalls()), (2, []))
         self.assertEqual(self.protocol.unsentBytes, 0)
 
     def test_noProgress(self) -> None:
-        """A peer that takes nothing is given up after a time, with the truth; one that takes a little is not."""
+        """
+        A peer that reads nothing is disconnected after a time, with the reason; one that reads a little is not.
+        """
         self.answering(lambda stanza: b"x" * 300)
         self.ask(0, 20)
         for _ in range(5):
@@ -194,7 +198,7 @@ class PacingTests(SynchronousTestCase):
         self.assertIn(f"the server has read nothing for 300 s, and {waiting} bytes wait", str(lost.value))
 
     def test_closeFlushes(self) -> None:
-        """Output that was accepted before a close goes out, piece by piece, and the end of the stream behind it."""
+        """Output that was accepted before a close is sent piece by piece, and then the end of the stream."""
         for _ in range(10):
             self.protocol.write(b"x" * 150)
         self.protocol.close()
@@ -210,7 +214,7 @@ class PacingTests(SynchronousTestCase):
         self.assertFalse(self.transport.aborted)
 
     def test_closeHasAnEnd(self) -> None:
-        """Not for ever: without progress it is over soon, and at a trickle after some time."""
+        """The close is limited: without progress it ends soon, and with slow progress after some time."""
         for _ in range(100):
             self.protocol.write(b"x" * 150)
         self.protocol.close()
@@ -222,7 +226,7 @@ class PacingTests(SynchronousTestCase):
         self.assertTrue(self.transport.aborted)
 
     def test_endWaits(self) -> None:
-        """The peer's end of the stream comes after what it said before."""
+        """The peer's end of the stream is handled after its earlier stanzas."""
         self.answering(lambda stanza: b"[%s:%2000s]" % (stanza.id.encode(), b""))
         self.transport.say(b"<iq id='1'/><iq id='2'/></stream:stream>")
         self.drainAll()

@@ -22,7 +22,7 @@ class PendingTableTests(SynchronousTestCase):
     """L{PendingTable}."""
 
     def test_bound(self) -> None:
-        """A full table takes nothing more until something is removed."""
+        """A full table refuses new entries until something is removed."""
         table: PendingTable[str, Entry] = PendingTable(2)
         table.add("a", Entry(1.0))
         table.add("b", Entry(1.0))
@@ -34,7 +34,7 @@ class PendingTableTests(SynchronousTestCase):
         self.assertEqual(list(table), ["b", "c"])
 
     def test_twice(self) -> None:
-        """A key is open once; the entry that was there stays."""
+        """A key can be open once; the entry that was there stays."""
         table: PendingTable[str, Entry] = PendingTable(2)
         first = Entry(1.0)
         table.add("a", first)
@@ -42,7 +42,7 @@ class PendingTableTests(SynchronousTestCase):
         self.assertIs(table["a"], first)
 
     def test_onTime(self) -> None:
-        """An entry ends at its deadline, not before it."""
+        """An entry expires at its deadline, not before it."""
         table: PendingTable[str, Entry] = PendingTable(2)
         entry = Entry(10.0)
         table.add("a", entry)
@@ -79,7 +79,7 @@ class PendingTableTests(SynchronousTestCase):
         self.assertFalse(table)
 
     def test_quick(self) -> None:
-        """Only what is overdue is looked at."""
+        """Only overdue entries are examined."""
         looks = 0
 
         class Counting:
@@ -107,7 +107,7 @@ class PendingTableTests(SynchronousTestCase):
         )
     )
     def test_model(self, steps: list[tuple[str, int, int]]) -> None:
-        """Whatever the order, the same entries end at the same time as by looking at all of them."""
+        """In any order of operations, the same entries expire at the same times as with a scan of all."""
         table: PendingTable[int, Entry] = PendingTable(6)
         model: dict[int, Entry] = {}
         now = 0.0

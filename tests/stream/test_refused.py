@@ -1,6 +1,4 @@
-"""
-One bad stanza costs one stanza: what is skipped, to where, in how much memory and work; who is told of it.
-"""
+"""A bad stanza costs only itself: which bytes are skipped, with how much memory and work, and who is told."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ class SkipTests(SynchronousTestCase):
     """Events of the splitter for stanzas that are refused."""
 
     def test_namespaces(self) -> None:
-        """A stanza that breaks only the rules of namespaces costs itself, however it is spelled and cut."""
+        """A stanza that breaks only the rules of namespaces is refused alone, in any spelling and any pieces."""
         for kind, wrong in REFUSED.items():
             for size in (0, 1, 3, 7, 1000):
                 first, found, last = end(b"<iq id='1'/>" + wrong + b"<iq id='2'/>", size)
@@ -51,7 +49,7 @@ class SkipTests(SynchronousTestCase):
                 self.assertEqual((sender, identifier), ("a", "n"), kind)
 
     def test_kind(self) -> None:
-        """The root is known by its own declarations, and by those of the stream."""
+        """The root is identified by its own declarations, and by those of the stream."""
         header = HEADER[:-1] + f" xmlns:c='{ns.COMPONENT_ACCEPT}'>".encode()
         for root, name in (
             ("iq", "iq"),
@@ -70,7 +68,7 @@ class SkipTests(SynchronousTestCase):
             self.assertEqual(stanza.language, "l")
 
     def test_reasons(self) -> None:
-        """The size comes first, then the depth, then namespaces; however it is cut into pieces."""
+        """The size comes first, then the depth, then namespaces; in any pieces."""
         deep = "<a>" * 4 + "</a>" * 4
         for content, why in (
             (ROOM, TooLarge),
@@ -97,7 +95,7 @@ class SkipTests(SynchronousTestCase):
         st.sampled_from([b"", *(wrong for wrong, _ in BROKEN.values())]),
     )
     def test_anyPieces(self, bad: list[bytes], good: bytes, cuts: list[int], broken: bytes) -> None:
-        """Bad stanzas among good ones, in any pieces: the same events, and the good stanzas are all there."""
+        """Bad stanzas among good ones, in any pieces: the same events, and all good stanzas."""
         good = good.replace(b"<stream:stream", b"<stream:stream xmlns:b='urn:b'", 1)
         header, _, rest = good.partition(b">'>")
         data = header + b">'>" + b"".join(bad) + rest + b"".join(bad) + broken
@@ -106,14 +104,14 @@ class SkipTests(SynchronousTestCase):
         places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
         self.assertEqual(facts([event for a, b in pairwise(places) for event in splitter.feed(data[a:b])]), whole)
         self.assertEqual(facts(split(data, 1, SMALL)), whole)
-        # With limits that let it through, the rest is what it is without the bad ones.
+        # With limits that let it pass, the rest is the same as without the bad ones.
         found = [each for each in facts(split(data)) if each[0] is not BadNamespace or not isinstance(each, tuple)]
         large = sum(each.startswith(b"<iq>") for each in bad)
         other = facts(split(header + b">'>" + rest + broken))
         self.assertEqual(len(found), len(other) + 2 * large)
 
     def test_brokenInside(self) -> None:
-        """A refused stanza that is not well-formed either, or holds what XMPP forbids, ends the stream."""
+        """A refused stanza that is not well-formed, or has content that XMPP forbids, ends the stream."""
         for wrong, condition in (
             (b"</b>", "not-well-formed"),
             (b"<!-- x -->", "restricted-xml"),
@@ -130,14 +128,14 @@ class SkipTests(SynchronousTestCase):
                     self.assertEqual(found[-1], condition)
 
     def test_endAfter(self) -> None:
-        """The end of the stream right behind a refused stanza is its end."""
+        """The end of the stream directly after a refused stanza is handled."""
         for wrong in (*REFUSED.values(), f"<iq>{ROOM}</iq>".encode(), f"<iq a='{ROOM}'/>".encode()):
             for size in (0, 1, 9):
                 found = end(wrong + b"</stream:stream>junk", size, Limits(stanzaSize=220))
                 self.assertEqual((len(found), found[1]), (2, core.StreamEnded), wrong)
 
     def test_otherRoot(self) -> None:
-        """A stream whose root has another prefix goes on under the same one."""
+        """A stream whose root has another prefix continues with the same prefix."""
         header = f"<s:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:a='{ns.STREAMS}' xmlns:s='{ns.STREAMS}'>".encode()
         _, found, stanza, last = split(header + REFUSED["an unbound prefix"] + b"<iq/></s:stream>")
         self.assertIsInstance(found, StanzaRefused)
@@ -145,17 +143,17 @@ class SkipTests(SynchronousTestCase):
         self.assertIsInstance(last, core.StreamEnded)
 
     def test_header(self) -> None:
-        """Without a header there is nothing to go on with."""
+        """Before the header is complete, nothing can be skipped."""
         header = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}' nix:a=''>".encode()
         self.assertEqual(facts(split(header + b"<iq/>")), ["not-well-formed"])
         self.assertEqual(facts(split(HEADER[:-1] + b" " * 300, 10, SMALL)), ["policy-violation"])
 
     def test_sectionBetween(self) -> None:
-        """Text between stanzas that is over the limit hides no stanza."""
+        """Text between stanzas over the limit hides no stanza."""
         self.assertEqual(end(b"<![CDATA[" + b"x" * 300, 10, SMALL), ["policy-violation"])
 
     def test_head(self) -> None:
-        """The beginning of a refused stanza is kept, and no more."""
+        """Only the beginning of a refused stanza is kept."""
         for content in (b"<nix:a/>", b"x" * 30_000 + b"<nix:a/>"):
             data = b"<iq id='1'>" + content + b"</iq>"
             for size in (0, 1000):
@@ -165,10 +163,10 @@ class SkipTests(SynchronousTestCase):
 
 
 class MemoryTests(SynchronousTestCase):
-    """The memory that a stanza without end takes."""
+    """The memory that an endless stanza takes."""
 
     def skipped(self, begin: bytes, make: Any, total: int, finish: bytes) -> tuple[int, list[Any]]:
-        """The peak of memory while C{total} bytes are skipped, and what comes of them."""
+        """Return the peak of memory while C{total} bytes are skipped, and the events."""
         splitter = Splitter(ns.COMPONENT_ACCEPT, Limits(stanzaSize=100_000))
         splitter.feed(HEADER + begin)
         tracemalloc.start()
@@ -186,7 +184,7 @@ class MemoryTests(SynchronousTestCase):
         return peak, facts(events)
 
     def test_bounded(self) -> None:
-        """Text, tags, sections and ever new names: 8 MB of them are skipped in less than 3 MB."""
+        """Text, tags, CDATA sections and new names: 8 MB of them are skipped in less than 3 MB."""
         self.patch(skipper, "_PARSER_LIFE", 100_000)
 
         def names(number: int) -> bytes:
@@ -206,7 +204,7 @@ class MemoryTests(SynchronousTestCase):
             self.assertLess(peak, 3_000_000, begin)
 
     def test_parserIsRenewed(self) -> None:
-        """A parser that skips is replaced as bytes pass, and keeps the place, wherever that is."""
+        """A parser that skips is replaced from time to time, at any place, and keeps its position."""
         made = []
         original = skipper.newParser
         self.patch(skipper, "_PARSER_LIFE", 100)
@@ -221,18 +219,18 @@ class MemoryTests(SynchronousTestCase):
             self.assertEqual(end(data[:-5] + b"</p></iq>", size, SMALL), ["not-well-formed"])
 
     def test_hardBound(self) -> None:
-        """A single tag, and elements without end in each other, end the stream at a hard bound."""
+        """A single tag, and endlessly nested elements, end the stream at a hard limit."""
         self.patch(skipper, "HARD_BOUND", 200_000)
         for begin, more in ((b"<iq a='", b"x" * 1000), (b"<iq>", b"<a>" * 300), (b"<iq><", b"n" * 1000)):
             peak, found = self.skipped(begin, lambda number, more=more: more, 10_000_000, b"")
             self.assertEqual(found, ["policy-violation"], begin)
             self.assertLess(peak, 3_000_000)
-        # Below the bound it is skipped like any other.
+        # Below the limit it is skipped like any other.
         _, [found, last] = self.skipped(b"<iq a='", lambda number: b"x" * 1000, 150_000, b"'/><iq/>")
         self.assertEqual((found[0], last[0]), (TooLarge, "iq"))
 
     def test_manyInOnePiece(self) -> None:
-        """Many bad stanzas in one piece are linear work: the end of each is looked for in a part of it."""
+        """Many bad stanzas in one piece need linear time: the search for each end is limited to a part of it."""
         looked = []
         check = skipper.Skipper.check
         self.patch(skipper.Skipper, "check", lambda self, data: looked.append(len(data)) or check(self, data))
@@ -240,20 +238,20 @@ class MemoryTests(SynchronousTestCase):
         self.assertLess(sum(looked), 500 * 1_500)
 
     def test_work(self) -> None:
-        """One long tag in small pieces is linear work."""
+        """One long tag in small pieces needs linear time."""
         began = process_time()
         for limit in (200_000, 8_000_000):
             data = b"<iq a='" + b"x" * 4_000_000 + b"'/>"
             [_, found] = split(HEADER + data, 1460, Limits(stanzaSize=limit))
             self.assertEqual(isinstance(found, StanzaRefused), limit < len(data))
-        # Looked at from its beginning each time, it takes over a minute.
+        # If it were parsed from its start each time, it would take over a minute.
         self.assertLess(process_time() - began, 10.0)
 
 
 def stanza(
     name: str, kind: str | None, content: str = ROOM, identifier: str | None = "7", addressed: bool = True
 ) -> bytes:
-    """One from a@b to the component; with its content it is over the limit, as a rule."""
+    """Return a stanza from a@b to the component; with the default content it is over the limit."""
     attributes = f" from='a@b/c' to='n@{JID}/r'" if addressed else ""
     attributes += f" id='{identifier}'" if identifier else ""
     attributes += f" type='{kind}'" if kind else ""
@@ -262,7 +260,7 @@ def stanza(
 
 @implementer(IRefusalHandler)
 class Taker(RawHandler):
-    """Remembers the stanzas that it sees, and takes them."""
+    """A raw handler that keeps and takes all stanzas."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -281,7 +279,7 @@ class Taker(RawHandler):
         return bool(self.outcome)
 
     def facts(self) -> list[Any]:
-        """Return the stanzas that it has seen since the last time, and the conditions of errors."""
+        """Return the stanzas that it has taken since the last call, and the conditions of errors."""
         seen, self.seen = self.seen, []
         return [
             (each.name, each.type, each.sender, each.recipient, each.id, conditions(each.element)) for each in seen
@@ -289,12 +287,12 @@ class Taker(RawHandler):
 
 
 def conditions(element: domish.Element) -> list[str]:
-    """The error conditions in a stanza."""
+    """Return the error conditions in a stanza."""
     return [each.name for error in element.elements() for each in error.elements() if each.name != "text"]
 
 
 class LinkCase(SynchronousTestCase):
-    """A link whose limits are small, with a raw handler."""
+    """A link with small limits and a raw handler."""
 
     def setUp(self) -> None:
         self.world = World(Limits(stanzaSize=200, depth=4, outgoingSize=1000))
@@ -303,7 +301,7 @@ class LinkCase(SynchronousTestCase):
         self.world.up()
 
     def errors(self, data: bytes) -> list[Any]:
-        """Return the answers that the server hears: kind, addresses, id and condition of each."""
+        """Return the answers that the server receives: kind, addresses, id and condition of each."""
         return [
             (
                 name.rpartition("}")[2],
@@ -322,10 +320,12 @@ THERE = ("a@b/c", f"n@{JID}/r")
 
 
 class IncomingTests(LinkCase):
-    """Answers of a link where its server's stanzas are refused."""
+    """Answers of a link to refused stanzas of its server."""
 
     def test_answered(self) -> None:
-        """An iq request and a message get an error, from the address that was written to; the right one."""
+        """
+        An iq request and a message get an error with the right condition, from the address that they were sent to.
+        """
         for content, condition in (
             (ROOM, "policy-violation"),
             ("<a>" * 4 + "</a>" * 4, "policy-violation"),
@@ -343,7 +343,7 @@ class IncomingTests(LinkCase):
         self.assertTrue(self.world.link.ready)
 
     def test_silent(self) -> None:
-        """Available presence, what comes from nobody, and what is no stanza get nothing, and reach nobody."""
+        """Available presence, a stanza without a sender, and other elements get no answer, and reach no handler."""
         for data in (
             stanza("presence", None),
             stanza("message", None, addressed=False),
@@ -356,7 +356,7 @@ class IncomingTests(LinkCase):
         self.assertEqual(len(self.taker.refused), 5)
 
     def test_substituted(self) -> None:
-        """An answer, and an error of any kind, is an error to who waits for it; a leave is a leave."""
+        """In place of an answer, or of an error of any kind, its recipient gets an error; a leave stays a leave."""
         for name, kind in (("iq", "result"), ("iq", "error"), ("message", "error"), ("presence", "error")):
             self.assertEqual(self.world.say(stanza(name, kind)), [])
             self.assertEqual(self.taker.facts(), [(name, "error", *THERE, "7", ["policy-violation"])])
@@ -365,7 +365,7 @@ class IncomingTests(LinkCase):
             self.assertEqual(self.taker.facts(), [("presence", kind, *THERE, "7", [])])
 
     def test_requestEnds(self) -> None:
-        """A request whose answer is refused has ended at once, and says why."""
+        """A request whose answer is refused fails at once, with the reason."""
         request = domish.Element((None, "iq"), attribs={"type": "get", "to": "a@b/c", "id": "7"})
         self.world.link.removeHandler(self.taker)
         answer = self.world.link.request(request)
@@ -376,7 +376,7 @@ class IncomingTests(LinkCase):
         self.assertEqual(self.world.link.pending, 0)
 
     def test_handler(self) -> None:
-        """A handler may answer itself; one that fails does not keep the link from it."""
+        """A handler may answer itself; if it raises, the link answers."""
         self.taker.outcome = True
         self.assertEqual(self.world.say(stanza("iq", "get")), [])
         [refused] = self.taker.refused
@@ -397,7 +397,7 @@ class IncomingTests(LinkCase):
             self.assertIn(condition, world.link.trouble)
 
     def test_flood(self) -> None:
-        """A user who does it again and again costs nobody a stanza, and the log a line a minute with the name."""
+        """A user who repeats it costs others no stanza, and the log has one line a minute with the user's name."""
         said: list[str] = []
         self.patch(type(self.world.link._refusals), "_log", Lines(said))
         for number in range(50):
@@ -417,7 +417,7 @@ class IncomingTests(LinkCase):
         self.assertIn(b"refused stanzas: 50", rendered(status))
 
     def test_logIsSafe(self) -> None:
-        """Names of elements and addresses are long, or hold what no log should."""
+        """Names of elements and addresses may be long, or have characters that must not be logged."""
         said: list[str] = []
         self.patch(type(self.world.link._refusals), "_log", Lines(said))
         self.world.say(f"<\u00e9{'x' * 300} from='a\u202e&#10;{'b' * 3000}' nix:a=''/>".encode())
@@ -439,7 +439,7 @@ class Lines:
 
 
 def rendered(status: Status) -> bytes:
-    """Return the text of the page."""
+    """Return the text of the status page."""
     from twisted.web.test.requesthelper import DummyRequest
 
     request: Any = DummyRequest([b""])
@@ -450,7 +450,7 @@ class OutgoingTests(LinkCase):
     """Stanzas for which the server would end the stream are not sent."""
 
     def send(self, data: bytes) -> list[Any]:
-        """Return the stanzas that the server hears at once."""
+        """Send; return the stanzas that the server receives at once."""
         before = len(self.world.server.heard())
         self.world.link.sendRaw(data)
         self.world.clock.advance(0)
@@ -460,7 +460,7 @@ class OutgoingTests(LinkCase):
         ]
 
     def test_bounced(self) -> None:
-        """A request and a message come back as errors, as if the recipient had sent them; but not at once."""
+        """A request and a message come back as errors, as if by the recipient, but not synchronously."""
         for name, kind in (("iq", "get"), ("iq", "set"), ("message", None), ("message", "groupchat")):
             before = len(self.world.server.heard())
             self.assertTrue(self.world.link.sendRaw(stanza(name, kind, "x" * 1000)))
@@ -482,7 +482,7 @@ class OutgoingTests(LinkCase):
         self.assertEqual(self.taker.facts(), [])
 
     def test_limit(self) -> None:
-        """A stanza of just the limit is sent, as it is."""
+        """A stanza at the limit is sent unchanged."""
         empty = stanza("message", None, "")
         fits = stanza("message", None, "x" * (1000 - len(empty)))
         self.world.server.clear()
@@ -493,7 +493,7 @@ class OutgoingTests(LinkCase):
         self.assertEqual(self.world.server.value(), b"")
 
     def test_several(self) -> None:
-        """Of several together those go out that the server takes, in order."""
+        """Of several together those that the server accepts are sent, in order."""
         small = [b"<message id='%d' to='a'>%b</message>" % (each, b"y" * 400) for each in range(4)]
         large = b"<presence>" + b"x" * 1000 + b"</presence>"
         self.world.server.clear()
@@ -505,14 +505,16 @@ class OutgoingTests(LinkCase):
         self.assertEqual(self.world.server.value(), b"".join(small) + large)
 
     def test_nonsense(self) -> None:
-        """Bytes over the limit that are no stanza at all would end the stream, too."""
+        """Bytes over the limit that are not a stanza are not sent: they would end the stream, too."""
         for data in (b"<a>" * 1000, b"</b>" * 1000, b"x" * 1001, b"<nix:x>" + b"x" * 1000 + b"</nix:x>"):
             self.assertEqual(self.send(data), [])
         self.assertEqual(sum(self.world.link._refusals.counts.values()), 4)
         self.assertTrue(self.world.link.ready)
 
     def test_copies(self) -> None:
-        """Of one stanza for many each copy is one: those that are too large are refused, the others are sent."""
+        """
+        Each copy of a stanza for many recipients counts alone: too large copies are refused, the others are sent.
+        """
         empty = stanza("message", None, "")
         before, _, after = stanza("message", None, "x" * (1000 - len(empty))).partition(f"n@{JID}/r".encode())
         short, long = f"n@{JID}/r".encode(), f"n@{JID}/rr".encode()
@@ -531,14 +533,16 @@ class OutgoingTests(LinkCase):
         self.assertEqual(sum(self.world.link._refusals.counts.values()), 3)
 
     def test_whileDown(self) -> None:
-        """The same holds while the link is down."""
+        """The same applies while the link is down."""
         world = World(Limits(outgoingSize=1000))
         self.assertTrue(world.link.sendRaw(stanza("presence", None, "x" * 1000)))
         world.up()
         self.assertEqual(world.server.heard(), [])
 
     def test_noRoom(self) -> None:
-        """The sender hears of it where there is no room for the others, nor for an error in place of one."""
+        """
+        The sender gets the error even if there is no room for other output, nor for an error to the recipient.
+        """
         protocol: Any = self.world.server.protocol
         protocol.pauseProducing()
         protocol.fullBytes = 0
@@ -549,10 +553,10 @@ class OutgoingTests(LinkCase):
 
 
 class TreeTests(LinkCase):
-    """Bounds of a stanza of which a tree is built."""
+    """Limits of a stanza of which a tree is built."""
 
     def test_tags(self) -> None:
-        """A tree of too many elements is not built; a request is told so, and there is no traceback in the log."""
+        """A tree of too many elements is not built; a request gets an error, and no traceback is logged."""
         content = "<a/>" * 32_768
         world = World()
         taker = Taker()
@@ -573,14 +577,14 @@ class TreeTests(LinkCase):
 
 
 class Ordinary(XMPPHandler):
-    """A handler of the other lane, which looks at everything."""
+    """A handler of the other lane, which builds a tree of each stanza."""
 
     def connectionInitialized(self) -> None:
         self.xmlstream.addObserver("/*", lambda element: None)
 
 
 class StrangerTests(SynchronousTestCase):
-    """Nothing is skipped for who has not said who they are."""
+    """Without authentication nothing is skipped."""
 
     def test_fails(self) -> None:
         """A splitter that skips nothing fails at the limit, and at a fault of namespaces."""

@@ -15,24 +15,24 @@ A, B = ("alice@example.com/r", "1", "gw"), ("bob@example.com/r", "1", "gw")
 
 
 class RepliesTests(SynchronousTestCase):
-    """The table alone, told the time."""
+    """The table without a link, with a given time."""
 
     def test_once(self) -> None:
-        """A request takes one answer; two peers with the same id are two requests."""
+        """A request accepts one answer; two peers with the same id are two requests."""
         replies = Replies()
         self.assertTrue(replies.opened(A, 0.0) and replies.opened(B, 0.0))
         self.assertEqual([replies.closed(key) for key in (A, A, B, B)], [True, False, True, False])
         self.assertEqual(len(replies), 0)
 
     def test_sameAgain(self) -> None:
-        """The same request twice takes two answers."""
+        """The same request twice accepts two answers."""
         replies = Replies()
         replies.opened(A, 0.0)
         replies.opened(A, 1.0)
         self.assertEqual([replies.closed(A) for _ in range(3)], [True, True, False])
 
     def test_bound(self) -> None:
-        """Past the bound a request is not taken, and leaves no trace."""
+        """Over the limit a request is refused, and nothing of it is stored."""
         replies = Replies(bound=1)
         self.assertEqual((replies.opened(A, 0.0), replies.opened(B, 0.0)), (True, False))
         self.assertEqual((replies.isOpen(B), replies.closed(B), len(replies)), (False, False, 1))
@@ -52,7 +52,7 @@ class RepliesTests(SynchronousTestCase):
     @steady
     @given(st.lists(st.tuples(st.sampled_from("oca"), st.sampled_from([A, B]), st.integers(0, 5))))
     def test_books(self, steps: list[tuple[str, tuple[str, str, str], int]]) -> None:
-        """Whatever comes in whatever order: as many answers and deadlines as requests, and none open at last."""
+        """In any order of operations: as many answers and timeouts as requests, and none open at the end."""
         replies, now, opened, ended = Replies(bound=5, patience=3.0), 0.0, 0, 0
         for step, key, seconds in steps:
             if step == "o":

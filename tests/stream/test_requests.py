@@ -1,6 +1,4 @@
-"""
-The table of outgoing requests: each is answered by whom it was sent to, or fails.
-"""
+"""The table of outgoing requests: each is answered by its recipient, or fails."""
 
 from __future__ import annotations
 
@@ -24,10 +22,10 @@ def _stumble(result: Stanza) -> None:
 
 
 class RequestsTests(SynchronousTestCase):
-    """The table alone, told the time."""
+    """The table without a link, with a given time."""
 
     def test_result(self) -> None:
-        """A result from whom was asked, with the id, is the answer; it is one once."""
+        """A result by the recipient, with the id, is the answer; a second one is not."""
         requests = Requests()
         answer = requests.add("a@b/c", "1", 30.0)
         result = stanza(b"<iq from='a@b/c' to='gw' id='1' type='result'><q xmlns='urn:q'/></iq>")
@@ -69,7 +67,7 @@ class RequestsTests(SynchronousTestCase):
         self.assertEqual(self.failureResultOf(wanted[_stumble], StanzaError).value.condition, "undefined-condition")
 
     def test_withoutCondition(self) -> None:
-        """An error that says nothing, or what nobody can read, has a condition that can be written."""
+        """An error without a readable condition gets one that can be written."""
         requests = Requests()
         for content in ("", "<error/>", "<error type='cancel'/>", "<error code='x'/>", "<q xmlns='urn:q'/>"):
             answer = requests.add("a", "1", 30.0)
@@ -84,7 +82,7 @@ class RequestsTests(SynchronousTestCase):
         self.assertIn("unheard-of", error.getElement().toXml())
 
     def test_error(self) -> None:
-        """An error is a failure with the peer's own words."""
+        """An error is a failure with the peer's own text."""
         requests = Requests()
         answer = requests.add("a", "1", 30.0)
         requests.answered(
@@ -98,7 +96,7 @@ class RequestsTests(SynchronousTestCase):
         self.assertEqual((error.condition, error.type, error.text), ("gone", "wait", "Moved"))
 
     def test_oddAnswers(self) -> None:
-        """Whatever a peer answers ends the request, in a failure where it cannot be read, and harms nobody."""
+        """Any answer ends the request, with a failure if it is unreadable, and affects no other."""
         for payload, kind in (
             (b"", b"error"),
             (b"<error/>", b"error"),
@@ -113,7 +111,7 @@ class RequestsTests(SynchronousTestCase):
             self.failureResultOf(answer, StanzaError)
 
     def test_deadline(self) -> None:
-        """Without an answer it fails at its own deadline, and what comes later is no answer."""
+        """Without an answer a request fails at its own deadline; later answers are ignored."""
         requests = Requests()
         early, late = requests.add("a", "1", 10.0), requests.add("a", "2", 20.0)
         requests.expire(9.9)
@@ -126,7 +124,7 @@ class RequestsTests(SynchronousTestCase):
         self.failureResultOf(late, StanzaError)
 
     def test_bound(self) -> None:
-        """Too many, or the same again: refused at once, and those under way stay."""
+        """Over the limit, or with an id in use, a request is refused at once; open ones stay."""
         requests = Requests(bound=2)
         first = requests.add("a", "1", 10.0)
         for key in (("a", "1"), ("b", "2"), ("c", "3")):
@@ -151,7 +149,7 @@ class RequestsTests(SynchronousTestCase):
         self.assertFalse(requests.answered(stanza(b"<iq from='a' id='1' type='result'/>")))
 
     def test_failAll(self) -> None:
-        """When the stream is gone all of them fail; one that is asked again in that moment is not lost."""
+        """When the stream is lost all requests fail; one that is made at that moment is not lost."""
         requests = Requests()
         again = []
         answer = requests.add("a", "1", 10.0)

@@ -1,4 +1,4 @@
-"""The part of a table for everybody that one user may fill."""
+"""The part of a shared table that one user may fill."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from gateway.stream.shares import UNIT, Share, Shares, places
 
 
 class SharesTests(SynchronousTestCase):
-    """Everybody has their own."""
+    """Quotas of users and domains."""
 
     def fill(self, shares: Shares, user: str) -> Share:
-        """Let a user take all that they can get."""
+        """Fill the table as far as a user can."""
         share = shares.of(user)
         while share.take():
             pass
         return share
 
     def test_alone(self) -> None:
-        """One user gets a fifth, by whatever resources, and another one is not affected."""
+        """One user gets a fifth, with any resources, and another one is not affected."""
         shares = Shares(10_000)
         juliet = self.fill(shares, "juliet@capulet.lit/balcony")
         self.assertEqual(juliet.taken, 2_000)
@@ -28,7 +28,7 @@ class SharesTests(SynchronousTestCase):
         self.assertTrue(juliet.take())
 
     def test_domain(self) -> None:
-        """A thousand accounts of one domain get half; others come in, and have their fair share of the rest."""
+        """A thousand accounts of one domain get half; others get in, and have their fair share of the rest."""
         shares = Shares(10_000)
         crowd = [self.fill(shares, f"user{number}@evil.example") for number in range(1_000)]
         self.assertEqual(sum(each.taken for each in crowd), 5_000)
@@ -36,7 +36,9 @@ class SharesTests(SynchronousTestCase):
         self.assertEqual(shares.taken, 6_000)
 
     def test_turns(self) -> None:
-        """However many take all they can: once what they took first has ended, there is room for who has little."""
+        """
+        With any number of greedy users: once their first requests have ended, there is room for those with few.
+        """
         shares = Shares(10_000)
         crowd = [shares.of(f"user@{number}.evil.example") for number in range(1_000)]
         for _ in range(20):
@@ -49,7 +51,7 @@ class SharesTests(SynchronousTestCase):
         self.assertGreater(shares.bound - shares.taken, 25)
 
     def test_one(self) -> None:
-        """The smallest table is filled by one, and no further."""
+        """One user can fill the smallest table, and no more."""
         shares = Shares(1)
         kept = [self.fill(shares, each) for each in ("juliet@capulet.lit", "romeo@montague.lit")]
         self.assertEqual([each.taken for each in kept], [1, 0])
@@ -59,7 +61,7 @@ class SharesTests(SynchronousTestCase):
         self.assertEqual([places(each) for each in (0, UNIT - 1, UNIT, 10 * UNIT)], [1, 1, 2, 11])
 
     def test_forgotten(self) -> None:
-        """Users who have nothing are forgotten when there are many of them; users who have something are not."""
+        """Users without requests are forgotten when there are many of them; others are not."""
         shares = Shares(1_000_000)
         share, idle = shares.of("juliet@capulet.lit"), shares.of("romeo@montague.lit")
         share.take(4)
@@ -73,7 +75,7 @@ class SharesTests(SynchronousTestCase):
         self.assertLess(len(shares._domains), 5_000)
 
     def test_manyAtOnce(self) -> None:
-        """Nor is time lost where many have something."""
+        """The same is fast if many users have requests."""
         shares = Shares(1_000_000)
         sweeps: list[int] = []
         self.patch(shares, "_sweep", lambda: (sweeps.append(len(shares)), Shares._sweep(shares)))
@@ -83,7 +85,7 @@ class SharesTests(SynchronousTestCase):
         self.assertLess(len(sweeps), 13)
 
     def test_kept(self) -> None:
-        """Places that a user had before are the user's, however many, and count."""
+        """Places that a user had before belong to the user, in any number, and are counted."""
         shares = Shares(10)
         share = shares.of("juliet@capulet.lit")
         share.keep(9)

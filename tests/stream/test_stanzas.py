@@ -1,6 +1,4 @@
-"""
-Stanzas as bytes: readdressed they mean the same, and errors are said as RFC 6120 has them.
-"""
+"""Stanzas as bytes: with new addresses they keep their meaning, and errors have the form of RFC 6120."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from gateway.xml.write import escape, serialised
 from tests.stream.memory import HEADER, children, split, stanza, steady, tree
 from tests.stream.odd import streams
 
-# Any text that XML can hold.
+# Any text that XML allows.
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("'\"<>&\t\n\r"), max_size=20)
 
 
@@ -28,7 +26,7 @@ class ReaddressTests(SynchronousTestCase):
     @steady
     @given(streams(), TEXTS, TEXTS)
     def test_sameTree(self, data: bytes, sender: str, recipient: str) -> None:
-        """In a stream that declares nothing but the usual, all is as it was but C{to} and C{from}."""
+        """If the stream has only the usual declarations, everything but C{to} and C{from} stays the same."""
         stanzas = [event for event in split(data) if isinstance(event, Stanza)]
         for found, other in zip(stanzas, children(data), strict=True):
             if isinstance(found, Nonza):
@@ -37,21 +35,21 @@ class ReaddressTests(SynchronousTestCase):
             [moved] = children(HEADER + written)
             name, attributes, parts = tree(other)
             self.assertEqual(tree(moved), (name, {**attributes, "from": sender, "to": recipient}, parts))
-            # The next gateway on the way reads it the same.
+            # The next gateway reads it the same.
             again = stanza(written)
             self.assertEqual((again.sender, again.recipient, again.id), (sender, recipient, found.id))
 
     @steady
     @given(streams())
     def test_payloadIsCopied(self, data: bytes) -> None:
-        """The bytes of the payload are copied as they stand."""
+        """The bytes of the payload are copied unchanged."""
         for event in split(data):
             if isinstance(event, Stanza):
                 self.assertIn(event.payload, event.readdressed(route("a", "b")))
                 self.assertEqual(stanza(event.readdressed(route("a", "b"))).payload, event.payload)
 
     def test_plain(self) -> None:
-        """A plain stanza comes out as anybody would write it."""
+        """A stanza without special features has the usual form."""
         payload = b"<q  xmlns = \"urn:q\">\xe2\x82\xac&gt;<x a='>'/></q >"
         found = stanza(b"<iq to='c' xml:lang='en' type='get' id='1' from='a@b/c'>" + payload + b"</iq>")
         self.assertTrue(found.cut)
@@ -61,7 +59,9 @@ class ReaddressTests(SynchronousTestCase):
         )
 
     def test_headersPrefix(self) -> None:
-        """A prefix of the stream's header goes with a stanza that uses it, unless the stanza has its own."""
+        """
+        A prefix of the stream header is declared on a stanza that uses it, unless the stanza declares its own.
+        """
         header = HEADER[:-1] + b" xmlns:h='urn:h'>"
         for raw, uri in (
             (b"<iq><h:q/></iq>", "urn:h"),
@@ -75,7 +75,7 @@ class ReaddressTests(SynchronousTestCase):
             self.assertEqual(moved[0].tag, f"{{{uri}}}q", raw)
 
     def test_addressLikeText(self) -> None:
-        """Text within another attribute, or an attribute with a prefix, is not an address, and stays."""
+        """Text in another attribute, and an attribute with a prefix, is not an address, and stays."""
         found = stanza(b"<iq id=\" to='x' from='y' \" x:to='z' xmlns:x='urn:x' from='a' to = \"b\"/>")
         self.assertEqual((found.sender, found.recipient, found.id), ("a", "b", " to='x' from='y' "))
         again = stanza(found.readdressed(route("c", "d")))
@@ -87,13 +87,13 @@ class ElementTests(SynchronousTestCase):
     """The tree of a stanza."""
 
     def test_newEachTime(self) -> None:
-        """Each look gives a tree of one's own: what a handler does to it, the next one does not see."""
+        """Each access gives a new tree: a handler's changes are not seen by the next handler."""
         found = stanza(b"<iq from='a'><q xmlns='urn:q'/></iq>")
         found.element.q["spoilt"] = "1"
         self.assertIsNone(found.element.q.getAttribute("spoilt"))
 
     def test_onlyTag(self) -> None:
-        """A stanza that is one tag has a tree, also where its end looks like another's."""
+        """A stanza that is one tag has a tree, also if its end looks like another's."""
         for raw in (b"<iq/>", b"<iq />", b'<iq a="/>"/>', b"<iq a='>'><x/></iq>"):
             self.assertEqual(stanza(raw).element.name, "iq", raw)
 
@@ -108,7 +108,7 @@ class ErrorTests(SynchronousTestCase):
     """Stanza errors (RFC 6120 section 8.3)."""
 
     def test_reply(self) -> None:
-        """An error goes back with the same id, from the address that was written to."""
+        """An error has the same id, and comes from the address that was written to."""
         found = stanza(b"<iq from='a@b/&lt;' to='c/&apos;' id='&amp;1' type='get'><q xmlns='urn:q'/></iq>")
         for error, answer in ERRORS.items():
             [said] = children(HEADER + errorReply(found, error))
@@ -119,26 +119,26 @@ class ErrorTests(SynchronousTestCase):
             self.assertEqual([text.text for text in element[1:]], [answer.text] if answer.text else [])
 
     def test_noId(self) -> None:
-        """Without an id there is none in the answer either."""
+        """Without an id the error has none either."""
         [said] = children(HEADER + errorReply(stanza(b"<iq from='a' to='b'/>"), BadRequest))
         self.assertNotIn("id", said.attrib)
 
     @steady
     @given(TEXTS)
     def test_escape(self, text: str) -> None:
-        """Any text survives as a value and between tags."""
+        """Any text is kept as a value and as content."""
         read = fromstring(f"<a b='{escape(text)}' c=\"{escape(text)}\">{escape(text)}</a>")
         self.assertEqual((read.get("b"), read.get("c"), read.text or ""), (text, text, text))
 
 
 class SerialisedTests(SynchronousTestCase):
-    """Elements as they go out."""
+    """Elements as they are serialised."""
 
     @steady
     # ElementTree cannot read a namespace with "}".
     @given(TEXTS.filter(lambda text: text and "}" not in text), TEXTS, TEXTS)
     def test_anyText(self, uri: str, value: str, text: str) -> None:
-        """Whatever stands in a namespace, an attribute or a text, it is that and nothing else."""
+        """Any text in a namespace, an attribute or a text is kept, and is nothing else."""
         element = domish.Element((uri, "x"), attribs={"a": value, (uri, "b"): value, (ns.XML, "lang"): "en"})
         element.addElement("inner").addContent(text)
         element.addElement((ns.COMPONENT_ACCEPT, "body"))
@@ -149,7 +149,7 @@ class SerialisedTests(SynchronousTestCase):
         self.assertEqual(tree(found), (f"{{{uri}}}x", attributes, [inner, body]))
 
     def test_injection(self) -> None:
-        """A namespace cannot end its own tag: with domish's own writer it can."""
+        """A namespace cannot end its own tag; with domish's serialiser it can."""
         element = domish.Element(("urn:'/><iq type='set'/><x xmlns='", "x"))
         self.assertEqual(len(list(children(HEADER + element.toXml().encode()))), 3)
         self.assertEqual(len(list(children(HEADER + serialised(element, "").encode()))), 1)

@@ -1,4 +1,4 @@
-"""A link's server is asked what it is, and whether what it is asked arrives."""
+"""A link asks its server for its software, and tests whether requests arrive."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SurveyTests(SynchronousTestCase):
             self.logged.append(event["loss"])
 
     def answer(self, to: str, outcome: str) -> None:
-        """Answer the last request to this address: an attribute and the content."""
+        """Answer the last request to this address with an attribute and content."""
         asked = [about for _, about, _ in self.world.server.heard() if about.get("to") == to]
         addresses = f"from='{to}' to='{JID}' id='{asked[-1]['id']}'"
         self.world.say(f"<iq {addresses} {outcome}</iq>".encode())
@@ -52,19 +52,19 @@ class SurveyTests(SynchronousTestCase):
         self.refuses(f"{DOMAIN}/ping", "item-not-found")
 
     def again(self) -> None:
-        """The connection is lost, and there is another."""
+        """Break the connection, and connect again."""
         self.world.server.lose(ConnectionLost())
         self.world.wait(5)
         self.world.server.accept()
         self.world.wait(1.1)
 
     def test_asks(self) -> None:
-        """One request for the software, and one that arrives in any case, a second after the connection."""
+        """One request for the software, and one that always arrives, a second after the connection."""
         asked = [(about["to"], children[0][0]) for _, about, children in self.world.server.heard()]
         self.assertEqual(asked, [(DOMAIN, f"{{{ns.VERSION}}}query"), (f"{DOMAIN}/ping", f"{{{ns.PING}}}ping")])
 
     def test_told(self) -> None:
-        """The server's description is shown on one line, with bounded length."""
+        """The server's description is shown on one line, with limited length."""
         self.tells("Prosody", "13.0.7")
         self.pongs()
         self.world.wait(10)
@@ -79,7 +79,7 @@ class SurveyTests(SynchronousTestCase):
         self.assertNotIn("\n", line)
 
     def test_refused(self) -> None:
-        """A server that does not say what it is has heard the question."""
+        """A server that refuses has received the request."""
         self.pongs()
         self.refuses(DOMAIN)
         self.world.wait(10)
@@ -87,12 +87,12 @@ class SurveyTests(SynchronousTestCase):
         self.assertEqual(list(self.survey.report()), [])
 
     def test_nonsense(self) -> None:
-        """An answer that says nothing is an answer."""
+        """An answer without content is an answer."""
         self.answer(DOMAIN, "type='result'>")
         self.assertEqual(self.found, [("", False)])
 
     def test_lossy(self) -> None:
-        """Of a server that answers the second request only the first is lost: what that costs is told, once."""
+        """If only the first request is lost and the second is answered, the consequence is logged once."""
         self.pongs()
         self.world.wait(2.8)
         self.assertEqual(self.found, [])
@@ -117,7 +117,7 @@ class SurveyTests(SynchronousTestCase):
         self.assertEqual(list(self.survey.report()), ["example.com is ejabberd 26.07"])
 
     def test_slow(self) -> None:
-        """A server that answers neither, and one whose answer comes a little later, are not taken for such."""
+        """A server that answers neither request, or answers a little later, is not reported."""
         self.world.wait(20)
         self.tells("Prosody", "0.12.3")
         self.pongs()
@@ -133,7 +133,7 @@ class SurveyTests(SynchronousTestCase):
         self.assertEqual((self.found[1:], self.logged), ([("Prosody 0.12.3", False)], []))
 
     def test_lost(self) -> None:
-        """A connection that is lost meanwhile says nothing about the next server."""
+        """If the connection is lost meanwhile, nothing is concluded about the next server."""
         self.pongs()
         self.world.wait(1)
         self.again()

@@ -1,6 +1,4 @@
-"""
-Trees of stanzas: those that domish itself would build.
-"""
+"""Trees of stanzas: the same that domish would build."""
 
 from __future__ import annotations
 
@@ -21,13 +19,13 @@ from tests.stream.odd import streams
 
 
 def everything(element: domish.Element) -> Any:
-    """All that an element is made of, but its parent."""
+    """Return all parts of an element, except its parent."""
     children = [each if isinstance(each, str) else everything(each) for each in element.children]
     return element.uri, element.name, element.defaultUri, element.attributes, element.localPrefixes, children
 
 
 def byDomish(header: bytes, raw: bytes) -> domish.Element:
-    """The same by domish's own stream."""
+    """Return the same by domish's own stream."""
     found: list[domish.Element] = []
     stream = domish.elementStream()
     stream.DocumentStartEvent = lambda root: None
@@ -45,9 +43,9 @@ class BuilderTests(SynchronousTestCase):
     @steady
     @given(streams())
     def test_asDomish(self, data: bytes) -> None:
-        """Every stanza of a stream, one after the other, is the tree that domish builds of it alone."""
+        """Every stanza of a stream gives the tree that domish builds of it alone."""
         builder: Builder | None = None
-        # Of a namespace with a space in it domish alone makes nothing.
+        # Domish alone cannot read a namespace with a space in it.
         data = data.replace(b"urn: h", b"urn:h")
         for stanza in split(data):
             if isinstance(stanza, Stanza) and b"'a b'" not in stanza.raw:
@@ -66,7 +64,7 @@ class BuilderTests(SynchronousTestCase):
                     self.assertEqual(domishTree(again), domishTree(element))
 
     def test_longText(self) -> None:
-        """Text is one piece, however long."""
+        """Text is one piece, at any length."""
         text = "a\n&" * 10_000
         raw = f"<message><body>{text.replace('&', '&amp;')}</body></message>".encode()
         self.assertEqual(Builder(HEADER).build(raw).body.children, [text])
@@ -78,7 +76,7 @@ class BuilderTests(SynchronousTestCase):
 
 
 class CostTests(QuickCase):
-    """Bounds of a tree; a stanza that is only passed on may have any number of elements."""
+    """Limits of a tree; a stanza that is only forwarded may have any number of elements."""
 
     header = f"<s:s xmlns='{ns.COMPONENT_ACCEPT}' xmlns:s='{ns.STREAMS}'>".encode()
 
@@ -87,7 +85,7 @@ class CostTests(QuickCase):
             self.assertRaises(TooLarge, parse, self.header, raw)
 
     def test_most(self) -> None:
-        """As many tags and attributes as may be: built in less than a tenth of a second. One more is refused."""
+        """The maximum of tags and attributes takes less than a tenth of a second. One more is refused."""
         many, left = divmod(MAX_COST - 2, 3)
         items = b"<i a='' b=\"\"/>" * many + b"<i/>" * left
         with self.quickly():
@@ -97,13 +95,13 @@ class CostTests(QuickCase):
         self.assertRefused(b"<iq>" + b"<i/>" * (MAX_COST - 1) + b"</iq>")
 
     def test_hostile(self) -> None:
-        """Four million bytes of whatever costs most."""
+        """Four million bytes of the most expensive input."""
         self.assertRefused(b"<iq>" + b"<a/>" * 1_000_000 + b"</iq>")
         self.assertRefused(b"<iq" + b"".join(b" a%d=''" % number for number in range(400_000)) + b"></iq>")
         self.assertRefused(b"<iq" + b"".join(b" xmlns:a%d='u'" % number for number in range(200_000)) + b"></iq>")
 
     def test_longNamespace(self) -> None:
-        """Expat's work grows with the product of a namespace's length and the number of its uses."""
+        """The work of expat is proportional to the product of a namespace's length and the number of its uses."""
         long = b"u" * 130_000
         self.assertRefused(
             b"<iq><q xmlns:p='" + long + b"'" + b"".join(b" p:a%d=''" % n for n in range(9_000)) + b"/></iq>"
@@ -111,7 +109,7 @@ class CostTests(QuickCase):
         self.assertRefused(b'<iq><q xmlns = "' + long + b'">' + b"<a/>" * 9_000 + b"</q></iq>")
 
     def test_text(self) -> None:
-        """Text costs next to nothing, however long; and quotes, or words that look like declarations, are text."""
+        """Text is cheap, at any length; quotes, and words that look like declarations, are text."""
         for text in (b"x" * 4_000_000, b"&apos;" * 60_000, b"'" * 60_000, b"xmlns=q" + b"u" * 100_000):
             with self.quickly(text[:100]):
                 tree = parse(self.header, b"<iq>" + text + b"</iq>")
