@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-# x, y, and the least and the greatest y that were found.
+# x, y, and the smallest and largest y of the rounds.
 Point = tuple[float, float, float, float]
 
 _WIDTH, _HEIGHT = 640, 420
@@ -14,7 +14,9 @@ _STYLE = "text{font:13px sans-serif;fill:#24292f}.g{stroke:#d0d7de}.p{stroke:#8c
 
 
 def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str) -> str:
-    """A line for each series, a bar for its extremes, and what would be proportional to the last of the first's.
+    """
+    Return a chart: a line for each series, a bar for its extremes, and a line proportional to the first series'
+    last point.
 
     @param across, upwards: the titles of the axes.
     """
@@ -43,7 +45,7 @@ def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str) -> str
         colour = _COLOURS[number % len(_COLOURS)]
         if not number:
             x, y, *_ = found[-1]
-            # It leaves the picture on the left, or below.
+            # The line leaves the chart on the left, or below.
             part = max(10**lowest / x, 10**least / y)
             drawn.append(_line(across_(x * part), upwards_(y * part), across_(x), upwards_(y), "p"))
         path = " ".join(f"{across_(x):.1f},{upwards_(y):.1f}" for x, y, *_ in found)
@@ -60,7 +62,7 @@ def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str) -> str
 
 
 def _decades(values: Sequence[float]) -> tuple[int, int]:
-    """The powers of ten around some values."""
+    """Return the powers of ten around some values."""
     lowest = math.floor(math.log10(min(values)))
     return lowest, max(lowest + 1, math.ceil(math.log10(max(values))))
 

@@ -1,4 +1,4 @@
-"""The programs under test, each in a process of its own, and what the system says about that process."""
+"""The programs under test, each in a process of its own, and the system's figures about that process."""
 
 import os
 import pathlib
@@ -30,7 +30,7 @@ listen = "tcp:{http}:interface=127.0.0.1"
 
 """
 
-# Everything of the proxy switched on.
+# All options of the proxy are on.
 _PROXY = """\
 [proxy."{component}"]
 target = "{target}"
@@ -72,18 +72,19 @@ _ENTITIES = {
 # The name of a plugin in `echo.py`.
 _HANDLERS = {"gateway": "echo", "gateway-tree": "tree"}
 ENTITIES = (*_HANDLERS, *_ENTITIES)
-# How addresses are read.
+# The way in which addresses are read.
 _LOOPS = {"wokkel": "plain", "wokkel-lean": "lean"}
 REFRESHERS = ("gateway", *_LOOPS)
-# Bytes. A roster comes in one stanza, and ours are large.
+# Bytes. A roster comes in one stanza, and those of the benchmark are large.
 _LARGEST = 8 * 1024 * 1024
 
 
 def relay(name: str, port: int, timeout: int = 30) -> "Contestant":
-    """One of L{RELAYS}, started.
+    """
+    Start one of L{RELAYS}.
 
-    @param port: where the fake server listens, on the loopback.
-    @param timeout: seconds after which the gateway gives an exchange up (the others always take 30).
+    @param port: the fake server's port on the loopback.
+    @param timeout: seconds after which the gateway fails an exchange (the others always take 30).
     """
     component, target = traffic.COMPONENT.decode(), traffic.TARGET.decode()
     if name == "gateway":
@@ -93,9 +94,10 @@ def relay(name: str, port: int, timeout: int = 30) -> "Contestant":
 
 
 def managingEntity(name: str, port: int) -> "Contestant":
-    """One of L{ENTITIES}, started: it echoes what is delegated to it.
+    """
+    Start one of L{ENTITIES}: it echoes delegated requests.
 
-    @param port: where the fake server listens, on the loopback.
+    @param port: the fake server's port on the loopback.
     """
     component, server = forwards.COMPONENT.decode(), forwards.SERVER.decode()
     namespaces = [each.decode() for each in forwards.NAMESPACES]
@@ -107,10 +109,11 @@ def managingEntity(name: str, port: int) -> "Contestant":
 
 
 def refresher(name: str, port: int, application: int) -> "Contestant":
-    """One of L{REFRESHERS}, started: it brings rosters up to date when it is asked to at its HTTP port.
+    """
+    Start one of L{REFRESHERS}: it refreshes rosters on request at its HTTP port.
 
-    @param port: where the fake server listens, on the loopback.
-    @param application: where the web application does.
+    @param port: the fake server's port on the loopback.
+    @param application: the web application's port.
     """
     url = f"http://127.0.0.1:{application}/contacts/%s"
     if name == "gateway":
@@ -121,7 +124,8 @@ def refresher(name: str, port: int, application: int) -> "Contestant":
 
 
 def rosterGateway(port: int, url: str, isLocked: bool) -> "Contestant":
-    """The gateway with rosters, on a real server.
+    """
+    Return the gateway with rosters, on a real server.
 
     @param url: of the web application.
     """
@@ -130,22 +134,23 @@ def rosterGateway(port: int, url: str, isLocked: bool) -> "Contestant":
 
 
 def rooms(port: int, component: str) -> "Contestant":
-    """The gateway with rooms of its own.
+    """
+    Return the gateway with rooms of its own.
 
-    @param port: where the fake server listens, on the loopback.
+    @param port: the fake server's port on the loopback.
     """
     return _gateway(port, _ROOMS.format(component=component))
 
 
 def freePort() -> int:
-    """A port that nobody listens at."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
 
 
 def _gateway(port: int, table: str, plugin: pathlib.Path | None = None, largest: int = 256 * 1024) -> "Contestant":
-    """The gateway as an operator runs it."""
+    """Return the gateway as an operator runs it."""
     http = freePort()
     config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode(), largest=largest) + table
     files = {"gateway.toml": config}
@@ -162,11 +167,12 @@ def _script(name: str, script: str, *arguments: str, http: int = 0) -> "Contesta
 
 
 class Contestant:
-    """A running component; a context manager that ends the process and shows its log if something failed.
+    """
+    A running component; a context manager that ends the process, and shows its log if something failed.
 
-    @param files: what it finds in its working directory, where modules are looked for too.
-    @param environment: variables that it is given beside ours.
-    @ivar http: the port where it takes HTTP requests; 0 if it does not.
+    @param files: files in its working directory, which is also on the module path.
+    @param environment: additional environment variables.
+    @ivar http: the port for HTTP requests; 0 if it has none.
     """
 
     def __init__(
@@ -212,12 +218,12 @@ class Contestant:
         self._directory.cleanup()
 
     def cpu(self) -> float:
-        """Seconds of CPU, user and system, of the whole process so far."""
+        """Return the seconds of CPU, user and system, of the whole process so far."""
         # The POSIX CPU-time clock of another process, in nanoseconds: /proc/PID/stat counts in 10 ms.
         return time.clock_gettime((~self._process.pid << 3) | 2)
 
     def memory(self, field: str) -> float:
-        """MiB of a line of /proc/PID/status: `VmRSS` now, `VmHWM` at its peak."""
+        """Return the MiB in a line of /proc/PID/status: `VmRSS` now, `VmHWM` at its peak."""
         status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
         for line in status.splitlines():
             if line.startswith(field + ":"):
@@ -225,5 +231,5 @@ class Contestant:
         raise LookupError(field)
 
     def resetPeak(self) -> None:
-        """Let `VmHWM` begin anew."""
+        """Reset `VmHWM`."""
         pathlib.Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")

@@ -1,4 +1,5 @@
-"""A crowd that joins one room in bursts, hears many messages in one burst, and then one large message.
+"""
+Many occupants join one room in bursts, get many messages in one burst, and then one large message.
 
 This process is the server of all occupants. It counts every presence and every message that the gateway sends. The
 exit status is 1 if the link was lost, or if the counts are wrong.
@@ -18,7 +19,7 @@ ROOM = f"room@{mucs.ROOMS}"
 _PATIENCE = 60.0
 _JOIN = "<presence from='{user}' to='{room}/n{number}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
 _SAY = "<message from='{user}' to='{room}' type='groupchat' id='m{number}'><body>{body}</body></message>"
-# The end of each stanza of a kind, and bytes that may hold the beginning of one.
+# The end of each stanza of a kind, and the number of bytes that may hold the beginning of one.
 _ENDS = {"presence": b"</presence>", "message": b"</message>"}
 _TAIL = 16
 # Bytes of a message, of all copies of one, and of its elements.
@@ -26,9 +27,10 @@ _LARGEST, _COPIES, _AROUND = 190_000, 64 * 1024 * 1024, 20
 
 
 class Crowd:
-    """One room, and everybody in it.
+    """
+    One room with its occupants.
 
-    @ivar received: bytes that have come from the gateway.
+    @ivar received: number of bytes received from the gateway.
     """
 
     def __init__(self, server: FakeServer, contestant: Contestant) -> None:
@@ -38,18 +40,20 @@ class Crowd:
         self.size = 0
 
     def join(self, count: int) -> None:
-        """So many more, in one burst; over when all of them have been told of each other.
+        """
+        Send this number of joins in one burst; return when all occupants have each other's presence.
 
-        @raise Broken: if something else was sent, or too little.
+        @raise Broken: if stanzas are missing, or there are others.
         """
         first, self.size = self.size, self.size + count
         burst = "".join(_JOIN.format(user=_user(n), room=ROOM, number=n) for n in range(first, self.size))
-        # Each is told of all before, and of itself; all before are told of each.
+        # Each newcomer gets the presence of all occupants and its own; each occupant gets that of the newcomer.
         presences = sum(2 * number + 1 for number in range(first, self.size))
         self._exchange(burst.encode(), presence=presences, message=count)
 
     def say(self, count: int, body: str) -> None:
-        """So many messages in one burst; over when everybody has heard all of them.
+        """
+        Send this number of messages in one burst; return when each occupant has all of them.
 
         @raise Broken: as above.
         """
@@ -58,9 +62,10 @@ class Crowd:
         self._exchange(burst.encode(), message=count * self.size)
 
     def _exchange(self, burst: bytes, **expected: int) -> None:
-        """Send a burst, and count what comes.
+        """
+        Send a burst, and count the stanzas that come.
 
-        @param expected: how many stanzas of each kind.
+        @param expected: number of stanzas of each kind.
         """
         server = self._server
         server.send(burst)
@@ -75,7 +80,7 @@ class Crowd:
                 self.received += len(data)
                 data = rest + data
                 for kind, end in _ENDS.items():
-                    # What was counted in the last piece is not counted again.
+                    # Stanzas that were counted in the last piece are not counted again.
                     found[kind] += data.count(end) - rest.count(end)
                 rest = data[-_TAIL:]
             if any(found[kind] > wanted[kind] for kind in found) or time.monotonic() > heard + _PATIENCE:
@@ -87,9 +92,10 @@ def _user(number: int) -> str:
 
 
 def measure(size: int, burst: int, messages: int, large: int | None) -> None:
-    """One room: prints a line for each step.
+    """
+    Measure one room; print a line for each step.
 
-    @raise Broken: if the link was lost, or anything was lost or came twice.
+    @raise Broken: if the link was lost, or a stanza was lost or came twice.
     """
     server = FakeServer()
     try:
@@ -122,14 +128,14 @@ def measure(size: int, burst: int, messages: int, large: int | None) -> None:
 
 
 def _joinAll(crowd: Crowd, size: int, burst: int) -> None:
-    # The first makes the room.
+    # The first join creates the room.
     crowd.join(1)
     while crowd.size < size:
         crowd.join(min(burst, size - crowd.size))
 
 
 def main() -> int:
-    """Measure each size. Returns the exit status."""
+    """Measure each size. Return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, action="append", help="occupants; may be repeated (1000, 5000)")
     parser.add_argument("--burst", type=int, default=20, help="joins in one burst (%(default)s)")

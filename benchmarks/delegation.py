@@ -1,4 +1,5 @@
-"""What a delegated iq costs its managing entity (XEP-0355): the gateway beside others, all echoing, in turns.
+"""
+The cost of a delegated iq for its managing entity (XEP-0355): the gateway and others in turns, all echoing.
 
 This process is the delegating server. Each contestant is a process of its own. Every answer is checked; the exit
 status is 1 if one was lost or wrong.
@@ -21,7 +22,8 @@ RATIOS = tuple(
 
 
 def measure(name: str, options: argparse.Namespace) -> rounds.Figures:
-    """One round of a managing entity: start, prove, count, end.
+    """
+    Measure one round of a managing entity: start, check, count, end.
 
     @raise Broken: if an answer was lost or wrong.
     """
@@ -39,7 +41,7 @@ def measure(name: str, options: argparse.Namespace) -> rounds.Figures:
 
 
 def main() -> int:
-    """Run the rounds, print the tables. Returns the exit status."""
+    """Run the rounds and print the tables. Return the exit status."""
     options = rounds.parseArguments(__doc__, list(contestants.ENTITIES), 20_000, 500)
     size = forwards.meanSize()
     print(f"{options.rounds} rounds, {options.open} requests open; a forwarded iq is {size:.0f} bytes\n")

@@ -1,6 +1,7 @@
-"""Handlers for delegated namespaces that answer each request with its own payload.
+"""
+Handlers for delegated namespaces that answer each request with its own payload.
 
-The gateway's part in `delegation.py`, which puts it into a `gateway/plugins/` folder on the Python path.
+This is the gateway's part in `delegation.py`, which puts it into a `gateway/plugins/` folder on the Python path.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IDelegati
 
 @implementer(IDelegatedNamespace)
 class Echo:
-    """Answers for whatever the benchmark delegates."""
+    """Answers requests in all namespaces of the benchmark."""
 
     namespaces = frozenset(
         (
@@ -34,7 +35,7 @@ class Echo:
 
 
 class TreeEcho(Echo):
-    """The same with a look into the payload, as all have it that answer by what it says."""
+    """The same with a check of the payload, as handlers do that answer by its content."""
 
     def answer(self, request: IDelegatedRequest) -> Any:
         """Return the payload as a tree, if it is one of those that the benchmark sends."""
@@ -44,14 +45,14 @@ class TreeEcho(Echo):
 
 @implementer(IPlugin, IDelegationPlugin)
 class EchoPlugin:
-    """Makes one of them."""
+    """Makes one of these handlers."""
 
     def __init__(self, name: str, handler: IDelegatedNamespace) -> None:
         self.name = name
         self._handler = handler
 
     def makeHandler(self, jid: str, link: Any, composition: Any) -> IDelegatedNamespace:
-        """It needs nothing."""
+        """Return the handler; the arguments are not used."""
         return self._handler
 
 

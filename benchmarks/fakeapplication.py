@@ -11,7 +11,7 @@ _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
 class FakeApplication:
-    """The process, from outside."""
+    """The process, as its owner sees it."""
 
     def __init__(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -23,18 +23,18 @@ class FakeApplication:
         inside.close()
 
     def decide(self, documents: dict[str, bytes], tag: str) -> None:
-        """From now on it says this, by path; all of them with one entity tag."""
+        """Set the documents, by path; all of them have one entity tag."""
         self._pipe.send((documents, tag))
         self._pipe.recv()
 
     def asked(self) -> Counter[str]:
-        """Which paths were asked for since this was called last, and how often."""
+        """Return the paths that were requested since the last call, with their numbers."""
         self._pipe.send(None)
         asked: Counter[str] = self._pipe.recv()
         return asked
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.terminate()
         self._process.join()
         self._pipe.close()
@@ -48,7 +48,7 @@ class _State:
         self._known = self._unchanged = b""
 
     def command(self) -> None:
-        """Take what comes through the pipe; its end is ours."""
+        """Handle a command from the pipe; the process ends with the pipe."""
         try:
             said = self._pipe.recv()
         except EOFError:
@@ -67,7 +67,7 @@ class _State:
         self._pipe.send(None)
 
     def answer(self, head: bytes) -> bytes:
-        """To one request."""
+        """Answer one request."""
         path = head.split(b" ", 2)[1].decode()
         self._asked[path] += 1
         if path in self._answers and self._known in head.lower() + b"\r\n":
@@ -91,7 +91,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _run(listener: socket.socket, pipe: Connection, other: Connection) -> None:
-    # As long as both ends are here, neither ends.
+    # Both ends are open, so neither process ends.
     other.close()
 
     async def serve() -> None:

@@ -1,8 +1,9 @@
-"""A fake XMPP server for one component: all the users, and the implementing client, on one raw socket.
+"""
+A fake XMPP server for one component: all the users, and the implementing client, on one raw socket.
 
-It cuts stanzas with `bytes.split` and reads start tags with a regular expression, so that the component
-under test, not this, is what limits the rate. That is enough because `traffic` nests no iq and its
-addresses need no escaping. Payloads are compared as trees, once for each way of writing them.
+It cuts stanzas with `bytes.split` and reads start tags with a regular expression, so that the component under test
+limits the rate, and not this process. That is enough because `traffic` nests no iq and its addresses need no
+escaping. Payloads are compared as trees, once for each spelling.
 """
 
 import re
@@ -19,9 +20,9 @@ _PRESENCE = re.compile(rb"<presence\s([^>]*?)(?:/>|>.*?</presence>)", re.DOTALL)
 _ATTRIBUTE = re.compile(rb"""([\w:]+)=["']([^"']*)["']""")
 _CONDITION = re.compile(rb"<error\s[^>]*><([\w-]+)")
 _CHUNK = 1 << 18
-# What a gateway sends to itself, to find out whether another one is connected as the same component.
+# Marks that a gateway sends to itself, to detect another one that is connected as the same component.
 _SIGN = re.compile(rb"<iq\s[^>]*/gateway-instance-[^>]*/>")
-# What it asks the server itself after the connection: its software, and a ping.
+# Requests to the server itself after the connection: its software, and a ping.
 _SURVEY = re.compile(
     rb"<iq\s([^>]*to=['\"][\w.]+(?:/ping)?['\"][^>]*)>"
     rb"<(?:query xmlns='jabber:iq:version'|ping xmlns='urn:xmpp:ping')/></iq>"
@@ -34,7 +35,7 @@ class Broken(Exception):
 
 
 class Wire:
-    """One socket, written and read in turns by whoever calls L{step}."""
+    """One socket, read and written by each call of L{step}."""
 
     _socket: socket.socket
 
@@ -49,9 +50,10 @@ class Wire:
         self._socket = connection
 
     def readUntil(self, mark: bytes, seconds: float) -> bytes:
-        """What comes, at least up to a mark.
+        """
+        Return the input, at least up to a mark.
 
-        @raise Broken: if that does not come in time.
+        @raise Broken: if the mark does not come in time.
         """
         deadline = time.monotonic() + seconds
         seen = b""
@@ -96,9 +98,10 @@ class Wire:
 
 
 class FakeServer(Wire):
-    """One listening port on the loopback, and the connection of the one component that comes.
+    """
+    One listening port on the loopback, and the connection of one component.
 
-    @param receiveBuffer: bytes that the kernel may hold for us unread, or None for its own choice.
+    @param receiveBuffer: bytes that the kernel may hold unread, or None for its own choice.
     """
 
     def __init__(self, receiveBuffer: int | None = None) -> None:
@@ -126,7 +129,7 @@ class FakeServer(Wire):
         self.send(b"<handshake/>")
 
     def step(self, seconds: float, reading: bool = True) -> bytes:
-        """Do the same; what the component sends to itself, and what is for the server itself, is left out."""
+        """Do the same, without the component's stanzas to itself and to the server."""
         data = self._unended + super().step(seconds, reading)
         last = data.rfind(b"<iq ")
         unended = last if last >= 0 and _isOpen(data, last) else len(data)
@@ -136,7 +139,7 @@ class FakeServer(Wire):
         return data if self._surveyed == _SURVEYED else _SURVEY.sub(self._refuse, data)
 
     def _refuse(self, request: re.Match[bytes]) -> bytes:
-        """Answer that the server does not say what it is."""
+        """Answer that the server does not disclose its software."""
         self._surveyed += 1
         asked = dict(_ATTRIBUTE.findall(request[1]))
         addresses = b"from='%b' to='%b' id='%b'" % (asked[b"to"], asked[b"from"], asked[b"id"])
@@ -156,7 +159,7 @@ def _isOpen(data: bytes, start: int) -> bool:
 
 
 class Books:
-    """Which exchanges are open; what derives from this knows how they begin, and which reply is right."""
+    """The open exchanges; a subclass knows how they begin, and which reply is right."""
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
@@ -165,7 +168,7 @@ class Books:
 
     @property
     def completed(self) -> int:
-        """How many exchanges have had their one reply."""
+        """Return the number of exchanges that have had their one reply."""
         return self.begun - len(self.open)
 
     def begin(self, count: int) -> None:
@@ -176,24 +179,28 @@ class Books:
         self.begun += count
 
     def request(self, n: int) -> bytes:
-        """What exchange `n` begins with."""
+        """Return the first stanza of exchange `n`."""
         raise NotImplementedError
 
     def take(self, data: bytes) -> None:
-        """Treat the bytes that the component sent.
+        """
+        Handle bytes from the component.
 
-        @raise Broken: if a stanza is not what an exchange that is open allows.
+        @raise Broken: if a stanza does not belong to an open exchange.
         """
         raise NotImplementedError
 
     def pump(self, seconds: float) -> int:
-        """Read once: check what came back, answer where that is asked for. Returns how many exchanges ended."""
+        """Read once: check the replies, and answer requests. Return the number of exchanges that ended."""
         before = self.completed
         self.take(self._server.step(seconds))
         return self.completed - before
 
     def replenish(self, count: int, seconds: float) -> int:
-        """Begin a new exchange for each that ends, until `count` have, or for `seconds`. Returns how many."""
+        """
+        Begin a new exchange for each that ends, until `count` have ended, or for `seconds`. Return the number that
+        ended.
+        """
         total = 0
         heard = time.monotonic()
         deadline = heard + seconds
@@ -207,7 +214,7 @@ class Books:
         return total
 
     def drain(self, seconds: float) -> None:
-        """Wait until no exchange is open; `seconds` of silence mean that those still open are lost."""
+        """Wait until no exchange is open; after `seconds` of silence those still open are lost."""
         while self.open:
             heard = time.monotonic()
             while not self.pump(0.5):
@@ -215,14 +222,14 @@ class Books:
                     raise Broken(f"{len(self.open)} exchanges lost, among them {sorted(self.open)[:3]}")
 
     def expectSilence(self, seconds: float) -> None:
-        """Listen for `seconds` more: a second reply to anything would be noticed."""
+        """Listen for `seconds` more: a second reply would be noticed."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.pump(0.1)
 
 
 class Exchanges(Books):
-    """Exchanges that go through a relay to the implementing client and back."""
+    """Exchanges through a relay to the implementing client and back."""
 
     def __init__(self, server: FakeServer) -> None:
         super().__init__(server)
@@ -246,7 +253,7 @@ class Exchanges(Books):
         self._rest = self._takePresences(rest)
 
     def _takePresences(self, data: bytes) -> bytes:
-        """Treat the presence stanzas that `data` begins with; returns what follows them."""
+        """Handle the presence stanzas at the start of `data`; return the rest."""
         while presence := _PRESENCE.match(data):
             attributes = dict(_ATTRIBUTE.findall(presence[1]))
             if attributes.get(b"type") in (b"subscribe", b"probe"):
@@ -255,7 +262,7 @@ class Exchanges(Books):
         return data
 
     def _takeIq(self, stanza: bytes) -> None:
-        """Treat one iq, which lacks its end tag."""
+        """Handle one iq, which lacks its end tag."""
         start = _IQ.match(stanza)
         if start is None:
             raise Broken(f"not an iq: {stanza!r}")
@@ -270,7 +277,7 @@ class Exchanges(Books):
             self._check(n, attributes, payload)
 
     def _comparePayload(self, sort: int, kind: bytes, payload: bytes) -> None:
-        """A payload must be the tree that was sent. Bytes that passed once are not parsed again."""
+        """Check that a payload is the tree that was sent. Bytes that passed once are not parsed again."""
         if (sort, kind, payload) in self._proven:
             return
         asked, request, answer = traffic.PAYLOADS[sort]
@@ -280,7 +287,7 @@ class Exchanges(Books):
         self._proven.add((sort, kind, payload))
 
     def _answer(self, n: int, attributes: dict[bytes, bytes]) -> None:
-        """A request reached the implementing client: it answers, to the token that it came from."""
+        """Answer a request as the implementing client, to the token that it came from."""
         resource = attributes[b"to"]
         if resource not in traffic.RESOURCES:
             raise Broken(f"forwarded to {resource!r}")
@@ -288,7 +295,7 @@ class Exchanges(Books):
         self._server.send(traffic.answer(n, resource, attributes[b"from"]))
 
     def _check(self, n: int, attributes: dict[bytes, bytes], payload: bytes) -> None:
-        """A reply reached a user: it must be the awaited one, from the address that was written to."""
+        """Check a reply to a user: it must be the expected one, from the address that was written to."""
         if n not in self.open:
             raise Broken(f"a second reply, or one never asked for: {attributes}")
         if (attributes[b"to"], attributes[b"from"]) != traffic.ends(n):
@@ -301,7 +308,7 @@ class Exchanges(Books):
             self.errors[condition[1].decode() if condition else "no condition"] += 1
 
     def _announce(self, attributes: dict[bytes, bytes]) -> None:
-        """The component wants to know the implementing client's resources: accept, and show them."""
+        """Accept the component's subscription, and send the presence of the implementing client's resources."""
         watcher = attributes[b"from"]
         if attributes[b"type"] == b"subscribe":
             self._server.send(b"<presence type='subscribed' from='%b' to='%b'/>" % (traffic.TARGET, watcher))
@@ -310,7 +317,8 @@ class Exchanges(Books):
         self.announced = True
 
     def prove(self, seconds: float = 20.0) -> None:
-        """Wait until the component asks for its target's presence; then make one exchange of each sort.
+        """
+        Wait until the component asks for its target's presence; then make one exchange of each sort.
 
         @raise Broken: if that takes longer than `seconds`.
         """
@@ -324,9 +332,10 @@ class Exchanges(Books):
 
 
 def canonical(payload: bytes, namespace: bytes = b"jabber:component:accept") -> str:
-    """The tree that a payload is, as text: the same for each way of writing it.
+    """
+    Return the tree of a payload as text: the same for each spelling.
 
-    @param namespace: the default one where it stands.
+    @param namespace: the default namespace of its parent.
     """
     wrapped = b"<iq xmlns='%b'>%b</iq>" % (namespace, payload)
     return ElementTree.canonicalize(wrapped.decode(), rewrite_prefixes=True)

@@ -1,4 +1,5 @@
-"""What it costs to let people into a room and to hand a message to each: the gateway beside servers' own rooms.
+"""
+The cost of joins to a room and of messages to all occupants: the gateway and servers' own rooms.
 
 This process is the component of all occupants. Each contestant is a process of its own. Every presence and every
 message is checked; the exit status is 1 if one was lost, wrong, or came twice.
@@ -19,7 +20,7 @@ from fakeserver import Broken, Wire
 
 SIZES = (200, 1_000)
 ROOM = f"room@{mucs.ROOMS}"
-# Seconds that may pass without anything coming.
+# Seconds without any input.
 _PATIENCE = 30.0
 _WARMUP = 5
 
@@ -29,7 +30,7 @@ _BODY = "The same to everybody, message {}; it is as long as what people write, 
 
 
 class Room:
-    """One room, and who is in it: all at one component."""
+    """One room with its occupants, all at one component."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -39,9 +40,10 @@ class Room:
         self.size = 0
 
     def enter(self) -> None:
-        """One more; over when all have been told of him, and he of all.
+        """
+        Add one occupant; return when all have its presence, and it has theirs.
 
-        @raise Broken: if one was not, or twice.
+        @raise Broken: if a presence is missing, or came twice.
         """
         number = len(self.occupants)
         self.occupants.append(_user(number))
@@ -56,14 +58,14 @@ class Room:
             self._configure()
 
     def _configure(self) -> None:
-        """Prosody's rooms are locked until their owner has said that they are right as they are."""
+        """Accept the default configuration: Prosody's rooms are locked until their owner does that."""
         address = f"from='{_user(0).decode()}' to='{ROOM}'"
         form = "<x xmlns='jabber:x:data' type='submit'/>"
         self._wire.send(
             f"<iq {address} type='set' id='c1'><query xmlns='http://jabber.org/protocol/muc#owner'>{form}"
             "</query></iq>".encode()
         )
-        # Some answer with an element that is empty.
+        # Some answer with an empty element.
         seen = b""
         deadline = time.monotonic() + _PATIENCE
         while re.search(rb"<iq\s[^>]*type=.result", seen) is None:
@@ -72,9 +74,10 @@ class Room:
                 raise Broken(f"the room is not opened: {seen!r:.2000}")
 
     def say(self) -> None:
-        """One of them says something; over when all have heard it.
+        """
+        Send a message of one occupant; return when all have it.
 
-        @raise Broken: if somebody has not, or twice, or something else.
+        @raise Broken: if it is missing, came twice, or is wrong.
         """
         self.said += 1
         speaker = self.said * 7 % len(self.occupants)
@@ -91,7 +94,7 @@ class Room:
             raise Broken(f"message {self.said}: not everybody was sent it")
 
     def _read(self, name: str, count: int) -> list[tuple[bytes, bytes, bytes]]:
-        """So many stanzas of a kind: nick, recipient, payload. Subjects are passed over."""
+        """Return this number of stanzas of a kind: nick, recipient, payload. Subjects are skipped."""
         found: list[tuple[bytes, bytes, bytes]] = []
         heard = time.monotonic()
         while len(found) < count:
@@ -110,7 +113,7 @@ class Room:
                 if values.get(b"type") not in (None, b"groupchat"):
                     raise Broken(f"instead of a {name}: {match.group()!r:.1000}")
                 nick = values[b"from"].partition(b"/")[2]
-                # ejabberd's rooms have a presence of their own.
+                # ejabberd's rooms send presence of the room itself.
                 if nick and b"<subject" not in payload:
                     found.append((nick, values[b"to"], payload))
                     self.size = len(match.group())
@@ -127,9 +130,10 @@ def _nick(number: int) -> bytes:
 
 
 def measure(name: str, size: int, deliveries: int) -> rounds.Figures:
-    """One round: start, fill the room, talk, end.
+    """
+    Measure one round: start, fill the room, send messages, end.
 
-    @raise Broken: if anything was lost, wrong or came twice.
+    @raise Broken: if a stanza was lost, wrong or came twice.
     """
     wire, contestant = mucs.MUCS[name]()
     try:
@@ -167,7 +171,7 @@ def _measured(room: Room, contestant: Contestant, size: int, deliveries: int) ->
 
 
 def report(gathered: dict[tuple[str, int], list[rounds.Figures]], markdown: bool) -> str:
-    """The tables, for people."""
+    """Return the tables."""
     heading = (
         "contestant",
         "occupants",
@@ -197,7 +201,7 @@ def report(gathered: dict[tuple[str, int], list[rounds.Figures]], markdown: bool
 
 
 def main() -> int:
-    """Run the rounds, print the tables. Returns the exit status."""
+    """Run the rounds and print the tables. Return the exit status."""
     parser = rounds.newParser(__doc__, list(mucs.MUCS), 3)
     parser.add_argument("--size", type=int, action="append", help=f"occupants; may be repeated {SIZES}")
     parser.add_argument("--deliveries", type=int, default=40_000, help="counted in a round (%(default)s)")

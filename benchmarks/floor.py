@@ -1,6 +1,7 @@
-"""The floor: expat with empty start and end handlers over both stanzas that come in with each exchange.
+"""
+The lower limit: expat with empty start and end handlers on both incoming stanzas of each exchange.
 
-Usage: floor.py EXCHANGES; prints, as JSON, the seconds of CPU and of time that one took, and the peak MiB.
+Usage: floor.py EXCHANGES; prints, as JSON, the seconds of CPU and of time for one exchange, and the peak MiB.
 """
 
 import json
@@ -12,11 +13,11 @@ from xml.parsers import expat
 import traffic
 
 _CHUNK = 1 << 16
-_BODY = 2000  # exchanges in the bytes that are parsed again and again
+_BODY = 2000  # exchanges in the bytes that are parsed repeatedly
 
 
 def main(exchanges: int) -> None:
-    """Parse, and print what it cost."""
+    """Parse, and print the cost."""
     body = b"".join(
         traffic.request(n) + traffic.answer(n, traffic.RESOURCES[n % 3], traffic.token(n)) for n in range(_BODY)
     )

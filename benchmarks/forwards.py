@@ -1,7 +1,8 @@
-"""What a delegating server exchanges with a managing entity that echoes (XEP-0355): the bytes, and the books.
+"""
+The stanzas between a delegating server and a managing entity that echoes (XEP-0355), and the check of them.
 
-Everything about request N follows from N. Answers are cut at the tags that end a wrapper: servers pass on only what
-has them so, with no white space between them.
+Everything about request N follows from N. Answers are cut at the end tags of a wrapper: servers deliver only
+answers that end like that, without white space between the tags.
 """
 
 import itertools
@@ -32,11 +33,11 @@ NAMESPACES = (
     b"http://jabber.org/protocol/commands",
     b"http://jabber.org/protocol/pubsub",
 )
-# Whom a request names: nobody, its own account, somebody else's. Each sort meets each payload.
+# The recipient of a request: none, the own account, another account. Each sort meets each payload.
 _RECIPIENTS = 3
 SORTS = len(PAYLOADS) * _RECIPIENTS
 
-# As Prosody writes it.
+# In Prosody's spelling.
 _REQUESTS = [
     b"<iq id='%%b' to='%b' from='%b' type='set'><delegation xmlns='%b'><forwarded xmlns='urn:xmpp:forward:0'>"
     b"<iq from='%%b'%%b type='%b' id='%%b' xmlns='jabber:client'>%b</iq></forwarded></delegation></iq>"
@@ -63,11 +64,11 @@ _ATTRIBUTE = re.compile(rb"""([\w:]+)=["']([^"']*)["']""")
 
 
 def _recipient(n: int) -> bytes | None:
-    """The bare JID that request `n` names."""
+    """Return the bare JID that request `n` names."""
     which = n // len(PAYLOADS) % _RECIPIENTS
     if which == 0:
         return None
-    # Neighbours among the requesters may be the same user's resources.
+    # Consecutive requesters may be resources of the same user.
     return traffic.REQUESTERS[(n if which == 1 else n + 90) % 181].partition(b"/")[0]
 
 
@@ -76,7 +77,7 @@ def _outer(n: int) -> bytes:
 
 
 def request(n: int) -> bytes:
-    """Request `n`, as the server forwards it."""
+    """Return request `n`, as the server forwards it."""
     recipient = _recipient(n)
     to = b"" if recipient is None else b" to='%b'" % recipient
     requester = traffic.REQUESTERS[n % 181]
@@ -84,13 +85,13 @@ def request(n: int) -> bytes:
 
 
 def meanSize() -> float:
-    """Mean bytes of a request as the component receives it."""
+    """Return the mean bytes of a request as the component receives it."""
     count = SORTS * 181
     return sum(len(request(n)) for n in range(count)) / count
 
 
 class Forwards(Books):
-    """The books of a delegating server: each forwarded request, and whether its answer is the right one."""
+    """The open requests of a delegating server, and the check of their answers."""
 
     def __init__(self, server: FakeServer) -> None:
         super().__init__(server)
@@ -109,7 +110,7 @@ class Forwards(Books):
                 raise Broken(f"unreadable: {error!r} in {answer!r}") from error
 
     def _check(self, answer: bytes) -> None:
-        """An answer, without its end tags, must be the awaited one: addresses, ids, types, payload."""
+        """Check an answer, without its end tags: addresses, ids, types, payload."""
         start = _ANSWER.match(answer)
         if start is None:
             raise Broken(f"not an answer, or not one that servers pass on: {answer!r}")
@@ -144,14 +145,15 @@ class Forwards(Books):
         self.open.remove(n)
 
     def _comparePayload(self, sort: int, payload: bytes) -> None:
-        """A payload must be the tree that was sent. Bytes that passed once are not parsed again."""
+        """Check that a payload is the tree that was sent. Bytes that passed once are not parsed again."""
         if (sort, payload) not in self._proven:
             if canonical(payload, b"jabber:client") != canonical(PAYLOADS[sort][1], b"jabber:client"):
                 raise Broken(f"a payload is not as it was sent: {payload!r}")
             self._proven.add((sort, payload))
 
     def prove(self, seconds: float = 20.0) -> None:
-        """Advertise, ask for the disco to be nested, and forward one request of each sort.
+        """
+        Advertise, ask for features to nest, and forward one request of each sort.
 
         @raise Broken: if an answer is wrong, or takes longer than `seconds`.
         """
@@ -174,7 +176,7 @@ class Forwards(Books):
 
 
 def _checkNesting(answers: bytes) -> None:
-    """Each node must be echoed in a result that tells something: there is no delegation without one."""
+    """Check that each node is echoed in a result with content; without one nothing is delegated."""
     told = ElementTree.fromstring(b"<stream xmlns='jabber:component:accept'>" + answers + b"</stream>")
     nodes = []
     for iq in told:

@@ -1,6 +1,7 @@
-"""Inputs that once kept a gateway busy, their siblings, and the answers that must come back.
+"""
+Inputs that once blocked a gateway, similar ones, and the answers that must come back.
 
-Each input is sent several times, with other addresses each time, so that nothing that was learnt helps.
+Each input is sent several times, with other addresses each time, so that no cache helps.
 """
 
 import contextlib
@@ -29,12 +30,13 @@ _IQ = re.compile(rb"<iq\s([^>]*)>")
 _JOINED = re.compile(rb"<subject\b|<presence\s[^>]*type=['\"]error")
 _ANSWER_END = re.compile(b"</forwarded></delegation></iq>")
 _ATTRIBUTE = re.compile(rb"""([\w:]+)=['"]([^'"]*)['"]""")
-# The longest start tag that is looked for.
+# The longest start tag that is searched.
 _TAIL = 8_192
 
 
 class World(NamedTuple):
-    """All that an input may be sent to.
+    """
+    Everything that an input may be sent to.
 
     @ivar http: the gateway's port.
     """
@@ -47,11 +49,12 @@ class World(NamedTuple):
 
 
 class Input(NamedTuple):
-    """One input.
+    """
+    One input.
 
-    @ivar seen: what the gateway made of it once.
+    @ivar seen: its effect on an earlier version of the gateway.
     @ivar send: sends it for the given turn, and returns when all of it has been answered.
-    @ivar prepare: what must be there first.
+    @ivar prepare: makes the state that it needs.
     @ivar growth: MiB that the process may grow by meanwhile.
     """
 
@@ -65,7 +68,8 @@ class Input(NamedTuple):
 
 
 def _count(wire: Wire, pattern: re.Pattern[bytes], count: int) -> None:
-    """Wait for as many matches.
+    """
+    Wait for this number of matches.
 
     @raise Broken: if they do not come.
     """
@@ -87,9 +91,10 @@ def _found(wire: Wire, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
 
 
 def _ask(wire: Wire, requests: dict[str, str], *expected: str) -> None:
-    """Send requests by id, and wait for the answer to each.
+    """
+    Send requests by id, and wait for the answer to each.
 
-    @param expected: types and conditions, one of which each answer must have; any answer will do if there are none.
+    @param expected: types and conditions, one of which each answer must have; empty for any answer.
     """
     wire.send("".join(requests.values()).encode())
     missing = {identifier.encode() for identifier in requests}
@@ -117,7 +122,7 @@ def _join(room: str, nick: str, user: str, inside: str = _MUC) -> str:
 
 
 def _open(world: World) -> None:
-    """A room whose owner is own@SERVER."""
+    """Open a room whose owner is own@SERVER."""
     world.rooms.send(_join("room", "own", f"own@{SERVER}/x").encode())
     _count(world.rooms, _JOINED, 1)
 
@@ -147,7 +152,7 @@ def _manyItems(world: World, turn: int) -> None:
 
 
 def _large(inside: Callable[[], str]) -> Callable[[World, int], None]:
-    """An iq of some size to the rooms: whatever the answer is, there must be one."""
+    """Send an iq of some size to the rooms; any answer will do."""
 
     def send(world: World, turn: int) -> None:
         query = f"<query xmlns='http://jabber.org/protocol/disco#info'{inside()}</query>"
@@ -165,7 +170,7 @@ def _namespaces() -> str:
 
 
 def _talk(world: World) -> None:
-    """A room with 250 kB of history."""
+    """Make a room with 250 kB of history."""
     _open(world)
     for n in range(50):
         body = f"{n} " + "x" * 5_000
@@ -222,9 +227,9 @@ def _fetch(world: World, turn: int) -> None:
 
 
 def _request(head: str, body: bytes, port: int) -> tuple[int, bytes]:
-    """One request on a connection of its own: status and body."""
+    """Send one request on a connection of its own; return status and body."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
-        # Whoever is refused early may find the connection closed while the body is sent.
+        # The gateway may close the connection before the body is sent.
         with contextlib.suppress(ConnectionError):
             rest = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {len(body)}"
             connection.sendall(f"{head}\r\n{rest}\r\n\r\n".encode() + body)
@@ -237,7 +242,7 @@ def _request(head: str, body: bytes, port: int) -> tuple[int, bytes]:
 
 
 def _refused(kind: str, body: bytes) -> Callable[[World, int], None]:
-    """A POST without the token."""
+    """Send a POST without the token."""
 
     def send(world: World, turn: int) -> None:
         status, _ = _request(f"POST /roster_admin/refresh HTTP/1.1\r\nContent-Type: {kind}", body, world.http)
@@ -251,7 +256,7 @@ _MULTIPART = b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n" * 20_0
 
 
 def _unfinished(world: World, turn: int) -> None:
-    """150 bodies that lack their last byte; each is taken, or its connection is closed."""
+    """Send 150 bodies without their last byte; each is accepted, or its connection is closed."""
     head = (
         f"POST /roster_admin/refresh HTTP/1.1\r\nHost: 127.0.0.1:{world.http}\r\nContent-Type: application/json\r\n"
     )
@@ -270,7 +275,7 @@ def _unfinished(world: World, turn: int) -> None:
             if not left[connection]:
                 del left[connection]
         if not writable and time.monotonic() > deadline - PATIENCE + 5:
-            # It does not read what it does not want.
+            # The gateway does not read a body that it refuses.
             break
     time.sleep(0.5)
     for connection in connections:
@@ -281,7 +286,7 @@ def _unfinished(world: World, turn: int) -> None:
 
 
 def _refresh(world: World, users: list[str], isAnswer: Callable[[int, dict[str, object]], bool]) -> None:
-    """POST users' names, and be the server meanwhile: every roster is empty, and everything can be set."""
+    """POST users' names, and act as the server meanwhile: every roster is empty, and every set succeeds."""
     found: list[tuple[int, bytes] | Exception] = []
     head = f"POST /roster_admin/refresh HTTP/1.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {TOKEN}"
     body = json.dumps(users, separators=(",", ":")).encode()
@@ -323,7 +328,7 @@ def _grant(world: World) -> None:
 
 
 def _document(world: World, turn: int) -> None:
-    # This server keeps no rosters: of subscriptions the gateway would find out that they are not kept.
+    # This server stores no rosters, so the gateway would find that subscriptions are not stored.
     about = {"subscription": "none"}
     contacts = {f"{'é' * 300}{turn}-{n}@{SERVER}": {"name": f"{n}", **about} for n in range(4_000)}
     world.application.say(json.dumps(contacts).encode())
@@ -342,7 +347,7 @@ def _headers(world: World, turn: int) -> None:
 
 
 class Application:
-    """A web application that always says the same, in a thread of its own."""
+    """A web application with one fixed answer, in a thread of its own."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -351,11 +356,11 @@ class Application:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def say(self, document: bytes | None) -> None:
-        """From now on this; C{None}: headers without an end."""
+        """Set the answer; C{None}: headers without an end."""
         self._document = document
 
     def close(self) -> None:
-        """End it."""
+        """End the thread."""
         self._listener.close()
 
     def _serve(self) -> None:
@@ -382,7 +387,7 @@ class Application:
             return
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
         lines = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 1_000) for n in range(64))
-        # 64 MB are as good as no end.
+        # 64 MB stand for an endless answer.
         for _ in range(1_000):
             connection.sendall(lines)
 

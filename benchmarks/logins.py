@@ -1,6 +1,7 @@
-"""Time from a login to Prosody until the client has the right roster: the gateway beside mod_http_roster_admin.
+"""
+Time from a login to Prosody until the client has the right roster: the gateway and mod_http_roster_admin.
 
-The client logs in, asks for its roster, and becomes available. The roster is right when the client knows each
+The client logs in, requests its roster, and becomes available. The roster is right when the client knows each
 contact of the application's document, from the answer or from pushes.
 """
 
@@ -27,7 +28,7 @@ from fakeserver import Broken, Wire
 SIZES = (20, 500)
 NAMES = ("module", "gateway", "gateway-lock")
 MODULE = "mod_http_roster_admin"
-# The first login of an account, one when nothing has changed since, and one when one contact is new.
+# The first login of an account, one without changes since, and one with one new contact.
 LOGINS = ("first", "same", "changed")
 
 _PASSWORD = "pencil"
@@ -75,9 +76,10 @@ _ITEM = re.compile(rb"<item\s[^>]*jid=['\"]([^'\"]+)")
 
 
 def missing(name: str, paths: Sequence[str]) -> str | None:
-    """Why a contestant is left out, or None.
+    """
+    Return the reason for which a contestant is left out, or None.
 
-    @param paths: where Prosody's modules are looked for, beside its own folders.
+    @param paths: folders of Prosody's modules, in addition to its own.
     """
     if shutil.which("prosody") is None:
         return "prosody is not installed"
@@ -87,7 +89,7 @@ def missing(name: str, paths: Sequence[str]) -> str | None:
 
 
 class Login(NamedTuple):
-    """Seconds until the roster was right, and seconds of CPU that the login has cost Prosody and the gateway."""
+    """Seconds until the roster was right, and seconds of CPU of Prosody and the gateway."""
 
     seconds: float
     prosody: float
@@ -95,7 +97,8 @@ class Login(NamedTuple):
 
 
 def measure(name: str, size: int, users: int, paths: Sequence[str]) -> rounds.Figures:
-    """One round of a contestant: the median login of these users in ms, by its kind, and what the first one costs.
+    """
+    Measure one round of a contestant: the median login of these users in ms, by kind, and the CPU of the first one.
 
     @param size: contacts of each user.
     @raise Broken: if a roster does not become right.
@@ -124,7 +127,7 @@ def measure(name: str, size: int, users: int, paths: Sequence[str]) -> rounds.Fi
 
 
 def report(gathered: Mapping[tuple[str, int], list[rounds.Figures]], markdown: bool) -> str:
-    """The tables, for people."""
+    """Return the tables."""
     heading = ("contestant", "contacts", "first login ever, ms", "nothing new, ms", "one contact new, ms")
     costs = ("first login: CPU ms of Prosody", "of the gateway")
     rows = [
@@ -155,7 +158,10 @@ def report(gathered: Mapping[tuple[str, int], list[rounds.Figures]], markdown: b
 def _served(
     name: str, accounts: list[str], application: FakeApplication, paths: Sequence[str]
 ) -> Iterator[tuple[int, list[contestants.Contestant]]]:
-    """A Prosody with these accounts, and what gives it their rosters: the port for clients, and both processes."""
+    """
+    Start a Prosody with these accounts, and the source of their rosters; return the port for clients, and both
+    processes.
+    """
     c2s, port, web = (contestants.freePort() for _ in range(3))
     url = f"http://127.0.0.1:{application.port}/contacts/%s"
     names = {"server": rosters.SERVER, "component": rosters.COMPONENT, "url": url}
@@ -180,7 +186,7 @@ def _served(
 
 
 def _settle(processes: list[contestants.Contestant]) -> None:
-    """Wait until what a login has caused is over: both processes rest for 0.2 seconds."""
+    """Wait until all effects of a login are over: both processes rest for 0.2 seconds."""
     deadline = time.monotonic() + 30
     spent, now = -1.0, sum(process.cpu() for process in processes)
     while now - spent > 0.01 and time.monotonic() < deadline:
@@ -189,7 +195,7 @@ def _settle(processes: list[contestants.Contestant]) -> None:
 
 
 def _login(port: int, account: str, wanted: set[bytes]) -> float:
-    """Log in, and return the seconds from the request for the roster until the client knows these contacts."""
+    """Log in; return the seconds from the request for the roster until the client knows these contacts."""
     client = _Client(port, account)
     try:
         return client.roster(wanted)
@@ -215,9 +221,10 @@ class _Client(Wire):
             self.readUntil(mark, 10)
 
     def roster(self, wanted: set[bytes], seconds: float = 60.0) -> float:
-        """Ask for the roster, become available, and wait.
+        """
+        Request the roster, become available, and wait.
 
-        @raise Broken: if the contacts are others after these seconds.
+        @raise Broken: if the contacts are different after these seconds.
         """
         started = time.perf_counter()
         self.send(b"<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
@@ -237,7 +244,7 @@ class _Client(Wire):
 
 
 def _stored(name: str) -> str:
-    """A domain as Prosody names a folder after it."""
+    """Return the name of Prosody's folder for a domain."""
     return "".join(each if each.isalnum() else f"%{ord(each):02x}" for each in name)
 
 
@@ -250,7 +257,7 @@ def _listens(port: int) -> bool:
 
 
 def _isGranted(port: int, isLocked: bool) -> bool:
-    """Return true if the gateway's status page reports the grants that it needs."""
+    """True if the gateway's status page reports the grants that it needs."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/status")
@@ -264,7 +271,9 @@ def _isGranted(port: int, isLocked: bool) -> bool:
 
 def _until(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
     """
-    @raise Broken: if it does not hold in time.
+    Wait until a condition is true.
+
+    @raise Broken: if it is not true in time.
     """
     deadline = time.monotonic() + seconds
     while not holds():

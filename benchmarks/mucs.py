@@ -1,4 +1,4 @@
-"""Rooms under test: the gateway's, and those of Prosody and ejabberd; the same component brings the occupants."""
+"""Rooms under test: those of the gateway, of Prosody and of ejabberd; the same component has the occupants."""
 
 import glob
 import hashlib
@@ -46,7 +46,7 @@ class Occupants(Wire):
                 self._begin(port)
                 return
             except (Broken, OSError):
-                # It has yet to listen, or to know what it serves.
+                # It may not listen yet, or not know its services.
                 self.close()
                 if time.monotonic() > deadline:
                     raise
@@ -130,6 +130,6 @@ MUCS = {"gateway": _gateway, "prosody": _prosody, "ejabberd": _ejabberd}
 
 
 def missing(name: str) -> bool:
-    """Whether this machine lacks a server."""
+    """True if this machine lacks a server."""
     program = {"prosody": "prosody", "ejabberd": "erl"}.get(name)
     return program is not None and shutil.which(program) is None

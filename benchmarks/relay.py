@@ -1,7 +1,8 @@
-"""What address translation costs: whole exchanges through one component, the gateway beside others, in turns.
+"""
+The cost of address translation: whole exchanges through one component, the gateway and others in turns.
 
-This process is the fake server: all users and the implementing client. Each contestant is a process of its
-own. Every exchange is checked; the exit status is 1 if one was lost or wrong.
+This process is the fake server: all users and the implementing client. Each contestant is a process of its own.
+Every exchange is checked; the exit status is 1 if one was lost or wrong.
 """
 
 import argparse
@@ -27,7 +28,7 @@ RATIOS = (
 
 
 def measureFloor(options: argparse.Namespace) -> rounds.Figures:
-    """One round of the floor, which needs no server."""
+    """Measure one round of the lower limit, which needs no server."""
     script = pathlib.Path(__file__).resolve().with_name("floor.py")
     command = [sys.executable, str(script), str(options.exchanges)]
     figures = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
@@ -40,7 +41,8 @@ def measureFloor(options: argparse.Namespace) -> rounds.Figures:
 
 
 def measureComponent(name: str, options: argparse.Namespace) -> rounds.Figures:
-    """One round of a component: start, prove, count, end.
+    """
+    Measure one round of a component: start, check, count, end.
 
     @raise Broken: if an exchange was lost or wrong.
     """
@@ -59,7 +61,7 @@ def measureComponent(name: str, options: argparse.Namespace) -> rounds.Figures:
 
 
 def main() -> int:
-    """Run the rounds, print the tables. Returns the exit status."""
+    """Run the rounds and print the tables. Return the exit status."""
     options = rounds.parseArguments(__doc__, CONTESTANTS, 30_000, 1_000)
     request, answer = traffic.meanSizes()
     print(

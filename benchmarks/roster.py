@@ -1,9 +1,10 @@
-"""What it costs to bring rosters up to date with a web application: the gateway beside others, in turns.
+"""
+The cost of refreshing rosters from a web application: the gateway and others in turns.
 
 This process is the server; the web application and each contestant are processes of their own. Everything that is
-asked, set and answered is checked; the exit status is 1 if anything was lost, wrong or done twice.
+requested, set and answered is checked; the exit status is 1 if anything was lost, wrong or done twice.
 
-Then, on a Prosody: how long a client waits for its roster after a login (`logins.py`).
+Then, with a Prosody: the time that a client waits for its roster after a login (`logins.py`).
 """
 
 import argparse
@@ -24,7 +25,7 @@ from fakeapplication import FakeApplication
 from fakeserver import FakeServer
 
 SIZES = (100, 300, 1_000, 3_000, 10_000)
-# Contacts of all users together: as many whatever the size is.
+# Contacts of all users together: the same number for each size.
 TOTAL = 100_000
 # The others are not measured with each size.
 BESIDE = (100, 1_000, 10_000)
@@ -32,7 +33,8 @@ RATIOS = (("wokkel", "gateway"), ("wokkel-lean", "gateway"))
 
 
 def measure(name: str, size: int, total: int) -> rounds.Figures:
-    """One round of a contestant with rosters of one size: start, prove, count, end.
+    """
+    Measure one round of a contestant with rosters of one size: start, check, count, end.
 
     @param total: contacts of all users together.
     @raise Broken: if anything was lost, wrong or done twice.
@@ -43,7 +45,7 @@ def measure(name: str, size: int, total: int) -> rounds.Figures:
             server.accept(rosters.COMPONENT.encode())
             books = rosters.Rosters(server, application, max(4, total // size), size)
             books.advertise()
-            # All of it twice: the first time it learns what it keeps, as a parser, a connection, a table.
+            # Everything runs twice: the first time creates parsers, connections and tables that are kept.
             for _ in range(2):
                 books.change()
                 changed, elapsed = _spent(contestant, books)
@@ -54,7 +56,7 @@ def measure(name: str, size: int, total: int) -> rounds.Figures:
                 "peak": contestant.memory("VmHWM"),
                 "exchanges": len(books.users),
             }
-            # Only this one has asked for what is not as it was.
+            # Only this one requests changes only.
             if name == "gateway":
                 figures["unchanged"], _ = _spent(contestant, books)
                 books.expectAll()
@@ -65,7 +67,7 @@ def measure(name: str, size: int, total: int) -> rounds.Figures:
 
 
 def _spent(contestant: contestants.Contestant, books: rosters.Rosters) -> tuple[float, float]:
-    """POST all users: us of CPU and seconds for each."""
+    """POST all users; return us of CPU and seconds for each."""
     cpu, started = contestant.cpu(), time.perf_counter()
     books.refresh(contestant.http, books.users)
     cpu, elapsed = contestant.cpu() - cpu, time.perf_counter() - started
@@ -73,7 +75,7 @@ def _spent(contestant: contestants.Contestant, books: rosters.Rosters) -> tuple[
 
 
 def report(figures: dict[tuple[str, int], list[rounds.Figures]], markdown: bool) -> str:
-    """The tables, for people."""
+    """Return the tables."""
     heading = ("contestant", "contacts", "users", "CPU us/refresh", "refreshes/s", "us/contact", "peak MiB")
     rows = [
         (
@@ -111,7 +113,7 @@ def report(figures: dict[tuple[str, int], list[rounds.Figures]], markdown: bool)
 
 
 def plot(figures: dict[tuple[str, int], list[rounds.Figures]]) -> str:
-    """CPU for one refresh by the size of the roster, as SVG."""
+    """Return a chart of the CPU for one refresh by the size of the roster, as SVG."""
     series: dict[str, list[chart.Point]] = {}
     for (name, size), each in figures.items():
         spent = [f["cpu"] / 1000 for f in each]
@@ -124,7 +126,7 @@ def _median(figures: list[rounds.Figures]) -> float:
 
 
 def main() -> int:
-    """Run the rounds, print the tables. Returns the exit status."""
+    """Run the rounds and print the tables. Return the exit status."""
     names = list(dict.fromkeys((*contestants.REFRESHERS, *logins.NAMES)))
     parser = rounds.newParser(__doc__, names, 3)
     parser.add_argument("--size", type=int, action="append", help=f"contacts of a user; may be repeated {SIZES}")

@@ -1,7 +1,8 @@
-"""Rosters that a web application decides: what it says, what the server has, and the books of both sides.
+"""
+Rosters from a web application: its documents, the server's rosters, and the check of both sides.
 
-From round to round each user's contacts become others: some are new, some gone, some have another name or other
-groups. Names and a few JIDs are not ASCII, and some names need escapes in XML.
+From round to round each user's contacts change: some are new, some are removed, some have another name or other
+groups. Some names and a few JIDs are not ASCII, and some names need escapes in XML.
 """
 
 import http.client
@@ -31,10 +32,10 @@ _FIRST = ("Marie", "Michael", "Zoë", "Jean & Paul", "Olga", "Ngozi", "Søren", 
 _LAST = ("Curie", "Faraday", "Müller", "Nakamura", "Okafor", "Ruiz", "O'Neill", "Larsen", "Byron")
 _GROUPS = ("Friends", "Family", "Colleagues", "Harbour & Docks", "Rowing club", "Überseegebiet")
 _SUBSCRIPTIONS = ("both", "both", "both", "to", "from", "none")
-# One in so many has a letter in its JID that is not ASCII.
+# One contact in this number has a letter in its JID that is not ASCII.
 _FOREIGN = 50
 
-# Users that are refreshed at a time, each of whom may be read once more at first.
+# Users that are refreshed at a time; each roster may be read once more at first.
 _PARALLEL = 32
 _IQ = re.compile(rb"<iq\s([^>]*)>")
 _ITEM = re.compile(rb"<item\s([^>]*?)(?:/>|>(.*?)</item>)", re.DOTALL)
@@ -45,7 +46,7 @@ _ESCAPES = {"'": "&apos;"}
 
 
 class Contact(NamedTuple):
-    """A contact as it is compared; one whose subscription is `remove` has nothing else."""
+    """A contact in a form to compare; one whose subscription is `remove` has nothing else."""
 
     jid: str
     name: str = ""
@@ -53,7 +54,7 @@ class Contact(NamedTuple):
     subscription: str = "remove"
 
     def xml(self) -> str:
-        """As a server writes it."""
+        """Return the item as a server writes it."""
         groups = "".join(f"<group>{escape(group)}</group>" for group in sorted(self.groups))
         return (
             f"<item jid='{escape(self.jid, _ESCAPES)}' name='{escape(self.name, _ESCAPES)}' "
@@ -61,12 +62,12 @@ class Contact(NamedTuple):
         )
 
     def about(self) -> dict[str, object]:
-        """As the application says it."""
+        """Return the contact as the application writes it."""
         return {"name": self.name, "groups": sorted(self.groups), "subscription": self.subscription}
 
 
 class Roster:
-    """One user's roster; C{random} decides about the contacts."""
+    """One user's roster; C{random} chooses the contacts."""
 
     def __init__(self, size: int, chance: random.Random) -> None:
         self._chance = chance
@@ -87,7 +88,7 @@ class Roster:
         return frozenset(self._chance.sample(_GROUPS, self._chance.randrange(3)))
 
     def change(self) -> dict[str, Contact]:
-        """Make the changes of one round. Returns what must be set, by JID."""
+        """Make the changes of one round. Return the contacts that must be set, by JID."""
         chosen = self._chance.sample(list(self.contacts), REMOVED + RENAMED + REGROUPED)
         changes = {jid: Contact(jid) for jid in chosen[:REMOVED]}
         for jid in chosen[:REMOVED]:
@@ -106,7 +107,9 @@ class Roster:
 
 
 class Rosters:
-    """The books: which rosters may be asked for, which contacts must be set, and who has asked the application.
+    """
+    The expected requests: which rosters may be requested, which contacts must be set, and which users were looked
+    up.
 
     @param size: contacts of each user.
     """
@@ -117,7 +120,7 @@ class Rosters:
         chance = random.Random(size)
         self._rosters = {f"user{n}": Roster(size, chance) for n in range(users)}
         self._rest = b""
-        # Items that were set, by user, for the gateway to verify; and how often it has.
+        # Items that were set, by user, for the gateway to verify; and the number of verifications.
         self._items: dict[bytes, bytes] = {}
         self._verified = 0
         self._unread: dict[bytes, bytes] = {}  # by JID: the payload of the answer
@@ -126,15 +129,15 @@ class Rosters:
 
     @property
     def users(self) -> list[str]:
-        """All of them, without the domain."""
+        """Return all users, without the domain."""
         return list(self._rosters)
 
     def advertise(self) -> None:
-        """Grant what is needed."""
+        """Grant the necessary permissions."""
         self._server.send(_ADVERTISEMENT)
 
     def change(self) -> None:
-        """Begin a round: the application knows of changes that the server does not have yet."""
+        """Begin a round: the application has changes that the server does not have yet."""
         self._round += 1
         documents = {}
         for user, roster in self._rosters.items():
@@ -147,10 +150,11 @@ class Rosters:
         self._application.decide(documents, f'"{self._round}"')
 
     def refresh(self, port: int, users: list[str], seconds: float = 300.0) -> None:
-        """POST these users; see to everything until the answer is there.
+        """
+        POST these users; handle everything until the answer comes.
 
-        @param port: of whoever makes the refresh.
-        @raise Broken: if it is not as it should be: the answer, or what was asked of the server or the application.
+        @param port: the HTTP port of the contestant.
+        @raise Broken: if the answer, or a request to the server or the application, is wrong.
         """
         posting = _Posting(port, json.dumps(users))
         deadline = time.monotonic() + seconds
@@ -167,7 +171,8 @@ class Rosters:
             )
 
     def expectAll(self) -> None:
-        """Everything of the round has been read and set, and nothing comes after it.
+        """
+        Check that everything of the round was read and set, and that nothing comes after it.
 
         @raise Broken: if not.
         """
@@ -196,7 +201,7 @@ class Rosters:
             if user in self._unread:
                 payload = self._unread.pop(user)
             elif user in self._items and self._verified < _PARALLEL:
-                # At first it looks whether subscriptions are kept: it is shown what it has set.
+                # At first a contestant checks whether subscriptions are stored: it gets what it has set.
                 self._verified += 1
                 payload = b"<query xmlns='jabber:iq:roster'>%b</query>" % self._items[user]
             else:
@@ -223,7 +228,7 @@ class Rosters:
 
 
 class _Posting(threading.Thread):
-    """A request under way, which needs nobody's attention. Has C{answer} in the end."""
+    """A request in a thread of its own. Has C{answer} at the end."""
 
     def __init__(self, port: int, body: str) -> None:
         super().__init__(daemon=True)
@@ -233,7 +238,7 @@ class _Posting(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """The thread."""
+        """Run the thread."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
         try:
             connection.request("POST", "/roster_admin/refresh", self._body, {"Content-Type": "application/json"})

@@ -1,4 +1,5 @@
-"""Contestants in turns, round by round: what is counted in a round, and the tables of all of them.
+"""
+Contestants in turns, round by round: the figures of a round, and the tables of all rounds.
 
 Each contestant is a process of its own; the process that measures is its server.
 """
@@ -14,14 +15,15 @@ from collections.abc import Callable, Mapping
 from contestants import Contestant
 from fakeserver import Books, Broken
 
-# cpu: us for one exchange; rate: exchanges/s; peak: MiB; exchanges: how many were counted
+# cpu: us for one exchange; rate: exchanges/s; peak: MiB; exchanges: number of counted ones
 Figures = dict[str, float]
 Rounds = dict[str, list[Figures]]
 Pairs = tuple[tuple[str, str], ...]
 
 
 def count(contestant: Contestant, books: Books, options: argparse.Namespace) -> Figures:
-    """The round of a contestant that has proved itself: warm up, count, drain.
+    """
+    Run the round of a contestant that was checked: warm up, count, drain.
 
     @raise Broken: if an exchange was lost or wrong.
     """
@@ -40,13 +42,16 @@ def count(contestant: Contestant, books: Books, options: argparse.Namespace) -> 
 
 
 def spread(values: list[float], digits: int) -> str:
-    """Median and extremes."""
+    """Return median and extremes."""
     middle, low, high = statistics.median(values), min(values), max(values)
     return f"{middle:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
 
 
 def ratios(rounds: Rounds, pairs: Pairs) -> dict[str, list[float]]:
-    """CPU of one contestant over another's, round by round: neighbours in time share the machine's mood."""
+    """
+    Return the CPU of one contestant divided by another's, for each round: figures of one round have the same
+    conditions.
+    """
     return {
         f"{one}/{other}": [a["cpu"] / b["cpu"] for a, b in zip(rounds[one], rounds[other], strict=True)]
         for one, other in pairs
@@ -55,7 +60,7 @@ def ratios(rounds: Rounds, pairs: Pairs) -> dict[str, list[float]]:
 
 
 def table(rows: list[tuple[str, ...]], markdown: bool) -> str:
-    """Aligned columns; with `markdown`, as a Markdown table. The first row is the heading."""
+    """Return aligned columns; with `markdown`, a Markdown table. The first row is the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     if not markdown:
@@ -65,7 +70,7 @@ def table(rows: list[tuple[str, ...]], markdown: bool) -> str:
 
 
 def report(rounds: Rounds, pairs: Pairs, unit: str, markdown: bool) -> str:
-    """The figures and the ratios, for people."""
+    """Return the figures and the ratios."""
     heading = ("contestant", f"CPU us/{unit}", f"{unit}s/s", "peak MiB", f"{unit}s/round")
     rows = [
         (
@@ -85,9 +90,10 @@ def report(rounds: Rounds, pairs: Pairs, unit: str, markdown: bool) -> str:
 
 
 def parseArguments(description: str, names: list[str], exchanges: int, open_: int) -> argparse.Namespace:
-    """The command line.
+    """
+    Parse the command line.
 
-    @param exchanges: how many are counted, unless it says otherwise; C{open_}: how many are open at a time.
+    @param exchanges: default number of exchanges that are counted; C{open_}: number that are open at a time.
     """
     parser = newParser(description, names, 5)
     parser.add_argument("--exchanges", type=int, default=exchanges, help="counted in a round (%(default)s)")
@@ -98,7 +104,7 @@ def parseArguments(description: str, names: list[str], exchanges: int, open_: in
 
 
 def newParser(description: str, names: list[str], turns: int) -> argparse.ArgumentParser:
-    """The options of them all."""
+    """Return a parser with the common options."""
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=turns, help="(%(default)s)")
     parser.add_argument("--only", action="append", choices=names, help="may be repeated")
@@ -114,12 +120,13 @@ def run(
     sizes: Mapping[str, float],
     options: argparse.Namespace,
 ) -> int:
-    """Run the rounds, print the tables. Returns the exit status.
+    """
+    Run the rounds and print the tables. Return the exit status.
 
-    @param measures: for each contestant what makes one round of it.
-    @param pairs: whose CPU is set against whose.
-    @param unit: what an exchange is called.
-    @param sizes: mean bytes of what an exchange is made of, for the figures in JSON.
+    @param measures: for each contestant, the function that runs one round of it.
+    @param pairs: contestants whose CPU is compared.
+    @param unit: the name of an exchange.
+    @param sizes: mean bytes of an exchange's parts, for the figures in JSON.
     """
     rounds = gather(
         {name: measures[name] for name in measures if not options.only or name in options.only}, options
@@ -135,7 +142,7 @@ def run(
 
 
 def gather(measures: Mapping[str, Callable[[], Figures]], options: argparse.Namespace) -> Rounds:
-    """Run the rounds, in turns. Returns nothing if one of them failed, which is told."""
+    """Run the rounds, in turns. Return nothing if one of them failed, after printing the reason."""
     rounds: Rounds = {name: [] for name in measures}
     failed = False
     for turn in range(1, options.rounds + 1):

@@ -1,4 +1,5 @@
-"""A managing entity (XEP-0355) as a slixmpp component is one: stanza objects in, stanza objects out; it echoes.
+"""
+A managing entity (XEP-0355) as a slixmpp component: stanza objects in, stanza objects out; it echoes.
 
 Usage: slixmpp_delegation.py PORT COMPONENT SERVER NAMESPACE...
 """
@@ -40,7 +41,7 @@ class ManagingEntity(ComponentXMPP):
                 self.plugin["xep_0030"].add_feature("urn:example:echo", f"{DELEGATION}{separator}{namespace}")
 
     def onForwarded(self, outer):
-        # The attributes of the tree itself: the stanza interfaces would build and check a JID for each look.
+        # The attributes of the tree itself: the stanza interfaces would build and check a JID at each access.
         attributes = outer.xml.attrib
         if attributes["from"] != self.delegating:
             return
@@ -64,7 +65,7 @@ class ManagingEntity(ComponentXMPP):
         self.reply(attributes["id"], answer)
 
     def unwrap(self, outer):
-        """The one request in it, if it is one."""
+        """Return the one request in a wrapper, if there is one."""
         iq = outer["delegation"]["forwarded"]["stanza"]
         wrappers = outer.xml.findall(f"{{{DELEGATION}}}delegation")
         if not iq or len(wrappers) != 1 or len(wrappers[0]) != 1 or len(wrappers[0][0]) != 1:
@@ -78,7 +79,7 @@ class ManagingEntity(ComponentXMPP):
         answer["error"]["condition"] = condition
 
     def reply(self, identifier, answer):
-        """In the one form that servers pass on."""
+        """Answer in the only form that all servers deliver."""
         iq = self.Iq()
         iq.xml.attrib.update(
             {"from": self.boundjid.full, "to": self.delegating, "id": identifier, "type": "result"}

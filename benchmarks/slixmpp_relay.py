@@ -1,4 +1,5 @@
-"""Address translation as a slixmpp component does it: stanza objects in, readdressed in place, sent.
+"""
+Address translation as a slixmpp component: stanza objects in, readdressed in place, sent.
 
 Usage: slixmpp_relay.py PORT COMPONENT TARGET
 """
@@ -27,7 +28,7 @@ class Relay(ComponentXMPP):
         self.key = os.urandom(32)
         self.resources = []
         self.pending = {}  # (token, id): (resource asked, requester, address written to, deadline)
-        # The library's own would answer, and keep rosters, for what is only passing through.
+        # The library's own handlers would answer these, and keep rosters.
         for name in ("IM", "IMError", "Presence"):
             self.remove_handler(name)
         for name, handler in (("iq", self.onIq), ("presence", self.onPresence)):
@@ -52,7 +53,7 @@ class Relay(ComponentXMPP):
             self.resources.remove(sender)
 
     def onIq(self, iq):
-        # The attributes of the tree itself: the stanza interfaces would build and check a JID for each look.
+        # The attributes of the tree itself: the stanza interfaces would build and check a JID at each access.
         attributes = iq.xml.attrib
         if attributes["type"] in ("get", "set"):
             self.forward(iq, attributes)
@@ -88,7 +89,7 @@ class Relay(ComponentXMPP):
         self.send(self.make_iq_error(identifier, kind, condition, ito=requester, ifrom=address))
 
     def expire(self):
-        """The table is in the order of the deadlines: look at its oldest entries only."""
+        """Expire exchanges; the table is in the order of deadlines, so only its oldest entries are examined."""
         now = time.monotonic()
         while self.pending:
             key = next(iter(self.pending))

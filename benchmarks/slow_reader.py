@@ -1,8 +1,9 @@
-"""A server that stops reading under full load: what it costs the component in memory, and what is lost.
+"""
+A server that stops reading under full load: the component's memory, and lost requests.
 
-The fake server reads nothing for a time, and writes requests as long as the component takes them. Then it
-reads on. Each request that was written must be answered exactly once, by a result or by an error; otherwise
-the exit status is 1.
+The fake server reads nothing for a time, and writes requests as long as the component reads them. Then it reads
+again. Each request that was written must be answered exactly once, by a result or by an error; otherwise the exit
+status is 1.
 """
 
 import argparse
@@ -17,12 +18,12 @@ from fakeserver import Broken, Exchanges, FakeServer
 
 _QUEUE = 1 << 16  # bytes of requests kept ready for the socket
 _BATCH = 50
-# Small, so that it is the component and not the kernel that has to hold what is not read.
+# Small, so that the component, and not the kernel, holds the unread bytes.
 _RECEIVE_BUFFER = 1 << 16
 
 
 def stall(server: FakeServer, exchanges: Exchanges, contestant: Contestant, seconds: float) -> float:
-    """Write and never read. Returns the component's highest resident memory meanwhile, in MiB."""
+    """Write and never read. Return the component's peak of resident memory meanwhile, in MiB."""
     peak = 0.0
     deadline = time.monotonic() + seconds
     sample = 0.0
@@ -54,7 +55,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
             peak = stall(server, exchanges, contestant, options.seconds)
             written = server.written - written
             stalled = exchanges.begun - begun
-            # Everything begun is now written to its end, and then each must be answered.
+            # Write everything that was begun to its end; then each request must be answered.
             resumed = time.monotonic()
             exchanges.drain(options.timeout + 15.0)
             drained = time.monotonic() - resumed
@@ -77,7 +78,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def parseArguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="of the stall (%(default)s)")
     parser.add_argument("--warmup", type=int, default=20_000, help="exchanges before the stall (%(default)s)")

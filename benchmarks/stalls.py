@@ -1,8 +1,9 @@
-"""Measures the time that one input keeps a gateway from answering anybody else.
+"""
+Measures the time for which one input blocks a gateway.
 
-Each input of `hostile.py` is sent to a fresh gateway, some turns in a row, while another connection asks for
-/healthz every 5 ms. Every input must be answered as it should be; the exit status is 1 if one was not, or if the
-gateway stood still, or grew, by more than may be.
+Each input of `hostile.py` is sent to a fresh gateway, several times, while another connection requests /healthz
+every 5 ms. Every input must have its right answer; the exit status is 1 if one had not, or if the gateway was
+blocked, or grew, by more than is allowed.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from contestants import Contestant, freePort
 from fakeserver import Broken, FakeServer
 from hostile import DELEGATE, INPUTS, ROOMS, ROSTER, SERVER, TOKEN, Application, Input, World
 
-# Seconds between two questions, of quiet before an input, and after its last answer.
+# Seconds between two requests, of quiet before an input, and after its last answer.
 _EVERY, _QUIET, _AFTER = 0.005, 1.0, 0.3
 
 _CONFIG = """\
@@ -53,13 +54,14 @@ url = "http://127.0.0.1:{application}/%s"
 
 
 class Turn(NamedTuple):
-    """One input once.
+    """
+    One input once.
 
     @ivar stall: seconds of the slowest answer, less C{quiet}.
     @ivar quiet: the median of the answers before.
     @ivar noise: the slowest of them.
     @ivar taken: seconds until all of the input was answered.
-    @ivar peak: MiB of resident memory at most; C{growth}: more than there were before.
+    @ivar peak: peak of resident memory in MiB; C{growth}: the increase since before.
     """
 
     stall: float
@@ -71,7 +73,7 @@ class Turn(NamedTuple):
 
 
 class Probe:
-    """Asks for /healthz, in a process of its own."""
+    """Requests /healthz, in a process of its own."""
 
     def __init__(self, port: int) -> None:
         self._pipe, inside = multiprocessing.Pipe()
@@ -81,7 +83,7 @@ class Probe:
         self.taken()
 
     def taken(self) -> list[float]:
-        """Seconds that each answer took since this was called last; one that is awaited is awaited here."""
+        """Return the seconds of each answer since the last call; wait for one that is pending."""
         self._pipe.send(None)
         answers = self._pipe.recv()
         if isinstance(answers, str):
@@ -89,7 +91,7 @@ class Probe:
         return list(answers)
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.terminate()
         self._process.join()
         self._pipe.close()
@@ -123,9 +125,10 @@ def _ask(port: int, pipe: Connection) -> None:
 
 
 def measure(hostile: Input, turns: int, python: str) -> list[Turn]:
-    """Send one input to a fresh gateway, several times.
+    """
+    Send one input to a fresh gateway, several times.
 
-    @param python: whose gateway it is.
+    @param python: the Python that has the gateway installed.
     @raise Broken: if it is not answered, or a link is lost.
     """
     rooms, delegate, roster = FakeServer(), FakeServer(), FakeServer()
@@ -143,14 +146,14 @@ def measure(hostile: Input, turns: int, python: str) -> list[Turn]:
     )
     twistd = str(pathlib.Path(python).parent / "twistd")
     command = [twistd, "-n", "--pidfile=", "gateway", "--config", "gateway.toml"]
-    # The installed gateway of that Python, which may be another than the one beside this file.
+    # The installed gateway of that Python, which may be another than the one next to this file.
     other = {} if python == sys.executable else {"PYTHONPATH": "."}
     contestant = Contestant("gateway", command, {"gateway.toml": config, "token": TOKEN}, http, other)
     try:
         with contestant:
             for server, component in ((rooms, ROOMS), (delegate, DELEGATE), (roster, ROSTER)):
                 server.accept(component.encode())
-                # What was queued is written by this.
+                # This writes queued output.
                 server.step(0.1)
             world = World(rooms, delegate, roster, application, http)
             hostile.prepare(world)
@@ -175,16 +178,17 @@ def _turn(hostile: Input, world: World, number: int, contestant: Contestant, pro
     taken = time.perf_counter() - started
     time.sleep(_AFTER)
     slowest, usual, peak = max(probe.taken()), statistics.median(quiet), contestant.memory("VmHWM")
-    # Each link must still be there.
+    # Each link must still be up.
     for server in (world.rooms, world.delegate, world.roster):
         server.step(0)
     return Turn(max(0.0, slowest - usual), usual, max(quiet), taken, peak, peak - before)
 
 
 def judged(hostile: Input, turns: list[Turn], limit: float) -> str:
-    """Return the fault that was found; empty if there is none.
+    """
+    Return the fault that was found; empty if there is none.
 
-    A stall of the gateway's is there in each turn, one of the machine's is not: the smallest counts.
+    A stall by the gateway is in each turn, one by the machine is not: the smallest is used.
     """
     problems = []
     if min(turn.stall for turn in turns) > limit:
@@ -195,7 +199,7 @@ def judged(hostile: Input, turns: list[Turn], limit: float) -> str:
 
 
 def report(measured: dict[str, list[Turn] | str], limit: float, markdown: bool) -> str:
-    """The table, for people."""
+    """Return the table."""
     rows = [("input", "once", "longest stall ms", "quiet ms (slowest)", "answered s", "peak MiB (+)", "")]
     for name, turns in measured.items():
         if isinstance(turns, str):
@@ -218,7 +222,7 @@ def report(measured: dict[str, list[Turn] | str], limit: float, markdown: bool) 
 
 
 def main() -> int:
-    """Try each input, print the table. Returns the exit status."""
+    """Try each input and print the table. Return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=3, help="of each input (%(default)s)")
     parser.add_argument("--limit", type=float, default=100.0, help="ms that a stall may take (%(default)s)")

@@ -1,6 +1,7 @@
-"""The bytes of the benchmark: numbered exchanges, from a small set of requesters, addresses and payloads.
+"""
+The bytes of the benchmark: numbered exchanges, from a small set of requesters, addresses and payloads.
 
-Everything about exchange N follows from N, so the fake server keeps no more than a set of numbers.
+Everything about exchange N follows from N, so the fake server stores only a set of numbers.
 """
 
 COMPONENT = b"proxy.example.com"
@@ -74,7 +75,7 @@ _ANSWERS = [b"<iq type='result' id='%%b' from='%%b' to='%%b'>%b</iq>" % answer f
 
 
 def streamHeader(component: bytes) -> bytes:
-    """What the server begins its stream with."""
+    """Return the start of the server's stream."""
     return (
         b"<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept'"
         b" xmlns:stream='http://etherx.jabber.org/streams' from='%b' id='3BF96D32'>" % component
@@ -82,38 +83,38 @@ def streamHeader(component: bytes) -> bytes:
 
 
 def identifier(n: int) -> bytes:
-    """The stanza id of exchange `n`; always 12 bytes, so that every round has the same bytes."""
+    """Return the stanza id of exchange `n`; always 12 bytes, so that every round has the same bytes."""
     return b"bench%07d" % n
 
 
 def number(identifier: bytes) -> int:
-    """The exchange that a stanza id belongs to."""
+    """Return the exchange of a stanza id."""
     return int(identifier[5:])
 
 
 def ends(n: int) -> tuple[bytes, bytes]:
-    """Who asks in exchange `n`, and the address of the component that is written to."""
+    """Return the requester of exchange `n`, and the address of the component that it writes to."""
     return REQUESTERS[n % 181], ADDRESSES[n // 3 % 3]
 
 
 def request(n: int) -> bytes:
-    """The request of exchange `n`, as the server hands it to the component."""
+    """Return the request of exchange `n`, as the server delivers it to the component."""
     requester, address = ends(n)
     return _REQUESTS[n % 3] % (identifier(n), requester, address)
 
 
 def answer(n: int, resource: bytes, token: bytes) -> bytes:
-    """The answer of the implementing client's `resource` to the forwarded request that came from `token`."""
+    """Return the answer of the implementing client's `resource` to the forwarded request from `token`."""
     return _ANSWERS[n % 3] % (identifier(n), resource, token)
 
 
 def token(n: int) -> bytes:
-    """An address as long as a component's sealed one, for bytes made without a component."""
+    """Return an address as long as a component's sealed one, for bytes made without a component."""
     return COMPONENT + b"/AAECAwQFBgcICQoL/" + REQUESTERS[n % 181]
 
 
 def meanSizes() -> tuple[float, float]:
-    """Mean bytes of a request and of an answer as the component receives them."""
+    """Return the mean bytes of a request and of an answer as the component receives them."""
     count = 9 * 181
     return (
         sum(len(request(n)) for n in range(count)) / count,

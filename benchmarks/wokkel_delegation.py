@@ -1,13 +1,14 @@
-"""A managing entity (XEP-0355) as a Wokkel component is one: domish elements in, `toXml` out; it echoes.
+"""
+A managing entity (XEP-0355) as a Wokkel component: domish elements in, `toXml` out; it echoes.
 
 Usage: wokkel_delegation.py PORT COMPONENT SERVER plain|interned|lean NAMESPACE...
 
-How addresses are read is said in `wokkel_relay.py`.
+`wokkel_relay.py` explains the ways in which addresses are read.
 """
 
 import sys
 
-# Comes first: the gateway sees to it that Wokkel's disco imports on a current Twisted.
+# Imported first: the gateway makes Wokkel's disco importable on a current Twisted.
 from gateway import ns
 
 # isort: split
@@ -59,7 +60,7 @@ class ManagingEntity(XMPPHandler):
         self.reply(outer, answer)
 
     def unwrap(self, outer):
-        """The one request in it, if it is one."""
+        """Return the one request in a wrapper, if there is one."""
         wrappers = list(outer.elements(ns.DELEGATION_2, "delegation"))
         forwarded = [each for wrapper in wrappers for each in wrapper.elements(ns.FORWARD, "forwarded")]
         inside = [each for each_ in forwarded for each in each_.elements(ns.CLIENT, "iq")]
@@ -79,7 +80,7 @@ class ManagingEntity(XMPPHandler):
         answer.addChild(StanzaError(condition).getElement())
 
     def reply(self, outer, answer):
-        """In the one form that servers pass on."""
+        """Answer in the only form that all servers deliver."""
         iq = domish.Element((None, "iq"))
         iq["from"], iq["to"], iq["id"], iq["type"] = self.component, outer["from"], outer["id"], "result"
         iq.addElement((ns.DELEGATION_2, "delegation")).addElement((ns.FORWARD, "forwarded")).addChild(answer)

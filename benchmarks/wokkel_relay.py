@@ -1,9 +1,10 @@
-"""Address translation as a Wokkel component does it: domish elements in, `toXml` out.
+"""
+Address translation as a Wokkel component: domish elements in, `toXml` out.
 
 Usage: wokkel_relay.py PORT COMPONENT TARGET plain|interned|lean
 
-How addresses are read: each as a `JID`, as Twisted's and Wokkel's examples have it; by `internJID`, which remembers
-every one for ever; or not at all, but taken as the server wrote them.
+Addresses are read in three ways: each as a `JID`, as in Twisted's and Wokkel's examples; by `internJID`, which
+stores each for ever; or not at all, but as the server wrote them.
 """
 
 import base64

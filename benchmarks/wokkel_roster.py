@@ -1,10 +1,12 @@
-"""Rosters from a web application by treq and Wokkel, written plainly: JSON and domish elements into `RosterItem`s.
+"""
+Rosters from a web application by treq and Wokkel, in a simple way: JSON and domish elements to `RosterItem`s.
 
 Usage: wokkel_roster.py PORT COMPONENT SERVER URL plain|lean HTTP
 
-The same POST as the gateway's, at the port HTTP; as many users at a time, on as many kept connections.
+The POST is the same as the gateway's, at the port HTTP; with the same number of users at a time, on the same number
+of connections.
 
-How contacts' addresses are read: each as a `JID`, as Wokkel itself has it, or not at all, but taken as they stand.
+Contacts' addresses are read in two ways: each as a `JID`, as Wokkel does, or not at all, but as they are written.
 """
 
 import json
@@ -27,7 +29,7 @@ CONCURRENCY = 32
 
 
 class Written(str):
-    """An address as it was written, for who expects a C{JID}."""
+    """An address as it was written, in place of a C{JID}."""
 
     __slots__ = ()
 
@@ -39,7 +41,7 @@ READERS = {"plain": JID, "lean": Written}
 
 
 class Refresher(XMPPHandler):
-    """Reads what the application says and what the server has; sets what differs."""
+    """Reads the application's document and the server's roster; sets the differences."""
 
     def __init__(self, component, server, url, read):
         super().__init__()
@@ -111,7 +113,7 @@ class Refresher(XMPPHandler):
 
 
 class Refresh(Resource):
-    """POST an array of names; answered when all are done."""
+    """POST an array of names; the answer comes when all are done."""
 
     isLeaf = True
 

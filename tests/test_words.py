@@ -44,8 +44,8 @@ def filesOf(*patterns: str) -> list[Path]:
     return [path for path in found if not isPending(path) and path != Path(__file__)]
 
 
-MODULES = filesOf("gateway/**/*.py", "tests/**/*.py", "gateway.tac")
-PAGES = filesOf("README.md", "docs/*.md", "gateway.example.toml")
+MODULES = filesOf("gateway/**/*.py", "tests/**/*.py", "benchmarks/*.py", "gateway.tac")
+PAGES = filesOf("README.md", "docs/*.md", "benchmarks/README.md", "gateway.example.toml")
 
 
 def docstrings(source: str) -> Iterator[str]:

@@ -81,7 +81,7 @@ class InterfaceTests(Case):
 
 
 class HeardTests(Case):
-    """Which stanzas are accepted, and the protocol version of answers."""
+    """The stanzas that are accepted, and the protocol version of answers."""
 
     def test_onlyServers(self) -> None:
         """Only requests of configured servers are accepted; all others are refused, and no handler is asked."""
