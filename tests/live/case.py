@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     _Mixin = object
 
-# Says for each write to a server that was killed that it was in vain.
+# asyncio logs a warning for each write to a server that was killed.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 SECRET = "s3cret"
@@ -49,10 +49,10 @@ MIRRORS = {
     f"mirror4.{DOMAIN}": ("protoxep", "primary"),
 }
 COMPONENTS = dict.fromkeys((PROXY, PROXY_ALL, *LONG_DOMAINS, *MANAGING_ENTITIES, ROOMS, *MIRRORS), SECRET)
-# With these, the server grants privileges to one of them.
+# With these, the server grants privileges to one of the components.
 WITH_PRIVILEGED = {**COMPONENTS, PRIVILEGED: SECRET}
 
-# Exit codes: twistd ends in good order and then by the signal that it was sent.
+# Exit codes: twistd stops in an orderly way and then ends by the signal that it was sent.
 ENDED_WELL = (0, -signal.SIGTERM)
 
 AnyClient = TypeVar("AnyClient", bound=Client)
@@ -63,7 +63,7 @@ Scenario = Callable[[Case], Coroutine[Any, Any, None]]
 
 
 def scenario(seconds: float) -> Callable[[Scenario[Case]], Callable[[Case], None]]:
-    """Make a test of a coroutine function, with a deadline in seconds over all of it."""
+    """Return a decorator that makes a test of a coroutine function, with a deadline in seconds."""
 
     def decorate(coroutineFunction: Scenario[Case]) -> Callable[[Case], None]:
         @functools.wraps(coroutineFunction)
@@ -76,7 +76,7 @@ def scenario(seconds: float) -> Callable[[Scenario[Case]], Callable[[Case], None
 
 
 def proxy(jid: str, **options: Value) -> dict[str, dict[str, Value]]:
-    """The table of one proxy, by its section's name; the target is the implementing account."""
+    """Return the table of one proxy, by its section's name; the target is the implementing account."""
     return {f'proxy."{jid}"': {"target": f"implementation@{DOMAIN}", **options}}
 
 
@@ -84,14 +84,14 @@ class LiveTests(_Mixin):
     """
     A mix-in for a SynchronousTestCase: a running server, and scenarios on it.
 
-    Where the server has a newer generation, each class has a twin on that one: C{ProsodyProxyTests} has
+    If the server has a newer generation, each class has a twin for that one: C{ProsodyProxyTests} has
     C{NewerProsodyProxyTests}.
 
-    @cvar serverClass: which server.
-    @cvar accounts: whose there are.
+    @cvar serverClass: the server.
+    @cvar accounts: names of the accounts.
     @cvar components: the server's components, and the secret of each.
-    @cvar delegations: what the server delegates.
-    @cvar newerTodo: tests and scenarios that fail on the newer generation because of the gateway, and why.
+    @cvar delegations: the server's delegations.
+    @cvar newerTodo: tests and scenarios that fail on the newer generation because of the gateway, with the reason.
     @cvar newer: the twin.
     """
 
@@ -115,11 +115,11 @@ class LiveTests(_Mixin):
         self._gateways: list[Gateway] = []
 
     def play(self, coroutine: Awaitable[None], seconds: float) -> None:
-        """Run a scenario, with a deadline in seconds over all of it."""
+        """Run a scenario, with a deadline in seconds."""
         asyncio.run(self.played(coroutine, seconds))
 
     async def played(self, coroutine: Awaitable[None], seconds: float) -> None:
-        """Run a scenario; afterwards clients and gateways are gone, and a failure has shown the logs."""
+        """Run a scenario; afterwards end clients and gateways, and after a failure print the logs."""
 
         async def whole() -> None:
             async with AsyncExitStack() as self.stack:
@@ -141,27 +141,27 @@ class LiveTests(_Mixin):
         self, tables: dict[str, dict[str, Value]], secret: str = SECRET, port: int | None = None
     ) -> Gateway:
         """
-        A gateway with these tables, not started.
+        Return a gateway with these tables, not started.
 
-        @param port: where it connects to, if not to the server itself.
+        @param port: the port that it connects to, by default the server's.
         """
         gateway = Gateway(self.folder("gateway-"), port or self.server.componentPort, secret, DOMAIN, tables)
         self._gateways.append(gateway)
         return gateway
 
     def folder(self, prefix: str) -> Path:
-        """A new folder, gone with the server's."""
+        """Return a new folder, which is removed with the server's."""
         return Path(tempfile.mkdtemp(prefix=prefix, dir=self.server.directory))
 
     async def startGateway(self, tables: dict[str, dict[str, Value]]) -> Gateway:
-        """A gateway with these tables, its links up."""
+        """Return a gateway with these tables and connected links."""
         gateway = self.newGateway(tables)
         gateway.start()
         await gateway.ready()
         return gateway
 
     async def startOddGateway(self, tables: dict[str, dict[str, Value]]) -> Gateway:
-        """The same with handlers for delegated namespaces that do what they should not."""
+        """Return the same with misbehaving handlers for delegated namespaces."""
         gateway = self.newGateway(tables)
         gateway.plug(Path(__file__).with_name("handlers.py"))
         gateway.start()
@@ -169,20 +169,23 @@ class LiveTests(_Mixin):
         return gateway
 
     async def login(self, client: AnyClient) -> AnyClient:
-        """Log a client in for as long as the scenario takes."""
+        """Log a client in until the scenario ends."""
         await client.login()
         self.stack.push_async_callback(client.close)
         return client
 
     async def willNest(self) -> None:
-        """Have a server that nests the disco of the next managing entity; before anybody is logged in."""
+        """
+        Make sure that the server nests the disco of the next managing entity; to be called before any client logs
+        in.
+        """
         if self.server.nestsOnce:
             self.server.kill9()
             self.server.start()
             await self.server.ready()
 
     async def granted(self, user: Client, inner: str, seconds: float = 10) -> Element:
-        """Ask until the server delegates; the first result."""
+        """Repeat a request until the server delegates it; return the first result."""
         async with asyncio.timeout(seconds):
             while True:
                 reply = await user.request(user.bare, inner)
@@ -191,7 +194,7 @@ class LiveTests(_Mixin):
                 await asyncio.sleep(0.05)
 
     async def nested(self, user: Client, to: str) -> set[str]:
-        """The features in this entity's disco#info."""
+        """Return the features in this entity's disco#info."""
         reply = await user.request(to, f"<query xmlns='{DISCO_INFO}'/>")
         return {each.get("var", "") for each in reply.iter(f"{{{DISCO_INFO}}}feature")}
 
@@ -207,7 +210,7 @@ class LiveTests(_Mixin):
         return await self.login(Client(self.server, name, resource))
 
     async def served(self, user: Client, implementing: list[Implementation]) -> None:
-        """Ask until each of these resources has been asked once, then forget what they were asked."""
+        """Send requests until each of these resources has received one, then forget them."""
 
         async def all_() -> None:
             while not all(implementation.requests for implementation in implementing):
@@ -222,7 +225,7 @@ class TogetherTests(_Mixin):
     """
     A mix-in for a SynchronousTestCase: scenarios that mostly wait, on several servers at once. It has a twin, too.
 
-    @cvar classes: whose scenarios these are, one class for each server.
+    @cvar classes: the classes with the scenarios, one for each server.
     """
 
     classes: ClassVar[Sequence[type[LiveTests]]]
@@ -234,7 +237,7 @@ class TogetherTests(_Mixin):
             _twin(cls, classes=newer)
 
     def together(self, name: str, seconds: float) -> None:
-        """Run one scenario, a method that is no test, of all classes at the same time."""
+        """Run one scenario, a method that is not a test, of all classes at the same time."""
         cases = [each(name) for each in self.classes]
         for case in cases:
             case.setUp()
@@ -245,7 +248,7 @@ class TogetherTests(_Mixin):
                     for case in cases:
                         group.create_task(self._one(case, name, seconds))
             except BaseExceptionGroup as failed:
-                # As it would be told of one: a report of a group leaves out what has failed.
+                # As if it were one failure: a report of an exception group omits the failed parts.
                 raise failed.exceptions[0] from None
 
         asyncio.run(all_())
@@ -263,18 +266,21 @@ class TogetherTests(_Mixin):
 
 
 def _twin(cls: type[Any], **changed: Any) -> type[Any]:
-    """A subclass with these attributes, in the same module, where trial finds it."""
+    """Return a subclass with these attributes, in the same module, where trial finds it."""
     twin = type(f"Newer{cls.__name__}", (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__, **changed})
     setattr(sys.modules[cls.__module__], twin.__name__, twin)
     return twin
 
 
 class ExpectedFailure(Exception):
-    """A test has failed that is expected to."""
+    """A test that is expected to fail has failed."""
 
 
 def _todo(test: Callable[..., None], reason: str) -> Any:
-    """A copy of a test that is expected to fail; for trial alone, one that does not is no failure."""
+    """
+    Return a copy of a test that is expected to fail; without this, trial would not report an unexpected success as
+    a failure.
+    """
 
     @functools.wraps(test)
     def expected(self: LiveTests) -> None:

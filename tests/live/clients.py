@@ -1,4 +1,4 @@
-"""Ordinary clients for the live tests: slixmpp logs in; then raw XML goes out and all that comes is kept."""
+"""Ordinary clients for the live tests: slixmpp logs in; then raw XML is sent and all input is kept."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _numbers = itertools.count(1)
 
 
 def newId() -> str:
-    """A stanza id that no other stanza of this test process has."""
+    """Return a stanza id that is unique in this test process."""
     return f"t{next(_numbers)}"
 
 
 def local(element: Element) -> str:
-    """The element's name without its namespace."""
+    """Return the element's name without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
 def payload(stanza: Element) -> list[str]:
-    """The children of a stanza, each in canonical form; what two equal payloads have in common."""
+    """Return the children of a stanza, each in canonical form, so that equal payloads compare equal."""
     return [canonical(child) for child in stanza if local(child) != "error"]
 
 
 def canonical(element: Element) -> str:
-    """An element in canonical form, whatever prefixes it came with."""
+    """Return an element in canonical form, independent of its prefixes."""
     copy = ElementTree.fromstring(ElementTree.tostring(element))
     copy.tail = None
     return ElementTree.canonicalize(ElementTree.tostring(copy, encoding="unicode"), rewrite_prefixes=True)
 
 
 def condition(stanza: Element) -> str | None:
-    """The defined condition of an error stanza, None for any other stanza."""
+    """Return the defined condition of an error stanza, None for any other stanza."""
     for error in stanza:
         if local(error) == "error":
             for child in error:
@@ -55,7 +55,9 @@ def condition(stanza: Element) -> str | None:
 
 
 def stanza(name: str, inner: str = "", **attributes: str | None) -> str:
-    """A stanza as text; a trailing underscore of an attribute's name is dropped, None leaves it out."""
+    """
+    Return a stanza as text; a trailing underscore of an attribute's name is dropped, None omits the attribute.
+    """
     written = "".join(
         f" {key.rstrip('_')}={quoteattr(value)}" for key, value in attributes.items() if value is not None
     )
@@ -67,9 +69,9 @@ class Client:
     One resource of one account.
 
     @ivar jid: its full JID.
-    @ivar received: each stanza that came after the login, in order; kept over reconnections.
-    @ivar initialPresence: what it sends as soon as it is logged in; empty for nothing.
-    @ivar trusted: the certificate that the server must show; None for plain text.
+    @ivar received: each stanza since the login, in order; kept over reconnections.
+    @ivar initialPresence: sent after the login; empty for none.
+    @ivar trusted: the certificate that the server must present; None for plain text.
     @param mechanism: of SASL.
     """
 
@@ -87,7 +89,7 @@ class Client:
         self._stream: ClientXMPP | None = None
 
     async def login(self, seconds: float = 10) -> Self:
-        """Connect, log in and send initial presence; ConnectionError when the server does not have it."""
+        """Connect, log in and send initial presence; ConnectionError if the server refuses."""
         stream = ClientXMPP(
             self.jid,
             self._password,
@@ -126,7 +128,7 @@ class Client:
         return self
 
     async def loginAgain(self, seconds: float) -> Self:
-        """Log in as soon as the server lets us, at the latest after so many seconds."""
+        """Log in as soon as the server accepts it, at the latest after so many seconds."""
         async with asyncio.timeout(seconds):
             while True:
                 with contextlib.suppress(ConnectionError):
@@ -138,23 +140,23 @@ class Client:
         return self._stream is not None and self._stream.is_connected()
 
     def drop(self) -> None:
-        """Cut the connection without a word."""
+        """Cut the connection, without an end of the stream."""
         if self._stream is not None:
             self._stream.abort()
 
     async def close(self) -> None:
-        """Log out in good manners."""
+        """Log out in an orderly way."""
         if self._stream is not None and self._stream.is_connected():
             await self._stream.disconnect(1)
 
     def send(self, xml: str) -> None:
-        """Write to the stream as it is; ConnectionError when there is none."""
+        """Write to the stream without changes; ConnectionError if there is none."""
         if self._stream is None or not self._stream.is_connected():
             raise ConnectionError(f"{self.jid}: not connected")
         self._stream.send_raw(xml)
 
     def sendIq(self, to: str | None, inner: str, type_: str = "get", id_: str | None = None) -> str:
-        """Send an iq request; its id."""
+        """Send an iq request; return its id."""
         id_ = id_ or newId()
         self.send(stanza("iq", inner, type=type_, id=id_, to=to))
         return id_
@@ -162,7 +164,7 @@ class Client:
     async def request(
         self, to: str | None, inner: str, type_: str = "get", id_: str | None = None, seconds: float = 10
     ) -> Element:
-        """Send an iq request and return the first reply with its id, whoever it comes from."""
+        """Send an iq request and return the first reply with its id, by any sender."""
         id_ = id_ or newId()
         reply: asyncio.Future[Element] = asyncio.get_running_loop().create_future()
         self._replies[id_] = reply
@@ -176,7 +178,7 @@ class Client:
             del self._replies[id_]
 
     async def expect(self, matches: Callable[[Element], bool], what: str, seconds: float = 5) -> Element:
-        """The first stanza, of those kept or yet to come, for which `matches` holds."""
+        """Return the first stanza, kept or future, for which `matches` is true."""
         for element in self.received:
             if matches(element):
                 return element
@@ -192,11 +194,11 @@ class Client:
             self._awaited.remove(entry)
 
     async def expectId(self, id_: str, what: str, seconds: float = 5) -> Element:
-        """The first stanza with this id."""
+        """Return the first stanza with this id."""
         return await self.expect(lambda element: element.get("id") == id_, what, seconds)
 
     def iqs(self, *ids: str) -> list[Element]:
-        """Replies that came: all of them, or those with one of these ids."""
+        """Return the replies: all of them, or those with one of these ids."""
         return [
             element
             for element in self.received
@@ -206,15 +208,15 @@ class Client:
         ]
 
     def repeated(self) -> dict[str, int]:
-        """Ids that more than one reply carried, and how many replies did."""
+        """Return the ids that more than one reply had, and the number of replies."""
         counted = Counter(element.get("id", "") for element in self.iqs())
         return {id_: count for id_, count in counted.items() if count > 1}
 
     def onStanza(self, element: Element) -> None:
-        """For subclasses: a stanza has arrived."""
+        """Handle a stanza; for subclasses."""
 
     def _arrived(self, arrived: StanzaBase) -> None:
-        """slixmpp's filter for what comes in: nothing goes further, so slixmpp itself answers nothing."""
+        """Keep the input as slixmpp's filter, and pass nothing on, so that slixmpp itself answers nothing."""
         element = arrived.xml
         self.received.append(element)
         self.onStanza(element)
@@ -236,20 +238,20 @@ def echo(client: Implementation, request: Element) -> None:
 
 
 def silent(client: Implementation, request: Element) -> None:
-    """Never answer."""
+    """Do not answer."""
 
 
 def dropping(client: Implementation, request: Element) -> None:
-    """Cut the connection instead of an answer."""
+    """Cut the connection instead of answering."""
     client.drop()
 
 
 class Implementation(Client):
     """
-    One resource of the implementing client: accepts subscriptions and treats requests as `behaviour` says.
+    One resource of the implementing client: accepts subscriptions, and handles requests by `behaviour`.
 
-    @ivar requests: the iq requests in the order of their arrival.
-    @ivar accepting: whether subscriptions are accepted.
+    @ivar requests: the iq requests in order of arrival.
+    @ivar accepting: true if subscriptions are accepted.
     """
 
     def __init__(self, server: Server, user: str, resource: str, behaviour: Behaviour = echo) -> None:
@@ -266,12 +268,12 @@ class Implementation(Client):
             self.behaviour(self, element)
 
     def answer(self, request: Element, **changed: str) -> None:
-        """Answer with the payload of the request; keywords change attributes, as a forger does."""
+        """Answer with the payload of the request; keywords change attributes, as a forger would."""
         attributes = {"type": "result", "id": request.get("id"), "to": request.get("from"), **changed}
         self.send(stanza("iq", inner(request), **attributes))
 
     async def asked(self, id_: str, seconds: float = 5) -> Element:
-        """The request with this id, once it has come."""
+        """Return the request with this id, once it has come."""
         return await self.expect(
             lambda element: element.get("id") == id_ and element.get("type") in ("get", "set"),
             f"request {id_}",
@@ -280,12 +282,12 @@ class Implementation(Client):
 
 
 def inner(stanza_: Element) -> str:
-    """The children of a stanza as text that means the same wherever it is put."""
+    """Return the children of a stanza as text with the same meaning in any context."""
     return "".join(_written(child) for child in stanza_)
 
 
 def _written(element: Element) -> str:
-    """An element as text with each namespace declared; ElementTree's own leaves out that there is none."""
+    """Return an element as text with each namespace declared; ElementTree omits the declaration of no namespace."""
     namespace, _, name = element.tag.rpartition("}")
     attributes = f" xmlns={quoteattr(namespace[1:])}"
     for number, (qualified, value) in enumerate(element.items()):
@@ -302,7 +304,7 @@ def _written(element: Element) -> str:
 
 
 async def untilServed(client: Client, address: str, seconds: float = 10) -> float:
-    """Ask until the implementing client behind `address` answers; the seconds that it took."""
+    """Send requests until the implementing client behind `address` answers; return the seconds."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     last = "nothing"
@@ -317,5 +319,5 @@ async def untilServed(client: Client, address: str, seconds: float = 10) -> floa
 
 
 async def loginAll(clients: Sequence[Client]) -> None:
-    """Log in, all at a time."""
+    """Log in all clients at the same time."""
     await asyncio.gather(*(client.login() for client in clients))

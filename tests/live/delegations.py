@@ -15,26 +15,26 @@ TWICE = "urn:xmpp:test:twice"
 
 # Answered by the handlers of C{tests.live.handlers}.
 ODD = "urn:xmpp:test:odd"
-# Handed on where there is a node; else BESIDE has a handler, and ALONE has nobody.
+# Forwarded while there is a node; otherwise BESIDE has a handler, and ALONE has none.
 BESIDE = "urn:xmpp:test:beside"
 ALONE = "urn:xmpp:test:alone"
-# Answered by the handler that the documentation shows.
+# Answered by the handler in the documentation.
 GREETING = "urn:example:greeting"
-# Configured in the gateway, granted by nobody.
+# Configured in the gateway, and not delegated by any server.
 UNGRANTED = "urn:xmpp:test:ungranted"
 
 # The gateway's own.
 STORAGE_GATEWAY = f"storage.{DOMAIN}"
 ODD_GATEWAY = f"odd.{DOMAIN}"
 CHAIN_GATEWAY = f"chain.{DOMAIN}"
-# By hand: what the chain leads to, one that has no part in it, and one that the server itself delegates to.
+# Components by hand: the end of the chain, one outside of it, and one that the server itself delegates to.
 MANAGING = f"managing.{DOMAIN}"
 SPARE = f"spare.{DOMAIN}"
 OUTSIDER = f"outsider.{DOMAIN}"
 SERVICE = f"pubsub.{DOMAIN}"
 MANAGING_ENTITIES = (STORAGE_GATEWAY, ODD_GATEWAY, CHAIN_GATEWAY, MANAGING, SPARE, OUTSIDER, SERVICE)
 
-# A client that a server delegates to, and what.
+# A client that a server delegates to, and its namespaces.
 MANAGER = f"manager@{DOMAIN}"
 CLIENTS = "urn:xmpp:test:clients"
 
@@ -60,7 +60,7 @@ DELEGATIONS: Delegations = {
 
 
 def tables(jid: str, namespaces: Delegations) -> dict[str, dict[str, Value]]:
-    """The gateway's tables for one managing entity, by their sections' names."""
+    """Return the gateway's tables for one managing entity, by their sections' names."""
     section = f'delegation."{jid}"'
     found: dict[str, dict[str, Value]] = {section: {"servers": [DOMAIN]}}
     return found | {f'{section}.namespaces."{key}"': dict(table) for key, table in namespaces.items()}

@@ -1,6 +1,6 @@
 """
-A service that asks before its link is up; for a gateway's plugin folder, into which the tests copy this module. The
-requests go out after the handshake. How many were answered is logged.
+A service that sends requests before its link is up; for a gateway's plugin folder, into which the tests copy this
+module. The requests are sent after the handshake. The number of answers is logged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COUNT = 40
 
 
 class Asking(XMPPHandler):
-    """Asks the server's own domain so many times."""
+    """Sends this number of requests to the server's own domain."""
 
     _log = Logger()
 
@@ -51,7 +51,7 @@ class EarlyTable(ComponentTable):
 
 @implementer(IPlugin, IServicePlugin)
 class EarlyPlugin:
-    """Composes it."""
+    """Composes the service."""
 
     kind = "early"
     table = EarlyTable

@@ -1,4 +1,4 @@
-"""A TCP forwarder whose connections can be cut, as networks do."""
+"""A TCP forwarder whose connections can be cut, like those of networks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Self
 
 class Forwarder:
     """
-    Forwards connections to a port of the loopback.
+    Forwards connections to a port on the loopback.
 
-    @ivar port: where it listens.
-    @ivar accepted: how many connections there have been.
+    @ivar port: its own port.
+    @ivar accepted: number of connections so far.
     """
 
     def __init__(self, target: int) -> None:
@@ -27,13 +27,13 @@ class Forwarder:
         return self
 
     def cut(self) -> None:
-        """End every connection at both ends, without a word."""
+        """End every connection at both ends, without an end of the stream."""
         writers, self._writers = self._writers, []
         for writer in writers:
             writer.transport.abort()
 
     async def close(self) -> None:
-        """Listen no more, and forward nothing."""
+        """Stop listening and forwarding."""
         self._server.close()
         self.cut()
 

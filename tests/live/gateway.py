@@ -17,8 +17,8 @@ class Gateway(Program):
     One gateway with its configuration file.
 
     @ivar httpPort: the port of its HTTP listener.
-    @ivar prelude: Python to run first in its process: for deadlines that are too long for a test.
-    @ivar environment: variables of its process beside the usual ones.
+    @ivar prelude: Python code to run first in its process: for deadlines that are too long for a test.
+    @ivar environment: additional variables of its process.
     """
 
     name = "gateway"
@@ -45,7 +45,7 @@ class Gateway(Program):
         self.config.write_text(toml({"state_dir": str(directory / "state")}, sections))
 
     def plug(self, module: Path) -> None:
-        """Have it find the plugins of this module, as those of a stranger: in a folder of their own."""
+        """Give the gateway the plugins of this module, as third parties do: in a folder of their own."""
         folder = self._path / "gateway" / "plugins"
         folder.mkdir(parents=True)
         shutil.copy(module, folder)
@@ -60,7 +60,7 @@ class Gateway(Program):
         self._run([*argv, "--config", str(self.config)], environment | {"PYTHONPATH": path} | self.environment)
 
     async def ready(self, seconds: float = 15) -> float:
-        """Wait until every configured link is up; the seconds that it took."""
+        """Wait until every configured link is up; return the seconds."""
 
         async def up() -> bool:
             assert self.running(), f"the gateway ended by itself\n{self.log()}"
@@ -73,7 +73,7 @@ class Gateway(Program):
         return await self._ask(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
     async def post(self, path: str, body: bytes, seconds: float = 30) -> tuple[int, str]:
-        """POST JSON: the same; status 0 also when it ends before it has answered."""
+        """POST JSON: the same; status 0 also if the gateway ends before it answers."""
         head = f"POST {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         return await self._ask(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body, seconds)
 

@@ -1,6 +1,5 @@
 """
-Handlers for delegated namespaces that do what a handler should not; for a gateway's plugin folder, into which the
-tests copy this module.
+Misbehaving handlers for delegated namespaces; for a gateway's plugin folder, into which the tests copy this module.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ ODD = "urn:xmpp:test:odd"
 BESIDE = "urn:xmpp:test:beside"
 UNGRANTED = "urn:xmpp:test:ungranted"
 
-# More than any server takes in one stanza here.
+# More than any server accepts here in one stanza.
 MUCH = 3 * 1024 * 1024
 
 
@@ -59,7 +58,7 @@ def _strangeError() -> StanzaError:
     return error
 
 
-# What becomes of a request, by the name of its payload.
+# The result of a request, by the name of its payload.
 _BEHAVIOURS: dict[str, Callable[[], Any]] = {
     "element": _element,
     "nothing": lambda: None,
@@ -83,7 +82,7 @@ _BEHAVIOURS: dict[str, Callable[[], Any]] = {
 
 @implementer(IDelegatedNamespace)
 class Odd:
-    """Behaves as the payload asks it to."""
+    """Behaves as the payload says."""
 
     namespaces = frozenset({ODD, BESIDE, UNGRANTED})
     features = (ODD,)
@@ -97,7 +96,7 @@ class Odd:
 
 @implementer(IPlugin, IDelegationPlugin)
 class OddPlugin:
-    """Composes it."""
+    """Composes the handler."""
 
     name = "odd"
 

@@ -1,9 +1,9 @@
 """
-A hostile user, a program of its own: logs in, and does for some seconds what should cost nobody else anything.
+A hostile user in a process of its own: logs in, and does for some seconds what must not affect others.
 
-    mallory.py CLIENT_PORT HTTP_PORT SECONDS
+mallory.py CLIENT_PORT HTTP_PORT SECONDS
 
-It prints how often it did each, and ends with status 0. It reads nothing of what it is sent, but takes it.
+It prints how often it did each, and ends with status 0. It receives its input without looking at it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PRIVATE = "<query xmlns='jabber:iq:private'><a xmlns='urn:mallory'>{}</a></query
 
 
 class Stream:
-    """One connection of mallory's; whatever comes is dropped."""
+    """One connection of mallory's; all input is dropped."""
 
     def __init__(self, port: int) -> None:
         self.taken = 0
@@ -63,7 +63,7 @@ class Stream:
 
 
 def stanzas(number: int) -> dict[str, str]:
-    """Mallory's stanzas by name; C{number} makes ids and names new."""
+    """Return mallory's stanzas by name; C{number} makes ids and names new."""
     item = "<item affiliation='member' jid='a@h{}/" + "\ufdfa" * 1_000 + "'/>"
     admin = "".join(item.format(each) for each in range(80))
     return {
@@ -90,7 +90,7 @@ def stanzas(number: int) -> dict[str, str]:
 
 
 def overHttp(port: int, until: float, done: Counter[str]) -> None:
-    """The same to the HTTP port: forms, foreign pages, bodies that never end."""
+    """Do the same to the HTTP port: forms, foreign pages, bodies that never end."""
     heads = {
         "forms": ("application/x-www-form-urlencoded", b"&" * 1_000_000, 1_000_000),
         "no end": ("application/json", b"[" * 1_000_000, 1_000_001),
@@ -112,7 +112,7 @@ def overHttp(port: int, until: float, done: Counter[str]) -> None:
 
 
 def main(clients: int, http: int, seconds: float) -> int:
-    """Do it all, again and again. Returns the exit status."""
+    """Do all of it repeatedly. Return the exit status."""
     done: Counter[str] = Counter()
     until = time.monotonic() + seconds
     web = threading.Thread(target=overHttp, args=(http, until, done), daemon=True)
@@ -132,7 +132,7 @@ def main(clients: int, http: int, seconds: float) -> int:
                 if time.monotonic() > until:
                     break
         except OSError as error:
-            # The server has its own bounds.
+            # The server has limits of its own.
             done[f"cut off: {error}"] += 1
             stream = None
             time.sleep(0.5)
@@ -142,7 +142,7 @@ def main(clients: int, http: int, seconds: float) -> int:
 
 
 def prepare(stream: Stream) -> None:
-    """A room with a long history, and much in private storage."""
+    """Make a room with a long history, and fill the private storage."""
     stream.send(f"<presence to='{OWN}/m'>{MUC}</presence>")
     stream.send(f"<message to='{OWN}' type='groupchat'><body>{'x' * 5_000}</body></message>" * 50)
     stream.send(f"<iq type='set' id='set'>{PRIVATE.format('x' * 220_000)}</iq>")

@@ -1,4 +1,4 @@
-"""A managing entity by hand: a component, or a client, that answers what is delegated to it, rightly or not."""
+"""A managing entity by hand: a component, or a client, that answers delegated requests, rightly or wrongly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HANDLED = "urn:xmpp:test:handled"
 
 class Delegated:
     """
-    One request that was delegated.
+    One delegated request.
 
     @ivar outer: the iq that it came in.
     @ivar inner: the iq as its requester sent it.
@@ -35,7 +35,9 @@ class Delegated:
         return self.inner[0]
 
     def answer(self, inside: str = "", type_: str = "result", **changed: str | None) -> str:
-        """The iq that answers it; keywords change its attributes, as a forger does; to None leaves one out."""
+        """
+        Return the iq that answers it; keywords change its attributes, as a forger would; None for `to` omits it.
+        """
         requester = self.inner.get("from", "")
         attributes: dict[str, str | None] = {
             "type": type_,
@@ -46,7 +48,7 @@ class Delegated:
         return stanza("iq", inside, **{"xmlns": CLIENT, **attributes, **changed})
 
     def reply(self, *answers: str, id_: str | None = None) -> str:
-        """The iq that carries these answers back, each in a wrapper of its own."""
+        """Return the iq with these answers, each in a wrapper of its own."""
         wrapped = "".join(
             f"<delegation xmlns='{DELEGATION}'><forwarded xmlns='{FORWARD}'>{answer}</forwarded></delegation>"
             for answer in answers
@@ -54,20 +56,20 @@ class Delegated:
         return self.bareReply(wrapped, id_)
 
     def bareReply(self, inside: str, id_: str | None = None) -> str:
-        """The iq that goes back, with this in it."""
+        """Return the outer iq with this content."""
         attributes = {"from": self.outer.get("to"), "to": self.outer.get("from")}
         return stanza("iq", inside, type="result", id=id_ or self.outer.get("id"), **attributes)
 
 
 class Managing:
     """
-    A mix-in for who is connected somehow: says in disco what is to be nested, and treats what is delegated to it as
-    C{behaviour} says.
+    A mix-in for a connected peer: names in disco the features to nest, and handles delegated requests by
+    C{behaviour}.
 
-    What is nested for a namespace is the feature C{managed:NAMESPACE}, C{managed-bare:NAMESPACE} for accounts.
+    The feature to nest for a namespace is C{managed:NAMESPACE}, C{managed-bare:NAMESPACE} for accounts.
 
-    @ivar delegated: what was delegated to it, in order.
-    @ivar nodes: for which nodes its disco#info was asked.
+    @ivar delegated: the delegated requests, in order.
+    @ivar nodes: the nodes of disco#info requests.
     """
 
     jid: str
@@ -115,7 +117,7 @@ class ManagingEntity(Managing, RawComponent):
 
 
 class ManagingClient(Managing, Client):
-    """A client, which lets itself be seen by whoever asks."""
+    """A client that approves every subscription to its presence."""
 
     def onStanza(self, element: Element) -> None:
         super().onStanza(element)
@@ -127,12 +129,12 @@ Behaviour = Callable[[Managing, Delegated], None]
 
 
 def handle(entity: Managing, delegated: Delegated) -> None:
-    """Answer with who did."""
+    """Answer with the name of this managing entity."""
     entity.send(delegated.reply(delegated.answer(f"<handled xmlns='{HANDLED}' by='{entity.jid}'/>")))
 
 
 def ignore(entity: Managing, delegated: Delegated) -> None:
-    """Never answer."""
+    """Do not answer."""
 
 
 def _isDelegated(element: Element) -> bool:

@@ -38,7 +38,7 @@ class Nodes(PubSubResource):
 
 @implementer(IPlugin, IDelegationPlugin)
 class MountedPlugin:
-    """Mounts it."""
+    """Mounts the handler."""
 
     name = "mounted"
 

@@ -1,9 +1,10 @@
 """
-A web application that does what it should not, in a process of its own: `odd_application.py PORT CONTACTS`.
+A misbehaving web application in a process of its own: `odd_application.py PORT CONTACTS`.
 
-GET /contacts/USER; what is odd about it is decided by the user's name, and by the mood: GET /mood/MOOD. In the mood
-"before" everybody has one contact, and gets it in good order; "odd" and "after" are about two, in good order after.
-A user u0, u1, … has so many contacts: those who come next; GET /served/crowd: how many of them were asked for.
+GET /contacts/USER; the behaviour depends on the user's name and on the mood: GET /mood/MOOD. In the mood "before"
+each user has one contact, in a correct document; in "odd" and "after" each has two, in "after" in a correct
+document. A user u0, u1, … has CONTACTS contacts: the users that follow. GET /served/crowd returns the number of
+these users that were requested.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
 
-# The users u0, u1, …; more bytes than a document may have; those of what is packed.
+# The users u0, u1, …; more bytes than a document may have; the bytes of one that is compressed.
 CROWD = 1_000
 TOO_MANY = 9 * 1024 * 1024
 BOMB = 64 * 1024 * 1024
@@ -29,7 +30,7 @@ def isCrowded(user: str) -> bool:
 
 
 def contacts(user: str, mood: str, count: int) -> dict[str, Any]:
-    """Return the right contacts of a user."""
+    """Return a user's contacts in a correct document."""
     if isCrowded(user):
         number = int(user[1:])
         return {
@@ -41,14 +42,14 @@ def contacts(user: str, mood: str, count: int) -> dict[str, Any]:
 
 
 def whole(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    """An answer in good order, or with another header."""
+    """Return a correct answer, or one with another header."""
     headers = {"Content_Type": "application/json", "Content_Length": str(len(body)), **headers}
     lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 async def drip(writer: StreamWriter, data: bytes) -> None:
-    """A byte each second."""
+    """Send a byte each second."""
     for each in data:
         writer.write(bytes([each]))
         await writer.drain()
@@ -56,51 +57,51 @@ async def drip(writer: StreamWriter, data: bytes) -> None:
 
 
 async def dripping(writer: StreamWriter, body: bytes) -> None:
-    """The document a byte each second."""
+    """Send the document a byte each second."""
     writer.write(whole(b"", Content_Length=str(len(body))))
     await drip(writer, body)
 
 
 async def hesitating(writer: StreamWriter, body: bytes) -> None:
-    """The header a byte each second."""
+    """Send the header a byte each second."""
     await drip(writer, whole(body))
 
 
 async def silent(writer: StreamWriter, body: bytes) -> None:
-    """Nothing at all."""
+    """Send nothing."""
     await asyncio.sleep(60)
 
 
 async def half(writer: StreamWriter, body: bytes) -> None:
-    """Less than the header has promised."""
+    """Send less than the header announces."""
     writer.write(whole(body, Content_Length=str(2 * len(body))))
     raise ConnectionError
 
 
 async def chunked(writer: StreamWriter, body: bytes) -> None:
-    """A whole document, and not the end of the answer."""
+    """Send a whole document without the end of the chunked answer."""
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body))
     raise ConnectionError
 
 
 async def cut(writer: StreamWriter, body: bytes) -> None:
-    """A length that is right, and a document that is not."""
+    """Send the announced length of a truncated document."""
     writer.write(whole(body[:-1]))
 
 
 async def endless(writer: StreamWriter, body: bytes) -> None:
-    """More than there may be, without a word of how much."""
+    """Send too much, without announcing a length."""
     writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * TOO_MANY)
     raise ConnectionError
 
 
 async def bomb(writer: StreamWriter, body: bytes) -> None:
-    """Little that becomes much."""
+    """Send a small body that decompresses to a large one."""
     writer.write(whole(gzip.compress(bytes(BOMB), 1), Content_Encoding="gzip"))
 
 
 def saying(make: Callable[[bytes], bytes]) -> Callable[[StreamWriter, bytes], Awaitable[None]]:
-    """A behaviour that is an answer, made of the document."""
+    """Return a behaviour that sends an answer made from the document."""
 
     async def say(writer: StreamWriter, body: bytes) -> None:
         writer.write(make(body))
@@ -109,7 +110,7 @@ def saying(make: Callable[[bytes], bytes]) -> Callable[[StreamWriter, bytes], Aw
 
 
 class Recovering:
-    """Wrong at first, and right at the next try."""
+    """Fails at first, and succeeds at the next attempt."""
 
     def __init__(self) -> None:
         self._times = 0
@@ -144,6 +145,8 @@ ODD: dict[str, Callable[[StreamWriter, bytes], Awaitable[None]]] = {
 
 class Application:
     """
+    The application.
+
     @param count: contacts of each u0, u1, …
     """
 
@@ -153,7 +156,7 @@ class Application:
         self._served = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")

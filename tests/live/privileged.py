@@ -1,6 +1,6 @@
 """
-A service that does with its privileges what clients ask it to; for a gateway's plugin folder, into which the tests
-copy this module. An iq C{<do xmlns='urn:xmpp:test:do' what=... user=.../>} is answered when it is done.
+A service that uses its privileges as clients ask it to; for a gateway's plugin folder, into which the tests copy
+this module. An iq C{<do xmlns='urn:xmpp:test:do' what=... user=.../>} is answered when it is done.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ASKED = "urn:xmpp:test:asked"
 
 
 class Doing(XMPPHandler):
-    """Does what it is asked to."""
+    """Does what clients ask."""
 
     def __init__(self, privileges: IPrivileges) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class DoingTable(ComponentTable):
 
 @implementer(IPlugin, IServicePlugin)
 class DoingPlugin:
-    """Composes it."""
+    """Composes the service."""
 
     kind = "doing"
     table = DoingTable

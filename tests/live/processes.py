@@ -1,4 +1,4 @@
-"""Child processes of the live tests: private, logged to a file, and gone when the test process is gone."""
+"""Child processes of the live tests: private, logged to a file, and ended with the test process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
-# Linux ends the child when the thread that started it ends: also after a kill -9, when no atexit runs.
+# Linux ends the child when the thread that started it ends: also after a kill -9, when no atexit handler runs.
 _TIED = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 _children: set[subprocess.Popen[bytes]] = set()
@@ -36,7 +36,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def freePort() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
+    """Return a TCP port on the loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -45,10 +45,10 @@ def freePort() -> int:
 
 def need(missing: str | None) -> None:
     """
-    Go on only if nothing is missing on this machine.
+    Skip the test if something is missing on this machine.
 
-    @param missing: what is, in words.
-    @raise SkipTest: something is; with REQUIRE_INTEROP=1 in the environment an AssertionError.
+    @param missing: a description of it.
+    @raise SkipTest: something is missing; with REQUIRE_INTEROP=1 in the environment an AssertionError.
     """
     if missing:
         if os.environ.get("REQUIRE_INTEROP") == "1":
@@ -58,10 +58,10 @@ def need(missing: str | None) -> None:
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float, what: str) -> float:
     """
-    Wait until `condition` holds, asking every 50 ms.
+    Wait until `condition` is true, checking every 50 ms.
 
     @return: the seconds that it took.
-    @raise AssertionError: it did not hold within `seconds`; `what` says what was waited for.
+    @raise AssertionError: it was not true within `seconds`; `what` names the condition.
     """
     started = time.monotonic()
     while not await condition():
@@ -72,7 +72,7 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float, what: 
 
 
 async def holds(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """L{until} for a condition that is computed on the spot."""
+    """Wait with L{until} for a synchronous condition."""
 
     async def computed() -> bool:
         return condition()
@@ -90,7 +90,7 @@ TWISTD = (
 
 
 def toml(keys: Mapping[str, Value], tables: Mapping[str, Mapping[str, Value]]) -> str:
-    """A TOML document: keys, then tables."""
+    """Return a TOML document: keys, then tables."""
     lines = [f"{_toml(key)} = {_toml(value)}" for key, value in keys.items()]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{_toml(key)} = {_toml(value)}" for key, value in table.items())]
@@ -111,8 +111,8 @@ class Program:
     """
     One program in a directory of its own: started, killed and started again with the same ports and data.
 
-    `start` belongs in the main thread, with which the child ends. It does not wait: readiness is the
-    subclass's affair.
+    `start` must be called in the main thread, because the child ends with its thread. It does not wait; subclasses
+    wait for readiness.
     """
 
     name: str
@@ -144,11 +144,11 @@ class Program:
         return self._child is not None and self._child.poll() is None
 
     def residentMiB(self) -> float:
-        """Its resident memory now, in MiB."""
+        """Return its resident memory now, in MiB."""
         return self._memory("VmRSS")
 
     def peakMiB(self) -> float:
-        """The most resident memory that it ever had, in MiB."""
+        """Return its peak of resident memory, in MiB."""
         return self._memory("VmHWM")
 
     def _memory(self, key: str) -> float:
@@ -162,28 +162,28 @@ class Program:
         _end(self.child)
 
     def memory(self) -> int:
-        """The most memory that it ever had, in bytes (VmHWM)."""
+        """Return its peak of memory, in bytes (VmHWM)."""
         status = Path(f"/proc/{self.child.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     async def terminate(self, seconds: float = 10) -> int:
-        """Ask it to end with SIGTERM; its exit code. AssertionError when it does not end in time."""
+        """End it with SIGTERM; return its exit code. AssertionError if it does not end in time."""
         self.child.terminate()
         await holds(lambda: not self.running(), seconds, f"end of {self.name} after SIGTERM")
         _children.discard(self.child)
         return self.child.wait()
 
     def stop(self) -> None:
-        """End it whatever its state."""
+        """End it in any state."""
         if self._child is not None:
             _end(self._child)
 
     def logFiles(self) -> list[Path]:
-        """Files with something to say about a failure, most telling last."""
+        """Return log files that help to explain a failure, the most useful last."""
         return [self.output]
 
     def log(self, lines: int = 60) -> str:
-        """The last lines of each log file."""
+        """Return the last lines of each log file."""
         parts = []
         for path in self.logFiles():
             with contextlib.suppress(FileNotFoundError):
@@ -194,10 +194,10 @@ class Program:
 
 async def outcome(argv: Sequence[str], directory: Path, seconds: float) -> tuple[int, str]:
     """
-    Run a program of ours to its end.
+    Run a program of the gateway to its end.
 
-    @return: its exit code, and all that it wrote.
-    @raise TimeoutError: it took longer; it is ended.
+    @return: its exit code, and its output.
+    @raise TimeoutError: it took longer, and was ended.
     """
     child = await asyncio.create_subprocess_exec(
         *_TIED,

@@ -1,4 +1,4 @@
-"""A XEP-0114 component by hand: for addresses and stanzas that no client could have."""
+"""A XEP-0114 component by hand: for addresses and stanzas that no client can have."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class RawComponent(RawStream):
         self._task: asyncio.Task[None] | None = None
 
     async def connect(self, seconds: float = 5) -> Self:
-        """Open the stream, once more perhaps, and authenticate; AssertionError when the server refuses."""
+        """Open the stream and authenticate, also repeatedly; AssertionError if the server refuses."""
         await self.admitted(seconds)
         self._task = asyncio.create_task(self._readOn())
         return self
 
     async def admitted(self, seconds: float = 5) -> Self:
-        """Open the stream and authenticate, but read nothing yet."""
+        """Open the stream and authenticate, without reading any stanza."""
         async with asyncio.timeout(seconds):
             await self.dial(self.server.componentPort)
             root = await self.header(self.jid)
@@ -49,7 +49,7 @@ class RawComponent(RawStream):
         return self
 
     async def reply(self, id_: str, seconds: float = 10) -> Element:
-        """The first reply that carries this id."""
+        """Return the first reply with this id."""
         async with asyncio.timeout(seconds):
             while True:
                 for element in self.received:
@@ -59,7 +59,7 @@ class RawComponent(RawStream):
                 await self._arrived.wait()
 
     async def close(self) -> None:
-        """End the connection without a word; the server has noticed by the return."""
+        """Cut the connection; the server has noticed it on return."""
         if self._task is not None:
             if not self._writer.is_closing():
                 self._writer.write_eof()
@@ -68,7 +68,7 @@ class RawComponent(RawStream):
         await super().close()
 
     def onStanza(self, element: Element) -> None:
-        """For subclasses: a stanza has arrived."""
+        """Handle a stanza; for subclasses."""
 
     async def _readOn(self) -> None:
         with contextlib.suppress(ConnectionError):

@@ -1,4 +1,4 @@
-"""A stream by hand: for what no client or component in good order would write."""
+"""A stream by hand: for input that no correct client or component would write."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class RawStream:
         """
         Connect.
 
-        @param kernelBytes: how much the kernel keeps for either side, where that matters.
+        @param kernelBytes: size of the kernel's buffers for either direction, where that matters.
         """
-        # Only with its protocol named does asyncio see to it that nothing written waits for more.
+        # Only with its protocol named asyncio sets TCP_NODELAY.
         connection = socket.socket(proto=socket.IPPROTO_TCP)
         connection.setblocking(False)
         if kernelBytes is not None:
@@ -50,27 +50,29 @@ class RawStream:
         self._connected = True
 
     async def header(self, to: str, more: str = "") -> Element:
-        """Begin a stream, perhaps with more attributes; the header that comes back."""
+        """Begin a stream, optionally with more attributes; return the server's header."""
         self._parser: XMLPullParser = XMLPullParser(("start", "end"))
         self._depth = 0
         self.send(f"<stream:stream to='{to}' xmlns='{self.namespace}' xmlns:stream='{ns.STREAMS}'{more}>")
         return await self._event("start")
 
     def send(self, xml: str | bytes) -> None:
-        """Write to the stream as it is."""
+        """Write to the stream without changes."""
         self._writer.write(xml.encode() if isinstance(xml, str) else xml)
 
     async def flush(self) -> None:
-        """Wait until what was written is on its way."""
+        """Wait until the output has been sent."""
         await self._writer.drain()
 
     async def next(self, seconds: float = 5) -> Element:
-        """The next complete element of the stream; ConnectionError if there is none any more."""
+        """Return the next complete element of the stream; ConnectionError if there is none."""
         async with asyncio.timeout(seconds):
             return await self._event("end")
 
     async def ended(self, seconds: float = 5) -> str:
-        """Wait until the server has closed the connection: for which condition, if it said one."""
+        """
+        Wait until the server has closed the connection; return the condition of the stream error, if there was one.
+        """
         found = "without a word"
         try:
             while True:
@@ -83,12 +85,12 @@ class RawStream:
             return found
 
     async def startTls(self) -> None:
-        """Go on with TLS; the certificate is checked."""
+        """Start TLS; the certificate is checked."""
         context = ssl.create_default_context(cafile=self.server.certificate)
         await self._writer.start_tls(context, server_hostname=DOMAIN)
 
     async def rest(self) -> bytes:
-        """All that comes until the other side closes, or cuts, the connection."""
+        """Return all bytes until the other side closes, or cuts, the connection."""
         taken = b""
         try:
             while data := await self._reader.read(65536):
@@ -98,12 +100,12 @@ class RawStream:
         return taken
 
     async def close(self) -> None:
-        """Cut the connection, if there ever was one."""
+        """Cut the connection, if there is one."""
         if self._connected:
             self._writer.transport.abort()
 
     async def _event(self, wanted: str) -> Element:
-        """The next opened element of the root, or the next complete element below it."""
+        """Return the next start tag of the root, or the next complete element below it."""
         while True:
             for event, element in self._parser.read_events():
                 assert isinstance(element, Element)
@@ -122,18 +124,18 @@ class RawClient(RawStream):
     namespace = ns.CLIENT
 
     async def greet(self, kernelBytes: int | None = None) -> Self:
-        """Connect, and have the first features."""
+        """Connect, and return the first features."""
         await self.dial(self.server.clientPort, kernelBytes)
         await self.features()
         return self
 
     async def features(self) -> Element:
-        """Begin a stream, the first or the next: what is offered."""
+        """Begin a stream, the first or the next; return its features."""
         await self.header(DOMAIN, " version='1.0'")
         return await self.next()
 
     async def secure(self, kernelBytes: int | None = None) -> Self:
-        """Have TLS, and the features that come with it."""
+        """Start TLS, and return the features after it."""
         await self.greet(kernelBytes)
         await self.proceed()
         await self.startTls()
@@ -141,22 +143,22 @@ class RawClient(RawStream):
         return self
 
     async def proceed(self) -> None:
-        """Ask for TLS, and be let."""
+        """Request TLS, and wait for permission."""
         self.send(f"<starttls xmlns='{ns.TLS}'/>")
         answer = await self.next()
         assert local(answer) == "proceed", answer.tag
 
     async def plain(self, user: str, password: str) -> Element:
-        """Try a password: success or failure."""
+        """Try a password with PLAIN; return success or failure."""
         self.sasl("auth", f"\0{user}\0{password}", mechanism="PLAIN")
         return await self.next()
 
     def sasl(self, name: str, text: str, **attributes: str) -> None:
-        """Send one message of an exchange."""
+        """Send one message of a SASL exchange."""
         self.send(stanza(name, b64encode(text.encode()).decode(), xmlns=ns.SASL, **attributes))
 
     async def login(self, user: str, resource: str, kernelBytes: int | None = None) -> Self:
-        """All the way to a resource that is available."""
+        """Log in completely: an available resource."""
         await self.secure(kernelBytes)
         answer = await self.plain(user, self.server.password(user))
         assert local(answer) == "success", answer.tag

@@ -1,4 +1,4 @@
-"""Rooms and mirrors on real servers: what the tests of them share."""
+"""Rooms and mirrors on real servers: the common parts of their tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _START = re.compile(rb"""<(message|presence|iq)\b((?:[^'">]|'[^']*'|"[^"]*")*)>"
 
 
 def mirrored(room: str, mirror: str = MIRROR) -> str:
-    """A room's address in a mirror."""
+    """Return a room's address in a mirror."""
     return room.replace("@", r"\40") + f"@{mirror}"
 
 
@@ -52,12 +52,12 @@ class Wire:
         return self
 
     def close(self) -> None:
-        """Listen no more; what is connected goes with who has connected."""
+        """Stop listening; connections end with the gateway."""
         if self._server is not None:
             self._server.close()
 
     def count(self, room: str) -> int:
-        """All that has passed of one room."""
+        """Return the number of stanzas of one room so far."""
         return sum(count for (_, _, which), count in self.passed.items() if which == room)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,7 +86,7 @@ class Wire:
                     room = address.search(start.group(2))
                     if room:
                         self.passed[way, start.group(1).decode(), room.group(1).decode()] += 1
-                # A start tag that has not come whole yet.
+                # A start tag that is still incomplete.
                 kept = kept[max(end, kept.rfind(b"<")) :]
                 writer.write(data)
                 await writer.drain()
@@ -100,7 +100,7 @@ class Talker:
     """
     A user whose client is slixmpp with its own XEP-0045.
 
-    @ivar said: what came: from and body, or subject.
+    @ivar said: received messages: from and body, or subject.
     @ivar came: presence of occupants: from, type and status codes.
     @ivar declined: invitations: from, and reason.
     """
@@ -118,7 +118,7 @@ class Talker:
         self._port = server.clientPort
         self.said: list[tuple[str, str, str]] = []
         self.came: list[tuple[str, str | None, frozenset[str]]] = []
-        # slixmpp's own event for it is never fired for a client.
+        # slixmpp does not fire its own event for this in a client.
         self.declined: list[tuple[str, str]] = []
         for event in ("message", "groupchat_subject"):
             self.stream.add_event_handler(event, self._said)
@@ -140,7 +140,9 @@ class Talker:
         await self.stream.disconnect(1)
 
     async def join(self, room: str, nick: str) -> Any:
-        """Join; slixmpp waits for the subject. His own presence, that, the occupants and the history."""
+        """
+        Join; slixmpp waits for the subject. Return the own presence, the subject, the occupants and the history.
+        """
         return await self.muc.join_muc_wait(JID(room), nick, timeout=10)
 
     def say(self, room: str, body: str) -> None:
@@ -150,7 +152,7 @@ class Talker:
         self.stream.send_message(mto=JID(occupant), mbody=body, mtype="chat")
 
     async def hears(self, sender: str, text: str) -> None:
-        """Wait until somebody has said this, or set it as the subject."""
+        """Wait until an occupant has sent this message, or set this subject."""
         await _holds(lambda: any((who, what) == (sender, text) for who, _, what in self.said), f"{sender}: {text}")
 
     async def sees(self, sender: str, kind: str | None, *codes: str) -> None:
@@ -187,12 +189,12 @@ async def _holds(condition: Callable[[], bool], what: str, seconds: float = 8) -
 
 
 class RoomsCase(LiveTests):
-    """A mix-in: two gateways, one with rooms, one with mirrors of them, and what lies between."""
+    """A mix-in: two gateways, one with rooms and one with mirrors of them, and the connection between them."""
 
     wire: Wire
 
     async def startSites(self) -> tuple[Gateway, Gateway]:
-        """The gateway with the rooms, and that with the mirrors."""
+        """Start the gateway with the rooms, and that with the mirrors."""
         rooms: dict[str, dict[str, Value]] = {f'rooms."{ROOMS}"': {"peers": list(MIRRORS)}}
         above = await self.startGateway(rooms)
         self.wire = await Wire(self.server.componentPort).open()
@@ -207,7 +209,7 @@ class RoomsCase(LiveTests):
         return above, below
 
     async def talker(self, user: str, resource: str = "talk") -> Talker:
-        """Log in one that speaks by slixmpp's own XEP-0045."""
+        """Log in a client that uses slixmpp's own XEP-0045."""
         talker = await Talker(self.server, user, resource).login()
         self.stack.push_async_callback(talker.close)
         return talker
@@ -225,7 +227,7 @@ class RoomsCase(LiveTests):
         )
 
     def bodies(self, client: Client) -> list[tuple[str, str]]:
-        """From whom and what it has been said."""
+        """Return senders and bodies of the messages."""
         return [
             (element.get("from") or "", child.text or "")
             for element in client.received

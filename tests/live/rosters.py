@@ -1,4 +1,4 @@
-"""Rosters from a web application, on real servers: what the tests of it share."""
+"""Rosters from a web application, on real servers: the common parts of their tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Application(Program):
 
 
 class WebApplication(Application):
-    """The documentation's."""
+    """The web application of the documentation."""
 
     name = "contacts"
 
@@ -46,7 +46,7 @@ class WebApplication(Application):
         self._run([sys.executable, str(EXAMPLE), str(self.port)], {})
 
     def say(self, user: str, contacts: Any) -> None:
-        """Decide about a user's contacts."""
+        """Set a user's contacts."""
         content = contacts if isinstance(contacts, str) else json.dumps(contacts)
         (self.directory / f"{user}.json").write_text(content)
 
@@ -55,7 +55,7 @@ AnyApplication = TypeVar("AnyApplication", bound=Application)
 
 
 class RosterCase(LiveTests):
-    """A mix-in: an application beside a gateway, and what clients are told."""
+    """A mix-in: an application next to a gateway, and the pushes that clients get."""
 
     components = WITH_PRIVILEGED
 
@@ -63,7 +63,7 @@ class RosterCase(LiveTests):
         return await self.running(WebApplication(self.folder("application-")))
 
     async def running(self, application: AnyApplication) -> AnyApplication:
-        """Start it for as long as the scenario takes."""
+        """Start it until the scenario ends."""
         self.stack.callback(application.stop)
         application.start()
         await application.ready()
@@ -86,24 +86,24 @@ class RosterCase(LiveTests):
     async def refresh(
         self, gateway: Gateway, *users: str, query: str = "", seconds: float = 30
     ) -> tuple[int, dict[str, Any]]:
-        """POST; status and answer, which is empty if the gateway ends meanwhile."""
+        """POST; return status and answer, which is empty if the gateway ends meanwhile."""
         code, body = await gateway.post(f"/roster_admin/refresh{query}", json.dumps(users).encode(), seconds)
         return code, json.loads(body or "{}")
 
     async def online(self, name: str) -> Client:
-        """A client that has asked for its roster, and so is told of changes."""
+        """Log in a client that has requested its roster, and so gets pushes."""
         client = await self.user(name)
         await client.request(None, f"<query xmlns='{ROSTER}'/>")
         client.received.clear()
         return client
 
     async def pushes(self, client: Client) -> list[tuple[str | None, ...]]:
-        """Return new roster pushes (JID, name, subscription, groups) once no more come."""
+        """Return new roster pushes (JID, name, subscription, groups) when no more come."""
         await asyncio.sleep(0.5)
         return self.pushed(client)
 
     def pushed(self, client: Client) -> list[tuple[str | None, ...]]:
-        """The same without waiting."""
+        """Return them without waiting."""
         found = [
             (
                 item.get("jid"),
@@ -119,8 +119,8 @@ class RosterCase(LiveTests):
         return found
 
     def removed(self, jid: str) -> list[tuple[str, str]]:
-        """The pushes for a contact that both sides saw: JID and subscription."""
-        # ejabberd would end the contact's own subscriptions with those of a contact that is removed.
+        """Return the pushes for a contact that both sides got: JID and subscription."""
+        # ejabberd would end the contact's own subscriptions with those of a removed contact.
         ended = [(jid, "none")] if isinstance(self.server, Ejabberd) else []
         return [*ended, (jid, "remove")]
 

@@ -1,4 +1,4 @@
-"""Private XMPP servers on loopback ports: Prosody and ejabberd behind one small interface."""
+"""Private XMPP servers on loopback ports: Prosody and ejabberd with one small interface."""
 
 from __future__ import annotations
 
@@ -27,24 +27,23 @@ PASSWORD = "pencil"
 PRIVILEGED = "privileged.localhost"
 ASKING = "asking.localhost"
 PRIVILEGES: Mapping[str, Value] = {"roster": "both", "message": "outgoing", "presence": "roster"}
-# ASKING may ask this on behalf of users, too. PRIVILEGED may not: if ejabberd grants this to one component, the iqs
-# of all components to its domain pass.
+# ASKING may send this on behalf of users, too. PRIVILEGED may not: if ejabberd grants this to one component, the
+# iqs of all components to its domain pass.
 ASKED = "urn:xmpp:test:asked"
 ROSTER = "jabber:iq:roster"
-# IMPORTING may ask this, and the server has such a storage of its own.
+# IMPORTING may send this, and the server has such a storage of its own.
 IMPORTING = "importing.localhost"
 PRIVATE = "jabber:iq:private"
 ASKABLE = {ASKING: ASKED, IMPORTING: PRIVATE}
 DOMAIN = "localhost"
 
-# What a server delegates, by namespace: jid, the managing entity, and maybe filtering, a list of attributes.
+# A server's delegations, by namespace: jid, the managing entity, and optionally filtering, a list of attributes.
 Delegations = Mapping[str, Mapping[str, Value]]
 
 
 class Server(Program):
     """
-    A private server: one domain, accounts with L{PASSWORD}, XEP-0114 components on one port, and what it delegates
-    to them.
+    A private server: one domain, accounts with L{PASSWORD}, XEP-0114 components on one port, and their delegations.
 
     No shapers, no rate limits. Ports and data stay the same from one start to the next.
     """
@@ -52,24 +51,24 @@ class Server(Program):
     program: ClassVar[str]
     # The file system that it runs in.
     root: ClassVar[Path] = Path("/")
-    # Whether it nests the disco of a managing entity at its first connection only, and then drops that of others.
+    # True if it nests the disco of a managing entity only at its first connection, and then drops that of others.
     nestsOnce: ClassVar[bool] = False
-    # Bytes of the longest domain that it takes for one.
+    # Bytes of the longest domain that it accepts.
     longestDomain: ClassVar[int] = 1023
-    # Whether the stanzas of clients are limited as its shipped configuration has it, and how fast they come.
+    # True if clients have the limits of stanzas of the shipped configuration; and their rate.
     shippedLimits: ClassVar[bool] = False
     shippedShaper: ClassVar[bool] = False
     # Its error for a stanza to a component that is not connected.
     absent: ClassVar[str]
-    # By privilege: whether it sets rosters, and subscriptions in them; whether it sends requests on behalf of
+    # By privilege: true if it sets rosters, and subscriptions in them; true if it sends requests on behalf of
     # users, and the answers of clients come back.
     setsRosters: ClassVar[bool] = True
     setsSubscriptions: ClassVar[bool] = True
     asks: ClassVar[bool] = True
     relaysAnswers: ClassVar[bool] = True
-    # Whether it answers a request on behalf of a user itself, also in a namespace that it delegates.
+    # True if it answers a request on behalf of a user itself, also in a namespace that it delegates.
     answersItself: ClassVar[bool] = False
-    # Whether, if it grants any privilege, it drops the iqs between components that go to no resource.
+    # True if, when it grants any privilege, it drops iqs between components to addresses without a resource.
     dropsIqs: ClassVar[bool] = False
     _shared: ClassVar[dict[str, Server]] = {}
 
@@ -91,15 +90,16 @@ class Server(Program):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this server cannot run here, or None."""
+        """Return the reason why this server cannot run here, or None."""
         return None if shutil.which(cls.program) else f"{cls.name} is not installed"
 
     @classmethod
     def shared(cls, accounts: Sequence[str], components: Mapping[str, str], delegations: Delegations) -> Self:
         """
-        The one running instance of this class and configuration in the test process, started at the first call.
+        Return the one running instance of this class and configuration in the test process; the first call starts
+        it.
 
-        @raise SkipTest: the program is missing, and that may be.
+        @raise SkipTest: the program is missing, and need not be there.
         """
         need(cls.missing())
         key = repr((cls, accounts, components, delegations))
@@ -116,7 +116,7 @@ class Server(Program):
 
     @property
     def certificate(self) -> Path | None:
-        """Certificate that clients must trust, and use with STARTTLS; C{None} for plain text."""
+        """Return the certificate that clients must trust, and use with STARTTLS; C{None} for plain text."""
         return None
 
     def password(self, user: str) -> str:
@@ -124,12 +124,12 @@ class Server(Program):
         return PASSWORD
 
     def remove(self) -> None:
-        """Stop it and delete all that it has on disk."""
+        """Stop it and delete all its files."""
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def configure(self) -> None:
-        """Write the configuration; called once, with the ports chosen."""
+        """Write the configuration; called once, with the chosen ports."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -202,11 +202,11 @@ class Prosody(Server):
         managing = [delegated["jid"] for delegated in self.delegations.values()]
         for jid, secret in self.components.items():
             lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
-            # Without them it is authenticated and never told what it manages, and what it may do.
+            # Without these it is authenticated, but never told its delegations and privileges.
             modules = ['"delegation"'] * (jid in managing) + ['"privilege"'] * (jid in self.privileged)
             lines.append(f"  modules_enabled = {{ {', '.join(modules)} }}")
             if jid in self.privileged:
-                # It may show users to each other in their names.
+                # It may send users' presence to each other in their names.
                 lines.append("  validate_from_addresses = false")
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
 
@@ -219,7 +219,7 @@ class Prosody(Server):
 
 class Ejabberd(Server):
     """
-    ejabberd in an Erlang machine that takes part in no cluster, so it needs no epmd.
+    ejabberd in an Erlang machine outside of any cluster, so it needs no epmd.
 
     @ivar apiPort: the port of its HTTP API.
     """
@@ -230,9 +230,9 @@ class Ejabberd(Server):
     absent = "forbidden"
     setsRosters = False
     asks = False
-    # Whether it drops requests of components that it grants nothing, where it grants something to others.
+    # True if it drops requests of components without grants, when others have grants.
     dropsRequests: ClassVar[bool] = False
-    # Whether its API takes groups as a list; else a string with a semicolon between them.
+    # True if its API takes groups as a list; else as a string with semicolons between them.
     listsGroups: ClassVar[bool] = False
 
     @classmethod
@@ -241,12 +241,12 @@ class Ejabberd(Server):
 
     @classmethod
     def libraries(cls) -> str | None:
-        """Directory of ejabberd's own libraries, for the Erlang machine; None if there is none."""
+        """Return the directory of ejabberd's own libraries, for the Erlang machine; None if there is none."""
         found = sorted(cls.root.glob("usr/lib/*/ejabberd-*/ebin"))
         return f"/{found[0].parent.parent.relative_to(cls.root)}" if found else None
 
     def configure(self) -> None:
-        # To components only.
+        # Only to components.
         delegations = {
             key: str(each["jid"]) for key, each in self.delegations.items() if each["jid"] in self.components
         }
@@ -263,7 +263,7 @@ class Ejabberd(Server):
             clients["max_stanza_size"] = 262_144
         if self.shippedShaper:
             clients["shaper"] = "normal"
-        # By default five connections may wait to be taken, and the sixth comes a second later.
+        # By default five connections may wait, and the sixth is delayed by a second.
         config = {
             "hosts": [DOMAIN],
             "loglevel": "info",
@@ -297,10 +297,10 @@ class Ejabberd(Server):
                 **{name: {} for name in ("mod_disco", "mod_ping", "mod_version", "mod_roster", "mod_caps")},
                 **{name: {} for name in ("mod_http_api", "mod_admin_extra")},
                 "mod_delegation": {
-                    # It knows of filtering, and does not do it.
+                    # It accepts filtering, and does not apply it.
                     "namespaces": {namespace: {"access": jid} for namespace, jid in delegations.items()}
                 },
-                # Where it is loaded it looks into the iqs of all components.
+                # If it is loaded, it inspects the iqs of all components.
                 **({"mod_privilege": mod_privilege} if mod_privilege else {}),
                 **({"mod_private": {}} if IMPORTING in self.components else {}),
             },
@@ -359,7 +359,7 @@ class Newer(Server):
 
 @functools.cache
 def _newerMissing() -> str | None:
-    """Why the newer Debian cannot be entered here, or None."""
+    """Return the reason why the newer Debian cannot be used here, or None."""
     if not NEWER_ROOT.is_dir():
         return f"there is no newer Debian in {NEWER_ROOT}; .ci/newer makes it"
     tried = subprocess.run([NEWER, "true"], capture_output=True, text=True, check=False)
@@ -391,7 +391,7 @@ GENERATIONS: Mapping[type[Server], type[Server]] = {Prosody: NewerProsody, Ejabb
 
 
 class Embedded(Server):
-    """The gateway's own host for trying out, in a process of its own."""
+    """The embedded host of the gateway, in a process of its own."""
 
     name = "embedded"
     program = sys.executable
@@ -406,7 +406,7 @@ class Embedded(Server):
         self.config.write_text(toml({"state_dir": "state"}, self.tables()))
 
     def tables(self) -> dict[str, Mapping[str, Value]]:
-        """The configuration but for its keys on top."""
+        """Return the configuration without its top-level keys."""
         return {
             "embedded": {"c2s": listening(self.clientPort), "component": listening(self.componentPort)},
             "embedded.accounts": dict.fromkeys(self.accounts, PASSWORD),
@@ -429,17 +429,17 @@ class Embedded(Server):
 
 
 def _stored(name: str) -> str:
-    """A user's name as Prosody names a file after it."""
+    """Return the name of Prosody's file for a user."""
     return "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"%{byte:02x}" for byte in name.encode())
 
 
 def _lua(value: Value) -> str:
-    """A string or a list of strings as Lua has it."""
+    """Return a string or a list of strings as Lua."""
     return f"{{ {', '.join(map(_lua, value))} }}" if isinstance(value, list) else f'"{value}"'
 
 
 class EmbeddedDefault(Embedded):
-    """The embedded default on other ports: three accounts with passwords of its own making, one of each service."""
+    """The embedded default on other ports: three accounts with generated passwords, one of each service."""
 
     name = "default"
 
@@ -453,7 +453,7 @@ class EmbeddedDefault(Embedded):
 
 
 class EmbeddedProxy(Embedded):
-    """The embedded host with a proxy of the gateway's own, and accounts of the operator's: no built-in client."""
+    """The embedded host with a proxy, and with accounts of the configuration: no built-in client."""
 
     name = "embedded-proxy"
 
@@ -466,12 +466,12 @@ class EmbeddedProxy(Embedded):
 
 
 def listening(port: int) -> str:
-    """A server endpoint string for a port of the loopback."""
+    """Return a server endpoint string for a port on the loopback."""
     return f"tcp:{port}:interface=127.0.0.1"
 
 
 def _erlang(text: str) -> str:
-    """Text as an Erlang binary."""
+    """Return a text as an Erlang binary."""
     return f"<<{','.join(str(byte) for byte in text.encode())}>>"
 
 

@@ -1,4 +1,4 @@
-"""A program for people, on a screen of its own: it is typed at, and what it shows is read."""
+"""An interactive program on a terminal of its own: lines are typed, and its screen is read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.live.processes import Program, holds
 
 
 class Terminal(Program):
-    """A tmux server with nothing of its user's, and one screen."""
+    """A tmux server without its user's configuration, and with one terminal."""
 
     name = "tmux"
 
     @classmethod
     def missing(cls, program: str) -> str | None:
-        """Why the program cannot run here on a screen, or None."""
+        """Return the reason why the program cannot run here on a terminal, or None."""
         gone = [each for each in (program, "tmux") if not shutil.which(each)]
         return f"{gone[0]} is not installed" if gone else None
 
@@ -28,7 +28,7 @@ class Terminal(Program):
         """Run a program whose home is the directory."""
         home = {f"XDG_{kind}_HOME": str(self.directory / kind.lower()) for kind in ("CONFIG", "DATA", "CACHE")}
         environment = {"HOME": str(self.directory), "LC_ALL": "C.UTF-8", "TERM": "xterm", "TMUX": "", **home}
-        # In the foreground, so it is a child of ours and ends as every other; and all on its screen with it.
+        # In the foreground, so that it is a child process, and ends with its program.
         self._run(["tmux", "-D", "-S", str(self._socket), "-f", "/dev/null"], environment)
         await holds(self._socket.exists, seconds, "tmux has its socket")
         self._tmux("new-session", "-d", "-x", "160", "-y", "60", program)
@@ -38,18 +38,18 @@ class Terminal(Program):
         return self._tmux("capture-pane", "-p").rstrip()
 
     async def type(self, line: str) -> None:
-        """Type one line, as a person would: the program has to show it before it is entered."""
+        """Type one line; wait until the program shows it, then enter it."""
         self._tmux("send-keys", "-l", "--", line)
         await self.shows(line)
         self._tmux("send-keys", "Enter")
 
     def typeHidden(self, line: str) -> None:
-        """Type a line that is not shown."""
+        """Type a line that is not echoed."""
         self._tmux("send-keys", "-l", "--", line)
         self._tmux("send-keys", "Enter")
 
     async def shows(self, *texts: str, seconds: float = 5) -> None:
-        """Wait until all these can be seen at a time; AssertionError, with the screen, if not."""
+        """Wait until all these are visible at the same time; AssertionError, with the screen, if not."""
         try:
             await holds(lambda: all(text in self.screen() for text in texts), seconds, f"the screen shows {texts}")
         except AssertionError as error:
@@ -62,10 +62,10 @@ class Terminal(Program):
 
 
 class Profanity(Terminal):
-    """A person with profanity."""
+    """A user of profanity."""
 
     async def login(self, jid: str, port: int, password: str) -> None:
-        """Over STARTTLS, whatever certificate the server has."""
+        """Log in over STARTTLS, with any certificate of the server."""
         await self.start("profanity")
         await self.shows("Type '/help' to show complete help.")
         await self.type(f"/connect {jid} server 127.0.0.1 port {port} tls trust")

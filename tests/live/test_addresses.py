@@ -1,4 +1,4 @@
-"""Users whose addresses are newer than Unicode 3.2, on servers that accept them."""
+"""Users whose addresses have characters newer than Unicode 3.2, on servers that accept them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ THUMB = "\U0001f44d"
 
 
 class OddClient(RawClient):
-    """A user with an emoji for a resource, where the server binds it."""
+    """A user with an emoji as resource, if the server binds it."""
 
     async def loginAs(self, user: str) -> None:
-        """Log in, with TLS where there is some."""
+        """Log in, with TLS if the server has it."""
         await (self.greet() if self.server.certificate is None else self.secure())
         assert local(await self.plain(user, self.server.password(user))) == "success"
         await self.features()
         self.send(f"<iq type='set' id='b'><bind xmlns='{ns.BIND}'><resource>{THUMB}</resource></bind></iq>")
-        # Prosody, which knows such resources as senders, binds another one.
+        # Prosody, which accepts such resources in senders, binds another one.
         assert (await self.next()).get("type") == "result"
 
     async def until(self, matches: Callable[[Element], bool]) -> Element:
@@ -41,7 +41,9 @@ class OddAddressTests(RoomsCase):
 
     @scenario(40)
     async def test_emoji(self) -> None:
-        """With an emoji for a resource and for a nick: answered by the component, in a room, banned from it."""
+        """
+        With an emoji as resource and as nick: answered by the component, an occupant of a room, banned from it.
+        """
         await self.startSites()
         room = f"emoji@{ROOMS}"
         owner = await self.user("bob")

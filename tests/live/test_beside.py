@@ -1,4 +1,4 @@
-"""Components without privileges on an ejabberd that grants some to another: it looks into the iqs of all."""
+"""Components without privileges on an ejabberd that grants some to another: it inspects the iqs of all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.live.test_delegation import STORAGE, WANTED
 
 ROSTER = {"domain": DOMAIN, "url": "http://127.0.0.1:9/%s"}
 
-# A link for which minutes are seconds.
+# A link whose intervals are seconds instead of minutes.
 IMPATIENT = (
     "import gateway.stream.instances as i; from gateway.stream.link import Link as L; "
     "i._NEW = 0; i._SIGN_EVERY /= 30; L.pingAfter /= 30; L.goneAfter /= 30"
@@ -28,7 +28,7 @@ class EjabberdBesideTests(LiveTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_idle(self) -> None:
-        """A link on which nothing happens stays."""
+        """An idle link stays connected."""
         gateway = self.newGateway(proxy(PROXY))
         gateway.prelude = IMPATIENT
         gateway.start()
@@ -45,9 +45,9 @@ class EjabberdBesideTests(LiveTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_loss(self) -> None:
-        """A server that drops requests of one of them is found out: the log and /status say what is lost."""
+        """If a server drops requests of one of them, the log and /status report it, and the effect."""
         gateway = await self.startGateway({**proxy(PROXY), f'roster."{PRIVILEGED}"': ROSTER})
-        # One that is granted nothing, and one that is.
+        # One without privileges, and one with.
         isDropped = self.server.dropsRequests
         about = f"{DOMAIN} drops requests of this component"
 

@@ -1,6 +1,6 @@
 """
-Client mode of delegation (XEP-0355 section 5): a user lets the gateway manage something. Only the embedded host can
-do it.
+Client mode of delegation (XEP-0355 section 5): a user lets the gateway manage a namespace. Only the embedded host
+supports it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.live.gateway import Gateway
 from tests.live.processes import holds
 from tests.live.servers import DOMAIN, Embedded
 
-# No server delegates this one's namespace to it.
+# No server delegates this component's namespace to it.
 COMPONENT = f"chain.{DOMAIN}"
 HELD = "urn:xmpp:test:ungranted"
 DATA = "jabber:x:data"
@@ -25,7 +25,7 @@ QUESTION = f"<element xmlns='{HELD}'/>"
 
 
 def submit(**values: str) -> str:
-    """A form with these answers; the name of a namespace is C{namespace}."""
+    """Return a form with these answers; C{namespace} is the field of a namespace."""
     fields = "".join(
         stanza("field", f"<value>{value}</value>", var=HELD if name == "namespace" else name)
         for name, value in values.items()
@@ -34,7 +34,7 @@ def submit(**values: str) -> str:
 
 
 class ClientModeTests(LiveTests, SynchronousTestCase):
-    """From the question to the revocation."""
+    """From the request to the revocation."""
 
     serverClass = Embedded
 
@@ -44,7 +44,7 @@ class ClientModeTests(LiveTests, SynchronousTestCase):
         return await self.startOddGateway(tables)
 
     async def asked(self, user: Client) -> Element:
-        """Let the component ask; the question."""
+        """Make the component ask; return the server's question."""
         user.send(stanza("presence", to=COMPONENT, type="subscribe"))
         return await user.expect(lambda each: each.find(f"{{{DATA}}}x") is not None, "the question")
 
@@ -56,7 +56,9 @@ class ClientModeTests(LiveTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_grantedAndRevoked(self) -> None:
-        """The gateway answers what a user has granted, for this user alone, until it is revoked."""
+        """
+        The gateway answers in namespaces that a user has granted, for this user alone, until the grant is revoked.
+        """
         gateway = await self.startAsking()
         alice, bob = await self.user("alice"), await self.user("bob")
         self.assertEqual(condition(await alice.request(alice.bare, QUESTION)), "service-unavailable")
@@ -68,7 +70,7 @@ class ClientModeTests(LiveTests, SynchronousTestCase):
         await holds(lambda: granted in gateway.log(), 5, "the gateway knows")
         for to in (None, alice.bare, DOMAIN):
             self.assertEqual((await alice.request(to, QUESTION)).get("type"), "result", to)
-        # It is hers alone; what is asked of her, by whoever it is, goes the same way.
+        # It applies to her alone; requests to her, by any sender, are delegated as well.
         self.assertEqual(condition(await bob.request(bob.bare, QUESTION)), "service-unavailable")
         self.assertEqual((await bob.request(alice.bare, QUESTION)).get("type"), "result")
         command = stanza("command", xmlns=COMMANDS, node=CONFIGURE)
@@ -103,5 +105,5 @@ class ClientModeTests(LiveTests, SynchronousTestCase):
         await holds(lambda: f"{alice.bare} delegates nothing" in gateway.log(), 5, "the gateway knows")
         again = await self.user("alice", "again")
         self.assertEqual(condition(await again.request(again.bare, QUESTION)), "service-unavailable")
-        # The component hears that a subscriber is back.
+        # The component gets the presence of a subscriber who is back.
         await again.expect(lambda each: each.find(f"{{{DATA}}}x") is not None, "the next question")

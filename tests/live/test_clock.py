@@ -1,4 +1,4 @@
-"""The machine's clock is set while the gateway runs: libfaketime moves the wall clock of the whole process."""
+"""The machine's clock is set while the gateway runs: libfaketime changes the wall clock of the whole process."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from tests.live.servers import Prosody
 
 HOLD = f"<hold xmlns='{ECHO}'/>"
 HOUR = 3600
-# Seconds of a request, and those within which its deadline is noticed.
+# Seconds of a request's timeout, and those within which it must be noticed.
 TIMEOUT = 4
 NOTICED = TIMEOUT + 4
 
 
 def library() -> str:
-    """The preloaded library that answers instead of the system's clock."""
+    """Return the preloaded library that replaces the system's clock."""
     found = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
     need(None if found else "faketime is not installed")
     return found[0]
 
 
 def bodyOf(element: Element) -> str:
-    """The body of a message."""
+    """Return the body of a message."""
     return element.findtext("{jabber:client}body") or ""
 
 
 def unlessHeld(client: Implementation, request: Element) -> None:
-    """Never answer what is to be held, echo the rest."""
+    """Do not answer a payload that is to be held; echo others."""
     if local(request[0]) != "hold":
         echo(client, request)
 
@@ -73,7 +73,7 @@ class ClockTests(LiveTests, SynchronousTestCase):
 
     @scenario(60)
     async def test_backWithOpenRequests(self) -> None:
-        """The clock is set back by an hour: deadlines end in their time, and the process can be asked."""
+        """The clock is set back by an hour: requests time out as before, and the process answers."""
         move = await self.startOnClock(TIMEOUT)
         identifier = self.alice.sendIq(PROXY, HOLD)
         await self.implementation.asked(identifier)
@@ -87,7 +87,7 @@ class ClockTests(LiveTests, SynchronousTestCase):
 
     @scenario(60)
     async def test_forwardWithOpenRequests(self) -> None:
-        """The clock is set forward by an hour: no request ends by it, and no link is given up."""
+        """The clock is set forward by an hour: no request times out early, and no link is closed."""
         move = await self.startOnClock(30)
         identifier = self.alice.sendIq(PROXY, HOLD)
         request = await self.implementation.asked(identifier)
@@ -102,13 +102,13 @@ class ClockTests(LiveTests, SynchronousTestCase):
 
     @scenario(60)
     async def test_history(self) -> None:
-        """The clock is set back and forward: a room's history comes in its order, and nothing of it twice."""
+        """The clock is set back and forward: a room's history stays in order, without duplicates."""
         move = await self.startOnClock(TIMEOUT)
         room = f"coven@{ROOMS}"
         self.alice.send(stanza("presence", f"<x xmlns='{ns.MUC}'/>", to=f"{room}/alice"))
         for number, moved in enumerate((0, -HOUR, HOUR)):
             move(moved)
-            # Stamps are in seconds, and the clock is looked at once a second.
+            # Stamps are in seconds, and the clock is checked once a second.
             await asyncio.sleep(2.1)
             self.alice.send(stanza("message", f"<body>m{number}</body>", to=room, type="groupchat"))
             await self.alice.expect(lambda each, body=f"m{number}": bodyOf(each) == body, f"message {number}")
@@ -119,7 +119,7 @@ class ClockTests(LiveTests, SynchronousTestCase):
         self.assertEqual(await self.history("carol", room, f"since='{stamps[2]}'"), everything[2:])
 
     async def history(self, name: str, room: str, limits: str) -> list[tuple[str, str]]:
-        """Join; body and stamp of each message that the room has kept."""
+        """Join; return body and stamp of each message in the room's history."""
         user = await self.user(name)
         inner = f"<x xmlns='{ns.MUC}'><history {limits}/></x>"
         user.send(stanza("presence", inner, to=f"{room}/{name}"))
@@ -130,7 +130,7 @@ class ClockTests(LiveTests, SynchronousTestCase):
 
     @scenario(90)
     async def test_backWhileDown(self) -> None:
-        """The clock is set back by an hour while the link is down: it is up again in its usual time."""
+        """The clock is set back by an hour while the link is down: it reconnects in its usual time."""
         move = await self.startOnClock(TIMEOUT)
         self.server.kill9()
         await asyncio.sleep(1)
@@ -141,7 +141,7 @@ class ClockTests(LiveTests, SynchronousTestCase):
 
     @scenario(90)
     async def test_forwardWhileDown(self) -> None:
-        """The clock is set forward by an hour while the link is down: what is open is answered in its time."""
+        """The clock is set forward by an hour while the link is down: open requests are answered in their time."""
         move = await self.startOnClock(30)
         identifier = self.alice.sendIq(PROXY, HOLD)
         await self.implementation.asked(identifier)

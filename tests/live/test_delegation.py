@@ -25,7 +25,7 @@ WANTED = f"<query xmlns='{PRIVATE}'><note xmlns='{NOTE}'/></query>"
 STORAGE = tables(STORAGE_GATEWAY, {PRIVATE: {"handler": "private-storage"}})
 ODDITIES = tables(ODD_GATEWAY, {ODD: {"handler": "odd"}, UNGRANTED: {"handler": "odd"}})
 
-# What becomes of a request, by the handler's doing: the inner content of a result, or an error.
+# The answer to a request, by the handler's behaviour: the content of a result, or an error.
 RESULTS = {"element": "", "nothing": None, "deferred": "now", "awaited": "later"}
 FAULTS = (
     "raised",
@@ -41,29 +41,29 @@ FAULTS = (
     "no-such-behaviour",
 )
 
-# Seconds: the deadline of a handler, and when a client must have its answer at the latest.
+# Seconds: the deadline of a handler, and the time within which a client must have its answer.
 PATIENCE = 25
 ANSWERED_WITHIN = 28
 
 CUTS = 20
-# A link that is cut within ten seconds waits longer each time, which is not what is tested here.
+# After a connection of less than ten seconds a link waits longer each time, which is not tested here.
 HASTY = "from gateway.stream.link import Link; Link.steadyAfter = 0.0"
 ROUNDS = 50
 
 
 def note(text: str) -> str:
-    """Private data with this text."""
+    """Return private data with this text."""
     return f"<query xmlns='{PRIVATE}'><note xmlns='{NOTE}'>{text}</note></query>"
 
 
 def noted(reply: Element) -> str | None:
-    """The text of the private data in a result; None in anything else."""
+    """Return the text of the private data in a result; None for anything else."""
     found = reply.find(f"{{{PRIVATE}}}query/{{{NOTE}}}note")
     return None if found is None or reply.get("type") != "result" else found.text or ""
 
 
 def error(reply: Element) -> tuple[str | None, str | None, str | None]:
-    """Type, condition and text of the error in a reply, None for what there is not."""
+    """Return type, condition and text of the error in a reply, each None if missing."""
     for each in reply:
         if local(each) == "error":
             texts = [child.text for child in each if local(child) == "text"]
@@ -78,7 +78,7 @@ class DelegationTests(LiveTests):
 
     @scenario(30)
     async def test_privateData(self) -> None:
-        """Two users have private data, each only their own; a gateway that is killed loses nothing of it."""
+        """Two users have separate private data; a gateway that is killed loses nothing of it."""
         await self.willNest()
         gateway = await self.startGateway(STORAGE)
         alice, bob = await self.user("alice"), await self.user("bob")
@@ -86,7 +86,7 @@ class DelegationTests(LiveTests):
         for user in (alice, bob):
             stored = await user.request(user.bare, note(f"of {user.bare}"), "set")
             self.assertEqual((stored.get("type"), len(stored)), ("result", 0))
-            # A client whose request names nobody means its account.
+            # A request without a recipient is for the own account.
             read = await user.request(None, WANTED)
             self.assertEqual((noted(read), read.get("to")), (f"of {user.bare}", user.jid))
             self.assertIn(read.get("from"), (None, user.bare))
@@ -101,7 +101,7 @@ class DelegationTests(LiveTests):
         self.assertIn(PRIVATE, await self.nested(alice, DOMAIN))
 
     async def _refusals(self, alice: Client, bob: Client) -> None:
-        """The storage's own errors, from the address that was asked."""
+        """Check the storage's own errors, from the address of the request."""
         for to, inner, kind, wanted in (
             (alice.bare, WANTED, "get", ("auth", "forbidden", None)),
             (alice.bare, note("intruded"), "set", ("auth", "forbidden", None)),
@@ -117,7 +117,7 @@ class DelegationTests(LiveTests):
             reply = await bob.request(to, inner, kind)
             self.assertEqual((error(reply), reply.get("from")), (wanted, to), inner)
         self.assertEqual(noted(await alice.request(alice.bare, WANTED)), "the last")
-        # What servers write of this is no XML. Either it can be got again, or it is refused at once.
+        # Servers write this as invalid XML. Either it can be read again, or it is refused at once.
         reply = await bob.request(bob.bare, f"<query xmlns='{PRIVATE}'><xml:q><a/></xml:q></query>", "set")
         if reply.get("type") == "error":
             self.assertEqual((error(reply)[:2], reply.get("from")), (("modify", "bad-request"), bob.bare))
@@ -131,7 +131,7 @@ class DelegationTests(LiveTests):
     async def test_storageFails(self) -> None:
         """
         While another process holds the file's lock, and while the disk is full, each change gets its error at once
-        and is not kept; what is stored can be read, the operator is told, and it works again by itself.
+        and is not stored; stored data can be read, the operator is told, and the storage recovers by itself.
         """
         await self.willNest()
         gateway = self.newGateway(STORAGE)
@@ -158,7 +158,7 @@ class DelegationTests(LiveTests):
             self.assertIn(await gateway.terminate(), ENDED_WELL)
 
     async def _refused(self, gateway: Gateway, alice: Client, bob: Client, trouble: str) -> None:
-        """Forty large changes at a time, of two users: each is refused, in little time, and not kept."""
+        """Send forty large changes at a time, of two users: each is refused, soon, and not stored."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         large = note("x" * 50_000)
@@ -176,8 +176,8 @@ class DelegationTests(LiveTests):
 
     async def withinTheDeadline(self) -> None:
         """
-        A handler that never answers gives the client an error when its time is up. Until then: other handlers'
-        faults, users with the same ids, and a link that is cut over and over have their own answers.
+        If a handler never answers, the client gets an error at the deadline. Until then, other handlers'
+        exceptions, users with the same ids, and a link that is cut repeatedly each have their own answers.
         """
         gateway = await self.startOddGateway(ODDITIES)
         alice = await self.user("alice")
@@ -193,14 +193,14 @@ class DelegationTests(LiveTests):
         self.assertEqual(alice.repeated(), {})
 
     async def _unanswered(self, user: Client) -> tuple[Element, float]:
-        """The reply to what no handler answers, and the seconds that it took."""
+        """Return the reply to a request that no handler answers, and the seconds that it took."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
         reply = await user.request(user.bare, f"<silent xmlns='{ODD}'/>", seconds=ANSWERED_WITHIN)
         return reply, loop.time() - asked
 
     async def _odd(self, user: Client, gateway: Gateway) -> None:
-        """Odd behaviour of handlers, and the client's answers."""
+        """Check the client's answers for each misbehaviour of handlers."""
         for name, text in RESULTS.items():
             reply = await user.request(user.bare, f"<{name} xmlns='{ODD}'/>", "set")
             self.assertEqual(reply.get("type"), "result", name)
@@ -217,7 +217,7 @@ class DelegationTests(LiveTests):
         self.assertEqual(gateway.log(10_000).count(f"{ODD_GATEWAY}: connected."), 1)
 
     async def _storage(self, bob: Client, carol: Client) -> None:
-        """Same ids, and a connection that is cut twenty times."""
+        """Use the same ids, and a connection that is cut twenty times."""
         forwarder = await Forwarder(self.server.componentPort).start()
         self.stack.push_async_callback(forwarder.close)
         server: dict[str, Value] = {
@@ -251,7 +251,7 @@ class DelegationTests(LiveTests):
             self.assertEqual(set(user.repeated()), set())
 
     async def _missingGrants(self, gateway: Gateway) -> None:
-        """A namespace that is configured but not granted is logged, with the lines to configure."""
+        """Check that a namespace that is configured but not delegated is logged, with the lines to configure."""
         complaint = f"{ODD_GATEWAY}: {DOMAIN} does not delegate {UNGRANTED}"
         await holds(lambda: complaint in gateway.log(10_000), 12, "the log speaks of the missing grant")
         log = gateway.log(10_000)
@@ -289,5 +289,5 @@ class DeadlineTests(TogetherTests, SynchronousTestCase):
     classes = (EmbeddedDelegationTests, ProsodyDelegationTests, EjabberdDelegationTests)
 
     def test_withinTheDeadline(self) -> None:
-        """Whatever handlers and links do, each request has one answer in time."""
+        """Each request has one answer in time, for any behaviour of handlers and links."""
         self.together("withinTheDeadline", 60)

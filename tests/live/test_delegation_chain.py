@@ -45,7 +45,7 @@ from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
 
 def chain(*entities: str) -> dict[str, dict[str, Value]]:
-    """The gateway's tables: what is handed on to the first of these that is there."""
+    """Return the gateway's tables: requests are forwarded to the first of these that is available."""
     handedOn: dict[str, Value] = {"jid": list(entities), "filtering": ["node"]}
     return tables(CHAIN_GATEWAY, {BESIDE: {"handler": "odd", **handedOn}, ALONE: handedOn})
 
@@ -57,7 +57,7 @@ NO_PRIVILEGES = "{urn:xmpp:privilege:2}privilege"
 
 FORGED = f"<handled xmlns='{HANDLED}' by='forger'/>"
 
-# Each makes of a request what its managing entity must not answer.
+# Each makes a wrong answer for a request.
 FORGERIES: dict[str, Callable[[Delegated], str]] = {
     "another id": lambda asked: asked.reply(asked.answer(FORGED, id="another")),
     "no id": lambda asked: asked.reply(asked.answer(FORGED, id=None)),
@@ -84,7 +84,7 @@ FORGERIES: dict[str, Callable[[Delegated], str]] = {
 
 
 def ask(namespace: str, attributes: str = "") -> str:
-    """A request that the handler beside it can answer."""
+    """Return a request that the local handler can answer."""
     return f"<element xmlns='{namespace}' {attributes}/>"
 
 
@@ -102,13 +102,13 @@ class ChainTests(LiveTests):
     """A mix-in: the scenarios, for one kind of server."""
 
     async def entity(self, jid: str) -> ManagingEntity:
-        """A managing entity that is connected as long as the scenario takes."""
+        """Connect a managing entity until the scenario ends."""
         entity = await ManagingEntity(self.server, jid).connect()
         self.stack.push_async_callback(entity.close)
         return entity
 
     async def startChain(self) -> tuple[ManagingEntity, Client, Gateway]:
-        """A managing entity, somebody who is served by it, the gateway between them."""
+        """Start a managing entity, one of its users, and the gateway between them."""
         managing = await self.entity(MANAGING)
         gateway = await self.startOddGateway(chain(MANAGING, SPARE))
         alice = await self.user("alice")
@@ -118,13 +118,13 @@ class ChainTests(LiveTests):
         return managing, alice, gateway
 
     async def untilHandled(self, user: Client, by: str, namespace: str = BESIDE, seconds: float = 10) -> None:
-        """Ask until this managing entity answers."""
+        """Repeat a request until this managing entity answers."""
         await self.untilAnswered(user, namespace, lambda reply: handledBy(reply) == by, seconds)
 
     async def untilAnswered(
         self, user: Client, namespace: str, matches: Callable[[Element], bool], seconds: float = 10
     ) -> None:
-        """Ask until there is such an answer; what is sent while somebody dies may be lost."""
+        """Repeat a request until there is such an answer; a request may be lost while a peer ends."""
         async with asyncio.timeout(seconds):
             while True:
                 with contextlib.suppress(AssertionError):
@@ -149,7 +149,7 @@ class ChainTests(LiveTests):
                     inner = managing.delegated[-1].inner
                     said = [inner.get(name) for name in ("from", "id", "type")]
                     self.assertEqual(said, [alice.jid, reply.get("id"), kind])
-                    # Some servers leave out what is meant anyway.
+                    # Some servers omit the default recipient.
                     self.assertIn(inner.get("to"), (to, None) if to == alice.bare else (to,))
                     self.assertEqual(payload(inner), [canonical(ElementTree.fromstring(request))])
         self.assertEqual(len(managing.delegated), 8)
@@ -162,7 +162,9 @@ class ChainTests(LiveTests):
 
     @scenario(30)
     async def test_disco(self) -> None:
-        """The managing entity is advertised to, asked for what is to be nested, and the server nests it."""
+        """
+        The managing entity gets its advertisement and is asked for features to nest, and the server nests them.
+        """
         await self.willNest()
         managing, alice, _ = await self.startChain()
         self.assertEqual(managing.advertised(), [{BESIDE: ["node"], ALONE: ["node"]}])
@@ -175,7 +177,10 @@ class ChainTests(LiveTests):
 
     @scenario(60)
     async def test_comesLater(self) -> None:
-        """A managing entity that connects after the gateway is nested, and requests are handed on to it."""
+        """
+        The features of a managing entity that connects after the gateway are nested, and requests are forwarded to
+        it.
+        """
         await self.willNest()
         gateway = await self.startOddGateway(chain(MANAGING, SPARE))
         alice = await self.user("alice")
@@ -190,7 +195,9 @@ class ChainTests(LiveTests):
 
     @scenario(60)
     async def test_tooLate(self) -> None:
-        """After a restart of the gateway Prosody, which asks once, shows nothing; the status page says so."""
+        """
+        After a restart of the gateway Prosody, which asks once, lists no features; the status page reports it.
+        """
         await self.willNest()
         gateway = await self.startOddGateway(chain(MANAGING, SPARE))
         alice = await self.user("alice")
@@ -211,7 +218,7 @@ class ChainTests(LiveTests):
 
     @scenario(40)
     async def test_forgeries(self) -> None:
-        """A reply that is not quite the answer gives the requester an error, once, and reaches nobody else."""
+        """A reply that is not exactly the answer gives the requester an error, once, and reaches nobody else."""
         managing, alice, gateway = await self.startChain()
         others = [await self.user("bob"), await self.user("alice", "work")]
         outsider = await RawComponent(self.server, OUTSIDER).connect()
@@ -220,7 +227,7 @@ class ChainTests(LiveTests):
 
             def forging(entity: Managing, asked: Delegated, forge: Callable[[Delegated], str] = forge) -> None:
                 entity.send(forge(asked))
-                # What comes after it is not heard any more.
+                # A later answer is ignored.
                 handle(entity, asked)
 
             managing.behaviour = forging
@@ -230,7 +237,7 @@ class ChainTests(LiveTests):
             await self._outsiders(managing, alice, outsider, rightly)
         self.assertIn(" is invalid; ", gateway.log(1000))
         for other in others:
-            # Nothing came in all that time but presence, and Prosody's word to each that it has no privileges.
+            # Nothing came in that time but presence, and Prosody's message to each that it has no privileges.
             await other.request(other.bare, ask(BESIDE), id_="last")
             heard = [each for each in other.received if not each.tag.endswith("}presence")]
             self.assertEqual([each.get("id") for each in heard if each.find(NO_PRIVILEGES) is None], ["last"])
@@ -240,7 +247,7 @@ class ChainTests(LiveTests):
     async def _outsiders(
         self, managing: ManagingEntity, alice: Client, outsider: RawComponent, rightly: bool
     ) -> None:
-        """Another component answers with the right ids before the managing entity does."""
+        """Another component sends answers with the right ids before the managing entity does."""
         managing.behaviour = ignore
         asked = len(managing.delegated)
         id_ = alice.sendIq(alice.bare, ask(BESIDE, "node='n'"))
@@ -251,7 +258,7 @@ class ChainTests(LiveTests):
         question = newId()
         query = f"<query xmlns='{DISCO_INFO}'/>"
         outsider.send(stanza("iq", query, type="get", id=question, to=CHAIN_GATEWAY, **{"from": OUTSIDER}))
-        # What was sent before it has arrived, then.
+        # Earlier stanzas have arrived by then.
         await outsider.reply(question)
         self.assertEqual(alice.iqs(id_), [])
         (handle if rightly else unwrapped)(managing, delegated)
@@ -262,7 +269,9 @@ class ChainTests(LiveTests):
 
     @scenario(30)
     async def test_takenForServer(self) -> None:
-        """A managing entity is no server: what it forwards to the gateway, or advertises, is for nobody."""
+        """
+        A managing entity is not a server: requests and advertisements that it sends to the gateway are refused.
+        """
         managing, alice, gateway = await self.startChain()
         inner = stanza("iq", ask(BESIDE), xmlns=CLIENT, type="get", id="i", to=alice.bare, **{"from": alice.jid})
         wrapped = f"<delegation xmlns='{DELEGATION}'><forwarded xmlns='{FORWARD}'>{inner}</forwarded></delegation>"
@@ -279,7 +288,7 @@ class ChainTests(LiveTests):
 
     @scenario(30)
     async def test_spare(self) -> None:
-        """When the managing entity dies its spare takes over, and gives way when it is back."""
+        """When the managing entity is killed, its spare takes over until it is back."""
         spare = await self.entity(SPARE)
         managing, alice, _ = await self.startChain()
         await holds(lambda: len(spare.advertised()) == 1, 5, "the spare is advertised to")
@@ -291,7 +300,7 @@ class ChainTests(LiveTests):
         await holds(lambda: len(managing.delegated) == 2, 5, "both requests are handed on")
         await managing.close()
         await self.untilHandled(alice, SPARE, ALONE)
-        # What was only asked for is asked of the spare; what may have been done is not done twice.
+        # A get is sent to the spare; a set, which may have been carried out, is not repeated.
         self.assertEqual(handledBy(await get), SPARE)
         self.assertEqual(condition(await set_), "service-unavailable")
         self.assertEqual([each.inner.get("type") for each in spare.delegated].count("set"), 0)
@@ -307,7 +316,7 @@ class ChainTests(LiveTests):
 
     @scenario(30)
     async def test_client(self) -> None:
-        """A client manages as a component does, by whichever resource is there; a component is its spare."""
+        """A client manages like a component, with the resource that is online; a component is its spare."""
         spare = await self.entity(SPARE)
         account = f"carol@{DOMAIN}"
         await self.startOddGateway(chain(account, SPARE))

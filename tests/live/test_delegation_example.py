@@ -1,6 +1,6 @@
 """
-A server with the delegations of mod_delegation's documentation does as its text says; the managing entity is a
-component by hand. What the embedded host does is measured against Prosody's own module.
+A server with the delegations of mod_delegation's documentation behaves as that text says; the managing entity is a
+component by hand. The embedded host is compared with Prosody's own module.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.live.servers import DOMAIN, Embedded, Prosody
 
 
 def query(namespace: str, attributes: str = "", name: str = "query", inside: str = "") -> str:
-    """A request's payload."""
+    """Return the payload of a request."""
     return f"<{name} xmlns='{namespace}' {attributes}>{inside}</{name}>"
 
 
@@ -46,7 +46,7 @@ class ExampleTests(LiveTests):
     """A mix-in: the scenarios, for one kind of server."""
 
     async def startService(self) -> ManagingEntity:
-        """The managing entity, connected as long as the scenario takes."""
+        """Connect the managing entity until the scenario ends."""
         service = await ManagingEntity(self.server, SERVICE).connect()
         self.stack.push_async_callback(service.close)
         return service
@@ -72,7 +72,9 @@ class ExampleTests(LiveTests):
 
     @scenario(20)
     async def test_advertised(self) -> None:
-        """The managing entity is told its namespaces, with their attributes, each time that it connects."""
+        """
+        The managing entity gets an advertisement of its namespaces, with their attributes, at each connection.
+        """
         filtered = {MAM: {"node"}, TWICE: {"node", "kind"}}
         everything = {each: filtered.get(each, set()) for each in (*EXAMPLE, TWICE)}
         alice = await self.user("alice")
@@ -153,12 +155,12 @@ class ExampleTests(LiveTests):
 
     @scenario(20)
     async def test_nesting(self) -> None:
-        """The server's and its users' disco#info show what the managing entity tells of each namespace."""
+        """The disco#info of the server and its users has the features of the managing entity for each namespace."""
         await self.willNest()
         service = await self.startService()
         alice = await self.user("alice")
         namespaces = (MAM, PUBSUB, PUBSUB_OWNER, TWICE)
-        # What stands for disco itself has nothing to nest.
+        # The special namespace for disco itself has nothing to nest.
         self.assertEqual(
             sorted(service.nodes),
             sorted(f"{DELEGATION}{between}{each}" for between in ("::", ":bare:") for each in namespaces),
@@ -187,7 +189,9 @@ class ExampleTests(LiveTests):
 
     @scenario(20)
     async def test_nobodyThere(self) -> None:
-        """Without its managing entity a delegated namespace has nobody; the others are treated normally."""
+        """
+        Without its managing entity requests in a delegated namespace are refused; others are treated normally.
+        """
         alice = await self.user("alice")
         service = await self.startService()
         self.assertTrue(await self.delegated(service, alice, DOMAIN, query(PUBSUB), "get"))
@@ -205,7 +209,7 @@ class EmbeddedExampleTests(ExampleTests, SynchronousTestCase):
 
     @scenario(20)
     async def test_feature(self) -> None:
-        """It says in disco#info that it delegates (section 7.1)."""
+        """Its disco#info has the feature of delegation (section 7.1)."""
         alice = await self.user("alice")
         self.assertIn(DELEGATION, await self.nested(alice, DOMAIN))
 
@@ -232,6 +236,6 @@ class EmbeddedExampleTests(ExampleTests, SynchronousTestCase):
 
 
 class ProsodyExampleTests(ExampleTests, SynchronousTestCase):
-    """On Prosody, whose module this is."""
+    """On Prosody, which has this module."""
 
     serverClass = Prosody

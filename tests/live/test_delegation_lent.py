@@ -25,24 +25,27 @@ ROSTER = "jabber:iq:roster"
 
 
 def alias(user: str) -> str:
-    """A user's address at the gateway; what has no resource may be taken away by a server's own mod_privilege."""
+    """
+    Return a user's address at the gateway, with a resource: a server's own mod_privilege may intercept bare
+    addresses.
+    """
     return f"{jids.escapeLocal(user)}@{GATEWAY}/x"
 
 
 def notification(sender: str, to: str, node: str) -> str:
-    """A message in a user's name."""
+    """Return a message in a user's name."""
     inside = f"<event xmlns='{EVENT}'><items node='{node}'/></event>"
     return stanza("message", inside, xmlns=CLIENT, type="headline", to=to, **{"from": sender})
 
 
 def carried(message: str, sender: str | None = MANAGING, id_: str = "carried") -> str:
-    """The message that brings it to the gateway; any user's address there is right."""
+    """Return the message with it to the gateway; any user's address there is accepted."""
     inside = f"<privilege xmlns='{PRIVILEGE}'><forwarded xmlns='{FORWARD}'>{message}</forwarded></privilege>"
     return stanza("message", inside, to=alias(f"x@{DOMAIN}"), id=id_, **{"from": sender})
 
 
 def publish(entity: Managing, delegated: Delegated) -> None:
-    """Be a PEP service: take what is published, and notify the publisher's client and a contact."""
+    """Act as a PEP service: accept a publication, and notify the publisher's client and a contact."""
     entity.send(delegated.reply(delegated.answer()))
     publisher = delegated.inner.get("from", "")
     for to in (publisher, f"bob@{DOMAIN}"):
@@ -50,7 +53,7 @@ def publish(entity: Managing, delegated: Delegated) -> None:
 
 
 def events(client: Client) -> list[str | None]:
-    """The senders of the notifications that a client has got."""
+    """Return the senders of the notifications that a client has got."""
     return [each.get("from") for each in client.received if each.find(f"{{{EVENT}}}event") is not None]
 
 
@@ -61,7 +64,7 @@ class LentTests(LiveTests):
     delegations = {PUBSUB: {"jid": GATEWAY}}
 
     async def startService(self) -> tuple[ManagingEntity, Gateway]:
-        """The PEP service, connected, and a gateway that lends it what it is granted itself."""
+        """Connect the PEP service, and start a gateway that lends it its own privileges."""
         entity = await ManagingEntity(self.server, MANAGING, behaviour=publish).connect()
         self.stack.push_async_callback(entity.close)
         made = tables(GATEWAY, {PUBSUB: {"jid": [MANAGING]}})
@@ -71,7 +74,7 @@ class LentTests(LiveTests):
         return entity, gateway
 
     async def ask(self, entity: ManagingEntity, user: str, inside: str, kind: str = "get") -> Element:
-        """The answer to a request of the service for a user."""
+        """Return the answer to a request of the service for a user."""
         id_ = newId()
         sender = f"{MANAGING}/pep"
         entity.send(stanza("iq", inside, type=kind, id=id_, to=alias(user), **{"from": sender}))
@@ -79,11 +82,13 @@ class LentTests(LiveTests):
 
     @scenario(40)
     async def test_notifies(self) -> None:
-        """A PEP service is told of the privileges, and what a user publishes is seen by the user's contacts."""
+        """
+        A PEP service gets an advertisement of the privileges, and the user's contacts are notified of publications.
+        """
         entity, gateway = await self.startService()
         alice, bob = await self.user("alice"), await self.user("bob")
         if self.server.dropsIqs:
-            # Such a server leaves a managing entity beside the gateway out of reach, see docs/privilege.md.
+            # With such a server a managing entity behind the gateway cannot be reached, see docs/privilege.md.
             for to in (alice.jid, bob.bare):
                 entity.send(carried(notification(alice.bare, to, "n")))
         else:
@@ -104,7 +109,10 @@ class LentTests(LiveTests):
 
     @scenario(40)
     async def test_requests(self) -> None:
-        """It reads a user's roster, and asks in a user's name, where the server can; answers find their way."""
+        """
+        It reads a user's roster, and sends requests in a user's name if the server supports it; it gets the
+        answers.
+        """
         entity, _ = await self.startService()
         alice = await self.user("alice")
         roster = await self.ask(entity, alice.bare, f"<query xmlns='{ROSTER}'/>")
@@ -121,7 +129,7 @@ class LentTests(LiveTests):
 
     @scenario(40)
     async def test_refused(self) -> None:
-        """Nothing beyond what is granted, and nobody else: nothing of it reaches a user."""
+        """Requests without a grant, or by others, are refused: nothing of them reaches a user."""
         entity, gateway = await self.startService()
         alice, bob = await self.user("alice"), await self.user("bob")
         outsider = await RawComponent(self.server, OUTSIDER).connect()
@@ -144,7 +152,7 @@ class LentTests(LiveTests):
 
 
 def advertised(entity: ManagingEntity) -> list[dict[str, str]]:
-    """The privileges that it was told of, by each message from the gateway."""
+    """Return the privileges in each message from the gateway."""
     found = []
     for element in entity.received:
         for version in (OLDER, PRIVILEGE):

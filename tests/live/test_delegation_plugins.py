@@ -1,4 +1,4 @@
-"""Handlers that are plugins, on real servers: the documentation's own, and an ordinary Wokkel handler."""
+"""Handlers that are plugins, on real servers: that of the documentation, and an ordinary Wokkel handler."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PluginTests(LiveTests):
 
     @scenario(30)
     async def test_documented(self) -> None:
-        """The handler in the documentation is complete, has under 40 lines, and does what it says."""
+        """The handler in the documentation is complete, has under 40 lines, and works as described."""
         examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
         [source] = [example for example in examples if "IPlugin" in example]
         self.assertTrue(len(source.splitlines()) < 40)
@@ -46,7 +46,9 @@ class PluginTests(LiveTests):
 
     @scenario(30)
     async def test_wokkelHandler(self) -> None:
-        """A PubSubService, unchanged, is the server's PEP: what users publish is theirs, and so are errors."""
+        """
+        A PubSubService, unchanged, is the server's PEP: users get the items that they publish, and their errors.
+        """
         await self.willNest()
         gateway = self.newGateway(tables(SERVICE, {PUBSUB: {"handler": "mounted"}}))
         await self.run_(gateway, Path(__file__).with_name("mounted.py"))

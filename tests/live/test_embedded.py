@@ -1,4 +1,4 @@
-"""The embedded default as a newcomer meets it: with ordinary clients, the tour, and what can be in its way."""
+"""The embedded default as a new user sees it: ordinary clients, the tour, and common obstacles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BUILT_IN = "xmpp-gateway implementing client"
 
 
 class QuietDefault(EmbeddedDefault):
-    """The default, with nothing said of http."""
+    """The default without an http table."""
 
     def tables(self) -> dict[str, Mapping[str, Value]]:
         return {"embedded": super().tables()["embedded"]}
@@ -53,7 +53,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         return user
 
     async def presence(self, client: Client, sender: str, kind: str | None = None) -> Element:
-        """Presence of this kind from somebody, as soon as the client has it."""
+        """Return presence of this kind from a contact, as soon as the client has it."""
         return await client.expect(
             lambda each: local(each) == "presence" and (each.get("from"), each.get("type")) == (sender, kind),
             f"presence from {sender}: {kind or 'available'}",
@@ -71,14 +71,14 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         )
 
     async def accept(self, client: Client, contact: str) -> None:
-        """Grant the subscription that a contact asks for."""
+        """Approve the subscription that a contact asks for."""
         await self.presence(client, contact, "subscribe")
         client.send(stanza("presence", to=contact, type="subscribed"))
 
     @scenario(20)
     async def test_friends(self) -> None:
         """
-        Two clients log in over TLS, one with each mechanism, become friends, see each other come and go, chat, and
+        Two clients log in over TLS, with one mechanism each, become contacts, see each other's presence, chat, and
         are answered by the built-in client behind the proxy.
         """
         alice = await self.user("alice", mechanism="SCRAM-SHA-256")
@@ -103,7 +103,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
             pong = await user.request(f"node@{PROXY}/res", f"<ping xmlns='{ns.PING}'/>")
             self.assertEqual((pong.get("type"), pong.get("from"), len(pong)), ("result", f"node@{PROXY}/res", 0))
 
-        # One leaves in good manners, the other is cut off.
+        # One logs out in an orderly way, the other is cut off.
         await bob.close()
         await self.presence(alice, bob.jid, "unavailable")
         bob.received.clear()
@@ -114,7 +114,10 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @scenario(20)
     async def test_certificate(self) -> None:
-        """Its certificate is one of its own: who trusts another's is not logged in, who trusts it is."""
+        """
+        The certificate is self-signed: a client that trusts another one is not logged in, a client that trusts it
+        is.
+        """
         folder = HostFolder(Path(tempfile.mkdtemp(dir=self.server.directory)))
         folder.loadCertificate(DOMAIN, datetime.now(UTC))
         alice = Client(self.server, "alice", "wary")
@@ -126,7 +129,10 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @scenario(40)
     async def test_profanity(self) -> None:
-        """A person with profanity logs in over STARTTLS, sees a friend come and go, chats, asks the proxy."""
+        """
+        A user of profanity logs in over STARTTLS, sees a contact's presence, chats, and sends a request to the
+        proxy.
+        """
         need(Terminal.missing("profanity"))
         bob = await self.user("bob")
         # A path to a socket may have 107 bytes.
@@ -155,12 +161,12 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @scenario(40)
     async def test_tour(self) -> None:
-        """The tour shows in words and XML what each service does, from any folder, and ends well."""
+        """The tour shows in words and XML what each service does, from any folder, and exits with 0."""
         code, output = await self.tour(self.config)
         self.assertEqual(code, 0, output)
         self.assertIn(f"=== proxy: {PROXY} ===", output)
         self.assertIn(f"{PROXY} is a component.", output)
-        # To each question its answer; and a roster push.
+        # The answer to each request; and a roster push.
         self.assertEqual((output.count("  -> <iq "), output.count("  <- <iq ")), (13, 14), output)
         self.assertIn("=== delegation: delegate.localhost ===", output)
         self.assertIn("ok: the note is what was stored", output)
@@ -179,7 +185,9 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @scenario(40)
     async def test_tourOfNothing(self) -> None:
-        """Without a gateway, or without the one behind the proxy, the tour ends with 1 and says what is missing."""
+        """
+        Without a gateway, or without the service behind the proxy, the tour exits with 1 and says what is missing.
+        """
         empty = Path(tempfile.mkdtemp(dir=self.server.directory)) / "gateway.toml"
         empty.write_text("")
         forsaken = EmbeddedProxy(Path(tempfile.mkdtemp(dir=self.server.directory)), ("alice", "implementation"), {})
@@ -201,7 +209,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @scenario(20)
     async def test_takenPorts(self) -> None:
-        """A port that is taken is said with the key that changes it; only the default of http is no condition."""
+        """A port in use is reported with its key; only the default port of http may be in use."""
         keys = ("embedded.c2s", "embedded.component", "http.listen")
         with contextlib.closing(socket.socket()) as taken:
             taken.bind(("127.0.0.1", 0))
@@ -214,7 +222,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
             self.assertNotIn("Traceback", output)
 
     async def refused(self, key: str, port: int) -> tuple[int, str]:
-        """Return exit code and output of a gateway one of whose ports is in use."""
+        """Return exit code and output of a gateway with one port in use."""
         directory = Path(tempfile.mkdtemp(dir=self.server.directory))
         tables: dict[str, dict[str, Value]] = {
             "embedded": {"c2s": listening(freePort()), "component": listening(freePort())},
@@ -233,7 +241,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         """
         host = QuietDefault(Path(tempfile.mkdtemp(dir=self.server.directory)), (), {})
         with contextlib.closing(socket.socket()) as taken:
-            # If it is taken already, so much the better.
+            # It may also be in use already.
             with contextlib.suppress(OSError):
                 taken.bind(("127.0.0.1", 5290))
                 taken.listen()
@@ -245,7 +253,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
 
     @scenario(20)
     async def test_restart(self) -> None:
-        """A restart changes neither passwords nor certificate; what holds secrets is its owner's alone to read."""
+        """A restart changes neither passwords nor certificate; only their owner can read files with secrets."""
         state = self.server.directory / "state"
         names = ("embedded.json", "embedded.pem")
         before = [(state / name).read_bytes() for name in names]
@@ -264,5 +272,5 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(state.stat().st_mode), 0o700)
 
     async def tour(self, config: Path) -> tuple[int, str]:
-        """Take the tour of a gateway with this configuration."""
+        """Run the tour of a gateway with this configuration."""
         return await outcome([sys.executable, "-m", "gateway.tour", "--config", str(config)], Path("/"), 30)

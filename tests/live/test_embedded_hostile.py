@@ -1,4 +1,4 @@
-"""The embedded host among hostile clients: right errors, bounded memory, and friends who go on chatting."""
+"""The embedded host with hostile clients: right errors, limited memory, and other users who are not affected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.live.rawcomponent import RawComponent
 from tests.live.rawstream import RawClient, RawStream
 from tests.live.servers import DOMAIN, PASSWORD, EmbeddedProxy
 
-# Seconds that the host gives a stranger to log in, and a slow reader to take something. Its own are 30 and 60.
+# Seconds that the host allows for a login, and for a slow reader to read. Its own values are 30 and 60.
 PATIENCE = 4.0
 HASTY = (
     "from gateway.embedded.peer import PeerConnection as each; "
@@ -30,17 +30,17 @@ HASTY = (
     "from twisted.scripts.twistd import run; run()"
 )
 
-# Connections that may stand without a name.
+# Connections that may exist before authentication.
 STRANGERS = 100
 
-# The first bytes of a TLS handshake, which is to be longer.
+# The first bytes of an incomplete TLS handshake.
 HALF_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 MIB = 1024 * 1024
 
 
 class Hasty(EmbeddedProxy):
-    """The embedded host, losing its patience sooner."""
+    """The embedded host with shorter timeouts."""
 
     name = "hasty"
 
@@ -51,11 +51,11 @@ class Hasty(EmbeddedProxy):
 
 class Friends:
     """
-    Two who chat, and one of whom asks the proxy.
+    Two users who chat, and one of whom sends requests to the proxy.
 
-    @ivar rounds: a message in each direction, and an answer of the proxy's.
-    @ivar slowest: seconds of the round that took longest.
-    @ivar files: open files of the host's at most.
+    @ivar rounds: a message in each direction, and an answer of the proxy.
+    @ivar slowest: seconds of the slowest round.
+    @ivar files: maximum number of the host's open files.
     """
 
     def __init__(self, alice: Client, bob: Client) -> None:
@@ -68,11 +68,11 @@ class Friends:
 
     @property
     def grown(self) -> float:
-        """MiB that the host has grown by at its largest."""
+        """Return the growth of the host's memory at its peak, in MiB."""
         return self._alice.server.peakMiB() - self._before
 
     async def round(self) -> None:
-        """Go once through all that friends do."""
+        """Do each action of the two users once."""
         started = time.monotonic()
         for talking, listener in ((self._alice, self._bob), (self._bob, self._alice)):
             id_ = newId()
@@ -99,9 +99,9 @@ class Friends:
 
 class Flood:
     """
-    Stanzas of 100 kB to one who may not want them, as fast as the host takes them.
+    Sends stanzas of 100 kB to a recipient, as fast as the host reads them.
 
-    @ivar count: how many have gone out.
+    @ivar count: number of stanzas sent.
     """
 
     def __init__(self, stream: RawStream, to: str, name: str = "message", **attributes: str) -> None:
@@ -113,7 +113,7 @@ class Flood:
         self.task = asyncio.create_task(self._write())
 
     async def refused(self, seconds: float) -> str | None:
-        """Go on until one is answered: with which error."""
+        """Continue until one is answered; return the error."""
         answer = await self._stream.next(seconds)
         self.task.cancel()
         return condition(answer)
@@ -145,12 +145,12 @@ class HostileTests(LiveTests, SynchronousTestCase):
     serverClass = Hasty
 
     def tearDown(self) -> None:
-        # What one test has made it take from the system would be there for the next to use.
+        # Memory that one test makes it take would be free for the next test.
         self.server.stop()
 
     @contextlib.asynccontextmanager
     async def friends(self, mostMiB: float) -> AsyncIterator[Friends]:
-        """Friends, who must not notice anything; the host may grow by so many MiB while they are there."""
+        """Run two users, who must not be affected; meanwhile the host may grow by so many MiB."""
         await self.implementing("a")
         alice, bob = await self.user("alice"), await self.user("bob")
         await untilServed(alice, PROXY)
@@ -165,7 +165,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
         chatting = asyncio.create_task(chat())
         try:
             yield friends
-            # Also of what comes of it later.
+            # Later effects as well.
             await holds(lambda: friends.rounds >= 20 or chatting.done(), 10, "friends chat on")
             over.set()
             await chatting
@@ -176,24 +176,24 @@ class HostileTests(LiveTests, SynchronousTestCase):
         self.assertTrue(friends.grown < mostMiB, str(friends))
 
     def raw(self) -> RawClient:
-        """A client of the worse kind."""
+        """Return a misbehaving client."""
         client = RawClient(self.server)
         self.stack.push_async_callback(client.close)
         return client
 
     def component(self) -> RawComponent:
-        """A component of the worse kind."""
+        """Return a misbehaving component."""
         component = RawComponent(self.server, PROXY_ALL)
         self.stack.push_async_callback(component.close)
         return component
 
     def assertFailure(self, answer: Element, as_: str) -> None:
-        """SASL has failed, for this reason."""
+        """SASL fails with this condition."""
         self.assertEqual((answer.tag, [local(each) for each in answer]), (f"{{{ns.SASL}}}failure", [as_]))
 
     @scenario(20)
     async def test_withoutTls(self) -> None:
-        """Before TLS nothing is taken but the wish for it: no stanza, and no password, though it be right."""
+        """Before TLS only the request for it is accepted: no stanza, and no password, even the right one."""
         async with self.friends(mostMiB=4):
             early = {
                 stanza("message", "<body>hi</body>", to=f"alice@{DOMAIN}"): "not-authorized",
@@ -219,7 +219,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_wrongPasswords(self) -> None:
-        """A hundred wrong passwords: each is refused, five at most on one connection, and the right one holds."""
+        """A hundred wrong passwords: each is refused, at most five on one connection; the right one still works."""
         refusals = 0
 
         async def guess(number: int) -> None:
@@ -242,7 +242,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
             self.assertEqual(local(await self.scram(client, "carol", PASSWORD)), "success")
 
     async def scram(self, client: RawClient, user: str, password: str) -> Element:
-        """Try a password with SCRAM: success or failure."""
+        """Try a password with SCRAM; return success or failure."""
         exchange = ScramClient(["SCRAM-SHA-256"], user, password)
         client.sasl("auth", exchange.get_client_first(), mechanism="SCRAM-SHA-256")
         challenge = await client.next()
@@ -253,8 +253,8 @@ class HostileTests(LiveTests, SynchronousTestCase):
     @scenario(50)
     async def test_heldOpen(self) -> None:
         """
-        Of a thousand connections that never log in a hundred stand at a time, and those not for long; whoever
-        means it gets in.
+        Of a thousand connections that never log in a hundred exist at a time, and each not for long; a user who
+        logs in is served.
         """
         standing: set[asyncio.Task[bytes]] = set()
         told: list[bytes] = []
@@ -275,7 +275,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
                     await client.startTls()
                     client.send("<stream:stream to='local")
             except OSError:
-                # Turned away on its way already.
+                # Refused while it was connecting.
                 return
             rest = asyncio.create_task(client.rest())
             standing.add(rest)
@@ -295,12 +295,12 @@ class HostileTests(LiveTests, SynchronousTestCase):
             await carol.close()
             await holds(lambda: not standing, PATIENCE + 3, "none is left")
             self.assertTrue(any(b"<connection-timeout " in each for each in told))
-            # Whoever has TLS is given time to hear that it is over.
+            # A client with TLS has time to receive the error.
             self.assertTrue(friends.files < 500, str(friends))
 
     @scenario(20)
     async def test_conflict(self) -> None:
-        """Of two with one resource the older one has to go; the newer one is served."""
+        """Of two clients with one resource the older one is disconnected; the newer one is served."""
         async with self.friends(mostMiB=4):
             older = await self.raw().login("carol", "same")
             newer = await self.raw().login("carol", "same")
@@ -314,7 +314,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
 
     @scenario(20)
     async def test_spoofed(self) -> None:
-        """A client that writes in another user's name loses the connection, and the stanza is not delivered."""
+        """A client that sends with another user's address is disconnected, and the stanza is not delivered."""
         victim = await self.user("carol")
         async with self.friends(mostMiB=4):
             for sender in (f"alice@{DOMAIN}/home", f"mallory@{DOMAIN}/other", DOMAIN, PROXY, "<"):
@@ -352,8 +352,8 @@ class HostileTests(LiveTests, SynchronousTestCase):
     @scenario(40)
     async def test_slowReader(self) -> None:
         """
-        A recipient that does not read slows down the client that writes to it, and no other. If it reads in time it
-        loses nothing, otherwise it loses the connection.
+        A recipient that does not read slows down only the client that writes to it. If it reads in time nothing is
+        lost, otherwise it is disconnected.
         """
         async with self.friends(mostMiB=8):
             slow = await self.raw().login("carol", "slow", kernelBytes=65536)
@@ -365,17 +365,17 @@ class HostileTests(LiveTests, SynchronousTestCase):
             await asyncio.sleep(PATIENCE / 6)
             self.assertEqual(flooding.count, written)
             self.assertTrue(1 < written < 80, f"{written} messages of 100 kB have gone out")
-            # In time: all comes, in order, and the flood goes on.
+            # If it reads in time, all is delivered in order, and the flood continues.
             for number in range(written + 20):
                 self.assertEqual((await slow.next()).get("id"), str(number))
-            # Not in time.
+            # If it does not.
             self.assertEqual(await flooding.refused(PATIENCE + 6), "service-unavailable")
             self.assertTrue(await pong(flooder))
             self.assertEqual(await slow.ended(), "without a word")
 
     @scenario(20)
     async def test_otherFloods(self) -> None:
-        """Presence holds back its sender as messages do, and so do answers to what nobody has asked."""
+        """Presence slows down its sender as messages do, and so do answers to no request."""
         async with self.friends(mostMiB=8):
             slow = await self.raw().login("carol", "slow", kernelBytes=65536)
             for name, attributes in (("presence", {}), ("iq", {"type": "result"})):
@@ -387,7 +387,9 @@ class HostileTests(LiveTests, SynchronousTestCase):
 
     @scenario(40)
     async def test_slowReaderOfComponent(self) -> None:
-        """A component is not held back for one slow reader: that one is cut off when too much waits for it."""
+        """
+        A component is not slowed down by one slow reader: the reader is disconnected when too much waits for it.
+        """
         async with self.friends(mostMiB=40):
             slow = await self.raw().login("carol", "slow", kernelBytes=65536)
             component = await self.component().admitted()
@@ -403,8 +405,8 @@ class HostileTests(LiveTests, SynchronousTestCase):
     @scenario(40)
     async def test_asksAndDoesNotRead(self) -> None:
         """
-        A client that does not read the answers to its requests delays nobody: the one that answers still serves
-        others.
+        A client that does not read the answers to its requests delays only itself: the client that answers still
+        serves others.
         """
         async with self.friends(mostMiB=24) as friends:
             asking = await self.raw().login("mallory", "m", kernelBytes=65536)

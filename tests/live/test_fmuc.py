@@ -1,4 +1,7 @@
-"""FMUC live: two gateways with a server between them, clients in rooms and in mirrors, and a count on the wire."""
+"""
+FMUC live: two gateways with a server between them, clients in rooms and in mirrors, and stanzas counted between
+them.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ class FmucTests(RoomsCase):
     @scenario(60)
     async def test_talk(self) -> None:
         """
-        slixmpp's own XEP-0045 on both sides: join, history, subject, talk, private messages, presence, nicks, kick,
-        ban, leave.
+        slixmpp's own XEP-0045 on both sides: join, history, subject, messages, private messages, presence, nicks,
+        kick, ban, leave.
         """
         await self.startSites()
         there, here = f"coven@{ROOMS}", mirrored(f"coven@{ROOMS}")
@@ -52,7 +55,7 @@ class FmucTests(RoomsCase):
         for each, room in ((alice, here), (bob, there)):
             await each.hears(f"{room}/alice", "In thunder")
         for inside in ("<xml:q/>", f"""<x>{"'" * 100_000}</x>""", "<a>" * 70 + "</a>" * 70):
-            # Each costs itself: what the server makes of the first is no XML, and the others are over a limit.
+            # Each is refused alone: the server writes the first as invalid XML, and the others are over a limit.
             alice.stream.send_raw(f"<message to='{here}' type='groupchat'><body>spoilt</body>{inside}</message>")
         alice.whisper(f"{here}/bob", "or in rain")
         await bob.hears(f"{there}/alice", "or in rain")
@@ -88,7 +91,7 @@ class FmucTests(RoomsCase):
             self.assertNotIn("not connected", gateway.log(1000))
 
     async def invited(self, alice: Talker, here: str) -> None:
-        """An invitation comes from the room where its sender is; one that is declined goes back there."""
+        """Check that an invitation comes from the room of its sender, and that a refusal is sent back there."""
         guest = await self.user("mallory", "guest")
         alice.muc.invite(JID(here), JID(guest.bare), reason="Come like shadows")
         invitation = await guest.expect(lambda each: each.get("from") == here, "the invitation")
@@ -100,13 +103,13 @@ class FmucTests(RoomsCase):
         await alice.isDeclined(here, "So depart")
         if isinstance(self.server, Embedded):
             return
-        # A join that nobody can read has an answer, too: of this, servers make what is no XML with namespaces.
+        # An unreadable join is answered, too: servers write this one as XML that breaks the rules of namespaces.
         guest.send(stanza("presence", f"<x xmlns='{MUC}'/><xml:q/>", to=f"{here}/guest"))
         answer = await guest.expect(lambda each: each.get("from") == f"{here}/guest", "the error")
         self.assertEqual((answer.get("type"), condition(answer)), ("error", "bad-request"))
 
     async def denied(self, alice: Talker, here: str, there: str) -> None:
-        """Refusals of a mirror; and the answer to a self-ping."""
+        """Check the refusals of a mirror, and the answer to a self-ping."""
         carol = await self.talker("carol")
         for nick in ("bob", "alice"):
             with self.assertRaises(PresenceError) as raised:
@@ -126,7 +129,10 @@ class FmucTests(RoomsCase):
 
     @scenario(90)
     async def test_counted(self) -> None:
-        """One copy for the mirror however many are in it, in each protocol and mode; all hear all, once."""
+        """
+        One copy for the mirror with any number of occupants, in each protocol and mode; each occupant gets each
+        message once.
+        """
         await self.startSites()
         own = await self.user("bob", "own")
         clients = [Client(self.server, "alice", f"r{number}") for number in range(MANY)]
@@ -136,13 +142,13 @@ class FmucTests(RoomsCase):
         await asyncio.gather(*(self.counted(mirror, mode, own, clients) for mirror, (_, mode) in MIRRORS.items()))
 
     async def counted(self, mirror: str, mode: str, own: Client, clients: list[Client]) -> None:
-        """The same for one of them."""
+        """Check the same for one of them."""
         there = f"{mirror.partition('.')[0]}@{ROOMS}"
         here = mirrored(there, mirror)
         await self.enter(own, there, "own")
         for number, client in enumerate(clients):
             await self.enter(client, here, f"n{number}")
-        # Each join is one stanza up.
+        # Each join is one stanza to the room.
         self.assertEqual(self.wire.passed["up", "presence", there], MANY)
         own.send(stanza("message", "<body>down</body>", to=there, type="groupchat"))
         clients[3].send(stanza("message", "<body>up</body>", to=here, type="groupchat"))
@@ -150,14 +156,14 @@ class FmucTests(RoomsCase):
             room = there if client is own else here
             heard = self.hasHeard(client, [(f"{room}/n3", "up"), (f"{room}/own", "down")])
             await until(heard, 10, f"{client.jid} hears both in {room}")
-        # The subject came down with the first join.
+        # The subject came with the first join.
         counts = [self.wire.passed[way, "message", there] for way in ("up", "down")]
         self.assertEqual(counts, [1, 2 + (mode == "replica")], mirror)
         for number, client in enumerate(clients):
             client.send(stanza("presence", to=f"{here}/n{number}", type="unavailable"))
             await self.gone(client, f"{here}/n{number}", "110")
         await self.gone(own, f"{there}/n{MANY - 1}")
-        # What the last leave brings about.
+        # The effects of the last leave.
         await asyncio.sleep(0.3)
         before = self.wire.count(there)
         own.send(stanza("message", "<body>alone</body>", to=there, type="groupchat"))
@@ -177,8 +183,8 @@ class FmucTests(RoomsCase):
 
     async def cutOff(self) -> None:
         """
-        An occupant whose connection breaks leaves everywhere; so do all behind a gateway that is stopped in an
-        orderly way.
+        If an occupant's connection is lost, the occupant leaves everywhere; so do all occupants of a gateway that
+        is stopped in an orderly way.
         """
         above, below = await self.startSites()
         there, here = f"heath@{ROOMS}", mirrored(f"heath@{ROOMS}")
@@ -205,7 +211,9 @@ class FmucTests(RoomsCase):
         await self.gone(users[1], f"{here}/carol", "332", "110")
 
     async def ghosts(self) -> None:
-        """A server that is killed says of nobody that he is gone: the first who speaks after it finds them out."""
+        """
+        A server that is killed sends no unavailable presence: after the next message its occupants are removed.
+        """
         above, below = await self.startSites()
         there, here = f"tower@{ROOMS}", mirrored(f"tower@{ROOMS}")
         own, alice, carol = [Client(self.server, name, "ghost") for name in ("bob", "alice", "carol")]
@@ -231,7 +239,9 @@ class FmucTests(RoomsCase):
         await self.gone(own, f"{there}/carol")
 
     async def turnedAway(self) -> None:
-        """Rooms and users that are not listed, and nonsense; a room whose service is not there."""
+        """
+        Check rooms and users that are not listed, and invalid stanzas; and a room whose service is not connected.
+        """
         above, _ = await self.startSites()
         user = await self.user("alice")
         for room, why in (
@@ -256,7 +266,7 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
     @scenario(60)
     async def test_profanity(self) -> None:
         """
-        A person with profanity joins a mirror: history, subject, talk, private messages, presence, an invitation, a
+        A user of profanity joins a mirror: history, subject, messages, private messages, presence, an invitation, a
         kick, a ban; and leaves.
         """
         need(Terminal.missing("profanity"))
@@ -289,7 +299,7 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
         bob.came.clear()
         await terminal.type("/status set away")
         await bob.sees(f"{there}/alice", None)
-        # Who is thrown out is told so on the first of its windows.
+        # A kicked user is told so in the first of its windows.
         await bob.muc.set_role(JID(there), "alice", "none", reason="Out, out")
         await terminal.type("/win 1")
         await terminal.shows("Out, out")
@@ -303,7 +313,7 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
         await bob.sees(f"{there}/alice", "unavailable")
 
     async def again(self, terminal: Terminal, other: Talker, occupant: str, command: str) -> None:
-        """Join once more, until another has seen it and the room's window is there, with who is in."""
+        """Join again, until another occupant has the presence and the room's window lists the occupants."""
         other.came.clear()
         await terminal.type(command)
         await other.sees(occupant, None)
@@ -330,15 +340,17 @@ class WaitingTests(TogetherTests, SynchronousTestCase):
 
     def test_dropped(self) -> None:
         """
-        An occupant whose connection breaks leaves everywhere; so do all behind a gateway that is stopped in an
-        orderly way.
+        If an occupant's connection is lost, the occupant leaves everywhere; so do all occupants of a gateway that
+        is stopped in an orderly way.
         """
         self.together("cutOff", 60)
 
     def test_ghosts(self) -> None:
-        """A server that is killed says of nobody that he is gone: the first who speaks after it finds them out."""
+        """
+        A server that is killed sends no unavailable presence: after the next message its occupants are removed.
+        """
         self.together("ghosts", 90)
 
     def test_refused(self) -> None:
-        """Rooms and users that are not listed, and nonsense; a room whose service is not there."""
+        """Rooms and users that are not listed, and invalid stanzas; a room whose service is not connected."""
         self.together("turnedAway", 60)

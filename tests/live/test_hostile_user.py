@@ -1,4 +1,4 @@
-"""A hostile user beside others: what they do goes on, at its usual pace, and no link is lost."""
+"""A hostile user among others: the others are served at the usual speed, and no link is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Friends:
     Two users who use every service.
 
     @ivar slowest: seconds of the slowest answer of each kind.
-    @ivar count: how many there were.
+    @ivar count: number of answers.
     """
 
     def __init__(self, case: HostileUserTests, gateway: Gateway, alice: Client, bob: Client) -> None:
@@ -45,7 +45,7 @@ class Friends:
         self.count = 0
 
     async def round(self) -> None:
-        """Use each once; every answer must be right."""
+        """Use each service once; every answer must be right."""
         case, alice, bob = self._case, self._alice, self._bob
         started = time.monotonic()
 
@@ -55,7 +55,7 @@ class Friends:
             self.slowest[what] = max(self.slowest.get(what, 0.0), now - started)
             started = now
 
-        # The server has enough to do with the attack itself, and others on this machine have work, too.
+        # The server is busy with the attack itself, and the machine with other work.
         await alice.request(DOMAIN, SERVER_PING, seconds=10)
         took("server alone")
         reply = await alice.request(PROXY, PING, seconds=10)
@@ -88,8 +88,8 @@ class HostileUserTests(RosterCase):
     @scenario(SECONDS + 60)
     async def test_others(self) -> None:
         """
-        For half a minute one user sends what is too large, too deep, no XML for some, and what makes much of
-        little; the others' exchanges, rooms, private storage and refreshes are right, and none takes a
+        For half a minute one user sends stanzas that are too large, too deep, invalid for some readers, or have
+        large answers. The others' exchanges, rooms, private storage and refreshes are right, and none takes a
         second longer than the slowest ping of the server itself.
         """
         self.application = await self.startApplication()
@@ -134,7 +134,7 @@ class HostileUserTests(RosterCase):
 
 
 class ShippedProsody(Prosody):
-    """With the limits of stanzas that are its defaults."""
+    """With its default limits of stanzas."""
 
     name = "prosody-shipped"
     shippedLimits = True
@@ -155,23 +155,25 @@ class ShippedNewerProsody(NewerProsody):
 
 
 class ShapedEjabberd(ShippedEjabberd):
-    """With the shaper of clients that it is shipped with, too."""
+    """With its default shaper of clients as well."""
 
     name = "ejabberd-shaped"
     shippedShaper = True
 
 
 class BurstTests(RosterCase, SynchronousTestCase):
-    """Four sessions of one account, whom the shaper lets send 20 kB each at once."""
+    """Four sessions of one account, whose shaper allows bursts of 20 kB each."""
 
     serverClass = ShapedEjabberd
 
     @scenario(60)
     async def test_rejoins(self) -> None:
-        """Each session joins a room with 250 kB of history 100 times: the link stays, another user is served."""
+        """
+        Each session joins a room with 250 kB of history 100 times: the link stays up, and another user is served.
+        """
         gateway = await self.startGateway({f'rooms."{ROOMS}"': {}})
         alice = await self.online("alice")
-        # No client could say so much in time.
+        # No client could send so much in time.
         speaker = await RawComponent(self.server, SPARE).connect()
         self.stack.push_async_callback(speaker.close)
         addresses = f"from='speaker@{SPARE}/r' to='{ROOM}"

@@ -1,4 +1,7 @@
-"""The HTTP server of a gateway in a process of its own: lines of the documentation, and callers who only take."""
+"""
+The HTTP server of a gateway in a process of its own: commands of the documentation, and clients that send
+unfinished bodies.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "roster.md"
 
 
 class EmbeddedGateway(Gateway):
-    """One on the embedded host."""
+    """A gateway on the embedded host."""
 
     def __init__(self, directory: Path, tables: Mapping[str, Mapping[str, Value]]) -> None:
         super().__init__(directory, 0, "", "localhost", {})
@@ -48,14 +51,14 @@ class HttpTests(SynchronousTestCase):
         return gateway
 
     def typed(self, gateway: Gateway, lines: str) -> Any:
-        """The JSON that lines of the documentation print in a shell."""
+        """Return the JSON that commands of the documentation print in a shell."""
         need(next((f"{each} is not installed" for each in ("curl", "openssl") if not shutil.which(each)), None))
         lines = lines.replace(":5290", f":{gateway.httpPort}")
         shown = subprocess.run(["/bin/sh", "-ec", lines], capture_output=True, timeout=30, check=True)
         return json.loads(shown.stdout)
 
     def test_documentation(self) -> None:
-        """docs/roster.md: each line with curl does what is said of it."""
+        """docs/roster.md: each command with curl works as described."""
         lines = re.findall(r"^    (curl .*)$", DOCS.read_text(), re.MULTILINE)
         asking, later, *trying = lines
         self.assertEqual([line.split()[-1].rpartition("/")[2] for line in trying], ["alice", "refresh", "alice"])
@@ -76,7 +79,7 @@ class HttpTests(SynchronousTestCase):
         self.assertEqual(forgotten, {})
 
     def test_signed(self) -> None:
-        """The example of a signed request works, for this user alone; and needs no less than it shows."""
+        """The example of a signed request works, for this user alone; and each part of it is necessary."""
         [example] = re.findall(r"```sh\n(secret=.*?)```", DOCS.read_text(), re.DOTALL)
         gateway = self.run_(
             {"roster.'roster.localhost'": {"domain": "localhost", "signature_secret": "s3cret"}},
@@ -93,7 +96,9 @@ class HttpTests(SynchronousTestCase):
             self.assertIn("signature is missing, wrong or too old", self.typed(gateway, wrong)["message"], wrong)
 
     def test_unfinished(self) -> None:
-        """150 unfinished bodies of a megabyte, and the gateway answers others, and has not grown by as much."""
+        """
+        With 150 unfinished bodies of a megabyte, the gateway answers others, and grows by less than their size.
+        """
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         (folder / "token").write_text("t0ken")

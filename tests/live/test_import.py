@@ -1,4 +1,4 @@
-"""Private data that users had stored with a real server before it delegated the namespace: fetched and imported."""
+"""Private data that users had stored on a real server before it delegated the namespace: fetched and imported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.live.servers import DOMAIN, IMPORTING, PRIVATE, Ejabberd, Prosody
 STORAGE = tables(IMPORTING, {PRIVATE: {"handler": "private-storage", "import": True}})
 BOOKMARKS = "<storage xmlns='storage:bookmarks'/>"
 NOTE = "<note xmlns='urn:xmpp:test:note'/>"
-# All that may be difficult: attributes in namespaces, text between elements, other namespaces, characters.
+# Difficult cases: attributes in namespaces, text between elements, other namespaces, special characters.
 STORED = (
     "<storage xmlns='storage:bookmarks'><conference xmlns:p='urn:p' name='A &amp; \"B\"' jid='a@rooms.example.com' "
     "xml:lang='de' p:z='1'><nick>\u20ac \U0001f600 &lt;</nick> tail <x xmlns='urn:x' y=''><z/></x></conference>"
@@ -34,24 +34,24 @@ NEW = "<note xmlns='urn:xmpp:test:note'>new</note>"
 
 
 def query(content: str) -> str:
-    """Private data."""
+    """Return private data."""
     return f"<query xmlns='{PRIVATE}'>{content}</query>"
 
 
 def stored(reply: Element) -> str:
-    """The element in a result, canonical."""
+    """Return the element in a result, in canonical form."""
     [found] = reply.iter(f"{{{PRIVATE}}}query")
     [element] = found
     return canonical(element)
 
 
 def written(xml: str) -> str:
-    """An element, canonical."""
+    """Return an element in canonical form."""
     return canonical(ElementTree.fromstring(xml))
 
 
 def _ejabberdCommand(port: int, name: str, **arguments: Any) -> object:
-    """The result of one of ejabberd's commands, as ejabberdctl runs them."""
+    """Return the result of one of ejabberd's commands, as ejabberdctl runs them."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/{name}",
         json.dumps(arguments).encode(),
@@ -63,7 +63,8 @@ def _ejabberdCommand(port: int, name: str, **arguments: Any) -> object:
 
 class ImportTests(LiveTests):
     """
-    A mix-in: the scenario, for one kind of server. Once for each: it begins with one that has delegated nothing.
+    A mix-in: the scenario, for one kind of server. Once for each: it begins with a server that has delegated
+    nothing.
     """
 
     components = {IMPORTING: SECRET}
@@ -72,9 +73,9 @@ class ImportTests(LiveTests):
     @scenario(90)
     async def test_import(self) -> None:
         """
-        Users have stored something with the server; then it delegates. A server that can be asked is asked for what
-        is missing; of the others the operator is told what to do. The command imports the rest, while the gateway
-        runs. What a user has set since stays.
+        Users have stored data on the server; then it delegates. A server that can be asked is asked for missing
+        elements; for others the operator is told what to do. The command imports the rest, while the gateway runs.
+        Data that a user has stored since then stays.
         """
         before = await self.storeBefore()
         gateway = await self.startGateway(STORAGE)
@@ -99,7 +100,7 @@ class ImportTests(LiveTests):
         self.assertNotIn("Traceback", gateway.log(10_000))
 
     async def _command(self, gateway: Gateway, before: str) -> None:
-        """The command, twice."""
+        """Run the command twice."""
         source = await self.source()
         read = 1 if self.server.answersItself else 0
         self.assertEqual(
@@ -115,7 +116,7 @@ class ImportTests(LiveTests):
         )
 
     async def imported(self, gateway: Gateway, source: Path) -> list[str]:
-        """The lines that the command writes."""
+        """Return the lines that the command prints."""
         command = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway.delegation.importer"),
             *(str(gateway.directory / "state" / f"{IMPORTING}.private"), DOMAIN, str(source)),
@@ -128,7 +129,10 @@ class ImportTests(LiveTests):
         return output.decode().splitlines()
 
     async def storeBefore(self) -> str:
-        """Two users store the same with the server itself; what it answers to the request for it, canonical."""
+        """
+        Store the same for two users on the server itself; return its answer to the request for it, in canonical
+        form.
+        """
         users = [await self.login(Client(self.server, name, "before")) for name in ("alice", "bob")]
         for user in users:
             for content in (STORED, OLD):
@@ -140,7 +144,7 @@ class ImportTests(LiveTests):
         return found
 
     async def source(self) -> Path:
-        """The file or folder that the command reads."""
+        """Return the file or folder that the command reads."""
         raise NotImplementedError
 
 
@@ -156,7 +160,7 @@ class ProsodyImportTests(ImportTests, SynchronousTestCase):
         return found
 
     async def _delegate(self, delegations: Any) -> None:
-        """Have the server delegate just this."""
+        """Make the server delegate only this."""
         self.server.stop()
         self.server.delegations = delegations
         self.server.configure()

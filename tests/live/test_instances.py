@@ -1,4 +1,4 @@
-"""Two gateways that are connected as one component: where the server accepts that, both find out and say it."""
+"""Two gateways that are connected as one component: on a server that accepts this, both detect and report it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.live.servers import Ejabberd, Embedded, Prosody
 
 FOUND = "another gateway is connected as this component"
 GONE = "no other gateway is connected as this component any longer"
-# It counts the other one as gone sooner than a minute after the last sign.
+# It considers the other one gone sooner than a minute after the last mark.
 SOON = "import gateway.stream.instances; gateway.stream.instances._GONE_AFTER = 20"
 BOTH: dict[str, dict[str, Value]] = {**proxy(PROXY), f'rooms."{ROOMS}"': {}}
 
 
 class EjabberdInstancesTests(LiveTests, SynchronousTestCase):
-    """ejabberd accepts both, and gives each a part of the stanzas."""
+    """ejabberd accepts both, and sends each a part of the stanzas."""
 
     serverClass = Ejabberd
 
@@ -28,7 +28,7 @@ class EjabberdInstancesTests(LiveTests, SynchronousTestCase):
         return await self.startOne(tables), await self.startOne(tables)
 
     async def startOne(self, tables: dict[str, dict[str, Value]]) -> Gateway:
-        """It may find the other one before anybody has asked whether it is ready."""
+        """Start one; it may detect the other one before it is ready."""
         second = self.newGateway(tables)
         second.prelude = SOON
         second.start()
@@ -38,8 +38,8 @@ class EjabberdInstancesTests(LiveTests, SynchronousTestCase):
     @scenario(90)
     async def test_found(self) -> None:
         """
-        Whatever the service, both say it, in the log, on the status page and as not ready; and take it back
-        when one of them is stopped.
+        With any service, both report it in the log, on the status page and as not ready; the report ends when one
+        of them is stopped.
         """
         await self.implementing("a")
         first, second = await self.startTwo(BOTH)
@@ -63,7 +63,7 @@ class EjabberdInstancesTests(LiveTests, SynchronousTestCase):
 
     @scenario(60)
     async def test_shared(self) -> None:
-        """Two that are meant to share a component are no conflict; a third that is not says so."""
+        """Two with C{shared} are no conflict; a third without it reports one."""
         key = self.folder("key-") / "key"
         key.write_text("0" * 64)
         shared = proxy(PROXY, shared=True, key_file=str(key))
@@ -76,7 +76,7 @@ class EjabberdInstancesTests(LiveTests, SynchronousTestCase):
 
 
 class AloneTests(LiveTests):
-    """A mix-in: a gateway that is alone finds nothing, and its signs are heard by no handler."""
+    """A mix-in: a single gateway detects none, and no handler gets its marks."""
 
     @scenario(40)
     async def test_alone(self) -> None:

@@ -1,4 +1,4 @@
-"""Links between the gateway and a real server that do not hold: refused, cut, not there yet."""
+"""Links between the gateway and a real server that fail: refused, cut, or the server is not there yet."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
 HOLD = f"<hold xmlns='{ECHO}'/>"
 
-# Seconds after which service must be there again, without help, from the server's own return.
+# Seconds after the server's return within which service must be back by itself.
 BACK_WITHIN = 35
 
 
 def unlessHeld(client: Implementation, request: Element) -> None:
-    """Never answer what is to be held, echo the rest."""
+    """Do not answer a payload that is to be held; echo others."""
     if local(request[0]) != "hold":
         echo(client, request)
 
@@ -30,7 +30,7 @@ class OutageTests(LiveTests):
 
     @scenario(30)
     async def test_wrongSecret(self) -> None:
-        """A wrong secret is said in plain words, and the process stays: alive, and not ready."""
+        """A wrong secret is reported in plain words, and the process stays: alive, and not ready."""
         gateway = self.newGateway(proxy(PROXY), secret="wrong")
         gateway.start()
         await holds(lambda: "secret" in gateway.log(), 10, "the log speaks of the secret")
@@ -45,7 +45,7 @@ class OutageTests(LiveTests):
 
     @scenario(30)
     async def test_oneLinkOfTwo(self) -> None:
-        """A component that the server does not know is named as not ready, and keeps no other from serving."""
+        """A component that the server does not know is reported as not ready, and others are served."""
         stranger = f"stranger.{DOMAIN}"
         gateway = self.newGateway({**proxy(stranger), **proxy(PROXY)})
         gateway.start()
@@ -59,7 +59,7 @@ class OutageTests(LiveTests):
 
     @scenario(70)
     async def test_gatewayBeforeServer(self) -> None:
-        """A gateway that is started before its server lives, says that it is not ready, and serves later."""
+        """A gateway that is started before its server is alive, reports that it is not ready, and serves later."""
         self.server.kill9()
         gateway = self.newGateway(proxy(PROXY))
         gateway.start()
@@ -81,8 +81,8 @@ class OutageTests(LiveTests):
 
     async def serverKilledUnderLoad(self) -> None:
         """
-        After a kill -9 of the server under load service is back without help. No exchange ends twice, and
-        each that was with the implementing client ends once: only what the server held is lost with it.
+        After a kill -9 of the server under load, service is back by itself. No exchange ends twice, and each one
+        that had reached the implementing client ends once: only the server's own data is lost.
         """
         gateway = await self.startGateway(proxy(PROXY, timeout=15))
         implementation = await self.login(Implementation(self.server, "implementation", "a", unlessHeld))
@@ -119,7 +119,7 @@ class OutageTests(LiveTests):
         took = asyncio.get_running_loop().time() - back
         self.assertTrue(took < BACK_WITHIN, f"service again after {took:.1f} s")
 
-        # What was handed to the implementing client and never answered ends when its time is over.
+        # Requests that were delivered to the implementing client and not answered end at their deadline.
         await holds(
             lambda: all(len(user.iqs(*held[user])) >= 100 for user in users),
             25,
@@ -135,7 +135,9 @@ class OutageTests(LiveTests):
         self.assertNotIn("Traceback", gateway.log(1000))
 
     async def stanzaOverTheLimits(self) -> None:
-        """A stanza over a limit, or that servers cannot write right, costs nobody an exchange or the link."""
+        """
+        A stanza over a limit, or one that servers write wrongly, affects neither other exchanges nor the link.
+        """
         gateway = await self.startGateway(proxy(PROXY, timeout=6))
         (implementation,) = await self.implementing("a", behaviour=unlessHeld)
         alice = await self.user("alice")
@@ -145,14 +147,14 @@ class OutageTests(LiveTests):
         bad = {
             "deep": f"<x xmlns='{ECHO}'>" * 100 + "</x>" * 100,
             "big": f"<x xmlns='{ECHO}'>{'y' * 300_000}</x>",
-            # Servers write these six times as long, and the last in a way that is no XML.
+            # Servers write these six times as long, and the last as invalid XML.
             "quotes": f"""<x xmlns='{ECHO}'>{"'" * 100_000}</x>""",
             "xml": f"<x xmlns='{ECHO}'><xml:q/></x>",
         }
         for name, inner in bad.items():
             id_ = alice.sendIq(PROXY, HOLD)
             request = await implementation.asked(id_)
-            # A server with limits of its own may end her stream for it.
+            # A server with limits of its own may end the client's stream.
             mallory = await self.user("mallory", name)
             hers = mallory.sendIq(PROXY, inner)
             if name in ("quotes", "xml"):
@@ -169,7 +171,7 @@ class OutageTests(LiveTests):
         self.assertEqual(gateway.log(1000).count("not connected"), 0)
 
     def held(self, implementation: Implementation) -> list[Element]:
-        """The requests that it was asked to hold."""
+        """Return the requests that it was asked to hold."""
         return [request for request in implementation.requests if local(request[0]) == "hold"]
 
 
@@ -197,9 +199,9 @@ class WaitingOutageTests(TogetherTests, SynchronousTestCase):
     classes = (ProsodyOutageTests, EjabberdOutageTests, EmbeddedOutageTests)
 
     def test_stanzaOverTheLimits(self) -> None:
-        """No user's stanza ends the link, and others' exchanges go on."""
+        """No user's stanza ends the link, and others' exchanges continue."""
         self.together("stanzaOverTheLimits", 60)
 
     def test_serverKilledUnderLoad(self) -> None:
-        """A server that is killed under load takes with it only what it held."""
+        """If a server is killed under load, only its own data is lost."""
         self.together("serverKilledUnderLoad", 120)

@@ -1,4 +1,4 @@
-"""Privileges of a component on real servers (XEP-0356), by the port that plugins use."""
+"""Privileges of a component on real servers (XEP-0356), by the interface that plugins use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRIEND = f"friend@{DOMAIN}"
 
 
 class Answering(Client):
-    """Answers what it is asked."""
+    """Answers requests."""
 
     def onStanza(self, element: Element) -> None:
         if local(element) == "iq" and element.get("type") == "get":
@@ -34,7 +34,7 @@ class PrivilegeTests(LiveTests):
     """
     A mix-in: the scenarios, for one kind of server.
 
-    @cvar grants: what the log says is granted.
+    @cvar grants: the grants that are logged.
     """
 
     components = {**COMPONENTS, ASKING: SECRET}
@@ -49,7 +49,7 @@ class PrivilegeTests(LiveTests):
         return gateway
 
     async def do(self, user: Client, what: str, /, **attributes: str) -> Element:
-        """Have the service do something for a user."""
+        """Make the service do something for a user."""
         inside = stanza("do", xmlns=DO, what=what, **{"user": user.bare, **attributes})
         return await user.request(ASKING, inside, "set")
 
@@ -59,7 +59,7 @@ class PrivilegeTests(LiveTests):
 
     @scenario(30)
     async def test_roster(self) -> None:
-        """A roster is read; it is set, with one push to the user's client, where the server can do that."""
+        """A roster is read; it is set, with one push to the user's client, if the server supports it."""
         await self.startDoing()
         alice = await self.user("alice")
         await alice.request(None, f"<query xmlns='{ROSTER}'/>")
@@ -87,7 +87,9 @@ class PrivilegeTests(LiveTests):
 
     @scenario(30)
     async def test_message(self) -> None:
-        """A message goes out in a user's name; one in a stranger's name, or a resource's, is refused at once."""
+        """
+        A message is sent in a user's name; one in the name of a third party or of a resource is refused at once.
+        """
         await self.startDoing()
         alice, bob = await self.user("alice"), await self.user("bob")
         self.lines(await self.do(alice, "message", to=bob.bare, text="in her name"))
@@ -99,7 +101,7 @@ class PrivilegeTests(LiveTests):
 
     @scenario(30)
     async def test_iq(self) -> None:
-        """A request goes out in a user's name, and its answer comes back; what is not granted is refused."""
+        """A request is sent in a user's name, and its answer comes back; requests without a grant are refused."""
         await self.startDoing()
         alice = await self.user("alice")
         bob = await self.login(Answering(self.server, "bob", "home"))
@@ -118,7 +120,7 @@ class PrivilegeTests(LiveTests):
 
     @scenario(30)
     async def test_iqOfNobody(self) -> None:
-        """The server's own error in answer to a request in a user's name is what the asking service gets."""
+        """The server's own error to a request in a user's name is returned to the service."""
         await self.startDoing()
         alice = await self.user("alice")
         reply = await self.do(alice, "iq", to=f"bob@{DOMAIN}", ns=ASKED)
@@ -126,11 +128,11 @@ class PrivilegeTests(LiveTests):
 
     @scenario(30)
     async def test_presence(self) -> None:
-        """Presence of users who come and go arrives without a subscription."""
+        """Presence of users is received without a subscription."""
         await self.startDoing()
         alice = await self.user("alice")
         bob = await self.login(Client(self.server, "bob", "home"))
-        # ejabberd tells nothing of who just drops.
+        # ejabberd sends nothing about a client that is cut off.
         bob.send("<presence type='unavailable'/>")
         seen: list[str] = []
         for _ in range(40):

@@ -22,7 +22,7 @@ from tests.live.servers import Prosody
 
 ROOT = Path(__file__).resolve().parents[2]
 TWISTD_ITSELF = [sys.executable, str(Path(sys.executable).parent / "twistd")]
-# The options of twistd, in each of the ways in which the gateway is run.
+# The options of twistd, for each way of running the gateway.
 WAYS = {
     "foreground": ["-n", "gateway"],
     "background": ["gateway"],
@@ -42,7 +42,7 @@ class ProcessTests(SynchronousTestCase):
         self.http = freePort()
 
     def newFolder(self) -> None:
-        """Begin anew, for another way."""
+        """Use a new folder, for another way."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         shutil.copy(ROOT / "gateway.tac", self.folder)
@@ -56,7 +56,7 @@ class ProcessTests(SynchronousTestCase):
         (self.folder / "gateway.toml").write_text(toml({"state_dir": "state", **keys}, tables))
 
     def twistd(self, *options: str) -> tuple[int, str]:
-        """Run it until it, or its parent, returns; its exit code, and all that it wrote."""
+        """Run it until it, or its parent, exits; return its exit code, and its output."""
         output = self.folder / "output"
         with output.open("wb") as file:
             done = subprocess.run(
@@ -72,21 +72,21 @@ class ProcessTests(SynchronousTestCase):
         return done.returncode, output.read_text()
 
     def end(self) -> None:
-        """End what runs in the background still."""
+        """End a process that still runs in the background."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             pid = int((self.folder / PID).read_text())
             if pid != os.getpid():
                 os.kill(pid, signal.SIGKILL)
 
     def until(self, found: str, path: Path) -> None:
-        """Wait until a file holds this text."""
+        """Wait until a file contains this text."""
         deadline = time.monotonic() + 20
         while not (path.exists() and found in path.read_text()):
             self.assertLess(time.monotonic(), deadline, path.read_text() if path.exists() else found)
             time.sleep(0.05)
 
     def test_portTaken(self) -> None:
-        """A port that is taken: exit code 1 and the reason at once, in the log too, and no pid file is left."""
+        """A port in use: exit code 1 and the reason at once, in the log too, and no pid file is left."""
         with socket.socket() as other:
             other.bind(("127.0.0.1", self.http))
             other.listen()
@@ -103,7 +103,7 @@ class ProcessTests(SynchronousTestCase):
                 self.assertFalse((self.folder / PID).exists(), way)
 
     def test_pidFile(self) -> None:
-        """A pid file of a process that lives, and a configuration with an error: the same."""
+        """A pid file of a living process, and a configuration with an error: the same."""
         self.configure()
         (self.folder / PID).write_text(str(os.getpid()))
         code, output = self.twistd("gateway")
@@ -130,7 +130,7 @@ class ProcessTests(SynchronousTestCase):
             self.assertIn("state_dir: not writable by uid 65534, or missing: ", output)
 
     def test_otherRoot(self) -> None:
-        """... and one that is not there once --chroot has changed the root folder."""
+        """A state folder that does not exist below the root folder of --chroot: the same."""
         if os.geteuid() != 0:
             return
         # In the background twistd itself needs a /dev/null there.
@@ -140,7 +140,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertIn("state_dir: not writable by uid 0, or missing: ", output)
 
     def test_signals(self) -> None:
-        """SIGHUP, SIGUSR1 and SIGUSR2 end nothing, and a line of the log says why; twistd rotates its file."""
+        """SIGHUP, SIGUSR1 and SIGUSR2 do not end the process, and a log line says why; twistd rotates its file."""
         for way in ("background", "tac in the background"):
             self.newFolder()
             self.configure()
@@ -160,13 +160,13 @@ class ProcessTests(SynchronousTestCase):
 
 
 class SignalsTests(LiveTests, SynchronousTestCase):
-    """Signals to a gateway in the foreground that has something to do."""
+    """Signals to a gateway in the foreground that has open requests."""
 
     serverClass = Prosody
 
     @scenario(40)
     async def test_foreground(self) -> None:
-        """Its log goes to standard output, so there is no file to rotate either; service goes on."""
+        """Its log goes to standard output, so there is no file to rotate; the gateway keeps serving."""
         gateway = await self.startGateway(proxy(PROXY))
         for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
             gateway.child.send_signal(getattr(signal, name))
@@ -176,7 +176,7 @@ class SignalsTests(LiveTests, SynchronousTestCase):
 
     @scenario(40)
     async def test_secondTime(self) -> None:
-        """A second signal while open requests are waited for changes nothing, and is no error."""
+        """A second signal during a stop changes nothing, and is no error."""
         gateway = await self.startGateway(proxy(PROXY))
         implementation = await self.login(Implementation(self.server, "implementation", "a", silent))
         alice = await self.user("alice")

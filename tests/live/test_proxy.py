@@ -1,4 +1,4 @@
-"""The proxy between a real server and slixmpp clients: what clients can see of its promises."""
+"""The proxy between a real server and slixmpp clients: its guarantees, as clients see them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.live.clients import (
 from tests.live.processes import holds
 from tests.live.servers import Ejabberd, Embedded, Prosody
 
-# Templates of payloads, with a place for what makes each one unique: what a careless relay would harm.
+# Templates of payloads, with a place for a unique text: content that a careless relay would damage.
 PAYLOADS = (
     "<query xmlns='{ns}' n='{n}'/>",
     "<query xmlns='{ns}' n='{n}'>a &lt; b &amp;&amp; c &gt; d &quot;e&quot; ä 漢 🙂</query>",
@@ -45,8 +45,8 @@ class ProxyTests(LiveTests):
     @scenario(60)
     async def test_nineThousandExchanges(self) -> None:
         """
-        Three users with three resources each and the same ids: each of 9,000 replies comes to the right
-        resource, with the right id, from exactly the address written to, with the payload unharmed.
+        Three users with three resources each and the same ids: each of 9,000 replies comes to the right resource,
+        with the right id, from exactly the address of the request, with an unchanged payload.
         """
         gateway = await self.startGateway(proxy(PROXY))
         implementing = await self.implementing("a", "b", "c")
@@ -102,7 +102,7 @@ class ProxyTests(LiveTests):
 
     @scenario(20)
     async def test_errorsOfTheImplementation(self) -> None:
-        """An error that the implementing client answers reaches the requester as it is."""
+        """An error of the implementing client is delivered to the requester unchanged."""
         await self.startGateway(proxy(PROXY))
 
         def refuse(client: Implementation, request: Element) -> None:
@@ -138,7 +138,7 @@ class ProxyTests(LiveTests):
     async def test_resourceDrops(self) -> None:
         """
         Requests of a resource that drops: each get is answered by another resource, each set fails at once and is
-        sent to no other resource.
+        not sent again.
         """
         await self.startGateway(proxy(PROXY, timeout=20))
         first, second = implementing = await self.implementing("a", "b")
@@ -176,7 +176,7 @@ class ProxyTests(LiveTests):
         self.assertRefused(reply, by=PROXY, as_="service-unavailable")
 
     async def resourceNeverAnswers(self) -> None:
-        """A request that is never answered ends with remote-server-timeout when the timeout is over; once."""
+        """A request without an answer ends with remote-server-timeout at its deadline, once."""
         await self.startGateway(proxy(PROXY, timeout=2))
         implementing = await self.implementing("a")
         alice = await self.user("alice")
@@ -189,7 +189,7 @@ class ProxyTests(LiveTests):
             took = loop.time() - started
             self.assertRefused(reply, by=ADDRESSES[1], as_="remote-server-timeout")
             self.assertTrue(1.5 <= took <= 5, f"{type_}: after {took:.1f} s")
-        # The late answer is nobody's any more.
+        # The late answer is dropped.
         late = implementing[0].requests[-1]
         implementing[0].answer(late)
         await asyncio.sleep(0.5)
@@ -197,7 +197,9 @@ class ProxyTests(LiveTests):
 
     @scenario(20)
     async def test_terminateWithExchangeOpen(self) -> None:
-        """After SIGTERM an open exchange may still end; nothing new is taken, and then the process ends."""
+        """
+        After SIGTERM an open exchange can still complete; new requests are refused, and then the process ends.
+        """
         gateway = await self.startGateway(proxy(PROXY))
         (implementation,) = await self.implementing("a")
         alice = await self.user("alice")
@@ -216,7 +218,7 @@ class ProxyTests(LiveTests):
 
     @scenario(20)
     async def test_addressInAnotherCase(self) -> None:
-        """However a requester spells the component's name: the reply comes back, from the address as JIDs go."""
+        """For any spelling of the component's name by a requester: the reply comes back, from the same JID."""
         await self.startGateway(proxy(PROXY))
         await self.implementing("a")
         alice = await self.user("alice")
@@ -227,7 +229,7 @@ class ProxyTests(LiveTests):
 
     @scenario(30)
     async def test_subscriptionRevoked(self) -> None:
-        """When the implementing account revokes the subscription, the gateway asks for it again."""
+        """If the implementing account revokes the subscription, the gateway asks for it again."""
         await self.startGateway(proxy(PROXY))
         (implementation,) = await self.implementing("a")
         alice = await self.user("alice")
@@ -273,5 +275,5 @@ class WaitingProxyTests(TogetherTests, SynchronousTestCase):
     classes = (ProsodyProxyTests, EjabberdProxyTests, EmbeddedProxyTests)
 
     def test_resourceNeverAnswers(self) -> None:
-        """A request that is never answered ends at its deadline."""
+        """A request without an answer ends at its deadline."""
         self.together("resourceNeverAnswers", 40)

@@ -1,4 +1,4 @@
-"""The proxy's options on a real server: what each lets through, and what is refused without."""
+"""The proxy's options on a real server: stanzas that each allows, and those that are refused without it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ class ProxyOptionsTests(LiveTests):
 
     @scenario(20)
     async def test_forwardedMessages(self) -> None:
-        """With the option a message reaches one resource; the answer comes from the address written to."""
+        """
+        With the option a message is delivered to one resource; the answer comes from the address of the message.
+        """
         await self.startAll()
         (implementation,) = await self.implementing("a")
         alice = await self.user("alice")
@@ -96,7 +98,9 @@ class ProxyOptionsTests(LiveTests):
 
     @scenario(20)
     async def test_forwardedPresence(self) -> None:
-        """With the option presence reaches the implementing client, and presence to its token the user."""
+        """
+        With the option presence is delivered to the implementing client, and presence to its token to the user.
+        """
         await self.startAll()
         (implementation,) = await self.implementing("a")
         alice = await self.user("alice")
@@ -126,7 +130,10 @@ class ProxyOptionsTests(LiveTests):
 
     @scenario(20)
     async def test_outboundRequests(self) -> None:
-        """With `outbound` the implementing client asks a token or an XEP-0106 address, and has its reply."""
+        """
+        With `outbound` the implementing client sends requests to a token or an XEP-0106 address, and gets the
+        replies.
+        """
         await self.startAll()
         (implementation,) = await self.implementing("a")
         alice = await self.login(Implementation(self.server, "alice", "home"))
@@ -149,7 +156,7 @@ class ProxyOptionsTests(LiveTests):
 
     @scenario(20)
     async def test_outboundMessages(self) -> None:
-        """With both options the implementing client may write to a user who never wrote to it."""
+        """With both options the implementing client may send messages to a user who has never written to it."""
         await self.startAll()
         (implementation,) = await self.implementing("a")
         bob = await self.user("bob")
@@ -164,7 +171,9 @@ class ProxyOptionsTests(LiveTests):
 
     @scenario(20)
     async def test_outboundIsForTheImplementationOnly(self) -> None:
-        """Stanzas of others to a token or an XEP-0106 address reach the implementation, never a user."""
+        """
+        Stanzas of others to a token or an XEP-0106 address are delivered to the implementation, never to a user.
+        """
         await self.startAll()
         (implementation,) = await self.implementing("a")
         alice = await self.login(Implementation(self.server, "alice", "home"))
@@ -182,11 +191,11 @@ class ProxyOptionsTests(LiveTests):
         self.assertEqual(len(alice.received), before)
 
     async def startAll(self) -> None:
-        """A gateway whose proxy has every option on."""
+        """Start a gateway whose proxy has every option on."""
         await self.startGateway(proxy(PROXY_ALL, forward=["iq", "message", "presence"], outbound=True))
 
     async def asks(self, user: Client) -> str:
-        """One exchange with the implementing client; its id."""
+        """Make one exchange with the implementing client; return its id."""
         id_ = newId()
         await user.request(PROXY, PING, id_=id_)
         return id_

@@ -1,4 +1,4 @@
-"""The proxy's translated addresses on a real server: sealed, the same after a restart, for JIDs of any length."""
+"""The proxy's translated addresses on a real server: sealed, stable over restarts, for JIDs of any length."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.live.processes import holds
 from tests.live.rawcomponent import RawComponent
 from tests.live.servers import Ejabberd, Embedded, Prosody
 
-# A resource that a client may have on both servers, and that a careless token would spoil.
+# A resource that both servers allow, and that a careless token would damage.
 RESOURCE = "é 漢/~%41 <&'\">"
 
 
 def forgeries(token: str, requester: Client) -> list[str]:
-    """Addresses that look like this token of the requester, and are none."""
+    """Return addresses that look like this token of the requester, and are invalid."""
     seal, _, who = token.removeprefix(f"{PROXY}/").partition("/")
     otherSeal = ("A" if seal[0] != "A" else "B") + seal[1:]
     return [
@@ -48,7 +48,7 @@ class ProxyTokenTests(LiveTests):
     """A mix-in: the scenarios, for one kind of server."""
 
     async def whoHas(self, id_: str, implementing: list[Implementation]) -> tuple[Implementation, Element]:
-        """The resource that was asked this, and the request."""
+        """Return the resource that got this request, and the request."""
 
         def found() -> list[tuple[Implementation, Element]]:
             return [(one, asked) for one in implementing for asked in one.requests if asked.get("id") == id_]
@@ -59,8 +59,8 @@ class ProxyTokenTests(LiveTests):
 
     async def forgedReplies(self) -> None:
         """
-        Wrong id, wrong resource, broken seal, another user's token, another account: nobody receives
-        anything, and the true answer still comes; once.
+        Wrong id, wrong resource, forged seal, another user's token, another account: nothing is delivered, and the
+        true answer still is, once.
         """
         await self.startGateway(proxy(PROXY, timeout=4))
         first, second = implementing = await self.implementing("a", "b")
@@ -95,7 +95,7 @@ class ProxyTokenTests(LiveTests):
 
     @scenario(30)
     async def test_forgedRepliesAfterStart(self) -> None:
-        """While a valid seal is enough, a broken one is not, nor a valid one from another account."""
+        """While a valid seal is enough, a forged one is not, nor a valid one from another account."""
         await self.startGateway(proxy(PROXY, timeout=25))
         (implementation,) = await self.implementing("a")
         alice, bob = await self.user("alice"), await self.user("bob")
@@ -116,7 +116,7 @@ class ProxyTokenTests(LiveTests):
 
     @scenario(20)
     async def test_longRequester(self) -> None:
-        """A requester whose JID has 3,000 bytes, or what the server allows, is served like any other."""
+        """A requester whose JID has 3,000 bytes, or the server's maximum, is served like any other."""
         await self.startGateway(proxy(PROXY))
         (implementation,) = await self.implementing("a")
         alice = await self.user("alice")
@@ -136,7 +136,7 @@ class ProxyTokenTests(LiveTests):
         self.assertTrue(all(len(token.partition("/")[2].encode()) <= 1023 for token in tokens))
 
     async def restarted(self, *, kill: bool) -> None:
-        """A gateway restarts with a request open: same token, and the answer is delivered, once."""
+        """Restart a gateway with an open request: the token is the same, and the answer is delivered, once."""
         gateway = await self.startGateway(proxy(PROXY, timeout=20))
         (implementation,) = await self.implementing("a")
         alice = await self.user("alice")
@@ -161,16 +161,16 @@ class ProxyTokenTests(LiveTests):
         self.assertEqual(alice.repeated(), {})
 
     async def restartAfterTerminate(self) -> None:
-        """A token outlives SIGTERM, and an answer to what was forwarded before comes through afterwards."""
+        """Tokens stay valid after SIGTERM, and answers to earlier requests are delivered afterwards."""
         await self.restarted(kill=False)
 
     async def restartAfterKill(self) -> None:
-        """A token outlives kill -9, and an answer to what was forwarded before comes through afterwards."""
+        """Tokens stay valid after kill -9, and answers to earlier requests are delivered afterwards."""
         await self.restarted(kill=True)
 
     @scenario(20)
     async def test_tokens(self) -> None:
-        """A token is readable, the same for every request, and another for another requester or address."""
+        """A token is readable, the same for every request, and different for another requester or address."""
         await self.startGateway(proxy(PROXY))
         (implementation,) = await self.implementing("a")
         users = [await self.user("alice", "one"), await self.user("alice", RESOURCE), await self.user("bob", "one")]
@@ -213,13 +213,13 @@ class WaitingProxyTokenTests(TogetherTests, SynchronousTestCase):
     classes = (ProsodyProxyTokenTests, EjabberdProxyTokenTests, EmbeddedProxyTokenTests)
 
     def test_forgedReplies(self) -> None:
-        """An answer without an open exchange reaches nobody."""
+        """An answer without an open exchange is delivered to nobody."""
         self.together("forgedReplies", 60)
 
     def test_restartAfterTerminate(self) -> None:
-        """A token means the same after a stop in good order."""
+        """A token means the same after an orderly stop."""
         self.together("restartAfterTerminate", 60)
 
     def test_restartAfterKill(self) -> None:
-        """And after a kill."""
+        """A token means the same after a kill."""
         self.together("restartAfterKill", 60)

@@ -1,4 +1,4 @@
-"""Rosters from a web application, on real servers: what two clients see after a POST."""
+"""Rosters from a web application, on real servers: what two clients get after a POST."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RosterTests(RosterCase):
         self.assertEqual((code, answer["updated"], answer["failed"]), (200, 2, {}))
         self.assertEqual(await self.pushes(alice), [(bob.bare, "Bob & <Co>", "both", "A,B")])
         self.assertEqual([(jid, kind) for jid, _, kind, _ in await self.pushes(bob)], [(alice.bare, "both")])
-        # Nothing is pushed for what did not change.
+        # Unchanged contacts cause no push.
         await self.refresh(gateway, "alice", "bob", query="?force=1")
         self.assertEqual(await self.pushes(alice) + await self.pushes(bob), [])
         application.say("alice", {bob.bare: {"name": "Robert", "groups": {"C": True, "A": False}}})
@@ -56,15 +56,16 @@ class RosterTests(RosterCase):
     @scenario(60)
     async def test_presence(self) -> None:
         """
-        A user sees a contact as long as the contact's roster allows it, from the change on. Each roster decides
-        about its own user's presence, and is pushed to its own user alone.
+        A user gets a contact's presence as long as the contact's roster allows it, from the change on. Each roster
+        controls its own user's presence, and is pushed to its own user alone.
         """
         self.application = await self.startApplication()
         self.gateway = await self.startRosters(self.application, **self.probing())
         self.users = alice, bob = await self.online("alice"), await self.online("bob")
         is_, gone = ["available"], ["unavailable"]
         last: dict[Client, list[str]] = {alice: [], bob: []}
-        # What they say of each other, who is refreshed; the pushes, and what each sees of the other at last.
+        # The contacts that each has of the other, the refreshed users; the pushes, and the presence that each has
+        # of the other at the end.
         for aboutBob, aboutAlice, names, toAlice, toBob, alices, bobs in (
             ("both", "both", "alice bob", ["both"], ["both"], is_, is_),
             ("none", "none", "alice bob", ["none"], ["none"], gone, gone),
@@ -90,8 +91,8 @@ class RosterTests(RosterCase):
     @scenario(60)
     async def test_once(self) -> None:
         """
-        Two users who become contacts by one request see each other once, whoever came first; and once that the
-        other is gone. With probes, a user who has missed a contact's presence sees it with the contact.
+        Two users who become contacts by one request get each other's presence once, in any order of logins; and
+        once unavailable presence. With probes, a user who has missed a contact's presence gets it with the contact.
         """
         self.application = await self.startApplication()
         self.gateway = await self.startRosters(self.application, **self.probing(), min_interval=1000)
@@ -117,7 +118,7 @@ class RosterTests(RosterCase):
         alice.received.clear()
         self.users = alice, bob
         found = await self.settled("both", "both", ["alice"])
-        # Others show it with the contact's next presence.
+        # Others get it with the contact's next presence.
         missed = ["available"] if self.probing() else []
         self.assertEqual(found[0][1], missed)
         await self.settled("remove", "remove", ["alice", "bob"])
@@ -129,7 +130,10 @@ class RosterTests(RosterCase):
     async def settled(
         self, aboutBob: str, aboutAlice: str, names: list[str]
     ) -> list[tuple[list[tuple[str | None, str | None]], list[str]]]:
-        """Have this decided, and some refreshed: what alice, and what bob, were told, and saw of each other."""
+        """
+        Set these contacts, and refresh some users; return the pushes, and the presence of each other, that alice
+        and bob got.
+        """
         alice, bob = self.users
         for user, other, subscription in (("alice", bob, aboutBob), ("bob", alice, aboutAlice)):
             contacts = {} if subscription == "remove" else {other.bare: {"subscription": subscription}}
@@ -149,7 +153,9 @@ class RosterTests(RosterCase):
 
     @scenario(60)
     async def test_nothingWrong(self) -> None:
-        """An invalid or missing answer of the application changes nothing, and is reported; the next one works."""
+        """
+        An invalid or missing answer of the application changes nothing, and is reported; the next refresh works.
+        """
         application = await self.startApplication()
         right = {f"bob@{DOMAIN}": {"name": "B"}}
         application.say("alice", right)
@@ -170,7 +176,7 @@ class RosterTests(RosterCase):
             self.assertEqual((code, answer["status"]), (500, "error"))
             self.assertIn(part, answer["failed"]["alice"])
             self.assertEqual(await self.roster(alice), before)
-        # The contact that is odd is told of, and nothing else comes of it.
+        # The contact with the fault is reported, and has no other effect.
         for odd, about, part in (
             ("x@y/z", {}, "a resource"),
             (alice.bare, {}, "the user's own"),
@@ -237,12 +243,12 @@ class RosterTests(RosterCase):
 
 
     def nothing(self) -> dict[str, str]:
-        """An API where nothing listens."""
+        """Return an API on a port where nothing listens."""
         return {"api": f"http://127.0.0.1:{freePort()}/api"}
 
 
 class OfflineTests(RosterTests):
-    """A mix-in: for servers that show who is online."""
+    """A mix-in: for servers that report which users are online."""
 
     @scenario(60)
     async def test_offline(self) -> None:
@@ -305,7 +311,7 @@ class ProsodyRosterTests(OfflineTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_presenceLater(self) -> None:
-        """Without probes, Prosody shows two users to each other when they next say something, or come online."""
+        """Without probes, Prosody shows two users to each other at their next presence, or login."""
         self.application = await self.startApplication()
         self.gateway = await self.startRosters(self.application)
         self.users = await self.online("alice"), await self.online("bob")
@@ -353,7 +359,9 @@ class EjabberdRosterTests(RosterTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_privilegeIsKnown(self) -> None:
-        """Before anybody is refreshed it is said that this server keeps no subscriptions, and what to configure."""
+        """
+        Before the first refresh it is reported that this server stores no subscriptions, and what to configure.
+        """
         application = await self.startApplication()
         gateway = await self.startGateway({f'roster."{PRIVILEGED}"': self.table(application)})
         await holds(lambda: "known to keep them" in gateway.log(1000), 20, "the server is found out")
@@ -362,7 +370,7 @@ class EjabberdRosterTests(RosterTests, SynchronousTestCase):
 
     @scenario(30)
     async def test_auto(self) -> None:
-        """With an address of its API, that is used; where nothing answers there, nothing is set by privilege."""
+        """With an address of its API, that is used; if nothing answers there, nothing is set by privilege."""
         application = await self.startApplication()
         application.say("alice", {f"bob@{DOMAIN}": {}})
         api = {"api": self.applies()["api"]}

@@ -1,4 +1,4 @@
-"""Locked rosters on real servers: clients get what the application says, and change nothing."""
+"""Locked rosters on real servers: clients get the application's contacts, and cannot change them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALICE, BOB, CAROL = f"alice@{DOMAIN}", f"bob@{DOMAIN}", f"carol@{DOMAIN}"
 
 
 async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer as an application that takes its time: whoever it is has the contact carol, 0.15 s later."""
+    """Answer slowly, as an application: each user has the contact carol, after 0.15 s."""
     body = json.dumps({CAROL: {"name": "Carol"}}).encode()
     with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
         while True:
@@ -29,7 +29,7 @@ async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 class LockTests(RosterCase):
-    """A mix-in: the scenario, for one kind of server, which delegates rosters to the component that keeps them."""
+    """A mix-in: the scenario, for one kind of server, which delegates rosters to the component that stores them."""
 
     components = {PRIVILEGED: SECRET}
     delegations = {ROSTER: {"jid": PRIVILEGED}}
@@ -45,8 +45,8 @@ class LockTests(RosterCase):
     @scenario(60)
     async def test_locked(self) -> None:
         """
-        A client reads the application's document, and is refused every change; what the application changes is
-        there at once; where it is down, the client reads what the server has.
+        A client reads the application's document, and every change is refused; changes of the application are there
+        at once; while it is down, the client reads the server's roster.
         """
         application = await self.startApplication()
         application.say("alice", {BOB: {"name": "Bob", "groups": ["A"]}})
@@ -82,7 +82,7 @@ class LockTests(RosterCase):
         await self.granted(alice, f"<query xmlns='{ROSTER}'/>")
         alice.received.clear()
         alice.send("".join(f"<iq type='get' id='g{n}'><query xmlns='{ROSTER}'/></iq>" for n in range(2_500)))
-        # Until they are at the gateway.
+        # Until they have reached the gateway.
         await asyncio.sleep(1)
         begun = asyncio.get_running_loop().time()
         found = await self.contacts(bob)
@@ -117,8 +117,8 @@ class EjabberdLockTests(LockTests, SynchronousTestCase):
     @scenario(30)
     async def test_privilege(self) -> None:
         """
-        Without its API this server delegates the own requests of the component to it, which is said: nothing can be
-        set, nor is anything known of what the server has, so clients get an error.
+        Without its API this server delegates the component's own requests to it, which is reported: nothing can be
+        set, and the server's roster is unknown, so clients get an error.
         """
         application = await self.startApplication()
         application.say("alice", {BOB: {}})

@@ -1,4 +1,4 @@
-"""Rosters from a web application that does what it should not, and of many users; a gateway that is killed."""
+"""Rosters from a misbehaving web application, and of many users; a gateway that is killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.live.rawcomponent import RawComponent
 from tests.live.rosters import ROSTER, Application, RosterCase
 from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, Embedded, Prosody
 
-# Contacts of each of the crowd. Prosody writes a whole roster for each contact of it that is set: with 100 it takes
+# Contacts of each of the crowd. Prosody writes a whole roster for each contact that is set: with 100 it takes
 # minutes.
 CONTACTS = int(os.environ.get("ROSTER_CONTACTS", "5"))
 SECONDS = 40 + 5 * CONTACTS
@@ -31,7 +31,8 @@ NAMED = ("jörg", "o\\40brien", "ann")
 USERS = (*ODD, *NAMED)
 CROWDED = tuple(f"u{number}" for number in range(CROWD))
 
-# What is said of each whose contacts cannot be had; who is not here has the right ones in the end.
+# The reason for each user whose contacts cannot be fetched; users who are not listed have the right ones in the
+# end.
 REASONS = {
     "dripping": "did not answer within 2 s; 3 tries",
     "hesitating": "did not answer within 2 s; 3 tries",
@@ -50,14 +51,14 @@ REASONS = {
     "twice": "packed more than once",
 }
 
-# More than a gateway may take beyond what it has after its start, however many there are and whatever they send.
+# Maximum growth of the gateway after its start, for any number of users and any documents.
 MEMORY = 48 * 1024 * 1024
 
 Contacts = dict[str, tuple[str, str, tuple[str, ...]]]
 
 
 class OddApplication(Application):
-    """The one that does what it should not."""
+    """The misbehaving application."""
 
     name = "odd"
 
@@ -66,11 +67,11 @@ class OddApplication(Application):
         self._run([sys.executable, str(script), str(self.port), str(CONTACTS)], {})
 
     def feel(self, mood: str) -> None:
-        """From now on it is in this mood."""
+        """Set its mood."""
         self._ask(f"mood/{mood}")
 
     def served(self) -> int:
-        """Return the number of users of the crowd who have been asked for."""
+        """Return the number of users of the crowd that were requested."""
         return int(self._ask("served/crowd"))
 
     def _ask(self, path: str) -> bytes:
@@ -83,7 +84,7 @@ def expected(user: str, mood: str) -> Contacts:
     """Return a user's roster after a successful refresh in this mood: name, subscription, groups."""
     found = contacts(user, mood, CONTACTS)
     if user == "mistaken" and mood == "odd":
-        # It has put the user in the place of this contact.
+        # The user is in the place of this contact.
         del found["kept@localhost"]
     return {
         jid: (about.get("name", ""), "both", tuple(sorted(about.get("groups", ())))) for jid, about in found.items()
@@ -94,7 +95,7 @@ class OddTests(RosterCase):
     """A mix-in: the scenarios, for one kind of server."""
 
     accounts = (*USERS, *CROWDED)
-    # What is said of a user whom there is not; ejabberd's API says nothing, and keeps contacts for nobody.
+    # The reason for an unknown user; ejabberd's API gives none, and stores contacts for anybody.
     nobody = {"nobody": "kept@localhost could not be set: the server says service-unavailable"}
 
     async def rosters(self, gateway: Gateway, names: Iterable[str]) -> dict[str, Contacts]:
@@ -110,13 +111,13 @@ class OddTests(RosterCase):
             await component.close()
 
     async def inItsPlace(self, name: str) -> RawComponent:
-        """The gateway's component, once the server has seen that the gateway is gone."""
+        """Connect as the gateway's component, once the server has noticed that the gateway has ended."""
         async with asyncio.timeout(10):
             while True:
                 component = RawComponent(self.server, PRIVILEGED)
                 with contextlib.suppress(AssertionError, ConnectionError):
                     await component.connect()
-                    # ejabberd 26 drops what comes before it knows the component's privileges.
+                    # ejabberd 26 drops stanzas that come before it knows the component's privileges.
                     await asyncio.sleep(0.1)
                     self.ask(component, name, "is-there")
                     if (await component.reply("is-there")).get("type") == "result":
@@ -125,12 +126,12 @@ class OddTests(RosterCase):
                 await asyncio.sleep(0.1)
 
     def ask(self, component: RawComponent, name: str, id_: str = "") -> None:
-        """Ask for a roster."""
+        """Request a roster."""
         addresses = f"from='{PRIVILEGED}' to='{name}@{DOMAIN}'"
         component.send(f"<iq type='get' id='{id_ or name}' {addresses}><query xmlns='{ROSTER}'/></iq>")
 
     def read(self, reply: Any) -> Contacts:
-        """One of them."""
+        """Read one of them."""
         self.assertEqual(reply.get("type"), "result")
         return {
             item.get("jid"): (
@@ -142,12 +143,15 @@ class OddTests(RosterCase):
         }
 
     async def again(self, gateway: Gateway) -> None:
-        """Start the gateway once more."""
+        """Start the gateway again."""
         gateway.start()
         await gateway.ready()
 
     async def odd(self) -> None:
-        """Whatever it does, nothing wrong is applied, the answer says why; the next refresh finishes the job."""
+        """
+        With any fault of the application, nothing wrong is applied, and the answer has the reason; the next refresh
+        completes.
+        """
         application = await self.running(OddApplication(self.folder("odd-")))
         gateway = await self.startRosters(application, timeout=2)
 
@@ -155,7 +159,7 @@ class OddTests(RosterCase):
             code, answer = await self.refresh(gateway, *USERS, "Ann")
             return (code, answer["updated"]) == (200, len(USERS))
 
-        # A server that has just started may take its time, and more than it has here.
+        # A server that has just started may take longer than is allowed here.
         await until(isThere, 10, "everybody has a contact")
         before = gateway.memory()
         application.feel("odd")
@@ -183,8 +187,9 @@ class OddTests(RosterCase):
     @scenario(SECONDS)
     async def test_crowd(self) -> None:
         """
-        A thousand users in one POST, and a gateway that is killed in the middle of it: what is there is right, and
-        the next POST completes it. Nothing is lost or told twice, and the gateway's memory is bounded.
+        A thousand users in one POST, and a gateway that is killed in the middle of it: stored contacts are right,
+        and the next POST adds the missing ones. Nothing is lost or pushed twice, and the gateway's memory is
+        limited.
         """
         application = await self.running(OddApplication(self.folder("odd-")))
         client = await self.online("u0")

@@ -1,4 +1,4 @@
-"""Locked rosters on real servers: right at each login, each change pushed once, and the server holds the same."""
+"""Locked rosters on real servers: right at each login, each change pushed once, and the same on the server."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Contact = dict[str, Any]
 
 
 def other(number: int, distance: int = 1) -> str:
-    """The bare JID of another user."""
+    """Return the bare JID of another user."""
     return f"{USERS[(number + distance) % len(USERS)]}@{DOMAIN}"
 
 
 def change(contacts: dict[str, Contact], number: int, step: int) -> tuple[str, str]:
-    """Make one change of a kind to a user's contacts; the contact and its subscription, or C{remove}."""
+    """Make one change of a kind to a user's contacts; return the contact and its subscription, or C{remove}."""
     changed = other(number, 1 + step % 7)
     if changed not in contacts:
         contacts[changed] = {"name": f"added in {step}"}
@@ -45,7 +45,7 @@ def change(contacts: dict[str, Contact], number: int, step: int) -> tuple[str, s
 
 
 class Acknowledging(Client):
-    """A client that answers each push, as it must; the others do not."""
+    """A client that acknowledges each push, as it must; the others do not."""
 
     def onStanza(self, element: Element) -> None:
         if local(element) == "iq" and element.get("type") == "set":
@@ -54,9 +54,9 @@ class Acknowledging(Client):
 
 class PushTests(RosterCase):
     """
-    A mix-in: the scenarios, for one kind of server, which delegates rosters to the component that keeps them.
+    A mix-in: the scenarios, for one kind of server, which delegates rosters to the component that stores them.
 
-    @cvar pushesToAll: whether the server also pushes to clients that have yet to get their roster.
+    @cvar pushesToAll: true if the server also pushes to clients that have not requested their roster.
     """
 
     pushesToAll: ClassVar[bool] = False
@@ -89,14 +89,14 @@ class PushTests(RosterCase):
         }
 
     def said(self, user: str) -> dict[str, tuple[Any, ...]]:
-        """Return the roster that the application decides."""
+        """Return the roster of the application's document."""
         return {
             jid: (about.get("name"), about.get("subscription", "both"), sorted(about.get("groups", [])))
             for jid, about in self.contacts[user].items()
         }
 
     async def first(self, name: str, resource: str = "home") -> Client:
-        """A client that has got its roster for the first time."""
+        """Return a client that has got its roster for the first time."""
         kind = Acknowledging if int(name[1:]) % 2 else Client
         client = await self.login(kind(self.server, name, resource))
         await self.granted(client, f"<query xmlns='{ROSTER}'/>")
@@ -109,7 +109,8 @@ class PushTests(RosterCase):
     async def test_pushes(self) -> None:
         """
         20 clients are online, and each has 20 changes: each is pushed once to each of the user's resources, and to
-        nobody else; a client that logs in meanwhile gets what the application says, its user's other client a push.
+        nobody else; a client that logs in meanwhile gets the application's contacts, and the user's other client a
+        push.
         """
         await self.start({user: {other(number): {}} for number, user in enumerate(USERS)})
         clients = [[await self.first(user)] for user in USERS]
@@ -148,7 +149,10 @@ class PushTests(RosterCase):
 
     @scenario(60)
     async def test_agrees(self) -> None:
-        """A client is told the roster that the server holds: a contact that is gone no longer sees the user."""
+        """
+        Clients get the roster that the server stores: a removed contact does not get the user's presence any
+        longer.
+        """
         names = [f"{user}@{DOMAIN}" for user in USERS[:5]]
         await self.start({USERS[1]: {names[2]: {}, names[3]: {}}, USERS[3]: {names[1]: {}}})
         watcher = await self.first(USERS[3])
@@ -164,12 +168,12 @@ class PushTests(RosterCase):
         self.assertEqual(sorted(await self.told(again)), [names[2], names[4]])
         again.send("<presence/>")
         await asyncio.sleep(1)
-        # ejabberd ends what has not begun.
+        # ejabberd ends subscriptions that do not exist.
         self.assertNotIn("available", self.presences(watcher, again.jid))
 
     @scenario(60)
     async def test_restart(self) -> None:
-        """Clients that are online when the gateway ends are told of changes when it is back, as are others."""
+        """Clients that are online when the gateway ends get the changes when it is back, and so do others."""
         await self.start({USERS[0]: {other(0): {}}, USERS[1]: {}})
         clients = [await self.first(user) for user in USERS[:2]]
         self.gateway.kill9()
