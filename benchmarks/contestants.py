@@ -76,7 +76,7 @@ ENTITIES = (*_HANDLERS, *_ENTITIES)
 _LOOPS = {"wokkel": "plain", "wokkel-lean": "lean"}
 REFRESHERS = ("gateway", *_LOOPS)
 # Bytes. A roster comes in one stanza, and those of the benchmark are large.
-_LARGEST = 8 * 1024 * 1024
+_MAX_STANZA = 8 * 1024 * 1024
 
 
 def relay(name: str, port: int, timeout: int = 30) -> "Contestant":
@@ -118,7 +118,7 @@ def refresher(name: str, port: int, application: int) -> "Contestant":
     url = f"http://127.0.0.1:{application}/contacts/%s"
     if name == "gateway":
         table = _ROSTER.format(component=rosters.COMPONENT, server=rosters.SERVER, url=url)
-        return _gateway(port, table, largest=_LARGEST)
+        return _gateway(port, table, largest=_MAX_STANZA)
     arguments = (str(port), rosters.COMPONENT, rosters.SERVER, url, _LOOPS[name])
     return _script(name, "wokkel_roster.py", *arguments, http=freePort())
 
@@ -130,7 +130,7 @@ def rosterGateway(port: int, url: str, isLocked: bool) -> "Contestant":
     @param url: of the web application.
     """
     table = _ROSTER.format(component=rosters.COMPONENT, server=rosters.SERVER, url=url)
-    return _gateway(port, table + "lock = true\n" * isLocked, largest=_LARGEST)
+    return _gateway(port, table + "lock = true\n" * isLocked, largest=_MAX_STANZA)
 
 
 def rooms(port: int, component: str) -> "Contestant":

@@ -16,14 +16,14 @@ from fakeserver import Broken, FakeServer
 
 ROOM = f"room@{mucs.ROOMS}"
 # Seconds that may pass without a byte.
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 _JOIN = "<presence from='{user}' to='{room}/n{number}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
 _SAY = "<message from='{user}' to='{room}' type='groupchat' id='m{number}'><body>{body}</body></message>"
 # The end of each stanza of a kind, and the number of bytes that may hold the beginning of one.
 _ENDS = {"presence": b"</presence>", "message": b"</message>"}
 _TAIL = 16
 # Bytes of a message, of all copies of one, and of its elements.
-_LARGEST, _COPIES, _AROUND = 190_000, 64 * 1024 * 1024, 20
+_MAX_BODY, _MAX_COPIES, _ELEMENT_BYTES = 190_000, 64 * 1024 * 1024, 20
 
 
 class Crowd:
@@ -83,7 +83,7 @@ class Crowd:
                     # Stanzas that were counted in the last piece are not counted again.
                     found[kind] += data.count(end) - rest.count(end)
                 rest = data[-_TAIL:]
-            if any(found[kind] > wanted[kind] for kind in found) or time.monotonic() > heard + _PATIENCE:
+            if any(found[kind] > wanted[kind] for kind in found) or time.monotonic() > heard + _TIMEOUT:
                 raise Broken(f"{found} came instead of {wanted}; last {rest!r}")
 
 
@@ -103,7 +103,7 @@ def measure(size: int, burst: int, messages: int, large: int | None) -> None:
             server.accept(mucs.ROOMS.encode())
             crowd = Crowd(server, contestant)
             base = contestant.memory("VmRSS")
-            length = large or min(_LARGEST, _COPIES // size - _AROUND)
+            length = large or min(_MAX_BODY, _MAX_COPIES // size - _ELEMENT_BYTES)
 
             def told(what: str, started: float, cpu: float, before: int) -> None:
                 megabytes = (crowd.received - before) / 1e6

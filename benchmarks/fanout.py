@@ -21,7 +21,7 @@ from fakeserver import Broken, Wire
 SIZES = (200, 1_000)
 ROOM = f"room@{mucs.ROOMS}"
 # Seconds without any input.
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 _WARMUP = 5
 
 _STANZA = re.compile(rb"<(presence|message|iq)\s([^>]*)>(.*?)</\1>", re.DOTALL)
@@ -67,7 +67,7 @@ class Room:
         )
         # Some answer with an empty element.
         seen = b""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while re.search(rb"<iq\s[^>]*type=.result", seen) is None:
             seen += self._wire.step(0.1)
             if time.monotonic() > deadline:
@@ -101,7 +101,7 @@ class Room:
             data = self._wire.step(1.0)
             if data:
                 heard = time.monotonic()
-            elif heard + _PATIENCE < time.monotonic():
+            elif heard + _TIMEOUT < time.monotonic():
                 raise Broken(f"{len(found)} of {count} {name} stanzas came, then nothing; last {self._rest!r:.500}")
             data, end = self._rest + data, 0
             for match in _STANZA.finditer(data):

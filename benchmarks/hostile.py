@@ -21,7 +21,7 @@ SERVER = "example.com"
 ROOMS, DELEGATE, ROSTER = "rooms.example.com", "delegate.example.com", "roster.example.com"
 TOKEN = "benchmark-token"
 # Seconds for all answers to one input.
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 _DELEGATION = "urn:xmpp:delegation:2"
 _MUC = "<x xmlns='http://jabber.org/protocol/muc'/>"
@@ -78,7 +78,7 @@ def _count(wire: Wire, pattern: re.Pattern[bytes], count: int) -> None:
 
 
 def _found(wire: Wire, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
-    rest, deadline = b"", time.monotonic() + PATIENCE
+    rest, deadline = b"", time.monotonic() + TIMEOUT
     while True:
         data = rest + wire.step(0.1)
         end = 0
@@ -87,7 +87,7 @@ def _found(wire: Wire, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
             yield match
         rest = data[max(end, len(data) - _TAIL) :]
         if time.monotonic() > deadline:
-            raise Broken(f"no answer within {PATIENCE:.0f} s; the last bytes are {rest!r:.300}")
+            raise Broken(f"no answer within {TIMEOUT:.0f} s; the last bytes are {rest!r:.300}")
 
 
 def _ask(wire: Wire, requests: dict[str, str], *expected: str) -> None:
@@ -228,7 +228,7 @@ def _fetch(world: World, turn: int) -> None:
 
 def _request(head: str, body: bytes, port: int) -> tuple[int, bytes]:
     """Send one request on a connection of its own; return status and body."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
         # The gateway may close the connection before the body is sent.
         with contextlib.suppress(ConnectionError):
             rest = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {len(body)}"
@@ -263,7 +263,7 @@ def _unfinished(world: World, turn: int) -> None:
     data = f"{head}Content-Length: 1000001\r\n\r\n".encode() + b"[" + b" " * 999_999
     left = {socket.create_connection(("127.0.0.1", world.http)): memoryview(data) for _ in range(150)}
     connections = list(left)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while left:
         _, writable, _ = select.select([], list(left), [], 0.1)
         for connection in writable:
@@ -274,7 +274,7 @@ def _unfinished(world: World, turn: int) -> None:
                 left[connection] = memoryview(b"")
             if not left[connection]:
                 del left[connection]
-        if not writable and time.monotonic() > deadline - PATIENCE + 5:
+        if not writable and time.monotonic() > deadline - TIMEOUT + 5:
             # The gateway does not read a body that it refuses.
             break
     time.sleep(0.5)
@@ -371,7 +371,7 @@ class Application:
 
     def _answer(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT)
             seen = b""
             while data := connection.recv(1 << 16):
                 seen += data
@@ -393,7 +393,7 @@ class Application:
 
 
 INPUTS = {
-    "admin-stranger": Input("4 s", _administration("eve", "forbidden"), _open),
+    "admin-outsider": Input("4 s", _administration("eve", "forbidden"), _open),
     "admin-owner": Input("4 s", _administration("own", "jid-malformed", "result"), _open),
     "long-rooms": Input("2.5-4.5 s", _longNames),
     "items": Input("1.7 s", _manyItems, _open),

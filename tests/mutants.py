@@ -24,7 +24,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
 # Seconds for the tests of one break; a time-out counts as a failure.
-LONGEST = 120
+TIMEOUT = 120
 # Methods that only write to the log, or set a name.
 TOLD = {"debug", "info", "warn", "failure", "error", "critical", "setName"}
 
@@ -181,7 +181,7 @@ def _isNoticed(copies: SimpleQueue[Path], original: Path, name: str, mutant: Mut
 def _fail(copy: Path, tests: list[str]) -> bool:
     command = [sys.executable, "-B", "-m", "twisted.trial", "--exitfirst", *tests]
     try:
-        return subprocess.run(command, cwd=copy, capture_output=True, timeout=LONGEST, check=False).returncode != 0
+        return subprocess.run(command, cwd=copy, capture_output=True, timeout=TIMEOUT, check=False).returncode != 0
     except subprocess.TimeoutExpired:
         return True
 

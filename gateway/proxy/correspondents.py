@@ -11,7 +11,7 @@ from gateway.stream.shares import Share, Shares
 from gateway.stream.stanzas import route
 
 # Cached requesters, and bytes of their addresses. Tokens of others are made, or checked, again when needed.
-_MOST = 4_096
+_MAX_CORRESPONDENTS = 4_096
 _MAX_ROUTE = 512
 
 # Cached relays to resources for each of them, and bytes of these.
@@ -88,7 +88,7 @@ class Correspondents:
         alias = self.prefix + self._sealer.seal(requester, address)
         correspondent = Correspondent(requester, address, alias, self._shares.of(requester))
         if len(correspondent.back.route) <= _MAX_ROUTE:
-            if len(self._byAddress) >= _MOST:
+            if len(self._byAddress) >= _MAX_CORRESPONDENTS:
                 self._byAddress.clear()
                 self._byAlias.clear()
             self._byAddress[requester, address] = self._byAlias[alias] = correspondent

@@ -15,7 +15,7 @@ _MISSES = 3
 _REST = 60.0
 
 # Resources of an account that are used; further ones get no requests.
-_MOST = 1_000
+_MAX_RESOURCES = 1_000
 
 
 class Resource:
@@ -82,7 +82,7 @@ class Pool:
         name = jid.partition("/")[2]
         if jid in self._resources or not name or not fnmatchcase(name, self._pattern):
             return False
-        if len(self._resources) >= _MOST:
+        if len(self._resources) >= _MAX_RESOURCES:
             return False
         resource = self._resources[jid] = self._former.pop(jid) if jid in self._former else Resource(jid)
         resource.misses = 0

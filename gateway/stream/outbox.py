@@ -13,13 +13,13 @@ class Outbox:
 
     @ivar maxCount: number of stanzas that may wait.
     @ivar maxBytes: number of bytes that may wait.
-    @ivar patience: seconds that each may wait.
+    @ivar timeout: seconds that each may wait.
     """
 
-    def __init__(self, maxCount: int = 10_000, maxBytes: int = 8 * 1024 * 1024, patience: float = 30.0) -> None:
+    def __init__(self, maxCount: int = 10_000, maxBytes: int = 8 * 1024 * 1024, timeout: float = 30.0) -> None:
         self.maxCount = maxCount
         self.maxBytes = maxBytes
-        self.patience = patience
+        self.timeout = timeout
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._bytes = 0
 
@@ -34,7 +34,7 @@ class Outbox:
         """
         if len(self._waiting) >= self.maxCount or self._bytes + len(data) > self.maxBytes:
             return False
-        self._waiting.append((now + self.patience, data))
+        self._waiting.append((now + self.timeout, data))
         self._bytes += len(data)
         return True
 

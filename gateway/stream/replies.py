@@ -33,11 +33,11 @@ class Replies:
     The requests that were handed to handlers and have no answer yet; pure and bounded.
 
     @param bound: number of requests that may be open; each requester has a fair share.
-    @ivar patience: seconds that a handler has for its answer.
+    @ivar timeout: seconds that a handler has for its answer.
     """
 
-    def __init__(self, bound: int = 10_000, patience: float = 25.0) -> None:
-        self.patience = patience
+    def __init__(self, bound: int = 10_000, timeout: float = 25.0) -> None:
+        self.timeout = timeout
         self._shares = Shares(bound)
         # The shares bound it.
         self._open: PendingTable[Key, _Waiting] = PendingTable(bound)
@@ -55,7 +55,7 @@ class Replies:
         waiting = known or _Waiting(self._shares.of(key[0]))
         if not waiting.share.take():
             return False
-        waiting.deadlines.append(now + self.patience)
+        waiting.deadlines.append(now + self.timeout)
         if known is None:
             self._open.add(key, waiting)
         return True

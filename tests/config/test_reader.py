@@ -261,7 +261,7 @@ class RightTests(ConfigCase):
         config = self.read(PROXY + 'endpoint = "tcp:localhost:5347"\nsecret = "x"\n')
         self.assertEqual(config.services[0].table.secret, "x")
 
-    def test_stranger(self) -> None:
+    def test_thirdParty(self) -> None:
         """The table of another plugin is read into the plugin's class, and any number of services is made."""
         config = self.read(SERVER + PROXY + '[echo."e1.example.com"]\ntimes = 3\n[echo."e2.example.com"]\n')
         self.assertEqual(

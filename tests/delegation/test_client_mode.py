@@ -84,7 +84,7 @@ class ClientModeTests(Case):
         )
         self.assertTrue(any("service-unavailable" in line and USER in line for line in self.logged))
 
-    def test_strangers(self) -> None:
+    def test_thirdParties(self) -> None:
         """Only servers of the configured domains are asked, and only for subscriptions to the component itself."""
         self.subscribe("juliet@montaigu.lit")
         self.server.send(f"<presence from='{USER}' to='node@{COMPONENT}' type='subscribe'/>")
@@ -164,7 +164,7 @@ class ClientModeTests(Case):
         self.server.send(wrapper(inner, server="montaigu.lit"))
         self.assertSent(answer(reply(to=f"{romeo}/x", sender=romeo), to="montaigu.lit"))
 
-    def test_stranger(self) -> None:
+    def test_thirdParty(self) -> None:
         """Grants of a server whose users are not served are ignored, so that it cannot fill the table of grants."""
         romeo = "romeo@montaigu.lit"
         self.server.send(granted(romeo, PUBSUB).replace(f"from='{HOST}'", "from='montaigu.lit'"))

@@ -343,7 +343,7 @@ class RequestTests(ForwarderCase):
         self.assertSent(REFUSED)
         self.assertQuiet()
 
-    def test_stranger(self) -> None:
+    def test_thirdParty(self) -> None:
         """An answer by another entity, or to no request, is ignored."""
         self.arrive(NEXT)
         self.server.send(ASKED)

@@ -36,7 +36,7 @@ def rosterSet(jid: str, subscription: str = "") -> str:
 
 def domain(gateway: Gateway) -> list[str]:
     """Return the answers to clients that ask for each of two domains."""
-    return [each for name in ("one.example", "two.example") for each in gateway.stranger().header(name)]
+    return [each for name in ("one.example", "two.example") for each in gateway.unauthenticated().header(name)]
 
 
 def listening(gateway: Gateway) -> set[int]:
@@ -50,7 +50,7 @@ def loggedIn(gateway: Gateway) -> list[str]:
         f"{user} {password}"
         for user in ("alice", "bob")
         for password in ("first", "second")
-        if gateway.stranger().secure().plain(user, password) == ["success"]
+        if gateway.unauthenticated().secure().plain(user, password) == ["success"]
     ]
 
 

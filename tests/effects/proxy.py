@@ -88,7 +88,7 @@ def started(gateway: Gateway) -> list[str]:
     )
 
 
-def patience(gateway: Gateway) -> float | None:
+def timeout(gateway: Gateway) -> float | None:
     """Return the seconds until a request without an answer gets an error."""
     server = online(gateway, "a")
     ask(server)
@@ -175,7 +175,7 @@ EFFECTS = (
             "outbound = true": [f"iq get 1 {COMPONENT} > {USER}", f"message {COMPONENT} > {USER}"],
         },
     ),
-    Effect("proxy.timeout", FILE, patience, {"": 30, "timeout = 5": 5, "timeout = 17.5": 18}),
+    Effect("proxy.timeout", FILE, timeout, {"": 30, "timeout = 5": 5, "timeout = 17.5": 18}),
     Effect(
         "proxy.key_file",
         FILE,

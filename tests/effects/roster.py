@@ -206,7 +206,7 @@ def connections(gateway: Gateway) -> int:
     return sum(port == 8000 for _, port, *_ in gateway.reactor.tcpClients)
 
 
-def patience(gateway: Gateway) -> float | None:
+def timeout(gateway: Gateway) -> float | None:
     """Return the seconds until a refresh fails because the application does not answer."""
     granted(gateway)
     response = refresh(gateway, "a")
@@ -220,7 +220,7 @@ def connecting(gateway: Gateway) -> set[float]:
     return {timeout for host, port, _, timeout, _ in gateway.reactor.tcpClients if port == 8000}
 
 
-def patienceWithServer(gateway: Gateway) -> float | None:
+def serverTimeout(gateway: Gateway) -> float | None:
     """Return the seconds until a refresh fails because ejabberd's API does not answer."""
     granted(gateway)
     response = refresh(gateway, "a")
@@ -393,12 +393,12 @@ EFFECTS = (
         {"": [6, 6], "concurrency = 1": [1, 0], "concurrency = 8": [6, 2]},
     ),
     Effect("roster.concurrency", FILE, connections, {"": 32, "concurrency = 8": 8, "concurrency = 40": 40}),
-    Effect("roster.timeout", FILE, patience, {"": 31.5, "timeout = 2": 7.5, "timeout = 40": None}),
-    Effect("roster.timeout", API, patienceWithServer, {"": 10, "timeout = 2": 2, "timeout = 40": 40}),
+    Effect("roster.timeout", FILE, timeout, {"": 31.5, "timeout = 2": 7.5, "timeout = 40": None}),
+    Effect("roster.timeout", API, serverTimeout, {"": 10, "timeout = 2": 2, "timeout = 40": 40}),
     Effect(
         "roster.timeout",
         f'[roster."{COMPONENT}"]\ndomain = "localhost"\n{HERE}\n[embedded]\naccounts = {{ alice = "x" }}\n',
-        patience,
+        timeout,
         {"": 31.5, "timeout = 2": 7.5},
     ),
     Effect("roster.timeout", FILE, connecting, {"": {10}, "timeout = 2": {2}, "timeout = 40": {40}}),

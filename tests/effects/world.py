@@ -213,12 +213,12 @@ class Gateway:
 
     def client(self, user: str, password: str) -> Client:
         """Return a client of the embedded host that is logged in and online."""
-        client = self.stranger()
+        client = self.unauthenticated()
         client.logIn(user, password)
         client.send("<presence/>")
         return client
 
-    def stranger(self) -> Client:
+    def unauthenticated(self) -> Client:
         """Return a client of the embedded host that is only connected."""
         return Client(self.reactor, self.accept(5222))
 

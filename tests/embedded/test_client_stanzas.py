@@ -156,7 +156,7 @@ class StanzaTests(ClientCase):
 class SizeTests(ClientCase):
     """Size limits."""
 
-    def test_strangers(self) -> None:
+    def test_thirdParties(self) -> None:
         """Before the login the limits are small; exceeding them ends the stream, within an element or not."""
         for secure in (False, True):
             size = UNAUTHENTICATED.stanzaSize

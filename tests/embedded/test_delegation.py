@@ -254,7 +254,7 @@ class AnswerTests(DelegatingCase):
         )
         self.assertRefused()
 
-    def test_stranger(self) -> None:
+    def test_thirdParty(self) -> None:
         """No other entity can answer, even if it knows the ids."""
         romeo = self.host.client(ROMEO)
         other = self.host.component(SPARE)

@@ -123,7 +123,7 @@ class AccountTests(HandlerCase):
             self.assertEqual(self.ask(PING, to).get("type"), "result")
             self.assertEqual(len(self.ask(ITEMS, to)[0]), 0)
 
-    def test_strangers(self) -> None:
+    def test_thirdParties(self) -> None:
         """Only subscribers of an account learn that it exists."""
         for payload in (INFO, ITEMS, PING, VERSION, "<x xmlns='urn:x'/>"):
             answers = []

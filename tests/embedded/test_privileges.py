@@ -409,7 +409,7 @@ class RosterTests(PrivilegesCase):
                     self.assertIn('type="result"', entity.taken()[-1])
             entity.leave()
 
-    def test_strangers(self) -> None:
+    def test_thirdParties(self) -> None:
         """A component without privileges can do nothing, and gets nothing."""
         self.grant()
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)

@@ -179,7 +179,7 @@ class StateTests(SynchronousTestCase):
                         change = roster.inbound(kind, CONTACT, kind)
                     self.assertEqual(change.pushes, shown(roster) != seen, f"{kind} in {before}")
 
-    def test_strangers(self) -> None:
+    def test_thirdParties(self) -> None:
         """With an entity that is not in the roster, only requests are accepted, and only withdrawals sent."""
         for kind in INBOUND:
             roster = Roster()
@@ -250,7 +250,7 @@ class RosterTests(SynchronousTestCase):
         self.assertTrue(roster.outbound("subscribe", "u1@h").passes)
         self.assertEqual(roster.set("u2@h", "Two", ()).name, "Two")
 
-    def test_strangers(self) -> None:
+    def test_thirdParties(self) -> None:
         """A thousand pending requests; then others are ignored; they do not reduce the number of contacts."""
         roster = Roster()
         for number in range(1_000):

@@ -143,9 +143,9 @@ class InitialFederationTests(XepCase):
 
     def test_example3(self) -> None:
         """A node that may not federate gets example 3, with our text."""
-        stranger = rooms("rooms.wonderland.lit")
+        closed = rooms("rooms.wonderland.lit")
         words = "The room does not federate with this mirror of it."
-        self.assertSent(stranger.take(FEDERATE), REJECT.replace("No cross-domain federation.", words))
+        self.assertSent(closed.take(FEDERATE), REJECT.replace("No cross-domain federation.", words))
 
     def test_rejected(self) -> None:
         """The user gets the explanation of example 3, in an error by XEP-0045."""

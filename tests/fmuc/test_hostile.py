@@ -36,8 +36,8 @@ class NodeTests(RoomCase):
     def test_notAllowed(self) -> None:
         """A domain that is not a peer, or the component's own, has no occupants; nothing is stored for it."""
         for dialect in Dialect:
-            for node in ("x@stranger.example", "node.example"):
-                self.assertIn(b"federate", self.above.take(joining(node, "eve", "eve@stranger.example/1", dialect)))
+            for node in ("x@outside.example", "node.example"):
+                self.assertIn(b"federate", self.above.take(joining(node, "eve", "eve@outside.example/1", dialect)))
         self.assertEqual(set(self.room.occupants), {"own", "ann", "ben"})
         self.assertEqual(set(self.room.nodes.joiningNodes), {NODE, OTHER})
 

@@ -321,11 +321,11 @@ class SizeTests(WireCase):
     """No stanza is so large that a stream could be closed for it."""
 
     # The gateway's default limit, and that of most servers.
-    LARGEST = Limits().stanzaSize
+    MAX_SIZE = Limits().stanzaSize
 
     def assertSmall(self, sent: bytes) -> None:
         """All stanzas are small enough."""
-        self.assertLess(max(len(ElementTree.tostring(each)) for each in read(sent)), self.LARGEST)
+        self.assertLess(max(len(ElementTree.tostring(each)) for each in read(sent)), self.MAX_SIZE)
 
     def test_messages(self) -> None:
         """A message that would be too large with the additions of all nodes is refused at the first node."""

@@ -36,14 +36,14 @@ class PeerTests(WireCase):
 
     def test_notAllowed(self) -> None:
         """A domain that is not a peer is refused in its own protocol; no room is created for it."""
-        stranger = "room@stranger.example"
+        outsider = "room@outside.example"
         self.assertTold(
-            self.wire.nodeJoins(R, "eve", stranger, EVE),
-            f"presence {R} > {stranger} fmuc=reject",
+            self.wire.nodeJoins(R, "eve", outsider, EVE),
+            f"presence {R} > {outsider} fmuc=reject",
         )
         self.assertTold(
-            self.wire.take(seedJoin(R, "eve", stranger, EVE)),
-            f"presence {R} > {stranger} error not-allowed",
+            self.wire.take(seedJoin(R, "eve", outsider, EVE)),
+            f"presence {R} > {outsider} error not-allowed",
         )
         self.assertEqual(self.wire.rooms.rooms, {})
 

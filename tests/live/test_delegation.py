@@ -42,7 +42,7 @@ FAULTS = (
 )
 
 # Seconds: the deadline of a handler, and the time within which a client must have its answer.
-PATIENCE = 25
+TIMEOUT = 25
 ANSWERED_WITHIN = 28
 
 CUTS = 20
@@ -188,7 +188,7 @@ class DelegationTests(LiveTests):
         await self._missingGrants(gateway)
         reply, after = await silent
         self.assertEqual(error(reply)[:2], ("wait", "remote-server-timeout"))
-        self.assertTrue(after >= PATIENCE - 1, f"after {after:.1f} s already")
+        self.assertTrue(after >= TIMEOUT - 1, f"after {after:.1f} s already")
         await self.granted(alice, f"<element xmlns='{ODD}'/>")
         self.assertEqual(alice.repeated(), {})
 

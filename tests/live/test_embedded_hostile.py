@@ -23,10 +23,10 @@ from tests.live.rawstream import RawClient, RawStream
 from tests.live.servers import DOMAIN, PASSWORD, EmbeddedProxy
 
 # Seconds that the host allows for a login, and for a slow reader to read. Its own values are 30 and 60.
-PATIENCE = 4.0
+TIMEOUT = 4.0
 HASTY = (
     "from gateway.embedded.peer import PeerConnection as each; "
-    f"each.admittedWithin = each.stallFor = {PATIENCE}; "
+    f"each.admittedWithin = each.stallFor = {TIMEOUT}; "
     "from twisted.scripts.twistd import run; run()"
 )
 
@@ -293,7 +293,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
             carol = Client(self.server, "carol", "home")
             await carol.loginAgain(5)
             await carol.close()
-            await holds(lambda: not standing, PATIENCE + 3, "none is left")
+            await holds(lambda: not standing, TIMEOUT + 3, "none is left")
             self.assertTrue(any(b"<connection-timeout " in each for each in told))
             # A client with TLS has time to receive the error.
             self.assertTrue(friends.files < 500, str(friends))
@@ -344,9 +344,9 @@ class HostileTests(LiveTests, SynchronousTestCase):
                     sender.send(large)
                     error = await sender.next()
                     self.assertEqual((condition(error), error.get("from")), ("policy-violation", victim.jid))
-            for stranger in (await self.raw().greet(), await self.raw().secure()):
-                stranger.send(f"<auth xmlns='{ns.SASL}' mechanism='PLAIN'>{'x' * 20_000}</auth>")
-                self.assertEqual(await stranger.ended(), "policy-violation")
+            for unauthenticated in (await self.raw().greet(), await self.raw().secure()):
+                unauthenticated.send(f"<auth xmlns='{ns.SASL}' mechanism='PLAIN'>{'x' * 20_000}</auth>")
+                self.assertEqual(await unauthenticated.ended(), "policy-violation")
             self.assertEqual(bodies(victim), [])
 
     @scenario(40)
@@ -360,16 +360,16 @@ class HostileTests(LiveTests, SynchronousTestCase):
             flooder = await self.raw().login("mallory", "flood", kernelBytes=65536)
             flooding = Flood(flooder, slow.jid)
             self.stack.callback(flooding.task.cancel)
-            await asyncio.sleep(PATIENCE / 3)
+            await asyncio.sleep(TIMEOUT / 3)
             written = flooding.count
-            await asyncio.sleep(PATIENCE / 6)
+            await asyncio.sleep(TIMEOUT / 6)
             self.assertEqual(flooding.count, written)
             self.assertTrue(1 < written < 80, f"{written} messages of 100 kB have gone out")
             # If it reads in time, all is delivered in order, and the flood continues.
             for number in range(written + 20):
                 self.assertEqual((await slow.next()).get("id"), str(number))
             # If it does not.
-            self.assertEqual(await flooding.refused(PATIENCE + 6), "service-unavailable")
+            self.assertEqual(await flooding.refused(TIMEOUT + 6), "service-unavailable")
             self.assertTrue(await pong(flooder))
             self.assertEqual(await slow.ended(), "without a word")
 
@@ -382,7 +382,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
                 flooder = await self.raw().login("mallory", name, kernelBytes=65536)
                 flooding = Flood(flooder, slow.jid, name, **attributes)
                 self.stack.callback(flooding.task.cancel)
-                await asyncio.sleep(PATIENCE / 6)
+                await asyncio.sleep(TIMEOUT / 6)
                 self.assertTrue(1 < flooding.count < 80, f"{flooding.count} of {name} have gone out")
 
     @scenario(40)
@@ -396,8 +396,8 @@ class HostileTests(LiveTests, SynchronousTestCase):
             started = time.monotonic()
             flooding = Flood(component, slow.jid)
             self.stack.callback(flooding.task.cancel)
-            self.assertEqual(await flooding.refused(PATIENCE), "service-unavailable")
-            self.assertTrue(time.monotonic() - started < PATIENCE, "it was cut off for its slowness only")
+            self.assertEqual(await flooding.refused(TIMEOUT), "service-unavailable")
+            self.assertTrue(time.monotonic() - started < TIMEOUT, "it was cut off for its slowness only")
             self.assertTrue(flooding.count * 100_000 > 16 * MIB, f"{flooding.count} messages of 100 kB")
             self.assertTrue(await pong(component))
             self.assertEqual(await slow.ended(), "without a word")
@@ -412,10 +412,10 @@ class HostileTests(LiveTests, SynchronousTestCase):
             asking = await self.raw().login("mallory", "m", kernelBytes=65536)
             payload = f"<q xmlns='{ECHO}'>{'x' * 50_000}</q>"
             asking.send(stanza("iq", payload, type="get", id="q", to=f"implementation@{DOMAIN}/a") * 400)
-            await asyncio.sleep(PATIENCE / 3)
+            await asyncio.sleep(TIMEOUT / 3)
             rounds = friends.rounds
-            await asyncio.sleep(PATIENCE / 6)
+            await asyncio.sleep(TIMEOUT / 6)
             self.assertTrue(friends.rounds > rounds + 5, str(friends))
             files = friends.filesNow()
-            await holds(lambda: friends.filesNow() < files, PATIENCE + 3, "it is given up")
+            await holds(lambda: friends.filesNow() < files, TIMEOUT + 3, "it is closed")
             self.assertEqual(await asking.ended(), "without a word")

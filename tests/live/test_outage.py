@@ -46,15 +46,15 @@ class OutageTests(LiveTests):
     @scenario(30)
     async def test_oneLinkOfTwo(self) -> None:
         """A component that the server does not know is reported as not ready, and others are served."""
-        stranger = f"stranger.{DOMAIN}"
-        gateway = self.newGateway({**proxy(stranger), **proxy(PROXY)})
+        unknown = f"unknown.{DOMAIN}"
+        gateway = self.newGateway({**proxy(unknown), **proxy(PROXY)})
         gateway.start()
-        await holds(lambda: f"{stranger}: not connected" in gateway.log(), 10, "the log names the stranger")
+        await holds(lambda: f"{unknown}: not connected" in gateway.log(), 10, "the log names the unknown component")
         await self.implementing("a")
         await untilServed(await self.user("alice"), PROXY)
         status, body = await gateway.get("/readyz")
         self.assertEqual(status, 503)
-        self.assertIn(stranger, body)
+        self.assertIn(unknown, body)
         self.assertNotIn(PROXY, body)
 
     @scenario(70)

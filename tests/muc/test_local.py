@@ -328,7 +328,7 @@ class SpeakingTests(LocalCase):
         assert self.room.subject is not None
         self.assertEqual(self.room.subject.payload.raw, subject.encode())
 
-    def test_stranger(self) -> None:
+    def test_thirdParty(self) -> None:
         """
         A user who is not an occupant cannot send messages, to all or to one; nor to a room that does not exist.
         """

@@ -192,7 +192,7 @@ class AdvertisementTests(HandlerCase):
         self.server.clock.pump([1.0] * 10)
         self.assertEqual((self.logged, list(self.handler.report())), ([], []))
 
-    def test_strangers(self) -> None:
+    def test_thirdParties(self) -> None:
         """Only configured servers can grant anything; their users cannot."""
         for other in ("montague.lit", JULIET, f"{SERVER}/x", "x.capulet.lit", ""):
             self.server.send(privilege(xep.ROSTER, server=other))

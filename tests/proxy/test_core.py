@@ -26,7 +26,7 @@ U, V = "user@example.com/abc", "mallory@example.com/x"
 KEY = b"k" * 32
 TIMEOUT = 30.0
 # The limits of the tables.
-MOST_PENDING, MOST_RETAINED, LONGEST_ID, MOST_RESOURCES = 16_384, 8 * 1024 * 1024, 1_023, 1_000
+MAX_PENDING, MAX_RETAINED, MAX_ID, MAX_RESOURCES = 16_384, 8 * 1024 * 1024, 1_023, 1_000
 
 
 def ends(route: bytes) -> tuple[str, str]:
@@ -135,7 +135,7 @@ class ExchangeTests(TranslatorCase):
         self.assertDropped(self.answer(alias, other), "an answer from another resource")
         self.assertRelayed(self.answer(alias, resource), C, U)
 
-    def test_stranger(self) -> None:
+    def test_thirdParty(self) -> None:
         """Another user, the bare account, and an account with the same beginning cannot answer."""
         for sender in (V, T, f"{T}x/a", T.upper() + "/a", C, U):
             self.make()
@@ -410,20 +410,20 @@ class BoundTests(TranslatorCase):
         "The pending table is bounded (resource-constraint)", repeated ids included; later there are free places
         again.
         """
-        for number in range(MOST_PENDING - 1):
+        for number in range(MAX_PENDING - 1):
             self.ask(f"user@{number}.example/r", identifier=str(number))
         self.assertIsInstance(self.ask(identifier="0"), Relay)
         self.assertRefused(self.ask(identifier="0"), errors.TooManyPending)
         self.assertRefused(self.ask("user@more.example/r"), errors.TooManyPending)
         actions, _ = self.translator.expire(TIMEOUT)
-        self.assertEqual(len(actions), MOST_PENDING)
+        self.assertEqual(len(actions), MAX_PENDING)
         self.assertIsInstance(self.ask(identifier="more", now=TIMEOUT), Relay)
 
     def test_outboundPending(self) -> None:
         """The limit also applies to requests of the implementing client."""
         self.make(outbound=True)
         alias, resource = self.forwarded(identifier="first")
-        for number in range(MOST_PENDING):
+        for number in range(MAX_PENDING):
             self.assertIsInstance(self.ask(resource, alias, str(number)), Relay)
         self.assertRefused(self.ask(resource, alias, "out"), errors.TooManyPending)
         self.assertIsInstance(self.ask(identifier="second"), Relay)
@@ -433,14 +433,14 @@ class BoundTests(TranslatorCase):
         One account gets a fifth of the places, with any resources and ids, and one domain half; others are not
         affected.
         """
-        for number in range(MOST_PENDING):
+        for number in range(MAX_PENDING):
             self.ask(f"greedy@evil.example/{number % 50}", identifier=str(number % 5_000))
-        self.assertEqual(self.translator.pending, 1 + MOST_PENDING // 5)
+        self.assertEqual(self.translator.pending, 1 + MAX_PENDING // 5)
         self.assertRefused(self.ask("greedy@evil.example/new"), errors.TooManyPending)
         self.assertIsInstance(self.ask("other@evil.example/r"), Relay)
-        for number in range(MOST_PENDING):
+        for number in range(MAX_PENDING):
             self.ask(f"user{number % 1_000}@evil.example/r", identifier=str(number))
-        self.assertEqual(self.translator.pending, MOST_PENDING // 2)
+        self.assertEqual(self.translator.pending, MAX_PENDING // 2)
         for number in range(1_000):
             self.assertIsInstance(self.ask(identifier=str(number)), Relay)
 
@@ -460,21 +460,21 @@ class BoundTests(TranslatorCase):
 
     def test_longId(self) -> None:
         """An id is stored until its exchange is closed; a very long one is refused."""
-        self.assertIsInstance(self.ask(identifier="x" * LONGEST_ID), Relay)
-        self.assertRefused(self.ask(identifier="x" * (LONGEST_ID + 1)), errors.TooManyPending)
+        self.assertIsInstance(self.ask(identifier="x" * MAX_ID), Relay)
+        self.assertRefused(self.ask(identifier="x" * (MAX_ID + 1)), errors.TooManyPending)
         self.assertEqual(self.translator.pending, 1)
 
     def test_retained(self) -> None:
         """Requests are kept for a second attempt up to a number of bytes; others work, without a second attempt."""
         size = 250 * 1024
-        for number in range(2 * MOST_RETAINED // size):
+        for number in range(2 * MAX_RETAINED // size):
             self.assertIsInstance(self.ask(identifier=str(number), size=size), Relay)
-        self.assertLessEqual(self.translator._retained, MOST_RETAINED + size + 1000)
-        self.assertGreaterEqual(self.translator._retained, MOST_RETAINED)
+        self.assertLessEqual(self.translator._retained, MAX_RETAINED + size + 1000)
+        self.assertGreaterEqual(self.translator._retained, MAX_RETAINED)
         actions = self.translator.unavailable(f"{T}/a")
         failed = sum(isinstance(action, Fail) for action in actions)
         self.assertTrue(0 < failed < len(actions))
-        self.assertEqual(len(self.translator.expire(TIMEOUT)[0]) + failed, 2 * MOST_RETAINED // size)
+        self.assertEqual(len(self.translator.expire(TIMEOUT)[0]) + failed, 2 * MAX_RETAINED // size)
         self.assertBalanced()
 
     def test_correspondents(self) -> None:

@@ -362,7 +362,7 @@ class PresenceTests(HandlerCase):
         self.assertSent()
         self.assertIn("Does the account exist", self.logged[-1])
 
-    def test_strangers(self) -> None:
+    def test_thirdParties(self) -> None:
         """Presence of other accounts adds and removes no resource, and answers nothing."""
         for kind in (None, "unavailable", "subscribed", "unsubscribed", "error", "probe", "nonsense", ""):
             given = "" if kind is None else f" type='{kind}'"
@@ -377,7 +377,7 @@ class PresenceTests(HandlerCase):
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertSent(f"<iq type='get' id='1' to='{T}/a' from='{self.alias()}'/>")
 
-    def test_strangersSubscribe(self) -> None:
+    def test_thirdPartiesSubscribe(self) -> None:
         """Subscriptions of requesters are declined, between bare addresses (RFC 6121 section 3.1.3)."""
         for kind in ("subscribe", "unsubscribe"):
             self.server.send(f"<presence from='{U}' to='n@{C}/r' type='{kind}'/>")

@@ -12,7 +12,7 @@ from gateway.proxy.pool import BALANCES, Pool, Resource
 
 TARGET = "implementation@example.com"
 # Missed deadlines in a row until a resource is rested, seconds of the rest, and maximum number of resources.
-MISSES, REST, MOST = 3, 60.0, 1_000
+MISSES, REST, MAX_COUNT = 3, 60.0, 1_000
 
 
 def makePool(balance: str = "round-robin", names: str = "abc", pattern: str = "*") -> Pool:
@@ -125,10 +125,10 @@ class MembersTests(SynchronousTestCase):
     def test_bounded(self) -> None:
         """Of an account with very many resources some are not selected until others leave."""
         pool = makePool(names="")
-        self.assertEqual(sum(pool.available(f"{TARGET}/{number}") for number in range(MOST + 5)), MOST)
-        self.assertFalse(pool.available(f"{TARGET}/{MOST}"))
+        self.assertEqual(sum(pool.available(f"{TARGET}/{number}") for number in range(MAX_COUNT + 5)), MAX_COUNT)
+        self.assertFalse(pool.available(f"{TARGET}/{MAX_COUNT}"))
         pool.unavailable(f"{TARGET}/0")
-        self.assertTrue(pool.available(f"{TARGET}/{MOST}"))
+        self.assertTrue(pool.available(f"{TARGET}/{MAX_COUNT}"))
 
     def test_clear(self) -> None:
         """After a lost connection no resource is known, rested or not."""

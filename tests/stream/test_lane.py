@@ -398,7 +398,7 @@ class OneAnswerTests(LaneCase):
         said = self.answerTo(iq(to=""))
         self.assertEqual((condition(said), said[1]["from"]), ("service-unavailable", COMPONENT))
 
-    def test_strangersAreForgotten(self) -> None:
+    def test_thirdPartiesAreForgotten(self) -> None:
         """Memory for addresses of third parties is limited."""
         self.does(self.silent)
         self.world.say(b"".join(iq(from_=f"\u00fcser{number}@example.com/r") for number in range(5000)))

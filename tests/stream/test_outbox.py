@@ -36,7 +36,7 @@ class OutboxTests(SynchronousTestCase):
 
     def test_patience(self) -> None:
         """Each waits for a limited time, and frees its place afterwards."""
-        outbox = Outbox(maxBytes=2, patience=30.0)
+        outbox = Outbox(maxBytes=2, timeout=30.0)
         outbox.put(b"1", 0.0)
         outbox.put(b"2", 10.0)
         self.assertEqual((outbox.expire(29.9), outbox.put(b"3", 29.9)), (0, False))

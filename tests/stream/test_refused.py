@@ -583,7 +583,7 @@ class Ordinary(XMPPHandler):
         self.xmlstream.addObserver("/*", lambda element: None)
 
 
-class StrangerTests(SynchronousTestCase):
+class UnauthenticatedTests(SynchronousTestCase):
     """Without authentication nothing is skipped."""
 
     def test_fails(self) -> None:

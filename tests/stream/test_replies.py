@@ -39,7 +39,7 @@ class RepliesTests(SynchronousTestCase):
 
     def test_expire(self) -> None:
         """Overdue requests are closed and returned once each; others stay."""
-        replies = Replies(patience=25.0)
+        replies = Replies(timeout=25.0)
         replies.opened(A, 0.0)
         replies.opened(A, 1.0)
         replies.opened(A, 10.0)
@@ -53,7 +53,7 @@ class RepliesTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.sampled_from("oca"), st.sampled_from([A, B]), st.integers(0, 5))))
     def test_books(self, steps: list[tuple[str, tuple[str, str, str], int]]) -> None:
         """In any order of operations: as many answers and timeouts as requests, and none open at the end."""
-        replies, now, opened, ended = Replies(bound=5, patience=3.0), 0.0, 0, 0
+        replies, now, opened, ended = Replies(bound=5, timeout=3.0), 0.0, 0, 0
         for step, key, seconds in steps:
             if step == "o":
                 opened += replies.opened(key, now)
