@@ -128,7 +128,7 @@ def measure(name: str, size: int, users: int, paths: Sequence[str]) -> rounds.Fi
 
 def report(gathered: Mapping[tuple[str, int], list[rounds.Figures]], markdown: bool) -> str:
     """Return the tables."""
-    heading = ("contestant", "contacts", "first login ever, ms", "nothing new, ms", "one contact new, ms")
+    heading = ("contestant", "contacts", "first login ever, ms", "no change, ms", "one contact new, ms")
     costs = ("first login: CPU ms of Prosody", "of the gateway")
     rows = [
         (
@@ -140,7 +140,7 @@ def report(gathered: Mapping[tuple[str, int], list[rounds.Figures]], markdown: b
         for (name, size), figures in gathered.items()
     ]
     parts = [rounds.table([(*heading, *costs), *rows], markdown)]
-    compared = [("ratio of ms", "contacts", "first login ever", "nothing new", "one contact new")]
+    compared = [("ratio of ms", "contacts", "first login ever", "no change", "one contact new")]
     for (name, size), figures in gathered.items():
         module = gathered.get(("module", size), [])
         if name != "module" and module:

@@ -92,7 +92,7 @@ def report(figures: dict[tuple[str, int], list[rounds.Figures]], markdown: bool)
     parts = [rounds.table([heading, *rows], markdown)]
     sizes = [size for name, size in figures if name == "gateway"]
     if len(sizes) > 1:
-        steps = [("gateway, from .. to contacts", "us for each contact more")]
+        steps = [("gateway, from .. to contacts", "us per further contact")]
         for small, large in pairwise(sizes):
             more = _median(figures["gateway", large]) - _median(figures["gateway", small])
             steps.append((f"{small} .. {large}", f"{more / (large - small):.1f}"))
@@ -108,7 +108,7 @@ def report(figures: dict[tuple[str, int], list[rounds.Figures]], markdown: bool)
         parts.append(rounds.table([("CPU ratio", "median (min..max)"), *compared], markdown))
     if sizes:
         same = [f["unchanged"] for size in sizes for f in figures["gateway", size]]
-        parts.append(f"gateway, nothing new (304), CPU us/refresh: {rounds.spread(same, 0)}")
+        parts.append(f"gateway, without changes (304), CPU us/refresh: {rounds.spread(same, 0)}")
     return "\n\n".join(parts)
 
 
