@@ -1,1 +1,1 @@
-Client proxy (Jabber Address Translation) for any XMPP server that speaks XEP-0114: a service that runs inside an ordinary client account is reached at a component's address, spread over the account's resources, with sealed and stable requester addresses, deadlines and fail-over.
+Client proxy (Jabber Address Translation) for any XMPP server that supports XEP-0114: a service inside an ordinary client account gets a component's address, distributed over the account's resources, with sealed and stable addresses of requesters, deadlines and fail-over.

@@ -1,1 +1,1 @@
-The embedded default: with no configuration at all, ``twistd -n gateway`` runs on a small XMPP host in its own process, with accounts, a proxy and an implementing client, and ``python -m gateway.tour`` walks through what is served. ``make run`` and ``make tour`` do the same from a clone.
+The embedded default: without any configuration, ``twistd -n gateway`` runs on a small XMPP host in its own process, with accounts, a proxy and an implementing client, and ``python -m gateway.tour`` demonstrates the services. ``make run`` and ``make tour`` do the same in a clone.
