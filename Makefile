@@ -31,6 +31,7 @@ live: $(VENV)/made
 
 lint: $(VENV)/made
 	$(BOUND) 120 $(BIN)/ruff check
+	@find gateway -name '*.py' -exec awk 'END { if (NR > 400) print FILENAME ": " NR " lines: does it hold two ideas?" }' {} \;
 
 types: $(VENV)/made
 	$(BOUND) 300 $(BIN)/mypy

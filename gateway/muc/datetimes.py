@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import calendar
 import re
+from datetime import UTC, datetime, timedelta
 
 from attrs import define
 
 # The second form is that of XEP-0289's examples and of XEP-0091.
 _STAMP = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(Z|[+-]\d\d:\d\d)?", flags=re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400
+# The calendar repeats after 400 years; datetime has no years after 9999.
+_PERIOD = 146_097 * _DAY
 
 
 @define
@@ -46,23 +49,17 @@ def parseDateTime(text: str) -> float | None:
     year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour <= 24 and minute <= 59 and second <= 60 and year):
         return None
-    seconds = calendar.timegm((year, month, 1, hour, minute, second)) + (day - 1) * _DAY
+    # Some senders write a day after the end of a month, or second 60: it is the next day or minute.
+    elapsed = timedelta(day - 1, second, minutes=minute, hours=hour)
     zone = found.group(7)
     if zone and zone != "Z":
-        offset = int(zone[1:3]) * 3_600 + int(zone[4:6]) * 60
-        seconds -= offset if zone[0] == "+" else -offset
-    return float(seconds)
+        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
+        elapsed -= offset if zone[0] == "+" else -offset
+    return (datetime(year, month, 1, tzinfo=UTC) - _EPOCH + elapsed).total_seconds()
 
 
 def formatDateTime(seconds: float) -> str:
-    """Return the text of seconds since 1970: whole seconds of UTC."""
-    days, rest = divmod(int(seconds), _DAY)
-    # Days of a calendar that starts on March 1st, in periods of 400 years: leap days come last.
-    era, dayOfEra = divmod(days + 719_468, 146_097)
-    yearOfEra = (dayOfEra - dayOfEra // 1_460 + dayOfEra // 36_524 - dayOfEra // 146_096) // 365
-    dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra // 4 - yearOfEra // 100)
-    shifted = (5 * dayOfYear + 2) // 153
-    day = dayOfYear - (153 * shifted + 2) // 5 + 1
-    month = shifted + 3 if shifted < 10 else shifted - 9
-    year = yearOfEra + era * 400 + (month <= 2)
-    return f"{year:04}-{month:02}-{day:02}T{rest // 3_600:02}:{rest // 60 % 60:02}:{rest % 60:02}Z"
+    """Return the text of seconds since 1970: whole seconds of UTC, also before year 1 and after year 9999."""
+    periods, elapsed = divmod(int(seconds), _PERIOD)
+    date = _EPOCH + timedelta(seconds=elapsed)
+    return f"{date.year + 400 * periods:04}-{date:%m-%dT%H:%M:%SZ}"
