@@ -74,6 +74,36 @@ def _importedBy(node: ast.stmt, name: str) -> set[str]:
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 IMPORTED = {name: set(imports(tree, name)) for name, tree in TREES.items()}
 
+
+def _moduleOf(name: str) -> str:
+    """Return the module that an imported name belongs to, or the package itself."""
+    return name if name in MODULES else name.rpartition(".")[0]
+
+
+# The modules that each module imports. The package itself imports the modules that patch Twisted.
+ARROWS = {
+    name: {_moduleOf(each) for each in names if within(each, "gateway")} - {"gateway"}
+    for name, names in IMPORTED.items()
+    if name != "gateway"
+}
+
+# The tree, from the bottom up: a package or module imports only those before it, which is also the order in
+# docs/architecture.md. Features stand side by side; another test has their order.
+TREE: tuple[str | tuple[str, ...], ...] = (
+    *("ns", "addresses", "_compat", "_deprecated", "interfaces", "errors", "pieces", "metrics"),
+    *("xml", "log", "state", "config", "stream", "http"),
+    tuple(sorted(FEATURES)),
+    *("embedded", "plugins", "service", "tap", "tour", "testing"),
+)
+RANK = {name: rank for rank, names in enumerate(TREE) for name in ([names] if isinstance(names, str) else names)}
+# Imports for annotations only, of the types of plugins' parameters.
+UPWARD = {("interfaces", "config"), ("interfaces", "stream")}
+# Circles of imports for annotations.
+CIRCLES = {
+    frozenset({"gateway.fmuc.federation", "gateway.fmuc.joining"}),
+    frozenset({"gateway.muc.port", "gateway.muc.room"}),
+}
+
 # The modules that compose the services, and their users.
 TOP = ("gateway.service", "gateway.tap", "gateway.tour.command")
 # The HTTP server.
@@ -122,6 +152,25 @@ class ArchitectureTests(SynchronousTestCase):
             set(MODULES),
         )
         self.assertIn("gateway.proxy.core.Translator", IMPORTED["gateway.proxy.handler"])
+
+    def test_tree(self) -> None:
+        """No import runs up, not even for annotations; the exceptions are known."""
+        found = {(name.split(".")[1], other.split(".")[1]) for name, others in ARROWS.items() for other in others}
+        between = {(one, other) for one, other in found if one != other and not {one, other} <= FEATURES}
+        self.assertLessEqual({name for pair in between for name in pair}, RANK.keys(), "place it in TREE")
+        self.assertLessEqual({(one, other) for one, other in between if RANK[one] <= RANK[other]}, UPWARD)
+
+    def test_circles(self) -> None:
+        """No modules import each other, not even by way of others or for annotations; the exceptions are known."""
+        below: dict[str, set[str]] = {}
+        for name in ARROWS:
+            below[name], left = set(), [name]
+            while left:
+                further = ARROWS[left.pop()] - below[name]
+                below[name] |= further
+                left += further
+        circles = {frozenset(other for other in names if name in below[other]) for name, names in below.items()}
+        self.assertLessEqual(circles - {frozenset()}, CIRCLES)
 
     def test_layers(self) -> None:
         """A file name stands for a layer: core <- stanzas <- handler <- plugin; each imports only those before."""
