@@ -11,8 +11,8 @@ The modules and packages:
     - C{addresses}: addresses (C{jids}), and the preparation of their parts (C{stringprep}).
     - C{xml}: bytes to names and trees and back (C{read}, C{write}, C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
-    - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), and the
-      C{reader}, which reads the TOML file into these tables and reports all errors at once.
+    - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), the lines that
+      report errors (C{problems}), and the C{reader}, which reads the TOML file and reports all errors at once.
     - C{state}: C{files} writes every file; C{database}, C{faults}: SQLite files and their faults.
     - C{log}: C{printable} escapes untrusted text in the log and on status pages; C{seldom} limits the rate of log
       lines.

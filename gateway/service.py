@@ -93,14 +93,7 @@ def read(path: Path | None, reactor: Any) -> Config:
     @param path: as in L{load}.
     @raise ConfigError: with all problems, those of the file and those that L{check} finds.
     """
-    try:
-        config = load(path, findPlugins(), reactor)
-    except ConfigError as error:
-        raise ConfigError(
-            error.problems + (_problems(error.rest) if isinstance(error.rest, Config) else [])
-        ) from error
-    check(config)
-    return config
+    return load(path, findPlugins(), reactor, _problems)
 
 
 def check(config: Config) -> None:
@@ -183,11 +176,11 @@ def makeService(
     """
     Return the whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
 
+    @param config: as L{read} returns it: checked.
     @param wallClock: as L{IServiceBuilder.wallClock}; by default the reactor's clock, for tests with one clock.
     @param gateway: the parent of all services, which is returned; by default a new one.
     @raise ConfigError: if something that the file names cannot be used.
     """
-    check(config)
     for each in warnings(config):
         _log.warn("{found}", found=each)
     wallClock = wallClock or reactor.seconds

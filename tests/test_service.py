@@ -23,6 +23,7 @@ from twisted.web.client import Agent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from gateway import service
 from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
 from gateway.config.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
@@ -31,7 +32,7 @@ from gateway.errors import NotGranted
 from gateway.interfaces import IConfigCheck, IPrivileges, IServiceBuilder, IServiceEnvironment, IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.roster.plugin import RosterPlugin
-from gateway.service import ServiceBuilder, check, findPlugins, makeService, warnings
+from gateway.service import ServiceBuilder, check, findPlugins, makeService, read, warnings
 from gateway.state import files
 from gateway.stream.link import Link
 from tests.disks import smallDisk
@@ -73,9 +74,11 @@ class StrangePlugin:
 class CheckedPlugin(StrangePlugin):
     """A plugin whose check finds a problem, and that records its arguments."""
 
+    wrong = ["key: wrong"]
+
     def check(self, jid: str, table: ComponentTable, environment: IServiceEnvironment) -> list[str]:
         self.made.append((jid, table, environment.stateDir, environment.components))
-        return ["key: wrong"]
+        return self.wrong
 
 
 class CrowdedReactor(MemoryReactorClock):
@@ -213,19 +216,39 @@ class MakeServiceTests(ServiceCase):
         plugin = CheckedPlugin(asked)
         service = ConfiguredService(kind="strange", jid="s.example.com", table=ComponentTable(), plugin=plugin)
         config = evolve(config, services=(*config.services, service))
-        for make in (check, lambda config: makeService(config, self.reactor)):
-            error = self.assertRaises(ConfigError, make, config)
-            self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]  # trial does not say what it caught
-            self.assertEqual(
-                asked.pop(),
-                (
-                    "s.example.com",
-                    ComponentTable(),
-                    str(self.folder / "state"),
-                    {"p1.example.com", "p2.example.com", "s.example.com"},
-                ),
-            )
+        error = self.assertRaises(ConfigError, check, config)
+        self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]  # trial does not say what it caught
+        self.assertEqual(
+            asked.pop(),
+            (
+                "s.example.com",
+                ComponentTable(),
+                str(self.folder / "state"),
+                {"p1.example.com", "p2.example.com", "s.example.com"},
+            ),
+        )
         self.assertEqual([path.name for path in self.folder.iterdir()], ["gateway.toml"])
+
+    def test_checkedOnce(self) -> None:
+        """Reading a file checks it, once; making its services does not check it again."""
+        asked: list[Any] = []
+        plugin = CheckedPlugin(asked)
+        self.patch(service, "findPlugins", lambda: [ProxyPlugin(), plugin])
+        path = self.folder / "gateway.toml"
+        path.write_text(FILE + '[strange."s.example.com"]\n')
+        error = self.assertRaises(ConfigError, read, path, self.reactor)
+        self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]  # trial does not say what it caught
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["gateway.toml"])
+        path.write_text(FILE + '[strange."s.example.com"]\nwrong = 1\n')
+        error = self.assertRaises(ConfigError, read, path, self.reactor)
+        self.assertEqual(error.problems[1:], ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]  # as above
+        self.assertIn("found an unknown key", error.problems[0])  # type: ignore[attr-defined]  # as above
+        plugin.wrong = []
+        path.write_text(FILE + '[strange."s.example.com"]\n')
+        asked.clear()
+        self.patch(plugin, "makeService", lambda *arguments: MultiService())
+        makeService(read(path, self.reactor), self.reactor)
+        self.assertEqual(len(asked), 1)
 
     def test_checkedEmbedded(self) -> None:
         """A target on a component of the embedded host is refused like one on any component."""

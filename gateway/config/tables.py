@@ -58,13 +58,11 @@ class ConfigError(Exception):
     The configuration cannot be used.
 
     @ivar problems: one line for each problem.
-    @ivar rest: the part of the configuration that could be read, for further checks.
     """
 
-    def __init__(self, problems: list[str], rest: object = None) -> None:
+    def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-        self.rest = rest
 
 
 def keyOf(attribute: str) -> str:

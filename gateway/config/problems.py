@@ -1,0 +1,134 @@
+"""
+The errors of a configuration: one line for each, with its key, the value found and the values allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from attrs import fields_dict, has
+from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, IterableValidationError
+
+from gateway.config.tables import elided, keyOf
+from gateway.config.values import describe
+
+T = TypeVar("T")
+
+
+class Problems:
+    """
+    Structures values of a TOML document, and collects their errors.
+
+    @ivar found: one line for each error.
+    """
+
+    def __init__(self, converter: Converter) -> None:
+        self._converter = converter
+        self.found: list[str] = []
+
+    def add(self, key: str, found: str, allowed: str) -> None:
+        self.found.append(f"{key}: found {found}; allowed: {allowed}")
+
+    def structure(self, key: str, value: Any, kind: Callable[..., T]) -> T | None:
+        """
+        Return the value of a key as the type that it is declared with.
+
+        @return: after an error C{None}; if only unknown keys of a table are wrong, the table without them.
+        """
+        try:
+            structured: T = self._converter.structure(value, kind)  # type: ignore[arg-type]  # a NewType is a type too
+        except Exception as error:
+            self._explain(key, value, kind, error)
+            return self._known(value, kind)
+        return structured
+
+    def _known(self, value: Any, kind: Callable[..., T]) -> T | None:
+        """Return the table without unknown keys, so that its values can be checked; C{None} if one is wrong too."""
+        if not isinstance(value, dict) or not isinstance(kind, type) or not has(kind):
+            return None
+        known = {key: value[key] for key in value.keys() & set(map(keyOf, fields_dict(kind)))}
+        try:
+            structured: T = self._converter.structure(known, kind)  # type: ignore[assignment]  # of the kind it is told
+        except Exception:
+            return None
+        return structured
+
+    def _explain(self, key: str, value: Any, kind: Any, error: BaseException) -> None:
+        """Turn an error of cattrs into problems, one for each wrong value."""
+        if get_origin(kind) in (Union, UnionType):
+            [kind] = [each for each in get_args(kind) if each is not NoneType]
+        if isinstance(error, IterableValidationError):
+            self._explainEntries(key, value, kind, error)
+        elif get_origin(kind) is frozenset and isinstance(value, list):
+            self._explainItems(key, value, *get_args(kind))
+        elif not isinstance(error, ClassValidationError):
+            self.add(key, shownUnlessSecret(key, value), describe(kind))
+        elif not isinstance(value, dict):
+            self.add(key, shown(value), "a table")
+        else:
+            self._explainTable(key, value, kind, error)
+
+    def _explainEntries(self, key: str, value: Any, kind: Any, error: IterableValidationError) -> None:
+        name, content = get_args(kind)
+        for each, about in error.group_exceptions()[0]:
+            path = f'{key}."{about.index}"'
+            if about.type is content:
+                self._explain(path, value[about.index], content, each)
+            else:
+                self.add(path, shown(about.index), describe(name))
+
+    def _explainItems(self, key: str, value: list[Any], kind: Any) -> None:
+        for each in value:
+            try:
+                self._converter.structure(each, kind)
+            except Exception:
+                self.add(key, f"{shown(each)} in the list", f"for each item: {describe(kind)}")
+
+    def _explainTable(self, key: str, value: dict[str, Any], kind: Any, error: ClassValidationError) -> None:
+        fields = fields_dict(kind)
+        noted, others = error.group_exceptions()
+        for each, note in noted:
+            field = fields[note.name]
+            name = keyOf(note.name)
+            path = f"{key}.{name}"
+            if isinstance(each, KeyError) and name not in value:
+                self.add(path, "nothing", describe(field.type))
+            else:
+                self._explain(path, value.get(name), field.type, each)
+        for each in others:
+            if isinstance(each, ForbiddenExtraKeysError):
+                for extra in sorted(each.extra_fields):
+                    allowed = f"one of {', '.join(map(keyOf, fields))}" + _unquoted(f"{key}.{extra}", value[extra])
+                    self.add(f"{key}.{extra}", "an unknown key", allowed)
+            else:
+                self.add(key, shown(value), "a table")
+
+
+def shownUnlessSecret(key: str, value: Any) -> str:
+    """Return the value of a key for an error message, unless it may be a secret."""
+    # A secret that is written below [proxy] by mistake looks like the name of a service: do not show it either.
+    return "something else (not shown)" if key.rstrip('"').endswith("secret") else shown(value)
+
+
+def _unquoted(key: str, value: Any) -> str:
+    """Return a hint if a table's name may lack its quotes: without them TOML reads each dot as a nested table."""
+    while isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
+        [(name, value)] = value.items()
+        key += f".{name}"
+    kind, _, name = key.replace('"', "").partition(".")
+    return f'; quote a name that contains dots: [{kind}."{name}"]' if isinstance(value, dict) else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value as TOML spells it, shortened."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        text = f"[{', '.join(map(shown, value[:20]))}]"
+    else:
+        text = f'"{elided(value)}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
