@@ -1,5 +1,5 @@
 """
-Domain errors, and the one table that maps each to a stanza error and an HTTP status.
+Domain errors, and the one table that maps each to a stanza error.
 
 A core raises or returns the error; a handler looks up its form in the protocol. The texts are sent to peers: they
 say what happened and nothing about the gateway's internals.
@@ -223,70 +223,68 @@ class Error:
 
     @ivar condition: the stanza error condition (RFC 6120 section 8.3.3).
     @ivar kind: the stanza error's type.
-    @ivar status: the HTTP status.
     @ivar text: a sentence for people; empty if the condition is clear enough.
     """
 
     condition: str
     kind: str
-    status: int
     text: str = ""
 
 
 ERRORS: dict[type[GatewayError], Error] = {
-    NoResource: Error("service-unavailable", "cancel", 503, "No implementing client is online."),
-    ResourceGone: Error("service-unavailable", "cancel", 503, "The implementing client went offline."),
-    NoAnswer: Error("remote-server-timeout", "wait", 504, "No answer came in time."),
-    TooManyPending: Error("resource-constraint", "wait", 503, "Too many requests are open; try again later."),
+    NoResource: Error("service-unavailable", "cancel", "No implementing client is online."),
+    ResourceGone: Error("service-unavailable", "cancel", "The implementing client went offline."),
+    NoAnswer: Error("remote-server-timeout", "wait", "No answer came in time."),
+    TooManyPending: Error("resource-constraint", "wait", "Too many requests are open; try again later."),
     OverBudget: Error(
-        "resource-constraint", "wait", 503, "You were sent very much in a short time; try again in a few seconds."
+        "resource-constraint", "wait", "You were sent very much in a short time; try again in a few seconds."
     ),
-    NotOffered: Error("service-unavailable", "cancel", 403, "This service does not take such stanzas."),
-    NoSuchAddress: Error("item-not-found", "cancel", 404, "Nobody is known by this address."),
-    NoSuchNode: Error("item-not-found", "cancel", 404),
-    AlreadyOpen: Error("conflict", "cancel", 409, "A request with this id is still open."),
-    Stopping: Error("service-unavailable", "cancel", 503, "The gateway is shutting down."),
-    HandlerFailed: Error("internal-server-error", "cancel", 500),
-    NoHandler: Error("service-unavailable", "cancel", 404),
-    BadRequest: Error("bad-request", "modify", 400),
-    TooLarge: Error("policy-violation", "modify", 413, "The stanza is too large."),
-    TooDeep: Error("policy-violation", "modify", 400, "The elements of the stanza are nested too deep."),
-    BadNamespace: Error("bad-request", "modify", 400, "The stanza breaks the rules of namespaces in XML."),
-    Malformed: Error("jid-malformed", "modify", 400, "The address is not a JID."),
-    UnknownServer: Error("remote-server-not-found", "cancel", 502, "This host reaches no other server."),
-    RecipientUnavailable: Error("service-unavailable", "cancel", 404),
-    Forbidden: Error("forbidden", "auth", 403),
-    NotGranted: Error("forbidden", "auth", 403, "The privilege for this is not granted."),
-    CannotAsk: Error("service-unavailable", "cancel", 503),
-    NotAllowed: Error("not-allowed", "cancel", 405),
-    NotAcceptable: Error("not-acceptable", "modify", 406),
-    ResourceLimit: Error("resource-constraint", "wait", 503, "There is no room for more of these."),
-    StoreFull: Error("resource-constraint", "wait", 503, "There is no room to store anything; try again later."),
-    StoreBusy: Error("resource-constraint", "wait", 503, "The storage is busy; try again later."),
-    StoreBroken: Error("internal-server-error", "cancel", 500, "The storage does not work at the moment."),
-    TooManyRooms: Error("resource-constraint", "wait", 503, "You have made as many rooms here as one user may."),
-    NickInUse: Error("conflict", "cancel", 409),
-    BadNick: Error("not-acceptable", "modify", 406, "This nick is too long or has an unusual spelling."),
-    NickChangeForbidden: Error("not-acceptable", "cancel", 406, "Nicks cannot be changed in a mirror."),
-    NotInTheRoom: Error("not-acceptable", "modify", 406, "You are not in this room: only occupants may do this."),
-    NoNick: Error("jid-malformed", "modify", 400, "The nick is missing: a room is joined as room@service/nick."),
+    NotOffered: Error("service-unavailable", "cancel", "This service does not take such stanzas."),
+    NoSuchAddress: Error("item-not-found", "cancel", "Nobody is known by this address."),
+    NoSuchNode: Error("item-not-found", "cancel"),
+    AlreadyOpen: Error("conflict", "cancel", "A request with this id is still open."),
+    Stopping: Error("service-unavailable", "cancel", "The gateway is shutting down."),
+    HandlerFailed: Error("internal-server-error", "cancel"),
+    NoHandler: Error("service-unavailable", "cancel"),
+    BadRequest: Error("bad-request", "modify"),
+    TooLarge: Error("policy-violation", "modify", "The stanza is too large."),
+    TooDeep: Error("policy-violation", "modify", "The elements of the stanza are nested too deep."),
+    BadNamespace: Error("bad-request", "modify", "The stanza breaks the rules of namespaces in XML."),
+    Malformed: Error("jid-malformed", "modify", "The address is not a JID."),
+    UnknownServer: Error("remote-server-not-found", "cancel", "This host reaches no other server."),
+    RecipientUnavailable: Error("service-unavailable", "cancel"),
+    Forbidden: Error("forbidden", "auth"),
+    NotGranted: Error("forbidden", "auth", "The privilege for this is not granted."),
+    CannotAsk: Error("service-unavailable", "cancel"),
+    NotAllowed: Error("not-allowed", "cancel"),
+    NotAcceptable: Error("not-acceptable", "modify"),
+    ResourceLimit: Error("resource-constraint", "wait", "There is no room for more of these."),
+    StoreFull: Error("resource-constraint", "wait", "There is no room to store anything; try again later."),
+    StoreBusy: Error("resource-constraint", "wait", "The storage is busy; try again later."),
+    StoreBroken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),
+    TooManyRooms: Error("resource-constraint", "wait", "You have made as many rooms here as one user may."),
+    NickInUse: Error("conflict", "cancel"),
+    BadNick: Error("not-acceptable", "modify", "This nick is too long or has an unusual spelling."),
+    NickChangeForbidden: Error("not-acceptable", "cancel", "Nicks cannot be changed in a mirror."),
+    NotInTheRoom: Error("not-acceptable", "modify", "You are not in this room: only occupants may do this."),
+    NoNick: Error("jid-malformed", "modify", "The nick is missing: a room is joined as room@service/nick."),
     NotAMirror: Error(
-        "item-not-found", "cancel", 404, "No room has this address: a mirror's is written room\\40service@mirror."
+        "item-not-found", "cancel", "No room has this address: a mirror's is written room\\40service@mirror."
     ),
-    OnlyInTheRoom: Error("not-allowed", "cancel", 405, "This is done in the room itself, not in a mirror of it."),
-    NotEntitled: Error("forbidden", "auth", 403, "This takes a moderator, an admin or an owner of the room."),
-    NoVoice: Error("forbidden", "auth", 403, "You may not say this here: you have no voice for it."),
+    OnlyInTheRoom: Error("not-allowed", "cancel", "This is done in the room itself, not in a mirror of it."),
+    NotEntitled: Error("forbidden", "auth", "This takes a moderator, an admin or an owner of the room."),
+    NoVoice: Error("forbidden", "auth", "You may not say this here: you have no voice for it."),
     NoVoiceRequests: Error(
-        "feature-not-implemented", "cancel", 501, "Voice cannot be asked for here; ask a moderator."
+        "feature-not-implemented", "cancel", "Voice cannot be asked for here; ask a moderator."
     ),
-    Banned: Error("forbidden", "auth", 403, "You are banned from this room."),
-    MembersOnly: Error("registration-required", "auth", 403),
-    WrongPassword: Error("not-authorized", "auth", 401),
-    RoomFull: Error("service-unavailable", "wait", 503, "The room is full."),
-    NotAPeer: Error("not-allowed", "cancel", 403, "The room does not federate with this mirror of it."),
-    Loop: Error("not-allowed", "cancel", 409, "The room mirrors itself: this join has come back to where it was."),
-    LastOwner: Error("conflict", "cancel", 409),
-    NotMirrored: Error("not-allowed", "cancel", 403, "This room may not be mirrored here, or not by you."),
+    Banned: Error("forbidden", "auth", "You are banned from this room."),
+    MembersOnly: Error("registration-required", "auth"),
+    WrongPassword: Error("not-authorized", "auth"),
+    RoomFull: Error("service-unavailable", "wait", "The room is full."),
+    NotAPeer: Error("not-allowed", "cancel", "The room does not federate with this mirror of it."),
+    Loop: Error("not-allowed", "cancel", "The room mirrors itself: this join has come back to where it was."),
+    LastOwner: Error("conflict", "cancel"),
+    NotMirrored: Error("not-allowed", "cancel", "This room may not be mirrored here, or not by you."),
 }
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 
-BALANCES = ("random", "round-robin", "least-pending", "sticky")
-
 # Missed deadlines in a row after which a resource is rested, and seconds of that rest.
 _MISSES = 3
 _REST = 60.0
@@ -46,7 +44,7 @@ class Pool:
 
     @param target: the account's bare JID.
     @param pattern: the glob that a resource's name must match.
-    @param balance: one of L{BALANCES}.
+    @param balance: C{"random"}, C{"round-robin"}, C{"least-pending"} or C{"sticky"}.
     @param random: returns numbers in [0, 1).
     """
 

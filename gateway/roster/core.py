@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Mapping
 from attrs import field, frozen
 
 from gateway.interfaces import RosterItem
-from gateway.roster.difference import Summary, byContact, checkRemovals, difference
+from gateway.roster.difference import byContact, checkRemovals, difference
 from gateway.roster.document import Document, readingDocument
 from gateway.roster.failures import RefreshFailed, RosterTooLarge, UserUnknown
 
@@ -41,7 +41,6 @@ class Finished:
     """
     The refresh is over.
 
-    @ivar summary: changes that were made, or, in a dry run, that would be made.
     @ivar items: in a dry run, items that would be set.
     @ivar skipped: reasons, by address, for contacts of the document that are invalid. Their items on the server
         stay.
@@ -51,7 +50,6 @@ class Finished:
     @ivar roster: the server's roster, if it was read and nothing had to be set.
     """
 
-    summary: Summary = field(factory=Summary)
     items: tuple[RosterItem, ...] = ()
     reason: str = ""
     isUnknown: bool = False
@@ -85,7 +83,6 @@ class Refresh:
         self._roster: tuple[RosterItem, ...] | None = None
         self._changes: list[RosterItem] = []
         self._done = 0
-        self._summary = Summary()
 
     def begin(self) -> Step:
         return Fetch()
@@ -110,17 +107,16 @@ class Refresh:
         found = byContact(roster)
         yield
         self._changes = difference(found.values(), self._wanted)
-        self._roster = None if self._changes else tuple(found.values())
         yield
-        self._summary = Summary.of(found.values(), self._changes)
+        self._roster = None if self._changes else tuple(found.values())
         yield
         # Free memory: only the differences are needed from here on.
         self._before = [found.get(item.jid) or RosterItem(jid=item.jid) for item in self._changes]
         self._wanted = Document()
         if self._isDry:
-            return Finished(self._summary, tuple(self._changes), skipped=self._skipped)
+            return Finished(tuple(self._changes), skipped=self._skipped)
         try:
-            checkRemovals(self._summary, self._maxRemovals)
+            checkRemovals(self._changes, self._maxRemovals)
         except RefreshFailed as failure:
             return self.onFailure(failure)
         return self._next()
@@ -144,5 +140,5 @@ class Refresh:
 
     def _next(self) -> Step:
         if self._done == len(self._changes):
-            return Finished(self._summary, skipped=self._skipped, roster=self._roster)
+            return Finished(skipped=self._skipped, roster=self._roster)
         return Set(self._changes[self._done], self._before[self._done])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from gateway.addresses import jids
 from gateway.interfaces import RosterItem
@@ -45,42 +45,18 @@ def _differs(current: RosterItem, wanted: RosterItem) -> bool:
     )
 
 
-@frozen
-class Summary:
-    """
-    Number of changes that one refresh makes.
-
-    @ivar added: new contacts.
-    @ivar changed: contacts whose name, groups or subscription change.
-    @ivar removed: contacts that are removed.
-    """
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-
-    @classmethod
-    def of(cls, roster: Iterable[RosterItem], changes: Iterable[RosterItem]) -> Summary:
-        known = byContact(roster)
-        changes = list(changes)
-        removed = sum(item.subscription == "remove" for item in changes)
-        changed = sum(item.subscription != "remove" and item.jid in known for item in changes)
-        return cls(len(changes) - changed - removed, changed, removed)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
-
-
-def checkRemovals(summary: Summary, limit: int | None) -> None:
+def checkRemovals(changes: Iterable[RosterItem], limit: int | None) -> None:
     """
     Refuse a refresh that would remove more contacts than allowed.
 
+    @param changes: as L{difference} returns them.
     @param limit: contacts that may be removed; C{None} for any number.
     @raise RefreshFailed: if the refresh would remove more.
     """
-    if limit is not None and summary.removed > limit:
+    removed = sum(item.subscription == "remove" for item in changes)
+    if limit is not None and removed > limit:
         raise RefreshFailed(
-            f"the refresh would remove {summary.removed} contacts, more than max_removals ({limit}); ?force=1 "
+            f"the refresh would remove {removed} contacts, more than max_removals ({limit}); ?force=1 "
             "allows it"
         )
 

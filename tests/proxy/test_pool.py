@@ -8,9 +8,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.proxy.pool import BALANCES, Pool, Resource
+from gateway.proxy.pool import Pool, Resource
 
 TARGET = "implementation@example.com"
+BALANCES = ("random", "round-robin", "least-pending", "sticky")
 # Missed deadlines in a row until a resource is rested, seconds of the rest, and maximum number of resources.
 MISSES, REST, MAX_COUNT = 3, 60.0, 1_000
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
 from gateway.roster.core import Refresh, Set
-from gateway.roster.difference import Summary, difference
+from gateway.roster.difference import difference
 from gateway.roster.document import Document
 from tests.roster.support import JOHN, MARIE, document, item, whole
 from tests.stream.memory import steady
@@ -45,7 +45,6 @@ class DifferenceTests(SynchronousTestCase):
         changes = difference(there, Document({each.jid: each for each in wanted}))
         removed = RosterItem(jid="c4@x", subscription="remove")
         self.assertEqual(changes, [wanted[0], *wanted[2:], removed])
-        self.assertEqual(Summary.of(there, changes), Summary(1, 3, 1))
 
     def test_kept(self) -> None:
         """The server's items for invalid contacts stay; if such a contact may be any, all items stay."""
@@ -60,7 +59,6 @@ class DifferenceTests(SynchronousTestCase):
         removed = RosterItem(jid="c1@x", subscription="remove")
         changes = difference(there, Document({"c0@x": item("c0@x")}))
         self.assertEqual(changes, [item("c0@x"), removed])
-        self.assertEqual(Summary.of(there, changes), Summary(0, 1, 1))
         refresh = Refresh(JOHN)
         whole(refresh.onDocument(document({"c0@x": {}})))
         self.assertEqual(whole(refresh.onRoster(there)), Set(item("c0@x"), item("c0@x/home")))

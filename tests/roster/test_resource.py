@@ -18,7 +18,6 @@ from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster import batch, resource, results
 from gateway.roster.core import Finished
-from gateway.roster.difference import Summary
 from gateway.roster.resource import RefreshResource, RefreshService, ResultsResource
 from gateway.roster.results import Results
 
@@ -299,7 +298,7 @@ class RefreshTests(SynchronousTestCase):
             RosterItem(jid="a@h", name="A", groups=frozenset("G")),
             RosterItem(jid="b@h", subscription="remove"),
         )
-        self.refresher.outcomes["john"] = Finished(Summary(1, 0, 1), changes)
+        self.refresher.outcomes["john"] = Finished(changes)
         _, answer, _ = self.post(["john"], "?dry_run=1")
         self.assertEqual(self.refresher.asked, [("john", True), ("john", "dry")])
         self.assertEqual(
@@ -400,7 +399,7 @@ class RefreshTests(SynchronousTestCase):
         self.patch(batch, "_MAX_CHANGES", 150)
         for name, count in (("a", 100), ("b", 100), ("c", 50)):
             items = tuple(RosterItem(jid=f"{number}@h") for number in range(count))
-            self.refresher.outcomes[name] = Finished(Summary(count), items)
+            self.refresher.outcomes[name] = Finished(items)
         _, answer, _ = self.post(["a", "b", "c"], "?dry_run=1")
         self.assertEqual({user: len(items) for user, items in answer["changes"].items()}, {"a": 100, "c": 50})
         self.assertEqual((answer["updated"], answer["errors"], [*answer["failed"]]), (2, 1, ["b"]))
