@@ -16,7 +16,7 @@ BUILT_ON = {"fmuc": {"muc"}}
 # What of them the embedded host may use, for it is the server's side of the same specifications.
 LENT = {f"gateway.{feature}.{layer}" for feature in ("delegation", "privilege") for layer in ("core", "stanzas")}
 # And the other modules of the delegation that both sides need.
-LENT |= {f"gateway.delegation.{module}" for module in ("advertisements", "delegator", "nesting")}
+LENT |= {f"gateway.delegation.{module}" for module in ("advertisements", "delegations", "delegator", "nesting")}
 # The files of a feature that run things; every other is rules and values.
 OUTER = (
     "store",

@@ -1,8 +1,8 @@
 """
-The rules of Namespace Delegation (XEP-0355), for both sides; pure.
+A request in a delegated namespace and its reply (XEP-0355), for both sides; pure.
 
-A L{Request} is forwarded, and a L{Reply} comes back. A L{Delegation} is a rule of the delegating side: a server, or
-a managing entity that forwards requests further. The managing entity's own tables are in C{managing}.
+The rules of the delegating side are in C{delegations} and C{delegator}, the tables of a managing entity in
+C{managing}.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway.addresses import jids
-from gateway.delegation.nesting import REMAINING, VERSIONS
 from gateway.interfaces import IDelegatedRequest
 from gateway.xml.context import CLIENT
 from gateway.xml.read import parse
@@ -111,52 +110,3 @@ def _same(one: str | None, other: str) -> bool:
         return one is not None and jids.prepared(one) == jids.prepared(other)
     except ValueError:
         return False
-
-
-# The delegating server.
-
-
-@frozen
-class Delegation:
-    """
-    One delegated namespace (section 4.1).
-
-    @ivar entities: JIDs of managing entities; the first one that is available gets the requests.
-    @ivar filtering: attributes that the payload must have.
-    """
-
-    namespace: str
-    entities: tuple[str, ...]
-    filtering: frozenset[str] = frozenset()
-
-    def covers(self, request: Request) -> bool:
-        """
-        Return true if a request in this namespace is delegated.
-
-        Section 4.1: "attributes which must be present in the initial iq child element"; section 4.3.1: "If a stanza
-        is sent by the managing entity on a managed namespace, the server MUST NOT forward it."
-        """
-        return self.filtering <= request.attributes.keys() and not self.isManagedBy(request.requester)
-
-    def isManagedBy(self, sender: str) -> bool:
-        """Return true for an address of a managing entity; for a bare JID, any of its resources."""
-        return sender in self.entities or jids.bare(sender) in self.entities
-
-
-def delegationOf(request: Request, delegations: Mapping[str, Delegation], managed: bool) -> Delegation | None:
-    """
-    Return the delegation that a request falls under; C{None} if there is none.
-
-    @param delegations: by namespace.
-    @param managed: for disco requests on bare JIDs: true if the server itself has an answer for the node.
-    """
-    delegation = delegations.get(request.namespace)
-    if delegation is None and not managed and request.type == "get":
-        names = REMAINING.get(request.namespace, ())
-        delegation = next((delegations[name] for name in names if name in delegations), None)
-    return delegation if delegation is not None and delegation.covers(request) else None
-
-
-def isDelegable(namespace: str) -> bool:
-    """Return false for the namespaces of XEP-0355: they "MUST NOT be delegated" (section 8, rule 5)."""
-    return namespace not in VERSIONS

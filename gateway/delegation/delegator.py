@@ -9,7 +9,8 @@ from typing import Any
 
 from attrs import frozen
 
-from gateway.delegation.core import Delegation, Reply, Request, delegationOf
+from gateway.delegation.core import Reply, Request
+from gateway.delegation.delegations import Delegation, delegationOf
 from gateway.errors import RecipientUnavailable, TooManyPending
 from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Share, Shares, places

@@ -18,7 +18,8 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
-from gateway.delegation.core import Delegation, Reply, Request
+from gateway.delegation.core import Reply, Request
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import BadRequest, RecipientUnavailable

@@ -16,7 +16,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.delegation import advertisements, stanzas
 from gateway.delegation.advice import tooLate
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.disco import olderQuery
 from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.managing import Route

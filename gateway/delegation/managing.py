@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 
-from gateway.delegation.core import Delegation, Request
+from gateway.delegation.core import Request
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.nesting import Grant
 from gateway.errors import AlreadyOpen, TooManyPending
 from gateway.interfaces import IDelegatedNamespace

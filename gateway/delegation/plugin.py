@@ -18,7 +18,7 @@ from gateway import ns
 from gateway.config.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
 from gateway.delegation import tour
 from gateway.delegation.client_mode import ClientMode
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route

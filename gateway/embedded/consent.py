@@ -14,7 +14,8 @@ from wokkel.data_form import Field, Form
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.delegation.core import Delegation, Request, delegationOf, isDelegable
+from gateway.delegation.core import Request
+from gateway.delegation.delegations import Delegation, delegationOf, isDelegable
 from gateway.embedded.core import Router
 from gateway.embedded.sessions import Account
 from gateway.errors import (

@@ -13,7 +13,8 @@ from attrs import frozen
 from gateway import ns
 from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
-from gateway.delegation.core import Delegation, Request
+from gateway.delegation.core import Request
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, isNested, nestingNode
 from gateway.embedded.consent import CONFIGURE, Consents

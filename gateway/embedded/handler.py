@@ -12,7 +12,7 @@ from twisted.words.xish import domish
 from gateway import __version__, ns
 from gateway.addresses import jids
 from gateway.delegation.advertisements import writeInfo
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.nesting import Info
 from gateway.embedded import stanzas
 from gateway.embedded.consent import CONFIGURE

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from gateway import ns
 from gateway.config.tables import DelegatedTable, Domain, EmbeddedTable, Jids, Namespace, PrivilegesTable
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.embedded.accounts import Passwords, makePortal
 from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection

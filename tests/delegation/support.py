@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from gateway import ns
 from gateway.delegation.client_mode import ClientMode
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route

@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.delegation.core import Delegation, Reply, Request, isDelegable
+from gateway.delegation.core import Reply, Request
+from gateway.delegation.delegations import Delegation, isDelegable
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, isNested, nestingNode, readNestingNode
 from gateway.errors import BadRequest, RecipientUnavailable, TooManyPending

@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from gateway import ns
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.errors import RecipientUnavailable
 from tests.delegation.support import (
     COMPONENT,

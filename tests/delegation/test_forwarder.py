@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from gateway import ns
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.managing import Route
 from gateway.errors import Forbidden, RecipientUnavailable
 from tests.delegation.support import (

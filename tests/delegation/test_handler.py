@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from gateway import ns
 from gateway.delegation import stanzas
 from gateway.delegation.advice import howToGrant
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.managing import Route
 from gateway.delegation.nesting import Info
 from gateway.delegation.stanzas import answerAddress

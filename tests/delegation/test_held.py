@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from gateway import ns
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.managing import Route
 from gateway.delegation.stanzas import answerAddress
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace, meaning

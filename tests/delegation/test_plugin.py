@@ -17,7 +17,7 @@ from gateway import ns
 from gateway.config import Config, load
 from gateway.config.tables import ConfigError, Domain, Jids, Namespace
 from gateway.delegation.advice import howToGrant
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable, NamespaceTable, PrivateStoragePlugin
 from gateway.delegation.private import PrivateStorage

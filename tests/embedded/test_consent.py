@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.embedded.consent import CONFIGURE
 from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.handler import Services

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import ns
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.embedded import delegation
 from gateway.embedded.core import MAX_STANZA
 from gateway.errors import BadRequest, NotAcceptable, RecipientUnavailable

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from gateway import ns
 from gateway.config.tables import Domain, PrivilegesTable
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.embedded import stanzas
 from gateway.embedded.component import ComponentConnection
 from gateway.embedded.core import Peer
