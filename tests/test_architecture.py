@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -291,6 +292,17 @@ class ArchitectureTests(SynchronousTestCase):
             dates = set(_datesIn(tree))
             found = [each for each in map(ast.unparse, _currentDates(tree)) if each.partition(".")[0] in dates]
             self.assertEqual(found, [], name)
+
+    def test_now(self) -> None:
+        """A parameter C{now} is on the monotonic clock; the time of day is C{utc}."""
+        for name, tree in TREES.items():
+            for node in ast.walk(tree):
+                if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    continue
+                types = {each.arg: ast.unparse(each.annotation or each) for each in node.args.args}
+                self.assertEqual(types.get("now", "float"), "float", f"{name}.{node.name}")
+                described = re.findall(r"@param now:[^@]*", ast.get_docstring(node) or "")
+                self.assertNotRegex(" ".join(described), r"1970|\bUTC\b", f"{name}.{node.name}")
 
     def test_compat(self) -> None:
         """The patches for wokkel are in one place."""

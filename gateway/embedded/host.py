@@ -75,8 +75,8 @@ class EmbeddedHost(MultiService):
         self._madeUp = table.accounts is None
         self.accounts = dict(self._defaultAccounts() if table.accounts is None else table.accounts)
         self._services = services
-        now = datetime.fromtimestamp((wallClock or reactor.seconds)(), UTC)
-        self.certificate: PrivateCertificate = self._folder.loadCertificate(self.domain, now)
+        utc = datetime.fromtimestamp((wallClock or reactor.seconds)(), UTC)
+        self.certificate: PrivateCertificate = self._folder.loadCertificate(self.domain, utc)
         services_ = Services(self.domain, self.accounts, _delegations(table), reactor.seconds)
         self._router = services_.router
         self._router.components.update(dict.fromkeys(self.secrets))

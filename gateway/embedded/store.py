@@ -66,17 +66,17 @@ class HostFolder:
         """Write the information, readable for the owner only."""
         files.write(self._info, (json.dumps(asdict(info), indent=1) + "\n").encode())
 
-    def loadCertificate(self, domain: str, now: datetime) -> PrivateCertificate:
+    def loadCertificate(self, domain: str, utc: datetime) -> PrivateCertificate:
         """Return the certificate; make one if there is no valid one for this domain."""
         try:
             pem = self.certificate.read_bytes()
             found = x509.load_pem_x509_certificate(pem)
             names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            if _ascii(domain) in names.get_values_for_type(x509.DNSName) and found.not_valid_after_utc > now:
+            if _ascii(domain) in names.get_values_for_type(x509.DNSName) and found.not_valid_after_utc > utc:
                 return _load(pem)
         except (FileNotFoundError, ValueError, x509.ExtensionNotFound, OpenSSLError):
             pass
-        files.write(self.certificate, _makeCertificate(domain, now).encode())
+        files.write(self.certificate, _makeCertificate(domain, utc).encode())
         return _load(self.certificate.read_bytes())
 
 
@@ -90,7 +90,7 @@ def makePassword() -> str:
     return secrets.token_urlsafe(9)
 
 
-def _makeCertificate(domain: str, now: datetime) -> str:
+def _makeCertificate(domain: str, utc: datetime) -> str:
     """Return a self-signed certificate and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     host = _ascii(domain)
@@ -101,8 +101,8 @@ def _makeCertificate(domain: str, now: datetime) -> str:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + _LIFE)
+        .not_valid_before(utc - timedelta(days=1))
+        .not_valid_after(utc + _LIFE)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -43,7 +43,7 @@ class History:
         self._kept.clear()
         self._size = 0
 
-    def recent(self, limits: HistoryLimits, room: str, recipient: str, now: float) -> list[RoomMessage]:
+    def recent(self, limits: HistoryLimits, room: str, recipient: str, utc: float) -> list[RoomMessage]:
         """
         Return the messages that a user asks for, oldest first.
 
@@ -52,11 +52,11 @@ class History:
 
         @param room: bare JID of the sender.
         @param recipient: JID of the recipient.
-        @param now: seconds since 1970.
+        @param utc: seconds since 1970.
         """
         oldest = max(
             limits.since if limits.since is not None else float("-inf"),
-            now - limits.seconds if limits.seconds is not None else float("-inf"),
+            utc - limits.seconds if limits.seconds is not None else float("-inf"),
         )
         found: list[RoomMessage] = []
         room_ = 2 * len(room) + len(recipient) + _AROUND

@@ -23,15 +23,15 @@ def isSignedBody(shown: bytes, body: bytes, secret: bytes) -> bool:
     return hmac.compare_digest(shown.lower(), right)
 
 
-def isSigned(shown: bytes, time: bytes, method: bytes, uri: bytes, body: bytes, secret: bytes, now: float) -> bool:
+def isSigned(shown: bytes, time: bytes, method: bytes, uri: bytes, body: bytes, secret: bytes, utc: float) -> bool:
     """
     True if a header is the signature of a whole request: of method, path with query, time and body, joined by line
     breaks.
 
     @param time: seconds since 1970 UTC, in decimal.
-    @param now: the same on the gateway's clock.
+    @param utc: the same on the gateway's clock.
     """
     # 12 digits are sufficient for the next 30,000 years.
-    if not time.isdigit() or len(time) > 12 or abs(int(time) - now) > WINDOW:
+    if not time.isdigit() or len(time) > 12 or abs(int(time) - utc) > WINDOW:
         return False
     return isSignedBody(shown, b"\n".join((method, uri, time, body)), secret)
