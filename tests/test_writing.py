@@ -21,8 +21,8 @@ from gateway.errors import BadNamespace, NotAcceptable, TooLarge
 from gateway.muc.payload import parts
 from gateway.stream.core import Splitter
 from gateway.stream.refused import StanzaRefused
-from gateway.stream.stanzas import Nonza, Stanza, route
-from gateway.xml.write import serialised
+from gateway.stream.stanzas import Nonza, Stanza
+from gateway.xml.write import route, serialised
 from tests.stream.memory import HEADER, children, split, stanza, steady, tree
 from tests.stream.odd import streams
 

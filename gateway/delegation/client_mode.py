@@ -15,7 +15,8 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.addresses import jids
 from gateway.stream.link import Link
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
+from gateway.xml.write import presence, route
 
 
 class ClientMode:
@@ -92,4 +93,4 @@ class ClientMode:
         )
 
     def _present(self, user: str, kind: str) -> None:
-        self._link.sendRaw(b"<presence%b type='%b'/>" % (route(self._component, user), kind.encode()))
+        self._link.sendRaw(presence(route(self._component, user), kind))

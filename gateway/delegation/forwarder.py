@@ -25,8 +25,9 @@ from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import BadRequest, RecipientUnavailable
 from gateway.stream.backoff import Backoff
 from gateway.stream.link import Link
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorElement
+from gateway.xml.write import presence, route
 
 # Conditions by which a server reports that an address is unavailable. Without s2s, for a domain that they do not
 # serve at the moment, ejabberd answers forbidden and Prosody not-allowed.
@@ -373,8 +374,7 @@ class Forwarder:
         return True
 
     def _presence(self, contact: _Contact, kind: str) -> bytes:
-        addresses = route(self._component, jids.bare(contact.entity))
-        return b"<presence%b type='%b'/>" % (addresses, kind.encode())
+        return presence(route(self._component, jids.bare(contact.entity)), kind)
 
     def _send(self, data: bytes) -> None:
         self.link.sendRaw(data)

@@ -49,8 +49,9 @@ from gateway.stream.budget import FREE
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorElement, errorStanza
+from gateway.xml.write import route
 
 
 @implementer(IDisco, IRefusalHandler, IStatusProvider)

@@ -28,9 +28,10 @@ from gateway.embedded.stanzas import address
 from gateway.errors import BadRequest, GatewayError, Malformed
 from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.stanzas import Stanza
+from gateway.xml import write
 from gateway.xml.errors import errorStanza
 from gateway.xml.read import SEPARATOR
-from gateway.xml.write import escape
+from gateway.xml.write import escape, tag
 
 # Failed logins allowed on one connection (RFC 6120 section 6.4.5).
 _MAX_FAILURES = 5
@@ -73,21 +74,21 @@ class ClientConnection(PeerConnection):
             self.refuse("unsupported-stanza-type")
 
     def _headerReceived(self, attributes: dict[str, str]) -> None:
-        self._begin(self._domain, " version='1.0' xml:lang='en'")
+        self._begin(self._domain, "1.0", "en")
         if attributes.get("to", self._domain).lower() != self._domain:
             self.refuse("host-unknown", f"this is {self._domain}")
         elif not attributes.get("version", "").startswith("1."):
             self.refuse("unsupported-version", "this is XMPP 1.0")
         elif not self._secure:
-            self._offer(f"<starttls xmlns='{ns.TLS}'><required/></starttls>")
+            self._offer(tag("starttls", tag("required"), xmlns=ns.TLS))
         elif self._account is None:
-            offered = "".join(f"<mechanism>{mechanism}</mechanism>" for mechanism in MECHANISMS)
-            self._offer(f"<mechanisms xmlns='{ns.SASL}'>{offered}</mechanisms>")
+            offered = "".join(tag("mechanism", mechanism) for mechanism in MECHANISMS)
+            self._offer(tag("mechanisms", offered, xmlns=ns.SASL))
         else:
-            self._offer(f"<bind xmlns='{ns.BIND}'/><session xmlns='{ns.SESSION}'><optional/></session>")
+            self._offer(tag("bind", xmlns=ns.BIND) + tag("session", tag("optional"), xmlns=ns.SESSION))
 
     def _offer(self, features: str) -> None:
-        self.write(f"<stream:features>{features}</stream:features>".encode())
+        self.write(tag("stream:features", features).encode())
 
     def _restart(self, limits: Limits) -> None:
         """Start a new stream on the same transport, without any state of the old one."""
@@ -97,7 +98,7 @@ class ClientConnection(PeerConnection):
         self._streamId = ""
 
     def _startTls(self) -> None:
-        self.write(f"<proceed xmlns='{ns.TLS}'/>".encode())
+        self.write(tag("proceed", xmlns=ns.TLS).encode())
         # This must be sent before the TLS handshake, so it cannot wait for the end of the chunk.
         self._flush()
         self.transport.startTLS(self._tls)
@@ -150,12 +151,12 @@ class ClientConnection(PeerConnection):
     def _saslFailed(self, condition: str) -> None:
         self._exchange = None
         self._failures += 1
-        self.write(f"<failure xmlns='{ns.SASL}'><{condition}/></failure>".encode())
+        self.write(tag("failure", tag(condition), xmlns=ns.SASL).encode())
         if self._failures >= _MAX_FAILURES:
             self.refuse("policy-violation", "too many attempts")
 
     def _sasl(self, name: str, data: bytes) -> None:
-        self.write(f"<{name} xmlns='{ns.SASL}'>{b64encode(data).decode()}</{name}>".encode())
+        self.write(tag(name, b64encode(data).decode(), xmlns=ns.SASL).encode())
 
     # Resource binding (RFC 6120 section 7).
 
@@ -177,8 +178,8 @@ class ClientConnection(PeerConnection):
             self.write(errorStanza("iq", b"", stanza.id, type(error)))
             return
         assert self._session is not None
-        bound = f"<bind xmlns='{ns.BIND}'><jid>{escape(self._session.jid)}</jid></bind>"
-        self.write(stanzas.iq(b"", stanza.id, "result", bound))
+        bound = tag("bind", tag("jid", escape(self._session.jid)), xmlns=ns.BIND)
+        self.write(write.iq(b"", stanza.id, "result", bound.encode()))
 
     def _bind(self, account: Account, jid: str) -> None:
         self._session, old = self._services.router.bind(account, jid, self)
@@ -213,7 +214,8 @@ class ClientConnection(PeerConnection):
     def push(self, item: Item, removed: bool) -> None:
         # Without "from", a push is from the account itself (RFC 6121 section 2.1.6).
         self._pushes += 1
-        self.write(stanzas.iq(b"", f"push{self._pushes}", "set", stanzas.rosterQuery([item], removed)))
+        query = stanzas.rosterQuery([item], removed)
+        self.write(write.iq(b"", f"push{self._pushes}", "set", query.encode()))
 
     def waitFor(self, peer: Peer, stanza: Stanza) -> None:
         if stanza.name == "iq" and stanza.type in ("get", "set"):

@@ -18,6 +18,7 @@ from gateway.errors import BadRequest, Malformed
 from gateway.stream.component import HANDSHAKE, handshake
 from gateway.stream.core import Splitter, StreamStarted
 from gateway.stream.stanzas import Stanza
+from gateway.xml.write import tag
 
 
 class ComponentConnection(PeerConnection):
@@ -53,7 +54,7 @@ class ComponentConnection(PeerConnection):
             self.refuse("conflict", "this component is connected already")
         else:
             self._attached = True
-            self.write(b"<handshake/>")
+            self.write(tag("handshake").encode())
             self._open(self._stanzaReceived)
             self._services.router.attach(self._jid, self)
 

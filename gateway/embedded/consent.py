@@ -27,7 +27,7 @@ from gateway.errors import (
     RecipientUnavailable,
     ResourceLimit,
 )
-from gateway.xml.write import escape, serialised
+from gateway.xml.write import escape, message, route, serialised, tag
 
 # Node of the command with which a user lists and revokes their grants (section 6).
 CONFIGURE = f"{ns.DELEGATION_2}#configure"
@@ -133,8 +133,8 @@ class Consents:
         self._asked[challenge] = _Asked(entity, user, namespaces, now + _TIMEOUT)
         content = _question(entity, namespaces, challenge)
         for session in there:
-            addresses = f"from='{self._router.domain}' to='{escape(session.jid)}' id='{secrets.token_urlsafe(6)}'"
-            session.peer.write(f"<message {addresses}>{content}</message>".encode())
+            addresses = route(self._router.domain, session.jid)
+            session.peer.write(message(addresses, content.encode(), secrets.token_urlsafe(6)))
 
     def _owner(self, entity: str) -> str:
         """Return the bare JID of an account, or the domain of a component, whose addresses are unlimited."""
@@ -203,15 +203,17 @@ class Consents:
         if form is None:
             granted = self.granted(user)
             if not granted:
-                return _commanded(identifier, "completed", "<note type='info'>You have delegated nothing.</note>")
-            return _commanded(
-                identifier, "executing", "<actions execute='complete'><complete/></actions>" + _list(granted)
-            )
+                return _commanded(identifier, "completed", _note("You have delegated nothing."))
+            actions = tag("actions", tag("complete"), execute="complete")
+            return _commanded(identifier, "executing", actions + _list(granted))
         chosen = form.fields.get(_REVOKE)
         self.revoke(user, [str(value) for value in (chosen.values if chosen is not None else [])])
         left = ", ".join(each.namespace for each in self.granted(user)) or "nothing"
-        note = f"<note type='info'>Still delegated: {escape(left)}.</note>"
-        return _commanded(identifier, "completed", note)
+        return _commanded(identifier, "completed", _note(f"Still delegated: {left}."))
+
+
+def _note(text: str) -> str:
+    return tag("note", escape(text), type="info")
 
 
 def _bare(jid: str) -> str:
@@ -239,7 +241,7 @@ def _question(entity: str, namespaces: tuple[str, ...], challenge: str) -> str:
         ),
     ]
     form = Form("form", "Delegation request", [f"Do you allow {entity} to manage this?"], ns.DELEGATION_2, fields)
-    return f"<body>{escape(body)}</body>{_formXml(form)}"
+    return tag("body", escape(body)) + _formXml(form)
 
 
 def _list(granted: list[Delegation]) -> str:
@@ -265,7 +267,4 @@ def _submitted(element: domish.Element) -> Form | None:
 
 
 def _commanded(identifier: str, status: str, content: str) -> str:
-    return (
-        f"<command xmlns='{ns.COMMANDS}' node='{CONFIGURE}' sessionid='{escape(identifier)}' status='{status}'>"
-        f"{content}</command>"
-    )
+    return tag("command", content, xmlns=ns.COMMANDS, node=CONFIGURE, sessionid=identifier, status=status)

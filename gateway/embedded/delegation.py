@@ -25,9 +25,9 @@ from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import tree
 from gateway.errors import BadRequest, GatewayError, RecipientUnavailable
 from gateway.stream.core import Limits, Splitter
-from gateway.stream.stanzas import Stanza
+from gateway.stream.stanzas import TAGS, Stanza
+from gateway.xml import write
 from gateway.xml.context import Context
-from gateway.xml.write import escape
 
 # Seconds for an answer: more than a managing entity allows its handlers, so that its own error arrives first.
 _TIMEOUT = 30.0
@@ -232,8 +232,8 @@ class Forwarder(Extension):
             return
         if reply.type == "result":
             self._rosterAnswered(settled.request)
-        language = "" if reply.language is None else f" xml:lang='{escape(reply.language)}'"
-        raw = f"<iq id='{escape(settled.request.id)}' type='{reply.type}'{language}>".encode() + reply.xml
+        written = write.iq(b"", settled.request.id, reply.type or "", reply.xml, reply.language)
+        raw = written.removesuffix(TAGS["iq"][1])
         answer = Stanza("iq", None, None, settled.request.id, reply.type, reply.language, raw, _CONTEXT, 0)
         try:
             origin.peer.forward(answer, origin.recipient, origin.sender)

@@ -12,7 +12,6 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gateway import ns
 from gateway.embedded import stanzas
 from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.ports import Peer
@@ -22,9 +21,10 @@ from gateway.log.seldom import Seldom
 from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.refused import StanzaRefused, isBounced, substitute
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
+from gateway.xml import write
 from gateway.xml.errors import errorStanza
-from gateway.xml.write import escape
+from gateway.xml.write import route, streamHeader
 
 _IQ_TYPES = frozenset({"get", "set", "result", "error"})
 
@@ -99,11 +99,11 @@ class PeerConnection(Connection):
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
         """Answer an iq request of this peer."""
-        self.write(stanzas.iq(route(recipient, sender), stanza.id or "", "result", payload))
+        self.write(write.iq(route(recipient, sender), stanza.id or "", "result", payload.encode()))
 
     def announce(self, sender: str, recipient: str, kind: str) -> None:
         """Send presence that has only a type."""
-        self.write(stanzas.presence(sender, recipient, kind))
+        self.write(write.presence(route(sender, recipient), kind))
 
     def push(self, item: Item, removed: bool) -> None:
         """Send a roster push; only clients get one."""
@@ -158,13 +158,11 @@ class PeerConnection(Connection):
         """End the stream with an error (RFC 6120 section 4.9)."""
         self._fail(condition, text)
 
-    def _begin(self, sender: str, version: str = "") -> None:
+    def _begin(self, sender: str, version: str | None = None, language: str | None = None) -> None:
         """Answer the peer's stream header with the host's (RFC 6120 section 4.7)."""
         self._streamId = secrets.token_urlsafe(12)
-        self.write(
-            f"<?xml version='1.0'?><stream:stream xmlns='{self.namespace}' xmlns:stream='{ns.STREAMS}' "
-            f"id='{self._streamId}' from='{escape(sender)}'{version}>".encode()
-        )
+        header = streamHeader(self.namespace, id=self._streamId, from_=sender, version=version, lang=language)
+        self.write(header)
 
     def _fail(self, condition: str, text: str) -> None:
         # A stream error needs an open stream, even if the peer's header was invalid (RFC 6120 section 4.9.1.2).

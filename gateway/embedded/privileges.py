@@ -36,10 +36,12 @@ from gateway.errors import (
 from gateway.privilege import stanzas as wire
 from gateway.privilege.core import Permissions
 from gateway.stream.core import Splitter
-from gateway.stream.stanzas import Stanza, route
-from gateway.xml.context import CLIENT
+from gateway.stream.stanzas import Stanza
+from gateway.xml import write
+from gateway.xml.context import CLIENT, COMPONENT, Context
 from gateway.xml.errors import errorStanza
 from gateway.xml.read import parse
+from gateway.xml.write import route
 
 # Seconds for the answer to a request on behalf of an account; less than a link allows for its own requests.
 _TIMEOUT = 25.0
@@ -205,7 +207,7 @@ class Privileges(Extension):
         if sender != self._router.domain:
             self._managed(sender)
         recipient = address(inner.getAttribute("to", ""))
-        content = _cut(ns.CLIENT, toBytes(inner, ns.CLIENT, MAX_STANZA))
+        content = _cut(CLIENT, toBytes(inner, ns.CLIENT, MAX_STANZA))
         # An error would be sent to the account or the host, and neither handles errors.
         with suppress(GatewayError):
             self._router.fromComponent(peer, content, sender, recipient)
@@ -220,7 +222,7 @@ class Privileges(Extension):
         permissions.checkIq(wire.describeIq(recipient, stanza.type or "", request))
         self._managed(recipient)
         asked = address(request.getAttribute("to") or recipient)
-        content = _cut(ns.CLIENT, toBytes(request, ns.CLIENT, MAX_STANZA))
+        content = _cut(CLIENT, toBytes(request, ns.CLIENT, MAX_STANZA))
         key = asked, recipient, request["id"]
         if key in self._open:
             raise AlreadyOpen
@@ -275,9 +277,9 @@ class Privileges(Extension):
         payload = wire.wrapAnswer(ns.PRIVILEGE, wire.moved(answer))
         try:
             content = toBytes(payload, ns.COMPONENT_ACCEPT, MAX_STANZA)
-            data = stanzas.iq(addresses, proxy.id, "result", content.decode())
+            data = write.iq(addresses, proxy.id, "result", content)
             # Wrapping has made the answer larger, and a component ends its stream if a stanza is too large or deep.
-            _cut(ns.COMPONENT_ACCEPT, data)
+            _cut(COMPONENT, data)
         except NotAcceptable:
             data = errorStanza("iq", addresses, proxy.id, NotAcceptable)
         proxy.peer.write(data)
@@ -291,7 +293,7 @@ class Privileges(Extension):
                 self._pushes += 1
                 addresses = route(account.jid, entity.jid)
                 query = stanzas.rosterQuery([item], removed)
-                entity.peer.write(stanzas.iq(addresses, f"roster-push-{self._pushes}", "set", query))
+                entity.peer.write(write.iq(addresses, f"roster-push-{self._pushes}", "set", query.encode()))
 
     def resourceAvailable(self, jid: str, content: Stanza) -> None:
         self._show(self._entities.values(), content, jid, None, True)
@@ -362,7 +364,7 @@ class _PrivilegedIqPeer:
     _key: Key
 
     def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
-        answer = stanzas.iq(route(recipient, sender), stanza.id or "", "result", payload)
+        answer = write.iq(route(recipient, sender), stanza.id or "", "result", payload.encode())
         self._answer(self._key, parse(CLIENT.header, answer))
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
@@ -390,14 +392,13 @@ class _PrivilegedIqPeer:
         return False
 
 
-def _cut(namespace: str, data: bytes) -> Stanza:
+def _cut(context: Context, data: bytes) -> Stanza:
     """
     Return a stanza as parsed from a stream of its own.
 
     @raise NotAcceptable: if a stream with the usual limits would refuse it.
     """
-    header = f"<stream:stream xmlns='{namespace}' xmlns:stream='{ns.STREAMS}'>".encode()
-    _, stanza = Splitter(namespace).feed(header + data)
+    _, stanza = Splitter(context.namespace).feed(context.header + data)
     if not isinstance(stanza, Stanza):
         raise NotAcceptable
     return stanza

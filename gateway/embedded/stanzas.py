@@ -13,10 +13,10 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.embedded.roster import Item
 from gateway.errors import BadRequest, Malformed, NotAcceptable, TooLarge
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
 from gateway.xml.context import Context
 from gateway.xml.read import SEPARATOR, newParser
-from gateway.xml.write import escape, serialised, startTag
+from gateway.xml.write import escape, route, serialised, startTag, tag
 
 # Characters of a contact's name and of a group's name, and number of groups.
 _MAX_NAME = 1_023
@@ -147,38 +147,17 @@ def address(jid: str) -> str:
         raise Malformed from error
 
 
-def iq(addresses: bytes, identifier: str, kind: str, payload: str = "") -> bytes:
-    """
-    Return an iq.
-
-    @param addresses: returned by L{route}; empty if the stream itself implies them.
-    @param payload: XML.
-    """
-    return b"<iq%b id='%b' type='%b'>%b</iq>" % (
-        addresses,
-        escape(identifier).encode(),
-        kind.encode(),
-        payload.encode(),
-    )
-
-
-def presence(sender: str, recipient: str, kind: str) -> bytes:
-    """Return presence without content."""
-    return b"<presence%b type='%b'/>" % (route(sender, recipient), kind.encode())
-
-
 def rosterQuery(items: Iterable[Item], removed: bool = False) -> str:
     """Return a roster query with these items (RFC 6121 section 2.1.1)."""
-    return f"<query xmlns='{ns.ROSTER}'>{''.join(_item(item, removed) for item in items)}</query>"
+    return tag("query", "".join(_item(item, removed) for item in items), xmlns=ns.ROSTER)
 
 
 def _item(item: Item, removed: bool) -> str:
     if removed:
-        return f"<item jid='{escape(item.jid)}' subscription='remove'/>"
-    name = f" name='{escape(item.name)}'" if item.name else ""
-    ask = " ask='subscribe'" if item.ask else ""
-    groups = "".join(f"<group>{escape(group)}</group>" for group in item.groups)
-    return f"<item jid='{escape(item.jid)}' subscription='{item.subscription}'{name}{ask}>{groups}</item>"
+        return tag("item", jid=item.jid, subscription="remove")
+    groups = "".join(tag("group", escape(group)) for group in item.groups)
+    ask = "subscribe" if item.ask else None
+    return tag("item", groups, jid=item.jid, subscription=item.subscription, name=item.name or None, ask=ask)
 
 
 def readItem(query: domish.Element) -> tuple[Item, bool]:
@@ -211,17 +190,10 @@ def discoItems(items: Iterable[tuple[str, str, str]], node: str = "") -> str:
 
     @param items: JID, node and name of each; the last two may be empty.
     """
-
-    def attribute(name: str, value: str) -> str:
-        return f" {name}='{escape(value)}'" if value else ""
-
-    shown = "".join(
-        f"<item jid='{escape(jid)}'{attribute('node', itemNode)}{attribute('name', name)}/>"
-        for jid, itemNode, name in items
-    )
-    return f"<query xmlns='{ns.DISCO_ITEMS}'{attribute('node', node)}>{shown}</query>"
+    shown = "".join(tag("item", jid=jid, node=itemNode or None, name=name or None) for jid, itemNode, name in items)
+    return tag("query", shown, xmlns=ns.DISCO_ITEMS, node=node or None)
 
 
 def softwareVersion(name: str, version: str) -> str:
     """Return a version payload (XEP-0092)."""
-    return f"<query xmlns='{ns.VERSION}'><name>{escape(name)}</name><version>{escape(version)}</version></query>"
+    return tag("query", tag("name", escape(name)) + tag("version", escape(version)), xmlns=ns.VERSION)

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from gateway import ns
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, Join, PrivateMessage, Reject, Submission, ToNode
 from gateway.fmuc.values import Dialect
-from gateway.muc.muc_xml import attributes, errorXml, messageXml, mucUser, mucXml
-from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage
-from gateway.xml.write import escape
+from gateway.muc.elements import itemXml, messageXml, mucUser, mucXml
+from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
+from gateway.xml.errors import errorXml
+from gateway.xml.write import escape, presence, route, tag
 
 
 class Codec(Protocol):
@@ -47,14 +48,11 @@ def toNode(action: ToNode) -> bytes:
 
 
 def _fmuc(realJid: str, inside: str = "") -> str:
-    given = attributes(from_=realJid).decode()
-    return f"<fmuc xmlns='{ns.FMUC}'{given}>{inside}</fmuc>" if inside else f"<fmuc xmlns='{ns.FMUC}'{given}/>"
+    return tag("fmuc", inside or None, xmlns=ns.FMUC, from_=realJid or None)
 
 
-def _presence(head: bytes, language: str, *inside: bytes) -> bytes:
-    payload = b"".join(inside)
-    start = b"<presence" + head + attributes(lang=language)
-    return start + b">" + payload + b"</presence>" if payload else start + b"/>"
+def _presence(addresses: bytes, kind: str | None, language: str, *inside: bytes) -> bytes:
+    return presence(addresses, kind, b"".join(inside) or None, language or None)
 
 
 class Protoxep:
@@ -67,9 +65,9 @@ class Protoxep:
         request = stanza.request
         limited = request.password or request.limits != HistoryLimits()
         muc = mucXml(request.password, request.limits) if limited else ""
-        head = attributes(from_=room, to=f"{peer}/{request.nick}")
         inside = _fmuc(request.realJid) + muc
-        return _presence(head, request.payload.language, inside.encode(), request.payload.raw)
+        addresses = route(room, f"{peer}/{request.nick}")
+        return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
     def presence(
         self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, replica: bool = False
@@ -77,17 +75,14 @@ class Protoxep:
         kind = "unavailable" if stanza.change.unavailable else None
         payload = stanza.payload
         if toJoined:
-            head = attributes(from_=room, to=f"{peer}/{stanza.nick}", type=kind)
             who = b"" if stanza.change.unavailable else _fmuc(stanza.realJid).encode()
-            return _presence(head, payload.language, who, payload.raw)
-        head = attributes(from_=f"{room}/{stanza.nick}", to=peer, type=kind)
-        return _presence(
-            head, payload.language, payload.raw, mucUser(stanza, stanza.realJid if stanza.nonAnonymous else "")
-        )
+            return _presence(route(room, f"{peer}/{stanza.nick}"), kind, payload.language, who, payload.raw)
+        user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous else "")
+        return _presence(route(f"{room}/{stanza.nick}", peer), kind, payload.language, payload.raw, user)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         # "the proxy MAY include the <nomirror> element".
-        extra = f"<nomirror xmlns='{ns.FMUC}'/>" if nomirror else ""
+        extra = tag("nomirror", xmlns=ns.FMUC) if nomirror else ""
         return _message(room, stanza.nick, peer, stanza, extra)
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
@@ -96,8 +91,8 @@ class Protoxep:
     def reject(self, room: str, peer: str, stanza: Reject) -> bytes:
         # "it sends to the full MUC JID of the user on the slave".
         recipient = f"{peer}/{stanza.nick}" if stanza.nick else peer
-        head = attributes(from_=room, to=recipient, type="error")
-        return _presence(head, "", f"<x xmlns='{ns.MUC}'/>".encode(), errorXml(stanza.stanzaError).encode())
+        inside = tag("x", xmlns=ns.MUC) + _error(stanza.stanzaError)
+        return _presence(route(room, recipient), "error", "", inside.encode())
 
     def confirmLeft(self, room: str, peer: str) -> bytes:
         # The joining node knows it from the last occupant's presence.
@@ -110,24 +105,22 @@ class Xep0289:
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         request = stanza.request
         standing = request.claimedStanding
-        item = attributes(affiliation=standing.affiliation, role=standing.role, jid=request.realJid).decode()
         # The joined node must know whether to send this node's stanzas back. XEP-0289 has no element for it.
-        who = _fmuc(request.realJid, "<replica/>" if stanza.replica else "")
-        inside = f"{who}{mucXml(request.password, request.limits)}<x xmlns='{ns.MUC_USER}'><item{item}/></x>"
-        head = attributes(from_=f"{room}/{request.nick}", to=f"{peer}/{request.nick}")
-        return _presence(head, request.payload.language, inside.encode(), request.payload.raw)
+        who = _fmuc(request.realJid, tag("replica") if stanza.replica else "")
+        user = tag("x", itemXml(standing.affiliation, standing.role, request.realJid), xmlns=ns.MUC_USER)
+        inside = who + mucXml(request.password, request.limits) + user
+        addresses = route(f"{room}/{request.nick}", f"{peer}/{request.nick}")
+        return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
     def presence(
         self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, replica: bool = False
     ) -> bytes:
         kind = "unavailable" if stanza.change.unavailable else None
-        head = attributes(
-            from_=f"{room}/{stanza.nick}", to=f"{peer}/{stanza.nick}" if toJoined else peer, type=kind
-        )
+        addresses = route(f"{room}/{stanza.nick}", f"{peer}/{stanza.nick}" if toJoined else peer)
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or toJoined else "")
-        who = _fmuc(stanza.realJid, "<replica/>" if replica else "").encode()
-        return _presence(head, stanza.payload.language, who, stanza.payload.raw, user)
+        who = _fmuc(stanza.realJid, tag("replica") if replica else "").encode()
+        return _presence(addresses, kind, stanza.payload.language, who, stanza.payload.raw, user)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         return _message(room, stanza.nick, peer, stanza, _fmuc(stanza.realJid))
@@ -137,25 +130,29 @@ class Xep0289:
 
     def reject(self, room: str, peer: str, stanza: Reject) -> bytes:
         words = escape(stanza.stanzaError.text or stanza.stanzaError.condition)
-        inside = _fmuc(stanza.realJid if stanza.nick else "", f"<reject>{words}</reject>")
+        inside = _fmuc(stanza.realJid if stanza.nick else "", tag("reject", words))
         if not stanza.nick:
-            return _presence(attributes(from_=room, to=peer), "", inside.encode())
+            return _presence(route(room, peer), None, "", inside.encode())
         # The bare JID would not tell whose join is rejected. Openfire writes to the full JID, too.
-        head = attributes(from_=room, to=f"{peer}/{stanza.nick}")
-        return _presence(head, "", inside.encode(), errorXml(stanza.stanzaError).encode())
+        inside += _error(stanza.stanzaError)
+        return _presence(route(room, f"{peer}/{stanza.nick}"), None, "", inside.encode())
 
     def confirmLeft(self, room: str, peer: str) -> bytes:
-        return _presence(attributes(from_=room, to=peer), "", _fmuc("", "<left/>").encode())
+        return _presence(route(room, peer), None, "", _fmuc("", tag("left")).encode())
 
 
 def _message(room: str, nick: str, recipient: str, message: RoomMessage, extra: str) -> bytes:
     sender = f"{room}/{nick}" if nick else room
-    return b"<message" + attributes(from_=sender, to=recipient) + messageXml(message, extra)
+    return messageXml(message, route(sender, recipient), extra)
 
 
 def _private(room: str, peer: str, stanza: PrivateMessage, extra: str) -> bytes:
-    extra += "" if stanza.stanzaError is None else errorXml(stanza.stanzaError)
+    extra += "" if stanza.stanzaError is None else _error(stanza.stanzaError)
     return _message(room, stanza.message.nick, f"{peer}/{stanza.recipient}", stanza.message, extra)
+
+
+def _error(error: StanzaError) -> str:
+    return errorXml(error.kind, error.condition, error.text)
 
 
 _CODECS: dict[Dialect, Codec] = {Dialect.PROTOXEP: Protoxep(), Dialect.XEP_0289: Xep0289()}

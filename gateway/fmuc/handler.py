@@ -27,7 +27,8 @@ from gateway.stream.budget import COPY, FREE
 from gateway.stream.outflow import Copies
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
-from gateway.stream.stanzas import Stanza, errorReply, route
+from gateway.stream.stanzas import Stanza, errorReply
+from gateway.xml.write import presence, route
 
 # Rooms on the status page; the others are only counted.
 _MAX_REPORTED = 100
@@ -138,17 +139,17 @@ class RoomsHandler(RawHandler):
         kind = stanza.type
         if kind in (None, "unavailable", "error"):
             try:
-                presence = readPresence(stanza)
+                received = readPresence(stanza)
             except BadRequest as error:
                 self._refuse(stanza, type(error))
             else:
                 speaker = self._rooms.speaker(sender, recipient)
-                actions = self._rooms.presence(sender, recipient, presence, self._link.now)
+                actions = self._rooms.presence(sender, recipient, received, self._link.now)
                 self._charge(self._perform(actions, speaker=speaker))
                 self._count(stanza, sender, recipient)
         elif kind in ("subscribe", "unsubscribe"):
             # There are no subscriptions to rooms and occupants.
-            self._send(b"".join((b"<presence", route(recipient, sender), b" type='unsubscribed'/>")))
+            self._send(presence(route(recipient, sender), "unsubscribed"))
 
     def _iqReceived(self, stanza: Stanza) -> None:
         if self._stopping or not stanza.id:

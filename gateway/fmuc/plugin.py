@@ -16,7 +16,7 @@ from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IConfigCheck, IGuide, IServiceBuilder, IServiceEnvironment, IServicePlugin, ITourStop
-from gateway.muc.muc_xml import MAX_STANZA
+from gateway.muc.elements import MAX_STANZA
 from gateway.muc.room import Bounds, Settings
 from gateway.stream.link import Link
 

@@ -15,7 +15,7 @@ from gateway.fmuc.dialects import toNode
 from gateway.fmuc.values import Fmuc, NodeMessage, NodePresence
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
-from gateway.muc.muc_xml import MAX_REASON
+from gateway.muc.elements import MAX_REASON
 from gateway.muc.payload import children, parts
 from gateway.muc.stanzas import readAddress, readError
 from gateway.stream.outflow import Copies

@@ -8,8 +8,8 @@ from attrs import frozen
 
 from gateway.errors import NotEntitled, OnlyInTheRoom
 from gateway.muc import members_only, moderated, name, password, persistent, public, subject, whois
+from gateway.muc.elements import statusXml
 from gateway.muc.leave import close
-from gateway.muc.muc_xml import statusXml
 from gateway.muc.option import MAX_TEXT, Option
 from gateway.muc.room import Room
 from gateway.muc.values import OWNER, Payload, PresenceChange, RoomMessage

@@ -13,13 +13,13 @@ from gateway.errors import BadRequest, Malformed, NoHandler, NoSuchAddress, NotI
 from gateway.muc import configuration, disco
 from gateway.muc.actions import Action
 from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
-from gateway.muc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes
+from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, itemXml
 from gateway.muc.room import Room
 from gateway.muc.rsm import pageXml
 from gateway.muc.service import RoomService
 from gateway.muc.values import AFFILIATIONS, ROLES
-from gateway.stream.stanzas import Stanza, route
-from gateway.xml.write import escape
+from gateway.stream.stanzas import Stanza
+from gateway.xml.write import escape, iq, route, tag
 
 # Of one request.
 _MAX_CHANGES = 100
@@ -68,13 +68,11 @@ def _refuseForOccupant(rooms: RoomService, user: str, address: str, payload: dom
 def result(stanza: Stanza, payload: str) -> bytes:
     """Return the answer to an iq request."""
     addresses = route(stanza.recipient or "", stanza.sender or "")
-    head = f" id='{escape(stanza.id or '')}' type='result'>"
-    return b"".join((b"<iq", addresses, head.encode(), payload.encode(), b"</iq>"))
+    return iq(addresses, stanza.id or "", "result", payload.encode())
 
 
 def _query(namespace: str, node: str, inside: str) -> str:
-    head = f"<query xmlns='{namespace}'{attributes(node=node).decode()}"
-    return f"{head}>{inside}</query>" if inside else f"{head}/>"
+    return tag("query", inside or None, xmlns=namespace, node=node or None)
 
 
 # Discovery.
@@ -93,20 +91,20 @@ def _discoItems(rooms: RoomService, user: str, jid: str, payload: domish.Element
 def _info(info: disco.Info | None) -> str:
     if info is None:
         return ""
-    found = f"<identity category='conference' type='text' name='{escape(info.name)}'/>"
-    found += "".join(f"<feature var='{feature}'/>" for feature in info.features)
+    found = tag("identity", category="conference", type="text", name=info.name)
+    found += "".join(tag("feature", var=feature) for feature in info.features)
     if info.fields:
         fields = "".join(_field(var, value) for var, value in info.fields)
-        found += f"<x xmlns='{ns.DATA}' type='result'>{_formType(ns.MUC_ROOM_INFO)}{fields}</x>"
+        found += tag("x", _formType(ns.MUC_ROOM_INFO) + fields, xmlns=ns.DATA, type="result")
     return found
 
 
 def _formType(namespace: str) -> str:
-    return f"<field var='FORM_TYPE' type='hidden'><value>{namespace}</value></field>"
+    return tag("field", tag("value", namespace), var="FORM_TYPE", type="hidden")
 
 
-def _field(var: str, value: str, **more: str) -> str:
-    return f"<field var='{var}'{attributes(**more).decode()}><value>{escape(value)}</value></field>"
+def _field(var: str, value: str) -> str:
+    return tag("field", tag("value", escape(value)), var=var)
 
 
 # Administration (sections 8 and 9).
@@ -169,12 +167,7 @@ def _bare(jid: str) -> str:
 
 
 def _listed(found: Iterable[ListedUser]) -> str:
-    return "".join(
-        "<item"
-        + attributes(affiliation=each.affiliation, role=each.role, jid=each.jid, nick=each.nick).decode()
-        + "/>"
-        for each in found
-    )
+    return "".join(itemXml(each.affiliation, each.role, each.jid, each.nick) for each in found)
 
 
 # Configuration (section 10).
@@ -183,10 +176,10 @@ def _listed(found: Iterable[ListedUser]) -> str:
 def _form(room: Room, user: str, payload: domish.Element) -> str:
     fields = ""
     for field in configuration.form(room, user):
-        described = attributes(type=field.kind, label=field.label).decode()
-        options = "".join(f"<option><value>{each}</value></option>" for each in field.choices)
-        fields += f"<field var='{field.var}'{described}><value>{escape(field.value)}</value>{options}</field>"
-    form = f"<x xmlns='{ns.DATA}' type='form'>{_formType(ns.MUC_ROOM_CONFIG)}{fields}</x>"
+        options = "".join(tag("option", tag("value", each)) for each in field.choices)
+        inside = tag("value", escape(field.value)) + options
+        fields += tag("field", inside, var=field.var, type=field.kind or None, label=field.label or None)
+    form = tag("x", _formType(ns.MUC_ROOM_CONFIG) + fields, xmlns=ns.DATA, type="form")
     return _query(ns.MUC_OWNER, "", form)
 
 

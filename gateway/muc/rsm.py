@@ -8,8 +8,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.muc.disco import Item
-from gateway.muc.muc_xml import attributes
-from gateway.xml.write import escape
+from gateway.xml.write import escape, tag
 
 # Approximate bytes of one page: servers close streams for stanzas that are too large.
 _MAX_PAGE = 64 * 1024
@@ -27,7 +26,7 @@ def pageXml(items: Sequence[Item], query: domish.Element) -> str:
     found: list[str] = []
     size = 0
     for item in items[start : start + most]:
-        xml = f"<item{attributes(jid=item.jid, name=item.name).decode()}/>"
+        xml = tag("item", jid=item.jid, name=item.name or None)
         size += len(xml.encode())
         if found and size > _MAX_PAGE:
             break
@@ -37,8 +36,8 @@ def pageXml(items: Sequence[Item], query: domish.Element) -> str:
     presence = items[start : start + len(found)]
     ends = ""
     if presence:
-        ends = f"<first index='{start}'>{escape(presence[0].jid)}</first><last>{escape(presence[-1].jid)}</last>"
-    return f"{''.join(found)}<set xmlns='{ns.RSM}'>{ends}<count>{len(items)}</count></set>"
+        ends = tag("first", escape(presence[0].jid), index=str(start)) + tag("last", escape(presence[-1].jid))
+    return "".join(found) + tag("set", ends + tag("count", str(len(items))), xmlns=ns.RSM)
 
 
 def _wanted(asked: domish.Element | None) -> tuple[str, int]:

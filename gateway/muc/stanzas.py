@@ -12,7 +12,7 @@ from gateway import ns
 from gateway.errors import BadRequest
 from gateway.muc import datetimes
 from gateway.muc.actions import Action, LogLine, SendError, SendInvitation, ToUsers
-from gateway.muc.muc_xml import MAX_PAYLOAD, MAX_REASON, attributes, errorXml, messageXml, mucUser
+from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser
 from gateway.muc.payload import Part, children
 from gateway.muc.values import (
     AFFILIATIONS,
@@ -32,7 +32,8 @@ from gateway.muc.values import (
 )
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
-from gateway.xml.write import escape
+from gateway.xml.errors import errorXml
+from gateway.xml.write import message, presence, route, tag, textTag, writeStanza
 
 # Namespaces that only the room itself may use in stanzas to occupants.
 RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.DELAY, ns.DELAY_1))
@@ -44,6 +45,8 @@ _MAX_WORD = 1_000
 _MAX_PRESENCE = 16 * 1024
 # Characters of a JID (RFC 7622 section 3.1), and so of each of its parts.
 _MAX_ADDRESS = 3_071
+# Stands for the recipient's address in a stanza to many. XML does not allow this character.
+_RECIPIENT = "\0"
 
 
 P = TypeVar("P", bound=Presence)
@@ -243,11 +246,9 @@ def _toUsers(action: ToUsers) -> bytes | Copies:
 def _invite(action: SendInvitation) -> bytes:
     invitation = action.invitation
     name = "decline" if invitation.declines else "invite"
-    reason = f"<reason>{escape(invitation.reason)}</reason>" if invitation.reason else ""
-    password = f"<password>{escape(action.password)}</password>" if action.password else ""
-    head = attributes(from_=action.room, to=invitation.jid).decode()
-    inside = f"<{name} from='{escape(action.sender)}'>{reason}</{name}>{password}"
-    return f"<message{head}><x xmlns='{ns.MUC_USER}'>{inside}</x></message>".encode()
+    inside = tag(name, textTag("reason", invitation.reason), from_=action.sender)
+    content = tag("x", inside + textTag("password", action.password), xmlns=ns.MUC_USER)
+    return message(route(action.room, invitation.jid), content.encode())
 
 
 def _around(action: ToUsers) -> tuple[bytes, bytes]:
@@ -255,41 +256,35 @@ def _around(action: ToUsers) -> tuple[bytes, bytes]:
     stanza, key = action.stanza, (action.room, action.showRealJid)
     if not isinstance(stanza, OccupantPresence):
         # XEP-0045 section 7.5: to a private message "The service SHOULD add the <x/> element".
-        mark = "" if stanza.kind == "groupchat" else f"<x xmlns='{ns.MUC_USER}'/>"
-        return b"<message from='" + _sender(action) + b"' to='", b"'" + messageXml(stanza, mark)
+        mark = "" if stanza.kind == "groupchat" else tag("x", xmlns=ns.MUC_USER)
+        return _split(messageXml(stanza, _addresses(action), mark))
     found = None if action.codes else stanza.serialised.get(key)
     if found is not None:
         return found
     kind = "unavailable" if stanza.change.unavailable else None
-    head = b"<presence from='" + _sender(action) + b"' to='"
-    tail = (
-        b"'"
-        + attributes(type=kind, lang=stanza.payload.language)
-        + b">"
-        + stanza.payload.raw
-        + mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes)
-        + b"</presence>"
-    )
+    content = stanza.payload.raw + mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes)
+    around = _split(presence(_addresses(action), kind, content, stanza.payload.language or None))
     if not action.codes:
-        stanza.serialised[key] = head, tail
+        stanza.serialised[key] = around
+    return around
+
+
+def _addresses(action: ToUsers) -> bytes:
+    nick = action.stanza.nick
+    return route(f"{action.room}/{nick}" if nick else action.room, _RECIPIENT)
+
+
+def _split(written: bytes) -> tuple[bytes, bytes]:
+    head, _, tail = written.partition(_RECIPIENT.encode())
     return head, tail
 
 
-def _sender(action: ToUsers) -> bytes:
-    nick = action.stanza.nick
-    return escape(f"{action.room}/{nick}" if nick else action.room).encode()
-
-
 def _refuse(action: SendError) -> bytes:
-    muc = f"<x xmlns='{ns.MUC}'/>" if action.isJoin else ""
-    head = attributes(from_=action.sender, to=action.recipient, id=action.id, type="error")
-    return b"".join(
-        (
-            f"<{action.name}".encode(),
-            head,
-            f">{muc}{errorXml(action.stanzaError)}</{action.name}>".encode(),
-        )
-    )
+    muc = tag("x", xmlns=ns.MUC) if action.isJoin else ""
+    error = action.stanzaError
+    content = (muc + errorXml(error.kind, error.condition, error.text)).encode()
+    addresses = route(action.sender, action.recipient)
+    return writeStanza(action.name, addresses, content, id=action.id or None, type="error")
 
 
 def _logLine(action: LogLine) -> bytes:

@@ -6,9 +6,10 @@ from gateway.errors import NoVoice
 from gateway.muc.option import boolean
 from gateway.muc.room import Room
 from gateway.muc.values import Payload, RoomMessage
+from gateway.xml.write import tag
 
 OPTION = boolean("muc#roomconfig_changesubject", "changeSubject", "Everybody with a voice may set the subject")
-_NO_SUBJECT = Payload(b"<subject/>")
+_NO_SUBJECT = Payload(tag("subject").encode())
 
 
 def checkChange(room: Room) -> None:

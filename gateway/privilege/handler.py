@@ -24,8 +24,9 @@ from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import readError
+from gateway.xml.write import route
 
 # Roster pushes to clients whose answers are awaited.
 _MAX_PUSHES = 1_000

@@ -37,9 +37,9 @@ from gateway.privilege.core import VERSIONS, Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.pending import PendingTable
 from gateway.stream.raw import RawHandler
-from gateway.stream.stanzas import Stanza, errorReply, route
+from gateway.stream.stanzas import Stanza, errorReply
 from gateway.xml.errors import readError
-from gateway.xml.write import escape, serialised
+from gateway.xml.write import escape, message, route, serialised, tag
 
 # Requests under way of all entities together, and seconds for each.
 _MAX_OPEN = 500
@@ -267,9 +267,8 @@ class Lending(RawHandler):
             reason = readError(error.element)
         except Exception:
             reason = StanzaError("undefined-condition", "cancel")
-        given = "" if sent.id is None else f" id='{escape(sent.id)}'"
-        head = f"<message{_replyAddresses(sent).decode()}{given} type='error'>"
-        self._link.sendRaw(f"{head}{serialised(reason.getElement(), ns.COMPONENT_ACCEPT)}</message>".encode())
+        content = serialised(reason.getElement(), ns.COMPONENT_ACCEPT).encode()
+        self._link.sendRaw(message(_replyAddresses(sent), content, sent.id, "error"))
         return True
 
     # Advertisements.
@@ -298,7 +297,7 @@ class Lending(RawHandler):
 
 def _withoutContent(stanza: Stanza, recipient: str) -> Stanza:
     """Return a stanza without its content, which is enough to answer it."""
-    return evolve(stanza, recipient=recipient, raw=f"<{stanza.name}/>".encode(), cut=0)
+    return evolve(stanza, recipient=recipient, raw=tag(stanza.name).encode(), cut=0)
 
 
 def _replyAddresses(stanza: Stanza) -> bytes:

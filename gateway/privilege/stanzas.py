@@ -14,11 +14,12 @@ from gateway.addresses import jids
 from gateway.errors import BadRequest
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
+from gateway.xml import write
 from gateway.xml.errors import readError
 from gateway.xml.read import SEPARATOR
 from gateway.xml.records import readRecords
-from gateway.xml.write import escape, serialised
+from gateway.xml.write import route, serialised, tag
 
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
 _QUERY, _ITEM, _GROUP = (f"{ns.ROSTER}{SEPARATOR}{name}" for name in ("query", "item", "group"))
@@ -131,19 +132,10 @@ def push(component: str, user: str, resource: str, item: RosterItem, identifier:
     _addItem(query, item)
     if item.ask:
         next(query.elements())["ask"] = "subscribe"
-    written = escape(identifier).encode()
-    request = b"<iq xmlns='%b'%b id='%b' type='set'>%b</iq>" % (
-        ns.CLIENT.encode(),
-        route(user, resource),
-        written,
-        serialised(query, ns.CLIENT).encode(),
-    )
-    return b"<iq%b id='%b' type='set'><privileged_iq xmlns='%b'>%b</privileged_iq></iq>" % (
-        route(component, user),
-        written,
-        ns.PRIVILEGE.encode(),
-        request,
-    )
+    content = serialised(query, ns.CLIENT).encode()
+    request = write.iq(route(user, resource), identifier, "set", content, namespace=ns.CLIENT)
+    privileged = tag("privileged_iq", request.decode(), xmlns=ns.PRIVILEGE)
+    return write.iq(route(component, user), identifier, "set", privileged.encode())
 
 
 def readRoster(iq: Stanza) -> list[RosterItem] | None:
@@ -180,9 +172,9 @@ def acknowledgement(addresses: bytes, identifier: str) -> bytes:
     """
     Return the answer to a push.
 
-    @param addresses: as L{gateway.stream.stanzas.route} returns them.
+    @param addresses: as L{gateway.xml.write.route} returns them.
     """
-    return b"<iq%b id='%b' type='result'/>" % (addresses, escape(identifier).encode())
+    return write.iq(addresses, identifier, "result")
 
 
 # Messages: section 5.3.

@@ -34,7 +34,8 @@ from gateway.proxy.exchanges import Exchange, OpenExchange, Outbound
 from gateway.proxy.pool import Pool, Resource
 from gateway.stream.pending import PendingTable
 from gateway.stream.shares import Shares
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
+from gateway.xml.write import route
 
 # Limits: open exchanges (each requester has a fair share), and as many that the implementing client has started;
 # characters of an id, which each open exchange holds; bytes of requests that are kept for a second try; ended

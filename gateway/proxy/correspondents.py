@@ -8,7 +8,7 @@ from gateway.addresses import jids
 from gateway.proxy.actions import Relay
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
 from gateway.stream.shares import Share, Shares
-from gateway.stream.stanzas import route
+from gateway.xml.write import route
 
 # Cached requesters, and bytes of their addresses. Tokens of others are made, or checked, again when needed.
 _MAX_CORRESPONDENTS = 4_096

@@ -4,7 +4,8 @@ The presence that the component itself sends (RFC 6121 sections 3 and 4).
 
 from __future__ import annotations
 
-from gateway.stream.stanzas import route
+from gateway.xml import write
+from gateway.xml.write import route
 
 
 def presence(sender: str, recipient: str, kind: str = "") -> bytes:
@@ -13,5 +14,4 @@ def presence(sender: str, recipient: str, kind: str = "") -> bytes:
 
     @param kind: its type; empty for available.
     """
-    attribute = f" type='{kind}'".encode() if kind else b""
-    return b"<presence" + route(sender, recipient) + attribute + b"/>"
+    return write.presence(route(sender, recipient), kind or None)

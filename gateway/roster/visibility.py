@@ -14,7 +14,8 @@ from attrs import define
 
 from gateway.addresses import jids
 from gateway.interfaces import RosterItem
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
+from gateway.xml.write import presence, route
 
 # Users whose resources are known, and resources of each user: a contact of another server may have any number.
 _MAX_USERS = 100_000
@@ -157,7 +158,7 @@ class Visibility:
         hiddenAt = -1 if pair is None or pair.isShown else pair.at
         for jid, resource in sorted(self.online.get(seen, {}).items()):
             if resource.last > hiddenAt:
-                yield b"<presence%b type='unavailable'/>" % route(jid, seeing)
+                yield presence(route(jid, seeing), "unavailable")
         self._note(seen, seeing, False)
 
     def _isGone(self, user: str) -> bool:
@@ -175,4 +176,4 @@ class Visibility:
 
 
 def _probe(seeing: str, seen: str) -> bytes:
-    return b"<presence%b type='probe'/>" % route(seeing, seen)
+    return presence(route(seeing, seen), "probe")

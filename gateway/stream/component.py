@@ -19,7 +19,7 @@ from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
 from gateway.xml.read import SEPARATOR
-from gateway.xml.write import escape
+from gateway.xml.write import streamHeader, tag
 
 HANDSHAKE = f"{ns.COMPONENT_ACCEPT}{SEPARATOR}handshake"
 _ERROR = f"{ns.STREAMS}{SEPARATOR}error"
@@ -88,10 +88,7 @@ class ComponentProtocol(Connection):
         super().connectionMade()
         late = Refused("connection-timeout", "the server did not answer the handshake in time")
         self._setDeadline(self._clock.callLater(self.handshakeWithin, self.abort, late))
-        self.write(
-            f"<?xml version='1.0'?><stream:stream xmlns='{ns.COMPONENT_ACCEPT}' "
-            f"xmlns:stream='{ns.STREAMS}' to='{escape(self._jid)}'>".encode()
-        )
+        self.write(streamHeader(ns.COMPONENT_ACCEPT, to=self._jid))
 
     def _chunkReceived(self, now: float) -> None:
         self._owner.chunkReceived(now)
@@ -120,7 +117,7 @@ class ComponentProtocol(Connection):
                 self._reason = Refused(NO_STREAM_ID, "the server's stream has no id")
                 self._setDeadline(self._clock.callLater(self.errorWithin, self.close))
                 return
-            self.write(f"<handshake>{handshake(self.streamId, self._secret)}</handshake>".encode())
+            self.write(tag("handshake", handshake(self.streamId, self._secret)).encode())
         elif event.name == _ERROR:
             self._reason = _refusal(event)
         elif event.name == HANDSHAKE and self.streamId and not self.authenticated.called:

@@ -23,7 +23,7 @@ from gateway.stream.skipper import HEAD, Skipper
 from gateway.stream.stanzas import TAGS, Nonza, Stanza
 from gateway.xml.context import Context
 from gateway.xml.read import SEPARATOR, START_TAG, readTag
-from gateway.xml.write import escape
+from gateway.xml.write import tag, textTag
 
 # Bytes after which a parser is replaced: expat keeps every name until it is freed, and anybody can make names up.
 _PARSER_LIFE = 4 * 1024 * 1024
@@ -377,7 +377,5 @@ def _isFlat(data: bytes, start: int, end: int, limits: Limits) -> bool:
 
 def streamError(condition: str, text: str = "") -> bytes:
     """Return a stream error with the closing tag: the last bytes of a stream (RFC 6120 section 4.9)."""
-    words = f"<text xmlns='{ns.STREAM_ERRORS}'>{escape(text)}</text>" if text else ""
-    return (
-        f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{words}</stream:error></stream:stream>"
-    ).encode()
+    described = tag(condition, xmlns=ns.STREAM_ERRORS) + textTag("text", text, xmlns=ns.STREAM_ERRORS)
+    return f"{tag('stream:error', described)}</stream:stream>".encode()

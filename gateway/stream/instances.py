@@ -8,7 +8,8 @@ delivers a sign to any of the connections: a link that receives a sign with anot
 
 from __future__ import annotations
 
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
+from gateway.xml.write import route, writeStanza
 
 # Seconds between two signs. On a new connection, or while another gateway is there, a sign is sent at each tick.
 _SIGN_EVERY = 30.0
@@ -37,7 +38,7 @@ class OtherInstances:
     def __init__(self, jid: str, name: str) -> None:
         self._prefix = f"{jid}/{_RESOURCE}"
         self._own = self._prefix + name
-        self.sign = b"<iq" + route(self._own, jid) + b" type='result' id='" + name.encode() + b"'/>"
+        self.sign = writeStanza("iq", route(self._own, jid), type="result", id=name)
         self.found = False
         self._signAt = self._newUntil = self._foundUntil = 0.0
 

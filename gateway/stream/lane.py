@@ -35,9 +35,9 @@ from gateway.interfaces import IRawHandler
 from gateway.stream.budget import Budget
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, asElement, requestElement
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorStanza
-from gateway.xml.write import FORBIDDEN, serialised
+from gateway.xml.write import FORBIDDEN, route, serialised
 
 T = typing.TypeVar("T")
 

@@ -17,8 +17,9 @@ from gateway.errors import BadRequest
 from gateway.interfaces import IRawHandler, IRefusalHandler
 from gateway.stream.core import Event, Limits, Splitter
 from gateway.stream.refused import WORDS, StanzaRefused, bounce, substitute
-from gateway.stream.stanzas import Nonza, Stanza, route
+from gateway.stream.stanzas import Nonza, Stanza
 from gateway.xml.context import COMPONENT
+from gateway.xml.write import route
 
 # Seconds between two lines in the log.
 _REPORT_EVERY = 60.0

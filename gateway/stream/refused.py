@@ -10,11 +10,12 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway.errors import BadNamespace, BadRequest, GatewayError, TooDeep, TooLarge
-from gateway.stream.stanzas import Nonza, Stanza, route
+from gateway.stream.stanzas import TAGS, Nonza, Stanza
+from gateway.xml import write
 from gateway.xml.context import Context
 from gateway.xml.errors import errorStanza
 from gateway.xml.read import SEPARATOR
-from gateway.xml.write import escape
+from gateway.xml.write import route
 
 # Characters of an address in the log.
 _MAX_ADDRESS = 200
@@ -63,7 +64,7 @@ def rootOf(name: str, attributes: dict[str, str], context: Context) -> Stanza:
     get = attributes.get
     known = get("from"), get("to"), get("id"), get("type"), get("xml:lang")
     if uri == context.namespace and local in ("iq", "message", "presence"):
-        return Stanza(local, *known, f"<{local}>".encode(), context, 0)
+        return Stanza(local, *known, TAGS[local][0] + b">", context, 0)
     return Nonza(f"{uri}{SEPARATOR}{local}", *known, b"<nonza>", context, 0)
 
 
@@ -100,9 +101,8 @@ def substitute(stanza: Stanza, why: type[GatewayError]) -> Stanza | None:
     kind = stanza.type
     if stanza.name == "presence" and kind is not None and kind != "error":
         sender, recipient, identifier = stanza.sender, stanza.recipient, stanza.id
-        known = {"from": sender, "to": recipient, "id": identifier, "type": kind}
-        written = "".join(f" {name}='{escape(value)}'" for name, value in known.items() if value is not None)
-        raw = f"<presence{written}>".encode()
+        written = write.writeStanza("presence", b"", b"", from_=sender, to=recipient, id=identifier, type=kind)
+        raw = written.removesuffix(TAGS["presence"][1])
         return Stanza("presence", sender, recipient, identifier, kind, None, raw, stanza.context, 0)
     if kind == "error" or (stanza.name == "iq" and kind == "result"):
         return None if isinstance(stanza, Nonza) else _error(stanza, stanza.sender, stanza.recipient, why)

@@ -13,17 +13,12 @@ from gateway.errors import GatewayError
 from gateway.xml.context import Context
 from gateway.xml.errors import errorStanza
 from gateway.xml.read import START_TAG, parse
-from gateway.xml.write import escape
+from gateway.xml.write import route
 
 _NAME = re.compile(rb"<([^\s/>]+)")
 # Beginning of the start tag, and end tag, of each kind of stanza without a prefix.
 TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
 _ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
-
-
-def route(sender: str, recipient: str) -> bytes:
-    """Return the two addresses of a stanza as they stand in its start tag; keep the result if they recur."""
-    return f" from='{escape(sender)}' to='{escape(recipient)}'".encode()
 
 
 @define(eq=False, repr=False)

@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import ERRORS, GatewayError
-from gateway.xml.write import escape
+from gateway.xml.write import tag, textTag, writeStanza
 
 
 def readError(stanza: domish.Element) -> StanzaError:
@@ -41,13 +41,21 @@ def errorStanza(name: str, addresses: bytes, identifier: str | None, error: type
     @param name: the kind of stanza.
     @param addresses: as L{route} returns them.
     """
-    given = "" if identifier is None else f" id='{escape(identifier)}'"
-    head = f"{given} type='error'>"
-    return b"".join((f"<{name}".encode(), addresses, head.encode(), errorElement(error), f"</{name}>".encode()))
+    return writeStanza(name, addresses, errorElement(error), id=identifier, type="error")
 
 
 def errorElement(error: type[GatewayError]) -> bytes:
-    """Return the error element of a stanza (RFC 6120 section 8.3.2), in the default namespace of the stream."""
+    """Return the error element of a stanza, for a domain error."""
     answer = ERRORS[error]
-    text = f"<text xmlns='{ns.STANZA_ERRORS}'>{escape(answer.text)}</text>" if answer.text else ""
-    return (f"<error type='{answer.kind}'><{answer.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error>").encode()
+    return errorXml(answer.kind, answer.condition, answer.text).encode()
+
+
+def errorXml(kind: str, condition: str, words: str = "") -> str:
+    """
+    Return the error element of a stanza (RFC 6120 section 8.3.2), in the default namespace of the stream.
+
+    @param kind: its type.
+    @param words: its text; empty for none.
+    """
+    described = tag(condition, xmlns=ns.STANZA_ERRORS) + textTag("text", words, xmlns=ns.STANZA_ERRORS)
+    return tag("error", described, type=kind)

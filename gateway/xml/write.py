@@ -30,6 +30,8 @@ _ESCAPES = str.maketrans(
         "\r": "&#13;",
     }
 )
+# Names of attributes that are no names of parameters.
+_NAMES = {"from_": "from", "lang": "xml:lang"}
 _TO_ESCAPE = re.compile("[&<>'\"\t\n\r]")
 
 
@@ -37,6 +39,103 @@ def escape(text: str) -> str:
     """Escape text for an attribute value or for content."""
     # Nearly all texts need no escape, and the search is much cheaper than the translation.
     return text.translate(_ESCAPES) if _TO_ESCAPE.search(text) else text
+
+
+def attributes(**values: str | None) -> str:
+    """
+    Return attributes as they stand in a start tag, in the order of the arguments.
+
+    @param values: by name; C{None} is left out. C{from_} stands for C{from}, C{lang} for C{xml:lang}.
+    """
+    return "".join(
+        f" {_NAMES.get(name, name)}='{escape(value)}'" for name, value in values.items() if value is not None
+    )
+
+
+def tag(name: str, content: str | None = None, /, **values: str | None) -> str:
+    """
+    Return an element.
+
+    @param content: XML; C{None}: an empty-element tag.
+    @param values: as for L{attributes}.
+    """
+    start = f"<{name}{attributes(**values)}"
+    return f"{start}/>" if content is None else f"{start}>{content}</{name}>"
+
+
+def textTag(name: str, content: str, /, **values: str | None) -> str:
+    """Return an element that contains text; no element if the text is empty."""
+    return tag(name, escape(content), **values) if content else ""
+
+
+def route(sender: str, recipient: str) -> bytes:
+    """Return the two addresses of a stanza as they stand in its start tag; keep the result if they recur."""
+    return f" from='{escape(sender)}' to='{escape(recipient)}'".encode()
+
+
+def writeStanza(
+    name: str, addresses: bytes, content: bytes | None = None, /, **values: str | None
+) -> bytes:
+    """
+    Return a stanza.
+
+    @param addresses: as L{route} returns them; empty if the stream implies them.
+    @param content: XML for the stream that it is sent on; C{None}: an empty-element tag.
+    @param values: further attributes, as for L{attributes}.
+    """
+    start = b"".join((b"<", name.encode(), addresses, attributes(**values).encode()))
+    return start + b"/>" if content is None else b"".join((start, b">", content, b"</", name.encode(), b">"))
+
+
+def presence(
+    addresses: bytes, kind: str | None = None, content: bytes | None = None, language: str | None = None
+) -> bytes:
+    """
+    Return a presence; the parameters are those of L{writeStanza}.
+
+    @param kind: its type; C{None} for available.
+    """
+    return writeStanza("presence", addresses, content, type=kind, lang=language)
+
+
+def message(
+    addresses: bytes,
+    content: bytes,
+    identifier: str | None = None,
+    kind: str | None = None,
+    language: str | None = None,
+) -> bytes:
+    """Return a message; the parameters are those of L{writeStanza}."""
+    return writeStanza("message", addresses, content, id=identifier, type=kind, lang=language)
+
+
+def iq(
+    addresses: bytes,
+    identifier: str,
+    kind: str,
+    content: bytes | None = None,
+    language: str | None = None,
+    namespace: str | None = None,
+) -> bytes:
+    """
+    Return an iq; the parameters are those of L{writeStanza}.
+
+    @param namespace: is declared, for an iq that is forwarded in another one.
+    """
+    if namespace is not None:
+        addresses = f" xmlns='{escape(namespace)}'".encode() + addresses
+    return writeStanza("iq", addresses, content, id=identifier, type=kind, lang=language)
+
+
+def streamHeader(namespace: str, **values: str | None) -> bytes:
+    """
+    Return the first bytes of a stream (RFC 6120 section 4.7).
+
+    @param namespace: its content namespace.
+    @param values: attributes, as for L{attributes}.
+    """
+    declared = f" xmlns='{escape(namespace)}' xmlns:stream='{ns.STREAMS}'"
+    return f"<?xml version='1.0'?><stream:stream{declared}{attributes(**values)}>".encode()
 
 
 def serialised(element: domish.Element, namespace: str, largest: int = MAX_WRITTEN) -> str:

@@ -18,8 +18,9 @@ from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import readdressed
 from gateway.errors import ERRORS, GatewayError
 from gateway.stream.core import Splitter
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorStanza
+from gateway.xml.write import route
 from tests.stream.memory import Tree, tree
 
 HOST = "capulet.lit"

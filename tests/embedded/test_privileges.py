@@ -35,8 +35,9 @@ from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.component import handshake
 from gateway.stream.core import Splitter
 from gateway.stream.link import Link
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorStanza
+from gateway.xml.write import route
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, SERVER, SUBSCRIBE, SUBSCRIBED
 from tests.stream.memory import steady

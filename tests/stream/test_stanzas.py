@@ -11,8 +11,8 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import ERRORS, BadRequest
-from gateway.stream.stanzas import Nonza, Stanza, errorReply, route
-from gateway.xml.write import escape, serialised
+from gateway.stream.stanzas import Nonza, Stanza, errorReply
+from gateway.xml.write import escape, route, serialised
 from tests.stream.memory import HEADER, children, split, stanza, steady, tree
 from tests.stream.odd import streams
 

@@ -1,0 +1,84 @@
+"""Elements of XEP-0045 that are sent to local users and to other nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway import ns
+from gateway.muc import datetimes
+from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage
+from gateway.xml import write
+from gateway.xml.write import tag, textTag
+
+# Bytes of one stanza that other entities choose. With all that nodes add, the stanza stays below 256 KiB, and so
+# below the default limits of servers for components and for other servers.
+MAX_PAYLOAD = 192 * 1024
+MAX_STANZA = 256 * 1024
+# Characters of a reason.
+MAX_REASON = 1_000
+
+
+def mucUser(presence: OccupantPresence, realJid: str, codes: tuple[int, ...] = ()) -> bytes:
+    """
+    Return the element C{x} of C{muc#user} of a presence (XEP-0045 section 7.2.2).
+
+    @param realJid: the JID that the recipient may see; empty for none.
+    @param codes: status codes for the recipient alone.
+    """
+    standing, change = presence.standing, presence.change
+    inside = tag("actor", nick=change.actor) if change.actor else ""
+    reason = textTag("reason", change.reason)
+    destroy = ""
+    if change.destroyed:
+        destroy = tag("destroy", reason, jid=change.jid or None)
+    else:
+        inside += reason
+    item = itemXml(standing.affiliation, standing.role, realJid, change.nick, inside)
+    return tag("x", item + _status((*change.codes, *codes)) + destroy, xmlns=ns.MUC_USER).encode()
+
+
+def itemXml(affiliation: str, role: str = "", jid: str = "", nick: str = "", inside: str = "") -> str:
+    """
+    Return an element C{item} of C{muc#user} or C{muc#admin}; attributes without a value are left out.
+
+    @param inside: its content.
+    """
+    known = {"affiliation": affiliation, "role": role, "jid": jid, "nick": nick}
+    return tag("item", inside or None, **{name: value for name, value in known.items() if value})
+
+
+def statusXml(codes: Sequence[int]) -> bytes:
+    """Return the element C{x} of C{muc#user} of a message about a configuration change (section 10.2.1)."""
+    return tag("x", _status(codes), xmlns=ns.MUC_USER).encode()
+
+
+def _status(codes: Sequence[int]) -> str:
+    return "".join(tag("status", code=str(code)) for code in codes)
+
+
+def messageXml(message: RoomMessage, addresses: bytes, extra: str = "") -> bytes:
+    """
+    Return a message.
+
+    @param addresses: as L{gateway.xml.write.route} returns them.
+    @param extra: elements before the payload.
+    """
+    delay = ""
+    if message.delay is not None:
+        stamp = datetimes.formatDateTime(message.delay.stamp)
+        delay = tag("delay", xmlns=ns.DELAY, from_=message.delay.by, stamp=stamp)
+    content = b"".join((extra.encode(), message.payload.raw, delay.encode()))
+    language = message.payload.language or None
+    return write.message(addresses, content, message.id or None, message.kind or None, language)
+
+
+def mucXml(password: str, limits: HistoryLimits) -> str:
+    """Return the element C{x} of C{muc} of a join (XEP-0045 section 7.2.1)."""
+    inside = textTag("password", password)
+    wanted = {"maxchars": limits.maxchars, "maxstanzas": limits.maxstanzas, "seconds": limits.seconds}
+    given = {name: str(number) for name, number in wanted.items() if number is not None}
+    if limits.since is not None:
+        given["since"] = datetimes.formatDateTime(limits.since)
+    if given:
+        inside += tag("history", **given)
+    return tag("x", inside or None, xmlns=ns.MUC)
