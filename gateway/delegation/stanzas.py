@@ -19,6 +19,7 @@ from gateway.errors import BadRequest, TooLarge
 from gateway.stream.checker import checkWhole
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import CLIENT
+from gateway.xml.move import moved
 from gateway.xml.read import START_TAG, parse
 from gateway.xml.write import escape, serialised, serialisedAll
 
@@ -122,16 +123,8 @@ def _unwrapTree(element: domish.Element) -> ForwardedIq:
     attributes["xmlns"] = iq.uri
     if (ns.XML, "lang") in iq.attributes:
         attributes[_LANGUAGE] = iq.attributes[ns.XML, "lang"]
-    _move(iq, ns.FORWARD)
-    return ForwardedIq(wrappers[0].uri, attributes, _contents(iq))
-
-
-def _move(element: domish.Element, old: str) -> None:
-    """Move elements of the wrapper's namespace to C{jabber:client}: the sender has left the declaration out."""
-    if element.uri == old:
-        element.uri = element.defaultUri = ns.CLIENT
-        for child in element.elements():
-            _move(child, old)
+    # If it is in the wrapper's namespace, the sender has left the declaration out.
+    return ForwardedIq(wrappers[0].uri, attributes, _contents(moved(iq, ns.FORWARD, ns.CLIENT)))
 
 
 def _contents(element: domish.Element) -> bytes:

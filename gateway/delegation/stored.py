@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
-from xml.parsers import expat
 
 from attrs import frozen
 from twisted.words.xish import domish
@@ -16,7 +15,7 @@ from gateway import ns
 from gateway.delegation.private import Key, storable
 from gateway.errors import BadRequest, ResourceLimit, TooLarge
 from gateway.xml.context import CLIENT
-from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, parse
+from gateway.xml.read import LONG_NAMESPACE, MAX_NAMESPACE, EventReader, parse, qualifiedAttributes, splitName
 
 # Levels of nested elements.
 _MAX_DEPTH = 60
@@ -32,7 +31,6 @@ _PIE = frozenset({"urn:xmpp:pie:0", "http://www.xmpp.org/extensions/xep-0227.htm
 _SERVER, _HOST, _USER = (("pie", name) for name in ("server-data", "host", "user"))
 _QUERY = ns.PRIVATE, "query"
 _INCLUDE = "http://www.w3.org/2001/XInclude", "include"
-_LONG_NAMESPACE = longNamespace(rb"xmlns(?::[^\s=<>:]*)?")
 # Bytes that are searched again with the next piece, for a namespace that began in them.
 _OVERLAP = 2 * MAX_NAMESPACE
 
@@ -144,7 +142,7 @@ def _attribute(key: str) -> str | tuple[str, str]:
     return (uri, name) if separator else name
 
 
-class ExportReader:
+class ExportReader(EventReader):
     """
     Reads users' private data from XML by XEP-0227, piece by piece. It keeps one element at a time in memory.
 
@@ -152,6 +150,7 @@ class ExportReader:
     """
 
     def __init__(self, domain: str) -> None:
+        super().__init__()
         self._domain = domain
         # Names of the open elements, without a root that contains several hosts.
         self._path: list[tuple[str, str]] = []
@@ -163,12 +162,7 @@ class ExportReader:
         self._parsed = 0
         self._tail = b""
         self._isExport = False
-        self._parser = parser = newParser()
-        parser.buffer_text = True
-        parser.StartElementHandler = self._begun
-        parser.EndElementHandler = self._ended
-        parser.CharacterDataHandler = self._text
-        parser.StartDoctypeDeclHandler = self._declared
+        self._parser.StartDoctypeDeclHandler = self._declared
 
     def read(self, data: bytes, isLast: bool = False) -> list[tuple[str, domish.Element] | Skipped]:
         """
@@ -178,14 +172,14 @@ class ExportReader:
         @raise BadData: if this is no such XML. Everything returned before is valid.
         """
         window = self._tail + data
-        if _LONG_NAMESPACE.search(window):
+        if LONG_NAMESPACE.search(window):
             # Expat would need memory and time for each attribute in it.
             raise BadData(f"a namespace has over {MAX_NAMESPACE} bytes{self._where()}: take that element out")
         self._tail = window[-_OVERLAP:]
         self._parsed += len(data)
         try:
-            self._parser.Parse(data, isLast)
-        except expat.ExpatError as error:
+            self.feed(data, isLast)
+        except BadRequest as error:
             raise BadData(f"it is not well-formed XML{self._where()}: {error}") from None
         if self._parsed - self._parser.CurrentByteIndex > _MAX_TAG:
             raise BadData(f"a tag has over {_MAX_TAG} bytes{self._where()}")
@@ -200,8 +194,8 @@ class ExportReader:
     def _declared(self, *details: object) -> None:
         raise BadData("it has a document type declaration, which no server writes")
 
-    def _begun(self, written: str, attributes: dict[str, str]) -> None:
-        uri, _, name = written.rpartition(SEPARATOR)
+    def _started(self, name: str, attributes: dict[str, str]) -> None:
+        uri, name = splitName(name)
         if self._open or self._path == [_HOST, _USER, _QUERY]:
             self._build(uri, name, attributes)
             return
@@ -225,8 +219,7 @@ class ExportReader:
         if not self._open:
             self._cost = 0.0
         self._cost += 1 + len(attributes)
-        written = {_qualified(key): value for key, value in attributes.items()}
-        element = domish.Element((uri, name), uri, written)
+        element = domish.Element((uri, name), uri, qualifiedAttributes(attributes))
         if self._open and self._cost <= _MAX_ELEMENTS and len(self._open) < _MAX_DEPTH:
             self._open[-1].addChild(element)
         elif self._open:
@@ -239,7 +232,7 @@ class ExportReader:
             self._cost += len(text) * _MAX_ELEMENTS / _MAX_TEXT
             self._open[-1].addContent(text)
 
-    def _ended(self, written: str) -> None:
+    def _ended(self, name: str) -> None:
         if self._open:
             element = self._open.pop()
             if not self._open and self._host == self._domain:
@@ -253,8 +246,3 @@ class ExportReader:
             self._found.append(Skipped(what, "it is too large or too deep to be kept"))
         else:
             self._found.append((self._user, element))
-
-
-def _qualified(key: str) -> str | tuple[str, str]:
-    uri, separator, name = key.rpartition(SEPARATOR)
-    return (uri, name) if separator else name

@@ -14,9 +14,8 @@ from gateway.addresses import jids
 from gateway.embedded.roster import Item
 from gateway.errors import BadRequest, Malformed, NotAcceptable, TooLarge
 from gateway.stream.stanzas import Stanza
-from gateway.xml.context import Context
-from gateway.xml.read import SEPARATOR, newParser
-from gateway.xml.write import escape, route, serialised, startTag, tag
+from gateway.xml.move import movedStanza
+from gateway.xml.write import escape, route, serialised, tag
 
 # Characters of a contact's name and of a group's name, and number of groups.
 _MAX_NAME = 1_023
@@ -38,7 +37,11 @@ def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str, lar
     if old == namespace or not _mayHold(stanza, old):
         data = stanza.readdressed(route(sender, recipient))
     else:
-        data = _NamespaceRewriter(stanza.context, old, namespace, largest).moved(stanza.raw, sender, recipient)
+        root = {"from": sender, "to": recipient}
+        try:
+            data = movedStanza(stanza.raw, stanza.context, namespace, root, largest)
+        except TooLarge as error:
+            raise NotAcceptable from error
     if len(data) > largest:
         raise NotAcceptable
     return data
@@ -48,61 +51,6 @@ def _mayHold(stanza: Stanza, namespace: str) -> bool:
     """True if a stanza may declare this namespace, on its root or in it, such as on a forwarded stanza."""
     raw, context = stanza.raw, stanza.context
     return namespace.encode() in raw or namespace in context.prefixes.values() or bool(_SPELLED.search(raw))
-
-
-class _NamespaceRewriter:
-    """
-    Parses a stanza and writes it with another content namespace.
-
-    Prefixes that are only used in values are not kept.
-    """
-
-    def __init__(self, context: Context, old: str, new: str, largest: int) -> None:
-        self._old, self._new, self._largest = old, new, largest
-        self._parser = newParser()
-        self._parser.Parse(context.header, False)
-        self._written: list[str] = []
-        self._size = 0
-        # For each open element: its name as written, the default namespace inside, and true if it was moved.
-        self._open: list[tuple[str, str, bool]] = []
-        self._root: dict[str, str] = {}
-
-    def moved(self, raw: bytes, sender: str, recipient: str) -> bytes:
-        self._root = {"from": sender, "to": recipient}
-        self._parser.StartElementHandler = self._started
-        self._parser.EndElementHandler = self._ended
-        self._parser.CharacterDataHandler = self._text
-        self._parser.Parse(raw, False)
-        if self._open:
-            # A stanza is stored without its end tag.
-            self._ended("")
-        return "".join(self._written).encode()
-
-    def _started(self, name: str, attributes: dict[str, str]) -> None:
-        uri, local = _split(name)
-        _, around, moves = self._open[-1] if self._open else ("", self._new, True)
-        # The content of an element in another namespace is not moved.
-        moves = moves and uri == self._old
-        uri = self._new if moves else uri
-        if not self._open:
-            attributes = {**attributes, **self._root}
-        named = {_split(key) if SEPARATOR in key else key: value for key, value in attributes.items()}
-        start, written, inside = startTag(local, uri, around, named)
-        self._write(f"{start}>")
-        self._open.append((written, inside, moves))
-
-    def _ended(self, name: str) -> None:
-        self._write(f"</{self._open.pop()[0]}>")
-
-    def _text(self, text: str) -> None:
-        self._write(escape(text))
-
-    def _write(self, text: str) -> None:
-        # The output may be much larger than the input: each use of a prefix writes the whole namespace.
-        self._size += len(text)
-        if self._size > self._largest:
-            raise NotAcceptable
-        self._written.append(text)
 
 
 def toBytes(element: domish.Element, namespace: str, largest: int) -> bytes:
@@ -118,12 +66,6 @@ def toBytes(element: domish.Element, namespace: str, largest: int) -> bytes:
     if len(data) > largest:
         raise NotAcceptable
     return data
-
-
-def _split(name: str) -> tuple[str, str]:
-    """Return namespace and local name."""
-    uri, _, local = name.rpartition(SEPARATOR)
-    return uri, local
 
 
 def tree(stanza: Stanza) -> domish.Element:

@@ -15,7 +15,7 @@ from gateway.errors import BadRequest
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
 from gateway.stream.stanzas import Stanza
-from gateway.xml import write
+from gateway.xml import move, write
 from gateway.xml.errors import readError
 from gateway.xml.read import SEPARATOR
 from gateway.xml.records import readRecords
@@ -294,17 +294,7 @@ def isPrivileged(stanza: domish.Element) -> bool:
 
 def moved(stanza: domish.Element) -> domish.Element:
     """Return a copy of a stanza with all elements of its own namespace in that of clients."""
-    return _copied(stanza, stanza.uri, ns.CLIENT)
-
-
-def _copied(element: domish.Element, old: str | None, new: str | None) -> domish.Element:
-    """Return a copy with elements of one namespace in another, except below elements of a third."""
-    moves = element.uri == old
-    uri = new if moves else element.uri
-    copy = domish.Element((uri, element.name), uri, dict(element.attributes), dict(element.localPrefixes))
-    for child in element.children:
-        copy.addChild(_copied(child, old, new if moves else old) if isinstance(child, domish.Element) else child)
-    return copy
+    return move.moved(stanza, stanza.uri, ns.CLIENT)
 
 
 def _forward(parent: domish.Element, stanza: domish.Element) -> None:

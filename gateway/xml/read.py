@@ -5,6 +5,7 @@ XML to trees and names, by expat, set up for XMPP.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from xml.parsers import expat
 
@@ -42,7 +43,7 @@ def longNamespace(declaration: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"""%b\s*=\s*(?:'[^'<]{%d}|"[^"<]{%d})""" % (declaration, long, long))
 
 
-_LONG_NAMESPACE = longNamespace(rb"xmlns(?::[^\s=<>:]*)?")
+LONG_NAMESPACE = longNamespace(rb"xmlns(?::[^\s=<>:]*)?")
 
 
 def checkCost(raw: bytes) -> None:
@@ -57,7 +58,7 @@ def checkCost(raw: bytes) -> None:
     cost = raw.count(b"<")
     if cost <= MAX_COST:
         cost += raw.count(b"='") + raw.count(b'="')
-    if cost > MAX_COST or _LONG_NAMESPACE.search(raw):
+    if cost > MAX_COST or LONG_NAMESPACE.search(raw):
         raise TooLarge
 
 
@@ -159,10 +160,10 @@ class Builder:
             self._defaults.pop()
 
     def _begun(self, written: str, attributes: dict[Any, str]) -> None:
-        uri, _, name = written.rpartition(SEPARATOR)
+        uri, name = splitName(written)
         for key in attributes:
             if SEPARATOR in key:
-                attributes = {_qualified(key): value for key, value in attributes.items()}
+                attributes = qualifiedAttributes(attributes)
                 break
         element = domish.Element((uri, name), self._defaults[-1], attributes, self._prefixes)
         if self._prefixes:
@@ -189,6 +190,53 @@ class Builder:
                 children.append(text)
 
 
-def _qualified(key: str) -> str | tuple[str, str]:
-    uri, separator, name = key.rpartition(SEPARATOR)
-    return (uri, name) if separator else name
+class EventReader:
+    """
+    Reads the events of XML: the base of everything that builds no tree. A subclass overrides the methods of the
+    events it needs; these get names as expat writes them: namespace, L{SEPARATOR}, name.
+    """
+
+    def __init__(self, *before: bytes) -> None:
+        """
+        @param before: well-formed start tags that the XML stands in; they cause no events.
+        """
+        self._parser = parser = newParser()
+        # Deliver text in one piece, unless it is very long.
+        parser.buffer_text = True
+        for tag in before:
+            parser.Parse(tag, False)
+        parser.StartElementHandler = self._started
+        parser.EndElementHandler = self._ended
+        parser.CharacterDataHandler = self._text
+
+    def feed(self, data: bytes, isLast: bool = False) -> None:
+        """
+        Read the next bytes.
+
+        @param isLast: true if the document ends here.
+        @raise BadRequest: if the bytes are not well-formed; nothing can be read after them.
+        """
+        try:
+            self._parser.Parse(data, isLast)
+        except expat.ExpatError as error:
+            raise BadRequest(str(error)) from error
+
+    def _started(self, name: str, attributes: dict[str, str]) -> None:
+        """A start tag."""
+
+    def _ended(self, name: str) -> None:
+        """An end tag."""
+
+    def _text(self, text: str) -> None:
+        """Text between tags."""
+
+
+def splitName(written: str) -> tuple[str, str]:
+    """Return the namespace, which may be empty, and the local name of a name from expat."""
+    uri, _, name = written.rpartition(SEPARATOR)
+    return uri, name
+
+
+def qualifiedAttributes(attributes: Mapping[Any, str]) -> dict[str | tuple[str, str], str]:
+    """Return attributes from expat by name; one in a namespace has that before it."""
+    return {splitName(key) if SEPARATOR in key else key: value for key, value in attributes.items()}

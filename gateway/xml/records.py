@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.xml.read import newParser
+from gateway.xml.read import EventReader
 
 
 def readRecords(
@@ -27,50 +27,49 @@ def readRecords(
     @param found: is called with the attributes and the texts of each record.
     @return: true if there is such a list.
     """
-    return _RecordReader(path, text, found).read(before, content)
+    reader = _RecordReader(before, path, text, found)
+    reader.feed(content)
+    return reader.hasList
 
 
-class _RecordReader:
+class _RecordReader(EventReader):
     """
     Receives the events of one parser. The list is at depth 1, a record at depth 2, a text at depth 3.
     """
 
     def __init__(
-        self, path: tuple[str, str], text: str, found: Callable[[dict[str, str], list[str]], object]
+        self,
+        before: tuple[bytes, ...],
+        path: tuple[str, str],
+        text: str,
+        found: Callable[[dict[str, str], list[str]], object],
     ) -> None:
+        super().__init__(*before)
+        # Most text is passed over.
+        self._parser.CharacterDataHandler = None
         self._list, self._record = path
-        self._text = text
+        self._textName = text
         self._found = found
-        self._parser = newParser()
-        self._parser.buffer_text = True
         self._depth = 0
-        self._isInList = self._hasList = False
+        self._isInList = self.hasList = False
         self._attributes: dict[str, str] | None = None
         self._texts: list[str] = []
         self._pieces: list[str] = []
 
-    def read(self, before: tuple[bytes, ...], content: bytes) -> bool:
-        for tag in before:
-            self._parser.Parse(tag, False)
-        self._parser.StartElementHandler = self._begun
-        self._parser.EndElementHandler = self._ended
-        self._parser.Parse(content, False)
-        return self._hasList
-
-    def _begun(self, name: str, attributes: dict[str, str]) -> None:
+    def _started(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth == 1:
-            self._isInList = name == self._list and not self._hasList
-            self._hasList = self._hasList or self._isInList
+            self._isInList = name == self._list and not self.hasList
+            self.hasList = self.hasList or self._isInList
         elif self._depth == 2:
             self._attributes = attributes if self._isInList and name == self._record else None
             self._texts = []
-        elif self._depth == 3 and name == self._text:
+        elif self._depth == 3 and name == self._textName:
             self._pieces = []
             self._parser.CharacterDataHandler = self._pieces.append
 
     def _ended(self, name: str) -> None:
-        if self._depth == 3 and name == self._text:
+        if self._depth == 3 and name == self._textName:
             self._parser.CharacterDataHandler = None
             self._texts.append("".join(self._pieces))
             self._pieces = []
