@@ -18,7 +18,7 @@ from gateway.delegation.core import Request
 from gateway.delegation.private import PrivateStorage
 from gateway.embedded import stanzas as embedded
 from gateway.errors import BadNamespace, NotAcceptable, TooLarge
-from gateway.muc.payload import parts
+from gateway.muc.stanzas import parts
 from gateway.stream.core import Splitter
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Nonza, Stanza

@@ -1,13 +1,14 @@
 """
 Forwarded requests and their answers on the wire (XEP-0355 section 4.3).
 
-The usual spelling is read by regular expressions, any other from a tree.
+The usual spelling is cut from the bytes, any other is read from a tree.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import product
 
 from attrs import frozen
 from twisted.words.xish import domish
@@ -19,23 +20,34 @@ from gateway.errors import BadRequest, TooLarge
 from gateway.stream.checker import checkWhole
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import CLIENT
+from gateway.xml.cut import Tag, only, usualTag
 from gateway.xml.move import moved
 from gateway.xml.read import START_TAG, parse
-from gateway.xml.write import escape, serialised, serialisedAll
+from gateway.xml.write import escape, serialised, serialisedAll, tag
 
-# The spelling that servers use: nothing between the tags, no entity or line break in a value, no prefix.
-_VALUE = rb"=(?:'[^'<&\t\r\n]*'|\"[^\"<&\t\r\n]*\")"
-_WRAPPER = re.compile(
-    rb"<delegation xmlns=(['\"])(urn:xmpp:delegation:[12])\1><forwarded xmlns=(['\"])urn:xmpp:forward:0\3>"
-    rb"<iq((?: (?:from|to|id|type|xmlns|xml:lang)" + _VALUE + rb")*)(/?)>"
-)
+# In the spelling that servers use there is nothing between the tags.
 _INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
-_PAYLOAD = re.compile(rb"<([A-Za-z_][\w.-]*)((?: [A-Za-z_][\w.-]*" + _VALUE + rb")*)(/?)>")
 _LANGUAGE = "xml:lang"
+_IQ_ATTRIBUTES = frozenset(("xmlns", "from", "to", "id", "type", _LANGUAGE))
+
+
+
+def _openings() -> Iterator[tuple[bytes, str]]:
+    """Yield each spelling of the two start tags around the iq, with the version."""
+    for version in VERSIONS:
+        wrapper = tag("delegation", tag("forwarded", "", xmlns=ns.FORWARD), xmlns=version)
+        opening = wrapper.removesuffix(_WRAPPER_END.decode())
+        outer, bracket, inner = opening.partition("><")
+        for one, other in product((outer, outer.replace("'", '"')), (inner, inner.replace("'", '"'))):
+            yield f"{one}{bracket}{other}".encode(), version
+
+
+# All have the same length.
+_OPENINGS = dict(_openings())
+_OPENING = len(next(iter(_OPENINGS)))
 
 # Resource for answers to a server; see answerAddress.
 _ANSWERED = "delegation"
-_ATTRIBUTE = re.compile(rb" ([\w:.-]+)=(?:'([^']*)'|\"([^\"]*)\")")
 
 
 @frozen(eq=False)
@@ -65,17 +77,18 @@ def unwrap(stanza: Stanza) -> ForwardedIq:
     @raise BadRequest: if there is not exactly one.
     """
     payload = stanza.payload
-    wrapper = _WRAPPER.match(payload)
+    wrapper = _wrapper(payload)
     if wrapper is not None and payload.endswith(_WRAPPER_END) and _isPlain(stanza, payload):
-        attributes = _attributes(wrapper.group(4))
-        inside = payload[wrapper.end() : -len(_WRAPPER_END)]
-        if wrapper.group(5):
+        version, iq = wrapper
+        inside = payload[iq.end : -len(_WRAPPER_END)]
+        if iq.isEmpty:
             isAlone = not inside
         else:
-            isAlone = inside.endswith(_INSIDE_END) and b"<iq" not in inside and inside.count(_INSIDE_END) == 1
-            inside = inside[: -len(_INSIDE_END)]
-        if isAlone and attributes.get("xmlns") == ns.CLIENT:
-            return ForwardedIq(wrapper.group(2).decode(), attributes, inside)
+            end = len(inside) - len(_INSIDE_END)
+            isAlone = inside.find(_INSIDE_END) == end and b"<iq" not in inside
+            inside = inside[:end]
+        if isAlone:
+            return ForwardedIq(version, iq.attributes, inside)
     return _unwrapTree(stanza.element)
 
 
@@ -86,14 +99,25 @@ def unwrapHead(head: bytes) -> ForwardedIq:
     @param head: the first bytes of the stanza.
     @raise BadRequest: if it is not spelled as servers do.
     """
-    tag = START_TAG.match(head)
-    wrapper = None if tag is None else _WRAPPER.match(head, tag.end())
+    root = START_TAG.match(head)
+    wrapper = None if root is None else _wrapper(head, root.end())
     if wrapper is None:
         raise BadRequest
-    attributes = _attributes(wrapper.group(4))
-    if attributes.get("xmlns") != ns.CLIENT:
-        raise BadRequest
-    return ForwardedIq(wrapper.group(2).decode(), attributes, b"")
+    version, iq = wrapper
+    return ForwardedIq(version, iq.attributes, b"")
+
+
+def _wrapper(raw: bytes, start: int = 0) -> tuple[str, Tag] | None:
+    """
+    Return the version of the wrapper that begins at an offset, and the start tag of the iq in it; C{None} if it is
+    not spelled as servers do.
+    """
+    end = start + _OPENING
+    version = _OPENINGS.get(raw[start:end])
+    iq = None if version is None else usualTag(raw, end)
+    if version is None or iq is None or iq.name != "iq" or not _IQ_ATTRIBUTES.issuperset(iq.attributes):
+        return None
+    return (version, iq) if iq.attributes.get("xmlns") == ns.CLIENT else None
 
 
 def _isPlain(stanza: Stanza, payload: bytes) -> bool:
@@ -105,10 +129,6 @@ def _isPlain(stanza: Stanza, payload: bytes) -> bool:
             return False
     # A plain start tag declares nothing.
     return bool(stanza.cut) or b"xmlns" not in stanza.raw[: len(stanza.raw) - len(payload)]
-
-
-def _attributes(written: bytes) -> dict[str, str]:
-    return {name.decode(): (one or other).decode() for name, one, other in _ATTRIBUTE.findall(written)}
 
 
 def _unwrapTree(element: domish.Element) -> ForwardedIq:
@@ -157,8 +177,8 @@ def checkedXml(answer: domish.Element | bytes) -> bytes:
 
 def _isElement(xml: bytes) -> bool:
     """True if bytes that are well-formed content are exactly one element."""
-    tag = _PAYLOAD.match(xml)
-    if tag is not None and _isOnly(tag, xml) and b"<!" not in xml:
+    # A section that does not end is found only by a parser that is told of the end.
+    if b"<!" not in xml and only(xml) is not None:
         return True
     try:
         content = _wrapped(xml).children
@@ -211,9 +231,9 @@ def _request(
 ) -> Request:
     if not sender or not identifier or kind not in ("get", "set"):
         raise BadRequest
-    tag = _PAYLOAD.match(xml)
-    if tag is not None and _isOnly(tag, xml):
-        attributes = _attributes(tag.group(2))
+    one = only(xml)
+    if one is not None and _LANGUAGE not in one.attributes:
+        attributes = one.attributes
         namespace = attributes.pop("xmlns", ns.CLIENT)
         return Request(sender, recipient, identifier, kind, namespace, attributes, xml, language)
     children = _children(xml)
@@ -222,16 +242,6 @@ def _request(
     [child] = children
     attributes = {name: value for name, value in child.attributes.items() if isinstance(name, str)}
     return Request(sender, recipient, identifier, kind, child.uri or "", attributes, xmlOf(child), language)
-
-
-def _isOnly(tag: re.Match[bytes], xml: bytes) -> bool:
-    """Return true if the element that C{tag} begins is all there is."""
-    if tag.group(3):
-        return tag.end() == len(xml)
-    name = tag.group(1)
-    ending = b"</" + name + b">"
-    content = xml[tag.end() : -len(ending)]
-    return xml.endswith(ending) and b"<" + name not in content and b"</" + name not in content
 
 
 def readReply(inside: ForwardedIq) -> Reply:
@@ -253,8 +263,7 @@ def _isAnswer(kind: str | None, xml: bytes) -> bool:
     element".
     """
     if kind == "result":
-        tag = _PAYLOAD.match(xml)
-        return not xml or (tag is not None and _isOnly(tag, xml)) or len(_children(xml)) <= 1
+        return not xml or only(xml) is not None or len(_children(xml)) <= 1
     return kind != "error" or any((child.uri, child.name) == (ns.CLIENT, "error") for child in _children(xml))
 
 

@@ -4,7 +4,6 @@ Read and write the stanzas of the host.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from twisted.words.xish import domish
@@ -14,16 +13,13 @@ from gateway.addresses import jids
 from gateway.embedded.roster import Item
 from gateway.errors import BadRequest, Malformed, NotAcceptable, TooLarge
 from gateway.stream.stanzas import Stanza
+from gateway.xml.cut import mayDeclare
 from gateway.xml.move import movedStanza
 from gateway.xml.write import escape, route, serialised, tag
 
 # Characters of a contact's name and of a group's name, and number of groups.
 _MAX_NAME = 1_023
 _MAX_GROUPS = 100
-
-# A namespace declaration that contains a character reference. A prefix has no colon; without this restriction the
-# pattern would take quadratic time for a text full of "xmlns".
-_SPELLED = re.compile(rb"""xmlns(?::[^\s=:]*)?\s*=\s*(?:'[^'&]*&|"[^"&]*&)""")
 
 
 def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str, largest: int) -> bytes:
@@ -49,8 +45,7 @@ def readdressed(stanza: Stanza, sender: str, recipient: str, namespace: str, lar
 
 def _mayHold(stanza: Stanza, namespace: str) -> bool:
     """True if a stanza may declare this namespace, on its root or in it, such as on a forwarded stanza."""
-    raw, context = stanza.raw, stanza.context
-    return namespace.encode() in raw or namespace in context.prefixes.values() or bool(_SPELLED.search(raw))
+    return mayDeclare(stanza.raw, namespace) or namespace in stanza.context.prefixes.values()
 
 
 def toBytes(element: domish.Element, namespace: str, largest: int) -> bytes:

@@ -16,10 +16,10 @@ from gateway.fmuc.values import Fmuc, NodeMessage, NodePresence
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.elements import MAX_REASON
-from gateway.muc.payload import children, parts
-from gateway.muc.stanzas import readAddress, readError
+from gateway.muc.stanzas import parts, readAddress, readError
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
+from gateway.xml.cut import children
 
 _RESERVED = muc.RESERVED | {ns.FMUC}
 _WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {**muc.WRITERS, ToNode: toNode}

@@ -13,7 +13,6 @@ from gateway.errors import BadRequest
 from gateway.muc import datetimes
 from gateway.muc.actions import Action, LogLine, SendError, SendInvitation, ToUsers
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser
-from gateway.muc.payload import Part, children
 from gateway.muc.values import (
     AFFILIATIONS,
     AVAILABLE,
@@ -32,7 +31,10 @@ from gateway.muc.values import (
 )
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
+from gateway.xml.context import COMPONENT
+from gateway.xml.cut import Part, children, cut, cutTree
 from gateway.xml.errors import errorXml
+from gateway.xml.read import checkCost
 from gateway.xml.write import message, presence, route, tag, textTag, writeStanza
 
 # Namespaces that only the room itself may use in stanzas to occupants.
@@ -51,6 +53,20 @@ _RECIPIENT = "\0"
 
 P = TypeVar("P", bound=Presence)
 M = TypeVar("M", bound=Message)
+
+
+def parts(stanza: Stanza) -> list[Part]:
+    """
+    Return the elements of a stanza; text between them is ignored.
+
+    @raise BadRequest: if there are too many elements, if no tree can be built where one is needed, or if the
+        elements grow too large when serialised.
+    """
+    checkCost(stanza.raw)
+    found = None
+    if stanza.cut and not any(use in stanza.raw for use, _ in stanza.context.uses):
+        found = cut(stanza.payload, COMPONENT)
+    return cutTree(stanza.element, COMPONENT) if found is None else found
 
 
 def readPresence(

@@ -11,14 +11,13 @@ from twisted.words.xish import domish
 
 from gateway.errors import GatewayError
 from gateway.xml.context import Context
+from gateway.xml.cut import tagName, writtenAttributes
 from gateway.xml.errors import errorStanza
 from gateway.xml.read import START_TAG, parse
 from gateway.xml.write import route
 
-_NAME = re.compile(rb"<([^\s/>]+)")
 # Beginning of the start tag, and end tag, of each kind of stanza without a prefix.
 TAGS = {kind: (f"<{kind}".encode(), f"</{kind}>".encode()) for kind in ("iq", "message", "presence")}
-_ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
 
 
 @define(eq=False, repr=False)
@@ -95,7 +94,7 @@ class Stanza:
 
     def _readdressedCarefully(self, addresses: bytes) -> bytes:
         """Slow path, for any start tag: all but the two addresses is copied."""
-        kept = _ATTRIBUTE.findall(self._startTag.group())
+        kept = writtenAttributes(self._startTag.group())
         own = {name for name, _ in kept}
         declarations = [
             declaration
@@ -125,9 +124,7 @@ class Stanza:
     @property
     def _writtenName(self) -> bytes:
         """The root's name with the prefix that it is written with."""
-        name = _NAME.match(self.raw)
-        assert name is not None
-        return name.group(1)
+        return tagName(self.raw)
 
 
 @define(eq=False, repr=False)

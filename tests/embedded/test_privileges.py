@@ -36,6 +36,7 @@ from gateway.stream.component import handshake
 from gateway.stream.core import Splitter
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza
+from gateway.xml import write
 from gateway.xml.errors import errorStanza
 from gateway.xml.write import route
 from tests.privilege import support as xep
@@ -93,10 +94,10 @@ class MemoryClient:
         self.data += f"<iq type='result' id='{stanza.id}' from='{recipient}' to='{sender}'>{payload}</iq>".encode()
 
     def announce(self, sender: str, recipient: str, kind: str) -> None:
-        self.data += stanzas.presence(sender, recipient, kind)
+        self.data += write.presence(route(sender, recipient), kind)
 
     def push(self, item: Item, removed: bool) -> None:
-        self.data += stanzas.iq(b"", "push", "set", stanzas.rosterQuery([item], removed))
+        self.data += write.iq(b"", "push", "set", stanzas.rosterQuery([item], removed).encode())
 
     def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
         self.data += errorStanza(stanza.name, route(recipient, sender), stanza.id, error)

@@ -148,17 +148,6 @@ class QuickTests(QuickCase):
 class WrittenTests(SynchronousTestCase):
     """Stanzas of the host."""
 
-    def test_iq(self) -> None:
-        """Ids are those of the requester, whatever they contain."""
-        [found] = elements(stanzas.iq(b"", "<'&\n", "result", "<x xmlns='urn:x'/>"))
-        self.assertEqual(found.attrib, {"id": "<'&\n", "type": "result"})
-        self.assertEqual(found[0].tag, "{urn:x}x")
-
-    def test_presence(self) -> None:
-        """Presence without content."""
-        [found] = elements(stanzas.presence("a'@h", "b@h/&", "probe"))
-        self.assertEqual(found.attrib, {"from": "a'@h", "to": "b@h/&", "type": "probe"})
-
     def test_roster(self) -> None:
         """Items with all attributes; a removed one with its address only."""
         items = [Item("a@h", "A & 'B'", ("<g>", "h"), to=True, ask=False), Item("b@h", ask=True)]
