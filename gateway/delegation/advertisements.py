@@ -12,7 +12,7 @@ from gateway import ns
 from gateway.delegation.nesting import VERSIONS, Grant, Info
 from gateway.errors import BadRequest
 from gateway.stream.stanzas import Stanza
-from gateway.xml.write import escape, serialisedAll
+from gateway.xml.write import iq, message, route, serialisedAll, tag
 
 # Characters of the disco#info of one node.
 _MAX_INFO = 16 * 1024
@@ -65,17 +65,12 @@ def advertisement(
     @param granted: namespaces, each with the attributes that it is filtered by.
     @param user: the user who delegates; C{None} for all users of the server.
     """
-    to = "" if user is None else f" to='{escape(user)}'"
     inside = "".join(
-        f"<delegated namespace='{escape(namespace)}'>"
-        + "".join(f"<attribute name='{escape(name)}'/>" for name in sorted(filtering))
-        + "</delegated>"
+        tag("delegated", "".join(tag("attribute", name=name) for name in sorted(filtering)), namespace=namespace)
         for namespace, filtering in granted
     )
-    return (
-        f"<message from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}'>"
-        f"<delegation xmlns='{version}'{to}>{inside}</delegation></message>"
-    ).encode()
+    content = tag("delegation", inside, xmlns=version, to=user)
+    return message(route(sender, recipient), content.encode(), identifier)
 
 
 # Disco, section 7.2.
@@ -83,10 +78,8 @@ def advertisement(
 
 def infoQuery(sender: str, recipient: str, identifier: str, node: str) -> bytes:
     """Return the query for the disco#info to nest."""
-    return (
-        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='get'>"
-        f"<query xmlns='{ns.DISCO_INFO}' node='{escape(node)}'/></iq>"
-    ).encode()
+    query = tag("query", xmlns=ns.DISCO_INFO, node=node)
+    return iq(route(sender, recipient), identifier, "get", query.encode())
 
 
 def readInfo(iq: domish.Element) -> Info:
@@ -113,11 +106,8 @@ def readInfo(iq: domish.Element) -> Info:
 
 def writeInfo(info: Info, node: str = "") -> str:
     """Return the query element of a disco#info result, with the node of the request."""
-    echo = f" node='{escape(node)}'" if node else ""
-    identities = "".join(
-        f"<identity category='{escape(category)}' type='{escape(kind)}'"
-        + (f" name='{escape(name)}'/>" if name else "/>")
-        for category, kind, name in info.identities
+    identities = (
+        tag("identity", category=category, type=kind, name=name or None) for category, kind, name in info.identities
     )
-    features = "".join(f"<feature var='{escape(feature)}'/>" for feature in info.features)
-    return f"<query xmlns='{ns.DISCO_INFO}'{echo}>{identities}{features}{''.join(info.forms)}</query>"
+    features = (tag("feature", var=feature) for feature in info.features)
+    return tag("query", "".join((*identities, *features, *info.forms)), xmlns=ns.DISCO_INFO, node=node or None)

@@ -6,11 +6,10 @@ The usual spelling is cut from the bytes, any other is read from a tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
+from typing import NamedTuple
 
-from attrs import frozen
 from twisted.words.xish import domish
 
 from gateway import ns
@@ -19,11 +18,12 @@ from gateway.delegation.nesting import VERSIONS
 from gateway.errors import BadRequest, TooLarge
 from gateway.stream.checker import checkWhole
 from gateway.stream.stanzas import Stanza
+from gateway.xml import write
 from gateway.xml.context import CLIENT
 from gateway.xml.cut import Tag, only, usualTag
 from gateway.xml.move import moved
 from gateway.xml.read import START_TAG, parse
-from gateway.xml.write import escape, serialised, serialisedAll, tag
+from gateway.xml.write import FORWARDED, iq, route, serialised, serialisedAll, tag
 
 # In the spelling that servers use there is nothing between the tags.
 _INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
@@ -32,26 +32,26 @@ _IQ_ATTRIBUTES = frozenset(("xmlns", "from", "to", "id", "type", _LANGUAGE))
 
 
 
-def _openings() -> Iterator[tuple[bytes, str]]:
-    """Yield each spelling of the two start tags around the iq, with the version."""
-    for version in VERSIONS:
-        wrapper = tag("delegation", tag("forwarded", "", xmlns=ns.FORWARD), xmlns=version)
-        opening = wrapper.removesuffix(_WRAPPER_END.decode())
-        outer, bracket, inner = opening.partition("><")
-        for one, other in product((outer, outer.replace("'", '"')), (inner, inner.replace("'", '"'))):
-            yield f"{one}{bracket}{other}".encode(), version
+def _startTags(version: str) -> bytes:
+    """Return the two start tags around the iq."""
+    wrapper = tag("delegation", tag("forwarded", "", xmlns=ns.FORWARD), xmlns=version).encode()
+    return wrapper.removesuffix(_WRAPPER_END)
 
 
-# All have the same length.
-_OPENINGS = dict(_openings())
-_OPENING = len(next(iter(_OPENINGS)))
+_WRAPPER_STARTS = {version: _startTags(version) for version in VERSIONS}
+# The version by each spelling of the start tags; all have the same length.
+_SPELLED = {
+    _startTags(version).replace(b"'", outer, 2).replace(b"'", inner): version
+    for version in VERSIONS
+    for outer, inner in product((b"'", b'"'), repeat=2)
+}
+_START = len(next(iter(_SPELLED)))
 
 # Resource for answers to a server; see answerAddress.
 _ANSWERED = "delegation"
 
 
-@frozen(eq=False)
-class ForwardedIq:
+class ForwardedIq(NamedTuple):
     """
     The iq in a wrapper.
 
@@ -79,16 +79,16 @@ def unwrap(stanza: Stanza) -> ForwardedIq:
     payload = stanza.payload
     wrapper = _wrapper(payload)
     if wrapper is not None and payload.endswith(_WRAPPER_END) and _isPlain(stanza, payload):
-        version, iq = wrapper
-        inside = payload[iq.end : -len(_WRAPPER_END)]
-        if iq.isEmpty:
+        version, inner = wrapper
+        inside = payload[inner.end : -len(_WRAPPER_END)]
+        if inner.isEmpty:
             isAlone = not inside
         else:
             end = len(inside) - len(_INSIDE_END)
             isAlone = inside.find(_INSIDE_END) == end and b"<iq" not in inside
             inside = inside[:end]
         if isAlone:
-            return ForwardedIq(version, iq.attributes, inside)
+            return ForwardedIq(version, inner.attributes, inside)
     return _unwrapTree(stanza.element)
 
 
@@ -103,8 +103,8 @@ def unwrapHead(head: bytes) -> ForwardedIq:
     wrapper = None if root is None else _wrapper(head, root.end())
     if wrapper is None:
         raise BadRequest
-    version, iq = wrapper
-    return ForwardedIq(version, iq.attributes, b"")
+    version, inner = wrapper
+    return ForwardedIq(version, inner.attributes, b"")
 
 
 def _wrapper(raw: bytes, start: int = 0) -> tuple[str, Tag] | None:
@@ -112,12 +112,12 @@ def _wrapper(raw: bytes, start: int = 0) -> tuple[str, Tag] | None:
     Return the version of the wrapper that begins at an offset, and the start tag of the iq in it; C{None} if it is
     not spelled as servers do.
     """
-    end = start + _OPENING
-    version = _OPENINGS.get(raw[start:end])
-    iq = None if version is None else usualTag(raw, end)
-    if version is None or iq is None or iq.name != "iq" or not _IQ_ATTRIBUTES.issuperset(iq.attributes):
+    end = start + _START
+    version = _SPELLED.get(raw[start:end])
+    inner = None if version is None else usualTag(raw, end)
+    if version is None or inner is None or inner.name != "iq" or not _IQ_ATTRIBUTES.issuperset(inner.attributes):
         return None
-    return (version, iq) if iq.attributes.get("xmlns") == ns.CLIENT else None
+    return (version, inner) if inner.attributes.get("xmlns") == ns.CLIENT else None
 
 
 def _isPlain(stanza: Stanza, payload: bytes) -> bool:
@@ -138,13 +138,13 @@ def _unwrapTree(element: domish.Element) -> ForwardedIq:
     inside = [child for each in forwarded for child in each.elements() if child.name == "iq"]
     if not len(wrappers) == len(forwarded) == len(inside) == 1 or inside[0].uri not in (ns.CLIENT, ns.FORWARD):
         raise BadRequest
-    iq = inside[0]
-    attributes = {name: value for name, value in iq.attributes.items() if isinstance(name, str)}
-    attributes["xmlns"] = iq.uri
-    if (ns.XML, "lang") in iq.attributes:
-        attributes[_LANGUAGE] = iq.attributes[ns.XML, "lang"]
+    inner = inside[0]
+    known = {name: value for name, value in inner.attributes.items() if isinstance(name, str)}
+    known["xmlns"] = inner.uri
+    if (ns.XML, "lang") in inner.attributes:
+        known[_LANGUAGE] = inner.attributes[ns.XML, "lang"]
     # If it is in the wrapper's namespace, the sender has left the declaration out.
-    return ForwardedIq(wrappers[0].uri, attributes, _contents(moved(iq, ns.FORWARD, ns.CLIENT)))
+    return ForwardedIq(wrappers[0].uri, known, _contents(moved(inner, ns.FORWARD, ns.CLIENT)))
 
 
 def _contents(element: domish.Element) -> bytes:
@@ -205,7 +205,7 @@ def readHead(inside: ForwardedIq) -> Request:
 
     @raise BadRequest: if addresses, id or type are missing.
     """
-    return readRequest(ForwardedIq(inside.version, inside.attributes, b"<unreadable/>"))
+    return readRequest(ForwardedIq(inside.version, inside.attributes, tag("unreadable").encode()))
 
 
 def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
@@ -231,17 +231,16 @@ def _request(
 ) -> Request:
     if not sender or not identifier or kind not in ("get", "set"):
         raise BadRequest
-    one = only(xml)
-    if one is not None and _LANGUAGE not in one.attributes:
-        attributes = one.attributes
+    attributes = only(xml)
+    if attributes is not None and _LANGUAGE not in attributes:
         namespace = attributes.pop("xmlns", ns.CLIENT)
         return Request(sender, recipient, identifier, kind, namespace, attributes, xml, language)
     children = _children(xml)
     if len(children) != 1:
         raise BadRequest
     [child] = children
-    attributes = {name: value for name, value in child.attributes.items() if isinstance(name, str)}
-    return Request(sender, recipient, identifier, kind, child.uri or "", attributes, xmlOf(child), language)
+    known = {name: value for name, value in child.attributes.items() if isinstance(name, str)}
+    return Request(sender, recipient, identifier, kind, child.uri or "", known, xmlOf(child), language)
 
 
 def readReply(inside: ForwardedIq) -> Reply:
@@ -272,19 +271,21 @@ def _children(xml: bytes) -> list[domish.Element]:
 
 
 def _wrapped(xml: bytes) -> domish.Element:
-    return parse(CLIENT.header, b"<iq>" + xml + b"</iq>")
+    return parse(CLIENT.header, iq(b"", "", "get", xml))
 
 
 def writeForward(version: str, sender: str, recipient: str, identifier: str, request: Request) -> bytes:
     """Return a request, wrapped for a managing entity (section 4.3)."""
-    to = "" if request.recipient is None else f" to='{escape(request.recipient)}'"
-    language = "" if request.language is None else f" xml:lang='{escape(request.language)}'"
-    head = (
-        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='{escape(identifier)}' type='set'>"
-        f"<delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' "
-        f"from='{escape(request.requester)}'{to} id='{escape(request.id)}' type='{request.type}'{language}>"
-    )
-    return b"".join((head.encode(), request.xml, b"</iq></forwarded></delegation></iq>"))
+    if request.recipient is None:
+        addresses = write.attributes(from_=request.requester).encode()
+    else:
+        addresses = route(request.requester, request.recipient)
+    inner = iq(FORWARDED + addresses, request.id, request.type, request.xml, request.language)
+    return iq(route(sender, recipient), identifier, "set", _wrap(version, inner))
+
+
+def _wrap(version: str, inner: bytes) -> bytes:
+    return b"".join((_WRAPPER_STARTS[version], inner, _WRAPPER_END))
 
 
 def answerAddress(version: str, server: str) -> str:
@@ -309,20 +310,10 @@ def writeAnswer(
     @param kind: type of the inner iq.
     @param xml: its content, for a place where the default namespace is C{jabber:client}.
     """
-    outer, wrapper = _answerHead(version, sender, recipient)
-    head = (
-        f"{outer}{escape(identifier)}{wrapper}"
-        f"from='{escape(request.entity)}' to='{escape(request.requester)}' id='{escape(request.id)}' type='{kind}'"
-    )
-    inside = b">" + xml + b"</iq>" if xml else b"/>"
-    return b"".join((head.encode(), inside, b"</forwarded></delegation></iq>"))
+    inner = iq(FORWARDED + route(request.entity, request.requester), request.id, kind, xml or None)
+    return iq(_answerRoute(version, sender, recipient), identifier, "result", _wrap(version, inner))
 
 
 @lru_cache(256)
-def _answerHead(version: str, sender: str, server: str) -> tuple[str, str]:
-    """Return the constant parts of answers to one server: the text before the outer id, and after it."""
-    recipient = answerAddress(version, server)
-    return (
-        f"<iq from='{escape(sender)}' to='{escape(recipient)}' id='",
-        f"' type='result'><delegation xmlns='{version}'><forwarded xmlns='{ns.FORWARD}'><iq xmlns='{ns.CLIENT}' ",
-    )
+def _answerRoute(version: str, sender: str, server: str) -> bytes:
+    return route(sender, answerAddress(version, server))

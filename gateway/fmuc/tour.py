@@ -8,7 +8,7 @@ from typing import Any
 from gateway import ns
 from gateway.addresses import jids
 from gateway.interfaces import IGuide
-from gateway.xml.write import escape
+from gateway.xml.write import tag
 
 
 async def showRooms(guide: IGuide, jid: str, lobby: str) -> None:
@@ -17,7 +17,7 @@ async def showRooms(guide: IGuide, jid: str, lobby: str) -> None:
         f"{jid} has ordinary chat rooms (XEP-0045). Other sites may mirror them, so that each message crosses the "
         "link between two sites once, for any number of occupants there. First, the list of public rooms:"
     )
-    answer = await guide.ask(jid, f"<query xmlns='{ns.DISCO_ITEMS}'/>")
+    answer = await guide.ask(jid, tag("query", xmlns=ns.DISCO_ITEMS))
     guide.check(answer["type"] == "result", "the service answers")
     found = [item.getAttribute("jid", "") for query in answer.elements() for item in query.elements()]
     guide.check(f"{lobby}@{jid}" in found, f"{lobby}@{jid} exists, as always on the embedded host")
@@ -31,7 +31,7 @@ async def showMirror(guide: IGuide, jid: str, lobby: str) -> None:
         f"{jid} is the other side: a mirror, which usually is at another site. It needs no setup: {room} stands "
         f"for {source} as soon as a user joins it. (\\40 is an escaped @.)"
     )
-    answer = await guide.ask(source, f"<query xmlns='{ns.DISCO_INFO}'/>")
+    answer = await guide.ask(source, tag("query", xmlns=ns.DISCO_INFO))
     if answer["type"] != "result":
         guide.say(f"There is no {source} to mirror here; the tour shows that of the embedded default.")
         return
@@ -47,14 +47,14 @@ async def showMirror(guide: IGuide, jid: str, lobby: str) -> None:
     await _join(friend, room, "friend")
     await guide.hear(partial(_isPresence, f"{room}/friend", None), "and the other occupant sees the new one")
     guide.say("A message goes to all occupants, in the room's order: the mirror shows it when it comes back.")
-    guide.send(f"<message to='{room}' type='groupchat' id='tour1'><body>Hello, friend!</body></message>")
+    guide.send(tag("message", tag("body", "Hello, friend!"), to=room, type="groupchat", id="tour1"))
     for each in (guide, friend):
         await each.hear(partial(_isSaid, f"{room}/guide", "Hello, friend!"), f"{each.jid} receives it")
     guide.say("A private message goes to one occupant.")
-    friend.send(f"<message to='{room}/guide' type='chat' id='tour2'><body>Hello, guide.</body></message>")
+    friend.send(tag("message", tag("body", "Hello, guide."), to=f"{room}/guide", type="chat", id="tour2"))
     await guide.hear(partial(_isSaid, f"{room}/friend", "Hello, guide."), "only its recipient receives it")
     guide.say("Moderation takes place in the room itself, not in a mirror, where nicks cannot be changed either.")
-    kick = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='friend' role='none'/></query>"
+    kick = tag("query", tag("item", nick="friend", role="none"), xmlns=ns.MUC_ADMIN)
     answer = await guide.ask(room, kick, "set")
     guide.check(answer["type"] == "error", "it is not allowed")
     await _leave(friend, room, "friend")
@@ -64,13 +64,13 @@ async def showMirror(guide: IGuide, jid: str, lobby: str) -> None:
 
 
 async def _join(each: IGuide, room: str, nick: str) -> None:
-    each.send(f"<presence to='{escape(room)}/{nick}'><x xmlns='{ns.MUC}'/></presence>")
+    each.send(tag("presence", tag("x", xmlns=ns.MUC), to=f"{room}/{nick}"))
     await each.hear(partial(_isPresence, f"{room}/{nick}", None), f"{each.jid} has joined")
     await each.hear(partial(_isSubject, room), "the subject comes last")
 
 
 async def _leave(each: IGuide, room: str, nick: str) -> None:
-    each.send(f"<presence to='{escape(room)}/{nick}' type='unavailable'/>")
+    each.send(tag("presence", to=f"{room}/{nick}", type="unavailable"))
     await each.hear(partial(_isPresence, f"{room}/{nick}", "unavailable"), f"{each.jid} has left")
 
 

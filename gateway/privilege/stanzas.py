@@ -19,7 +19,7 @@ from gateway.xml import move, write
 from gateway.xml.errors import readError
 from gateway.xml.read import SEPARATOR
 from gateway.xml.records import readRecords
-from gateway.xml.write import route, serialised, tag
+from gateway.xml.write import FORWARDED, route, serialised, tag
 
 _SUBSCRIPTIONS = frozenset({"none", "to", "from", "both", "remove"})
 _QUERY, _ITEM, _GROUP = (f"{ns.ROSTER}{SEPARATOR}{name}" for name in ("query", "item", "group"))
@@ -133,7 +133,7 @@ def push(component: str, user: str, resource: str, item: RosterItem, identifier:
     if item.ask:
         next(query.elements())["ask"] = "subscribe"
     content = serialised(query, ns.CLIENT).encode()
-    request = write.iq(route(user, resource), identifier, "set", content, namespace=ns.CLIENT)
+    request = write.iq(FORWARDED + route(user, resource), identifier, "set", content)
     privileged = tag("privileged_iq", request.decode(), xmlns=ns.PRIVILEGE)
     return write.iq(route(component, user), identifier, "set", privileged.encode())
 

@@ -11,6 +11,7 @@ from typing import Any
 from gateway import ns
 from gateway.addresses import jids
 from gateway.interfaces import IGuide
+from gateway.xml.write import tag
 
 _REFRESH = "/roster_admin/refresh"
 
@@ -71,7 +72,7 @@ async def _becomeContacts(guide: IGuide, friend: IGuide, before: dict[str, dict[
 
 async def _contacts(each: IGuide) -> dict[str, Any]:
     """Return a client's roster in the form of the application's documents."""
-    answer = await each.ask(_bare(each), f"<query xmlns='{ns.ROSTER}'/>")
+    answer = await each.ask(_bare(each), tag("query", xmlns=ns.ROSTER))
     contacts: dict[str, Any] = {}
     for item in (child for query in answer.elements() for child in query.elements()):
         contacts[item["jid"]] = {

@@ -60,13 +60,11 @@ class Tag(NamedTuple):
 def usualTag(raw: bytes, start: int = 0) -> Tag | None:
     """Return the start tag at an offset; C{None} if there is none, or it is not in the spelling of servers."""
     tag = _USUAL.match(raw, start)
-    return None if tag is None else _tag(tag)
+    return None if tag is None else Tag(tag[1].decode(), _attributes(tag), tag.end(), bool(tag[3]))
 
 
-def _tag(tag: re.Match[bytes]) -> Tag:
-    name, written, slash = tag.groups()
-    attributes = {key: one or other for key, one, other in _VALUE.findall(written.decode())}
-    return Tag(name.decode(), attributes, tag.end(), bool(slash))
+def _attributes(tag: re.Match[bytes]) -> dict[str, str]:
+    return {name: one or other for name, one, other in _VALUE.findall(tag[2].decode())}
 
 
 def tagName(raw: bytes) -> bytes:
@@ -109,9 +107,10 @@ class Part:
         return parse(self.header, self.raw)
 
 
-def only(content: bytes) -> Tag | None:
+def only(content: bytes) -> dict[str, str] | None:
     """
-    Return the start tag of the element that is all of the content; C{None} if that is not certain.
+    Return the attributes of the element that is all of the content, with C{xmlns} and C{xml:lang}; C{None} if the
+    content may be anything else.
 
     This is a fast path of L{cut}, for a single element. An element of the same name inside makes it uncertain.
     """
@@ -119,11 +118,11 @@ def only(content: bytes) -> Tag | None:
     if tag is None:
         return None
     if tag.group(3):
-        return _tag(tag) if tag.end() == len(content) else None
+        return _attributes(tag) if tag.end() == len(content) else None
     name = tag.group(1)
     ending = len(content) - len(name) - 3
     isLast = content.find(b"</%b>" % name, tag.end()) == ending
-    return _tag(tag) if isLast and content.find(b"<" + name, tag.end(), ending) < 0 else None
+    return _attributes(tag) if isLast and content.find(b"<" + name, tag.end(), ending) < 0 else None
 
 
 def cut(content: bytes, context: Context) -> list[Part] | None:

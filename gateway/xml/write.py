@@ -68,6 +68,10 @@ def textTag(name: str, content: str, /, **values: str | None) -> str:
     return tag(name, escape(content), **values) if content else ""
 
 
+# Declares the namespace of a stanza that is forwarded in another one; it stands before the addresses.
+FORWARDED = attributes(xmlns=ns.CLIENT).encode()
+
+
 def route(sender: str, recipient: str) -> bytes:
     """Return the two addresses of a stanza as they stand in its start tag; keep the result if they recur."""
     return f" from='{escape(sender)}' to='{escape(recipient)}'".encode()
@@ -115,16 +119,14 @@ def iq(
     kind: str,
     content: bytes | None = None,
     language: str | None = None,
-    namespace: str | None = None,
 ) -> bytes:
-    """
-    Return an iq; the parameters are those of L{writeStanza}.
-
-    @param namespace: is declared, for an iq that is forwarded in another one.
-    """
-    if namespace is not None:
-        addresses = f" xmlns='{escape(namespace)}'".encode() + addresses
-    return writeStanza("iq", addresses, content, id=identifier, type=kind, lang=language)
+    """Return an iq; the parameters are those of L{writeStanza}."""
+    # Answers are the most frequent stanzas that are not forwarded, so this is written out.
+    given = f" id='{escape(identifier)}' type='{kind}'"
+    if language is not None:
+        given += f" xml:lang='{escape(language)}'"
+    end = b"/>" if content is None else b">%b</iq>" % content
+    return b"<iq%b%b%b" % (addresses, given.encode(), end)
 
 
 def streamHeader(namespace: str, **values: str | None) -> bytes:

@@ -144,17 +144,16 @@ class OnlyTests(SynchronousTestCase):
     def test_same(self, content: list[str]) -> None:
         """It finds an element only if the slow path finds the same one alone, and a parser the same attributes."""
         raw = "".join(content).encode()
-        tag = only(raw)
-        if tag is None:
+        found = only(raw)
+        if found is None:
             return
         [part] = cut(raw, CLIENT) or []
-        self.assertEqual((part.raw, part.name), (raw, tag.name))
-        self.assertEqual(part.namespace, tag.attributes.get("xmlns", ns.CLIENT))
-        self.assertEqual(tag.isEmpty, raw.endswith(b"/>"))
+        self.assertEqual(part.raw, raw)
+        self.assertEqual(part.namespace, found.get("xmlns", ns.CLIENT))
         attributes = dict(part.element.attributes)
         if (ns.XML, "lang") in attributes:
             attributes["xml:lang"] = attributes.pop((ns.XML, "lang"))
-        self.assertEqual({**attributes, "xmlns": ""}, {**tag.attributes, "xmlns": ""})
+        self.assertEqual({**attributes, "xmlns": ""}, {**found, "xmlns": ""})
 
     def test_certain(self) -> None:
         """Single elements as servers write them are found; whatever may be more than one, or less, is not."""
@@ -163,9 +162,7 @@ class OnlyTests(SynchronousTestCase):
             "<a b='1' xml:lang='en'>x<b/>y</a>",
             """<query xmlns="urn:x"><storage xmlns='urn:y'/></query>""",
         ):
-            tag = only(raw.encode())
-            assert tag is not None, raw
-            self.assertEqual(raw.encode()[: tag.end][-1:], b">")
+            self.assertIsNotNone(only(raw.encode()), raw)
         for raw in ("", "x", "<a/><a/>", "<a/> ", " <a/>", "<a>x</a><b/>", "<a></a><a></a>", "<a><a/></a>"):
             self.assertIsNone(only(raw.encode()), raw)
         for raw in ("<p:a/>", "<a p:b='1'/>", "<a  b='1'/>", "<a b='&amp;'/>", "<a b='1\n'/>", "<a />"):

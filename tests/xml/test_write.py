@@ -12,7 +12,18 @@ from gateway import ns
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import CLIENT
-from gateway.xml.write import attributes, iq, message, presence, route, streamHeader, tag, textTag, writeStanza
+from gateway.xml.write import (
+    FORWARDED,
+    attributes,
+    iq,
+    message,
+    presence,
+    route,
+    streamHeader,
+    tag,
+    textTag,
+    writeStanza,
+)
 from tests.stream.memory import steady
 
 TEXTS = st.text(st.sampled_from("a<>&\"' \t\n\r\u00e9\U0001f600"), max_size=8)
@@ -70,7 +81,7 @@ class StanzaTests(SynchronousTestCase):
         self.assertEqual(iq(addresses, "1", "result"), b"<iq from='a' to='b' id='1' type='result'/>")
         self.assertEqual(iq(b"", "1", "result", b""), b"<iq id='1' type='result'></iq>")
         self.assertEqual(
-            iq(addresses, "1", "get", b"<x/>", "en", ns.CLIENT),
+            iq(FORWARDED + addresses, "1", "get", b"<x/>", "en"),
             b"<iq xmlns='jabber:client' from='a' to='b' id='1' type='get' xml:lang='en'><x/></iq>",
         )
         self.assertEqual(writeStanza("iq", b"", id=""), b"<iq id=''/>")
