@@ -17,7 +17,7 @@ from gateway.delegation.core import Reply, Request
 from gateway.delegation.nesting import VERSIONS
 from gateway.errors import BadRequest, TooLarge
 from gateway.stream.checker import checkWhole
-from gateway.stream.stanzas import Stanza
+from gateway.stream.stanzas import TAGS, Stanza
 from gateway.xml import write
 from gateway.xml.context import CLIENT
 from gateway.xml.cut import Tag, only, usualTag
@@ -26,7 +26,7 @@ from gateway.xml.read import START_TAG, parse
 from gateway.xml.write import FORWARDED, iq, route, serialised, serialisedAll, tag
 
 # In the spelling that servers use there is nothing between the tags.
-_INSIDE_END, _WRAPPER_END = b"</iq>", b"</forwarded></delegation>"
+(_INSIDE_START, _INSIDE_END), _WRAPPER_END = TAGS["iq"], b"</forwarded></delegation>"
 _LANGUAGE = "xml:lang"
 _IQ_ATTRIBUTES = frozenset(("xmlns", "from", "to", "id", "type", _LANGUAGE))
 
@@ -85,7 +85,7 @@ def unwrap(stanza: Stanza) -> ForwardedIq:
             isAlone = not inside
         else:
             end = len(inside) - len(_INSIDE_END)
-            isAlone = inside.find(_INSIDE_END) == end and b"<iq" not in inside
+            isAlone = inside.find(_INSIDE_END) == end and _INSIDE_START not in inside
             inside = inside[:end]
         if isAlone:
             return ForwardedIq(version, inner.attributes, inside)
