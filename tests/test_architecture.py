@@ -125,7 +125,6 @@ UPWARD = {("interfaces", "config"), ("interfaces", "stream")}
 # Circles of imports for annotations.
 CIRCLES = {
     frozenset({"gateway.fmuc.federation", "gateway.fmuc.joining"}),
-    frozenset({"gateway.muc.port", "gateway.muc.room"}),
 }
 
 # The modules that compose the services, and their users.

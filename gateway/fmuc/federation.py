@@ -11,8 +11,9 @@ from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.values import Mode
 from gateway.muc import join
-from gateway.muc.port import Node as AnyNode
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Node as AnyNode
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
 from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
     AVAILABLE,

@@ -15,8 +15,9 @@ from gateway.fmuc.values import Dialect, NodeMessage, NodePresence
 from gateway.muc.actions import SendError
 from gateway.muc.groupchat import broadcast
 from gateway.muc.leave import drop, remove
-from gateway.muc.port import Node as AnyNode
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Node as AnyNode
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
 from gateway.muc.values import (
     AVAILABLE,
     BANNED,

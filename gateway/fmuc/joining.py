@@ -16,9 +16,9 @@ from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.actions import SendError
 from gateway.muc.leave import close, remove
-from gateway.muc.port import Node as AnyNode
+from gateway.muc.occupant import Node as AnyNode
+from gateway.muc.occupant import Occupant
 from gateway.muc.presence import changePresence
-from gateway.muc.room import Occupant
 from gateway.muc.values import (
     TECHNICAL_PROBLEM,
     UNAVAILABLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import define, field
 
 from gateway.fmuc.values import Dialect, FederationMode, Mode
-from gateway.muc.room import Occupant
+from gateway.muc.occupant import Occupant
 
 
 @define(eq=False)

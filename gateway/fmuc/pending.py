@@ -7,7 +7,7 @@ from enum import Enum
 from attrs import define
 
 from gateway.fmuc.nodes import JoiningNode
-from gateway.muc.room import Occupant
+from gateway.muc.occupant import Occupant
 from gateway.muc.values import UNAVAILABLE, JoinRequest, OccupantPresence, Payload, Standing
 
 

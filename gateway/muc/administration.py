@@ -17,7 +17,8 @@ from gateway.errors import (
 from gateway.muc.actions import SendInvitation
 from gateway.muc.leave import remove, removeAll
 from gateway.muc.moderated import defaultRole
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
 from gateway.muc.values import (
     ADMIN,
     AVAILABLE,

@@ -6,8 +6,8 @@ from attrs import evolve
 
 from gateway.errors import NotInTheRoom, TooLarge
 from gateway.muc.moderated import checkVoice
-from gateway.muc.port import Node
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Node, Occupant
+from gateway.muc.room import Room
 from gateway.muc.subject import checkChange
 from gateway.muc.values import MODERATOR, Message, RoomMessage
 

@@ -7,7 +7,8 @@ from gateway.errors import Banned, Malformed, RoomFull
 from gateway.muc import members_only, password
 from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
 from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
     ADMIN,

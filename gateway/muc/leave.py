@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
 from gateway.muc.values import TECHNICAL_PROBLEM, UNAVAILABLE, Payload, PresenceChange
 
 

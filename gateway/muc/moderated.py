@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gateway.errors import NoVoice
+from gateway.muc.occupant import Occupant
 from gateway.muc.option import boolean
-from gateway.muc.room import Occupant, Room
+from gateway.muc.room import Room
 from gateway.muc.values import ADMIN, MEMBER, MODERATOR, OWNER, PARTICIPANT, VISITOR
 
 OPTION = boolean(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gateway.addresses import jids
 from gateway.errors import BadNick, NickChangeForbidden, NickInUse
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
 from gateway.muc.values import AVAILABLE, NICK_CHANGED, Presence, PresenceChange
 
 

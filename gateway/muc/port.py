@@ -7,8 +7,9 @@ them, asks them, and sends them what happens here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from gateway.muc.occupant import Node, Occupant
 from gateway.muc.values import (
     JoinRequest,
     OccupantPresence,
@@ -18,20 +19,6 @@ from gateway.muc.values import (
     RoomMessage,
     StanzaError,
 )
-
-if TYPE_CHECKING:
-    from gateway.muc.room import Occupant
-
-
-class Node(Protocol):
-    """
-    Another node of a room.
-
-    @ivar jid: bare JID of the room there.
-    """
-
-    jid: str
-    occupants: dict[str, Occupant]
 
 
 class OtherNodes(Protocol):

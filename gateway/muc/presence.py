@@ -7,7 +7,8 @@ from gateway.muc.actions import ToUsers
 from gateway.muc.join import enter, rejoin
 from gateway.muc.leave import leave
 from gateway.muc.nick import changeNick
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
 from gateway.muc.values import (
     AVAILABLE,
     KICKED,

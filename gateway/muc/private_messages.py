@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gateway.errors import BadRequest, NoSuchAddress, NotInTheRoom
 from gateway.muc.actions import SendError
-from gateway.muc.room import Occupant, Room
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
 from gateway.muc.values import Message, RoomMessage
 
 

@@ -8,8 +8,8 @@ from gateway.errors import GatewayError, NickChangeForbidden, OnlyInTheRoom
 from gateway.muc.actions import Action, SendError, ToUsers
 from gateway.muc.administration import Change, applyChanges, checkEntitled
 from gateway.muc.configuration import configure
+from gateway.muc.occupant import Occupant
 from gateway.muc.port import NoOtherNodes
-from gateway.muc.room import Occupant
 from gateway.muc.service import RoomService
 from gateway.muc.values import (
     NO_ROLE,
