@@ -122,10 +122,6 @@ TREE: tuple[str | tuple[str, ...], ...] = (
 RANK = {name: rank for rank, names in enumerate(TREE) for name in ([names] if isinstance(names, str) else names)}
 # Imports for annotations only, of the types of plugins' parameters.
 UPWARD = {("interfaces", "config"), ("interfaces", "stream")}
-# Circles of imports for annotations.
-CIRCLES = {
-    frozenset({"gateway.fmuc.federation", "gateway.fmuc.joining"}),
-}
 
 # The modules that compose the services, and their users.
 TOP = ("gateway.service", "gateway.tap", "gateway.tour.command")
@@ -192,7 +188,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertLessEqual({(one, other) for one, other in between if RANK[one] <= RANK[other]}, UPWARD)
 
     def test_circles(self) -> None:
-        """No modules import each other, not even by way of others or for annotations; the exceptions are known."""
+        """No modules import each other, not even by way of others or for annotations."""
         below: dict[str, set[str]] = {}
         for name in ARROWS:
             below[name], left = set(), [name]
@@ -201,7 +197,7 @@ class ArchitectureTests(SynchronousTestCase):
                 below[name] |= further
                 left += further
         circles = {frozenset(other for other in names if name in below[other]) for name, names in below.items()}
-        self.assertLessEqual(circles - {frozenset()}, CIRCLES)
+        self.assertEqual(circles - {frozenset()}, set())
 
     def test_layers(self) -> None:
         """A file name stands for a layer: core <- stanzas <- handler <- plugin; each imports only those before."""

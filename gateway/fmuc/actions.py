@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from gateway.fmuc.values import Dialect
+from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.actions import Action
 from gateway.muc.values import JoinRequest, OccupantPresence, RoomMessage, StanzaError
 
@@ -14,11 +14,11 @@ class Join:
     """
     Ask the joined node to admit a user.
 
-    @ivar replica: True to ask for replica mode.
+    @ivar mode: the mode to ask for.
     """
 
     request: JoinRequest
-    replica: bool
+    mode: Mode
 
 
 @frozen
@@ -26,11 +26,11 @@ class Admission:
     """
     Tell a joining node that its first user is admitted.
 
-    @ivar replica: True to agree to replica mode.
+    @ivar mode: the mode to agree to.
     """
 
     presence: OccupantPresence
-    replica: bool
+    mode: Mode
 
 
 @frozen

@@ -47,13 +47,13 @@ class Mirroring:
     Configuration of a mirror.
 
     @ivar dialect: protocol that is spoken with joined nodes.
-    @ivar replica: True for replica mode: a message is shown when the joined node's copy arrives; otherwise at once.
+    @ivar mode: mode to ask joined nodes for.
     @ivar allow: domains whose rooms may be mirrored.
     @ivar users: domains whose users may join through the mirror.
     """
 
     dialect: Dialect = Dialect.XEP_0289
-    replica: bool = True
+    mode: Mode = Mode.REPLICA
     allow: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
 
@@ -238,7 +238,7 @@ class Rooms(RoomService):
         room = super().newRoom(jid, creators)
         room.nodes = federation = Federation(room)
         if self._mirroring is not None:
-            mode = FederationMode(Mode.REPLICA if self._mirroring.replica else Mode.PRIMARY)
+            mode = FederationMode(self._mirroring.mode)
             joined = JoinedNode(self.mirrored(jid) or "", self._mirroring.dialect, mode)
             federation.uplink = Uplink(federation, joined)
         return room

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from gateway import ns
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, Join, PrivateMessage, Reject, Submission, ToNode
-from gateway.fmuc.values import Dialect
+from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.elements import itemXml, messageXml, mucUser, mucXml
 from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
 from gateway.xml.errors import errorXml
@@ -25,7 +25,7 @@ class Codec(Protocol):
         """To the joined node."""
 
     def presence(
-        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, replica: bool = False
+        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY
     ) -> bytes:
         """In both directions."""
 
@@ -51,6 +51,11 @@ def _fmuc(realJid: str, inside: str = "") -> str:
     return tag("fmuc", inside or None, xmlns=ns.FMUC, from_=realJid or None)
 
 
+def _mode(mode: Mode) -> str:
+    """Return our extension of XEP-0289, which has no element for the mode."""
+    return tag("replica") if mode is Mode.REPLICA else ""
+
+
 def _presence(addresses: bytes, kind: str | None, language: str, *inside: bytes) -> bytes:
     return presence(addresses, kind, b"".join(inside) or None, language or None)
 
@@ -70,7 +75,7 @@ class Protoxep:
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
     def presence(
-        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, replica: bool = False
+        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY
     ) -> bytes:
         kind = "unavailable" if stanza.change.unavailable else None
         payload = stanza.payload
@@ -105,21 +110,21 @@ class Xep0289:
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         request = stanza.request
         standing = request.claimedStanding
-        # The joined node must know whether to send this node's stanzas back. XEP-0289 has no element for it.
-        who = _fmuc(request.realJid, tag("replica") if stanza.replica else "")
+        # The joined node must know whether to send this node's stanzas back.
+        who = _fmuc(request.realJid, _mode(stanza.mode))
         user = tag("x", itemXml(standing.affiliation, standing.role, request.realJid), xmlns=ns.MUC_USER)
         inside = who + mucXml(request.password, request.limits) + user
         addresses = route(f"{room}/{request.nick}", f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
     def presence(
-        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, replica: bool = False
+        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY
     ) -> bytes:
         kind = "unavailable" if stanza.change.unavailable else None
         addresses = route(f"{room}/{stanza.nick}", f"{peer}/{stanza.nick}" if toJoined else peer)
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or toJoined else "")
-        who = _fmuc(stanza.realJid, tag("replica") if replica else "").encode()
+        who = _fmuc(stanza.realJid, _mode(mode)).encode()
         return _presence(addresses, kind, stanza.payload.language, who, stanza.payload.raw, user)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
@@ -159,7 +164,7 @@ _CODECS: dict[Dialect, Codec] = {Dialect.PROTOXEP: Protoxep(), Dialect.XEP_0289:
 
 _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
-    Admission: lambda codec, to, stanza: codec.presence(to.room, to.peer, False, stanza.presence, stanza.replica),
+    Admission: lambda codec, to, stanza: codec.presence(to.room, to.peer, False, stanza.presence, stanza.mode),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to.room, to.peer, to.toJoined, stanza),
     Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),
     RoomMessage: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza),

@@ -9,7 +9,6 @@ from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.values import Mode
 from gateway.muc import join
 from gateway.muc.occupant import Node as AnyNode
 from gateway.muc.occupant import Occupant
@@ -185,7 +184,7 @@ class Federation:
         room.broadcastPresence(occupant, AVAILABLE)
         node.hasJoined = True
         room.log(f"mirrored by {node.jid}")
-        self.toNode(node, Admission(occupant.presence(AVAILABLE), node.mode.current is Mode.REPLICA))
+        self.toNode(node, Admission(occupant.presence(AVAILABLE), node.mode.current))
         for message in room.recent(request.limits, node.jid, now):
             self.toNode(node, message)
         self.toNode(node, subjectOf(room))

@@ -11,7 +11,7 @@ from gateway.fmuc.from_joining import privateMessage, returnError
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.uplink import Event, UplinkState
-from gateway.fmuc.values import Dialect, NodeMessage, NodePresence
+from gateway.fmuc.values import Dialect, Mode, NodeMessage, NodePresence
 from gateway.muc.actions import SendError
 from gateway.muc.groupchat import broadcast
 from gateway.muc.leave import drop, remove
@@ -94,8 +94,8 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
     pending = uplink.pending.get(nick)
     if pending is not None:
         if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
-            isReplica = stanza.fmuc is not None and stanza.fmuc.replica
-            uplink.confirm(pending, standing, isReplica, now)
+            mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
+            uplink.confirm(pending, standing, mode, now)
             return
         # An occupant of the joined node has the nick already. A join that was sent is still to be answered: that
         # occupant may leave before it arrives.

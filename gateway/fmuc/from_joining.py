@@ -9,7 +9,7 @@ from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTh
 from gateway.fmuc.actions import Reject, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoiningNode, Node
-from gateway.fmuc.values import Dialect, FederationMode, Fmuc, Mode, NodeMessage, NodePresence
+from gateway.fmuc.values import Dialect, FederationMode, Fmuc, NodeMessage, NodePresence
 from gateway.muc import groupchat, private_messages
 from gateway.muc.actions import SendError
 from gateway.muc.join import checkUser, grant
@@ -76,7 +76,7 @@ class _Incoming:
 
     def newNode(self) -> JoiningNode:
         """Return the node of a first join."""
-        mode = Mode.REPLICA if self.fmuc.replica else Mode.PRIMARY
+        mode = self.fmuc.mode
         return JoiningNode(self.peer, self.dialect, FederationMode(asked=mode, agreed=mode))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -12,6 +11,7 @@ from gateway.errors import NoAnswer, RecipientUnavailable
 from gateway.fmuc.actions import Join, Reject
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
+from gateway.fmuc.port import Mirror
 from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.actions import SendError
@@ -31,9 +31,6 @@ from gateway.muc.values import (
     stanzaError,
 )
 
-if TYPE_CHECKING:
-    from gateway.fmuc.federation import Federation
-
 # Seconds for the answer to a join, and between the parts of that answer; for the rest after the joiner's own
 # presence, after each part; for all of it; for the confirmation of a leave.
 ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
@@ -52,8 +49,8 @@ class Uplink:
     @ivar changes: number of presence changes that have not come back, by nick.
     """
 
-    def __init__(self, federation: Federation, node: JoinedNode) -> None:
-        self.federation = federation
+    def __init__(self, mirror: Mirror, node: JoinedNode) -> None:
+        self._mirror = mirror
         self.node = node
         self.state = UplinkState.IDLE
         self.pending: dict[str, PendingJoin] = {}
@@ -104,10 +101,10 @@ class Uplink:
         if node is not None:
             # The joining node may wait for two answers: that to the join, and its own unavailable presence.
             if node.returnsPresence or not node.hasJoined:
-                self.federation.toNode(node, Reject(nick, join.request.realJid, stanzaError(RecipientUnavailable)))
+                self._mirror.toNode(node, Reject(nick, join.request.realJid, stanzaError(RecipientUnavailable)))
             if node.returnsPresence:
-                self.federation.toNode(node, join.unavailable())
-            self.federation.release(node)
+                self._mirror.toNode(node, join.unavailable())
+            self._mirror.release(node)
 
     def occupantLeft(self, occupant: Occupant, now: float, tell: bool = True) -> None:
         """
@@ -118,7 +115,7 @@ class Uplink:
         if not self.isIn:
             return
         if tell:
-            if self.node.returnsPresence and len(self.leaves) < self.federation.room.bounds.occupants:
+            if self.node.returnsPresence and len(self.leaves) < self._mirror.room.bounds.occupants:
                 self.leaves[occupant.nick] = occupant.node
             self._sendUnavailable(occupant.presence(UNAVAILABLE))
         self.leaveIfEmpty(now, told=tell)
@@ -129,7 +126,7 @@ class Uplink:
 
         @param told: False if the joined node removed the last occupant itself and so knows it.
         """
-        if self.federation.downstreamCount or not self.isIn:
+        if self._mirror.downstreamCount or not self.isIn:
             return
         isProtoxep = self.node.dialect is Dialect.PROTOXEP
         if not isProtoxep or self.lastLeave:
@@ -150,17 +147,17 @@ class Uplink:
 
         @param error: answer to the pending joins.
         """
-        for occupant in self.federation.room.occupants.values():
-            if self.isIn and self.federation.isDownstream(occupant):
-                self.federation.toNode(self.node, occupant.presence(UNAVAILABLE))
+        for occupant in self._mirror.room.occupants.values():
+            if self.isIn and self._mirror.isDownstream(occupant):
+                self._mirror.toNode(self.node, occupant.presence(UNAVAILABLE))
         for join in list(self.pending.values()):
             if self.isIn and join.isSent and not join.isWithdrawn:
-                self.federation.toNode(self.node, join.unavailable())
+                self._mirror.toNode(self.node, join.unavailable())
             self.reject(join, error)
 
     def removeEveryone(self, change: PresenceChange, now: float) -> None:
         """Remove all occupants: nobody can be in the room through this node any longer."""
-        room = self.federation.room
+        room = self._mirror.room
         why = "was destroyed" if change.destroyed else "cannot be reached or does not know this mirror any longer"
         room.log(f"{self.node.jid} {why}: all occupants are removed", warn=not change.destroyed)
         for join in list(self.pending.values()):
@@ -170,14 +167,14 @@ class Uplink:
 
     # Inputs from the joined node.
 
-    def confirm(self, join: PendingJoin, standing: Standing, isReplica: bool, now: float) -> None:
+    def confirm(self, join: PendingJoin, standing: Standing, answered: Mode, now: float) -> None:
         """
         Handle the presence of a user whose join was sent.
 
-        @param isReplica: True if the joined node agrees to replica mode.
+        @param answered: the mode that the joined node has agreed to.
         """
         mode = self.node.mode
-        if isReplica and mode == FederationMode(Mode.REPLICA):
+        if answered is Mode.REPLICA and mode == FederationMode(Mode.REPLICA):
             self.node.mode = evolve(mode, agreed=Mode.REPLICA)
         if join.owedAnswers:
             join.owedAnswers -= 1
@@ -194,7 +191,7 @@ class Uplink:
 
     def admit(self, join: PendingJoin, now: float) -> None:
         """Admit a user whom the joined node has admitted."""
-        request, room = join.request, self.federation.room
+        request, room = join.request, self._mirror.room
         del self.pending[request.nick]
         other = room.occupants.get(request.nick)
         if other is not None:
@@ -203,15 +200,15 @@ class Uplink:
         if join.isWithdrawn:
             return
         if join.newPayload is None:
-            self.federation.admit(request, join.origin, join.standing, now)
+            self._mirror.admit(request, join.origin, join.standing, now)
             return
         # A joining node in primary mode has shown the new presence already.
-        occupant = self.federation.admit(evolve(request, payload=join.newPayload), join.origin, join.standing, now)
+        occupant = self._mirror.admit(evolve(request, payload=join.newPayload), join.origin, join.standing, now)
         changePresence(room, occupant, join.newPayload, now)
 
     def reject(self, join: PendingJoin, error: StanzaError) -> None:
         """Reject a pending join."""
-        request, room = join.request, self.federation.room
+        request, room = join.request, self._mirror.room
         del self.pending[request.nick]
         if join.isWithdrawn:
             return
@@ -219,8 +216,8 @@ class Uplink:
             address = room.address(request.nick)
             room.emit(SendError("presence", address, request.realJid, request.id, error, isJoin=True))
         else:
-            self.federation.toNode(join.origin, Reject(request.nick, request.realJid, error))
-            self.federation.release(join.origin)
+            self._mirror.toNode(join.origin, Reject(request.nick, request.realJid, error))
+            self._mirror.release(join.origin)
 
     def confirmedLeft(self, now: float) -> None:
         """
@@ -229,7 +226,7 @@ class Uplink:
         If joins are in flight, the joined node considered this node left before it received them, and admits it
         again.
         """
-        isNeeded = self.federation.downstreamCount or any(join.isSent for join in self.pending.values())
+        isNeeded = self._mirror.downstreamCount or any(join.isSent for join in self.pending.values())
         self.feed(Event.LEFT_BUT_JOINS if isNeeded and self.isIn else Event.LEFT, now)
 
     # Time.
@@ -255,21 +252,21 @@ class Uplink:
         for join in list(self.pending.values()):
             if join.isSent:
                 self._joinLate(join)
-        if self.federation.downstreamCount:
+        if self._mirror.downstreamCount:
             self.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
         else:
             self.leaveIfEmpty(now)
 
     def _joinLate(self, join: PendingJoin) -> None:
         if join.isSent and not join.isWithdrawn:
-            self.federation.room.log(f"{self.node.jid} has not answered", warn=True)
+            self._mirror.room.log(f"{self.node.jid} has not answered", warn=True)
             # The join may still be admitted.
             self._sendUnavailable(join.unavailable())
         self.reject(join, stanzaError(NoAnswer))
 
     def _sendUnavailable(self, presence: OccupantPresence) -> None:
         self.lastLeave = presence.nick
-        self.federation.toNode(self.node, presence)
+        self._mirror.toNode(self.node, presence)
 
     # Outputs. Each takes the time, and the join of the event.
 
@@ -279,19 +276,19 @@ class Uplink:
         self.node.mode = FederationMode(self.node.mode.asked)
         self.lastLeave = ""
         join.state = JoinState.SENT
-        self.federation.toNode(self.node, Join(join.request, self.node.mode.current is Mode.REPLICA))
+        self._mirror.toNode(self.node, Join(join.request, self.node.mode.current))
 
     def _sendJoin(self, now: float, join: PendingJoin | None) -> None:
         """Send the join without history; in primary mode, admit the user at once."""
         assert join is not None
         join.state, join.deadline = JoinState.SENT, now + ANSWER
         request = evolve(join.request, limits=HistoryLimits())
-        self.federation.toNode(self.node, Join(request, self.node.mode.current is Mode.REPLICA))
+        self._mirror.toNode(self.node, Join(request, self.node.mode.current))
         if not self.node.returnsPresence:
             # Nothing is received but a rejection, perhaps. XEP-0289 section 9: "Node with local user can then send
             # an error message about the collision and kick them".
             del self.pending[join.request.nick]
-            self.federation.admit(join.request, join.origin, join.request.claimedStanding, now)
+            self._mirror.admit(join.request, join.origin, join.request.claimedStanding, now)
 
     def _awaitAnswer(self, now: float, join: PendingJoin | None) -> None:
         """Start the wait for the answer."""
@@ -304,7 +301,7 @@ class Uplink:
 
     def _settleMode(self, now: float, join: PendingJoin | None) -> None:
         """Fall back to primary mode if the joined node has not agreed to replica mode."""
-        room, node = self.federation.room, self.node
+        room, node = self._mirror.room, self.node
         if node.dialect is Dialect.XEP_0289 and node.mode.agreed is None:
             # It knows primary mode only: "they won't distribute the stanza back to the node from which they
             # received it".
@@ -319,7 +316,7 @@ class Uplink:
         """Admit the users of answered joins."""
         for each in list(self.pending.values()):
             # The joined node's occupant keeps the nick until it leaves or our join is rejected.
-            isHeld = each.request.nick in self.federation.room.occupants
+            isHeld = each.request.nick in self._mirror.room.occupants
             if each.isSent and (each.isConfirmed or not (self.node.returnsPresence or isHeld)):
                 self.admit(each, now)
 
@@ -339,7 +336,7 @@ class Uplink:
 
     def _discard(self, now: float, join: PendingJoin | None) -> None:
         """Drop the joined node's occupants, the history, the subject and withdrawn joins: all of it is stale."""
-        room = self.federation.room
+        room = self._mirror.room
         for nick, each in list(self.pending.items()):
             if each.isSent and each.isWithdrawn:
                 del self.pending[nick]
@@ -352,8 +349,8 @@ class Uplink:
     def _removeTheirs(self, now: float, join: PendingJoin | None) -> None:
         """Remove the joined node's occupants and the history."""
         for occupant in list(self.node.occupants.values()):
-            remove(self.federation.room, occupant, UNAVAILABLE)
-        self.federation.room.history.clear()
+            remove(self._mirror.room, occupant, UNAVAILABLE)
+        self._mirror.room.history.clear()
 
     def _awaitConfirmation(self, now: float, join: PendingJoin | None) -> None:
         """Start the wait for the confirmation."""
@@ -361,7 +358,7 @@ class Uplink:
 
     def _logLeft(self, now: float, join: PendingJoin | None) -> None:
         """Log that this node has left."""
-        self.federation.room.log(f"has left {self.node.jid}")
+        self._mirror.room.log(f"has left {self.node.jid}")
 
 
 _OUTPUTS: dict[Output, Callable[[Uplink, float, PendingJoin | None], None]] = {

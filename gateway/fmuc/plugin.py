@@ -14,7 +14,7 @@ from gateway.config.values import checkDomain
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
-from gateway.fmuc.values import Dialect
+from gateway.fmuc.values import Dialect, Mode
 from gateway.interfaces import IConfigCheck, IGuide, IServiceBuilder, IServiceEnvironment, IServicePlugin, ITourStop
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.room import Bounds, Settings
@@ -77,7 +77,7 @@ class MirrorPlugin:
     def makeService(self, jid: str, table: MirrorTable, composition: IServiceBuilder) -> IService:
         mirroring = Mirroring(
             dialect=Dialect(table.protocol),
-            replica=table.mode == "replica",
+            mode=Mode(table.mode),
             allow=_prepared(table.allow),
             users=_prepared(table.users),
         )

@@ -12,7 +12,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.fmuc.actions import ToNode
 from gateway.fmuc.dialects import toNode
-from gateway.fmuc.values import Fmuc, NodeMessage, NodePresence
+from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.elements import MAX_REASON
@@ -65,7 +65,7 @@ def _fmuc(element: domish.Element) -> Fmuc:
     reject = words.get("reject")
     return Fmuc(
         realJid=readAddress(element, "from"),
-        replica="replica" in words,
+        mode=Mode.REPLICA if "replica" in words else Mode.PRIMARY,
         left="left" in words,
         reject=None if reject is None else str(reject)[:MAX_REASON],
     )

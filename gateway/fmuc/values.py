@@ -51,14 +51,14 @@ class Fmuc:
     The C{fmuc} element.
 
     @ivar realJid: full JID of the user whose stanza it is.
-    @ivar replica: True if the joining node asks for replica mode, or the joined node agrees to it. This element is
-        our extension of XEP-0289.
+    @ivar mode: the mode that the joining node asks for, or that the joined node agrees to. C{REPLICA} is written as
+        an element that is our extension of XEP-0289.
     @ivar left: True if the joining node has left.
     @ivar reject: reason for which a node or one of its users is rejected; C{None} if the element rejects nobody.
     """
 
     realJid: str = ""
-    replica: bool = False
+    mode: Mode = Mode.PRIMARY
     left: bool = False
     reject: str | None = None
 

@@ -13,7 +13,7 @@ from gateway import ns
 from gateway.errors import GatewayError
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.uplink import UplinkState
-from gateway.fmuc.values import Dialect
+from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.administration import Change, applyChanges
 from gateway.muc.room import Room
 from gateway.muc.values import KICKED, NICK_CHANGED, NO_ROLE
@@ -103,7 +103,8 @@ class Chain:
         self.services = {TOP: Service(Rooms("top.example", None, frozenset(("middle.example",))))}
         domains = (("middle.example", "bottom.example"), ("bottom.example", ""))
         for jid, (domain, peer), dialect, replica in zip(NODES[1:], domains, dialects, replicas, strict=True):
-            mirroring = Mirroring(dialect=dialect, replica=replica, allow=everything, users=everything)
+            mode = Mode.REPLICA if replica else Mode.PRIMARY
+            mirroring = Mirroring(dialect=dialect, mode=mode, allow=everything, users=everything)
             self.services[jid] = Service(Rooms(domain, mirroring, frozenset((peer,))))
         self.links: dict[tuple[str, str], deque[bytes]] = {}
         self.sent: dict[tuple[str, str], int] = {}

@@ -11,7 +11,7 @@ from gateway import ns
 from gateway.errors import ERRORS, BadRequest, GatewayError
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.stanzas import readMessage, readPresence, write
-from gateway.fmuc.values import Dialect
+from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.actions import Action
 from gateway.muc.iq import answer, result
 from gateway.muc.room import Bounds
@@ -110,7 +110,8 @@ class Service:
 def mirror(jid: str, dialect: Dialect = Dialect.XEP_0289, replica: bool = True, peers: str = "") -> Service:
     """Return a mirror that allows all rooms and users."""
     everything = frozenset(("*",))
-    mirroring = Mirroring(dialect=dialect, replica=replica, allow=everything, users=everything)
+    mode = Mode.REPLICA if replica else Mode.PRIMARY
+    mirroring = Mirroring(dialect=dialect, mode=mode, allow=everything, users=everything)
     return Service(Rooms(jid, mirroring, frozenset(peers.split())))
 
 

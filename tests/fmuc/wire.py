@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
-from gateway.fmuc.values import Dialect
+from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.room import Bounds, Room
 from gateway.stream.link import Link
 from tests.fmuc.support import END, HEADER, MUC, stanzas
@@ -180,7 +180,8 @@ def mirror(
     bounds: Bounds | None = None,
 ) -> Wire:
     """Return mirrors; by default of all rooms, for all users."""
-    mirroring = Mirroring(dialect=dialect, replica=replica, allow=frozenset(allow), users=frozenset(users))
+    mode = Mode.REPLICA if replica else Mode.PRIMARY
+    mirroring = Mirroring(dialect=dialect, mode=mode, allow=frozenset(allow), users=frozenset(users))
     return Wire(Rooms(jid, mirroring, frozenset(peers), bounds))
 
 

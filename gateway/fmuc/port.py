@@ -1,0 +1,37 @@
+"""The mirror, as its uplink sees it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.fmuc.actions import Content
+from gateway.fmuc.nodes import JoiningNode, Node
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
+from gateway.muc.values import JoinRequest, Standing
+
+
+class Mirror(Protocol):
+    """
+    One mirror; L{gateway.fmuc.federation.Federation} implements it.
+
+    @ivar room: the room of this node.
+    """
+
+    room: Room
+
+    @property
+    def downstreamCount(self) -> int:
+        """Number of downstream occupants: local users and occupants of joining nodes."""
+
+    def isDownstream(self, occupant: Occupant) -> bool:
+        """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
+
+    def toNode(self, node: Node, stanza: Content) -> None:
+        """Send a stanza to a node."""
+
+    def admit(self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float) -> Occupant:
+        """Add an occupant and tell all."""
+
+    def release(self, node: JoiningNode) -> None:
+        """Remove a joining node that has no occupants and no pending joins."""
