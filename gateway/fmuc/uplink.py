@@ -59,102 +59,137 @@ class Output(Enum):
 
 
 @frozen
-class Transition:
+class Rule:
     """
-    A row of the table.
+    Source of a transition.
 
-    @ivar reason: quotation from a specification, or the reason.
+    @ivar source: the specification, and its section if it has sections.
+    @ivar quote: its words.
+    @ivar therefore: how the transition follows from them; empty if it is plain.
     """
+
+    source: str
+    quote: str
+    therefore: str = ""
+
+
+@frozen
+class Transition:
+    """A row of the table."""
 
     state: UplinkState
     outputs: tuple[Output, ...]
-    reason: str
+    rule: Rule
 
 
-_NO_BANDWIDTH = 'XEP-0289 section 1: it "needs no bandwidth for remote rooms without local occupants"'
-_WAITS = "stanzas keep their order: what comes before the answer, or before the confirmation, is not for this join"
-_LAST = (
-    'XEP-0289 section 6.4: "When the last user on a joining FMUC node leaves the room [...] the joining node will '
-    'be considered to have left the FMUC set"'
+_NO_BANDWIDTH = Rule("XEP-0289 section 1", "needs no bandwidth for remote rooms without local occupants")
+_IN_ORDER = Rule(
+    "RFC 6120 section 10.1",
+    "An XMPP server MUST ensure in-order processing of the stanzas and other XML elements it receives over a given "
+    "input stream",
+    "what comes before the answer, or before the confirmation, is not for this join",
 )
-_CONFIRMS = (
-    'XEP-0289 section 6.4: "The joined room confirms that the joining room has left the set by sending a presence '
-    'stanza"'
+_AS_DIRECTLY = Rule(
+    "ProtoXEP",
+    "performs the usual ACL checks as if kev@example.com/Swift had joined directly",
+    "each user is announced",
 )
-_PROXY_LEAVES = (
-    'ProtoXEP: "When the master MUC receives a parting presence from the only user of the proxy, the proxy itself '
-    'also leaves the room"'
+_ORDER = Rule(
+    "XEP-0045 section 7.1",
+    "the MUC service MUST send it events in the following order",
+    "the subject, the last of them, is still to come; the link may be slow, but the wait has an end",
 )
-_AGAIN = "the joined node considered this node left before it received the joins: the first of them is a first join"
-_END = "XEP-0045 section 10.9: the room was destroyed; or it does not know this node any longer"
-_NO_ANSWER = "a node that was restarted does not confirm"
+_SUBJECT_LAST = Rule(
+    "XEP-0045 section 7.2.13",
+    "The service MUST send all discussion history messages before delivering the room subject",
+)
+_LAST = Rule(
+    "XEP-0289 section 6.4",
+    "When the last user on a joining FMUC node leaves the room [...] the joining node will be considered to have "
+    "left the FMUC set",
+)
+_PROXY_LEAVES = Rule(
+    "ProtoXEP",
+    "When the master MUC receives a parting presence from the only user of the proxy, the proxy itself also leaves "
+    "the room",
+)
+_REJOINS = Rule(
+    "XEP-0289 section 6.4",
+    "Further activity in the FMUC set not be sent to the joining node (unless it subsequently rejoins the set)",
+    "the joined node considered this node left before it received the joins: the first of them is a first join",
+)
+_CONFIRMS = Rule(
+    "XEP-0289 section 6.4",
+    "The joined room confirms that the joining room has left the set by sending a presence stanza",
+)
+_MAY_REJECT = Rule(
+    "XEP-0289 section 6.1",
+    "rabbithole may reject the join, if elsinor is not permitted to federate",
+    "there is nothing to leave then",
+)
+_UNRELIABLE = Rule(
+    "XEP-0289 section 1",
+    "unreliability (including, potentially, long-term failure of S2S links)",
+    "the confirmation may be lost, and a node that was restarted sends none",
+)
+_DESTROYED = Rule(
+    "XEP-0045 section 10.9",
+    "The room removes all users from the room",
+    "the same if the joined node does not know this node any longer",
+)
 
+_S, _E, _O = UplinkState, Event, Output
+
+# Room for a resync: a state LOST, in which the other site cannot be reached and the occupants stay. GONE would lead
+# from JOINED to LOST, and a new event from LOST to JOINING; only its row would send what has waited. Everything for
+# the joined node passes through Mirror.toNode, so an outbox needs no other place.
 TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
-    (UplinkState.IDLE, Event.JOIN): Transition(
-        UplinkState.JOINING, (Output.AWAIT_ANSWER, Output.SEND_FIRST_JOIN), _NO_BANDWIDTH
+    (_S.IDLE, _E.JOIN): Transition(_S.JOINING, (_O.AWAIT_ANSWER, _O.SEND_FIRST_JOIN), _NO_BANDWIDTH),
+    (_S.JOINING, _E.JOIN): Transition(_S.JOINING, (), _IN_ORDER),
+    (_S.JOINED, _E.JOIN): Transition(_S.JOINED, (_O.SEND_JOIN,), _AS_DIRECTLY),
+    (_S.LEAVING, _E.JOIN): Transition(_S.LEAVING, (), _IN_ORDER),
+    (_S.WITHDRAWING, _E.JOIN): Transition(_S.WITHDRAWING, (), _IN_ORDER),
+    (_S.JOINING, _E.PART): Transition(_S.JOINING, (_O.EXTEND_WAIT,), _ORDER),
+    (_S.JOINING, _E.COMPLETE): Transition(
+        _S.JOINED, (_O.SETTLE_MODE, _O.ADMIT_JOINS, _O.SEND_QUEUED), _SUBJECT_LAST
     ),
-    (UplinkState.JOINING, Event.JOIN): Transition(UplinkState.JOINING, (), _WAITS),
-    (UplinkState.JOINED, Event.JOIN): Transition(
-        UplinkState.JOINED,
-        (Output.SEND_JOIN,),
-        'ProtoXEP: the room "performs the usual ACL checks as if [the user] had joined directly"',
-    ),
-    (UplinkState.LEAVING, Event.JOIN): Transition(UplinkState.LEAVING, (), _WAITS),
-    (UplinkState.WITHDRAWING, Event.JOIN): Transition(UplinkState.WITHDRAWING, (), _WAITS),
-    (UplinkState.JOINING, Event.PART): Transition(
-        UplinkState.JOINING, (Output.EXTEND_WAIT,), "the link may be slow, but the wait has an end"
-    ),
-    (UplinkState.JOINING, Event.COMPLETE): Transition(
-        UplinkState.JOINED,
-        (Output.SETTLE_MODE, Output.ADMIT_JOINS, Output.SEND_QUEUED),
-        'XEP-0045 section 7.2.13: "The service MUST send all discussion history messages before delivering the '
-        'room subject"',
-    ),
-    (UplinkState.JOINING, Event.EMPTY_TOLD): Transition(
-        UplinkState.WITHDRAWING, (Output.DISCARD, Output.AWAIT_CONFIRMATION), _LAST
-    ),
-    (UplinkState.JOINED, Event.EMPTY_TOLD): Transition(
-        UplinkState.LEAVING, (Output.DISCARD, Output.AWAIT_CONFIRMATION), _LAST
-    ),
-    (UplinkState.JOINING, Event.EMPTY): Transition(
-        UplinkState.IDLE, (Output.DISCARD, Output.SEND_NEXT_FIRST), _LAST
-    ),
-    (UplinkState.JOINED, Event.EMPTY): Transition(
-        UplinkState.IDLE, (Output.DISCARD, Output.LOG_LEFT, Output.SEND_NEXT_FIRST), _PROXY_LEAVES
-    ),
-    (UplinkState.JOINING, Event.EMPTY_BUT_JOINS): Transition(
-        UplinkState.JOINING, (Output.DISCARD, Output.AWAIT_ANSWER), _AGAIN
-    ),
-    (UplinkState.JOINED, Event.EMPTY_BUT_JOINS): Transition(
-        UplinkState.JOINING, (Output.DISCARD, Output.AWAIT_ANSWER), _AGAIN
-    ),
-    (UplinkState.JOINED, Event.LEFT): Transition(
-        UplinkState.IDLE, (Output.REMOVE_THEIRS, Output.LOG_LEFT, Output.SEND_NEXT_FIRST), _CONFIRMS
-    ),
-    (UplinkState.JOINED, Event.LEFT_BUT_JOINS): Transition(
-        UplinkState.JOINING, (Output.REMOVE_THEIRS, Output.AWAIT_ANSWER), _AGAIN
-    ),
-    (UplinkState.LEAVING, Event.LEFT): Transition(
-        UplinkState.IDLE, (Output.LOG_LEFT, Output.SEND_NEXT_FIRST), _CONFIRMS
-    ),
-    (UplinkState.WITHDRAWING, Event.LEFT): Transition(UplinkState.IDLE, (Output.SEND_NEXT_FIRST,), _CONFIRMS),
-    (UplinkState.LEAVING, Event.RETURNED): Transition(
-        UplinkState.IDLE, (Output.LOG_LEFT, Output.SEND_NEXT_FIRST), _PROXY_LEAVES
-    ),
-    (UplinkState.WITHDRAWING, Event.RETURNED): Transition(
-        UplinkState.IDLE, (Output.SEND_NEXT_FIRST,), _PROXY_LEAVES
-    ),
-    (UplinkState.WITHDRAWING, Event.REJECTED): Transition(
-        UplinkState.IDLE,
-        (Output.SEND_NEXT_FIRST,),
-        'XEP-0289 section 6.1: the joined node "may reject the join"; then there is nothing to leave',
-    ),
-    (UplinkState.LEAVING, Event.DEADLINE): Transition(
-        UplinkState.IDLE, (Output.LOG_LEFT, Output.SEND_NEXT_FIRST), _NO_ANSWER
-    ),
-    (UplinkState.WITHDRAWING, Event.DEADLINE): Transition(UplinkState.IDLE, (Output.SEND_NEXT_FIRST,), _NO_ANSWER),
-    (UplinkState.JOINING, Event.GONE): Transition(UplinkState.IDLE, (Output.DISCARD, Output.SEND_NEXT_FIRST), _END),
-    (UplinkState.JOINED, Event.GONE): Transition(
-        UplinkState.IDLE, (Output.DISCARD, Output.LOG_LEFT, Output.SEND_NEXT_FIRST), _END
-    ),
+    (_S.JOINING, _E.EMPTY_TOLD): Transition(_S.WITHDRAWING, (_O.DISCARD, _O.AWAIT_CONFIRMATION), _LAST),
+    (_S.JOINED, _E.EMPTY_TOLD): Transition(_S.LEAVING, (_O.DISCARD, _O.AWAIT_CONFIRMATION), _LAST),
+    (_S.JOINING, _E.EMPTY): Transition(_S.IDLE, (_O.DISCARD, _O.SEND_NEXT_FIRST), _LAST),
+    (_S.JOINED, _E.EMPTY): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _PROXY_LEAVES),
+    (_S.JOINING, _E.EMPTY_BUT_JOINS): Transition(_S.JOINING, (_O.DISCARD, _O.AWAIT_ANSWER), _REJOINS),
+    (_S.JOINED, _E.EMPTY_BUT_JOINS): Transition(_S.JOINING, (_O.DISCARD, _O.AWAIT_ANSWER), _REJOINS),
+    (_S.JOINED, _E.LEFT): Transition(_S.IDLE, (_O.REMOVE_THEIRS, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _CONFIRMS),
+    (_S.JOINED, _E.LEFT_BUT_JOINS): Transition(_S.JOINING, (_O.REMOVE_THEIRS, _O.AWAIT_ANSWER), _REJOINS),
+    (_S.LEAVING, _E.LEFT): Transition(_S.IDLE, (_O.LOG_LEFT, _O.SEND_NEXT_FIRST), _CONFIRMS),
+    (_S.WITHDRAWING, _E.LEFT): Transition(_S.IDLE, (_O.SEND_NEXT_FIRST,), _CONFIRMS),
+    (_S.LEAVING, _E.RETURNED): Transition(_S.IDLE, (_O.LOG_LEFT, _O.SEND_NEXT_FIRST), _PROXY_LEAVES),
+    (_S.WITHDRAWING, _E.RETURNED): Transition(_S.IDLE, (_O.SEND_NEXT_FIRST,), _PROXY_LEAVES),
+    (_S.WITHDRAWING, _E.REJECTED): Transition(_S.IDLE, (_O.SEND_NEXT_FIRST,), _MAY_REJECT),
+    (_S.LEAVING, _E.DEADLINE): Transition(_S.IDLE, (_O.LOG_LEFT, _O.SEND_NEXT_FIRST), _UNRELIABLE),
+    (_S.WITHDRAWING, _E.DEADLINE): Transition(_S.IDLE, (_O.SEND_NEXT_FIRST,), _UNRELIABLE),
+    (_S.JOINING, _E.GONE): Transition(_S.IDLE, (_O.DISCARD, _O.SEND_NEXT_FIRST), _DESTROYED),
+    (_S.JOINED, _E.GONE): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _DESTROYED),
 }
+
+
+def describe() -> str:
+    """Return the machine as tables in Markdown, for docs/fmuc.md."""
+    lines = ["| state | meaning |", "|---|---|", *(f"| `{state.name}` | {state.value} |" for state in UplinkState)]
+    for kind, names in (("input", Event), ("output", Output)):
+        lines += ["", f"| {kind} | meaning |", "|---|---|"]
+        lines += [f"| {_words(name)} | {name.value} |" for name in names]
+    lines += ["", "| state | input | outputs | next state | rule |", "|---|---|---|---|---|"]
+    for (state, event), row in TRANSITIONS.items():
+        outputs = "; ".join(map(_words, row.outputs)) or "none"
+        rule = f'{row.rule.source}: "{row.rule.quote}"' + (f"; {row.rule.therefore}" if row.rule.therefore else "")
+        lines.append(f"| `{state.name}` | {_words(event)} | {outputs} | `{row.state.name}` | {rule} |")
+    return "\n".join(lines)
+
+
+def _words(value: Enum) -> str:
+    return value.name.lower().replace("_", " ")
+
+
+if __name__ == "__main__":
+    print(describe())

@@ -12,7 +12,7 @@ from gateway.config import Config, load
 from gateway.config.tables import ConfigError
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
-from gateway.fmuc.values import Dialect
+from gateway.fmuc.values import Dialect, Mode
 from gateway.interfaces import IConfigCheck, IRawHandler, IServicePlugin, ITourStop
 from gateway.service import check, findPlugins, makeService
 from gateway.stream.core import Limits
@@ -71,7 +71,7 @@ class PluginTests(SynchronousTestCase):
         rooms = self.rooms(SERVER + MIRROR)
         mirroring = rooms._mirroring
         assert mirroring is not None
-        self.assertEqual((mirroring.dialect, mirroring.replica), (Dialect.XEP_0289, True))
+        self.assertEqual((mirroring.dialect, mirroring.mode), (Dialect.XEP_0289, Mode.REPLICA))
         self.assertEqual((mirroring.allow, mirroring.users), ({"chat.example"}, {"example.com"}))
         self.assertEqual((rooms.jid, rooms._peers), ("m.example.com", frozenset()))
 
@@ -87,7 +87,7 @@ class PluginTests(SynchronousTestCase):
             SERVER + MIRROR + 'mode = "primary"\nprotocol = "protoxep"\npeers = ["*"]\n'
         )._mirroring
         assert mirroring is not None
-        self.assertEqual((mirroring.dialect, mirroring.replica), (Dialect.PROTOXEP, False))
+        self.assertEqual((mirroring.dialect, mirroring.mode), (Dialect.PROTOXEP, Mode.PRIMARY))
 
     def test_home(self) -> None:
         """The server's own domain is known to the rooms, unless the component is on another server."""

@@ -14,7 +14,7 @@ from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.pending import JoinState, PendingJoin
-from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
+from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState, describe
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.room import Bounds, Room
@@ -23,33 +23,21 @@ from gateway.muc.values import JoinRequest, Standing
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "fmuc.md"
 
 
-def words(value: Event | Output) -> str:
-    """Return a name as docs/fmuc.md spells it."""
-    return value.name.lower().replace("_", " ")
-
-
-def table() -> str:
-    """Return the machine's table as docs/fmuc.md has it."""
-    lines = [f"| `{state.name}` | {state.value} |" for state in UplinkState]
-    kinds: tuple[tuple[str, type[Event] | type[Output]], ...] = (("input", Event), ("output", Output))
-    for kind, names in kinds:
-        lines += ["", f"| {kind} | meaning |", "|---|---|"]
-        lines += [f"| {words(name)} | {name.value} |" for name in names]
-    lines += ["", "| state | input | outputs | next state | reason |", "|---|---|---|---|---|"]
-    for (state, event), row in TRANSITIONS.items():
-        outputs = "; ".join(map(words, row.outputs)) or "none"
-        lines.append(f"| `{state.name}` | {words(event)} | {outputs} | `{row.state.name}` | {row.reason} |")
-    return "\n".join(["| state | meaning |", "|---|---|", *lines])
-
-
 class TableTests(SynchronousTestCase):
     """The table as a whole."""
 
     maxDiff = None
 
     def test_documented(self) -> None:
-        """docs/fmuc.md has the current table; the failure shows the expected text."""
-        self.assertIn(table(), DOCS.read_text())
+        """docs/fmuc.md has the tables that C{python -m gateway.fmuc.uplink} prints."""
+        self.assertIn(describe(), DOCS.read_text())
+
+    def test_quoted(self) -> None:
+        """Each row has the words of a specification, and the section if the specification has sections."""
+        for place, row in TRANSITIONS.items():
+            source = r"(XEP-\d{4}|RFC \d{4}) section \d+(\.\d+)*|ProtoXEP"
+            self.assertRegex(row.rule.source, f"^({source})$", place)
+            self.assertGreater(len(row.rule.quote.split()), 5, place)
 
     def test_complete(self) -> None:
         """Each state can be entered and left, each event and each output is used."""
@@ -108,11 +96,11 @@ class MachineTests(SynchronousTestCase):
     def test_mode(self) -> None:
         """A joined node that does not agree to replica mode is one in primary mode; the ProtoXEP does not ask."""
         for dialect, asked, answers, current in (
-            (Dialect.XEP_0289, Mode.REPLICA, True, Mode.REPLICA),
-            (Dialect.XEP_0289, Mode.REPLICA, False, Mode.PRIMARY),
-            (Dialect.XEP_0289, Mode.PRIMARY, True, Mode.PRIMARY),
-            (Dialect.PROTOXEP, Mode.REPLICA, False, Mode.REPLICA),
-            (Dialect.PROTOXEP, Mode.PRIMARY, False, Mode.PRIMARY),
+            (Dialect.XEP_0289, Mode.REPLICA, Mode.REPLICA, Mode.REPLICA),
+            (Dialect.XEP_0289, Mode.REPLICA, Mode.PRIMARY, Mode.PRIMARY),
+            (Dialect.XEP_0289, Mode.PRIMARY, Mode.REPLICA, Mode.PRIMARY),
+            (Dialect.PROTOXEP, Mode.REPLICA, Mode.PRIMARY, Mode.REPLICA),
+            (Dialect.PROTOXEP, Mode.PRIMARY, Mode.PRIMARY, Mode.PRIMARY),
         ):
             uplink = self.make(dialect, asked)
             uplink.join(JoinRequest(nick="ann", realJid="ann@here.example/r"), None, 0.0)
