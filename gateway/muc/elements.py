@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from gateway import ns
 from gateway.muc import datetimes
-from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage
+from gateway.muc.values import Delay, HistoryLimits, OccupantPresence, RoomMessage
 from gateway.xml import write
 from gateway.xml.write import tag, textTag
 
@@ -43,8 +44,8 @@ def itemXml(affiliation: str, role: str = "", jid: str = "", nick: str = "", ins
 
     @param inside: its content.
     """
-    known = {"affiliation": affiliation, "role": role, "jid": jid, "nick": nick}
-    return tag("item", inside or None, **{name: value for name, value in known.items() if value})
+    standing = {"affiliation": affiliation or None, "role": role or None}
+    return tag("item", inside or None, **standing, jid=jid or None, nick=nick or None)
 
 
 def statusXml(codes: Sequence[int]) -> bytes:
@@ -63,13 +64,16 @@ def messageXml(message: RoomMessage, addresses: bytes, extra: str = "") -> bytes
     @param addresses: as L{gateway.xml.write.route} returns them.
     @param extra: elements before the payload.
     """
-    delay = ""
-    if message.delay is not None:
-        stamp = datetimes.formatDateTime(message.delay.stamp)
-        delay = tag("delay", xmlns=ns.DELAY, from_=message.delay.by, stamp=stamp)
-    content = b"".join((extra.encode(), message.payload.raw, delay.encode()))
+    delay = b"" if message.delay is None else _delayXml(message.delay)
+    content = b"".join((extra.encode(), message.payload.raw, delay))
     language = message.payload.language or None
     return write.message(addresses, content, message.id or None, message.kind or None, language)
+
+
+# Each new occupant is sent the same history.
+@lru_cache(1024)
+def _delayXml(delay: Delay) -> bytes:
+    return tag("delay", xmlns=ns.DELAY, from_=delay.by, stamp=datetimes.formatDateTime(delay.stamp)).encode()
 
 
 def mucXml(password: str, limits: HistoryLimits) -> str:

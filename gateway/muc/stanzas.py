@@ -33,7 +33,7 @@ from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import COMPONENT
 from gateway.xml.cut import Part, children, cut, cutTree
-from gateway.xml.errors import errorXml
+from gateway.xml.errors import errorParts, errorXml
 from gateway.xml.read import checkCost
 from gateway.xml.write import message, presence, route, tag, textTag, writeStanza
 
@@ -226,17 +226,8 @@ def readError(found: list[Part]) -> StanzaError | None:
     part = next((part for part in found if _isError(part)), None)
     if part is None:
         return None
-    element = part.element
-    condition, text = "undefined-condition", ""
-    for child in children(element):
-        if child.uri == ns.STANZA_ERRORS and child.name == "text":
-            text = str(child)[:MAX_REASON]
-        elif child.uri == ns.STANZA_ERRORS:
-            condition = child.name
-    kind = element.getAttribute("type", "")
-    return StanzaError(
-        kind if kind in ("auth", "cancel", "continue", "modify", "wait") else "cancel", condition, text
-    )
+    kind, condition, text = errorParts(part.element)
+    return StanzaError(kind, condition, text[:MAX_REASON])
 
 
 # Writing.

@@ -11,7 +11,10 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import ERRORS, GatewayError
+from gateway.xml.cut import children
 from gateway.xml.write import tag, textTag, writeStanza
+
+_TYPES = frozenset(("auth", "cancel", "continue", "modify", "wait"))
 
 
 def readError(stanza: domish.Element) -> StanzaError:
@@ -32,6 +35,23 @@ def readError(stanza: domish.Element) -> StanzaError:
     error.type = error.type or "cancel"
     found: StanzaError = error
     return found
+
+
+def errorParts(element: domish.Element) -> tuple[str, str, str]:
+    """
+    Return type, condition and text of an element C{error}. Unknown types are C{cancel}, and an error without a
+    condition is C{undefined-condition}.
+
+    @raise BadRequest: if it has very many children.
+    """
+    condition, words = "undefined-condition", ""
+    for child in children(element):
+        if child.uri == ns.STANZA_ERRORS and child.name == "text":
+            words = str(child)
+        elif child.uri == ns.STANZA_ERRORS:
+            condition = child.name
+    kind = element.getAttribute("type", "")
+    return kind if kind in _TYPES else "cancel", condition, words
 
 
 def errorStanza(name: str, addresses: bytes, identifier: str | None, error: type[GatewayError]) -> bytes:
