@@ -9,7 +9,8 @@ The modules and packages:
 
     - C{ns}, C{errors}, C{interfaces}: namespaces, errors and interfaces, used by everything else.
     - C{addresses}: addresses (C{jids}), and the preparation of their parts (C{stringprep}).
-    - C{xml}: bytes to names and trees and back (C{read}, C{write}, C{errors}); C{context}: a stream's header.
+    - C{xml}: bytes to trees, records and elements (C{read}, C{records}, C{cut}), values and trees to bytes
+      (C{write}), other content namespaces (C{move}), stanza errors (C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
     - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), the lines that
       report errors (C{problems}), and the C{reader}, which reads the TOML file and reports all errors at once.

@@ -19,6 +19,7 @@ from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, Node
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
+from gateway.muc import from_user
 from gateway.muc.actions import Action, SendError
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
@@ -81,13 +82,13 @@ class Rooms(RoomService):
     def presence(self, sender: str, recipient: str, stanza: NodePresence, now: float) -> list[Action]:
         """Handle a presence of type none, unavailable or error to a room or an occupant."""
         if not jids.split(recipient)[0]:
-            return self.toService(sender, recipient, stanza)
+            return from_user.toService(sender, recipient, stanza)
         if self._isJoin(sender, recipient, stanza):
             return self._nodeJoins(sender, recipient, stanza, now)
         federation = self.federation(jids.bare(recipient))
         handle = None if federation is None else _PRESENCE.get(_kindOf(federation, sender))
         if federation is None or handle is None:
-            return self.userPresence(sender, recipient, stanza, now)
+            return from_user.presence(self, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
         return self.settled(federation.room)
 
@@ -96,7 +97,7 @@ class Rooms(RoomService):
         federation = self.federation(jids.bare(recipient))
         handle = None if federation is None else _MESSAGE.get(_kindOf(federation, sender))
         if federation is None or handle is None:
-            return self.userMessage(sender, recipient, stanza, now)
+            return from_user.message(self, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
         return self.settled(federation.room)
 

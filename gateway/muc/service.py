@@ -1,33 +1,17 @@
-"""The rooms of one component: makes and removes them, and handles the stanzas of users. Pure."""
+"""The rooms of one component: makes and removes them. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from gateway.addresses import jids
-from gateway.errors import (
-    BadRequest,
-    GatewayError,
-    Malformed,
-    NoSuchAddress,
-    NoVoiceRequests,
-    ResourceLimit,
-    TooManyRooms,
-)
-from gateway.muc import groupchat, invitations, presence, private_messages
-from gateway.muc.actions import Action, LogLine, SendError
+from gateway.errors import Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
+from gateway.muc.actions import Action, LogLine
 from gateway.muc.datetimes import UtcClock
-from gateway.muc.leave import close, drop
+from gateway.muc.leave import close
+from gateway.muc.presence import notInRoom
 from gateway.muc.room import Bounds, Room, Settings
-from gateway.muc.values import (
-    DELIVERY_ERRORS,
-    SERVICE_SHUTDOWN,
-    Message,
-    Presence,
-    PresenceChange,
-    StanzaError,
-    stanzaError,
-)
+from gateway.muc.values import SERVICE_SHUTDOWN, Presence, PresenceChange
 
 
 class RoomService:
@@ -80,7 +64,7 @@ class RoomService:
         """
         if not nick:
             raise NoSuchAddress
-        return presence.notInRoom(jid, nick, user)
+        return notInRoom(jid, nick, user)
 
     # Rooms.
 
@@ -142,83 +126,3 @@ class RoomService:
         self.rooms.clear()
         self._made.clear()
         return actions
-
-    # Stanzas of users.
-
-    def toService(self, sender: str, recipient: str, stanza: Presence) -> list[Action]:
-        """Handle a presence to the service itself: only rooms are joined."""
-        if not stanza.joins:
-            return []
-        return [_error("presence", recipient, sender, stanza.id, NoSuchAddress(), isJoin=True)]
-
-    def userPresence(self, sender: str, recipient: str, stanza: Presence, now: float) -> list[Action]:
-        """Handle a user's presence of type none, unavailable or error."""
-        jid, _, nick = recipient.partition("/")
-        room = self.rooms.get(jid)
-        if room is None and (stanza.unavailable or stanza.stanzaError is not None):
-            return []
-        if room is not None and stanza.stanzaError is not None:
-            self._bounced(room, sender, stanza.stanzaError, now)
-            return self.settled(room)
-        isJoin = stanza.joins
-        try:
-            if room is None or not (stanza.unavailable or sender in room.users):
-                self.checkUser(sender)
-            if room is None and not stanza.joins:
-                return self.settled(None, self.outsider(jid, nick, sender, stanza))
-            if room is None:
-                room = self.make(jid, jids.bare(sender), jids.split(sender)[1])
-            isJoin = not nick or sender not in room.users
-            presence.fromUser(room, sender, nick, stanza, now)
-        except GatewayError as error:
-            return self.settled(room, _error("presence", recipient, sender, stanza.id, error, isJoin))
-        return self.settled(room)
-
-    def userMessage(self, sender: str, recipient: str, stanza: Message, now: float) -> list[Action]:
-        """Handle a user's message to a room or an occupant."""
-        room = self.rooms.get(jids.bare(recipient))
-        try:
-            if room is None:
-                raise NoSuchAddress
-            if stanza.stanzaError is not None and stanza.stanzaError.condition in DELIVERY_ERRORS:
-                self._bounced(room, sender, stanza.stanzaError, now)
-            else:
-                _message(room, sender, recipient.partition("/")[2], stanza, now)
-        except GatewayError as error:
-            # An error is never answered.
-            if stanza.kind != "error":
-                return self.settled(room, _error("message", recipient, sender, stanza.id, error))
-        return self.settled(room)
-
-    def _bounced(self, room: Room, user: str, error: StanzaError, now: float) -> None:
-        """
-        Remove a user after a delivery error.
-
-        "a MUC service SHOULD remove a user if the service receives a delivery-related error in relation to a stanza
-        it has previously sent to the user" (XEP-0045 section 16.1.2).
-        """
-        occupant = room.users.get(user)
-        if occupant is not None and error.condition in DELIVERY_ERRORS:
-            drop(room, occupant, now)
-
-
-def _message(room: Room, user: str, nick: str, stanza: Message, now: float) -> None:
-    if nick:
-        private_messages.fromUser(room, user, nick, stanza)
-    elif stanza.kind == "groupchat":
-        groupchat.fromUser(room, user, stanza, now)
-    elif stanza.kind == "error":
-        return
-    elif stanza.invitations:
-        invitations.fromUser(room, user, stanza)
-    else:
-        # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
-        raise NoVoiceRequests if stanza.form else BadRequest
-
-
-def _error(
-    name: str, address: str, user: str, identifier: str | None, error: GatewayError, isJoin: bool = False
-) -> SendError:
-    jid, _, nick = address.partition("/")
-    sender = f"{jid}/{nick}" if nick else jid
-    return SendError(name, sender, user, identifier, stanzaError(type(error)), isJoin)

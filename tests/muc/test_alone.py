@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import GatewayError, NickChangeForbidden, OnlyInTheRoom
+from gateway.muc import from_user
 from gateway.muc.actions import Action, SendError, ToUsers
 from gateway.muc.administration import Change, applyChanges, checkEntitled
 from gateway.muc.configuration import configure
@@ -59,10 +60,10 @@ class AloneTests(SynchronousTestCase):
         self.service = RoomService(JID)
 
     def join(self, user: str, nick: str) -> list[Action]:
-        return self.service.userPresence(user, f"{ROOM}/{nick}", Presence(joins=True), 0.0)
+        return from_user.presence(self.service, user, f"{ROOM}/{nick}", Presence(joins=True), 0.0)
 
     def say(self, user: str, body: bytes) -> list[Action]:
-        return self.service.userMessage(user, ROOM, Message(kind="groupchat", payload=Payload(body)), 0.0)
+        return from_user.message(self.service, user, ROOM, Message(kind="groupchat", payload=Payload(body)), 0.0)
 
     def test_life(self) -> None:
         """A room is made by the first join, carries messages, and ends with the last leave."""
@@ -74,7 +75,7 @@ class AloneTests(SynchronousTestCase):
         room = self.service.rooms[ROOM]
         self.assertEqual((len(room.history), room.affiliation(ANN)), (1, "owner"))
         for user, nick in ((ANN, "ann"), (BEN, "ben")):
-            self.service.userPresence(user, f"{ROOM}/{nick}", Presence(unavailable=True), 0.0)
+            from_user.presence(self.service, user, f"{ROOM}/{nick}", Presence(unavailable=True), 0.0)
         self.assertEqual(self.service.rooms, {})
 
     def test_refused(self) -> None:
@@ -108,14 +109,14 @@ class AloneTests(SynchronousTestCase):
         self.assertEqual(self.join(BEN, "ben"), [])
         self.assertEqual(self.say(ANN, b"<body>x</body>"), [])
         shown = Presence(payload=Payload(b"<show>away</show>"))
-        self.assertEqual(self.service.userPresence(ANN, f"{ROOM}/ann", shown, 0.0), [])
+        self.assertEqual(from_user.presence(self.service, ANN, f"{ROOM}/ann", shown, 0.0), [])
         self.assertEqual(set(room.occupants), {"ann"})
         self.assertRaises(OnlyInTheRoom, configure, room, ANN, {})
         self.assertRaises(OnlyInTheRoom, checkEntitled, room, ANN)
-        [error] = self.service.userPresence(ANN, f"{ROOM}/other", Presence(), 0.0)
+        [error] = from_user.presence(self.service, ANN, f"{ROOM}/other", Presence(), 0.0)
         assert isinstance(error, SendError)
         self.assertEqual(error.stanzaError, stanzaError(NickChangeForbidden))
-        [last] = self.service.userPresence(ANN, f"{ROOM}/ann", Presence(unavailable=True), 0.0)
+        [last] = from_user.presence(self.service, ANN, f"{ROOM}/ann", Presence(unavailable=True), 0.0)
         assert isinstance(last, ToUsers) and isinstance(last.stanza, OccupantPresence)
         self.assertTrue(last.stanza.change.unavailable)
         self.assertEqual(there.asked, ["ben", b"<body>x</body>", b"<show>away</show>", "ann has left"])
