@@ -237,10 +237,10 @@ ERRORS: dict[type[GatewayError], Error] = {
     NoAnswer: Error("remote-server-timeout", "wait", "No answer came in time."),
     TooManyPending: Error("resource-constraint", "wait", "Too many requests are open; try again later."),
     OverBudget: Error(
-        "resource-constraint", "wait", "You were sent very much in a short time; try again in a few seconds."
+        "resource-constraint", "wait", "You were sent too much in a short time; try again in a few seconds."
     ),
-    NotOffered: Error("service-unavailable", "cancel", "This service does not take such stanzas."),
-    NoSuchAddress: Error("item-not-found", "cancel", "Nobody is known by this address."),
+    NotOffered: Error("service-unavailable", "cancel", "This service does not accept such stanzas."),
+    NoSuchAddress: Error("item-not-found", "cancel", "This address is unknown."),
     NoSuchNode: Error("item-not-found", "cancel"),
     AlreadyOpen: Error("conflict", "cancel", "A request with this id is still open."),
     Stopping: Error("service-unavailable", "cancel", "The gateway is shutting down."),
@@ -258,31 +258,31 @@ ERRORS: dict[type[GatewayError], Error] = {
     CannotAsk: Error("service-unavailable", "cancel"),
     NotAllowed: Error("not-allowed", "cancel"),
     NotAcceptable: Error("not-acceptable", "modify"),
-    ResourceLimit: Error("resource-constraint", "wait", "There is no room for more of these."),
-    StoreFull: Error("resource-constraint", "wait", "There is no room to store anything; try again later."),
+    ResourceLimit: Error("resource-constraint", "wait", "The limit for these is reached."),
+    StoreFull: Error("resource-constraint", "wait", "The storage is full; try again later."),
     StoreBusy: Error("resource-constraint", "wait", "The storage is busy; try again later."),
     StoreBroken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),
-    TooManyRooms: Error("resource-constraint", "wait", "You have made as many rooms here as one user may."),
+    TooManyRooms: Error("resource-constraint", "wait", "You have created as many rooms as one user may."),
     NickInUse: Error("conflict", "cancel"),
     BadNick: Error("not-acceptable", "modify", "This nick is too long or has an unusual spelling."),
     NickChangeForbidden: Error("not-acceptable", "cancel", "Nicks cannot be changed in a mirror."),
     NotInTheRoom: Error("not-acceptable", "modify", "You are not in this room: only occupants may do this."),
     NoNick: Error("jid-malformed", "modify", "The nick is missing: a room is joined as room@service/nick."),
     NotAMirror: Error(
-        "item-not-found", "cancel", "No room has this address: a mirror's is written room\\40service@mirror."
+        "item-not-found", "cancel", "No room has this address; a mirror's are like room\\40service@mirror."
     ),
     OnlyInTheRoom: Error("not-allowed", "cancel", "This is done in the room itself, not in a mirror of it."),
-    NotEntitled: Error("forbidden", "auth", "This takes a moderator, an admin or an owner of the room."),
-    NoVoice: Error("forbidden", "auth", "You may not say this here: you have no voice for it."),
+    NotEntitled: Error("forbidden", "auth", "Only a moderator, an admin or an owner of the room may do this."),
+    NoVoice: Error("forbidden", "auth", "You may not send this here: you do not have voice."),
     NoVoiceRequests: Error(
-        "feature-not-implemented", "cancel", "Voice cannot be asked for here; ask a moderator."
+        "feature-not-implemented", "cancel", "Voice requests are not supported; ask a moderator."
     ),
     Banned: Error("forbidden", "auth", "You are banned from this room."),
     MembersOnly: Error("registration-required", "auth"),
     WrongPassword: Error("not-authorized", "auth"),
     RoomFull: Error("service-unavailable", "wait", "The room is full."),
     NotAPeer: Error("not-allowed", "cancel", "The room does not federate with this mirror of it."),
-    Loop: Error("not-allowed", "cancel", "The room mirrors itself: this join has come back to where it was."),
+    Loop: Error("not-allowed", "cancel", "The room mirrors itself: this join has come back to its start."),
     LastOwner: Error("conflict", "cancel"),
     NotMirrored: Error("not-allowed", "cancel", "This room may not be mirrored here, or not by you."),
 }

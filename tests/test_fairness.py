@@ -96,10 +96,10 @@ class RoomsTests(FairCase):
         self.sent(join(BAD) * 300)
         self.world.wait(2)
         [line] = [each for each in warnings if "users refused" in each]
-        self.assertIn(f"of 1 users refused, who were sent too much: {BAD}", line)
+        self.assertIn(f"of 1 users refused, over the answer budget: {BAD}", line)
         [refused, held] = IStatusProvider(self.link).report()
         self.assertIn("users that are charged: 1", refused)
-        self.assertRegex(held, r"stanzas held, of users who were sent much or said much to many: 1[89]\d; users: 1")
+        self.assertRegex(held, r"stanzas that wait, of users over a budget: 1[89]\d; users: 1")
 
     def test_disco(self) -> None:
         """A user who is in no room and queries the list of rooms 400 times is the only one refused."""
@@ -244,7 +244,7 @@ class SpeakerTests(FairCase):
         """Short messages beyond the burst are delayed, in order, and not lost."""
         self.assertEqual(self.speak(self.bad(), "x", 240), 132)
         [held] = IStatusProvider(self.link).report()
-        self.assertIn("said much to many: 108; users: 1", held)
+        self.assertIn("users over a budget: 108; users: 1", held)
         before = self.heard[b"<message "]
         self.world.wait(5)
         self.assertIn((self.heard[b"<message "] - before) // self.MANY, range(30, 43))
@@ -264,7 +264,7 @@ class SpeakerTests(FairCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.speak(self.bad(), "x", 400)
         self.world.wait(2)
-        self.assertIn("stanzas of 1 users refused, who said too much to too many: user0@example.com", warnings[-1])
+        self.assertIn("stanzas of 1 users refused, over the budget of copies: user0@example.com", warnings[-1])
         self.assertIn("stanzas refused, over a user's budget of copies for others: 68", [*self.link.report()])
 
     def test_presence(self) -> None:

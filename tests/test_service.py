@@ -279,7 +279,7 @@ class MakeServiceTests(ServiceCase):
         with smallDisk(self.folder / "state", "32k") as disk:
             disk.fill()
             error = self.assertRaises(ConfigError, makeService, config, self.reactor)
-            self.assertIn(".key cannot be made: No space left on device", str(error))
+            self.assertIn(".key cannot be created: No space left on device", str(error))
             self.assertEqual([path.name for path in config.state_dir.iterdir()], ["filling"])
             disk.free()
             makeService(config, self.reactor)
@@ -315,7 +315,7 @@ class MakeServiceTests(ServiceCase):
         (self.folder / "state" / "p2.example.com.exchanges").write_text("[")
         (self.folder / "state" / "p2.example.com.exchanges").chmod(0o600)
         broken = 'proxy."p2.example.com": ' + str(self.folder / "state" / "p2.example.com.exchanges")
-        self.assertEqual(warnings(config)[-1], f"{broken} does not hold open exchanges: they are lost")
+        self.assertEqual(warnings(config)[-1], f"{broken} is not a file of open exchanges: they are lost")
         (self.folder / "state" / "p2.example.com.exchanges").unlink()
         # A folder that is closed to others protects its files.
         (self.folder / "state").chmod(0o750)

@@ -181,7 +181,7 @@ def _prepared(text: str, mapping: dict[int, str], prohibited: _Table) -> str:
     if not result:
         raise ValueError("a part of an address is empty")
     if found := prohibited.search(result):
-        raise ValueError(f"U+{ord(found.group()):04X} cannot stand in an address")
+        raise ValueError(f"U+{ord(found.group()):04X} is not allowed in an address")
     if _RIGHT_TO_LEFT.search(result) and (
         _LEFT_TO_RIGHT.search(result)
         or not _RIGHT_TO_LEFT.search(result[0])

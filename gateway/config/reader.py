@@ -139,7 +139,7 @@ class _Reader:
             return None, self._problems.structure("embedded", document.get("embedded", {}), EmbeddedTable)
         if "embedded" in document:
             self._problems.add(
-                "embedded", "[embedded] and [server]", "one of them; the embedded host is for trying out"
+                "embedded", "[embedded] and [server]", "one of them; the embedded host is for tests"
             )
         server = self._problems.structure("server", document["server"], ServerTable)
         return (None if server is None else self._withSecret("server", server)), None
@@ -215,11 +215,11 @@ class _Reader:
     def _checkReachable(self, key: str, table: ComponentTable, server: ServerTable) -> None:
         """Check that a component has an endpoint and a secret, either its own or those of C{[server]}."""
         if table.endpoint is None and server.endpoint is None:
-            self._problems.add(f"{key}.endpoint", "neither this nor server.endpoint", describe(ClientEndpoint))
+            self._problems.add(f"{key}.endpoint", "neither this key nor server.endpoint", describe(ClientEndpoint))
         if table.secret is None and server.secret is None:
             self._problems.add(
                 f"{key}.secret",
-                "neither this nor server.secret, nor a secret_file",
+                "neither this key nor secret_file nor server.secret",
                 "the secret of this component in the server's configuration",
             )
 

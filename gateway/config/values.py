@@ -54,7 +54,7 @@ _DESCRIPTIONS: dict[Any, str] = {
     BareJid: 'a JID without a resource, such as "user@example.com"',
     Domain: 'a domain, such as "example.com"',
     Host: 'a host name or address, with or without a port, such as "gateway.example.com" or "[::1]:8080"',
-    Namespace: "a namespace, and not one of delegation itself",
+    Namespace: "a namespace, but not that of delegation itself",
     Jids: 'a JID or a list of JIDs, such as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
     Seconds: "a number of seconds over 0",
     Bytes: "a number of bytes, 1024 or more",

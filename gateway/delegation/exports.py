@@ -66,7 +66,7 @@ def _file(path: Path, domain: str) -> Found:
         user = _user(_decoded(path.name.removesuffix(_USER_FILE)), domain)
         table = lua.read(_whole(path))
         if not isinstance(table, dict):
-            raise BadData("it is no table")
+            raise BadData("it is not a table")
     except (ValueError, OSError) as error:
         yield Skipped(str(path), _reason(error))
         return
@@ -81,14 +81,14 @@ def _database(path: Path, domain: str) -> Found:
             for name, key, kind, value in connection.execute(_ELEMENTS, (_MAX_FILE, domain, "private")):
                 yield _row(name, key, kind, value, domain)
     except sqlite3.Error as error:
-        raise BadData(f"it is no database of Prosody's that can be read: {error}") from None
+        raise BadData(f"it is not a readable database of Prosody: {error}") from None
 
 
 def _row(name: object, key: object, kind: object, value: object, domain: str) -> Entry | Skipped:
     try:
         user = _user(str(name), domain)
         if kind != "json" or not isinstance(value, str):
-            raise BadData(f"it is no JSON, or has over {_MAX_FILE} characters")
+            raise BadData(f"it is not JSON, or it has over {_MAX_FILE} characters")
         table = json.loads(value)
     except (ValueError, RecursionError) as error:
         return Skipped(f"{name}@{domain}: {key}", _reason(error))
@@ -143,7 +143,7 @@ def _user(name: str, domain: str) -> str:
     """
     jid = jids.prepared(f"{name}@{domain}")
     if not jids.split(jid)[0] or jids.split(jid)[1:] != (domain, ""):
-        raise BadData(f"{name} is no name of a user")
+        raise BadData(f"{name} is not a user name")
     return jid
 
 
@@ -152,7 +152,7 @@ def _whole(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadData("it is no file")
+            raise BadData("it is not a file")
         data = file.read(_MAX_FILE + 1)
     if len(data) > _MAX_FILE:
         raise BadData(f"it has over {_MAX_FILE} bytes")

@@ -32,8 +32,8 @@ _MAX_CHARACTERS = 1024 * 1024
 # Seconds to wait for a transaction of the gateway.
 _LOCK_TIMEOUT = 10
 
-_KEPT = "the user has stored another one since, which stays"
-_FULL = f"there is no room: a user may keep {MAX_ELEMENTS:,} elements and {MAX_BYTES} bytes"
+_KEPT = "the user has stored a different one, which is kept"
+_FULL = f"the user's storage is full: the limit is {MAX_ELEMENTS:,} elements and {MAX_BYTES} bytes"
 
 
 class Failed(Exception):
@@ -59,7 +59,7 @@ class Counts:
     def inWords(self) -> str:
         """Return a line for the operator."""
         return (
-            f"imported: {self.imported}; here already: {self.present}; another one here, which stays: {self.kept}; "
+            f"imported: {self.imported}; already stored: {self.present}; different one kept: {self.kept}; "
             f"skipped: {self.skipped}"
         )
 
@@ -155,9 +155,9 @@ def openStorage(path: Path) -> sqlite3.Connection:
 
     @raise Failed: if there is none, or it is no such file.
     """
-    wanted = "wanted is COMPONENT.private in the gateway's state_dir, which the gateway makes when it starts"
+    wanted = "expected is COMPONENT.private in the gateway's state_dir, which the gateway creates when it starts"
     if not path.is_file():
-        raise Failed(f"{path} is not there: {wanted}")
+        raise Failed(f"{path} does not exist: {wanted}")
     connection = None
     try:
         uri = f"file:{quote(str(path))}?mode=rw"
@@ -167,7 +167,7 @@ def openStorage(path: Path) -> sqlite3.Connection:
         raise Failed(f"{path} cannot be used: {domainError(error) or error}") from error
     if columns != ["user", "namespace", "name", "xml"]:
         connection.close()
-        raise Failed(f"{path} is no private storage: {wanted}")
+        raise Failed(f"{path} is not a private storage: {wanted}")
     return connection
 
 
@@ -187,7 +187,7 @@ def main(arguments: list[str], write: Callable[[str], object]) -> int:
     try:
         domain = checkDomain(options.domain)
     except ValueError:
-        tell(f"{options.domain} is no domain")
+        tell(f"{options.domain} is not a domain")
         return 1
     try:
         with closing(openStorage(options.storage)) as connection:
@@ -204,7 +204,7 @@ def main(arguments: list[str], write: Callable[[str], object]) -> int:
     except Failed as error:
         tell(str(error))
         return 1
-    tell(("Nothing is stored, as this is a trial. " if options.dry_run else "") + importer.counts.inWords())
+    tell(("This is a dry run: nothing is stored. " if options.dry_run else "") + importer.counts.inWords())
     return 1 if failed else 0
 
 
@@ -214,9 +214,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Put into private storage (XEP-0049) what users had stored with their server before. What they "
         "have stored here since stays. It may be repeated, and the gateway may run. See docs/delegation.md.",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.add_argument("storage", type=Path, help="STATE_DIR/COMPONENT.private, which the gateway has made")
-    parser.add_argument("domain", help="whose users, as example.com")
+    parser.add_argument("--dry-run", action="store_true", help="only report; store nothing")
+    parser.add_argument("storage", type=Path, help="STATE_DIR/COMPONENT.private, which the gateway has created")
+    parser.add_argument("domain", help="domain of the users, such as example.com")
     parser.add_argument(
         "source",
         type=Path,

@@ -63,16 +63,16 @@ class _Reader:
         value = self._value(0)
         self._take(b";")
         if self._at < len(self._text):
-            self._fail("something stands after the value")
+            self._fail("there is something after the value")
         return value
 
     def _value(self, depth: int) -> Any:
         self._values += 1
         if self._values > _MAX_VALUES:
-            self._fail(f"it holds more than {_MAX_VALUES:,} values")
+            self._fail(f"it has more than {_MAX_VALUES:,} values")
         if self._take(b"{"):
             if depth == _MAX_DEPTH:
-                self._fail(f"more than {_MAX_DEPTH} tables are within each other")
+                self._fail(f"tables are nested over {_MAX_DEPTH} deep")
             return self._table(depth + 1)
         return self._constant()
 
@@ -84,7 +84,7 @@ class _Reader:
         word = self._match(_WORD)
         if word is None or word[0] not in _WORDS:
             self._at = self._at if word is None else word.start()
-            self._fail("found something else than a constant")
+            self._fail("found something other than a constant")
         return _WORDS[word[0]]
 
     def _table(self, depth: int) -> dict[Any, Any]:
@@ -163,4 +163,4 @@ class _Reader:
 
     def _fail(self, problem: str) -> NoReturn:
         line = self._text.count(b"\n", 0, self._at) + 1
-        raise NoData(f"it is no data of Prosody's: line {line}: {problem}")
+        raise NoData(f"it is not a data file of Prosody: line {line}: {problem}")

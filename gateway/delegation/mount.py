@@ -116,7 +116,7 @@ class Mount(XMPPHandler):
     def _onAnswer(self, iq: Any) -> None:
         answer = self._open.pop(iq.getAttribute("id", ""), None)
         if answer is None:
-            self._log.warn("{to}: an answer to no open request was not sent.", to=iq.getAttribute("to"))
+            self._log.warn("{to}: an answer without an open request was not sent.", to=iq.getAttribute("to"))
         elif iq["type"] == "error":
             answer.errback(readError(iq))
         else:
@@ -130,7 +130,7 @@ class Mount(XMPPHandler):
         privileges = [IPrivileges(handler) for handler in self._link if IPrivileges.providedBy(handler)]
         try:
             if not privileges:
-                raise NotGranted("this component asks for no privileges")
+                raise NotGranted("this component does not use privileges")
             privileges[0].sendAs(message)
         except NotGranted as error:
             self._log.warn(
@@ -176,4 +176,4 @@ class Mount(XMPPHandler):
         self.identities = tuple(dict.fromkeys([*self.identities, *identities]))
 
     def _infoFailed(self, reason: Failure) -> None:
-        self._log.failure("A handler does not tell what it can do.", failure=reason)
+        self._log.failure("A handler's disco#info could not be read.", failure=reason)

@@ -116,7 +116,8 @@ class DelegationPlugin:
             )
         if not table.namespaces:
             problems.append(
-                'namespaces: found none; allowed: tables, as "jabber:iq:private" = { handler = "private-storage" }'
+                "namespaces: found none; allowed: tables, such as "
+                '"jabber:iq:private" = { handler = "private-storage" }'
             )
         for namespace, each in table.namespaces.items():
             key = f'namespaces."{namespace}"'
@@ -129,17 +130,17 @@ class DelegationPlugin:
                 problems.append(f'{key}.handler: found "{each.handler}"; allowed: the name of a plugin: {allowed}')
             if each.handler is not None and each.jid is not None and not each.filtering:
                 problems.append(
-                    f"{key}.handler: found a jid beside it; allowed: both only with filtering, which selects the "
+                    f"{key}.handler: found together with jid; allowed: both only with filtering, which selects the "
                     "requests for jid"
                 )
             if each.filtering and each.jid is None:
-                problems.append(f"{key}.filtering: found no jid beside it; allowed: with jid only")
+                problems.append(f"{key}.filtering: found without jid; allowed: only with jid")
             if jid in (each.jid or ()):
                 problems.append(f"{key}.jid: found the component itself; allowed: other managing entities")
             if each.import_ and not IImportingPlugin.providedBy(plugins.get(each.handler or "")):
                 found = "no handler" if each.handler is None else f'handler = "{each.handler}"'
-                allowed = 'beside a handler that can, as "private-storage"'
-                problems.append(f"{key}.import: found true beside {found}; allowed: {allowed}")
+                allowed = 'with a handler that supports it, such as "private-storage"'
+                problems.append(f"{key}.import: found true with {found}; allowed: {allowed}")
         problems += _lendingProblems(table)
         for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
             if IConfigCheck.providedBy(plugins[name]):
@@ -239,7 +240,7 @@ def _store(jid: str, composition: IServiceBuilder) -> PrivateFile:
 
 def _lendingProblems(table: DelegationTable) -> Iterator[str]:
     if table.lend_privileges and len(table.servers) != 1:
-        yield f"lend_privileges: found {len(table.servers)} servers; allowed: one, whose privileges these are"
+        yield f"lend_privileges: found {len(table.servers)} servers; allowed: one, whose privileges are lent"
     known = {jid for each in table.namespaces.values() for jid in each.jid or ()}
     for entity in sorted(table.lend_privileges - known):
         yield f'lend_privileges: found "{entity}"; allowed: components that are a jid in namespaces'

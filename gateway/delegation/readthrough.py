@@ -33,7 +33,7 @@ _TIMEOUT = 8.0
 # there is an element.
 _REFUSALS = frozenset({"service-unavailable", "feature-not-implemented", "forbidden", "not-allowed"})
 
-_REFUSED = "the element counts as missing; Prosody needs its module private for this"
+_REFUSED = "the element is treated as missing; Prosody needs its module private for this"
 _FAILED = "the user got an error and may try again"
 
 _GUIDE = 'docs/delegation.md, "What the server had stored"'

@@ -81,11 +81,11 @@ def entry(user: str, element: domish.Element) -> Entry:
         # It is parsed again for each answer.
         found = parse(CLIENT.header, xml.encode())
     except (TooLarge, ResourceLimit):
-        raise BadData("it is too large to be kept") from None
+        raise BadData("it is too large to be stored") from None
     except (BadRequest, ValueError):
-        raise BadData("it holds something that XML cannot hold") from None
+        raise BadData("it has a character that XML does not allow") from None
     if (found.uri, found.name) != key:
-        raise BadData("its name is no name in XML")
+        raise BadData("its name is not valid in XML")
     return Entry(user, key, xml)
 
 
@@ -100,12 +100,12 @@ def fromTable(table: object) -> domish.Element:
 
 def _element(table: object, uri: str, depth: int) -> domish.Element:
     if not isinstance(table, dict) or depth == _MAX_DEPTH:
-        raise BadData("it is no element, or nested too deep")
+        raise BadData("it is not an element, or it is nested too deep")
     name, attributes = table.get("name"), table.get("attr", {})
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not isinstance(attributes, dict):
         raise BadData("an element has no name, or no attributes")
     if not all(isinstance(text, str) for pair in attributes.items() for text in pair):
-        raise BadData("an attribute is no text")
+        raise BadData("an attribute is not a text")
     uri = attributes.get("xmlns", uri)
     element = domish.Element((uri, name), uri)
     for key, value in attributes.items():
@@ -124,7 +124,7 @@ def _children(table: dict[Any, Any]) -> Iterator[Any]:
     if "__array" in table:
         children = table["__array"]
         if not isinstance(children, list):
-            raise BadData("the content of an element is no list")
+            raise BadData("the content of an element is not a list")
         yield from children
     number = 1
     while number in table:
@@ -138,7 +138,7 @@ def _attribute(key: str) -> str | tuple[str, str]:
     if key.startswith("xml:"):
         uri, separator, name = ns.XML, ":", key.removeprefix("xml:")
     if not _NAME.fullmatch(name) or (separator and not uri):
-        raise BadData("an attribute has no name in XML")
+        raise BadData("the name of an attribute is not valid in XML")
     return (uri, name) if separator else name
 
 
@@ -174,7 +174,7 @@ class ExportReader(EventReader):
         window = self._tail + data
         if LONG_NAMESPACE.search(window):
             # Expat would need memory and time for each attribute in it.
-            raise BadData(f"a namespace has over {MAX_NAMESPACE} bytes{self._where()}: take that element out")
+            raise BadData(f"a namespace has over {MAX_NAMESPACE} bytes{self._where()}: remove that element")
         self._tail = window[-_OVERLAP:]
         self._parsed += len(data)
         try:
@@ -184,7 +184,7 @@ class ExportReader(EventReader):
         if self._parsed - self._parser.CurrentByteIndex > _MAX_TAG:
             raise BadData(f"a tag has over {_MAX_TAG} bytes{self._where()}")
         if isLast and not self._isExport:
-            raise BadData("it holds no host: it is no export by XEP-0227")
+            raise BadData("it has no host, so it is not an export by XEP-0227")
         found, self._found = self._found, []
         return found
 
@@ -204,7 +204,7 @@ class ExportReader(EventReader):
             return
         if found == _INCLUDE and not self._path:
             self._isExport = True
-            self._found.append(Skipped(attributes.get("href", "a file"), "it is a file of its own: import it, too"))
+            self._found.append(Skipped(attributes.get("href", "a file"), "it is a separate file: import it, too"))
         elif found == _HOST and not self._path:
             self._isExport = True
             self._host = attributes.get("jid", "")
@@ -243,6 +243,6 @@ class ExportReader(EventReader):
     def _complete(self, element: domish.Element) -> None:
         if self._cost > _MAX_ELEMENTS:
             what = f"{self._user}@{self._host}: {element.name}"
-            self._found.append(Skipped(what, "it is too large or too deep to be kept"))
+            self._found.append(Skipped(what, "it is too large or too deep to be stored"))
         else:
             self._found.append((self._user, element))

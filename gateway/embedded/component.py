@@ -59,7 +59,7 @@ class ComponentConnection(PeerConnection):
             self._services.router.attach(self._jid, self)
 
     def _early(self, stanza: Stanza) -> None:
-        self.refuse("not-authorized", "a handshake comes first")
+        self.refuse("not-authorized", "a handshake is required first")
 
     def _stanzaReceived(self, stanza: Stanza) -> None:
         try:

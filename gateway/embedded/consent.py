@@ -230,8 +230,8 @@ def _question(entity: str, namespaces: tuple[str, ...], challenge: str) -> str:
     """Return the body and the form of the question (section 5.1); the default answer is no."""
     names = ", ".join(namespaces)
     body = (
-        f"{entity} wants to manage what your server does for you in these namespaces: {names}. It would get all "
-        "that you and others ask there, and answer in your server's name. Allow it only if you trust it fully."
+        f"{entity} asks to manage these namespaces of your account: {names}. It would get all requests by you and "
+        "others in them, and answer in your server's name. Allow this only if you trust it fully."
     )
     fields = [
         Field("hidden", _CHALLENGE, challenge),
@@ -247,7 +247,7 @@ def _question(entity: str, namespaces: tuple[str, ...], challenge: str) -> str:
 def _list(granted: list[Delegation]) -> str:
     options = {each.namespace: f"{each.namespace}, managed by {each.entities[0]}" for each in granted}
     fields = [Field("list-multi", _REVOKE, options=options, label="Revoke")]
-    words = ["This is what others manage for you. Choose what they shall not manage any more."]
+    words = ["These namespaces of your account are managed by other entities. Choose those to revoke."]
     return _formXml(Form("form", "Delegations", words, ns.DELEGATION_2, fields))
 
 

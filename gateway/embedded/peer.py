@@ -224,7 +224,7 @@ class PeerFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> PeerConnection:
         self._unauthenticated = [each for each in self._unauthenticated if each.isUnauthenticated]
         if len(self._unauthenticated) >= self.maxUnauthenticated:
-            self._unauthenticated.pop(0).refuse("resource-constraint", "too many wait to log in")
+            self._unauthenticated.pop(0).refuse("resource-constraint", "too many connections are not logged in")
         connection = self._make()
         self._unauthenticated.append(connection)
         return connection

@@ -64,7 +64,7 @@ class Gate:
         if uri.partition(b"?")[0] in self.free:
             return None
         if not self._mayPass(headers):
-            text = "The token of http.token_file is needed: Authorization: Bearer TOKEN\n"
+            text = "The token of http.token_file is required: Authorization: Bearer TOKEN\n"
             return Refusal(401, text, ((b"www-authenticate", b"Bearer"),))
         found = headers.getRawHeaders(b"host") or []
         if len(found) > 1 or not (found or isOld):

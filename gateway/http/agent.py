@@ -62,7 +62,7 @@ class BoundedClient(HTTP11ClientProtocol):
             heads -= parser.state == STATUS
             if room < 0 or heads < 0:
                 self._isTooLong = True
-                excess = "status 1xx again and again" if heads < 0 else f"over {_MAX_HEAD} bytes of headers"
+                excess = "too many answers with status 1xx" if heads < 0 else f"over {_MAX_HEAD} bytes of headers"
                 raise HeadTooLong(excess)
             lineReceived(line)
 
@@ -164,9 +164,9 @@ async def collected(response: Any, most: int) -> bytes:
 
     why = ""
     if packings > 1:
-        why = "is packed more than once"
+        why = "is compressed more than once"
     elif plain.length is not UNKNOWN_LENGTH and plain.length > most:
-        why = f"has {plain.length} bytes; at most {most} are taken"
+        why = f"has {plain.length} bytes; at most {most} are accepted"
     body = Body(take)
     plain.deliverBody(body)
     if why:
@@ -176,7 +176,7 @@ async def collected(response: Any, most: int) -> bytes:
     try:
         await body.whole
     except zlib.error as error:
-        raise Unusable("says that it is gzip, and is not") from error
+        raise Unusable("is not gzip, despite its header") from error
     if packings and not packer.eof:
         raise ResponseFailed([])
     return bytes(found)

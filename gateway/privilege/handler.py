@@ -182,7 +182,7 @@ class PrivilegeHandler(RawHandler):
 
     def permissions(self, server: str) -> Permissions:
         if server not in self._servers:
-            raise NotGranted(f"{server} is none of the servers that are listened to")
+            raise NotGranted(f"{server} is not one of the configured servers")
         return self._granted.get(server) or Permissions(server)
 
     @inlineCallbacks
@@ -192,7 +192,7 @@ class PrivilegeHandler(RawHandler):
         items: list[RosterItem] | None = yield self._link.ask(stanzas.rosterRequest(user), stanzas.readRoster)
         if items is None:
             # It must not pass for an empty roster: contacts would be removed, or all added again.
-            raise StanzaError("undefined-condition", "cancel", "The answer holds no roster.")
+            raise StanzaError("undefined-condition", "cancel", "The answer has no roster.")
         return items
 
     @inlineCallbacks

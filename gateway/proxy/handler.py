@@ -193,8 +193,8 @@ class ProxyHandler(RawHandler):
         self._perform(actions)
         for resource in rested:
             self._log.warn(
-                "{component}: {resource} let several requests in a row time out; others are asked instead for "
-                "a while.",
+                "{component}: {resource} did not answer several requests in a row; for a while other resources "
+                "get the requests.",
                 component=self._component,
                 resource=resource.jid,
             )
@@ -216,8 +216,8 @@ class ProxyHandler(RawHandler):
 
     def _unseen(self) -> str:
         return (
-            f"{self._target} does not let the component see its presence, so no request can be handed on. Does the "
-            "account exist? Its client must accept the subscription, and is asked again and again."
+            f"{self._target} does not let the component see its presence, so no request can be forwarded. Does the "
+            "account exist? Its client must accept the subscription request, which is repeated."
         )
 
     def _subscribeLater(self) -> None:

@@ -64,12 +64,12 @@ class ProxyPlugin:
         problems = []
         stateDir = environment.stateDir
         if jids.split(table.target)[1] in environment.components:
-            problems.append(f'target: found "{table.target}", on a component of this file; allowed: a real account')
+            problems.append(f'target: found "{table.target}", on a component of this file; allowed: an account')
         # Another gateway may get the answer, so this one has no table of open exchanges.
         if table.shared and table.outbound:
-            problems.append("outbound: found true beside shared = true; allowed: one of them")
+            problems.append("outbound: found true with shared = true; allowed: one of them")
         if table.shared and table.balance == "least-pending":
-            problems.append('balance: found "least-pending" beside shared = true; allowed: one of the others')
+            problems.append('balance: found "least-pending" with shared = true; allowed: another balance')
         keyFile = _keyFile(jid, table, stateDir)
         try:
             readKey(keyFile)
@@ -80,7 +80,7 @@ class ProxyPlugin:
             if str(keyFile.parent) != stateDir:
                 problem = files.folderProblem(keyFile.parent) if keyFile.parent.exists() else "it has no folder"
                 if problem:
-                    problems.append(f"key_file: {keyFile} is not there and cannot be made: {problem}")
+                    problems.append(f"key_file: {keyFile} does not exist and cannot be created: {problem}")
         return problems
 
     def warnings(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[str]:
@@ -133,7 +133,7 @@ def loadKey(path: Path) -> bytes:
         # Another gateway has just created it.
         return readKey(path)
     except OSError as error:
-        raise ConfigError([f"key_file: {path} cannot be made: {error.strerror}"]) from error
+        raise ConfigError([f"key_file: {path} cannot be created: {error.strerror}"]) from error
     return key
 
 

@@ -59,7 +59,7 @@ class ExchangeFile:
         except OSError as error:
             return f"{self.path} cannot be read: {error.strerror}"
         except _NOT_EXCHANGES:
-            return f"{self.path} does not hold open exchanges: they are lost"
+            return f"{self.path} is not a file of open exchanges: they are lost"
         return ""
 
     def take(self, offset: float = 0.0) -> list[OpenExchange]:

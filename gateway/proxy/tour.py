@@ -10,11 +10,11 @@ from gateway.xml.write import tag
 
 
 async def show(guide: IGuide, jid: str) -> None:
-    """Send the built-in implementing client all that it answers, to each form of the component's address."""
+    """Send each kind of request that the built-in implementing client answers, to each form of address."""
     guide.say(
-        f"{jid} is a component. Behind it is an ordinary account, whose client knows nothing of components: it is "
-        "logged in and answers what it is asked. You write to the component, and the gateway hands the request to "
-        "one of the account's resources. First: what is it?"
+        f"{jid} is a component. Behind it is an ordinary account. A client is logged in to that account and "
+        "answers requests; it does not need to know about components. You send a request to the component, and the "
+        "gateway forwards it to one of the account's resources. The first request is a disco#info query."
     )
     answer = await guide.ask(jid, tag("query", xmlns=ns.DISCO_INFO))
     guide.check(answer["type"] == "result", "the request was answered")
@@ -23,8 +23,8 @@ async def show(guide: IGuide, jid: str) -> None:
     guide.check({ns.PING, ns.VERSION} <= found, "it offers ping and software version")
 
     guide.say(
-        "Any address of the component is as good, and the answer comes from exactly the one that was written to: a "
-        "localpart first, then a resource."
+        "Every address of the component can be used. The answer comes from exactly the address that the request "
+        "was sent to. First an address with a localpart, then one with a resource."
     )
     node = f"any.node@{jid}"
     answer = await guide.ask(node, tag("ping", xmlns=ns.PING))
@@ -33,11 +33,11 @@ async def show(guide: IGuide, jid: str) -> None:
     answer = await guide.ask(resource, tag("query", xmlns=ns.VERSION))
     guide.check((answer["type"], answer["from"]) == ("result", resource), f"the answer comes from {resource}")
 
-    guide.say("What the implementing client refuses is an error, and it is handed on as well.")
+    guide.say("If the implementing client answers with an error, the gateway forwards that as well.")
     answer = await guide.ask(jid, tag("query", xmlns="urn:example:nobody-knows-this"), "set")
-    guide.check(answer["type"] == "error", "the error has come")
+    guide.check(answer["type"] == "error", "the error was received")
     guide.say(
-        "Your own service takes the built-in client's place: log in as the same account with any client library, "
-        f"accept the subscription that {jid} asks for, and answer. Who asked is in the requester's address, sealed "
-        "by the gateway: docs/proxy.md has the rest."
+        "To replace the built-in client by a service of your own, log in to the same account with any client "
+        f"library, accept the subscription request of {jid}, and answer the requests. The sender's address, sealed "
+        "by the gateway, contains the original requester. See docs/proxy.md."
     )

@@ -172,7 +172,7 @@ class LockedRosters:
             # The same holds for reading.
             raise StanzaError("forbidden")
         if request.type == "set":
-            raise StanzaError("not-allowed", text="Your contacts are decided elsewhere, not in your client.")
+            raise StanzaError("not-allowed", text="Your contacts are managed elsewhere, not in your client.")
         result = await self._result(request.entity)
         self._interested.onRosterGiven(request.requester, result.isFresh)
         return result.query

@@ -19,9 +19,9 @@ _REFRESH = "/roster_admin/refresh"
 async def show(guide: IGuide, jid: str) -> None:
     """Make two users contacts by documents of the built-in application, then undo it."""
     guide.say(
-        f"{jid} sets rosters as a web application decides. After a change the application sends one POST with the "
-        "users' names. The gateway asks it for their contacts, compares these with the rosters on the server, and "
-        "sets the differences. The server pushes each change to the clients."
+        f"{jid} sets rosters according to a web application. After a change the application sends one POST with "
+        "the users' names. The gateway asks it for their contacts, compares these with the rosters on the server, "
+        "and sets the differences. The server pushes each change to the clients."
     )
     friend = await guide.friend()
     if friend is None:

@@ -130,9 +130,9 @@ def readLine(path: Path) -> str:
         # The error of the codec would show a byte of the secret.
         raise ValueError("it is not text in UTF-8") from None
     if not line or "\n" in line:
-        raise ValueError("it does not hold exactly one line")
+        raise ValueError("it does not have exactly one line")
     if any(character < " " or character == "\x7f" for character in line):
-        raise ValueError("it holds control characters")
+        raise ValueError("it contains control characters")
     return line
 
 

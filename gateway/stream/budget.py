@@ -67,7 +67,7 @@ class Budget:
         burst: int = BURST,
         refill: float = _REFILL,
         kind: str = "requests",
-        reason: str = "who were sent too much",
+        reason: str = "over the answer budget",
     ) -> None:
         self.debts: dict[str, _Debt] = {}
         self.refused = 0
@@ -166,4 +166,4 @@ class Budget:
 
 def copiesBudget(answers: Budget) -> Budget:
     """Return a budget for the copies of what users say to many; L{Budget.chargeUser} takes their bytes."""
-    return Budget(_COPIES * answers.burst, _COPIES_REFILL, "stanzas", "who said too much to too many")
+    return Budget(_COPIES * answers.burst, _COPIES_REFILL, "stanzas", "over the budget of copies")

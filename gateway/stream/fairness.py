@@ -130,10 +130,7 @@ class Fairness:
         if self.copies.refused:
             yield f"stanzas refused, over a user's budget of copies for others: {self.copies.refused}"
         if self.held:
-            yield (
-                f"stanzas held, of users who were sent much or said much to many: {len(self._holdback)}; "
-                f"users: {len(self.held)}"
-            )
+            yield f"stanzas that wait, of users over a budget: {len(self._holdback)}; users: {len(self.held)}"
 
     def _release(self) -> None:
         self._releasing = None

@@ -395,7 +395,7 @@ class Link(Service):
         elif self._pingedAt is not None:
             # Counted from the ping: while the machine slept nothing could arrive.
             if now - self._pingedAt > self.goneAfter:
-                protocol.abort(Refused("connection-timeout", "the server has gone silent"))
+                protocol.abort(Refused("connection-timeout", "the server does not respond"))
         else:
             self._pingedAt = now
             # Any answer shows that the server lives; silence is handled above.
@@ -413,7 +413,8 @@ class Link(Service):
     def _reportDropped(self, late: int) -> None:
         if late or (self._dropped and self.ready):
             self._log.warn(
-                "{jid}: {late} stanzas waited too long for the link and were dropped, {full} found no room.",
+                "{jid}: {late} stanzas waited too long for the link and were dropped; "
+                "{full} were dropped because the queue was full.",
                 jid=self.jid,
                 late=late,
                 full=self._dropped,

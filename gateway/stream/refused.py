@@ -23,7 +23,7 @@ _MAX_ADDRESS = 200
 WORDS: dict[type[GatewayError], str] = {
     TooLarge: "too large",
     TooDeep: "nested too deep",
-    BadNamespace: "not well-formed as to namespaces",
+    BadNamespace: "against the rules of namespaces in XML",
     BadRequest: "not well-formed",
 }
 

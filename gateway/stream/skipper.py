@@ -75,7 +75,7 @@ class Skipper(Judge):
                 raise worded(failure, unread[len(unread) - self.ahead :])
             self._rest = [unread[len(unread) - self.ahead :]]
         if max(self.ahead, self._openSize) > HARD_BOUND:
-            raise StreamFailed("policy-violation", f"a tag, or what is open, is over {HARD_BOUND} bytes")
+            raise StreamFailed("policy-violation", f"a tag, or the open elements, are over {HARD_BOUND} bytes")
         if self.parsed > _PARSER_LIFE + 2 * self._openSize and not (self._inSection or self._held):
             self._renew(self._rest[0])
         return None

@@ -29,7 +29,7 @@ _TIMEOUT = 3.0
 _SHOWN = 60
 
 # For --check, which does not connect: on ejabberd a second connection would take stanzas from the first.
-NOTE = """server: an ejabberd of 24.10 or newer with mod_privilege drops requests of components without a sign.
+NOTE = """server: an ejabberd of 24.10 or newer with mod_privilege drops requests of components without an error.
     The log and /status of a running gateway say within five seconds whether this server does, and what to grant:
     docs/privilege.md"""
 

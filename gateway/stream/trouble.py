@@ -23,7 +23,7 @@ _MEANINGS = {
     "name one of the server's own hosts?",
     "host-unknown": "the server does not know this component: add it to the server's configuration",
     # Openfire: its stream error is lost sometimes; then this is the only sign.
-    NO_STREAM_ID: "the server does not take this component's name: is a second gateway running, is the name one "
+    NO_STREAM_ID: "the server does not accept this component's name: is a second gateway running, is the name one "
     "of the server's own services, and may it connect? In Openfire's admin console see Server > Server Settings > "
     "External Components",
     # Ours about the server's first words, or a server's about ours.
@@ -48,9 +48,9 @@ def explain(reason: Failure, where: str) -> str:
     if reason.check(error.ConnectionRefusedError) or getattr(reason.value, "osError", None) == ENOENT:
         return f"nothing listens at {where}: is the server running, and does it listen for components there?"
     if reason.check(error.DNSLookupError):
-        return f"there is no such host as in {where}: is its name written right?"
+        return f"there is no such host as in {where}: is its name spelled correctly?"
     if reason.check(error.TimeoutError, error.NoRouteError):
-        return f"nothing answers at {where}: is the address right, and does every firewall let the gateway through?"
+        return f"nothing answers at {where}: is the address right, and does every firewall allow the connection?"
     if reason.check(error.ConnectionDone, error.ConnectionLost):
         return "the server has closed the connection: was it stopped, and does it listen for components there?"
     if reason.check(VerificationError):

@@ -140,7 +140,7 @@ def main(
         try:
             config = load(path, findPlugins(), reactor)
             if config.server is not None:
-                raise TourFailed(f"{path} is for a real server; the tour is of the embedded host")
+                raise TourFailed(f"{path} is for a real server; the tour needs the embedded host")
             folder = HostFolder(Path(config.state_dir))
             place = folder.read()
             if place is None:

@@ -211,7 +211,7 @@ def startTag(
             start += f" xmlns:{prefixes[space]}='{escape(space)}'"
         start += f" {prefixes[space]}:{local}='{escape(value)}'"
     if around == ns.XMLNS or ns.XMLNS in prefixes:
-        raise ValueError(f"{ns.XMLNS} holds no names of elements or attributes")
+        raise ValueError(f"{ns.XMLNS} has no names of elements or attributes")
     return start, name, around
 
 

@@ -407,7 +407,7 @@ class WrongTests(ConfigCase):
         """A service needs an endpoint and a secret, in its own table or in [server]."""
         found = self.problems("[server]\n" + PROXY)
         self.assertEqual([problem.split(":")[0].rpartition(".")[2] for problem in found], ["endpoint", "secret"])
-        self.assertSays("[server]\n" + PROXY + 'endpoint = "tcp:a:1"\n', "neither this nor server.secret")
+        self.assertSays("[server]\n" + PROXY + 'endpoint = "tcp:a:1"\n', "neither this key nor secret_file nor")
         self.assertSays(PROXY + 'endpoint = "tcp:a:1"\n', ".secret: found nothing", "an endpoint of its own")
 
     def test_embedded(self) -> None:

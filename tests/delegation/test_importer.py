@@ -161,7 +161,7 @@ class AgainTests(ImporterCase):
         for _ in range(2):
             self.assertEqual(
                 self.imported(self.folder / "data"),
-                [f"{USER}: a in urn:1: the user has stored another one since, which stays", counted(kept=1)],
+                [f"{USER}: a in urn:1: the user has stored a different one, which is kept", counted(kept=1)],
             )
             self.assertEqual(self.stored(), {(USER, *KEY): NEW})
 
@@ -174,7 +174,7 @@ class AgainTests(ImporterCase):
 
     def test_trial(self) -> None:
         """A dry run reports, and stores nothing."""
-        said = f"Nothing is stored, as this is a trial. {counted(3)}"
+        said = f"This is a dry run: nothing is stored. {counted(3)}"
         self.assertEqual(self.run_("--dry-run", self.storage, DOMAIN, self.file(EXPORT)), [said])
         self.assertEqual(self.stored(), {})
 
@@ -190,7 +190,7 @@ class AgainTests(ImporterCase):
         lines = self.imported(self.file(EXPORT.replace("<e xmlns='urn:empty'/>", many)))
         self.assertEqual(lines[-1], counted(1_001, skipped=3))
         self.assertEqual(len(lines), 4)
-        self.assertIn(f"{USER}: e999 in urn:1: there is no room: a user may keep 1,000 elements", lines[0])
+        self.assertIn(f"{USER}: e999 in urn:1: the user's storage is full: the limit is 1,000 elements", lines[0])
 
 
 class BadTests(ImporterCase):
@@ -216,7 +216,7 @@ class BadTests(ImporterCase):
             "while true do end",
         )
         self.assertEqual(len(found), 4)
-        self.assertEqual([each for each in found if "it is no data of Prosody's: line 1" not in each], [])
+        self.assertEqual([each for each in found if "it is not a data file of Prosody: line 1" not in each], [])
         self.assertFalse(mark.exists())
 
     def test_broken(self) -> None:
@@ -239,7 +239,7 @@ class BadTests(ImporterCase):
             b"return {" + b" " * (8 * 1024 * 1024) + b"}",
             f"return {{ {LUA.replace('old', 'x' * MAX_ELEMENT_SIZE)} }}",
         )
-        self.assertEqual(found, ["it is too large to be kept", "it has over 8388608 bytes"][::-1])
+        self.assertEqual(found, ["it is too large to be stored", "it has over 8388608 bytes"][::-1])
 
     def test_files(self) -> None:
         """A folder, a link, a pipe without a writer and files with unusual names are skipped."""
@@ -275,9 +275,9 @@ class BadTests(ImporterCase):
         *lines, last = self.imported(self.database(*rows))
         self.assertEqual((last, len(lines)), (counted(1, skipped=len(rows) - 1), len(rows) - 1))
         [line, _] = self.imported(self.storage, code=1)
-        self.assertIn("it is no database of Prosody's that can be read: no such table: prosody", line)
+        self.assertIn("it is not a readable database of Prosody: no such table: prosody", line)
         [line, _] = self.imported(self.file(b"SQLite format 3\0" + b"x" * 5_000), code=1)
-        self.assertIn("it is no database of Prosody's that can be read", line)
+        self.assertIn("it is not a readable database of Prosody", line)
 
     def test_export(self) -> None:
         """From truncated XML the elements before its end are imported."""
@@ -305,23 +305,23 @@ class BadTests(ImporterCase):
 
     def test_wrongDomain(self) -> None:
         """An invalid domain, and a domain without data."""
-        self.assertEqual(self.run_(self.storage, "a@b", self.file(EXPORT), code=1), ["a@b is no domain"])
+        self.assertEqual(self.run_(self.storage, "a@b", self.file(EXPORT), code=1), ["a@b is not a domain"])
         lines = self.run_(self.storage, "Other.LIT", self.file(EXPORT))
         self.assertEqual(lines, [f"{DOMAIN}: skipped: its domain is not other.lit", counted(skipped=1)])
 
     def test_wrongStorage(self) -> None:
         """A storage that does not exist is not created; another kind of database is not changed."""
-        wanted = "wanted is COMPONENT.private in the gateway's state_dir"
+        wanted = "expected is COMPONENT.private in the gateway's state_dir"
         missing = self.folder / "missing.private"
         [line] = self.run_(missing, DOMAIN, self.file(EXPORT), code=1)
-        self.assertIn(f"{missing} is not there: {wanted}", line)
+        self.assertIn(f"{missing} does not exist: {wanted}", line)
         self.assertFalse(missing.exists())
         [line] = self.run_(self.folder, DOMAIN, self.file(EXPORT), code=1)
         self.assertIn(wanted, line)
         prosody = self.database()
         before = prosody.read_bytes()
         [line] = self.run_(prosody, DOMAIN, self.file(EXPORT), code=1)
-        self.assertIn(f"is no private storage: {wanted}", line)
+        self.assertIn(f"is not a private storage: {wanted}", line)
         self.assertEqual(prosody.read_bytes(), before)
         [line] = self.run_(self.file("text" * 2_000), DOMAIN, self.file(EXPORT), code=1)
         self.assertIn("cannot be used", line)

@@ -117,7 +117,7 @@ class RefusedTests(SynchronousTestCase):
             "return [[x]]",
             "return {'x'}",
         ):
-            self.assertIn("it is no data of Prosody's: line ", self.refused(code.encode()), code)
+            self.assertIn("it is not a data file of Prosody: line ", self.refused(code.encode()), code)
 
     def test_broken(self) -> None:
         """Each truncated file, and invalid text; the error names the line."""
@@ -149,7 +149,7 @@ class RefusedTests(SynchronousTestCase):
         """Depth and number of values are limited, and the time is short for any text."""
         deep = b"return " + b"{" * 127 + b"}" * 127
         read(deep)
-        self.assertIn("127 tables", self.refused(b"return " + b"{" * 128 + b"}" * 128))
+        self.assertIn("over 127 deep", self.refused(b"return " + b"{" * 128 + b"}" * 128))
         self.refused(b"return " + b"{" * 1_000_000)
         self.assertIn("100,000 values", self.refused(b"return {" + b"1;" * 100_000 + b"}"))
         started = process_time()

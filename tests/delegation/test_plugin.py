@@ -223,11 +223,11 @@ class ProblemTests(ComposeCase):
             ),
             (
                 {"pubsub": NamespaceTable(handler="fake", jid=jid)},
-                f'namespaces."{PUBSUB}".handler: found a jid beside it; allowed: both only with filtering',
+                f'namespaces."{PUBSUB}".handler: found together with jid; allowed: both only with filtering',
             ),
             (
                 {"pubsub": NamespaceTable(handler="fake", filtering=filtering)},
-                f'namespaces."{PUBSUB}".filtering: found no jid beside it',
+                f'namespaces."{PUBSUB}".filtering: found without jid',
             ),
             (
                 {"x": NamespaceTable(jid=Jids(("a.x", COMPONENT)))},
@@ -236,11 +236,11 @@ class ProblemTests(ComposeCase):
             ({"x": handled("fake")}, 'namespaces."urn:x".handler: found fake, which answers for '),
             (
                 {"pubsub": NamespaceTable(handler="fake", import_=True)},
-                f'namespaces."{PUBSUB}".import: found true beside handler = "fake"; allowed: beside a handler',
+                f'namespaces."{PUBSUB}".import: found true with handler = "fake"; allowed: with a handler',
             ),
             (
                 {"x": NamespaceTable(jid=jid, import_=True)},
-                'namespaces."urn:x".import: found true beside no handler; allowed: beside a handler that can',
+                'namespaces."urn:x".import: found true with no handler; allowed: with a handler that supports it',
             ),
             (
                 {"x": NamespaceTable(jid=jid), "lent": ("a.x", "b.x")},
@@ -249,7 +249,7 @@ class ProblemTests(ComposeCase):
             ({"pubsub": handled("fake"), "lent": (COMPONENT,)}, f'lend_privileges: found "{COMPONENT}"; allowed: '),
             (
                 {"x": NamespaceTable(jid=jid), "lent": ("a.x",), "servers": (HOST, "montaigu.lit")},
-                "lend_privileges: found 2 servers; allowed: one, whose privileges these are",
+                "lend_privileges: found 2 servers; allowed: one, whose privileges are lent",
             ),
         ):
             with self.subTest(said):
@@ -405,7 +405,7 @@ class ConfigTests(SynchronousTestCase):
         for version in (ns.DELEGATION_1, ns.DELEGATION_2):
             [problem] = self.problems(TABLE + NAMESPACES + f'"{version}" = {{ jid = "a.x" }}\n')
             self.assertIn(version, problem)
-            self.assertIn("a namespace, and not one of delegation itself", problem)
+            self.assertIn("a namespace, but not that of delegation itself", problem)
             error: Any = self.assertRaises(
                 ConfigError, self.read, f'[embedded.delegations]\n"{version}" = {{ jid = "a.x" }}\n'
             )

@@ -160,7 +160,7 @@ class AskTests(ReadThroughCase):
             self.serverAnswers(error, "error", "error")
             self.failureResultOf(found, CannotAsk)
         [told] = [line for line in self.logged if "stored data of a user" in line]
-        self.assertIn("with service-unavailable: the element counts as missing; Prosody needs", told)
+        self.assertIn("with service-unavailable: the element is treated as missing; Prosody needs", told)
 
     def test_failed(self) -> None:
         """

@@ -71,8 +71,8 @@ class EntryTests(SynchronousTestCase):
         for text in ("\0", "\x1f", "\ud800", "\uffff"):
             given = domish.Element(("urn:1", "a"))
             given.addContent(text)
-            self.assertIn("XML cannot hold", self.refused(given))
-            self.assertIn("XML cannot hold", self.refused(domish.Element(("urn:1", "a"), attribs={"b": text})))
+            self.assertIn("XML does not allow", self.refused(given))
+            self.assertIn("XML does not allow", self.refused(domish.Element(("urn:1", "a"), attribs={"b": text})))
         self.refused(domish.Element((ns.XMLNS, "a")))
         self.refused(domish.Element(("urn:1", "a b")))
         self.refused(domish.Element(("urn:1", "a/><b")))
@@ -187,7 +187,7 @@ class ExportTests(SynchronousTestCase):
             "<server-data xmlns='urn:xmpp:pie:0' xmlns:xi='http://www.w3.org/2001/XInclude'>"
             "<xi:include href='/etc/passwd'/></server-data>"
         )
-        self.assertEqual((found.what, found.why), ("/etc/passwd", "it is a file of its own: import it, too"))
+        self.assertEqual((found.what, found.why), ("/etc/passwd", "it is a separate file: import it, too"))
 
     def test_elsewhere(self) -> None:
         """Private data is read only at its place, with any content of users' other data."""
@@ -204,7 +204,7 @@ class ExportTests(SynchronousTestCase):
 
     def test_broken(self) -> None:
         """A file of another kind, or a truncated one, is an error."""
-        self.assertIn("no export by XEP-0227", self.refused("<a/>"))
+        self.assertIn("not an export by XEP-0227", self.refused("<a/>"))
         self.assertIn("not well-formed", self.refused(""))
         self.assertIn("not well-formed", self.refused("text"))
         self.assertIn("not well-formed", self.refused(b"\xff\xfe<\0a\0"))
@@ -231,7 +231,7 @@ class ExportTests(SynchronousTestCase):
         ):
             skipped, (name, found) = self.read(self.user(content), 65_536)
             self.assertEqual(
-                (skipped.what, skipped.why), (f"u@{DOMAIN}: a", "it is too large or too deep to be kept")
+                (skipped.what, skipped.why), (f"u@{DOMAIN}: a", "it is too large or too deep to be stored")
             )
             self.assertEqual((name, found.name), ("u", "ok"))
 

@@ -322,9 +322,7 @@ class RosterTests(PrivilegesCase):
         removed = self.push(JULIET, "<item jid='x@example.com' subscription='remove'/>")
         self.assertSent(entity, removed, self.done())
         self.set(entity, "<item jid='x@example.com' subscription='remove'/>")
-        self.assertSent(
-            entity, self.error("iq", JULIET, "item-not-found: Nobody is known by this address.", "cancel")
-        )
+        self.assertSent(entity, self.error("iq", JULIET, "item-not-found: This address is unknown.", "cancel"))
 
     def test_presenceFlows(self) -> None:
         """Two users who become each other's contacts see each other at once; after a removal they do not."""

@@ -106,13 +106,13 @@ class ImportTests(LiveTests):
         self.assertEqual(
             await self.imported(gateway, source),
             [
-                f"alice@{DOMAIN}: note in urn:xmpp:test:note: the user has stored another one since, which stays",
-                f"imported: {3 - read}; here already: {read}; another one here, which stays: 1; skipped: 0",
+                f"alice@{DOMAIN}: note in urn:xmpp:test:note: the user has stored a different one, which is kept",
+                f"imported: {3 - read}; already stored: {read}; different one kept: 1; skipped: 0",
             ],
         )
         self.assertEqual(
             (await self.imported(gateway, source))[-1],
-            "imported: 0; here already: 3; another one here, which stays: 1; skipped: 0",
+            "imported: 0; already stored: 3; different one kept: 1; skipped: 0",
         )
 
     async def imported(self, gateway: Gateway, source: Path) -> list[str]:

@@ -48,7 +48,7 @@ REASONS = {
     "failing": "status 500; 3 tries",
     "page": "not JSON",
     "empty": "not JSON",
-    "twice": "packed more than once",
+    "twice": "compressed more than once",
 }
 
 # Maximum growth of the gateway after its start, for any number of users and any documents.

@@ -46,7 +46,7 @@ def error(name: str, sender: str, recipient: str, said: str, identifier: str = "
     )
 
 
-NOT_OFFERED = "service-unavailable: This service does not take such stanzas."
+NOT_OFFERED = "service-unavailable: This service does not accept such stanzas."
 NOBODY_ONLINE = "service-unavailable: No implementing client is online."
 WENT_OFFLINE = "service-unavailable: The implementing client went offline."
 TIMED_OUT = "remote-server-timeout: No answer came in time."
@@ -659,7 +659,7 @@ class TimeTests(HandlerCase):
         for identifier in "123":
             self.server.send(f"<iq type='get' id='{identifier}' to='{C}' from='{U}'/>")
         self.tick(31)
-        [line] = [line for line in self.logged if "time out" in line]
+        [line] = [line for line in self.logged if "did not answer several requests" in line]
         self.assertIn(f"{T}/a", line)
 
     def test_report(self) -> None:

@@ -119,7 +119,7 @@ class LinkTests(OpenfireCase):
         self.server.send(f"{DECLARATION}{HEADER}>")
         self.assertEqual(self.server._transport.value(), b"")
         self.server.lose()
-        self.assertIn("does not take this component's name", self.server.link.trouble)
+        self.assertIn("does not accept this component's name", self.server.link.trouble)
         for _ in range(14):
             self.server.clock.advance(1.0)
         self.assertEqual(self.server.connections, 1)

@@ -158,7 +158,7 @@ class CheckTests(PluginCase):
         self.assertEqual(ProxyPlugin().warnings(C, table, environment), [])
         (self.folder / f"{C}.exchanges").write_text("[1")
         [warning] = ProxyPlugin().warnings(C, table, environment)
-        self.assertIn(f"{self.folder / C}.exchanges does not hold open exchanges", warning)
+        self.assertIn(f"{self.folder / C}.exchanges is not a file of open exchanges", warning)
         self.assertEqual(self.check(), [])
 
     def test_target(self) -> None:
@@ -171,8 +171,8 @@ class CheckTests(PluginCase):
         """Options that need open exchanges cannot be combined with C{shared}, which stores none."""
         self.assertEqual(self.check(shared=True, balance="sticky"), [])
         outbound, balance = self.check(shared=True, balance="least-pending", outbound=True)
-        self.assertTrue(outbound.startswith("outbound: found true beside shared = true"), outbound)
-        self.assertTrue(balance.startswith('balance: found "least-pending" beside shared = true'), balance)
+        self.assertTrue(outbound.startswith("outbound: found true with shared = true"), outbound)
+        self.assertTrue(balance.startswith('balance: found "least-pending" with shared = true'), balance)
 
     def test_key(self) -> None:
         """A key file with other content, or that cannot be read or made, is reported by its key."""
@@ -182,7 +182,7 @@ class CheckTests(PluginCase):
             (garbage, "is not a seal key"),
             (self.folder, "cannot be read"),
             (garbage / "key", "cannot be read"),
-            (self.folder / "none" / "key", "cannot be made: it has no folder"),
+            (self.folder / "none" / "key", "cannot be created: it has no folder"),
         ):
             [problem] = self.check(key_file=Filename(str(path)))
             self.assertTrue(problem.startswith(f"key_file: {path} "), problem)
@@ -194,7 +194,7 @@ class CheckTests(PluginCase):
         there.mkdir()
         self.assertEqual(self.check(key_file=Filename(str(there / "key"))), [])
         [problem] = self.check(key_file=Filename("/proc/key"))
-        self.assertTrue(problem.startswith("key_file: /proc/key is not there and cannot be made: "), problem)
+        self.assertTrue(problem.startswith("key_file: /proc/key does not exist and cannot be created: "), problem)
         self.assertNotIn("it has no folder", problem)
 
 

@@ -59,7 +59,7 @@ class ExchangeFileTests(SynchronousTestCase):
         for content in (b"", b"[", b"{}", b"[1]", b'[{"id": "1"}]', b"\xff", b'"x"'):
             self.file.path.write_bytes(content)
             self.said.clear()
-            self.assertEqual("does not hold open exchanges" in self.file.problem(), content != b"{}", content)
+            self.assertEqual("is not a file of open exchanges" in self.file.problem(), content != b"{}", content)
             self.assertEqual(self.file.path.read_bytes(), content)
             self.assertEqual(self.file.take(), [], content)
             self.assertEqual(len(self.said), content != b"{}", content)

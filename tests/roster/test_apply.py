@@ -312,7 +312,7 @@ class EjabberdTests(ApplierCase):
         # The limit also holds for a small compressed answer.
         bomb = gzip.compress(b" " * 1_000_000)
         self.patch(api, "_MAX_BYTES", len(bomb))
-        for times, part in ((1, f"API has over {len(bomb)} bytes"), (2, "API is packed more than once")):
+        for times, part in ((1, f"API has over {len(bomb)} bytes"), (2, "API is compressed more than once")):
             applier = self.make(200, bomb, {"content-encoding": ", ".join(["gzip"] * times)})
             self.assertIn(part, self.reason(applier.get(JOHN)))
 

@@ -146,9 +146,9 @@ class FetchTests(TestCase):
         self.assertIn("accept-encoding: gzip", self.factory.requests[-1].lower())
         half = response(packed[:-9], Content_Encoding="gzip")
         yield self.fails(half, half, half, part="is incomplete; 3 tries")
-        yield self.fails(response(DOCUMENT, Content_Encoding="gzip"), part="says that it is gzip, and is not")
+        yield self.fails(response(DOCUMENT, Content_Encoding="gzip"), part="is not gzip, despite its header")
         twice = response(gzip.compress(packed), Content_Encoding="gzip, gzip")
-        yield self.fails(twice, part="packed more than once")
+        yield self.fails(twice, part="compressed more than once")
 
     @inlineCallbacks
     def test_bomb(self) -> Any:
@@ -307,7 +307,7 @@ class FetchTests(TestCase):
             self.assertEqual(answer.document, DOCUMENT)
         # The bound is for each request of a kept connection.
         self.assertEqual(len(self.factory.connections), 1)
-        yield self.fails(interim * 4 + response(), part="the application sends status 1xx again and again")
+        yield self.fails(interim * 4 + response(), part="the application sends too many answers with status 1xx")
 
     @inlineCallbacks
     def test_longHead(self) -> Any:

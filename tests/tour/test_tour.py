@@ -346,7 +346,7 @@ class TourTests(LoopbackCase):
         """If private storage is not delegated, its part of the tour names the missing configuration."""
         ended = await self.ended([Plugin(show)])
         self.assertIn("offers private storage", ended)
-        self.assertIn("has to be in [embedded.delegations]", " ".join("".join(self.written).split()))
+        self.assertIn("to [embedded.delegations] and to the namespaces of", " ".join("".join(self.written).split()))
 
     async def test_failed(self) -> None:
         """A failed check ends the tour, and logs the client out."""
