@@ -570,8 +570,8 @@ class CompositionTests(ServiceCase):
     def test_instances(self) -> None:
         """Each link detects other gateways by a unique name."""
         composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor)
-        signs = {composition.link("a.example.com", ComponentTable(secret="x"))._instances.sign for _ in range(3)}  # type: ignore[union-attr]  # it has one
-        self.assertEqual(len(signs), 3)
+        marks = {composition.link("a.example.com", ComponentTable(secret="x"))._instances.mark for _ in range(3)}  # type: ignore[union-attr]  # it has one
+        self.assertEqual(len(marks), 3)
 
     def test_link(self) -> None:
         """A link has the secret of its table, otherwise the common one, and the common limit; it is recorded."""

@@ -2,8 +2,8 @@
 Detection of another gateway that is connected as the same component. Pure.
 
 ejabberd accepts several connections of one component and gives each of them a part of the stanzas. Two gateways
-that do not know of each other then lose answers. So each link sends signs from the component to itself. The server
-delivers a sign to any of the connections: a link that receives a sign with another name is not alone.
+that do not know of each other then lose answers. So each link sends marks from the component to itself. The server
+delivers a mark to any of the connections: a link that receives a mark with another name is not alone.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from gateway.stream.stanzas import Stanza
 from gateway.xml.write import route, writeStanza
 
-# Seconds between two signs. On a new connection, or while another gateway is there, a sign is sent at each tick.
-_SIGN_EVERY = 30.0
+# Seconds between two marks. On a new connection, or while another gateway is there, a mark is sent at each tick.
+_MARK_EVERY = 30.0
 _NEW = 10.0
-# Seconds without a sign after which the other gateway counts as gone. Few of its signs may arrive here.
+# Seconds without a mark after which the other gateway counts as gone. Few of its marks may arrive here.
 _GONE_AFTER = 60.0
 
 _RESOURCE = "gateway-instance-"
@@ -27,10 +27,10 @@ SHARED = (
 
 class OtherInstances:
     """
-    The signs of one link.
+    The marks of one link.
 
     @ivar found: true if there is another gateway.
-    @ivar sign: the stanza to send: a result without a request, which no software answers.
+    @ivar mark: the stanza to send: a result without a request, which no software answers.
     @param jid: the component's.
     @param name: different for each link of each process; hexadecimal digits.
     """
@@ -38,20 +38,20 @@ class OtherInstances:
     def __init__(self, jid: str, name: str) -> None:
         self._prefix = f"{jid}/{_RESOURCE}"
         self._own = self._prefix + name
-        self.sign = writeStanza("iq", route(self._own, jid), type="result", id=name)
+        self.mark = writeStanza("iq", route(self._own, jid), type="result", id=name)
         self.found = False
-        self._signAt = self._newUntil = self._foundUntil = 0.0
+        self._markAt = self._newUntil = self._foundUntil = 0.0
 
     def connected(self, now: float) -> None:
         """Begin anew: the link is up."""
         self.found = False
-        self._signAt, self._newUntil = now, now + _NEW
+        self._markAt, self._newUntil = now, now + _NEW
 
     def received(self, stanza: Stanza, now: float) -> bool:
         """
         Look at a stanza.
 
-        @return: true if it is a sign.
+        @return: true if it is a mark.
         """
         sender = stanza.sender or ""
         if stanza.type != "result" or not sender.startswith(self._prefix):
@@ -59,7 +59,7 @@ class OtherInstances:
         if sender != self._own:
             if not self.found:
                 # So that the other gateway finds this one as quickly.
-                self._signAt = now
+                self._markAt = now
             self.found = True
             self._foundUntil = now + _GONE_AFTER
         return True
@@ -71,7 +71,7 @@ class OtherInstances:
         @return: the bytes to send.
         """
         self.found = self.found and now < self._foundUntil
-        if now < self._signAt:
+        if now < self._markAt:
             return b""
-        self._signAt = now if self.found or now < self._newUntil else now + _SIGN_EVERY
-        return self.sign
+        self._markAt = now if self.found or now < self._newUntil else now + _MARK_EVERY
+        return self.mark

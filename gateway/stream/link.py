@@ -380,8 +380,8 @@ class Link(Service):
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
             if self._instances is not None and not self._protocol.stalled:
-                if sign := self._instances.tick(now):
-                    self.sendRaw(sign)
+                if mark := self._instances.tick(now):
+                    self.sendRaw(mark)
                 self._compare(self._instances.found and not self.shared)
 
     def _watch(self, protocol: ComponentProtocol, now: float) -> None:

@@ -13,9 +13,9 @@ from gateway.stream.instances import OtherInstances
 from tests.stream.memory import JID, World
 
 
-def sign(name: str) -> bytes:
+def mark(name: str) -> bytes:
     """Return a mark as the server delivers it."""
-    return OtherInstances(JID, name).sign
+    return OtherInstances(JID, name).mark
 
 
 class InstancesTests(SynchronousTestCase):
@@ -32,7 +32,7 @@ class InstancesTests(SynchronousTestCase):
         if event.get("log_namespace") == "gateway.stream.link.Link":
             self.logged.append(str(event["log_format"]))
 
-    def signs(self, seconds: float) -> int:
+    def marks(self, seconds: float) -> int:
         """Let time pass; return the number of marks that are sent meanwhile."""
         before = len(self.world.server.heard())
         self.world.wait(seconds)
@@ -52,9 +52,9 @@ class InstancesTests(SynchronousTestCase):
         A mark is sent each second while the link is new, then every 30 s; the link's own marks have no effect.
         """
         self.world.up()
-        self.assertIn(self.signs(10.5), (10, 11))
-        self.assertIn(self.signs(300), (9, 10, 11))
-        self.assertEqual(self.world.say(sign("a1")), [])
+        self.assertIn(self.marks(10.5), (10, 11))
+        self.assertIn(self.marks(300), (9, 10, 11))
+        self.assertEqual(self.world.say(mark("a1")), [])
         self.world.wait(2)
         self.assertEqual(self.world.link.conflict, "")
 
@@ -67,23 +67,23 @@ class InstancesTests(SynchronousTestCase):
         self.world.wait(100)
         self.logged.clear()
         for _ in range(50):
-            self.assertEqual(self.world.say(sign("b2")), [])
+            self.assertEqual(self.world.say(mark("b2")), [])
             self.world.wait(1)
         self.assertIn("another gateway is connected as this component", self.world.link.conflict)
         self.assertEqual(self.logged, ["{jid}: {conflict}."])
-        self.assertGreaterEqual(self.signs(10), 9)
+        self.assertGreaterEqual(self.marks(10), 9)
 
     def test_foundLater(self) -> None:
         """A link that is not new answers another's mark at once, so that the other detects it as well."""
         self.world.up()
         self.world.wait(105)
-        self.world.say(sign("b2"))
-        self.assertIn(self.signs(5), (4, 5, 6))
+        self.world.say(mark("b2"))
+        self.assertIn(self.marks(5), (4, 5, 6))
 
     def test_gone(self) -> None:
         """A minute after its last mark the other gateway is gone; this is logged once."""
         self.world.up()
-        self.world.say(sign("b2"))
+        self.world.say(mark("b2"))
         self.world.wait(58)
         self.assertTrue(self.world.link.conflict)
         self.logged.clear()
@@ -96,14 +96,14 @@ class InstancesTests(SynchronousTestCase):
         """If other gateways are expected they are no conflict, but they get an answer."""
         self.world.link.shared = True
         self.world.up()
-        self.world.say(sign("b2"))
-        self.assertGreaterEqual(self.signs(30), 29)
+        self.world.say(mark("b2"))
+        self.assertGreaterEqual(self.marks(30), 29)
         self.assertEqual(self.world.link.conflict, "")
 
     def test_reconnected(self) -> None:
         """A new connection starts again: the server may have closed the other one."""
         self.world.up()
-        self.world.say(sign("b2"))
+        self.world.say(mark("b2"))
         self.world.wait(2)
         self.world.server.lose(ConnectionLost())
         while self.world.endpoint.attempts < 2:
@@ -125,9 +125,9 @@ class InstancesTests(SynchronousTestCase):
         found: list[Any] = []
         self.patch(self.world.link._lane, "stanzaReceived", found.append)
         self.world.up()
-        self.world.say(sign("b2").replace(b"'result'", b"'get'"))
-        self.world.say(sign("b2").replace(JID.encode() + b"/", b"elsewhere.example/"))
-        self.world.say(sign("b2").replace(b"gateway-instance-", b"another-"))
+        self.world.say(mark("b2").replace(b"'result'", b"'get'"))
+        self.world.say(mark("b2").replace(JID.encode() + b"/", b"elsewhere.example/"))
+        self.world.say(mark("b2").replace(b"gateway-instance-", b"another-"))
         self.assertEqual(len(found), 3)
         self.assertEqual([instances.received(each, 0.0) for each in found], [False] * 3)
         self.assertEqual(self.world.link.conflict, "")
