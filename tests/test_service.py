@@ -1,4 +1,4 @@
-"""ServiceBuilder of the gateway, on a reactor in memory."""
+"""The composition of the gateway, on a reactor in memory."""
 
 from __future__ import annotations
 
@@ -481,7 +481,7 @@ class HttpServiceTests(ServiceCase):
 
 
 class EmbeddedTests(ServiceCase):
-    """ServiceBuilder without a server."""
+    """The composition without a server."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -151,10 +151,10 @@ def resourceprep(resource: str) -> str:
 
 def nameprep(domain: str) -> str:
     """
-    A domain as a server writes it. A dot at its end is stripped, as it must be before addresses are compared (RFC
+    Return a domain in the form that a server writes. A dot at its end is stripped, as it must be before addresses are compared (RFC
     7622 section 3.2).
 
-    @raise ValueError: if it is none.
+    @raise ValueError: if it is not valid.
     """
     if _IP_LITERAL.fullmatch(_bounded(domain)):
         return domain.lower()

@@ -256,7 +256,7 @@ def readSecret(path: str) -> str:
     Return the one line of a file with a secret.
 
     @raise OSError: if the file cannot be read.
-    @raise ValueError: if it holds no secret.
+    @raise ValueError: if it has no secret.
     """
     return files.readLine(Path(path))
 

@@ -26,7 +26,7 @@ def readAdvertisements(stanza: Stanza) -> list[tuple[str | None, list[Grant]]]:
     Read an advertisement.
 
     @return: for each C{delegation} element the user, or C{None} for all users of the server, and the grants.
-        BadRequest parts are skipped.
+        Unreadable parts are skipped.
     """
     found: list[tuple[str | None, list[Grant]]] = []
     try:
@@ -86,7 +86,7 @@ def readInfo(iq: domish.Element) -> Info:
     """
     Read a disco#info result.
 
-    @raise BadRequest: if it is none, or too long. It is kept in memory and becomes part of other answers.
+    @raise BadRequest: if it is not one, or too long. It is kept in memory and becomes part of other answers.
     """
     for query in iq.elements(ns.DISCO_INFO, "query"):
         get = domish.Element.getAttribute

@@ -139,7 +139,7 @@ def _user(name: str, domain: str) -> str:
     """
     Return a user's prepared bare JID.
 
-    @raise ValueError: if the name is no localpart.
+    @raise ValueError: if the name is not a localpart.
     """
     jid = jids.prepared(f"{name}@{domain}")
     if not jids.split(jid)[0] or jids.split(jid)[1:] != (domain, ""):

@@ -1,7 +1,7 @@
 """
 Servers' disco nesting queries (XEP-0355 section 7.2) that wait for a managing entity which is not connected yet.
 
-A server nests only what the first answer contains, and asks seldom: Prosody once in its life, ejabberd once for
+A server nests only what the first answer contains, and asks seldom: Prosody once after its start, ejabberd once in
 each connection.
 """
 

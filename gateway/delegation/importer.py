@@ -153,7 +153,7 @@ def openStorage(path: Path) -> sqlite3.Connection:
     """
     Open the file of a component's private storage, which exists.
 
-    @raise Failed: if there is none, or it is no such file.
+    @raise Failed: if it does not exist, or is another kind of file.
     """
     wanted = "expected is COMPONENT.private in the gateway's state_dir, which the gateway creates when it starts"
     if not path.is_file():

@@ -34,7 +34,7 @@ _WORDS = {b"true": True, b"false": False, b"nil": None}
 
 
 class NoData(ValueError):
-    """The text is no data; the text of the exception is the reason and the line."""
+    """The text is not a data file. The exception's text has the reason and the line."""
 
 
 def read(text: bytes) -> Any:

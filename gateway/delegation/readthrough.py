@@ -64,7 +64,7 @@ class ReadThrough(RawHandler):
 
     async def ask(self, user: str, key: Key) -> domish.Element | None:
         """
-        As L{gateway.delegation.private.Source.ask} has it.
+        See L{gateway.delegation.private.Source.ask}.
         """
         server = jids.split(user)[1]
         if server in self._returning:
@@ -88,7 +88,7 @@ class ReadThrough(RawHandler):
 
     def isOwn(self, request: IDelegatedRequest) -> bool:
         """
-        As L{gateway.delegation.private.Source.isOwn} has it.
+        See L{gateway.delegation.private.Source.isOwn}.
         """
         # Requests of clients come from a resource.
         isOwn = self._asked.get(request.id) == request.requester

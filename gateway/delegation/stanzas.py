@@ -193,7 +193,7 @@ def readRequest(inside: ForwardedIq) -> Request:
     """
     Return the request in a wrapper.
 
-    @raise BadRequest: if it is no request (RFC 6120 section 8.2.3).
+    @raise BadRequest: if it is not a request (RFC 6120 section 8.2.3).
     """
     get = inside.attributes.get
     return _request(get("from"), get("to"), get("id"), get("type"), inside.xml, get(_LANGUAGE))
@@ -212,7 +212,7 @@ def requestOf(stanza: Stanza, sender: str, recipient: str | None) -> Request:
     """
     Return the request in an iq that a client has sent, with prepared addresses.
 
-    @raise BadRequest: if it is no request.
+    @raise BadRequest: if it is not a request.
     """
     payload = stanza.payload
     if not _isPlain(stanza, payload) or stanza.context.namespace != ns.CLIENT:

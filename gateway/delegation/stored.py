@@ -93,7 +93,7 @@ def fromTable(table: object) -> domish.Element:
     """
     Return the element in a table of Prosody (C{util.stanza}'s C{preserialize}), from Lua or from JSON.
 
-    @raise BadData: if it is no element.
+    @raise BadData: if it is not an element.
     """
     return _element(table, "", 0)
 
@@ -169,7 +169,7 @@ class ExportReader(EventReader):
         Read the next bytes.
 
         @return: names of users, each with an element, and skipped data.
-        @raise BadData: if this is no such XML. Everything returned before is valid.
+        @raise BadData: if this is not such XML. Everything returned before is valid.
         """
         window = self._tail + data
         if LONG_NAMESPACE.search(window):

@@ -18,7 +18,7 @@ OPTION = Option(
     "The password",
     ("muc_passwordprotected", "muc_unsecured"),
 )
-# The form has a second field for it, which is no setting of its own.
+# The form has a second field for it, which is not a separate setting.
 REQUIRED_VAR, REQUIRED_LABEL = "muc#roomconfig_passwordprotectedroom", "A password is needed"
 
 

@@ -41,7 +41,7 @@ def pageXml(items: Sequence[Item], query: domish.Element) -> str:
 
 
 def _wanted(asked: domish.Element | None) -> tuple[str, int]:
-    """Return the item after which the page starts, and the number of items. BadRequest values mean no limit."""
+    """Return the item after which the page starts, and the number of items. Unreadable values mean no limit."""
     words = {} if asked is None else {each.name: str(each) for each in asked.elements()}
     most = words.get("max", "")
     return words.get("after", ""), int(most) if most.isascii() and most.isdigit() and len(most) < 7 else 1_000_000

@@ -251,7 +251,7 @@ class PrivilegeHandler(RawHandler):
         """
         Return a user's prepared JID, and the permissions on the user's server.
 
-        @raise Malformed: if it is no JID.
+        @raise Malformed: if it is not a JID.
         @raise NotGranted: if the server is none of the configured ones.
         """
         try:

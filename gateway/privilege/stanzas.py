@@ -61,7 +61,7 @@ def _addPerm(privilege: domish.Element, access: str, kind: str = "") -> domish.E
 
 def readAdvertisement(server: str, message: domish.Element) -> Permissions | None:
     """
-    Return the permissions in a server's message; C{None} if it is no advertisement. Unknown values of access or
+    Return the permissions in a server's message; C{None} if it is not an advertisement. Unknown values of access or
     type grant nothing.
     """
     for version in VERSIONS:

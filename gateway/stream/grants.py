@@ -12,7 +12,7 @@ TIMEOUT = 3.0
 
 class GrantWatch:
     """
-    Logs the grants that are missing L{TIMEOUT} seconds after the start of a connection, once a connection.
+    Logs the grants that are missing L{TIMEOUT} seconds after the start of a connection, once in each connection.
 
     @ivar isOver: true from then on until the connection is lost: a grant that is not there is missing.
     @param missing: returns a line for each grant that is missing at the moment, with advice.

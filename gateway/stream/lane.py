@@ -194,7 +194,7 @@ class ElementLane:
 
         @param read: see L{Requests.add}.
         @return: see L{Requests.add}.
-        @raise ValueError: if it is no request, or as in L{send}.
+        @raise ValueError: if it is not a request, or as in L{send}.
         """
         element = requestElement(request)
         data = self._serialised(element)

@@ -108,7 +108,7 @@ def requestElement(request: Any) -> domish.Element:
     """
     Return the element of a C{wokkel.generic.Request}, or the element itself, with an id.
 
-    @raise ValueError: if it is no request.
+    @raise ValueError: if it is not a request.
     """
     element: domish.Element = request if isinstance(request, domish.Element) else request.toElement()
     if element.name != "iq" or element.getAttribute("type") not in ("get", "set"):

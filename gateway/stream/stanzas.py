@@ -130,7 +130,7 @@ class Stanza:
 @define(eq=False, repr=False)
 class Nonza(Stanza):
     """
-    A first-level element that is no stanza (XEP-0360): a handshake, a stream error.
+    A first-level element that is not a stanza (XEP-0360): a handshake, a stream error.
 
     @ivar name: namespace and local name, with L{gateway.stream.core.SEPARATOR} between them.
     """
