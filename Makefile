@@ -1,17 +1,17 @@
-# `make run` shows what this is, `make test` is the whole check; in an environment of their own. Unless REQUIRE_INTEROP=1
-# is set, the live tests of a server that is not installed are skipped by name; so are those of newer servers, where the
-# root of a newer Debian that they run in is missing (.ci/newer makes it) or the tester is not root.
+# `make run` demonstrates the gateway; `make test` runs all checks. Both make an environment of their own. Unless
+# REQUIRE_INTEROP=1 is set, live tests whose server is not installed are skipped, with its name. So are those on newer
+# servers if the root of a newer Debian is missing (.ci/newer makes it), or if the user is not root.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# No part may run for ever. An interrupt, not a kill: the live tests then still take their servers down.
+# No part may run for ever. It is interrupted, not killed, so that the live tests still stop their servers.
 BOUND := timeout --foreground --signal=INT --kill-after=30
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TRIAL := $(BIN)/python -m twisted.trial
-# All but the live tests: the test modules, and the packages of tests, each of which has an __init__.py.
+# All tests except the live tests: the test modules, and the packages of tests, each with an __init__.py.
 UNIT := $(wildcard tests/test_*.py) $(filter-out tests/live,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)))
-# Compares the stubs with wokkel itself, which imports only once our package has seen to it.
+# Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-newest live lint types mutants clean
@@ -21,11 +21,11 @@ test: lint types unit live
 unit: $(VENV)/made
 	$(BOUND) 300 $(TRIAL) -j2 $(UNIT)
 
-# The same on the newest Python of Debian, in the root that .ci/newer makes, in an environment of its own there.
+# The same with Debian's newest Python: in the root that .ci/newer makes, with an environment of its own.
 unit-newest:
 	.ci/newer $(MAKE) unit VENV=.venv-newest PYTHON=python3
 
-# On this machine's servers, the newer ones and the embedded host. One at a time: they share servers, and the machine.
+# On the servers of this machine, the newer ones and the embedded host. Not in parallel: tests share servers.
 live: $(VENV)/made
 	$(BOUND) 2100 $(TRIAL) tests/live
 
@@ -38,7 +38,7 @@ types: $(VENV)/made
 	$(BOUND) 300 $(BIN)/python -W ignore -c '$(STUBTEST)' --concise --ignore-missing-stub \
 		--mypy-config-file setup.cfg --allowlist stubs/allowlist.txt wokkel
 
-# Not part of the whole check: it runs the nearest tests for each of some 800 breaks, and people judge what it lists.
+# Not part of `make test`: it runs the nearest tests for each of about 800 changes, and somebody must judge the result.
 mutants: $(VENV)/made
 	$(BIN)/python -m tests.mutants $(FILES)
 
@@ -50,7 +50,7 @@ run: $(VENV)/ready
 tour: $(VENV)/ready
 	@$(BIN)/python -m gateway.tour
 
-# setuptools comes first, so that nothing is built with another one than the constraints name.
+# setuptools is installed first, so that everything is built with the version in the constraints.
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@echo 'Making an environment in $(VENV); this is done once.'
 	@rm -rf $(VENV)
@@ -59,7 +59,7 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-# What the tests need beside that.
+# The additional requirements of the tests.
 $(VENV)/made: $(VENV)/ready
 	@$(INSTALL) --no-build-isolation --editable '.[test]'
 	@touch $@

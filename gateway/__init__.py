@@ -1,7 +1,7 @@
 """
 Services for any XMPP server, as external components: one process, C{twistd -n gateway}.
 
-The way of a stanza::
+The path of a stanza::
 
     bytes -> stream -> link -> handler -> core -> actions -> handler -> link -> bytes
 

@@ -151,8 +151,8 @@ def resourceprep(resource: str) -> str:
 
 def nameprep(domain: str) -> str:
     """
-    Return a domain in the form that a server writes. A dot at its end is stripped, as it must be before addresses are compared (RFC
-    7622 section 3.2).
+    Return a domain in the form that a server writes. A dot at its end is stripped, as it must be before addresses
+    are compared (RFC 7622 section 3.2).
 
     @raise ValueError: if it is not valid.
     """
