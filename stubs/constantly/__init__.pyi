@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-# What wokkel.muc uses: a class of constants that are looked up by name or by value.
+# The part that wokkel.muc uses: a class of constants that are looked up by name or by value.
 class ValueConstant:
     name: str
     value: Any

@@ -7,7 +7,7 @@ from twisted.words.xish.domish import Element
 NS_X_DATA: str
 
 _Single: TypeAlias = str | bool | JID
-_Value: TypeAlias = Any  # _Single or list[_Single], as the field's type says; None for a field without value
+_Value: TypeAlias = Any  # _Single or list[_Single], depending on the field's type; None for a field without value
 _FieldDefs: TypeAlias = dict[str, dict[str, Any]]  # name: type, label, desc, options and required of a field
 
 class Error(Exception): ...
@@ -50,7 +50,7 @@ class Field:
     def fromDict(fieldDict: dict[str, Any]) -> Field: ...
 
 class Form:
-    formType: str | None  # None when what was read has none
+    formType: str | None  # None if the element has none
     title: str | None
     instructions: list[str]
     formNamespace: str | None

@@ -9,7 +9,7 @@ NS_DELAY: str
 NS_JABBER_DELAY: str
 
 class Delay:
-    stamp: datetime | None  # None when what was read has no valid one
+    stamp: datetime | None  # None if the element has no valid one
     sender: JID | None
     def __init__(self, stamp: datetime | None, sender: JID | None = None) -> None: ...
     def toElement(self, legacy: bool = False) -> Element: ...

@@ -21,7 +21,7 @@ class DiscoFeature(str):
     def fromElement(element: Element) -> DiscoFeature: ...
 
 class DiscoIdentity:
-    # What is read from a peer's element may lack category and type.
+    # An element of a peer may lack category and type.
     category: str | None
     type: str | None
     name: str | None
@@ -43,7 +43,7 @@ class DiscoInfo:
     def fromElement(element: Element) -> DiscoInfo: ...
 
 class DiscoItem:
-    entity: JID | None  # None when what was read is no JID
+    entity: JID | None  # None if the attribute is not a JID
     nodeIdentifier: str
     name: str | None
     def __init__(self, entity: JID | None, nodeIdentifier: str = "", name: str | None = None) -> None: ...

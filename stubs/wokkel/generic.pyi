@@ -42,7 +42,7 @@ class VersionHandler(XMPPHandler):
     def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> Deferred[list[DiscoItem]]: ...
 
 class XmlPipe:
-    # Each has a send(Element) besides, set on the instance.
+    # Each also has a send(Element), which is set on the instance.
     source: EventDispatcher | Any
     sink: EventDispatcher | Any
     def __init__(self) -> None: ...

@@ -84,7 +84,7 @@ class AdminItem:
     def fromElement(cls, element: Element) -> AdminItem: ...
 
 class AdminStanza(Request):
-    items: list[AdminItem]  # to be set before toElement
+    items: list[AdminItem]  # must be set before toElement
 
 class DestructionRequest(Request):
     reason: str | None

@@ -61,7 +61,7 @@ class Item(Element):
     def __init__(self, id: str | None = None, payload: Element | str | None = None) -> None: ...
 
 class PubSubRequest(Stanza):
-    # What the verb does not have is None; what it has is there, so that no handler of a verb need ask.
+    # Attributes that the verb does not have are None; the others are set, so that handlers of a verb need no check.
     verb: str | Any
     affiliations: dict[JID, str] | Any
     items: list[Element] | Any

@@ -15,7 +15,7 @@ __all__ = ["XMPPHandler", "XMPPHandlerCollection", "StreamManager", "IQHandlerMi
 
 @implementer(IXMPPHandler)
 class XMPPHandler:
-    # None without a parent or a stream; `| Any` spares every method that runs only on a stream the question.
+    # None without a parent or a stream; `| Any` so that methods that only run on a stream need no check.
     parent: StreamManager | Any
     xmlstream: XmlStream | Any
     def __init__(self) -> None: ...
@@ -42,6 +42,6 @@ class StreamManager(XMPPHandlerCollection):
     def request(self, request: Request) -> Deferred[Element]: ...
 
 class IQHandlerMixin:
-    # XPath query: name of the method that answers what it matches with an Element, some, or None.
+    # XPath query: name of the method that answers a match with an Element, several, or None.
     iqHandlers: ClassVar[dict[str, str] | None]
     def handleRequest(self, iq: Element) -> None: ...
