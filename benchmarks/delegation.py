@@ -32,7 +32,7 @@ def measure(name: str, options: argparse.Namespace) -> rounds.Figures:
         with contestants.managingEntity(name, server.port) as contestant:
             server.accept(forwards.COMPONENT)
             books = forwards.Forwards(server)
-            books.prove()
+            books.checkOnce()
             figures = rounds.count(contestant, books, options)
             books.expectSilence(0.2)
             return figures

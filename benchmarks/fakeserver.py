@@ -158,7 +158,7 @@ def _isOpen(data: bytes, start: int) -> bool:
     return end < 0 or (data[end - 1 : end] != b"/" and data.find(b"</iq>", end) < 0)
 
 
-class Books:
+class OpenExchanges:
     """The open exchanges; a subclass knows how they begin, and which reply is right."""
 
     def __init__(self, server: FakeServer) -> None:
@@ -228,7 +228,7 @@ class Books:
             self.pump(0.1)
 
 
-class Exchanges(Books):
+class Exchanges(OpenExchanges):
     """Exchanges through a relay to the implementing client and back."""
 
     def __init__(self, server: FakeServer) -> None:
@@ -316,7 +316,7 @@ class Exchanges(Books):
             self._server.send(b"<presence from='%b' to='%b'/>" % (resource, watcher))
         self.announced = True
 
-    def prove(self, seconds: float = 20.0) -> None:
+    def checkOnce(self, seconds: float = 20.0) -> None:
         """
         Wait until the component asks for its target's presence; then make one exchange of each sort.
 

@@ -11,7 +11,7 @@ import time
 from xml.etree import ElementTree
 
 import traffic
-from fakeserver import Books, Broken, FakeServer, canonical
+from fakeserver import Broken, FakeServer, OpenExchanges, canonical
 
 SERVER = b"example.com"
 COMPONENT = b"delegate.example.com"
@@ -90,7 +90,7 @@ def meanSize() -> float:
     return sum(len(request(n)) for n in range(count)) / count
 
 
-class Forwards(Books):
+class Forwards(OpenExchanges):
     """The open requests of a delegating server, and the check of their answers."""
 
     def __init__(self, server: FakeServer) -> None:
@@ -151,7 +151,7 @@ class Forwards(Books):
                 raise Broken(f"a payload is not as it was sent: {payload!r}")
             self._proven.add((sort, payload))
 
-    def prove(self, seconds: float = 20.0) -> None:
+    def checkOnce(self, seconds: float = 20.0) -> None:
         """
         Advertise, ask for features to nest, and forward one request of each sort.
 

@@ -169,7 +169,7 @@ def _namespaces() -> str:
     return f" xmlns:p='{'u' * 131_000}'" + "".join(f" p:a{n}=''" for n in range(10_500)) + ">"
 
 
-def _talk(world: World) -> None:
+def _makeHistory(world: World) -> None:
     """Make a room with 250 kB of history."""
     _open(world)
     for n in range(50):
@@ -402,7 +402,7 @@ INPUTS = {
     "namespaces": Input("", _large(_namespaces), _open),
     "text": Input("", _large(lambda: ">" + "x" * 4_000_000), _open),
     "entities": Input("", _large(lambda: ">" + "&lt;" * 900_000), _open),
-    "rejoins": Input("link lost", _rejoin, _talk),
+    "rejoins": Input("link lost", _rejoin, _makeHistory),
     "disco-items": Input("link lost", _items, _manyRooms),
     "private": Input("link lost", _fetch, _store),
     "form": Input("2.4 s", _refused("application/x-www-form-urlencoded", b"&" * (1 << 20))),

@@ -51,7 +51,7 @@ def measureComponent(name: str, options: argparse.Namespace) -> rounds.Figures:
         with contestants.relay(name, server.port) as contestant:
             server.accept()
             exchanges = Exchanges(server)
-            exchanges.prove()
+            exchanges.checkOnce()
             figures = rounds.count(contestant, exchanges, options)
             if exchanges.errors:
                 raise Broken(f"errors for answers: {dict(exchanges.errors)}")

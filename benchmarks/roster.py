@@ -48,7 +48,7 @@ def measure(name: str, size: int, total: int) -> rounds.Figures:
             # Everything runs twice: the first time creates parsers, connections and tables that are kept.
             for _ in range(2):
                 books.change()
-                changed, elapsed = _spent(contestant, books)
+                changed, elapsed = _cost(contestant, books)
                 books.expectAll()
             figures = {
                 "cpu": changed,
@@ -58,7 +58,7 @@ def measure(name: str, size: int, total: int) -> rounds.Figures:
             }
             # Only this one requests changes only.
             if name == "gateway":
-                figures["unchanged"], _ = _spent(contestant, books)
+                figures["unchanged"], _ = _cost(contestant, books)
                 books.expectAll()
             return figures
     finally:
@@ -66,7 +66,7 @@ def measure(name: str, size: int, total: int) -> rounds.Figures:
         server.close()
 
 
-def _spent(contestant: contestants.Contestant, books: rosters.Rosters) -> tuple[float, float]:
+def _cost(contestant: contestants.Contestant, books: rosters.Rosters) -> tuple[float, float]:
     """POST all users; return us of CPU and seconds for each."""
     cpu, started = contestant.cpu(), time.perf_counter()
     books.refresh(contestant.http, books.users)

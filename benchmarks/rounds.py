@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from contestants import Contestant
-from fakeserver import Books, Broken
+from fakeserver import Broken, OpenExchanges
 
 # cpu: us for one exchange; rate: exchanges/s; peak: MiB; exchanges: number of counted ones
 Figures = dict[str, float]
@@ -21,7 +21,7 @@ Rounds = dict[str, list[Figures]]
 Pairs = tuple[tuple[str, str], ...]
 
 
-def count(contestant: Contestant, books: Books, options: argparse.Namespace) -> Figures:
+def count(contestant: Contestant, books: OpenExchanges, options: argparse.Namespace) -> Figures:
     """
     Run the round of a contestant that was checked: warm up, count, drain.
 

@@ -47,7 +47,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
         with relay(name, server.port, options.timeout) as contestant:
             server.accept()
             exchanges = Exchanges(server)
-            exchanges.prove()
+            exchanges.checkOnce()
             exchanges.begin(options.open)
             exchanges.replenish(options.warmup, 60.0)
             before = contestant.memory("VmRSS")

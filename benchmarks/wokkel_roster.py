@@ -28,7 +28,7 @@ from wokkel.xmppim import NS_ROSTER, RosterItem, RosterRequest
 CONCURRENCY = 32
 
 
-class Written(str):
+class RawAddress(str):
     """An address as it was written, in place of a C{JID}."""
 
     __slots__ = ()
@@ -37,7 +37,7 @@ class Written(str):
         return self
 
 
-READERS = {"plain": JID, "lean": Written}
+READERS = {"plain": JID, "lean": RawAddress}
 
 
 class Refresher(XMPPHandler):

@@ -55,7 +55,7 @@ secret = "its own"
 
 
 @implementer(IServicePlugin)
-class StrangePlugin:
+class OtherPlugin:
     """A plugin of other software; its services are made by the test."""
 
     kind = "strange"
@@ -71,7 +71,7 @@ class StrangePlugin:
 
 
 @implementer(IServicePlugin, IConfigCheck)
-class CheckedPlugin(StrangePlugin):
+class CheckedPlugin(OtherPlugin):
     """A plugin whose check finds a problem, and that records its arguments."""
 
     wrong = ["key: wrong"]
@@ -107,7 +107,7 @@ class ServiceCase(SynchronousTestCase):
         config = self.config()
         services = [
             ConfiguredService(
-                kind="strange", jid=f"s{number}.example.com", table=ComponentTable(), plugin=StrangePlugin(each)
+                kind="strange", jid=f"s{number}.example.com", table=ComponentTable(), plugin=OtherPlugin(each)
             )
             for number, each in enumerate(made)
         ]

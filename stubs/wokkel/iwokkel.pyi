@@ -27,7 +27,7 @@ _DiscoItems: TypeAlias = Iterable[DiscoItem]
 _Configuration: TypeAlias = Mapping[str, _Value]
 _Notification: TypeAlias = tuple[JID, Iterable[Subscription], Iterable[Item]]
 
-# The first part of a union is the required result. A Deferred is invariant: Any allows implementations to name theirs.
+# The first part of a union is the required result. A Deferred is invariant: Any allows implementations their own.
 class IDisco(Interface):
     def getDiscoInfo(requestor: JID, target: JID, nodeIdentifier: str = "") -> _DiscoInfo | Deferred[Any]: ...
     def getDiscoItems(requestor: JID, target: JID, nodeIdentifier: str = "") -> _DiscoItems | Deferred[Any]: ...

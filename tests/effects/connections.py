@@ -58,7 +58,7 @@ def sizeTaken(gateway: Gateway) -> list[int]:
     return taken
 
 
-def mayPass(gateway: Gateway) -> dict[str, list[str]]:
+def allowedPaths(gateway: Gateway) -> dict[str, list[str]]:
     """Return the paths that may be requested, by the credentials; empty for no credentials."""
     paths = ("/healthz", "/status", "/roster_admin/refresh", "/roster_admin/example.com/refresh", "/roster_admin/x")
     found = {}
@@ -157,7 +157,7 @@ EFFECTS = (
     Effect(
         "http.token_file",
         f"[http]\n{HERE}\n{SERVER}{ROSTER}",
-        mayPass,
+        allowedPaths,
         {
             "": {"": _ALL, "Bearer first": _ALL, "bearer second": _ALL, "Digest first": _ALL},
             'token_file = "first.secret"': {

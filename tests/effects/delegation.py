@@ -36,14 +36,14 @@ def outcome(heard: list[Element]) -> list[str]:
         if inner is None:
             found.append(said(each))
         elif each.get("type") == "set":
-            found.append(f"handed on to {each.get('to')}")
+            found.append(f"forwarded to {each.get('to')}")
         else:
             words = said(inner).split()
             found.append(f"error {words[-1]}" if words[1] == "error" else words[1])
     return found
 
 
-def heardServers(gateway: Gateway) -> list[str]:
+def acceptedServers(gateway: Gateway) -> list[str]:
     """Return the servers whose requests are answered."""
     server = gateway.server(COMPONENT)
     return [
@@ -95,7 +95,7 @@ def namespaces(gateway: Gateway) -> list[str]:
     return outcome(forward(server, PRIVATE, identifier="1") + forward(server, "<q xmlns='urn:q'/>", identifier="2"))
 
 
-def handedOn(gateway: Gateway) -> list[str]:
+def forwardedTo(gateway: Gateway) -> list[str]:
     """Return the managing entity that gets a request."""
     return outcome(forward(there(gateway, "one.example", "two.example"), "<q xmlns='urn:q'/>"))
 
@@ -140,7 +140,7 @@ EFFECTS = (
     Effect(
         "delegation.servers",
         f"{TABLE}{HERE}\nnamespaces = {{ {STORAGE} }}\n",
-        heardServers,
+        acceptedServers,
         {
             'servers = ["one.example"]': ["one.example"],
             'servers = ["two.example"]': ["two.example"],
@@ -173,8 +173,8 @@ EFFECTS = (
         namespaces,
         {
             STORAGE: [ANSWERED, NOBODY],
-            '"urn:q" = { jid = "m.example.com" }': [NOBODY, "handed on to m.example.com"],
-            f'{STORAGE}\n"urn:q" = {{ jid = "m.example.com" }}': [ANSWERED, "handed on to m.example.com"],
+            '"urn:q" = { jid = "m.example.com" }': [NOBODY, "forwarded to m.example.com"],
+            f'{STORAGE}\n"urn:q" = {{ jid = "m.example.com" }}': [ANSWERED, "forwarded to m.example.com"],
         },
     ),
     Effect(
@@ -192,11 +192,11 @@ EFFECTS = (
     Effect(
         "delegation.namespaces.jid",
         f'{FILE}"urn:q" = {{ {HERE} }}\n',
-        handedOn,
+        forwardedTo,
         {
-            'jid = "one.example"': ["handed on to one.example"],
-            'jid = "two.example"': ["handed on to two.example"],
-            'jid = ["nobody.example", "two.example"]': ["handed on to two.example"],
+            'jid = "one.example"': ["forwarded to one.example"],
+            'jid = "two.example"': ["forwarded to two.example"],
+            'jid = ["nobody.example", "two.example"]': ["forwarded to two.example"],
         },
     ),
     Effect(
@@ -204,9 +204,9 @@ EFFECTS = (
         f'{FILE}"urn:q" = {{ jid = "m.example.com"{HERE} }}\n',
         filtered,
         {
-            "": ["handed on to m.example.com"] * 2,
-            ', filtering = ["one"]': ["handed on to m.example.com", NOBODY],
-            ', filtering = ["two"]': [NOBODY, "handed on to m.example.com"],
+            "": ["forwarded to m.example.com"] * 2,
+            ', filtering = ["one"]': ["forwarded to m.example.com", NOBODY],
+            ', filtering = ["two"]': [NOBODY, "forwarded to m.example.com"],
         },
     ),
 )

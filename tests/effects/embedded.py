@@ -103,7 +103,7 @@ def pushed(gateway: Gateway) -> bool:
     return b"x@example.org" in entity.raw()
 
 
-def spoken(gateway: Gateway) -> bool:
+def sentMessages(gateway: Gateway) -> bool:
     """True if a message arrives that a component sends in an account's name."""
     entity = component(gateway, "one")
     bob = gateway.client("bob", "x")
@@ -245,7 +245,7 @@ EFFECTS = (
     Effect(
         "embedded.privileges.message",
         privileged(""),
-        spoken,
+        sentMessages,
         {"": False, 'message = "none"': False, 'message = "outgoing"': True},
     ),
     Effect(

@@ -120,7 +120,7 @@ def locked(gateway: Gateway) -> list[str]:
     return [item.get("jid", "") for each in answers for item in each.iter(f"{{{ns.ROSTER}}}item")]
 
 
-def toldOf(gateway: Gateway) -> list[Any]:
+def notified(gateway: Gateway) -> list[Any]:
     """
     For a user whose client requests the roster and comes online, return the calls to the application, and then the
     recipients of the component's iqs for an added contact, while the client is online and after it has left.
@@ -183,7 +183,7 @@ def _isPresence(each: Element) -> bool:
     return each.tag.endswith("}presence")
 
 
-def atATime(gateway: Gateway) -> list[int]:
+def concurrentCalls(gateway: Gateway) -> list[int]:
     """Return the number of concurrent calls: for six refreshes, and for six more delegated requests."""
     granted(gateway)
     refresh(gateway, *"abcdef")
@@ -242,7 +242,7 @@ def removed(gateway: Gateway) -> list[str]:
     return found
 
 
-def seenAgain(gateway: Gateway) -> list[int]:
+def refreshTimes(gateway: Gateway) -> list[int]:
     """Return the times of the refreshes, in seconds, of a user who comes online every ten seconds."""
     server = granted(gateway)
     found = []
@@ -341,7 +341,7 @@ EFFECTS = (
     Effect(
         "roster.lock",
         FILE,
-        toldOf,
+        notified,
         {"": [0, 1, [], []], "lock = true": [1, 0, ["a@example.com/desk"], []]},
     ),
     Effect("roster.lock", FILE, locked, {"": [], "lock = true": ["friend@example.com"]}),
@@ -389,7 +389,7 @@ EFFECTS = (
     Effect(
         "roster.concurrency",
         f"{FILE}lock = true\n",
-        atATime,
+        concurrentCalls,
         {"": [6, 6], "concurrency = 1": [1, 0], "concurrency = 8": [6, 2]},
     ),
     Effect("roster.concurrency", FILE, connections, {"": 32, "concurrency = 8": 8, "concurrency = 40": 40}),
@@ -426,7 +426,7 @@ EFFECTS = (
     Effect(
         "roster.min_interval",
         FILE,
-        seenAgain,
+        refreshTimes,
         {"": [0, 60, 120, 180], "min_interval = 20": list(range(0, 200, 20)), "min_interval = 95": [0, 100]},
     ),
     Effect(

@@ -57,18 +57,18 @@ class SeedCase(RoomCase):
         self.mirror = mirror("mirror.remote.example.com", Dialect.PROTOXEP, self.replica)
         self.master = rooms("talk.example.com", "mirror.remote.example.com")
 
-    def ownCurtis(self) -> None:
+    def makeRoomOfCurtis(self) -> None:
         """The room exists and is owned by Curtis, but it has no occupants."""
         self.master.take(DIRECT)
         self.master.rooms.rooms[MASTER].settings.persistent = True
         self.master.take(f"<presence from='{CURTIS}' to='{MASTER}/Curtis' type='unavailable'/>")
 
-    def kevIn(self) -> None:
+    def joinKev(self) -> None:
         """Kev has joined through the mirror."""
         self.mirror.take(JOIN)
         self.mirror.take(CONFIRM + SUBJECT)
 
-    def bothIn(self) -> None:
+    def joinBoth(self) -> None:
         """Curtis, who is the owner, has joined directly; then Kev through the mirror."""
         self.master.take(DIRECT)
         self.master.take(JOIN_UP)
@@ -105,7 +105,7 @@ class JoiningTests(SeedCase):
 
     def test_example5(self) -> None:
         """A join that the ACL does not allow is answered by example 5, to the full JID."""
-        self.ownCurtis()
+        self.makeRoomOfCurtis()
         self.master.take(DIRECT)
         self.master.rooms.rooms[MASTER].settings.membersOnly = True
         self.assertSent(self.master.take(JOIN_UP), REJECT)
@@ -124,7 +124,7 @@ class JoiningTests(SeedCase):
 
     def test_example7and8(self) -> None:
         """Example 7 causes example 8: one copy to the mirror, as for any occupant."""
-        self.ownCurtis()
+        self.makeRoomOfCurtis()
         self.master.take(JOIN_UP)
         self.assertSent(
             self.master.take(DIRECT),
@@ -137,7 +137,7 @@ class JoiningTests(SeedCase):
 
     def test_example9(self) -> None:
         """Example 8 causes example 9."""
-        self.kevIn()
+        self.joinKev()
         self.assertSent(
             self.mirror.take(
                 f"<presence from='{MASTER}/Curtis' to='{SLAVE}'>{item('owner', 'moderator')}</presence>"
@@ -159,12 +159,12 @@ class PartingTests(SeedCase):
 
     def test_example10and11(self) -> None:
         """Example 10 causes example 11, and example 13 at once: a user who leaves need not wait for the link."""
-        self.kevIn()
+        self.joinKev()
         self.assertSent(self.mirror.take(LEAVE), LEAVE_UP, GONE_DOWN)
 
     def test_example12(self) -> None:
         """Example 11 causes example 12; a moderator sees the JID of the user."""
-        self.bothIn()
+        self.joinBoth()
         self.assertSent(
             self.master.take(LEAVE_UP),
             GONE,
@@ -174,13 +174,13 @@ class PartingTests(SeedCase):
 
     def test_example13(self) -> None:
         """After example 13, example 12 is not forwarded; otherwise the user would get it twice."""
-        self.kevIn()
+        self.joinKev()
         self.mirror.take(LEAVE)
         self.assertSent(self.mirror.take(GONE))
 
     def test_noTraffic(self) -> None:
         """ "as long as no users of the proxy are in the room, it is causing no traffic on the s2s link"."""
-        self.bothIn()
+        self.joinBoth()
         self.master.take(LEAVE_UP)
         said = self.master.take(f"<message from='{CURTIS}' to='{MASTER}' type='groupchat'>{BODY}</message>")
         self.assertSent(said, f"<message from='{MASTER}/Curtis' to='{CURTIS}' type='groupchat'>{BODY}</message>")
@@ -198,7 +198,7 @@ class NormalUseTests(SeedCase):
 
     def test_example14and15(self) -> None:
         """Example 14 causes example 15; it "MUST NOT fan out this message to local users" yet."""
-        self.kevIn()
+        self.joinKev()
         self.assertSent(self.mirror.take(SAY), SAY_UP)
 
     def test_example16(self) -> None:
@@ -206,7 +206,7 @@ class NormalUseTests(SeedCase):
         Example 15 causes example 16. In the example both copies come from the room itself, which XEP-0045 section
         7.4 does not know; the section's last example has the occupant's address, as here.
         """
-        self.bothIn()
+        self.joinBoth()
         self.assertSent(
             self.master.take(SAY_UP),
             f"<message from='{MASTER}/Kev' to='{SLAVE}' type='groupchat'>{BODY}</message>",
@@ -215,7 +215,7 @@ class NormalUseTests(SeedCase):
 
     def test_example17(self) -> None:
         """Example 16 causes example 17."""
-        self.kevIn()
+        self.joinKev()
         self.mirror.take(SAY)
         copy = f"<message from='{MASTER}/Kev' to='{SLAVE}' type='groupchat'>{BODY}</message>"
         self.assertSent(self.mirror.take(copy), SAY_DOWN)
@@ -228,13 +228,13 @@ class FireAndForgetTests(SeedCase):
 
     def test_example18to20(self) -> None:
         """Example 18, which equals 14, causes example 19, with nomirror, and example 20 at once."""
-        self.kevIn()
+        self.joinKev()
         up = SAY_UP.replace("</message>", f"{NOMIRROR}</message>")
         self.assertSent(self.mirror.take(SAY), up, SAY_DOWN)
 
     def test_example21(self) -> None:
         """Example 19 causes example 21: the others get it, and nothing is sent "back to the proxy"."""
-        self.bothIn()
+        self.joinBoth()
         self.assertSent(
             self.master.take(SAY_UP.replace("</message>", f"{NOMIRROR}</message>")),
             f"<message from='{MASTER}/Kev' to='{CURTIS}' type='groupchat'>{BODY}</message>",
@@ -246,7 +246,7 @@ class BusinessRulesTests(SeedCase):
 
     def test_nickIsNotModified(self) -> None:
         """ "the MUC MUST NOT modify the nick [...] the join must instead fail"."""
-        self.ownCurtis()
+        self.makeRoomOfCurtis()
         self.master.take(DIRECT)
         [sent] = canonical(self.master.take(JOIN_UP.replace("/Kev'", "/Curtis'")))
         self.assertIn('type="error"', sent)
@@ -255,7 +255,7 @@ class BusinessRulesTests(SeedCase):
 
     def test_nickIsNotChanged(self) -> None:
         """ "If a user attempts to change their nick, the proxy MUST return a <not-acceptable/> error"."""
-        self.kevIn()
+        self.joinKev()
         sent = canonical(self.mirror.take(f"<presence from='{KEV}' to='{SLAVE}/Kevin' id='n'/>"))
         self.assertEqual(len(sent), 1)
         self.assertIn("not-acceptable", sent[0])

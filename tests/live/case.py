@@ -163,7 +163,7 @@ class LiveTests(_Mixin):
     async def startOddGateway(self, tables: dict[str, dict[str, Value]]) -> Gateway:
         """Return the same with misbehaving handlers for delegated namespaces."""
         gateway = self.newGateway(tables)
-        gateway.plug(Path(__file__).with_name("handlers.py"))
+        gateway.addPlugins(Path(__file__).with_name("handlers.py"))
         gateway.start()
         await gateway.ready()
         return gateway
@@ -174,7 +174,7 @@ class LiveTests(_Mixin):
         self.stack.push_async_callback(client.close)
         return client
 
-    async def willNest(self) -> None:
+    async def expectNesting(self) -> None:
         """
         Make sure that the server nests the disco of the next managing entity; to be called before any client logs
         in.

@@ -21,7 +21,7 @@ from gateway.interfaces import IServiceBuilder, IServicePlugin
 COUNT = 40
 
 
-class Asking(XMPPHandler):
+class EarlyRequester(XMPPHandler):
     """Sends this number of requests to the server's own domain."""
 
     _log = Logger()
@@ -58,7 +58,7 @@ class EarlyPlugin:
 
     def makeService(self, jid: str, table: EarlyTable, composition: IServiceBuilder) -> IService:
         link: Any = composition.link(jid, table)
-        Asking(link, table.server).setHandlerParent(link)
+        EarlyRequester(link, table.server).setHandlerParent(link)
         service: IService = link
         return service
 

@@ -44,7 +44,7 @@ class Gateway(Program):
         }
         self.config.write_text(toml({"state_dir": str(directory / "state")}, sections))
 
-    def plug(self, module: Path) -> None:
+    def addPlugins(self, module: Path) -> None:
         """Give the gateway the plugins of this module, as third parties do: in a folder of their own."""
         folder = self._path / "gateway" / "plugins"
         folder.mkdir(parents=True)

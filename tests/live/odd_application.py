@@ -56,13 +56,13 @@ async def drip(writer: StreamWriter, data: bytes) -> None:
         await asyncio.sleep(1)
 
 
-async def dripping(writer: StreamWriter, body: bytes) -> None:
+async def slowDocument(writer: StreamWriter, body: bytes) -> None:
     """Send the document a byte each second."""
     writer.write(whole(b"", Content_Length=str(len(body))))
     await drip(writer, body)
 
 
-async def hesitating(writer: StreamWriter, body: bytes) -> None:
+async def slowHead(writer: StreamWriter, body: bytes) -> None:
     """Send the header a byte each second."""
     await drip(writer, whole(body))
 
@@ -95,7 +95,7 @@ async def endless(writer: StreamWriter, body: bytes) -> None:
     raise ConnectionError
 
 
-async def bomb(writer: StreamWriter, body: bytes) -> None:
+async def decompressionBomb(writer: StreamWriter, body: bytes) -> None:
     """Send a small body that decompresses to a large one."""
     writer.write(whole(gzip.compress(bytes(BOMB), 1), Content_Encoding="gzip"))
 
@@ -121,14 +121,14 @@ class Recovering:
 
 
 ODD: dict[str, Callable[[StreamWriter, bytes], Awaitable[None]]] = {
-    "dripping": dripping,
-    "hesitating": hesitating,
+    "dripping": slowDocument,
+    "hesitating": slowHead,
     "silent": silent,
     "half": half,
     "chunked": chunked,
     "cut": cut,
     "endless": endless,
-    "bomb": bomb,
+    "bomb": decompressionBomb,
     "large": saying(lambda body: whole(b" " * TOO_MANY)),
     "redirecting": saying(lambda body: whole(b"", "302 Found", Location="/contacts/zipped")),
     "mistaken": saying(lambda body: whole(body.replace(b"kept@", b"mistaken@"))),

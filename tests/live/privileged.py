@@ -25,7 +25,7 @@ DO = "urn:xmpp:test:do"
 ASKED = "urn:xmpp:test:asked"
 
 
-class Doing(XMPPHandler):
+class PrivilegedRequester(XMPPHandler):
     """Does what clients ask."""
 
     def __init__(self, privileges: IPrivileges) -> None:
@@ -101,7 +101,7 @@ class DoingPlugin:
 
     def makeService(self, jid: str, table: DoingTable, composition: IServiceBuilder) -> IService:
         link: Any = composition.link(jid, table)
-        Doing(composition.privileges(link, [table.server])).setHandlerParent(link)
+        PrivilegedRequester(composition.privileges(link, [table.server])).setHandlerParent(link)
         service: IService = link
         return service
 

@@ -32,11 +32,11 @@ class RawComponent(RawStream):
 
     async def connect(self, seconds: float = 5) -> Self:
         """Open the stream and authenticate, also repeatedly; AssertionError if the server refuses."""
-        await self.admitted(seconds)
+        await self.authenticate(seconds)
         self._task = asyncio.create_task(self._readOn())
         return self
 
-    async def admitted(self, seconds: float = 5) -> Self:
+    async def authenticate(self, seconds: float = 5) -> Self:
         """Open the stream and authenticate, without reading any stanza."""
         async with asyncio.timeout(seconds):
             await self.dial(self.server.componentPort)

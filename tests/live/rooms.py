@@ -151,18 +151,18 @@ class Talker:
     def whisper(self, occupant: str, body: str) -> None:
         self.stream.send_message(mto=JID(occupant), mbody=body, mtype="chat")
 
-    async def hears(self, sender: str, text: str) -> None:
+    async def awaitMessage(self, sender: str, text: str) -> None:
         """Wait until an occupant has sent this message, or set this subject."""
         await _holds(lambda: any((who, what) == (sender, text) for who, _, what in self.said), f"{sender}: {text}")
 
-    async def sees(self, sender: str, kind: str | None, *codes: str) -> None:
+    async def awaitPresence(self, sender: str, kind: str | None, *codes: str) -> None:
         """Wait for this presence, with these status codes at least."""
         await _holds(
             lambda: any((who, what) == (sender, kind) and set(codes) <= with_ for who, what, with_ in self.came),
             f"{self.jid} sees {sender} {kind} {codes}: {self.came}",
         )
 
-    async def isDeclined(self, room: str, reason: str) -> None:
+    async def awaitDecline(self, room: str, reason: str) -> None:
         """Wait until an invitation to a room is declined."""
         await _holds(lambda: (room, reason) in self.declined, f"an invitation is declined: {reason}")
 

@@ -40,7 +40,7 @@ class Terminal(Program):
     async def type(self, line: str) -> None:
         """Type one line; wait until the program shows it, then enter it."""
         self._tmux("send-keys", "-l", "--", line)
-        await self.shows(line)
+        await self.expect(line)
         self._tmux("send-keys", "Enter")
 
     def typeHidden(self, line: str) -> None:
@@ -48,7 +48,7 @@ class Terminal(Program):
         self._tmux("send-keys", "-l", "--", line)
         self._tmux("send-keys", "Enter")
 
-    async def shows(self, *texts: str, seconds: float = 5) -> None:
+    async def expect(self, *texts: str, seconds: float = 5) -> None:
         """Wait until all these are visible at the same time; AssertionError, with the screen, if not."""
         try:
             await holds(lambda: all(text in self.screen() for text in texts), seconds, f"the screen shows {texts}")
@@ -67,8 +67,8 @@ class Profanity(Terminal):
     async def login(self, jid: str, port: int, password: str) -> None:
         """Log in over STARTTLS, with any certificate of the server."""
         await self.start("profanity")
-        await self.shows("Type '/help' to show complete help.")
+        await self.expect("Type '/help' to show complete help.")
         await self.type(f"/connect {jid} server 127.0.0.1 port {port} tls trust")
-        await self.shows("Enter password:")
+        await self.expect("Enter password:")
         self.typeHidden(password)
-        await self.shows(f"{jid} logged in successfully", "[TLS]")
+        await self.expect(f"{jid} logged in successfully", "[TLS]")

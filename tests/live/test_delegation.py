@@ -79,7 +79,7 @@ class DelegationTests(LiveTests):
     @scenario(30)
     async def test_privateData(self) -> None:
         """Two users have separate private data; a gateway that is killed loses nothing of it."""
-        await self.willNest()
+        await self.expectNesting()
         gateway = await self.startGateway(STORAGE)
         alice, bob = await self.user("alice"), await self.user("bob")
         await self.granted(alice, WANTED)
@@ -133,7 +133,7 @@ class DelegationTests(LiveTests):
         While another process holds the file's lock, and while the disk is full, each change gets its error at once
         and is not stored; stored data can be read, the operator is told, and the storage recovers by itself.
         """
-        await self.willNest()
+        await self.expectNesting()
         gateway = self.newGateway(STORAGE)
         path = gateway.directory / "state" / f"{STORAGE_GATEWAY}.private"
         with smallDisk(path.parent, "512k") as disk:

@@ -165,7 +165,7 @@ class ChainTests(LiveTests):
         """
         The managing entity gets its advertisement and is asked for features to nest, and the server nests them.
         """
-        await self.willNest()
+        await self.expectNesting()
         managing, alice, _ = await self.startChain()
         self.assertEqual(managing.advertised(), [{BESIDE: ["node"], ALONE: ["node"]}])
         self.assertEqual(
@@ -181,7 +181,7 @@ class ChainTests(LiveTests):
         The features of a managing entity that connects after the gateway are nested, and requests are forwarded to
         it.
         """
-        await self.willNest()
+        await self.expectNesting()
         gateway = await self.startOddGateway(chain(MANAGING, SPARE))
         alice = await self.user("alice")
         await self.untilAnswered(alice, BESIDE, lambda reply: condition(reply) == "service-unavailable")
@@ -198,7 +198,7 @@ class ChainTests(LiveTests):
         """
         After a restart of the gateway Prosody, which asks once, lists no features; the status page reports it.
         """
-        await self.willNest()
+        await self.expectNesting()
         gateway = await self.startOddGateway(chain(MANAGING, SPARE))
         alice = await self.user("alice")
         await self.untilAnswered(alice, BESIDE, lambda reply: condition(reply) == "service-unavailable")
@@ -251,7 +251,7 @@ class ChainTests(LiveTests):
         managing.behaviour = ignore
         asked = len(managing.delegated)
         id_ = alice.sendIq(alice.bare, ask(BESIDE, "node='n'"))
-        await holds(lambda: len(managing.delegated) > asked, 5, "the request is handed on")
+        await holds(lambda: len(managing.delegated) > asked, 5, "the request is forwarded")
         delegated = managing.delegated[-1]
         forged = delegated.reply(delegated.answer(FORGED)).replace(f"from='{MANAGING}'", f"from='{OUTSIDER}'", 1)
         outsider.send(forged.replace(f'from="{MANAGING}"', f'from="{OUTSIDER}"', 1))
@@ -297,7 +297,7 @@ class ChainTests(LiveTests):
         managing.behaviour = ignore
         get = asyncio.create_task(alice.request(alice.bare, ask(BESIDE, "node='n'")))
         set_ = asyncio.create_task(alice.request(alice.bare, ask(BESIDE, "node='n'"), "set"))
-        await holds(lambda: len(managing.delegated) == 2, 5, "both requests are handed on")
+        await holds(lambda: len(managing.delegated) == 2, 5, "both requests are forwarded")
         await managing.close()
         await self.untilHandled(alice, SPARE, ALONE)
         # A get is sent to the spare; a set, which may have been carried out, is not repeated.
@@ -331,7 +331,7 @@ class ChainTests(LiveTests):
             carol.delegated.clear()
             spare.delegated.clear()
             get = asyncio.create_task(alice.request(alice.bare, ask(BESIDE, "node='n'")))
-            await holds(functools.partial(bool, carol.delegated), 5, "the request is handed on")
+            await holds(functools.partial(bool, carol.delegated), 5, "the request is forwarded")
             self.assertEqual(spare.delegated, [])
             carol.drop()
             self.assertEqual(handledBy(await get), SPARE)

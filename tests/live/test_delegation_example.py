@@ -156,7 +156,7 @@ class ExampleTests(LiveTests):
     @scenario(20)
     async def test_nesting(self) -> None:
         """The disco#info of the server and its users has the features of the managing entity for each namespace."""
-        await self.willNest()
+        await self.expectNesting()
         service = await self.startService()
         alice = await self.user("alice")
         namespaces = (MAM, PUBSUB, PUBSUB_OWNER, TWICE)

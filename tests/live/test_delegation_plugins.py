@@ -23,7 +23,7 @@ class PluginTests(LiveTests):
 
     async def run_(self, gateway: Gateway, module: Path) -> None:
         """Start a gateway with a plugin."""
-        gateway.plug(module)
+        gateway.addPlugins(module)
         gateway.start()
         await gateway.ready()
 
@@ -49,7 +49,7 @@ class PluginTests(LiveTests):
         """
         A PubSubService, unchanged, is the server's PEP: users get the items that they publish, and their errors.
         """
-        await self.willNest()
+        await self.expectNesting()
         gateway = self.newGateway(tables(SERVICE, {PUBSUB: {"handler": "mounted"}}))
         await self.run_(gateway, Path(__file__).with_name("mounted.py"))
         alice, bob = await self.user("alice"), await self.user("bob")

@@ -142,22 +142,22 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         await terminal.login(f"alice@{DOMAIN}/desk", self.server.clientPort, self.server.password("alice"))
 
         await terminal.type(f"/disco info {PROXY}")
-        await terminal.shows(f"Service discovery info for {PROXY}", f"{BUILT_IN} bot client", ns.PING, ns.VERSION)
+        await terminal.expect(f"Service discovery info for {PROXY}", f"{BUILT_IN} bot client", ns.PING, ns.VERSION)
 
         await terminal.type(f"/sub request {bob.bare}")
         await self.accept(bob, f"alice@{DOMAIN}")
-        await terminal.shows(f"{bob.bare} (home) is online")
+        await terminal.expect(f"{bob.bare} (home) is online")
         bob.send(stanza("presence", to=f"alice@{DOMAIN}", type="subscribe"))
-        await terminal.shows(f"Received authorization request from {bob.bare}")
+        await terminal.expect(f"Received authorization request from {bob.bare}")
         await terminal.type(f"/sub allow {bob.bare}")
         await self.presence(bob, f"alice@{DOMAIN}/desk")
 
         await terminal.type(f"/msg {bob.bare} Hello Bob")
         await self.message(bob, f"alice@{DOMAIN}/desk", "Hello Bob")
         bob.send(stanza("message", "<body>Good day, Alice</body>", to=f"alice@{DOMAIN}/desk", type="chat"))
-        await terminal.shows(f"{bob.bare} [online]", "me: Hello Bob", "Good day, Alice")
+        await terminal.expect(f"{bob.bare} [online]", "me: Hello Bob", "Good day, Alice")
         await bob.close()
-        await terminal.shows(f"{bob.bare} [offline]")
+        await terminal.expect(f"{bob.bare} [offline]")
 
     @scenario(40)
     async def test_tour(self) -> None:

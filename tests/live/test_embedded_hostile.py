@@ -307,9 +307,9 @@ class HostileTests(LiveTests, SynchronousTestCase):
             self.assertEqual(await older.ended(), "conflict")
             self.assertTrue(await pong(newer))
 
-            component = await self.component().admitted()
+            component = await self.component().authenticate()
             with self.assertRaises(AssertionError):
-                await self.component().admitted()
+                await self.component().authenticate()
             self.assertTrue(await pong(component))
 
     @scenario(20)
@@ -322,7 +322,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
                 client.send(stanza("message", "<body>spoofed</body>", to=victim.jid, from_=sender))
                 self.assertEqual(await client.ended(), "invalid-from", sender)
             for sender in (f"x@{PROXY}", DOMAIN, victim.jid, f"a@sub.{PROXY_ALL}", "@"):
-                component = await self.component().admitted()
+                component = await self.component().authenticate()
                 component.send(stanza("message", "<body>spoofed</body>", to=victim.jid, from_=sender))
                 self.assertEqual(await component.ended(), "invalid-from", sender)
             honest = await self.raw().login("mallory", "m")
@@ -338,7 +338,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
         async with self.friends(mostMiB=8):
             large = stanza("message", f"<body>{'x' * MIB}</body>", to=victim.jid)
             client = await self.raw().login("mallory", "m")
-            component = await self.component().admitted()
+            component = await self.component().authenticate()
             for sender in (client, component):
                 for _ in range(2):
                     sender.send(large)
@@ -392,7 +392,7 @@ class HostileTests(LiveTests, SynchronousTestCase):
         """
         async with self.friends(mostMiB=40):
             slow = await self.raw().login("carol", "slow", kernelBytes=65536)
-            component = await self.component().admitted()
+            component = await self.component().authenticate()
             started = time.monotonic()
             flooding = Flood(component, slow.jid)
             self.stack.callback(flooding.task.cancel)

@@ -41,7 +41,7 @@ class FmucTests(RoomsCase):
         self.assertIn(201, own["muc"]["status_codes"])
         bob.muc.set_subject(JID(there), "Hurly-burly")
         bob.say(there, "When shall we meet again?")
-        await bob.hears(f"{there}/bob", "When shall we meet again?")
+        await bob.awaitMessage(f"{there}/bob", "When shall we meet again?")
 
         _, subject, occupants, history = await alice.join(here, "alice")
         self.assertEqual(subject["subject"], "Hurly-burly")
@@ -49,34 +49,34 @@ class FmucTests(RoomsCase):
         [old] = history
         self.assertEqual((str(old["from"]), old["body"]), (f"{here}/bob", "When shall we meet again?"))
         self.assertEqual(str(old["delay"]["from"]), here)
-        await bob.sees(f"{there}/alice", None)
+        await bob.awaitPresence(f"{there}/alice", None)
 
         alice.say(here, "In thunder")
         for each, room in ((alice, here), (bob, there)):
-            await each.hears(f"{room}/alice", "In thunder")
+            await each.awaitMessage(f"{room}/alice", "In thunder")
         for inside in ("<xml:q/>", f"""<x>{"'" * 100_000}</x>""", "<a>" * 70 + "</a>" * 70):
             # Each is refused alone: the server writes the first as invalid XML, and the others are over a limit.
             alice.stream.send_raw(f"<message to='{here}' type='groupchat'><body>spoilt</body>{inside}</message>")
         alice.whisper(f"{here}/bob", "or in rain")
-        await bob.hears(f"{there}/alice", "or in rain")
+        await bob.awaitMessage(f"{there}/alice", "or in rain")
         bob.whisper(f"{there}/alice", "lightning")
-        await alice.hears(f"{here}/bob", "lightning")
+        await alice.awaitMessage(f"{here}/bob", "lightning")
         alice.came.clear()
         bob.came.clear()
         alice.stream.send_presence(pto=f"{here}/alice", pshow="away")
         for each, room in ((alice, here), (bob, there)):
-            await each.sees(f"{room}/alice", None)
+            await each.awaitPresence(f"{room}/alice", None)
         bob.muc.set_subject(JID(there), "Lost and won")
-        await alice.hears(f"{here}/bob", "Lost and won")
-        await self.denied(alice, here, there)
-        await self.invited(alice, here)
+        await alice.awaitMessage(f"{here}/bob", "Lost and won")
+        await self.checkMirrorRefusals(alice, here, there)
+        await self.checkInvitations(alice, here)
 
         await bob.muc.set_role(JID(there), "alice", "none", reason="Graymalkin")
-        await alice.sees(f"{here}/alice", "unavailable", "307", "110")
-        await bob.sees(f"{there}/alice", "unavailable", "307")
+        await alice.awaitPresence(f"{here}/alice", "unavailable", "307", "110")
+        await bob.awaitPresence(f"{there}/alice", "unavailable", "307")
         await alice.join(here, "alice")
         await bob.muc.set_affiliation(JID(there), "outcast", jid=JID(f"alice@{DOMAIN}"))
-        await alice.sees(f"{here}/alice", "unavailable", "301", "110")
+        await alice.awaitPresence(f"{here}/alice", "unavailable", "301", "110")
         with self.assertRaises(PresenceError) as raised:
             await alice.join(here, "alice")
         self.assertEqual(raised.exception.condition, "forbidden")
@@ -85,12 +85,12 @@ class FmucTests(RoomsCase):
         alice.came.clear()
         bob.came.clear()
         alice.muc.leave_muc(JID(here), "alice", msg="Paddock calls")
-        await alice.sees(f"{here}/alice", "unavailable", "110")
-        await bob.sees(f"{there}/alice", "unavailable")
+        await alice.awaitPresence(f"{here}/alice", "unavailable", "110")
+        await bob.awaitPresence(f"{there}/alice", "unavailable")
         for gateway in self._gateways:
             self.assertNotIn("not connected", gateway.log(1000))
 
-    async def invited(self, alice: Talker, here: str) -> None:
+    async def checkInvitations(self, alice: Talker, here: str) -> None:
         """Check that an invitation comes from the room of its sender, and that a refusal is sent back there."""
         guest = await self.user("mallory", "guest")
         alice.muc.invite(JID(here), JID(guest.bare), reason="Come like shadows")
@@ -100,7 +100,7 @@ class FmucTests(RoomsCase):
         self.assertEqual(invite.findtext(f"{{{MUC_USER}}}reason"), "Come like shadows")
         words = f"<decline to='{invite.get('from')}'><reason>So depart</reason></decline>"
         guest.send(stanza("message", f"<x xmlns='{MUC_USER}'>{words}</x>", to=here))
-        await alice.isDeclined(here, "So depart")
+        await alice.awaitDecline(here, "So depart")
         if isinstance(self.server, Embedded):
             return
         # An unreadable join is answered, too: servers write this one as XML that breaks the rules of namespaces.
@@ -108,7 +108,7 @@ class FmucTests(RoomsCase):
         answer = await guest.expect(lambda each: each.get("from") == f"{here}/guest", "the error")
         self.assertEqual((answer.get("type"), condition(answer)), ("error", "bad-request"))
 
-    async def denied(self, alice: Talker, here: str, there: str) -> None:
+    async def checkMirrorRefusals(self, alice: Talker, here: str, there: str) -> None:
         """Check the refusals of a mirror, and the answer to a self-ping."""
         carol = await self.talker("carol")
         for nick in ("bob", "alice"):
@@ -181,7 +181,7 @@ class FmucTests(RoomsCase):
 
         return heard
 
-    async def cutOff(self) -> None:
+    async def checkLostConnections(self) -> None:
         """
         If an occupant's connection is lost, the occupant leaves everywhere; so do all occupants of a gateway that
         is stopped in an orderly way.
@@ -210,7 +210,7 @@ class FmucTests(RoomsCase):
         await self.gone(own, f"{there}/own", "332", "110")
         await self.gone(users[1], f"{here}/carol", "332", "110")
 
-    async def ghosts(self) -> None:
+    async def checkKilledServer(self) -> None:
         """
         A server that is killed sends no unavailable presence: after the next message its occupants are removed.
         """
@@ -238,7 +238,7 @@ class FmucTests(RoomsCase):
         await self.gone(alice, f"{here}/carol", "333")
         await self.gone(own, f"{there}/carol")
 
-    async def turnedAway(self) -> None:
+    async def checkRefusals(self) -> None:
         """
         Check rooms and users that are not listed, and invalid stanzas; and a room whose service is not connected.
         """
@@ -276,48 +276,48 @@ class EmbeddedFmucTests(FmucTests, SynchronousTestCase):
         await bob.join(there, "bob")
         bob.muc.set_subject(JID(there), "Dunsinane")
         bob.say(there, "Tomorrow, and tomorrow")
-        await bob.hears(f"{there}/bob", "Tomorrow, and tomorrow")
+        await bob.awaitMessage(f"{there}/bob", "Tomorrow, and tomorrow")
         # A path to a socket may have 107 bytes.
         terminal = Profanity(Path(tempfile.mkdtemp(prefix="p-", dir=self.server.directory)))
         self.stack.callback(terminal.stop)
         await terminal.login(f"alice@{DOMAIN}/desk", self.server.clientPort, self.server.password("alice"))
         await terminal.type(f"/join {here} nick alice")
-        await bob.sees(f"{there}/alice", None)
-        await terminal.shows("Dunsinane", "bob: Tomorrow, and tomorrow")
+        await bob.awaitPresence(f"{there}/alice", None)
+        await terminal.expect("Dunsinane", "bob: Tomorrow, and tomorrow")
         bob.say(there, "Is this a dagger?")
-        await terminal.shows("bob: Is this a dagger?")
+        await terminal.expect("bob: Is this a dagger?")
         await terminal.type("Come, let me clutch thee")
-        await bob.hears(f"{there}/alice", "Come, let me clutch thee")
-        await terminal.shows("alice: Come, let me clutch thee")
+        await bob.awaitMessage(f"{there}/alice", "Come, let me clutch thee")
+        await terminal.expect("alice: Come, let me clutch thee")
         guest = await self.user("carol", "guest")
         await terminal.type(f"/invite send {guest.bare} Enter")
         await guest.expect(lambda each: here in "".join(tostring(each, "unicode")), "the invitation")
         await terminal.type("/msg bob A false creation")
-        await bob.hears(f"{there}/alice", "A false creation")
+        await bob.awaitMessage(f"{there}/alice", "A false creation")
         bob.whisper(f"{there}/alice", "Proceeding from the heat-oppressed brain")
-        await terminal.shows("Proceeding from the heat-oppressed brain")
+        await terminal.expect("Proceeding from the heat-oppressed brain")
         bob.came.clear()
         await terminal.type("/status set away")
-        await bob.sees(f"{there}/alice", None)
+        await bob.awaitPresence(f"{there}/alice", None)
         # A kicked user is told so in the first of its windows.
         await bob.muc.set_role(JID(there), "alice", "none", reason="Out, out")
         await terminal.type("/win 1")
-        await terminal.shows("Out, out")
+        await terminal.expect("Out, out")
         await self.again(terminal, bob, f"{there}/alice", f"/join {here} nick alice")
         await bob.muc.set_affiliation(JID(there), "outcast", jid=JID(f"alice@{DOMAIN}"), reason="Brief candle")
         await terminal.type("/win 1")
-        await terminal.shows("Brief candle")
+        await terminal.expect("Brief candle")
         await bob.muc.set_affiliation(JID(there), "none", jid=JID(f"alice@{DOMAIN}"))
         await self.again(terminal, bob, f"{there}/alice", f"/join {here} nick alice")
         await terminal.type("/close")
-        await bob.sees(f"{there}/alice", "unavailable")
+        await bob.awaitPresence(f"{there}/alice", "unavailable")
 
     async def again(self, terminal: Terminal, other: Talker, occupant: str, command: str) -> None:
         """Join again, until another occupant has the presence and the room's window lists the occupants."""
         other.came.clear()
         await terminal.type(command)
-        await other.sees(occupant, None)
-        await terminal.shows("Participants")
+        await other.awaitPresence(occupant, None)
+        await terminal.expect("Participants")
         other.came.clear()
 
 
@@ -343,14 +343,14 @@ class WaitingTests(TogetherTests, SynchronousTestCase):
         If an occupant's connection is lost, the occupant leaves everywhere; so do all occupants of a gateway that
         is stopped in an orderly way.
         """
-        self.together("cutOff", 60)
+        self.together("checkLostConnections", 60)
 
     def test_ghosts(self) -> None:
         """
         A server that is killed sends no unavailable presence: after the next message its occupants are removed.
         """
-        self.together("ghosts", 90)
+        self.together("checkKilledServer", 90)
 
     def test_refused(self) -> None:
         """Rooms and users that are not listed, and invalid stanzas; a room whose service is not connected."""
-        self.together("turnedAway", 60)
+        self.together("checkRefusals", 60)

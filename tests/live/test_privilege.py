@@ -42,7 +42,7 @@ class PrivilegeTests(LiveTests):
 
     async def startDoing(self) -> Gateway:
         gateway = self.newGateway({f'doing."{ASKING}"': {"server": DOMAIN}})
-        gateway.plug(Path(__file__).with_name("privileged.py"))
+        gateway.addPlugins(Path(__file__).with_name("privileged.py"))
         gateway.start()
         await gateway.ready()
         await holds(lambda: self.grants in gateway.log(), 5, "the log says what is granted")
@@ -147,7 +147,7 @@ class PrivilegeTests(LiveTests):
     async def test_early(self) -> None:
         """Stanzas that wait for the link are not lost, although ejabberd 26 sets privileges after the handshake."""
         gateway = self.newGateway({f'early."{ASKING}"': {"server": DOMAIN}})
-        gateway.plug(Path(__file__).with_name("early.py"))
+        gateway.addPlugins(Path(__file__).with_name("early.py"))
         gateway.start()
         await gateway.ready()
         await holds(lambda: f"early: {COUNT} answered" in gateway.log(1000), 10, "all are answered")

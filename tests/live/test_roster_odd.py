@@ -66,7 +66,7 @@ class OddApplication(Application):
         script = Path(__file__).with_name("odd_application.py")
         self._run([sys.executable, str(script), str(self.port), str(CONTACTS)], {})
 
-    def feel(self, mood: str) -> None:
+    def setMood(self, mood: str) -> None:
         """Set its mood."""
         self._ask(f"mood/{mood}")
 
@@ -162,7 +162,7 @@ class OddTests(RosterCase):
         # A server that has just started may take longer than is allowed here.
         await until(isThere, 10, "everybody has a contact")
         before = gateway.memory()
-        application.feel("odd")
+        application.setMood("odd")
         code, answer = await self.refresh(gateway, *USERS)
         self.assertEqual((code, answer["status"], answer["updated"]), (200, "ok", len(USERS) - len(REASONS)))
         self.assertEqual(answer["failed"].keys(), REASONS.keys())
@@ -175,7 +175,7 @@ class OddTests(RosterCase):
         for name in USERS:
             self.assertEqual(found[name], expected(name, "before" if name in REASONS else "odd"), name)
         await self.again(gateway)
-        application.feel("after")
+        application.setMood("after")
         code, answer = await self.refresh(gateway, *USERS)
         self.assertEqual((code, answer["updated"], answer["failed"]), (200, len(USERS), {}))
         answer = json.loads((await gateway.get("/roster_admin/refresh/nobody"))[1])

@@ -107,7 +107,7 @@ class LendingCase(TestCase):
     def assertSent(self, *expected: str) -> None:
         self.assertEqual(self.server.taken(), canonical("".join(expected)))
 
-    def passed(self, expected: str, given: str) -> str:
+    def assertForwarded(self, expected: str, given: str) -> str:
         """
         Exactly this stanza was forwarded, except for its random id.
 
@@ -196,21 +196,21 @@ class MessageTests(LendingCase):
         for version in (ns.PRIVILEGE, ns.PRIVILEGE_1):
             self.server.send(outer(carried(inner(payload, more=" type='headline' id='x'"), version=version)))
             expected = outer(carried(inner(payload, more=" type='headline' id='x'")), sender=GATEWAY, to=SERVER)
-            self.passed(expected, "m1")
+            self.assertForwarded(expected, "m1")
         self.assertIn(f"{PEP} is lent the privileges on {SERVER}: 2 messages, 0 requests, 0 refused", self.report())
 
     def test_older(self) -> None:
         """A server with the older version gets the message in that."""
         self.server.send(privilege(MESSAGE, ns.PRIVILEGE_1))
         self.server.send(outer(carried(inner())))
-        self.passed(outer(carried(inner(), version=ns.PRIVILEGE_1), sender=GATEWAY, to=SERVER), "m1")
+        self.assertForwarded(outer(carried(inner(), version=ns.PRIVILEGE_1), sender=GATEWAY, to=SERVER), "m1")
 
     def test_server(self) -> None:
         """The sender may be the server; the entity may use a resource; addresses are prepared."""
         self.server.send(outer(carried(inner(sender=SERVER)), sender=f"{PEP}/x"))
-        self.passed(outer(carried(inner(sender=SERVER)), sender=GATEWAY, to=SERVER), "m1")
+        self.assertForwarded(outer(carried(inner(sender=SERVER)), sender=GATEWAY, to=SERVER), "m1")
         self.server.send(outer(carried(inner(sender="Juliet@CAPULET.lit"))))
-        self.passed(outer(carried(inner()), sender=GATEWAY, to=SERVER), "m1")
+        self.assertForwarded(outer(carried(inner()), sender=GATEWAY, to=SERVER), "m1")
 
     def test_refused(self) -> None:
         """
@@ -275,7 +275,7 @@ class MessageTests(LendingCase):
         """The message may be sent to any address of the gateway; its error comes from that address."""
         for to in (ALIAS, f"{ALIAS}/x", f"x@{GATEWAY}", f"{GATEWAY}/x"):
             self.server.send(outer(carried(inner()), to=to))
-            identifier = self.passed(outer(carried(inner()), sender=GATEWAY, to=SERVER), "m1")
+            identifier = self.assertForwarded(outer(carried(inner()), sender=GATEWAY, to=SERVER), "m1")
             self.server.send(f"<message from='{SERVER}' to='{GATEWAY}' id='{identifier}' type='error'/>")
             [told] = self.server.taken()
             self.assertIn(canonical(f"<x from='{to}'/>")[0].split()[-1].partition(">")[0], told)
@@ -318,7 +318,7 @@ class RequestTests(LendingCase):
         """Get and set."""
         for payload, kind in ((QUERY, "get"), (QUERY.replace("/>", f">{ITEM}</query>"), "set")):
             self.server.send(iq(payload, kind))
-            identifier = self.passed(iq(payload, kind, GATEWAY, JULIET), "i1")
+            identifier = self.assertForwarded(iq(payload, kind, GATEWAY, JULIET), "i1")
             items = f"<query xmlns='{ns.ROSTER}' ver='7'>{ITEM * 4_000}</query>"
             self.assertComesBack(identifier, items if kind == "get" else "")
         self.assertIn("0 messages, 2 requests, 0 refused", self.report())
@@ -326,14 +326,14 @@ class RequestTests(LendingCase):
     def test_resource(self) -> None:
         """The gateway's address may have a resource; the answer comes from the same address."""
         self.server.send(iq(QUERY, to=f"{ALIAS}/x"))
-        identifier = self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
+        identifier = self.assertForwarded(iq(QUERY, "get", GATEWAY, JULIET), "i1")
         self.server.send(iq(QUERY, "result", JULIET, GATEWAY, identifier))
         self.assertSent(iq(QUERY, "result", f"{ALIAS}/x", PEP))
 
     def test_error(self) -> None:
         """An error of the server."""
         self.server.send(iq(QUERY))
-        identifier = self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
+        identifier = self.assertForwarded(iq(QUERY, "get", GATEWAY, JULIET), "i1")
         self.assertComesBack(
             identifier, f"<error type='auth'><forbidden xmlns='{ns.STANZA_ERRORS}'/></error>", "error"
         )
@@ -342,11 +342,11 @@ class RequestTests(LendingCase):
         """On behalf of a user; the answer stays wrapped, also an error in an error."""
         for more in (f" to='{JULIET}'", "", f" to='romeo@montaigu.lit' from='{JULIET}'"):
             self.server.send(iq(privileged(more=more), "set"))
-            identifier = self.passed(iq(privileged(more=more), "set", GATEWAY, JULIET), "i1")
+            identifier = self.assertForwarded(iq(privileged(more=more), "set", GATEWAY, JULIET), "i1")
             answer = f"<iq xmlns='{ns.CLIENT}' id='in1' type='result' to='{JULIET}'/>"
             self.assertComesBack(identifier, carried(answer))
         self.server.send(iq(privileged(), "set"))
-        identifier = self.passed(iq(privileged(), "set", GATEWAY, JULIET), "i1")
+        identifier = self.assertForwarded(iq(privileged(), "set", GATEWAY, JULIET), "i1")
         error = f"<error code='403' type='auth'><forbidden xmlns='{ns.STANZA_ERRORS}'/></error>"
         answer = f"<iq xmlns='{ns.CLIENT}' id='in1' type='error' to='{JULIET}'>{error}</iq>"
         self.assertComesBack(identifier, carried(answer) + error, "error")
@@ -400,7 +400,7 @@ class RequestTests(LendingCase):
         self.assertRefused(iq(privileged(), "set"))
         self.assertRefused(outer(carried(inner())))
         self.server.send(iq(QUERY))
-        self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
+        self.assertForwarded(iq(QUERY, "get", GATEWAY, JULIET), "i1")
 
     def test_notLent(self) -> None:
         """Requests of others get the usual answer; so do requests of the entity without a privilege."""
@@ -423,7 +423,7 @@ class RequestTests(LendingCase):
     def test_deadline(self) -> None:
         """Without an answer the entity gets an error after 30 seconds; a later answer is dropped."""
         self.server.send(iq(QUERY))
-        identifier = self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
+        identifier = self.assertForwarded(iq(QUERY, "get", GATEWAY, JULIET), "i1")
         for _ in range(29):
             self.server.clock.advance(1.0)
         self.assertSent()
@@ -450,7 +450,7 @@ class RequestTests(LendingCase):
         self.server.send(privilege(self.granted))
         self.server.taken()
         self.server.send(iq(QUERY))
-        self.passed(iq(QUERY, "get", GATEWAY, JULIET), "i1")
+        self.assertForwarded(iq(QUERY, "get", GATEWAY, JULIET), "i1")
 
     def test_longOutage(self) -> None:
         """A request whose deadline passes while the link is down gets its error when the link is up."""
