@@ -484,7 +484,7 @@ class DiscoTests(DelegatingCase):
 
     def test_remainingUnseen(self) -> None:
         """
-        Nodes of an account are shown to itself and to those who may see it; disco#items is forwarded for any requester.
+        Nodes of an account are shown to itself and to those who may see it; disco#items is forwarded for anybody.
         Prosody does the same.
         """
         info, items = (f"{ns.DELEGATION_2}:bare:disco#{name}:*" for name in ("info", "items"))
