@@ -14,11 +14,11 @@ PACKAGE = ROOT / "gateway"
 FEATURES = {"proxy", "delegation", "privilege", "roster", "fmuc", "muc"}
 # A feature that builds on another one, never the other way round.
 BUILT_ON = {"fmuc": {"muc"}}
-# What of them the embedded host may use, for it is the server's side of the same specifications.
+# The parts of them that the embedded host may use: it is the server's side of the same specifications.
 LENT = {f"gateway.{feature}.{layer}" for feature in ("delegation", "privilege") for layer in ("core", "stanzas")}
 # And the other modules of the delegation that both sides need.
 LENT |= {f"gateway.delegation.{module}" for module in ("advertisements", "delegations", "delegator", "nesting")}
-# The files of a feature that run things; every other is rules and values.
+# The files of a feature that do I/O; all others have rules and values.
 OUTER = (
     "store",
     "readthrough",
@@ -236,7 +236,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertNoneImport(pure, "twisted.internet", "twisted.logger", "wokkel", "time", "os", "random")
 
     def test_features(self) -> None:
-        """Features never import each other, but for what one builds on."""
+        """Features never import each other, except the one that they build on."""
         for feature in FEATURES:
             own = [name for name in MODULES if within(name, f"gateway.{feature}")]
             if own:

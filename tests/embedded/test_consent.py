@@ -176,7 +176,7 @@ class ConsentTests(SynchronousTestCase):
         """
         Examples 12, "managing entity asks for namespace delegation for one particular entity", 13, "server asks
         user for the namespace delegation", 14, "client answer to the form", and 15, "server advertise delegated
-        namespaces for juliet"; whole, but for the words.
+        namespaces for juliet"; complete, except for the texts.
         """
         self.assertEqual(
             self.ask(PUBSUB),
@@ -222,8 +222,8 @@ class ConsentTests(SynchronousTestCase):
 
     def test_grants(self) -> None:
         """
-        Section 5.1, examples 14 and 15: what is allowed is advertised with the user's bare JID; and what to nest is
-        asked for.
+        Section 5.1, examples 14 and 15: allowed namespaces are advertised with the user's bare JID, and the
+        features to nest are requested.
         """
         self.ask(PUBSUB, "urn:other")
         self.answer(self.challenge(), **{PUBSUB: "1", "urn:other": "0"})
@@ -304,7 +304,10 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(self.entity.take(), [])
 
     def test_notThere(self) -> None:
-        """Section 8, rule 4: while the entity is offline its namespaces are unavailable; then it is told again."""
+        """
+        Section 8, rule 4: while the entity is offline its namespaces are unavailable; then they are advertised
+        again.
+        """
         self.grant(PUBSUB)
         self.router.attach(ENTITY, None)
         self.assertRaises(GatewayError, self.request)

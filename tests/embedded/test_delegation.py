@@ -76,7 +76,7 @@ class RequestTests(DelegatingCase):
     def test_whom(self) -> None:
         """
         Section 4.3: "either directed to him (no 'to' attribute, or 'to' attribute with its own JID), or directed to
-        any bare jid (and only bare jid) that it manages"; also of somebody who has no account.
+        any bare jid (and only bare jid) that it manages"; also to the bare JID of an unknown user.
         """
         for to in (None, HOST, BARE, "romeo@capulet.lit", "nobody@capulet.lit"):
             self.ask(to=to)
@@ -210,8 +210,8 @@ class AnswerTests(DelegatingCase):
     def test_bad(self) -> None:
         """
         "If the forwarded result from managing entity is bad (i.e. wrong 'to', 'from', 'id' or 'result' attributes),
-        the server MUST send an IQ error with condition service-unavailable": each in its own way, and what is not
-        wrapped as it should be.
+        the server MUST send an IQ error with condition service-unavailable": each of these faults, and faults of
+        the wrapper.
         """
         for bad in (
             reply(to=ROMEO),
@@ -289,7 +289,7 @@ class AvailabilityTests(DelegatingCase):
     def test_gone(self) -> None:
         """
         N.B. 1: "If the server encounter a delegated namespace and the managing entity is not available, it MUST
-        return ... service-unavailable"; also what it has not answered yet. It may come back.
+        return ... service-unavailable"; this includes open requests. The entity may come back.
         """
         for kind in ("get", "set"):
             self.ask(kind=kind)
@@ -404,8 +404,9 @@ class DiscoTests(DelegatingCase):
 
     def test_removed(self) -> None:
         """
-        Section 7.2.1: not the server's own features in the namespace are shown but the managing entity's, "for the
-        whole delegated namespace" even where a filter lets some through; gone with the managing entity.
+        Section 7.2.1: the managing entity's features in the namespace replace the server's own, "for the whole
+        delegated namespace", even if a filter excludes some requests; they are removed when the managing entity
+        disconnects.
         """
         told = self.make_(Delegation(ns.VERSION, (COMPONENT,), frozenset({"node"})))
         self.assertNotIn(ns.VERSION, self.info(HOST)[1])
@@ -459,7 +460,7 @@ class DiscoTests(DelegatingCase):
 
     def test_remaining(self) -> None:
         """
-        Sections 7.2.4 and 7.2.5: only what is for bare JIDs and the server has no answer to; the special namespaces
+        Sections 7.2.4 and 7.2.5: only requests on bare JIDs that the server cannot answer; the special namespaces
         have nothing to nest.
         """
         info, items = (f"{ns.DELEGATION_2}:bare:disco#{name}:*" for name in ("info", "items"))

@@ -92,7 +92,7 @@ class AloneTests(SynchronousTestCase):
         self.assertEqual((set(room.occupants), room.takeActions()), ({"ann", "ben"}, []))
 
     def test_actions(self) -> None:
-        """Actions are the room's own, and given once; another room has none of them."""
+        """Actions belong to the room, and are returned once; another room has none of them."""
         self.join(ANN, "ann")
         room = self.service.rooms[ROOM]
         room.log("line")

@@ -102,7 +102,7 @@ class CornerTests(SynchronousTestCase):
         self.server.rosters[JOHN] = {self.old.jid: self.old}
 
     def post(self, *names: str) -> tuple[int, dict[str, Any]]:
-        """Ask for a refresh, let time pass until the answer, and return status and answer."""
+        """Request a refresh, let time pass until the answer, and return status and answer."""
         body = json.dumps(names).encode()
         transport = StringTransport()
         channel = self.site.buildProtocol(transport.getPeer())
@@ -227,7 +227,7 @@ class CornerTests(SynchronousTestCase):
             self.assertSkipped(own, {}, "the user's own")
 
     def test_noDot(self) -> None:
-        """A word is not a contact."""
+        """A word that is not an address is not a contact."""
         self.assertSkipped("localhost", {"name": "x"}, "neither a user name nor a dot")
 
     def test_odd(self) -> None:
