@@ -239,17 +239,18 @@ def _store(jid: str, composition: IServiceBuilder) -> PrivateFile:
 
 
 def _lendingProblems(table: DelegationTable) -> Iterator[str]:
-    if table.lend_privileges and len(table.servers) != 1:
-        yield f"lend_privileges: found {len(table.servers)} servers; allowed: one, whose privileges are lent"
+    count = len(table.servers)
+    if table.lend_privileges and count != 1:
+        yield f"lend_privileges: found {count} servers; allowed: one, the server whose privileges are lent"
     known = {jid for each in table.namespaces.values() for jid in each.jid or ()}
     for entity in sorted(table.lend_privileges - known):
         yield f'lend_privileges: found "{entity}"; allowed: components that are a jid in namespaces'
 
 
 def _wrongHandler(namespace: str, name: str, served: Iterable[str]) -> str:
-    return f'namespaces."{namespace}".handler: found {name}, which answers for {", ".join(sorted(served))}'
+    return f'namespaces."{namespace}".handler: found {name}, which only serves {", ".join(sorted(served))}'
 
 
 def _fileName(jid: str) -> str:
-    """Name of a component's file of private data in the state folder."""
+    """Return the name of a component's file of private data in the state folder."""
     return f"{jid}.private"

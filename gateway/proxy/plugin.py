@@ -64,7 +64,9 @@ class ProxyPlugin:
         problems = []
         stateDir = environment.stateDir
         if jids.split(table.target)[1] in environment.components:
-            problems.append(f'target: found "{table.target}", on a component of this file; allowed: an account')
+            problems.append(
+                f'target: found "{table.target}", on a component of this file; allowed: an account on a server'
+            )
         # Another gateway may get the answer, so this one has no table of open exchanges.
         if table.shared and table.outbound:
             problems.append("outbound: found true with shared = true; allowed: one of them")
@@ -77,8 +79,9 @@ class ProxyPlugin:
             problems += error.problems
         except FileNotFoundError:
             # The state folder and its parents are created, other folders are not.
-            if str(keyFile.parent) != stateDir:
-                problem = files.folderProblem(keyFile.parent) if keyFile.parent.exists() else "it has no folder"
+            folder = keyFile.parent
+            if str(folder) != stateDir:
+                problem = files.folderProblem(folder) if folder.exists() else "its folder does not exist"
                 if problem:
                     problems.append(f"key_file: {keyFile} does not exist and cannot be created: {problem}")
         return problems

@@ -80,7 +80,7 @@ class RosterPlugin:
         if table.url is not None and table.url.count("%s") != 1:
             problems.append(f'url: found "{elided(table.url)}"; allowed: {_URL}')
         if table.apply == "ejabberd-api" and table.api is None:
-            problems.append('api: found nothing; needed with apply = "ejabberd-api"')
+            problems.append('api: found nothing; required with apply = "ejabberd-api"')
         if table.apply == "privilege" and table.api is not None:
             problems.append('api: found with apply = "privilege"; allowed: with "auto" or "ejabberd-api"')
         if table.probes and table.api is not None:

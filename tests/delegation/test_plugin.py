@@ -233,7 +233,7 @@ class ProblemTests(ComposeCase):
                 {"x": NamespaceTable(jid=Jids(("a.x", COMPONENT)))},
                 'namespaces."urn:x".jid: found the component itself; allowed: other managing entities',
             ),
-            ({"x": handled("fake")}, 'namespaces."urn:x".handler: found fake, which answers for '),
+            ({"x": handled("fake")}, 'namespaces."urn:x".handler: found fake, which only serves '),
             (
                 {"pubsub": NamespaceTable(handler="fake", import_=True)},
                 f'namespaces."{PUBSUB}".import: found true with handler = "fake"; allowed: with a handler',
@@ -249,7 +249,7 @@ class ProblemTests(ComposeCase):
             ({"pubsub": handled("fake"), "lent": (COMPONENT,)}, f'lend_privileges: found "{COMPONENT}"; allowed: '),
             (
                 {"x": NamespaceTable(jid=jid), "lent": ("a.x",), "servers": (HOST, "montaigu.lit")},
-                "lend_privileges: found 2 servers; allowed: one, whose privileges are lent",
+                "lend_privileges: found 2 servers; allowed: one, the server whose privileges are lent",
             ),
         ):
             with self.subTest(said):
@@ -266,7 +266,7 @@ class ProblemTests(ComposeCase):
         table = self.table(private=handled("private-storage"), x=handled("private-storage"))
         self.assertEqual(
             DelegationPlugin().check(COMPONENT, table, self.composition),
-            [f'namespaces."urn:x".handler: found private-storage, which answers for {ns.PRIVATE}'],
+            [f'namespaces."urn:x".handler: found private-storage, which only serves {ns.PRIVATE}'],
         )
 
     def test_file(self) -> None:

@@ -182,7 +182,7 @@ class CheckTests(PluginCase):
             (garbage, "is not a seal key"),
             (self.folder, "cannot be read"),
             (garbage / "key", "cannot be read"),
-            (self.folder / "none" / "key", "cannot be created: it has no folder"),
+            (self.folder / "none" / "key", "cannot be created: its folder does not exist"),
         ):
             [problem] = self.check(key_file=Filename(str(path)))
             self.assertTrue(problem.startswith(f"key_file: {path} "), problem)
@@ -195,7 +195,7 @@ class CheckTests(PluginCase):
         self.assertEqual(self.check(key_file=Filename(str(there / "key"))), [])
         [problem] = self.check(key_file=Filename("/proc/key"))
         self.assertTrue(problem.startswith("key_file: /proc/key does not exist and cannot be created: "), problem)
-        self.assertNotIn("it has no folder", problem)
+        self.assertNotIn("its folder does not exist", problem)
 
 
 class KeyTests(PluginCase):
