@@ -68,7 +68,7 @@ class ProxyHandler(RawHandler):
     def report(self) -> Iterator[str]:
         if self._link.ready:
             online = len(self._translator.resources)
-            yield f"resources of {self._target} that requests go to: {online}"
+            yield f"resources of {self._target} that get requests: {online}"
             if self._warned and self._subscribeAt is not None:
                 yield self._unseen()
         yield f"open requests: {self.pending}"

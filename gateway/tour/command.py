@@ -107,7 +107,7 @@ async def tour(session: TourSession, place: HostInfo, write: Callable[[str], obj
     try:
         guide = await session.guide()
         guide.say(
-            f"A tour of the gateway at {place.domain}. It is logged in as {guide.jid}, over TLS, like any client."
+            f"A tour of the gateway at {place.domain}. The tour logs in as {guide.jid}, over TLS, like any client."
         )
         await _showAll(guide, place, write)
     finally:

@@ -288,7 +288,7 @@ class PresenceTests(HandlerCase):
         verifyObject(IStatusProvider, self.handler)
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertEqual(
-            list(self.handler.report()), [f"resources of {T} that requests go to: 1", "open requests: 1"]
+            list(self.handler.report()), [f"resources of {T} that get requests: 1", "open requests: 1"]
         )
         self.server.lose()
         self.assertEqual(list(self.handler.report()), ["open requests: 1"])
@@ -298,7 +298,7 @@ class PresenceTests(HandlerCase):
         self.assertEqual(len(list(self.handler.report())), 2)
         self.server.clock.pump([1.0] * 10)
         online, unseen, _ = self.handler.report()
-        self.assertEqual(online, f"resources of {T} that requests go to: 0")
+        self.assertEqual(online, f"resources of {T} that get requests: 0")
         self.assertIn("must accept the subscription", unseen)
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
         self.assertEqual(len(list(self.handler.report())), 2)

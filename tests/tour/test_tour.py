@@ -340,7 +340,7 @@ class TourTests(LoopbackCase):
         await self.ended([], accounts={"alice": "wrong"})
         self.assertEqual(self.written, [])
         await self.ended([])
-        self.assertIn("It is logged in as alice@localhost/tour", self.written[0])
+        self.assertIn("The tour logs in as alice@localhost/tour", self.written[0])
 
     async def test_noPrivateStorage(self) -> None:
         """If private storage is not delegated, its part of the tour names the missing configuration."""
