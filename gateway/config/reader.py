@@ -207,7 +207,7 @@ class _Reader:
         for entity, table in embedded.privileges.items():
             key = f'embedded.privileges."{entity}"'
             if table.presence == "roster" and table.roster not in ("get", "both"):
-                found = f'"roster" beside roster = "{table.roster}"'
+                found = f'"roster" with roster = "{table.roster}"'
                 self._problems.add(f"{key}.presence", found, '"roster" together with roster = "get" or "both"')
             if entity not in components and not self._problems.found:
                 self._problems.add(key, "an unknown component", "a service, or one of [embedded.components]")

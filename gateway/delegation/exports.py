@@ -52,8 +52,8 @@ def _folder(folder: Path, domain: str) -> Found:
     users = folder / _encoded(domain) / "private"
     if not users.is_dir():
         raise BadData(
-            f"there is no folder {users}. Wanted is Prosody's data folder (data_path), such as /var/lib/prosody, "
-            "its SQLite file, or a file of XML that another server has exported (XEP-0227)"
+            f"there is no folder {users}. The source must be Prosody's data folder (data_path), such as "
+            "/var/lib/prosody, its SQLite file, or an XML file that another server has exported (XEP-0227)"
         )
     with os.scandir(users) as files:
         for file in files:

@@ -33,7 +33,7 @@ async def showMirror(guide: IGuide, jid: str, lobby: str) -> None:
     )
     answer = await guide.ask(source, tag("query", xmlns=ns.DISCO_INFO))
     if answer["type"] != "result":
-        guide.say(f"There is no {source} to mirror here; the tour shows that of the embedded default.")
+        guide.say(f"There is no {source} to mirror here. The tour only shows mirrors of the embedded default.")
         return
     friend = await guide.friend()
     await _join(guide, room, "guide")

@@ -266,8 +266,8 @@ class ResultsResource(_JsonResource):
         if result is None:
             raise _Refused(
                 404,
-                f"there is no such result; a result is kept for {LIFETIME:g} s after the end of its request, or "
-                "less if there are many, and at most until the gateway stops",
+                f"there is no such result. A result is kept for {LIFETIME:g} s after the end of its request, for "
+                "a shorter time if there are many, and not after the gateway stops",
             )
         if result.answer is not None:
             return 200, result.answer

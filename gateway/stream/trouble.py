@@ -48,7 +48,7 @@ def explain(reason: Failure, where: str) -> str:
     if reason.check(error.ConnectionRefusedError) or getattr(reason.value, "osError", None) == ENOENT:
         return f"nothing listens at {where}: is the server running, and does it listen for components there?"
     if reason.check(error.DNSLookupError):
-        return f"there is no such host as in {where}: is its name spelled correctly?"
+        return f"the host of {where} does not exist: is its name spelled correctly?"
     if reason.check(error.TimeoutError, error.NoRouteError):
         return f"nothing answers at {where}: is the address right, and does every firewall allow the connection?"
     if reason.check(error.ConnectionDone, error.ConnectionLost):

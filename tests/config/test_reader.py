@@ -444,8 +444,8 @@ class WrongTests(ConfigCase):
             gateway("rooster = 1"): ('."gw.localhost".rooster: found an unknown key', "roster, push, message"),
             gateway("iq = []"): ('."gw.localhost".iq: found []', "a table"),
             gateway('iq = { "urn:1" = "all" }'): ('."gw.localhost".iq."urn:1": found "all"', '"both"'),
-            gateway('presence = "roster"'): ('.presence: found "roster" beside roster = "none"', '"get" or "both"'),
-            gateway('presence = "roster"\nroster = "set"'): ('beside roster = "set"',),
+            gateway('presence = "roster"'): ('.presence: found "roster" with roster = "none"', '"get" or "both"'),
+            gateway('presence = "roster"\nroster = "set"'): ('with roster = "set"',),
             "[embedded.privileges]\n'other.localhost' = {}\n": (
                 "found an unknown component",
                 "[embedded.components]",

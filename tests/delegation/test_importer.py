@@ -298,7 +298,8 @@ class BadTests(ImporterCase):
         empty = self.folder / "empty"
         empty.mkdir()
         [line, _] = self.imported(empty, code=1)
-        self.assertIn(f"there is no folder {empty}/capulet%2elit/private. Wanted is Prosody's data folder", line)
+        missing = f"{empty}/capulet%2elit/private"
+        self.assertIn(f"there is no folder {missing}. The source must be Prosody's data folder", line)
         for content in ("", "text", b"\0" * 100, "<a/>"):
             [line, _] = self.imported(self.file(content), code=1)
             self.assertIn("export.xml cannot be read: it ", line)

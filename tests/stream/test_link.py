@@ -173,7 +173,7 @@ class ReconnectTests(SynchronousTestCase):
             (error.ConnectionRefusedError("111"), ("nothing listens at tcp:example.com:5347", "server running")),
             (ConnectError(2, "No such file"), ("nothing listens at tcp:example.com:5347", "for components")),
             (ConnectError(13, "Permission denied"), ("Permission denied",)),
-            (DNSLookupError("no"), ("no such host as in tcp:example.com:5347", "name")),
+            (DNSLookupError("no"), ("the host of tcp:example.com:5347 does not exist", "name")),
             (error.ConnectionDone(), ("the server has closed the connection", "for components")),
             (error.ConnectionLost(), ("the server has closed the connection", "for components")),
             (TlsError([("SSL routines", "", "wrong version number")]), ("speak TLS", "wrong version number")),
