@@ -19,7 +19,8 @@ PRONOUN = re.compile(r"\b(?:he|him|his|himself)\b", re.IGNORECASE)
 # Idioms, and words that have a technical term.
 IDIOM = re.compile(
     r"\b(?:is no more|are no more|is said|are said|gives up|given up|puts? to right|strangers?|is ours|are ours"
-    r"|at odds|by its own doing|nodes? (?:above|below)|cannot be had|takes? leave|the room above)\b",
+    r"|at odds|by its own doing|nodes? (?:above|below)|cannot be had|takes? leave|the room above"
+    r"|hand(?:s|ed)? on|in vain|gave up|as ever|thrown out)\b",
     re.IGNORECASE,
 )
 # Limits are called MAX_..., deadlines TIMEOUT.
@@ -34,7 +35,7 @@ def filesOf(*patterns: str) -> list[Path]:
 
 
 MODULES = filesOf("gateway/**/*.py", "tests/**/*.py", "benchmarks/*.py", "gateway.tac")
-PAGES = filesOf("README.md", "docs/*.md", "benchmarks/README.md", "gateway.example.toml")
+PAGES = filesOf("README.md", "docs/*.md", "benchmarks/README.md", "gateway.example.toml", "newsfragments/[0-9]*")
 
 
 def docstrings(source: str) -> Iterator[str]:

@@ -198,7 +198,7 @@ class Rooms(RoomService):
     def speaker(self, sender: str, recipient: str) -> str:
         """
         Return the user that the copies of a stanza are charged to: the bare JID of a local user, or the address of
-        an occupant behind a joining node. It is empty for the joined node, which hands on stanzas of others.
+        an occupant behind a joining node. It is empty for the joined node, which forwards stanzas of others.
         """
         peer, _, resource = sender.partition("/")
         federation = self.federation(jids.bare(recipient))

@@ -77,7 +77,7 @@ def readPresence(
 
     @param found: the stanza's elements.
     @param make: L{Presence}, or a class built on it, with the values of its further attributes.
-    @param reserved: namespaces of elements that are not handed on.
+    @param reserved: namespaces of elements that are not forwarded.
     @raise BadRequest: if it cannot be read.
     """
     payload = _payload(stanza, found, reserved)
@@ -105,7 +105,7 @@ def readMessage(
 
     @param found: the stanza's elements.
     @param make: L{Message}, or a class built on it, with the values of its further attributes.
-    @param reserved: namespaces of elements that are not handed on.
+    @param reserved: namespaces of elements that are not forwarded.
     @raise BadRequest: if it cannot be read.
     """
     payload = _payload(stanza, found, reserved)

@@ -37,7 +37,7 @@ DELIVERY_ERRORS = frozenset(
 @frozen
 class Payload:
     """
-    The part of a presence or message that a room hands on unread.
+    The part of a presence or message that a room forwards unread.
 
     @ivar raw: elements whose default namespace is the stream's; no other namespace declaration from outside
         applies.

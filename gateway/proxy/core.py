@@ -213,7 +213,7 @@ class Translator:
         return correspondent.back
 
     def withdraw(self, sender: str, recipient: str, identifier: str) -> None:
-        """Forget a request that was just taken but could not be handed on; the caller answers it."""
+        """Forget a request that was just taken but could not be forwarded; the caller answers it."""
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
             asked = self._correspondents.byRecipient(recipient)
             if asked is not None:

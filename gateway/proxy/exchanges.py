@@ -1,5 +1,5 @@
 """
-Exchanges: requests that were handed on and have no answer yet.
+Exchanges: requests that were forwarded and have no answer yet.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class ProxyHandler(RawHandler):
         return not sender
 
     def _lost(self, stanza: Stanza, relay: Relay) -> None:
-        """Handle a stanza that the gateway failed to hand on: a request still gets one answer."""
+        """Handle a stanza that the gateway failed to forward: a request still gets one answer."""
         identifier = stanza.id or ""
         if stanza.name != "iq":
             return

@@ -2,7 +2,7 @@
 Limits of the bytes that each user is sent in answer to small requests; pure.
 
 A join of a large room, its history or a stored element: a hundred bytes may bring back thousands of times as many,
-on the one stream that all users share. Messages of others are not charged, nor are stanzas that are handed on
+on the one stream that all users share. Messages of others are not charged, nor are stanzas that are forwarded
 unchanged. Copies of one user's messages for many recipients have a budget of their own.
 """
 

@@ -208,7 +208,7 @@ class Splitter:
             position = after
         # Where there are sections, "<" may begin no tag. Latin-1 has one character for each byte: the same offsets.
         text = data.decode("latin-1") if data.find(b"<!", position, checked) < 0 else ""
-        # One search in the whole chunk takes less time than one in each stanza that is handed on.
+        # One search in the whole chunk takes less time than one in each stanza that is forwarded.
         used = context.usedIn(data, position, checked)
         while True:
             position = self._cutPlain(data, text, position, checked, used, events)

@@ -80,7 +80,7 @@ class DatabaseCase(TestCase):
 
         async def wait() -> None:
             while not holds():
-                self.assertLess(time.monotonic(), deadline, "in vain")
+                self.assertLess(time.monotonic(), deadline, "not in time")
                 await deferLater(reactor, 0.02)
 
         return Deferred.fromCoroutine(wait())
