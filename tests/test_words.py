@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).parent.parent
@@ -38,30 +40,33 @@ MODULES = filesOf("gateway/**/*.py", "tests/**/*.py", "benchmarks/*.py", "gatewa
 PAGES = filesOf("README.md", "docs/*.md", "benchmarks/README.md", "gateway.example.toml", "newsfragments/[0-9]*")
 
 
-def docstrings(source: str) -> Iterator[str]:
-    """Yield the docstrings."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text:
-                yield text
+@frozen
+class Words:
+    """
+    The words of a module.
+
+    @ivar strings: all strings: docstrings, log lines, errors, and others.
+    """
+
+    docstrings: list[str]
+    comments: list[str]
+    strings: list[str]
 
 
-def comments(source: str) -> Iterator[str]:
-    """Yield the comments."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.string
+@functools.cache
+def wordsOf(source: str) -> Words:
+    """Return the words of a module; each module is parsed once for all tests."""
+    nodes = list(ast.walk(ast.parse(source)))
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return Words(
+        [text for node in nodes if isinstance(node, documented) and (text := ast.get_docstring(node))],
+        [token.string for token in tokens if token.type == tokenize.COMMENT],
+        [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)],
+    )
 
 
-def strings(source: str) -> Iterator[str]:
-    """Yield all strings: docstrings, log lines, errors, and others."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
-
-
-def wrong(pattern: re.Pattern[str], texts: Iterator[str]) -> list[str]:
+def wrong(pattern: re.Pattern[str], texts: Iterable[str]) -> list[str]:
     """Return the parts of texts, outside of quotations, that a pattern finds."""
     return [found.group() for text in texts for found in pattern.finditer(QUOTATION.sub("", text))]
 
@@ -71,6 +76,10 @@ class WordsTests(SynchronousTestCase):
 
     def assertNone(self, found: dict[Path, list[str]]) -> None:
         self.assertEqual({str(path.relative_to(ROOT)): each for path, each in found.items() if each}, {})
+
+    def modules(self) -> Iterator[tuple[Path, Words]]:
+        """Yield the modules with their words."""
+        return ((path, wordsOf(path.read_text())) for path in MODULES)
 
     def test_files(self) -> None:
         """Modules of each folder and all pages are checked."""
@@ -82,33 +91,27 @@ class WordsTests(SynchronousTestCase):
     def test_finds(self) -> None:
         """The patterns find examples, but not in quotations."""
         source = '"""What it is."""\n# he does\nx = "the node above"\ndef f():\n    """> he\n    "his" room"""\n'
-        self.assertTrue(BEGINNING.match(next(docstrings(source))))
-        self.assertEqual(wrong(PRONOUN, comments(source)), ["he"])
-        self.assertEqual(wrong(IDIOM, strings(source)), ["node above"])
-        self.assertEqual(wrong(PRONOUN, docstrings(source)), [])
+        words = wordsOf(source)
+        self.assertTrue(BEGINNING.match(words.docstrings[0]))
+        self.assertEqual(wrong(PRONOUN, words.comments), ["he"])
+        self.assertEqual(wrong(IDIOM, words.strings), ["node above"])
+        self.assertEqual(wrong(PRONOUN, words.docstrings), [])
         names = NAME.findall("_MOST_X PATIENCE LONGEST_Y LARGEST MOST")
         self.assertEqual(names, ["_MOST_", "PATIENCE", "LONGEST_", "LARGEST"])
 
     def test_beginnings(self) -> None:
         """No docstring begins with a question word."""
-        found = {path: [text for text in docstrings(path.read_text()) if BEGINNING.match(text)] for path in MODULES}
-        self.assertNone(found)
+        self.assertNone({path: list(filter(BEGINNING.match, words.docstrings)) for path, words in self.modules()})
 
     def test_pronouns(self) -> None:
         """No docstring, comment or page calls a user "he"."""
-        found = {
-            path: wrong(PRONOUN, docstrings(path.read_text())) + wrong(PRONOUN, comments(path.read_text()))
-            for path in MODULES
-        }
-        self.assertNone(found | {path: wrong(PRONOUN, iter([path.read_text()])) for path in PAGES})
+        found = {path: wrong(PRONOUN, words.docstrings + words.comments) for path, words in self.modules()}
+        self.assertNone(found | {path: wrong(PRONOUN, [path.read_text()]) for path in PAGES})
 
     def test_idioms(self) -> None:
         """No old idiom in docstrings, comments, messages and pages."""
-        found = {
-            path: wrong(IDIOM, strings(path.read_text())) + wrong(IDIOM, comments(path.read_text()))
-            for path in MODULES
-        }
-        self.assertNone(found | {path: wrong(IDIOM, iter([path.read_text()])) for path in PAGES})
+        found = {path: wrong(IDIOM, words.strings + words.comments) for path, words in self.modules()}
+        self.assertNone(found | {path: wrong(IDIOM, [path.read_text()]) for path in PAGES})
 
     def test_names(self) -> None:
         """Limits and deadlines have the usual names."""
