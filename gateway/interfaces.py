@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twisted.words.xish import domish
 
     from gateway.config.tables import ComponentTable
+    from gateway.reports import StatusItem
     from gateway.stream.refused import StanzaRefused
     from gateway.stream.stanzas import Stanza
 
@@ -63,10 +64,10 @@ class IRefusalHandler(Interface):
 
 
 class IStatusProvider(Interface):
-    """A handler may provide this to add lines to the status page."""
+    """A handler may provide this to add items to C{/status}."""
 
-    def report() -> Iterable[str]:
-        """Return texts for the operator about the current state, each of one or several lines."""
+    def report() -> Iterable[StatusItem]:
+        """Return the current state, for the operator. Texts instead of items are accepted for one release."""
 
 
 class IServiceEnvironment(Interface):

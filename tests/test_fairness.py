@@ -22,6 +22,7 @@ from gateway.interfaces import IStatusProvider
 from gateway.stream.budget import BURST, Budget
 from gateway.xml.errors import errorElement
 from tests.delegation.support import FakeNamespace
+from tests.reports import sentences
 from tests.stream.memory import JID, World
 
 BAD, GOOD = "bad@example.com", "good@example.com"
@@ -97,7 +98,7 @@ class RoomsTests(FairCase):
         self.world.wait(2)
         [line] = [each for each in warnings if "users refused" in each]
         self.assertIn(f"of 1 users refused, over the answer budget: {BAD}", line)
-        [refused, held] = IStatusProvider(self.link).report()
+        [refused, held] = sentences(IStatusProvider(self.link).report())
         self.assertIn("users that are charged: 1", refused)
         self.assertRegex(held, r"stanzas that wait, of users over a budget: 1[89]\d; users: 1")
 
@@ -127,7 +128,7 @@ class RoomsTests(FairCase):
         self.assertEqual(joined + out.count(errorElement(OverBudget)), 300)
         self.assertLess(joined, 15)
         self.assertEqual(out.count(b"type='unavailable'"), 2)
-        self.assertEqual(list(IStatusProvider(self.link).report())[1:], [])
+        self.assertEqual(sentences(IStatusProvider(self.link).report())[1:], [])
 
     def test_leavesBehindJoins(self) -> None:
         """A leave that is held behind joins is always handled, so no ghost occupant stays."""
@@ -243,7 +244,7 @@ class SpeakerTests(FairCase):
     def test_slowed(self) -> None:
         """Short messages beyond the burst are delayed, in order, and not lost."""
         self.assertEqual(self.speak(self.bad(), "x", 240), 132)
-        [held] = IStatusProvider(self.link).report()
+        [held] = sentences(IStatusProvider(self.link).report())
         self.assertIn("users over a budget: 108; users: 1", held)
         before = self.heard[b"<message "]
         self.world.wait(5)
@@ -265,7 +266,8 @@ class SpeakerTests(FairCase):
         self.speak(self.bad(), "x", 400)
         self.world.wait(2)
         self.assertIn("stanzas of 1 users refused, over the budget of copies: user0@example.com", warnings[-1])
-        self.assertIn("stanzas refused, over a user's budget of copies for others: 68", [*self.link.report()])
+        shown = sentences(self.link.report())
+        self.assertIn("stanzas refused, over a user's budget of copies for others: 68", shown)
 
     def test_presence(self) -> None:
         """Presence to many occupants counts in the same way: changes, other nicks, joins and leaves."""

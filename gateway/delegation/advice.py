@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from gateway import ns
+from gateway.reports import StatusItem
 
 _HIDES = (
     f"Delegating {ns.PRIVATE} hides the data that users have stored on the server: first see "
@@ -19,9 +20,9 @@ def notGranted(
     servers: Iterable[str],
     routes: Mapping[str, Iterable[str]],
     grant: Callable[[str, str], object],
-) -> Iterator[str]:
+) -> Iterator[StatusItem]:
     """
-    Return a line for each server that does not delegate all configured namespaces, with the lines to add.
+    Return an item for each server that does not delegate all configured namespaces, with the lines to add.
 
     @param routes: the configured namespaces, each with the attributes that the server should filter by.
     @param grant: returns a server's grant for a namespace, or C{None}.
@@ -29,9 +30,12 @@ def notGranted(
     for server in sorted(servers):
         missing = {namespace: names for namespace, names in routes.items() if grant(server, namespace) is None}
         if missing:
-            yield (
-                f"{server} does not delegate {', '.join(missing)}, so its users are not served. "
-                + howToGrant(component, server, missing)
+            advice = howToGrant(component, server, missing)
+            yield StatusItem(
+                "delegation.missing",
+                "{server} does not delegate {namespaces}, so its users are not served. {advice}",
+                {"server": server, "namespaces": tuple(missing), "advice": advice},
+                isProblem=True,
             )
 
 
@@ -70,9 +74,11 @@ or in ejabberd's:
 """
 
 
-def tooLate(component: str, server: str, version: str, entities: Iterable[str], namespaces: Iterable[str]) -> str:
+def tooLate(
+    component: str, server: str, version: str, entities: Iterable[str], namespaces: Iterable[str]
+) -> StatusItem:
     """
-    Return a line about managing entities that were not connected in time for a server's nesting query.
+    Return an item about managing entities that were not connected in time for a server's nesting query.
 
     @param version: the version in the query: only ejabberd speaks the older one.
     """
@@ -81,7 +87,10 @@ def tooLate(component: str, server: str, version: str, entities: Iterable[str], 
         if version == ns.DELEGATION_1
         else "restart the server: Prosody queries once after its start, and forgets the answer when others connect"
     )
-    return (
-        f"{server} does not show {', '.join(namespaces)} in its disco#info, because {' or '.join(entities)} was "
-        f"not connected in time. Requests are forwarded nevertheless. When it is connected, {todo}."
+    return StatusItem(
+        "delegation.not_shown",
+        "{server} does not show {namespaces} in its disco#info, because {entities} was not connected in time. "
+        "Requests are forwarded nevertheless. When it is connected, {todo}.",
+        {"server": server, "namespaces": tuple(namespaces), "entities": " or ".join(entities), "todo": todo},
+        isProblem=True,
     )

@@ -23,6 +23,7 @@ from gateway.delegation.delegations import Delegation
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import BadRequest, RecipientUnavailable
+from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza
@@ -139,18 +140,20 @@ class Forwarder:
     def abandon(self) -> None:
         self._perform(self._delegator.abandon())
 
-    def report(self) -> Iterator[str]:
-        """Return lines for the status page."""
+    def report(self) -> Iterator[StatusItem]:
+        """Return items for the status page."""
         for entity in sorted(self._contacts):
-            state = "is available" if self._delegator.address(entity) is not None else self._describeAbsence(entity)
-            yield f"managing entity {entity} {state}"
+            isAvailable = self._delegator.address(entity) is not None
+            state = "is available" if isAvailable else self._describeAbsence(entity)
+            about = {"entity": entity, "state": state, "available": isAvailable}
+            yield StatusItem("delegation.entity", "managing entity {entity} {state}", about, not isAvailable)
 
     def _describeAbsence(self, entity: str) -> str:
         refusal = self._contacts[entity].refusal
         return f"is not available, or refuses {self._component} ({refusal})" if refusal else "is not available"
 
-    def missing(self) -> Iterator[str]:
-        """Return a line for each managing entity that is unavailable, with advice."""
+    def missing(self) -> Iterator[StatusItem]:
+        """Return an item for each managing entity that is unavailable, with advice."""
         for entity in sorted(self._contacts):
             if self._delegator.address(entity) is None:
                 if _isClient(entity):
@@ -165,7 +168,12 @@ class Forwarder:
                         "check that it is connected to its server. An ejabberd with mod_privilege drops requests "
                         "between components, see docs/privilege.md. It is queried again at least once a minute"
                     )
-                yield f"{entity} {self._describeAbsence(entity)}, so no requests are forwarded to it; {todo}."
+                yield StatusItem(
+                    "delegation.entity_missing",
+                    "{entity} {state}, so no requests are forwarded to it; {todo}.",
+                    {"entity": entity, "state": self._describeAbsence(entity), "todo": todo},
+                    isProblem=True,
+                )
 
     # Requests and their answers.
 

@@ -43,8 +43,14 @@ from gateway.errors import (
     TooLarge,
     TooManyPending,
 )
-from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest, IRefusalHandler, IStatusProvider
+from gateway.interfaces import (
+    IDelegatedNamespace,
+    IDelegatedRequest,
+    IRefusalHandler,
+    IStatusProvider,
+)
 from gateway.log.seldom import Seldom
+from gateway.reports import StatusItem
 from gateway.stream.budget import FREE
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
@@ -176,26 +182,27 @@ class ManagingHandler(RawHandler):
                         unwanted="" if grant.namespace in self._routes else " The configuration does not have it.",
                     )
 
-    def _logMissing(self, line: str) -> None:
-        self._log.warn("{component}: {missing}", component=self._component, missing=line)
+    def _logMissing(self, missing: StatusItem) -> None:
+        self._log.warn("{component}: {missing}", component=self._component, missing=str(missing))
 
-    def _allMissing(self) -> Iterator[str]:
-        """Return lines about grants that the servers' configurations lack (section 4.2), and about entities."""
+    def _allMissing(self) -> Iterator[StatusItem]:
+        """Return items about grants that the servers' configurations lack (section 4.2), and about entities."""
         yield from self._missing()
         yield from self._forwarder.missing()
 
-    def _missing(self) -> Iterator[str]:
+    def _missing(self) -> Iterator[StatusItem]:
         wanted = {namespace: route.filtering for namespace, route in self._routes.items()}
         return notGranted(self._component, self._servers, wanted, self._grants.get)
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         for server in sorted(self._servers):
-            granted = [namespace for namespace in self._routes if self._grants.get(server, namespace) is not None]
+            granted = tuple(each for each in self._routes if self._grants.get(server, each) is not None)
             if granted:
-                yield f"{server} delegates {', '.join(granted)}"
+                about = {"server": server, "namespaces": granted}
+                yield StatusItem("delegation.granted", "{server} delegates {namespaces}", about)
         yield from self._forwarder.report()
         yield from self._held.report()
-        yield f"open requests: {len(self._open)}"
+        yield StatusItem("delegation.pending", "open requests: {count}", {"count": len(self._open)})
         if self._link.ready and self._grantWatch.isOver:
             yield from self._missing()
 

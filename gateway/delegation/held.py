@@ -22,6 +22,7 @@ from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.managing import Route
 from gateway.delegation.nesting import Grant, Info, readNestingNode
 from gateway.errors import BadRequest
+from gateway.reports import StatusItem
 from gateway.stream.stanzas import Stanza
 
 # Seconds for a server that may delegate nothing before it has the answer: ejabberd waits for 32 seconds, and a
@@ -220,15 +221,17 @@ class HeldQueries:
 
     # For the operator.
 
-    def report(self) -> Iterator[str]:
-        """Return lines for the status page."""
+    def report(self) -> Iterator[StatusItem]:
+        """Return items for the status page."""
         waiting = sorted({(each.server, each.delegation.namespace) for each in self._held.values()})
         for server, namespace in waiting:
             entities = " or ".join(self._delegations[namespace].entities)
-            yield f"{server} waits for the disco#info of {entities} for {namespace}"
+            about = {"server": server, "entities": entities, "namespace": namespace}
+            text = "{server} waits for the disco#info of {entities} for {namespace}"
+            yield StatusItem("delegation.waiting_for_info", text, about)
         yield from self._describeLate(self._late)
 
-    def _describeLate(self, late: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    def _describeLate(self, late: Mapping[tuple[str, str], str]) -> Iterator[StatusItem]:
         for server, version in sorted({(server, version) for (server, _), version in late.items()}):
             namespaces = sorted(name for (each, name), asked in late.items() if (each, asked) == (server, version))
             entities = sorted({entity for name in namespaces for entity in self._delegations[name].entities})

@@ -23,6 +23,7 @@ from gateway.delegation.private import Key
 from gateway.errors import CannotAsk, NoAnswer, NotGranted
 from gateway.interfaces import IDelegatedRequest, IPrivileges, IStatusProvider
 from gateway.log.seldom import Seldom
+from gateway.reports import StatusItem
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 
@@ -125,32 +126,40 @@ class ReadThrough(RawHandler):
     def tick(self, now: float) -> None:
         self._grantWatch.tick(now)
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         if self._link.ready and self._grantWatch.isOver:
             yield from self._missing()
         yield from map(self._loop, sorted(self._returning))
 
-    def _logMissing(self, line: str) -> None:
-        self._log.warn("{component}: {missing}", component=self._link.jid, missing=line)
+    def _logMissing(self, missing: StatusItem) -> None:
+        self._log.warn("{component}: {missing}", component=self._link.jid, missing=str(missing))
 
-    def _missing(self) -> Iterator[str]:
+    def _missing(self) -> Iterator[StatusItem]:
         component = self._link.jid
         for server in sorted(self._servers):
             if self._privileges.permissions(server).iq.get(ns.PRIVATE) not in ("get", "both"):
-                yield f"""{server} does not grant requests for {ns.PRIVATE} in its users' names, so \
+                yield StatusItem(
+                    "import.not_granted",
+                    """{server} does not grant requests for {namespace} in its users' names, so \
 "import = true" has no effect, and the data that they have stored there stays hidden. In Prosody's configuration:
     VirtualHost "{server}"
       modules_enabled = {{ "private", "privilege" }}
-      privileged_entities = {{ ["{component}"] = {{ iq = {{ ["{ns.PRIVATE}"] = "get" }} }} }}
+      privileged_entities = {{ ["{component}"] = {{ iq = {{ ["{namespace}"] = "get" }} }} }}
     Component "{component}"
       modules_enabled = {{ "privilege" }}
-An ejabberd cannot be asked: see {_GUIDE}.
-"""
+An ejabberd cannot be asked: see {guide}.
+""",
+                    {"server": server, "namespace": ns.PRIVATE, "component": component, "guide": _GUIDE},
+                    isProblem=True,
+                )
 
-    def _loop(self, server: str) -> str:
-        return (
-            f'{server} delegates the gateway\'s own requests for {ns.PRIVATE}, too, so "import = true" has no '
-            f"effect, and the data that its users have stored there stays hidden: see {_GUIDE}."
+    def _loop(self, server: str) -> StatusItem:
+        return StatusItem(
+            "import.loop",
+            '{server} delegates the gateway\'s own requests for {namespace}, too, so "import = true" has no '
+            "effect, and the data that its users have stored there stays hidden: see {guide}.",
+            {"server": server, "namespace": ns.PRIVATE, "guide": _GUIDE},
+            isProblem=True,
         )
 
 

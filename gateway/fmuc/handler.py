@@ -23,6 +23,7 @@ from gateway.fmuc.values import Mode
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.muc.actions import Action, LogLine, ToUsers
 from gateway.muc.iq import answer, result
+from gateway.reports import StatusItem
 from gateway.stream.budget import COPY, FREE
 from gateway.stream.outflow import Copies
 from gateway.stream.raw import RawHandler
@@ -62,10 +63,11 @@ class RoomsHandler(RawHandler):
         self._logged: set[str] = set()
         self._loggedUntil = 0.0
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         rooms = self._rooms.rooms
         occupants = sum(len(room.occupants) for room in rooms.values())
-        yield f"rooms: {len(rooms)}; occupants: {occupants}"
+        about = {"rooms": len(rooms), "occupants": occupants}
+        yield StatusItem("rooms.count", "rooms: {rooms}; occupants: {occupants}", about)
         for jid in list(rooms)[:_MAX_REPORTED]:
             federation = self._rooms.federation(jid)
             if federation is not None and (federation.isMirror or federation.joiningNodes):
@@ -250,6 +252,7 @@ class RoomsHandler(RawHandler):
             node.bytesSent += size
 
 
+_CROSSED = "{sent} bytes to it, {received} from it"
 _STATES = {
     UplinkState.IDLE: "idle, no occupants",
     UplinkState.JOINING: "joining",
@@ -259,15 +262,23 @@ _STATES = {
 }
 
 
-def _described(federation: Federation) -> str:
-    """Return the status line of a room."""
+def _described(federation: Federation) -> StatusItem:
+    """Return the status of a room that has other nodes."""
     room, uplink = federation.room, federation.uplink
-    text = f"{room.jid}: {len(room.users)} here, {len(room.occupants)} in all"
+    nodes = []
     if uplink is not None:
-        text += f"; mirrors {uplink.node.jid}: {_uplinkText(uplink)}, {_crossed(uplink.node)}"
+        about = {"state": _uplinkText(uplink), **_crossed(uplink.node)}
+        nodes.append(StatusItem("rooms.joined_node", f"mirrors {{node}}: {{state}}, {_CROSSED}", about))
     for node in federation.joiningNodes.values():
-        text += f"; mirrored by {node.jid}: with {len(node.occupants)}, {_crossed(node)}"
-    return text
+        about = {"occupants": len(node.occupants), **_crossed(node)}
+        nodes.append(
+            StatusItem("rooms.joining_node", f"mirrored by {{node}}: with {{occupants}}, {_CROSSED}", about)
+        )
+    return StatusItem(
+        "rooms.federated",
+        "{room}: {here} here, {all} in all; {nodes}",
+        {"room": room.jid, "here": len(room.users), "all": len(room.occupants), "nodes": tuple(nodes)},
+    )
 
 
 def _uplinkText(uplink: Uplink) -> str:
@@ -278,5 +289,5 @@ def _uplinkText(uplink: Uplink) -> str:
     return _STATES[uplink.state]
 
 
-def _crossed(node: Node) -> str:
-    return f"{node.bytesSent} bytes to it, {node.bytesReceived} from it"
+def _crossed(node: Node) -> dict[str, str | int]:
+    return {"node": node.jid, "sent": node.bytesSent, "received": node.bytesReceived}

@@ -12,6 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from gateway.log.printable import printable
+from gateway.reports import StatusItem
 
 
 class Watched(typing.Protocol):
@@ -43,8 +44,8 @@ class Stored(typing.Protocol):
     def trouble(self) -> str:
         """The reason why it does not work, and a remedy; empty while it works."""
 
-    def report(self) -> str:
-        """Return one line for the operator."""
+    def report(self) -> StatusItem:
+        """Return the state of the file; it has one line."""
 
 
 class Health(Resource):

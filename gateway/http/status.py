@@ -5,6 +5,7 @@ C{/status}: the state of each link and the reports of its handlers, as text for 
 from __future__ import annotations
 
 import typing
+import warnings
 from collections.abc import Iterator, Sequence
 
 from twisted.web.resource import Resource
@@ -13,6 +14,7 @@ from twisted.web.server import Request
 from gateway.http.health import Stored, Watched, text
 from gateway.interfaces import IStatusProvider
 from gateway.log.printable import printable
+from gateway.reports import StatusItem
 
 
 class Reported(Watched, typing.Protocol):
@@ -33,7 +35,7 @@ class Status(Resource):
     def render_GET(self, request: Request) -> bytes:
         parts = [*map(_described, self._links)] or ["There are no links.\n"]
         if self._files:
-            parts.append("".join(f"{printable(file.report())}\n" for file in self._files))
+            parts.append("".join(f"{printable(str(file.report()))}\n" for file in self._files))
         return text(request, 200, "\n".join(parts))
 
 
@@ -41,7 +43,22 @@ def _described(link: Reported) -> str:
     state = "connected" if link.ready else f"not connected: {link.trouble}"
     if link.ready and link.conflict:
         state += f", but {link.conflict}"
-    reporting = [each for each in (link, *link) if IStatusProvider.providedBy(each)]
-    reports = [report for each in reporting for report in IStatusProvider(each).report()]
-    lines = [line for report in reports for line in report.split("\n")]
+    lines = [line for item in _items(link) for line in str(item).split("\n")]
     return "".join([f"{link.jid}: {printable(state)}\n", *(f"  {printable(line)}\n" for line in lines)])
+
+
+def _items(link: Reported) -> Iterator[StatusItem]:
+    """Yield what a link and its handlers report."""
+    for each in (link, *link):
+        if IStatusProvider.providedBy(each):
+            item: StatusItem | str
+            for item in IStatusProvider(each).report():
+                yield _fromText(item, each) if isinstance(item, str) else item
+
+
+def _fromText(text: str, provider: object) -> StatusItem:
+    """Return the item for a text: providers returned texts before there were items."""
+    name = type(provider).__qualname__
+    message = f"{name}.report() returned a text; it should return gateway.reports.StatusItem"
+    warnings.warn(message, DeprecationWarning, stacklevel=1)
+    return StatusItem("text", "{text}", {"text": text})

@@ -22,6 +22,7 @@ from gateway.errors import Malformed, NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
+from gateway.reports import StatusItem
 from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza
@@ -70,21 +71,26 @@ class PrivilegeHandler(RawHandler):
     def tick(self, now: float) -> None:
         self._grantWatch.tick(now)
 
-    def _logMissing(self, line: str) -> None:
-        self._log.warn("{jid}: {missing}", jid=self._link.jid, missing=line)
+    def _logMissing(self, missing: StatusItem) -> None:
+        self._log.warn("{jid}: {missing}", jid=self._link.jid, missing=str(missing))
 
-    def _missing(self) -> Iterator[str]:
-        """Return a line for each server whose grants an observer needs; requests fail with L{NotGranted}."""
+    def _missing(self) -> Iterator[StatusItem]:
+        """Return an item for each server whose grants an observer needs; requests fail with L{NotGranted}."""
         if self._presenceObservers or self._rosterObservers:
             for server in sorted(self._servers - self._granted.keys()):
-                yield (
-                    f"{server} grants no privileges, so presence and rosters of its users are not visible: see "
-                    "docs/privilege.md for the lines that the server's configuration needs."
+                yield StatusItem(
+                    "privileges.missing",
+                    "{server} grants no privileges, so presence and rosters of its users are not visible: see "
+                    "docs/privilege.md for the lines that the server's configuration needs.",
+                    {"server": server},
+                    isProblem=True,
                 )
 
-    def report(self) -> Iterator[str]:
-        for _, permissions in sorted(self._granted.items()):
-            yield permissions.inWords()
+    def report(self) -> Iterator[StatusItem]:
+        for server, granted in sorted(self._granted.items()):
+            about = {"server": server, "roster": granted.roster, "pushes": granted.pushes}
+            about |= {"message": granted.message, "presence": granted.feed, "permissions": granted.inWords()}
+            yield StatusItem("privileges.granted", "{permissions}", about)
         if self._link.ready and self._grantWatch.isOver:
             yield from self._missing()
 

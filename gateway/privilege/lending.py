@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 
-from attrs import define, evolve, frozen
+from attrs import asdict, define, evolve, frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
@@ -35,6 +35,7 @@ from gateway.log.seldom import Seldom
 from gateway.privilege import stanzas
 from gateway.privilege.core import VERSIONS, Permissions
 from gateway.privilege.handler import PrivilegeHandler
+from gateway.reports import StatusItem
 from gateway.stream.pending import PendingTable
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply
@@ -126,16 +127,20 @@ class Lending(RawHandler):
         for _, pending in self._open.expire(now):
             self._link.refuse(pending.stanza, NoAnswer)
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         granted = self._privileges.permissions(self._server).version
         for entity, count in self._counts.items():
+            about = {"entity": entity, "server": self._server, **asdict(count)}
             if granted:
-                yield (
-                    f"{entity} is lent the privileges on {self._server}: {count.messages} messages, "
-                    f"{count.requests} requests, {count.refused} refused"
+                yield StatusItem(
+                    "privileges.lent",
+                    "{entity} is lent the privileges on {server}: {messages} messages, {requests} requests, "
+                    "{refused} refused",
+                    about,
                 )
             elif self._link.ready:
-                yield f"{self._server} grants no privileges, so {entity} is lent none: see docs/privilege.md"
+                text = "{server} grants no privileges, so {entity} is lent none: see docs/privilege.md"
+                yield StatusItem("privileges.nothing_to_lend", text, about, isProblem=True)
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
         kind = stanza.type

@@ -19,6 +19,7 @@ from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
 from gateway.proxy.store import ExchangeFile
 from gateway.proxy.waiting import WaitingRoom
+from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply
@@ -65,13 +66,14 @@ class ProxyHandler(RawHandler):
     def pending(self) -> int:
         return self._translator.pending + len(self._waiting)
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         if self._link.ready:
-            online = len(self._translator.resources)
-            yield f"resources of {self._target} that get requests: {online}"
+            pool = self._translator.resources
+            about = {"target": self._target, "online": len(pool), "open_by_resource": pool.load}
+            yield StatusItem("proxy.resources", "resources of {target} that get requests: {online}", about)
             if self._warned and self._subscribeAt is not None:
                 yield self._unseen()
-        yield f"open requests: {self.pending}"
+        yield StatusItem("proxy.pending", "open requests: {count}", {"count": self.pending})
 
     def drain(self) -> None:
         self._translator.drain()
@@ -210,14 +212,17 @@ class ProxyHandler(RawHandler):
         """Request a subscription to the target's presence, and again until presence comes."""
         if self._resubscription.interval >= _WORTH_A_WARNING and not self._warned:
             self._warned = True
-            self._log.warn("{component}: {unseen}", component=self._component, unseen=self._unseen())
+            self._log.warn("{component}: {unseen}", component=self._component, unseen=str(self._unseen()))
         self._send(presence(self._component, self._target, "subscribe"))
         self._subscribeLater()
 
-    def _unseen(self) -> str:
-        return (
-            f"{self._target} does not let the component see its presence, so no request can be forwarded. Does the "
-            "account exist? Its client must accept the subscription request, which is repeated."
+    def _unseen(self) -> StatusItem:
+        return StatusItem(
+            "proxy.target_unseen",
+            "{target} does not let the component see its presence, so no request can be forwarded. Does the "
+            "account exist? Its client must accept the subscription request, which is repeated.",
+            {"target": self._target},
+            isProblem=True,
         )
 
     def _subscribeLater(self) -> None:

@@ -71,6 +71,11 @@ class Pool:
     def __contains__(self, jid: str) -> bool:
         return jid in self._resources
 
+    @property
+    def load(self) -> dict[str, int]:
+        """Number of open exchanges of each resource that is online, by full JID."""
+        return {jid: len(resource.open) for jid, resource in self._resources.items()}
+
     def available(self, jid: str) -> bool:
         """
         Add a resource that is online.

@@ -19,6 +19,8 @@ from gateway.config.tables import elided
 from gateway.http.agent import Unusable, collected
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
+from gateway.reports import StatusItem
+from gateway.roster.apply import cannotSet
 from gateway.roster.failures import RefreshFailed
 from gateway.roster.members import Members
 from gateway.roster.visibility import isSameDomain
@@ -85,10 +87,10 @@ class EjabberdApplier:
     def onLoopback(self) -> None:
         """Nothing to do: a request to the API is never delegated."""
 
-    def report(self) -> str:
+    def report(self) -> StatusItem:
         if self.problem:
-            return f"rosters cannot be set: {self.problem}"
-        return "rosters are set by ejabberd's HTTP API"
+            return cannotSet(self.problem)
+        return StatusItem("roster.way", "rosters are set by ejabberd's HTTP API", {"way": "ejabberd-api"})
 
     async def _add(self, user: str, item: RosterItem) -> None:
         domain = jids.split(user)[1]

@@ -14,6 +14,7 @@ from twisted.words.protocols.jabber.error import StanzaError
 from gateway.addresses import jids
 from gateway.errors import ERRORS, NotGranted, TooLarge
 from gateway.interfaces import IPrivileges, RosterItem
+from gateway.reports import StatusItem
 from gateway.roster.advice import ejabberdApiAdvice
 from gateway.roster.failures import RefreshFailed, RosterTooLarge
 from gateway.roster.visibility import Visibility, isSameDomain
@@ -32,6 +33,17 @@ _USE_API = "ejabberd needs its HTTP API: set api under [roster], see docs/roster
 _SET_UNSUPPORTED = "internal-server-error"
 
 _VERIFIED = "rosters are set by privilege; the server keeps subscriptions"
+_UNVERIFIED = "rosters are set by privilege; subscriptions are not verified yet"
+
+
+def cannotSet(problem: str, advice: str = "") -> StatusItem:
+    """
+    Return the item for an applier that cannot set rosters.
+
+    @param advice: lines of configuration that help, if there are any.
+    """
+    text = "rosters cannot be set: {problem}" + ("\n{advice}" if advice else "")
+    return StatusItem("roster.way", text, {"way": "", "problem": problem, "advice": advice}, isProblem=True)
 
 
 class Applier(typing.Protocol):
@@ -66,8 +78,8 @@ class Applier(typing.Protocol):
     def onLoopback(self) -> None:
         """The server has delegated a request of this object to the component that sent it."""
 
-    def report(self) -> str:
-        """Return a text for the log and the status page about the way in which rosters are set."""
+    def report(self) -> StatusItem:
+        """Return an item for the log and the status page about the way in which rosters are set."""
 
 
 class Server(typing.Protocol):
@@ -165,16 +177,18 @@ class PrivilegeApplier:
         if self._visibility is not None:
             self._visibility.clear()
 
-    def report(self) -> str:
+    def report(self) -> StatusItem:
+        advice = ejabberdApiAdvice(self._link.jid)
         if self.problem:
-            return f"rosters cannot be set: {self.problem}\n{ejabberdApiAdvice(self._link.jid)}"
+            return cannotSet(self.problem, advice)
+        about = {"way": "privilege", "verified": self._isVerified}
         if self._isVerified:
-            return _VERIFIED
-        report = "rosters are set by privilege; subscriptions are not verified yet"
+            return StatusItem("roster.way", _VERIFIED, about)
         if not self._server.isEjabberd:
-            return report
-        name = self._server.software or "ejabberd"
-        return f"{report}, and {name} is not known to keep them\n{ejabberdApiAdvice(self._link.jid)}"
+            return StatusItem("roster.way", _UNVERIFIED, about)
+        text = _UNVERIFIED + ", and {server} is not known to keep them\n{advice}"
+        about |= {"server": self._server.software or "ejabberd", "advice": advice}
+        return StatusItem("roster.way", text, about, isProblem=True)
 
     async def _translateErrors(self, done: Deferred[Any], what: str) -> Any:
         try:

@@ -10,8 +10,9 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from gateway.interfaces import RosterItem
+from gateway.reports import StatusItem
 from gateway.roster.api import ApiUnusable, EjabberdApplier
-from gateway.roster.apply import PrivilegeApplier
+from gateway.roster.apply import PrivilegeApplier, cannotSet
 from gateway.roster.failures import RefreshFailed
 
 # Seconds from the connection to the first call of the API: by then the server has granted its privileges.
@@ -94,7 +95,9 @@ class AutoApplier:
             return self._api.problem and f"{self._api.problem}; {self._privilegeProblem()}"
         return ""
 
-    def report(self) -> str:
+    def report(self) -> StatusItem:
         if self._isByApi:
-            return f"rosters cannot be set: {self.problem}" if self.problem else self._api.report()
-        return f"{self._privilege.report()}; the API cannot be used: {self._api.problem}"
+            return cannotSet(self.problem) if self.problem else self._api.report()
+        way = self._privilege.report()
+        about = {"way": way.values.get("way", ""), "privilege": way, "problem": self._api.problem}
+        return StatusItem("roster.way", "{privilege}; the API cannot be used: {problem}", about, way.isProblem)

@@ -24,6 +24,7 @@ from zope.interface import implementer
 from gateway import ns
 from gateway.addresses import jids
 from gateway.interfaces import IStatusProvider
+from gateway.reports import StatusItem
 from gateway.roster.apply import Applier
 from gateway.roster.core import Finished
 from gateway.roster.refresher import Refresher
@@ -279,11 +280,11 @@ class ApplierWatcher(XMPPHandler):
         super().connectionLost(reason)
         self._applier.connectionLost()
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         yield self._applier.report()
 
     def _logReport(self) -> None:
-        report = self._applier.report()
+        report = str(self._applier.report())
         if report != self._lastReport:
             self._lastReport = report
             log = self._log.warn if self._applier.problem else self._log.info

@@ -20,6 +20,7 @@ from gateway.addresses import jids
 from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.log.seldom import Seldom
+from gateway.reports import StatusItem
 from gateway.roster.advice import prosodyGrantAdvice
 from gateway.stream.stanzas import Stanza
 
@@ -131,13 +132,15 @@ class InterestedClients(XMPPHandler):
                     more=more,
                 )
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         clients = sum(client.isInterested for clients in self._users.values() for client in clients.values())
         if self._privileges is None:
-            yield f"locked rosters were given to {clients} clients; the server pushes changes"
+            text = "locked rosters were given to {clients} clients; the server pushes changes"
+            yield StatusItem("roster.locked", text, {"clients": clients})
         elif self._connectedAt is not None and self._clock.seconds() - self._connectedAt >= _GRANT_TIMEOUT:
-            pushes = f"changes are pushed to {clients} clients; {self._pushed} pushes were sent"
-            yield self._missingGrant() or pushes
+            about = {"clients": clients, "pushes": self._pushed}
+            text = "changes are pushed to {clients} clients; {pushes} pushes were sent"
+            yield self._missingGrant() or StatusItem("roster.pushes", text, about)
 
     def _add(self, jid: str) -> _Client:
         bare = jids.bare(jid)
@@ -163,17 +166,20 @@ class InterestedClients(XMPPHandler):
         if client is not None and not client.isAvailable:
             self._remove(jid)
 
-    def _missingGrant(self) -> str:
-        """Return advice if the grant for pushes is missing, else an empty string."""
+    def _missingGrant(self) -> StatusItem | None:
+        """Return advice if the grant for pushes is missing."""
         assert self._privileges is not None
         granted = self._privileges.permissions(self._domain).iq.get(ns.ROSTER, "none")
         if granted in ("set", "both"):
-            return ""
-        return (
-            f"{self._domain} does not grant roster pushes to the component, so clients see changes of locked "
-            f"rosters only at their next login. {prosodyGrantAdvice(self._component, self._domain)}"
+            return None
+        return StatusItem(
+            "roster.pushes_not_granted",
+            "{server} does not grant roster pushes to the component, so clients see changes of locked "
+            "rosters only at their next login. {advice}",
+            {"server": self._domain, "advice": prosodyGrantAdvice(self._component, self._domain)},
+            isProblem=True,
         )
 
     def _logMissingGrant(self, connectedAt: float) -> None:
         if self._connectedAt == connectedAt and (missed := self._missingGrant()):
-            self._log.warn("{jid}: {missed}", jid=self._component, missed=missed)
+            self._log.warn("{jid}: {missed}", jid=self._component, missed=str(missed))

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
+from gateway.reports import StatusItem
 from gateway.state import files
 from gateway.state.faults import Condition, domainError
 
@@ -107,11 +108,12 @@ class Database:
         """The reason why the file does not work, and a remedy; empty while it works."""
         return self._condition.trouble
 
-    def report(self) -> str:
-        """Return one line for the operator."""
-        state = self.trouble or "works"
-        refused = f"; failures: {self._condition.refused}" if self.trouble else ""
-        return f"{self.path.name}: {state}{refused}; requests that wait: {len(self._jobs)}"
+    def report(self) -> StatusItem:
+        """Return the state of the file; it has one line."""
+        about = {"file": self.path.name, "trouble": self.trouble, "failures": self._condition.refused}
+        about["waiting"] = len(self._jobs)
+        text = "{file}: {trouble}; failures: {failures}" if self.trouble else "{file}: works"
+        return StatusItem("file", text + "; requests that wait: {waiting}", about, bool(self.trouble))
 
     def read(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
         """

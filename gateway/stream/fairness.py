@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from gateway.addresses import jids
 from gateway.errors import GatewayError, OverBudget, Stopping
+from gateway.reports import StatusItem
 from gateway.stream.budget import Budget, copiesBudget
 from gateway.stream.holdback import Holdback
 from gateway.stream.stanzas import Stanza
@@ -120,17 +121,26 @@ class Fairness:
             for stanza in self._holdback.leave(user):
                 self._refuse(stanza, Stopping)
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         """For the status page."""
         if self.budget.refused:
-            yield (
-                f"requests refused, over a user's budget of answers: {self.budget.refused}; "
-                f"users that are charged: {len(self.debts)}"
+            yield StatusItem(
+                "fairness.answers",
+                "requests refused, over a user's budget of answers: {refused}; users that are charged: {users}",
+                {"refused": self.budget.refused, "users": len(self.debts)},
             )
         if self.copies.refused:
-            yield f"stanzas refused, over a user's budget of copies for others: {self.copies.refused}"
+            yield StatusItem(
+                "fairness.copies",
+                "stanzas refused, over a user's budget of copies for others: {refused}",
+                {"refused": self.copies.refused},
+            )
         if self.held:
-            yield f"stanzas that wait, of users over a budget: {len(self._holdback)}; users: {len(self.held)}"
+            yield StatusItem(
+                "fairness.held",
+                "stanzas that wait, of users over a budget: {stanzas}; users: {users}",
+                {"stanzas": len(self._holdback), "users": len(self.held)},
+            )
 
     def _release(self) -> None:
         self._releasing = None

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from gateway.reports import StatusItem
+
 # Seconds after the start of a connection. Servers send their grants at once.
 TIMEOUT = 3.0
 
@@ -15,11 +17,13 @@ class GrantWatch:
     Logs the grants that are missing L{TIMEOUT} seconds after the start of a connection, once in each connection.
 
     @ivar isOver: true from then on until the connection is lost: a grant that is not there is missing.
-    @param missing: returns a line for each grant that is missing at the moment, with advice.
-    @param log: is called with each line.
+    @param missing: returns an item for each grant that is missing at the moment, with advice.
+    @param log: is called with each item.
     """
 
-    def __init__(self, missing: Callable[[], Iterable[str]], log: Callable[[str], object]) -> None:
+    def __init__(
+        self, missing: Callable[[], Iterable[StatusItem]], log: Callable[[StatusItem], object]
+    ) -> None:
         self._missing = missing
         self._log = log
         self._deadline: float | None = None
@@ -40,5 +44,5 @@ class GrantWatch:
         if self._deadline is not None and self._deadline <= now:
             self._deadline = None
             self.isOver = True
-            for line in self._missing():
-                self._log(line)
+            for item in self._missing():
+                self._log(item)

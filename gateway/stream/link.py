@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from gateway.errors import GatewayError, HandlerFailed
 from gateway.interfaces import IRawHandler, IStatusProvider
+from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
 from gateway.stream.budget import Budget
 from gateway.stream.component import ComponentProtocol, Refused
@@ -178,7 +179,7 @@ class Link(Service):
 
     # As the parent of handlers.
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         yield from self.fairness.report()
         yield from self._refusals.report()
 

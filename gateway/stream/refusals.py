@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from gateway import ns
 from gateway.errors import BadRequest
 from gateway.interfaces import IRawHandler, IRefusalHandler
+from gateway.reports import StatusItem
 from gateway.stream.core import Event, Limits, Splitter
 from gateway.stream.refused import WORDS, StanzaRefused, bounce, substitute
 from gateway.stream.stanzas import Nonza, Stanza
@@ -49,8 +50,8 @@ class Refusals:
     def __init__(self, port: Port, later: Callable[[Callable[[], object]], object]) -> None:
         self._port = port
         self._later = later
-        self.counts: Counter[str] = Counter()
-        self._told: Counter[str] = Counter()
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._told: Counter[tuple[str, str]] = Counter()
         self._tellAt = 0.0
         self._last = ""
 
@@ -109,18 +110,18 @@ class Refusals:
         if self.counts == self._told or self._port.now < self._tellAt:
             return
         self._tellAt = self._port.now + _REPORT_EVERY
-        new = _listed(self.counts - self._told)
+        new = "; ".join(f"{count} {name}" for name, count in sorted(_named(self.counts - self._told).items()))
         self._told = Counter(self.counts)
         jid = self._port.jid
         self._log.warn("{jid}: refused stanzas: {new}; the last: {last}.", jid=jid, new=new, last=self._last)
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         """For the status page."""
         if self.counts:
-            yield f"refused stanzas: {_listed(self.counts)}"
+            yield StatusItem("link.refused", "refused stanzas: {refused}", {"refused": _named(self.counts)})
 
     def _note(self, direction: str, refused: StanzaRefused) -> None:
-        self.counts[f"{direction}, {WORDS[refused.why]}"] += 1
+        self.counts[direction, WORDS[refused.why]] += 1
         self._last = refused.inWords()
         self.tick()
 
@@ -128,5 +129,5 @@ class Refusals:
         return self._port.sendAll(stanza.readdressed(route(stanza.sender or "", stanza.recipient or "")))
 
 
-def _listed(counts: Counter[str]) -> str:
-    return "; ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+def _named(counts: Counter[tuple[str, str]]) -> dict[str, int]:
+    return {f"{direction}, {reason}": count for (direction, reason), count in counts.items()}

@@ -19,6 +19,7 @@ from zope.interface import implementer
 from gateway import ns
 from gateway.interfaces import IStatusProvider
 from gateway.log.printable import printable
+from gateway.reports import StatusItem
 from gateway.stream.requests import pingOf
 
 # Seconds from the connection until the server is asked: ejabberd has granted by then what it grants.
@@ -78,9 +79,10 @@ class Survey(XMPPHandler):
         super().connectionLost(reason)
         self._round += 1
 
-    def report(self) -> Iterator[str]:
+    def report(self) -> Iterator[StatusItem]:
         if self.software:
-            yield f"{self._domain} is {self.software}"
+            about = {"server": self._domain, "software": self.software}
+            yield StatusItem("server.software", "{server} is {software}", about)
         if self.isLossy:
             yield self._loss()
 
@@ -124,20 +126,24 @@ class Survey(XMPPHandler):
         if turn != self._round:
             return
         if isLossy and not self.isLossy:
-            self._log.warn("{jid}: {loss}", jid=self._jid, loss=self._loss())
+            self._log.warn("{jid}: {loss}", jid=self._jid, loss=str(self._loss()))
         self.software, self.isLossy = software, isLossy
         for observer in self._observers:
             observer()
 
-    def _loss(self) -> str:
-        name = self._jid.partition(".")[0]
-        return f"""{self._domain} drops requests of this component, as ejabberd 24.10 and newer with mod_privilege:
-    to users and to {self._domain} itself, until it grants this component something:
-        acl: {{{name}: {{server: {self._jid}}}}}
+    def _loss(self) -> StatusItem:
+        return StatusItem(
+            "server.drops_requests",
+            """{server} drops requests of this component, as ejabberd 24.10 and newer with mod_privilege:
+    to users and to {server} itself, until it grants this component something:
+        acl: {{{name}: {{server: {component}}}}}
         access_rules: {{{name}: {{allow: {name}}}}}
         modules:
           mod_privilege: {{presence: {{managed_entity: {name}}}}}
-    to rooms, other components and other servers, whatever it grants. See docs/privilege.md."""
+    to rooms, other components and other servers, whatever it grants. See docs/privilege.md.""",
+            {"server": self._domain, "component": self._jid, "name": self._jid.partition(".")[0]},
+            isProblem=True,
+        )
 
 
 def _isAnswer(error: BaseException | None) -> bool:

@@ -53,6 +53,7 @@ from tests.delegation.support import (
     wrapper,
 )
 from tests.delegation.test_stanzas import EVIL, wrappers
+from tests.reports import sentences
 from tests.stream.memory import steady
 
 PAYLOAD = f"<pubsub xmlns='{PUBSUB}'/>"
@@ -518,9 +519,9 @@ class ConnectionTests(Case):
         """Without a connection the status page does not report missing delegations, because they are unknown."""
         self.serve(lambda request: None)
         self.server.clock.pump([1.0] * 5)
-        self.assertIn("does not delegate", "".join(self.handler.report()))
+        self.assertIn("does not delegate", "".join(sentences(self.handler.report())))
         self.server.lose()
-        self.assertEqual(list(self.handler.report()), ["open requests: 0"])
+        self.assertEqual(sentences(self.handler.report()), ["open requests: 0"])
 
     def test_unwanted(self) -> None:
         """Delegated namespaces without a handler are logged as well."""

@@ -10,6 +10,7 @@ from gateway.delegation.managing import Route
 from gateway.delegation.stanzas import answerAddress
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace, meaning
 from tests.delegation.test_forwarder import ASKED, LAST, NEXT, NODES, REFUSED, ForwarderCase
+from tests.reports import sentences
 from tests.stream.memory import Tree
 
 OTHER = "urn:xmpp:test:other"
@@ -85,7 +86,7 @@ class HeldCase(ForwarderCase):
 
     def reports(self) -> str:
         """Return the lines of the status page."""
-        return "\n".join(self.handler.report())
+        return "\n".join(sentences(self.handler.report()))
 
     def assertAnswered(self, found: list[Tree], *expected: str) -> None:
         """Exactly these answers were sent, in any order."""

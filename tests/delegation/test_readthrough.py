@@ -29,6 +29,7 @@ from tests.delegation.support import (
     wrapper,
 )
 from tests.delegation.test_private import MemoryStore
+from tests.reports import sentences
 
 USER = "juliet@capulet.lit"
 KEY = ("urn:1", "a")
@@ -242,7 +243,7 @@ class ClientTests(ReadThroughCase):
         [told] = [line for line in self.logged if "own requests" in line]
         self.assertIn(GUIDE, told)
         self.assertEqual(
-            [line for line in self.source.report() if "own requests" in line], [told.split(": ", 1)[1]]
+            [line for line in sentences(self.source.report()) if "own requests" in line], [told.split(": ", 1)[1]]
         )
 
     def test_askedAnew(self) -> None:
@@ -291,7 +292,7 @@ class ReportTests(ReadThroughCase):
     """Lines for the operator, in the log and on the status page."""
 
     def reported(self) -> list[str]:
-        return list(self.source.report())
+        return sentences(self.source.report())
 
     def test_missing(self) -> None:
         """

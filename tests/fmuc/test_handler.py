@@ -17,6 +17,7 @@ from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
 from tests.fmuc.support import MUC, refused
 from tests.proxy.support import MemoryServer, canonical
+from tests.reports import sentences
 
 C = "chat.example"
 ROOM = f"coven@{C}"
@@ -353,11 +354,11 @@ class HandlerTests(HandlerCase):
 
     def test_report(self) -> None:
         """The number of occupants, and the rooms with other nodes."""
-        self.assertEqual(list(self.handler.report()), ["rooms: 0; occupants: 0"])
+        self.assertEqual(sentences(self.handler.report()), ["rooms: 0; occupants: 0"])
         self.join()
         fmuc = f"<fmuc xmlns='{ns.FMUC}' from='ben@b.example/1'/>"
         self.server.send(f"<presence from='x@node.example' to='{ROOM}/ben'>{fmuc}</presence>")
-        [_, line] = self.handler.report()
+        [_, line] = sentences(self.handler.report())
         pattern = (
             f"{ROOM}: 1 here, 2 in all; mirrored by x@node.example: with 1, (\\d+) bytes to it, (\\d+) from it"
         )
@@ -368,21 +369,21 @@ class HandlerTests(HandlerCase):
         body = "<body>x</body>"
         self.server.taken()
         self.server.send(f"<message from='{ANN}' to='{ROOM}' type='groupchat'>{body}</message>")
-        [_, line] = self.handler.report()
+        [_, line] = sentences(self.handler.report())
         copy = f"<message from='{ROOM}/ann' to='x@node.example' type='groupchat'>{body}</message>"
         self.assertIn(f"with 1, {int(found[1]) + len(copy)} bytes to it, {found[2]} from it", line)
         message = f"<message from='x@node.example/ben' to='{ROOM}' type='groupchat'>{body}"
         self.server.send(f"{message}</message>")
-        [_, line] = self.handler.report()
+        [_, line] = sentences(self.handler.report())
         self.assertIn(f"{int(found[2]) + len(message)} from it", line)
         # A room without other nodes is only counted.
         self.join(f"other@{C}")
-        self.assertEqual(len(list(self.handler.report())), 2)
+        self.assertEqual(len(sentences(self.handler.report())), 2)
         everything = frozenset(("*",))
         self.make(Rooms(C, Mirroring(allow=everything, users=everything), frozenset()))
         room = rf"coven\40other.example@{C}"
         [up] = self.join(room)
         self.assertIn('to="coven@other.example/ann"', up)
-        [_, line] = self.handler.report()
+        [_, line] = sentences(self.handler.report())
         here = f"{room}: 0 here, 0 in all; mirrors coven@other.example: joining, "
         self.assertRegex(line, f"^{re.escape(here)}[1-9][0-9]+ bytes to it, 0 from it$")

@@ -10,6 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from gateway.http.health import Health, Readiness
+from gateway.reports import StatusItem
 
 
 class FakeLink:
@@ -32,8 +33,8 @@ class FakeFile:
         self.path = Path("/state", name)
         self.trouble = trouble
 
-    def report(self) -> str:
-        return f"{self.path.name}: {self.trouble or 'works'}"
+    def report(self) -> StatusItem:
+        return StatusItem("file", "{file}: {state}", {"file": self.path.name, "state": self.trouble or "works"})
 
 
 class HealthTests(SynchronousTestCase):

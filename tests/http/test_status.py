@@ -13,6 +13,7 @@ from gateway.http.access import Gate
 from gateway.http.site import QuietSite
 from gateway.http.status import Status
 from gateway.interfaces import IStatusProvider
+from gateway.reports import StatusItem
 from tests.http.test_health import FakeFile
 
 
@@ -20,8 +21,11 @@ from tests.http.test_health import FakeFile
 class FakeHandler:
     """A handler with a report."""
 
-    def report(self) -> list[str]:
-        return ["all is well", "but\nnot for long"]
+    def report(self) -> list[StatusItem]:
+        return [
+            StatusItem("test.health", "all is {state}", {"state": "well"}),
+            StatusItem("test.hope", "but\nnot for long"),
+        ]
 
 
 class FakeLink:
@@ -41,8 +45,16 @@ class FakeLink:
 class ReportingLink(FakeLink):
     """A link with a report of its own."""
 
+    def report(self) -> list[StatusItem]:
+        return [StatusItem("test.own", "of the link")]
+
+
+@implementer(IStatusProvider)
+class OldHandler:
+    """A handler of an older plugin."""
+
     def report(self) -> list[str]:
-        return ["of the link"]
+        return ["{all} is well", "but\nnot for long"]
 
 
 class StatusTests(SynchronousTestCase):
@@ -66,6 +78,16 @@ class StatusTests(SynchronousTestCase):
         """The link's own report comes first."""
         _, _, body = self.ask([ReportingLink("a.example.com")])
         self.assertEqual(body, "a.example.com: connected\n  of the link\n  all is well\n  but\n  not for long\n")
+
+    def test_texts(self) -> None:
+        """A provider may return texts for one more release; each class that does is named in a warning."""
+        link = FakeLink("a.example.com")
+        self.patch(FakeLink, "__iter__", lambda link: iter([OldHandler()]))
+        self.assertEqual(self.ask([link])[2], "a.example.com: connected\n  {all} is well\n  but\n  not for long\n")
+        told = {each["message"] for each in self.flushWarnings()}
+        self.assertEqual(
+            told, {"OldHandler.report() returned a text; it should return gateway.reports.StatusItem"}
+        )
 
     def test_links(self) -> None:
         """Each link with its state, followed by the reports of its handlers."""

@@ -23,6 +23,7 @@ from gateway.stream.stanzas import Stanza
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, PRIVILEGE, SERVER, privilege
 from tests.proxy.support import MemoryServer, canonical, stanza
+from tests.reports import sentences
 from tests.stream.memory import steady
 
 ROMEO = "romeo@montaigu.lit"
@@ -177,20 +178,20 @@ class AdvertisementTests(HandlerCase):
         """If an observer needs grants that the server does not give, the log and C{/status} say so."""
         self.handler.watchPresence(lambda presence: None)
         self.server.send(privilege(xep.ROSTER))
-        self.assertEqual(len(list(self.handler.report())), 1)
+        self.assertEqual(len(sentences(self.handler.report())), 1)
         self.server.clock.pump([1.0] * 10)
         [said] = [line for line in self.logged if "privileges" in line]
         self.assertIn("second.lit grants no privileges", said)
-        granted, missed = self.handler.report()
+        granted, missed = sentences(self.handler.report())
         self.assertIn(f"{SERVER} grants roster both", granted)
         self.assertIn(missed, said)
         self.server.lose()
-        self.assertEqual(list(self.handler.report()), [])
+        self.assertEqual(sentences(self.handler.report()), [])
 
     def test_notMissed(self) -> None:
         """Without observers nothing is reported as missing."""
         self.server.clock.pump([1.0] * 10)
-        self.assertEqual((self.logged, list(self.handler.report())), ([], []))
+        self.assertEqual((self.logged, sentences(self.handler.report())), ([], []))
 
     def test_thirdParties(self) -> None:
         """Only configured servers can grant anything; their users cannot."""

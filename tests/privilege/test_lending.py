@@ -26,6 +26,7 @@ from gateway.privilege.lending import Lending
 from tests.privilege.support import ENTITY as GATEWAY
 from tests.privilege.support import IQ, JULIET, MESSAGE, PRESENCE, ROSTER, SERVER, privilege
 from tests.proxy.support import MemoryServer, canonical
+from tests.reports import sentences
 
 PEP, OTHER = "pep.capulet.lit", "other.capulet.lit"
 PUBSUB = "http://jabber.org/protocol/pubsub"
@@ -120,7 +121,7 @@ class LendingCase(TestCase):
         return match[1]
 
     def report(self) -> str:
-        return "\n".join(self.lending.report())
+        return "\n".join(sentences(self.lending.report()))
 
     def assertRefused(self, stanza: str, error: type[GatewayError] = NotGranted, to: str = ALIAS) -> None:
         """The stanza is answered with an error, counted and not forwarded."""

@@ -24,6 +24,7 @@ from gateway.proxy.pool import Pool
 from gateway.proxy.store import ExchangeFile
 from gateway.stream.stanzas import Stanza
 from tests.proxy.support import MemoryServer, canonical
+from tests.reports import sentences
 
 C = "proxy.domain.example"
 T = "some-user@some-domain.example"
@@ -288,20 +289,20 @@ class PresenceTests(HandlerCase):
         verifyObject(IStatusProvider, self.handler)
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertEqual(
-            list(self.handler.report()), [f"resources of {T} that get requests: 1", "open requests: 1"]
+            sentences(self.handler.report()), [f"resources of {T} that get requests: 1", "open requests: 1"]
         )
         self.server.lose()
-        self.assertEqual(list(self.handler.report()), ["open requests: 1"])
+        self.assertEqual(sentences(self.handler.report()), ["open requests: 1"])
         self.make()
         self.server.start()
         # Presence may follow soon.
-        self.assertEqual(len(list(self.handler.report())), 2)
+        self.assertEqual(len(sentences(self.handler.report())), 2)
         self.server.clock.pump([1.0] * 10)
-        online, unseen, _ = self.handler.report()
+        online, unseen, _ = sentences(self.handler.report())
         self.assertEqual(online, f"resources of {T} that get requests: 0")
         self.assertIn("must accept the subscription", unseen)
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
-        self.assertEqual(len(list(self.handler.report())), 2)
+        self.assertEqual(len(sentences(self.handler.report())), 2)
 
     def test_warnedOnce(self) -> None:
         """

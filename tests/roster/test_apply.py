@@ -176,12 +176,12 @@ class PrivilegeTests(ApplierCase):
     def test_verified(self) -> None:
         """The first set of a connection that changes a subscription is verified, and no other."""
         applier = self.verifying(lambda item, there: item)
-        self.assertIn("not verified yet", applier.report())
+        self.assertIn("not verified yet", str(applier.report()))
         self.result(applier.set(JOHN, evolve(MARIE, subscription="none"), NOBODY))
         self.assertEqual(len(self.privileges.asked), 1)
         self.result(applier.set(JOHN, MARIE, NOBODY))
         self.assertEqual(self.privileges.asked[2:], [(JOHN,)])
-        self.assertIn("keeps subscriptions", applier.report())
+        self.assertIn("keeps subscriptions", str(applier.report()))
         self.result(applier.set(JOHN, evolve(MARIE, subscription="to"), MARIE))
         self.assertEqual(len(self.privileges.asked), 4)
         applier.connectionLost()
@@ -194,7 +194,7 @@ class PrivilegeTests(ApplierCase):
         reason = self.reason(applier.set(JOHN, MARIE, NOBODY))
         self.assertIn("set to both, but the server has none: ", reason)
         self.assertIn("set api under [roster]", reason)
-        self.assertIn("set api under [roster]", applier.report())
+        self.assertIn("set api under [roster]", str(applier.report()))
         # Nothing else is tried on this connection.
         self.privileges.asked.clear()
         self.assertIn("set api under [roster]", self.reason(applier.set(JOHN, MARIE, NOBODY)))

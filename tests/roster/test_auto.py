@@ -10,6 +10,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
+from gateway.reports import StatusItem
 from gateway.roster.api import ApiUnusable
 from gateway.roster.auto import AutoApplier
 from gateway.roster.failures import RefreshFailed
@@ -52,8 +53,8 @@ class FakeApplier:
     def onLoopback(self) -> None:
         self.problem = "looped"
 
-    def report(self) -> str:
-        return f"by {self._name}"
+    def report(self) -> StatusItem:
+        return StatusItem("roster.way", "by {way}", {"way": self._name})
 
 
 class AutoTests(SynchronousTestCase):
@@ -105,7 +106,7 @@ class AutoTests(SynchronousTestCase):
         """If the API does not answer, privileges are used, and the API is tried again once a minute."""
         self.breaks()
         self.assertEqual(self.ways(), [f"api {JOHN}", f"privilege {JOHN}", f"privilege {MARIE.jid}"])
-        self.assertEqual(self.applier.report(), "by privilege; the API cannot be used: no API")
+        self.assertEqual(str(self.applier.report()), "by privilege; the API cannot be used: no API")
         self.assertEqual(self.ways(), [f"privilege {JOHN}", f"privilege {MARIE.jid}"])
         self.clock.advance(61)
         self.assertEqual(self.ways()[0], f"api {JOHN}")
@@ -114,7 +115,7 @@ class AutoTests(SynchronousTestCase):
         self.assertEqual(self.ways(), [f"privilege {JOHN}", f"privilege {MARIE.jid}"])
         self.clock.advance(2)
         self.assertEqual(self.ways(), [f"api {JOHN}", f"api {MARIE.jid}"])
-        self.assertEqual(self.applier.report(), "by API")
+        self.assertEqual(str(self.applier.report()), "by API")
 
     def test_neither(self) -> None:
         """If neither way can be used, both reasons are reported, and nothing is set by privilege."""
@@ -123,7 +124,7 @@ class AutoTests(SynchronousTestCase):
         for _ in "12":
             self.assertEqual(self.reason(), "no API; it is ejabberd")
         self.assertEqual(self.privilege.asked, [])
-        self.assertEqual(self.applier.report(), "rosters cannot be set: no API; it is ejabberd")
+        self.assertEqual(str(self.applier.report()), "rosters cannot be set: no API; it is ejabberd")
         # Later findings count.
         self.privilegeProblem = ""
         self.ways()

@@ -18,6 +18,7 @@ from gateway.privilege.core import Permissions
 from gateway.roster import interested
 from gateway.roster.interested import InterestedClients
 from tests.proxy.support import stanza
+from tests.reports import sentences
 
 MARIE = RosterItem(jid="marie@h", subscription="both")
 
@@ -139,7 +140,7 @@ class InterestedTests(SynchronousTestCase):
         self.clients.onRosterGiven("john@h/a", True)
         self.assertEqual(self.told(), [])
         self.assertEqual(
-            list(self.clients.report()), ["locked rosters were given to 1 clients; the server pushes changes"]
+            sentences(self.clients.report()), ["locked rosters were given to 1 clients; the server pushes changes"]
         )
 
     def test_notGranted(self) -> None:
@@ -148,11 +149,11 @@ class InterestedTests(SynchronousTestCase):
         self.clients.onRosterGiven("john@h/a", True)
         with capturedLogs() as logs:
             self.clients.connectionInitialized()
-            self.assertEqual(list(self.clients.report()), [])
+            self.assertEqual(sentences(self.clients.report()), [])
             self.clock.advance(3)
             self.assertEqual(self.told(), [])
         [line] = [event["missed"] for event in logs]
-        self.assertEqual(list(self.clients.report()), [line])
+        self.assertEqual(sentences(self.clients.report()), [line])
         granted = 'roster = "both", presence = "roster", iq = { ["jabber:iq:roster"] = "set" }'
         self.assertIn(f'["r.h"] = {{ {granted} }};', line)
         self.assertIn('delegations = { ["jabber:iq:roster"] = { jid = "r.h" } }', line)
@@ -163,7 +164,7 @@ class InterestedTests(SynchronousTestCase):
             self.clients.connectionLost(Failure(ConnectionDone()))
             self.clock.advance(3)
         self.assertEqual(logs, [])
-        self.assertEqual(list(self.clients.report()), [])
+        self.assertEqual(sentences(self.clients.report()), [])
 
     def test_granted(self) -> None:
         """The status has the number of clients that get pushes, and of pushes."""
@@ -175,9 +176,9 @@ class InterestedTests(SynchronousTestCase):
             self.assertEqual(logs, [])
         self.clients.onRosterGiven("john@h/a", True)
         self.told()
-        self.assertEqual(list(self.clients.report()), ["changes are pushed to 1 clients; 1 pushes were sent"])
+        self.assertEqual(sentences(self.clients.report()), ["changes are pushed to 1 clients; 1 pushes were sent"])
         self.privileges.iq = {"jabber:iq:roster": "get"}
-        self.assertIn("does not grant roster pushes", next(self.clients.report()))
+        self.assertIn("does not grant roster pushes", sentences(self.clients.report())[0])
 
     def test_congested(self) -> None:
         """A push without room in the output is logged, seldom, and not counted."""
@@ -189,7 +190,7 @@ class InterestedTests(SynchronousTestCase):
             self.told()
             self.told()
         self.assertEqual([event["jid"] for event in logs], ["john@h/a"])
-        self.assertIn("; 0 pushes", next(self.clients.report()))
+        self.assertIn("; 0 pushes", sentences(self.clients.report())[0])
 
     def test_bounded(self) -> None:
         """The number of users, and of clients of each, is bounded; the latest are kept."""

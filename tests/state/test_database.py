@@ -100,7 +100,7 @@ class FullTests(DatabaseCase):
                 yield self.assertFailure(kept.write(put, f"{number}", "y" * 100_000), StoreFull)
                 self.assertIn("the disk is full: free some space", kept.trouble)
                 self.assertEqual((yield kept.read(get, "before")), "x")
-            self.assertIn("x.db: the disk is full: free some space; ", kept.report())
+            self.assertIn("x.db: the disk is full: free some space; ", str(kept.report()))
             [line] = self.logged
             self.assertTrue(line.startswith(f"{kept.path} does not work: the disk is full: free some space."), line)
             disk.free()
@@ -295,7 +295,7 @@ class CancelledTests(DatabaseCase):
             hung = kept.write(lambda cursor: time.sleep(0.3))
             hung.addErrback(lambda failure, react=react, kept=kept: react(kept))
             yield hung
-            yield self.until(lambda kept=kept: kept.report().endswith("that wait: 0"))  # type: ignore[misc]  # of a loop
+            yield self.until(lambda kept=kept: str(kept.report()).endswith("that wait: 0"))  # type: ignore[misc]  # of a loop
             kept.close()
             self.assertEqual((kept._watching, kept._probing), (None, None))
 
@@ -304,7 +304,7 @@ class CancelledTests(DatabaseCase):
         """The number of waiting requests is limited; when they are done, further ones are accepted."""
         self.patch(database, "_MAX_WAITING", 3)
         kept = self.open()
-        yield self.until(lambda: kept.report().endswith("that wait: 0"))
+        yield self.until(lambda: str(kept.report()).endswith("that wait: 0"))
         waiting = [kept.write(put, f"{number}", "x") for number in range(3)]
         yield self.assertFailure(kept.write(put, "4", "x"), TooManyPending)
         yield gatherResults(waiting)

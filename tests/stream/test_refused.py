@@ -26,6 +26,7 @@ from gateway.stream.outflow import Copies
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
+from tests.reports import sentences
 from tests.stream.memory import HEADER, JID, World, split, steady
 from tests.stream.memory import stanza as only
 from tests.stream.odd import BROKEN, REFUSED, streams
@@ -413,7 +414,8 @@ class IncomingTests(LinkCase):
         self.world.wait(200)
         self.assertEqual(len(said), 2)
         status = Status([self.world.link])  # type: ignore[list-item]  # its handlers are ordinary ones
-        self.assertIn("refused stanzas: 50 from the server, too large\n", "".join(self.world.link.report()) + "\n")
+        shown = "".join(sentences(self.world.link.report())) + "\n"
+        self.assertIn("refused stanzas: 50 from the server, too large\n", shown)
         self.assertIn(b"refused stanzas: 50", rendered(status))
 
     def test_logIsSafe(self) -> None:

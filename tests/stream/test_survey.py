@@ -11,6 +11,7 @@ from twisted.words.protocols.jabber.error import NS_XMPP_STANZAS
 
 from gateway import ns
 from gateway.stream.survey import Survey
+from tests.reports import sentences
 from tests.stream.memory import JID, World
 
 DOMAIN = "example.com"
@@ -69,12 +70,12 @@ class SurveyTests(SynchronousTestCase):
         self.pongs()
         self.world.wait(10)
         self.assertEqual(self.found, [("Prosody 13.0.7", False)])
-        self.assertEqual(list(self.survey.report()), ["example.com is Prosody 13.0.7"])
+        self.assertEqual(sentences(self.survey.report()), ["example.com is Prosody 13.0.7"])
         self.assertFalse(self.survey.isEjabberd)
         self.again()
         self.tells("ejabberd", f"2&#10;{'6' * 100}")
         self.assertTrue(self.survey.isEjabberd)
-        [line] = self.survey.report()
+        [line] = sentences(self.survey.report())
         self.assertLess(len(line), 80)
         self.assertNotIn("\n", line)
 
@@ -84,7 +85,7 @@ class SurveyTests(SynchronousTestCase):
         self.refuses(DOMAIN)
         self.world.wait(10)
         self.assertEqual((self.found, self.logged), ([("", False)], []))
-        self.assertEqual(list(self.survey.report()), [])
+        self.assertEqual(sentences(self.survey.report()), [])
 
     def test_nonsense(self) -> None:
         """An answer without content is an answer."""
@@ -101,7 +102,7 @@ class SurveyTests(SynchronousTestCase):
         self.assertTrue(self.survey.isEjabberd)
         # A link that stops has nothing to wait for.
         self.assertEqual(self.world.link.pending, 0)
-        self.assertEqual(self.logged, list(self.survey.report()))
+        self.assertEqual(self.logged, sentences(self.survey.report()))
         for part in (
             "example.com drops requests of this component",
             "mod_privilege: {presence: {managed_entity: gw}}",
@@ -114,7 +115,7 @@ class SurveyTests(SynchronousTestCase):
         # It grants something now.
         self.again()
         self.tells("ejabberd", "26.07")
-        self.assertEqual(list(self.survey.report()), ["example.com is ejabberd 26.07"])
+        self.assertEqual(sentences(self.survey.report()), ["example.com is ejabberd 26.07"])
 
     def test_slow(self) -> None:
         """A server that answers neither request, or answers a little later, is not reported."""
