@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twisted.words.xish import domish
 
     from gateway.config.tables import ComponentTable
+    from gateway.metrics import IMetrics
     from gateway.reports import StatusItem
     from gateway.stream.refused import StanzaRefused
     from gateway.stream.stanzas import Stanza
@@ -95,6 +96,8 @@ class IServiceBuilder(IServiceEnvironment):
     )
 
     pieces: Any = Attribute("The L{gateway.pieces.Pieces} that runs long work for all services.")
+
+    metrics: IMetrics = Attribute("Takes metrics. Those of a link and its handlers belong to C{link.metrics}.")
 
     ownAgent: Any = Attribute("An C{IAgent} that sends each request to this process, whatever host a URL names.")
 

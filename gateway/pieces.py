@@ -8,10 +8,17 @@ from collections import deque
 from collections.abc import Generator
 from typing import TypeVar
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from gateway import metrics as names
+from gateway.metrics import IMetrics
+
 T = TypeVar("T")
+
+# Seconds between two looks at the delay of the reactor's timers.
+_LOOK_EVERY = 1.0
 
 # Seconds of one reactor turn that all long work may use together.
 _SLICE = 0.01
@@ -84,3 +91,31 @@ class Pieces:
         self._waiting.popleft().callback(None)
         while self._waiting and self._clock.seconds() < self._until:
             self._waiting.popleft().callback(None)
+
+
+class ReactorLag(Service):
+    """
+    Measures the delay of a timer, which is the time that other events of the process had to wait as well.
+    """
+
+    def __init__(self, clock: IReactorTime, metrics: IMetrics) -> None:
+        self._clock = clock
+        self._delays = metrics.histogram(*names.REACTOR_LAG)
+        self._look: IDelayedCall | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._lookLater()
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+
+    def _lookLater(self) -> None:
+        self._look = self._clock.callLater(_LOOK_EVERY, self._observe, self._clock.seconds() + _LOOK_EVERY)
+
+    def _observe(self, due: float) -> None:
+        self._delays.observe(max(0.0, self._clock.seconds() - due))
+        self._lookLater()

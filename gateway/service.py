@@ -41,7 +41,8 @@ from gateway.interfaces import (
     IServiceEnvironment,
     IServicePlugin,
 )
-from gateway.pieces import Pieces
+from gateway.metrics import NO_METRICS, IMetrics
+from gateway.pieces import Pieces, ReactorLag
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
 from gateway.state import files
@@ -172,6 +173,7 @@ def makeService(
     reactor: Any,
     wallClock: Callable[[], float] | None = None,
     gateway: MultiService | None = None,
+    metrics: IMetrics = NO_METRICS,
 ) -> MultiService:
     """
     Return the whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
@@ -179,6 +181,7 @@ def makeService(
     @param config: as L{read} returns it: checked.
     @param wallClock: as L{IServiceBuilder.wallClock}; by default the reactor's clock, for tests with one clock.
     @param gateway: the parent of all services, which is returned; by default a new one.
+    @param metrics: takes the metrics of all services.
     @raise ConfigError: if something that the file names cannot be used.
     """
     for each in warnings(config):
@@ -194,7 +197,11 @@ def makeService(
     token = None if table.token_file is None else readSecret(table.token_file)
     gate = Gate(token, table.hosts, _FREE)
     # If [http] is not configured, the default port may be in use, for instance by another gateway.
-    http = Listener("http.listen", table.listen, QuietSite(root, gate, reactor), reactor, config.http is not None)
+    site = QuietSite(root, gate, reactor)
+    http = Listener("http.listen", table.listen, site, reactor, config.http is not None)
+    if metrics.isRecording:
+        site.measure(metrics)
+        ReactorLag(reactor, metrics).setServiceParent(gateway)
     http.setName("http")
     http.setServiceParent(gateway)
     try:
@@ -204,7 +211,7 @@ def makeService(
         raise ConfigError([f"state_dir: {path} cannot be used: {error.strerror}"]) from error
     if host is not None:
         host.setServiceParent(gateway)
-    composition = ServiceBuilder(config, host, OwnAgent(http, token, reactor), reactor, wallClock)
+    composition = ServiceBuilder(config, host, OwnAgent(http, token, reactor), reactor, wallClock, metrics)
     problems: list[str] = []
     for service in config.services:
         try:
@@ -272,8 +279,10 @@ class ServiceBuilder(ServiceEnvironment):
         ownAgent: IAgent,
         reactor: Any,
         wallClock: Callable[[], float] | None = None,
+        metrics: IMetrics = NO_METRICS,
     ) -> None:
         super().__init__(config)
+        self.metrics = metrics
         self.wallClock = wallClock or reactor.seconds
         self.ownAgent = ownAgent
         self._server = config.server
@@ -322,6 +331,7 @@ class ServiceBuilder(ServiceEnvironment):
             where=where,
             instances=OtherInstances(jid, secrets.token_hex(8)),
             budget=budget,
+            metrics=self.metrics.scope("component", jid),
         )
         self.links.append(link)
         if domain is not None:
@@ -341,6 +351,8 @@ class ServiceBuilder(ServiceEnvironment):
             made = Database(path, schema, self.reactor)
         except OSError as error:
             raise ConfigError([f"state_dir: {path} cannot be created: {error.strerror}"]) from error
+        if self.metrics.isRecording:
+            made.measure(self.metrics.scope("file", name))
         self.databases.append(made)
         return made
 

@@ -140,6 +140,15 @@ class Forwarder:
     def abandon(self) -> None:
         self._perform(self._delegator.abandon())
 
+    @property
+    def pending(self) -> int:
+        """Number of forwarded requests without an answer."""
+        return len(self._delegator)
+
+    def availability(self) -> dict[str, bool]:
+        """Return true or false for each managing entity: if it is available."""
+        return {entity: self._delegator.address(entity) is not None for entity in self._contacts}
+
     def report(self) -> Iterator[StatusItem]:
         """Return items for the status page."""
         for entity in sorted(self._contacts):

@@ -18,6 +18,7 @@ from wokkel.disco import DiscoFeature, DiscoIdentity
 from wokkel.iwokkel import IDisco
 from zope.interface import implementer
 
+from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
@@ -50,6 +51,7 @@ from gateway.interfaces import (
     IStatusProvider,
 )
 from gateway.log.seldom import Seldom
+from gateway.metrics import IHistogram, IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.stream.budget import FREE
 from gateway.stream.grants import GrantWatch
@@ -59,8 +61,11 @@ from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorElement, errorStanza
 from gateway.xml.write import route
 
+# Namespaces that are not configured, but belong to one that is.
+_OTHER = "other"
 
-@implementer(IDisco, IRefusalHandler, IStatusProvider)
+
+@implementer(IDisco, IMetricsProvider, IRefusalHandler, IStatusProvider)
 class ManagingHandler(RawHandler):
     """
     A managing entity (XEP-0355).
@@ -96,6 +101,7 @@ class ManagingHandler(RawHandler):
         self._draining = False
         self._grantWatch = GrantWatch(self._allMissing, self._logMissing)
         self._tooLarge = Seldom()
+        self._durations: dict[tuple[str, str], IHistogram] = {}
 
     @property
     def pending(self) -> int:
@@ -121,7 +127,7 @@ class ManagingHandler(RawHandler):
     def drained(self) -> None:
         self._forwarder.abandon()
         for pending in self._open.abandon():
-            self._write(pending, "error", errorElement(Stopping))
+            self._writeError(pending, Stopping)
             self._cancel(pending)
 
     def tick(self, now: float) -> None:
@@ -133,7 +139,8 @@ class ManagingHandler(RawHandler):
                 namespace=pending.request.namespace,
                 requester=pending.request.requester,
             )
-            self._write(pending, "error", errorElement(NoAnswer))
+            self._observe(pending, "error")
+            self._writeError(pending, NoAnswer)
             self._cancel(pending)
         self._grantWatch.tick(now)
 
@@ -206,6 +213,33 @@ class ManagingHandler(RawHandler):
         if self._link.ready and self._grantWatch.isOver:
             yield from self._missing()
 
+    def measure(self, metrics: IMetrics) -> None:
+        requests = metrics.histogram(*names.DELEGATION_REQUEST)
+        self._durations = {
+            (namespace, outcome): requests.labels(namespace, outcome)
+            for namespace in (*self._routes, _OTHER)
+            for outcome in ("result", "error")
+        }
+        granted = metrics.gauge(*names.DELEGATION_GRANTED)
+        granted.setFunction(
+            lambda: {
+                (server, namespace): self._grants.get(server, namespace) is not None
+                for server in self._servers
+                for namespace in self._routes
+            }
+        )
+        pending = metrics.gauge(*names.PENDING)
+        pending.labels("delegation").setFunction(lambda: len(self._open))
+        pending.labels("delegation_forwarded").setFunction(lambda: self._forwarder.pending)
+        metrics.gauge(*names.DELEGATION_ENTITY_UP).setFunction(self._forwarder.availability)
+
+    def _observe(self, pending: PendingRequest, kind: str) -> None:
+        """Record the time that a request took."""
+        namespace = pending.request.namespace
+        duration = self._durations.get((namespace if namespace in self._routes else _OTHER, kind))
+        if duration is not None:
+            duration.observe(self._link.now - pending.since)
+
     def _forwardedReceived(self, stanza: Stanza) -> None:
         """Take a forwarded request (section 4.3). It gets exactly one answer."""
         server, identifier = stanza.sender or "", stanza.id or ""
@@ -226,17 +260,18 @@ class ManagingHandler(RawHandler):
             if inside is not None:
                 with suppress(BadRequest):
                     pending = PendingRequest(inside.version, server, identifier, stanzas.readHead(inside), now)
-                    self._write(pending, "error", errorElement(BadRequest))
+                    self._writeError(pending, BadRequest)
                     return
             # The requester is unknown, so the server gets the error.
             addresses = route(stanza.recipient or self._component, server)
+            self._link.countError(BadRequest)
             self._send(errorStanza("iq", addresses, identifier, BadRequest))
             return
         try:
             pending = self._open.open(inside.version, server, identifier, request, now)
         except (AlreadyOpen, TooManyPending) as error:
             refused = PendingRequest(inside.version, server, identifier, request, now)
-            self._write(refused, "error", errorElement(type(error)))
+            self._writeError(refused, type(error))
             return
         try:
             self._dispatch(pending)
@@ -254,7 +289,7 @@ class ManagingHandler(RawHandler):
         except BadRequest:
             return False
         pending = PendingRequest(inside.version, stanza.sender or "", stanza.id, request, self._link.now)
-        self._write(pending, "error", errorElement(refused.why))
+        self._writeError(pending, refused.why)
         return True
 
     def _dispatch(self, pending: PendingRequest) -> None:
@@ -362,6 +397,8 @@ class ManagingHandler(RawHandler):
         self._fail(pending, HandlerFailed)
 
     def _fail(self, pending: PendingRequest, error: type[GatewayError]) -> None:
+        if self._open.isOpen(pending):
+            self._link.countError(error)
         self._complete(pending, "error", errorElement(error))
 
     def _complete(self, pending: PendingRequest, kind: str, xml: bytes) -> None:
@@ -369,6 +406,7 @@ class ManagingHandler(RawHandler):
         if self._awaited:
             self._awaited.pop(pending, None)
         if self._open.close(pending):
+            self._observe(pending, kind)
             self._write(pending, kind, xml)
 
     def _cancel(self, pending: PendingRequest) -> None:
@@ -377,13 +415,20 @@ class ManagingHandler(RawHandler):
         if answer is not None:
             answer.cancel()
 
+    def _writeError(self, pending: PendingRequest, error: type[GatewayError]) -> None:
+        """Answer a request that is not open with an error."""
+        self._link.countError(error)
+        self._write(pending, "error", errorElement(error))
+
     def _write(self, pending: PendingRequest, kind: str, xml: bytes) -> None:
         addresses = pending.version, self._component, pending.server, pending.id, pending.request
         answer = stanzas.writeAnswer(*addresses, kind, xml)
         if len(answer) > FREE and (error := self._refusal(pending, len(answer))) is not None:
+            self._link.countError(error)
             answer = stanzas.writeAnswer(*addresses, "error", errorElement(error))
         if not self._send(answer) and self._link.ready:
             # Too many bytes wait for the server, but there is room for an error.
+            self._link.countError(ResourceLimit)
             self._send(stanzas.writeAnswer(*addresses, "error", errorElement(ResourceLimit)))
 
     def _refusal(self, pending: PendingRequest, size: int) -> type[GatewayError] | None:

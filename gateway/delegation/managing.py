@@ -91,6 +91,7 @@ class PendingRequest:
     """
     A request that was forwarded to the managing entity and has no answer yet.
 
+    @ivar since: seconds on the clock when it arrived.
     @ivar share: the requester's share, of which it takes C{places}; C{None} if it is answered at once.
     """
 
@@ -101,6 +102,7 @@ class PendingRequest:
     deadline: float
     share: Share | None = None
     places: int = 0
+    since: float = 0.0
 
     def release(self) -> None:
         """Give the requester's places back."""
@@ -136,7 +138,7 @@ class PendingRequests:
         size = places(len(request.xml))
         if not share.take(size):
             raise AlreadyOpen if key in self._open else TooManyPending
-        pending = PendingRequest(version, server, identifier, request, now + self._timeout, share, size)
+        pending = PendingRequest(version, server, identifier, request, now + self._timeout, share, size, now)
         try:
             self._open.add(key, pending)
         except AlreadyOpen:

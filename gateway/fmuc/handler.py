@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.actions import ToNode
 from gateway.fmuc.core import Rooms
+from gateway.fmuc.echo import Echoes
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import Node
@@ -21,7 +23,8 @@ from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
 from gateway.interfaces import IRefusalHandler, IStatusProvider
-from gateway.muc.actions import Action, LogLine, ToUsers
+from gateway.metrics import IMetrics, IMetricsProvider, bounded, label
+from gateway.muc.actions import Action, LogLine, SendError, ToUsers
 from gateway.muc.iq import answer, result
 from gateway.reports import StatusItem
 from gateway.stream.budget import COPY, FREE
@@ -33,6 +36,8 @@ from gateway.xml.write import presence, route
 
 # Rooms on the status page; the others are only counted.
 _MAX_REPORTED = 100
+# Domains of other nodes whose bytes are counted apart.
+_MAX_DOMAINS = 50
 # Seconds between two log lines about dropped stanzas.
 _REPORT_INTERVAL = 60.0
 # Other log lines in the same time.
@@ -43,11 +48,12 @@ _MAX_LINE = 1_000
 _JOINS = re.compile(rb"""=\s*["']%b["']""" % re.escape(ns.MUC.encode()))
 
 
-@implementer(IRefusalHandler, IStatusProvider)
+@implementer(IMetricsProvider, IRefusalHandler, IStatusProvider)
 class RoomsHandler(RawHandler):
     """
     All rooms of one component.
 
+    @ivar dropped: number of dropped stanzas by reason.
     @param wallClock: as L{gateway.interfaces.IServiceBuilder.wallClock}; the default is the link's clock.
     """
 
@@ -58,10 +64,42 @@ class RoomsHandler(RawHandler):
         self._wallClock = wallClock
         self._rooms = rooms
         self._stopping = False
-        self._dropped: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
         self._reportAt = 0.0
         self._logged: set[str] = set()
         self._loggedUntil = 0.0
+        # Bytes between nodes by domain and direction, the domains, and messages that joined nodes return.
+        self._crossed: Counter[tuple[str, str]] = Counter()
+        self._domains: set[str] = set()
+        self._echoes: Echoes | None = None
+
+    def measure(self, metrics: IMetrics) -> None:
+        rooms = self._rooms.rooms
+        metrics.gauge(*names.ROOMS).setFunction(lambda: len(rooms))
+        metrics.gauge(*names.OCCUPANTS).setFunction(
+            lambda: {
+                "here": sum(len(room.users) for room in rooms.values()),
+                "elsewhere": sum(len(room.occupants) - len(room.users) for room in rooms.values()),
+            }
+        )
+        metrics.gauge(*names.MIRRORS).setFunction(self._mirrors)
+        metrics.gauge(*names.JOINING_NODES).setFunction(
+            lambda: sum(len(each.joiningNodes) for each in map(self._rooms.federation, rooms) if each is not None)
+        )
+        metrics.counter(*names.FMUC_BYTES).setFunction(lambda: dict(self._crossed))
+        metrics.counter(*names.ROOMS_DROPPED).setFunction(
+            lambda: {label(reason): count for reason, count in self.dropped.items()}
+        )
+        self._echoes = Echoes(metrics.histogram(*names.FMUC_ECHO).observe)
+
+    def _mirrors(self) -> dict[str, int]:
+        """Return the number of mirrors by the state of their uplink."""
+        states = dict.fromkeys(UplinkState, 0)
+        for federation in map(self._rooms.federation, self._rooms.rooms):
+            if federation is not None and federation.uplink is not None:
+                states[federation.uplink.state] += 1
+        return {label(state.name): count for state, count in states.items()}
 
     def report(self) -> Iterator[StatusItem]:
         rooms = self._rooms.rooms
@@ -90,10 +128,11 @@ class RoomsHandler(RawHandler):
     def tick(self, now: float) -> None:
         self._readWallClock(now)
         self._perform(self._rooms.tick(now))
-        if self._dropped and self._reportAt <= now:
+        if self._reportAt <= now and self.dropped != self._reported:
             self._reportAt = now + _REPORT_INTERVAL
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self._dropped.most_common())
-            self._dropped.clear()
+            news = self.dropped - self._reported
+            reasons = ", ".join(f"{count} {reason}" for reason, count in news.most_common())
+            self._reported = Counter(self.dropped)
             self._log.warn("{jid}: dropped stanzas: {reasons}.", jid=self._rooms.jid, reasons=reasons)
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
@@ -104,7 +143,7 @@ class RoomsHandler(RawHandler):
                 return False
             self._iqReceived(stanza)
         elif not sender or not recipient:
-            self._dropped["without an address"] += 1
+            self.dropped["without an address"] += 1
         elif self._stopping:
             self._refuse(stanza, Stopping)
         elif stanza.name == "message":
@@ -129,6 +168,9 @@ class RoomsHandler(RawHandler):
             self._refuse(stanza, type(error))
         else:
             speaker, now = self._rooms.speaker(sender, recipient), self._link.now
+            if self._echoes:
+                peer, _, nick = sender.partition("/")
+                self._echoes.returned(jids.bare(recipient), peer, nick, message.id, now)
             # An occupant behind a node is refused alone. The link holds stanzas of local users.
             mayBeOver = "/" in speaker and message.kind == "groupchat"
             if mayBeOver and self._link.fairness.copies.isUserOver(speaker, now):
@@ -173,8 +215,9 @@ class RoomsHandler(RawHandler):
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless the stanza is of a type that has no answer."""
         if stanza.type in ("error", "result", "unavailable"):
-            self._dropped[f"that cannot be answered: {why.__name__}"] += 1
+            self.dropped[f"that cannot be answered: {why.__name__}"] += 1
         else:
+            self._link.countError(why)
             self._send(errorReply(stanza, why))
 
     def _count(self, stanza: Stanza, sender: str, recipient: str) -> None:
@@ -182,6 +225,12 @@ class RoomsHandler(RawHandler):
         node = self._rooms.node(jids.bare(recipient), jids.bare(sender))
         if node is not None:
             node.bytesReceived += len(stanza.raw)
+            self._countBytes(node, "received", len(stanza.raw))
+
+    def _countBytes(self, node: Node, direction: str, size: int) -> None:
+        """Count bytes by the node's domain. The node itself is forgotten with its room."""
+        domain = bounded(jids.split(node.jid)[1], self._domains, _MAX_DOMAINS)
+        self._crossed[domain, direction] += size
 
     def _logOnce(self, line: LogLine) -> None:
         """Log a line: the same line once a minute, and a limited number of lines."""
@@ -240,6 +289,8 @@ class RoomsHandler(RawHandler):
                 send(data)
                 if isinstance(action, ToNode):
                     self._sentToNode(action, len(data), alone)
+                elif isinstance(action, SendError):
+                    self._link.countCondition(action.stanzaError.condition)
         if speaker and spread > FREE:
             self._link.fairness.spread(speaker, spread)
         return alone
@@ -250,6 +301,9 @@ class RoomsHandler(RawHandler):
         node = self._rooms.node(action.room, action.peer)
         if node is not None:
             node.bytesSent += size
+            self._countBytes(node, "sent", size)
+        if self._echoes is not None:
+            self._echoes.sent(action, self._link.now)
 
 
 _CROSSED = "{sent} bytes to it, {received} from it"
@@ -267,10 +321,10 @@ def _described(federation: Federation) -> StatusItem:
     room, uplink = federation.room, federation.uplink
     nodes = []
     if uplink is not None:
-        about = {"state": _uplinkText(uplink), **_crossed(uplink.node)}
+        about = {"state": _uplinkText(uplink), **_bytes(uplink.node)}
         nodes.append(StatusItem("rooms.joined_node", f"mirrors {{node}}: {{state}}, {_CROSSED}", about))
     for node in federation.joiningNodes.values():
-        about = {"occupants": len(node.occupants), **_crossed(node)}
+        about = {"occupants": len(node.occupants), **_bytes(node)}
         nodes.append(
             StatusItem("rooms.joining_node", f"mirrored by {{node}}: with {{occupants}}, {_CROSSED}", about)
         )
@@ -289,5 +343,5 @@ def _uplinkText(uplink: Uplink) -> str:
     return _STATES[uplink.state]
 
 
-def _crossed(node: Node) -> dict[str, str | int]:
+def _bytes(node: Node) -> dict[str, str | int]:
     return {"node": node.jid, "sent": node.bytesSent, "received": node.bytesReceived}

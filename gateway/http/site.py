@@ -4,6 +4,7 @@ The HTTP server. It logs no requests, and limits the memory and time that caller
 
 from __future__ import annotations
 
+from collections import Counter
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -15,8 +16,10 @@ from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from gateway import metrics as names
 from gateway.http.access import Gate, Refusal
 from gateway.http.agent import MAX_BODY
+from gateway.metrics import IMetrics
 
 # Bytes of a body that are kept: one more than a resource accepts, so that the resource notices a body that is too
 # long.
@@ -199,6 +202,9 @@ class QuietSite(Site):
     waited longest for its caller is closed: the request of an honest caller is complete within milliseconds.
 
     @ivar gate: decides after the head of each request.
+    @ivar answered: number of answered requests by status code.
+    @ivar connections: number of open connections.
+    @ivar dropped: number of connections that were closed at a limit.
     """
 
     noisy = False
@@ -209,13 +215,15 @@ class QuietSite(Site):
         super().__init__(resource, timeout=_TIMEOUT, reactor=reactor)
         self.gate = gate
         self._bytes = 0
-        self._connections = 0
+        self.connections = self.dropped = 0
+        self.answered: Counter[int] = Counter()
         # Connections that wait for their caller, the longest-waiting first.
         self._waiting: dict[Channel, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self._connections >= _MAX_CONNECTIONS:
+        if self.connections >= _MAX_CONNECTIONS:
             if not self._waiting:
+                self.dropped += 1
                 return None
             self._drop(next(iter(self._waiting)))
         return super().buildProtocol(addr)
@@ -226,7 +234,7 @@ class QuietSite(Site):
 
     def isOpen(self, channel: Channel) -> None:
         """Count a new connection."""
-        self._connections += 1
+        self.connections += 1
         self.waits(channel)
 
     def waits(self, channel: Channel) -> None:
@@ -241,7 +249,7 @@ class QuietSite(Site):
 
     def isGone(self, channel: Channel) -> None:
         """Record that the connection is lost."""
-        self._connections -= 1
+        self.connections -= 1
         self.isServed(channel)
 
     def keep(self, channel: Channel, count: int) -> bool:
@@ -252,11 +260,21 @@ class QuietSite(Site):
             self._drop(next(each for each in self._waiting if each.kept))
         return channel in self._waiting
 
+    def measure(self, metrics: IMetrics) -> None:
+        """Register metrics."""
+        metrics.counter(*names.HTTP_REQUESTS).setFunction(
+            lambda: {str(code): count for code, count in self.answered.items()}
+        )
+        metrics.gauge(*names.HTTP_CONNECTIONS).setFunction(lambda: self.connections)
+        metrics.counter(*names.HTTP_DROPPED).setFunction(lambda: self.dropped)
+
     def _drop(self, channel: Channel) -> None:
+        self.dropped += 1
         self.isServed(channel)
         for request in channel.requests:
             request.content = BytesIO()
         channel.transport.abortConnection()
 
     def log(self, request: http.Request) -> None:
-        """Do not log requests."""
+        """Count requests, and do not log them."""
+        self.answered[request.code] += 1

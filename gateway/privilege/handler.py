@@ -16,10 +16,12 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
+from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import Malformed, NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
+from gateway.metrics import IMetrics, IMetricsProvider
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
 from gateway.reports import StatusItem
@@ -33,7 +35,7 @@ from gateway.xml.write import route
 _MAX_PUSHES = 1_000
 
 
-@implementer(IPrivileges, IStatusProvider)
+@implementer(IMetricsProvider, IPrivileges, IStatusProvider)
 class PrivilegeHandler(RawHandler):
     """
     The privileges of a component.
@@ -85,6 +87,10 @@ class PrivilegeHandler(RawHandler):
                     {"server": server},
                     isProblem=True,
                 )
+
+    def measure(self, metrics: IMetrics) -> None:
+        granted = metrics.gauge(*names.PRIVILEGES_GRANTED)
+        granted.setFunction(lambda: {server: server in self._granted for server in self._servers})
 
     def report(self) -> Iterator[StatusItem]:
         for server, granted in sorted(self._granted.items()):

@@ -19,6 +19,7 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
+from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import (
@@ -32,6 +33,7 @@ from gateway.errors import (
 )
 from gateway.interfaces import IStatusProvider
 from gateway.log.seldom import Seldom
+from gateway.metrics import IMetrics, IMetricsProvider
 from gateway.privilege import stanzas
 from gateway.privilege.core import VERSIONS, Permissions
 from gateway.privilege.handler import PrivilegeHandler
@@ -73,7 +75,7 @@ class _Count:
     refused: int = 0
 
 
-@implementer(IStatusProvider)
+@implementer(IMetricsProvider, IStatusProvider)
 class Lending(RawHandler):
     """
     Passes on requests and messages of entities, within the permissions of the link's component.
@@ -126,6 +128,16 @@ class Lending(RawHandler):
             return
         for _, pending in self._open.expire(now):
             self._link.refuse(pending.stanza, NoAnswer)
+
+    def measure(self, metrics: IMetrics) -> None:
+        metrics.counter(*names.LENT).setFunction(
+            lambda: {
+                (entity, outcome): number
+                for entity, count in self._counts.items()
+                for outcome, number in asdict(count).items()
+            }
+        )
+        metrics.gauge(*names.PENDING).labels("lent").setFunction(lambda: len(self._open))
 
     def report(self) -> Iterator[StatusItem]:
         granted = self._privileges.permissions(self._server).version
@@ -262,6 +274,7 @@ class Lending(RawHandler):
     def _reply(self, pending: _PendingRequest, data: bytes) -> None:
         if not self._link.sendRaw(data) and self._link.ready:
             # Too many bytes wait for the server, but there is room for an error.
+            self._link.countError(ResourceLimit)
             self._link.sendRaw(errorReply(pending.stanza, ResourceLimit))
 
     def _onMessageError(self, error: Stanza) -> bool:

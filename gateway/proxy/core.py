@@ -12,6 +12,7 @@ Every method that takes a stanza returns an action, or C{None} if the stanza is 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -69,12 +70,14 @@ class Translator:
     One component's translation.
 
     @ivar dropped: number of dropped stanzas by reason.
+    @ivar observe: is called with the seconds from a request to its answer; C{None} if nobody needs them.
     """
 
     def __init__(self, sealer: Sealer, pool: Pool, rules: Rules) -> None:
         self.component = sealer.component
         self.target = pool.target
         self.dropped: Counter[str] = Counter()
+        self.observe: Callable[[float], object] | None = None
         # All requests that wait for an answer, including those with the same id.
         self._owed = Shares(_MAX_PENDING)
         self._correspondents = Correspondents(sealer, self._owed)
@@ -159,6 +162,8 @@ class Translator:
         key = (recipient, identifier)
         exchange = self._exchanges.get(key)
         if exchange is not None and (resource := exchange.resource).jid == sender:
+            if self.observe is not None:
+                self.observe(now - exchange.deadline + self._rules.timeout)
             if exchange.copies:
                 del self._exchanges[key]
                 exchange.endOldest()

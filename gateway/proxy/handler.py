@@ -11,9 +11,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway import metrics as names
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, HandlerFailed, NoResource
 from gateway.interfaces import IStatusProvider
+from gateway.metrics import IMetrics, IMetricsProvider, label
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
@@ -35,7 +37,7 @@ _WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 _REPORT_EVERY = 60.0
 
 
-@implementer(IStatusProvider)
+@implementer(IMetricsProvider, IStatusProvider)
 class ProxyHandler(RawHandler):
     """
     Jabber Address Translation for one component.
@@ -74,6 +76,17 @@ class ProxyHandler(RawHandler):
             if self._warned and self._subscribeAt is not None:
                 yield self._unseen()
         yield StatusItem("proxy.pending", "open requests: {count}", {"count": self.pending})
+
+    def measure(self, metrics: IMetrics) -> None:
+        translator = self._translator
+        translator.observe = metrics.histogram(*names.PROXY_ROUND_TRIP).observe
+        metrics.gauge(*names.PROXY_RESOURCES).setFunction(lambda: len(translator.resources))
+        metrics.counter(*names.PROXY_DROPPED).setFunction(
+            lambda: {label(reason): count for reason, count in translator.dropped.items()}
+        )
+        pending = metrics.gauge(*names.PENDING)
+        pending.labels("proxy").setFunction(lambda: translator.pending)
+        pending.labels("proxy_waiting").setFunction(lambda: len(self._waiting))
 
     def drain(self) -> None:
         self._translator.drain()
@@ -153,6 +166,7 @@ class ProxyHandler(RawHandler):
     def _refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         """Answer with an error; while the target's resources are unknown the stanza waits instead."""
         if error is not NoResource or not self._waiting.hold(stanza):
+            self._link.countError(error)
             self._send(errorReply(stanza, error))
 
     def _unaddressed(self, sender: str | None) -> bool:
@@ -169,6 +183,7 @@ class ProxyHandler(RawHandler):
         if stanza.type == "get" or stanza.type == "set":
             self._translator.withdraw(stanza.sender or "", stanza.recipient or "", identifier)
         else:
+            self._link.countError(HandlerFailed)
             self._send(errorStanza("iq", relay.route, identifier, HandlerFailed))
 
     def tick(self, now: float) -> None:
@@ -206,6 +221,7 @@ class ProxyHandler(RawHandler):
             if isinstance(action, Retry):
                 self._send(action.stanza.readdressed(action.route))
             else:
+                self._link.countError(action.error)
                 self._send(errorStanza("iq", action.route, action.id, action.error))
 
     def _subscribe(self) -> None:
@@ -239,6 +255,7 @@ class ProxyHandler(RawHandler):
                 for relay in relays:
                     self._send(stanza.readdressed(relay.route))
             elif kind is None:
+                self._link.countError(relays.error)
                 self._send(errorReply(stanza, relays.error))
         elif kind == "subscribe" or kind == "unsubscribe":
             # The component has no roster, and the implementing client none of requesters: nobody may subscribe.

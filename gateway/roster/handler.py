@@ -21,9 +21,11 @@ from wokkel.iwokkel import IDisco
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
+from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.interfaces import IStatusProvider
+from gateway.metrics import IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.roster.apply import Applier
 from gateway.roster.core import Finished
@@ -74,10 +76,11 @@ class _Retry:
     backoff: Backoff = field(factory=lambda: Backoff(_FIRST_PAUSE, _MAX_PAUSE))
 
 
+@implementer(IMetricsProvider, IStatusProvider)
 class PresenceWatcher(XMPPHandler):
     """
     Reads the presence feed (XEP-0356 section 7), and refreshes users at each login and at changes of status. A
-    failed refresh is repeated while the user is online.
+    failed refresh is repeated while the user is online. Reports for the refresher as well.
 
     @param minInterval: seconds between two refreshes of a user that changes of status cause.
     @param hasPresenceFeed: returns true if the server grants the presence feed.
@@ -118,6 +121,13 @@ class PresenceWatcher(XMPPHandler):
         super().connectionLost(reason)
         for name in list(self._online):
             self._onOffline(name)
+
+    def report(self) -> Iterator[StatusItem]:
+        yield from self._refresher.report()
+
+    def measure(self, metrics: IMetrics) -> None:
+        self._refresher.measure(metrics, self._clock.seconds)
+        metrics.gauge(*names.ROSTER_ONLINE).setFunction(lambda: len(self._online))
 
     def onPresence(self, presence: Stanza) -> None:
         """A resource has become available or unavailable; it may be a contact's of another domain."""

@@ -15,11 +15,13 @@ from twisted.python.failure import Failure
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
+from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.log.seldom import Seldom
+from gateway.metrics import IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.roster.advice import prosodyGrantAdvice
 from gateway.stream.stanzas import Stanza
@@ -50,7 +52,7 @@ class _Client:
     isFresh: bool = False
 
 
-@implementer(IStatusProvider)
+@implementer(IMetricsProvider, IStatusProvider)
 class InterestedClients(XMPPHandler):
     """
     Pushes changes of a locked roster to clients, if the server does not. Prosody pushes only to clients whose
@@ -132,8 +134,16 @@ class InterestedClients(XMPPHandler):
                     more=more,
                 )
 
+    def measure(self, metrics: IMetrics) -> None:
+        metrics.gauge(*names.ROSTER_CLIENTS).setFunction(lambda: self._interested)
+        metrics.counter(*names.ROSTER_PUSHES).setFunction(lambda: self._pushed)
+
+    @property
+    def _interested(self) -> int:
+        return sum(client.isInterested for clients in self._users.values() for client in clients.values())
+
     def report(self) -> Iterator[StatusItem]:
-        clients = sum(client.isInterested for clients in self._users.values() for client in clients.values())
+        clients = self._interested
         if self._privileges is None:
             text = "locked rosters were given to {clients} clients; the server pushes changes"
             yield StatusItem("roster.locked", text, {"clients": clients})

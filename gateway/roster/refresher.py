@@ -5,19 +5,23 @@ Runs refreshes: of several users at a time, and of each user one at a time.
 from __future__ import annotations
 
 import typing
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred, succeed
 from twisted.logger import Logger
 
+from gateway import metrics as names
 from gateway.interfaces import RosterItem
+from gateway.metrics import NO_METRIC, IHistogram, IMetrics
 from gateway.pieces import Pieces
+from gateway.reports import StatusItem
 from gateway.roster.apply import Applier
 from gateway.roster.core import Fetch, Finished, Read, Refresh, Set
 from gateway.roster.difference import afterSet
-from gateway.roster.failures import RefreshFailed
+from gateway.roster.failures import RefreshFailed, UserUnknown
 from gateway.roster.fetch import Fetched
 
 
@@ -34,6 +38,9 @@ class Application(typing.Protocol):
 # Users whose refresh is under way or waits for a free slot.
 _MAX_USERS = 100_000
 _FULL = Finished(reason=f"{_MAX_USERS} users are waiting for a refresh already; ask again later")
+
+# Users whose last failure is on the status page.
+_MAX_FAILURES = 10
 
 # Unknown keys of documents that are logged at most.
 _MAX_LOGGED_KEYS = 100
@@ -58,6 +65,11 @@ class Refresher:
     @param maxRemovals: contacts that one refresh may remove; C{None} for any number.
 
     @ivar announced: number of users in HTTP requests whose refresh has not begun; the batches count it down.
+    @ivar outcomes: number of refreshes that ended, without dry runs: C{changed}, C{unchanged}, C{failed},
+        C{unknown} to the application, or C{refused} because too many users wait.
+    @ivar failures: reasons of the last failures of at most L{_MAX_FAILURES} users, by name, whose refresh has not
+        succeeded since.
+    @ivar contactsSet: number of contacts that were set or removed.
     """
 
     _log = Logger()
@@ -82,6 +94,39 @@ class Refresher:
         self._users: dict[str, _Requested] = {}
         self._reported: set[str] = set()
         self._observers: list[Callable[[str, RosterItem], object]] = []
+        self.outcomes: Counter[str] = Counter()
+        self.failures: OrderedDict[str, str] = OrderedDict()
+        self.contactsSet = 0
+        self._seconds: Callable[[], float] = lambda: 0.0
+        self._durations: IHistogram = NO_METRIC
+        self._fetches: IHistogram = NO_METRIC
+
+    def measure(self, metrics: IMetrics, seconds: Callable[[], float]) -> None:
+        """
+        Register metrics.
+
+        @param seconds: returns the time on the reactor's clock.
+        """
+        self._seconds = seconds
+        self._durations = metrics.histogram(*names.ROSTER_REFRESH)
+        self._fetches = metrics.histogram(*names.ROSTER_FETCH)
+        metrics.counter(*names.ROSTER_REFRESHES).setFunction(lambda: dict(self.outcomes))
+        metrics.counter(*names.ROSTER_SET).setFunction(lambda: self.contactsSet)
+        metrics.gauge(*names.ROSTER_WAITING).setFunction(lambda: len(self._users))
+
+    def report(self) -> Iterator[StatusItem]:
+        """For the status page."""
+        if self.outcomes or self._users:
+            known = {name: self.outcomes[name] for name in ("changed", "unchanged", "failed", "unknown")}
+            yield StatusItem(
+                "roster.refreshes",
+                "refreshes: {changed} with changes, {unchanged} without, {failed} failed, {unknown} of users who are "
+                "unknown to the application; users whose refresh waits or is under way: {waiting}",
+                {**known, "waiting": len(self._users)},
+            )
+        for name, reason in self.failures.items():
+            about = {"user": f"{name}@{self._domain}", "reason": reason}
+            yield StatusItem("roster.failure", "the last refresh of {user} failed: {reason}", about, isProblem=True)
 
     def watch(self, observer: Callable[[str, RosterItem], object]) -> None:
         """
@@ -109,6 +154,7 @@ class Refresher:
             user.isForced = user.isForced or isForced
             user.isUnconditional = user.isUnconditional or isUnconditional
         elif self._isFull:
+            self.outcomes["refused"] += 1
             done.callback(_FULL)
         else:
             self._users[name] = _Requested([])
@@ -141,6 +187,7 @@ class Refresher:
         running.addCallback(self._onRefreshed, name, asked.waiting)
 
     def _onRefreshed(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
+        self._count(name, finished)
         # Answer the waiting requests before anything else is set, so that the answer is still right.
         for each in waiting:
             each.callback(finished)
@@ -150,6 +197,18 @@ class Refresher:
             self._begin(name, user)
         else:
             del self._users[name]
+
+    def _count(self, name: str, finished: Finished) -> None:
+        self.failures.pop(name, None)
+        if finished.isUnknown:
+            self.outcomes["unknown"] += 1
+        elif finished.reason:
+            self.outcomes["failed"] += 1
+            self.failures[name] = finished.reason
+            if len(self.failures) > _MAX_FAILURES:
+                self.failures.popitem(last=False)
+        else:
+            self.outcomes["changed" if finished.summary else "unchanged"] += 1
 
     def _start(self, work: Callable[..., Coroutine[Any, Any, Finished]], *arguments: object) -> Deferred[Finished]:
         running: Deferred[Finished] = ensureDeferred(work(*arguments))
@@ -168,11 +227,25 @@ class Refresher:
 
     async def _run(self, name: str, refresh: Refresh, isUnconditional: bool) -> Finished:
         tags: list[str | None] = [None]
+        begun = self._seconds()
         finished = await self._steps(name, refresh, isUnconditional, tags)
+        self._durations.observe(self._seconds() - begun)
         # Without a tag, skipped contacts are reported again by the next refresh, even if the document is unchanged.
         isDone = not finished.reason and not finished.skipped
         self._application.remember(name, tags[-1] if isDone else None)
         return finished
+
+    async def _fetch(self, name: str, isUnconditional: bool) -> Fetched:
+        begun, outcome = self._seconds(), "failed"
+        try:
+            answer = await self._application.fetch(name, isUnconditional)
+            outcome = "unchanged" if answer.document is None else "fetched"
+        except UserUnknown:
+            outcome = "unknown"
+            raise
+        finally:
+            self._fetches.labels(outcome).observe(self._seconds() - begun)
+        return answer
 
     async def _steps(self, name: str, refresh: Refresh, isUnconditional: bool, tags: list[str | None]) -> Finished:
         """
@@ -185,7 +258,7 @@ class Refresher:
             try:
                 match step:
                     case Fetch():
-                        answer = await self._application.fetch(name, isUnconditional)
+                        answer = await self._fetch(name, isUnconditional)
                         tags.append(answer.tag)
                         step = await self._pieces.run(refresh.onDocument(answer.document))
                         self._logUnknownKeys(refresh.unknown, refresh.user)
@@ -196,6 +269,7 @@ class Refresher:
                         step = await self._pieces.run(refresh.onRoster(roster))
                     case Set(item, before):
                         await self._applier.set(refresh.user, item, before)
+                        self.contactsSet += 1
                         for observer in self._observers:
                             observer(refresh.user, afterSet(item, before))
                         step = refresh.onSet()

@@ -17,7 +17,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from gateway import metrics as names
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
+from gateway.metrics import IMetrics
 from gateway.reports import StatusItem
 from gateway.state import files
 from gateway.state.faults import Condition, domainError
@@ -73,6 +75,7 @@ class Database:
     each request, and every five seconds if there are no requests.
 
     @ivar path: the file.
+    @ivar failures: number of requests and probes that failed since the start.
     @param schema: SQL statements that create the tables if they do not exist.
     @param reactor: provides the clock, and C{callFromThread}.
     @raise OSError: if the file cannot be created.
@@ -85,6 +88,7 @@ class Database:
         self._schema = schema
         self._reactor = reactor
         self._condition = Condition()
+        self.failures = 0
         self._jobs: dict[_Job, Deferred[Any]] = {}
         self._probing: IDelayedCall | None = None
         self._watching: IDelayedCall | None = None
@@ -114,6 +118,16 @@ class Database:
         about["waiting"] = len(self._jobs)
         text = "{file}: {trouble}; failures: {failures}" if self.trouble else "{file}: works"
         return StatusItem("file", text + "; requests that wait: {waiting}", about, bool(self.trouble))
+
+    def measure(self, metrics: IMetrics) -> None:
+        """
+        Register metrics.
+
+        @param metrics: of this file alone.
+        """
+        metrics.gauge(*names.STATE_UP).setFunction(lambda: not self.trouble)
+        metrics.counter(*names.STATE_FAILURES).setFunction(lambda: self.failures)
+        metrics.gauge(*names.STATE_WAITING).setFunction(lambda: len(self._jobs))
 
     def read(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
         """
@@ -202,6 +216,7 @@ class Database:
             self._watching = self._reactor.callLater(_WATCH_EVERY, self._watch)
 
     def _failed(self, trouble: str) -> None:
+        self.failures += 1
         if self._condition.failed(trouble, self._reactor.seconds()):
             self._log.error(
                 "{path} does not work: {trouble}. Until then requests get an error (failures so far: {refused}); "

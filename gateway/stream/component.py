@@ -5,6 +5,7 @@ One connection of an external component (XEP-0114): header, handshake, stanzas, 
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from hashlib import sha1
 
 from attrs import frozen
@@ -70,15 +71,25 @@ class ComponentProtocol(Connection):
     @ivar authenticated: fires with this protocol when the server accepts the handshake, and fails with the
         reason if it does not.
     @ivar streamId: the stream's id, given by the server.
+    @param received: is called with each stanza in place of the owner's C{stanzaReceived}, which it calls.
     """
 
     # Seconds for the server to accept the handshake, and to say why its header has no id.
     handshakeWithin = 15.0
     errorWithin = 2.0
 
-    def __init__(self, owner: Owner, jid: str, secret: str, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        jid: str,
+        secret: str,
+        limits: Limits,
+        clock: IReactorTime,
+        received: Callable[[Stanza], object] | None = None,
+    ) -> None:
         super().__init__(Splitter(ns.COMPONENT_ACCEPT, limits), clock)
         self._owner = owner
+        self._received = received or owner.stanzaReceived
         self._jid = jid
         self._secret = secret
         self.authenticated: Deferred[ComponentProtocol] = Deferred()
@@ -121,7 +132,7 @@ class ComponentProtocol(Connection):
         elif event.name == _ERROR:
             self._reason = _refusal(event)
         elif event.name == HANDSHAKE and self.streamId and not self.authenticated.called:
-            self._open(self._owner.stanzaReceived)
+            self._open(self._received)
             self.authenticated.callback(self)
 
 

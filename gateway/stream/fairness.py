@@ -121,6 +121,11 @@ class Fairness:
             for stanza in self._holdback.leave(user):
                 self._refuse(stanza, Stopping)
 
+    @property
+    def heldStanzas(self) -> int:
+        """Number of stanzas that are held."""
+        return len(self._holdback)
+
     def report(self) -> Iterator[StatusItem]:
         """For the status page."""
         if self.budget.refused:
@@ -139,7 +144,7 @@ class Fairness:
             yield StatusItem(
                 "fairness.held",
                 "stanzas that wait, of users over a budget: {stanzas}; users: {users}",
-                {"stanzas": len(self._holdback), "users": len(self.held)},
+                {"stanzas": self.heldStanzas, "users": len(self.held)},
             )
 
     def _release(self) -> None:

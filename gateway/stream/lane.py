@@ -49,6 +49,9 @@ class Port(typing.Protocol):
     now: float
     budget: Budget
 
+    def countError(self, error: type[GatewayError]) -> None:
+        """Count an error that is sent."""
+
     def sendRaw(self, data: bytes) -> bool:
         """Send serialised stanzas."""
 
@@ -149,7 +152,7 @@ class ElementLane:
                 requester=requester,
                 identifier=identifier,
             )
-            self._port.sendRaw(errorStanza("iq", route(addressed, requester), identifier, NoAnswer))
+            self._sendError("iq", route(addressed, requester), identifier, NoAnswer)
 
     def send(self, obj: Any) -> None:
         """
@@ -177,10 +180,11 @@ class ElementLane:
                 )
                 return
             if not self._port.budget.allows(key[0], len(data), self._port.now):
+                self._port.countError(OverBudget)
                 data = errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], OverBudget)
             if not self._port.sendRaw(data) and self._xmlstream is not None:
                 # Too much output waits, but an error has room.
-                self._port.sendRaw(errorStanza("iq", route(obj["from"], obj["to"]), obj["id"], ResourceLimit))
+                self._sendError("iq", route(obj["from"], obj["to"]), obj["id"], ResourceLimit)
             return
         self._port.sendRaw(data)
 
@@ -245,7 +249,11 @@ class ElementLane:
         """Answer with an error from the recipient's address; without a sender nobody is answered."""
         if stanza.sender:
             addresses = route(stanza.recipient or self._port.jid, stanza.sender)
-            self._port.sendRaw(errorStanza(stanza.name, addresses, stanza.id, error))
+            self._sendError(stanza.name, addresses, stanza.id, error)
+
+    def _sendError(self, name: str, addresses: bytes, identifier: str | None, error: type[GatewayError]) -> None:
+        self._port.countError(error)
+        self._port.sendRaw(errorStanza(name, addresses, identifier, error))
 
     def _key(self, requester: str, identifier: str, addressed: str) -> Key | None:
         """Return the key of a request, equal for all spellings of its addresses; C{None} if one is not a JID."""

@@ -4,6 +4,7 @@ A component's connection to its server as a service: reconnection for ever, two 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from operator import attrgetter
@@ -17,12 +18,14 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import STANZA_CONDITIONS
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCollection
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway.errors import GatewayError, HandlerFailed
+from gateway.errors import ERRORS, GatewayError, HandlerFailed
 from gateway.interfaces import IRawHandler, IStatusProvider
+from gateway.metrics import NO_METRICS, IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
 from gateway.stream.budget import Budget
@@ -31,6 +34,7 @@ from gateway.stream.core import Limits
 from gateway.stream.fairness import Fairness
 from gateway.stream.instances import SHARED, OtherInstances
 from gateway.stream.lane import ElementLane, T
+from gateway.stream.measures import measure
 from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies
 from gateway.stream.refusals import Refusals
@@ -62,6 +66,14 @@ class Link(Service):
     @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
     @ivar conflict: the reason for the operator if the link is up but of little use; otherwise empty.
     @ivar shared: true if other gateways may be connected as this component.
+    @ivar metrics: metrics of this link and its handlers, see L{IMetricsProvider}.
+    @ivar connections: number of connections that the server accepted.
+    @ivar failures: number of connections that failed or were lost.
+    @ivar outbox: the stanzas that wait for the connection.
+    @ivar lost: number of stanzas that could not be sent, by reason: C{late} or C{full}.
+    @ivar refusals: stanzas that the stream refused.
+    @ivar errors: number of stanzas that were answered with an error, by its condition. Handlers that write errors
+        themselves count them with L{countError}.
     @param where: the endpoint in the operator's words.
     @param instances: detects other gateways that are connected as this component; C{None} for no detection.
     """
@@ -97,6 +109,7 @@ class Link(Service):
         where: str = "the server's endpoint",
         instances: OtherInstances | None = None,
         budget: Budget | None = None,
+        metrics: IMetrics = NO_METRICS,
     ) -> None:
         self._reactor = reactor
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random())
@@ -121,9 +134,12 @@ class Link(Service):
         self._stopped: Deferred[None] | None = None
         self._raw: list[IRawHandler] = []
         self._lane = ElementLane(self)
-        self._outbox = Outbox()
-        self._dropped = 0
-        self._refusals = Refusals(self, partial(reactor.callLater, 0))
+        self.outbox = Outbox()
+        self.lost: Counter[str] = Counter()
+        self._reportedFull = 0
+        self.errors: Counter[str] = Counter()
+        self.connections = self.failures = 0
+        self.refusals = Refusals(self, partial(reactor.callLater, 0))
         self._endpoint = endpoint
         self._where = where
         self._factory = Factory.forProtocol(self._makeProtocol)
@@ -132,6 +148,8 @@ class Link(Service):
         self._retry: IDelayedCall | None = None
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = reactor
+        self.metrics = metrics
+        self._traffic = measure(self, metrics) if metrics.isRecording else None
 
     # As a service.
 
@@ -175,13 +193,29 @@ class Link(Service):
     @property
     def pending(self) -> int:
         """Number of open exchanges."""
-        return len(self._lane.replies) + len(self._lane.requests) + sum(handler.pending for handler in self._raw)
+        return self.openReplies + self.openRequests + sum(handler.pending for handler in self._raw)
+
+    @property
+    def openReplies(self) -> int:
+        """Number of requests that wait for the answer of an element handler."""
+        return len(self._lane.replies)
+
+    @property
+    def openRequests(self) -> int:
+        """Number of the component's own requests without an answer."""
+        return len(self._lane.requests)
 
     # As the parent of handlers.
 
     def report(self) -> Iterator[StatusItem]:
+        if len(self.outbox):
+            about = {"stanzas": len(self.outbox), "bytes": self.outbox.size}
+            yield StatusItem("link.outbox", "stanzas that wait for the link: {stanzas}; bytes: {bytes}", about)
+        if self.lost:
+            text = "stanzas that could not be sent: {late} waited too long for the link, {full} found no room"
+            yield StatusItem("link.lost", text, {"late": self.lost["late"], "full": self.lost["full"]})
         yield from self.fairness.report()
-        yield from self._refusals.report()
+        yield from self.refusals.report()
 
     def __iter__(self) -> Iterator[IXMPPHandler]:
         return iter(self._lane)
@@ -190,6 +224,8 @@ class Link(Service):
         if IRawHandler.providedBy(handler):
             self._raw.append(handler)
         self._lane.addHandler(handler)
+        if self.metrics.isRecording and IMetricsProvider.providedBy(handler):
+            IMetricsProvider(handler).measure(self.metrics)
 
     def removeHandler(self, handler: IXMPPHandler) -> None:
         if IRawHandler.providedBy(handler):
@@ -218,7 +254,7 @@ class Link(Service):
         @return: true if there was room.
         """
         if len(data) > self.limits.outgoingSize:
-            return self._refusals.outgoing(data, self.limits)
+            return self.refusals.outgoing(data, self.limits)
         write = self._write
         # As sendAll, without the call: all stanzas of a proxy pass here.
         return (write is not None and write(data)) or self.sendAll(data)
@@ -226,9 +262,11 @@ class Link(Service):
     def sendAll(self, data: bytes) -> bool:
         """Send serialised stanzas of any size."""
         write = self._write
-        if write(data) if write is not None else self._outbox.put(data, self.now):
-            return True
-        return self._drop()
+        if write is not None:
+            return write(data) or self._drop()
+        if not self.outbox.put(data, self.now):
+            return self._drop()
+        return self._traffic is None or self._traffic.sent(data)
 
     def sendCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendRaw}."""
@@ -236,17 +274,19 @@ class Link(Service):
             return not [n for n in range(len(copies.recipients)) if not self.sendRaw(copies.written(n, n + 1))]
         protocol = self._protocol
         if self._write is not None and protocol is not None:
-            return protocol.writeCopies(copies) or self._drop()
+            if not protocol.writeCopies(copies):
+                return self._drop()
+            return self._traffic is None or self._traffic.sentCopies(copies)
         return self.sendAll(copies.written())
 
     def _drop(self) -> bool:
-        if not self._dropped:
+        if self.lost["full"] == self._reportedFull:
             self._log.warn(
                 "{jid}: too much output waits for {what}; stanzas are dropped until some of it is gone.",
                 jid=self.jid,
                 what="the server to read" if self.ready else "the link to come back",
             )
-        self._dropped += 1
+        self.lost["full"] += 1
         return False
 
     # As the owner of a connection.
@@ -287,14 +327,27 @@ class Link(Service):
         """Answer a stanza with an error."""
         self._lane.refuse(stanza, error)
 
+    def countError(self, error: type[GatewayError]) -> None:
+        """Count an error that a handler has written itself."""
+        self.errors[ERRORS[error].condition] += 1
+
+    def countCondition(self, condition: str) -> None:
+        """As L{countError}, by the condition, which may be another entity's."""
+        self.errors[condition if condition in STANZA_CONDITIONS else "other"] += 1
+
     @property
     def isCongested(self) -> bool:
         """True if much output waits, so that work that can wait should wait."""
         protocol = self._protocol
         return protocol is not None and protocol.unsentBytes > protocol.pauseAboveBytes
 
+    @property
+    def unsentBytes(self) -> int:
+        """Bytes of output that wait for the server to read."""
+        return 0 if self._protocol is None else self._protocol.unsentBytes
+
     def stanzaRefused(self, refused: StanzaRefused) -> None:
-        self._refusals.incoming(refused, self._raw)
+        self.refusals.incoming(refused, self._raw)
 
     def streamEnding(self) -> None:
         self._write = None
@@ -316,7 +369,8 @@ class Link(Service):
     # Connecting.
 
     def _makeProtocol(self) -> ComponentProtocol:
-        self._protocol = ComponentProtocol(self, self.jid, self._secret, self.limits, self._reactor)
+        received = self.stanzaReceived if self._traffic is None else self._traffic.receiving(self.stanzaReceived)
+        self._protocol = ComponentProtocol(self, self.jid, self._secret, self.limits, self._reactor, received)
         self._protocol.stallFor = self.stallFor
         return self._protocol
 
@@ -330,25 +384,30 @@ class Link(Service):
     def _connected(self, protocol: ComponentProtocol) -> None:
         self._trying = None
         self.ready = True
+        self.connections += 1
         self._upAt = self._heardAt = self._reactor.seconds()
         self._pingedAt = None
         self.trouble = ""
         if self._instances is not None:
             self._instances.connected(self._upAt)
         self._log.info("{jid}: connected.", jid=self.jid)
-        self._reportDropped(self._outbox.expire(self._upAt))
-        if len(self._outbox):
+        self._reportDropped(self.outbox.expire(self._upAt))
+        if len(self.outbox):
             self._reactor.callLater(self.settleFor, self._settled, protocol)
         else:
-            self._write = protocol.write
+            self._writeTo(protocol)
         # The outbox comes first, because handlers send as soon as they are connected.
         self._lane.connected(protocol.streamId)
 
     def _settled(self, protocol: ComponentProtocol) -> None:
         """Send the outbox, if this connection is still the current one."""
         if protocol is self._protocol and self.ready:
-            self._write = protocol.write
-            protocol.write(self._outbox.takeAll())
+            self._writeTo(protocol)
+            # They were counted when they were put there.
+            protocol.write(self.outbox.takeAll())
+
+    def _writeTo(self, protocol: ComponentProtocol) -> None:
+        self._write = protocol.write if self._traffic is None else self._traffic.sending(protocol.write)
 
     def _failed(self, reason: Failure) -> None:
         self._trying = None
@@ -360,6 +419,7 @@ class Link(Service):
 
     def _tryAgain(self, reason: Failure) -> None:
         """Log why there is no stream, and schedule the next try."""
+        self.failures += 1
         delay = self._backoff.next(isRefused(reason))
         self.trouble = explain(reason, self._where)
         self._log.warn(
@@ -372,12 +432,12 @@ class Link(Service):
 
     def _tick(self) -> None:
         self.now = now = self._reactor.seconds()
-        self._reportDropped(self._outbox.expire(now))
+        self._reportDropped(self.outbox.expire(now))
         self.fairness.tick(now)
         for handler in self._raw:
             self._lane.guard(handler.tick, now)
         self._lane.tick(now)
-        self._refusals.tick()
+        self.refusals.tick()
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
             if self._instances is not None and not self._protocol.stalled:
@@ -412,12 +472,14 @@ class Link(Service):
             self._log.info("{jid}: no other gateway is connected as this component any longer.", jid=self.jid)
 
     def _reportDropped(self, late: int) -> None:
-        if late or (self._dropped and self.ready):
+        full = self.lost["full"] - self._reportedFull
+        if late or (full and self.ready):
+            self.lost["late"] += late
             self._log.warn(
                 "{jid}: {late} stanzas waited too long for the link and were dropped; "
                 "{full} were dropped because the queue was full.",
                 jid=self.jid,
                 late=late,
-                full=self._dropped,
+                full=full,
             )
-            self._dropped = 0
+            self._reportedFull += full

@@ -23,6 +23,11 @@ class Outbox:
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._bytes = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._bytes
+
     def __len__(self) -> int:
         return len(self._waiting)
 

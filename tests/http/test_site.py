@@ -133,7 +133,7 @@ class BoundTests(SynchronousTestCase):
         self.assertFalse(transport.disconnected)
         self.clock.advance(0.2)
         self.assertTrue(transport.disconnected)
-        self.assertEqual(self.site._connections, 0)
+        self.assertEqual(self.site.connections, 0)
 
     def test_noContinue(self) -> None:
         """No caller is told to continue if its body will not be read."""
@@ -171,7 +171,7 @@ class BoundTests(SynchronousTestCase):
         for transport in [*kept[:-1], honest, waiting[-1]]:
             if not transport.disconnected:
                 transport.channel.connectionLost(Failure(ConnectionAborted()))
-        self.assertEqual((self.site._bytes, self.site._connections, len(self.site._waiting)), (0, 0, 0))
+        self.assertEqual((self.site._bytes, self.site.connections, len(self.site._waiting)), (0, 0, 0))
 
     def test_deadlines(self) -> None:
         """A head or a body that arrives in small pieces is ended after 30 s each."""

@@ -117,7 +117,7 @@ class InstancesTests(SynchronousTestCase):
         self.world.endpoint.mode = "refuse"
         self.world.link.startService()
         self.world.wait(20)
-        self.assertEqual(len(self.world.link._outbox), 0)
+        self.assertEqual(len(self.world.link.outbox), 0)
 
     def test_others(self) -> None:
         """A stanza that only looks like a mark is handled as usual."""

@@ -336,7 +336,7 @@ class OutputTests(SynchronousTestCase):
     def test_bound(self) -> None:
         """Over the limit stanzas are refused; once the link is up they are accepted again."""
         world = World()
-        world.link._outbox = Outbox(maxCount=2)
+        world.link.outbox = Outbox(maxCount=2)
         taken = [world.link.sendRaw(f"<message to='{to}'/>".encode()) for to in range(4)]
         self.assertEqual(taken, [True, True, False, False])
         world.up()

@@ -400,7 +400,7 @@ class IncomingTests(LinkCase):
     def test_flood(self) -> None:
         """A user who repeats it costs others no stanza, and the log has one line a minute with the user's name."""
         said: list[str] = []
-        self.patch(type(self.world.link._refusals), "_log", Lines(said))
+        self.patch(type(self.world.link.refusals), "_log", Lines(said))
         for number in range(50):
             self.world.say(stanza("message", None) + stanza("iq", "get", "", str(number)))
         self.assertEqual([fact[4] for fact in self.taker.facts()], [str(number) for number in range(50)])
@@ -421,7 +421,7 @@ class IncomingTests(LinkCase):
     def test_logIsSafe(self) -> None:
         """Names of elements and addresses may be long, or have characters that must not be logged."""
         said: list[str] = []
-        self.patch(type(self.world.link._refusals), "_log", Lines(said))
+        self.patch(type(self.world.link.refusals), "_log", Lines(said))
         self.world.say(f"<\u00e9{'x' * 300} from='a\u202e&#10;{'b' * 3000}' nix:a=''/>".encode())
         self.assertLess(len(said[0]), 700)
         self.assertTrue(said[0].isascii() and said[0].isprintable(), said[0])
@@ -510,7 +510,7 @@ class OutgoingTests(LinkCase):
         """Bytes over the limit that are not a stanza are not sent: they would end the stream, too."""
         for data in (b"<a>" * 1000, b"</b>" * 1000, b"x" * 1001, b"<nix:x>" + b"x" * 1000 + b"</nix:x>"):
             self.assertEqual(self.send(data), [])
-        self.assertEqual(sum(self.world.link._refusals.counts.values()), 4)
+        self.assertEqual(sum(self.world.link.refusals.counts.values()), 4)
         self.assertTrue(self.world.link.ready)
 
     def test_copies(self) -> None:
@@ -532,7 +532,7 @@ class OutgoingTests(LinkCase):
         self.assertTrue(self.world.link.sendCopies(leave))
         self.assertEqual(self.world.server.value().count(b"type='unavailable'"), 2)
         self.assertNotIn(b"x" * 1000, self.world.server.value())
-        self.assertEqual(sum(self.world.link._refusals.counts.values()), 3)
+        self.assertEqual(sum(self.world.link.refusals.counts.values()), 3)
 
     def test_whileDown(self) -> None:
         """The same applies while the link is down."""

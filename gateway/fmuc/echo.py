@@ -1,0 +1,45 @@
+"""Time until the joined node returns messages of a mirror's occupants. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.fmuc.actions import Submission, ToNode
+
+# Messages that are waited for; the oldest is forgotten.
+_MAX_WAITING = 1_000
+
+
+class Echoes:
+    """
+    Messages that were sent to joined nodes, and have not come back. Only those with an id can be recognised.
+
+    @param observe: is called with the seconds that a message took.
+    """
+
+    def __init__(self, observe: Callable[[float], object]) -> None:
+        self._observe = observe
+        self._sentAt: dict[tuple[str, str, str, str], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._sentAt)
+
+    def sent(self, action: ToNode, now: float) -> None:
+        """Record a message that was sent, if it is one that comes back."""
+        stanza = action.stanza
+        if not isinstance(stanza, Submission) or stanza.nomirror or stanza.message.id is None:
+            return
+        self._sentAt.setdefault((action.room, action.peer, stanza.message.nick, stanza.message.id), now)
+        if len(self._sentAt) > _MAX_WAITING:
+            del self._sentAt[next(iter(self._sentAt))]
+
+    def returned(self, room: str, peer: str, nick: str, identifier: str | None, now: float) -> None:
+        """
+        Record a message that was received.
+
+        @param room: bare JID of the room here.
+        @param peer: bare JID of the sender, which is a joined node if the message is one that has come back.
+        """
+        sentAt = self._sentAt.pop((room, peer, nick, identifier or ""), None)
+        if sentAt is not None:
+            self._observe(now - sentAt)

@@ -1,0 +1,305 @@
+"""
+Metrics: the interface that services report them by, the names of the shipped services' metrics, and the
+implementation that records nothing. docs/metrics.md describes each metric.
+
+Each number has one source. What an object counts or knows anyway (a counter of stanzas, the size of a table, a
+state) stays a plain attribute; C{/status} reads it, and so does a function that is registered with C{setFunction}
+and called when the metrics are read. So counting costs what it costs without metrics, and both always agree.
+Durations go into histograms, at the end of what took the time. C{inc} and C{set} are for code that has no
+attribute.
+
+Labels have few values, all of which come from the configuration or from the code: components, servers, managing
+entities, namespaces, reasons. If other software chooses the values, as the domains of other nodes, their number is
+bounded (L{bounded}). No value is a user's JID, or the JID of a room.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from zope.interface import Attribute, Interface, implementer
+
+# The value of a metric, or its values by label values: a string for one label, a tuple for several.
+Read = Callable[[], float | Mapping[Any, float]]
+
+# Upper bounds in seconds: of an exchange with another entity, of work on a whole roster, and of one reactor turn.
+LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+TURN = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class ICounter(Interface):
+    """A number that only grows while the process runs."""
+
+    def labels(*values: str) -> ICounter:
+        """
+        Return the counter with these values of the labels, always the same one. Get it once, and keep it.
+
+        @param values: one for each label, in order.
+        """
+
+    def inc(amount: float = 1.0) -> None:
+        """Add an amount, which is not negative."""
+
+    def setFunction(read: Read) -> None:
+        """
+        Take the value from a function whenever the metrics are read. It replaces an earlier function.
+
+        @param read: returns the number; for a metric whose labels have no values yet, the numbers by label values.
+        """
+
+
+class IGauge(Interface):
+    """A number that grows and shrinks."""
+
+    def labels(*values: str) -> IGauge:
+        """As L{ICounter.labels}."""
+
+    def set(value: float) -> None:
+        """Set the number."""
+
+    def setFunction(read: Read) -> None:
+        """As L{ICounter.setFunction}."""
+
+
+class IHistogram(Interface):
+    """A distribution of observed values."""
+
+    def labels(*values: str) -> IHistogram:
+        """As L{ICounter.labels}."""
+
+    def observe(value: float) -> None:
+        """Add one observed value, in seconds."""
+
+
+class IMetrics(Interface):
+    """
+    Takes the metrics of a service. Each method returns the same metric for the same name, which has the same text,
+    labels and buckets then.
+    """
+
+    isRecording: bool = Attribute("False if nothing is recorded: then nothing needs to be counted for it alone.")
+
+    def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> ICounter:
+        """
+        Return a counter.
+
+        @param name: ends in C{_total}.
+        @param text: a sentence for people.
+        @param labels: names of labels, in addition to those of L{scope}.
+        """
+
+    def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> IGauge:
+        """Return a gauge. Its name ends in the unit, if it has one: C{_bytes}, C{_seconds}."""
+
+    def histogram(
+        name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = LATENCY
+    ) -> IHistogram:
+        """
+        Return a histogram.
+
+        @param name: ends in C{_seconds}.
+        @param buckets: upper bounds in seconds, in rising order, without infinity.
+        """
+
+    def scope(label: str, value: str) -> IMetrics:
+        """
+        Return the metrics of one object, such as a link: each has one more label, with this value. The label comes
+        first.
+        """
+
+    def close() -> None:
+        """
+        Forget the functions and numbers of this scope, because its object was removed. Nothing keeps the object
+        alive then.
+        """
+
+
+class IMetricsProvider(Interface):
+    """A handler may provide this to report metrics of its own."""
+
+    def measure(metrics: IMetrics) -> None:
+        """
+        Register the metrics. Called once, when the handler is added to its link, and only if they are recorded.
+
+        @param metrics: those of the link; each metric has the label C{component}.
+        """
+
+
+class Metric(NamedTuple):
+    """Name, text and labels of a counter, if the name ends in C{_total}, or else of a gauge."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+class Histogram(NamedTuple):
+    """Name, text, labels and buckets of a histogram."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = LATENCY
+
+
+# Of each link.
+STANZAS = Metric("xmpp_gateway_stanzas_total", "Stanzas received and sent.", ("kind", "direction"))
+STANZA_BYTES = Metric("xmpp_gateway_stanza_bytes_total", "Bytes of these stanzas.", ("kind", "direction"))
+LINK_UP = Metric("xmpp_gateway_link_up", "1 if the component is connected.")
+LINK_CONFLICT = Metric("xmpp_gateway_link_conflict", "1 if another gateway is connected as the same component.")
+LINK_CONNECTIONS = Metric("xmpp_gateway_link_connections_total", "Connections that the server accepted.")
+LINK_FAILURES = Metric("xmpp_gateway_link_failures_total", "Connections that failed or were lost.")
+LINK_UNSENT = Metric("xmpp_gateway_link_unsent_bytes", "Bytes of output that wait for the server to read.")
+OUTBOX_STANZAS = Metric("xmpp_gateway_outbox_stanzas", "Stanzas that wait for the connection.")
+OUTBOX_BYTES = Metric("xmpp_gateway_outbox_bytes", "Bytes of these stanzas.")
+OUTPUT_DROPPED = Metric("xmpp_gateway_output_dropped_total", "Stanzas that could not be sent.", ("reason",))
+PENDING = Metric("xmpp_gateway_pending_requests", "Requests without an answer.", ("table",))
+REFUSED = Metric(
+    "xmpp_gateway_stanzas_refused_total", "Stanzas that the stream refused.", ("direction", "reason")
+)
+ERRORS = Metric("xmpp_gateway_errors_total", "Stanzas that were answered with an error.", ("condition",))
+OVER_BUDGET = Metric("xmpp_gateway_over_budget_total", "Stanzas refused because of a user's budget.", ("budget",))
+IN_DEBT = Metric("xmpp_gateway_users_in_debt", "Users who were sent much, or sent much to many.", ("budget",))
+HELD_STANZAS = Metric("xmpp_gateway_held_stanzas", "Stanzas that wait for their user's budget.")
+HELD_USERS = Metric("xmpp_gateway_held_users", "Users whose stanzas wait for their budget.")
+
+# Of each proxy.
+PROXY_RESOURCES = Metric("xmpp_gateway_proxy_resources", "Resources of the target that are online.")
+PROXY_ROUND_TRIP = Histogram(
+    "xmpp_gateway_proxy_round_trip_seconds", "Time from a request to the answer of the implementing client."
+)
+PROXY_DROPPED = Metric("xmpp_gateway_proxy_dropped_total", "Stanzas that were dropped.", ("reason",))
+
+# Of each managing entity.
+DELEGATION_REQUEST = Histogram(
+    "xmpp_gateway_delegation_request_seconds",
+    "Time from a delegated request to its answer.",
+    ("namespace", "outcome"),
+)
+DELEGATION_GRANTED = Metric(
+    "xmpp_gateway_delegation_granted", "1 if the server delegates the namespace.", ("server", "namespace")
+)
+DELEGATION_ENTITY_UP = Metric(
+    "xmpp_gateway_delegation_entity_up", "1 if the managing entity is available.", ("entity",)
+)
+
+# Of each privileged component.
+PRIVILEGES_GRANTED = Metric("xmpp_gateway_privileges_granted", "1 if the server grants privileges.", ("server",))
+LENT = Metric("xmpp_gateway_privileges_lent_total", "Uses of lent privileges.", ("entity", "outcome"))
+
+# Of each roster service.
+ROSTER_REFRESHES = Metric("xmpp_gateway_roster_refreshes_total", "Refreshes that ended.", ("outcome",))
+ROSTER_REFRESH = Histogram(
+    "xmpp_gateway_roster_refresh_seconds", "Time of a refresh, without the wait for its turn.", (), LONG
+)
+ROSTER_FETCH = Histogram(
+    "xmpp_gateway_roster_fetch_seconds", "Time until the web application's answer was read.", ("outcome",), LONG
+)
+ROSTER_SET = Metric("xmpp_gateway_roster_contacts_set_total", "Contacts that were set or removed.")
+ROSTER_WAITING = Metric("xmpp_gateway_roster_users_waiting", "Users whose refresh waits or is under way.")
+ROSTER_ONLINE = Metric("xmpp_gateway_roster_users_online", "Users who are known to be online.")
+ROSTER_PUSHES = Metric("xmpp_gateway_roster_pushes_total", "Roster pushes to clients.")
+ROSTER_CLIENTS = Metric("xmpp_gateway_roster_locked_clients", "Clients that have a locked roster.")
+
+# Of each room service.
+ROOMS = Metric("xmpp_gateway_rooms", "Rooms.")
+OCCUPANTS = Metric("xmpp_gateway_occupants", "Occupants of rooms.", ("where",))
+MIRRORS = Metric("xmpp_gateway_mirrors", "Mirrors by the state of their uplink.", ("state",))
+JOINING_NODES = Metric("xmpp_gateway_joining_nodes", "Nodes that have joined rooms.")
+FMUC_BYTES = Metric("xmpp_gateway_fmuc_bytes_total", "Bytes between nodes.", ("node", "direction"))
+FMUC_ECHO = Histogram(
+    "xmpp_gateway_fmuc_echo_seconds", "Time until the joined node returned a message of a mirror's occupant."
+)
+ROOMS_DROPPED = Metric("xmpp_gateway_rooms_dropped_total", "Stanzas that were dropped.", ("reason",))
+
+# Of each file of the state folder.
+STATE_UP = Metric("xmpp_gateway_state_up", "1 if the file works.")
+STATE_FAILURES = Metric("xmpp_gateway_state_failures_total", "Requests that the file failed.")
+STATE_WAITING = Metric("xmpp_gateway_state_requests_waiting", "Requests that wait for the file.")
+
+# Of the process.
+HTTP_REQUESTS = Metric("xmpp_gateway_http_requests_total", "Requests that were answered.", ("code",))
+HTTP_CONNECTIONS = Metric("xmpp_gateway_http_connections", "Open connections to the HTTP server.")
+HTTP_DROPPED = Metric("xmpp_gateway_http_dropped_total", "Connections closed because there were too many.")
+REACTOR_LAG = Histogram(
+    "xmpp_gateway_reactor_lag_seconds", "Delay of a timer that runs once a second.", (), TURN
+)
+
+CATALOGUE: tuple[Metric | Histogram, ...] = tuple(
+    each for each in list(globals().values()) if isinstance(each, Metric | Histogram)
+)
+
+_UNUSUAL = re.compile(r"[^a-z0-9]+")
+
+
+def label(text: str) -> str:
+    """Return a text as a label value: lower case words that are joined by underscores."""
+    return _UNUSUAL.sub("_", text.lower()).strip("_")
+
+
+def bounded(value: str, known: set[str], bound: int) -> str:
+    """
+    Return a label value whose number is bounded.
+
+    @param known: the values so far; a new one is added to it.
+    @return: the value itself, or C{other} if it is new and there are C{bound} others.
+    """
+    if value in known:
+        return value
+    if len(known) >= bound:
+        return "other"
+    known.add(value)
+    return value
+
+
+@implementer(ICounter, IGauge, IHistogram)
+class NoMetric:
+    """A counter, gauge or histogram that records nothing."""
+
+    def labels(self, *values: str) -> NoMetric:
+        return self
+
+    def inc(self, amount: float = 1.0) -> None:
+        """Do nothing."""
+
+    def set(self, value: float) -> None:
+        """Do nothing."""
+
+    def observe(self, value: float) -> None:
+        """Do nothing."""
+
+    def setFunction(self, read: Read) -> None:
+        """Do nothing, and keep no reference."""
+
+
+NO_METRIC = NoMetric()
+
+
+@implementer(IMetrics)
+class NoMetrics:
+    """The metrics of a gateway that records none."""
+
+    isRecording = False
+
+    def counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> NoMetric:
+        return NO_METRIC
+
+    def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> NoMetric:
+        return NO_METRIC
+
+    def histogram(
+        self, name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = LATENCY
+    ) -> NoMetric:
+        return NO_METRIC
+
+    def scope(self, label: str, value: str) -> NoMetrics:
+        return self
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+NO_METRICS = NoMetrics()
