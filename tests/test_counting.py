@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 
 from gateway import metrics as names
 from gateway import ns
-from gateway.delegation.core import Delegation
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.managing import Route
 from gateway.delegation.plugin import manage
 from gateway.errors import StoreBroken
@@ -502,6 +502,8 @@ class StateTests(TestCase):
         kept.measure(metrics.scope("file", "x.db"))
         yield kept.write(lambda cursor: None)
         self.assertEqual((metrics.value(names.STATE_UP), metrics.value(names.STATE_FAILURES)), (1, 0))
+        for more in ("-wal", "-shm"):
+            path.with_name(path.name + more).unlink()
         other = path.with_suffix(".other")
         other.write_text("not a database")
         other.replace(path)

@@ -126,6 +126,11 @@ class Refresh:
         self._done += 1
         return self._next()
 
+    @property
+    def hasChanged(self) -> bool:
+        """True if a contact was set."""
+        return self._done > 0
+
     def onFailure(self, failure: RefreshFailed) -> Step:
         """A step has failed."""
         reason = str(failure)

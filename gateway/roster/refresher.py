@@ -120,8 +120,8 @@ class Refresher:
             known = {name: self.outcomes[name] for name in ("changed", "unchanged", "failed", "unknown")}
             yield StatusItem(
                 "roster.refreshes",
-                "refreshes: {changed} with changes, {unchanged} without, {failed} failed, {unknown} of users who are "
-                "unknown to the application; users whose refresh waits or is under way: {waiting}",
+                "refreshes: {changed} with changes, {unchanged} without, {failed} failed, {unknown} of users who "
+                "are unknown to the application; users whose refresh waits or is under way: {waiting}",
                 {**known, "waiting": len(self._users)},
             )
         for name, reason in self.failures.items():
@@ -187,7 +187,6 @@ class Refresher:
         running.addCallback(self._onRefreshed, name, asked.waiting)
 
     def _onRefreshed(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
-        self._count(name, finished)
         # Answer the waiting requests before anything else is set, so that the answer is still right.
         for each in waiting:
             each.callback(finished)
@@ -198,7 +197,7 @@ class Refresher:
         else:
             del self._users[name]
 
-    def _count(self, name: str, finished: Finished) -> None:
+    def _count(self, name: str, finished: Finished, hasChanged: bool) -> None:
         self.failures.pop(name, None)
         if finished.isUnknown:
             self.outcomes["unknown"] += 1
@@ -208,7 +207,7 @@ class Refresher:
             if len(self.failures) > _MAX_FAILURES:
                 self.failures.popitem(last=False)
         else:
-            self.outcomes["changed" if finished.summary else "unchanged"] += 1
+            self.outcomes["changed" if hasChanged else "unchanged"] += 1
 
     def _start(self, work: Callable[..., Coroutine[Any, Any, Finished]], *arguments: object) -> Deferred[Finished]:
         running: Deferred[Finished] = ensureDeferred(work(*arguments))
@@ -230,6 +229,7 @@ class Refresher:
         begun = self._seconds()
         finished = await self._steps(name, refresh, isUnconditional, tags)
         self._durations.observe(self._seconds() - begun)
+        self._count(name, finished, refresh.hasChanged)
         # Without a tag, skipped contacts are reported again by the next refresh, even if the document is unchanged.
         isDone = not finished.reason and not finished.skipped
         self._application.remember(name, tags[-1] if isDone else None)

@@ -5,19 +5,47 @@ The metrics of a link.
 from __future__ import annotations
 
 import typing
+from collections import Counter
 
 from gateway import metrics as names
 from gateway.metrics import IMetrics, label
+from gateway.stream.fairness import Fairness
+from gateway.stream.outbox import Outbox
+from gateway.stream.refusals import Refusals
 from gateway.stream.traffic import RECEIVED, SENT, Traffic
 
-if typing.TYPE_CHECKING:
-    from gateway.stream.link import Link
+
+class Measured(typing.Protocol):
+    """The part of a link that is measured; its attributes are described there."""
+
+    ready: bool
+    conflict: str
+    connections: int
+    failures: int
+    outbox: Outbox
+    lost: Counter[str]
+    errors: Counter[str]
+    refusals: Refusals
+    fairness: Fairness
+
+    @property
+    def unsentBytes(self) -> int:
+        """Bytes of output that wait for the server to read."""
+
+    @property
+    def openReplies(self) -> int:
+        """Number of requests that wait for the answer of an element handler."""
+
+    @property
+    def openRequests(self) -> int:
+        """Number of the component's own requests without an answer."""
+
 
 # Directions of refused stanzas by their names in the log.
 _DIRECTIONS = {"from the server": RECEIVED, "to the server": SENT}
 
 
-def measure(link: Link, metrics: IMetrics) -> Traffic:
+def measure(link: Measured, metrics: IMetrics) -> Traffic:
     """
     Register the metrics of a link.
 
