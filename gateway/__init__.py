@@ -19,7 +19,8 @@ The modules and packages:
       lines.
     - C{http}: C{listener}, a listening port as a service; C{agent}, HTTP clients and requests; the HTTP server
       (C{site}, C{access}) and its pages for operators (C{health}, C{status}).
-    - C{pieces}: long work in short pieces.
+    - C{reports}, C{metrics}: what services tell the operator: values for C{/status}, and metrics.
+    - C{pieces}: long work in short pieces, and the delay of the reactor.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
     - C{delegation}: Namespace Delegation, both sides.
     - C{privilege}: Privileged Entity (XEP-0356): rights that a server grants to a component for its users.

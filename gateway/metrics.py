@@ -182,6 +182,7 @@ DELEGATION_REQUEST = Histogram(
 DELEGATION_GRANTED = Metric(
     "xmpp_gateway_delegation_granted", "1 if the server delegates the namespace.", ("server", "namespace")
 )
+DELEGATION_USERS = Metric("xmpp_gateway_delegation_users", "Users who delegate by themselves, in client mode.")
 DELEGATION_ENTITY_UP = Metric(
     "xmpp_gateway_delegation_entity_up", "1 if the managing entity is available.", ("entity",)
 )

@@ -287,6 +287,7 @@ class DelegationTests(Case):
         for identifier in asked:
             self.say(f"<iq from='pep.example.com' to='{JID}' id='{identifier}' type='result'/>")
         self.assertValue(1, names.DELEGATION_ENTITY_UP, "pep.example.com")
+        self.assertValue(0, names.DELEGATION_USERS)
         self.request("urn:theirs", "4")
         self.assertValue(1, names.PENDING, "delegation_forwarded")
 

@@ -207,6 +207,9 @@ class ManagingHandler(RawHandler):
             if granted:
                 about = {"server": server, "namespaces": granted}
                 yield StatusItem("delegation.granted", "{server} delegates {namespaces}", about)
+        if self._grants.userCount:
+            text = "users who delegate by themselves, in client mode: {count}"
+            yield StatusItem("delegation.users", text, {"count": self._grants.userCount})
         yield from self._forwarder.report()
         yield from self._held.report()
         yield StatusItem("delegation.pending", "open requests: {count}", {"count": len(self._open)})
@@ -228,6 +231,7 @@ class ManagingHandler(RawHandler):
                 for namespace in self._routes
             }
         )
+        metrics.gauge(*names.DELEGATION_USERS).setFunction(lambda: self._grants.userCount)
         pending = metrics.gauge(*names.PENDING)
         pending.labels("delegation").setFunction(lambda: len(self._open))
         pending.labels("delegation_forwarded").setFunction(lambda: self._forwarder.pending)

@@ -81,6 +81,11 @@ class Grants:
         """Return the grant of a server for all of its users."""
         return self._servers.get(server, {}).get(namespace)
 
+    @property
+    def userCount(self) -> int:
+        """Number of users who delegate something in client mode."""
+        return len(self._users)
+
     def grantedBy(self, user: str, namespace: str) -> bool:
         """Return true if a user has granted a namespace."""
         return namespace in self._users.get(user, {})

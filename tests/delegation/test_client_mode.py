@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway import ns
 from gateway.delegation.managing import Route
 from gateway.errors import Forbidden
+from gateway.metrics import DELEGATION_USERS
 from tests.delegation.support import (
     COMPONENT,
     HOST,
@@ -18,6 +19,8 @@ from tests.delegation.support import (
     request,
     wrapper,
 )
+from tests.metrics import RecordingMetrics
+from tests.reports import sentences
 
 USER = f"juliet@{HOST}"
 OTHER = f"romeo@{HOST}"
@@ -102,6 +105,17 @@ class ClientModeTests(Case):
             self.assertEqual(len(found), asked)
             for each in found:
                 self.server.send(f"<iq from='{HOST}' to='{COMPONENT}' type='result' id='{each[1]['id']}'/>")
+
+    def test_status(self) -> None:
+        """The status page and the metrics count the users who delegate by themselves."""
+        metrics = RecordingMetrics()
+        self.handler.measure(metrics)
+        self.assertEqual(sentences(self.handler.report()), ["open requests: 0"])
+        self.assertEqual(metrics.value(DELEGATION_USERS), 0)
+        self.server.send(granted(USER, PUBSUB))
+        shown = sentences(self.handler.report())
+        self.assertEqual(shown, ["users who delegate by themselves, in client mode: 1", "open requests: 0"])
+        self.assertEqual(metrics.value(DELEGATION_USERS), 1)
 
     def test_unsubscribes(self) -> None:
         """An unsubscription is confirmed; nothing is asked."""
