@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
+from wokkel.subprotocols import XMPPHandler
 
 from gateway import metrics as names
 from gateway import ns
 from gateway.delegation.delegations import Delegation
+from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route
 from gateway.delegation.plugin import manage
 from gateway.errors import StoreBroken
@@ -45,6 +47,7 @@ from gateway.roster.refresher import Refresher
 from gateway.state.database import Database
 from gateway.stream.core import Limits
 from gateway.stream.outbox import Outbox
+from gateway.stream.outflow import Copies
 from tests.delegation.support import FakeNamespace
 from tests.metrics import MeasuredWorld, RecordingMetrics
 from tests.proxy.support import stanza
@@ -92,6 +95,14 @@ class LinkTests(Case):
         self.assertValue(2, names.STANZAS, "iq", "sent")
         self.assertValue(len(out), names.STANZA_BYTES, "iq", "sent")
         self.assertValue(0, names.STANZAS, "message", "sent")
+
+    def test_copies(self) -> None:
+        """Each copy of a stanza for many recipients counts."""
+        self.world.up()
+        copies = Copies(b"<message to='", (b"a", b"bb"), b"'/>")
+        self.assertTrue(self.link.sendCopies(copies))
+        self.assertValue(2, names.STANZAS, "message", "sent")
+        self.assertValue(copies.size, names.STANZA_BYTES, "message", "sent")
 
     def test_unmeasured(self) -> None:
         """A link without metrics wraps neither its input nor its output."""
@@ -178,6 +189,17 @@ class LinkTests(Case):
         self.assertValue(1, names.HELD_STANZAS)
         self.assertValue(1, names.HELD_USERS)
 
+    def test_lateAnswer(self) -> None:
+        """An ordinary handler's answer that is over the user's budget is an error."""
+        Silent().setHandlerParent(self.link)
+        self.world.up()
+        self.say(f"<iq from='{USER}' to='{JID}' id='1' type='get'>{PING}</iq>")
+        self.assertValue(1, names.PENDING, "handlers")
+        self.link.budget.chargeUser("ann@example.com", 10**9, self.link.now)
+        big = f"<query xmlns='urn:x'>{'x' * 4_500}</query>"
+        self.link.send(stanza(f"<iq from='{JID}' to='{USER}' id='1' type='result'>{big}</iq>").element)
+        self.assertValue(1, names.ERRORS, "resource-constraint")
+
     def test_own(self) -> None:
         """The component's own requests."""
         self.world.up()
@@ -186,13 +208,24 @@ class LinkTests(Case):
         self.assertValue(0, names.PENDING, "handlers")
 
 
+class Silent(XMPPHandler):
+    """An ordinary handler that takes every request, and answers none."""
+
+    def connectionInitialized(self) -> None:
+        def take(element: Any) -> None:
+            element.handled = True
+
+        self.xmlstream.addObserver("/iq", take)
+
+
 class ProxyTests(Case):
     """A proxy with one resource."""
 
     def setUp(self) -> None:
         super().setUp()
         self.translator = Translator(Sealer(JID, b"k" * 32), Pool(TARGET, "*", "random", lambda: 0.0), Rules())
-        ProxyHandler(self.translator, ExchangeFile(Path(self.mktemp()))).setHandlerParent(self.link)
+        self.handler: Any = ProxyHandler(self.translator, ExchangeFile(Path(self.mktemp())))
+        self.handler.setHandlerParent(self.link)
         self.world.up()
         self.say(f"<presence from='{TARGET}/a' to='{JID}'/>")
 
@@ -218,6 +251,24 @@ class ProxyTests(Case):
         self.assertValue(None, names.PROXY_ROUND_TRIP)
         self.say(f"<presence from='{TARGET}/a' to='{JID}' type='unavailable'/>")
         self.say(f"<iq from='{USER}' to='{JID}' id='2' type='get'>{PING}</iq>")
+        self.assertValue(1, names.ERRORS, "service-unavailable")
+
+    def test_failed(self) -> None:
+        """An answer that the gateway fails to hand on becomes an error; presence is not forwarded here."""
+        out = self.say(f"<iq from='{USER}' to='{JID}' id='1' type='get'>{PING}</iq>").decode()
+        alias = re.findall(r" from='([^']*)'", out)[0]
+        failing = iter([True])
+
+        def send(data: bytes) -> bool:
+            if next(failing, False):
+                raise ZeroDivisionError
+            return self.link.sendRaw(data)
+
+        self.patch(self.handler, "_send", send)
+        self.say(f"<iq from='{TARGET}/a' to='{alias}' id='1' type='result'/>")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertValue(1, names.ERRORS, "internal-server-error")
+        self.say(f"<presence from='{USER}' to='{JID}/x'/>")
         self.assertValue(1, names.ERRORS, "service-unavailable")
 
     def test_waiting(self) -> None:
@@ -274,6 +325,19 @@ class DelegationTests(Case):
         self.assertValue(1, names.ERRORS, "remote-server-timeout")
         self.assertValue(1, names.ERRORS, "service-unavailable")
 
+    def test_errors(self) -> None:
+        """Errors for a request that cannot be read, for an answer that is too large, and for one without room."""
+        self.say(f"<iq from='{SERVER}' to='{JID}' id='9' type='set'><delegation xmlns='{ns.DELEGATION_2}'/></iq>")
+        self.assertValue(1, names.ERRORS, "bad-request")
+        self.waiting = succeed(b"<query xmlns='urn:own'>%b</query>" % (b"x" * 6_000))
+        self.request("urn:own", "1")
+        self.assertValue(1, names.ERRORS, "policy-violation")
+        self.waiting = succeed(None)
+        [handler] = [each for each in self.link if isinstance(each, ManagingHandler)]
+        self.patch(handler, "_send", lambda data: b"error" in data)
+        self.request("urn:own", "2")
+        self.assertValue(1, names.ERRORS, "resource-constraint")
+
     def test_grants(self) -> None:
         """Namespaces that servers delegate, and managing entities that are available."""
         for namespace in ("urn:own", "urn:theirs"):
@@ -315,6 +379,10 @@ class PrivilegeTests(Case):
         self.assertValue(1, names.LENT, "pep.example.com", "requests")
         self.assertValue(0, names.LENT, "pep.example.com", "messages")
         self.assertValue(1, names.PENDING, "lent")
+        [identifier] = re.findall(r"<iq [^>]*id='([^']{20,})'", self.world.server.value().decode())
+        self.patch(self.link, "sendRaw", lambda data: b"error" in data)
+        self.say(f"<iq from='ann@{SERVER}' to='{JID}' id='{identifier}' type='result'/>")
+        self.assertValue(1, names.ERRORS, "resource-constraint")
 
 
 class RosterTests(Case):
@@ -481,13 +549,19 @@ class HttpTests(SynchronousTestCase):
         self.assertEqual(metrics.read(names.HTTP_REQUESTS), {("200",): 1, ("401",): 1})
 
     def test_dropped(self) -> None:
-        """Connections over the limit."""
+        """Connections over the limit: one that waits for its caller is closed for a new one."""
         metrics = RecordingMetrics()
-        self.patch(server, "_MAX_CONNECTIONS", 0)
+        self.patch(server, "_MAX_CONNECTIONS", 1)
         site = QuietSite(Resource(), Gate(), MemoryReactorClock())
         site.measure(metrics)
+        for dropped in (0, 1):
+            channel: Any = site.buildProtocol(None)
+            channel.makeConnection(StringTransport())
+            self.assertEqual(metrics.value(names.HTTP_DROPPED), dropped)
+        self.patch(server, "_MAX_CONNECTIONS", 0)
+        site = QuietSite(Resource(), Gate(), MemoryReactorClock())
         self.assertIsNone(site.buildProtocol(None))
-        self.assertEqual(metrics.value(names.HTTP_DROPPED), 1)
+        self.assertEqual(site.dropped, 1)
 
 
 class StateTests(TestCase):
