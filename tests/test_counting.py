@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from wokkel.subprotocols import XMPPHandler
@@ -157,6 +158,20 @@ class LinkTests(Case):
         self.world.server.accept()
         self.world.wait(1)
         self.assertValue(3, names.STANZAS, "presence", "sent")
+
+    def test_logged(self) -> None:
+        """Each dropped stanza is in one line of the log, though the counters go on."""
+        self.link.startService()
+        self.link.outbox = Outbox(maxCount=1)
+        with capturedLogs() as events:
+            for _ in range(2):
+                for _ in range(3):
+                    self.link.sendRaw(b"<presence/>")
+                self.world.wait(32)
+        told = [(each["late"], each["full"]) for each in events if "late" in each]
+        self.assertEqual(told, [(1, 2), (1, 2)])
+        self.assertEqual(len([each for each in events if "too much output" in each["log_format"]]), 2)
+        self.assertValue(4, names.OUTPUT_DROPPED, "full")
 
     def test_unsent(self) -> None:
         """Bytes that the server does not read."""
