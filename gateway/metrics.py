@@ -45,7 +45,8 @@ class ICounter(Interface):
 
     def setFunction(read: Read) -> None:
         """
-        Take the value from a function whenever the metrics are read. It replaces an earlier function.
+        Take the value from a function whenever the metrics are read. It replaces an earlier function, must not
+        raise, and must take little time.
 
         @param read: returns the number; for a metric whose labels have no values yet, the numbers by label values.
         """
@@ -76,8 +77,9 @@ class IHistogram(Interface):
 
 class IMetrics(Interface):
     """
-    Takes the metrics of a service. Each method returns the same metric for the same name, which has the same text,
-    labels and buckets then.
+    Takes the metrics of a service.
+
+    A name stands for one metric of the process: whoever asks for it again names the same text, labels and buckets.
     """
 
     isRecording: bool = Attribute("False if nothing is recorded: then nothing needs to be counted for it alone.")
@@ -106,8 +108,8 @@ class IMetrics(Interface):
 
     def scope(label: str, value: str) -> IMetrics:
         """
-        Return the metrics of one object, such as a link: each has one more label, with this value. The label comes
-        first.
+        Return the metrics of one object, such as a link. Each has one more label, which comes first, with this
+        value.
         """
 
     def close() -> None:

@@ -13,6 +13,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from wokkel.subprotocols import XMPPHandler
+from zope.interface import implementer
 
 from gateway import metrics as names
 from gateway import ns
@@ -31,6 +32,7 @@ from gateway.http.access import Gate
 from gateway.http.health import Health
 from gateway.http.site import QuietSite
 from gateway.interfaces import RosterItem
+from gateway.metrics import IMetrics, IMetricsProvider
 from gateway.muc.values import Payload, RoomMessage
 from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler
@@ -215,12 +217,34 @@ class LinkTests(Case):
         self.link.send(stanza(f"<iq from='{JID}' to='{USER}' id='1' type='result'>{big}</iq>").element)
         self.assertValue(1, names.ERRORS, "resource-constraint")
 
+    def test_handlers(self) -> None:
+        """A handler registers its metrics when it is added; one that fails to is on the link all the same."""
+        for raises in (False, True):
+            handler = Measured(raises)
+            handler.setHandlerParent(self.link)
+            self.assertIn(handler, list(self.link))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.metrics.families["test"].read(), {(JID,): 1.0})
+        Measured(True).setHandlerParent(World().link)
+
     def test_own(self) -> None:
         """The component's own requests."""
         self.world.up()
         self.link.request(stanza(f"<iq to='{SERVER}' id='1' type='get'>{PING}</iq>").element)
         self.assertValue(1, names.PENDING, "own")
         self.assertValue(0, names.PENDING, "handlers")
+
+
+@implementer(IMetricsProvider)
+class Measured(XMPPHandler):
+    """A handler with a metric of its own."""
+
+    def __init__(self, raises: bool) -> None:
+        super().__init__()
+        self.raises = raises
+
+    def measure(self, metrics: IMetrics) -> None:
+        metrics.gauge("test", "A test.").set(1 // (not self.raises))
 
 
 class Silent(XMPPHandler):

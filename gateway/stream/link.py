@@ -225,7 +225,7 @@ class Link(Service):
             self._raw.append(handler)
         self._lane.addHandler(handler)
         if self.metrics.isRecording and IMetricsProvider.providedBy(handler):
-            IMetricsProvider(handler).measure(self.metrics)
+            self._lane.guard(IMetricsProvider(handler).measure, self.metrics)
 
     def removeHandler(self, handler: IXMPPHandler) -> None:
         if IRawHandler.providedBy(handler):
