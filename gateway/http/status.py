@@ -8,6 +8,7 @@ import typing
 import warnings
 from collections.abc import Iterator, Sequence
 
+from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -15,6 +16,8 @@ from gateway.http.health import Stored, Watched, text
 from gateway.interfaces import IStatusProvider
 from gateway.log.printable import printable
 from gateway.reports import StatusItem
+
+_log = Logger()
 
 
 class Reported(Watched, typing.Protocol):
@@ -43,22 +46,27 @@ def _described(link: Reported) -> str:
     state = "connected" if link.ready else f"not connected: {link.trouble}"
     if link.ready and link.conflict:
         state += f", but {link.conflict}"
-    lines = [line for item in _items(link) for line in str(item).split("\n")]
+    lines = [line for each in (link, *link) for line in _lines(each)]
     return "".join([f"{link.jid}: {printable(state)}\n", *(f"  {printable(line)}\n" for line in lines)])
 
 
-def _items(link: Reported) -> Iterator[StatusItem]:
-    """Yield what a link and its handlers report."""
-    for each in (link, *link):
-        if IStatusProvider.providedBy(each):
-            item: StatusItem | str
-            for item in IStatusProvider(each).report():
-                yield _fromText(item, each) if isinstance(item, str) else item
+def _lines(handler: object) -> list[str]:
+    """Return the lines of what a link or a handler reports. If it fails, that is the report."""
+    if not IStatusProvider.providedBy(handler):
+        return []
+    name = type(handler).__qualname__
+    try:
+        items = [_item(each, name) for each in IStatusProvider(handler).report()]
+        return [line for item in items for line in str(item).split("\n")]
+    except Exception:
+        _log.failure("{name} failed to report.", name=name)
+        return [f"{name} failed to report: see the log"]
 
 
-def _fromText(text: str, provider: object) -> StatusItem:
-    """Return the item for a text: providers returned texts before there were items."""
-    name = type(provider).__qualname__
+def _item(item: StatusItem | str, name: str) -> StatusItem:
+    """Return an item; a text becomes one: providers returned texts before there were items."""
+    if not isinstance(item, str):
+        return item
     message = f"{name}.report() returned a text; it should return gateway.reports.StatusItem"
     warnings.warn(message, DeprecationWarning, stacklevel=1)
-    return StatusItem("text", "{text}", {"text": text})
+    return StatusItem("text", "{text}", {"text": item})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -88,6 +89,18 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(
             told, {"OldHandler.report() returned a text; it should return gateway.reports.StatusItem"}
         )
+
+    def test_failed(self) -> None:
+        """A handler that fails to report, or whose sentence lacks a value, does not hide the others."""
+        link = FakeLink("a.example.com")
+        for failing in (lambda: 1 / 0, lambda: [StatusItem("test.x", "fine"), StatusItem("test.y", "{missing}")]):
+            handler: Any = FakeHandler()
+            handler.report = failing
+            self.patch(FakeLink, "__iter__", lambda link, handler=handler: iter([handler, FakeHandler()]))
+            failed = "  FakeHandler failed to report: see the log\n"
+            rest = "  all is well\n  but\n  not for long\n"
+            self.assertEqual(self.ask([link])[2], f"a.example.com: connected\n{failed}{rest}")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError, KeyError)), 2)
 
     def test_links(self) -> None:
         """Each link with its state, followed by the reports of its handlers."""
