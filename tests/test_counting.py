@@ -293,7 +293,7 @@ class ProxyTests(Case):
         self.assertValue(1, names.ERRORS, "service-unavailable")
 
     def test_failed(self) -> None:
-        """An answer that the gateway fails to hand on becomes an error; presence is not forwarded here."""
+        """An answer that the gateway fails to forward becomes an error; presence is not forwarded here."""
         out = self.say(f"<iq from='{USER}' to='{JID}' id='1' type='get'>{PING}</iq>").decode()
         alias = re.findall(r" from='([^']*)'", out)[0]
         failing = iter([True])

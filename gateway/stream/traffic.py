@@ -9,11 +9,11 @@ from collections.abc import Callable
 from attrs import define
 
 from gateway.stream.outflow import Copies
-from gateway.stream.stanzas import Stanza
+from gateway.stream.stanzas import TAGS, Stanza
 
 RECEIVED, SENT = "received", "sent"
 # Kinds by the second byte of a serialised stanza.
-_KINDS = {b"<iq"[1]: "iq", b"<message"[1]: "message", b"<presence"[1]: "presence"}
+_KINDS = {opening[1]: kind for kind, (opening, _) in TAGS.items()}
 _OTHER = "other"
 
 
@@ -45,7 +45,7 @@ class Traffic:
         return {key: tally.size for key, tally in self._tallies.items()}
 
     def receiving(self, receive: Callable[[Stanza], object]) -> Callable[[Stanza], object]:
-        """Return a function that counts a received stanza and hands it on."""
+        """Return a function that counts a received stanza before it passes it on."""
         tallies = {kind: self._tallies[kind, RECEIVED] for kind in _KINDS.values()}
         other = self._tallies[_OTHER, RECEIVED]
 
