@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).resolve().parent.parent
 
 # The example of the documentation, unchanged: an ordinary Wokkel handler as a plugin.
-EXAMPLE, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+*_, EXAMPLE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
 
 FILE = """
 [server]
