@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterable
 
 from gateway.addresses import jids
-from gateway.embedded.extension import Extensions
+from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account, Session
@@ -57,7 +57,7 @@ class Router:
         self.domain = domain
         self.accounts = {jid: Account(jid) for jid in (f"{user}@{domain}" for user in users)}
         self.components: dict[str, Peer | None] = {}
-        self.extensions = Extensions()
+        self.extensions: list[Extension] = []
         self._serve = serve
 
     # Connections.
@@ -82,15 +82,20 @@ class Router:
         if sessions.get(session.jid) is session:
             del sessions[session.jid]
         self._unavailable(session, "unavailable")
-        self.extensions.sessionChanged(session)
+        self._sessionChanged(session)
 
     def attach(self, domain: str, peer: Peer | None) -> None:
         """Record that a component has connected or, if C{peer} is C{None}, disconnected."""
         self.components[domain] = peer
-        if peer is None:
-            self.extensions.componentDisconnected(domain)
-        else:
-            self.extensions.componentConnected(domain)
+        for extension in self.extensions:
+            if peer is None:
+                extension.componentDisconnected(domain)
+            else:
+                extension.componentConnected(domain)
+
+    def offerRequest(self, origin: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
+        """Offer an iq request to the extensions; return true if one has taken it."""
+        return any(each.requestReceived(origin, stanza, sender, recipient) for each in self.extensions)
 
     def mayKnow(self, asking: str, account: Account) -> bool:
         """True if an entity may learn that the account exists: the account itself, and its presence subscribers."""
@@ -131,7 +136,7 @@ class Router:
 
         @raise GatewayError: if the stanza must be answered with an error.
         """
-        if self.extensions.stanzaReceived(peer, stanza, sender, recipient):
+        if any(each.stanzaReceived(peer, stanza, sender, recipient) for each in self.extensions):
             return
         if stanza.name == "presence":
             self._presenceTo(peer, stanza, stanza.type, sender, recipient)
@@ -152,16 +157,15 @@ class Router:
             self._message(origin, stanza, sender, recipient, account)
         elif stanza.name == "iq" and not resource:
             self._iq(origin, stanza, sender, recipient, account)
-        elif recipient == self.domain and self.extensions.messageReceived(stanza, sender):
-            pass
-        else:
+        elif recipient != self.domain or not any(each.messageReceived(stanza, sender) for each in self.extensions):
             raise RecipientUnavailable
 
     def _iq(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
         """Handle an iq to the host, or to an account for which the host answers (RFC 6121 section 8.5.2.1.3)."""
         if stanza.type not in ("get", "set"):
-            self.extensions.answerReceived(stanza, sender, recipient)
-        elif not self.extensions.requestReceived(origin, stanza, sender, recipient):
+            for each in self.extensions:
+                each.answerReceived(stanza, sender, recipient)
+        elif not self.offerRequest(origin, stanza, sender, recipient):
             # The answer must not reveal an account to entities that may not see it (RFC 6121 section 8.5.1).
             if recipient != self.domain and (account is None or not self.mayKnow(sender, account)):
                 raise RecipientUnavailable
@@ -203,7 +207,8 @@ class Router:
             self._show(stanza, session.jid, contact)
         if not initial:
             return
-        self.extensions.resourceAvailable(session.jid, stanza)
+        for extension in self.extensions:
+            extension.resourceAvailable(session.jid, stanza)
         for other, presence in account.available():
             if other is not session:
                 session.peer.forward(presence, other.jid, session.jid)
@@ -211,7 +216,7 @@ class Router:
             self._probe(session, contact)
         for requester, request in account.roster.pending():
             present(session.peer, request, requester, account.jid)
-        self.extensions.sessionChanged(session)
+        self._sessionChanged(session)
 
     def _probe(self, session: Session, contact: str) -> None:
         """Probe a contact's presence (RFC 6121 section 4.3)."""
@@ -229,12 +234,17 @@ class Router:
         wasAvailable = session.presence is not None
         if wasAvailable:
             seen = seen | {*account.roster.subscribers(), account.jid}
-            self.extensions.resourceUnavailable(session.jid, content)
+            for extension in self.extensions:
+                extension.resourceUnavailable(session.jid, content)
         session.presence, session.directed = None, set()
         for contact in seen:
             self._show(content, session.jid, contact)
         if wasAvailable:
-            self.extensions.sessionChanged(session)
+            self._sessionChanged(session)
+
+    def _sessionChanged(self, session: Session) -> None:
+        for extension in self.extensions:
+            extension.sessionChanged(session)
 
     def _directed(self, session: Session, stanza: Stanza, recipient: str) -> None:
         """Send directed presence (RFC 6121 section 4.6)."""
@@ -370,7 +380,8 @@ class Router:
         for session in list(account.sessions.values()):
             if session.interested:
                 session.peer.push(item, removed)
-        self.extensions.contactChanged(account, item, removed)
+        for extension in self.extensions:
+            extension.contactChanged(account, item, removed)
 
 
 def _hand(origin: Peer, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> None:

@@ -4,14 +4,10 @@ The events that the rules report to implementations of further specifications, w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gateway.embedded.ports import Peer
+from gateway.embedded.roster import Item
+from gateway.embedded.sessions import Account, Session
 from gateway.stream.stanzas import Stanza
-
-if TYPE_CHECKING:
-    from gateway.embedded.ports import Peer
-    from gateway.embedded.roster import Item
-    from gateway.embedded.sessions import Account, Session
 
 
 class Extension:
@@ -66,50 +62,3 @@ class Extension:
 
     def contactChanged(self, account: Account, item: Item, removed: bool) -> None:
         """Handle a contact that was added to an account's roster, changed or removed."""
-
-
-class Extensions(Extension):
-    """All extensions of a host."""
-
-    def __init__(self) -> None:
-        self._all: list[Extension] = []
-
-    def add(self, extension: Extension) -> None:
-        self._all.append(extension)
-
-    def componentConnected(self, component: str) -> None:
-        for each in self._all:
-            each.componentConnected(component)
-
-    def componentDisconnected(self, component: str) -> None:
-        for each in self._all:
-            each.componentDisconnected(component)
-
-    def stanzaReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
-        return any(each.stanzaReceived(peer, stanza, sender, recipient) for each in self._all)
-
-    def answerReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        for each in self._all:
-            each.answerReceived(stanza, sender, recipient)
-
-    def requestReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
-        return any(each.requestReceived(peer, stanza, sender, recipient) for each in self._all)
-
-    def messageReceived(self, stanza: Stanza, sender: str) -> bool:
-        return any(each.messageReceived(stanza, sender) for each in self._all)
-
-    def sessionChanged(self, session: Session) -> None:
-        for each in self._all:
-            each.sessionChanged(session)
-
-    def resourceAvailable(self, jid: str, content: Stanza) -> None:
-        for each in self._all:
-            each.resourceAvailable(jid, content)
-
-    def resourceUnavailable(self, jid: str, content: Stanza | str) -> None:
-        for each in self._all:
-            each.resourceUnavailable(jid, content)
-
-    def contactChanged(self, account: Account, item: Item, removed: bool) -> None:
-        for each in self._all:
-            each.contactChanged(account, item, removed)

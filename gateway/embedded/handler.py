@@ -49,7 +49,7 @@ class Services:
     ) -> None:
         self.router = Router(domain, users, self._serve)
         self.delegating = Forwarder(self.router, delegations, seconds)
-        self.router.extensions.add(self.delegating)
+        self.router.extensions.append(self.delegating)
         self._services: dict[tuple[str | None, str], Callable[[Request], str]] = {
             ("get", ns.DISCO_INFO): self._discoInfo,
             ("get", ns.DISCO_ITEMS): self._discoItems,

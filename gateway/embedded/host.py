@@ -80,7 +80,7 @@ class EmbeddedHost(MultiService):
         services_ = Services(self.domain, self.accounts, _delegations(table), reactor.seconds)
         self._router = services_.router
         self._router.components.update(dict.fromkeys(self.secrets))
-        self._router.extensions.add(Privileges(self._router, grants(self.domain, _privileges(table)), reactor))
+        self._router.extensions.append(Privileges(self._router, grants(self.domain, _privileges(table)), reactor))
         passwords = Passwords(self.accounts)
         portal = makePortal(self._router, passwords)
         tls = self.certificate.options()

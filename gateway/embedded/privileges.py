@@ -152,7 +152,7 @@ class Privileges(Extension):
         kind = stanza.type or ""
         permissions.checkRoster(recipient, kind)
         # If rosters are delegated, the managing entity answers (XEP-0355 section 4.3).
-        if self._router.extensions.requestReceived(peer, stanza, sender, recipient):
+        if self._router.offerRequest(peer, stanza, sender, recipient):
             return True
         account = self._router.accounts.get(recipient)
         if account is None:

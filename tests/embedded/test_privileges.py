@@ -148,7 +148,7 @@ class PrivilegesCase(SynchronousTestCase):
     def grant(self, table: PrivilegesTable = EVERYTHING) -> None:
         granted = grants(SERVER, {Domain(ENTITY): table})
         self.privileges = Privileges(self.router, granted, self.clock)  # type: ignore[arg-type]  # it calls later
-        self.router.extensions.add(self.privileges)
+        self.router.extensions.append(self.privileges)
 
     def entity(self, table: PrivilegesTable = EVERYTHING) -> MemoryComponent:
         """Connect the privileged component, and skip the advertisement."""
@@ -397,7 +397,7 @@ class RosterTests(PrivilegesCase):
     def test_forbidden(self) -> None:
         """Each permission allows its types; without permission nothing is allowed."""
         for kind, allowed in {"none": "", "get": "get", "set": "set"}.items():
-            self.router.extensions._all.clear()
+            self.router.extensions.clear()
             entity = self.entity(PrivilegesTable(roster=kind))  # type: ignore[arg-type]  # each of its values
             for wanted in ("get", "set"):
                 item = "" if wanted == "get" else "<item jid='a@b'/>"
@@ -435,7 +435,7 @@ class RosterTests(PrivilegesCase):
     def test_noPushes(self) -> None:
         """No pushes go to an entity that may not read rosters, or that has push = false."""
         for number, table in enumerate((PrivilegesTable(roster="set"), PrivilegesTable(roster="both", push=False))):
-            self.router.extensions._all.clear()
+            self.router.extensions.clear()
             entity = self.entity(table)
             self.set(entity, f"<item jid='x{number}@y'/>")
             self.assertSent(entity, self.done())
@@ -480,7 +480,7 @@ class MessageTests(PrivilegesCase):
         for sender in (f"{JULIET}/a", "x@example.com", f"nobody@{SERVER}", ENTITY, "@", ""):
             entity.send(wrapped(f"<message xmlns='jabber:client' from='{sender}' to='{NURSE}'/>"))
             self.assertSent(entity, self.error("message", SERVER, FORBIDDEN))
-        self.router.extensions._all.clear()
+        self.router.extensions.clear()
         entity.leave()
         entity = self.entity(PrivilegesTable(roster="both"))
         entity.taken()
@@ -563,7 +563,7 @@ class DelegatedTests(PrivilegesCase):
     def test_delegatedToAnother(self) -> None:
         """If rosters are delegated, the managing entity answers all requests (XEP-0355 section 4.3)."""
         granted = grants(SERVER, {Domain(each): EVERYTHING for each in (ENTITY, "montaigu.lit")})
-        self.router.extensions.add(Privileges(self.router, granted, self.clock))  # type: ignore[arg-type]  # as read from TOML
+        self.router.extensions.append(Privileges(self.router, granted, self.clock))  # type: ignore[arg-type]  # as read from TOML
         self.managing = MemoryComponent(self.services, ENTITY, self.clock)
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         self.managing.taken()
@@ -694,7 +694,7 @@ class IqTests(PrivilegesCase):
 
     def test_host(self) -> None:
         """Without another recipient, the host answers the request itself, or for the user's account."""
-        self.router.extensions._all.clear()
+        self.router.extensions.clear()
         self.privileged.leave()
         entity = self.entity(PrivilegesTable(iq={ns.PING: "get"}))
         ping = xep.EXAMPLE_9.replace("'set'", "'get'").replace(SUBSCRIBE, f"<ping xmlns='{ns.PING}'/>")
@@ -704,7 +704,7 @@ class IqTests(PrivilegesCase):
 
     def test_roster(self) -> None:
         """A user's roster, "as if it were sent by Juliet herself"."""
-        self.router.extensions._all.clear()
+        self.router.extensions.clear()
         self.privileged.leave()
         entity = self.entity(PrivilegesTable(iq={ns.ROSTER: "both"}))
         item = "<item jid='x@example.com' subscription='none'/>"
