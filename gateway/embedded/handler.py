@@ -26,6 +26,8 @@ from gateway.stream.stanzas import Stanza
 _HOST_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2)
 _CONFIGURE_NAME = "Delegations"
 _ACCOUNT_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING)
+# Namespaces of the requests that are answered for the host only.
+_OF_HOST = frozenset({ns.VERSION, ns.DELEGATION_2, ns.COMMANDS})
 
 
 @frozen
@@ -66,8 +68,9 @@ class Services:
         payloads = list(stanzas.tree(stanza).elements())
         if len(payloads) != 1:
             raise BadRequest
-        service = self._services.get((stanza.type, payloads[0].uri))
-        if service is None:
+        namespace = payloads[0].uri
+        service = self._services.get((stanza.type, namespace))
+        if service is None or (account is not None and namespace in _OF_HOST):
             raise NoHandler
         peer.answer(stanza, sender, recipient, service(Request(sender, account, payloads[0])))
 
@@ -91,14 +94,10 @@ class Services:
         return stanzas.discoItems(there if request.account is None else ())
 
     def _delegationAsked(self, request: Request) -> str:
-        if request.account is not None:
-            raise NoHandler
         self.delegating.consents.request(request.sender, request.payload)
         return ""
 
     def _command(self, request: Request) -> str:
-        if request.account is not None:
-            raise NoHandler
         if request.payload.getAttribute("node") != CONFIGURE:
             raise NoSuchNode
         user = jids.bare(request.sender)
@@ -111,8 +110,6 @@ class Services:
         return ""
 
     def _version(self, request: Request) -> str:
-        if request.account is not None:
-            raise NoHandler
         return stanzas.softwareVersion("xmpp-gateway embedded host", __version__)
 
     def _rosterGet(self, request: Request) -> str:
