@@ -308,7 +308,7 @@ class Router:
         """Answer a probe for an account's presence (RFC 6121 section 4.3.2)."""
         asking, own = jids.bare(sender), jids.bare(recipient)
         account = self.accounts.get(own)
-        if account is None or not (account.roster.isSubscriber(asking) or asking == own):
+        if account is None or not self.mayKnow(asking, account):
             if own != self.domain:
                 origin.announce(own, asking, "unsubscribed")
             return
