@@ -111,7 +111,7 @@ class ClientConnection(PeerConnection):
         try:
             if not self._secure:
                 raise SaslFailed("encryption-required")
-            element = stanzas.tree(nonza)
+            element = nonza.element
             if name == "abort":
                 raise SaslFailed("aborted")
             if name == "auth":
@@ -164,7 +164,7 @@ class ClientConnection(PeerConnection):
         payload: Any = None
         if self._account is not None and stanza.name == "iq" and stanza.type == "set":
             with suppress(BadRequest):
-                payload = next(stanzas.tree(stanza).elements(ns.BIND, "bind"), None)
+                payload = next(stanza.element.elements(ns.BIND, "bind"), None)
         if payload is None or self._account is None:
             self.refuse("not-authorized", "log in and bind a resource before anything else")
             return

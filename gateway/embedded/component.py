@@ -13,7 +13,7 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import COMPONENTS, PeerConnection
-from gateway.embedded.stanzas import address, tree
+from gateway.embedded.stanzas import address
 from gateway.errors import BadRequest, Malformed
 from gateway.stream.component import HANDSHAKE, handshake
 from gateway.stream.core import Splitter, StreamStarted
@@ -92,6 +92,6 @@ class ComponentConnection(PeerConnection):
 
 def _text(handshaking: Stanza) -> bytes:
     try:
-        return str(tree(handshaking)).strip().encode()
+        return str(handshaking.element).strip().encode()
     except BadRequest:
         return b""

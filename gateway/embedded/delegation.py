@@ -22,7 +22,6 @@ from gateway.embedded.core import MAX_STANZA, Router
 from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Session
-from gateway.embedded.stanzas import tree
 from gateway.errors import BadRequest, GatewayError, RecipientUnavailable
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import TAGS, Stanza
@@ -180,7 +179,7 @@ class Forwarder(Extension):
         return True
 
     def messageReceived(self, stanza: Stanza, sender: str) -> bool:
-        return ns.DATA.encode() in stanza.raw and self.consents.onAnswer(jids.bare(sender), tree(stanza))
+        return ns.DATA.encode() in stanza.raw and self.consents.onAnswer(jids.bare(sender), stanza.element)
 
     def answerReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         if recipient != self._router.domain:

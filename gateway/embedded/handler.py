@@ -65,7 +65,7 @@ class Services:
         }
 
     def _serve(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
-        payloads = list(stanzas.tree(stanza).elements())
+        payloads = list(stanza.element.elements())
         if len(payloads) != 1:
             raise BadRequest
         namespace = payloads[0].uri

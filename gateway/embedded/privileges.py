@@ -20,7 +20,7 @@ from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account
-from gateway.embedded.stanzas import address, toBytes, tree
+from gateway.embedded.stanzas import address, toBytes
 from gateway.errors import (
     AlreadyOpen,
     BadRequest,
@@ -146,7 +146,7 @@ class Privileges(Extension):
 
     def _roster(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, permissions: Permissions) -> bool:
         """Answer a roster get or set (section 4.3)."""
-        payloads = list(tree(stanza).elements())
+        payloads = list(stanza.element.elements())
         if [each.uri for each in payloads] != [ns.ROSTER]:
             return False
         kind = stanza.type or ""
@@ -195,7 +195,7 @@ class Privileges(Extension):
 
     def _message(self, peer: Peer, stanza: Stanza, permissions: Permissions) -> bool:
         """Send a message on behalf of an account or the host (section 5)."""
-        outer = tree(stanza)
+        outer = stanza.element
         if not wire.isPrivileged(outer):
             return False
         inner = wire.moved(wire.unwrapMessage(outer))
@@ -215,7 +215,7 @@ class Privileges(Extension):
 
     def _iq(self, peer: Peer, stanza: Stanza, sender: str, recipient: str, permissions: Permissions) -> bool:
         """Send an iq request on behalf of an account (section 6.3)."""
-        outer = tree(stanza)
+        outer = stanza.element
         if not wire.isPrivileged(outer):
             return False
         request = wire.unwrapIq(outer)
@@ -250,7 +250,7 @@ class Privileges(Extension):
         key = sender, recipient, stanza.id or ""
         if key in self._open:
             try:
-                element = tree(stanza)
+                element = stanza.element
             except BadRequest:
                 self._fail(key, NotAcceptable)
             else:
@@ -369,7 +369,7 @@ class _PrivilegedIqPeer:
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
         """Pass on the answer of a managing entity."""
-        element = tree(stanza)
+        element = stanza.element
         element["from"], element["to"] = sender, recipient
         self._answer(self._key, element)
 

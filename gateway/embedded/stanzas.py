@@ -63,15 +63,6 @@ def toBytes(element: domish.Element, namespace: str, largest: int) -> bytes:
     return data
 
 
-def tree(stanza: Stanza) -> domish.Element:
-    """
-    Parse a stanza into a tree.
-
-    @raise BadRequest: if it cannot be parsed.
-    """
-    return stanza.element
-
-
 def address(jid: str) -> str:
     """
     Return the prepared form of a JID.

@@ -241,6 +241,6 @@ class TreeTests(SynchronousTestCase):
 
     def test_space(self) -> None:
         """A namespace with a space, which XML allows, is handled like any other."""
-        self.assertEqual(stanzas.tree(stanza("<message id='1'/>"))["id"], "1")
-        found = stanzas.tree(stanza("<message><x xmlns='a b'/></message>")).firstChildElement()
+        self.assertEqual(stanza("<message id='1'/>").element["id"], "1")
+        found = stanza("<message><x xmlns='a b'/></message>").element.firstChildElement()
         self.assertEqual((found.uri, found.name), ("a b", "x"))
