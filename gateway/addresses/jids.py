@@ -72,6 +72,18 @@ def prepared(jid: str) -> str:
     return _preparedByUnicode(jid)
 
 
+def preparedLocal(name: str) -> str:
+    """
+    Return the prepared form of a localpart.
+
+    @raise ValueError: if it is not valid.
+    """
+    local, *rest = split(prepared(f"{name}@h"))
+    if rest != ["h", ""]:
+        raise ValueError(f"{name} is no name of a user")
+    return local
+
+
 def isPrepared(jid: str) -> bool:
     """True if this is a valid JID in its prepared form."""
     try:

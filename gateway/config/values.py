@@ -297,18 +297,11 @@ def _checkJids(value: Any) -> tuple[str, ...]:
 
 
 def _checkPasswords(value: Any) -> dict[str, str]:
-    return _checkWords(value, _checkUser)
+    return _checkWords(value, jids.preparedLocal)
 
 
 def _checkSecrets(value: Any) -> dict[str, str]:
     return _checkWords(value, checkDomain)
-
-
-def _checkUser(name: str) -> str:
-    local, *rest = jids.split(_checkBareJid(f"{name}@h"))
-    if rest != ["h", ""]:
-        raise ValueError
-    return local
 
 
 def _checkWords(value: Any, checkName: Callable[[str], str]) -> dict[str, str]:

@@ -141,10 +141,7 @@ def _user(name: str, domain: str) -> str:
 
     @raise ValueError: if the name is not a localpart.
     """
-    jid = jids.prepared(f"{name}@{domain}")
-    if not jids.split(jid)[0] or jids.split(jid)[1:] != (domain, ""):
-        raise BadData(f"{name} is not a user name")
-    return jid
+    return f"{jids.preparedLocal(name)}@{domain}"
 
 
 def _whole(path: Path) -> bytes:

@@ -95,7 +95,6 @@ def makePortal(router: Router, passwords: Passwords) -> Portal:
 def prepared(username: str) -> str:
     """Return a user's name in the form of a localpart; unchanged if it is not valid there."""
     try:
-        local, *rest = jids.split(jids.prepared(f"{username}@h"))
+        return jids.preparedLocal(username)
     except ValueError:
         return username
-    return local if rest == ["h", ""] else username

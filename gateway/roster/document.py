@@ -303,10 +303,10 @@ def checkUser(name: Any) -> str:
     if not isinstance(name, str):
         raise RefreshFailed(f"a user name is a string, not {_typeName(name)}")
     try:
-        local, *rest = jids.split(jids.prepared(f"{name}@h"))
+        local = jids.preparedLocal(name)
     except ValueError as error:
         raise RefreshFailed("it is not a user name") from error
     # As a part of a URL's path, one or two dots mean another path.
-    if rest != ["h", ""] or not local or local in (".", ".."):
+    if local in (".", ".."):
         raise RefreshFailed("it is not a user name")
     return local

@@ -120,6 +120,13 @@ class PreparedTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertRaises(ValueError, jids.prepared, text)
 
+    def test_local(self) -> None:
+        """A localpart alone; one that would become more than a localpart is invalid."""
+        self.assertEqual(jids.preparedLocal("User"), "user")
+        for text in ("", "a/b", "a@b", "a@b/c", "/a", "\u00ad", "a b"):
+            with self.subTest(text):
+                self.assertRaises(ValueError, jids.preparedLocal, text)
+
     @bounded
     @given(st.text(st.sampled_from("aA@/.%-_\\40 \x00é\u2024İ👍א\ud800'\"<&x"), max_size=12))
     def test_anything(self, text: str) -> None:
