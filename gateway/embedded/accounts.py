@@ -12,7 +12,7 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import IRealm, Portal
+from twisted.cred.portal import IRealm
 from zope.interface import Interface, implementer
 
 from gateway.addresses import jids
@@ -80,16 +80,9 @@ class Accounts:
     def requestAvatar(self, avatarId: Any, mind: object, *interfaces: object) -> Any:
         if IAccount not in interfaces:
             raise NotImplementedError
-        return IAccount, self._router.accounts[f"{avatarId.decode()}@{self._router.domain}"], _nothing
-
-
-def _nothing() -> None:
-    """Do nothing at logout: the connection itself reports when it is lost."""
-
-
-def makePortal(router: Router, passwords: Passwords) -> Portal:
-    """Return the portal that clients log in to."""
-    return Portal(Accounts(router), [passwords])
+        account = self._router.accounts[f"{avatarId.decode()}@{self._router.domain}"]
+        # A logout needs nothing: the connection itself reports when it is lost.
+        return IAccount, account, lambda: None
 
 
 def prepared(username: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
+from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import PrivateCertificate
@@ -21,7 +22,7 @@ from twisted.logger import Logger
 from gateway import ns
 from gateway.config.tables import DelegatedTable, Domain, EmbeddedTable, Jids, Namespace, PrivilegesTable
 from gateway.delegation.delegations import Delegation
-from gateway.embedded.accounts import Passwords, makePortal
+from gateway.embedded.accounts import Accounts, Passwords
 from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection
 from gateway.embedded.handler import Services
@@ -82,7 +83,7 @@ class EmbeddedHost(MultiService):
         self._router.components.update(dict.fromkeys(self.secrets))
         self._router.extensions.append(Privileges(self._router, grants(self.domain, _privileges(table)), reactor))
         passwords = Passwords(self.accounts)
-        portal = makePortal(self._router, passwords)
+        portal = Portal(Accounts(self._router), [passwords])
         tls = self.certificate.options()
 
         def client() -> PeerConnection:

@@ -10,12 +10,13 @@ from hashlib import pbkdf2_hmac, sha1, sha256
 from typing import Any
 from xml.etree import ElementTree
 
+from twisted.cred.portal import Portal
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
 from gateway import ns
-from gateway.embedded.accounts import Passwords, makePortal
+from gateway.embedded.accounts import Accounts, Passwords
 from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection
 from gateway.embedded.core import Router
@@ -237,7 +238,7 @@ class Host:
         self.router = self.services.router
         self.secrets = {COMPONENT: SECRET}
         self.router.components[COMPONENT] = None
-        self.portal = makePortal(self.router, keys())
+        self.portal = Portal(Accounts(self.router), [keys()])
         self.tls = object()
 
     def client(self) -> ClientConnection:

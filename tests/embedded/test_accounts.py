@@ -7,12 +7,12 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import IRealm
+from twisted.cred.portal import IRealm, Portal
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gateway.embedded.accounts import Accounts, IAccount, Passwords, makePortal, prepared
+from gateway.embedded.accounts import Accounts, IAccount, Passwords, prepared
 from gateway.embedded.sasl import IProof
 from tests.embedded.support import Rules
 
@@ -91,7 +91,7 @@ class RealmTests(SynchronousTestCase):
         """A login returns the account, and refuses other interfaces."""
         rules = Rules()
         verifyObject(IRealm, Accounts(rules.router))
-        portal = makePortal(rules.router, Passwords({"alice": "a"}))
+        portal = Portal(Accounts(rules.router), [Passwords({"alice": "a"})])
         login = portal.login(UsernamePassword(b"alice", b"a"), None, IAccount)
         interface, account, logout = self.successResultOf(login)
         self.assertEqual((interface, account), (IAccount, rules.account("alice@h")))
