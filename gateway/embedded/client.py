@@ -26,7 +26,7 @@ from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
 from gateway.embedded.sessions import Account, Session
 from gateway.embedded.stanzas import address
 from gateway.errors import BadRequest, GatewayError, Malformed
-from gateway.stream.core import Limits, Splitter, StreamStarted
+from gateway.stream.core import Limits, StreamStarted
 from gateway.stream.stanzas import Stanza
 from gateway.xml import write
 from gateway.xml.errors import errorStanza
@@ -92,9 +92,7 @@ class ClientConnection(PeerConnection):
 
     def _restart(self, limits: Limits) -> None:
         """Start a new stream on the same transport, without any state of the old one."""
-        splitter = Splitter(self.namespace, limits)
-        splitter.skips = False
-        self._startAnew(splitter)
+        self._startAnew(self._makeSplitter(limits))
         self._streamId = ""
 
     def _startTls(self) -> None:

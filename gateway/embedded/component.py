@@ -16,7 +16,7 @@ from gateway.embedded.peer import COMPONENTS, PeerConnection
 from gateway.embedded.stanzas import address
 from gateway.errors import BadRequest, Malformed
 from gateway.stream.component import HANDSHAKE, handshake
-from gateway.stream.core import Splitter, StreamStarted
+from gateway.stream.core import StreamStarted
 from gateway.stream.stanzas import Stanza
 from gateway.xml.write import tag
 
@@ -29,12 +29,11 @@ class ComponentConnection(PeerConnection):
     """
 
     namespace = ns.COMPONENT_ACCEPT
+    # It has one stream, before and after the handshake.
+    firstLimits = COMPONENTS
 
     def __init__(self, services: Services, secrets: Mapping[str, str], clock: IReactorTime) -> None:
         super().__init__(services.router.domain, clock)
-        # A component's stream has no second header, so its limits apply from the beginning.
-        self._splitter = Splitter(self.namespace, COMPONENTS)
-        self._splitter.skips = False
         self._services = services
         self._secrets = secrets
         self._jid = ""

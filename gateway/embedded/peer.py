@@ -42,9 +42,11 @@ class PeerConnection(Connection):
     A connection that a client or component has opened.
 
     @cvar namespace: the content namespace of its streams.
+    @cvar firstLimits: limits of its first stream.
     """
 
     namespace: str
+    firstLimits = UNAUTHENTICATED
     agent: str | None = None
 
     # Seconds to authenticate, and to take any bytes of the waiting output.
@@ -58,8 +60,7 @@ class PeerConnection(Connection):
     _log = Logger()
 
     def __init__(self, domain: str, clock: IReactorTime) -> None:
-        super().__init__(Splitter(self.namespace, UNAUTHENTICATED), clock)
-        self._splitter.skips = False
+        super().__init__(self._makeSplitter(self.firstLimits), clock)
         self._domain = domain
         self._streamId = ""
         # The client's requests that are not answered yet.
@@ -70,6 +71,12 @@ class PeerConnection(Connection):
     def connectionMade(self) -> None:
         super().connectionMade()
         self._setDeadline(self._clock.callLater(self.admittedWithin, self.refuse, "connection-timeout"))
+
+    def _makeSplitter(self, limits: Limits) -> Splitter:
+        """Return the reader of a stream that fails at the first stanza over the limits."""
+        splitter = Splitter(self.namespace, limits)
+        splitter.skips = False
+        return splitter
 
     def _open(self, receive: Callable[[Stanza], object]) -> None:
         # From now on a stanza that is too large is skipped, and the stream goes on.
