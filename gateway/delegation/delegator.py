@@ -139,21 +139,18 @@ class Delegator:
             raise RecipientUnavailable
         return forward
 
-    def onAnswer(self, sender: str, identifier: str, reply: Reply | None, now: float) -> Forward | Completed | None:
+    def onAnswer(self, sender: str, identifier: str, reply: Reply | None) -> Completed | None:
         """
         Take an iq result.
 
         @param reply: the wrapped reply; C{None} if there is not exactly one.
         @return: C{None} if it answers no pending request.
         """
-        pending = self._pending.get(identifier)
-        # Only the entity that was asked may answer; another one may guess ids.
-        if pending is None or pending.address != sender:
+        pending = self._take(sender, identifier)
+        if pending is None:
             return None
-        del self._pending[identifier]
-        if reply is not None and not reply.answers(pending.request):
-            reply = None
-        return self._complete(pending, reply)
+        isValid = reply is not None and reply.answers(pending.request)
+        return self._complete(pending, reply if isValid else None)
 
     def onError(self, sender: str, identifier: str, isThere: bool, now: float) -> Forward | Completed | None:
         """
@@ -162,10 +159,9 @@ class Delegator:
         @param isThere: true if the managing entity may have sent it; false if a server reports it as unavailable.
         @return: C{None} if it answers no pending request.
         """
-        pending = self._pending.get(identifier)
-        if pending is None or pending.address != sender:
+        pending = self._take(sender, identifier)
+        if pending is None:
             return None
-        del self._pending[identifier]
         return self._complete(pending) if isThere else self._retry(pending, now)
 
     def onSendFailed(self, forward: Forward) -> Completed:
@@ -179,6 +175,14 @@ class Delegator:
     def abandon(self) -> list[Completed]:
         """End all requests."""
         return [self._complete(pending) for _, pending in self._pending.popAll()]
+
+    def _take(self, sender: str, identifier: str) -> _Pending | None:
+        """Remove and return the request that a stanza answers."""
+        pending = self._pending.get(identifier)
+        # Only the entity that was asked may answer; another one may guess ids.
+        if pending is None or pending.address != sender:
+            return None
+        return self._pending.pop(identifier)
 
     def _complete(self, pending: _Pending, reply: Reply | None = None) -> Completed:
         pending.share.giveBack(places(len(pending.request.xml)))

@@ -18,7 +18,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
-from gateway.delegation.core import Reply, Request
+from gateway.delegation.core import Request
 from gateway.delegation.delegations import Delegation
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, nestingNode
@@ -198,20 +198,15 @@ class Forwarder:
     def answerReceived(self, stanza: Stanza) -> bool:
         """Take an iq result or error. Return true if it answers a forwarded request."""
         sender, identifier = stanza.sender or "", stanza.id or ""
-        now = self.link.now
+        done: Forward | Completed | None
         if stanza.type == "error":
             condition = _condition(stanza)
-            done = self._delegator.onError(sender, identifier, condition not in _NOT_THERE, now)
+            done = self._delegator.onError(sender, identifier, condition not in _NOT_THERE, self.link.now)
             if done is not None and condition in _NOT_THERE:
                 self._entityMissing(sender, condition)
         else:
-            reply: Reply | None
-            try:
-                reply = stanzas.readReply(stanzas.unwrap(stanza)) if stanzas.mayBeDelegation(stanza) else None
-            except BadRequest:
-                reply = None
-            done = self._delegator.onAnswer(sender, identifier, reply, now)
-            if isinstance(done, Completed) and done.reply is None:
+            done = self._delegator.onAnswer(sender, identifier, stanzas.unwrapReply(stanza))
+            if done is not None and done.reply is None:
                 self._log.warn(
                     "{component}: the answer of {sender} to a request in {namespace} is invalid; "
                     "{requester} got an error.",

@@ -243,6 +243,14 @@ def _request(
     return Request(sender, recipient, identifier, kind, child.uri or "", known, xmlOf(child), language)
 
 
+def unwrapReply(stanza: Stanza) -> Reply | None:
+    """Return the answer in an iq result of a managing entity; C{None} if there is not exactly one that is valid."""
+    try:
+        return readReply(unwrap(stanza)) if mayBeDelegation(stanza) else None
+    except BadRequest:
+        return None
+
+
 def readReply(inside: ForwardedIq) -> Reply:
     """
     Return the answer in a wrapper.

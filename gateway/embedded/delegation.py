@@ -193,11 +193,7 @@ class Forwarder(Extension):
             # The entity is connected, so this error is its own answer.
             done = self._delegator.onError(sender, identifier, True, self._seconds())
         else:
-            reply = None
-            if stanzas.mayBeDelegation(stanza):
-                with suppress(BadRequest):
-                    reply = stanzas.readReply(stanzas.unwrap(stanza))
-            done = self._delegator.onAnswer(sender, identifier, reply, self._seconds())
+            done = self._delegator.onAnswer(sender, identifier, stanzas.unwrapReply(stanza))
         if done is None:
             return
         managing = self._peerAt(sender)

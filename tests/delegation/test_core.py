@@ -286,11 +286,11 @@ class AnswerTests(DelegatorCase):
         handed = self.forward()
         self.assertEqual((handed.address, handed.request.id), (A, "1"))
         given = reply()
-        settled = self.delegator.onAnswer(A, handed.id, given, 1.0)
+        settled = self.delegator.onAnswer(A, handed.id, given)
         self.assertCompleted(settled, right=True)
         assert isinstance(settled, Completed)
         self.assertIs(settled.reply, given)
-        self.assertIsNone(self.delegator.onAnswer(A, handed.id, given, 1.0))
+        self.assertIsNone(self.delegator.onAnswer(A, handed.id, given))
 
     def test_bad(self) -> None:
         """
@@ -306,23 +306,23 @@ class AnswerTests(DelegatorCase):
         ):
             for kind in ("get", "set"):
                 handed = self.forward(kind)
-                self.assertCompleted(self.delegator.onAnswer(A, handed.id, bad, 1.0))
-                self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply(), 1.0))
+                self.assertCompleted(self.delegator.onAnswer(A, handed.id, bad))
+                self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply()))
 
     def test_outerFrom(self) -> None:
         """An answer from another sender is ignored; the right answer is still accepted."""
         handed = self.forward()
         for sender in (B, f"{A}/x", f"x@{A}", "capulet.lit", A.upper(), ""):
-            self.assertIsNone(self.delegator.onAnswer(sender, handed.id, reply(), 1.0))
+            self.assertIsNone(self.delegator.onAnswer(sender, handed.id, reply()))
             for isThere in (True, False):
                 self.assertIsNone(self.delegator.onError(sender, handed.id, isThere, 1.0))
-        self.assertCompleted(self.delegator.onAnswer(A, handed.id, reply(), 1.0), right=True)
+        self.assertCompleted(self.delegator.onAnswer(A, handed.id, reply()), right=True)
 
     def test_outerId(self) -> None:
         """An answer with an unknown id is ignored."""
         handed = self.forward()
         for identifier in ("", "1", handed.id + "x", "id2"):
-            self.assertIsNone(self.delegator.onAnswer(A, identifier, reply(), 1.0))
+            self.assertIsNone(self.delegator.onAnswer(A, identifier, reply()))
             self.assertIsNone(self.delegator.onError(A, identifier, True, 1.0))
         self.assertEqual(len(self.delegator), 1)
 
@@ -380,9 +380,9 @@ class FailOverTests(DelegatorCase):
         self.delegator.onAvailable("nurse@capulet.lit", "nurse@capulet.lit/chamber")
         self.assertEqual(self.delegator.address("nurse@capulet.lit"), "nurse@capulet.lit/chamber")
         handed = self.assertForwarded(self.forward(), "nurse@capulet.lit/chamber")
-        self.assertIsNone(self.delegator.onAnswer("nurse@capulet.lit", handed.id, reply(), 1.0))
+        self.assertIsNone(self.delegator.onAnswer("nurse@capulet.lit", handed.id, reply()))
         self.assertCompleted(
-            self.delegator.onAnswer("nurse@capulet.lit/chamber", handed.id, reply(), 1.0), right=True
+            self.delegator.onAnswer("nurse@capulet.lit/chamber", handed.id, reply()), right=True
         )
 
     def test_gone(self) -> None:
@@ -394,8 +394,8 @@ class FailOverTests(DelegatorCase):
         [action] = self.delegator.onUnavailable(A, 1.0)
         again = self.assertForwarded(action, B)
         self.assertNotEqual(again.id, handed.id)
-        self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply(), 1.0))
-        self.assertCompleted(self.delegator.onAnswer(B, again.id, reply(), 1.0), right=True)
+        self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply()))
+        self.assertCompleted(self.delegator.onAnswer(B, again.id, reply()), right=True)
         self.delegator.onAvailable(A, A)
         self.forward("set")
         [action] = self.delegator.onUnavailable(A, 1.0)
@@ -413,7 +413,7 @@ class FailOverTests(DelegatorCase):
         """If another managing entity becomes unavailable, nothing changes."""
         handed = self.forward()
         self.assertEqual(self.delegator.onUnavailable(B, 1.0), [])
-        self.assertCompleted(self.delegator.onAnswer(A, handed.id, reply(), 1.0), right=True)
+        self.assertCompleted(self.delegator.onAnswer(A, handed.id, reply()), right=True)
 
     def test_notThere(self) -> None:
         """
@@ -434,11 +434,11 @@ class FailOverTests(DelegatorCase):
         [action] = self.delegator.expire(10.0)
         again = self.assertForwarded(action, B)
         # The right answer is too late.
-        self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply(), 11.0))
+        self.assertIsNone(self.delegator.onAnswer(A, handed.id, reply()))
         self.assertEqual(self.delegator.expire(19.9), [])
         [action] = self.delegator.expire(20.0)
         self.assertCompleted(action)
-        self.assertIsNone(self.delegator.onAnswer(B, again.id, reply(), 20.0))
+        self.assertIsNone(self.delegator.onAnswer(B, again.id, reply()))
         self.forward("set", 100.0)
         self.assertEqual(self.delegator.expire(109.9), [])
         [action] = self.delegator.expire(110.0)
@@ -477,7 +477,7 @@ class FailOverTests(DelegatorCase):
         handed = [self.forward(), self.forward()]
         self.assertRaises(TooManyPending, self.forward)
         self.assertEqual(len(self.delegator), 2)
-        self.delegator.onAnswer(A, handed[0].id, reply(), 1.0)
+        self.delegator.onAnswer(A, handed[0].id, reply())
         self.forward()
         self.assertRaises(TooManyPending, self.forward)
 
@@ -485,7 +485,7 @@ class FailOverTests(DelegatorCase):
         """One user cannot take all places. The user's places are free again, however the requests end."""
         self.make(A, bound=4)
         for end in (
-            lambda handed: self.delegator.onAnswer(A, handed.id, reply(), 1.0),
+            lambda handed: self.delegator.onAnswer(A, handed.id, reply()),
             lambda handed: self.delegator.onError(A, handed.id, True, 1.0),
             lambda handed: self.delegator.onError(A, handed.id, False, 1.0),
             self.delegator.onSendFailed,
@@ -566,7 +566,7 @@ class DelegatorMachine(RuleBasedStateMachine):
     )
     def answer(self, data: st.DataObject, sender: str | None, given: Reply | None) -> None:
         handed = self.open[data.draw(st.sampled_from(sorted(self.open)))]
-        action = self.delegator.onAnswer(sender or handed.address, handed.id, given, self.now)
+        action = self.delegator.onAnswer(sender or handed.address, handed.id, given)
         if (sender or handed.address) == handed.address:
             assert isinstance(action, Completed)
             right = given is not None and given.answers(handed.request)
@@ -587,7 +587,7 @@ class DelegatorMachine(RuleBasedStateMachine):
     def guess(self, identifier: int, sender: str) -> None:
         isOpen = any((each.id, each.address) == (f"id{identifier}", sender) for each in self.open.values())
         if not isOpen:
-            assert self.delegator.onAnswer(sender, f"id{identifier}", reply(), self.now) is None
+            assert self.delegator.onAnswer(sender, f"id{identifier}", reply()) is None
 
     @rule(seconds=st.floats(0.1, 25.0))
     def wait(self, seconds: float) -> None:
