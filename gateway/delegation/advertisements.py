@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from twisted.words.xish import domish
 
 from gateway import ns
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.nesting import VERSIONS, Grant, Info
 from gateway.errors import BadRequest
 from gateway.stream.stanzas import Stanza
@@ -56,18 +57,17 @@ def advertisement(
     sender: str,
     recipient: str,
     identifier: str,
-    granted: Iterable[tuple[str, Iterable[str]]],
+    delegations: Iterable[Delegation],
     user: str | None = None,
 ) -> bytes:
     """
     Return the message that tells a managing entity what is delegated to it.
 
-    @param granted: namespaces, each with the attributes that it is filtered by.
     @param user: the user who delegates; C{None} for all users of the server.
     """
     inside = "".join(
-        tag("delegated", "".join(tag("attribute", name=name) for name in sorted(filtering)), namespace=namespace)
-        for namespace, filtering in granted
+        tag("delegated", "".join(tag("attribute", name=name) for name in sorted(each.filtering)), namespace=each.namespace)
+        for each in delegations
     )
     content = tag("delegation", inside, xmlns=version, to=user)
     return message(route(sender, recipient), content.encode(), identifier)

@@ -121,8 +121,8 @@ class Forwarder:
             contact.askAt = self.link.now
             if _isClient(contact.entity):
                 # In this order: when Prosody refuses a probe it drops a pending subscription.
-                self._send(self._presence(contact, "probe"))
-                self._send(self._presence(contact, "subscribe"))
+                self.link.sendRaw(self._presence(contact, "probe"))
+                self.link.sendRaw(self._presence(contact, "subscribe"))
         self.tick(self.link.now)
 
     def disconnected(self) -> None:
@@ -224,7 +224,7 @@ class Forwarder:
         for action in actions:
             if isinstance(action, Forward):
                 addresses = self._component, action.address
-                self._send(stanzas.writeForward(ns.DELEGATION_2, *addresses, action.id, action.request))
+                self.link.sendRaw(stanzas.writeForward(ns.DELEGATION_2, *addresses, action.id, action.request))
             elif action.reply is None:
                 action.origin("error", errorElement(RecipientUnavailable))
             else:
@@ -245,7 +245,7 @@ class Forwarder:
         elif stanza.type == "unavailable" and contact.address == sender:
             self._setUnavailable(contact)
         elif stanza.type == "subscribe":
-            self._send(self._presence(contact, "subscribed"))
+            self.link.sendRaw(self._presence(contact, "subscribed"))
         return True
 
     def _ask(self, contact: _Contact, address: str) -> None:
@@ -302,9 +302,9 @@ class Forwarder:
                 entity=contact.entity,
                 namespaces=", ".join(each.namespace for each in delegated),
             )
-            granted = [(each.namespace, each.filtering) for each in delegated]
+            addresses = self._component, address
             identifier = secrets.token_urlsafe(6)
-            self._send(advertisements.advertisement(ns.DELEGATION_2, self._component, address, identifier, granted))
+            self.link.sendRaw(advertisements.advertisement(ns.DELEGATION_2, *addresses, identifier, delegated))
             if self._onAvailable is not None:
                 self._onAvailable(contact.entity)
 
@@ -348,7 +348,9 @@ class Forwarder:
 
     def knownInfo(self, delegation: Delegation) -> Info | None:
         """Return the information to nest into the server's own disco#info, if it is known."""
-        node = nestingNode(ns.DELEGATION_2, delegation.namespace, False)
+        return self._info(delegation, nestingNode(ns.DELEGATION_2, delegation.namespace, False))
+
+    def _info(self, delegation: Delegation, node: str) -> Info | None:
         return next((self._infos[each, node] for each in delegation.entities if (each, node) in self._infos), None)
 
     def askSoon(self, delegation: Delegation) -> None:
@@ -375,21 +377,15 @@ class Forwarder:
 
     def _answerIfKnown(self, wanted: _InfoQuery, now: float) -> bool:
         """Answer a query if its information is known or its time is over. Return true if it was answered."""
-        entities = wanted.delegation.entities
-        info = next(
-            (self._infos[each, wanted.node] for each in entities if (each, wanted.node) in self._infos), None
-        )
-        hope = any(self._contacts[each].asking for each in entities) and now - wanted.since < _INFO_TIMEOUT
-        if info is None and hope:
+        info = self._info(wanted.delegation, wanted.node)
+        isAsked = any(self._contacts[each].asking for each in wanted.delegation.entities)
+        if info is None and isAsked and now - wanted.since < _INFO_TIMEOUT:
             return False
         wanted.told.callback(info or Info())
         return True
 
     def _presence(self, contact: _Contact, kind: str) -> bytes:
         return presence(route(self._component, jids.bare(contact.entity)), kind)
-
-    def _send(self, data: bytes) -> None:
-        self.link.sendRaw(data)
 
 
 def _isClient(entity: str) -> bool:

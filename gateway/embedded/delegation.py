@@ -128,10 +128,9 @@ class Forwarder(Extension):
             self._ask(entity, entity, each.namespace, True)
 
     def _advertise(self, address: str, delegations: list[Delegation], user: str | None) -> None:
-        granted = [(each.namespace, each.filtering) for each in delegations]
+        addresses = self._router.domain, address
         identifier = secrets.token_urlsafe(6)
-        domain = self._router.domain
-        data = advertisements.advertisement(ns.DELEGATION_2, domain, address, identifier, granted, user)
+        data = advertisements.advertisement(ns.DELEGATION_2, *addresses, identifier, delegations, user)
         self._write(address, data)
 
     def _ask(self, entity: str, address: str, namespace: str, bare: bool) -> None:

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.delegation import advertisements, stanzas
 from gateway.delegation.core import Request
+from gateway.delegation.delegations import Delegation
 from gateway.delegation.nesting import VERSIONS, Grant, Info
 from gateway.errors import BadRequest
 from gateway.stream.stanzas import Stanza
@@ -477,13 +478,13 @@ class AdvertisementTests(SynchronousTestCase):
 
     def test_both(self) -> None:
         """Advertisements are read back as written, with filters; one for a user has that user."""
-        granted = [("urn:1", frozenset[str]()), ("urn:'2&", frozenset({"b'", "a"}))]
+        delegated = [Delegation("urn:1", ()), Delegation("urn:'2&", (), frozenset({"b'", "a"}))]
         for version in VERSIONS:
             for user in (None, "o'b@d"):
-                raw = advertisements.advertisement(version, HOST, COMPONENT, "1", granted, user).decode()
+                raw = advertisements.advertisement(version, HOST, COMPONENT, "1", delegated, user).decode()
                 self.assertEqual(
                     advertisements.readAdvertisements(stanza(raw)),
-                    [(user, [Grant(name, version, filtering) for name, filtering in granted])],
+                    [(user, [Grant(each.namespace, version, each.filtering) for each in delegated])],
                 )
 
     def test_odd(self) -> None:
