@@ -106,7 +106,7 @@ class Refresh:
         """The server has answered. Runs in pieces: a roster may have 100,000 contacts."""
         found = byContact(roster)
         yield
-        self._changes = difference(found.values(), self._wanted)
+        self._changes = difference(found, self._wanted)
         yield
         self._roster = None if self._changes else tuple(found.values())
         yield

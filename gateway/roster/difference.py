@@ -4,7 +4,7 @@ The difference between a user's roster and the application's document; pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from attrs import evolve
 
@@ -14,14 +14,14 @@ from gateway.roster.document import Document
 from gateway.roster.failures import RefreshFailed
 
 
-def difference(roster: Iterable[RosterItem], document: Document) -> list[RosterItem]:
+def difference(known: Mapping[str, RosterItem], document: Document) -> list[RosterItem]:
     """
     Return the items to set so that a roster matches the document, each contact once: first new and changed
     contacts, then those to be removed.
 
-    @param roster: the server's items.
+    @param known: the server's items by bare JID.
     """
-    known, wanted = byContact(roster), document.contacts
+    wanted = document.contacts
     changes = [item for jid, item in wanted.items() if jid not in known or _differs(known[jid], item)]
     if not document.isComplete:
         return changes
@@ -56,8 +56,7 @@ def checkRemovals(changes: Iterable[RosterItem], limit: int | None) -> None:
     removed = sum(item.subscription == "remove" for item in changes)
     if limit is not None and removed > limit:
         raise RefreshFailed(
-            f"the refresh would remove {removed} contacts, more than max_removals ({limit}); ?force=1 "
-            "allows it"
+            f"the refresh would remove {removed} contacts, more than max_removals ({limit}); ?force=1 allows it"
         )
 
 

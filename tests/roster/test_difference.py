@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.interfaces import RosterItem
 from gateway.roster.core import Refresh, Set
-from gateway.roster.difference import difference
+from gateway.roster.difference import byContact, difference
 from gateway.roster.document import Document
 from tests.roster.support import JOHN, MARIE, document, item, whole
 from tests.stream.memory import steady
@@ -28,7 +28,7 @@ class DifferenceTests(SynchronousTestCase):
         """An unchanged contact is not set; a pending subscription request makes no difference."""
         there = RosterItem(jid=MARIE, name="M", groups=frozenset("AB"), subscription="to", ask=True)
         wanted = item(name="M", groups=("B", "A"), subscription="to")
-        self.assertEqual(difference([there], Document({MARIE: wanted})), [])
+        self.assertEqual(difference(byContact([there]), Document({MARIE: wanted})), [])
 
     def test_each(self) -> None:
         """
@@ -42,22 +42,22 @@ class DifferenceTests(SynchronousTestCase):
             item("c2@x", groups=("G",)),
             item("c3@x", subscription="to"),
         ]
-        changes = difference(there, Document({each.jid: each for each in wanted}))
+        changes = difference(byContact(there), Document({each.jid: each for each in wanted}))
         removed = RosterItem(jid="c4@x", subscription="remove")
         self.assertEqual(changes, [wanted[0], *wanted[2:], removed])
 
     def test_kept(self) -> None:
         """The server's items for invalid contacts stay; if such a contact may be any, all items stay."""
         there = [item("odd@x/home"), item("gone@x")]
-        changes = difference(there, Document({MARIE: item()}, kept=frozenset({"odd@x"})))
+        changes = difference(byContact(there), Document({MARIE: item()}, kept=frozenset({"odd@x"})))
         self.assertEqual(changes, [item(), RosterItem(jid="gone@x", subscription="remove")])
-        self.assertEqual(difference(there, Document({MARIE: item()}, isComplete=False)), [item()])
+        self.assertEqual(difference(byContact(there), Document({MARIE: item()}, isComplete=False)), [item()])
 
     def test_resource(self) -> None:
         """A contact is a bare JID; an item with a resource, as ejabberd may have, is the same contact."""
         there = item("c0@x/home"), item("c1@x/home")
         removed = RosterItem(jid="c1@x", subscription="remove")
-        changes = difference(there, Document({"c0@x": item("c0@x")}))
+        changes = difference(byContact(there), Document({"c0@x": item("c0@x")}))
         self.assertEqual(changes, [item("c0@x"), removed])
         refresh = Refresh(JOHN)
         whole(refresh.onDocument(document({"c0@x": {}})))
@@ -70,7 +70,7 @@ class DifferenceTests(SynchronousTestCase):
         """Setting all items leads to the document, and no item is superfluous or repeated."""
         there = {jid: item(jid, *about) for jid, about in before.items()}
         wanted = {jid: item(jid, *about) for jid, about in after.items()}
-        changes = difference(there.values(), Document(wanted))
+        changes = difference(there, Document(wanted))
         self.assertEqual(len({each.jid for each in changes}), len(changes))
         for each in changes:
             self.assertNotEqual(there.get(each.jid), each)
