@@ -132,11 +132,11 @@ class EjabberdApplier:
 
     async def _checkedCall(self, command: str, domain: str, arguments: Mapping[str, object]) -> Any:
         waiting: Deferred[Any] = ensureDeferred(self._post(command, domain, arguments))
-        waiting.addTimeout(self._timeout, self._reactor, _raiseTimedOut)
+        waiting.addTimeout(self._timeout, self._reactor, _raiseTimeout)
         try:
             code, answer = await waiting
-        except _TimedOut as error:
-            raise ApiUnusable(f"ejabberd's API did not answer within {self._timeout:g} s") from error
+        except ApiUnusable:
+            raise
         except Unusable as error:
             raise RefreshFailed(f"the answer of ejabberd's API {error}") from error
         except ResponseFailed as error:
@@ -208,12 +208,8 @@ class _Refused(RefreshFailed):
     """The API refuses these arguments."""
 
 
-class _TimedOut(Exception):
-    """The API did not answer in time."""
-
-
-def _raiseTimedOut(outcome: object, timeout: float) -> Any:
-    raise _TimedOut
+def _raiseTimeout(outcome: object, timeout: float) -> Any:
+    raise ApiUnusable(f"ejabberd's API did not answer within {timeout:g} s")
 
 
 def _readRoster(rows: list[dict[str, Any]]) -> Generator[None, None, list[RosterItem]]:

@@ -15,7 +15,7 @@ from twisted.web.server import Request
 from gateway.http.agent import MAX_BODY, answerLater
 from gateway.pieces import Pieces
 from gateway.roster.document import checkUser, readingDocument
-from gateway.roster.failures import RefreshFailed
+from gateway.roster.failures import INTERNAL_ERROR, RefreshFailed
 
 # Users at most, and bytes of all documents together.
 _MAX_USERS = 1_000
@@ -109,7 +109,7 @@ def _errorAnswer(request: Request, code: int, message: str) -> bytes:
 
 
 def _internalError(request: Request) -> bytes:
-    return _errorAnswer(request, 500, "an internal error, see the gateway's log")
+    return _errorAnswer(request, 500, INTERNAL_ERROR)
 
 
 def _respond(request: Request, code: int, text: str) -> bytes:

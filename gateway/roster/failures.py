@@ -4,6 +4,9 @@ Failures of a refresh.
 
 from __future__ import annotations
 
+# The reason if the gateway itself has failed.
+INTERNAL_ERROR = "an internal error, see the gateway's log"
+
 
 class RefreshFailed(Exception):
     """

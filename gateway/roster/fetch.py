@@ -106,6 +106,8 @@ class WebApplication:
             return await asking
         except (RefreshFailed, _Retriable):
             raise
+        except Unusable as error:
+            raise RefreshFailed(f"the document {error}") from error
         except ResponseFailed as error:
             # Another try changes neither a certificate nor the size of a head.
             if broken := [reason for reason in error.reasons if reason.check(HeadTooLong)]:
@@ -135,7 +137,7 @@ class WebApplication:
         )
         code = response.code
         if code == 200:
-            document = await self._collected(response.original)
+            document = await collected(response.original, MAX_BYTES)
             [found] = response.headers.getRawHeaders(b"etag", [None])[:1]
             return Fetched(document, found and found.decode("latin-1"))
         self._discard(response.original)
@@ -145,15 +147,8 @@ class WebApplication:
             raise _Retriable(f"the application answered with status {code}")
         if code == 404:
             raise UserUnknown("the application does not know the user: it answered with status 404")
-        if 300 <= code < 400:
-            raise RefreshFailed(f"the application answered with status {code}; redirections are not followed")
-        raise RefreshFailed(f"the application answered with status {code}")
-
-    async def _collected(self, response: Any) -> bytes:
-        try:
-            return await collected(response, MAX_BYTES)
-        except Unusable as error:
-            raise RefreshFailed(f"the document {error}") from error
+        reason = "; redirections are not followed" if 300 <= code < 400 else ""
+        raise RefreshFailed(f"the application answered with status {code}{reason}")
 
     def _discard(self, response: Any) -> None:
         """Read and drop an unused body if it is short, so that the connection can be used again."""

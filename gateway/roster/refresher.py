@@ -21,7 +21,7 @@ from gateway.reports import StatusItem
 from gateway.roster.apply import Applier
 from gateway.roster.core import Fetch, Finished, Read, Refresh, Set
 from gateway.roster.difference import afterSet
-from gateway.roster.failures import RefreshFailed, UserUnknown
+from gateway.roster.failures import INTERNAL_ERROR, RefreshFailed, UserUnknown
 from gateway.roster.fetch import Fetched
 
 
@@ -277,5 +277,5 @@ class Refresher:
                 step = refresh.onFailure(failure)
             except Exception:
                 self._log.failure("The refresh of {user} failed.", user=refresh.user)
-                step = refresh.onFailure(RefreshFailed("an internal error, see the gateway's log"))
+                step = refresh.onFailure(RefreshFailed(INTERNAL_ERROR))
         return step

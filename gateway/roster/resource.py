@@ -21,7 +21,7 @@ from gateway.http.agent import MAX_BODY, answerLater, isFromPage
 from gateway.pieces import Pieces
 from gateway.roster.batch import Batch, Postpone, encodeAnswer
 from gateway.roster.document import MAX_NAMES, readingNames
-from gateway.roster.failures import RefreshFailed
+from gateway.roster.failures import INTERNAL_ERROR, RefreshFailed
 from gateway.roster.refresher import Refresher
 from gateway.roster.results import LIFETIME, Results
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
@@ -165,8 +165,7 @@ class _Refresh(_JsonResource):
 
         def failed(failure: Failure) -> bytes:
             self._log.failure("A request for refreshes has failed.", failure)
-            message = "an internal error, see the gateway's log"
-            return encodeAnswer({"status": "error", "message": message, "updated": 0, "errors": 0})
+            return _encodeError(INTERNAL_ERROR)
 
         key = results.begin(progress)
         ensureDeferred(run()).addErrback(failed).addCallback(partial(results.complete, key))
@@ -239,12 +238,15 @@ def _respond(request: Request, code: int, answer: bytes) -> bytes:
 
 def _errorAnswer(request: Request, code: int, message: str) -> bytes:
     """Answer with the reason for which nothing was done."""
-    answer = {"status": "error", "message": message, "updated": 0, "errors": 0}
-    return _respond(request, code, encodeAnswer(answer))
+    return _respond(request, code, _encodeError(message))
+
+
+def _encodeError(message: str) -> bytes:
+    return encodeAnswer({"status": "error", "message": message, "updated": 0, "errors": 0})
 
 
 def _internalError(request: Request) -> bytes:
-    return _errorAnswer(request, 500, "an internal error, see the gateway's log")
+    return _errorAnswer(request, 500, INTERNAL_ERROR)
 
 
 class ResultsResource(_JsonResource):
