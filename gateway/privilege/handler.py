@@ -101,18 +101,15 @@ class PrivilegeHandler(RawHandler):
             yield from self._missing()
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
-        sender, recipient = stanza.sender or "", stanza.recipient or self._link.jid
-        if recipient != self._link.jid:
+        sender = stanza.sender or ""
+        if stanza.recipient not in (None, "", self._link.jid):
             return False
-        return self._dispatch(stanza, sender, recipient)
-
-    def _dispatch(self, stanza: Stanza, sender: str, recipient: str) -> bool:
         if stanza.name == "message":
             return sender in self._servers and b"privilege" in stanza.raw and self._messageReceived(sender, stanza)
         if stanza.name == "presence":
             return self._presenceReceived(sender, stanza)
         if stanza.type == "set":
-            return self._pushReceived(sender, recipient, stanza)
+            return self._pushReceived(sender, stanza)
         return bool(self._unanswered) and self._onPushAnswer(stanza)
 
     def _messageReceived(self, server: str, stanza: Stanza) -> bool:
@@ -154,7 +151,7 @@ class PrivilegeHandler(RawHandler):
         # Let other handlers see it: it may be the presence of a managing client.
         return False
 
-    def _pushReceived(self, user: str, recipient: str, stanza: Stanza) -> bool:
+    def _pushReceived(self, user: str, stanza: Stanza) -> bool:
         """
         Take a roster push.
 
@@ -168,7 +165,7 @@ class PrivilegeHandler(RawHandler):
         items = stanzas.readRoster(stanza) if ns.ROSTER.encode() in stanza.raw else None
         if items is None or not stanza.id:
             return False
-        self._link.sendRaw(stanzas.acknowledgement(route(recipient, user), stanza.id))
+        self._link.sendRaw(stanzas.acknowledgement(route(self._link.jid, user), stanza.id))
         for observer in self._rosterObservers:
             self._notify(observer, user, items)
         return True

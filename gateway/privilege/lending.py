@@ -268,14 +268,12 @@ class Lending(RawHandler):
         pending = self._open.pop(identifier)
         data = answer.readdressed(_replyAddresses(pending.stanza))
         # The outer id is the first occurrence: the addresses do not contain it.
-        self._reply(pending, data.replace(identifier.encode(), escape(pending.stanza.id or "").encode(), 1))
-        return True
-
-    def _reply(self, pending: _PendingRequest, data: bytes) -> None:
+        data = data.replace(identifier.encode(), escape(pending.stanza.id or "").encode(), 1)
         if not self._link.sendRaw(data) and self._link.ready:
             # Too many bytes wait for the server, but there is room for an error.
             self._link.countError(ResourceLimit)
             self._link.sendRaw(errorReply(pending.stanza, ResourceLimit))
+        return True
 
     def _onMessageError(self, error: Stanza) -> bool:
         """Pass on the error of a message that the server has refused."""

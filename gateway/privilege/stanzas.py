@@ -200,7 +200,7 @@ def unwrapMessage(outer: domish.Element) -> domish.Element:
 
     @raise BadRequest: if there is not exactly one.
     """
-    return _only(inner for privilege in _privileges(outer) for inner in _forwarded(privilege, "message"))
+    return _only(_forwarded(outer, "message"))
 
 
 # Iqs: section 6.3.
@@ -265,7 +265,7 @@ def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> d
     @raise StanzaError: the error in the answer, or C{undefined-condition} if it does not answer this request.
     """
     try:
-        inner = _only(each for privilege in _privileges(outer) for each in _forwarded(privilege, "iq"))
+        inner = _only(_forwarded(outer, "iq"))
     except BadRequest:
         raise StanzaError("undefined-condition", "cancel", _NO_ANSWER) from None
     answer = moved(inner)
@@ -281,7 +281,7 @@ def unwrapAnswer(outer: domish.Element, user: str, request: domish.Element) -> d
 
 def holdsAnswer(outer: domish.Element) -> bool:
     """Return true if a server's error wraps the answer; false for an error of the server itself."""
-    return any(True for privilege in _privileges(outer) for _ in _forwarded(privilege, "iq"))
+    return any(True for _ in _forwarded(outer, "iq"))
 
 
 def isPrivileged(stanza: domish.Element) -> bool:
@@ -302,14 +302,12 @@ def _forward(parent: domish.Element, stanza: domish.Element) -> None:
     parent.addElement((ns.FORWARD, "forwarded")).addChild(stanza)
 
 
-def _privileges(stanza: domish.Element) -> Iterator[domish.Element]:
-    return (privilege for version in VERSIONS for privilege in stanza.elements(version, "privilege"))
-
-
-def _forwarded(privilege: domish.Element, name: str) -> Iterator[domish.Element]:
-    """Return forwarded stanzas of any namespace: Prosody and the examples leave it out."""
-    for forwarded in privilege.elements(ns.FORWARD, "forwarded"):
-        yield from (child for child in forwarded.elements() if child.name == name)
+def _forwarded(outer: domish.Element, name: str) -> Iterator[domish.Element]:
+    """Yield the stanzas that a stanza wraps, of any namespace: Prosody and the examples leave it out."""
+    for version in VERSIONS:
+        for privilege in outer.elements(version, "privilege"):
+            for forwarded in privilege.elements(ns.FORWARD, "forwarded"):
+                yield from (child for child in forwarded.elements() if child.name == name)
 
 
 def _only(elements: Iterator[domish.Element]) -> domish.Element:
