@@ -34,7 +34,7 @@ _MAX_CLIENTS = 100
 _GRANT_TIMEOUT = 3.0
 
 # Stamp of presence that is older than the connection (XEP-0203).
-_DELAY = b"urn:xmpp:delay"
+_DELAY = ns.DELAY.encode()
 
 
 @define(eq=False)

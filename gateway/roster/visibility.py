@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from attrs import define
 
+from gateway import ns
 from gateway.addresses import jids
 from gateway.interfaces import RosterItem
 from gateway.stream.stanzas import Stanza
@@ -25,7 +26,7 @@ _MAX_RESOURCES = 100
 _MAX_PAIRS = 100_000
 
 # Stamp of presence that is older than the connection (XEP-0203).
-_DELAY = b"urn:xmpp:delay"
+_DELAY = ns.DELAY.encode()
 
 
 def isSameDomain(user: str, contact: str) -> bool:
