@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.xish import domish
 from wokkel.disco import DiscoFeature, DiscoHandler, DiscoIdentity
@@ -44,12 +43,11 @@ class Presence(XMPPHandler):
         answer["type"] = "subscribed" if self._mayWatch(answer["to"]) else "unsubscribed"
         self.send(answer)
 
-    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> Deferred[list[Any]]:
-        mine = [DiscoIdentity("client", "bot", NAME), DiscoFeature(ns.DISCO_INFO)]
-        return succeed([] if nodeIdentifier else mine)
+    def getDiscoInfo(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:
+        return [] if nodeIdentifier else [DiscoIdentity("client", "bot", NAME), DiscoFeature(ns.DISCO_INFO)]
 
-    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> Deferred[list[Any]]:
-        return succeed([])
+    def getDiscoItems(self, requestor: JID, target: JID, nodeIdentifier: str = "") -> list[Any]:
+        return []
 
 
 def implement(client: StreamManager, mayWatch: Callable[[str], bool]) -> None:

@@ -92,6 +92,6 @@ class PresenceTests(SynchronousTestCase):
     def test_disco(self) -> None:
         """It has no nodes and no items."""
         me = JID("a@b/c")
-        self.assertEqual(len(self.successResultOf(self.handler.getDiscoInfo(me, me))), 2)
-        self.assertEqual(self.successResultOf(self.handler.getDiscoInfo(me, me, "node")), [])
-        self.assertEqual(self.successResultOf(self.handler.getDiscoItems(me, me)), [])
+        self.assertEqual(len(self.handler.getDiscoInfo(me, me)), 2)
+        self.assertEqual(self.handler.getDiscoInfo(me, me, "node"), [])
+        self.assertEqual(self.handler.getDiscoItems(me, me), [])
