@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -108,31 +108,25 @@ def _exported(found: list[tuple[str, domish.Element] | Skipped], domain: str) ->
     for each in found:
         if isinstance(each, Skipped):
             yield each
-        else:
-            yield _fromExport(domain, *each)
-
-
-def _fromExport(domain: str, name: str, element: domish.Element) -> Entry | Skipped:
-    return _tried(f"{name}@{domain}: {element.name}", lambda: entry(_user(name, domain), element))
+            continue
+        name, element = each
+        try:
+            yield entry(_user(name, domain), element)
+        except ValueError as error:
+            yield Skipped(f"{name}@{domain}: {element.name}", str(error))
 
 
 def _entry(user: str, key: object, value: object) -> Entry | Skipped:
     """Return the element that Prosody has stored under this key."""
-
-    def made() -> Entry:
-        found = entry(user, fromTable(value))
-        if key != f"{found.key[1]}:{found.key[0]}":
-            raise BadData(f"it is the element {found.key[1]} in the namespace {found.key[0]}, so the key is wrong")
-        return found
-
-    return _tried(f"{user}: {key}", made)
-
-
-def _tried(what: str, make: Callable[[], Entry]) -> Entry | Skipped:
     try:
-        return make()
+        found = entry(user, fromTable(value))
     except ValueError as error:
-        return Skipped(what, _reason(error))
+        return Skipped(f"{user}: {key}", str(error))
+    namespace, name = found.key
+    if key != f"{name}:{namespace}":
+        why = f"it is the element {name} in the namespace {namespace}, so the key is wrong"
+        return Skipped(f"{user}: {key}", why)
+    return found
 
 
 def _user(name: str, domain: str) -> str:
