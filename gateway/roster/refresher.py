@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import typing
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
 
 from attrs import define
-from twisted.internet.defer import Deferred, DeferredSemaphore, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.logger import Logger
 
 from gateway import metrics as names
@@ -177,13 +176,13 @@ class Refresher:
         if self._isFull:
             return succeed(_FULL)
         refresh = Refresh(f"{name}@{self._domain}", isDry=True)
-        running: Deferred[Finished] = self._slots.run(self._start, self._steps, name, refresh, True, [])
+        running: Deferred[Finished] = self._slots.run(self._steps, name, refresh, True, [])
         return running
 
     def _begin(self, name: str, asked: _Requested) -> None:
         refresh = Refresh(f"{name}@{self._domain}", None if asked.isForced else self._maxRemovals)
         isUnconditional = asked.isForced or asked.isUnconditional
-        running: Deferred[Finished] = self._slots.run(self._start, self._run, name, refresh, isUnconditional)
+        running: Deferred[Finished] = self._slots.run(self._run, name, refresh, isUnconditional)
         running.addCallback(self._onRefreshed, name, asked.waiting)
 
     def _onRefreshed(self, finished: Finished, name: str, waiting: list[Deferred[Finished]]) -> None:
@@ -208,10 +207,6 @@ class Refresher:
                 self.failures.popitem(last=False)
         else:
             self.outcomes["changed" if hasChanged else "unchanged"] += 1
-
-    def _start(self, work: Callable[..., Coroutine[Any, Any, Finished]], *arguments: object) -> Deferred[Finished]:
-        running: Deferred[Finished] = ensureDeferred(work(*arguments))
-        return running
 
     def _logUnknownKeys(self, keys: frozenset[str], user: str) -> None:
         """Log unknown keys of a document, each once."""
