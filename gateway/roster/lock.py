@@ -4,7 +4,7 @@ Locked rosters: clients get the roster of the application's document, and cannot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,14 +57,18 @@ class _UserTurns:
     @param concurrency: number of users at a time.
     """
 
-    def __init__(self, ask: Callable[[str], Deferred[Any]], concurrency: int) -> None:
+    def __init__(
+        self, ask: Callable[[str], Coroutine[Any, Any, _Result]], concurrency: int, clock: IReactorTime
+    ) -> None:
         self._ask = ask
         self._slots = DeferredSemaphore(concurrency)
+        self._clock = clock
         self._users: dict[str, _Questions] = {}
 
-    def ask(self, user: str) -> Deferred[Any]:
+    def ask(self, user: str) -> Deferred[_Result]:
         """
-        Return the answer to a question that is asked after this call.
+        Return the answer to a question that is asked after this call. It fails with a C{TimeoutError} if it takes
+        too long; the wait for the user's turn counts.
 
         @raise TooManyPending: if too many of the user's requests wait.
         """
@@ -72,19 +76,18 @@ class _UserTurns:
         # Cancelled requests are counted until their turn.
         if len(questions.current) + len(questions.next) >= _MAX_WAITING:
             raise TooManyPending
-        answer: Deferred[Any] = Deferred()
+        answer: Deferred[_Result] = Deferred()
         questions.next.append(answer)
         if user not in self._users:
             self._users[user] = questions
-            self._begin(user, questions)
-        return answer
-
-    def _begin(self, user: str, questions: _Questions) -> None:
-        self._slots.run(self._start, user, questions)
+            self._slots.run(self._start, user, questions)
+        return answer.addTimeout(_TIMEOUT, self._clock)
 
     def _start(self, user: str, questions: _Questions) -> Deferred[Any]:
         questions.current, questions.next = [each for each in questions.next if not each.called], []
-        answer = self._ask(user) if questions.current else defer.succeed(None)
+        answer: Deferred[Any] = defer.succeed(None)
+        if questions.current:
+            answer = Deferred.fromCoroutine(self._ask(user)).addTimeout(_TIMEOUT, self._clock)
         return answer.addBoth(self._onAnswer, user, questions)
 
     def _onAnswer(self, answer: Any, user: str, questions: _Questions) -> None:
@@ -95,7 +98,7 @@ class _UserTurns:
             if not each.called:
                 each.callback(answer)
         if questions.next:
-            self._begin(user, questions)
+            self._slots.run(self._start, user, questions)
         else:
             del self._users[user]
 
@@ -157,8 +160,8 @@ class LockedRosters:
         self._applier = applier
         self._clock = clock
         self._interested = interested
-        self._refreshTurns = _UserTurns(self._refresh, concurrency)
-        self._readTurns = _UserTurns(self._get, concurrency)
+        self._refreshTurns = _UserTurns(self._refresh, concurrency, clock)
+        self._readTurns = _UserTurns(self._get, concurrency, clock)
         # Contacts that are set while a roster is being read and encoded: by user, a dict for each such roster.
         self._changes: dict[str, list[dict[str, RosterItem]]] = {}
         self._failed, self._wasKept = Seldom(), Seldom()
@@ -186,11 +189,10 @@ class LockedRosters:
         reason = f"the refresh takes more than {_TIMEOUT:g} s"
         try:
             try:
-                # The timeout includes the wait for the user's turn.
-                result: _Result = await self._withTimeout(self._refreshTurns.ask(user))
+                result = await self._refreshTurns.ask(user)
                 reason = result.reason
             except defer.TimeoutError:
-                result = await self._withTimeout(self._readTurns.ask(user))
+                result = await self._readTurns.ask(user)
         except (RefreshFailed, defer.TimeoutError) as error:
             if (more := self._failed.more(self._clock.seconds())) is not None:
                 self._log.warn(
@@ -206,19 +208,13 @@ class LockedRosters:
             )
         return result
 
-    def _refresh(self, user: str) -> Deferred[_Result]:
-        async def refresh() -> _Result:
-            finished = await self._refresher.refresh(jids.split(user)[0], isUnconditional=True)
-            isFresh = not finished.reason and not finished.skipped
-            return _Result(await self._rosterQuery(user, finished.roster), finished.reason, isFresh)
+    async def _refresh(self, user: str) -> _Result:
+        finished = await self._refresher.refresh(jids.split(user)[0], isUnconditional=True)
+        isFresh = not finished.reason and not finished.skipped
+        return _Result(await self._rosterQuery(user, finished.roster), finished.reason, isFresh)
 
-        return self._withTimeout(Deferred.fromCoroutine(refresh()))
-
-    def _get(self, user: str) -> Deferred[_Result]:
-        async def get() -> _Result:
-            return _Result(await self._rosterQuery(user))
-
-        return self._withTimeout(Deferred.fromCoroutine(get()))
+    async def _get(self, user: str) -> _Result:
+        return _Result(await self._rosterQuery(user))
 
     async def _rosterQuery(self, user: str, roster: Iterable[RosterItem] | None = None) -> domish.Element:
         """
@@ -256,9 +252,6 @@ class LockedRosters:
         for changes in self._changes.get(user, ()):
             changes[item.jid] = item
         self._interested.onContactSet(user, item)
-
-    def _withTimeout(self, waiting: Deferred[Any]) -> Deferred[Any]:
-        return waiting.addTimeout(_TIMEOUT, self._clock)
 
 
 def _items(roster: Iterable[RosterItem]) -> Generator[None, None, dict[str, domish.Element]]:
