@@ -92,8 +92,8 @@ class BadNamespace(BadRequest):
     """The stanza is well-formed XML, but breaks the rules of namespaces in XML."""
 
 
-class Malformed(GatewayError):
-    """The address that the stanza was sent to is not a JID."""
+class Malformed(GatewayError, ValueError):
+    """An address, usually the one that the stanza was sent to, is not a JID."""
 
 
 class UnknownServer(GatewayError):

@@ -114,7 +114,7 @@ ARROWS = {
 # The tree, from the bottom up: a package or module imports only those before it, which is also the order in
 # docs/architecture.md. Features stand side by side; another test has their order.
 TREE: tuple[str | tuple[str, ...], ...] = (
-    *("ns", "addresses", "_compat", "_deprecated", "reports", "metrics", "interfaces", "errors", "pieces"),
+    *("ns", "_deprecated", "errors", "addresses", "_compat", "reports", "metrics", "interfaces", "pieces"),
     *("xml", "log", "state", "config", "stream", "http"),
     tuple(sorted(FEATURES)),
     *("embedded", "plugins", "service", "tap", "tour", "testing"),

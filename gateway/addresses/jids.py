@@ -13,6 +13,7 @@ import re
 from functools import lru_cache
 
 from gateway.addresses.stringprep import MAX_PART, nameprep, nodeprep, resourceprep
+from gateway.errors import Malformed
 
 # XEP-0106 section 4.2; a backslash is escaped only where it would begin an escape.
 _ESCAPED = {
@@ -58,7 +59,7 @@ def prepared(jid: str) -> str:
     Return a JID in the form that a server would write, in which addresses are compared (RFC 7622 section 3). A dot
     at the end of the domain is removed.
 
-    @raise ValueError: if a part is empty, is too long, or contains a forbidden character.
+    @raise Malformed: if a part is empty, is too long, or contains a forbidden character.
     """
     # Nearly all addresses are plain, and this test is much cheaper than the tables of Unicode.
     if len(jid) <= MAX_PART:
@@ -68,7 +69,7 @@ def prepared(jid: str) -> str:
         if isPlain and _PLAIN.fullmatch(account):
             return account.lower() + slash + resource
     elif len(jid) > _MAX_JID:
-        raise ValueError("a JID has at most three parts of 1023 bytes each")
+        raise Malformed("a JID has at most three parts of 1023 bytes each")
     return _preparedByUnicode(jid)
 
 
@@ -76,11 +77,11 @@ def preparedLocal(name: str) -> str:
     """
     Return the prepared form of a localpart.
 
-    @raise ValueError: if it is not valid.
+    @raise Malformed: if it is not valid.
     """
     local, *rest = split(prepared(f"{name}@h"))
     if rest != ["h", ""]:
-        raise ValueError(f"{name} is no name of a user")
+        raise Malformed(f"{name} is no name of a user")
     return local
 
 
@@ -88,7 +89,7 @@ def isPrepared(jid: str) -> bool:
     """True if this is a valid JID in its prepared form."""
     try:
         return prepared(jid) == jid
-    except ValueError:
+    except Malformed:
         return False
 
 

@@ -26,6 +26,8 @@ from encodings import idna
 from itertools import chain, groupby
 from unicodedata import ucd_3_2_0 as unicode
 
+from gateway.errors import Malformed
+
 # Bytes of one part (RFC 7622 section 3.1).
 MAX_PART = 1_023
 
@@ -135,7 +137,7 @@ def nodeprep(local: str) -> str:
     """
     Return a localpart in the form that a server writes.
 
-    @raise ValueError: if it is not valid.
+    @raise Malformed: if it is not valid.
     """
     return _bounded(_prepared(_bounded(local), _FOLDED, _PROHIBITED_IN_NODES))
 
@@ -144,7 +146,7 @@ def resourceprep(resource: str) -> str:
     """
     Return a resource in the form that a server writes.
 
-    @raise ValueError: if it is not valid.
+    @raise Malformed: if it is not valid.
     """
     return _bounded(_prepared(_bounded(resource), _DROPPED, _PROHIBITED))
 
@@ -154,7 +156,7 @@ def nameprep(domain: str) -> str:
     Return a domain in the form that a server writes. A dot at its end is stripped, as it must be before addresses
     are compared (RFC 7622 section 3.2).
 
-    @raise ValueError: if it is not valid.
+    @raise Malformed: if it is not valid.
     """
     if _IP_LITERAL.fullmatch(_bounded(domain)):
         return domain.lower()
@@ -171,7 +173,7 @@ def _bounded(part: str) -> str:
     Each part is checked before and after its preparation, which may turn one character into 18 or into none.
     """
     if not 0 < len(part.encode(errors="surrogatepass")) <= MAX_PART:
-        raise ValueError(f"a part of an address has 1 to {MAX_PART} bytes")
+        raise Malformed(f"a part of an address has 1 to {MAX_PART} bytes")
     return part
 
 
@@ -179,13 +181,13 @@ def _prepared(text: str, mapping: dict[int, str], prohibited: _Table) -> str:
     """Map (RFC 3454 section 3), normalise (4), refuse prohibited characters (5), check the direction (6)."""
     result = unicode.normalize("NFKC", text.translate(mapping))
     if not result:
-        raise ValueError("a part of an address is empty")
+        raise Malformed("a part of an address is empty")
     if found := prohibited.search(result):
-        raise ValueError(f"U+{ord(found.group()):04X} is not allowed in an address")
+        raise Malformed(f"U+{ord(found.group()):04X} is not allowed in an address")
     if _RIGHT_TO_LEFT.search(result) and (
         _LEFT_TO_RIGHT.search(result)
         or not _RIGHT_TO_LEFT.search(result[0])
         or not _RIGHT_TO_LEFT.search(result[-1])
     ):
-        raise ValueError("writing directions are mixed in a part of an address")
+        raise Malformed("writing directions are mixed in a part of an address")
     return result

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from gateway import ns
+from gateway.addresses import jids
 from gateway.embedded import stanzas
 from gateway.embedded.accounts import IAccount, Passwords
 from gateway.embedded.handler import Services
@@ -24,7 +25,6 @@ from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sasl import MECHANISMS, Exchange, SaslFailed, begin
 from gateway.embedded.sessions import Account, Session
-from gateway.embedded.stanzas import address
 from gateway.errors import BadRequest, GatewayError, Malformed
 from gateway.stream.core import Limits, StreamStarted
 from gateway.stream.stanzas import Stanza
@@ -171,7 +171,7 @@ class ClientConnection(PeerConnection):
             return
         wanted = next((str(each) for each in payload.elements(ns.BIND, "resource")), "")
         try:
-            self._bind(self._account, address(f"{self._account.jid}/{wanted or secrets.token_urlsafe(9)}"))
+            self._bind(self._account, jids.prepared(f"{self._account.jid}/{wanted or secrets.token_urlsafe(9)}"))
         except GatewayError as error:
             self.write(errorStanza("iq", b"", stanza.id, type(error)))
             return
@@ -201,7 +201,7 @@ class ClientConnection(PeerConnection):
             stanza,
             session.jid,
             recipient or session.account.jid,
-            lambda: self._services.router.fromClient(session, stanza, recipient and address(recipient)),
+            lambda: self._services.router.fromClient(session, stanza, recipient and jids.prepared(recipient)),
         )
 
     def _addresses(self, stanza: Stanza) -> tuple[str, str]:
@@ -228,7 +228,7 @@ class ClientConnection(PeerConnection):
 
 def _isOwn(sender: str, session: Session) -> bool:
     try:
-        return address(sender) in (session.jid, session.account.jid)
+        return jids.prepared(sender) in (session.jid, session.account.jid)
     except Malformed:
         return False
 

@@ -13,7 +13,6 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import COMPONENTS, PeerConnection
-from gateway.embedded.stanzas import address
 from gateway.errors import BadRequest, Malformed
 from gateway.stream.component import HANDSHAKE, handshake
 from gateway.stream.core import StreamStarted
@@ -62,7 +61,7 @@ class ComponentConnection(PeerConnection):
 
     def _stanzaReceived(self, stanza: Stanza) -> None:
         try:
-            sender = address(stanza.sender or self._jid)
+            sender = jids.prepared(stanza.sender or self._jid)
         except Malformed:
             sender = ""
         if jids.split(sender)[1] != self._jid:
@@ -74,7 +73,7 @@ class ComponentConnection(PeerConnection):
             stanza,
             stanza.sender or self._jid,
             recipient,
-            lambda: router.fromComponent(self, stanza, sender, address(recipient)),
+            lambda: router.fromComponent(self, stanza, sender, jids.prepared(recipient)),
         )
 
     def _addresses(self, stanza: Stanza) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from gateway.embedded.extension import Extension
 from gateway.embedded.ports import Peer
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account
-from gateway.embedded.stanzas import address, toBytes
+from gateway.embedded.stanzas import toBytes
 from gateway.errors import (
     AlreadyOpen,
     BadRequest,
@@ -200,13 +200,13 @@ class Privileges(Extension):
             return False
         inner = wire.moved(wire.unwrapMessage(outer))
         try:
-            sender = address(inner.getAttribute("from", ""))
+            sender = jids.prepared(inner.getAttribute("from", ""))
         except Malformed:
             sender = ""
         permissions.checkMessage(sender)
         if sender != self._router.domain:
             self._managed(sender)
-        recipient = address(inner.getAttribute("to", ""))
+        recipient = jids.prepared(inner.getAttribute("to", ""))
         content = _cut(CLIENT, toBytes(inner, ns.CLIENT, MAX_STANZA))
         # An error would be sent to the account or the host, and neither handles errors.
         with suppress(GatewayError):
@@ -221,7 +221,7 @@ class Privileges(Extension):
         request = wire.unwrapIq(outer)
         permissions.checkIq(wire.describeIq(recipient, stanza.type or "", request))
         self._managed(recipient)
-        asked = address(request.getAttribute("to") or recipient)
+        asked = jids.prepared(request.getAttribute("to") or recipient)
         content = _cut(CLIENT, toBytes(request, ns.CLIENT, MAX_STANZA))
         key = asked, recipient, request["id"]
         if key in self._open:

@@ -63,16 +63,6 @@ def toBytes(element: domish.Element, namespace: str, largest: int) -> bytes:
     return data
 
 
-def address(jid: str) -> str:
-    """
-    Return the prepared form of a JID.
-
-    @raise Malformed: if it is not valid (RFC 7622 section 3.1).
-    """
-    try:
-        return jids.prepared(jid)
-    except ValueError as error:
-        raise Malformed from error
 
 
 def rosterQuery(items: Iterable[Item], removed: bool = False) -> str:
@@ -100,7 +90,7 @@ def readItem(query: domish.Element) -> tuple[Item, bool]:
         raise BadRequest
     [item] = items
     try:
-        jid = jids.bare(address(item.getAttribute("jid", "")))
+        jid = jids.bare(jids.prepared(item.getAttribute("jid", "")))
     except Malformed as error:
         raise BadRequest from error
     name = item.getAttribute("name", "")

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import Malformed, NotGranted
+from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.metrics import IMetrics, IMetricsProvider
 from gateway.privilege import stanzas
@@ -263,8 +263,5 @@ class PrivilegeHandler(RawHandler):
         @raise Malformed: if it is not a JID.
         @raise NotGranted: if the server is none of the configured ones.
         """
-        try:
-            user = jids.prepared(user)
-        except ValueError as error:
-            raise Malformed(str(error)) from error
+        user = jids.prepared(user)
         return user, self.permissions(jids.split(user)[1])

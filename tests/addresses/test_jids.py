@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber import xmpp_stringprep
 
 from gateway.addresses import jids
+from gateway.errors import Malformed
 from tests.verdicts import BY_LABEL, DANGEROUS, SAME, VERDICTS, WIDER
 
 bounded = settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -96,11 +97,12 @@ class PreparedTests(SynchronousTestCase):
             "Example.COM": "example.com",
             "\uff55ser@example.com": "user@example.com",
             "STRASSE@example.com/\ufb01": "strasse@example.com/fi",
+            "Alice@H.Example/Ä r": "alice@h.example/Ä r",
         }.items():
             self.assertEqual(jids.prepared(written), meant)
 
     def test_none(self) -> None:
-        """Invalid JIDs raise ValueError."""
+        """Invalid JIDs raise Malformed, which is a ValueError as well."""
         for text in (
             "",
             "@",
@@ -109,6 +111,7 @@ class PreparedTests(SynchronousTestCase):
             "a@",
             "user@example.com/",
             "a b@c",
+            "a@/r",
             "a@b@c",
             "a..b",
             ".a",
@@ -118,6 +121,7 @@ class PreparedTests(SynchronousTestCase):
             "a@b/\x85",
         ):
             with self.subTest(text):
+                self.assertRaises(Malformed, jids.prepared, text)
                 self.assertRaises(ValueError, jids.prepared, text)
 
     def test_local(self) -> None:
@@ -125,7 +129,7 @@ class PreparedTests(SynchronousTestCase):
         self.assertEqual(jids.preparedLocal("User"), "user")
         for text in ("", "a/b", "a@b", "a@b/c", "/a", "\u00ad", "a b"):
             with self.subTest(text):
-                self.assertRaises(ValueError, jids.preparedLocal, text)
+                self.assertRaises(Malformed, jids.preparedLocal, text)
 
     @bounded
     @given(st.text(st.sampled_from("aA@/.%-_\\40 \x00é\u2024İ👍א\ud800'\"<&x"), max_size=12))
@@ -199,12 +203,14 @@ class PreparedTests(SynchronousTestCase):
             "a" * 1024,
             "h/" + "a" * 1024,
             "é" * 512 + "@h",
+            "a@h/" + "ä" * 512,
+            "a@h/" + "\u00ad" * 9_999 + "r",
             "a@h/" + "\ufdfa" * 1_000,
             "a@h/" + "\ufdfa" * 100,
             "a" + "\u0301\u0316" * 1_000 + "@h",
             "a" * 4_000_000,
         ):
-            with self.assertRaises(ValueError, msg=text[:10]):
+            with self.assertRaises(Malformed, msg=text[:10]):
                 jids.prepared(text)
 
 

@@ -11,7 +11,7 @@ from gateway import ns
 from gateway.embedded import stanzas
 from gateway.embedded.peer import MAX_STANZA
 from gateway.embedded.roster import Item
-from gateway.errors import BadRequest, GatewayError, Malformed, NotAcceptable
+from gateway.errors import BadRequest, GatewayError, NotAcceptable
 from gateway.xml.read import parse
 from tests.embedded.support import elements, stanza
 from tests.quick import QuickCase
@@ -212,28 +212,6 @@ class ReadItemTests(SynchronousTestCase):
         long = "x" * 1_023
         item, _ = stanzas.readItem(query(f"<item jid='{long}@h' name='{long}'><group>{long}</group></item>"))
         self.assertEqual((item.jid, item.name, item.groups), (f"{long}@h", long, (long,)))
-
-
-class AddressTests(SynchronousTestCase):
-    """JIDs from clients."""
-
-    def test_prepared(self) -> None:
-        """They are prepared."""
-        self.assertEqual(stanzas.address("Alice@H.Example/Ä r"), "alice@h.example/Ä r")
-
-    def test_refused(self) -> None:
-        """Invalid JIDs, and those with a part that is too long before or after its preparation."""
-        for jid in (
-            "",
-            "@h",
-            "h/",
-            "a@/r",
-            "a b@h",
-            f"{'x' * 1_024}@h",
-            f"a@h/{'ä' * 512}",
-            f"a@h/{chr(0xAD) * 9_999}r",
-        ):
-            self.assertRaises(Malformed, stanzas.address, jid)
 
 
 class TreeTests(SynchronousTestCase):
