@@ -11,7 +11,7 @@ from attrs import frozen
 
 from gateway.addresses import jids
 from gateway.delegation.core import Request
-from gateway.delegation.nesting import REMAINING, VERSIONS
+from gateway.delegation.nesting import VERSIONS, remaining
 
 
 @frozen
@@ -50,8 +50,7 @@ def delegationOf(request: Request, delegations: Mapping[str, Delegation], manage
     """
     delegation = delegations.get(request.namespace)
     if delegation is None and not managed and request.type == "get":
-        names = REMAINING.get(request.namespace, ())
-        delegation = next((delegations[name] for name in names if name in delegations), None)
+        delegation = remaining(delegations, request.namespace)
     return delegation if delegation is not None and delegation.covers(request) else None
 
 

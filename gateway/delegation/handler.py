@@ -24,12 +24,11 @@ from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
 from gateway.delegation.advice import notGranted
 from gateway.delegation.client_mode import ClientMode
-from gateway.delegation.core import Request
 from gateway.delegation.disco import infoOf, nested
 from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.held import HeldQueries
 from gateway.delegation.managing import Grants, PendingRequest, PendingRequests, Route, Turns
-from gateway.delegation.nesting import REMAINING, VERSIONS, Info, readNestingNode
+from gateway.delegation.nesting import VERSIONS, Info, readNestingNode, remaining
 from gateway.errors import (
     AlreadyOpen,
     BadRequest,
@@ -311,7 +310,7 @@ class ManagingHandler(RawHandler):
             user = jids.bare(request.requester) if request.entity == domain else request.entity
             if not self._grants.grantedBy(user, request.namespace):
                 raise Forbidden
-        found = self._find(request)
+        found = self._routes.get(request.namespace) or remaining(self._routes, request.namespace)
         if found is None:
             raise NoHandler
         if found.delegation is not None and found.delegation.covers(request):
@@ -352,13 +351,6 @@ class ManagingHandler(RawHandler):
                 self._fail(pending, OverBudget)
             else:
                 self._ask(handler, pending)
-
-    def _find(self, request: Request) -> Route | None:
-        route = self._routes.get(request.namespace)
-        if route is None:
-            names = REMAINING.get(request.namespace, ())
-            route = next((self._routes[name] for name in names if name in self._routes), None)
-        return route
 
     # Answers.
 

@@ -4,9 +4,14 @@ Disco information of a managing entity that becomes part of the server's (XEP-03
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from attrs import frozen
 
 from gateway import ns
+
+T = TypeVar("T")
 
 VERSIONS = (ns.DELEGATION_2, ns.DELEGATION_1)
 
@@ -16,6 +21,11 @@ REMAINING = {
     ns.DISCO_INFO: (*(f"{version}:bare:disco#info:*" for version in VERSIONS), f"{ns.DISCO_INFO}:*"),
     ns.DISCO_ITEMS: (*(f"{version}:bare:disco#items:*" for version in VERSIONS), f"{ns.DISCO_ITEMS}:*"),
 }
+
+
+def remaining(table: Mapping[str, T], namespace: str) -> T | None:
+    """Return the entry of a table by namespace for disco requests on bare JIDs that the server does not answer."""
+    return next((table[name] for name in REMAINING.get(namespace, ()) if name in table), None)
 
 
 def nestingNode(version: str, namespace: str, bare: bool) -> str:
