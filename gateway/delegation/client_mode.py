@@ -23,15 +23,14 @@ class ClientMode:
     """
     Asks servers to ask their users for delegations.
 
-    @param component: JID of the managing entity.
     @param domains: the domains of these users.
     @param namespaces: the namespaces that are asked for.
     """
 
     _log = Logger()
 
-    def __init__(self, component: str, domains: frozenset[str], namespaces: Iterable[str], link: Link) -> None:
-        self._component = component
+    def __init__(self, domains: frozenset[str], namespaces: Iterable[str], link: Link) -> None:
+        self._component = link.jid
         self._domains = domains
         self._namespaces = tuple(namespaces)
         self._link = link

@@ -91,7 +91,6 @@ class Forwarder:
     """
     Forwards requests in delegated namespaces, and keeps track of the managing entities.
 
-    @param component: JID of the delegating side.
     @param onAvailable: is called with each managing entity that has connected.
     @ivar link: link of the component.
     """
@@ -99,13 +98,9 @@ class Forwarder:
     _log = Logger()
 
     def __init__(
-        self,
-        component: str,
-        delegations: Iterable[Delegation],
-        link: Link,
-        onAvailable: Callable[[str], object] | None = None,
+        self, delegations: Iterable[Delegation], link: Link, onAvailable: Callable[[str], object] | None = None
     ) -> None:
-        self._component = component
+        self._component = link.jid
         self.link = link
         self._delegator = Delegator(delegations, secrets.token_urlsafe)
         entities = [entity for each in self._delegator.delegations for entity in each.entities]

@@ -78,7 +78,6 @@ class ManagingHandler(RawHandler):
 
     def __init__(
         self,
-        component: str,
         servers: frozenset[str],
         routes: Mapping[str, Route],
         forwarder: Forwarder,
@@ -86,14 +85,14 @@ class ManagingHandler(RawHandler):
         domains: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
-        self._component = component
+        self._component = forwarder.link.jid
         self._servers = servers
         self._heard = servers | domains
         self._clientMode = clientMode
         self._routes = routes
         self._forwarder = forwarder
         self._grants = Grants()
-        self._held = HeldQueries(component, servers, routes, forwarder, self._grants.get)
+        self._held = HeldQueries(servers, routes, forwarder, self._grants.get)
         self._open = PendingRequests()
         self._awaited: dict[PendingRequest, Deferred[Any]] = {}
         self._turns: Turns[tuple[IDelegatedNamespace, PendingRequest]] = Turns()

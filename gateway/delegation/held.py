@@ -73,13 +73,12 @@ class HeldQueries:
 
     def __init__(
         self,
-        component: str,
         servers: Iterable[str],
         routes: Mapping[str, Route],
         forwarder: Forwarder,
         granted: Callable[[str, str], Grant | None],
     ) -> None:
-        self._component = component
+        self._component = forwarder.link.jid
         self._servers = sorted(servers)
         self._delegations = {
             namespace: route.delegation

@@ -89,9 +89,9 @@ def manage(
     @param onAvailable: is called with each managing entity that requests are forwarded to, when it has connected.
     """
     delegations = [route.delegation for route in routes.values() if route.delegation is not None]
-    forwarder = Forwarder(link.jid, delegations, link, onAvailable)
-    clientMode = ClientMode(link.jid, users, routes, link)
-    ManagingHandler(link.jid, servers, routes, forwarder, clientMode, users).setHandlerParent(link)
+    forwarder = Forwarder(delegations, link, onAvailable)
+    clientMode = ClientMode(users, routes, link)
+    ManagingHandler(servers, routes, forwarder, clientMode, users).setHandlerParent(link)
     DiscoHandler().setHandlerParent(link)
 
 

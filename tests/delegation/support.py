@@ -164,10 +164,10 @@ class Case(SynchronousTestCase):
     ) -> None:
         self.server = MemoryServer(component)
         delegations = [route.delegation for route in routes.values() if route.delegation is not None]
-        self.forwarder = Forwarder(component, delegations, self.server.link)
+        self.forwarder = Forwarder(delegations, self.server.link)
         domains = frozenset(users)
-        clientMode = ClientMode(component, domains, routes, self.server.link)
-        self.handler = ManagingHandler(component, frozenset(servers), routes, self.forwarder, clientMode, domains)
+        clientMode = ClientMode(domains, routes, self.server.link)
+        self.handler = ManagingHandler(frozenset(servers), routes, self.forwarder, clientMode, domains)
         self.handler.setHandlerParent(self.server.link)
         DiscoHandler().setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)
