@@ -126,12 +126,11 @@ class LockedRosters:
     roster, even if the application or the server fails. Changes are pushed to clients that already have the roster.
 
     @param refresher: refreshes the user before each answer.
-    @param applier: reads the server's roster.
-    @param concurrency: number of users that are refreshed, and that are read, at a time.
+    @param applier: reads the server's roster; told if the server delegates a request of the component to the
+        component, as ejabberd does.
     @param pieces: runs long computations.
     @param interested: told of clients that get the roster, and of its changes.
     @param component: JID in whose name the applier sends requests.
-    @param onLoopback: called if the server delegates a request of the component to the component, as ejabberd does.
     """
 
     _log = Logger()
@@ -147,21 +146,18 @@ class LockedRosters:
         refresher: Refresher,
         applier: Applier,
         clock: IReactorTime,
-        concurrency: int,
         pieces: Pieces,
         interested: InterestedClients,
-        component: str = "",
-        onLoopback: Callable[[], None] = lambda: None,
+        component: str,
     ) -> None:
         self._component = component
-        self._onLoopback = onLoopback
         self._pieces = pieces
         self._refresher = refresher
         self._applier = applier
         self._clock = clock
         self._interested = interested
-        self._refreshTurns = _UserTurns(self._refresh, concurrency, clock)
-        self._readTurns = _UserTurns(self._get, concurrency, clock)
+        self._refreshTurns = _UserTurns(self._refresh, refresher.concurrency, clock)
+        self._readTurns = _UserTurns(self._get, refresher.concurrency, clock)
         # Contacts that are set while a roster is being read and encoded: by user, a dict for each such roster.
         self._changes: dict[str, list[dict[str, RosterItem]]] = {}
         self._failed, self._wasKept = Seldom(), Seldom()
@@ -169,7 +165,7 @@ class LockedRosters:
 
     async def answer(self, request: IDelegatedRequest) -> domish.Element:
         if jids.bare(request.requester) == self._component:
-            self._onLoopback()
+            self._applier.onLoopback()
         if jids.bare(request.requester) != request.entity:
             # Section 2.3.3: <forbidden/> "if the sender of the roster set is not authorized to update the roster".
             # The same holds for reading.

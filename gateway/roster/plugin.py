@@ -146,9 +146,7 @@ class RosterPlugin:
             interested.setHandlerParent(link)
             privileges.watchPresence(interested.onPresence)
             # Delegation answers disco, too.
-            locked = LockedRosters(
-                refresher, applier, reactor, table.concurrency, pieces, interested, jid, applier.onLoopback
-            )
+            locked = LockedRosters(refresher, applier, reactor, pieces, interested, jid)
             composition.serveDelegatedNamespaces(link, [table.domain], locked)
         else:
             DiscoHandler().setHandlerParent(link)

@@ -76,7 +76,7 @@ class LongTests(SynchronousTestCase):
         clock = Clock()
         refresher = Refresher("h", self.world, self.world, 2, self.pieces)
         interested = InterestedClients("r.h", "h", None, clock)
-        locked = LockedRosters(refresher, self.world, clock, 2, self.pieces, interested)
+        locked = LockedRosters(refresher, self.world, clock, self.pieces, interested, "r.h")
         asked = ensureDeferred(locked.answer(Request()))
         self.world.answer(DOCUMENT)
         self.assertNoResult(asked)

@@ -37,6 +37,7 @@ class FakeWorld:
         self.asked: list[tuple[Any, ...]] = []
         self.open: list[Deferred[Any]] = []
         self.tags: list[tuple[str, str | None]] = []
+        self.loops = 0
 
     def _ask(self, *question: Any) -> Deferred[Any]:
         self.asked.append(question)
@@ -54,6 +55,9 @@ class FakeWorld:
 
     def set(self, user: str, item: RosterItem, before: RosterItem) -> Deferred[Any]:
         return self._ask("set", user, item.jid, item.subscription)
+
+    def onLoopback(self) -> None:
+        self.loops += 1
 
     def answer(self, value: Any, number: int = -1) -> None:
         """Answer a question, by default the last one."""
