@@ -139,7 +139,7 @@ class Router:
         if any(each.stanzaReceived(peer, stanza, sender, recipient) for each in self.extensions):
             return
         if stanza.name == "presence":
-            self._presenceTo(peer, stanza, stanza.type, sender, recipient)
+            self._presenceTo(peer, stanza, sender, recipient)
         else:
             self._pass(peer, stanza, sender, recipient)
 
@@ -257,7 +257,7 @@ class Router:
             if len(session.directed) >= _MAX_DIRECTED:
                 raise ResourceLimit
             session.directed.add(recipient)
-        self._presenceTo(session.peer, stanza, stanza.type, session.jid, recipient)
+        self._presenceTo(session.peer, stanza, session.jid, recipient)
 
     def _subscription(self, session: Session, stanza: Stanza, kind: str, contact: str) -> None:
         """Handle a client's request, approval or end of a subscription (RFC 6121 section 3)."""
@@ -269,7 +269,7 @@ class Router:
         if change.pushes:
             self.push(account, account.roster.get(contact))
         if change.passes:
-            self._presenceTo(session.peer, stanza, kind, account.jid, contact)
+            self._presenceTo(session.peer, stanza, account.jid, contact)
             self.reveal(account, contact, wasSubscriber)
 
     # Delivery of presence.
@@ -293,16 +293,16 @@ class Router:
                     if origin is not None and isinstance(content, Stanza):
                         origin.waitFor(session.peer, content)
 
-    def _presenceTo(self, origin: Peer, content: Stanza, kind: str | None, sender: str, recipient: str) -> None:
+    def _presenceTo(self, origin: Peer, stanza: Stanza, sender: str, recipient: str) -> None:
         domain = jids.split(recipient)[1]
         if domain != self.domain:
-            self._away(origin, content, sender, recipient, domain)
-        elif kind == "probe":
+            self._away(origin, stanza, sender, recipient, domain)
+        elif stanza.type == "probe":
             self._probed(origin, sender, recipient)
-        elif kind in _SUBSCRIPTIONS:
-            self._subscribed(origin, content, kind, jids.bare(sender), jids.bare(recipient))
+        elif stanza.type in _SUBSCRIPTIONS:
+            self._subscribed(origin, stanza, stanza.type, jids.bare(sender), jids.bare(recipient))
         else:
-            self._show(content, sender, recipient, origin)
+            self._show(stanza, sender, recipient, origin)
 
     def _probed(self, origin: Peer, sender: str, recipient: str) -> None:
         """Answer a probe for an account's presence (RFC 6121 section 4.3.2)."""
