@@ -17,10 +17,10 @@ from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Session
 from gateway.embedded.stanzas import readdressed
 from gateway.errors import ERRORS, GatewayError
-from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorStanza
 from gateway.xml.write import route
+from tests.embedded.support import stanza
 from tests.stream.memory import Tree, tree
 
 HOST = "capulet.lit"
@@ -67,13 +67,6 @@ class FakePeer:
     def take(self) -> list[Tree]:
         got, self.got = self.got, []
         return got
-
-
-def stanza(xml: str) -> Stanza:
-    """Return a stanza as received."""
-    [_, found] = Splitter(ns.CLIENT).feed(f"{HEADER}{xml}".encode())
-    assert isinstance(found, Stanza)
-    return found
 
 
 def trees(xml: str) -> list[Tree]:

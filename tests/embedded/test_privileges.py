@@ -33,12 +33,12 @@ from gateway.interfaces import RosterItem
 from gateway.privilege.core import Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.component import handshake
-from gateway.stream.core import Splitter
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza
 from gateway.xml import write
 from gateway.xml.errors import errorStanza
 from gateway.xml.write import route
+from tests.embedded.support import stanza
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, SERVER, SUBSCRIBE, SUBSCRIBED
 from tests.stream.memory import steady
@@ -78,9 +78,8 @@ class MemoryClient:
 
     def send(self, xml: str) -> None:
         """Send a stanza as the client; raise its error."""
-        [_, stanza] = Splitter(ns.CLIENT).feed((header(ns.CLIENT) + xml).encode())
-        assert isinstance(stanza, Stanza), stanza
-        self.router.fromClient(self.session, stanza, stanza.recipient or "")
+        sent = stanza(xml)
+        self.router.fromClient(self.session, sent, sent.recipient or "")
 
     def taken(self) -> list[str]:
         """Return the stanzas sent to it since the last call."""
@@ -1056,17 +1055,7 @@ attributes = st.dictionaries(
 )
 
 
-def element(children: list[str], name: str, space: str, given_: dict[str, str]) -> str:
-    """Generate any element."""
-    told = "".join(f" {key}='{value}'" for key, value in given_.items())
-    return f"<{name} xmlns='{space}'{told}>{''.join(children)}</{name}>"
-
-
-anything = st.recursive(
-    st.builds(element, st.just([]), names, spaces, attributes),
-    lambda parts: st.builds(element, st.lists(parts, max_size=2), names, spaces, attributes),
-    max_leaves=8,
-)
+anything = xep.elements(names, spaces, attributes)
 
 
 class AnythingTests(SynchronousTestCase):

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import re
 
+from hypothesis import strategies as st
+
 SERVER = "capulet.lit"
 ENTITY = "pubsub.capulet.lit"
 JULIET = "juliet@capulet.lit"
 PRIVILEGE = "urn:xmpp:privilege:2"
+
+
+def elements(
+    names: st.SearchStrategy[str], spaces: st.SearchStrategy[str], attributes: st.SearchStrategy[dict[str, str]]
+) -> st.SearchStrategy[str]:
+    """Return a strategy for random elements."""
+
+    def element(children: list[str], name: str, space: str, given: dict[str, str]) -> str:
+        written = "".join(f" {key}='{value}'" for key, value in given.items())
+        return f"<{name} xmlns='{space}'{written}>{''.join(children)}</{name}>"
+
+    return st.recursive(
+        st.builds(element, st.just([]), names, spaces, attributes),
+        lambda inner: st.builds(element, st.lists(inner, max_size=3), names, spaces, attributes),
+        max_leaves=12,
+    )
 
 
 def tight(xml: str) -> str:

@@ -744,19 +744,7 @@ values = st.sampled_from([*"rx", "roster", "iq", "both", "true", "result", "erro
 attributes = st.dictionaries(
     st.sampled_from(["access", "type", "push", "ns", "id", "to", "from", "jid", "code"]), values
 )
-
-
-def element(children: list[str], name: str, space: str, given: dict[str, str]) -> str:
-    """Return a random element."""
-    told = "".join(f" {key}='{value}'" for key, value in given.items())
-    return f"<{name} xmlns='{space}'{told}>{''.join(children)}</{name}>"
-
-
-anything = st.recursive(
-    st.builds(element, st.just([]), names, spaces, attributes),
-    lambda inner: st.builds(element, st.lists(inner, max_size=3), names, spaces, attributes),
-    max_leaves=12,
-)
+anything = xep.elements(names, spaces, attributes)
 
 
 class AnythingTests(SynchronousTestCase):
