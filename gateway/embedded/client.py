@@ -196,13 +196,8 @@ class ClientConnection(PeerConnection):
             # RFC 6120 section 8.1.2.1.
             self.refuse("invalid-from")
             return
-        recipient = stanza.recipient or ""
-        self._take(
-            stanza,
-            session.jid,
-            recipient or session.account.jid,
-            lambda: self._services.router.fromClient(session, stanza, recipient and jids.prepared(recipient)),
-        )
+        router, recipient = self._services.router, stanza.recipient or ""
+        self._take(stanza, lambda: router.fromClient(session, stanza, recipient and jids.prepared(recipient)))
 
     def _addresses(self, stanza: Stanza) -> tuple[str, str]:
         session = self._session

@@ -67,14 +67,8 @@ class ComponentConnection(PeerConnection):
         if jids.split(sender)[1] != self._jid:
             self.refuse("invalid-from", f"this component is {self._jid}")
             return
-        recipient = stanza.recipient or self._domain
-        router = self._services.router
-        self._take(
-            stanza,
-            stanza.sender or self._jid,
-            recipient,
-            lambda: router.fromComponent(self, stanza, sender, jids.prepared(recipient)),
-        )
+        router, recipient = self._services.router, stanza.recipient or self._domain
+        self._take(stanza, lambda: router.fromComponent(self, stanza, sender, jids.prepared(recipient)))
 
     def _addresses(self, stanza: Stanza) -> tuple[str, str]:
         return stanza.sender or self._jid, stanza.recipient or self._domain

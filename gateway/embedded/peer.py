@@ -115,12 +115,13 @@ class PeerConnection(Connection):
     def push(self, item: Item, removed: bool) -> None:
         """Send a roster push; only clients get one."""
 
-    def _take(self, stanza: Stanza, sender: str, recipient: str, route_: Callable[[], None]) -> None:
+    def _take(self, stanza: Stanza, route_: Callable[[], None]) -> None:
         """
         Handle a stanza of this peer. Any failure is answered to this peer, and does not affect others.
 
         @param route_: routes the stanza; may raise.
         """
+        addresses = self._addresses(stanza)
         error: type[GatewayError]
         try:
             if stanza.name == "iq" and (not stanza.id or stanza.type not in _IQ_TYPES):
@@ -137,7 +138,7 @@ class PeerConnection(Connection):
             instead = substitute(stanza, TooLarge)
             assert instead is not None
             self._stanzaReceived(instead)
-        self.refuseStanza(stanza, sender, recipient, error)
+        self.refuseStanza(stanza, *addresses, error)
 
     def _stanzaReceived(self, stanza: Stanza) -> None:
         """Handle a stanza of this peer; must not raise."""
