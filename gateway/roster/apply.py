@@ -19,6 +19,7 @@ from gateway.roster.advice import ejabberdApiAdvice
 from gateway.roster.failures import RefreshFailed, RosterTooLarge
 from gateway.roster.visibility import Visibility, isSameDomain
 from gateway.stream.link import Link
+from gateway.stream.survey import Survey
 
 # Conditions that the link answers with if the server does not answer.
 _LINK_ERRORS = {
@@ -82,16 +83,6 @@ class Applier(typing.Protocol):
         """Return an item for the log and the status page about the way in which rosters are set."""
 
 
-class Server(typing.Protocol):
-    """Findings about the server: L{gateway.stream.survey.Survey}."""
-
-    software: str
-
-    @property
-    def isEjabberd(self) -> bool:
-        """True if the server is known to be ejabberd."""
-
-
 class PrivilegeApplier:
     """
     Reads and sets rosters by the roster privilege, with one iq for each contact.
@@ -104,7 +95,7 @@ class PrivilegeApplier:
         user seeing another. The server must allow the component to use their addresses.
     """
 
-    def __init__(self, privileges: IPrivileges, link: Link, server: Server, probes: bool = False) -> None:
+    def __init__(self, privileges: IPrivileges, link: Link, server: Survey, probes: bool = False) -> None:
         self._privileges = privileges
         self._link = link
         self._server = server
