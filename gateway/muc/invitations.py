@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.addresses import jids
-from gateway.errors import Malformed, NotEntitled, NotInTheRoom, ResourceLimit
+from gateway.errors import NotEntitled, NotInTheRoom, ResourceLimit
 from gateway.muc.actions import SendInvitation
 from gateway.muc.room import Room
 from gateway.muc.values import ADMIN, MEMBER, NONE, OUTCAST, OWNER, Invitation, Message, person
@@ -40,10 +40,8 @@ def _check(room: Room, user: str, stanza: Message) -> None:
     if len(stanza.invitations) > _MAX_INVITATIONS:
         raise ResourceLimit
     for invitation in stanza.invitations:
-        try:
-            jids.prepared(invitation.jid)
-        except ValueError:
-            raise Malformed from None
+        # An address that is not a JID is refused.
+        jids.prepared(invitation.jid)
         if not room.settings.membersOnly:
             continue
         known = room.affiliation(invitation.jid)

@@ -160,10 +160,7 @@ def _bare(jid: str) -> str:
     account, _, resource = jid.partition("/")
     if len(resource.encode()) > MAX_PART:
         raise Malformed
-    try:
-        return jids.prepared(account) if jid else ""
-    except ValueError:
-        raise Malformed from None
+    return jids.prepared(account) if jid else ""
 
 
 def _listed(found: Iterable[ListedUser]) -> str:

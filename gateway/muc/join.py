@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.addresses import jids
-from gateway.errors import Banned, Malformed, RoomFull
+from gateway.errors import Banned, RoomFull
 from gateway.muc import members_only, password
 from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
@@ -40,14 +40,12 @@ def enter(room: Room, request: JoinRequest, now: float) -> None:
 
 def checkUser(realJid: str) -> None:
     """
-    Raise the error of a user whose JID cannot be compared with others; no ban or membership could apply.
+    Refuse a user whose JID cannot be compared with others; no ban or membership could apply.
 
     @param realJid: full JID.
+    @raise Malformed: if it cannot.
     """
-    try:
-        jids.prepared(realJid)
-    except ValueError:
-        raise Malformed from None
+    jids.prepared(realJid)
 
 
 def grant(room: Room, request: JoinRequest) -> tuple[Standing, bool]:
