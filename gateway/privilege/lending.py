@@ -168,7 +168,7 @@ class Lending(RawHandler):
 
     # Stanzas of entities.
 
-    def _handle(self, stanza: Stanza, act: Callable[[Stanza, domish.Element], bool]) -> bool:
+    def _handle(self, stanza: Stanza, act: Callable[[Stanza, domish.Element, _Count], bool]) -> bool:
         """
         Handle a stanza of an entity, or refuse it.
 
@@ -178,7 +178,7 @@ class Lending(RawHandler):
         if count is None:
             return False
         try:
-            return act(stanza, stanza.element)
+            return act(stanza, stanza.element, count)
         except GatewayError as error:
             count.refused += 1
             self._link.refuse(stanza, type(error))
@@ -188,7 +188,7 @@ class Lending(RawHandler):
                 self._log.warn("{jid}: {what}.", jid=self._link.jid, what=what)
             return True
 
-    def _message(self, stanza: Stanza, outer: domish.Element) -> bool:
+    def _message(self, stanza: Stanza, outer: domish.Element, count: _Count) -> bool:
         """Pass on a message in the name of a user or of the server (section 5)."""
         recipient = stanza.recipient or self._link.jid
         if jids.split(recipient)[1] != self._link.jid or not stanzas.isPrivileged(outer):
@@ -204,10 +204,10 @@ class Lending(RawHandler):
         if len(self._sent) >= _MAX_SENT:
             del self._sent[next(iter(self._sent))]
         self._sent[identifier] = _withoutContent(stanza, recipient)
-        self._count(stanza).messages += 1
+        count.messages += 1
         return True
 
-    def _request(self, stanza: Stanza, outer: domish.Element) -> bool:
+    def _request(self, stanza: Stanza, outer: domish.Element, count: _Count) -> bool:
         """Pass on a request for a user's roster (section 4), or on behalf of a user (section 6)."""
         local, domain, _ = jids.split(stanza.recipient or "")
         payloads = list(outer.elements())
@@ -236,7 +236,7 @@ class Lending(RawHandler):
         identifier = self._sendToServer(request)
         kept = _withoutContent(stanza, stanza.recipient or "")
         self._open.add(identifier, _PendingRequest(kept, user, self._link.now + _TIMEOUT))
-        self._count(stanza).requests += 1
+        count.requests += 1
         return True
 
     def _sendToServer(self, outer: domish.Element) -> str:
@@ -254,9 +254,6 @@ class Lending(RawHandler):
             raise ResourceLimit
         identifier: str = outer["id"]
         return identifier
-
-    def _count(self, stanza: Stanza) -> _Count:
-        return self._counts[jids.bare(stanza.sender or "")]
 
     # Answers of the server.
 
@@ -278,7 +275,7 @@ class Lending(RawHandler):
     def _onMessageError(self, error: Stanza) -> bool:
         """Pass on the error of a message that the server has refused."""
         sent = self._sent.pop(error.id or "")
-        self._count(sent).refused += 1
+        self._counts[jids.bare(sent.sender or "")].refused += 1
         try:
             reason = readError(error.element)
         except Exception:
