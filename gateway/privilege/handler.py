@@ -26,6 +26,7 @@ from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
 from gateway.reports import StatusItem
 from gateway.stream.grants import GrantWatch
+from gateway.stream.latest import keepLatest
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import readError
@@ -241,9 +242,7 @@ class PrivilegeHandler(RawHandler):
         self._pushes += 1
         identifier = f"{self._pushId}{self._pushes}"
         # Nothing depends on the client's answer, so it has no deadline.
-        self._unanswered[identifier] = user, refused
-        if len(self._unanswered) > _MAX_PUSHES:
-            self._unanswered.popitem(last=False)
+        keepLatest(self._unanswered, identifier, (user, refused), _MAX_PUSHES)
         return self._link.sendRaw(stanzas.push(self._link.jid, user, resource, item, identifier))
 
     def watchPresence(self, observer: Callable[[Stanza], object]) -> None:

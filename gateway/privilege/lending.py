@@ -38,6 +38,7 @@ from gateway.privilege import stanzas
 from gateway.privilege.core import VERSIONS, Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.reports import StatusItem
+from gateway.stream.latest import keepLatest
 from gateway.stream.pending import PendingTable
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza, errorReply
@@ -201,9 +202,7 @@ class Lending(RawHandler):
         inner["from"] = sender
         wrapped = stanzas.wrapMessage(permissions.version, self._server, inner)
         identifier = self._sendToServer(wrapped)
-        if len(self._sent) >= _MAX_SENT:
-            del self._sent[next(iter(self._sent))]
-        self._sent[identifier] = _withoutContent(stanza, recipient)
+        keepLatest(self._sent, identifier, _withoutContent(stanza, recipient), _MAX_SENT)
         count.messages += 1
         return True
 

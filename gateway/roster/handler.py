@@ -31,6 +31,7 @@ from gateway.roster.apply import Applier
 from gateway.roster.core import Finished
 from gateway.roster.refresher import Refresher
 from gateway.stream.backoff import Backoff
+from gateway.stream.latest import keepLatest
 from gateway.stream.stanzas import Stanza
 
 # Seconds without a refresh for a user whose roster is too large to be read.
@@ -175,7 +176,7 @@ class PresenceWatcher(XMPPHandler):
         wait = last.begun + self._minInterval - now
         if isLogin and self._takeFresh(f"{name}@{self._domain}/{resource}") and name not in self._postponed:
             last.begun = now
-            self._remember(name, last)
+            keepLatest(self._last, name, last, _MAX_USERS)
         elif isLogin or wait <= 0:
             self._refresh(name, self._postponed.pop(name, False))
         elif not self._isFeedComplete and name in self._online and name not in self._due:
@@ -184,19 +185,13 @@ class PresenceWatcher(XMPPHandler):
     def _refresh(self, name: str, isForced: bool) -> None:
         self._cancelDue(name)
         last = self._last.get(name) or _LastRefresh()
-        self._remember(name, last)
+        keepLatest(self._last, name, last, _MAX_USERS)
         if last.pending >= _MAX_PENDING and not isForced:
             # The refresh that has not begun yet is sufficient.
             return
         last.begun = self._clock.seconds()
         last.pending += 1
         self._refresher.refresh(name, isForced).addCallback(self._onRefreshed, name, last, isForced)
-
-    def _remember(self, name: str, last: _LastRefresh) -> None:
-        self._last.pop(name, None)
-        self._last[name] = last
-        if len(self._last) > _MAX_USERS:
-            self._last.popitem(last=False)
 
     def _onRefreshed(self, finished: Finished, name: str, last: _LastRefresh, isForced: bool) -> None:
         last.pending -= 1

@@ -24,6 +24,7 @@ from gateway.log.seldom import Seldom
 from gateway.metrics import IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.roster.advice import prosodyGrantAdvice
+from gateway.stream.latest import keepLatest
 from gateway.stream.stanzas import Stanza
 
 # Users whose clients are known, and clients of each user.
@@ -154,14 +155,10 @@ class InterestedClients(XMPPHandler):
 
     def _add(self, jid: str) -> _Client:
         bare = jids.bare(jid)
-        clients = self._users.setdefault(bare, {})
-        self._users.move_to_end(bare)
-        if len(self._users) > _MAX_USERS:
-            self._users.popitem(last=False)
-        client = clients.pop(jid, None) or _Client()
-        clients[jid] = client
-        if len(clients) > _MAX_CLIENTS:
-            del clients[next(iter(clients))]
+        clients = self._users.get(bare, {})
+        keepLatest(self._users, bare, clients, _MAX_USERS)
+        client = clients.get(jid) or _Client()
+        keepLatest(clients, jid, client, _MAX_CLIENTS)
         return client
 
     def _remove(self, jid: str) -> None:

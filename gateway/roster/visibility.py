@@ -15,6 +15,7 @@ from attrs import define
 from gateway import ns
 from gateway.addresses import jids
 from gateway.interfaces import RosterItem
+from gateway.stream.latest import keepLatest
 from gateway.stream.stanzas import Stanza
 from gateway.xml.write import presence, route
 
@@ -99,11 +100,10 @@ class Visibility:
 
     def _available(self, resources: dict[str, _Resource], jid: str, wasThere: bool) -> None:
         event = self._next()
-        before = resources.pop(jid, None)
-        resources[jid] = _Resource(event if before is None else before.since, 0 if wasThere else event)
-        if len(resources) > _MAX_RESOURCES:
-            # Some servers send no unavailable presence if a client's connection breaks.
-            del resources[next(iter(resources))]
+        before = resources.get(jid)
+        resource = _Resource(event if before is None else before.since, 0 if wasThere else event)
+        # Some servers send no unavailable presence if a client's connection breaks.
+        keepLatest(resources, jid, resource, _MAX_RESOURCES)
 
     def beginSet(self, user: str, item: RosterItem, before: RosterItem) -> None:
         """A contact will be set; L{endSet} must follow."""
@@ -166,10 +166,7 @@ class Visibility:
         return user not in self.online and len(self.online) < _MAX_USERS
 
     def _note(self, seen: str, seeing: str, isShown: bool) -> None:
-        self._pairs.pop((seen, seeing), None)
-        self._pairs[seen, seeing] = _Pair(isShown, self._next())
-        if len(self._pairs) > _MAX_PAIRS:
-            self._pairs.popitem(last=False)
+        keepLatest(self._pairs, (seen, seeing), _Pair(isShown, self._next()), _MAX_PAIRS)
 
     def _next(self) -> int:
         self._events += 1
