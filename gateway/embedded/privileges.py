@@ -248,14 +248,12 @@ class Privileges(Extension):
 
     def answerReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         key = sender, recipient, stanza.id or ""
-        if key in self._open:
+        asking = self._open.get(key)
+        if asking is not None:
             try:
-                element = stanza.element
+                asking.forward(stanza, sender, recipient)
             except BadRequest:
                 self._fail(key, NotAcceptable)
-            else:
-                element["from"], element["to"] = sender, recipient
-                self._answer(key, element)
 
     def _fail(self, key: Key, error: type[GatewayError]) -> None:
         asked, user, identifier = key
@@ -368,7 +366,7 @@ class _PrivilegedIqPeer:
         self._answer(self._key, parse(CLIENT.header, answer))
 
     def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        """Pass on the answer of a managing entity."""
+        """Pass on the answer of the entity that was asked, or of a managing entity."""
         element = stanza.element
         element["from"], element["to"] = sender, recipient
         self._answer(self._key, element)
