@@ -66,7 +66,11 @@ def advertisement(
     @param user: the user who delegates; C{None} for all users of the server.
     """
     inside = "".join(
-        tag("delegated", "".join(tag("attribute", name=name) for name in sorted(each.filtering)), namespace=each.namespace)
+        tag(
+            "delegated",
+            "".join(tag("attribute", name=name) for name in sorted(each.filtering)),
+            namespace=each.namespace,
+        )
         for each in delegations
     )
     content = tag("delegation", inside, xmlns=version, to=user)

@@ -19,14 +19,16 @@ from gateway import ns
 from gateway.embedded.accounts import Accounts, Passwords
 from gateway.embedded.client import ClientConnection
 from gateway.embedded.component import ComponentConnection
-from gateway.embedded.core import Router
+from gateway.embedded.core import MAX_STANZA, Router
 from gateway.embedded.handler import Services
 from gateway.embedded.peer import PeerConnection
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account, Session
+from gateway.embedded.stanzas import readdressed, rosterQuery
 from gateway.errors import GatewayError
 from gateway.stream.core import Splitter
-from gateway.stream.stanzas import Stanza
+from gateway.stream.stanzas import Stanza, route
+from gateway.xml.errors import errorStanza
 from tests.stream.memory import MemoryTransport
 
 DOMAIN = "h.example"
@@ -113,6 +115,44 @@ class Recorder:
         """Return the lines since the last call."""
         got, self.got = self.got, []
         return got
+
+
+class MemoryPeer:
+    """
+    A peer that keeps the bytes that are sent to it, as on a client's stream.
+
+    @ivar data: the bytes since the last L{take}.
+    """
+
+    agent = None
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        self.write(readdressed(stanza, sender, recipient, ns.CLIENT, MAX_STANZA))
+
+    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
+        self.write(f"<iq type='result' id='{stanza.id}' from='{recipient}' to='{sender}'>{payload}</iq>".encode())
+
+    def announce(self, sender: str, recipient: str, kind: str) -> None:
+        self.write(f"<presence type='{kind}' from='{sender}' to='{recipient}'/>".encode())
+
+    def push(self, item: Item, removed: bool) -> None:
+        self.write(f"<iq type='set' id='push'>{rosterQuery([item], removed)}</iq>".encode())
+
+    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
+        self.write(errorStanza(stanza.name, route(recipient, sender), stanza.id, error))
+
+    def waitFor(self, peer: object, stanza: Stanza) -> None:
+        """Ignore back-pressure."""
+
+    def take(self) -> bytes:
+        data, self.data = self.data, b""
+        return data
 
 
 class Rules:

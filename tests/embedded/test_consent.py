@@ -11,16 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.delegation.delegations import Delegation
 from gateway.embedded.consent import CONFIGURE
-from gateway.embedded.core import MAX_STANZA
 from gateway.embedded.handler import Services
-from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Session
-from gateway.embedded.stanzas import readdressed
 from gateway.errors import ERRORS, GatewayError
-from gateway.stream.stanzas import Stanza
-from gateway.xml.errors import errorStanza
-from gateway.xml.write import route
-from tests.embedded.support import stanza
+from tests.embedded.support import MemoryPeer, stanza
 from tests.stream.memory import Tree, tree
 
 HOST = "capulet.lit"
@@ -30,43 +24,15 @@ ENTITY = "pubsub.montaigu.lit"
 HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>"
 
 
-class FakePeer:
-    """
-    A connected peer.
-
-    @ivar got: the stanzas sent to it, as trees.
-    """
-
-    agent = None
-
-    def __init__(self) -> None:
-        self.got: list[Tree] = []
-
-    def write(self, data: bytes) -> None:
-        root = ElementTree.fromstring(f"{HEADER}{data.decode()}</stream:stream>")
-        self.got += [tree(child) for child in root]
-
-    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        self.write(readdressed(stanza, sender, recipient, ns.CLIENT, MAX_STANZA))
-
-    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
-        self.write(f"<iq id='{stanza.id}' type='result' from='{recipient}' to='{sender}'>{payload}</iq>".encode())
-
-    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
-        self.write(errorStanza(stanza.name, route(recipient, sender), stanza.id, error))
+class FakePeer(MemoryPeer):
+    """A connected peer, without presence."""
 
     def announce(self, sender: str, recipient: str, kind: str) -> None:
         """Ignore presence."""
 
-    def push(self, item: Item, removed: bool) -> None:
-        """Ignore roster pushes."""
-
-    def waitFor(self, peer: object, stanza: Stanza) -> None:
-        """Ignore back-pressure."""
-
-    def take(self) -> list[Tree]:
-        got, self.got = self.got, []
-        return got
+    def taken(self) -> list[Tree]:
+        root = ElementTree.fromstring(f"{HEADER}{self.take().decode()}</stream:stream>")
+        return [tree(child) for child in root]
 
 
 def trees(xml: str) -> list[Tree]:
@@ -118,7 +84,7 @@ class ConsentTests(SynchronousTestCase):
         session, _ = self.router.bind(account, f"{JULIET}/{resource}", peer)
         if presence:
             self.router.fromClient(session, stanza(presence), "")
-            peer.take()
+            peer.taken()
         return session, peer
 
     def ask(self, *namespaces: str, user: str = JULIET, sender: str = ENTITY) -> list[Tree]:
@@ -128,7 +94,7 @@ class ConsentTests(SynchronousTestCase):
             f"<iq type='get' id='delegation1'><query xmlns='{ns.DELEGATION_2}' to='{user}'>{inside}</query></iq>"
         )
         self.router.fromComponent(self.entity, stanza(query), sender, HOST)
-        return self.entity.take()
+        return self.entity.taken()
 
     def answer(self, challenge: str, session: Session | None = None, **answers: str) -> None:
         """Submit a form as Juliet."""
@@ -140,7 +106,7 @@ class ConsentTests(SynchronousTestCase):
         self.router.fromClient(session or self.session, stanza(message), HOST)
 
     def challenge(self) -> str:
-        [asked] = self.juliet.take()
+        [asked] = self.juliet.taken()
         [challenge] = values(find(asked, "x"))["challenge"]
         return challenge
 
@@ -155,7 +121,7 @@ class ConsentTests(SynchronousTestCase):
             f"action='{action}'>{inside}</command></iq>"
         )
         self.router.fromClient(self.session, stanza(xml), HOST)
-        [answer] = self.juliet.take()
+        [answer] = self.juliet.taken()
         return find(answer, "command")
 
     def request(self, to: str | None = None, peer: FakePeer | None = None) -> list[Tree]:
@@ -163,7 +129,7 @@ class ConsentTests(SynchronousTestCase):
         written = "" if to is None else f" to='{to}'"
         xml = f"<iq type='get' id='1'{written}><pubsub xmlns='{PUBSUB}'/></iq>"
         self.router.fromClient(self.session, stanza(xml), to or "")
-        return self.entity.take()
+        return self.entity.taken()
 
     def test_examples12to15(self) -> None:
         """
@@ -175,7 +141,7 @@ class ConsentTests(SynchronousTestCase):
             self.ask(PUBSUB),
             trees(f"<iq id='delegation1' type='result' from='{HOST}' to='{ENTITY}'/>"),
         )
-        [question] = self.juliet.take()
+        [question] = self.juliet.taken()
         [body] = find(question, "body")[2]
         [title] = find(question, "title")[2]
         [instructions] = find(question, "instructions")[2]
@@ -191,13 +157,13 @@ class ConsentTests(SynchronousTestCase):
             </x></message>"""
         self.assertEqual([question], trees(expected))
         self.answer(challenge, **{PUBSUB: "1"})
-        advertised, _ = self.entity.take()
+        advertised, _ = self.entity.taken()
         expected = f"""
             <message from='{HOST}' to='{ENTITY}' id='{advertised[1]["id"]}'>
             <delegation xmlns='urn:xmpp:delegation:2' to='{JULIET}'><delegated namespace='{PUBSUB}'/></delegation>
             </message>"""
         self.assertEqual([advertised], trees(expected))
-        self.assertEqual(self.juliet.take(), [])
+        self.assertEqual(self.juliet.taken(), [])
 
     def test_asks(self) -> None:
         """
@@ -205,7 +171,7 @@ class ConsentTests(SynchronousTestCase):
         fields, and 0 as default.
         """
         self.assertEqual([each[1]["type"] for each in self.ask(PUBSUB)], ["result"])
-        [asked] = self.juliet.take()
+        [asked] = self.juliet.taken()
         self.assertEqual((asked[1]["from"], asked[1]["to"]), (HOST, f"{JULIET}/balcony"))
         self.assertIn(ENTITY, find(asked, "body")[2][0])
         fields = values(find(asked, "x"))
@@ -220,7 +186,7 @@ class ConsentTests(SynchronousTestCase):
         """
         self.ask(PUBSUB, "urn:other")
         self.answer(self.challenge(), **{PUBSUB: "1", "urn:other": "0"})
-        message, query = self.entity.take()
+        message, query = self.entity.taken()
         delegation = find(message, "delegation")
         self.assertEqual((message[1]["from"], message[1]["to"], delegation[1]), (HOST, ENTITY, {"to": JULIET}))
         self.assertEqual([each[1] for each in delegation[2]], [{"namespace": PUBSUB}])
@@ -230,7 +196,7 @@ class ConsentTests(SynchronousTestCase):
         """A user who answers no, or sends an empty form, has granted nothing."""
         self.ask(PUBSUB)
         self.answer(self.challenge())
-        self.assertEqual(self.entity.take(), [])
+        self.assertEqual(self.entity.taken(), [])
         self.assertRaises(GatewayError, self.request)
 
     def test_challenge(self) -> None:
@@ -274,7 +240,7 @@ class ConsentTests(SynchronousTestCase):
     def test_forwards(self) -> None:
         """Section 5.2, rules 1 and 2: her requests to her server and all requests to her bare JID are forwarded."""
         self.grant(PUBSUB)
-        self.entity.take()
+        self.entity.taken()
         for to in (None, HOST, JULIET):
             [wrapped] = self.request(to)
             self.assertEqual(find(wrapped, "forwarded")[2][0][1].get("from"), f"{JULIET}/balcony")
@@ -282,19 +248,19 @@ class ConsentTests(SynchronousTestCase):
         session, _ = self.router.bind(self.router.accounts[f"nurse@{HOST}"], f"nurse@{HOST}/x", nurse)
         xml = f"<iq type='get' id='1' to='{JULIET}'><pubsub xmlns='{PUBSUB}'/></iq>"
         self.router.fromClient(session, stanza(xml), JULIET)
-        self.assertEqual(len(self.entity.take()), 1)
+        self.assertEqual(len(self.entity.taken()), 1)
 
     def test_forwardsNoOther(self) -> None:
         """Section 5.2, rule 3: other users' requests to the server are not forwarded, nor the entity's own."""
         self.grant(PUBSUB)
-        self.entity.take()
+        self.entity.taken()
         nurse = FakePeer()
         session, _ = self.router.bind(self.router.accounts[f"nurse@{HOST}"], f"nurse@{HOST}/x", nurse)
         xml = f"<iq type='get' id='1' to='{HOST}'><pubsub xmlns='{PUBSUB}'/></iq>"
         self.assertRaises(GatewayError, self.router.fromClient, session, stanza(xml), HOST)
         own = stanza(f"<iq type='get' id='1'><pubsub xmlns='{PUBSUB}'/></iq>")
         self.assertRaises(GatewayError, self.router.fromComponent, self.entity, own, ENTITY, JULIET)
-        self.assertEqual(self.entity.take(), [])
+        self.assertEqual(self.entity.taken(), [])
 
     def test_notThere(self) -> None:
         """
@@ -306,13 +272,13 @@ class ConsentTests(SynchronousTestCase):
         self.assertRaises(GatewayError, self.request)
         back = FakePeer()
         self.router.attach(ENTITY, back)
-        self.assertEqual(find(back.take()[0], "delegation")[1], {"to": JULIET})
+        self.assertEqual(find(back.taken()[0], "delegation")[1], {"to": JULIET})
 
     def test_lists(self) -> None:
         """Section 6: the command lists the grants and revokes the selected ones; the entity is notified."""
         self.grant(PUBSUB)
         self.grant("urn:other")
-        self.entity.take()
+        self.entity.taken()
         shown = self.command()
         self.assertEqual(shown[1]["status"], "executing")
         options = [each for each in _all(shown) if each[0].endswith("}option")]
@@ -320,7 +286,7 @@ class ConsentTests(SynchronousTestCase):
         self.assertIn(ENTITY, options[0][1]["label"])
         form = f"<x xmlns='{ns.DATA}' type='submit'><field var='revoke'><value>{PUBSUB}</value></field></x>"
         self.assertEqual(self.command(form, "complete")[1]["status"], "completed")
-        [message, *_] = self.entity.take()
+        [message, *_] = self.entity.taken()
         self.assertEqual([each[1] for each in find(message, "delegation")[2]], [{"namespace": "urn:other"}])
         self.assertRaises(GatewayError, self.request)
 
@@ -330,14 +296,14 @@ class ConsentTests(SynchronousTestCase):
         delegating = self.services.delegating
         for _ in range(2):
             self.grant(PUBSUB)
-            [_, query] = self.entity.take()
+            [_, query] = self.entity.taken()
             self.assertEqual(delegating._delegator.address(ENTITY), ENTITY)
             told = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>"
             xml = f"<iq type='result' id='{query[1]['id']}'>{told}</iq>"
             self.router.fromComponent(self.entity, stanza(xml), ENTITY, HOST)
             self.assertEqual(len(delegating._infos), 1)
             self.command(form, "complete")
-            self.entity.take()
+            self.entity.taken()
             self.assertIs(delegating._delegator.address(ENTITY), None)
             self.assertEqual((delegating._infos, delegating._asked), ({}, {}))
 
@@ -350,13 +316,13 @@ class ConsentTests(SynchronousTestCase):
     def test_commandIsTheHosts(self) -> None:
         """An entity that manages commands for a user does not get the command that revokes this."""
         self.grant(ns.COMMANDS)
-        self.entity.take()
+        self.entity.taken()
         options = [each for each in _all(self.command()) if each[0].endswith("}option")]
         self.assertEqual([find(each, "value")[2] for each in options], [[ns.COMMANDS]])
-        self.assertEqual(self.entity.take(), [])
+        self.assertEqual(self.entity.taken(), [])
         other = f"<iq type='set' id='1' to='{HOST}'><command xmlns='{ns.COMMANDS}' node='other'/></iq>"
         self.router.fromClient(self.session, stanza(other), HOST)
-        self.assertEqual(len(self.entity.take()), 1)
+        self.assertEqual(len(self.entity.taken()), 1)
 
     def test_nothingToList(self) -> None:
         """A user who has granted nothing is told so; cancelling changes nothing."""
@@ -373,11 +339,11 @@ class ConsentTests(SynchronousTestCase):
         """The command is listed as XEP-0050 requires."""
         xml = f"<iq type='get' id='d' to='{HOST}'><query xmlns='{ns.DISCO_ITEMS}' node='{ns.COMMANDS}'/></iq>"
         self.router.fromClient(self.session, stanza(xml), HOST)
-        [found] = self.juliet.take()
+        [found] = self.juliet.taken()
         self.assertEqual(find(found, "item")[1]["node"], CONFIGURE)
         xml = f"<iq type='get' id='d' to='{HOST}'><query xmlns='{ns.DISCO_INFO}' node='{CONFIGURE}'/></iq>"
         self.router.fromClient(self.session, stanza(xml), HOST)
-        [found] = self.juliet.take()
+        [found] = self.juliet.taken()
         self.assertEqual(find(found, "identity")[1]["type"], "command-node")
 
     def test_revokedAndGone(self) -> None:
@@ -388,16 +354,16 @@ class ConsentTests(SynchronousTestCase):
             query = f"<query xmlns='{ns.DELEGATION_2}' to='{JULIET}'><delegate namespace='{PUBSUB}'/></query>"
             self.router.fromClient(session, stanza(f"<iq type='get' id='d' to='{HOST}'>{query}</iq>"), HOST)
             self.answer(self.challenge(), **{PUBSUB: "1"})
-            [asked] = [each for each in nurse.take() if each[1].get("type") == "get"]
+            [asked] = [each for each in nurse.taken() if each[1].get("type") == "get"]
             info = f"<query xmlns='{ns.DISCO_INFO}'><feature var='urn:x'/></query>"
             told = f"<iq type='result' id='{asked[1]['id']}' to='{HOST}'>{info}</iq>"
             self.router.fromClient(session, stanza(told), HOST)
             self.request()
             self.services.delegating.consents.revoke(JULIET, [PUBSUB])
-            [refused] = self.juliet.take()
+            [refused] = self.juliet.taken()
             self.assertEqual(refused[1]["type"], "error")
             self.router.unbind(session)
-            self.assertEqual(self.juliet.take(), [])
+            self.assertEqual(self.juliet.taken(), [])
         delegating = self.services.delegating
         self.assertEqual((delegating._delegator._addresses, delegating._infos, delegating._asked), ({}, {}, {}))
 
@@ -405,12 +371,12 @@ class ConsentTests(SynchronousTestCase):
         """Grants end when the user's last resource disconnects, and the managing entity is notified."""
         self.grant(PUBSUB)
         other, peer = self.logIn("garden", "")
-        self.entity.take()
+        self.entity.taken()
         self.router.unbind(self.session)
-        self.assertEqual(self.entity.take(), [])
+        self.assertEqual(self.entity.taken(), [])
         self.router.unbind(other)
-        [message] = self.entity.take()
+        [message] = self.entity.taken()
         self.assertEqual(find(message, "delegation")[2], [])
         self.session, self.juliet = self.logIn("balcony")
         self.assertRaises(GatewayError, self.request)
-        self.assertEqual(peer.got, [])
+        self.assertEqual(peer.taken(), [])

@@ -21,24 +21,16 @@ from zope.interface import implementer
 from gateway import ns
 from gateway.config.tables import Domain, PrivilegesTable
 from gateway.delegation.delegations import Delegation
-from gateway.embedded import stanzas
 from gateway.embedded.component import ComponentConnection
-from gateway.embedded.core import Peer
 from gateway.embedded.handler import Services
-from gateway.embedded.peer import MAX_STANZA
 from gateway.embedded.privileges import Privileges, grants
-from gateway.embedded.roster import Item
-from gateway.errors import GatewayError, NotGranted
+from gateway.errors import NotGranted
 from gateway.interfaces import RosterItem
 from gateway.privilege.core import Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.component import handshake
 from gateway.stream.link import Link
-from gateway.stream.stanzas import Stanza
-from gateway.xml import write
-from gateway.xml.errors import errorStanza
-from gateway.xml.write import route
-from tests.embedded.support import stanza
+from tests.embedded.support import MemoryPeer, stanza
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, SERVER, SUBSCRIBE, SUBSCRIBED
 from tests.stream.memory import steady
@@ -66,14 +58,12 @@ def canonical(xml: str, namespace: str) -> list[str]:
     return found
 
 
-class MemoryClient:
-    """One resource of an account: a peer that keeps its bytes."""
-
-    agent = None
+class MemoryClient(MemoryPeer):
+    """One resource of an account."""
 
     def __init__(self, services: Services, jid: str) -> None:
+        super().__init__()
         self.router = services.router
-        self.data = b""
         self.session, _ = self.router.bind(self.router.accounts[jid.partition("/")[0]], jid, self)
 
     def send(self, xml: str) -> None:
@@ -83,29 +73,7 @@ class MemoryClient:
 
     def taken(self) -> list[str]:
         """Return the stanzas sent to it since the last call."""
-        data, self.data = self.data, b""
-        return canonical(data.decode(), ns.CLIENT)
-
-    def forward(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        self.data += stanzas.readdressed(stanza, sender, recipient, ns.CLIENT, MAX_STANZA)
-
-    def answer(self, stanza: Stanza, sender: str, recipient: str, payload: str) -> None:
-        self.data += f"<iq type='result' id='{stanza.id}' from='{recipient}' to='{sender}'>{payload}</iq>".encode()
-
-    def announce(self, sender: str, recipient: str, kind: str) -> None:
-        self.data += write.presence(route(sender, recipient), kind)
-
-    def push(self, item: Item, removed: bool) -> None:
-        self.data += write.iq(b"", "push", "set", stanzas.rosterQuery([item], removed).encode())
-
-    def refuseStanza(self, stanza: Stanza, sender: str, recipient: str, error: type[GatewayError]) -> None:
-        self.data += errorStanza(stanza.name, route(recipient, sender), stanza.id, error)
-
-    def waitFor(self, peer: Peer, stanza: Stanza) -> None:
-        """Ignore back-pressure."""
-
-    def write(self, data: bytes) -> None:
-        self.data += data
+        return canonical(self.take().decode(), ns.CLIENT)
 
 
 class MemoryComponent:
