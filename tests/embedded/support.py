@@ -27,8 +27,9 @@ from gateway.embedded.sessions import Account, Session
 from gateway.embedded.stanzas import readdressed, rosterQuery
 from gateway.errors import GatewayError
 from gateway.stream.core import Splitter
-from gateway.stream.stanzas import Stanza, route
+from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorStanza
+from gateway.xml.write import route
 from tests.stream.memory import MemoryTransport
 
 DOMAIN = "h.example"
