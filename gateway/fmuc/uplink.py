@@ -138,6 +138,7 @@ _DESTROYED = Rule(
     "the same if the joined node does not know this node any longer",
 )
 
+# Short names, for rows of one line.
 _S, _E, _O = UplinkState, Event, Output
 
 # Room for a resync: a state LOST, in which the other site cannot be reached and the occupants stay. GONE would lead
