@@ -28,7 +28,6 @@ from gateway.xml.write import FORWARDED, iq, route, serialised, serialisedAll, t
 # In the spelling that servers use there is nothing between the tags.
 (_INSIDE_START, _INSIDE_END), _WRAPPER_END = TAGS["iq"], b"</forwarded></delegation>"
 _LANGUAGE = "xml:lang"
-_IQ_ATTRIBUTES = frozenset(("xmlns", "from", "to", "id", "type", _LANGUAGE))
 
 
 
@@ -115,9 +114,9 @@ def _wrapper(raw: bytes, start: int = 0) -> tuple[str, Tag] | None:
     end = start + _START
     version = _SPELLED.get(raw[start:end])
     inner = None if version is None else usualTag(raw, end)
-    if version is None or inner is None or inner.name != "iq" or not _IQ_ATTRIBUTES.issuperset(inner.attributes):
+    if version is None or inner is None or inner.name != "iq" or inner.attributes.get("xmlns") != ns.CLIENT:
         return None
-    return (version, inner) if inner.attributes.get("xmlns") == ns.CLIENT else None
+    return version, inner
 
 
 def _isPlain(stanza: Stanza, payload: bytes) -> bool:
