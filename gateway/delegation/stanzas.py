@@ -30,7 +30,6 @@ from gateway.xml.write import FORWARDED, iq, route, serialised, serialisedAll, t
 _LANGUAGE = "xml:lang"
 
 
-
 def _startTags(version: str) -> bytes:
     """Return the two start tags around the iq."""
     wrapper = tag("delegation", tag("forwarded", "", xmlns=ns.FORWARD), xmlns=version).encode()
@@ -292,7 +291,7 @@ def writeForward(version: str, sender: str, recipient: str, identifier: str, req
 
 
 def _wrap(version: str, inner: bytes) -> bytes:
-    return b"".join((_WRAPPER_STARTS[version], inner, _WRAPPER_END))
+    return b"%b%b%b" % (_WRAPPER_STARTS[version], inner, _WRAPPER_END)
 
 
 def answerAddress(version: str, server: str) -> str:

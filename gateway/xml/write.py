@@ -125,14 +125,21 @@ def iq(
     content: bytes | None = None,
     language: str | None = None,
 ) -> bytes:
-    """Return an iq; the parameters are those of L{writeStanza}."""
-    given = _attributes(identifier, kind, language)
-    end = b"/>" if content is None else b">%b</iq>" % content
-    return b"<iq%b%b%b" % (addresses, given, end)
+    """
+    Return an iq; the parameters are those of L{writeStanza}.
+
+    @param kind: its type; one of the four.
+    """
+    given = f" id='{escape(identifier)}' type='{kind}'"
+    if language is not None:
+        given += f" xml:lang='{escape(language)}'"
+    if content is None:
+        return b"<iq%b%b/>" % (addresses, given.encode())
+    return b"<iq%b%b>%b</iq>" % (addresses, given.encode(), content)
 
 
 def _attributes(identifier: str | None, kind: str | None, language: str | None) -> bytes:
-    """Return the other attributes of a stanza. This takes less than half the time of L{attributes}."""
+    """Return the other attributes of a stanza; this is faster than L{attributes}."""
     given = "" if identifier is None else f" id='{escape(identifier)}'"
     if kind is not None:
         given += f" type='{escape(kind)}'"
