@@ -2,9 +2,9 @@
 The uplink, a mirror's relation with its joined node: the state machine as a table. docs/fmuc.md shows it.
 
 A mirror without downstream occupants has left, and sends nothing. Stanzas between two nodes keep their order, so
-both agree when that is: the joined node considers a node left when its last occupant has left, and confirms it by
-C{<left/>} (XEP-0289) or by sending the last unavailable presence back (ProtoXEP). Stanzas that are received before
-the confirmation are stale.
+both nodes agree on the moment: the joined node considers a node left when its last occupant has left, and confirms
+it by C{<left/>} (XEP-0289) or by sending the last unavailable presence back (ProtoXEP). Stanzas that are received
+before the confirmation are stale.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Rule:
     Source of a transition.
 
     @ivar source: the specification, and its section if it has sections.
-    @ivar quote: its words.
-    @ivar therefore: how the transition follows from them; empty if it is plain.
+    @ivar quote: quotation from it.
+    @ivar therefore: how the transition follows from the quotation; may be empty.
     """
 
     source: str
@@ -141,9 +141,9 @@ _DESTROYED = Rule(
 # Short names, for rows of one line.
 _S, _E, _O = UplinkState, Event, Output
 
-# Room for a resync: a state LOST, in which the other site cannot be reached and the occupants stay. GONE would lead
-# from JOINED to LOST, and a new event from LOST to JOINING; only its row would send what has waited. Everything for
-# the joined node passes through Mirror.toNode, so an outbox needs no other place.
+# A resync would add a state LOST: the other site cannot be reached, and the occupants stay. GONE would lead from
+# JOINED to LOST, and a new event from LOST to JOINING. An outbox would collect stanzas in Federation.toNode, which
+# all stanzas to the joined node pass, and an output in the row of that new event would send them.
 TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
     (_S.IDLE, _E.JOIN): Transition(_S.JOINING, (_O.AWAIT_ANSWER, _O.SEND_FIRST_JOIN), _NO_BANDWIDTH),
     (_S.JOINING, _E.JOIN): Transition(_S.JOINING, (), _IN_ORDER),

@@ -1,8 +1,8 @@
 """
 Elements cut from raw bytes, where no tree is needed. Pure.
 
-All bytes are well-formed: a stream has checked them. Of the declarations outside of the content only the default
-namespace may apply. What is not in a usual spelling is left to a tree.
+A stream has checked that the bytes are well-formed. They must not use prefixes that are declared outside of them.
+Content in an unusual spelling is read from a tree instead.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Part:
     """
     One element.
 
-    @ivar raw: the element's bytes; no declaration from outside applies but the default namespace.
-    @ivar header: start tag of a stream that it may stand in.
+    @ivar raw: the element's bytes. They need no declaration from outside except the default namespace.
+    @ivar header: start tag of a stream with that default namespace.
     """
 
     namespace: str
@@ -109,10 +109,10 @@ class Part:
 
 def only(content: bytes) -> dict[str, str] | None:
     """
-    Return the attributes of the element that is all of the content, with C{xmlns} and C{xml:lang}; C{None} if the
-    content may be anything else.
+    Return the attributes, with C{xmlns} and C{xml:lang}, of the only element of the content. Return C{None} if the
+    content may be anything else: text, several elements, or one with an element of the same name inside.
 
-    This is a fast path of L{cut}, for a single element. An element of the same name inside makes it uncertain.
+    This is a fast path of L{cut} for a single element.
     """
     tag = _USUAL.match(content)
     if tag is None:

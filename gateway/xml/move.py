@@ -2,7 +2,7 @@
 Elements and stanzas moved from one content namespace to another. Pure.
 
 Elements in the old namespace are moved, except below an element of a third namespace. L{moved} copies a tree.
-L{movedStanza} writes the stanza while it is read, which needs no tree and so has no limit but the size.
+L{movedStanza} writes the stanza while it reads it. It builds no tree, so it only limits the size.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def movedStanza(raw: bytes, context: Context, namespace: str, attributes: Mappin
     @param context: of the stream that it comes from.
     @param namespace: the other content namespace.
     @param attributes: of the root, in place of those with the same names.
-    @raise TooLarge: if the result has more characters than C{largest}. It may be much larger than the stanza: each
-        use of a prefix writes the whole namespace.
+    @raise TooLarge: if the result has more characters than C{largest}. It may be much larger than the stanza,
+        because each use of a prefix becomes a declaration of the whole namespace.
     """
     writer = _MovingWriter(context, namespace, attributes, largest)
     writer.feed(raw)
