@@ -149,7 +149,7 @@ class Histogram(NamedTuple):
 
 # Of each link.
 STANZAS = Metric("xmpp_gateway_stanzas_total", "Stanzas received and sent.", ("kind", "direction"))
-STANZA_BYTES = Metric("xmpp_gateway_stanza_bytes_total", "Bytes of these stanzas.", ("kind", "direction"))
+STREAM_BYTES = Metric("xmpp_gateway_stream_bytes_total", "Bytes of the streams.", ("direction",))
 LINK_UP = Metric("xmpp_gateway_link_up", "1 if the component is connected.")
 LINK_CONFLICT = Metric("xmpp_gateway_link_conflict", "1 if another gateway is connected as the same component.")
 LINK_CONNECTIONS = Metric("xmpp_gateway_link_connections_total", "Connections that the server accepted.")

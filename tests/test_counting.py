@@ -48,16 +48,17 @@ from gateway.roster.handler import PresenceWatcher
 from gateway.roster.interested import InterestedClients
 from gateway.roster.refresher import Refresher
 from gateway.state.database import Database
-from gateway.stream.core import Limits
+from gateway.stream.core import Limits, Splitter
 from gateway.stream.outbox import Outbox
-from gateway.stream.outflow import Copies
+from gateway.stream.outflow import Copies, Outflow
+from gateway.stream.traffic import CountingOutflow, CountingSplitter
 from tests.delegation.support import FakeNamespace
 from tests.metrics import MeasuredWorld, RecordingMetrics
 from tests.proxy.support import stanza
 from tests.reports import sentences
 from tests.roster.test_interested import FakePrivileges
 from tests.roster.test_refresher import FakeAnswer, FakeWorld
-from tests.stream.memory import JID, World
+from tests.stream.memory import HEADER, JID, World
 
 USER = "ann@example.com/1"
 TARGET = "impl@example.com"
@@ -88,31 +89,49 @@ class LinkTests(Case):
     """The metrics of every link."""
 
     def test_traffic(self) -> None:
-        """Stanzas and their bytes, by kind and direction: of a plain and of an unusual start tag, and copies."""
+        """Stanzas by kind and direction, and all bytes, in pieces as well; counters go on after a reconnection."""
         self.world.up()
         iq = f"<iq from='{USER}' to='{JID}' id='1' type='get'>{PING}</iq>"
-        out = self.say(iq, iq, f"<message from='{USER}' to='{JID}'/>", f'<presence from="{USER}" to="{JID}"/>')
-        for kind, count in (("iq", 2), ("message", 1), ("presence", 1), ("other", 0)):
+        received = sum(map(len, (HEADER, b"<handshake/>", iq, iq)))
+        self.say(iq, iq[:10])
+        self.say(iq[10:], f"<message from='{USER}' to='{JID}'/>", f'<presence from="{USER}" to="{JID}"/>')
+        for kind, count in (("iq", 2), ("message", 1), ("presence", 1)):
             self.assertValue(count, names.STANZAS, kind, "received")
-        self.assertValue(2 * len(iq), names.STANZA_BYTES, "iq", "received")
-        self.assertValue(2, names.STANZAS, "iq", "sent")
-        self.assertValue(len(out), names.STANZA_BYTES, "iq", "sent")
-        self.assertValue(0, names.STANZAS, "message", "sent")
+        self.assertGreater(self.metrics.value(names.STREAM_BYTES, "received"), received)
+        for kind, count in (("iq", 2), ("message", 0), ("presence", 0), ("other", 2)):
+            self.assertValue(count, names.STANZAS, kind, "sent")
+        sent = len(self.world.server.value())
+        self.assertValue(sent, names.STREAM_BYTES, "sent")
+        self.world.server.lose(ConnectionError())
+        self.world.wait(3)
+        self.world.server.accept()
+        self.say(iq)
+        self.assertValue(3, names.STANZAS, "iq", "received")
+        self.assertValue(3, names.STANZAS, "iq", "sent")
+        self.assertValue(sent + len(self.world.server.value()), names.STREAM_BYTES, "sent")
 
-    def test_copies(self) -> None:
-        """Each copy of a stanza for many recipients counts."""
+    def test_backlog(self) -> None:
+        """Stanzas and copies of others that wait count when they are taken, piece by piece."""
         self.world.up()
+        protocol: Any = self.link._protocol
+        protocol.pieceBytes = 100
+        protocol.pauseProducing()
         copies = Copies(b"<message to='", (b"a", b"bb"), b"'/>")
-        self.assertTrue(self.link.sendCopies(copies))
-        self.assertValue(2, names.STANZAS, "message", "sent")
-        self.assertValue(copies.size, names.STANZA_BYTES, "message", "sent")
+        for _ in range(10):
+            self.assertTrue(self.link.sendRaw(b"<presence to='%b'/>" % (b"x" * 30)))
+            self.assertTrue(self.link.sendCopies(copies))
+        self.assertValue(0, names.STANZAS, "message", "sent")
+        protocol.resumeProducing()
+        self.assertValue(20, names.STANZAS, "message", "sent")
+        self.assertValue(10, names.STANZAS, "presence", "sent")
+        self.assertValue(len(self.world.server.value()), names.STREAM_BYTES, "sent")
 
     def test_unmeasured(self) -> None:
-        """A link without metrics wraps neither its input nor its output."""
-        world = World().up()
-        protocol: Any = world.link._protocol
-        self.assertEqual(world.link._write, protocol.write)
-        self.assertEqual(protocol._receive, world.link.stanzaReceived)
+        """A link without metrics has a stream that counts nothing."""
+        protocol: Any = World().up().link._protocol
+        self.assertEqual((type(protocol._splitter), type(protocol._output)), (Splitter, Outflow))
+        protocol = self.world.up().link._protocol
+        self.assertEqual((type(protocol._splitter), type(protocol._output)), (CountingSplitter, CountingOutflow))
 
     def test_connections(self) -> None:
         """The state of the connection, how often it was made and lost."""
@@ -137,6 +156,7 @@ class LinkTests(Case):
 
     def test_outbox(self) -> None:
         """Stanzas that wait for the connection, and those that are dropped; the status page has the same."""
+        self.world.endpoint.mode = "refuse"
         self.link.startService()
         self.assertEqual(sentences(self.link.report()), [])
         self.link.outbox = Outbox(maxCount=2)
@@ -144,22 +164,27 @@ class LinkTests(Case):
             self.link.sendRaw(b"<presence/>")
         self.assertValue(2, names.OUTBOX_STANZAS)
         self.assertValue(22, names.OUTBOX_BYTES)
-        self.assertValue(2, names.STANZAS, "presence", "sent")
+        self.assertValue(0, names.STANZAS, "presence", "sent")
         self.assertValue(1, names.OUTPUT_DROPPED, "full")
         self.world.wait(32)
         self.assertValue(0, names.OUTBOX_STANZAS)
         self.assertValue(2, names.OUTPUT_DROPPED, "late")
+        self.world.endpoint.mode = "connect"
+        while not self.world.endpoint.transports:
+            self.world.wait(1)
         self.link.sendRaw(b"<presence/>")
+        self.link.sendRaw(b"<message/>")
         self.assertEqual(
             sentences(self.link.report()),
             [
-                "stanzas that wait for the link: 1; bytes: 11",
+                "stanzas that wait for the link: 2; bytes: 21",
                 "stanzas that could not be sent: 2 waited too long for the link, 1 found no room",
             ],
         )
         self.world.server.accept()
         self.world.wait(1)
-        self.assertValue(3, names.STANZAS, "presence", "sent")
+        self.assertValue(1, names.STANZAS, "presence", "sent")
+        self.assertValue(1, names.STANZAS, "message", "sent")
 
     def test_logged(self) -> None:
         """Each dropped stanza is in one line of the log, though the counters go on."""

@@ -5,7 +5,6 @@ One connection of an external component (XEP-0114): header, handshake, stanzas, 
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
 from hashlib import sha1
 
 from attrs import frozen
@@ -19,6 +18,7 @@ from gateway.stream.connection import Connection
 from gateway.stream.core import Limits, Splitter, StreamStarted
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
+from gateway.stream.traffic import CountingOutflow, CountingSplitter, Traffic
 from gateway.xml.read import SEPARATOR
 from gateway.xml.write import streamHeader, tag
 
@@ -71,7 +71,7 @@ class ComponentProtocol(Connection):
     @ivar authenticated: fires with this protocol when the server accepts the handshake, and fails with the
         reason if it does not.
     @ivar streamId: the stream's id, given by the server.
-    @param received: is called with each stanza in place of the owner's C{stanzaReceived}, which it calls.
+    @param traffic: counts stanzas and bytes, if that is needed.
     """
 
     # Seconds for the server to accept the handshake, and to say why its header has no id.
@@ -85,11 +85,14 @@ class ComponentProtocol(Connection):
         secret: str,
         limits: Limits,
         clock: IReactorTime,
-        received: Callable[[Stanza], object] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
-        super().__init__(Splitter(ns.COMPONENT_ACCEPT, limits), clock)
+        if traffic is None:
+            super().__init__(Splitter(ns.COMPONENT_ACCEPT, limits), clock)
+        else:
+            splitter = CountingSplitter(ns.COMPONENT_ACCEPT, limits, traffic)
+            super().__init__(splitter, clock, CountingOutflow(traffic))
         self._owner = owner
-        self._received = received or owner.stanzaReceived
         self._jid = jid
         self._secret = secret
         self.authenticated: Deferred[ComponentProtocol] = Deferred()
@@ -132,7 +135,7 @@ class ComponentProtocol(Connection):
         elif event.name == _ERROR:
             self._reason = _refusal(event)
         elif event.name == HANDSHAKE and self.streamId and not self.authenticated.called:
-            self._open(self._received)
+            self._open(self._owner.stanzaReceived)
             self.authenticated.callback(self)
 
 

@@ -68,10 +68,10 @@ class Connection(Protocol):
     closeWithin = 2.0
     closeInAll = 10.0
 
-    def __init__(self, splitter: Splitter, clock: IReactorTime) -> None:
+    def __init__(self, splitter: Splitter, clock: IReactorTime, output: Outflow | None = None) -> None:
         self._splitter = splitter
         self._clock = clock
-        self._output = Outflow()
+        self._output = output or Outflow()
         self._append = self._output.parts.append
         # Events that are cut but not handled yet, and the call that will handle them.
         self._waiting: deque[Event] = deque()

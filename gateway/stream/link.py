@@ -262,11 +262,9 @@ class Link(Service):
     def sendAll(self, data: bytes) -> bool:
         """Send serialised stanzas of any size."""
         write = self._write
-        if write is not None:
-            return write(data) or self._drop()
-        if not self.outbox.put(data, self.now):
-            return self._drop()
-        return self._traffic is None or self._traffic.sent(data)
+        if write(data) if write is not None else self.outbox.put(data, self.now):
+            return True
+        return self._drop()
 
     def sendCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendRaw}."""
@@ -274,9 +272,7 @@ class Link(Service):
             return not [n for n in range(len(copies.recipients)) if not self.sendRaw(copies.written(n, n + 1))]
         protocol = self._protocol
         if self._write is not None and protocol is not None:
-            if not protocol.writeCopies(copies):
-                return self._drop()
-            return self._traffic is None or self._traffic.sentCopies(copies)
+            return protocol.writeCopies(copies) or self._drop()
         return self.sendAll(copies.written())
 
     def _drop(self) -> bool:
@@ -369,8 +365,8 @@ class Link(Service):
     # Connecting.
 
     def _makeProtocol(self) -> ComponentProtocol:
-        received = self.stanzaReceived if self._traffic is None else self._traffic.receiving(self.stanzaReceived)
-        self._protocol = ComponentProtocol(self, self.jid, self._secret, self.limits, self._reactor, received)
+        traffic = self._traffic
+        self._protocol = ComponentProtocol(self, self.jid, self._secret, self.limits, self._reactor, traffic)
         self._protocol.stallFor = self.stallFor
         return self._protocol
 
@@ -395,19 +391,17 @@ class Link(Service):
         if len(self.outbox):
             self._reactor.callLater(self.settleFor, self._settled, protocol)
         else:
-            self._writeTo(protocol)
+            self._write = protocol.write
         # The outbox comes first, because handlers send as soon as they are connected.
         self._lane.connected(protocol.streamId)
 
     def _settled(self, protocol: ComponentProtocol) -> None:
         """Send the outbox, if this connection is still the current one."""
         if protocol is self._protocol and self.ready:
-            self._writeTo(protocol)
-            # They were counted when they were put there.
+            self._write = protocol.write
+            if self._traffic is not None:
+                self._traffic.countJoined(self.outbox)
             protocol.write(self.outbox.takeAll())
-
-    def _writeTo(self, protocol: ComponentProtocol) -> None:
-        self._write = protocol.write if self._traffic is None else self._traffic.sending(protocol.write)
 
     def _failed(self, reason: Failure) -> None:
         self._trying = None

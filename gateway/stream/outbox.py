@@ -5,6 +5,7 @@ Stanzas that wait while the link is down.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 
 class Outbox:
@@ -30,6 +31,9 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (stanza for _, stanza in self._waiting)
 
     def put(self, data: bytes, now: float) -> bool:
         """

@@ -10,6 +10,9 @@ from itertools import islice
 
 from attrs import field, frozen
 
+# Parts that are looked at for one piece.
+MAX_PARTS = 10_000
+
 
 @frozen
 class Copies:
@@ -81,6 +84,10 @@ class Outflow:
         self.size += copies.size
         self._saved += copies.size - _held(copies)
 
+    def takesAll(self, most: int) -> bool:
+        """True if L{take} would return everything at once, and nothing of it is copies."""
+        return self.size <= most and not self._shared
+
     def take(self, most: int) -> bytes:
         """
         Remove the next bytes and return them.
@@ -88,14 +95,14 @@ class Outflow:
         @param most: number of bytes, about: one piece, or one copy, is not divided.
         """
         parts = self.parts
-        if self.size <= most and not self._shared:
+        if self.takesAll(most):
             taken = b"".join(parts)  # type: ignore[arg-type]  # all of them are bytes
             parts.clear()
             self.size = 0
             return taken
         pieces: list[bytes] = []
         count = 0
-        for part in tuple(islice(parts, 10_000)):
+        for part in tuple(islice(parts, MAX_PARTS)):
             if isinstance(part, bytes):
                 if count and count + len(part) > most:
                     break

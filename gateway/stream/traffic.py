@@ -1,85 +1,87 @@
 """
-Counts the stanzas of a link by kind and direction; pure.
+Counts the stanzas and bytes of a stream: of each chunk at once, without a call for each stanza. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import islice
 
-from attrs import define
-
-from gateway.stream.outflow import Copies
+from gateway.stream.core import Event, Limits, Splitter
+from gateway.stream.outflow import MAX_PARTS, Copies, Outflow
 from gateway.stream.stanzas import TAGS, Stanza
 
 RECEIVED, SENT = "received", "sent"
+_OTHER = "other"
 # Kinds by the second byte of a serialised stanza.
 _KINDS = {opening[1]: kind for kind, (opening, _) in TAGS.items()}
-_OTHER = "other"
-
-
-@define(eq=False)
-class _Tally:
-    stanzas: int = 0
-    size: int = 0
 
 
 class Traffic:
     """
-    The stanzas of one link. It wraps the functions that take stanzas, so that a link without it pays nothing.
+    The counters of one link, whose connections share them.
+
+    @ivar received: number of received stanzas by kind.
+    @ivar sent: number of sent stanzas, by the second byte of each.
+    @ivar sizes: bytes of the streams by direction.
     """
 
     def __init__(self) -> None:
-        self._tallies = {
-            (kind, direction): _Tally()
-            for kind in (*_KINDS.values(), _OTHER)
-            for direction in (RECEIVED, SENT)
-        }
-        self._sent = {first: self._tallies[kind, SENT] for first, kind in _KINDS.items()}
+        self.received: defaultdict[str, int] = defaultdict(int)
+        self.sent: defaultdict[int, int] = defaultdict(int)
+        self.sizes = {RECEIVED: 0, SENT: 0}
 
     def stanzas(self) -> dict[tuple[str, ...], int]:
-        """Return the numbers of stanzas by kind and direction."""
-        return {key: tally.stanzas for key, tally in self._tallies.items()}
+        """Return the numbers of stanzas by kind and direction. Stream headers and handshakes are another kind."""
+        found: dict[tuple[str, ...], int] = {(kind, RECEIVED): self.received[kind] for kind in _KINDS.values()}
+        found |= {(kind, SENT): self.sent[second] for second, kind in _KINDS.items()}
+        found[_OTHER, SENT] = sum(count for second, count in self.sent.items() if second not in _KINDS)
+        return found
 
-    def sizes(self) -> dict[tuple[str, ...], int]:
-        """Return the bytes of these stanzas by kind and direction."""
-        return {key: tally.size for key, tally in self._tallies.items()}
+    def countJoined(self, stanzas: Iterable[bytes]) -> None:
+        """Count stanzas that are written as one part: all but the first, which counts as a part."""
+        for data in islice(stanzas, 1, None):
+            self.sent[data[1]] += 1
 
-    def receiving(self, receive: Callable[[Stanza], object]) -> Callable[[Stanza], object]:
-        """Return a function that counts a received stanza before it passes it on."""
-        tallies = {kind: self._tallies[kind, RECEIVED] for kind in _KINDS.values()}
-        other = self._tallies[_OTHER, RECEIVED]
 
-        def counted(stanza: Stanza) -> None:
-            tally = tallies.get(stanza.name, other)
-            tally.stanzas += 1
-            # Of a stanza with an unusual start tag the end tag is not counted.
-            tally.size += len(stanza.raw) + (len(stanza.name) + 3 if stanza.cut else 0)
-            receive(stanza)
+class CountingSplitter(Splitter):
+    """A splitter that counts what it reads."""
 
-        return counted
+    def __init__(self, namespace: str, limits: Limits | None, traffic: Traffic) -> None:
+        super().__init__(namespace, limits)
+        self._traffic = traffic
 
-    def sending(self, write: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-        """Return a function that writes a serialised stanza, and counts it if there was room."""
+    def feed(self, data: bytes) -> list[Event]:
+        events = super().feed(data)
+        self._traffic.sizes[RECEIVED] += len(data)
+        received = self._traffic.received
+        for event in events:
+            if event.__class__ is Stanza:
+                received[event.name] += 1
+        return events
 
-        def counted(data: bytes) -> bool:
-            return write(data) and self.sent(data)
 
-        return counted
+class CountingOutflow(Outflow):
+    """A queue of output that counts what is taken from it. Copies count when the last of them is taken."""
 
-    def sent(self, data: bytes) -> bool:
-        """Count a serialised stanza that was sent; return true."""
-        tally = self._tally(data)
-        tally.stanzas += 1
-        tally.size += len(data)
-        return True
+    def __init__(self, traffic: Traffic) -> None:
+        super().__init__()
+        self._traffic = traffic
 
-    def sentCopies(self, copies: Copies) -> bool:
-        """Count one stanza for many recipients; return true."""
-        tally = self._tally(copies.before)
-        tally.stanzas += len(copies.recipients)
-        tally.size += copies.size
-        return True
-
-    def _tally(self, data: bytes) -> _Tally:
-        found = self._sent.get(data[1]) if len(data) > 1 else None
-        return found or self._tallies[_OTHER, SENT]
+    def take(self, most: int) -> bytes:
+        sent = self._traffic.sent
+        if self.takesAll(most):
+            for data in self.parts:
+                sent[data[1]] += 1  # type: ignore[index]  # all of them are bytes
+            taken = super().take(most)
+        else:
+            before, there = len(self.parts), tuple(islice(self.parts, MAX_PARTS))
+            taken = super().take(most)
+            for part in there[: before - len(self.parts)]:
+                if isinstance(part, Copies):
+                    sent[part.before[1]] += len(part.recipients)
+                else:
+                    sent[part[1]] += 1
+        self._traffic.sizes[SENT] += len(taken)
+        return taken
