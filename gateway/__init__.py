@@ -7,18 +7,20 @@ The path of a stanza::
 
 The modules and packages:
 
-    - C{ns}, C{errors}, C{interfaces}: namespaces, errors and interfaces, used by everything else.
+    - C{ns}, C{errors}: namespaces and errors, used by everything else.
     - C{addresses}: addresses (C{jids}), and the preparation of their parts (C{stringprep}).
     - C{xml}: bytes to trees, records and elements (C{read}, C{records}, C{cut}), values and trees to bytes
       (C{write}), other content namespaces (C{move}), stanza errors (C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
     - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), the lines that
-      report errors (C{problems}), and the C{reader}, which reads the TOML file and reports all errors at once.
+      report errors (C{problems}), the C{reader}, which reads the TOML file and reports all errors at once, and
+      C{changes}, the differences between two configurations.
     - C{state}: C{files} writes every file; C{database}, C{faults}: SQLite files and their faults.
     - C{log}: C{printable} escapes untrusted text in the log and on status pages; C{seldom} limits the rate of log
       lines.
     - C{http}: C{listener}, a listening port as a service; C{agent}, HTTP clients and requests; the HTTP server
-      (C{site}, C{access}) and its pages for operators (C{health}, C{status}).
+      (C{site}, C{access}), its pages for operators (C{health}, C{status}) and those of services (C{served}).
+    - C{interfaces}: the interfaces of plugins, and of the objects that they are given.
     - C{reports}, C{metrics}: what services tell the operator: values for C{/status}, and metrics.
     - C{pieces}: long work in short pieces, and the delay of the reactor.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
@@ -30,7 +32,8 @@ The modules and packages:
     - C{tour}: a client that demonstrates the services (C{command}), and what they use of it (C{guide}).
     - C{plugins}: the package in which Twisted finds services, the shipped ones and those of other software.
     - C{_deprecated}: old names of public classes and of modules.
-    - C{service} composes all of this, C{tap} is the twistd command.
+    - C{checks}: finds the plugins, and checks a configuration with them; C{builder}: the parts of one service.
+    - C{service} composes all of this, and changes it while it runs; C{tap} is the twistd command.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),
 C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{plugin} (its table, how it is composed).

@@ -41,8 +41,10 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
     def getByOldName(name: str) -> object:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        message = f"{module}.{name} is deprecated; use {names[name]}"
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        # An import from a package asks for the name twice, at first without a place that a warning could show.
+        if sys._getframe(1).f_globals.get("__name__") != "importlib._bootstrap":
+            message = f"{module}.{name} is deprecated; use {names[name]}"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
         found: object = getattr(sys.modules[module], names[name])
         return found
 

@@ -4,231 +4,319 @@ Compose all services of a configuration under one MultiService.
 
 from __future__ import annotations
 
-import secrets
+import gc
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
-from warnings import warn as deprecated
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from attrs import fields
-from twisted.application.service import MultiService
-from twisted.internet.endpoints import clientFromString
+from attrs import define, evolve
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults, maybeDeferred
 from twisted.logger import Logger
-from twisted.plugin import getPlugins
-from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
-from zope.interface import Invalid, implementer
-from zope.interface.verify import verifyObject
 
-from gateway import plugins
-from gateway.config import Config, load, readSecret
-from gateway.config.tables import ComponentTable, ConfigError, HttpTable, Url, elided
-from gateway.delegation.plugin import serveDelegatedNamespaces
+from gateway.builder import ServiceBuilder
+from gateway.checks import check, findPlugins, notes, read, warnings
+from gateway.config import Config, readSecret
+from gateway.config import Service as ConfiguredService
+from gateway.config.changes import Changes, compare
+from gateway.config.tables import ConfigError, HttpTable
+from gateway.errors import Stopping
 from gateway.http.access import Gate
 from gateway.http.agent import OwnAgent
 from gateway.http.health import Health, Readiness
 from gateway.http.listener import Listener
+from gateway.http.served import merged
 from gateway.http.site import QuietSite
 from gateway.http.status import Status
-from gateway.interfaces import (
-    IConfigCheck,
-    IConfigWarnings,
-    IDelegatedNamespace,
-    IDelegationPlugin,
-    IServerRequirements,
-    IServiceBuilder,
-    IServiceEnvironment,
-    IServicePlugin,
-)
 from gateway.metrics import NO_METRICS, IMetrics
 from gateway.pieces import Pieces, ReactorLag
-from gateway.privilege.handler import PrivilegeHandler
-from gateway.privilege.lending import Lending
 from gateway.state import files
 from gateway.state.database import Database
-from gateway.stream.budget import Budget
-from gateway.stream.core import Limits
-from gateway.stream.instances import OtherInstances
 from gateway.stream.link import Link
-from gateway.stream.survey import NOTE, Survey
 
 if TYPE_CHECKING:
     from gateway.embedded.host import EmbeddedHost
 
+__all__ = ["Gateway", "ServiceBuilder", "check", "findPlugins", "makeService", "notes", "read", "warnings"]
+
 _log = Logger()
+
+# Seconds that a removed service has to stop, and its links and databases after that. They need less.
+_STOP_TIMEOUT = 20.0
 
 # Paths of the HTTP server that need no token: they reveal only if the gateway is up.
 _FREE = frozenset({b"/healthz", b"/readyz"})
-
-
-def findPlugins() -> list[IServicePlugin]:
-    """Return all service plugins, the shipped ones and others. A broken plugin is skipped and logged."""
-    return list(_findPlugins(IServicePlugin, "kind").values())
-
-
-def _findPlugins(interface: Any, name: str) -> dict[str, Any]:
-    """
-    Return all plugins that provide an interface.
-
-    @param name: the attribute that identifies a plugin, and is the key of the result.
-    """
-    found: dict[str, Any] = {}
-    for plugin in getPlugins(interface, plugins):
-        try:
-            verifyObject(interface, plugin)
-        except Invalid as error:
-            _log.critical("A plugin is ignored, because it is not valid: {error}", error=error)
-            continue
-        # The shipped plugins come first.
-        own = getattr(plugin, name)
-        if found.setdefault(own, plugin) is not plugin:
-            _log.critical('{plugin!r} is ignored: there is already a plugin "{name}".', plugin=plugin, name=own)
-    return found
-
-
-def read(path: Path | None, reactor: Any) -> Config:
-    """
-    Read a configuration file, and L{check} it.
-
-    @param path: as in L{load}.
-    @raise ConfigError: with all problems, those of the file and those that L{check} finds.
-    """
-    return load(path, findPlugins(), reactor, _problems)
-
-
-def check(config: Config) -> None:
-    """
-    Check the environment of the gateway: the state folder, and the checks of the plugins. Create nothing.
-
-    @raise ConfigError: with all problems found.
-    """
-    problems = _problems(config)
-    if problems:
-        raise ConfigError(problems)
-
-
-def _problems(config: Config) -> list[str]:
-    unusable = files.folderProblem(config.state_dir)
-    problems = [f"state_dir: {unusable}"] if unusable else []
-    environment = ServiceEnvironment(config)
-    for service in config.services:
-        if IConfigCheck.providedBy(service.plugin):
-            found = IConfigCheck(service.plugin).check(service.jid, service.table, environment)
-            problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
-    return problems
-
-
-def warnings(config: Config) -> list[str]:
-    """
-    Return warnings about faults that do not prevent the gateway from starting: a state folder or a file with
-    secrets that every user of the machine can read, and the warnings of the plugins.
-    """
-    found = list(files.openFilesIn(config.state_dir))
-    tables = [config.server, config.embedded, config.http, *(service.table for service in config.services)]
-    named = {Path(name) for table in tables if table is not None for name in _fileNames(table)}
-    if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
-        named.add(config.file)
-    found += [warning for warning in map(files.openToOthers, sorted(named)) if warning]
-    environment = ServiceEnvironment(config)
-    for service in config.services:
-        if IConfigWarnings.providedBy(service.plugin):
-            told = IConfigWarnings(service.plugin).warnings(service.jid, service.table, environment)
-            found += [f'{service.kind}."{service.jid}": {each}' for each in told]
-    return list(dict.fromkeys(found))
-
-
-def notes(config: Config) -> list[str]:
-    """Return the needs of the server's configuration, as plugins know them; and what C{--check} cannot find out."""
-    environment = ServiceEnvironment(config)
-    found = [
-        f'{service.kind}."{service.jid}".{note}'
-        for service in config.services
-        if IServerRequirements.providedBy(service.plugin)
-        for note in IServerRequirements(service.plugin).notes(service.jid, service.table, environment)
-    ]
-    return found if environment.isEmbedded else [*found, NOTE]
-
-
-def _fileNames(table: Any) -> Iterator[str]:
-    """Yield the file names in a table; these files hold keys, tokens or secrets."""
-    for each in fields(type(table)):
-        if each.name.endswith("_file") and getattr(table, each.name) is not None:
-            yield getattr(table, each.name)
-
-
-def _holdsSecret(table: Any) -> bool:
-    """True if the table itself contains a secret: as the value of a secret key, or in the query of a URL."""
-    for each in fields(type(table)):
-        value = getattr(table, each.name)
-        if each.repr is not False or not value or getattr(table, f"{each.name}_file", None) is not None:
-            continue
-        if Url not in get_args(each.type) or elided(value) != value:
-            return True
-    return False
 
 
 def makeService(
     config: Config,
     reactor: Any,
     wallClock: Callable[[], float] | None = None,
-    gateway: MultiService | None = None,
     metrics: IMetrics = NO_METRICS,
-) -> MultiService:
+) -> Gateway:
     """
-    Return the whole gateway, not started. Its services are named C{kind:JID}, the HTTP server C{http}.
+    Return the whole gateway, not started.
 
     @param config: as L{read} returns it: checked.
     @param wallClock: as L{IServiceBuilder.wallClock}; by default the reactor's clock, for tests with one clock.
-    @param gateway: the parent of all services, which is returned; by default a new one.
     @param metrics: takes the metrics of all services.
     @raise ConfigError: if something that the file names cannot be used.
     """
     for each in warnings(config):
         _log.warn("{found}", found=each)
-    wallClock = wallClock or reactor.seconds
     try:
         files.makeFolder(config.state_dir)
     except OSError as error:
         raise ConfigError([f"state_dir: {config.state_dir} cannot be created: {error.strerror}"]) from error
-    gateway = MultiService() if gateway is None else gateway
-    root = Resource()
-    table = config.http or HttpTable()
-    token = None if table.token_file is None else readSecret(table.token_file)
-    gate = Gate(token, table.hosts, _FREE)
-    # If [http] is not configured, the default port may be in use, for instance by another gateway.
-    site = QuietSite(root, gate, reactor)
-    http = Listener("http.listen", table.listen, site, reactor, config.http is not None)
-    if metrics.isRecording:
-        site.measure(metrics)
-        ReactorLag(reactor, metrics).setServiceParent(gateway)
-    http.setName("http")
-    http.setServiceParent(gateway)
-    try:
-        host = _embeddedHost(config, http, reactor, wallClock)
-    except OSError as error:
-        path = error.filename or config.state_dir
-        raise ConfigError([f"state_dir: {path} cannot be used: {error.strerror}"]) from error
-    if host is not None:
-        host.setServiceParent(gateway)
-    composition = ServiceBuilder(config, host, OwnAgent(http, token, reactor), reactor, wallClock, metrics)
-    problems: list[str] = []
-    for service in config.services:
+    return Gateway(config, reactor, wallClock or reactor.seconds, metrics)
+
+
+@define(eq=False)
+class _Running:
+    """
+    One service of the gateway.
+
+    @ivar service: C{None} until the plugin has made it.
+    @ivar builder: has everything that was made for it.
+    """
+
+    configured: ConfiguredService
+    builder: ServiceBuilder
+    service: IService | None = None
+
+
+class Gateway(MultiService):
+    """
+    The parent of all services of a configuration. They are named C{kind:JID}, the HTTP server C{http}, the embedded
+    host C{embedded}.
+
+    Services can be added, replaced and removed while others run. The others are not affected.
+
+    @ivar config: the configuration. Its services are those that exist now.
+    @ivar links: the links of all services, in the order of the configuration.
+    @ivar databases: their databases likewise.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, config: Config, reactor: Any, wallClock: Callable[[], float], metrics: IMetrics = NO_METRICS
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.links: list[Link] = []
+        self.databases: list[Database] = []
+        self._reactor = reactor
+        self._wallClock = wallClock
+        self._metrics = metrics
+        self._pieces = Pieces(reactor)
+        self._running: dict[str, _Running] = {}
+        self._changing = DeferredLock()
+        self._isStopping = False
+        self._root = Resource()
+        self._pages: dict[bytes, Resource] = {
+            b"healthz": Health(),
+            b"readyz": Readiness(self.links, self.databases),
+            b"status": Status(self.links, self.databases),
+        }
+        table = config.http or HttpTable()
+        token = None if table.token_file is None else readSecret(table.token_file)
+        site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor)
+        # If [http] is not configured, the default port may be in use, for instance by another gateway.
+        http = Listener("http.listen", table.listen, site, reactor, config.http is not None)
+        if metrics.isRecording:
+            site.measure(metrics)
+            ReactorLag(reactor, metrics).setServiceParent(self)
+        http.setName("http")
+        http.setServiceParent(self)
+        self._ownAgent = OwnAgent(http, token, reactor)
         try:
-            made = service.plugin.makeService(service.jid, service.table, composition)
+            self._host = _embeddedHost(config, http, reactor, wallClock)
+        except OSError as error:
+            path = error.filename or config.state_dir
+            raise ConfigError([f"state_dir: {path} cannot be used: {error.strerror}"]) from error
+        if self._host is not None:
+            self._host.setServiceParent(self)
+        problems: list[str] = []
+        for service in config.services:
+            try:
+                self._make(service)
+            except ConfigError as error:
+                problems += _problemsOf(service, error)
+        if problems:
+            raise ConfigError(problems)
+        self._publish()
+
+    def startService(self) -> None:
+        self._isStopping = False
+        super().startService()
+
+    def stopService(self) -> Deferred[Any]:
+        self._isStopping = True
+        # A service that is being removed is no child any longer.
+        stopping = [maybeDeferred(super().stopService), self._changing.run(lambda: None)]
+        stopped: Deferred[Any] = DeferredList(stopping, consumeErrors=True)
+        return stopped
+
+    # Changes; they are made one after the other.
+
+    def put(self, service: ConfiguredService) -> Deferred[Changes]:
+        """Add a service, or replace the one with its JID; see L{apply}."""
+        return self._change(lambda config: _withService(config, service))
+
+    def remove(self, jid: str) -> Deferred[Changes]:
+        """Remove a service, if there is one with this JID; see L{apply}."""
+        return self._change(lambda config: _withoutService(config, jid))
+
+    def apply(self, config: Config) -> Deferred[Changes]:
+        """
+        Add, replace and remove the services that differ in a new configuration.
+
+        The HTTP resources, links and databases of a service that is removed or replaced are not served and not
+        reported any longer, at once. HTTP requests under way still get their answers. The service is stopped: its
+        links answer open iq requests, for a limited time (L{Link.drainFor}), and disconnect. Then everything that
+        was made for it is released, and its successor is made.
+
+        If a service cannot be made although its check has found no problem, the others are changed, and its
+        predecessor is made again.
+
+        @return: fires with the changes when all are complete. Fails with L{ConfigError} before anything is changed,
+            if the configuration has problems, or a difference that needs a restart. Fails with L{ConfigError}
+            afterwards if a service could not be made, and with L{Stopping} if the gateway stops meanwhile.
+        """
+        return self._change(lambda _: config)
+
+    def _change(self, makeConfig: Callable[[Config], Config]) -> Deferred[Changes]:
+        changing: Deferred[Changes] = self._changing.run(lambda: Deferred.fromCoroutine(self._apply(makeConfig)))
+        return changing
+
+    async def _apply(self, makeConfig: Callable[[Config], Config]) -> Changes:
+        self._checkRuns()
+        config = makeConfig(self.config)
+        changes = compare(self.config, config)
+        if changes.restart:
+            raise ConfigError([f"{key}: has changed, which requires a restart" for key in changes.restart])
+        if changes.added or changes.replaced:
+            check(config)
+            known = warnings(self.config)
+            for each in warnings(config):
+                if each not in known:
+                    self._log.warn("{found}", found=each)
+        ending = (*changes.removed, *(each.jid for each in changes.replaced))
+        leaving = {jid: self._running.pop(jid) for jid in ending}
+        for link in (link for jid in changes.removed for link in leaving[jid].builder.links):
+            link.isFinal = True
+        self.config = config
+        self._publish()
+        await gatherResults([Deferred.fromCoroutine(self._end(each)) for each in leaving.values()])
+        self._checkRuns()
+        problems: list[str] = []
+        for service in (*changes.replaced, *changes.added):
+            found = await self._tryToMake(service)
+            if found and service.jid in leaving:
+                found += await self._tryToMake(leaving[service.jid].configured)
+            problems += found
+        there = {jid: running.configured for jid, running in self._running.items()}
+        services = tuple(there[each.jid] for each in config.services if each.jid in there)
+        self.config = evolve(config, services=services)
+        self._publish()
+        if problems:
+            raise ConfigError(problems)
+        return changes
+
+    def _checkRuns(self) -> None:
+        if self._isStopping:
+            raise Stopping
+
+    async def _tryToMake(self, service: ConfiguredService) -> list[str]:
+        """Make a service while others run; return the problems found. If there are any, nothing of it is left."""
+        try:
+            self._make(service)
         except ConfigError as error:
-            problems += [f'{service.kind}."{service.jid}".{problem}' for problem in error.problems]
+            problems = _problemsOf(service, error)
+        except (Exception, SystemExit) as error:
+            self._log.failure("{name} cannot be started.", name=_nameOf(service))
+            problems = [f'{service.kind}."{service.jid}": {type(error).__name__}: {error}; see the log']
         else:
-            made.setName(f"{service.kind}:{service.jid}")
-            made.setServiceParent(gateway)
-    if problems:
-        raise ConfigError(problems)
-    root.putChild(b"healthz", Health())
-    root.putChild(b"readyz", Readiness(composition.links, composition.databases))
-    root.putChild(b"status", Status(composition.links, composition.databases))
-    for name, resource in composition.served.items():
-        root.putChild(name.encode(), resource)
-    return gateway
+            self._publish()
+            return []
+        await self._end(self._running.pop(service.jid))
+        return problems
+
+    def _make(self, service: ConfiguredService) -> None:
+        """
+        Make a service; start it if the gateway is running.
+
+        @raise ConfigError: if it cannot work.
+        """
+
+        def changed() -> None:
+            if running.service is not None:
+                self._publish()
+
+        builder = ServiceBuilder(
+            self.config,
+            self._host,
+            self._ownAgent,
+            self._reactor,
+            self._wallClock,
+            self._metrics,
+            self._pieces,
+            changed,
+        )
+        running = self._running[service.jid] = _Running(service, builder)
+        running.service = service.plugin.makeService(service.jid, service.table, builder)
+        running.service.setName(_nameOf(service))
+        running.service.setServiceParent(self)
+
+    async def _end(self, running: _Running) -> None:
+        """Stop a service, and release everything that was made for it. Log what fails, and go on."""
+        service = running.service
+        steps: list[Callable[[], Any]] = [running.builder.release]
+        if service is not None and service.parent is self:
+            steps.insert(0, service.disownServiceParent)
+        for step in steps:
+            try:
+                await maybeDeferred(step).addTimeout(_STOP_TIMEOUT, self._reactor)
+            except Exception:
+                self._log.failure("{name} did not stop as it should.", name=_nameOf(running.configured))
+        # Objects of the start are exempt from garbage collection (tap.py), and a service consists of cycles.
+        gc.unfreeze()
+
+    def _publish(self) -> None:
+        """Serve and report what the services have now, in the order of the configuration."""
+        there = [self._running[each.jid] for each in self.config.services if each.jid in self._running]
+        self.links[:] = [link for each in there for link in each.builder.links]
+        self.databases[:] = [database for each in there for database in each.builder.databases]
+        self._root.children = {**merged(each.builder.served for each in there), **self._pages}
+        if self._host is not None:
+            self._host.setServices(_jidsByKind(each.configured for each in there))
+
+
+def _withoutService(config: Config, jid: str) -> Config:
+    return evolve(config, services=tuple(each for each in config.services if each.jid != jid))
+
+
+def _withService(config: Config, service: ConfiguredService) -> Config:
+    """Return the configuration with a service in the place of the one with its JID, otherwise at the end."""
+    services = {each.jid: each for each in config.services} | {service.jid: service}
+    return evolve(config, services=tuple(services.values()))
+
+
+def _nameOf(service: ConfiguredService) -> str:
+    return f"{service.kind}:{service.jid}"
+
+
+def _problemsOf(service: ConfiguredService, error: ConfigError) -> list[str]:
+    return [f'{service.kind}."{service.jid}".{problem}' for problem in error.problems]
+
+
+def _jidsByKind(services: Iterable[ConfiguredService]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for service in services:
+        found.setdefault(service.kind, []).append(service.jid)
+    return found
 
 
 def _embeddedHost(
@@ -239,137 +327,7 @@ def _embeddedHost(
     # Imported here, because a gateway on a real server needs neither this package nor its dependencies.
     from gateway.embedded.host import EmbeddedHost
 
-    services: dict[str, list[str]] = {}
-    for service in config.services:
-        services.setdefault(service.kind, []).append(service.jid)
+    services = _jidsByKind(config.services)
     return EmbeddedHost(
         config.embedded, services, config.state_dir, reactor, sys.stdout.write, lambda: http.url, wallClock
     )
-
-
-@implementer(IServiceEnvironment)
-class ServiceEnvironment:
-    """The environment that plugins check before they make their services."""
-
-    def __init__(self, config: Config) -> None:
-        self.stateDir = str(config.state_dir)
-        self.isEmbedded = config.embedded is not None
-        self.components = {service.jid for service in config.services}
-        if config.embedded is not None:
-            self.components |= config.embedded.components.keys()
-
-    def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
-        return _findPlugins(IDelegationPlugin, "name")
-
-
-@implementer(IServiceBuilder)
-class ServiceBuilder(ServiceEnvironment):
-    """
-    Builds the parts of services for their plugins.
-
-    @ivar links: all links made so far.
-    @ivar databases: all databases made so far.
-    @ivar served: the resources of the HTTP server, by the first segment of their path.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        host: EmbeddedHost | None,
-        ownAgent: IAgent,
-        reactor: Any,
-        wallClock: Callable[[], float] | None = None,
-        metrics: IMetrics = NO_METRICS,
-    ) -> None:
-        super().__init__(config)
-        self.metrics = metrics
-        self.wallClock = wallClock or reactor.seconds
-        self.ownAgent = ownAgent
-        self._server = config.server
-        self._host = host
-        self.reactor = reactor
-        self.pieces = Pieces(reactor)
-        self.links: list[Link] = []
-        self._surveys: dict[Link, Survey] = {}
-        self.databases: list[Database] = []
-        self.served: dict[str, Resource] = {}
-
-    def serve(self, name: str) -> Resource:
-        return self.served.setdefault(name, Resource())
-
-    def link(self, jid: str, table: ComponentTable) -> Link:
-        # A component with an endpoint of its own is on another server, so the domain and limits of [server] do not
-        # apply to it.
-        limits, budget = Limits(), Budget()
-        domain: str | None = None
-        endpoint = None if table.endpoint is None else clientFromString(self.reactor, table.endpoint)
-        secret = table.secret
-        if self._server is not None:
-            limits = Limits(
-                stanzaSize=self._server.max_stanza_size, outgoingSize=self._server.max_outgoing_stanza_size
-            )
-            budget = Budget(self._server.answer_budget)
-            secret = secret or self._server.secret
-            if endpoint is None:
-                domain = self._server.domain
-                endpoint = clientFromString(self.reactor, self._server.endpoint)
-        elif endpoint is None:
-            assert self._host is not None
-            secret = secret or secrets.token_hex()
-            self._host.admit(jid, secret)
-            endpoint, domain = self._host.componentEndpoint, self._host.domain
-        # The configuration reader has refused a table without them.
-        assert endpoint is not None and secret is not None
-        where = table.endpoint or (self._server and self._server.endpoint) or "the embedded host"
-        link = Link(
-            self.reactor,
-            endpoint,
-            jid,
-            secret,
-            limits,
-            domain=domain,
-            where=where,
-            instances=OtherInstances(jid, secrets.token_hex(8)),
-            budget=budget,
-            metrics=self.metrics.scope("component", jid),
-        )
-        self.links.append(link)
-        if domain is not None:
-            self.survey(link, domain)
-        return link
-
-    def survey(self, link: Link, server: str) -> Survey:
-        survey = self._surveys.get(link)
-        if survey is None:
-            survey = self._surveys[link] = Survey(server, link.jid, self.reactor)
-            survey.setHandlerParent(link)
-        return survey
-
-    def database(self, name: str, schema: tuple[str, ...]) -> Database:
-        path = Path(self.stateDir, name)
-        try:
-            made = Database(path, schema, self.reactor)
-        except OSError as error:
-            raise ConfigError([f"state_dir: {path} cannot be created: {error.strerror}"]) from error
-        if self.metrics.isRecording:
-            made.measure(self.metrics.scope("file", name))
-        self.databases.append(made)
-        return made
-
-    def privileges(self, link: Link, servers: Iterable[str]) -> PrivilegeHandler:
-        handler = PrivilegeHandler(servers)
-        handler.setHandlerParent(link)
-        return handler
-
-    def lend(self, privileges: PrivilegeHandler, server: str, entities: Iterable[str]) -> Callable[[str], object]:
-        lending = Lending(privileges, server, entities)
-        lending.setHandlerParent(privileges.parent)
-        return lending.onAvailable
-
-    def serveDelegatedNamespaces(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
-        serveDelegatedNamespaces(link, servers, handler)
-
-    def answers(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
-        """Call L{serveDelegatedNamespaces}; the deprecated name of it."""
-        deprecated("IServiceBuilder.answers is deprecated; use serveDelegatedNamespaces", DeprecationWarning, 2)
-        self.serveDelegatedNamespaces(link, servers, handler)

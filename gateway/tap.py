@@ -70,8 +70,8 @@ def makeService(options: Options) -> MultiService:
     # This must come before twistd adds its observer for a terminal, a file or syslog.
     globalLogPublisher.addObserver(makePrintable)
     gateway = _orQuit(options, _make)
-    # The objects made so far stay, and the objects made for stanzas contain no reference cycles: garbage collection
-    # at the usual rate would take a tenth of the CPU time.
+    # The objects made so far stay, until a service is removed, and those made for stanzas contain no reference
+    # cycles: garbage collection at the usual rate would take a tenth of the CPU time.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     return gateway
@@ -80,7 +80,9 @@ def makeService(options: Options) -> MultiService:
 def _make(path: Path | None, reactor: Any) -> MultiService:
     useMonotonicClock(reactor)
     config = service.read(path, reactor)
-    return service.makeService(config, reactor, time, Process(config.state_dir, reactor))
+    process = Process(config.state_dir, reactor)
+    service.makeService(config, reactor, time).setServiceParent(process)
+    return process
 
 
 def useMonotonicClock(reactor: object) -> None:

@@ -33,7 +33,7 @@ DECLARE = {"frozen", "define", "field"}
 
 # The tests of modules that are not in a package.
 OF_THE_WHOLE = [
-    *(f"tests.test_{name}" for name in ("service", "plugins", "tap")),
+    *(f"tests.test_{name}" for name in ("service", "changes", "plugins", "tap")),
     *(f"tests.{package}" for package in ("config", "http", "tour")),
 ]
 
@@ -42,6 +42,8 @@ TABLES = ("table", "each")
 
 # The files between the configuration and its effects, and the checks of trust.
 WIRING = (
+    "gateway/checks.py",
+    "gateway/builder.py",
     "gateway/service.py",
     "gateway/http/access.py",
     "gateway/proxy/plugin.py",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import interfaces
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
@@ -114,17 +116,46 @@ ARROWS = {
 # The tree, from the bottom up: a package or module imports only those before it, which is also the order in
 # docs/architecture.md. Features stand side by side; another test has their order.
 TREE: tuple[str | tuple[str, ...], ...] = (
-    *("ns", "_deprecated", "errors", "addresses", "_compat", "reports", "metrics", "interfaces", "pieces"),
-    *("xml", "log", "state", "config", "stream", "http"),
+    *("ns", "_deprecated", "errors", "addresses", "_compat", "reports", "metrics", "pieces"),
+    *("xml", "log", "state", "stream", "http", "config.tables", "config.values", "interfaces", "config"),
     tuple(sorted(FEATURES)),
-    *("embedded", "plugins", "service", "tap", "tour", "testing"),
+    *("embedded", "plugins", "checks", "builder", "service", "tap", "tour", "testing"),
 )
 RANK = {name: rank for rank, names in enumerate(TREE) for name in ([names] if isinstance(names, str) else names)}
-# Imports for annotations only, of the types of plugins' parameters.
-UPWARD = {("interfaces", "config"), ("interfaces", "stream")}
+
+
+def _placeOf(name: str) -> str:
+    """Return the package or module in TREE that a module belongs to."""
+    _, top, *rest = name.split(".")
+    return f"{top}.{rest[0]}" if rest and f"{top}.{rest[0]}" in RANK else top
+
+
+# The package of the interfaces of plugins, and lower modules with more of them; interfaces for twisted.cred.
+INTERFACES = "gateway.interfaces"
+LOWER = ("gateway.metrics", "gateway.stream.interfaces")
+ASKED_BY_TWISTED = {"IAccount", "IProof"}
+# Twisted has no type for a whole reactor. The class of a table is the plugin's own: its signature has it. The
+# values of TOML have any type.
+UNTYPED = {"reactor", "makeService.table", "check.table", "warnings.table", "notes.table", "demoTables"}
+
+
+def _classes(tree: ast.AST, matches: Callable[[str], bool]) -> Iterator[ast.ClassDef]:
+    """Yield the classes with a base whose name matches."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(matches(ast.unparse(base)) for base in node.bases):
+            yield node
+
+
+def _isInterface(name: str) -> bool:
+    return name == "Interface" or re.fullmatch(r"I[A-Z]\w*", name) is not None
+
+
+def _isProtocol(name: str) -> bool:
+    return name in ("typing.Protocol", "Protocol")
+
 
 # The modules that compose the services, and their users.
-TOP = ("gateway.service", "gateway.tap", "gateway.tour.command")
+TOP = ("gateway.checks", "gateway.builder", "gateway.service", "gateway.tap", "gateway.tour.command")
 # The HTTP server.
 PAGES = tuple(f"gateway.http.{name}" for name in ("access", "health", "site", "status"))
 # The reader of the configuration, and its names in the package, which also has the tables and their values.
@@ -181,11 +212,56 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertIn("gateway.proxy.core.Translator", IMPORTED["gateway.proxy.handler"])
 
     def test_tree(self) -> None:
-        """No import runs up, not even for annotations; the exceptions are known."""
-        found = {(name.split(".")[1], other.split(".")[1]) for name, others in ARROWS.items() for other in others}
+        """No import runs up, not even for annotations."""
+        found = {(_placeOf(name), _placeOf(other)) for name, others in ARROWS.items() for other in others}
         between = {(one, other) for one, other in found if one != other and not {one, other} <= FEATURES}
         self.assertLessEqual({name for pair in between for name in pair}, RANK.keys(), "place it in TREE")
-        self.assertLessEqual({(one, other) for one, other in between if RANK[one] <= RANK[other]}, UPWARD)
+        self.assertEqual({(one, other) for one, other in between if RANK[one] <= RANK[other]}, set())
+
+    def test_ports(self) -> None:
+        """
+        The rule in gateway/interfaces: ports to other software are zope interfaces, and can be imported from there;
+        ports inside the gateway are Protocols, which are not used outside of their package.
+        """
+        zope = {(name, each.name) for name, tree in TREES.items() for each in _classes(tree, _isInterface)}
+        public = {each for name, each in zope if name in LOWER or within(name, INTERFACES)}
+        self.assertEqual({each for name, each in zope if each not in public}, ASKED_BY_TWISTED)
+        exported = {name for name in vars(interfaces)["__all__"] if name[0] == "I"}
+        self.assertEqual(exported, public)
+        tests = "".join(path.read_text() for path in sorted(ROOT.glob("tests/**/test_*.py")))
+        self.assertEqual([each for each in sorted(public) if f"verifyObject({each}, " not in tests], [])
+        protocols = {
+            f"{name}.{each.name}"
+            for name, tree in TREES.items()
+            for each in _classes(tree, _isProtocol)
+            if "twisted.internet.protocol.Protocol" not in IMPORTED[name]
+        }
+        self.assertIn("gateway.stream.lane.Port", protocols)
+        self.assertEqual([each for each in protocols if within(each, INTERFACES)], [])
+        self.assertEqual([each for each in protocols if re.search(r"\.I[A-Z][^.]*$", each)], [])
+        foreign = {
+            (name, each)
+            for name, names in IMPORTED.items()
+            for each in names & protocols
+            if name.split(".")[1] != each.split(".")[1]
+            and each.split(".")[1] not in BUILT_ON.get(name.split(".")[1], ())
+        }
+        self.assertEqual(foreign, set())
+        self.assertEqual([name for name, names in IMPORTED.items() if "typing.runtime_checkable" in names], [])
+
+    def test_typed(self) -> None:
+        """A plugin is given typed objects, so that it need not repeat types: Any has a reason each time."""
+        found = set()
+        for tree in (TREES[name] for name in MODULES if within(name, INTERFACES)):
+            for each in ast.walk(tree):
+                names: list[tuple[str, ast.expr | None]] = []
+                if isinstance(each, ast.FunctionDef):
+                    names = [(f"{each.name}.{one.arg}", one.annotation) for one in each.args.args]
+                    names.append((each.name, each.returns))
+                elif isinstance(each, ast.AnnAssign):
+                    names = [(ast.unparse(each.target), each.annotation)]
+                found |= {name for name, kind in names if kind and re.search(r"\bAny\b", ast.unparse(kind))}
+        self.assertEqual(found, UNTYPED)
 
     def test_circles(self) -> None:
         """No modules import each other, not even by way of others or for annotations."""
@@ -273,9 +349,9 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertNoneImport(stream, *(f"gateway.{name}" for name in upper))
 
     def test_composition(self) -> None:
-        """Only service.py imports the HTTP server, the plugins and, through these, the features."""
+        """Only the modules on top import the HTTP server, the plugins and, through these, the features."""
         others = [name for name in MODULES if name not in TOP]
-        for package in ("gateway.plugins", "gateway.service"):
+        for package in ("gateway.plugins", "gateway.checks", "gateway.builder", "gateway.service"):
             self.assertNoneImport([name for name in others if not within(name, package)], package)
         self.assertNoneImport([name for name in others if name not in PAGES], *PAGES)
         # The embedded host has exceptions, which another test checks.
@@ -285,10 +361,10 @@ class ArchitectureTests(SynchronousTestCase):
         # Another test checks the modules that the embedded host uses.
         shared = [name for name in shared if not within(name, "gateway.embedded")]
         self.assertNoneImport(shared, *(f"gateway.{feature}" for feature in FEATURES))
-        # Privileges and delegations are used by several features, so service.py composes them.
+        # Privileges and delegations are used by several features, so builder.py composes them.
         ported = {f"gateway.privilege.{name}" for name in ("handler.PrivilegeHandler", "lending.Lending")}
         ported.add("gateway.delegation.plugin.serveDelegatedNamespaces")
-        self.assertLessEqual(ported, IMPORTED["gateway.service"])
+        self.assertLessEqual(ported, IMPORTED["gateway.builder"])
         above = {name: IMPORTED[name] - ported for name in TOP}
         known = [each for names in above.values() for each in names]
         self.assertFalse([each for each in known for feature in FEATURES if within(each, f"gateway.{feature}")])
@@ -310,9 +386,11 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(found, set())
         others = [name for name in MODULES if name not in embedded]
         self.assertNoneImport(
-            [name for name in others if name not in ("gateway.service", "gateway.tour.command")], "gateway.embedded"
+            [name for name in others if name not in ("gateway.builder", "gateway.service", "gateway.tour.command")],
+            "gateway.embedded",
         )
-        top = {name for node in TREES["gateway.service"].body for name in _importedBy(node, "gateway.service")}
+        composing = ("gateway.builder", "gateway.service")
+        top = {name for one in composing for node in TREES[one].body for name in _importedBy(node, one)}
         self.assertFalse([name for name in top if within(name, "gateway.embedded")])
 
     def test_reactor(self) -> None:

@@ -23,13 +23,20 @@ from twisted.web.client import Agent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gateway import service
+from gateway import checks
 from gateway.config import Config, load
 from gateway.config import Service as ConfiguredService
 from gateway.config.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
 from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
-from gateway.interfaces import IConfigCheck, IPrivileges, IServiceBuilder, IServiceEnvironment, IServicePlugin
+from gateway.interfaces import (
+    IConfigCheck,
+    IPermissions,
+    IPrivileges,
+    IServiceBuilder,
+    IServiceEnvironment,
+    IServicePlugin,
+)
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.roster.plugin import RosterPlugin
 from gateway.service import ServiceBuilder, check, findPlugins, makeService, read, warnings
@@ -79,6 +86,11 @@ class CheckedPlugin(OtherPlugin):
     def check(self, jid: str, table: ComponentTable, environment: IServiceEnvironment) -> list[str]:
         self.made.append((jid, table, environment.stateDir, environment.components))
         return self.wrong
+
+
+@implementer(IPrivileges)
+class FakePrivileges:
+    """Privileges that are not those of a link."""
 
 
 class CrowdedReactor(MemoryReactorClock):
@@ -233,7 +245,7 @@ class MakeServiceTests(ServiceCase):
         """Reading a file checks it, once; making its services does not check it again."""
         asked: list[Any] = []
         plugin = CheckedPlugin(asked)
-        self.patch(service, "findPlugins", lambda: [ProxyPlugin(), plugin])
+        self.patch(checks, "findPlugins", lambda: [ProxyPlugin(), plugin])
         path = self.folder / "gateway.toml"
         path.write_text(FILE + '[strange."s.example.com"]\n')
         error = self.assertRaises(ConfigError, read, path, self.reactor)
@@ -558,6 +570,7 @@ class CompositionTests(ServiceCase):
         """It provides its interface."""
         composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor)
         verifyObject(IServiceBuilder, composition)
+        verifyObject(IServiceEnvironment, composition)
         self.assertEqual(composition.stateDir, str(self.folder / "state"))
         self.assertIs(composition.reactor, self.reactor)
         self.assertEqual(composition.wallClock(), self.reactor.seconds())
@@ -608,6 +621,9 @@ class CompositionTests(ServiceCase):
         self.assertIn(privileges, list(link))
         self.assertEqual(privileges.permissions("example.com").version, "")
         self.assertRaises(NotGranted, privileges.permissions, "example.net")
+        self.assertTrue(verifyObject(IPermissions, privileges.permissions("example.com")))
+        composition.lend(privileges, "example.com", ["m.example.com"])("m.example.com")
+        self.assertRaises(TypeError, composition.lend, FakePrivileges(), "example.com", ["m.example.com"])
 
 
 class FindPluginsTests(SynchronousTestCase):

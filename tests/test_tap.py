@@ -240,7 +240,8 @@ class ClockTests(SynchronousTestCase):
         wall[0] -= 3600
         self.assertApproximates(reactor.seconds(), 1e9, 10)
         self.assertIsInstance(process, Process)
-        [handler] = process.getServiceNamed("rooms:rooms.example.com")
+        [gateway] = process
+        [handler] = gateway.getServiceNamed("rooms:rooms.example.com")
         self.assertIs(handler._wallClock, time.time)
 
     def test_twice(self) -> None:

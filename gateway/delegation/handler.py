@@ -4,7 +4,7 @@ The managing entity on a link: takes forwarded requests, finds their handlers, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -43,12 +43,7 @@ from gateway.errors import (
     TooLarge,
     TooManyPending,
 )
-from gateway.interfaces import (
-    IDelegatedNamespace,
-    IDelegatedRequest,
-    IRefusalHandler,
-    IStatusProvider,
-)
+from gateway.interfaces import IDelegatedNamespace, IRefusalHandler, IStatusProvider
 from gateway.log.seldom import Seldom
 from gateway.metrics import IHistogram, IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
@@ -320,9 +315,8 @@ class ManagingHandler(RawHandler):
             self._ask(found.handler, pending)
 
     def _ask(self, handler: IDelegatedNamespace, pending: PendingRequest) -> None:
-        handle: Callable[[IDelegatedRequest], Any] = handler.answer
         try:
-            result = handle(pending.request)
+            result = handler.answer(pending.request)
             if result is None or isinstance(result, (bytes, domish.Element)):
                 self._handlerReturned(result, pending)
                 return

@@ -157,7 +157,7 @@ class DelegationPlugin:
 
     def makeService(self, jid: str, table: DelegationTable, composition: IServiceBuilder) -> IService:
         plugins = composition.delegationPlugins()
-        link: Link = composition.link(jid, table)
+        link = composition.link(jid, table)
         # Handlers that act in users' names find it on the link.
         privileges = composition.privileges(link, table.servers)
         onAvailable = None

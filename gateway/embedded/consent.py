@@ -173,6 +173,15 @@ class Consents:
         revoked = [mine.pop(namespace) for namespace in namespaces if namespace in mine]
         self._tell(user, [entity for each in revoked for entity in each.entities])
 
+    def forget(self, component: str) -> None:
+        """Revoke all grants to managing entities at a component, and drop its open questions."""
+        self._asked = {
+            key: asked for key, asked in self._asked.items() if jids.split(asked.entity)[1] != component
+        }
+        for user in list(self._granted):
+            granted = self.granted(user)
+            self.revoke(user, [each.namespace for each in granted if jids.split(each.entities[0])[1] == component])
+
     def accountChanged(self, account: Account) -> None:
         """Handle a change of the account's resources."""
         if not account.sessions:

@@ -97,6 +97,12 @@ class Router:
         """Offer an iq request to the extensions; return true if one has taken it."""
         return any(each.requestReceived(origin, stanza, sender, recipient) for each in self.extensions)
 
+    def removeComponent(self, domain: str) -> None:
+        """Remove a component that has disconnected: it is not one of the configuration any longer."""
+        del self.components[domain]
+        for extension in self.extensions:
+            extension.componentRemoved(domain)
+
     def mayKnow(self, asking: str, account: Account) -> bool:
         """True if an entity may learn that the account exists: the account itself, and its presence subscribers."""
         asking = jids.bare(asking)

@@ -79,6 +79,9 @@ class Forwarder(Extension):
         for entity in self._of(component):
             self._left(entity)
 
+    def componentRemoved(self, component: str) -> None:
+        self.consents.forget(component)
+
     def _of(self, domain: str) -> list[str]:
         """Return the managing entities at this component."""
         return [each for each in self._known() if jids.split(each)[1] == domain]

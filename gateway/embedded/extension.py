@@ -21,6 +21,9 @@ class Extension:
     def componentDisconnected(self, component: str) -> None:
         """Handle a component that has disconnected."""
 
+    def componentRemoved(self, component: str) -> None:
+        """Handle a component that does not exist any longer: revoke what users have granted it."""
+
     def stanzaReceived(self, peer: Peer, stanza: Stanza, sender: str, recipient: str) -> bool:
         """
         Handle a stanza of a component.

@@ -109,8 +109,26 @@ class EmbeddedHost(MultiService):
         self._router.components[jid] = None
         self._own.add(jid)
 
+    def dismiss(self, jid: str) -> None:
+        """Do not let a component connect any longer that L{admit} has admitted; ignore any other."""
+        if jid in self._own:
+            self._own.remove(jid)
+            del self.secrets[jid]
+            self._router.removeComponent(jid)
+
+    def setServices(self, services: dict[str, list[str]]) -> None:
+        """Change the list of services, for the tour."""
+        if services != self._services:
+            self._services = services
+            if self.running:
+                self._writeInfo()
+
     def startService(self) -> None:
         super().startService()
+        self._writeInfo()
+        self._say(self._announcement())
+
+    def _writeInfo(self) -> None:
         c2s = clientEndpointFor(self._c2s.address)
         info = HostInfo(self.domain, c2s, self.accounts, self._services, self._web())
         try:
@@ -123,7 +141,6 @@ class EmbeddedHost(MultiService):
                 folder=self._folder.path,
                 reason=error.strerror,
             )
-        self._say(self._announcement())
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:

@@ -18,7 +18,6 @@ from gateway.fmuc.values import Dialect, Mode
 from gateway.interfaces import IConfigCheck, IGuide, IServiceBuilder, IServiceEnvironment, IServicePlugin, ITourStop
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.room import Bounds, Settings
-from gateway.stream.link import Link
 
 _LOBBY = "lobby"
 _ROOMS_PER_USER = Count(100)
@@ -120,7 +119,7 @@ class RoomsPlugin:
 
 
 def _served(jid: str, table: ComponentTable, composition: IServiceBuilder, rooms: Rooms) -> IService:
-    link: Link = composition.link(jid, table)
+    link = composition.link(jid, table)
     # Rooms need no larger stanzas, and read every stanza.
     link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, MAX_STANZA))
     rooms.home = link.domain or ""

@@ -13,9 +13,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from gateway.http.health import Stored, Watched, text
-from gateway.interfaces import IStatusProvider
 from gateway.log.printable import printable
 from gateway.reports import StatusItem
+from gateway.stream.interfaces import IStatusProvider
 
 _log = Logger()
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attrs import field, frozen
+from zope.interface import implementer
 
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import NotGranted
+from gateway.interfaces import IPermissions
 
 # Newest first. The older one has no privileged iq.
 VERSIONS = (ns.PRIVILEGE, ns.PRIVILEGE_1)
@@ -46,6 +48,7 @@ class PrivilegedIq:
     payload: str
 
 
+@implementer(IPermissions)
 @frozen
 class Permissions:
     """

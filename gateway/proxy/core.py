@@ -354,6 +354,11 @@ class Translator:
         """
         return [Fail(outbound.back.route, key[2], Stopping) for key, outbound in self._outbound.popAll()]
 
+    def abandonAll(self) -> list[Fail | Retry]:
+        """End all exchanges: there will be no process that could end those of L{openExchanges}."""
+        abandoned = [self._fail(key, exchange, Stopping) for key, exchange in list(self._exchanges.items())]
+        return [*self.abandon(), *(action for actions in abandoned for action in actions)]
+
     def expire(self, now: float) -> tuple[list[Fail | Retry], list[Resource]]:
         """
         End the exchanges whose deadline has passed.

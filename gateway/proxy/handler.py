@@ -93,7 +93,8 @@ class ProxyHandler(RawHandler):
         self._stopWaiting()
 
     def drained(self) -> None:
-        self._perform(self._translator.abandon())
+        isLast = self._link.isFinal and self._link.ready
+        self._perform(self._translator.abandonAll() if isLast else self._translator.abandon())
         self._file.leave(self._translator.openExchanges(), self._offset())
 
     def _offset(self) -> float:

@@ -33,7 +33,6 @@ from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
 from gateway.proxy.store import ExchangeFile
 from gateway.state import files
-from gateway.stream.link import Link
 
 _KEY_BYTES = 32
 _TIMEOUT = Seconds(30.0)
@@ -100,7 +99,7 @@ class ProxyPlugin:
         pool = Pool(table.target, table.resources, table.balance, random.random)
         translator = Translator(Sealer(jid, loadKey(_keyFile(jid, table, composition.stateDir))), pool, rules)
         exchanges = ExchangeFile(_exchangeFile(jid, composition.stateDir))
-        link: Link = composition.link(jid, table)
+        link = composition.link(jid, table)
         link.shared = table.shared
         ProxyHandler(translator, exchanges, composition.wallClock).setHandlerParent(link)
         return link

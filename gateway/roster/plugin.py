@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
-from gateway.config.tables import ComponentTable, ConfigError, Count, Domain, Seconds, Url, elided
+from gateway.config.tables import ComponentTable, Count, Domain, Seconds, Url, elided
 from gateway.http.agent import ConnectionPool, makeClient
 from gateway.interfaces import (
     IConfigCheck,
@@ -75,6 +75,12 @@ class RosterPlugin:
 
     def check(self, jid: str, table: RosterTable, environment: IServiceEnvironment) -> list[str]:
         problems = []
+        for other, its in environment.tables(RosterTable).items():
+            if other == jid:
+                break
+            if its.domain == table.domain:
+                allowed = "one [roster] for each"
+                problems.append(f'domain: found "{table.domain}" a second time; allowed: {allowed}')
         if table.url is None and not environment.isEmbedded:
             problems.append(f"url: found nothing; allowed: {_URL}")
         if table.url is not None and table.url.count("%s") != 1:
@@ -103,15 +109,12 @@ class RosterPlugin:
         return notes
 
     def makeService(self, jid: str, table: RosterTable, composition: IServiceBuilder) -> IService:
-        admin = composition.serve("roster_admin")
-        if table.domain.encode() in admin.children:
-            raise ConfigError([f'domain: found "{table.domain}" a second time; allowed: one [roster] for each'])
         reactor: Any = composition.reactor
         pool = ConnectionPool(reactor, table.concurrency)
         client = makeClient(Agent(reactor, connectTimeout=table.timeout, pool=pool))
-        link: Link = composition.link(jid, table)
+        link = composition.link(jid, table)
         privileges = composition.privileges(link, [table.domain])
-        survey: Survey = composition.survey(link, table.domain)
+        survey = composition.survey(link, table.domain)
         applier = self._applier(table, link, privileges, survey, client, composition)
         if table.url is None:
             application = self._builtInApplication(table, composition)
@@ -121,7 +124,7 @@ class RosterPlugin:
         refresher = Refresher(table.domain, application, applier, table.concurrency, pieces, table.max_removals)
 
         def hasPresenceFeed() -> bool:
-            return bool(privileges.permissions(table.domain).feed != "none")
+            return privileges.permissions(table.domain).feed != "none"
 
         # ejabberd and the embedded host push to all clients, including those that got the roster from the
         # component.
@@ -157,11 +160,11 @@ class RosterPlugin:
         service = RefreshService(refresher, pieces, results, composition.wallClock, secret, postpone)
         resource.putChild(b"refresh", RefreshResource(service))
         resource.putChild(b"results", ResultsResource(service))
+        admin = composition.serve("roster_admin")
         admin.putChild(table.domain.encode(), resource)
-        # The first domain has the address without a domain, too.
-        if b"refresh" not in admin.children:
-            admin.putChild(b"refresh", RefreshResource(service))
-            admin.putChild(b"results", ResultsResource(service))
+        # Served for the first domain only.
+        admin.putChild(b"refresh", RefreshResource(service))
+        admin.putChild(b"results", ResultsResource(service))
         return link
 
     def _applier(
@@ -191,9 +194,7 @@ class RosterPlugin:
 
     def _builtInApplication(self, table: RosterTable, composition: IServiceBuilder) -> WebApplication:
         """Return the gateway's own application, which is asked over HTTP like any other."""
-        served = composition.serve("demo")
-        if b"contacts" not in served.children:
-            served.putChild(b"contacts", Contacts(table.domain, composition.pieces))
+        composition.serve("demo").putChild(b"contacts", Contacts(table.domain, composition.pieces))
         client = makeClient(composition.ownAgent)
         return WebApplication("http://localhost/demo/contacts/%s", client, composition.reactor, table.timeout)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -156,6 +156,23 @@ class Database:
         self._probing = self._watching = None
         self._pool.stop()
         self._disconnect()
+
+    def closeLater(self) -> Deferred[None]:
+        """
+        Close the file after the requests that wait. Never block: if the disk does not respond, the thread ends when
+        it does.
+        """
+        if self._isClosed or self._trigger is None:
+            self.close()
+            return succeed(None)
+        # Requests keep their order, so this one is the last.
+        return self.read(lambda cursor: None).addBoth(self._onIdle)
+
+    def _onIdle(self, result: object) -> None:
+        if isinstance(result, Failure) and result.check(StoreBusy):
+            self._log.error("{path} is still open: {reason}.", path=self.path, reason=_SLOW)
+        else:
+            self.close()
 
     # In the reactor's thread.
 

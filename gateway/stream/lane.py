@@ -11,9 +11,10 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler
 from twisted.words.protocols.jabber.jid import JID
 from twisted.words.protocols.jabber.xmlstream import Authenticator, XmlStream
@@ -29,10 +30,11 @@ from gateway.errors import (
     NoHandler,
     OverBudget,
     ResourceLimit,
+    Stopping,
     TooManyPending,
 )
-from gateway.interfaces import IRawHandler
 from gateway.stream.budget import Budget
+from gateway.stream.interfaces import IRawHandler
 from gateway.stream.replies import Key, Replies
 from gateway.stream.requests import Requests, asElement, requestElement
 from gateway.stream.stanzas import Stanza
@@ -97,6 +99,7 @@ class ElementLane:
         self._handlers: list[IXMPPHandler] = []
         self._ordinary = 0
         self._xmlstream: HandlerStream | None = None
+        self._isClosed = False
         self.replies = Replies()
         self.requests = Requests()
 
@@ -126,6 +129,18 @@ class ElementLane:
         self._xmlstream = None
         for handler in list(self._handlers):
             self.guard(handler.connectionLost, reason)
+        self.requests.fail("remote-server-not-found")
+
+    def resume(self) -> None:
+        """Accept requests of handlers: the link is started."""
+        self._isClosed = False
+
+    def drained(self) -> None:
+        """End all open requests, in both directions, and accept no further ones of handlers: the link stops."""
+        self._isClosed = True
+        if self._xmlstream is not None:
+            for requester, identifier, addressed in self.replies.abandon():
+                self._port.sendRaw(errorStanza("iq", route(addressed, requester), identifier, Stopping))
         self.requests.fail("remote-server-not-found")
 
     def stanzaReceived(self, stanza: Stanza) -> None:
@@ -204,6 +219,8 @@ class ElementLane:
         data = self._serialised(element)
         timeout = getattr(request, "timeout", None) or self.requestTimeout
         recipient, deadline = element.getAttribute("to", ""), self._port.now + timeout
+        if self._isClosed:
+            return fail(StanzaError("remote-server-not-found"))
         answer = self.requests.add(recipient, element["id"], deadline, read)
         if not answer.called:
             self._port.sendRaw(data)

@@ -24,7 +24,6 @@ from twisted.words.xish import domish
 from zope.interface import implementer
 
 from gateway.errors import ERRORS, GatewayError, HandlerFailed
-from gateway.interfaces import IRawHandler, IStatusProvider
 from gateway.metrics import NO_METRICS, IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
@@ -33,6 +32,7 @@ from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.fairness import Fairness
 from gateway.stream.instances import SHARED, OtherInstances
+from gateway.stream.interfaces import IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.measures import measure
 from gateway.stream.outbox import Outbox
@@ -66,6 +66,7 @@ class Link(Service):
     @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
     @ivar conflict: the reason for the operator if the link is up but of little use; otherwise empty.
     @ivar shared: true if other gateways may be connected as this component.
+    @ivar isFinal: true if the component is removed: no later link or process will answer what is open at the stop.
     @ivar metrics: metrics of this link and its handlers, see L{IMetricsProvider}.
     @ivar connections: number of connections that the server accepted.
     @ivar failures: number of connections that failed or were lost.
@@ -127,6 +128,7 @@ class Link(Service):
         self.trouble = "not started"
         self.conflict = ""
         self.shared = False
+        self.isFinal = False
         self._instances = instances
         self._protocol: ComponentProtocol | None = None
         self._write: Callable[[bytes], bool] | None = None
@@ -157,6 +159,7 @@ class Link(Service):
         super().startService()
         self.trouble = "connecting"
         self.fairness.resume()
+        self._lane.resume()
         self._ticking.start(self.tickEvery, now=False)
         self._connect()
 
@@ -176,6 +179,7 @@ class Link(Service):
             yield deferLater(self._reactor, 0.05)
         for handler in self._raw:
             self._lane.guard(handler.drained)
+        self._lane.drained()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

@@ -10,7 +10,7 @@ from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway.interfaces import IRawHandler
+from gateway.stream.interfaces import IRawHandler
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza
 

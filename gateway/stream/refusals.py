@@ -14,9 +14,9 @@ from twisted.logger import Logger
 
 from gateway import ns
 from gateway.errors import BadRequest
-from gateway.interfaces import IRawHandler, IRefusalHandler
 from gateway.reports import StatusItem
 from gateway.stream.core import Event, Limits, Splitter
+from gateway.stream.interfaces import IRawHandler, IRefusalHandler
 from gateway.stream.refused import WORDS, StanzaRefused, bounce, substitute
 from gateway.stream.stanzas import Nonza, Stanza
 from gateway.xml.context import COMPONENT

@@ -85,6 +85,13 @@ class Replies:
                 self._oldestEnded(key, waiting)
         return overdue
 
+    def abandon(self) -> list[Key]:
+        """Close all requests, and return them, each as often as it was opened."""
+        abandoned = [key for key, waiting in self._open.items() for _ in waiting.deadlines]
+        for key in abandoned:
+            self.closed(key)
+        return abandoned
+
     def _oldestEnded(self, key: Key, waiting: _Waiting) -> None:
         waiting.deadlines.popleft()
         waiting.share.giveBack()

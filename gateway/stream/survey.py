@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
@@ -17,9 +17,9 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.interfaces import IStatusProvider
 from gateway.log.printable import printable
 from gateway.reports import StatusItem
+from gateway.stream.interfaces import IStatusProvider
 from gateway.stream.requests import pingOf
 
 # Seconds from the connection until the server is asked: ejabberd has granted by then what it grants.
@@ -58,6 +58,7 @@ class Survey(XMPPHandler):
         self._jid = jid
         self._clock = clock
         self._round = 0
+        self._asking: IDelayedCall | None = None
         self._observers: list[Callable[[], object]] = []
         self.software = ""
         self.isLossy = False
@@ -73,11 +74,13 @@ class Survey(XMPPHandler):
 
     def connectionInitialized(self) -> None:
         self._round += 1
-        self._clock.callLater(_ASK_AFTER, self._ask, self._round)
+        self._asking = self._clock.callLater(_ASK_AFTER, self._ask, self._round)
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self._round += 1
+        if self._asking is not None and self._asking.active():
+            self._asking.cancel()
 
     def report(self) -> Iterator[StatusItem]:
         if self.software:

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
 
 from gateway import service
@@ -48,6 +49,15 @@ class Server:
         self.proof = shown.text
         transport.say(b"<handshake/>")
         self._read = 1
+
+    @property
+    def isGone(self) -> bool:
+        """True if the connection is lost."""
+        return self._transport.lost
+
+    def lose(self) -> None:
+        """Lose the connection."""
+        self._transport.lose(ConnectionLost())
 
     def heard(self) -> list[Element]:
         """Return the elements that were received since the last call."""
@@ -176,6 +186,14 @@ class Gateway:
         """Return the server that this component has connected to."""
         self._connect()
         return self._servers[component]
+
+    def forget(self, component: str) -> None:
+        """Keep no reference to the connections of a component."""
+        self._connect()
+        self._servers.pop(component, None)
+        self.reactor.tcpClients.clear()
+        self.reactor.connectors.clear()
+        self._answered = 0
 
     def calls(self) -> list[Call]:
         """Return the requests to web applications since the last call."""

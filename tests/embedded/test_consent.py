@@ -307,6 +307,26 @@ class ConsentTests(SynchronousTestCase):
             self.assertIs(delegating._delegator.address(ENTITY), None)
             self.assertEqual((delegating._infos, delegating._asked), ({}, {}))
 
+    def test_removed(self) -> None:
+        """A component that is removed loses its grants and questions; those of other components stay."""
+        self.grant(PUBSUB)
+        other = FakePeer()
+        self.router.attach("other.example", other)
+        self.ask("urn:other", sender="other.example")
+        self.answer(self.challenge(), **{"urn:other": "1"})
+        self.ask("urn:late")
+        late = self.challenge()
+        self.router.attach(ENTITY, None)
+        self.router.removeComponent(ENTITY)
+        consents = self.services.delegating.consents
+        self.assertEqual([each.namespace for each in consents.granted(JULIET)], ["urn:other"])
+        self.assertEqual(consents.entities(), {"other.example"})
+        self.router.attach(ENTITY, self.entity)
+        self.entity.take()
+        with self.assertRaises(GatewayError):
+            self.answer(late, **{"urn:late": "1"})
+        self.assertFalse(self.entity.take())
+
     def test_askedOnce(self) -> None:
         """There is only one open disco#info request per node, and their total number is limited."""
         for number in range(3):

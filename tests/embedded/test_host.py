@@ -192,6 +192,10 @@ class InsideTests(HostCase):
         ):
             component = Component(self.reactor, components.buildProtocol(None))
             self.assertEqual(component.logIn(jid, secret)[0], heard)
+        # Components of the configuration are not the gateway's own.
+        host.dismiss("own.localhost")
+        host.dismiss("else.localhost")
+        self.assertEqual(set(host.secrets), {"proxy.localhost", "own.localhost"})
         client = Client(self.reactor, clients.buildProtocol(None))
         client.header("localhost")
         client.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")

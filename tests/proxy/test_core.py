@@ -597,6 +597,16 @@ class GraceTests(TranslatorCase):
         self.assertFailed(self.translator.abandon(), (self.alias, f"{T}/a", "7", errors.Stopping))
         self.assertEqual((self.translator.pending, self.translator.abandon()), (0, []))
 
+    def test_abandonedAll(self) -> None:
+        """If no process follows, every exchange ends with an error, also each of those with one id."""
+        self.make(outbound=True)
+        self.translator.request(stanza("<iq type='get' id='x'/>"), f"{T}/a", self.alias, "7", 0.0)
+        for _ in range(2):
+            self.ask(identifier="8")
+        ended = self.translator.abandonAll()
+        self.assertEqual([(each.id, each.error) for each in ended], [(name, errors.Stopping) for name in "788"])
+        self.assertEqual((self.translator.pending, self.translator.openExchanges()), (0, []))
+
     def test_shared(self) -> None:
         """If several gateways serve one component, the answer may come to another one than the request."""
         self.make(shared=True)

@@ -9,7 +9,6 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.resource import Resource
 from wokkel.disco import DiscoHandler
 from zope.interface.verify import verifyObject
 
@@ -76,7 +75,7 @@ class PluginTests(SynchronousTestCase):
     def test_twoOfOneDomain(self) -> None:
         """Two services for the same domain are refused: each would undo the other's changes."""
         text = ROSTER.format("r1.example.com", "example.com") + ROSTER.format("r2.example.com", "example.com")
-        error = self.assertRaises(ConfigError, makeService, self.config(text), self.reactor)
+        error = self.assertRaises(ConfigError, check, self.config(text))
         self.assertEqual(
             error.problems,
             ['roster."r2.example.com".domain: found "example.com" a second time; allowed: one [roster] for each'],
@@ -92,11 +91,10 @@ class PluginTests(SynchronousTestCase):
         self.assertIsInstance(served[b"demo"].children[b"contacts"], Contacts)
         # Two services share it.
         path.write_text(text + text.replace("localhost", "other.localhost"))
-        putting: list[bytes] = []
-        put = Resource.putChild
-        self.patch(Resource, "putChild", lambda self, path, child: (putting.append(path), put(self, path, child)))
-        makeService(load(path, [RosterPlugin()], self.reactor), self.reactor)
-        self.assertEqual(putting.count(b"contacts"), 1)
+        gateway = makeService(load(path, [RosterPlugin()], self.reactor), self.reactor)
+        demo = gateway.getServiceNamed("http")._factory.resource.children[b"demo"]
+        shared = [(path, each._domain) for path, each in demo.children.items()]
+        self.assertEqual(shared, [(b"contacts", "localhost")])
         self.assertIn("url: found nothing", self.problems('[roster."r.example.com"]\ndomain = "example.com"\n'))
         [plugin] = [each for each in findPlugins() if each.kind == "roster"]
         self.assertTrue(verifyObject(ITourStop, plugin))

@@ -311,6 +311,41 @@ class CancelledTests(DatabaseCase):
         yield kept.write(put, "4", "x")
 
     @inlineCallbacks
+    def test_closeLater(self) -> Any:
+        """The requests that wait are still stored, without blocking the reactor; then the thread ends."""
+        kept = self.open()
+        yield kept.write(put, "a", "x")
+        slow = kept.write(lambda cursor: time.sleep(0.3))
+        stored = kept.write(put, "a", "y")
+        began = time.monotonic()
+        closing = kept.closeLater()
+        self.assertTrue(time.monotonic() - began < 0.2)
+        yield gatherResults([slow, stored])
+        yield closing
+        self.assertFalse([each for each in kept._pool.threads if each.is_alive()])
+        yield self.assertFailure(kept.write(put, "a", "z"), StoreBroken)
+        again = self.open()
+        self.assertEqual((yield again.read(get, "a")), "y")
+        yield again.closeLater()
+        # A second time, nothing happens.
+        yield again.closeLater()
+
+    @inlineCallbacks
+    def test_closeLaterHung(self) -> Any:
+        """If the disk does not respond, the reactor does not wait for the thread, and the log says so."""
+        self.patch(database, "_MAX_WAIT", 0.1)
+        self.patch(database, "_WATCH_EVERY", 0.05)
+        kept = self.open()
+        yield kept.read(get, "a")
+        hung = kept.write(lambda cursor: time.sleep(0.5))
+        hung.addErrback(lambda failure: None)
+        began = time.monotonic()
+        yield kept.closeLater()
+        self.assertTrue(time.monotonic() - began < 0.4)
+        self.assertIn(f"{self.path} is still open: its disk does not respond: check the disk.", self.logged)
+        yield hung
+
+    @inlineCallbacks
     def test_closed(self) -> Any:
         """A request that waits when the file is closed is not run; a later one fails at once."""
         kept = self.open()
@@ -500,5 +535,5 @@ class ReactorTests(SynchronousTestCase):
         kept = Database(path, SCHEMA, memory)
         self.addCleanup(kept.close)
         kept.write(put, "a", "x")
-        self.assertEqual(kept._pool.threads, [])
+        self.assertFalse([each for each in kept._pool.threads if each.is_alive()])
         self.assertEqual(path.stat().st_size, 0)

@@ -18,7 +18,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.test import iosim
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.words.protocols.jabber.error import StreamError
+from twisted.words.protocols.jabber.error import StanzaError, StreamError
 from twisted.words.protocols.jabber.jid import internJID
 from twisted.words.protocols.jabber.xmlstream import STREAM_AUTHD_EVENT
 from twisted.words.xish import domish
@@ -34,6 +34,7 @@ from gateway.stream.backoff import Backoff
 from gateway.stream.core import Limits
 from gateway.stream.link import Link
 from gateway.stream.outbox import Outbox
+from gateway.stream.requests import pingOf
 from gateway.stream.stanzas import Stanza
 from tests.stream.memory import HEADER, JID, SECRET, World
 from tests.stream.odd import BROKEN
@@ -41,6 +42,16 @@ from tests.stream.odd import BROKEN
 
 class Fault(Exception):
     """An exception of the tests' handlers."""
+
+
+class Silent(XMPPHandler):
+    """Takes each request, and never answers it."""
+
+    def connectionInitialized(self) -> None:
+        self.xmlstream.addObserver("/iq[@type='get']", self._take)
+
+    def _take(self, iq: Any) -> None:
+        iq.handled = True
 
 
 @implementer(IRawHandler)
@@ -612,6 +623,40 @@ class StopTests(SynchronousTestCase):
         self.assertNoResult(stopping)
         world.wait(0.5)
         self.stopped(world, stopping)
+
+    def test_ordinaryHandlers(self) -> None:
+        """Requests that ordinary handlers have not answered get an error, and requests of handlers fail."""
+        world = World().up()
+        handler = Silent()
+        handler.setHandlerParent(world.link)
+        world.say(b"<iq type='get' id='1' from='u@d/r' to='gw.example.com'><q xmlns='urn:q'/></iq>")
+        waiting = world.link.request(pingOf("example.com"))
+        stopping = world.link.stopService()
+        world.wait(4.8)
+        self.assertNoResult(waiting)
+        world.wait(0.5)
+        self.assertEqual(self.failureResultOf(waiting, StanzaError).value.condition, "remote-server-not-found")
+        name, attributes, _ = world.server.heard()[-1]
+        self.assertEqual((name.partition("}")[2], attributes["type"], attributes["id"]), ("iq", "error", "1"))
+        self.stopped(world, stopping)
+        # A link that is stopped has no clock that would end a request.
+        late = self.failureResultOf(world.link.request(pingOf("example.com")), StanzaError)
+        self.assertEqual(late.value.condition, "remote-server-not-found")
+        self.assertEqual(world.link.pending, 0)
+        world.link.startService()
+        again = world.link.request(pingOf("example.com"))
+        self.assertNoResult(again)
+        again.addErrback(lambda failure: None)
+        world.link.stopService()
+
+    def test_requestWhileDown(self) -> None:
+        """A request that waits for a connection fails at the stop: nothing would end it afterwards."""
+        world = World()
+        world.endpoint.mode = "refuse"
+        world.link.startService()
+        waiting = world.link.request(pingOf("example.com"))
+        self.stopped(world, world.link.stopService())
+        self.assertEqual(self.failureResultOf(waiting, StanzaError).value.condition, "remote-server-not-found")
 
     def test_lostWhileDraining(self) -> None:
         """If the stream is lost meanwhile, the wait ends."""

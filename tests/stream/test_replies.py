@@ -31,6 +31,14 @@ class RepliesTests(SynchronousTestCase):
         replies.opened(A, 1.0)
         self.assertEqual([replies.closed(A) for _ in range(3)], [True, True, False])
 
+    def test_abandon(self) -> None:
+        """All requests are closed at once; each gets an answer of its own, also those with the same id."""
+        replies = Replies()
+        for key in (A, B, A):
+            replies.opened(key, 0.0)
+        self.assertEqual(sorted(replies.abandon()), [A, A, B])
+        self.assertEqual((len(replies), replies.closed(A), replies.abandon()), (0, False, []))
+
     def test_bound(self) -> None:
         """Over the limit a request is refused, and nothing of it is stored."""
         replies = Replies(bound=1)

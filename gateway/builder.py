@@ -1,0 +1,176 @@
+"""
+Build the parts of one service for its plugin.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from warnings import warn as deprecated
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import clientFromString
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from gateway.checks import ServiceEnvironment
+from gateway.config import Config
+from gateway.config.changes import linkSettings
+from gateway.config.tables import ComponentTable, ConfigError
+from gateway.delegation.plugin import serveDelegatedNamespaces
+from gateway.http.served import Served
+from gateway.interfaces import (
+    IDelegatedNamespace,
+    IPrivileges,
+    IServiceBuilder,
+)
+from gateway.metrics import NO_METRICS, IMetrics
+from gateway.pieces import Pieces
+from gateway.privilege.handler import PrivilegeHandler
+from gateway.privilege.lending import Lending
+from gateway.state.database import Database
+from gateway.stream.budget import Budget
+from gateway.stream.core import Limits
+from gateway.stream.instances import OtherInstances
+from gateway.stream.link import Link
+from gateway.stream.survey import Survey
+
+if TYPE_CHECKING:
+    from gateway.embedded.host import EmbeddedHost
+
+
+@implementer(IServiceBuilder)
+class ServiceBuilder(ServiceEnvironment):
+    """
+    Builds the parts of one service for its plugin, and releases them when the service is removed.
+
+    @ivar links: all links made so far.
+    @ivar databases: all databases made so far.
+    @ivar served: the resources of the HTTP server, by the first segment of their path.
+    @param pieces: as L{IServiceBuilder.pieces}; by default, of this service alone.
+    @param changed: called when there are other links, databases or resources.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        host: EmbeddedHost | None,
+        ownAgent: IAgent,
+        reactor: Any,
+        wallClock: Callable[[], float] | None = None,
+        metrics: IMetrics = NO_METRICS,
+        pieces: Pieces | None = None,
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(config)
+        self.metrics = metrics
+        self.wallClock = wallClock or reactor.seconds
+        self.ownAgent = ownAgent
+        self._server = config.server
+        self._host = host
+        self.reactor = reactor
+        self.pieces = pieces or Pieces(reactor)
+        self._changed = changed
+        self.links: list[Link] = []
+        self._surveys: dict[Link, Survey] = {}
+        self.databases: list[Database] = []
+        self._scopes: list[IMetrics] = []
+        self.served: dict[str, Served] = {}
+
+    async def release(self) -> None:
+        """Remove all links, and close all databases: the service does not exist any longer."""
+        await gatherResults([self.removeLink(link) for link in list(self.links)])
+        await gatherResults([each.closeLater() for each in self.databases])
+        for scope in self._scopes:
+            scope.close()
+
+    def serve(self, name: str) -> Served:
+        return self.served.setdefault(name, Served(self._changed))
+
+    def link(self, jid: str, table: ComponentTable) -> Link:
+        settings = linkSettings(self._server, table)
+        domain, secret = settings.domain, settings.secret
+        if settings.endpoint is not None:
+            endpoint = clientFromString(self.reactor, settings.endpoint)
+        else:
+            assert self._host is not None
+            secret = secret or secrets.token_hex()
+            self._host.admit(jid, secret)
+            endpoint, domain = self._host.componentEndpoint, self._host.domain
+        # The configuration reader has refused a table without it.
+        assert secret is not None
+        link = Link(
+            self.reactor,
+            endpoint,
+            jid,
+            secret,
+            Limits(stanzaSize=settings.stanzaSize, outgoingSize=settings.outgoingSize),
+            domain=domain,
+            where=settings.endpoint or "the embedded host",
+            instances=OtherInstances(jid, secrets.token_hex(8)),
+            budget=Budget(settings.answerBudget),
+            metrics=self.metrics.scope("component", jid),
+        )
+        self.links.append(link)
+        if domain is not None:
+            self.survey(link, domain)
+        self._changed()
+        return link
+
+    def removeLink(self, link: Link) -> Deferred[None]:
+        link.isFinal = True
+        if link in self.links:
+            self.links.remove(link)
+            self._surveys.pop(link, None)
+            self._changed()
+        if link.parent is not None:
+            link.disownServiceParent()
+        return link.stopService().addCallback(self._onStopped, link)
+
+    def _onStopped(self, result: None, link: Link) -> None:
+        link.metrics.close()
+        if self._host is not None:
+            self._host.dismiss(link.jid)
+
+    def survey(self, link: Link, server: str) -> Survey:
+        survey = self._surveys.get(link)
+        if survey is None:
+            survey = self._surveys[link] = Survey(server, link.jid, self.reactor)
+            survey.setHandlerParent(link)
+        return survey
+
+    def database(self, name: str, schema: tuple[str, ...]) -> Database:
+        path = Path(self.stateDir, name)
+        try:
+            made = Database(path, schema, self.reactor)
+        except OSError as error:
+            raise ConfigError([f"state_dir: {path} cannot be created: {error.strerror}"]) from error
+        if self.metrics.isRecording:
+            scope = self.metrics.scope("file", name)
+            made.measure(scope)
+            self._scopes.append(scope)
+        self.databases.append(made)
+        self._changed()
+        return made
+
+    def privileges(self, link: Link, servers: Iterable[str]) -> PrivilegeHandler:
+        handler = PrivilegeHandler(servers)
+        handler.setHandlerParent(link)
+        return handler
+
+    def lend(self, privileges: IPrivileges, server: str, entities: Iterable[str]) -> Callable[[str], object]:
+        if not isinstance(privileges, PrivilegeHandler):
+            raise TypeError("privileges can be lent only if privileges() has returned them")
+        lending = Lending(privileges, server, entities)
+        lending.setHandlerParent(privileges.parent)
+        return lending.onAvailable
+
+    def serveDelegatedNamespaces(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+        serveDelegatedNamespaces(link, servers, handler)
+
+    def answers(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
+        """Call L{serveDelegatedNamespaces}; the deprecated name of it."""
+        deprecated("IServiceBuilder.answers is deprecated; use serveDelegatedNamespaces", DeprecationWarning, 2)
+        self.serveDelegatedNamespaces(link, servers, handler)

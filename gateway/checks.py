@@ -1,0 +1,158 @@
+"""
+Find the plugins, and check a configuration with them before anything is created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from attrs import fields
+from twisted.logger import Logger
+from twisted.plugin import getPlugins
+from zope.interface import Invalid, implementer
+from zope.interface.verify import verifyObject
+
+from gateway import plugins
+from gateway.config import Config, load
+from gateway.config.tables import ComponentTable, ConfigError, Url, elided
+from gateway.interfaces import (
+    IConfigCheck,
+    IConfigWarnings,
+    IDelegationPlugin,
+    IServerRequirements,
+    IServiceEnvironment,
+    IServicePlugin,
+)
+from gateway.state import files
+from gateway.stream.survey import NOTE
+
+Table = TypeVar("Table", bound=ComponentTable)
+
+_log = Logger()
+
+
+def findPlugins() -> list[IServicePlugin]:
+    """Return all service plugins, the shipped ones and others. A broken plugin is skipped and logged."""
+    return list(_findPlugins(IServicePlugin, "kind").values())
+
+
+def _findPlugins(interface: Any, name: str) -> dict[str, Any]:
+    """
+    Return all plugins that provide an interface.
+
+    @param name: the attribute that identifies a plugin, and is the key of the result.
+    """
+    found: dict[str, Any] = {}
+    for plugin in getPlugins(interface, plugins):
+        try:
+            verifyObject(interface, plugin)
+        except Invalid as error:
+            _log.critical("A plugin is ignored, because it is not valid: {error}", error=error)
+            continue
+        # The shipped plugins come first.
+        own = getattr(plugin, name)
+        if found.setdefault(own, plugin) is not plugin:
+            _log.critical('{plugin!r} is ignored: there is already a plugin "{name}".', plugin=plugin, name=own)
+    return found
+
+
+def read(path: Path | None, reactor: Any) -> Config:
+    """
+    Read a configuration file, and L{check} it.
+
+    @param path: as in L{load}.
+    @raise ConfigError: with all problems, those of the file and those that L{check} finds.
+    """
+    return load(path, findPlugins(), reactor, _problems)
+
+
+def check(config: Config) -> None:
+    """
+    Check the environment of the gateway: the state folder, and the checks of the plugins. Create nothing.
+
+    @raise ConfigError: with all problems found.
+    """
+    problems = _problems(config)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _problems(config: Config) -> list[str]:
+    unusable = files.folderProblem(config.state_dir)
+    problems = [f"state_dir: {unusable}"] if unusable else []
+    environment = ServiceEnvironment(config)
+    for service in config.services:
+        if IConfigCheck.providedBy(service.plugin):
+            found = IConfigCheck(service.plugin).check(service.jid, service.table, environment)
+            problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
+    return problems
+
+
+def warnings(config: Config) -> list[str]:
+    """
+    Return warnings about faults that do not prevent the gateway from starting: a state folder or a file with
+    secrets that every user of the machine can read, and the warnings of the plugins.
+    """
+    found = list(files.openFilesIn(config.state_dir))
+    tables = [config.server, config.embedded, config.http, *(service.table for service in config.services)]
+    named = {Path(name) for table in tables if table is not None for name in _fileNames(table)}
+    if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
+        named.add(config.file)
+    found += [warning for warning in map(files.openToOthers, sorted(named)) if warning]
+    environment = ServiceEnvironment(config)
+    for service in config.services:
+        if IConfigWarnings.providedBy(service.plugin):
+            told = IConfigWarnings(service.plugin).warnings(service.jid, service.table, environment)
+            found += [f'{service.kind}."{service.jid}": {each}' for each in told]
+    return list(dict.fromkeys(found))
+
+
+def notes(config: Config) -> list[str]:
+    """Return the needs of the server's configuration, as plugins know them; and what C{--check} cannot find out."""
+    environment = ServiceEnvironment(config)
+    found = [
+        f'{service.kind}."{service.jid}".{note}'
+        for service in config.services
+        if IServerRequirements.providedBy(service.plugin)
+        for note in IServerRequirements(service.plugin).notes(service.jid, service.table, environment)
+    ]
+    return found if environment.isEmbedded else [*found, NOTE]
+
+
+def _fileNames(table: Any) -> Iterator[str]:
+    """Yield the file names in a table; these files hold keys, tokens or secrets."""
+    for each in fields(type(table)):
+        if each.name.endswith("_file") and getattr(table, each.name) is not None:
+            yield getattr(table, each.name)
+
+
+def _holdsSecret(table: Any) -> bool:
+    """True if the table itself contains a secret: as the value of a secret key, or in the query of a URL."""
+    for each in fields(type(table)):
+        value = getattr(table, each.name)
+        if each.repr is not False or not value or getattr(table, f"{each.name}_file", None) is not None:
+            continue
+        if Url not in get_args(each.type) or elided(value) != value:
+            return True
+    return False
+
+
+@implementer(IServiceEnvironment)
+class ServiceEnvironment:
+    """The environment that plugins check before they make their services."""
+
+    def __init__(self, config: Config) -> None:
+        self.stateDir = str(config.state_dir)
+        self.isEmbedded = config.embedded is not None
+        self._services = config.services
+        self.components = {service.jid for service in config.services}
+        if config.embedded is not None:
+            self.components |= config.embedded.components.keys()
+
+    def tables(self, kind: type[Table]) -> dict[str, Table]:
+        return {each.jid: each.table for each in self._services if isinstance(each.table, kind)}
+
+    def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
+        return _findPlugins(IDelegationPlugin, "name")

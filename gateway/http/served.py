@@ -1,0 +1,46 @@
+"""
+The HTTP resources of services, which can be withdrawn while the server runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from twisted.web.resource import IResource, Resource
+
+
+class Served(Resource):
+    """
+    The resource of one service at one path. Several services may have resources at the same path: then a child is
+    the one of the first service in the configuration that has a child of this name.
+
+    @param changed: called when there are other children.
+    """
+
+    def __init__(self, changed: Callable[[], object]) -> None:
+        super().__init__()
+        self._changed = changed
+
+    def putChild(self, path: bytes, child: IResource) -> None:
+        super().putChild(path, child)
+        self._changed()
+
+    def withdraw(self) -> None:
+        """Remove all children: their paths are 404 from now on. Requests under way still get their answers."""
+        self.children.clear()
+        self._changed()
+
+
+def merged(services: Iterable[Mapping[str, Served]]) -> dict[bytes, Resource]:
+    """
+    Return the resources of all services by the first segment of their path.
+
+    @param services: the resources of each service by the first segment, in the order of the configuration.
+    """
+    found: dict[bytes, Resource] = {}
+    for served in services:
+        for name, one in served.items():
+            if one.children:
+                resource = found.setdefault(name.encode(), Resource())
+                resource.children = {**one.children, **resource.children}
+    return found
