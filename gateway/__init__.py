@@ -31,6 +31,7 @@ The modules and packages:
     - C{embedded}: a small XMPP host for trying the gateway out.
     - C{tour}: a client that demonstrates the services (C{command}), and what they use of it (C{guide}).
     - C{plugins}: the package in which Twisted finds services, the shipped ones and those of other software.
+    - C{testing}: servers, connections and a whole gateway in memory, for the tests of plugins and for our own.
     - C{_deprecated}: old names of public classes and of modules.
     - C{checks}: finds the plugins, and checks a configuration with them; C{builder}: the parts of one service.
     - C{service} composes all of this, and changes it while it runs; C{tap} is the twistd command.

@@ -350,7 +350,7 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_composition(self) -> None:
         """Only the modules on top import the HTTP server, the plugins and, through these, the features."""
-        others = [name for name in MODULES if name not in TOP]
+        others = [name for name in MODULES if name not in TOP and not within(name, "gateway.testing")]
         for package in ("gateway.plugins", "gateway.checks", "gateway.builder", "gateway.service"):
             self.assertNoneImport([name for name in others if not within(name, package)], package)
         self.assertNoneImport([name for name in others if name not in PAGES], *PAGES)
@@ -368,6 +368,11 @@ class ArchitectureTests(SynchronousTestCase):
         above = {name: IMPORTED[name] - ported for name in TOP}
         known = [each for names in above.values() for each in names]
         self.assertFalse([each for each in known for feature in FEATURES if within(each, f"gateway.{feature}")])
+
+    def test_testing(self) -> None:
+        """The gateway does not need what it offers for tests."""
+        gateway = [name for name in MODULES if not within(name, "gateway.testing")]
+        self.assertNoneImport(gateway, "gateway.testing", "twisted.internet.testing", "twisted.trial")
 
     def test_embedded(self) -> None:
         """

@@ -27,9 +27,9 @@ from gateway.embedded.peer import CLIENTS
 from gateway.errors import ERRORS, GatewayError
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
 from gateway.stream.component import handshake
+from gateway.testing import MemoryServer, MemoryTransport
 from gateway.xml.read import parse
-from tests.proxy.support import END, MemoryServer
-from tests.stream.memory import MemoryTransport, Tree, children, tree
+from tests.stream.memory import Tree, children, tree
 
 HOST = "capulet.lit"
 COMPONENT = "pubsub.capulet.lit"
@@ -202,12 +202,7 @@ def takenFrom(server: MemoryServer) -> list[Tree]:
     Return the stanzas that a link has written since the last call, read by another parser, without the stream's
     end.
     """
-    data = server._transport.value().removesuffix(END.encode()).decode()
-    server._transport.clear()
-    root = ElementTree.fromstring(
-        f"<s:s xmlns='{ns.COMPONENT_ACCEPT}' xmlns:s='{ns.STREAMS}' xmlns:stream='{ns.STREAMS}'>{data}</s:s>"
-    )
-    return [tree(each) for each in root]
+    return [tree(each) for each in server.received()]
 
 
 class End:

@@ -166,7 +166,7 @@ class ArrivalTests(ForwarderCase):
         ):
             self.tellError(self.asks(NEXT), condition)
             seconds = 0
-            while not self.server._transport.value():
+            while not self.server.transport.value():
                 self.wait(1)
                 seconds += 1
                 self.assertLess(seconds, 100)
@@ -617,8 +617,8 @@ class ChainTests(ForwarderCase):
         for _ in range(20):
             moved = 0
             for end in ends.values():
-                data = end._transport.value().decode()
-                end._transport.clear()
+                data = end.transport.value().decode()
+                end.transport.clear()
                 root = ElementTree.fromstring(f"<s xmlns='{ns.COMPONENT_ACCEPT}'>{data}</s>")
                 for stanza in root:
                     moved += 1

@@ -285,7 +285,7 @@ class AnswerTests(Case):
         self.serve(lambda request: request.xml)
         for payload in (PAYLOAD, f'<pubsub xmlns="{PUBSUB}"><a  b = "1"></a></pubsub>'):
             self.server.send(wrapper(request(payload)))
-            self.assertIn(payload.encode(), self.server._transport.value())
+            self.assertIn(payload.encode(), self.server.transport.value())
             self.taken()
 
     def test_noXml(self) -> None:

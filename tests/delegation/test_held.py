@@ -79,7 +79,7 @@ class HeldCase(ForwarderCase):
         """
         for _ in range(100):
             self.wait(1)
-            if self.server._transport.value():
+            if self.server.transport.value():
                 break
         self.tell(self.asks(NEXT), FEATURE)
         return [each for each in self.taken() if each[1]["to"] != NEXT]

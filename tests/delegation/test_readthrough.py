@@ -62,15 +62,15 @@ class ReadThroughCase(Case):
         clock: Any = self.server.clock
         self.source = storage._source = ReadThrough(self.privileges, [HOST], clock)
         self.source.setHandlerParent(self.server.link)
-        self.server._transport.clear()
+        self.server.transport.clear()
 
     def fetch(self, user: str = USER) -> Deferred[domish.Element | None]:
         return Deferred.fromCoroutine(self.source.ask(user, KEY))
 
     def sentRequest(self) -> str:
         """Return the id of the one privileged iq that was sent, after a check of all of it."""
-        data = self.server._transport.value().decode()
-        self.server._transport.clear()
+        data = self.server.transport.value().decode()
+        self.server.transport.clear()
         outer, inner = re.findall(r"id='([^']+)'", data)
         self.assertEqual(
             meaning(data, ns.COMPONENT_ACCEPT),
@@ -253,7 +253,7 @@ class ClientTests(ReadThroughCase):
         self.server.clock.advance(40)
         self.server.accept()
         self.server.send(GRANT)
-        self.server._transport.clear()
+        self.server.transport.clear()
         self.delegated("d4")
         self.sentRequest()
 
@@ -265,8 +265,8 @@ class ClientTests(ReadThroughCase):
         self.server.send(GRANT)
         for number in range(20):
             self.delegated(f"d{number}", inner=f"c{number}")
-        data = self.server._transport.value().decode()
-        self.server._transport.clear()
+        data = self.server.transport.value().decode()
+        self.server.transport.clear()
         pairs = re.findall(r"id='([^']+)'", data)
         asked = list(zip(pairs[::2], pairs[1::2], strict=True))
         self.assertEqual(len(asked), 16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.effects.effect import HERE, Effect, tables
-from tests.effects.world import USER, Gateway
+from tests.effects.world import USER, Gateway, proved
 
 SERVER = '[server]\nendpoint = "tcp:xmpp.example:5347"\nsecret = "common"\n'
 
@@ -29,7 +29,7 @@ def place(gateway: Gateway) -> tuple[str, int]:
 
 def secret(gateway: Gateway) -> list[str]:
     """Return the secret that the component has proved."""
-    return gateway.server("c.example.com").knows("first", "second", "common")
+    return proved(gateway.server("c.example.com"), "first", "second", "common")
 
 
 def stateFolder(gateway: Gateway) -> list[str]:
@@ -40,19 +40,19 @@ def stateFolder(gateway: Gateway) -> list[str]:
 def pinged(gateway: Gateway) -> set[str | None]:
     """Return the recipients of pings after a long silence."""
     server = gateway.server("c.example.com")
-    server.heard()
+    server.received()
     gateway.wait(65)
-    return {each.get("to") for each in server.heard() if each.find("{urn:xmpp:ping}ping") is not None}
+    return {each.get("to") for each in server.received() if each.find("{urn:xmpp:ping}ping") is not None}
 
 
 def sizeTaken(gateway: Gateway) -> list[int]:
     """Return the sizes of the requests that are relayed."""
     server = gateway.server("c.example.com")
-    server.say("<presence from='target@example.com/a' to='c.example.com'/>")
+    server.ask("<presence from='target@example.com/a' to='c.example.com'/>")
     taken = []
     for size in (1_000, 20_000, 300_000):
         payload = f"<q xmlns='urn:q'>{'x' * size}</q>"
-        heard = server.say(f"<iq from='{USER}' to='c.example.com' type='get' id='{size}'>{payload}</iq>")
+        heard = server.ask(f"<iq from='{USER}' to='c.example.com' type='get' id='{size}'>{payload}</iq>")
         if any(each.get("to") == "target@example.com/a" for each in heard):
             taken.append(size)
     return taken

@@ -5,10 +5,11 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element
 
 from gateway import ns
+from gateway.testing import ComponentSide
 from tests.delegation.support import request, wrapper
 from tests.effects.connections import SERVER
 from tests.effects.effect import HERE, Effect
-from tests.effects.world import Gateway, Server
+from tests.effects.world import Gateway
 from tests.embedded.support import said
 
 COMPONENT = "c.example.com"
@@ -21,11 +22,13 @@ TABLE = f'{SERVER}[delegation."{COMPONENT}"]\n'
 FILE = f'{TABLE}servers = ["example.com"]\n[delegation."{COMPONENT}".namespaces]\n'
 
 
-def forward(server: Server, payload: str, domain: str = "example.com", identifier: str = "d") -> list[Element]:
+def forward(
+    server: ComponentSide, payload: str, domain: str = "example.com", identifier: str = "d"
+) -> list[Element]:
     """Send a forwarded request of a user, as the server; return what the gateway sends for it."""
     requester = f"user@{domain}"
     inner = request(payload, requester=f"{requester}/desk", to=requester)
-    return server.say(wrapper(inner, identifier=identifier, server=domain, to=COMPONENT))
+    return server.ask(wrapper(inner, identifier=identifier, server=domain, to=COMPONENT))
 
 
 def outcome(heard: list[Element]) -> list[str]:
@@ -58,7 +61,7 @@ def asked(gateway: Gateway) -> list[str]:
     server = gateway.server(COMPONENT)
     found = []
     for domain in ("one.example", "two.example"):
-        heard = server.say(f"<presence from='user@{domain}' to='{COMPONENT}' type='subscribe'/>")
+        heard = server.ask(f"<presence from='user@{domain}' to='{COMPONENT}' type='subscribe'/>")
         found += [each.get("to", "") for each in heard if each.find(f"{{{ns.DELEGATION_2}}}query") is not None]
     return found
 
@@ -69,7 +72,7 @@ def served(gateway: Gateway) -> list[str]:
     found = []
     for domain in ("one.example", "two.example"):
         delegated = f"<delegated namespace='{ns.PRIVATE}'/>"
-        server.say(
+        server.ask(
             f"<message from='{domain}' to='{COMPONENT}' id='m'><delegation xmlns='{ns.DELEGATION_2}' "
             f"to='user@{domain}'>{delegated}</delegation></message>"
         )
@@ -78,14 +81,14 @@ def served(gateway: Gateway) -> list[str]:
     return found
 
 
-def there(gateway: Gateway, *entities: str) -> Server:
+def there(gateway: Gateway, *entities: str) -> ComponentSide:
     """Return the component's server, after these managing entities have answered for themselves."""
     server = gateway.server(COMPONENT)
-    for each in server.heard():
+    for each in server.received():
         if each.get("to") in entities:
             answer = f"<query xmlns='{ns.DISCO_INFO}'/>"
             to, identifier = each.get("to"), each.get("id")
-            server.say(f"<iq from='{to}' to='{COMPONENT}' id='{identifier}' type='result'>{answer}</iq>")
+            server.ask(f"<iq from='{to}' to='{COMPONENT}' id='{identifier}' type='result'>{answer}</iq>")
     return server
 
 
@@ -125,13 +128,13 @@ def lent(gateway: Gateway) -> list[str]:
     """Return the managing entities that may send a message in a user's name."""
     server = there(gateway, "one.example", "two.example")
     granted = f"<privilege xmlns='{ns.PRIVILEGE}'><perm access='message' type='outgoing'/></privilege>"
-    server.say(f"<message from='example.com' to='{COMPONENT}'>{granted}</message>")
+    server.ask(f"<message from='example.com' to='{COMPONENT}'>{granted}</message>")
     inner = f"<message xmlns='{ns.CLIENT}' from='user@example.com' to='b@example.com'/>"
     carried = f"<privilege xmlns='{ns.PRIVILEGE}'><forwarded xmlns='{ns.FORWARD}'>{inner}</forwarded></privilege>"
     return [
         entity
         for entity in ("one.example", "two.example")
-        for each in server.say(f"<message from='{entity}' to='{COMPONENT}' id='m'>{carried}</message>")
+        for each in server.ask(f"<message from='{entity}' to='{COMPONENT}' id='m'>{carried}</message>")
         if each.get("to") == "example.com"
     ]
 

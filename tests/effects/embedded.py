@@ -60,7 +60,7 @@ def connected(gateway: Gateway) -> list[str]:
         f"{name} {secret}"
         for name in ("one", "two")
         for secret in ("first", "second")
-        if Component(gateway.reactor, gateway.accept(5347)).logIn(f"{name}.h.example", secret) == ["handshake"]
+        if Component(gateway.reactor, gateway.accepted(5347)).logIn(f"{name}.h.example", secret) == ["handshake"]
     ]
 
 

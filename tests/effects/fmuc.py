@@ -22,21 +22,21 @@ def mode(gateway: Gateway) -> list[str]:
     Return the recipients of a message, in a mirror whose joined node agrees to the mode that the mirror asks for.
     """
     server = gateway.server(COMPONENT)
-    [asked] = server.say(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
+    [asked] = server.ask(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
     replica = "<replica/>" if list(asked.iter(f"{{{ns.FMUC}}}replica")) else ""
     item = f"<item affiliation='none' role='participant' jid='{USER}'/>"
-    server.say(
+    server.ask(
         f"<presence from='{SOURCE}/nick' to='{MIRRORED}/nick'>"
         f"<fmuc xmlns='{ns.FMUC}' from='{USER}'>{replica}</fmuc><x xmlns='{ns.MUC_USER}'>{item}</x></presence>"
         f"<message from='{SOURCE}' to='{MIRRORED}' type='groupchat'><subject/></message>"
     )
-    heard = server.say(f"<message from='{USER}' to='{MIRRORED}' type='groupchat' id='m'><body>x</body></message>")
+    heard = server.ask(f"<message from='{USER}' to='{MIRRORED}' type='groupchat' id='m'><body>x</body></message>")
     return [each.get("to", "") for each in heard]
 
 
 def protocol(gateway: Gateway) -> list[str]:
     """Return the address that a mirror joins from, and the namespaces of its join."""
-    [joined] = gateway.server(COMPONENT).say(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
+    [joined] = gateway.server(COMPONENT).ask(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
     return [joined.get("from", ""), *sorted(each.tag[1:].partition("}")[0] for each in joined)]
 
 
@@ -55,7 +55,7 @@ def _joined(gateway: Gateway, *joins: tuple[str, str]) -> list[str | None]:
     return [
         each.get("to")
         for room, user in joins
-        for each in server.say(f"<presence from='{user}' to='{room}@{COMPONENT}/nick'>{MUC}</presence>")
+        for each in server.ask(f"<presence from='{user}' to='{room}@{COMPONENT}/nick'>{MUC}</presence>")
         if each.get("type") != "error"
     ]
 
@@ -70,7 +70,7 @@ def joining(gateway: Gateway, above: str = "") -> list[str]:
     found = []
     for domain in ("one.example", "two.example"):
         real = f"user@elsewhere.example/{domain}"
-        heard = server.say(
+        heard = server.ask(
             f"<presence from='mirror@{domain}/nick' to='{domain}{above}@{COMPONENT}/nick'>"
             f"<fmuc xmlns='{ns.FMUC}' from='{real}'/>{MUC}"
             f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{real}'/></x></presence>"
@@ -84,7 +84,7 @@ def made(gateway: Gateway, above: str = "") -> int:
     """Return the number of rooms that one user can create, of 110."""
     server = gateway.server(COMPONENT)
     heard = [
-        server.say(f"<presence from='{USER}' to='r{number}{above}@{COMPONENT}/nick'>{MUC}</presence>")
+        server.ask(f"<presence from='{USER}' to='r{number}{above}@{COMPONENT}/nick'>{MUC}</presence>")
         for number in range(110)
     ]
     return sum(all(each.get("type") != "error" for each in elements) for elements in heard)
@@ -95,8 +95,8 @@ def rejoined(gateway: Gateway) -> int:
     server = gateway.server(COMPONENT)
     enters = f"<presence from='{USER}' to='room@{COMPONENT}/nick'>{MUC}</presence>"
     speaks = f"<message from='{USER}' to='room@{COMPONENT}' type='groupchat'><body>{'x' * 3_000}</body></message>"
-    server.say(enters + speaks * 10)
-    return sum(bool(server.say(enters)) for _ in range(20))
+    server.ask(enters + speaks * 10)
+    return sum(bool(server.ask(enters)) for _ in range(20))
 
 
 _NODES = ["", 'peers = ["one.example"]', 'peers = ["two.example"]', 'peers = ["*"]']

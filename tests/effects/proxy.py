@@ -7,9 +7,10 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from gateway.proxy.addresses import BrokenSeal, Sealer
+from gateway.testing import ComponentSide
 from tests.effects.connections import SERVER
 from tests.effects.effect import HERE, Effect
-from tests.effects.world import FILES, USER, Gateway, Server
+from tests.effects.world import FILES, USER, Gateway, told
 from tests.embedded.support import said
 
 COMPONENT = "c.example.com"
@@ -17,23 +18,23 @@ TARGET = "target@example.com"
 FILE = f'{SERVER}[proxy."{COMPONENT}"]\ntarget = "{TARGET}"\n{HERE}\n'
 
 
-def online(gateway: Gateway, *resources: str, target: str = TARGET) -> Server:
+def online(gateway: Gateway, *resources: str, target: str = TARGET) -> ComponentSide:
     """Return the component's server, after these resources of the target have come online."""
     server = gateway.server(COMPONENT)
     for resource in resources:
-        server.say(f"<presence from='{target}/{resource}' to='{COMPONENT}'/>")
+        server.ask(f"<presence from='{target}/{resource}' to='{COMPONENT}'/>")
     return server
 
 
-def ask(server: Server, identifier: str = "1", user: str = USER) -> list[Element]:
+def ask(server: ComponentSide, identifier: str = "1", user: str = USER) -> list[Element]:
     """Send a user's request to the component; return what is sent for it."""
-    return server.say(f"<iq from='{user}' to='{COMPONENT}' id='{identifier}' type='get'><q xmlns='urn:q'/></iq>")
+    return server.ask(f"<iq from='{user}' to='{COMPONENT}' id='{identifier}' type='get'><q xmlns='urn:q'/></iq>")
 
 
 def targets(gateway: Gateway) -> list[str]:
     """Return the accounts that the component subscribes to, and those that get a request while two are online."""
     server = gateway.server(COMPONENT)
-    asked = [each.get("to", "") for each in server.heard() if each.get("type") == "subscribe"]
+    asked = [each.get("to", "") for each in server.received() if each.get("type") == "subscribe"]
     for account in ("one@example.com", "two@example.com"):
         online(gateway, "a", target=account)
     return asked + [each.get("to", "") for each in ask(server)]
@@ -53,7 +54,7 @@ def chosen(gateway: Gateway) -> str:
         resource = relayed.get("to", "").partition("/")[2]
         found += resource
         if resource == "a":
-            server.say(f"<iq from='{TARGET}/a' to='{relayed.get('from')}' id='{number}' type='result'/>")
+            server.ask(f"<iq from='{TARGET}/a' to='{relayed.get('from')}' id='{number}' type='result'/>")
     random.setstate(state)
     return found
 
@@ -73,8 +74,8 @@ def forwarded(gateway: Gateway) -> list[str]:
     """Return the kinds of stanza that are relayed to the target."""
     server = online(gateway, "a")
     heard = ask(server)
-    heard += server.say(f"<message from='{USER}' to='{COMPONENT}'><body>x</body></message>")
-    heard += server.say(f"<presence from='{USER}' to='{COMPONENT}'/>")
+    heard += server.ask(f"<message from='{USER}' to='{COMPONENT}'><body>x</body></message>")
+    heard += server.ask(f"<presence from='{USER}' to='{COMPONENT}'/>")
     return [said(each).split()[0] for each in heard if each.get("to") == f"{TARGET}/a"]
 
 
@@ -82,7 +83,8 @@ def started(gateway: Gateway) -> list[str]:
     """Return the stanzas that are sent for a request and a message of the implementing client."""
     server = online(gateway, "a")
     user = f"user\\40example.net@{COMPONENT}/desk"
-    return server.told(
+    return told(
+        server,
         f"<iq from='{TARGET}/a' to='{user}' id='1' type='get'><q xmlns='urn:q'/></iq>"
         f"<message from='{TARGET}/a' to='{user}'><body>x</body></message>"
     )
@@ -92,7 +94,7 @@ def timeout(gateway: Gateway) -> float | None:
     """Return the seconds until a request without an answer gets an error."""
     server = online(gateway, "a")
     ask(server)
-    return gateway.until(lambda: [each for each in server.heard() if each.get("type") == "error"])
+    return gateway.until(lambda: [each for each in server.received() if each.get("type") == "error"])
 
 
 def key(gateway: Gateway) -> list[str]:
@@ -118,7 +120,7 @@ def unasked(gateway: Gateway) -> list[str]:
     server = online(gateway, "a")
     [relayed] = ask(server)
     gateway.wait(100)
-    return server.told(f"<iq from='{TARGET}/a' to='{relayed.get('from')}' id='other' type='result'/>")
+    return told(server, f"<iq from='{TARGET}/a' to='{relayed.get('from')}' id='other' type='result'/>")
 
 
 _BACK = f"user\\40example.net@{COMPONENT}/desk > {TARGET}/a service-unavailable"

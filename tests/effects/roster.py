@@ -9,10 +9,11 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from gateway import ns
+from gateway.testing import Call, ComponentSide, Response
 from tests.delegation.support import request, wrapper
 from tests.effects.connections import SERVER
 from tests.effects.effect import HERE, Effect
-from tests.effects.world import Call, Gateway, Response, Server
+from tests.effects.world import Gateway
 
 COMPONENT = "c.example.com"
 TABLE = f'{SERVER}[roster."{COMPONENT}"]\n'
@@ -20,11 +21,11 @@ FILE = f'{TABLE}domain = "example.com"\nurl = "http://127.0.0.1:8000/%s"\n{HERE}
 API = FILE + 'apply = "ejabberd-api"\napi = "http://127.0.0.1:9000/api"\n'
 
 
-def granted(gateway: Gateway, *domains: str) -> Server:
+def granted(gateway: Gateway, *domains: str) -> ComponentSide:
     """Return the component's server, after these hosts have granted it rosters and presence."""
     server = gateway.server(COMPONENT)
     for domain in domains or ("example.com",):
-        server.say(
+        server.ask(
             f"<message from='{domain}' to='{COMPONENT}'><privilege xmlns='{ns.PRIVILEGE}'>"
             "<perm access='roster' type='both'/><perm access='presence' type='managed_entity'/>"
             "</privilege></message>"
@@ -37,10 +38,10 @@ def refresh(gateway: Gateway, *users: str, path: str = "/roster_admin/refresh", 
     return gateway.request("POST", path, json.dumps(users).encode(), **headers)
 
 
-def answer(server: Server, iq: Element, content: str = "") -> list[Element]:
+def answer(server: ComponentSide, iq: Element, content: str = "") -> list[Element]:
     """Answer a request of the component, as the server; return what is sent for that."""
     addresses = f"from='{iq.get('to')}' to='{COMPONENT}' id='{iq.get('id')}'"
-    return server.say(f"<iq {addresses} type='result'>{content}</iq>")
+    return server.ask(f"<iq {addresses} type='result'>{content}</iq>")
 
 
 def rosterOf(**contacts: str) -> str:
@@ -49,7 +50,7 @@ def rosterOf(**contacts: str) -> str:
     return f"<query xmlns='{ns.ROSTER}'>{items}</query>"
 
 
-def applied(server: Server, call: Call, document: object, *contacts: str) -> list[Element]:
+def applied(server: ComponentSide, call: Call, document: object, *contacts: str) -> list[Element]:
     """
     Return everything that the server is sent after the application has answered with this document.
 
@@ -65,10 +66,10 @@ def applied(server: Server, call: Call, document: object, *contacts: str) -> lis
             there[item.get("jid", "")] = item.get("subscription", "")
         return ""
 
-    server.heard()
+    server.received()
     call.reply(document)
     found: list[Element] = []
-    waiting = server.heard()
+    waiting = server.received()
     while waiting:
         found += waiting
         waiting = [
@@ -97,7 +98,7 @@ def domains(gateway: Gateway) -> list[str]:
     for domain in ("one.example", "two.example"):
         refresh(gateway, "b", path=f"/roster_admin/{domain}/refresh")
         calls += gateway.calls()
-        server.say(f"<presence from='c@{domain}/desk' to='{COMPONENT}'/>")
+        server.ask(f"<presence from='c@{domain}/desk' to='{COMPONENT}'/>")
         calls += gateway.calls()
     return [each.get("to", "") for call in calls for each in applied(server, call, {})]
 
@@ -111,10 +112,10 @@ def asked(gateway: Gateway) -> list[str]:
 def locked(gateway: Gateway) -> list[str]:
     """Return the contacts in the answers to roster requests that two servers delegate."""
     server = granted(gateway, "example.com", "other.example")
-    server.heard()
+    server.received()
     for domain in ("example.com", "other.example"):
         inner = request(rosterOf(), requester=f"user@{domain}/desk", to=f"user@{domain}")
-        server.say(wrapper(inner, identifier=domain, server=domain, to=COMPONENT))
+        server.ask(wrapper(inner, identifier=domain, server=domain, to=COMPONENT))
     heard = [each for call in gateway.calls() for each in applied(server, call, {"friend@example.com": {}})]
     answers = [each for each in heard if each.get("type") == "result"]
     return [item.get("jid", "") for each in answers for item in each.iter(f"{{{ns.ROSTER}}}item")]
@@ -126,27 +127,27 @@ def notified(gateway: Gateway) -> list[Any]:
     recipients of the component's iqs for an added contact, while the client is online and after it has left.
     """
     server = granted(gateway)
-    server.say(
+    server.ask(
         f"<message from='example.com' to='{COMPONENT}'><privilege xmlns='{ns.PRIVILEGE}'>"
         "<perm access='roster' type='both'/><perm access='presence' type='managed_entity'/>"
         f"<perm access='iq'><namespace ns='{ns.ROSTER}' type='set'/></perm></privilege></message>"
     )
     inner = request(rosterOf(), requester="a@example.com/desk", to="a@example.com")
-    server.say(wrapper(inner, identifier="1", server="example.com", to=COMPONENT))
+    server.ask(wrapper(inner, identifier="1", server="example.com", to=COMPONENT))
     found: list[Any] = []
     for _ in "12":
         calls = gateway.calls()
         found.append(len(calls))
         for call in calls:
             applied(server, call, {})
-        server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
+        server.ask(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
     for contact in ("one@example.org", "two@example.org"):
         refresh(gateway, "a")
         [call] = gateway.calls()
         heard = applied(server, call, {contact: {}})
         inners = [each for stanza in heard for each in stanza.iter("{jabber:client}iq")]
         found.append([each.get("to") for each in inners])
-        server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}' type='unavailable'/>")
+        server.ask(f"<presence from='a@example.com/desk' to='{COMPONENT}' type='unavailable'/>")
     return found
 
 
@@ -170,7 +171,7 @@ def probed(gateway: Gateway) -> list[str]:
     """Return the presence that the component sends when two users who are online become contacts."""
     server = granted(gateway)
     for user in "ab":
-        server.say(f"<presence from='{user}@example.com/desk' to='{COMPONENT}'/>")
+        server.ask(f"<presence from='{user}@example.com/desk' to='{COMPONENT}'/>")
     for call in gateway.calls():
         applied(server, call, {})
     refresh(gateway, "a")
@@ -191,7 +192,7 @@ def concurrentCalls(gateway: Gateway) -> list[int]:
     server = gateway.server(COMPONENT)
     for user in "uvwxyz":
         inner = request(rosterOf(), requester=f"{user}@example.com/desk", to=f"{user}@example.com")
-        server.say(wrapper(inner, identifier=user, server="example.com", to=COMPONENT))
+        server.ask(wrapper(inner, identifier=user, server="example.com", to=COMPONENT))
     return [*found, len(gateway.calls())]
 
 
@@ -247,7 +248,7 @@ def refreshTimes(gateway: Gateway) -> list[int]:
     server = granted(gateway)
     found = []
     for second in range(0, 200, 10):
-        server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
+        server.ask(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
         calls = gateway.calls()
         if calls:
             found.append(second)
@@ -264,7 +265,7 @@ def offline(gateway: Gateway) -> list[Any]:
     removes.
     """
     server = granted(gateway)
-    server.say(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
+    server.ask(f"<presence from='a@example.com/desk' to='{COMPONENT}'/>")
     for call in gateway.calls():
         applied(server, call, {})
     response = refresh(gateway, "a", "b", path="/roster_admin/refresh?force=1")
@@ -274,7 +275,7 @@ def offline(gateway: Gateway) -> list[Any]:
     for call in calls:
         applied(server, call, {})
     found.append(response.body.get("offline"))
-    server.say(f"<presence from='b@example.com/desk' to='{COMPONENT}'/>")
+    server.ask(f"<presence from='b@example.com/desk' to='{COMPONENT}'/>")
     calls = gateway.calls()
     found.append(calledFor(calls))
     heard = [each for call in calls for each in applied(server, call, {}, "one@example.org", "two@example.org")]

@@ -28,9 +28,9 @@ from gateway.embedded.stanzas import readdressed, rosterQuery
 from gateway.errors import GatewayError
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza
+from gateway.testing import MemoryTransport
 from gateway.xml.errors import errorStanza
 from gateway.xml.write import route
-from tests.stream.memory import MemoryTransport
 
 DOMAIN = "h.example"
 COMPONENT = "c.h.example"

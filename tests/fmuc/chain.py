@@ -17,7 +17,8 @@ from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.administration import Change, applyChanges
 from gateway.muc.room import Room
 from gateway.muc.values import KICKED, NICK_CHANGED, NO_ROLE
-from tests.fmuc.support import END, HEADER, MUC, Service, written
+from gateway.testing.wire import END, HEADER
+from tests.fmuc.support import MUC, Service, written
 
 TOP = "room@top.example"
 MIDDLE = r"room\40top.example@middle.example"

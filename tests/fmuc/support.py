@@ -15,22 +15,12 @@ from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.actions import Action
 from gateway.muc.iq import answer, result
 from gateway.muc.room import Bounds
-from gateway.stream.core import Splitter, StreamFailed
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza, errorReply
+from gateway.testing import stanzas
+from gateway.testing.wire import END, HEADER
 
-HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}'>"
-END = "</stream:stream>"
 MUC = f"<x xmlns='{ns.MUC}'/>"
-
-
-def stanzas(xml: str | bytes) -> list[Stanza]:
-    """Return the stanzas of a text."""
-    splitter = Splitter(ns.COMPONENT_ACCEPT)
-    splitter.feed(HEADER.encode())
-    events = splitter.feed(xml.encode() if isinstance(xml, str) else xml)
-    assert not any(isinstance(event, StreamFailed) for event in events), events
-    return [event for event in events if isinstance(event, Stanza)]
 
 
 def written(action: Action) -> bytes:

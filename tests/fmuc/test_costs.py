@@ -6,7 +6,8 @@ from gateway import ns
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Stanza
-from tests.fmuc.support import HEADER, MUC
+from gateway.testing.wire import HEADER
+from tests.fmuc.support import MUC
 from tests.fmuc.wire import Wire
 from tests.quick import QuickCase
 

@@ -15,8 +15,8 @@ from gateway.fmuc import handler
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
+from gateway.testing import MemoryServer, canonical
 from tests.fmuc.support import MUC, refused
-from tests.proxy.support import MemoryServer, canonical
 from tests.reports import sentences
 
 C = "chat.example"

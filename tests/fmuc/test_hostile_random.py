@@ -12,7 +12,7 @@ from gateway import ns
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds, Room
-from tests.fmuc.support import stanzas
+from gateway.testing import stanzas
 from tests.fmuc.wire import Wire, WireCase, fmuc, mirror, read, rooms
 
 BOUNDS = Bounds(rooms=3, occupants=4, nodes=2, pending=2, nick=20, messages=3, bytes=300, affiliations=4)

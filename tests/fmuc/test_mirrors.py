@@ -16,7 +16,8 @@ from gateway.errors import (
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.joining import ANSWER
 from gateway.fmuc.values import Dialect
-from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms, stanzas
+from gateway.testing import stanzas
+from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms
 
 ABOVE = "coven@chat.example"
 HERE = r"coven\40chat.example@mirror.example"

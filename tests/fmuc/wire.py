@@ -16,7 +16,9 @@ from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.room import Bounds, Room
 from gateway.stream.link import Link
-from tests.fmuc.support import END, HEADER, MUC, stanzas
+from gateway.testing import stanzas
+from gateway.testing.wire import END, HEADER
+from tests.fmuc.support import MUC
 
 _CONTENT = f"{{{ns.COMPONENT_ACCEPT}}}"
 _USER = f"{{{ns.MUC_USER}}}"

@@ -24,7 +24,8 @@ from gateway.errors import (
 from gateway.fmuc.core import Mirroring
 from gateway.muc.configuration import OPTIONS
 from gateway.muc.room import Settings
-from tests.fmuc.support import MUC, Service, mirror, refused, rooms, stanzas
+from gateway.testing import stanzas
+from tests.fmuc.support import MUC, Service, mirror, refused, rooms
 from tests.muc.test_local import CRONE, HAG, ROOM, WISE, LocalCase, presence, said, status, user
 
 SERVICE = "chat.shakespeare.lit"

@@ -12,9 +12,9 @@ from zope.interface.verify import verifyObject
 from gateway.interfaces import IServicePlugin
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.link import Link
+from gateway.testing import MemoryServer
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, SERVER, privilege
-from tests.proxy.support import MemoryServer
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "privilege.md"
 

@@ -20,9 +20,10 @@ from gateway.privilege import handler
 from gateway.privilege.core import Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.stanzas import Stanza
+from gateway.testing import MemoryServer, canonical
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, PRIVILEGE, SERVER, privilege
-from tests.proxy.support import MemoryServer, canonical, stanza
+from tests.proxy.support import stanza
 from tests.reports import sentences
 from tests.stream.memory import steady
 

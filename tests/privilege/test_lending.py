@@ -23,9 +23,9 @@ from gateway.errors import (
 from gateway.privilege import lending
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
+from gateway.testing import MemoryServer, canonical
 from tests.privilege.support import ENTITY as GATEWAY
 from tests.privilege.support import IQ, JULIET, MESSAGE, PRESENCE, ROSTER, SERVER, privilege
-from tests.proxy.support import MemoryServer, canonical
 from tests.reports import sentences
 
 PEP, OTHER = "pep.capulet.lit", "other.capulet.lit"

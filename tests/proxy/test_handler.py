@@ -7,8 +7,6 @@ from html import unescape
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from twisted.internet.defer import fail
-from twisted.internet.error import ConnectError
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from twisted.words.xish import domish
@@ -23,7 +21,7 @@ from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
 from gateway.proxy.store import ExchangeFile
 from gateway.stream.stanzas import Stanza
-from tests.proxy.support import MemoryServer, canonical
+from gateway.testing import MemoryServer, canonical
 from tests.reports import sentences
 
 C = "proxy.domain.example"
@@ -628,12 +626,11 @@ class TimeTests(HandlerCase):
         """The same after an outage of any length, and with any number of open requests."""
         many = 3_000
         self.server.send("".join(f"<iq type='get' id='{n}' to='{C}' from='{U}'/>" for n in range(many)))
-        connect = self.server.connect
-        self.server.connect = lambda factory: fail(ConnectError())  # type: ignore[method-assign]  # unreachable
+        self.server.endpoint.mode = "refuse"
         self.server.lose()
         self.tick(200)
         self.assertEqual(self.handler.pending, many)
-        self.server.connect = connect  # type: ignore[method-assign]  # restored
+        self.server.endpoint.mode = "connect"
         while self.server.connections < 2:
             self.tick(1)
         self.server.accept()

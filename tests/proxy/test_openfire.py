@@ -16,7 +16,7 @@ from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
 from gateway.proxy.store import ExchangeFile
-from tests.proxy.support import MemoryServer, canonical
+from gateway.testing import MemoryServer, canonical
 
 C, T, ANN = "proxy.localhost", "impl@localhost", "ann@localhost/r"
 NODE = "node@proxy.localhost/some resource"
@@ -75,11 +75,11 @@ class OpenfireCase(TestCase):
 
     def connect(self, identifier: str, *more: str) -> None:
         """Connect: the first requests arrive in the same packet as the end of the handshake."""
-        self.server._transport.clear()
+        self.server.transport.clear()
         self.server.send(f'{DECLARATION}{HEADER} id="{identifier}">')
         digest = sha1(f"{identifier}secret".encode(), usedforsecurity=False).hexdigest()
-        self.assertEqual(self.server._transport.value(), f"<handshake>{digest}</handshake>".encode())
-        self.server._transport.clear()
+        self.assertEqual(self.server.transport.value(), f"<handshake>{digest}</handshake>".encode())
+        self.server.transport.clear()
         self.server.send(ACCEPTED + "".join(more))
         self.assertTrue(self.server.link.ready)
 
@@ -115,9 +115,9 @@ class LinkTests(OpenfireCase):
 
     def test_taken(self) -> None:
         """A name in use by another connection: a header without an id, then the end; no hash is sent."""
-        self.server._transport.clear()
+        self.server.transport.clear()
         self.server.send(f"{DECLARATION}{HEADER}>")
-        self.assertEqual(self.server._transport.value(), b"")
+        self.assertEqual(self.server.transport.value(), b"")
         self.server.lose()
         self.assertIn("does not accept this component's name", self.server.link.trouble)
         for _ in range(14):

@@ -18,7 +18,8 @@ from gateway.interfaces import IConfigCheck, IConfigWarnings, IDelegationPlugin,
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
 from gateway.stream.link import Link
-from tests.proxy.support import MemoryServer, stanza
+from gateway.testing import MemoryServer
+from tests.proxy.support import stanza
 
 C, T = "proxy.example.com", "implementation@example.com"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.proxy.waiting import MAX_PLACES, MAX_SECONDS, WaitingRoom
-from tests.proxy.support import canonical, stanza
+from gateway.testing import canonical
+from tests.proxy.support import stanza
 from tests.proxy.test_handler import NOBODY_ONLINE, PROBE, STOPPING, SUBSCRIBE, C, HandlerCase, T, U, error
 
 GET = f"<iq type='get' id='%s' to='{C}' from='{U}'/>"

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from random import Random
+from contextlib import suppress
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError, XMLPullParser
+from xml.etree.ElementTree import Element, ParseError
 
 from hypothesis import HealthCheck, settings
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 from twisted.words.xish import domish
-from zope.interface import implementer
 
-from gateway import ns
+from gateway import ns, testing
 from gateway.stream.core import Event, Limits, Splitter
-from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza
+from gateway.testing import MemoryServer, MemoryTransport, wire
 
 JID = "gw.example.com"
 SECRET = "secret"
-HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}' id='s1'>".encode()
+HEADER = wire.HEADER.encode()
 
 # The same examples in each run, on any machine.
 steady = settings(
@@ -56,16 +49,8 @@ def stanza(raw: bytes) -> Stanza:
 
 def children(data: bytes) -> Iterator[Element]:
     """Yield the children of a stream's root, read by ElementTree; end quietly if the stream is broken."""
-    parser = XMLPullParser(("start", "end"))
-    depth = 0
-    try:
-        parser.feed(data)
-        for kind, element in parser.read_events():
-            depth += 1 if kind == "start" else -1
-            if kind == "end" and depth == 1:
-                yield element
-    except ParseError:
-        return
+    with suppress(ParseError):
+        yield from testing.children(data)
 
 
 def tree(element: Element) -> Tree:
@@ -86,33 +71,8 @@ def domishTree(element: domish.Element) -> Tree:
     return name, attributes, [child if isinstance(child, str) else domishTree(child) for child in element.children]
 
 
-class MemoryTransport(StringTransport):
-    """Bytes in memory. An aborted connection is lost at the clock's next step, like a real one."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self.clock = clock
-        self.protocol: Any = None
-        self.aborted = False
-        self.lost = False
-
-    def loseConnection(self) -> None:
-        self.disconnecting = True
-        self.clock.callLater(0, self.lose, ConnectionDone())
-
-    def abortConnection(self) -> None:
-        self.aborted = True
-        self.clock.callLater(0, self.lose, ConnectionLost())
-
-    def lose(self, reason: Exception) -> None:
-        """Break the connection."""
-        if not self.lost:
-            self.lost = True
-            self.protocol.connectionLost(Failure(reason))
-
-    def say(self, data: bytes) -> None:
-        """Deliver bytes from the server."""
-        self.protocol.dataReceived(data)
+class ServerTransport(MemoryTransport):
+    """A connection to a server, and all that it was ever sent."""
 
     def accept(self) -> None:
         """Open the server's stream and accept the handshake."""
@@ -123,54 +83,16 @@ class MemoryTransport(StringTransport):
         return [tree(element) for element in children(self.value())][1:]
 
 
-@implementer(IStreamClientEndpoint)
-class MemoryEndpoint:
-    """
-    An endpoint whose connections are L{MemoryTransport}s.
-
-    @ivar mode: the behaviour of C{connect}: C{connect}, C{refuse}, C{raise} or C{hang}.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.mode = "connect"
-        self.attempts = 0
-        self.cancelled = 0
-        self.transports: list[MemoryTransport] = []
-
-    @property
-    def server(self) -> MemoryTransport:
-        """Return the newest connection."""
-        return self.transports[-1]
-
-    def connect(self, factory: Any) -> Deferred[Any]:
-        self.attempts += 1
-        if self.mode == "raise":
-            raise OSError("no such thing")
-        if self.mode == "refuse":
-            return fail(ConnectError(string="refused"))
-        if self.mode == "hang":
-            return Deferred(self._cancel)
-        transport = MemoryTransport(self.clock)
-        self.transports.append(transport)
-        transport.protocol = protocol = factory.buildProtocol(None)
-        protocol.makeConnection(transport)
-        return succeed(protocol)
-
-    def _cancel(self, connecting: Deferred[Any]) -> None:
-        self.cancelled += 1
-
-
-class World:
+class World(MemoryServer):
     """A link, its clock and its endpoint."""
 
     def __init__(self, limits: Limits | None = None, domain: str | None = None) -> None:
-        self.clock = Clock()
-        self.endpoint = MemoryEndpoint(self.clock)
-        self.link = Link(self.clock, self.endpoint, JID, SECRET, limits, Random(1), domain)
+        super().__init__(JID, limits=limits, domain=domain)
+        self.endpoint.transport = ServerTransport
 
     @property
-    def server(self) -> MemoryTransport:
+    def server(self) -> Any:
+        """Return the newest connection, a L{ServerTransport}."""
         return self.endpoint.server
 
     def up(self) -> World:
@@ -184,7 +106,3 @@ class World:
         before = len(self.server.heard())
         self.server.say(data)
         return self.server.heard()[before:]
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass, a tenth of a second at a time."""
-        self.clock.pump([0.1] * round(seconds * 10))

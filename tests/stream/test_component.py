@@ -16,7 +16,7 @@ from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
-from tests.stream.memory import HEADER, JID, SECRET, MemoryTransport
+from tests.stream.memory import HEADER, JID, SECRET, ServerTransport
 from tests.stream.odd import BROKEN
 
 
@@ -54,7 +54,7 @@ class ComponentTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.owner = Owner()
-        self.transport = MemoryTransport(self.clock)
+        self.transport = ServerTransport(self.clock)
         self.protocol = ComponentProtocol(self.owner, JID, SECRET, Limits(stanzaSize=5000), self.clock)
         self.transport.protocol = self.protocol
         self.protocol.makeConnection(self.transport)

@@ -12,13 +12,13 @@ from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
-from tests.stream.memory import JID, SECRET, MemoryTransport
+from tests.stream.memory import JID, SECRET, ServerTransport
 from tests.stream.test_component import Owner
 
 BUFFER = 100
 
 
-class SlowTransport(MemoryTransport):
+class SlowTransport(ServerTransport):
     """
     Buffers like Twisted's sockets: pauses the producer above C{BUFFER} bytes, and resumes it when all are gone.
 

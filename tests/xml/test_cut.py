@@ -13,10 +13,11 @@ from gateway import ns
 from gateway.errors import BadRequest
 from gateway.muc.stanzas import parts
 from gateway.stream.stanzas import Stanza
+from gateway.testing import stanzas
+from gateway.testing.wire import END, HEADER
 from gateway.xml.context import CLIENT
 from gateway.xml.cut import MAX_PARTS, Part, cut, cutTree, mayDeclare, only, usualTag
 from gateway.xml.read import MAX_COST, parse
-from tests.fmuc.support import END, HEADER, stanzas
 
 _SPACES = (" ", "  ", "\n", "\t ")
 _NAMES = ("x", "fmuc", "body", "a.b-c", "xmlns", "é")
