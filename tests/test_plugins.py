@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.documented import module
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # The example of the documentation, unchanged: an ordinary Wokkel handler as a plugin.
-*_, EXAMPLE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+EXAMPLE = module("architecture.md")
 
 FILE = """
 [server]

@@ -61,7 +61,7 @@ class MemoryGateway:
     @ivar reactor: its reactor and clock.
     @ivar service: the gateway's service; C{service.getServiceNamed("kind:JID")} is that of one table.
     @ivar refuses: true if new connections are refused.
-    @param folder: an existing folder, for the configuration file and C{state_dir}.
+    @param folder: a folder for the configuration file and C{state_dir}; it is made if it does not exist.
     @param tables: the text of the configuration, such as C{[version."version.example.com"]}. Without a C{[server]}
         or C{[embedded]} table, the components connect to the server C{example.com}.
     @raise gateway.config.tables.ConfigError: if the configuration is refused.
@@ -74,6 +74,7 @@ class MemoryGateway:
         self._others: list[tuple[MemoryTransport, tuple[str, int]]] = []
         self._answered = 0
         self.folder = Path(folder).absolute()
+        self.folder.mkdir(exist_ok=True)
         path = self.folder / "gateway.toml"
         path.write_text(tables if _NAMES_HOST.search(tables) else tables + _SERVER)
         self.service = service.makeService(service.read(path, self.reactor), self.reactor)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.documented import module
 from tests.live.case import LiveTests, scenario
 from tests.live.clients import condition
 from tests.live.delegations import GREETING, ODD_GATEWAY, PUBSUB, SERVICE, tables
 from tests.live.gateway import Gateway
 from tests.live.servers import Ejabberd, Embedded, Prosody
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "delegation.md"
 TUNE = "http://jabber.org/protocol/tune"
 SONG = f"<tune xmlns='{TUNE}'><title>Allegro vigoroso</title></tune>"
 
@@ -21,22 +20,21 @@ SONG = f"<tune xmlns='{TUNE}'><title>Allegro vigoroso</title></tune>"
 class PluginTests(LiveTests):
     """A mix-in: the scenarios, for one kind of server."""
 
-    async def run_(self, gateway: Gateway, module: Path) -> None:
+    async def run_(self, gateway: Gateway, path: Path) -> None:
         """Start a gateway with a plugin."""
-        gateway.addPlugins(module)
+        gateway.addPlugins(path)
         gateway.start()
         await gateway.ready()
 
     @scenario(30)
     async def test_documented(self) -> None:
         """The handler in the documentation is complete, has under 40 lines, and works as described."""
-        examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-        [source] = [example for example in examples if "IPlugin" in example]
+        source = module("delegation.md")
         self.assertTrue(len(source.splitlines()) < 40)
         gateway = self.newGateway(tables(ODD_GATEWAY, {GREETING: {"handler": "greeter"}}))
-        module = gateway.directory / "greeting.py"
-        module.write_text(source)
-        await self.run_(gateway, module)
+        path = gateway.directory / "greeting.py"
+        path.write_text(source)
+        await self.run_(gateway, path)
         alice = await self.user("alice")
         reply = await self.granted(alice, f"<greeting xmlns='{GREETING}'/>")
         self.assertEqual(reply[0].text, f"Good day, {alice.jid}!")

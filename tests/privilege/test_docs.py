@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import TestCase
@@ -13,10 +11,9 @@ from gateway.interfaces import IServicePlugin
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.stream.link import Link
 from gateway.testing import MemoryServer
+from tests.documented import module
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, SERVER, privilege
-
-DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "privilege.md"
 
 
 class MemoryComposition:
@@ -39,9 +36,8 @@ class GreeterTests(TestCase):
 
     def test_greets(self) -> None:
         """A user who comes online gets a message from the server and a contact; a contact of the user does not."""
-        [code] = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
         names: dict[str, Any] = {}
-        exec(compile(code, str(DOCS), "exec"), names)  # noqa: S102  # our own code
+        exec(compile(module("privilege.md"), "greeter.py", "exec"), names)  # noqa: S102  # our own code
         plugin = names["greeter"]
         self.assertTrue(verifyObject(IServicePlugin, plugin))
         composition = MemoryComposition()
