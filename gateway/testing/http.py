@@ -73,7 +73,7 @@ class Call:
     """
     An HTTP request of the gateway.
 
-    @ivar place: host and port.
+    @ivar place: address and port; every name is resolved to 127.0.0.1.
     @ivar token: the C{Authorization} header; empty if there is none.
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import define
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.error import StanzaError
@@ -15,24 +14,15 @@ from wokkel.subprotocols import XMPPHandler
 
 from gateway import ns
 from gateway.delegation.mount import Mount
+from gateway.interfaces import IDelegatedRequest
 from gateway.privilege.handler import PrivilegeHandler
+from gateway.testing import delegatedRequest
 from gateway.xml.read import parse
 from tests.stream.memory import HEADER, World, domishTree
 
 TUNE = "<tune xmlns='urn:tune'/>"
 ITEM = f"<item id='1'>{TUNE}</item>"
 JULIET = "juliet@example.com/balcony"
-
-
-@define
-class Asked:
-    """A delegated request."""
-
-    payload: domish.Element
-    requester: str = JULIET
-    entity: str = "juliet@example.com"
-    type: str = "get"
-    namespace: str = ""
 
 
 def element(xml: str) -> domish.Element:
@@ -76,14 +66,14 @@ class MountTests(SynchronousTestCase):
             self.world.up()
         return made
 
-    def ask(self, mount: Mount, request: Asked) -> Any:
+    def ask(self, mount: Mount, request: IDelegatedRequest) -> Any:
         return mount.answer(request)
 
     def test_pubsub(self) -> None:
         """A PubSubService gets requester and recipient, and its answer is returned."""
         resource = Resource()
         mount = self.mount(PubSubService(resource))
-        request = Asked(element(f"<pubsub xmlns='{NS_PUBSUB}'><items node='urn:tune'/></pubsub>"))
+        request = delegatedRequest(f"<pubsub xmlns='{NS_PUBSUB}'><items node='urn:tune'/></pubsub>")
         answer = self.successResultOf(self.ask(mount, request))
         wanted = f"<pubsub xmlns='{NS_PUBSUB}'><items node='urn:tune'>{ITEM}</items></pubsub>"
         self.assertEqual(domishTree(answer), domishTree(element(wanted)))
@@ -94,7 +84,7 @@ class MountTests(SynchronousTestCase):
     def test_error(self) -> None:
         """Its refusal is an error with the condition and the application-specific condition."""
         mount = self.mount(PubSubService(PubSubResource()))
-        request = Asked(element(f"<pubsub xmlns='{NS_PUBSUB}'><create node='x'/></pubsub>"), type="set")
+        request = delegatedRequest(f"<pubsub xmlns='{NS_PUBSUB}'><create node='x'/></pubsub>", "set")
         error = self.failureResultOf(self.ask(mount, request), StanzaError).value
         self.assertEqual(error.condition, "feature-not-implemented")
         self.assertEqual(error.appCondition.name, "unsupported")
@@ -102,25 +92,25 @@ class MountTests(SynchronousTestCase):
     def test_nobody(self) -> None:
         """A request without a handler is refused at once."""
         mount = self.mount(VersionHandler("x", "1"))
-        error = self.assertRaises(StanzaError, self.ask, mount, Asked(element("<query xmlns='urn:other'/>")))
+        error = self.assertRaises(StanzaError, self.ask, mount, delegatedRequest("<query xmlns='urn:other'/>"))
         self.assertEqual(error.condition, "service-unavailable")
 
     def test_fallback(self) -> None:
         """A handler may be synchronous."""
         mount = self.mount(FallbackHandler())
-        self.failureResultOf(self.ask(mount, Asked(element("<query xmlns='urn:other'/>"))), StanzaError)
+        self.failureResultOf(self.ask(mount, delegatedRequest("<query xmlns='urn:other'/>")), StanzaError)
 
     def test_notConnected(self) -> None:
         """Without a link requests are refused."""
         mount = self.mount(Late(), up=False)
-        self.assertRaises(StanzaError, self.ask, mount, Asked(element("<query xmlns='urn:other'/>")))
+        self.assertRaises(StanzaError, self.ask, mount, delegatedRequest("<query xmlns='urn:other'/>"))
 
     def test_lateAndTwice(self) -> None:
         """Two requests with the same id get their own answers; a second answer is dropped."""
         late = Late()
         mount = self.mount(late)
-        one = self.ask(mount, Asked(element("<a xmlns='urn:a'/>")))
-        two = self.ask(mount, Asked(element("<b xmlns='urn:b'/>"), requester="romeo@example.com/x"))
+        one = self.ask(mount, delegatedRequest("<a xmlns='urn:a'/>"))
+        two = self.ask(mount, delegatedRequest("<b xmlns='urn:b'/>", requester="romeo@example.com/x"))
         for iq in reversed(late.taken):
             for _ in range(2):
                 result = domish.Element((None, "iq"), attribs={"type": "result", "id": iq["id"], "to": iq["from"]})
@@ -133,7 +123,7 @@ class MountTests(SynchronousTestCase):
         """A request is forgotten when it is cancelled."""
         late = Late()
         mount = self.mount(late)
-        given = self.ask(mount, Asked(element("<a xmlns='urn:a'/>")))
+        given = self.ask(mount, delegatedRequest("<a xmlns='urn:a'/>"))
         given.cancel()
         self.failureResultOf(given)
         late.send(domish.Element((None, "iq"), attribs={"type": "result", "id": late.taken[0]["id"]}))
@@ -179,8 +169,8 @@ class MountTests(SynchronousTestCase):
         late = Late()
         mount = self.mount(late)
         self.world.server.lose(ConnectionError())
-        self.assertRaises(StanzaError, self.ask, mount, Asked(element("<a xmlns='urn:a'/>")))
+        self.assertRaises(StanzaError, self.ask, mount, delegatedRequest("<a xmlns='urn:a'/>"))
         self.world.wait(2)
         self.world.server.accept()
-        self.ask(mount, Asked(element("<a xmlns='urn:a'/>")))
+        self.ask(mount, delegatedRequest("<a xmlns='urn:a'/>"))
         self.assertEqual(len(late.taken), 1)
